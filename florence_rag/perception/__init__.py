@@ -1,0 +1,1 @@
+"""What models say of one picture: the words in it, and answers about it."""

@@ -1,0 +1,54 @@
+"""What a model may say of one picture: the results and the protocols that every reader and answerer keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from florence_rag.types import Box, Frame
+
+
+@dataclass(frozen=True, slots=True)
+class TextRegion:
+    """One line of text read in a picture. confidence in [0, 1]."""
+
+    text: str
+    box: Box
+    confidence: float
+
+
+@runtime_checkable
+class TextReader(Protocol):
+    """Reads the words in a picture."""
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """The lines of text in reading order; empty where there are none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VQAResult:
+    """The answer to a question about one picture.
+
+    confidence in [0, 1], or None where the model gives none. candidates: answers with their confidence, best first.
+    """
+
+    answer: str
+    confidence: float | None
+    candidates: tuple[tuple[str, float], ...]
+
+
+@runtime_checkable
+class VisualQA(Protocol):
+    """Answers questions about pictures and judges whether a text fits a picture."""
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """Answer one question about one picture."""
+        ...
+
+    def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
+        """(N,) float32 in [0, 1]: the probability that text i fits frame i. Both sequences have length N."""
+        ...
