@@ -1,0 +1,60 @@
+"""Every exception that florence_rag raises on purpose.
+
+FlorenceError
+ +-- InputError            an argument is wrong: a missing path, an unknown kind, an empty question   (also ValueError)
+ |    +-- MediaError       a file cannot be read as the media it claims to be
+ +-- ModelError            a model is unknown, its files are missing or its weights do not fit
+ +-- MissingExtraError     an optional dependency is not installed; names the extra                   (also ImportError)
+ +-- StoreError            the vector store failed or is in a state that forbids the call
+      +-- StoreUnavailableError   no such server, no such folder, no permission
+      +-- StoreLockedError        another process has the database open
+      +-- StoreMismatchError      the database was filled by another embedder or schema
+      +-- StoreCorruptError       rows are missing or cannot be read
+
+Messages say what was given, what is allowed and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+
+class FlorenceError(Exception):
+    """Base of all errors of this package."""
+
+
+class InputError(FlorenceError, ValueError):
+    """An argument is wrong."""
+
+
+class MediaError(InputError):
+    """A file cannot be read as the media it claims to be."""
+
+
+class ModelError(FlorenceError):
+    """A model is unknown, its files are missing or its weights do not fit."""
+
+
+class MissingExtraError(FlorenceError, ImportError):
+    """An optional dependency is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package!r} is not installed; install it with: pip install 'florence-rag[{extra}]'")
+
+
+class StoreError(FlorenceError):
+    """The vector store failed or is in a state that forbids the call."""
+
+
+class StoreUnavailableError(StoreError):
+    """The server or folder cannot be reached."""
+
+
+class StoreLockedError(StoreError):
+    """Another process has the database open."""
+
+
+class StoreMismatchError(StoreError):
+    """The database was filled by another embedder or schema."""
+
+
+class StoreCorruptError(StoreError):
+    """Rows are missing or cannot be read."""

@@ -1,0 +1,213 @@
+"""The records that flow through the pipeline: frozen, printable, without torch and without I/O."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Media = Literal["image", "video", "text", "pdf"]
+Kind = Literal["image", "page", "clip", "text"]
+Box = tuple[float, float, float, float]
+Frame = np.ndarray
+"""One picture: (H, W, 3) uint8, RGB, upright."""
+
+KINDS: tuple[Kind, ...] = ("image", "page", "clip", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file that can be indexed.
+
+    uri: absolute path. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest of its bytes.
+    """
+
+    uri: str
+    media: Media
+    size_bytes: int
+    modified_ns: int
+    content_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Where inside its source a chunk lies; None where a coordinate does not apply.
+
+    page counts from 1; box is (left, top, right, bottom) in [0, 1] of the picture; start_s and end_s are seconds
+    from the start of the video; span is (start, end) in characters of the decoded text.
+    """
+
+    page: int | None = None
+    box: Box | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    span: tuple[int, int] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only the coordinates that apply, as JSON-ready values."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in asdict(self).items()
+            if value is not None
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Locator:
+        """The inverse of to_dict. Unknown names raise TypeError."""
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+    def __str__(self) -> str:
+        parts = []
+        if self.page is not None:
+            parts.append(f"page {self.page}")
+        if self.start_s is not None and self.end_s is not None:
+            parts.append(f"{self.start_s:.1f}-{self.end_s:.1f} s")
+        if self.span is not None:
+            parts.append(f"characters {self.span[0]}-{self.span[1]}")
+        if self.box is not None:
+            parts.append("box " + " ".join(f"{edge:.2f}" for edge in self.box))
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chunk:
+    """The unit that is embedded, stored and cited.
+
+    frames: the pictures of the chunk: one for an image or a page, the keyframes for a clip, none for text.
+    text: a passage, the text layer of a page or a transcript; caption and ocr: what perception models said of frames.
+    """
+
+    source: Source
+    kind: Kind
+    locator: Locator = Locator()
+    text: str = ""
+    caption: str = ""
+    ocr: str = ""
+    frames: tuple[Frame, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """32 hex digits from where the chunk lies and what its source contains: equal on every machine and run."""
+        key = "\0".join((self.source.uri, self.source.content_hash, self.kind, repr(self.locator)))
+        return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderInfo:
+    """What an index must remember of the embedder that filled it.
+
+    fingerprint: digest of the weights; preprocessing: digest or words for how pixels and text are prepared.
+    """
+
+    name: str
+    fingerprint: str
+    dimension: int
+    preprocessing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A chunk found by a search.
+
+    score: larger is better, comparable within one search only. why: one line for a person, such as
+    "looks like the query (0.31)". moments: further hits of the same video, best first, when grouped.
+    """
+
+    id: str
+    kind: Kind
+    source: str
+    locator: Locator
+    score: float
+    text: str = ""
+    caption: str = ""
+    ocr: str = ""
+    why: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    moments: tuple[Hit, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """All words known of the chunk, for a reader that cannot see: caption, text, then what was read in it."""
+        return "\n".join(part for part in (self.caption, self.text, self.ocr) if part)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        row: dict[str, Any] = {
+            "id": self.id,
+            "kind": self.kind,
+            "source": self.source,
+            "score": self.score,
+            "locator": self.locator.to_dict(),
+            "text": self.content,
+            "why": self.why,
+        }
+        if self.metadata:
+            row["metadata"] = dict(self.metadata)
+        if self.moments:
+            row["moments"] = [moment.to_dict() for moment in self.moments]
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """Where an answer comes from. quote: the words relied on; "" where a picture was looked at."""
+
+    id: str
+    kind: Kind
+    source: str
+    locator: Locator
+    quote: str = ""
+    confidence: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {**asdict(self), "locator": self.locator.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A grounded answer. confidence in [0, 1], or None where the answering model gives none.
+
+    candidates: other answers considered, with their confidence, best first.
+    """
+
+    text: str
+    confidence: float | None
+    citations: tuple[Citation, ...] = ()
+    candidates: tuple[tuple[str, float], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "answer": self.text,
+            "confidence": self.confidence,
+            "citations": [citation.to_dict() for citation in self.citations],
+            "candidates": [list(candidate) for candidate in self.candidates],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A source that could not be indexed, and the one-line reason."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What one index run did, counted in files."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    failed: tuple[Failure, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
