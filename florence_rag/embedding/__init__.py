@@ -1,0 +1,1 @@
+"""Pictures and texts as unit vectors in one space."""
