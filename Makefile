@@ -1,0 +1,58 @@
+# Every command of this project. A person and .ci/run call the same targets.
+# Other settings: make demo PYTHON=python3.12, make test ARGS="tests/cli -x", pip's own environment variables.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format types bench wheel constraints clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.base ## Draw a small corpus, index it, search it, ask it (writes florence-demo/)
+	$(BIN)/florence-rag demo $(ARGS)
+
+test: $(VENV)/.dev ## Run the tests that take less than a minute each
+	$(BIN)/pytest $(ARGS)
+
+test-slow: $(VENV)/.dev ## Run the tests that take longer
+	$(BIN)/pytest -m slow $(ARGS)
+
+lint: $(VENV)/.dev ## Check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/.dev ## Check the types (mypy, strict)
+	$(BIN)/mypy
+
+wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
+	$(BIN)/python -m hatchling build -t wheel
+
+constraints: $(VENV)/.dev ## Pin what the virtual environment holds, after a dependency changed
+	@{ sed -n '/^#/p' constraints.txt; \
+	   $(BIN)/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > constraints.new
+	mv constraints.new constraints.txt
+
+clean: ## Remove the virtual environment, the demo and every cache
+	rm -rf $(VENV) florence-demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Error: florence_rag needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@ $(VENV)/.base
