@@ -1,0 +1,209 @@
+"""METER: a question and a picture, each encoded by its own transformer, fused by co-attention.
+
+Dou et al., "An Empirical Study of Training End-to-End Vision-and-Language Transformers", arXiv 2111.02387, section 3;
+reference code: zdou0830/METER. Differences: learned positions may be added to the image tokens
+(MeterConfig.num_image_positions), and several texts may share one encoded picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import AutoModel, PreTrainedModel, RobertaModel
+from transformers.utils import ModelOutput
+
+from florence_rag.errors import ModelError
+from florence_rag.models.configuration_meter import MeterConfig
+
+
+class Attention(nn.Module):
+    """Multi-head attention of states over memory, then dropout, residual and LayerNorm (post-LN)."""
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.query = nn.Linear(config.hidden_size, config.hidden_size)
+        self.key = nn.Linear(config.hidden_size, config.hidden_size)
+        self.value = nn.Linear(config.hidden_size, config.hidden_size)
+        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """states (B, S, C), memory (B, M, C), mask (B, 1, 1, M) True where memory may be read -> (B, S, C)."""
+        mixed = F.scaled_dot_product_attention(
+            self._split(self.query(states)),
+            self._split(self.key(memory)),
+            self._split(self.value(memory)),
+            attn_mask=mask,
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )
+        mixed = self.output(mixed.transpose(1, 2).flatten(2))
+        return self.norm(states + self.dropout(mixed))
+
+    def weights(self, states: Tensor, memory: Tensor) -> Tensor:
+        """How much each state reads of each memory token, averaged over the heads: (B, S, M), rows sum to 1."""
+        query, key = self._split(self.query(states)), self._split(self.key(memory))
+        return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1).mean(1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear, then dropout, residual and LayerNorm (post-LN)."""
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        return self.norm(states + self.dropout(self.down(F.gelu(self.up(states)))))
+
+
+class FusionLayer(nn.Module):
+    """One layer of one stream: look at oneself, look at the other stream, think (figure 3b of the paper)."""
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__()
+        self.self_attention = Attention(config)
+        self.cross_attention = Attention(config)
+        self.feed_forward = FeedForward(config)
+
+    def forward(self, states: Tensor, other: Tensor, mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
+        """states (B, S, C), other (B, M, C), masks (B, 1, 1, S) and (B, 1, 1, M) -> (B, S, C)."""
+        states = self.self_attention(states, states, mask)
+        states = self.cross_attention(states, other, other_mask)
+        return self.feed_forward(states)
+
+
+class Pooler(nn.Module):
+    """Linear and tanh over one token."""
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(self, token: Tensor) -> Tensor:
+        """(B, C) -> (B, C) in (-1, 1)."""
+        return torch.tanh(self.dense(token))
+
+
+@dataclass
+class MeterOutput(ModelOutput):
+    """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text beside picture.
+
+    cross_attention (B, T, N): what each word read of each image token in the last layer, where asked for.
+    """
+
+    text_states: Tensor | None = None
+    image_states: Tensor | None = None
+    pooler_output: Tensor | None = None
+    cross_attention: Tensor | None = None
+
+
+class MeterPreTrainedModel(PreTrainedModel):
+    """Weights, loading and saving of everything METER."""
+
+    config: MeterConfig
+    config_class = MeterConfig
+    base_model_prefix = "meter"
+    main_input_name = "input_ids"
+    _supports_sdpa = True
+
+
+class MeterModel(MeterPreTrainedModel):
+    """The two encoders and the fusion, without a head."""
+
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^heads\."]
+
+    def __init__(self, config: MeterConfig) -> None:
+        super().__init__(config)
+        text_config: Any = config.text_config
+        image_config: Any = config.image_config
+        self.text_encoder = RobertaModel(text_config, add_pooling_layer=False)
+        self.image_encoder = AutoModel.from_config(image_config)
+        self.text_projection = nn.Linear(text_config.hidden_size, config.hidden_size)
+        self.image_projection = nn.Linear(image_config.hidden_size, config.hidden_size)
+        self.token_types = nn.Embedding(config.num_token_types, config.hidden_size)
+        self.image_positions = (
+            nn.Embedding(config.num_image_positions, config.hidden_size) if config.num_image_positions else None
+        )
+        self.text_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_layers))
+        self.image_layers = nn.ModuleList(FusionLayer(config) for _ in range(config.num_layers))
+        self.text_pooler = Pooler(config)
+        self.image_pooler = Pooler(config)
+        self.post_init()
+
+    def encode_images(self, pixel_values: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W), normalised -> (B, N, C) tokens of the image encoder, before the projection.
+
+        Encode a picture once, then ask many questions about it with forward(image_embeds=...).
+        """
+        tokens: Tensor = self.image_encoder(pixel_values).last_hidden_state
+        # CLIP normalises only its first token, METER reads them all.
+        post_norm = getattr(self.image_encoder, "post_layernorm", None)
+        return tokens if post_norm is None else post_norm(tokens)
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        image_embeds: Tensor | None = None,
+        image_index: Tensor | None = None,
+        image_token_type: int = 1,
+        output_cross_attention: bool = False,
+    ) -> MeterOutput:
+        """Fuse B texts with pictures.
+
+        input_ids (B, T) token ids; attention_mask (B, T) 1 for words, 0 for padding; either pixel_values
+        (P, 3, H, W) or image_embeds (P, N, C) of encode_images; image_index (B,) which of the P pictures each text is
+        about, needed where P differs from B; image_token_type: 2 marks the second picture of a pair.
+        """
+        if (pixel_values is None) == (image_embeds is None):
+            raise ModelError("METER needs either pixel_values or image_embeds, and not both")
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        tokens = self.encode_images(pixel_values) if image_embeds is None else image_embeds
+        image = self._project_image(tokens, image_token_type)
+        text = self._project_text(input_ids, attention_mask)
+        if image_index is not None:
+            image = image[image_index]
+        mask = attention_mask.bool()[:, None, None, :]
+        weights = None
+        for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
+            if output_cross_attention and text_layer is self.text_layers[-1]:
+                weights = text_layer.cross_attention.weights(text_layer.self_attention(text, text, mask), image)
+            # Both sides read what the other was before this layer.
+            text, image = text_layer(text, image, mask, None), image_layer(image, text, None, mask)
+        return MeterOutput(text, image, self._pool(text, image), weights)
+
+    def _project_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        states = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.text_projection(states) + self.token_types.weight[0]
+
+    def _project_image(self, tokens: Tensor, token_type: int) -> Tensor:
+        image = self.image_projection(tokens) + self.token_types.weight[token_type]
+        if self.image_positions is None:
+            return image
+        if image.shape[1] != self.image_positions.num_embeddings:
+            raise ModelError(
+                f"{image.shape[1]} image tokens, but this model learned {self.image_positions.num_embeddings} "
+                "positions; give pictures of the size it was trained on"
+            )
+        return image + self.image_positions.weight
+
+    def _pool(self, text: Tensor, image: Tensor) -> Tensor:
+        picture = image[:, 0] if self.config.image_pooling == "first" else image.mean(1)
+        return torch.cat([self.text_pooler(text[:, 0]), self.image_pooler(picture)], dim=-1)
+
+
+AutoModel.register(MeterConfig, MeterModel)
