@@ -1,0 +1,43 @@
+"""What holds for every test: no network beyond this machine."""
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class NetworkBlocked(RuntimeError):
+    """A test tried to leave this machine."""
+
+
+def only_loopback(connect: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            raise NetworkBlocked(f"tests may not connect to {address!r}")
+        return connect(self, address)
+
+    return guarded
+
+
+def only_local_names(resolve: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(host: Any, *rest: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name not in (None, "", "0.0.0.0", *LOOPBACK):
+            raise NetworkBlocked(f"tests may not look up {host!r}")
+        return resolve(host, *rest, **options)
+
+    return guarded
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network() -> Iterator[None]:
+    """Python's sockets reach this machine only, so that a forgotten download fails here and not at a user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", only_loopback(socket.socket.connect))
+        patch.setattr(socket.socket, "connect_ex", only_loopback(socket.socket.connect_ex))
+        patch.setattr(socket, "getaddrinfo", only_local_names(socket.getaddrinfo))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
