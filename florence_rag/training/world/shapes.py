@@ -1,0 +1,160 @@
+"""How each object looks: bold silhouettes whose own colour fills most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from florence_rag.training.world.pen import Colour, Pen, shaded
+
+DARK: Colour = (44, 48, 62)
+PALE: Colour = (246, 248, 250)
+GLASS: Colour = (206, 228, 240)
+STEEL: Colour = (150, 154, 164)
+BROWN: Colour = (112, 78, 54)
+SLATE: Colour = (98, 92, 104)
+SKINS: tuple[Colour, ...] = ((241, 206, 178), (206, 156, 118), (140, 96, 70))
+HAIR: tuple[Colour, ...] = ((60, 46, 42), (110, 84, 62), (150, 146, 146))
+
+
+@dataclass(frozen=True, slots=True)
+class Paint:
+    """The colours of one thing. ink: reads well on fill; variant: any number, chooses among small differences."""
+
+    fill: Colour
+    edge: Colour
+    ink: Colour
+    variant: int
+
+    @property
+    def shade(self) -> Colour:
+        return shaded(self.fill, 0.78)
+
+    @property
+    def tint(self) -> Colour:
+        return shaded(self.fill, 1.22)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """width: of the large one, in units of the street. ground: its baseline, y downwards."""
+
+    draw: Callable[[Pen, Paint], None]
+    width: float
+    ground: float
+
+
+def _wheel(pen: Pen, x: float, radius: float) -> None:
+    pen.disc(x, radius, radius, DARK)
+    pen.disc(x, radius, radius * 0.45, STEEL)
+
+
+def car(pen: Pen, paint: Paint) -> None:
+    pen.polygon([(-42, 40), (-28, 78), (20, 78), (42, 40)], paint.fill)
+    pen.box(-61, 14, 61, 48, paint.fill, 12)
+    pen.polygon([(-32, 46), (-22, 70), (-6, 70), (-6, 46)], GLASS)
+    pen.polygon([(2, 46), (2, 70), (16, 70), (31, 46)], GLASS)
+    pen.box(-61, 16, 61, 22, paint.shade, 3)
+    pen.disc(55, 37, 5, PALE)
+    _wheel(pen, -35, 18)
+    _wheel(pen, 35, 18)
+
+
+def bus(pen: Pen, paint: Paint) -> None:
+    pen.box(-62, 14, 62, 132, paint.fill, 12)
+    for left in (-54, -27, 0):
+        pen.box(left, 80, left + 22, 114, GLASS, 3)
+    pen.box(29, 28, 54, 114, GLASS, 3)
+    pen.box(40, 28, 43, 114, paint.fill)
+    pen.box(-62, 58, 27, 66, paint.tint)
+    _wheel(pen, -36, 19)
+    _wheel(pen, 18, 19)
+
+
+def bicycle(pen: Pen, paint: Paint) -> None:
+    rear, front, crank, seat, head = (-33, 29), (33, 29), (-3, 27), (-16, 70), (19, 72)
+    for x, y in (rear, front):
+        pen.ring(x, y, 29, 9, paint.fill)
+    pen.stroke([rear, seat, crank, rear], 8, paint.fill)
+    pen.stroke([seat, head, crank], 10, paint.fill)
+    pen.stroke([front, head, (16, 88)], 9, paint.fill)
+    pen.stroke([(12, 92), (30, 92)], 7, DARK)
+    pen.stroke([(-26, 78), (-8, 78)], 9, DARK)
+
+
+def person(pen: Pen, paint: Paint) -> None:
+    skin = SKINS[paint.variant % len(SKINS)]
+    for side in (-1, 1):
+        pen.stroke([(side * 10, 6), (side * 10, 50)], 14, SLATE)
+        pen.stroke([(side * 22, 118), (side * 32, 74)], 17, paint.shade)
+        pen.disc(side * 33, 64, 7, skin)
+    pen.polygon([(-20, 132), (20, 132), (32, 38), (-32, 38)], paint.fill)
+    pen.box(-1.5, 38, 1.5, 126, paint.shade)
+    pen.disc(0, 150, 21, skin)
+    for x in (-7, 7):
+        pen.disc(x, 147, 3, DARK)
+    pen.cap(0, 153, 22, HAIR[paint.variant // 3 % len(HAIR)])
+
+
+def dog(pen: Pen, paint: Paint) -> None:
+    pen.stroke([(-40, 56), (-50, 84)], 11, paint.fill)
+    for x in (-34, -18, 14, 30):
+        pen.box(x - 7, 0, x + 7, 40, paint.fill, 5)
+    pen.box(-46, 28, 38, 66, paint.fill, 18)
+    pen.disc(34, 76, 22, paint.fill)
+    pen.box(34, 62, 64, 80, paint.fill, 8)
+    pen.polygon([(10, 92), (28, 96), (24, 58), (12, 62)], paint.shade)
+    pen.disc(61, 77, 5.5, paint.ink)
+    pen.disc(40, 84, 3.5, paint.ink)
+
+
+def tree(pen: Pen, paint: Paint) -> None:
+    pen.box(-11, 0, 11, 110, BROWN, 2)
+    for x, y, radius in ((-28, 118, 31), (28, 118, 31), (0, 162, 44), (0, 122, 40)):
+        pen.disc(x, y, radius, paint.fill)
+    pen.disc(-14, 172, 16, paint.tint)
+    pen.disc(30, 126, 10, paint.shade)
+
+
+def house(pen: Pen, paint: Paint) -> None:
+    pen.box(24, 140, 40, 186, SLATE)
+    pen.box(-53, 0, 53, 122, paint.fill)
+    pen.polygon([(-63, 118), (0, 186), (63, 118)], SLATE)
+    pen.disc(0, 140, 10, GLASS)
+    pen.box(-13, 0, 13, 48, BROWN, 3)
+    for x in (-44, 20):
+        pen.box(x, 66, x + 24, 98, PALE)
+        pen.box(x + 3, 69, x + 21, 95, GLASS)
+
+
+def hydrant(pen: Pen, paint: Paint) -> None:
+    pen.box(-30, 0, 30, 14, paint.fill, 4)
+    pen.box(-36, 46, 36, 66, paint.shade, 5)
+    pen.box(-21, 10, 21, 82, paint.fill, 3)
+    pen.cap(0, 82, 24, paint.fill)
+    pen.box(-7, 100, 7, 114, paint.fill, 3)
+    pen.box(-26, 76, 26, 86, paint.shade, 3)
+    pen.disc(0, 50, 13, STEEL)
+    pen.disc(0, 50, 6, DARK)
+
+
+def sign(pen: Pen, paint: Paint) -> None:
+    pen.box(-6, 0, 6, 120, STEEL)
+    pen.polygon([(-52, 148), (0, 204), (52, 148), (0, 92)], paint.fill)
+    pen.stroke([(-20, 146), (12, 146)], 9, paint.ink)
+    pen.polygon([(8, 128), (30, 146), (8, 164)], paint.ink)
+
+
+ROADSIDE, KERB = 392.0, 422.0
+
+SHAPES: dict[str, Shape] = {
+    "car": Shape(car, 122, KERB),
+    "bus": Shape(bus, 124, KERB),
+    "bicycle": Shape(bicycle, 124, KERB - 12),
+    "person": Shape(person, 82, ROADSIDE + 4),
+    "dog": Shape(dog, 118, ROADSIDE + 4),
+    "tree": Shape(tree, 118, ROADSIDE - 8),
+    "house": Shape(house, 126, ROADSIDE - 8),
+    "hydrant": Shape(hydrant, 74, ROADSIDE + 4),
+    "sign": Shape(sign, 106, ROADSIDE - 2),
+}
