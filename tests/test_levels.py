@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors"}
+BASE = {"types", "errors", "words"}
 STAGES = {"sources", "chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 PUBLIC = BASE | {"models", "training"} | STAGES | {"retrieval", "answering", "pipeline"}
@@ -18,6 +18,7 @@ PUBLIC = BASE | {"models", "training"} | STAGES | {"retrieval", "answering", "pi
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
+    "words": set(),
     "models": BASE,
     "sources": BASE,
     "chunking": BASE,

@@ -1,0 +1,45 @@
+"""A search request, checked before anything is embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from florence_rag.errors import InputError
+from florence_rag.types import KINDS, Frame, Kind
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Query:
+    """What is sought: a text, a picture, or both. kinds: which chunks may be found."""
+
+    text: str
+    image: Frame | None
+    k: int
+    kinds: frozenset[Kind]
+
+
+def check_query(text: str | None, image: Frame | None, k: int, kinds: Collection[Kind] | None) -> Query:
+    """The request as a Query; raises InputError that says what is wrong with it."""
+    if text is None and image is None:
+        raise InputError("nothing to search for: give a text, an image, or both")
+    if text is not None and not text.strip():
+        raise InputError(f"the text of a query must not be empty, got {text!r}; leave it out to search by image")
+    return Query((text or "").strip(), image, check_count(k), check_kinds(kinds))
+
+
+def check_count(k: int) -> int:
+    """k, if it is a whole number of hits to return."""
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise InputError(f"k must be a whole number of at least 1, got {k!r}")
+    return k
+
+
+def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
+    """The kinds asked for, all of them for None."""
+    if kinds is None:
+        return frozenset(KINDS)
+    chosen = frozenset((kinds,) if isinstance(kinds, str) else kinds)
+    if not chosen or not chosen <= set(KINDS):
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, chosen))!r}")
+    return chosen

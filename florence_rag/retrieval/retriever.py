@@ -1,0 +1,136 @@
+"""From a query to ranked hits: four routes, fused by rank, clips grouped under their video.
+
+    looks      the query's vector against pictures, pages and clips
+    passages   the query's vector against text chunks
+    words      BM25 over caption, text and what was read in the picture, weighed by the share of the words found
+    exact      what the other routes found and contains the whole phrase
+
+Pictures and passages are ranked apart because cosines of text to text lie higher than those of text to picture, so one
+list would bury the pictures. A passage that has the words and the meaning earns as much as a picture that looks right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.index.base import ChunkIndex
+from florence_rag.retrieval.fusion import Found, Route, fuse
+from florence_rag.retrieval.grouping import group_by_video
+from florence_rag.retrieval.query import Query, check_query
+from florence_rag.words import content_words, fold, shared_words, phrase_pattern
+from florence_rag.types import Frame, Hit, Kind
+
+SEEN: frozenset[Kind] = frozenset({"image", "page", "clip"})
+"""The kinds whose vector was made from pixels."""
+
+_MAX_DEPTH = 16_384  # what a Milvus server returns at most for one search
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalConfig:
+    """How routes are weighed and how deep they look.
+
+    text_share: the part of the text in the vector of a query with text and image. depth: hits asked of each route, or
+    oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further clips kept with
+    each video.
+    """
+
+    looks_weight: float = 1.0
+    passages_weight: float = 0.25
+    words_weight: float = 0.7
+    exact_weight: float = 1.0
+    rank_offset: int = 60
+    text_share: float = 0.5
+    depth: int = 50
+    oversample: int = 5
+    max_moments: int = 10
+
+
+class Retriever:
+    """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts."""
+
+    def __init__(self, embedder: Embedder, index: ChunkIndex, config: RetrievalConfig | None = None) -> None:
+        self.embedder = embedder
+        self.index = index
+        self.config = config or RetrievalConfig()
+
+    def search(
+        self,
+        text: str | None = None,
+        image: Frame | None = None,
+        k: int = 5,
+        kinds: Collection[Kind] | None = None,
+        filter: str | Mapping[str, Any] | None = None,
+        group: bool = True,
+    ) -> list[Hit]:
+        """The k best hits, best first. group: clips of one video are one hit, with the others as its moments."""
+        query = check_query(text, image, k, kinds)
+        vector = self._vector(query)
+        depth = min(max(self.config.depth, k * self.config.oversample), _MAX_DEPTH)
+        while True:
+            routes = list(self._routes(query, vector, depth, filter))
+            hits = fuse(routes, self.config.rank_offset)
+            if group:
+                hits = group_by_video(hits, self.config.max_moments)
+            exhausted = all(len(route.found) < depth for route in routes)
+            if len(hits) >= k or exhausted or depth == _MAX_DEPTH:
+                return hits[:k]
+            depth = min(4 * depth, _MAX_DEPTH)
+
+    def _vector(self, query: Query) -> np.ndarray:
+        """(D,): of the text, of the image, or their weighed sum, of unit length."""
+        share = self.config.text_share if query.text and query.image is not None else 1.0
+        parts = []
+        if query.text:
+            parts.append(share * self.embedder.embed_texts([query.text])[0])
+        if query.image is not None:
+            parts.append((1.0 if not query.text else 1.0 - share) * self.embedder.embed_images([query.image])[0])
+        vector: np.ndarray = unit_rows(np.sum(parts, axis=0)[None])[0]
+        return vector
+
+    def _routes(
+        self, query: Query, vector: np.ndarray, depth: int, filter: str | Mapping[str, Any] | None
+    ) -> Iterator[Route]:
+        config = self.config
+        pictures = self._near(vector, depth, query.kinds & SEEN, filter)
+        passages = self._near(vector, depth, query.kinds - SEEN, filter)
+        subject = "query" if query.text else "picture"
+        yield Route(config.looks_weight, [Found(h, 1.0, f"looks like the {subject} ({h.score:.2f})") for h in pictures])
+        yield Route(config.passages_weight, [Found(h, 1.0, f"is about the {subject} ({h.score:.2f})") for h in passages])
+        if query.text:
+            worded = self.index.search_words(query.text, depth, kinds=query.kinds, filter=filter)
+            yield Route(config.words_weight, [_by_words(hit, query.text) for hit in worded])
+            yield Route(config.exact_weight, _exact([*worded, *pictures, *passages], query.text))
+
+    def _near(
+        self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: str | Mapping[str, Any] | None
+    ) -> list[Hit]:
+        return self.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
+
+
+def _by_words(hit: Hit, text: str) -> Found:
+    """How many of the query's words the hit contains. BM25 found one at least, if only by its own word rule."""
+    wanted = content_words(text)
+    found = shared_words(wanted, hit.content)
+    reason = "has the words " + ", ".join(found) if found else ""
+    return Found(hit, max(len(found), 1) / max(len(wanted), 1), reason)
+
+
+def _exact(hits: list[Hit], phrase: str) -> list[Found]:
+    """Those that contain the whole phrase. A single word counts only where it was read in the picture:
+    in a passage it is what BM25 has already rewarded."""
+    pattern = phrase_pattern(phrase)
+    if pattern is None:
+        return []
+    several = len(content_words(phrase)) > 1
+    different = {hit.id: hit for hit in hits}.values()
+    return [
+        Found(hit, 1.0, f'contains "{phrase}"')
+        for hit in different
+        if pattern.search(fold(hit.content if several else hit.ocr))
+    ]

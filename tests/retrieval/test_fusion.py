@@ -1,0 +1,43 @@
+import pytest
+
+from florence_rag.retrieval.fusion import Found, Route, fuse
+from florence_rag.types import Hit, Locator
+
+
+def hit(name):
+    return Hit(id=name, kind="image", source=f"/{name}.jpg", locator=Locator(), score=0.0)
+
+
+def route(weight, *names):
+    return Route(weight, [Found(hit(name), reason=f"{name} by {weight}") for name in names])
+
+
+def test_the_first_of_one_list_scores_its_weight():
+    assert [h.score for h in fuse([route(1.0, "a")])] == [1.0]
+
+
+def test_scores_follow_the_formula():
+    scores = {h.id: h.score for h in fuse([route(1.0, "a", "b"), route(0.5, "b")], rank_offset=10)}
+    assert scores == {"a": pytest.approx(1.0), "b": pytest.approx(11 / 12 + 0.5)}
+
+
+def test_agreement_of_two_lists_beats_the_first_place_of_one():
+    assert [h.id for h in fuse([route(1.0, "a", "b"), route(1.0, "c", "b")])] == ["b", "a", "c"]
+
+
+def test_a_weak_find_counts_by_its_strength():
+    weak, strong = Found(hit("weak"), 0.4), Found(hit("strong"), 0.8)
+    assert [h.id for h in fuse([Route(1.0, [weak, strong])])] == ["strong", "weak"]
+
+
+def test_a_tie_keeps_the_order_of_the_routes():
+    assert [h.id for h in fuse([route(1.0, "a"), route(0.75, "b"), route(0.25, "b")])] == ["a", "b"]
+
+
+def test_each_hit_appears_once_with_all_reasons():
+    (only,) = fuse([route(1.0, "a"), route(0.5, "a")])
+    assert only.why == "a by 1.0; a by 0.5"
+
+
+def test_nothing_fuses_to_nothing():
+    assert fuse([]) == []
