@@ -75,8 +75,9 @@ def truth_table(claims: Sequence[Claim], scenes: Sequence[Scene]) -> np.ndarray:
 
 def _above_lowest(masks: np.ndarray) -> np.ndarray:
     """All bits above the lowest set one; none where no bit is set."""
-    lowest = masks & -masks
-    return ~(lowest | (lowest - 1))
+    lowest: np.ndarray = masks & -masks
+    above: np.ndarray = ~(lowest | (lowest - 1))
+    return above
 
 
 _KIND_INDEX: dict[tuple[Relation | None, bool], int] = {
