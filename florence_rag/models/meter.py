@@ -8,13 +8,13 @@ reference code: zdou0830/METER. Differences: learned positions may be added to t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModel, PreTrainedModel, RobertaModel
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from florence_rag.errors import ModelError
 from florence_rag.models.configuration_meter import MeterConfig
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         return self.norm(states + self.dropout(mixed))
 
     def weights(self, states: Tensor, memory: Tensor) -> Tensor:
-        """How much each state reads of each memory token, averaged over the heads: (B, S, M), rows sum to 1."""
+        """How much each state reads of each memory token: (B, S, M)."""
         query, key = self._split(self.query(states)), self._split(self.key(memory))
         return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1).mean(1)
 
@@ -82,6 +82,10 @@ class FusionLayer(nn.Module):
         states = self.self_attention(states, states, mask)
         states = self.cross_attention(states, other, other_mask)
         return self.feed_forward(states)
+
+    def cross_weights(self, states: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
+        """How much each state reads of each of the other stream, averaged over the heads: (B, S, M), rows sum to 1."""
+        return self.cross_attention.weights(self.self_attention(states, states, mask), other)
 
 
 class Pooler(nn.Module):
@@ -122,7 +126,7 @@ class MeterPreTrainedModel(PreTrainedModel):
 class MeterModel(MeterPreTrainedModel):
     """The two encoders and the fusion, without a head."""
 
-    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^heads\."]
+    _keys_to_ignore_on_load_unexpected = [r"^heads\."]
 
     def __init__(self, config: MeterConfig) -> None:
         super().__init__(config)
@@ -168,22 +172,23 @@ class MeterModel(MeterPreTrainedModel):
         (P, 3, H, W) or image_embeds (P, N, C) of encode_images; image_index (B,) which of the P pictures each text is
         about, needed where P differs from B; image_token_type: 2 marks the second picture of a pair.
         """
-        if (pixel_values is None) == (image_embeds is None):
-            raise ModelError("METER needs either pixel_values or image_embeds, and not both")
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        tokens = self.encode_images(pixel_values) if image_embeds is None else image_embeds
-        image = self._project_image(tokens, image_token_type)
+        if pixel_values is not None and image_embeds is None:
+            image_embeds = self.encode_images(pixel_values)
+        elif pixel_values is not None or image_embeds is None:
+            raise ModelError("METER needs either pixel_values or image_embeds, and not both")
+        image = self._project_image(image_embeds, image_token_type)
         text = self._project_text(input_ids, attention_mask)
         if image_index is not None:
             image = image[image_index]
         mask = attention_mask.bool()[:, None, None, :]
-        weights = None
         for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
-            if output_cross_attention and text_layer is self.text_layers[-1]:
-                weights = text_layer.cross_attention.weights(text_layer.self_attention(text, text, mask), image)
+            before = text, image
             # Both sides read what the other was before this layer.
             text, image = text_layer(text, image, mask, None), image_layer(image, text, None, mask)
+        last: Any = self.text_layers[-1]
+        weights = last.cross_weights(*before, mask) if output_cross_attention else None
         return MeterOutput(text, image, self._pool(text, image), weights)
 
     def _project_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

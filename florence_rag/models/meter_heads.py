@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForMaskedLM, AutoModelForVisualQuestionAnswering
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from florence_rag.errors import ModelError
 from florence_rag.models.configuration_meter import Head, MeterConfig

@@ -1,0 +1,240 @@
+"""Released UniCL and METER weights in our networks: explicit key maps, loaded strictly.
+
+Reference code: microsoft/UniCL, zdou0830/METER. Every key of a file is named by a rule or listed as unused, every
+weight of the network must come from the file; anything else raises with the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from florence_rag.errors import ModelError
+from florence_rag.models.checkpoint_files import read_weights
+from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.florence import FlorenceConfig, FlorenceModel
+from florence_rag.models.meter_heads import MeterWithHeads
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+
+class Rule(NamedTuple):
+    """A key that matches pattern as a whole is called name here; part says which part or view of its tensor."""
+
+    pattern: str
+    name: str
+    part: Callable[[Tensor], Tensor] = torch.Tensor.detach
+
+
+@dataclass(frozen=True)
+class KeyMap:
+    """All rules of one kind of file, and patterns of the keys that it carries but nobody uses.
+
+    A key goes through every rule that matches, so that one tensor can fill several weights.
+    """
+
+    rules: tuple[Rule, ...]
+    unused: tuple[str, ...]
+
+    def rename(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+        """Our names -> tensors, and the keys that no rule and no unused pattern knows."""
+        renamed: dict[str, Tensor] = {}
+        unknown = []
+        for key, tensor in weights.items():
+            hits = [(rule, match) for rule in self.rules if (match := re.fullmatch(rule.pattern, key))]
+            renamed |= {match.expand(rule.name): rule.part(tensor) for rule, match in hits}
+            if not hits and not any(re.fullmatch(pattern, key) for pattern in self.unused):
+                unknown.append(key)
+        return renamed, unknown
+
+
+def below(prefix: str, ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """The same rules for a network that is a part of another one. prefix is a pattern without groups."""
+    return tuple(Rule(prefix + rule.pattern, ours + rule.name, rule.part) for rule in rules)
+
+
+def third(index: int) -> Callable[[Tensor], Tensor]:
+    """Query, key or value out of the three stacked in one tensor."""
+    return lambda stacked: stacked.chunk(3)[index]
+
+
+# Buffers that every network computes for itself.
+STRUCTURAL = r".*(relative_position_index|attn_mask|position_ids)"
+
+SWIN = (
+    Rule(r"patch_embed\.(proj|norm)\.(weight|bias)", r"stages.0.embed.\1.\2"),
+    *(
+        # Theirs merges at the end of a stage, ours at the start of the next.
+        Rule(rf"layers\.{stage}\.downsample\.(norm|reduction)\.(weight|bias)", rf"stages.{stage + 1}.embed.\1.\2")
+        for stage in range(9)
+    ),
+    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2)\.(weight|bias)", r"stages.\1.blocks.\2.\3.\4"),
+    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)", r"stages.\1.blocks.\2.attn.\3.\4"),
+    Rule(
+        r"layers\.(\d+)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
+        r"stages.\1.blocks.\2.attn.relative_position_bias_table",
+    ),
+    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc1\.(weight|bias)", r"stages.\1.blocks.\2.mlp.0.\3"),
+    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc2\.(weight|bias)", r"stages.\1.blocks.\2.mlp.2.\3"),
+    Rule(r"norm\.(weight|bias)", r"norm.\1"),
+)
+
+CLIP_TEXT = (
+    Rule(r"token_embedding\.weight", "token_embedding.weight"),
+    Rule(r"positional_embedding", "position_embedding"),
+    Rule(r"resblocks\.(\d+)\.ln_([12])\.(weight|bias)", r"blocks.\1.norm\2.\3"),
+    Rule(r"resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", r"blocks.\1.qkv.\2"),
+    Rule(r"resblocks\.(\d+)\.attn\.out_proj\.(weight|bias)", r"blocks.\1.proj.\2"),
+    Rule(r"resblocks\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"blocks.\1.fc1.\2"),
+    Rule(r"resblocks\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"blocks.\1.fc2.\2"),
+    Rule(r"ln_final\.(weight|bias)", r"norm.\1"),
+)
+
+CLIP_VISION = (
+    Rule(r"class_embedding", "embeddings.class_embedding"),
+    Rule(r"positional_embedding", "embeddings.position_embedding.weight"),
+    Rule(r"conv1\.weight", "embeddings.patch_embedding.weight"),
+    Rule(r"ln_pre\.(weight|bias)", r"pre_layrnorm.\1"),
+    Rule(r"ln_post\.(weight|bias)", r"post_layernorm.\1"),
+    *(
+        Rule(
+            r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)",
+            rf"encoder.layers.\1.self_attn.{name}_proj.\2",
+            third(index),
+        )
+        for index, name in enumerate("qkv")
+    ),
+    Rule(r"transformer\.resblocks\.(\d+)\.attn\.out_proj\.(weight|bias)", r"encoder.layers.\1.self_attn.out_proj.\2"),
+    Rule(r"transformer\.resblocks\.(\d+)\.ln_([12])\.(weight|bias)", r"encoder.layers.\1.layer_norm\2.\3"),
+    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"encoder.layers.\1.mlp.fc1.\2"),
+    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"encoder.layers.\1.mlp.fc2.\2"),
+)
+
+UNICL = KeyMap(
+    rules=(
+        *below(r"(?:image_encoder|visual)\.", "image_encoder.", SWIN),
+        *below(r"(?:text_encoder|text)\.", "text_encoder.", CLIP_TEXT),
+        # Stored (in, out) for x @ P, where a linear layer wants (out, in).
+        Rule(r"(?:image|vision)_projection", "image_projection.weight", Tensor.t),
+        Rule(r"text_projection", "text_projection.weight", Tensor.t),
+        Rule(r"logit_scale", "logit_scale"),
+    ),
+    unused=(STRUCTURAL,),
+)
+
+_FUSION = r"cross_modal_(text|image)_layers\.(\d+)\."
+_FUSION_NAME = r"meter.\1_layers.\2."
+
+METER = KeyMap(
+    rules=(
+        *below(r"vit_model\.visual\.", "meter.image_encoder.", CLIP_VISION),
+        *below(r"vit_model\.", "meter.image_encoder.", SWIN),
+        Rule(r"text_transformer\.(embeddings|encoder)\.(.+)\.(weight|bias)", r"meter.text_encoder.\1.\2.\3"),
+        Rule(r"cross_modal_(text|image)_transform\.(weight|bias)", r"meter.\1_projection.\2"),
+        Rule(r"cross_modal_(text|image)_pooler\.dense\.(weight|bias)", r"meter.\1_pooler.dense.\2"),
+        Rule(r"token_type_embeddings\.weight", "meter.token_types.weight"),
+        *(
+            rule
+            for theirs, name in (("attention", "self_attention"), ("crossattention", "cross_attention"))
+            for rule in (
+                Rule(rf"{_FUSION}{theirs}\.self\.(query|key|value)\.(weight|bias)", rf"{_FUSION_NAME}{name}.\3.\4"),
+                Rule(rf"{_FUSION}{theirs}\.output\.dense\.(weight|bias)", rf"{_FUSION_NAME}{name}.output.\3"),
+                Rule(rf"{_FUSION}{theirs}\.output\.LayerNorm\.(weight|bias)", rf"{_FUSION_NAME}{name}.norm.\3"),
+            )
+        ),
+        Rule(rf"{_FUSION}intermediate\.dense\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.up.\3"),
+        Rule(rf"{_FUSION}output\.dense\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.down.\3"),
+        Rule(rf"{_FUSION}output\.LayerNorm\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.norm.\3"),
+        Rule(r"(vqa|nlvr2|snli)_classifier\.(\d)\.(weight|bias)", r"heads.\1.\2.\3"),
+        Rule(r"itm_score\.fc\.(weight|bias)", r"heads.itm.\1"),
+        Rule(r"rank_output\.(weight|bias)", r"heads.rank.\1"),
+        Rule(r"mlm_score\.transform\.dense\.(weight|bias)", r"heads.mlm.dense.\1"),
+        Rule(r"mlm_score\.transform\.LayerNorm\.(weight|bias)", r"heads.mlm.norm.\1"),
+        Rule(r"mlm_score\.decoder\.weight", "heads.mlm.decoder.weight"),
+        Rule(r"mlm_score\.bias", "heads.mlm.decoder.bias"),
+    ),
+    unused=(
+        STRUCTURAL,
+        r"vit_model\.positional_embedding",  # of CLIP's text tower, which METER never runs
+        r"vit_model\.ln_final\.(weight|bias)",
+        r"text_transformer\.pooler\.dense\.(weight|bias)",
+    ),
+)
+
+
+def resize_positions(positions: Tensor, count: int) -> Tensor:
+    """CLIP's positions (1 + side^2, C), class token first -> (count, C): bicubic over the grid, as METER does."""
+    grid = _resize_grid(positions[1:], count - 1)
+    return torch.cat([positions[:1], grid])
+
+
+def resize_bias_table(table: Tensor, count: int) -> Tensor:
+    """Swin's relative position bias ((2 window - 1)^2, heads) -> (count, heads), bicubic, as METER does."""
+    return _resize_grid(table, count)
+
+
+def _resize_grid(rows: Tensor, count: int) -> Tensor:
+    """A square grid of vectors, one a row: (side^2, C) -> (count, C)."""
+    old, new = round(len(rows) ** 0.5), round(count**0.5)
+    if old * old != len(rows) or new * new != count:
+        raise ModelError(f"cannot resize {len(rows)} positions to {count}: only square grids can be resized")
+    grid = rows.T.reshape(1, -1, old, old)
+    return F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False).flatten(2)[0].T
+
+
+RESIZE = {
+    "embeddings.position_embedding.weight": resize_positions,
+    "relative_position_bias_table": resize_bias_table,
+}
+
+
+def fit(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dict[str, Tensor]:
+    """The file's weights under the model's names, resized where the model was configured for another resolution.
+
+    Raises ModelError with the list where one is missing, left over or of another shape.
+    """
+    renamed, unknown = key_map.rename(weights)
+    wanted = model.state_dict()
+    for name, tensor in renamed.items():
+        resize = next((resize for suffix, resize in RESIZE.items() if name.endswith(suffix)), None)
+        if resize and name in wanted and len(tensor) != len(wanted[name]):
+            renamed[name] = resize(tensor, len(wanted[name]))
+    problems = {
+        "missing": sorted(wanted.keys() - renamed.keys()),
+        "unexpected": unknown + sorted(renamed.keys() - wanted.keys()),
+        "of another shape": [
+            f"{name} {tuple(renamed[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in wanted.keys() & renamed.keys()
+            if renamed[name].shape != wanted[name].shape
+        ],
+    }
+    if any(problems.values()):
+        lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+        raise ModelError(f"these weights do not fit this {type(model).__name__}: {lists}; check its configuration")
+    return renamed
+
+
+def _load(model: Model, path: str | Path, key_map: KeyMap) -> Model:
+    model.load_state_dict(fit(read_weights(path), key_map, model), strict=True)
+    return model.eval()
+
+
+def load_unicl(path: str | Path, config: FlorenceConfig) -> FlorenceModel:
+    """A checkpoint of microsoft/UniCL with a Swin tower; config.image_config.convolutional must be False."""
+    return _load(FlorenceModel(config), path, UNICL)
+
+
+Meter = TypeVar("Meter", bound=MeterWithHeads)
+
+
+def load_meter(path: str | Path, config: MeterConfig, model_class: type[Meter]) -> Meter:
+    """A checkpoint of zdou0830/METER; config.heads must name the heads that it carries."""
+    return _load(model_class(config), path, METER)
