@@ -37,14 +37,24 @@ def name(rng: random.Random, of: str) -> str:
     return rng.choice(NAMES.get(of, (of,)))
 
 
-def plural(rng: random.Random, of: str) -> str:
-    return {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s"
+def plural(rng: random.Random, of: str, colour: str | None = None) -> str:
+    """ "red cars" or "cars"."""
+    return _coloured(rng, {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s", colour)
 
 
 def phrase(rng: random.Random, description: Description) -> str:
     """ "red car" or "car"."""
     of, colour = description
-    return f"{colour} {name(rng, of)}" if colour else name(rng, of)
+    return _coloured(rng, name(rng, of), colour)
+
+
+def _coloured(rng: random.Random, words: str, colour: str | None) -> str:
+    """The colour of a person is that of the coat, and is said so."""
+    if colour is None:
+        return words
+    if words in ("person", "people"):
+        return f"{words} {rng.choice(('in', 'in', 'wearing'))} {colour}"
+    return f"{colour} {words}"
 
 
 def a(words: str) -> str:

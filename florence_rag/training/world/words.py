@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from florence_rag.training.world.claims import Claim, claim_text, sample_claim, truth_table
 from florence_rag.training.world.questions import Question, QuestionType, questions
 from florence_rag.training.world.scene import Scene, Thing
-from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, name, next_to
+from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, next_to, phrase
 
 __all__ = [
     "ANSWERS",
@@ -54,7 +54,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
 
 
 def _named(thing: Thing, rng: random.Random, sized: float) -> str:
-    words = f"{thing.colour} {name(rng, thing.object)}"
+    words = phrase(rng, (thing.object, thing.colour))
     return a(f"{rng.choice(SIZE_WORDS[thing.size])} {words}" if rng.random() < sized else words)
 
 
