@@ -1,0 +1,107 @@
+"""What the stages above ask of an index, whatever stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
+
+Filter = str | Mapping[str, Any]
+"""A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
+in the store's own language."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexInfo:
+    """What is in an index, and what serves it.
+
+    chunks: of complete sources, counted by kind. incomplete: sources that have lost rows, which the next index run
+    brings back. server_version: of the store, such as "2.6.4" or "milvus_lite-3.2.2".
+    """
+
+    uri: str
+    collection: str
+    embedder: EmbedderInfo
+    chunks: Mapping[Kind, int]
+    sources: int
+    failures: int
+    index_type: str
+    server_version: str
+    incomplete: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@runtime_checkable
+class ChunkIndex(Protocol):
+    """Chunks with their vectors, and a ledger of the sources they come from.
+
+    A source is written by `begin`, any number of `add`, and `complete`. Whatever happens in between, only a complete
+    source counts as indexed; `begin` drops what an older version or an interrupted run left of it.
+    """
+
+    def sources(self) -> dict[str, Source]:
+        """The complete sources by their uri, sorted."""
+        ...
+
+    def failures(self) -> tuple[Failure, ...]:
+        """The sources that could not be indexed, sorted by uri."""
+        ...
+
+    def begin(self, source: Source) -> None:
+        """Announce a source whose chunks follow; all older rows of its uri are dropped."""
+        ...
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk."""
+        ...
+
+    def complete(self, source: Source) -> None:
+        """Declare that all chunks of the source were added."""
+        ...
+
+    def fail(self, uri: str, reason: str) -> None:
+        """Record why a source could not be indexed; its rows are dropped."""
+        ...
+
+    def delete_sources(self, uris: Iterable[str]) -> int:
+        """Forget sources and failures; how many rows went with them."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything so far durable and fast to search."""
+        ...
+
+    def search_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
+        ...
+
+    def search_words(
+        self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better."""
+        ...
+
+    def get(self, ids: Sequence[str]) -> list[Hit]:
+        """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
+        ...
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
+        ...
+
+    def info(self) -> IndexInfo:
+        """What is in the index."""
+        ...
+
+    def close(self) -> None:
+        """Flush and let go of the store; nothing can be called afterwards."""
+        ...
