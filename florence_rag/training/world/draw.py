@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from PIL import Image, ImageDraw
 
 from florence_rag.training.world.pen import HEIGHT, WIDTH, Colour, Pen, shaded
 from florence_rag.training.world.scene import SLOTS, Scene, Size, Thing
-from florence_rag.training.world.shapes import DARK, PALE, SHAPES, Paint
+from florence_rag.training.world.shapes import DARK, PALE, SHAPES, Paint, Shape
 
 PALETTE: dict[str, Colour] = {
     "red": (216, 34, 38),
@@ -32,12 +34,22 @@ ROAD: Colour = (142, 145, 152)
 SCALES: dict[Size, float] = {"small": 0.66, "large": 0.95}
 OUTLINE = 3.6
 GAP = 8.0
-PAVEMENT_Y, ROAD_Y = 336, 398
+PAVEMENT_Y, ROAD_Y, LANE_Y = 336, 398, 464
 SLOT = WIDTH / SLOTS
 
 
-def draw(scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
-    """RGB picture of size (width, height). Equal scenes give equal pixels."""
+@dataclass(frozen=True, slots=True)
+class Passer:
+    """Something under way on the near side of the road: with its middle at x, 0 (left edge) to 1 (right edge)."""
+
+    object: str
+    colour: str
+    heading: Literal["left", "right"]
+    x: float
+
+
+def draw(scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT), passer: Passer | None = None) -> Image.Image:
+    """RGB picture of size (width, height). Equal arguments give equal pixels."""
     finer = _supersampling(size)
     rng = random.Random(scene.seed)
     image = _sky(scene, (size[0] * finer, size[1] * finer))
@@ -45,6 +57,8 @@ def draw(scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT)) -> Image.Image:
     _draw_street(pen, scene, rng)
     for thing, x in zip(scene.things, place(scene, rng), strict=True):
         _draw_thing(pen, thing, x, rng)
+    if passer is not None:
+        _draw_passer(pen, passer, random.Random(scene.seed))
     return image.reduce(finer)
 
 
@@ -137,11 +151,19 @@ def _draw_markings(ground: Pen, road: str, colour: Colour, rng: random.Random) -
 
 
 def _draw_thing(pen: Pen, thing: Thing, x: float, rng: random.Random) -> None:
-    shape = SHAPES[thing.object]
     paint = _paint(thing.colour, rng)
-    ground = shape.ground + rng.uniform(-5, 5)
-    tool = pen.at(x, ground, SCALES[thing.size], rng.choice((-1, 1)))
-    shadow = shaded(ROAD if ground > ROAD_Y + 4 else PAVEMENT, 0.84)
+    ground = SHAPES[thing.object].ground + rng.uniform(-5, 5)
+    _draw_outlined(pen.at(x, ground, SCALES[thing.size], rng.choice((-1, 1))), SHAPES[thing.object], paint)
+
+
+def _draw_passer(pen: Pen, passer: Passer, rng: random.Random) -> None:
+    flip = 1 if passer.heading == "right" else -1
+    tool = pen.at(passer.x * WIDTH, LANE_Y, SCALES["large"], flip)
+    _draw_outlined(tool, SHAPES[passer.object], _paint(passer.colour, rng))
+
+
+def _draw_outlined(tool: Pen, shape: Shape, paint: Paint) -> None:
+    shadow = shaded(ROAD if tool.y > ROAD_Y + 4 else PAVEMENT, 0.84)
     tool.disc(0, 1, shape.width * 0.47, shadow, stretch=0.13)
     shape.draw(tool.outlining(paint.edge, OUTLINE), paint)
     shape.draw(tool, paint)

@@ -23,6 +23,15 @@ COLOUR_TEMPLATES = (
     "Tell me the {colour} of {it}.",
     "{it} is what {colour}?",
 )
+WORN_TEMPLATES = (
+    "What {colour} is {it}?",
+    "What {colour} is {it} wearing?",
+    "What {colour} is {it} dressed in?",
+    "Which {colour} does {it} wear?",
+    "Which {colour} is worn by {it}?",
+    "What is the {colour} of the coat of {it}?",
+    "What {colour} coat does {it} have?",
+)
 COUNT_TEMPLATES = (
     "How many {things} are there?",
     "How many {things} are in the picture?",
@@ -100,7 +109,8 @@ def ask_colour(scene: Scene, rng: random.Random) -> Question | None:
         claim = Claim((thing.object, None))
     else:
         return None
-    text = _fill(rng, COLOUR_TEMPLATES, it=noun_phrase(claim, rng, "the"), colour=colour_word(rng))
+    templates = WORN_TEMPLATES if thing.object == "person" else COLOUR_TEMPLATES
+    text = _fill(rng, templates, it=noun_phrase(claim, rng, "the"), colour=colour_word(rng))
     return Question(text, thing.colour, "colour", claim)
 
 

@@ -39,22 +39,23 @@ def name(rng: random.Random, of: str) -> str:
 
 def plural(rng: random.Random, of: str, colour: str | None = None) -> str:
     """ "red cars" or "cars"."""
-    return _coloured(rng, {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s", colour)
+    words = {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s"
+    return coloured(words, colour, _wearing(rng)) if colour else words
 
 
 def phrase(rng: random.Random, description: Description) -> str:
     """ "red car" or "car"."""
     of, colour = description
-    return _coloured(rng, name(rng, of), colour)
+    return coloured(name(rng, of), colour, _wearing(rng)) if colour else name(rng, of)
 
 
-def _coloured(rng: random.Random, words: str, colour: str | None) -> str:
-    """The colour of a person is that of the coat, and is said so."""
-    if colour is None:
-        return words
-    if words in ("person", "people"):
-        return f"{words} {rng.choice(('in', 'in', 'wearing'))} {colour}"
-    return f"{colour} {words}"
+def coloured(words: str, colour: str, wearing: str = "in") -> str:
+    """ "red car", but "person in red": the colour of a person is that of the coat."""
+    return f"{words} {wearing} {colour}" if words in ("person", "people") else f"{colour} {words}"
+
+
+def _wearing(rng: random.Random) -> str:
+    return rng.choice(("in", "in", "wearing"))
 
 
 def a(words: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from florence_rag.training.world.claims import Claim, claim_text, sample_claim, truth_table
 from florence_rag.training.world.questions import Question, QuestionType, questions
 from florence_rag.training.world.scene import Scene, Thing
-from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, next_to, phrase
+from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, coloured, next_to, phrase
 
 __all__ = [
     "ANSWERS",
@@ -41,7 +41,7 @@ BESIDE = ("{relation} {it}", "with {it} to its right", "and directly to its righ
 
 def canonical_caption(scene: Scene) -> str:
     """Colours and objects from left to right: equal for scenes that captions cannot be relied on to tell apart."""
-    return ", ".join(f"{a(thing.colour)} {ANSWER_NAMES[thing.object]}" for thing in scene.things)
+    return ", ".join(a(coloured(ANSWER_NAMES[thing.object], thing.colour)) for thing in scene.things)
 
 
 def caption(scene: Scene, rng: random.Random) -> str:

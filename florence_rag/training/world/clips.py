@@ -1,0 +1,87 @@
+"""Short films of the drawn street: a few shots, in each of which something may pass by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import av
+import numpy as np
+from PIL import Image
+
+from florence_rag.training.world.draw import Passer, draw
+from florence_rag.training.world.pen import WIDTH
+from florence_rag.training.world.scene import Scene
+from florence_rag.training.world.shapes import SHAPES
+
+ENCODING = {"crf": "20", "preset": "veryfast", "threads": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """What passes, from one edge of the picture to the other in the time of the shot."""
+
+    object: str
+    colour: str
+    heading: Literal["left", "right"] = "right"
+
+    def at(self, progress: float) -> Passer:
+        """Where it is at 0 (start of the shot) to 1 (end): wholly outside the picture at both."""
+        margin = SHAPES[self.object].width / WIDTH / 2
+        x = progress * (1 + 2 * margin) - margin
+        return Passer(self.object, self.colour, self.heading, x if self.heading == "right" else 1 - x)
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """One scene seen by a camera at rest for so many seconds."""
+
+    scene: Scene
+    seconds: float
+    motion: Motion | None = None
+
+
+def draw_clip(shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> Iterator[Image.Image]:
+    """The frames of all shots, one after the other."""
+    for shot in shots:
+        count = round(shot.seconds * fps)
+        for index in range(count):
+            passer = shot.motion.at(index / max(count - 1, 1)) if shot.motion else None
+            yield draw(shot.scene, size, passer)
+
+
+def write_clip(path: Path, shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> None:
+    """H.264 in an MP4 file. The same shots give the same bytes under the same version of the encoder."""
+    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=fps, options=ENCODING)
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuv420p"
+        for picture in draw_clip(shots, fps, size):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
+        container.mux(stream.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Subtitle:
+    """Words spoken from start_s to end_s."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def write_srt(path: Path, subtitles: Sequence[Subtitle]) -> None:
+    """SubRip subtitles."""
+    blocks = (
+        f"{number}\n{_timestamp(line.start_s)} --> {_timestamp(line.end_s)}\n{line.text}\n"
+        for number, line in enumerate(subtitles, 1)
+    )
+    path.write_text("\n".join(blocks), encoding="utf-8")
+
+
+def _timestamp(seconds: float) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"
