@@ -1,0 +1,91 @@
+"""A LangChain agent that finds a picture, looks at it with METER, and says where the answer comes from.
+
+    python examples/langchain_agent.py
+    python examples/langchain_agent.py my-photos/ --question "What is on the table?" --model openai:gpt-5-mini
+
+Without a folder it draws a little town and asks about that. Without --model a scripted model plays the agent, so that
+nothing leaves this machine; --model takes any name that LangChain's init_chat_model knows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+from langchain_core.outputs import ChatResult
+
+from florence_rag import FlorenceRAG
+from florence_rag.training.world.corpus import draw_corpus
+from langchain_florence import florence_tools
+
+QUESTION = "What colour is the car parked next to the fire hydrant?"
+
+
+class ScriptedModel(GenericFakeChatModel):
+    """LangChain's fake model, with a script that reads what the tools say: search, look at the best picture, answer."""
+
+    messages: Iterator[AIMessage | str] = iter(())
+
+    def bind_tools(self, tools: Sequence[Any], **_: Any) -> ScriptedModel:  # type: ignore[override]
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        self.messages = iter([self._next_line(messages)])
+        return super()._generate(messages, *args, **kwargs)
+
+    def _next_line(self, messages: list[BaseMessage]) -> AIMessage:
+        question, last = messages[0].text, messages[-1]
+        if not isinstance(last, ToolMessage):
+            return _call("search_images", query=question, k=1, kinds=["image"])
+        if last.name == "search_images" and (found := re.search(r"id ([0-9a-f]{32})", last.text)):
+            return _call("ask_image", image=found[1], question=question)
+        return AIMessage(last.text)
+
+
+def _call(name: str, **arguments: Any) -> AIMessage:
+    return AIMessage("", tool_calls=[{"name": name, "args": arguments, "id": name, "type": "tool_call"}])
+
+
+def run_agent(rag: FlorenceRAG, question: str, model: str | BaseChatModel) -> list[AnyMessage]:
+    """The whole conversation; the last message is the answer."""
+    agent = create_agent(model, tools=florence_tools(rag))
+    messages: list[AnyMessage] = agent.invoke({"messages": [("user", question)]})["messages"]
+    return messages
+
+
+def show(messages: list[AnyMessage]) -> None:
+    """Print the steps, the answer, and every picture that was looked at for it."""
+    for message in messages:
+        for call in getattr(message, "tool_calls", ()):
+            print(f"-> {call['name']}({', '.join(f'{name}={value!r}' for name, value in call['args'].items())})")
+    print(f"\n{messages[-1].text}\n")
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.name == "ask_image" and message.artifact:
+            for citation in message.artifact["citations"]:
+                print(f"Source: {citation['source']} (id {citation['id']}, confidence {citation['confidence']:.2f})")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Index the folder into a database that lives as long as this run, and let the agent work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures to ask about (default: draw some)")
+    parser.add_argument("--question", default=QUESTION)
+    parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: scripted)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.folder is None:
+            draw_corpus(Path(scratch))
+        with FlorenceRAG.open(Path(scratch) / "agent.db", read="never") as rag:
+            rag.add(options.folder or Path(scratch) / "photos")
+            show(run_agent(rag, options.question, options.model or ScriptedModel()))
+
+
+if __name__ == "__main__":
+    main()

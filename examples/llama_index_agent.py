@@ -1,0 +1,93 @@
+"""A LlamaIndex agent that finds a picture, looks at it with METER, and says where the answer comes from.
+
+    python examples/llama_index_agent.py
+    python examples/llama_index_agent.py my-photos/ --question "..." --llm llama_index.llms.ollama.Ollama:qwen3
+
+Without a folder it draws a little town and asks about that. Without --llm a scripted model plays the agent, so that
+nothing leaves this machine; --llm takes the class of any function-calling LLM of LlamaIndex and a model's name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import re
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.agent.workflow import AgentOutput, FunctionAgent
+from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
+from llama_index.core.llms import LLM
+from llama_index.core.llms.mock import MockFunctionCallingLLM
+
+from florence_rag import FlorenceRAG
+from florence_rag.training.world.corpus import draw_corpus
+from llama_index_florence import FlorenceToolSpec
+
+QUESTION = "What colour is the car parked next to the fire hydrant?"
+
+
+def next_line(messages: Sequence[ChatMessage], **_: Any) -> ChatMessage:
+    """The script, which reads what the tools say: search, look at the best picture, answer."""
+    question = next(message.content or "" for message in messages if message.role == "user")
+    last = messages[-1].content or ""
+    if messages[-1].role == "user":
+        return _call("search_images", query=question, k=1, kinds=["image"])
+    if found := re.search(r"^1\. id ([0-9a-f]{32})", last, re.MULTILINE):
+        return _call("ask_image", image=found[1], question=question)
+    return ChatMessage(role="assistant", content=last)
+
+
+def _call(name: str, **arguments: Any) -> ChatMessage:
+    call = ToolCallBlock(tool_call_id=name, tool_name=name, tool_kwargs=arguments)
+    return ChatMessage(role="assistant", blocks=[call])
+
+
+def load_llm(name: str | None) -> LLM:
+    """ "package.Class:model", or LlamaIndex's fake model with our script."""
+    if name is None:
+        return MockFunctionCallingLLM(response_generator=next_line)
+    path, _, model = name.partition(":")
+    module, _, attribute = path.rpartition(".")
+    llm: LLM = getattr(importlib.import_module(module), attribute)(model=model)
+    return llm
+
+
+async def run_agent(rag: FlorenceRAG, question: str, llm: LLM) -> AgentOutput:
+    """The answer, with the tool calls that led to it."""
+    agent = FunctionAgent(tools=FlorenceToolSpec(rag).to_tool_list(), llm=llm, streaming=False)
+    output: AgentOutput = await agent.run(question)
+    return output
+
+
+def show(output: AgentOutput) -> None:
+    """Print the steps, the answer, and every picture that was looked at for it."""
+    for call in output.tool_calls:
+        print(f"-> {call.tool_name}({', '.join(f'{name}={value!r}' for name, value in call.tool_kwargs.items())})")
+    print(f"\n{output}\n")
+    for call in output.tool_calls:
+        if call.tool_name == "ask_image" and not call.tool_output.is_error:
+            for citation in call.tool_output.raw_output["citations"]:
+                print(f"Source: {citation['source']} (id {citation['id']}, confidence {citation['confidence']:.2f})")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Index the folder into a database that lives as long as this run, and let the agent work."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, help="pictures to ask about (default: draw some)")
+    parser.add_argument("--question", default=QUESTION)
+    parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3 (default: scripted)")
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        if options.folder is None:
+            draw_corpus(Path(scratch))
+        with FlorenceRAG.open(Path(scratch) / "agent.db", read="never") as rag:
+            rag.add(options.folder or Path(scratch) / "photos")
+            show(asyncio.run(run_agent(rag, options.question, load_llm(options.llm))))
+
+
+if __name__ == "__main__":
+    main()

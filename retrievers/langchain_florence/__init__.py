@@ -1,0 +1,7 @@
+"""florence_rag in LangChain: embeddings, retriever and tools over one index."""
+
+from langchain_florence.embeddings import FlorenceEmbeddings
+from langchain_florence.retriever import FlorenceRetriever
+from langchain_florence.tools import FlorenceSearchTool, MeterVQATool, florence_tools
+
+__all__ = ["FlorenceEmbeddings", "FlorenceRetriever", "FlorenceSearchTool", "MeterVQATool", "florence_tools"]

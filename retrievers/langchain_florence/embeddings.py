@@ -1,0 +1,65 @@
+"""Florence's two towers behind LangChain's Embeddings interface, for any vector store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from langchain_core.embeddings import Embeddings
+from langchain_core.runnables.config import run_in_executor
+
+from florence_rag import FlorenceRAG
+from florence_rag.chunking import read_image
+from florence_rag.embedding.base import Embedder
+from florence_rag.pipeline.opening import open_embedder
+
+BATCH_SIZE = 32
+"""Pictures that are decoded at a time: a folder of photographs does not fit into memory at once."""
+
+
+class FlorenceEmbeddings(Embeddings):
+    """Texts and pictures as unit vectors of one space.
+
+        FlorenceEmbeddings()                          # "florence-tiny", or model="name or folder"
+        FlorenceEmbeddings(rag=rag)                   # the embedder of an open index
+        FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.embedding.base.Embedder
+
+    A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
+    Pickled by its model's name where it was made from one.
+    """
+
+    def __init__(
+        self, model: str = "florence-tiny", *, rag: FlorenceRAG | None = None, embedder: Embedder | None = None
+    ) -> None:
+        self.embedder = embedder or (rag.embedder if rag else open_embedder(model))
+        self.model = self.embedder.info.name
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        """One unit vector per text, cut to what the model can read."""
+        return _rows(self.embedder.embed_texts(texts))
+
+    def embed_query(self, text: str) -> list[float]:
+        """The vector of one text; queries and documents are embedded alike."""
+        return self.embed_documents([text])[0]
+
+    def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """One unit vector per picture."""
+        batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
+        return [
+            row
+            for batch in batches
+            for row in _rows(self.embedder.embed_images([read_image(image) for image in batch]))
+        ]
+
+    async def aembed_images(self, images: Sequence[Any]) -> list[list[float]]:
+        """embed_images in a worker thread."""
+        return await run_in_executor(None, self.embed_images, images)
+
+    def __repr__(self) -> str:
+        return f"FlorenceEmbeddings(model={self.model!r})"
+
+
+def _rows(vectors: np.ndarray) -> list[list[float]]:
+    rows: list[list[float]] = vectors.tolist()
+    return rows

@@ -1,0 +1,76 @@
+"""A LlamaIndex retriever over an index of images, clips, pages and texts."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Any, Self
+
+from llama_index.core.base.base_retriever import BaseRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError
+from florence_rag.types import Frame, Hit, Kind
+from llama_index_florence._convert import hit_to_node
+
+
+class FlorenceRetriever(BaseRetriever):
+    """Nodes for a text, a picture, or both.
+
+        retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
+        retriever.retrieve("a red bus")
+        retriever.retrieve(QueryBundle(query_str="", image_path="query.jpg"))      # with or without text
+
+    k, kinds, filter and group are the settings of `FlorenceRAG.search`; unlike there, clips of one video are separate
+    nodes unless group is True. Images, pages and clips are ImageNodes that hold their picture, a clip its middle
+    keyframe; a picture whose file is gone, and with images=False every hit, comes as a TextNode, which is faster.
+    A query vector of another model (QueryBundle.embedding) is not used: the index knows only its own embedder.
+    """
+
+    def __init__(
+        self,
+        rag: FlorenceRAG,
+        k: int = 5,
+        *,
+        kinds: Collection[Kind] | None = None,
+        filter: str | Mapping[str, Any] | None = None,
+        group: bool = False,
+        images: bool = True,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.rag = rag
+        self.k = k
+        self.kinds = kinds
+        self.filter = filter
+        self.group = group
+        self.images = images
+
+    @classmethod
+    def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
+        """Over an existing database: `from_db("photos.db", k=3)`; `retriever.rag.close()` lets go of it."""
+        return cls(FlorenceRAG.open(db, model, create=False), **settings)
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        hits = self.rag.search(
+            " ".join(query_bundle.embedding_strs).strip() or None,
+            image=query_bundle.image_path,
+            k=self.k,
+            kinds=self.kinds,
+            filter=self.filter,
+            group=self.group,
+        )
+        return [hit_to_node(hit, self._picture(hit)) for hit in hits]
+
+    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return await asyncio.to_thread(self._retrieve, query_bundle)
+
+    def _picture(self, hit: Hit) -> Frame | None:
+        if not self.images or hit.kind == "text":
+            return None
+        try:
+            frames = self.rag.frames(hit)
+        except InputError:
+            return None
+        return frames[len(frames) // 2]

@@ -1,0 +1,101 @@
+"""One small index for both plug-ins: pictures, a text, and a video of five shots."""
+
+import asyncio
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+
+SHOTS = ("red", "green", "blue", "yellow", "purple")
+PICTURES = (("red",), ("blue",), ("green", "green", "yellow"))
+
+
+def draw_video(path, colours, seconds=2, fps=10, size_px=96):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
+        stream.width = stream.height = size_px
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, fps)
+        for colour in colours:
+            for _ in range(seconds * fps):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(colour_frame(colour, size_px=size_px))))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("corpus")
+    for colours in PICTURES:
+        Image.fromarray(colour_frame(*colours)).save(path / f"{'-'.join(colours)}.png")
+    (path / "notes.txt").write_text("The red bus leaves at nine.\n")
+    draw_video(path / "walk.mp4", SHOTS)
+    return path
+
+
+@pytest.fixture(scope="session")
+def rag(folder):
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
+        assert rag.add(folder).failed == ()
+        yield rag
+
+
+class Gate:
+    """Holds worker threads until the event loop opens it; a call that blocks the loop itself waits in vain."""
+
+    def __init__(self):
+        self._open = threading.Event()
+
+    def wait(self):
+        assert self._open.wait(timeout=10), "the event loop was blocked"
+
+    async def open_while(self, awaitable):
+        task = asyncio.ensure_future(awaitable)
+        await asyncio.sleep(0.05)
+        assert not task.done()
+        self._open.set()
+        return await task
+
+
+@pytest.fixture
+def gate():
+    return Gate()
+
+
+@pytest.fixture
+def slow_rag(rag, gate, monkeypatch):
+    """The index with every call into it held at the gate."""
+    for name in ("search", "answer_about"):
+        method = getattr(rag, name)
+
+        def held(*args, _method=method, **options):
+            gate.wait()
+            return _method(*args, **options)
+
+        monkeypatch.setattr(rag, name, held)
+    return rag
+
+
+@pytest.fixture
+def slow_embedder(gate):
+    class SlowEmbedder(ColourEmbedder):
+        def embed_texts(self, texts):
+            gate.wait()
+            return super().embed_texts(texts)
+
+        def embed_images(self, frames):
+            gate.wait()
+            return super().embed_images(frames)
+
+    return SlowEmbedder()
+
+
+@pytest.fixture(scope="session")
+def blue_vector():
+    return ColourEmbedder().embed_texts(["blue"])[0].astype(np.float64).tolist()

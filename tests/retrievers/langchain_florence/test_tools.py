@@ -1,0 +1,85 @@
+import pytest
+from langchain_core.tools import BaseTool
+from langchain_tests.integration_tests import ToolsIntegrationTests
+from langchain_tests.unit_tests import ToolsUnitTests
+from pydantic import ValidationError
+
+from langchain_florence import FlorenceSearchTool, MeterVQATool, florence_tools
+
+
+class MeterVQA:
+    @pytest.fixture(autouse=True)
+    def _open(self, rag):
+        self.rag = rag
+
+    @property
+    def tool_constructor(self):
+        return MeterVQATool
+
+    @property
+    def tool_constructor_params(self):
+        return {"rag": self.rag}
+
+    @property
+    def tool_invoke_params_example(self):
+        picture = self.rag.search("blue", k=1, kinds={"image"})[0]
+        return {"image": picture.id, "question": "What colour is it?"}
+
+
+class Search:
+    @pytest.fixture(autouse=True)
+    def _open(self, rag):
+        self.rag = rag
+
+    @property
+    def tool_constructor(self):
+        return FlorenceSearchTool
+
+    @property
+    def tool_constructor_params(self):
+        return {"rag": self.rag}
+
+    @property
+    def tool_invoke_params_example(self):
+        return {"query": "a red bus"}
+
+
+class TestMeterVQAUnitSuite(MeterVQA, ToolsUnitTests): ...
+
+
+class TestMeterVQAIntegrationSuite(MeterVQA, ToolsIntegrationTests): ...
+
+
+class TestSearchUnitSuite(Search, ToolsUnitTests): ...
+
+
+class TestSearchIntegrationSuite(Search, ToolsIntegrationTests): ...
+
+
+def test_all_tools_are_langchain_tools(rag):
+    assert all(isinstance(tool, BaseTool) for tool in florence_tools(rag))
+
+
+def test_without_a_tool_call_the_text_comes_back(rag):
+    picture = rag.search("blue", k=1, kinds={"image"})[0]
+    text = MeterVQATool(rag=rag).invoke({"image": picture.id, "question": "What colour?"})
+    assert text.startswith("blue (confidence 1.00)")
+
+
+def test_a_search_takes_a_plain_string(rag):
+    assert FlorenceSearchTool(rag=rag).invoke("a red bus").startswith("5 results for 'a red bus'")
+
+
+def test_name_and_prompt_can_be_replaced(rag):
+    tool = MeterVQATool(rag=rag, name="look", description="Look at it.")
+    assert (tool.name, tool.description) == ("look", "Look at it.")
+
+
+def test_a_misspelt_setting_is_an_error(rag):
+    with pytest.raises(ValidationError):
+        MeterVQATool(rag=rag, allowed_paths="photos")
+
+
+def test_what_is_written_down_holds_no_index(rag):
+    assert "tool=" not in repr(MeterVQATool(rag=rag))
+    assert "tool" not in MeterVQATool(rag=rag).model_dump()

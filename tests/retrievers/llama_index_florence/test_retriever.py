@@ -1,0 +1,113 @@
+import base64
+import io
+
+import numpy as np
+import pytest
+from llama_index.core.base.llms.types import ImageBlock
+from llama_index.core.llms.mock import MockLLM
+from llama_index.core.query_engine import RetrieverQueryEngine
+from llama_index.core.response_synthesizers import ResponseMode
+from llama_index.core.retrievers import QueryFusionRetriever
+from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNode
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame, colour_shares
+from llama_index_florence import FlorenceRetriever
+
+
+def picture_of(node):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(node.image))))
+
+
+def test_images_and_clips_hold_their_picture_and_texts_none(rag):
+    nodes = [found.node for found in FlorenceRetriever(rag, k=9).retrieve("red")]
+    for node in nodes:
+        if node.metadata["kind"] == "text":
+            assert type(node) is TextNode
+        else:
+            assert type(node) is ImageNode
+            assert picture_of(node).shape[2] == 3
+    assert {node.metadata["kind"] for node in nodes} == {"image", "clip", "text"}
+
+
+def test_a_clip_shows_its_own_shot(rag):
+    node = FlorenceRetriever(rag, k=1, kinds={"clip"}).retrieve("purple")[0].node
+    assert colour_shares(picture_of(node)).argmax() == list(colour_names()).index("purple")
+
+
+def colour_names():
+    from florence_rag.testing import COLOURS
+
+    return COLOURS
+
+
+def test_no_node_names_a_file_for_llama_index_to_read(rag):
+    for found in FlorenceRetriever(rag, k=9).retrieve("red"):
+        assert getattr(found.node, "image_path", None) is None
+        assert getattr(found.node, "image_url", None) is None
+
+
+def test_pictures_can_be_left_out(rag):
+    nodes = FlorenceRetriever(rag, k=9, images=False).retrieve("red")
+    assert {type(found.node) for found in nodes} == {TextNode}
+    assert [found.node_id for found in nodes] == [
+        found.node_id for found in FlorenceRetriever(rag, k=9).retrieve("red")
+    ]
+
+
+def test_a_picture_whose_file_is_gone_is_still_found(tmp_path):
+    path = tmp_path / "red.png"
+    Image.fromarray(colour_frame("red")).save(path)
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder) as rag:
+        rag.add(path)
+        path.unlink()
+        found = FlorenceRetriever(rag).retrieve("red")
+    assert [type(one.node) for one in found] == [TextNode]
+    assert found[0].get_content() == "[image] red.png"
+
+
+def test_metadata_stays_away_from_the_model(rag, folder):
+    node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
+    assert str(folder) not in node.get_content(MetadataMode.LLM)
+    assert node.get_content(MetadataMode.LLM) == "[image] red.png"
+
+
+def test_nodes_survive_json(rag):
+    for found in FlorenceRetriever(rag, k=9).retrieve("red"):
+        copy = type(found.node).from_json(found.node.to_json())
+        assert copy.metadata == found.node.metadata and copy.node_id == found.node_id
+
+
+def test_query_strings_of_a_rewriter_are_searched(rag):
+    rewritten = QueryBundle("what leaves at nine?", custom_embedding_strs=["blue"])
+    retriever = FlorenceRetriever(rag, k=1, kinds={"image"})
+    assert retriever.retrieve(rewritten)[0].node_id == retriever.retrieve("blue")[0].node_id
+
+
+def test_fusion_keeps_the_clips_apart(rag):
+    clips = FlorenceRetriever(rag, k=5, kinds={"clip"}, images=False)
+    fused = QueryFusionRetriever([clips, clips], num_queries=1, similarity_top_k=10, use_async=False, llm=MockLLM())
+    assert len(fused.retrieve("a walk")) == 5
+
+
+async def test_a_query_engine_reads_text_and_pictures(rag):
+    engine = RetrieverQueryEngine.from_args(
+        FlorenceRetriever(rag, k=3), llm=MockLLM(), response_mode=ResponseMode.COMPACT
+    )
+    response = await engine.aquery("what is red?")
+    assert len(response.source_nodes) == 3
+    assert "[image] red.png" in str(response)
+
+
+def test_content_blocks_hold_the_picture(rag):
+    node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
+    blocks = node.get_content_blocks(MetadataMode.LLM)
+    assert any(isinstance(block, ImageBlock) for block in blocks)
+
+
+@pytest.mark.parametrize("settings", [{"k": 0}, {"kinds": {"photo"}}])
+def test_a_setting_that_cannot_work_is_an_error(rag, settings):
+    with pytest.raises(ValueError):
+        FlorenceRetriever(rag, **settings).retrieve("red")

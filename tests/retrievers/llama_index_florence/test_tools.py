@@ -1,0 +1,59 @@
+import json
+
+from llama_index.core.agent.workflow import FunctionAgent
+from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
+from llama_index.core.llms.mock import MockFunctionCallingLLM
+from llama_index.core.tools import FunctionTool, ToolMetadata
+
+from llama_index_florence import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
+
+
+def test_the_spec_gives_all_tools_or_the_named_ones(rag):
+    spec = FlorenceToolSpec(rag)
+    assert [tool.metadata.name for tool in spec.to_tool_list()] == ["search_images", "ask_image"]
+    assert [tool.metadata.name for tool in spec.to_tool_list(["ask_image"])] == ["ask_image"]
+    assert all(isinstance(tool, FunctionTool) for tool in spec.to_tool_list())
+
+
+async def test_the_spec_gives_its_tools_async(rag):
+    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 2
+
+
+def test_metadata_can_be_replaced(rag):
+    mine = ToolMetadata(name="look", description="Look at it.")
+    tool = FlorenceToolSpec(rag).to_tool_list(["ask_image"], {"ask_image": mine})[0]
+    assert tool.metadata is mine
+
+
+def test_positional_arguments_are_taken(rag):
+    assert len(FlorenceSearchTool(rag)("red", 2).raw_output["hits"]) == 2
+
+
+def test_the_output_is_json(rag):
+    output = FlorenceSearchTool(rag).call(query="red")
+    assert json.loads(output.model_dump_json())["raw_output"] == output.raw_output
+    assert output.tool_name == "search_images"
+    assert output.raw_input["kwargs"] == {"query": "red"}
+
+
+async def test_an_agent_corrects_itself_after_a_bad_call(rag):
+    """The scripted model passes a file name first, reads the error, and passes the id."""
+    picture = rag.search("blue", k=1, kinds={"image"})[0]
+
+    def call(image):
+        arguments = {"image": image, "question": "What colour?"}
+        return ChatMessage(
+            role="assistant", blocks=[ToolCallBlock(tool_call_id=image, tool_name="ask_image", tool_kwargs=arguments)]
+        )
+
+    def script(messages, **_):
+        last = messages[-1].content or ""
+        if messages[-1].role == "user":
+            return call("blue.png")
+        return call(picture.id) if "is not an id" in last else ChatMessage(role="assistant", content=last)
+
+    llm = MockFunctionCallingLLM(response_generator=script)
+    agent = FunctionAgent(tools=[MeterVQATool(rag)], llm=llm, streaming=False)
+    response = await agent.run("What colour is the wall?")
+    assert str(response).startswith("blue (confidence 1.00)")
+    assert [call.tool_output.is_error for call in response.tool_calls] == [True, False]

@@ -1,0 +1,320 @@
+"""What both plug-ins promise, and that they say the same of one index."""
+
+import json
+from typing import Any, NamedTuple
+
+import pytest
+from langchain_core.messages import ToolMessage
+from langchain_core.utils.function_calling import convert_to_openai_tool
+from llama_index.core.schema import QueryBundle
+
+import langchain_florence
+import llama_index_florence
+from florence_rag.errors import InputError
+from florence_rag.testing import ColourEmbedder
+from florence_rag.tools import hit_to_metadata, hit_to_text
+
+
+class Found(NamedTuple):
+    id: str
+    text: str
+    score: float
+    metadata: dict[str, Any]
+
+
+class Called(NamedTuple):
+    text: str
+    artifact: dict[str, Any] | None
+    is_error: bool
+
+
+class LangChain:
+    Retriever = langchain_florence.FlorenceRetriever
+    Embeddings = langchain_florence.FlorenceEmbeddings
+
+    @staticmethod
+    def documents(documents):
+        return [Found(d.id, d.page_content, d.metadata["score"], d.metadata) for d in documents]
+
+    def retrieve(self, retriever, text, image=None):
+        return self.documents(retriever.invoke(text, image=image))
+
+    async def aretrieve(self, retriever, text, image=None):
+        return self.documents(await retriever.ainvoke(text, image=image))
+
+    def embed_texts(self, embeddings, texts):
+        return [*embeddings.embed_documents(texts[:-1]), embeddings.embed_query(texts[-1])]
+
+    def embed_images(self, embeddings, images):
+        return embeddings.embed_images(images)
+
+    async def aembed(self, embeddings, text, image):
+        return [await embeddings.aembed_query(text), *await embeddings.aembed_images([image])]
+
+    def tools(self, rag, **options):
+        return {tool.name: tool for tool in langchain_florence.florence_tools(rag, **options)}
+
+    def schema(self, tool):
+        return convert_to_openai_tool(tool)["function"]
+
+    def call(self, tool, **arguments):
+        return self.called(tool.invoke({"type": "tool_call", "id": "1", "name": tool.name, "args": arguments}))
+
+    async def acall(self, tool, **arguments):
+        return self.called(await tool.ainvoke({"type": "tool_call", "id": "1", "name": tool.name, "args": arguments}))
+
+    @staticmethod
+    def called(message: ToolMessage):
+        return Called(message.content, message.artifact, message.status == "error")
+
+
+class LlamaIndex:
+    Retriever = llama_index_florence.FlorenceRetriever
+    Embeddings = llama_index_florence.FlorenceEmbedding
+
+    @staticmethod
+    def nodes(nodes):
+        return [Found(n.node_id, n.get_content(), n.score, n.metadata) for n in nodes]
+
+    def retrieve(self, retriever, text, image=None):
+        return self.nodes(retriever.retrieve(QueryBundle(text, image_path=image and str(image))))
+
+    async def aretrieve(self, retriever, text, image=None):
+        return self.nodes(await retriever.aretrieve(QueryBundle(text, image_path=image and str(image))))
+
+    def embed_texts(self, embeddings, texts):
+        return [*embeddings.get_text_embedding_batch(texts[:-1]), embeddings.get_query_embedding(texts[-1])]
+
+    def embed_images(self, embeddings, images):
+        return embeddings.get_image_embedding_batch(list(map(str, images)))
+
+    async def aembed(self, embeddings, text, image):
+        return [await embeddings.aget_query_embedding(text), await embeddings.aget_image_embedding(str(image))]
+
+    def tools(self, rag, **options):
+        return {
+            tool.metadata.name: tool for tool in llama_index_florence.FlorenceToolSpec(rag, **options).to_tool_list()
+        }
+
+    def schema(self, tool):
+        return tool.metadata.to_openai_tool()["function"]
+
+    def call(self, tool, **arguments):
+        return self.called(tool.call(**arguments))
+
+    async def acall(self, tool, **arguments):
+        return self.called(await tool.acall(**arguments))
+
+    @staticmethod
+    def called(output):
+        return Called(output.content, None if output.is_error else output.raw_output, output.is_error)
+
+
+@pytest.fixture(params=[LangChain, LlamaIndex], ids=["langchain", "llama_index"])
+def plugin(request):
+    return request.param()
+
+
+def retriever_of(plugin, rag, **settings):
+    return plugin.Retriever(rag=rag, **settings)
+
+
+# Retrieval
+
+
+def test_hits_are_those_of_the_index_in_its_order(plugin, rag):
+    hits = rag.search("a red bus", k=4, group=False)
+    found = plugin.retrieve(retriever_of(plugin, rag, k=4), "a red bus")
+    assert found == [Found(hit.id, hit_to_text(hit), hit.score, hit_to_metadata(hit)) for hit in hits]
+
+
+def test_metadata_cites(plugin, rag, folder):
+    found = plugin.retrieve(retriever_of(plugin, rag, k=1, kinds={"clip"}), "purple")[0]
+    assert found.metadata["source"] == str(folder / "walk.mp4")
+    assert found.metadata["kind"] == "clip"
+    assert found.metadata["id"] == found.id
+    assert found.metadata["score"] == found.score
+    assert found.metadata["locator"]["start_s"] == pytest.approx(8.0, abs=0.3)
+    assert found.metadata["why"]
+    assert found.text.startswith("[clip] walk.mp4, 8.0-")
+
+
+def test_metadata_is_json(plugin, rag):
+    for found in plugin.retrieve(retriever_of(plugin, rag, k=9), "red"):
+        assert json.loads(json.dumps(found.metadata)) == found.metadata
+
+
+def test_a_picture_is_a_query(plugin, rag, folder):
+    found = plugin.retrieve(retriever_of(plugin, rag, k=1), "", folder / "blue.png")
+    assert found[0].metadata["source"].endswith(("blue.png", "walk.mp4"))
+    assert found == plugin.retrieve(retriever_of(plugin, rag, k=1), "", folder / "blue.png")
+
+
+def test_a_picture_and_a_text_are_a_query(plugin, rag, folder):
+    hits = rag.search("yellow", image=folder / "blue.png", k=3, group=False)
+    found = plugin.retrieve(retriever_of(plugin, rag, k=3), "yellow", folder / "blue.png")
+    assert [one.id for one in found] == [hit.id for hit in hits]
+
+
+def test_five_clips_of_one_video_stay_five(plugin, rag):
+    found = plugin.retrieve(retriever_of(plugin, rag, k=5, kinds={"clip"}), "a walk in red")
+    assert len({one.id for one in found}) == len({one.text for one in found}) == 5
+    assert {one.metadata["source"] for one in found} == {found[0].metadata["source"]}
+
+
+def test_clips_can_be_grouped(plugin, rag):
+    found = plugin.retrieve(retriever_of(plugin, rag, k=5, kinds={"clip"}, group=True), "a walk in red")
+    assert len(found) == 1
+    assert len(found[0].metadata["moments"]) == 4
+
+
+def test_filters_narrow(plugin, rag, folder):
+    source = str(folder / "red.png")
+    found = plugin.retrieve(retriever_of(plugin, rag, filter={"source": source}), "green")
+    assert [one.metadata["source"] for one in found] == [source]
+
+
+@pytest.mark.parametrize("query", ["", "   "])
+def test_an_empty_query_is_an_error(plugin, rag, query):
+    with pytest.raises(InputError, match="nothing to search for"):
+        plugin.retrieve(retriever_of(plugin, rag), query)
+
+
+def test_a_misspelt_setting_is_an_error(plugin, rag):
+    with pytest.raises((ValueError, TypeError)):
+        retriever_of(plugin, rag, top_k=5)
+
+
+async def test_retrieval_leaves_the_loop_free(plugin, slow_rag, gate):
+    found = await gate.open_while(plugin.aretrieve(retriever_of(plugin, slow_rag, k=2), "red"))
+    assert len(found) == 2
+
+
+# Embeddings
+
+
+def test_embeddings_are_those_of_the_embedder(plugin, folder):
+    embedder = ColourEmbedder()
+    embeddings = plugin.Embeddings(embedder=embedder)
+    texts = ["red", "blue and green", "nothing"]
+    assert plugin.embed_texts(embeddings, texts) == pytest.approx(embedder.embed_texts(texts).tolist())
+
+
+def test_pictures_and_texts_share_one_space(plugin, folder, blue_vector):
+    embeddings = plugin.Embeddings(embedder=ColourEmbedder())
+    rows = plugin.embed_images(embeddings, [folder / "blue.png", folder / "red.png"])
+    assert rows[0] == pytest.approx(blue_vector)
+    assert rows[1] != pytest.approx(blue_vector)
+
+
+def test_the_embedder_of_an_index_is_used(plugin, rag, blue_vector):
+    assert plugin.embed_texts(plugin.Embeddings(rag=rag), ["red", "blue"])[1] == pytest.approx(blue_vector)
+
+
+async def test_embedding_leaves_the_loop_free(plugin, slow_embedder, gate, folder, blue_vector):
+    embeddings = plugin.Embeddings(embedder=slow_embedder)
+    rows = await gate.open_while(plugin.aembed(embeddings, "blue", folder / "blue.png"))
+    assert rows[0] == pytest.approx(blue_vector) and rows[1] == pytest.approx(blue_vector)
+
+
+# Tools
+
+
+def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
+    tools = plugin.tools(rag)
+    assert set(tools) == {"search_images", "ask_image"}
+    ask = plugin.schema(tools["ask_image"])
+    assert ask["name"] == "ask_image"
+    assert ask["description"].startswith("Ask one question about one picture")
+    assert ask["parameters"]["required"] == ["image", "question"]
+    assert ask["parameters"]["properties"]["image"]["type"] == "string"
+    assert "id" in ask["parameters"]["properties"]["image"]["description"]
+    search = plugin.schema(tools["search_images"])
+    assert search["parameters"]["required"] == ["query"]
+    assert search["parameters"]["properties"]["k"]["type"] == "integer"
+    assert search["parameters"]["properties"]["k"]["default"] == 5
+    assert search["parameters"]["properties"]["kinds"]["items"]["enum"] == ["image", "page", "clip", "text"]
+
+
+def test_a_search_then_a_question(plugin, rag):
+    tools = plugin.tools(rag)
+    found = plugin.call(tools["search_images"], query="a green and yellow wall", kinds=["image"])
+    chunk_id = found.artifact["hits"][0]["id"]
+    assert chunk_id in found.text
+    answer = plugin.call(tools["ask_image"], image=chunk_id, question="What colour is it?")
+    assert answer.text.startswith("green (confidence 0.6")
+    assert answer.artifact["answer"] == "green"
+    assert answer.artifact["citations"][0]["id"] == chunk_id
+    assert answer.artifact["citations"][0]["source"].endswith("green-green-yellow.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("ask_image", {"image": "0" * 32, "question": "?"}, "no chunk has the id"),
+        ("ask_image", {"image": "/etc/passwd", "question": "?"}, "is not an id"),
+        ("ask_image", {"image": {"id": 1}, "question": "?"}, "image must be of type string"),
+        ("ask_image", {"image": "0" * 32}, "question"),
+        ("ask_image", {"image": "0" * 32, "question": "?", "zoom": 2}, "zoom"),
+        ("search_images", {"query": ""}, "query is empty"),
+        ("search_images", {"query": "red", "k": 0}, "k is 0"),
+        ("search_images", {"query": "red", "k": 10_000}, "k is 10000"),
+        ("search_images", {"query": "red", "k": "five"}, "k must be of type integer"),
+        ("search_images", {"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'"),
+    ],
+)
+def test_a_bad_call_is_answered_and_not_raised(plugin, rag, name, arguments, message):
+    called = plugin.call(plugin.tools(rag)[name], **arguments)
+    assert called.is_error
+    assert called.text.startswith(f"{name} failed: ")
+    assert message in called.text
+    assert "\n" not in called.text
+
+
+def test_paths_need_a_folder_that_was_opened(plugin, rag, folder):
+    arguments = {"image": "blue.png", "question": "What colour?"}
+    assert plugin.call(plugin.tools(rag)["ask_image"], **arguments).is_error
+    opened = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], **arguments)
+    assert opened.artifact["answer"] == "blue"
+
+
+def test_bytes_are_taken(plugin, rag, folder):
+    image = (folder / "blue.png").read_bytes()
+    assert plugin.call(plugin.tools(rag)["ask_image"], image=image, question="?").artifact["answer"] == "blue"
+
+
+async def test_tools_leave_the_loop_free(plugin, slow_rag, gate):
+    tool = plugin.tools(slow_rag)["search_images"]
+    found = await gate.open_while(plugin.acall(tool, query="red", k=1))
+    assert len(found.artifact["hits"]) == 1
+
+
+# One index, both frameworks
+
+QUERIES = ["a red bus", "green next to yellow", "notes", "bus leaves at nine"]
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_both_retrieve_the_same(rag, query):
+    left, right = LangChain(), LlamaIndex()
+    found = left.retrieve(left.Retriever(rag=rag, k=6), query)
+    assert found == right.retrieve(right.Retriever(rag=rag, k=6), query)
+    assert found
+
+
+def test_both_retrieve_the_same_for_a_picture(rag, folder):
+    left, right = LangChain(), LlamaIndex()
+    image = folder / "green-green-yellow.png"
+    assert left.retrieve(left.Retriever(rag=rag), "", image) == right.retrieve(right.Retriever(rag=rag), "", image)
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_the_tools_of_both_say_the_same(rag, query):
+    left, right = LangChain(), LlamaIndex()
+    found = left.call(left.tools(rag)["search_images"], query=query, k=6)
+    assert found == right.call(right.tools(rag)["search_images"], query=query, k=6)
+    for hit in found.artifact["hits"]:
+        arguments = {"image": hit["id"], "question": "What colour is it?"}
+        answer = left.call(left.tools(rag)["ask_image"], **arguments)
+        assert answer == right.call(right.tools(rag)["ask_image"], **arguments)
+        assert answer.is_error == (hit["kind"] == "text")
