@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from florence_rag.training.world.draw import Passer, draw
+from florence_rag.training.world.draw import OUTLINE, Passer, draw
 from florence_rag.training.world.pen import WIDTH
 from florence_rag.training.world.scene import Scene
 from florence_rag.training.world.shapes import SHAPES
@@ -29,7 +29,7 @@ class Motion:
 
     def at(self, progress: float) -> Passer:
         """Where it is at 0 (start of the shot) to 1 (end): wholly outside the picture at both."""
-        margin = SHAPES[self.object].width / WIDTH / 2
+        margin = (SHAPES[self.object].width / 2 + OUTLINE) / WIDTH
         x = progress * (1 + 2 * margin) - margin
         return Passer(self.object, self.colour, self.heading, x if self.heading == "right" else 1 - x)
 

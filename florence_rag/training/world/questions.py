@@ -123,10 +123,8 @@ def ask_count(scene: Scene, rng: random.Random) -> Question | None:
     numbers = [number for number in by_count if number < len(COUNT_WEIGHTS)]
     number = rng.choices(numbers, [COUNT_WEIGHTS[number] for number in numbers])[0]
     name, colour = rng.choice(by_count[number])
-    things = plural(rng, name) if name else "things"
-    return Question(
-        _fill(rng, COUNT_TEMPLATES, things=f"{colour} {things}" if colour else things), str(number), "count"
-    )
+    things = plural(rng, name, colour) if name else f"{colour} things"
+    return Question(_fill(rng, COUNT_TEMPLATES, things=things), str(number), "count")
 
 
 def _countable(scene: Scene) -> list[tuple[str | None, str | None]]:
