@@ -1,0 +1,77 @@
+"""Embeds pictures and texts with the two towers of Florence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from florence_rag.embedding.base import unit_rows
+from florence_rag.models.cards import fingerprint
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.processing import FlorenceProcessor
+from florence_rag.types import EmbedderInfo, Frame
+
+
+T = TypeVar("T")
+
+
+class FlorenceEmbedder:
+    """A FlorenceModel in evaluation mode with its processor. Safe to call from several threads."""
+
+    def __init__(self, model: FlorenceModel, processor: FlorenceProcessor, info: EmbedderInfo, batch: int = 32) -> None:
+        self._model = model.eval()
+        self._processor = processor
+        self._info = info
+        self._batch = batch
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, name: str, *, device: str | None = None) -> FlorenceEmbedder:
+        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
+        folder = Path(folder)
+        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model = FlorenceModel.from_pretrained(folder, dtype=torch.float32).to(target)
+        processor = FlorenceProcessor.from_pretrained(folder)
+        image = processor.image_processor
+        info = EmbedderInfo(
+            name=name,
+            fingerprint=fingerprint(folder),
+            dimension=model.config.projection_dim,
+            preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
+        )
+        return cls(model, processor, info)
+
+    @property
+    def info(self) -> EmbedderInfo:
+        """Name, fingerprint of the weights, dimension and preprocessing."""
+        return self._info
+
+    @torch.inference_mode()
+    def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
+        rows = [
+            self._model.get_image_features(self._processor(images=batch)["pixel_values"].to(self._model.device))
+            for batch in self._batches(frames)
+        ]
+        return self._stacked(rows)
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts, cut at the length the model knows -> (N, D) float32, unit length."""
+        rows = [
+            self._model.get_text_features(self._processor(text=batch)["input_ids"].to(self._model.device))
+            for batch in self._batches(texts)
+        ]
+        return self._stacked(rows)
+
+    def _batches(self, items: Sequence[T]) -> Iterator[list[T]]:
+        for start in range(0, len(items), self._batch):
+            yield list(items[start : start + self._batch])
+
+    def _stacked(self, rows: list[torch.Tensor]) -> np.ndarray:
+        if not rows:
+            return np.zeros((0, self._info.dimension), dtype=np.float32)
+        return unit_rows(torch.cat(rows).float().cpu().numpy())

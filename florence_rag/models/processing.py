@@ -1,0 +1,112 @@
+"""Pixels and words to tensors: one image processor for all our networks, and processors that join it to a tokenizer.
+
+Preprocessing of the published models: microsoft/UniCL (enlarge, crop) and zdou0830/METER (crop without enlarging).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoProcessor, BatchFeature, ProcessorMixin
+from transformers.image_processing_utils import BaseImageProcessor
+
+from florence_rag.models.coswin import CoSwinConfig
+from florence_rag.models.florence import FlorenceConfig
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+Picture = Image.Image | np.ndarray
+
+
+class FlorenceImageProcessor(BaseImageProcessor):
+    """Resize, optionally crop, and normalise.
+
+    size: side of the square output in pixels. fit: "squash" scales both sides to size, so that nothing is lost;
+    "crop" scales the shorter side to size * enlarge and cuts the centre out. enlarge: 256 / 224 for UniCL, 1 for METER.
+    image_mean, image_std: per channel, of values in [0, 1].
+    """
+
+    model_input_names = ["pixel_values"]
+
+    def __init__(
+        self,
+        size: int = 224,
+        fit: Literal["squash", "crop"] = "crop",
+        enlarge: float = 256 / 224,
+        resample: int = Image.Resampling.BICUBIC,
+        image_mean: Sequence[float] = IMAGENET_MEAN,
+        image_std: Sequence[float] = IMAGENET_STD,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if fit not in ("squash", "crop"):
+            raise ValueError(f"fit is {fit!r}; it must be 'squash' or 'crop'")
+        self.size, self.fit, self.enlarge, self.resample = size, fit, enlarge, int(resample)
+        self.image_mean, self.image_std = list(image_mean), list(image_std)
+
+    def __call__(
+        self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **_: Any
+    ) -> BatchFeature:
+        """PIL images or (H, W, 3) uint8 RGB arrays -> {"pixel_values": (B, 3, size, size) float32}."""
+        batch = images if isinstance(images, (list, tuple)) else [images]
+        pixels = torch.from_numpy(np.stack([self.resize(image) for image in batch]))
+        return BatchFeature({"pixel_values": self.normalise(pixels)}, tensor_type=return_tensors)
+
+    def resize(self, image: Picture) -> np.ndarray:
+        """One picture -> (size, size, 3) uint8."""
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+        if self.fit == "squash":
+            return np.asarray(picture.resize((self.size, self.size), self.resample))
+        shorter = int(self.enlarge * self.size)
+        scale = shorter / min(picture.size)
+        # The longer side is truncated, not rounded, as torchvision's Resize does.
+        width, height = (shorter if side == min(picture.size) else int(side * scale) for side in picture.size)
+        picture = picture.resize((width, height), self.resample)
+        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        return np.asarray(picture.crop((left, top, left + self.size, top + self.size)))
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""
+        mean = torch.tensor(self.image_mean) * 255
+        std = torch.tensor(self.image_std) * 255
+        return pixels.float().sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+
+
+class FlorenceProcessor(ProcessorMixin):
+    """Image processor and tokenizer of the dual tower and of METER.
+
+    Texts are padded to the longest and cut at the tokenizer's model_max_length.
+    """
+
+    def __init__(self, image_processor: FlorenceImageProcessor, tokenizer: Any, **kwargs: Any) -> None:
+        super().__init__(image_processor, tokenizer, **kwargs)
+
+    def __call__(
+        self,
+        images: Picture | Sequence[Picture] | None = None,
+        text: str | Sequence[str] | None = None,
+        return_tensors: str = "pt",
+        **_: Any,
+    ) -> BatchFeature:
+        """-> pixel_values (B_i, 3, H, W) and/or input_ids, attention_mask (B_t, L), as far as given."""
+        features: dict[str, Any] = {}
+        if images is not None:
+            features.update(self.image_processor(images, return_tensors=return_tensors))
+        if text is not None:
+            texts = [text] if isinstance(text, str) else list(text)
+            encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors=return_tensors)
+            features.update(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
+        return BatchFeature(features)
+
+
+AutoImageProcessor.register(CoSwinConfig, image_processor_classes={"pil": FlorenceImageProcessor})
+AutoImageProcessor.register(FlorenceConfig, image_processor_classes={"pil": FlorenceImageProcessor})
+AutoProcessor.register(FlorenceConfig, FlorenceProcessor)

@@ -1,0 +1,158 @@
+"""Drawn scenes as training batches: pictures kept on disk, words made up anew every time."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import PreTrainedTokenizerBase
+
+from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import Scene, sample_scene
+from florence_rag.training.world.words import ANSWERS, Claim, caption, claim_text, questions, sample_claim, truth_table
+
+IGNORE = -100
+DRAWN_SIZE = (448, 336)
+
+
+def scene_at(index: int, seed: int) -> Scene:
+    """Scene number index of the training world; no held-out combination of colour and object is in it."""
+    return sample_scene(random.Random(f"{seed}/{index}"), "seen")
+
+
+def _draw_resized(index: int, seed: int, processor: FlorenceImageProcessor) -> np.ndarray:
+    return processor.resize(draw(scene_at(index, seed), DRAWN_SIZE))
+
+
+class SceneDataset(Dataset[dict[str, Any]]):
+    """Scenes with their pictures, (size, size, 3) uint8, drawn once into a file and mapped from there."""
+
+    def __init__(self, cache: Path, count: int, processor: FlorenceImageProcessor, *, seed: int = 0) -> None:
+        self.count, self.seed = count, seed
+        path = cache / f"scenes-{seed}-{count}-{processor.size}.npy"
+        if not path.exists():
+            _draw_all(path, count, seed, processor)
+        self.pixels = np.load(path, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"pixels": self.pixels[index], "scene": scene_at(index, self.seed)}
+
+
+def _draw_all(path: Path, count: int, seed: int, processor: FlorenceImageProcessor) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial_path = path.with_suffix(".partial.npy")
+    shape = (count, processor.size, processor.size, 3)
+    pixels = np.lib.format.open_memmap(partial_path, mode="w+", dtype=np.uint8, shape=shape)
+    with ProcessPoolExecutor() as pool:
+        pictures = pool.map(partial(_draw_resized, seed=seed, processor=processor), range(count), chunksize=64)
+        for index, picture in enumerate(pictures):
+            pixels[index] = picture
+    pixels.flush()
+    partial_path.rename(path)
+
+
+@dataclass
+class SceneCollator:
+    """Scenes -> one batch of pictures, captions, questions and statements.
+
+    Of the texts for the dual tower most are whole captions; the rest are search phrases and questions that are true
+    of several pictures, which is what the positives of the UniCL loss are for.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    processor: FlorenceImageProcessor
+    questions_per_scene: int = 3
+    statements_per_scene: int = 1
+    phrase_share: float = 0.3
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """rows of SceneDataset -> the arguments of JointModel.forward."""
+        rng = random.Random(torch.randint(2**62, ()).item())
+        scenes = [row["scene"] for row in rows]
+        pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
+        captions, positives = self._captions(scenes, rng)
+        return {
+            "pixel_values": self.processor.normalise(pixels),
+            "caption_ids": self.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")["input_ids"],
+            "positives": positives,
+            **self._dialogue(scenes, rng),
+        }
+
+    def _captions(self, scenes: Sequence[Scene], rng: random.Random) -> tuple[list[str], torch.Tensor]:
+        captions = [caption(scene, rng) for scene in scenes]
+        positives = torch.eye(len(scenes), dtype=torch.bool)
+        columns = rng.sample(range(len(scenes)), int(self.phrase_share * len(scenes)))
+        phrases = {column: phrase(scenes[column], rng) for column in columns}
+        if phrases:
+            truth = truth_table([claim for _, claim in phrases.values()], scenes)
+            positives[:, list(phrases)] = torch.from_numpy(truth.T)
+        for column, (text, _) in phrases.items():
+            captions[column] = text
+        return captions, positives
+
+    def _dialogue(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
+        texts: list[str] = []
+        about: list[int] = []
+        answers: list[int] = []
+        matches: list[int] = []
+        for index, scene in enumerate(scenes):
+            for question in questions(scene, rng, self.questions_per_scene):
+                texts.append(question.text)
+                answers.append(ANSWERS.index(question.answer))
+                matches.append(IGNORE)
+                about.append(index)
+            for _ in range(self.statements_per_scene):
+                text, match = statement(scene, rng.choice(scenes), rng)
+                texts.append(text)
+                answers.append(IGNORE)
+                matches.append(int(match))
+                about.append(index)
+        encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
+        return {
+            "input_ids": encoded["input_ids"],
+            "attention_mask": encoded["attention_mask"],
+            "image_index": torch.tensor(about),
+            "labels": {"vqa": one_hot_answers(answers), "itm": torch.tensor(matches)},
+        }
+
+
+def phrase(scene: Scene, rng: random.Random) -> tuple[str, Claim]:
+    """What a person may type to find this scene: a search phrase, or a question that the scene can answer."""
+    if rng.random() < 0.4:
+        for question in questions(scene, rng, 2):
+            if question.claim is not None:
+                return question.text, question.claim
+    claim = sample_claim(scene, rng, holds=True)
+    return claim_text(claim, rng), claim
+
+
+def statement(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
+    """Words that fit the scene or not, and whether they do."""
+    if rng.random() < 0.5:
+        text, claim = phrase(rng.choice((scene, other)), rng)
+        return text, claim.holds(scene)
+    claim = sample_claim(scene, rng, holds=rng.random() < 0.5)
+    return claim_text(claim, rng), claim.holds(scene)
+
+
+def one_hot_answers(answers: Sequence[int]) -> torch.Tensor:
+    """Answer ids (N,), -100 for none -> soft scores (N, A) with rows of -100 for none."""
+    labels = torch.zeros(len(answers), len(ANSWERS))
+    for row, answer in enumerate(answers):
+        if answer == IGNORE:
+            labels[row] = IGNORE
+        else:
+            labels[row, answer] = 1.0
+    return labels

@@ -1,0 +1,195 @@
+"""The recipe of florence-tiny: python -m florence_rag.training.tiny --help.
+
+Draws the scenes, learns the tokenizer, trains both models together with transformers' Trainer (a run that was cut off
+goes on from its last checkpoint; a GPU is used where there is one) and writes what the package ships.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from transformers import PreTrainedTokenizerBase, RobertaConfig, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.coswin import CoSwinConfig
+from florence_rag.models.florence import FlorenceConfig, FlorenceModel
+from florence_rag.models.meter_heads import MeterForMultipleTasks
+from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
+from florence_rag.models.text_encoder import TextEncoderConfig
+from florence_rag.training.data import SceneCollator, SceneDataset, phrase, scene_at
+from florence_rag.training.joint import JointModel
+from florence_rag.training.tokenizer import BOS, EOS, PAD, train_tokenizer
+from florence_rag.training.world.words import ANSWERS, caption, questions
+
+
+@dataclass(frozen=True)
+class TinyShape:
+    """Sizes of florence-tiny."""
+
+    image_size: int = 112
+    embed_dim: int = 48
+    depths: tuple[int, ...] = (1, 1, 4)
+    num_heads: tuple[int, ...] = (2, 4, 8)
+    window_size: int = 7
+    text_width: int = 128
+    text_layers: int = 3
+    fusion_width: int = 128
+    fusion_layers: int = 2
+    vocab_size: int = 1024
+    max_tokens: int = 76
+    projection_dim: int = 128
+
+
+def build_tokenizer(shape: TinyShape, *, scenes: int = 5000, seed: int = 0) -> PreTrainedTokenizerBase:
+    """A tokenizer for everything that is said of the first scenes."""
+    rng = random.Random(seed)
+    texts: list[str] = []
+    for index in range(scenes):
+        scene = scene_at(index, seed)
+        texts += [caption(scene, rng), phrase(scene, rng)[0], *(q.text for q in questions(scene, rng, 3))]
+    return train_tokenizer(texts, vocab_size=shape.vocab_size, max_length=shape.max_tokens)
+
+
+def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
+    """Freshly initialised."""
+    image = {
+        "image_size": shape.image_size,
+        "embed_dim": shape.embed_dim,
+        "depths": shape.depths,
+        "num_heads": shape.num_heads,
+        "window_size": shape.window_size,
+    }
+    tokens = {"vocab_size": vocab_size, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": EOS}
+    text = TextEncoderConfig(
+        hidden_size=shape.text_width,
+        num_hidden_layers=shape.text_layers,
+        num_attention_heads=4,
+        max_position_embeddings=shape.max_tokens,
+        layer_norm_eps=1e-5,
+        **tokens,
+    )
+    roberta = RobertaConfig(
+        hidden_size=shape.text_width,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=4 * shape.text_width,
+        max_position_embeddings=shape.max_tokens + PAD + 1,
+        type_vocab_size=1,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        **tokens,
+    )
+    meter = MeterConfig(
+        text_config=roberta,
+        image_config=CoSwinConfig(**image),
+        hidden_size=shape.fusion_width,
+        num_layers=shape.fusion_layers,
+        num_heads=4,
+        intermediate_size=4 * shape.fusion_width,
+        dropout=0.0,
+        layer_norm_eps=1e-5,
+        image_pooling="mean",
+        num_image_positions=CoSwinConfig(**image).token_grid ** 2,
+        max_text_length=shape.max_tokens,
+        heads=("vqa", "itm"),
+        answers=ANSWERS,
+    )
+    florence = FlorenceConfig(
+        image_config=CoSwinConfig(**image), text_config=text, projection_dim=shape.projection_dim
+    )
+    return JointModel(FlorenceModel(florence), MeterForMultipleTasks(meter))
+
+
+class JointTrainer(Trainer):
+    """Trainer that also logs the parts of the loss."""
+
+    _parts: dict[str, list[float]]
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The sum of the losses; its parts are kept for the next log line."""
+        # On CPUs the fused kernel's backward pass took more time than all the rest together.
+        backends = [SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
+        with sdpa_kernel(backends):
+            outputs = model(**inputs)
+        if not hasattr(self, "_parts"):
+            self._parts = {}
+        for name in ("contrastive", "fusion"):
+            self._parts.setdefault(name, []).append(outputs[name].item())
+        loss: torch.Tensor = outputs["loss"]
+        return loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Adds the mean of each part since the last line."""
+        parts = {name: round(sum(values) / len(values), 4) for name, values in getattr(self, "_parts", {}).items()}
+        self._parts = {}
+        super().log({**logs, **parts}, *args, **kwargs)
+
+
+def save(model: JointModel, processor: FlorenceProcessor, folder: Path) -> None:
+    """Write florence/ and meter/, each with weights in half precision, configuration and processor."""
+    florence, meter = model.parted()
+    for name, network in (("florence", florence), ("meter", meter)):
+        network.to(torch.float16).save_pretrained(folder / name)
+        processor.save_pretrained(folder / name)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Checkpoints, logs and the finished models go here.")] = Path("runs/tiny"),
+    cache: Annotated[Path, typer.Option(help="Drawn scenes are kept here.")] = Path("runs/scenes"),
+    scenes: Annotated[int, typer.Option(help="How many scenes to draw.")] = 60_000,
+    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = 3000,
+    batch: Annotated[int, typer.Option(help="Scenes in a step, for each process.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Of the plateau.")] = 1e-3,
+    seed: Annotated[int, typer.Option(help="Of scenes, words and weights.")] = 0,
+) -> None:
+    """Train florence-tiny; run it again to go on after an interruption."""
+    torch.manual_seed(seed)
+    shape = TinyShape()
+    image_processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0)
+    tokenizer = build_tokenizer(shape, seed=seed)
+    model = build_model(shape, len(tokenizer))
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens", flush=True)
+    args = TrainingArguments(
+        output_dir=str(output / "checkpoints"),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=learning_rate,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        warmup_steps=min(200, steps // 10),
+        # A plateau, then a decay: a run can be prolonged by giving more steps before the decay begins.
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": steps // 4},
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        logging_steps=25,
+        save_steps=100,
+        save_total_limit=2,
+        dataloader_num_workers=1,
+        dataloader_persistent_workers=True,
+        remove_unused_columns=False,
+        label_names=[],
+        report_to=[],
+        seed=seed,
+    )
+    with args.main_process_first(desc="drawing the scenes"):
+        dataset = SceneDataset(cache, scenes, image_processor, seed=seed)
+    trainer = JointTrainer(
+        model=model, args=args, train_dataset=dataset, data_collator=SceneCollator(tokenizer, image_processor)
+    )
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output / "checkpoints")) if output.exists() else None)
+    if trainer.is_world_process_zero():
+        save(model, FlorenceProcessor(image_processor, tokenizer), output / "florence_tiny")
+
+
+if __name__ == "__main__":
+    typer.run(main)
