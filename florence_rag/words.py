@@ -17,9 +17,9 @@ _GAP = r"[\W_]*"
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s|e)$")
 
 STOP_WORDS = frozenset(
-    """a about an and any are as at be by can could did do does for from had has have how i in into is it its me my of
-    on or our please show so some tell than that the their them then there these they this those to us was we were
-    what when where which who whom whose why will with would you your""".split()
+    """a about an and any are as at be by can could did do does for from had has have how i in into is it its many me
+    much my of on or our please show so some tell than that the their them then there these they this those to us was
+    we were what when where which who whom whose why will with would you your""".split()
 )
 """English words that say nothing of what is sought. Other languages lose nothing but a little weight."""
 
@@ -48,19 +48,33 @@ def shared_words(wanted: Collection[str], text: str) -> tuple[str, ...]:
     return tuple(word for word in wanted if stem(word) in present)
 
 
+def coverage(found: Collection[str], wanted: Collection[str]) -> float:
+    """How much of the wanted words was found, in [0, 1). Half a word more is wanted than there are, because the one
+    word of a short query proves less than all the words of a long one."""
+    return len(found) / (len(wanted) + 0.5)
+
+
 def stem(word: str) -> str:
     """The word without a common English ending: parked, parks and parking are one word."""
     return _ENDING.sub("", word)
 
 
 def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
-    """Finds the whole phrase in a folded text, as whole words; None for a phrase without letters and digits."""
-    letters = "".join(_RUN.findall(fold(phrase)))
+    """Finds the whole phrase in a folded text, as whole words; stop words at its ends may be missing.
+
+    None for a phrase without letters and digits.
+    """
+    letters = "".join(_without_outer_stop_words(_RUN.findall(fold(phrase))))
     if not letters:
         return None
     start = "" if _is_wide(letters[0]) else r"(?<![^\W_])"
     end = "" if _is_wide(letters[-1]) else r"(?![^\W_])"
     return re.compile(start + _GAP.join(map(re.escape, letters)) + end)
+
+
+def _without_outer_stop_words(runs: list[str]) -> list[str]:
+    kept = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
+    return runs[kept[0] : kept[-1] + 1] if kept else runs
 
 
 def _is_wide(character: str) -> bool:

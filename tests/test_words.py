@@ -39,9 +39,10 @@ def test_shared_words_compare_whole_words_without_their_endings(wanted, text, fo
         ("J.P. Morgan", "JPMorgan"),
         ("jpmorgan", "J.P.\nMorgan"),
         ("03-17", "row 03-17, left"),
-        ("03-17", "０３－１７"),
+        ("03-17", "\uff10\uff13\uff0d\uff11\uff17"),
         ("Straße", "STRASSE 4"),
         ("東京", "これは東京都です"),
+        ("the night bus", "NIGHT BUS"),
     ],
 )
 def test_a_phrase_is_found_whatever_its_case_and_punctuation(phrase, text):

@@ -39,7 +39,8 @@ def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
     """The kinds asked for, all of them for None."""
     if kinds is None:
         return frozenset(KINDS)
-    chosen = frozenset((kinds,) if isinstance(kinds, str) else kinds)
-    if not chosen or not chosen <= set(KINDS):
-        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, chosen))!r}")
+    given: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)
+    chosen = frozenset(kind for kind in KINDS if kind in given)
+    if not given or given - chosen:
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, given))!r}")
     return chosen

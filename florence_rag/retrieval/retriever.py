@@ -6,24 +6,25 @@
     exact      what the other routes found and contains the whole phrase
 
 Pictures and passages are ranked apart because cosines of text to text lie higher than those of text to picture, so one
-list would bury the pictures. A passage that has the words and the meaning earns as much as a picture that looks right.
+list would bury the pictures. A passage with all of several words earns a little more than the picture that looks most
+like the query; with some of them, or with the only one, it earns less.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, unit_rows
-from florence_rag.index.base import ChunkIndex
+from florence_rag.errors import InputError
+from florence_rag.index.base import ChunkIndex, Filter
 from florence_rag.retrieval.fusion import Found, Route, fuse
 from florence_rag.retrieval.grouping import group_by_video
 from florence_rag.retrieval.query import Query, check_query
-from florence_rag.words import content_words, fold, shared_words, phrase_pattern
 from florence_rag.types import Frame, Hit, Kind
+from florence_rag.words import content_words, coverage, fold, phrase_pattern, shared_words
 
 SEEN: frozenset[Kind] = frozenset({"image", "page", "clip"})
 """The kinds whose vector was made from pixels."""
@@ -42,13 +43,17 @@ class RetrievalConfig:
 
     looks_weight: float = 1.0
     passages_weight: float = 0.25
-    words_weight: float = 0.7
+    words_weight: float = 1.0
     exact_weight: float = 1.0
     rank_offset: int = 60
     text_share: float = 0.5
     depth: int = 50
     oversample: int = 5
     max_moments: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.text_share < 1:
+            raise InputError(f"text_share must lie between 0 and 1, got {self.text_share!r}")
 
 
 class Retriever:
@@ -65,7 +70,7 @@ class Retriever:
         image: Frame | None = None,
         k: int = 5,
         kinds: Collection[Kind] | None = None,
-        filter: str | Mapping[str, Any] | None = None,
+        filter: Filter | None = None,
         group: bool = True,
     ) -> list[Hit]:
         """The k best hits, best first. group: clips of one video are one hit, with the others as its moments."""
@@ -84,33 +89,32 @@ class Retriever:
 
     def _vector(self, query: Query) -> np.ndarray:
         """(D,): of the text, of the image, or their weighed sum, of unit length."""
-        share = self.config.text_share if query.text and query.image is not None else 1.0
-        parts = []
+        rows = []
         if query.text:
-            parts.append(share * self.embedder.embed_texts([query.text])[0])
+            rows.append(self.config.text_share * self.embedder.embed_texts([query.text]))
         if query.image is not None:
-            parts.append((1.0 if not query.text else 1.0 - share) * self.embedder.embed_images([query.image])[0])
-        vector: np.ndarray = unit_rows(np.sum(parts, axis=0)[None])[0]
+            rows.append((1.0 - self.config.text_share) * self.embedder.embed_images([query.image]))
+        vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
         return vector
 
-    def _routes(
-        self, query: Query, vector: np.ndarray, depth: int, filter: str | Mapping[str, Any] | None
-    ) -> Iterator[Route]:
+    def _routes(self, query: Query, vector: np.ndarray, depth: int, filter: Filter | None) -> Iterator[Route]:
         config = self.config
-        pictures = self._near(vector, depth, query.kinds & SEEN, filter)
-        passages = self._near(vector, depth, query.kinds - SEEN, filter)
+        pictures = self._nearest(vector, depth, query.kinds & SEEN, filter)
+        passages = self._nearest(vector, depth, query.kinds - SEEN, filter)
         subject = "query" if query.text else "picture"
-        yield Route(config.looks_weight, [Found(h, 1.0, f"looks like the {subject} ({h.score:.2f})") for h in pictures])
-        yield Route(config.passages_weight, [Found(h, 1.0, f"is about the {subject} ({h.score:.2f})") for h in passages])
+        yield Route(config.looks_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
+        yield Route(config.passages_weight, [_near(hit, f"is about the {subject}") for hit in passages])
         if query.text:
             worded = self.index.search_words(query.text, depth, kinds=query.kinds, filter=filter)
             yield Route(config.words_weight, [_by_words(hit, query.text) for hit in worded])
             yield Route(config.exact_weight, _exact([*worded, *pictures, *passages], query.text))
 
-    def _near(
-        self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: str | Mapping[str, Any] | None
-    ) -> list[Hit]:
+    def _nearest(self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
         return self.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
+
+
+def _near(hit: Hit, reason: str) -> Found:
+    return Found(hit, reason=f"{reason} ({hit.score:.2f})")
 
 
 def _by_words(hit: Hit, text: str) -> Found:
@@ -118,7 +122,7 @@ def _by_words(hit: Hit, text: str) -> Found:
     wanted = content_words(text)
     found = shared_words(wanted, hit.content)
     reason = "has the words " + ", ".join(found) if found else ""
-    return Found(hit, max(len(found), 1) / max(len(wanted), 1), reason)
+    return Found(hit, coverage(found or wanted[:1], wanted), reason)
 
 
 def _exact(hits: list[Hit], phrase: str) -> list[Found]:

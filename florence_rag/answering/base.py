@@ -1,0 +1,52 @@
+"""What answering asks of the stages before it, and the record of one piece of evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Protocol
+
+from florence_rag.errors import InputError
+from florence_rag.index.base import Filter
+from florence_rag.types import Citation, Frame, Hit, Kind
+
+LoadFrames = Callable[[Hit], tuple[Frame, ...]]
+"""Reads the pictures of a hit again; () for a passage. Raises MediaError where the file is gone or broken."""
+
+
+class Search(Protocol):
+    """Finds chunks, as `retrieval.Retriever` does."""
+
+    def search(
+        self,
+        text: str | None = None,
+        image: Frame | None = None,
+        k: int = 5,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        group: bool = True,
+    ) -> list[Hit]:
+        """The k best hits, best first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one hit says to a question. quote: its words, or "" where its picture was looked at."""
+
+    hit: Hit
+    answer: str
+    confidence: float
+    quote: str = ""
+
+    def to_citation(self) -> Citation:
+        """Where to look it up."""
+        hit = self.hit
+        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, round(self.confidence, 4))
+
+
+def check_question(question: str) -> str:
+    """The question without outer blanks; InputError for an empty one."""
+    if not question.strip():
+        raise InputError(f"the question must not be empty, got {question!r}")
+    return question.strip()

@@ -1,0 +1,21 @@
+"""LangChain chat models by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from florence_rag.errors import MissingExtraError, ModelError
+
+try:
+    from langchain.chat_models import init_chat_model
+except ImportError as error:
+    raise MissingExtraError("langchain", "llm") from error
+
+
+def open_chat_model(name: str) -> Any:
+    """The chat model with this name, such as "openai:gpt-5" or "ollama:llama3"; ModelError where there is none."""
+    try:
+        return init_chat_model(name)
+    except (ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"cannot open the chat model {name!r}, expected provider:model: {reason}") from error

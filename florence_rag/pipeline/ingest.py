@@ -1,0 +1,159 @@
+"""One index run: files in, chunks with their vectors and a ledger row per file out.
+
+    files -> read ahead, in threads: chunk, read the words -> batches across files: embed -> index: add, complete
+
+A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.index.base import ChunkIndex
+from florence_rag.perception.base import TextReader
+from florence_rag.pipeline.read_ahead import Read, read_ahead
+from florence_rag.types import Chunk, Failure, Frame, Source
+
+ReadWords = Literal["auto", "always", "never"]
+"""When to read the words in pictures. auto: in images, and in pages without a text layer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far an index run is. files_total counts those to be indexed; source is the one last heard of."""
+
+    files_done: int
+    files_total: int
+    chunks: int
+    source: str
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """batch: pictures in one forward pass. threads: that decode and read words. ahead: chunks that wait decoded."""
+
+    batch: int = 32
+    threads: int = 2
+    ahead: int = 32
+
+
+class Ingest:
+    """Brings sources into an index. One object, one run."""
+
+    def __init__(
+        self,
+        index: ChunkIndex,
+        embedder: Embedder,
+        chunks_of: Callable[[Source], Iterator[Chunk]],
+        *,
+        progress: Callable[[Progress], None] | None = None,
+        config: IngestConfig | None = None,
+    ) -> None:
+        self.index = index
+        self.embedder = embedder
+        self.chunks_of = chunks_of
+        self.progress = progress
+        self.config = config or IngestConfig()
+        self.failures: list[Failure] = []
+        self.done: list[Source] = []
+        self._batch: list[Chunk] = []
+        self._read: list[Source] = []
+        self._begun: set[str] = set()
+        self._chunks = 0
+
+    def run(self, sources: Sequence[Source]) -> None:
+        """Index all sources; those that fail are in `failures`, the others in `done`."""
+        config = self.config
+        with closing(read_ahead(sources, self.chunks_of, threads=config.threads, depth=config.ahead)) as reads:
+            for read in reads:
+                self._take(read)
+                if sum(max(1, len(chunk.frames)) for chunk in self._batch) >= config.batch:
+                    self._store()
+                self._report(read.source, len(sources))
+        self._store()
+        if sources:
+            self._report(sources[-1], len(sources))
+
+    def _take(self, read: Read) -> None:
+        if read.chunk is not None:
+            self._batch.append(read.chunk)
+        elif read.reason:
+            self.fail(read.source.uri, read.reason)
+        else:
+            self._read.append(read.source)
+
+    def fail(self, uri: str, reason: str) -> None:
+        """Forget what was read of the source and record why."""
+        self._batch = [chunk for chunk in self._batch if chunk.source.uri != uri]
+        self.index.fail(uri, reason)
+        self.failures.append(Failure(uri, reason))
+
+    def _store(self) -> None:
+        """Embed and store what has gathered; then the sources that were read to their end are complete."""
+        batch, self._batch = self._batch, []
+        for source in dict.fromkeys(chunk.source for chunk in batch):
+            if source.uri not in self._begun:
+                self.index.begin(source)
+                self._begun.add(source.uri)
+        if batch:
+            self.index.add(batch, embed_chunks(self.embedder, batch))
+            self._chunks += len(batch)
+        for source in self._read:
+            self._complete(source)
+        self._read = []
+
+    def _complete(self, source: Source) -> None:
+        if source.uri in self._begun:
+            self.index.complete(source)
+            self.done.append(source)
+        else:
+            self.fail(source.uri, "there is nothing in it to index: no picture and no text")
+
+    def _report(self, source: Source, total: int) -> None:
+        if self.progress is not None:
+            finished = len(self.done) + len(self.failures)
+            self.progress(Progress(finished, total, self._chunks, source.uri, len(self.failures)))
+
+
+def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
+    """(N, D): of a chunk with pictures the mean direction of its pictures, of any other the direction of its text."""
+    vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
+    passages = [i for i, chunk in enumerate(chunks) if not chunk.frames]
+    if passages:
+        vectors[passages] = embedder.embed_texts([chunks[i].text for i in passages])
+    owners = [i for i, chunk in enumerate(chunks) for _ in chunk.frames]
+    if owners:
+        np.add.at(vectors, owners, embedder.embed_images([frame for chunk in chunks for frame in chunk.frames]))
+    return unit_rows(vectors)
+
+
+class WordReading:
+    """Adds to chunks the words in their pictures, one picture at a time: a reader has threads of its own."""
+
+    def __init__(self, reader: TextReader, when: ReadWords) -> None:
+        self.reader = reader
+        self.when = when
+        self._one_at_a_time = threading.Lock()
+
+    def __call__(self, chunk: Chunk) -> Chunk:
+        """The chunk with its `ocr`, or as it is where nothing is to be read."""
+        if not chunk.frames or not self._is_due(chunk):
+            return chunk
+        lines = dict.fromkeys(line for frame in chunk.frames for line in self._lines(frame))
+        return replace(chunk, ocr="\n".join(lines))
+
+    def _is_due(self, chunk: Chunk) -> bool:
+        by_itself = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
+        return self.when == "always" or (self.when == "auto" and by_itself)
+
+    def _lines(self, frame: Frame) -> list[str]:
+        with self._one_at_a_time:
+            return [region.text for region in self.reader.read(frame)]

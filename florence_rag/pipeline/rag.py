@@ -1,0 +1,268 @@
+"""FlorenceRAG: wires the stages. Everything it does, it lets one of them do."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from florence_rag.answering.answerer import Answerer, AnsweringConfig
+from florence_rag.answering.base import check_question
+from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
+from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
+from florence_rag.embedding.base import Embedder
+from florence_rag.errors import InputError, ModelError
+from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
+from florence_rag.models.cards import DEFAULT
+from florence_rag.perception.base import TextReader, VisualQA, VQAResult
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, ReadWords, WordReading
+from florence_rag.pipeline.opening import LazyReader, LazyVQA, open_embedder, open_reader, open_vqa
+from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
+from florence_rag.sources import SUFFIXES, discover
+from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
+
+ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
+"""A picture: a path, the bytes of a file, an open file, or pixels."""
+
+_CHUNK_ID = re.compile(r"[0-9a-f]{32}")
+
+
+class FlorenceRAG:
+    """Index files, search them, ask them questions.
+
+    `open` builds the parts by name; the constructor takes them, so that any of them can be another.
+
+    Searching and asking from several threads at once is safe, also while one thread adds files; files are added by one
+    thread at a time.
+    """
+
+    def __init__(
+        self,
+        index: ChunkIndex,
+        embedder: Embedder,
+        *,
+        vqa: VisualQA | None = None,
+        reader: TextReader | None = None,
+        read: ReadWords = "auto",
+        chunking: ChunkingConfig | None = None,
+        ingest: IngestConfig | None = None,
+        retrieval: RetrievalConfig | None = None,
+        answering: AnsweringConfig | None = None,
+        llm: LLMConfig | None = None,
+    ) -> None:
+        self.index = index
+        self.embedder = embedder
+        self.vqa = vqa
+        self.retriever = Retriever(embedder, index, retrieval)
+        self._read_words = WordReading(reader, read) if reader is not None and read != "never" else None
+        self._chunking = chunking or ChunkingConfig()
+        self._ingest = ingest
+        self._answering = answering
+        self._llm = llm
+        self._adding = threading.Lock()
+
+    @classmethod
+    def open(
+        cls,
+        db: str | Path,
+        model: str | None = None,
+        *,
+        vqa: str | None = None,
+        token: str | None = None,
+        collection: str = "florence",
+        read: ReadWords = "auto",
+        create: bool = True,
+    ) -> FlorenceRAG:
+        """Open a database, or create it.
+
+        db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. model: the embedder, by default
+        the one that the database records. vqa: the model that answers questions, by default the same. read: when to
+        read the words in pictures. create: whether a new database may be made.
+        """
+        from florence_rag.index.milvus import MilvusIndex
+
+        recorded = MilvusIndex.recorded_embedder(str(db), token=token, collection=collection)
+        name = model or (recorded.name if recorded else DEFAULT)
+        embedder = open_embedder(name)
+        index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection, create=create)
+        return cls(
+            index, embedder, vqa=LazyVQA(partial(open_vqa, vqa or name)), reader=LazyReader(open_reader), read=read
+        )
+
+    def __enter__(self) -> FlorenceRAG:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the database, so that another process can open it."""
+        self.index.close()
+
+    def add(
+        self, *paths: str | Path, prune: bool = False, progress: Callable[[Progress], None] | None = None
+    ) -> IndexReport:
+        """Index files and folders; what has not changed since is left alone.
+
+        prune: also forget indexed files below the paths that are gone. progress: called after every step, in this
+        thread. A file that cannot be read is named in the report and stops nothing. An interrupted run leaves all
+        finished files indexed; run it again for the rest.
+        """
+        with self._adding:
+            known = self.index.sources()
+            found = list(discover(paths, known))
+            gone = _gone(paths, known, found) if prune else []
+            if not found and not gone:
+                raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(sorted(SUFFIXES))}")
+            return self._bring_in(found, known, gone, progress)
+
+    def _bring_in(
+        self,
+        found: list[Source | Failure],
+        known: Mapping[str, Source],
+        gone: list[str],
+        progress: Callable[[Progress], None] | None,
+    ) -> IndexReport:
+        sources = [each for each in found if isinstance(each, Source)]
+        changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
+        ingest = Ingest(self.index, self.embedder, self._chunks_of, progress=progress, config=self._ingest)
+        try:
+            self.index.delete_sources(gone)
+            for failure in found:
+                if isinstance(failure, Failure):
+                    ingest.fail(failure.source, failure.reason)
+            ingest.run(changed)
+        finally:
+            self.index.flush()
+        updated = sum(source.uri in known for source in ingest.done)
+        return IndexReport(
+            added=len(ingest.done) - updated,
+            updated=updated,
+            unchanged=len(sources) - len(changed),
+            removed=len(gone),
+            failed=tuple(ingest.failures),
+        )
+
+    def _chunks_of(self, source: Source) -> Iterator[Chunk]:
+        chunks = chunk(source, self._chunking)
+        return map(self._read_words, chunks) if self._read_words else chunks
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: ImageInput | None = None,
+        k: int = 5,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        group: bool = True,
+    ) -> list[Hit]:
+        """The k best hits for a text, a picture, or both together, best first.
+
+        kinds: only these. filter: {"start_s": {"$gte": 3}} or a Milvus expression. group: one hit per video, with its
+        other clips as moments.
+        """
+        frame = None if image is None else read_image(image)
+        return self.retriever.search(text, frame, k, kinds, filter, group)
+
+    def ask(
+        self,
+        question: str,
+        *,
+        k: int = 8,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        llm: str | ChatModel | None = None,
+        image: ImageInput | None = None,
+    ) -> Answer:
+        """Answer a question from what is indexed, with confidence and citations.
+
+        Without llm the answer is what METER sees or what a passage says; llm, a LangChain chat model or its name, is
+        given the hits as text and pictures instead. image: ask about this picture only.
+        """
+        if image is not None:
+            return self._ask_about(image, question, llm)
+        if llm is not None:
+            answerer = LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
+            return answerer.ask(question, k=k, kinds=kinds, filter=filter)
+        answerer = Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering)
+        return answerer.ask(question, k=k, kinds=kinds, filter=filter)
+
+    def _ask_about(self, image: ImageInput, question: str, llm: str | ChatModel | None) -> Answer:
+        hit, frames = self._picture(image)
+        if llm is not None:
+            return LLMAnswerer(self.retriever, _chat_model(llm), lambda _: frames, self._llm).ask_about(question, [hit])
+        seen = self._look(frames, question)
+        citation = Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=seen.confidence)
+        return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
+
+    def answer_about(self, image: ImageInput, question: str) -> VQAResult:
+        """What METER sees in one picture: a file, pixels, or the id of an indexed image, page or clip."""
+        return self._look(self._picture(image)[1], question)
+
+    def _look(self, frames: tuple[Frame, ...], question: str) -> VQAResult:
+        """Of several keyframes, the one that fits the question best is asked."""
+        vqa = self._needed_vqa()
+        best = int(vqa.match(frames, [question] * len(frames)).argmax()) if len(frames) > 1 else 0
+        return vqa.answer(frames[best], check_question(question))
+
+    def _picture(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
+        """The pictures that are meant, and as a hit where they come from."""
+        if isinstance(image, str) and _CHUNK_ID.fullmatch(image):
+            hits = self.get([image])
+            if not hits:
+                raise InputError(f"no chunk has the id {image!r}; search returns the ids there are")
+            if not (frames := self.frames(hits[0])):
+                raise InputError(f"the chunk {image!r} is a passage of text: there is no picture to look at")
+            return hits[0], frames
+        name = str(image) if isinstance(image, (str, Path)) else "the given picture"
+        return Hit("", "image", name, Locator(), 1.0), (read_image(image),)
+
+    def _needed_vqa(self) -> VisualQA:
+        if self.vqa is None:
+            raise ModelError("answering needs a model that looks at pictures: give FlorenceRAG a vqa")
+        return self.vqa
+
+    def get(self, ids: Collection[str]) -> list[Hit]:
+        """The stored chunks with these ids, in their order; unknown ids are left out."""
+        return self.index.get(list(ids))
+
+    def frames(self, hit: Hit) -> tuple[Frame, ...]:
+        """The pictures of a hit, read again from its file: one of an image or page, keyframes of a clip, () of text."""
+        return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
+
+    def info(self) -> IndexInfo:
+        """What is in the database."""
+        return self.index.info()
+
+
+def _is_same(source: Source, known: Source | None) -> bool:
+    return known is not None and known.content_hash == source.content_hash
+
+
+def _gone(paths: Collection[str | Path], known: Mapping[str, Source], found: Collection[Source | Failure]) -> list[str]:
+    """The indexed files below the paths that were not met there."""
+    roots = [Path(path).expanduser().resolve() for path in paths]
+    met = {each.uri if isinstance(each, Source) else each.source for each in found}
+    return [uri for uri in known if uri not in met and any(Path(uri).is_relative_to(root) for root in roots)]
+
+
+def _chat_model(llm: str | ChatModel) -> ChatModel:
+    if not isinstance(llm, str):
+        return llm
+    from florence_rag.answering.chat_models import open_chat_model
+
+    return open_chat_model(llm)
+
+
+def _list(paths: Collection[str | Path]) -> str:
+    return ", ".join(repr(str(path)) for path in paths)

@@ -1,0 +1,313 @@
+"""Test doubles without weights, models or files, for our tests and yours. They really look, read and search.
+
+index = MemoryIndex(ColourEmbedder().info)
+rag = FlorenceRAG(index, ColourEmbedder(), vqa=ColourVQA())
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from florence_rag.embedding.base import unit_rows
+from florence_rag.errors import InputError, StoreError
+from florence_rag.index.base import Filter, IndexInfo
+from florence_rag.index.filters import expression
+from florence_rag.perception.base import TextRegion, VQAResult
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, Source
+from florence_rag.words import words
+
+COLOURS: Mapping[str, tuple[int, int, int]] = {
+    "black": (0, 0, 0),
+    "blue": (0, 0, 255),
+    "brown": (139, 69, 19),
+    "green": (0, 160, 0),
+    "grey": (128, 128, 128),
+    "orange": (255, 140, 0),
+    "pink": (255, 150, 190),
+    "purple": (128, 0, 128),
+    "red": (255, 0, 0),
+    "white": (255, 255, 255),
+    "yellow": (255, 255, 0),
+}
+
+
+def colour_frame(*colours: str, size_px: int = 48) -> Frame:
+    """A square picture of equally wide vertical stripes, to search and to ask."""
+    stripes = np.array([COLOURS[colour] for colour in colours], dtype=np.uint8)
+    columns = stripes[np.arange(size_px) * len(colours) // size_px]
+    return np.ascontiguousarray(np.broadcast_to(columns, (size_px, size_px, 3)))
+
+
+def colour_shares(frame: Frame) -> np.ndarray:
+    """(11,): the share of the picture's pixels that lie nearest to each of COLOURS."""
+    pixels = frame[:: max(1, len(frame) // 64), :: max(1, frame.shape[1] // 64)].reshape(-1, 3).astype(np.float32)
+    palette = np.array(list(COLOURS.values()), dtype=np.float32)
+    nearest = np.linalg.norm(pixels[:, None] - palette, axis=-1).argmin(axis=1)
+    return np.bincount(nearest, minlength=len(COLOURS)) / len(pixels)
+
+
+class ColourEmbedder:
+    """An Embedder that knows colours and nothing else: a picture is its shares of colours, a text its colour words."""
+
+    info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLOURS) + 1, preprocessing="none")
+
+    def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
+        """One row per frame: the shares of the colours, and 0 for "no colour"."""
+        rows = [np.append(colour_shares(frame), 0.0) for frame in frames]
+        return unit_rows(np.array(rows).reshape(len(rows), self.info.dimension))
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """One row per text: how often it names each colour, or 1 for "no colour"."""
+        rows = []
+        for text in texts:
+            named = Counter(words(text))
+            counts = [named[colour] for colour in COLOURS]
+            rows.append([*counts, 0 if any(counts) else 1])
+        return unit_rows(np.array(rows, dtype=np.float32).reshape(len(rows), self.info.dimension))
+
+
+class ColourVQA:
+    """A VisualQA that sees colours: it answers with the largest one, and a text fits by the colours it names."""
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """The colours of the picture, the largest first, with their shares as confidence."""
+        shares = zip(COLOURS, colour_shares(frame).tolist(), strict=True)
+        seen = sorted((pair for pair in shares if pair[1]), key=lambda pair: -pair[1])
+        return VQAResult(*seen[0], tuple(seen))
+
+    def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
+        """(N,): the cosine of picture i and text i; a text without colours fits every picture by half."""
+        embedder = ColourEmbedder()
+        named = embedder.embed_texts(texts)
+        cosines = np.sum(embedder.embed_images(frames) * named, axis=1)
+        return np.where(named[:, -1] > 0, np.float32(0.5), cosines)
+
+
+class ScriptedVQA:
+    """A VisualQA that gives the answers it was given. Questions are found by a part of them, whatever the case.
+
+    answers: part of the question to (answer, confidence). fit: what `match` returns for every picture.
+    """
+
+    def __init__(self, answers: Mapping[str, tuple[str, float]], fit: float = 1.0) -> None:
+        self.answers = answers
+        self.fit = fit
+        self.asked: list[str] = []
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """The first scripted answer whose key is in the question; a question without one is an error."""
+        self.asked.append(question)
+        for part, (answer, confidence) in self.answers.items():
+            if part.casefold() in question.casefold():
+                return VQAResult(answer, confidence, ((answer, confidence),))
+        raise InputError(f"no answer is scripted for {question!r}; there are answers for {list(self.answers)!r}")
+
+    def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
+        """(N,): the same fit for all."""
+        return np.full(len(frames), self.fit, dtype=np.float32)
+
+
+class ScriptedReader:
+    """A TextReader that finds words by the largest colour of the picture: {"red": "STOP"}."""
+
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self.words = words
+        self.reads = 0
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """The words of that colour as one line over the whole picture, or nothing."""
+        self.reads += 1
+        colour = list(COLOURS)[int(colour_shares(frame).argmax())]
+        line = self.words.get(colour)
+        return [TextRegion(line, (0.0, 0.0, 1.0, 1.0), 1.0)] if line else []
+
+
+class MemoryIndex:
+    """A ChunkIndex in a dictionary: exact cosines, textbook BM25, gone with the process.
+
+    Filters are mappings; a Milvus expression needs Milvus.
+    """
+
+    def __init__(self, embedder: EmbedderInfo) -> None:
+        self.embedder = embedder
+        self._rows: dict[str, _Row] = {}
+        self._sources: dict[str, Source] = {}
+        self._failures: dict[str, Failure] = {}
+        self._begun: set[str] = set()
+
+    def sources(self) -> dict[str, Source]:
+        """The complete sources by URI."""
+        return dict(sorted(self._sources.items()))
+
+    def failures(self) -> tuple[Failure, ...]:
+        """The sources that could not be indexed."""
+        return tuple(self._failures[uri] for uri in sorted(self._failures))
+
+    def begin(self, source: Source) -> None:
+        """Drop what is stored of the source and take its chunks from now on."""
+        self._drop(source.uri)
+        self._begun.add(source.uri)
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Store chunks with their vectors; a known id is replaced."""
+        if vectors.shape != (len(chunks), self.embedder.dimension) or not np.isfinite(vectors).all():
+            raise StoreError(f"expected finite vectors of shape {(len(chunks), self.embedder.dimension)}")
+        if strangers := {chunk.source.uri for chunk in chunks} - self._begun:
+            raise StoreError(f"chunks of sources that were not begun: {sorted(strangers)}")
+        self._rows |= {chunk.id: _Row(_to_hit(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
+
+    def complete(self, source: Source) -> None:
+        """From now on the source counts as indexed."""
+        self._begun.discard(source.uri)
+        self._sources[source.uri] = source
+        self._failures.pop(source.uri, None)
+
+    def fail(self, uri: str, reason: str) -> None:
+        """Drop what is stored of the source and remember why."""
+        self._drop(uri)
+        self._failures[uri] = Failure(uri, reason)
+
+    def delete_sources(self, uris: Iterable[str]) -> int:
+        """The number of rows that were dropped."""
+        before = len(self._rows)
+        for uri in uris:
+            self._drop(uri)
+            self._failures.pop(uri, None)
+        return before - len(self._rows)
+
+    def flush(self) -> None:
+        """Nothing is pending in memory."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def get(self, ids: Sequence[str]) -> list[Hit]:
+        """In the order of ids, with score 0; unknown ids are left out."""
+        return [self._rows[id_].hit for id_ in ids if id_ in self._rows]
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, D), in the order of ids; an unknown id is an InputError."""
+        if unknown := [id_ for id_ in ids if id_ not in self._rows]:
+            raise InputError(f"no chunk has the id {unknown[0]!r}")
+        return np.array([self._rows[id_].vector for id_ in ids]).reshape(len(ids), self.embedder.dimension)
+
+    def search_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """By cosine."""
+        rows = self._chosen(kinds, filter)
+        return _best(k, ((float(row.vector @ vector), row.hit) for row in rows))
+
+    def search_words(
+        self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """By BM25 over caption, text and what was read in the picture."""
+        every = [Counter(words(row.hit.content)) for row in self._rows.values()]
+        weights = {word: _idf(sum(word in counts for counts in every), len(every)) for word in set(words(query))}
+        mean_length = sum(counts.total() for counts in every) / max(1, len(every)) or 1.0
+        hits = [row.hit for row in self._chosen(kinds, filter)]
+        scored = ((_bm25(Counter(words(hit.content)), weights, mean_length), hit) for hit in hits)
+        return _best(k, (pair for pair in scored if pair[0] > 0))
+
+    def info(self) -> IndexInfo:
+        """What is stored."""
+        counts = Counter(row.hit.kind for row in self._rows.values())
+        return IndexInfo(
+            uri=":memory:",
+            collection="memory",
+            embedder=self.embedder,
+            chunks={kind: counts[kind] for kind in KINDS},
+            sources=len(self._sources),
+            failures=len(self._failures),
+            index_type="EXACT",
+            server_version="",
+        )
+
+    def _drop(self, uri: str) -> None:
+        self._rows = {id_: row for id_, row in self._rows.items() if row.hit.source != uri}
+        self._sources.pop(uri, None)
+        self._begun.discard(uri)
+
+    def _chosen(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:
+        if isinstance(filter, str):
+            raise InputError(f"MemoryIndex cannot evaluate {filter!r}: give a mapping, or use Milvus for expressions")
+        expression(filter, kinds)  # refuses what Milvus would refuse
+        conditions = (filter or {}).items()
+        rows = [row for row in self._rows.values() if kinds is None or row.hit.kind in kinds]
+        return [row for row in rows if all(_holds(_field(row.hit, name), wanted) for name, wanted in conditions)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Row:
+    hit: Hit
+    vector: np.ndarray
+
+
+def _to_hit(chunk: Chunk) -> Hit:
+    return Hit(
+        chunk.id,
+        chunk.kind,
+        chunk.source.uri,
+        chunk.locator,
+        0.0,
+        chunk.text,
+        chunk.caption,
+        chunk.ocr,
+        metadata=chunk.metadata,
+    )
+
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
+    {
+        "$eq": operator.eq,
+        "$ne": operator.ne,
+        "$gt": operator.gt,
+        "$gte": operator.ge,
+        "$lt": operator.lt,
+        "$lte": operator.le,
+        "$in": lambda value, wanted: value in wanted,
+        "$prefix": str.startswith,
+    }
+)
+
+
+def _field(hit: Hit, name: str) -> Any:
+    """A field of the hit, of its locator, or of its metadata; None where it has none."""
+    if name in ("id", "kind", "source"):
+        return getattr(hit, name)
+    first, *keys = name.split(".")
+    value: Any = hit.metadata if first == "metadata" else hit.locator.to_dict().get(name)
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def _holds(value: Any, wanted: Any) -> bool:
+    if wanted is None:
+        return value is None
+    if not isinstance(wanted, Mapping):
+        wanted = {"$in" if isinstance(wanted, list | tuple | set | frozenset) else "$eq": wanted}
+    return value is not None and all(_OPERATORS[sign](value, bound) for sign, bound in wanted.items())
+
+
+def _best(k: int, scored: Iterable[tuple[float, Hit]]) -> list[Hit]:
+    ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].id))[:k]
+    return [replace(hit, score=score) for score, hit in ranked]
+
+
+def _idf(containing: int, total: int) -> float:
+    return math.log(1 + (total - containing + 0.5) / (containing + 0.5))
+
+
+def _bm25(counts: Counter[str], weights: Mapping[str, float], mean_length: float) -> float:
+    """Robertson and Zaragoza, 2009, with k1 = 1.2 and b = 0.75."""
+    norm = 1.2 * (0.25 + 0.75 * counts.total() / mean_length)
+    return sum(weight * counts[word] * 2.2 / (counts[word] + norm) for word, weight in weights.items())

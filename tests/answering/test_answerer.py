@@ -1,0 +1,122 @@
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from florence_rag.answering.answerer import UNKNOWN, Answerer, AnsweringConfig, conclude
+from florence_rag.answering.base import Evidence
+from florence_rag.errors import InputError, MediaError
+from florence_rag.testing import ColourVQA, ScriptedVQA, colour_frame
+from florence_rag.types import Hit, Locator
+
+
+def hit(name, kind="image", **words):
+    return Hit(id=name, kind=kind, source=f"/{name}", locator=Locator(), score=1.0, **words)
+
+
+@dataclass
+class Found:
+    """A search that always finds these hits, of the kinds asked for."""
+
+    hits: list
+    calls: list = field(default_factory=list)
+
+    def search(self, text=None, image=None, k=5, kinds=None, filter=None, group=True):
+        self.calls.append((text, k, frozenset(kinds), filter, group))
+        return [each for each in self.hits if each.kind in kinds][:k]
+
+
+def answerer(frames, vqa=None, **config):
+    """Over pictures by name; a value that is a tuple gives the keyframes of a clip."""
+    hits = [hit(name, "clip" if isinstance(frame, tuple) else "image") for name, frame in frames.items()]
+    loaded = {name: frame if isinstance(frame, tuple) else (frame,) for name, frame in frames.items()}
+    return Answerer(Found(hits), vqa or ColourVQA(), lambda h: loaded[h.id], AnsweringConfig(**config))
+
+
+def test_the_picture_that_fits_the_question_is_asked_and_cited():
+    answer = answerer({"a": colour_frame("blue"), "b": colour_frame("red", "red", "red", "green")}).ask("the red one?")
+    assert answer.text == "red"
+    assert [citation.id for citation in answer.citations] == ["b"]
+    shares = np.array([3, 1]) / np.sqrt(10)
+    assert answer.confidence == pytest.approx(shares[0] * 0.75, abs=1e-3)
+
+
+def test_of_a_clip_the_keyframe_that_fits_best_is_asked():
+    answer = answerer({"a": (colour_frame("green"), colour_frame("red"))}).ask("Is anything red?")
+    assert (answer.text, answer.citations[0].kind) == ("red", "clip")
+
+
+def test_equal_answers_are_one_answer_with_all_their_citations():
+    frames = {"a": colour_frame("red"), "b": colour_frame("red", "red", "red", "blue"), "c": colour_frame("blue")}
+    answer = answerer(frames, threshold=0.1).ask("What red thing is there?")
+    assert answer.text == "red"
+    assert [citation.id for citation in answer.citations] == ["a", "b"]
+    assert [text for text, _ in answer.candidates] == ["red", "blue"]
+
+
+def test_only_the_k_best_fitting_pictures_are_asked():
+    vqa = ScriptedVQA({"": ("yes", 0.9)})
+    answerer({name: colour_frame("red") for name in "abcdefgh"}, vqa).ask("Anything?", k=2)
+    assert len(vqa.asked) == 2
+
+
+def test_weak_evidence_is_not_an_answer():
+    answer = answerer({"a": colour_frame("red")}, ScriptedVQA({"": ("yes", 0.4)})).ask("Is it?")
+    assert (answer.text, answer.confidence, answer.citations) == (UNKNOWN, 0.4, ())
+    assert answer.candidates == (("yes", 0.4),)
+
+
+def test_an_empty_index_is_not_an_answer_either():
+    assert answerer({}).ask("Is it?").to_dict() == {
+        "answer": UNKNOWN,
+        "confidence": 0.0,
+        "citations": [],
+        "candidates": [],
+    }
+
+
+def test_a_passage_with_the_words_of_the_question_beats_a_picture_that_hardly_fits():
+    text = "Dogs are welcome. The night bus leaves the market every hour."
+    found = Found([hit("a"), hit("b", "text", text=text)])
+    asked = Answerer(found, ScriptedVQA({"": ("car", 0.8)}, fit=0.2), lambda h: (colour_frame("red"),) * (h.id == "a"))
+    answer = asked.ask("When does the night bus leave the market?")
+    assert answer.text == "The night bus leaves the market every hour."
+    assert answer.citations[0].quote == answer.text
+    assert answer.citations[0].kind == "text"
+
+
+def test_words_read_in_a_picture_are_quoted():
+    found = Found([hit("a", ocr="STREET MARKET\nSATURDAY 9 AM")])
+    asked = Answerer(found, ScriptedVQA({"": ("sign", 0.3)}), lambda _: (colour_frame("red"),))
+    answer = asked.ask("When is the street market?")
+    assert (answer.text, answer.citations[0].kind) == ("STREET MARKET SATURDAY 9 AM", "image")
+
+
+def test_a_picture_whose_file_is_gone_is_left_out():
+    def load(each):
+        if each.id == "a":
+            raise MediaError("'/a' is gone")
+        return (colour_frame("blue"),)
+
+    answer = Answerer(Found([hit("a"), hit("b")]), ColourVQA(), load).ask("Which one is blue?")
+    assert [citation.id for citation in answer.citations] == ["b"]
+
+
+def test_the_search_is_told_what_was_asked_for():
+    asked = answerer({"a": colour_frame("red")})
+    asked.ask("red?", k=4, kinds={"image", "text"}, filter={"source": "/a"})
+    assert asked.retriever.calls == [
+        ("red?", 12, frozenset({"image"}), {"source": "/a"}, False),
+        ("red?", 4, frozenset({"text"}), {"source": "/a"}, False),
+    ]
+
+
+@pytest.mark.parametrize("question", ["", "  \n"])
+def test_an_empty_question_is_refused(question):
+    with pytest.raises(InputError, match="must not be empty"):
+        answerer({}).ask(question)
+
+
+def test_an_answer_carries_a_limited_number_of_citations():
+    evidence = [Evidence(hit(name), "yes", 0.9) for name in "abcdef"]
+    assert len(conclude(evidence, AnsweringConfig(citations=2)).citations) == 2

@@ -1,0 +1,164 @@
+import numpy as np
+import pytest
+
+from florence_rag.errors import InputError
+from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
+from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
+
+EMBEDDER = ColourEmbedder()
+
+
+def chunk(name, kind="image", colours=(), text="", ocr="", start_s=None, span=None):
+    source = Source(f"/{name}", "text" if kind == "text" else "image", 1, 1, name)
+    locator = Locator(start_s=start_s, end_s=None if start_s is None else start_s + 1, span=span)
+    frames = (colour_frame(*colours),) if colours else ()
+    return Chunk(source, kind, locator, text=text, ocr=ocr, frames=frames)
+
+
+def retriever(*chunks, **config):
+    index = MemoryIndex(EMBEDDER.info)
+    for source in {each.source for each in chunks}:
+        index.begin(source)
+    for each in chunks:
+        vector = EMBEDDER.embed_images(each.frames) if each.frames else EMBEDDER.embed_texts([each.text])
+        index.add([each], vector)
+    return Retriever(EMBEDDER, index, RetrievalConfig(**config))
+
+
+def names(hits):
+    return [hit.source.strip("/") for hit in hits]
+
+
+PICTURES = (chunk("red", colours=["red"]), chunk("blue", colours=["blue"]), chunk("mixed", colours=["red", "blue"]))
+
+
+def test_a_text_finds_pictures_that_look_like_it():
+    first, second, _ = retriever(*PICTURES).search("something red")
+    assert names([first, second]) == ["red", "mixed"]
+    assert first.why == "looks like the query (1.00)"
+    assert first.score == pytest.approx(1.0)
+
+
+def test_a_picture_finds_pictures_that_look_like_it():
+    first, *_ = retriever(*PICTURES).search(image=colour_frame("blue"))
+    assert (names([first]), first.why) == (["blue"], "looks like the picture (1.00)")
+
+
+def test_text_and_picture_together_find_what_has_something_of_both():
+    assert names(retriever(*PICTURES).search("red", image=colour_frame("blue"), k=1)) == ["mixed"]
+
+
+def test_the_share_of_the_text_can_be_moved():
+    mostly_text = retriever(*PICTURES, text_share=0.9)
+    assert names(mostly_text.search("red", image=colour_frame("blue"), k=1)) == ["red"]
+
+
+def test_words_in_a_picture_are_found_and_named():
+    hits = retriever(*PICTURES, chunk("sign", colours=["white"], ocr="NIGHT BUS")).search("the night bus")
+    assert names(hits)[0] == "sign"
+    assert hits[0].why.startswith("looks like the query (0.00); has the words night, bus; contains")
+
+
+def test_a_passage_does_not_bury_the_picture_that_looks_right():
+    """Cosines between texts are higher than between text and picture: here 1.00 against 0.71."""
+    passage = chunk("passage", "text", text="red red, nothing but red")
+    assert names(retriever(PICTURES[2], passage).search("red")) == ["mixed", "passage"]
+
+
+def test_a_passage_that_has_all_the_words_comes_before_pictures_that_have_none():
+    passage = chunk("passage", "text", text="The assembly meets on Friday.")
+    assert names(retriever(*PICTURES, passage).search("assembly on friday"))[0] == "passage"
+
+
+def test_a_passage_with_some_of_the_words_stays_behind_a_picture_that_looks_right():
+    passage = chunk("passage", "text", text="A hydrant was repaired.")
+    hits = retriever(*PICTURES, passage).search("a red car next to a hydrant")
+    assert names(hits)[0] == "red"
+
+
+class NoiseEmbedder:
+    """Vectors that mean nothing: no route but words can find anything."""
+
+    info = EmbedderInfo("noise", "0", 16, "none")
+
+    def __init__(self, seed):
+        self.random = np.random.default_rng(seed)
+
+    def embed_images(self, frames):
+        vectors = self.random.normal(size=(len(frames), 16)).astype(np.float32)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    embed_texts = embed_images
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize(("query", "name"), [("03-17", "solar"), ("J.P. Morgan", "tower"), ("polo", "shirt")])
+def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
+    printed = {
+        "solar": "03-17",
+        "field": "03-11\n17 03",
+        "tower": "J.P.Morgan",
+        "morgan": "Morgan & Co",
+        "shirt": "POLO",
+    }
+    chunks = [chunk(each, colours=["grey"], ocr=ocr) for each, ocr in printed.items()]
+    chunks += [chunk(f"other{i}", colours=["grey"]) for i in range(30)]
+    embedder = NoiseEmbedder(seed)
+    index = MemoryIndex(embedder.info)
+    for each in chunks:
+        index.begin(each.source)
+    index.add(chunks, embedder.embed_images([each.frames[0] for each in chunks]))
+    assert names(Retriever(embedder, index).search(query, k=1)) == [name]
+
+
+def film(name, *colours):
+    return [chunk(name, "clip", [colour], start_s=float(i)) for i, colour in enumerate(colours)]
+
+
+def test_clips_are_grouped_under_their_video():
+    search = retriever(*film("a.mp4", "blue", "red", "orange"), *film("b.mp4", "blue", "green")).search
+    first, second = search("red")
+    assert (names([first]), first.locator.start_s, len(first.moments)) == (["a.mp4"], 1.0, 2)
+    assert names([second]) == ["b.mp4"]
+    assert len(search("red", group=False)) == 5
+
+
+def test_k_counts_videos_not_clips():
+    """One video with more clips than the depth of the first search must not hide the others."""
+    long = film("long.mp4", *["red"] * 40)
+    hits = retriever(*long, *film("short.mp4", "blue"), PICTURES[1], depth=2, oversample=1).search("red", k=3)
+    assert names(hits)[0] == "long.mp4"
+    assert set(names(hits)) == {"long.mp4", "short.mp4", "blue"}
+
+
+def test_only_the_kinds_asked_for_are_found():
+    search = retriever(*PICTURES, *film("a.mp4", "red"), chunk("note", "text", text="red")).search
+    assert {hit.kind for hit in search("red", kinds={"clip", "text"})} == {"clip", "text"}
+    assert {hit.kind for hit in search("red", kinds={"text"})} == {"text"}
+    assert names(search(image=colour_frame("red"), kinds={"clip"})) == ["a.mp4"]
+
+
+def test_a_filter_restricts_every_route():
+    search = retriever(*film("a.mp4", "red", "red", "red")).search
+    hits = search("red", filter={"start_s": {"$gte": 1}}, group=False)
+    assert sorted(hit.locator.start_s for hit in hits) == [1.0, 2.0]
+
+
+def test_an_empty_index_finds_nothing():
+    assert retriever().search("red") == []
+
+
+def test_at_most_k_hits_are_returned():
+    assert len(retriever(*PICTURES).search("red", k=2)) == 2
+
+
+def test_a_bad_request_is_refused_before_anything_is_searched():
+    with pytest.raises(InputError, match="nothing to search for"):
+        retriever().search()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
+def test_a_query_cannot_ignore_one_of_its_parts(share):
+    with pytest.raises(InputError, match="text_share must lie between 0 and 1"):
+        RetrievalConfig(text_share=share)
