@@ -18,7 +18,7 @@ from typing import Any
 
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
-from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatResult
 
 from florence_rag import FlorenceRAG
@@ -33,7 +33,7 @@ class ScriptedModel(GenericFakeChatModel):
 
     messages: Iterator[AIMessage | str] = iter(())
 
-    def bind_tools(self, tools: Sequence[Any], **_: Any) -> ScriptedModel:  # type: ignore[override]
+    def bind_tools(self, tools: Sequence[Any], **_: Any) -> ScriptedModel:
         return self
 
     def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
@@ -56,7 +56,7 @@ def _call(name: str, **arguments: Any) -> AIMessage:
 def run_agent(rag: FlorenceRAG, question: str, model: str | BaseChatModel) -> list[AnyMessage]:
     """The whole conversation; the last message is the answer."""
     agent = create_agent(model, tools=florence_tools(rag))
-    messages: list[AnyMessage] = agent.invoke({"messages": [("user", question)]})["messages"]
+    messages: list[AnyMessage] = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
     return messages
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.agent.workflow import AgentOutput, FunctionAgent
+from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
@@ -58,7 +58,7 @@ def load_llm(name: str | None) -> LLM:
 
 async def run_agent(rag: FlorenceRAG, question: str, llm: LLM) -> AgentOutput:
     """The answer, with the tool calls that led to it."""
-    agent = FunctionAgent(tools=FlorenceToolSpec(rag).to_tool_list(), llm=llm, streaming=False)
+    agent = FunctionAgent(tools=[*FlorenceToolSpec(rag).to_tool_list()], llm=llm, streaming=False)
     output: AgentOutput = await agent.run(question)
     return output
 
@@ -69,7 +69,7 @@ def show(output: AgentOutput) -> None:
         print(f"-> {call.tool_name}({', '.join(f'{name}={value!r}' for name, value in call.tool_kwargs.items())})")
     print(f"\n{output}\n")
     for call in output.tool_calls:
-        if call.tool_name == "ask_image" and not call.tool_output.is_error:
+        if isinstance(call, ToolCallResult) and call.tool_name == "ask_image" and not call.tool_output.is_error:
             for citation in call.tool_output.raw_output["citations"]:
                 print(f"Source: {citation['source']} (id {citation['id']}, confidence {citation['confidence']:.2f})")
 

@@ -26,7 +26,6 @@ class FlorenceEmbeddings(Embeddings):
         FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.embedding.base.Embedder
 
     A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
-    Pickled by its model's name where it was made from one.
     """
 
     def __init__(

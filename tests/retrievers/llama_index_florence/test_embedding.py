@@ -7,7 +7,7 @@ from llama_index.core import Document, VectorStoreIndex
 from llama_index.core.embeddings import MultiModalEmbedding
 from llama_index.core.ingestion import IngestionPipeline
 
-from florence_rag.errors import MediaError, ModelError
+from florence_rag.errors import InputError, ModelError
 from florence_rag.testing import ColourEmbedder
 from llama_index_florence import FlorenceEmbedding
 
@@ -38,7 +38,7 @@ async def test_batches_are_embedded_whole_and_in_order(model, folder):
 
 
 def test_a_url_is_not_fetched(model):
-    with pytest.raises(MediaError):
+    with pytest.raises(InputError, match="not fetched"):
         model.get_image_embedding("http://127.0.0.1/a.png")
 
 

@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from llama_index.core.agent.workflow import FunctionAgent
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms.mock import MockFunctionCallingLLM
@@ -36,6 +37,7 @@ def test_the_output_is_json(rag):
     assert output.raw_input["kwargs"] == {"query": "red"}
 
 
+@pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's own agents
 async def test_an_agent_corrects_itself_after_a_bad_call(rag):
     """The scripted model passes a file name first, reads the error, and passes the id."""
     picture = rag.search("blue", k=1, kinds={"image"})[0]

@@ -1,0 +1,21 @@
+import pytest
+from langchain_core.messages import AIMessage, ToolMessage
+
+
+def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):
+    example = load_example("langchain_agent")
+    messages = example.run_agent(rag, "What colour is the blue wall?", example.ScriptedModel())
+    assert [message.name for message in messages if isinstance(message, ToolMessage)] == ["search_images", "ask_image"]
+    assert isinstance(messages[-1], AIMessage)
+    assert messages[-1].text.startswith("blue (confidence 1.00)")
+    example.show(messages)
+    printed = capsys.readouterr().out
+    assert "-> search_images(query='What colour is the blue wall?'" in printed
+    assert "-> ask_image(image='" in printed
+    assert "blue.png (id " in printed.splitlines()[-1]
+
+
+def test_help_says_how_to_name_a_model(load_example, capsys):
+    with pytest.raises(SystemExit):
+        load_example("langchain_agent").main(["--help"])
+    assert "--model openai:gpt-5-mini" in capsys.readouterr().out

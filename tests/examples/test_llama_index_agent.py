@@ -1,0 +1,29 @@
+import asyncio
+
+import pytest
+from llama_index.core.llms.mock import MockLLM
+
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's agents
+
+
+def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):
+    example = load_example("llama_index_agent")
+    output = asyncio.run(example.run_agent(rag, "What colour is the blue wall?", example.load_llm(None)))
+    assert [call.tool_name for call in output.tool_calls] == ["search_images", "ask_image"]
+    assert str(output).startswith("blue (confidence 1.00)")
+    example.show(output)
+    printed = capsys.readouterr().out
+    assert "-> search_images(query='What colour is the blue wall?'" in printed
+    assert "blue.png (id " in printed.splitlines()[-1]
+
+
+def test_an_llm_is_loaded_by_its_class_and_model(load_example):
+    llm = load_example("llama_index_agent").load_llm("llama_index.core.llms.mock.MockFunctionCallingLLM:any")
+    assert not isinstance(llm, MockLLM)
+    assert type(llm).__name__ == "MockFunctionCallingLLM"
+
+
+def test_help_says_how_to_name_a_model(load_example, capsys):
+    with pytest.raises(SystemExit):
+        load_example("llama_index_agent").main(["--help"])
+    assert "llama_index.llms.ollama.Ollama:qwen3" in capsys.readouterr().out
