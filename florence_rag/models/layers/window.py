@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): while training, drops the residual branch of a sample with probability rate."""
+    """Stochastic depth (arXiv 1603.09382): drops the residual branch of a sample with probability rate in training."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -25,6 +25,7 @@ class DropPath(nn.Module):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must also serve a later training
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of positions in a window: (window^2, window^2) int64."""
     axis = torch.arange(window)
@@ -35,6 +36,7 @@ def relative_position_index(window: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """What may see what after a cyclic shift: (number of windows, window^2, window^2) float32, 0 or -100."""
 

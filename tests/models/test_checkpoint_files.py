@@ -1,0 +1,151 @@
+"""Reading the weights of strangers: wrapped or bare, beside objects that must never run."""
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from florence_rag.errors import ModelError
+from florence_rag.models.checkpoint_files import read_weights
+from tests.models.reference import PUBLIC, needs_parity, read_json
+
+WEIGHTS = {"layer.weight": torch.arange(6.0).reshape(2, 3), "layer.bias": torch.ones(2)}
+
+ran: list[str] = []
+
+
+def danger(*arguments: Any) -> str:
+    ran.append("danger")
+    return "done"
+
+
+class Settings(dict[str, Any]):
+    """As yacs' CfgNode: a dictionary with attributes beside it."""
+
+    def __setstate__(self, state: Any) -> None:
+        ran.append("settings")
+
+
+class Callback:
+    """As a trainer's callback: an object with state, whose class serves as a key."""
+
+    def __setstate__(self, state: Any) -> None:
+        ran.append("callback")
+
+
+class Trap:
+    """Runs danger when it is read."""
+
+    def __reduce__(self) -> tuple[Callable[..., str], tuple[str]]:
+        return danger, ("now",)
+
+
+class Listing(list[int]):
+    """A list of its own class."""
+
+
+def training_state() -> dict[str, Any]:
+    settings, callback = Settings(lr=0.1), Callback()
+    settings.frozen = True  # type: ignore[attr-defined]
+    callback.best = 3  # type: ignore[attr-defined]
+    beside = {"config": settings, "callbacks": {Callback: callback}, "trap": Trap(), "history": Listing([1, 2])}
+    return {"state_dict": WEIGHTS, "epoch": 3, "seen": {1, 2}, "path": Path("a"), **beside}
+
+
+def assert_read(path: Path) -> None:
+    weights = read_weights(path)
+    assert weights.keys() == WEIGHTS.keys()
+    assert all(torch.equal(weights[name], WEIGHTS[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [WEIGHTS, {"state_dict": WEIGHTS}, {"model": WEIGHTS, "epoch": 3}, {f"module.{k}": v for k, v in WEIGHTS.items()}],
+    ids=["bare", "lightning", "unicl", "parallel"],
+)
+def test_wrapped_or_bare(content: dict[str, Any], tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "weights.pth")
+    assert_read(tmp_path / "weights.pth")
+
+
+def test_safetensors(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "weights.safetensors")
+    assert_read(tmp_path / "weights.safetensors")
+
+
+def test_parameters_and_what_is_no_tensor(tmp_path: Path) -> None:
+    parameters = {name: torch.nn.Parameter(tensor) for name, tensor in WEIGHTS.items()}
+    torch.save({**parameters, "version": 2}, tmp_path / "weights.pth")
+    assert_read(tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_objects_beside_the_weights_are_never_run(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "state.ckpt"
+    torch.save(training_state(), path, _use_new_zipfile_serialization=zipped)
+    ran.clear()
+    assert_read(path)
+    assert ran == []
+    # The file would have run them: without our reader it does.
+    torch.load(path, weights_only=False)
+    assert set(ran) == {"danger", "settings", "callback"}
+
+
+def test_a_pickle_of_its_own_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
+    ran.clear()
+    with pytest.raises(ModelError, match="no readable PyTorch checkpoint"):
+        read_weights(tmp_path / "trap.pth")
+    assert ran == []
+
+
+def test_half_a_file(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.pth"
+    torch.save(WEIGHTS, whole)
+    for name, content in (("half.pth", whole.read_bytes()[:400]), ("empty.pth", b""), ("text.pth", b"no weights")):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match="no readable PyTorch checkpoint"):
+            read_weights(tmp_path / name)
+
+
+def test_half_a_safetensors_file(tmp_path: Path) -> None:
+    save_file(WEIGHTS, tmp_path / "whole.safetensors")
+    (tmp_path / "half.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:40])
+    with pytest.raises(ModelError, match="no readable safetensors file"):
+        read_weights(tmp_path / "half.safetensors")
+
+
+@pytest.mark.filterwarnings("ignore")  # compiling is deprecated, such files are not gone
+def test_compiled_networks_are_refused(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "network.pt")
+    with pytest.raises(ModelError, match="TorchScript"):
+        read_weights(tmp_path / "network.pt")
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights file"):
+        read_weights(tmp_path)
+
+
+@pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {}])
+def test_a_file_without_weights(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "none.pth")
+    with pytest.raises(ModelError, match="holds no weights"):
+        read_weights(tmp_path / "none.pth")
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no weights file"):
+        read_weights(tmp_path / "missing.pth")
+
+
+@needs_parity
+@pytest.mark.parametrize("task", ["vqa", "irtr"])
+@pytest.mark.parametrize("tower", ["clip16", "swin"])
+def test_every_weight_of_a_meter_file_is_read(tower: str, task: str) -> None:
+    folder = PUBLIC / f"meter_{tower}_roberta_small"
+    assert read_weights(folder / f"{task}.ckpt").keys() == read_json(folder / f"{task}.keys.json").keys()
