@@ -1,0 +1,55 @@
+"""Stage 2: cuts sources into the chunks that are embedded, stored and cited: image, page, clip, text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.images import chunk_image, read_image
+from florence_rag.chunking.text import chunk_text
+from florence_rag.errors import InputError
+from florence_rag.types import Chunk, Frame, Kind, Locator, Source
+
+__all__ = ["ChunkingConfig", "chunk", "read_frames", "read_image"]
+
+_DEFAULT = ChunkingConfig()
+
+
+def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
+    """The chunks of a source, one by one: never more of it is in memory than a clip or a page.
+
+    Raises MediaError, perhaps after the first chunks, if the file is not what its name says or is damaged.
+    """
+    if source.media == "image":
+        yield from chunk_image(source, config)
+    elif source.media == "text":
+        yield from chunk_text(source, config)
+    elif source.media == "pdf":
+        from florence_rag.chunking.pdf import chunk_pdf
+
+        yield from chunk_pdf(source, config)
+    elif source.media == "video":
+        from florence_rag.chunking.video import chunk_video
+
+        yield from chunk_video(source, config)
+    else:
+        raise InputError(f"{source.media!r} is no known medium; known are 'image', 'video', 'text' and 'pdf'")
+
+
+def read_frames(
+    uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
+) -> tuple[Frame, ...]:
+    """The pictures of a chunk that was stored without them, read again from its file; () for text."""
+    if kind == "image":
+        return (read_image(uri, config.image_side_px),)
+    if kind == "page":
+        from florence_rag.chunking.pdf import render_page
+
+        return (render_page(uri, locator.page or 1, config.page_side_px),)
+    if kind == "clip":
+        from florence_rag.chunking.video import read_keyframes
+
+        times_s = metadata.get("keyframes_s") or [locator.start_s or 0.0]
+        return read_keyframes(uri, times_s, config.keyframe_side_px)
+    return ()

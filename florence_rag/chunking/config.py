@@ -1,0 +1,48 @@
+"""How sources are cut into chunks: sizes of pictures, clips and passages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from florence_rag.errors import InputError
+
+MAX_TEXT_BYTES = 60_000
+"""The most UTF-8 bytes of text that one chunk carries: vector stores limit a field to 65,535."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkingConfig:
+    """The defaults suit photographs, films and articles.
+
+    image_side_px, page_side_px, keyframe_side_px: the longer side of the pictures handed on; larger ones are
+    scaled down.
+    clip_min_s, clip_max_s: shorter shots join their neighbour, longer ones are cut.
+    keyframes: the most pictures taken from one clip. passage_words: the aim for a passage of text.
+    """
+
+    image_side_px: int = 1280
+    page_side_px: int = 1280
+    keyframe_side_px: int = 640
+    clip_min_s: float = 1.0
+    clip_max_s: float = 10.0
+    keyframes: int = 3
+    passage_words: int = 120
+
+    def __post_init__(self) -> None:
+        for name in ("image_side_px", "page_side_px", "keyframe_side_px"):
+            if getattr(self, name) < 32:
+                raise InputError(f"{name} is {getattr(self, name)!r}; give at least 32")
+        if not 0 < self.clip_min_s < self.clip_max_s:
+            raise InputError(
+                f"clip_min_s is {self.clip_min_s!r} and clip_max_s {self.clip_max_s!r}; "
+                "both must be above 0 and the first below the second"
+            )
+        for name in ("keyframes", "passage_words"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)!r}; give at least 1")
+
+
+def fit_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """The longest beginning of the text that fits into so many UTF-8 bytes."""
+    data = text.encode("utf-8")
+    return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore")

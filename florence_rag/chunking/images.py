@@ -1,0 +1,203 @@
+"""The one loader for pictures: safe on any bytes, upright, scaled down, 8-bit RGB."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from io import BytesIO
+from os import PathLike, fspath
+from typing import Any, BinaryIO
+
+import numpy as np
+import pillow_heif
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.formats import AVIF_BRANDS, HEAD_BYTES, HEIF_BRANDS, brands, open_file, starts_like
+from florence_rag.errors import InputError, MediaError
+from florence_rag.types import Chunk, Frame, Source
+
+ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+
+MAX_PIXELS = 50_000_000
+"""Decoded at most; about 400 MB of memory. Larger JPEGs are read too, as they are decoded at reduced size."""
+MIN_SIDE_PX = 4
+"""Thinner pictures show nothing, and with three rows or columns models take an axis for the colours."""
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # others, such as EPS, start programs or have holes
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE_LEVELS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+
+
+def read_image(image: ImageInput, max_side_px: int = 1280) -> Frame:
+    """The picture as (H, W, 3) uint8 RGB, upright, its longer side at most max_side_px; never larger than it was.
+
+    Of an animation or a file with several pages the first picture is read. Transparent parts become white.
+    Pictures of more than 8 bits and arrays of floats are scaled to the smallest usual white level (1, 255, 4095, ...)
+    that holds their maximum. URLs are not fetched. Raises MediaError for whatever is no readable picture.
+    """
+    if isinstance(image, np.ndarray):
+        image = _array_to_image(image)
+    if isinstance(image, Image.Image):
+        name = repr(getattr(image, "filename", "") or "the given picture")
+        _check_pixels(image.size, name)
+        with _damage_reported(name):
+            return _image_to_frame(image.copy(), max_side_px, name)
+    with _open_bytes(image) as (file, name):
+        return _decode(file, name, max_side_px)[0]
+
+
+def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+    """One chunk: the picture, with its size in pixels and, where the camera wrote them, time and camera."""
+    with _open_bytes(source.uri) as (file, name):
+        frame, metadata = _decode(file, name, config.image_side_px)
+    yield Chunk(source, "image", frames=(frame,), metadata=metadata)
+
+
+@contextmanager
+def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
+    """The bytes as a seekable file, and a name for error messages."""
+    if isinstance(image, bytes):
+        yield BytesIO(image), "the given picture"
+    elif isinstance(image, str | PathLike):
+        path = fspath(image)
+        if path.startswith(("http://", "https://", "data:")):
+            raise InputError(f"{path[:80]!r} is a URL; URLs are not fetched, download the file first")
+        with open_file(path) as file:
+            yield file, repr(path)
+    elif hasattr(image, "read"):
+        yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given picture")
+    else:
+        raise InputError(f"a {type(image).__name__} is no picture; give a path, bytes, a file, a PIL image or an array")
+
+
+def _decode(file: BinaryIO, name: str, max_side_px: int) -> tuple[Frame, dict[str, Any]]:
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    if not head:
+        raise MediaError(f"{name} is empty (0 bytes)")
+    with _damage_reported(name), _open_image(file, head, name) as image:
+        width, height = image.size
+        image.draft(None, (max_side_px, max_side_px))
+        # A progressive JPEG is held in memory at full size even when it is decoded at reduced size.
+        _check_pixels((width, height) if image.info.get("progressive") else image.size, name)
+        frame = _image_to_frame(image, max_side_px, name)
+        exif = _read_exif(image)
+    if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+        width, height = height, width
+    return frame, {"width": width, "height": height, **_exif_to_metadata(exif)}
+
+
+def _open_image(file: BinaryIO, head: bytes, name: str) -> Image.Image:
+    """HEIC is opened by its class: registering the plug-in would change what Image.open does in the whole program."""
+    try:
+        if brands(head) & HEIF_BRANDS and not brands(head) & AVIF_BRANDS:
+            return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
+        return Image.open(file, formats=_FORMATS)
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are read, scale it down first") from error
+    except (UnidentifiedImageError, SyntaxError) as error:
+        found = starts_like(head)
+        if found.endswith(" image"):
+            raise MediaError(
+                f"{name} starts like {found} but is damaged or of a rare variant; save it again as JPEG or PNG"
+            ) from error
+        raise MediaError(f"{name} is not an image: it starts like {found}") from error
+
+
+@contextmanager
+def _damage_reported(name: str) -> Iterator[None]:
+    """Whatever a decoder raises becomes a MediaError; its own words stay out, they may hold addresses of memory."""
+    try:
+        # On Python before 3.14 other threads see this filter too, hence nothing but Pillow's own warnings is silenced.
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise MediaError(f"{name} is cut off or damaged; replace it with a good copy") from error
+
+
+def _image_to_frame(image: Image.Image, max_side_px: int, name: str) -> Frame:
+    image.load()
+    orientation = _read_exif(image).get(ExifTags.Base.Orientation, 1)
+    if image.mode in ("1", "P", "PA"):  # scaling these would pick single pixels
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    elif image.mode.startswith(("I", "F")):
+        image = Image.fromarray(_to_bytes(np.asarray(image)))
+    image.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC, reducing_gap=None)
+    if min(image.size) < MIN_SIDE_PX:
+        raise MediaError(f"{name} is too thin to show anything: {image.width} x {image.height} pixels when scaled")
+    if orientation in _UPRIGHT:
+        image = image.transpose(_UPRIGHT[orientation])
+    return np.array(_to_rgb(image))
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise MediaError(
+            f"{name} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} in all are read, scale it down first"
+        )
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Any numbers -> uint8: 0 stays black, the smallest usual white level that holds the maximum becomes 255."""
+    if values.dtype == np.uint8:
+        return values
+    numbers = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+    numbers -= min(float(numbers.min()), 0.0)
+    top = float(numbers.max())
+    numbers *= 255.0 / next((level for level in _WHITE_LEVELS if top <= level), top)
+    return numbers.round(out=numbers).astype(np.uint8)
+
+
+def _array_to_image(array: np.ndarray) -> Image.Image:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape or array.dtype.kind not in "buif":
+        raise InputError(
+            f"an array of shape {array.shape} and type {array.dtype} is no picture; give (H, W), (H, W, 3) or (H, W, 4)"
+        )
+    pixels = _to_bytes(array)
+    return Image.fromarray(pixels[:, :, 0] if array.ndim == 3 and channels == 1 else pixels)
+
+
+def _read_exif(image: Image.Image) -> dict[int, Any]:
+    """All tags, with those of the photograph's own directory. Broken EXIF is common and says nothing of the pixels."""
+    try:
+        exif = image.getexif()
+        return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}
+    except Exception:
+        return {}
+
+
+def _exif_to_metadata(exif: dict[int, Any]) -> dict[str, str]:
+    metadata = {}
+    taken_at = exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
+    with suppress(ValueError):
+        metadata["taken_at"] = datetime.strptime(str(taken_at).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+    make, model = (_clean(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
+    camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
+    return {**metadata, "camera": camera} if camera else metadata
+
+
+def _clean(value: Any) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in value).split()) if isinstance(value, str) else ""

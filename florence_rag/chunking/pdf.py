@@ -1,0 +1,107 @@
+"""PDF documents: each page as a picture and as the text of its text layer."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import RLock
+
+import numpy as np
+import pypdfium2 as pdfium
+from pypdfium2 import raw
+
+from florence_rag.chunking.config import ChunkingConfig, fit_text
+from florence_rag.chunking.formats import open_file, starts_like
+from florence_rag.errors import MediaError
+from florence_rag.types import Chunk, Frame, Locator, Source
+
+_log = logging.getLogger(__name__)
+_PDFIUM = RLock()  # PDFium must not be entered by two threads at once, not even for two documents
+_HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # PDFium's marks where a word was broken at the end of a line
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def chunk_pdf(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+    """One chunk per page. A damaged page is left out with a warning if others can be read."""
+    found = False
+    with _open_pdf(source.uri) as document:
+        metadata = _metadata(document)
+        for number in range(1, len(document) + 1):
+            try:
+                frame, text = _read_page(document, number, config.page_side_px)
+            except (pdfium.PdfiumError, ValueError) as error:
+                _log.warning("page %d of %r cannot be read: %s", number, source.uri, error)
+                continue
+            found = True
+            yield Chunk(source, "page", Locator(page=number), text=text, frames=(frame,), metadata=metadata)
+    if not found:
+        raise MediaError(f"{source.uri!r} has no page that can be read")
+
+
+def render_page(path: str, number: int, max_side_px: int) -> Frame:
+    """The picture of one page; numbers start at 1."""
+    with _open_pdf(path) as document:
+        if not 1 <= number <= len(document):
+            raise MediaError(f"{path!r} has {len(document)} pages, no page {number}")
+        try:
+            return _read_page(document, number, max_side_px)[0]
+        except (pdfium.PdfiumError, ValueError) as error:
+            raise MediaError(f"page {number} of {path!r} cannot be read") from error
+
+
+@contextmanager
+def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
+    with open_file(path) as file:
+        head = file.read(1024)
+    with _PDFIUM:
+        try:
+            document = pdfium.PdfDocument(path)
+            document.init_forms()  # else what was filled into a form is not drawn
+        except pdfium.PdfiumError as error:
+            raise _open_error(path, head, error) from error
+    try:
+        yield document
+    finally:
+        with _PDFIUM:
+            document.close()
+
+
+def _open_error(path: str, head: bytes, error: pdfium.PdfiumError) -> MediaError:
+    if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+        return MediaError(f"{path!r} is encrypted; save a copy without password")
+    if b"%PDF" in head:
+        return MediaError(f"{path!r} is cut off or damaged; replace it with a good copy")
+    return MediaError(f"{path!r} is not a PDF: it starts like {starts_like(head)}")
+
+
+def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str]:
+    with _PDFIUM:
+        page = document[number - 1]
+        try:
+            longer, shorter = sorted(page.get_size(), reverse=True)
+            if not shorter > longer / 100:
+                raise ValueError(f"a page of {longer:.0f} x {shorter:.0f} points is too thin")
+            bitmap = page.render(scale=max_side_px / longer, rev_byteorder=True)
+            frame = np.array(bitmap.to_numpy()[:max_side_px, :max_side_px, :3])
+            bitmap.close()
+            textpage = page.get_textpage()
+            text = textpage.get_text_range()
+            textpage.close()
+        finally:
+            page.close()
+    return frame, _clean(text)
+
+
+def _clean(text: str) -> str:
+    """Ligatures and full-width forms become plain letters, so that words are found as they are typed."""
+    text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return fit_text(_CONTROL.sub(" ", unicodedata.normalize("NFKC", text)).strip())
+
+
+def _metadata(document: pdfium.PdfDocument) -> dict[str, object]:
+    with _PDFIUM:
+        title = _clean(document.get_metadata_value("Title"))
+        return {"pages": len(document), **({"title": title} if title else {})}

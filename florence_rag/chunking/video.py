@@ -1,0 +1,196 @@
+"""Videos: a clip per shot with its keyframes, decoded once, whatever the container, the rotation or the damage."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.formats import HEAD_BYTES, open_file, starts_like
+from florence_rag.chunking.transcripts import read_transcript, transcript_between
+from florence_rag.errors import MediaError, MissingExtraError
+from florence_rag.types import Chunk, Frame, Locator, Source
+
+try:
+    import av
+    from av.container import InputContainer
+    from av.packet import Packet
+    from av.stream import Disposition
+    from av.video.frame import VideoFrame
+    from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
+
+    from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
+except ImportError as error:
+    raise MissingExtraError(str(error.name), "video") from error
+
+MAX_FRAME_PIXELS = 50_000_000
+MIN_SIDE_PX = 4
+_THUMBNAIL_PX = 256
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # others, such as playlists, open further files and URLs
+_log = logging.getLogger(__name__)
+
+
+def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+    """One chunk per clip, with its keyframes and what the subtitles beside the video say meanwhile."""
+    cues = read_transcript(source.uri)
+    with _open_video(source.uri) as video:
+        metadata = video.metadata()
+        for clip in _clips(video, config):
+            yield Chunk(
+                source,
+                "clip",
+                Locator(start_s=clip.start_s, end_s=clip.end_s),
+                text=transcript_between(cues, clip.start_s, clip.end_s),
+                frames=tuple(picture for _, picture in clip.keyframes),
+                metadata={**metadata, "keyframes_s": [time_s for time_s, _ in clip.keyframes]},
+            )
+
+
+def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tuple[Frame, ...]:
+    """The pictures shown at these times, as chunk_video gave them."""
+    return tuple(_read_at(path, time_s, max_side_px) for time_s in times_s)
+
+
+def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
+    builder = ClipBuilder(config.clip_max_s, config.keyframes)
+    for look, starts_shot in mark_shots(video.looks(config.keyframe_side_px), config.clip_min_s):
+        if starts_shot:
+            yield from builder.finish(look.time_s)
+        yield from builder.add(look)
+    yield from builder.finish(video.end_s)
+
+
+def _read_at(path: str, time_s: float, max_side_px: int) -> Frame:
+    """Jumps to the time; where the index of the file is wrong or absent, reads from the beginning."""
+    for jump in (True, False):
+        with _open_video(path) as video:
+            if jump:
+                video.jump(time_s)
+            for found_s, frame in video.frames():
+                if abs(found_s - time_s) < 0.002 or (found_s > time_s and not jump):
+                    return video.picture(frame, max_side_px)
+                if found_s > time_s:
+                    break
+    raise MediaError(f"{path!r} shows nothing at {time_s:.3f} s; index it again if it has changed")
+
+
+@contextmanager
+def _open_video(path: str) -> Iterator[Video]:
+    with open_file(path) as file:
+        head = file.read(HEAD_BYTES)
+        file.seek(0)
+        try:
+            # A file object and no protocols: a path could be a URL to FFmpeg.
+            options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
+            container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
+        except (av.FFmpegError, ValueError, OSError) as error:
+            raise MediaError(f"{path!r} {_explain(head)}") from error
+        with container:
+            yield Video(container, path)
+
+
+def _explain(head: bytes) -> str:
+    if not head:
+        return "is empty (0 bytes)"
+    found = starts_like(head)
+    if found.endswith(" video"):
+        return "is cut off or damaged; replace it with a good copy"
+    return f"is not a video: it starts like {found}"
+
+
+class Video:
+    """An open video. end_s: where the last frame read so far ends."""
+
+    def __init__(self, container: InputContainer, path: str) -> None:
+        # A cover picture counts as a video stream, of one frame.
+        streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not streams:
+            raise MediaError(f"{path!r} has no pictures, at most sound; only videos with pictures are read")
+        stream = streams[0]
+        if stream.width * stream.height > MAX_FRAME_PIXELS:
+            raise MediaError(f"{path!r} has frames of {stream.width:,} x {stream.height:,} pixels; that is too many")
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the size may change on the way
+        self._container, self._stream, self._path = container, stream, path
+        self._start_s = (container.start_time or 0) / av.time_base
+        self._frame_s = float(1 / (stream.average_rate or 25))
+        self._thumbnailer = VideoReformatter()
+        self.end_s = 0.0
+
+    def metadata(self) -> dict[str, Any]:
+        """What the file says of itself; a WebM that was streamed does not know its duration."""
+        facts: dict[str, Any] = {}
+        if self._container.duration:
+            facts["duration_s"] = round(self._container.duration / av.time_base, 3)
+        tags = self._container.metadata
+        with suppress(ValueError):
+            made = datetime.fromisoformat(tags.get("com.apple.quicktime.creationdate") or tags.get("creation_time", ""))
+            if made.year > 1970:  # earlier ones mean a clock that was never set
+                facts["taken_at"] = made.isoformat(timespec="seconds")
+        return facts
+
+    def jump(self, time_s: float) -> None:
+        """To the last key frame before the time, as far as the file can."""
+        with suppress(av.FFmpegError):
+            self._container.seek(max(0, int((time_s + self._start_s) * av.time_base)))
+
+    def looks(self, max_side_px: int) -> Iterator[Look]:
+        """All frames, small for the shot detector, and able to become a picture."""
+        for time_s, frame in self.frames():
+            height = max(2, round(frame.height * _THUMBNAIL_PX / frame.width))
+            small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="AREA")
+            yield Look(time_s, small.to_ndarray(), partial(self.picture, frame, max_side_px))
+
+    def frames(self) -> Iterator[tuple[float, VideoFrame]]:
+        """(seconds from the start, frame), in order; what is damaged is passed over, with one warning.
+
+        Times are those of the frames: telephones and screen recorders vary the rate, and headers lie about it.
+        """
+        last_s, damaged = -1.0, 0
+        for packet in self._packets():
+            try:
+                frames = self._stream.decode(packet)
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            for frame in frames:
+                time_s = self._time(frame, last_s)
+                if time_s > last_s:
+                    last_s, self.end_s = time_s, round(time_s + self._duration(frame), 3)
+                    yield time_s, frame
+        if last_s < 0:
+            raise MediaError(f"{self._path!r} holds no picture that can be decoded; replace it with a good copy")
+        if damaged:
+            _log.warning("%r is damaged: %d packets were passed over", self._path, damaged)
+
+    def picture(self, frame: VideoFrame, max_side_px: int) -> Frame:
+        """Upright RGB with square pixels."""
+        aspect = float(self._stream.sample_aspect_ratio or 1)
+        width, height = max(1.0, frame.width * aspect), frame.height
+        scale = min(1.0, max_side_px / max(width, height))
+        size = max(MIN_SIDE_PX, round(width * scale)), max(MIN_SIDE_PX, round(height * scale))
+        pixels = frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray()
+        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def _packets(self) -> Iterator[Packet[VideoStream] | None]:
+        """All packets of the pictures; None makes the decoder give its last frames where the container breaks off."""
+        try:
+            yield from self._container.demux(self._stream)
+        except av.FFmpegError:
+            yield None
+
+    def _time(self, frame: VideoFrame, last_s: float) -> float:
+        ticks = frame.dts if frame.pts is None else frame.pts  # AVI has no times of presentation
+        if ticks is None or not frame.time_base:
+            return round(max(0.0, last_s + self._frame_s), 3)
+        return round(max(0.0, float(ticks * frame.time_base) - self._start_s), 3)
+
+    def _duration(self, frame: VideoFrame) -> float:
+        return float(frame.duration * (frame.time_base or 0)) or self._frame_s
