@@ -1,0 +1,142 @@
+"""Measures florence-tiny on drawn scenes it never saw and writes docs/model_card.md.
+
+python benchmarks/model_card.py [--model NAME_OR_FOLDER] [--scenes 500]
+"""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.progress import track
+
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.models.cards import DEFAULT, find_model
+from florence_rag.perception.meter import MeterVQA
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import HELD_OUT, Scene, sample_scene
+from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
+from florence_rag.types import Frame
+
+Combinations = Literal["any", "held-out"]
+TITLES: dict[Combinations, str] = {
+    "any": "all combinations of colour and object",
+    "held-out": "at least one combination never seen in training in each scene",
+}
+QUESTIONS_PER_SCENE = 5
+
+
+def photograph(scene: Scene) -> Frame:
+    """The scene as a person would index it: a 640 x 480 JPEG, decoded again."""
+    file = io.BytesIO()
+    draw(scene).save(file, "JPEG", quality=90)
+    return np.asarray(Image.open(file))
+
+
+def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) -> list[Scene]:
+    """Scenes that differ in what a caption is bound to say: colours and objects from left to right."""
+    scenes: dict[str, Scene] = {}
+    while len(scenes) < count:
+        scene = sample_scene(rng, combinations)
+        scenes.setdefault(canonical_caption(scene), scene)
+    return list(scenes.values())
+
+
+def recall(similarity: np.ndarray, k: int) -> float:
+    """Share of the rows whose own column is among the k largest."""
+    own = np.diagonal(similarity)[:, None]
+    return float(((similarity > own).sum(axis=1) < k).mean())
+
+
+def retrieval_rows(embedder: FlorenceEmbedder, frames: Sequence[Frame], captions: Sequence[str]) -> list[list[str]]:
+    """R@1, R@5 and R@10 in both directions."""
+    similarity = embedder.embed_texts(captions) @ embedder.embed_images(frames).T
+    directions = {"text to image": similarity, "image to text": similarity.T}
+    return [[name, *(f"{recall(table, k):.3f}" for k in (1, 5, 10))] for name, table in directions.items()]
+
+
+def answer_rows(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> list[list[str]]:
+    """Accuracy for each type of question and over all."""
+    asked: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    for scene, frame in track(zip(scenes, frames, strict=True), "asking", total=len(scenes)):
+        for question in questions(scene, rng, QUESTIONS_PER_SCENE):
+            correct = vqa.answer(frame, question.text).answer == question.answer
+            for group in (question.type, "overall"):
+                asked[group] += 1
+                right[group] += correct
+    return [[group, f"{right[group] / asked[group]:.3f}", str(asked[group])] for group in sorted(asked)]
+
+
+def matching_accuracy(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> float:
+    """Share of search phrases, half true and half near misses, that are judged rightly."""
+    truths = [rng.random() < 0.5 for _ in scenes]
+    texts = [
+        claim_text(sample_claim(scene, rng, holds=truth), rng) for scene, truth in zip(scenes, truths, strict=True)
+    ]
+    return float(((vqa.match(frames, texts) > 0.5) == np.array(truths)).mean())
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def section(combinations: Combinations, count: int, embedder: FlorenceEmbedder, vqa: MeterVQA) -> str:
+    """All figures over one kind of scenes."""
+    rng = random.Random(f"model card {combinations}")
+    scenes = distinct_scenes(count, combinations, rng)
+    frames = [photograph(scene) for scene in scenes]
+    captions = [caption(scene, rng) for scene in scenes]
+    return "\n\n".join(
+        [
+            f"## {count} scenes with distinct captions, {TITLES[combinations]}",
+            table(["retrieval", "R@1", "R@5", "R@10"], retrieval_rows(embedder, frames, captions)),
+            table(["question type", "accuracy", "questions"], answer_rows(vqa, scenes, frames, rng)),
+            f"Matching of search phrases, half of them near misses: {matching_accuracy(vqa, scenes, frames, rng):.3f}",
+        ]
+    )
+
+
+def introduction(name: str) -> str:
+    """What the model is and how large."""
+    card = find_model(name)
+    megabytes = sum(file.stat().st_size for file in card.folder.rglob("*.safetensors")) / 1e6
+    held_out = ", ".join(sorted(f"{colour} {thing}" for colour, thing in HELD_OUT))
+    return "\n\n".join(
+        [
+            "# Model card: florence-tiny",
+            f"Knows {card.knows}. Licence of the weights: {card.licence}. Weights: {megabytes:.1f} MB.",
+            "Trained by `python -m florence_rag.training.tiny`; measured by `make model-card`, which writes this page. "
+            "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
+            f"Combinations never drawn in training: {held_out}.",
+        ]
+    )
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name of a model, or a folder with florence/ and meter/.")] = DEFAULT,
+    scenes: Annotated[int, typer.Option(help="Scenes in each section.")] = 500,
+    output: Annotated[Path | None, typer.Option(help="Where to write the card; it is always printed.")] = None,
+) -> None:
+    """Measure and print the model card."""
+    card = find_model(model)
+    embedder = FlorenceEmbedder.from_pretrained(card.florence, card.name)
+    vqa = MeterVQA.from_pretrained(card.meter)
+    sections = [section(combinations, scenes, embedder, vqa) for combinations in TITLES]
+    text = "\n\n".join([introduction(model), *sections]) + "\n"
+    print(text)
+    if output is not None:
+        output.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
