@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from florence_rag.answering.llm import ChatModel
 from florence_rag.errors import MissingExtraError, ModelError
 
 try:
@@ -12,10 +11,11 @@ except ImportError as error:
     raise MissingExtraError("langchain", "llm") from error
 
 
-def open_chat_model(name: str) -> Any:
+def open_chat_model(name: str) -> ChatModel:
     """The chat model with this name, such as "openai:gpt-5" or "ollama:llama3"; ModelError where there is none."""
     try:
-        return init_chat_model(name)
+        model: ChatModel = init_chat_model(name)
+        return model
     except (ImportError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ModelError(f"cannot open the chat model {name!r}, expected provider:model: {reason}") from error

@@ -24,8 +24,9 @@ from florence_rag.models.cards import DEFAULT
 from florence_rag.perception.base import TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, ReadWords, WordReading
 from florence_rag.pipeline.opening import LazyReader, LazyVQA, open_embedder, open_reader, open_vqa
+from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
-from florence_rag.sources import SUFFIXES, discover
+from florence_rag.sources import MEDIA_BY_SUFFIX, discover
 from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
 
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
@@ -122,7 +123,7 @@ class FlorenceRAG:
             found = list(discover(paths, known))
             gone = _gone(paths, known, found) if prune else []
             if not found and not gone:
-                raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(sorted(SUFFIXES))}")
+                raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._bring_in(found, known, gone, progress)
 
     def _bring_in(
@@ -191,11 +192,12 @@ class FlorenceRAG:
         """
         if image is not None:
             return self._ask_about(image, question, llm)
-        if llm is not None:
-            answerer = LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
-            return answerer.ask(question, k=k, kinds=kinds, filter=filter)
-        answerer = Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering)
-        return answerer.ask(question, k=k, kinds=kinds, filter=filter)
+        answerer = (
+            Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering)
+            if llm is None
+            else LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
+        )
+        return answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
 
     def _ask_about(self, image: ImageInput, question: str, llm: str | ChatModel | None) -> Answer:
         hit, frames = self._picture(image)
@@ -250,10 +252,16 @@ def _is_same(source: Source, known: Source | None) -> bool:
 
 
 def _gone(paths: Collection[str | Path], known: Mapping[str, Source], found: Collection[Source | Failure]) -> list[str]:
-    """The indexed files below the paths that were not met there."""
+    """The indexed files below the paths that were not met there. What lies in a folder that cannot be read stays."""
     roots = [Path(path).expanduser().resolve() for path in paths]
-    met = {each.uri if isinstance(each, Source) else each.source for each in found}
-    return [uri for uri in known if uri not in met and any(Path(uri).is_relative_to(root) for root in roots)]
+    met = {each.uri for each in found if isinstance(each, Source)}
+    unread = [each.source for each in found if isinstance(each, Failure)]
+    missing = (uri for uri in known if uri not in met and _is_below(uri, roots))
+    return [uri for uri in missing if not _is_below(uri, unread)]
+
+
+def _is_below(uri: str, roots: Collection[str | Path]) -> bool:
+    return any(Path(uri).is_relative_to(root) for root in roots)
 
 
 def _chat_model(llm: str | ChatModel) -> ChatModel:

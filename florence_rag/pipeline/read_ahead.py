@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from florence_rag.errors import FlorenceError
@@ -25,7 +25,7 @@ class Read:
 
 def read_ahead(
     sources: Iterable[Source], chunks_of: Callable[[Source], Iterable[Chunk]], *, threads: int, depth: int
-) -> Iterator[Read]:
+) -> Generator[Read, None, None]:
     """The chunks of all sources, each source's in order and ended by a Read without chunk; sources interleave.
 
     At most depth chunks wait to be taken. Closing the iterator stops the threads at their next chunk.
