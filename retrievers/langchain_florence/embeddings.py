@@ -9,9 +9,8 @@ import numpy as np
 from langchain_core.embeddings import Embeddings
 from langchain_core.runnables.config import run_in_executor
 
-from florence_rag import FlorenceRAG
+from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
-from florence_rag.embedding.base import Embedder
 from florence_rag.pipeline.opening import open_embedder
 
 BATCH_SIZE = 32
@@ -23,7 +22,7 @@ class FlorenceEmbeddings(Embeddings):
 
         FlorenceEmbeddings()                          # "florence-tiny", or model="name or folder"
         FlorenceEmbeddings(rag=rag)                   # the embedder of an open index
-        FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.embedding.base.Embedder
+        FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.Embedder
 
     A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
     """

@@ -1,5 +1,12 @@
 """florence_rag in LlamaIndex: embeddings, retriever and tools over one index."""
 
+from florence_rag.errors import MissingExtraError
+
+try:
+    import llama_index.core  # noqa: F401
+except ImportError as error:
+    raise MissingExtraError("llama-index-core", "llama-index") from error
+
 from llama_index_florence.embedding import FlorenceEmbedding
 from llama_index_florence.retriever import FlorenceRetriever
 from llama_index_florence.tools import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool

@@ -10,9 +10,8 @@ from llama_index.core.bridge.pydantic import PrivateAttr
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import ImageType
 
-from florence_rag import FlorenceRAG
+from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
-from florence_rag.embedding.base import Embedder
 from florence_rag.pipeline.opening import open_embedder
 
 
@@ -21,7 +20,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
         FlorenceEmbedding()                          # "florence-tiny", or model_name="name or folder"
         FlorenceEmbedding(rag=rag)                   # the embedder of an open index
-        FlorenceEmbedding(embedder=my_embedder)      # any florence_rag.embedding.base.Embedder
+        FlorenceEmbedding(embedder=my_embedder)      # any florence_rag.Embedder
 
     A picture is a path or an open file; URLs are not fetched.
     """

@@ -9,8 +9,7 @@ from typing import Any, Self
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from florence_rag import FlorenceRAG
-from florence_rag.errors import InputError
+from florence_rag import FlorenceRAG, InputError
 from florence_rag.types import Frame, Hit, Kind
 from llama_index_florence._convert import hit_to_node
 

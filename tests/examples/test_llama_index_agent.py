@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from llama_index.core.llms.mock import MockLLM
 
-pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's agents
+pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex
 
 
 def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):

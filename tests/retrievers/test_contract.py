@@ -1,6 +1,9 @@
 """What both plug-ins promise, and that they say the same of one index."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -118,6 +121,31 @@ def plugin(request):
 
 def retriever_of(plugin, rag, **settings):
     return plugin.Retriever(rag=rag, **settings)
+
+
+# Importing
+
+
+@pytest.mark.parametrize(
+    ("package", "needs", "extra"),
+    [("langchain_florence", "langchain_core", "langchain"), ("llama_index_florence", "llama_index", "llama-index")],
+)
+def test_a_missing_framework_is_named_with_its_extra(package, needs, extra):
+    code = f"import sys; sys.modules[{needs!r}] = None; import {package}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment())
+    assert done.returncode == 1
+    assert f"pip install 'florence-rag[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("package", ["langchain_florence", "llama_index_florence"])
+def test_importing_a_plug_in_loads_no_model_and_no_store(package):
+    code = f"import sys, {package}; print({{'torch', 'pymilvus', 'transformers'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    assert done.stdout.strip() == "set()"
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 # Retrieval
