@@ -1,0 +1,249 @@
+"""One client of one Milvus: every call to pymilvus is made here."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# grpc reads this when it starts; without it, every fork of the process makes it write a line to the terminal.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+from pymilvus import MilvusClient
+
+from florence_rag.errors import StoreCorruptError, StoreError, StoreUnavailableError
+from florence_rag.index.address import Address
+from florence_rag.index.base import Filter
+from florence_rag.index.lite import LiteDatabase, check_process
+from florence_rag.index.quoting import one_of
+from florence_rag.index.rows import Row
+from florence_rag.index.schema import Table
+from florence_rag.index.store_errors import STORE_EXCEPTIONS, to_florence_error
+
+_OLDEST_SERVER = (2, 5)  # the first with BM25
+_CONNECT_S = 5.0
+_READ_S = 120.0
+_WRITE_S = 600.0
+_LOAD_S = 7200.0  # Lite builds missing indexes here
+_IDS_PER_CALL = 1000
+
+# They write each error to the terminal, with its traceback. Ours are raised.
+for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
+    _logger = logging.getLogger(_name)
+    _logger.handlers = [handler for handler in _logger.handlers if type(handler) is not logging.StreamHandler]
+    _logger.addHandler(logging.NullHandler())
+    _logger.propagate = False
+
+
+class Connection:
+    """A Milvus that answers. Usable by several threads, in the process that opened it."""
+
+    def __init__(self, address: Address, client: MilvusClient, lite: LiteDatabase | None) -> None:
+        self.address = address
+        self.is_lite = lite is not None
+        self._client = client
+        self._lite = lite
+        self._process = os.getpid()
+        self._unusable = ""
+        with self.mapped_errors():
+            self.version = str(client.get_server_version(timeout=_CONNECT_S))
+
+    @classmethod
+    def open(cls, address: Address, token: str | None = None, *, create: bool) -> Connection:
+        """Connect. create: whether a Milvus Lite database may be made."""
+        if address.path is None:
+            connection = cls(address, _connect(address, address.uri, token or ""), None)
+            connection._check_server()
+            return connection
+        lite = LiteDatabase.acquire(address.path, create=create)
+        try:
+            # A proxy that the environment names would be asked even for this very machine.
+            local = {"grpc_options": {"grpc.enable_http_proxy": 0}}
+            return cls(address, _connect(address, f"http://127.0.0.1:{lite.port}", "", **local), lite)
+        except BaseException:
+            lite.release()
+            raise
+
+    def close(self) -> None:
+        """Let go of the store and, as the last of this process, of the lock of a Milvus Lite database."""
+        if self._unusable == "closed" or self._process != os.getpid():
+            return
+        self._unusable = "closed"
+        self._client.close()
+        if self._lite is not None:
+            self._lite.release()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether calls are allowed: not after close or a failed flush of Lite, nor in a fork."""
+        return not self._unusable and self._process == os.getpid()
+
+    @contextmanager
+    def mapped_errors(self, filter: Filter | None = None) -> Iterator[None]:
+        """Within it, what pymilvus raises becomes ours. filter: of the caller, who may have got it wrong."""
+        check_process(self._process, str(self.address))
+        if self._unusable:
+            raise StoreError(f"{self.address} is {self._unusable}; open it again")
+        try:
+            yield
+        except STORE_EXCEPTIONS as error:
+            raise to_florence_error(error, str(self.address), filter) from error
+
+    def has(self, collection: str) -> bool:
+        """Whether the collection exists."""
+        with self.mapped_errors():
+            return bool(self._client.has_collection(collection, timeout=_READ_S))
+
+    def open_table(self, table: Table) -> None:
+        """Make of the table what is missing and load it. Indexes that a kill left half written are built again."""
+        if not self.has(table.name):
+            with self.mapped_errors():
+                self._client.create_collection(
+                    table.name, schema=table.schema, consistency_level=table.consistency, timeout=_WRITE_S
+                )
+        self._index(table)
+        try:
+            self._load(table.name)
+        except StoreError:
+            if not self.is_lite:
+                raise
+            self._rebuild(table)
+
+    def reindex(self, table: Table) -> None:
+        """Build all indexes of the table anew, as it wants them now."""
+        with self.mapped_errors():
+            self._client.release_collection(table.name, timeout=_WRITE_S)
+            for name in self._client.list_indexes(table.name):
+                self._client.drop_index(table.name, name, timeout=_WRITE_S)
+        self._index(table)
+        self._load(table.name)
+
+    def _rebuild(self, table: Table) -> None:
+        try:
+            self.reindex(table)
+        except StoreError as error:
+            raise StoreCorruptError(f"{error}; restore it from a copy, or delete it and index again") from error
+
+    def _index(self, table: Table) -> None:
+        with self.mapped_errors():
+            present = self._client.list_indexes(table.name)
+            params = self._client.prepare_index_params()
+            for field, index in table.indexes.items():
+                if field not in present:
+                    params.add_index(field, index_name=field, **index)
+            if len(params):
+                self._client.create_index(table.name, params, timeout=_LOAD_S)
+
+    def _load(self, collection: str) -> None:
+        with self.mapped_errors():
+            self._client.load_collection(collection, timeout=_LOAD_S)
+
+    def index_type(self, collection: str, field: str) -> str:
+        """What kind of index serves the field."""
+        with self.mapped_errors():
+            return str(self._client.describe_index(collection, field, timeout=_READ_S)["index_type"])
+
+    def count(self, collection: str, filter: str = "") -> int:
+        """How many rows there are, with all that was written by anyone."""
+        with self.mapped_errors():
+            found = self._client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=_READ_S)
+            return int(found[0]["count(*)"])
+
+    def rows(self, collection: str, fields: list[str], filter: str = "") -> Iterator[Row]:
+        """All rows that match, in no order, with all that was written by anyone."""
+        with self.mapped_errors():
+            pages = self._client.query_iterator(
+                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=_READ_S
+            )
+            while page := pages.next():
+                yield from page
+            pages.close()
+
+    def rows_of(self, collection: str, ids: Sequence[str], fields: list[str]) -> dict[str, Row]:
+        """The rows of those ids that exist, by id."""
+        found: dict[str, Row] = {}
+        for some in in_batches(ids, _IDS_PER_CALL):
+            with self.mapped_errors():
+                rows = self._client.query(collection, one_of("id", some), fields, timeout=_READ_S)
+                found.update((row["id"], row) for row in rows)
+        return found
+
+    def search(
+        self,
+        collection: str,
+        field: str,
+        query: str | list[float],
+        *,
+        limit: int,
+        expression: str,
+        params: dict[str, Any],
+        fields: list[str],
+        given: Filter | None = None,
+    ) -> list[tuple[Row, float]]:
+        """The nearest rows with their distances. given: the caller's filter, to blame where the expression is wrong."""
+        with self.mapped_errors(given):
+            (hits,) = self._client.search(
+                collection,
+                data=[query],
+                anns_field=field,
+                filter=expression,
+                limit=limit,
+                search_params=params,
+                output_fields=fields,
+                timeout=_READ_S,
+            )
+            return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
+
+    def upsert(self, collection: str, rows: list[Row]) -> None:
+        """Write rows, whole; of equal ids the last counts."""
+        with self.mapped_errors():
+            # A server keeps the first of equal ids in a batch.
+            self._client.upsert(collection, list({row["id"]: row for row in rows}.values()), timeout=_WRITE_S)
+
+    def delete(self, collection: str, filter: str) -> None:
+        """Delete the rows that match."""
+        with self.mapped_errors():
+            self._client.delete(collection, filter=filter, timeout=_WRITE_S)
+
+    def flush(self, collection: str) -> None:
+        """Make all writes so far durable."""
+        try:
+            with self.mapped_errors():
+                self._client.flush(collection, timeout=_WRITE_S)
+        except StoreError as error:
+            if self.is_lite:  # it now sees no rows, and forgets what it promised next
+                self._unusable = f"unusable since a flush failed ({error})"
+            raise
+
+    def _check_server(self) -> None:
+        problem = server_problem(self.version)
+        if problem:
+            self.close()
+            raise StoreError(f"{self.address} {problem}")
+
+
+def server_problem(version: str) -> str:
+    """Why an index cannot live on a server of this version; "" if it can."""
+    if version.startswith("milvus_lite"):
+        return "is a Milvus Lite server, which loses rows when two clients write; open its file instead"
+    number = re.search(r"(\d+)\.(\d+)", version)
+    if number and (int(number[1]), int(number[2])) < _OLDEST_SERVER:
+        return f"runs Milvus {version}, but word search needs 2.5; upgrade it, or use a file such as photos.db"
+    return ""
+
+
+def in_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """The items, some at a time."""
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _connect(address: Address, uri: str, token: str, **options: Any) -> MilvusClient:
+    try:
+        return MilvusClient(uri, token=token, timeout=_CONNECT_S, dedicated=True, **options)
+    except STORE_EXCEPTIONS as error:
+        raise to_florence_error(error, str(address)) from error
+    except (OSError, ValueError) as error:  # of a URI that no server can have
+        raise StoreUnavailableError(f"{address} names no server that can be reached ({error})") from error

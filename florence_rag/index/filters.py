@@ -1,0 +1,161 @@
+"""Filters as mappings, and their translation into Milvus' filter language.
+
+    {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
+
+A plain value means equal, a list means one of, None means absent; all conditions must hold. Dots after `metadata` lead
+into nested values. A chunk that lacks a field matches no condition on it but None, `$ne` included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from florence_rag.errors import InputError
+from florence_rag.index.base import Filter
+from florence_rag.index.quoting import Scalar, literal, one_of, starts_with
+from florence_rag.index.text import encode_uri
+from florence_rag.types import KINDS, Kind
+
+_COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_OPERATORS = (*_COMPARISONS, "$in", "$prefix")
+
+
+def expression(filter: Filter | None = None, kinds: Collection[Kind] | None = None) -> str:
+    """Both restrictions as one Milvus expression; "" if there is none."""
+    parts = [] if kinds is None else [_kinds(kinds)]
+    if isinstance(filter, str):
+        parts += [_closed(filter)] if filter.strip() else []
+    elif isinstance(filter, Mapping):
+        parts += (part for field, condition in filter.items() for part in _conditions(field, condition))
+    elif filter is not None:
+        raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
+    return " and ".join(f"({part})" for part in parts)
+
+
+def _kinds(kinds: Collection[Kind]) -> str:
+    if isinstance(kinds, str) or not kinds:
+        raise InputError(f"kinds {kinds!r} names no kind; give a collection of {', '.join(KINDS)}, or None for all")
+    return one_of("kind", sorted({_kind(kind) for kind in kinds}))
+
+
+def _closed(raw: str) -> str:
+    """The raw expression, if no parenthesis or quote of it reaches beyond it into what it is joined with."""
+    depth, quote, escaped = 0, "", False
+    for character in raw:
+        if quote:
+            quote = "" if character == quote and not escaped else quote
+            escaped = character == "\\" and not escaped
+        elif character in "\"'":
+            quote = character
+        else:
+            depth += (character == "(") - (character == ")")
+        if depth < 0:
+            break
+    if depth or quote:
+        raise InputError(f"filter {raw!r} has a parenthesis or a quote without its partner; add or remove one")
+    return raw
+
+
+def _conditions(field: str, condition: Any) -> Iterator[str]:
+    path, check = _field(field)
+    if not isinstance(condition, Mapping):
+        condition = {"$in" if isinstance(condition, list | tuple | set | frozenset) else "$eq": condition}
+    if not condition:
+        raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
+    for operator, value in condition.items():
+        yield _condition(field, path, check, operator, value)
+
+
+def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:
+    if operator not in _OPERATORS:
+        raise InputError(f"filter operator {operator!r} of {field!r} is unknown; use {', '.join(_OPERATORS)}")
+    if value is None and operator in ("$eq", "$ne"):
+        return _absent(path) if operator == "$eq" else _present(path)
+    if operator == "$in":
+        return _one_of(field, path, [check(each) for each in _list(field, value)])
+    checked = check(value)
+    if operator == "$prefix":
+        if not isinstance(checked, str) or field == "kind":
+            raise InputError(f"filter operator '$prefix' of {field!r} needs a text field, not {value!r}")
+        return starts_with(path, checked)
+    comparison = f"{path} {_COMPARISONS[operator]} {literal(checked)}"
+    # Stores disagree on whether a missing JSON key is unequal to a value.
+    return f"{_present(path)} and {comparison}" if operator == "$ne" else comparison
+
+
+def _one_of(field: str, path: str, values: list[Scalar]) -> str:
+    if field.startswith("metadata."):  # Lite takes `in` on plain fields only
+        return " or ".join(f"{path} == {literal(value)}" for value in values)
+    return one_of(path, values)
+
+
+def _list(field: str, values: Any) -> Collection[Any]:
+    if not isinstance(values, list | tuple | set | frozenset) or not values:
+        raise InputError(f"filter operator '$in' of {field!r} needs a list of values, not {values!r}")
+    return values
+
+
+def _absent(path: str) -> str:
+    return f"not exists {path}" if "[" in path else f"{path} is null"
+
+
+def _present(path: str) -> str:
+    return f"exists {path}" if "[" in path else f"{path} is not null"
+
+
+def _field(field: str) -> tuple[str, Callable[[Any], Scalar]]:
+    """How the field is written in Milvus, and what checks a value for it."""
+    if field in _CHECKS:
+        return field, _CHECKS[field]
+    keys = field.split(".") if isinstance(field, str) else [""]
+    if keys[0] != "metadata" or len(keys) < 2:
+        allowed = ", ".join(_CHECKS)
+        raise InputError(f"filter field {field!r} is unknown; allowed are {allowed} and metadata.KEY")
+    if any(not key or set(key) & set("\"'\\[]") or not key.isprintable() for key in keys):
+        raise InputError(f"filter field {field!r} has a key that no filter can name; use letters, digits and spaces")
+    return "metadata" + "".join(f'["{key}"]' for key in keys[1:]), _scalar
+
+
+def _kind(value: Any) -> str:
+    if value not in KINDS:
+        raise InputError(f"kind {value!r} is unknown; kinds are {', '.join(KINDS)}")
+    return str(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"a filter compares id and source with text, not with {value!r}")
+    return value
+
+
+def _uri(value: Any) -> str:
+    return encode_uri(_text(value))
+
+
+def _page(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"a filter compares page with a whole number, not with {value!r}")
+    return value
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"a filter compares start_s and end_s with a number of seconds, not with {value!r}")
+    return float(value)
+
+
+def _scalar(value: Any) -> Scalar:
+    if not isinstance(value, str | bool | int | float):
+        raise InputError(f"a filter compares metadata with text, a number or a truth value, not with {value!r}")
+    return value
+
+
+_CHECKS: Mapping[str, Callable[[Any], Scalar]] = {
+    "id": _text,
+    "kind": _kind,
+    "source": _uri,
+    "page": _page,
+    "start_s": _seconds,
+    "end_s": _seconds,
+}

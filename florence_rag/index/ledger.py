@@ -1,0 +1,170 @@
+"""What the index knows of its sources, kept in the store itself: machines that share a server share this, too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal
+
+from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
+from florence_rag.index.connection import Connection, in_batches
+from florence_rag.index.quoting import one_of
+from florence_rag.index.rows import Row
+from florence_rag.index.schema import VERSION, ledger_table
+from florence_rag.types import EmbedderInfo, Failure, Kind, Source
+
+State = Literal["begun", "complete", "failed"]
+
+_SETTINGS = "settings"
+_FIELDS = ["id", "state", "body"]
+_MAX_REASON = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One source. begun: rows of it may be there, but not all. chunks: how many there must be, by kind."""
+
+    uri: str
+    state: State
+    source: Source | None = None
+    chunks: Mapping[Kind, int] = field(default_factory=dict)
+    reason: str = ""
+
+    @property
+    def rows(self) -> int:
+        """How many rows the source must have."""
+        return sum(self.chunks.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Of the whole index: who filled it, and in which schema."""
+
+    embedder: EmbedderInfo
+    version: int = VERSION
+
+
+class Ledger:
+    """One row per source, and one with the settings."""
+
+    def __init__(self, connection: Connection, collection: str) -> None:
+        self._connection = connection
+        self._collection = collection
+        self.name = f"{collection}_ledger"
+
+    def exists(self) -> bool:
+        """Whether there is a ledger, and so an index."""
+        return self._connection.has(self.name)
+
+    def open(self) -> None:
+        """Make it readable; make it, if there is none."""
+        self._connection.open_table(ledger_table(self.name))
+
+    def open_for(self, embedder: EmbedderInfo, *, create: bool) -> None:
+        """Make it readable if this embedder filled the index; record the embedder if the index is new.
+
+        The ledger is made before the chunks, so chunks without a ledger are somebody else's.
+        """
+        where = f"{self._collection!r} of {self._connection.address}"
+        if not self.exists():
+            if self._connection.has(self._collection):
+                raise StoreMismatchError(f"the collection {where} was made by another program; name another one")
+            if not create:
+                raise StoreUnavailableError(f"there is no index {where}; make it with: florence-rag index PATH")
+        self.open()
+        settings = self.settings()
+        if settings is not None:
+            _check_settings(settings, embedder, where)
+        elif self._connection.has(self._collection):
+            raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
+        else:
+            self._write([_row(_SETTINGS, _SETTINGS, asdict(Settings(embedder)))])
+            self.flush()
+
+    def settings(self) -> Settings | None:
+        """None where a kill came between making the ledger and writing them."""
+        row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
+        if row is None:
+            return None
+        body = json.loads(row["body"])
+        return Settings(EmbedderInfo(**body["embedder"]), body["version"])
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, in no order."""
+        rows = self._connection.rows(self.name, _FIELDS, f'state != "{_SETTINGS}"')
+        return map(_entry, rows)
+
+    def sources(self) -> dict[str, Entry]:
+        """The complete ones by uri, sorted."""
+        complete = (entry for entry in self.entries() if entry.state == "complete")
+        return {entry.uri: entry for entry in sorted(complete, key=lambda entry: entry.uri)}
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Sorted by uri."""
+        failed = (entry for entry in self.entries() if entry.state == "failed")
+        return tuple(Failure(entry.uri, entry.reason) for entry in sorted(failed, key=lambda entry: entry.uri))
+
+    def known(self, uris: Collection[str]) -> set[str]:
+        """Those of the uris that have an entry, whatever its state."""
+        by_id = {_id(uri): uri for uri in uris}
+        return {by_id[id] for id in self._connection.rows_of(self.name, list(by_id), ["id"])}
+
+    def put(self, entries: Iterable[Entry]) -> None:
+        """Write entries in place of what was known of their uris."""
+        self._write([_row(_id(entry.uri), entry.state, _body(entry)) for entry in entries])
+
+    def drop(self, uris: Iterable[str]) -> None:
+        """Forget the uris."""
+        for some in in_batches([_id(uri) for uri in uris], 1000):
+            self._connection.delete(self.name, one_of("id", some))
+
+    def flush(self) -> None:
+        """Make it durable."""
+        self._connection.flush(self.name)
+
+    def _write(self, rows: list[Row]) -> None:
+        if rows:
+            self._connection.upsert(self.name, rows)
+
+
+def _check_settings(settings: Settings, embedder: EmbedderInfo, where: str) -> None:
+    if settings.version != VERSION:
+        raise StoreMismatchError(
+            f"the index {where} has schema version {settings.version}, this florence_rag writes {VERSION}; "
+            "index the files into a new database"
+        )
+    if settings.embedder != embedder:
+        raise StoreMismatchError(
+            f"the index {where} was filled by {_described(settings.embedder)}, not by {_described(embedder)}; "
+            "open it with that model, or index the files into a new database"
+        )
+
+
+def _described(embedder: EmbedderInfo) -> str:
+    return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} numbers, {embedder.preprocessing})"
+
+
+def _id(uri: str) -> str:
+    return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _row(id: str, state: str, body: Mapping[str, Any]) -> Row:
+    # ASCII, because a uri may hold what is no valid Unicode.
+    return {"id": id, "state": state, "body": json.dumps(body), "vector": [0.0, 0.0]}
+
+
+def _body(entry: Entry) -> dict[str, Any]:
+    return {
+        "uri": entry.uri,
+        "source": asdict(entry.source) if entry.source else None,
+        "chunks": dict(entry.chunks),
+        "reason": entry.reason[:_MAX_REASON],
+    }
+
+
+def _entry(row: Row) -> Entry:
+    body = json.loads(row["body"])
+    source = Source(**body["source"]) if body["source"] else None
+    return Entry(body["uri"], row["state"], source, body["chunks"], body["reason"])

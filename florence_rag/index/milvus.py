@@ -1,0 +1,281 @@
+"""The index in Milvus: a file path is Milvus Lite inside this process, a URI is a server."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from florence_rag.errors import InputError, StoreCorruptError, StoreError
+from florence_rag.index import schema
+from florence_rag.index.address import Address
+from florence_rag.index.base import Filter, IndexInfo
+from florence_rag.index.connection import Connection
+from florence_rag.index.filters import expression
+from florence_rag.index.ledger import Ledger
+from florence_rag.index.lite import is_database
+from florence_rag.index.recount import recount
+from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors, row_to_hit
+from florence_rag.index.text import query_terms
+from florence_rag.index.writer import Writer
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
+_SPARE = 16  # hits asked for beyond k, to break ties at the end by id
+_SPARE_FOR_TIES = 256
+
+
+class MilvusIndex:
+    """A ChunkIndex in Milvus. `open` it, and `close` it: a Milvus Lite database is locked in between.
+
+    Threads may share it. What was added is found at once; it is durable after `flush` or `close`.
+    """
+
+    def __init__(
+        self, connection: Connection, ledger: Ledger, table: schema.Table, embedder: EmbedderInfo, index_type: str
+    ) -> None:
+        self.embedder = embedder
+        self._connection = connection
+        self._ledger = ledger
+        self._collection = table.name
+        self._index_type = index_type
+        self._writer = Writer(connection, table.name, ledger, embedder.dimension)
+        self._incomplete: set[str] = set()
+
+    @classmethod
+    def open(
+        cls,
+        uri: str,
+        embedder: EmbedderInfo,
+        *,
+        token: str | None = None,
+        collection: str = "florence",
+        index_type: str | None = None,
+        create: bool = True,
+    ) -> MilvusIndex:
+        """Open an index, or make it.
+
+        embedder: must be the one that filled the index. index_type: of the vectors; by default what the index has, and
+        for a new one FLAT on Milvus Lite and HNSW on a server; another than the index has builds it anew. create:
+        whether a missing index is made.
+        """
+        address = Address.parse(uri)
+        wanted = schema.checked_index_type(index_type, lite=address.path is not None)
+        connection = Connection.open(address, token, create=create)
+        try:
+            ledger = Ledger(connection, _checked_name(collection))
+            ledger.open_for(embedder, create=create)
+            table = schema.chunk_table(collection, embedder.dimension, wanted, lite=connection.is_lite)
+            connection.open_table(table)
+            present = connection.index_type(collection, "vector")
+            if index_type and present != wanted:
+                connection.reindex(table)
+                present = wanted
+            index = cls(connection, ledger, table, embedder, present)
+            index._check_rows(create)
+            return index
+        except BaseException:
+            connection.close()
+            raise
+
+    @staticmethod
+    def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
+        """The embedder that filled the index; None if there is no index, which makes none either."""
+        address = Address.parse(uri)
+        if address.path is not None and not is_database(address.path):
+            return None
+        connection = Connection.open(address, token, create=False)
+        try:
+            ledger = Ledger(connection, _checked_name(collection))
+            if not ledger.exists():
+                return None
+            ledger.open()
+            settings = ledger.settings()
+            return settings.embedder if settings else None
+        finally:
+            connection.close()
+
+    def __enter__(self) -> MilvusIndex:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except StoreError:
+            if error is None:  # else it follows from that error, which says more
+                raise
+
+    def close(self) -> None:
+        """Flush and let go of the store, of which another process can then take hold."""
+        try:
+            if self._connection.is_usable:
+                self._writer.flush()
+        finally:
+            self._connection.close()
+
+    def sources(self) -> dict[str, Source]:
+        """The sources that are wholly indexed by their uri, sorted."""
+        self._writer.write()
+        entries = self._ledger.sources().values()
+        return {entry.uri: entry.source for entry in entries if entry.source and entry.uri not in self._incomplete}
+
+    def failures(self) -> tuple[Failure, ...]:
+        """The sources that could not be indexed, sorted by uri."""
+        self._writer.write()
+        return self._ledger.failures()
+
+    def begin(self, source: Source) -> None:
+        """Announce a source whose chunks follow; all older rows of its uri are dropped."""
+        self._writer.begin(source)
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk."""
+        self._writer.add(chunks, vectors)
+
+    def complete(self, source: Source) -> None:
+        """Declare that all chunks of the source were added."""
+        self._writer.complete(source)
+        self._incomplete.discard(source.uri)
+
+    def fail(self, uri: str, reason: str) -> None:
+        """Record why a source could not be indexed; its rows are dropped."""
+        self._writer.fail(uri, reason)
+        self._incomplete.discard(uri)
+
+    def delete_sources(self, uris: Iterable[str]) -> int:
+        """Forget sources and failures; how many rows went with them."""
+        gone = list(uris)
+        rows = self._writer.delete(gone)
+        self._incomplete.difference_update(gone)
+        return rows
+
+    def flush(self) -> None:
+        """Make everything so far durable and fast to search."""
+        self._writer.flush()
+
+    def search_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
+        query = checked_vectors(np.asarray(vector)[None], 1, self.embedder.dimension)[0]
+        return self._search("vector", query.tolist(), k, kinds, filter)
+
+    def search_words(
+        self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better.
+
+        Milvus Lite weighs a word by how rare it is among the rows that were flushed together.
+        """
+        return self._search("bm25", query_terms(query), k, kinds, filter)
+
+    def _search(
+        self, field: str, query: str | list[float], k: int, kinds: Collection[Kind] | None, filter: Filter | None
+    ) -> list[Hit]:
+        _check_k(k)
+        restriction = expression(filter, kinds)
+        if not query:  # a server rejects what Lite finds nothing for
+            return []
+        self._writer.write()
+
+        def nearest(limit: int) -> list[Hit]:
+            limit = min(limit, schema.MAX_LIMIT)
+            found = self._connection.search(
+                self._collection,
+                field,
+                query,
+                limit=limit,
+                expression=restriction,
+                params=self._search_params(field, limit, bool(restriction)),
+                fields=HIT_FIELDS,
+                given=filter,
+            )
+            # Lite's BM25 is negative. The last digits depend on which rows were computed together.
+            hits = [row_to_hit(row, round(abs(score) if field == "bm25" else score, 6)) for row, score in found]
+            return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+        hits = nearest(k + _SPARE)
+        if len(hits) >= k + _SPARE and hits[-1].score == hits[k - 1].score:
+            hits = nearest(k + _SPARE_FOR_TIES)
+        return hits[:k]
+
+    def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
+        if field == "bm25":
+            return {"metric_type": "BM25", "params": {}}
+        lite = self._connection.is_lite
+        return schema.vector_search_params(self._index_type, limit, lite=lite, filtered=filtered)
+
+    def get(self, ids: Sequence[str]) -> list[Hit]:
+        """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
+        rows = self._rows_of(ids, HIT_FIELDS)
+        return [row_to_hit(rows[id]) for id in ids if id in rows]
+
+    def vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
+        rows = self._rows_of(ids, ["id", "vector"])
+        unknown = [id for id in ids if id not in rows]
+        if unknown:
+            raise InputError(f"there is no chunk with the id {unknown[0]!r}; ids come from hits")
+        vectors = [rows[id]["vector"] for id in ids]
+        return np.array(vectors, dtype=np.float32).reshape(len(ids), self.embedder.dimension)
+
+    def _rows_of(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
+        if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
+            raise InputError(f"ids {ids!r} are no list of texts; they come from hits")
+        self._writer.write()
+        return self._connection.rows_of(self._collection, list(dict.fromkeys(ids)), fields)
+
+    def info(self) -> IndexInfo:
+        """What is in the index."""
+        self._writer.write()
+        entries = [entry for entry in self._ledger.entries() if entry.uri not in self._incomplete]
+        complete = [entry for entry in entries if entry.state == "complete"]
+        chunks: Counter[Kind] = Counter()
+        for entry in complete:
+            chunks.update(entry.chunks)
+        return IndexInfo(
+            uri=str(self._connection.address),
+            collection=self._collection,
+            embedder=self.embedder,
+            chunks=dict(sorted(chunks.items())),
+            sources=len(complete),
+            failures=sum(entry.state == "failed" for entry in entries),
+            index_type=self._index_type,
+            server_version=self._connection.version,
+            incomplete=tuple(sorted(self._incomplete)),
+        )
+
+    def _check_rows(self, create: bool) -> None:
+        """A source that has lost rows counts as not indexed, so that the next run brings it back."""
+        found = recount(self._connection, self._collection, self._ledger)
+        if not found.damaged:
+            return
+        where = self._connection.address
+        if not found.present and not create:
+            raise StoreCorruptError(f"{where} has lost all its {found.expected} chunks; index its files again")
+        self._incomplete = set(found.damaged)
+        self._writer.suspect(found.damaged)
+        warnings.warn(
+            f"{where} has {found.present} chunks where its ledger lists {found.expected}: "
+            f"index the {len(found.damaged)} files again whose rows are missing or too many",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def _checked_name(collection: str) -> str:
+    if not _NAME.fullmatch(collection):
+        raise InputError(f"collection {collection!r} is no name; use letters, digits and underscores")
+    return collection
+
+
+def _check_k(k: int) -> None:
+    if not 1 <= k <= schema.MAX_LIMIT:
+        raise InputError(f"k is {k!r}; allowed are 1 to {schema.MAX_LIMIT}")

@@ -1,0 +1,105 @@
+"""Chunks as rows of the store, and rows as hits."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from florence_rag.errors import InputError
+from florence_rag.index.text import clean, decode_uri, document_terms, encode_uri, truncate
+from florence_rag.types import Chunk, Hit, Locator
+
+MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
+MAX_URI_BYTES = 8_192  # twice the longest path of Linux
+MAX_JSON_BYTES = 65_536
+
+HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
+"""What a hit needs of a row; in particular not the vector."""
+
+Row = dict[str, Any]
+
+
+def chunk_to_row(chunk: Chunk, vector: np.ndarray) -> Row:
+    """The row of a chunk. Longer texts are cut."""
+    locator = chunk.locator
+    words = "\n".join((chunk.caption, chunk.text, chunk.ocr))
+    return {
+        "id": chunk.id,
+        "source": checked_uri(chunk.source.uri),
+        "kind": chunk.kind,
+        "page": locator.page,
+        "start_s": locator.start_s,
+        "end_s": locator.end_s,
+        "locator": locator.to_dict(),
+        "text": truncate(clean(chunk.text), MAX_TEXT_BYTES),
+        "caption": truncate(clean(chunk.caption), MAX_TEXT_BYTES),
+        "ocr": truncate(clean(chunk.ocr), MAX_TEXT_BYTES),
+        "terms": document_terms(words, MAX_TEXT_BYTES),
+        "metadata": _metadata(chunk),
+        "vector": vector,
+    }
+
+
+def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
+    """The hit that a row with HIT_FIELDS stands for."""
+    return Hit(
+        id=row["id"],
+        kind=row["kind"],
+        source=decode_uri(row["source"]),
+        locator=Locator.from_dict(row["locator"]),
+        score=score,
+        text=row["text"],
+        caption=row["caption"],
+        ocr=row["ocr"],
+        metadata=row["metadata"],
+    )
+
+
+def checked_uri(uri: str) -> str:
+    """The uri as it is stored. It identifies the source, so it is never cut."""
+    stored = encode_uri(uri)
+    if not 0 < len(stored.encode()) <= MAX_URI_BYTES:
+        raise InputError(f"the name {uri[:80]!r} has {len(stored.encode())} bytes; allowed are 1 to {MAX_URI_BYTES}")
+    return stored
+
+
+def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarray:
+    """The vectors as float32, if the store can keep them: Milvus Lite takes NaN and finds it everywhere."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.shape != (rows, dimension):
+        raise InputError(f"vectors have the shape {vectors.shape}; needed is {(rows, dimension)}")
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.all(np.abs(lengths - 1) < 1e-2):  # false for NaN and infinity, too
+        raise InputError(f"vectors must be finite and of unit length; their lengths are {np.unique(lengths)[:5]}")
+    return vectors
+
+
+def _metadata(chunk: Chunk) -> Any:
+    plain = _plain(chunk.metadata)
+    size = len(json.dumps(plain, ensure_ascii=False).encode())
+    if size > MAX_JSON_BYTES:
+        raise InputError(f"the metadata of {chunk.source.uri!r} takes {size} bytes; allowed are {MAX_JSON_BYTES}")
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """The value in the types of JSON. NaN becomes null, and whole numbers beyond 64 bits become text."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        return str(value)
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, Mapping):
+        return {clean(str(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(each) for each in value]
+    raise InputError(f"metadata can hold text, numbers, lists and mappings, not {value!r}")

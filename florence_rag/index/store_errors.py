@@ -1,0 +1,42 @@
+"""The one place where errors of pymilvus and gRPC become ours."""
+
+from __future__ import annotations
+
+import grpc  # type: ignore[import-untyped]
+from pymilvus import MilvusException
+
+from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
+from florence_rag.index.base import Filter
+
+STORE_EXCEPTIONS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
+"""All that a call to pymilvus raises."""
+
+_CONNECT_FAILED = 2
+_UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+_REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_BAD_ARGUMENT = {6, 1100}  # of Milvus Lite, of a server
+_BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion depth", "invalid expression")
+
+
+def to_florence_error(error: Exception, where: str, filter: Filter | None = None) -> FlorenceError:
+    """What to raise in its place. filter: the expression of the caller, if there was one to get wrong."""
+    code, reason = _code(error), _reason(error)
+    if isinstance(filter, str) and (code in _BAD_ARGUMENT or any(words in reason for words in _BAD_FILTER_WORDS)):
+        return InputError(f"Milvus does not understand the filter {filter!r}: {reason}")
+    if code in _REFUSED or "auth check failure" in reason:
+        return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
+    if code in _UNREACHABLE:
+        return StoreUnavailableError(f"no Milvus server answers at {where}; start it, or name a file such as photos.db")
+    return StoreError(f"{where}: {reason}")
+
+
+def _code(error: Exception) -> object:
+    code = getattr(error, "code", None)  # gRPC has a method where pymilvus has a number
+    return code() if callable(code) else code
+
+
+def _reason(error: Exception) -> str:
+    """The first line: those below it draw the place or name what is internal."""
+    text = error.message if isinstance(error, MilvusException) else getattr(error, "details", lambda: str(error))()
+    lines = str(text).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
