@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "words": set(),
+    "words": set(),
     "models": BASE,
     "sources": BASE,
     "chunking": BASE,
