@@ -57,7 +57,10 @@ class Locator:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Locator:
         """The inverse of to_dict. Unknown names raise TypeError."""
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+        coordinates: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**coordinates)
 
     def __str__(self) -> str:
         parts = []

@@ -15,7 +15,6 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.types import EmbedderInfo, Frame
 
-
 T = TypeVar("T")
 
 
@@ -33,7 +32,7 @@ class FlorenceEmbedder:
         """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
         folder = Path(folder)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = FlorenceModel.from_pretrained(folder, dtype=torch.float32).to(target)
+        model = FlorenceModel.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
         processor = FlorenceProcessor.from_pretrained(folder)
         image = processor.image_processor
         info = EmbedderInfo(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoConfig, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from florence_rag.models.coswin import CoSwinConfig, CoSwinModel
 from florence_rag.models.text_encoder import TextEncoderConfig, TextEncoderModel
@@ -25,7 +25,7 @@ class FlorenceConfig(PreTrainedConfig):
     """Both towers and the space they share. logit_scale_init_value: logarithm of the inverse temperature."""
 
     model_type = "florence"
-    sub_configs_defaults = {"image_config": CoSwinConfig, "text_config": TextEncoderConfig}
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {"image_config": CoSwinConfig, "text_config": TextEncoderConfig}
 
     image_config: CoSwinConfig | dict[str, Any] | None = None
     text_config: TextEncoderConfig | dict[str, Any] | None = None
@@ -81,10 +81,12 @@ class FlorenceModel(PreTrainedModel):
 
     def __init__(self, config: FlorenceConfig) -> None:
         super().__init__(config)
-        self.image_encoder = CoSwinModel(config.image_config)
-        self.text_encoder = TextEncoderModel(config.text_config)
-        self.image_projection = nn.Linear(config.image_config.hidden_size, config.projection_dim, bias=False)
-        self.text_projection = nn.Linear(config.text_config.hidden_size, config.projection_dim, bias=False)
+        image_config: Any = config.image_config
+        text_config: Any = config.text_config
+        self.image_encoder = CoSwinModel(image_config)
+        self.text_encoder = TextEncoderModel(text_config)
+        self.image_projection = nn.Linear(image_config.hidden_size, config.projection_dim, bias=False)
+        self.text_projection = nn.Linear(text_config.hidden_size, config.projection_dim, bias=False)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale_init_value))
         self.post_init()
 

@@ -51,11 +51,11 @@ class FlorenceImageProcessor(BaseImageProcessor):
         self.size, self.fit, self.enlarge, self.resample = size, fit, enlarge, int(resample)
         self.image_mean, self.image_std = list(image_mean), list(image_std)
 
-    def __call__(
+    def __call__(  # type: ignore[override]  # only what all our models share
         self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **_: Any
     ) -> BatchFeature:
         """PIL images or (H, W, 3) uint8 RGB arrays -> {"pixel_values": (B, 3, size, size) float32}."""
-        batch = images if isinstance(images, (list, tuple)) else [images]
+        batch = [images] if isinstance(images, (Image.Image, np.ndarray)) else list(images)
         pixels = torch.from_numpy(np.stack([self.resize(image) for image in batch]))
         return BatchFeature({"pixel_values": self.normalise(pixels)}, tensor_type=return_tensors)
 

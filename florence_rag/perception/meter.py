@@ -38,7 +38,7 @@ class MeterVQA:
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> MeterVQA:
         """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = MeterForMultipleTasks.from_pretrained(folder, dtype=torch.float32).to(target)
+        model = MeterForMultipleTasks.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
         return cls(model, FlorenceProcessor.from_pretrained(folder))
 
     @torch.inference_mode()

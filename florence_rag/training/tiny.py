@@ -59,14 +59,19 @@ def build_tokenizer(shape: TinyShape, *, scenes: int = 5000, seed: int = 0) -> P
 
 def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
     """Freshly initialised."""
-    image = {
-        "image_size": shape.image_size,
-        "embed_dim": shape.embed_dim,
-        "depths": shape.depths,
-        "num_heads": shape.num_heads,
-        "window_size": shape.window_size,
+    tokens: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "bos_token_id": BOS,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
     }
-    tokens = {"vocab_size": vocab_size, "bos_token_id": BOS, "pad_token_id": PAD, "eos_token_id": EOS}
+    image = CoSwinConfig(
+        image_size=shape.image_size,
+        embed_dim=shape.embed_dim,
+        depths=shape.depths,
+        num_heads=shape.num_heads,
+        window_size=shape.window_size,
+    )
     text = TextEncoderConfig(
         hidden_size=shape.text_width,
         num_hidden_layers=shape.text_layers,
@@ -88,7 +93,7 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
     )
     meter = MeterConfig(
         text_config=roberta,
-        image_config=CoSwinConfig(**image),
+        image_config=image,
         hidden_size=shape.fusion_width,
         num_layers=shape.fusion_layers,
         num_heads=4,
@@ -96,14 +101,12 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
         dropout=0.0,
         layer_norm_eps=1e-5,
         image_pooling="mean",
-        num_image_positions=CoSwinConfig(**image).token_grid ** 2,
+        num_image_positions=image.token_grid**2,
         max_text_length=shape.max_tokens,
         heads=("vqa", "itm"),
         answers=ANSWERS,
     )
-    florence = FlorenceConfig(
-        image_config=CoSwinConfig(**image), text_config=text, projection_dim=shape.projection_dim
-    )
+    florence = FlorenceConfig(image_config=image, text_config=text, projection_dim=shape.projection_dim)
     return JointModel(FlorenceModel(florence), MeterForMultipleTasks(meter))
 
 
@@ -136,12 +139,14 @@ def save(model: JointModel, processor: FlorenceProcessor, folder: Path) -> None:
     """Write florence/ and meter/, each with weights in half precision, configuration and processor."""
     florence, meter = model.parted()
     for name, network in (("florence", florence), ("meter", meter)):
-        network.to(torch.float16).save_pretrained(folder / name)
+        network.half().save_pretrained(folder / name)
         processor.save_pretrained(folder / name)
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Checkpoints, logs and the finished models go here.")] = Path("runs/tiny"),
+    output: Annotated[Path, typer.Option(help="Checkpoints, logs and the finished models go here.")] = Path(
+        "runs/tiny"
+    ),
     cache: Annotated[Path, typer.Option(help="Drawn scenes are kept here.")] = Path("runs/scenes"),
     scenes: Annotated[int, typer.Option(help="How many scenes to draw.")] = 60_000,
     steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = 3000,
