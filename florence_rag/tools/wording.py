@@ -20,8 +20,8 @@ def hit_to_text(hit: Hit) -> str:
 
 
 def place_to_text(found: Hit | Citation) -> str:
-    """Such as "[clip] walk.mp4, 3.0-6.0 s". The folder stays out: it is in the metadata."""
-    name, locator = PurePath(found.source).name, str(found.locator)
+    """One line such as "[clip] walk.mp4, 3.0-6.0 s". The folder stays out: it is in the metadata."""
+    name, locator = " ".join(PurePath(found.source).name.split()), str(found.locator)
     return _clean(f"[{found.kind}] {name}, {locator}" if locator else f"[{found.kind}] {name}")
 
 
@@ -34,4 +34,4 @@ def hit_to_metadata(hit: Hit) -> dict[str, Any]:
 
 
 def _clean(text: str) -> str:
-    return CONTROL_TOKEN.sub("", text)
+    return CONTROL_TOKEN.sub(" ", text)  # not "", which could join two halves to a new mark

@@ -1,5 +1,6 @@
 import importlib.util
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+from tests.retrievers.untrained import save_untrained
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,11 +28,31 @@ def load_example(monkeypatch):
 
 
 @pytest.fixture
-def rag(tmp_path):
-    """Two walls, seen by doubles that know colours."""
+def pictures(tmp_path):
+    """Two walls."""
     for colour in ("red", "blue"):
         Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def rag(pictures):
+    """The walls, seen by doubles that know colours."""
     embedder = ColourEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
-        rag.add(tmp_path)
+        rag.add(pictures)
         yield rag
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """A model that can be named by its folder."""
+    path = tmp_path_factory.mktemp("model")
+    save_untrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def open_untrained(untrained, monkeypatch):
+    """FlorenceRAG.open with that model where none is named."""
+    monkeypatch.setattr(FlorenceRAG, "open", partial(FlorenceRAG.open, model=untrained))

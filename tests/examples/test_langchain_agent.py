@@ -15,6 +15,17 @@ def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):
     assert "blue.png (id " in printed.splitlines()[-1]
 
 
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
+    load_example("langchain_agent").main([str(pictures), "--question", "What colour is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+
+
+def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+    load_example("langchain_agent").main([])
+    source = capsys.readouterr().out.splitlines()[-1]
+    assert source.startswith("Source: ") and "/photos/street-" in source
+
+
 def test_help_says_how_to_name_a_model(load_example, capsys):
     with pytest.raises(SystemExit):
         load_example("langchain_agent").main(["--help"])

@@ -23,6 +23,17 @@ def test_an_llm_is_loaded_by_its_class_and_model(load_example):
     assert type(llm).__name__ == "MockFunctionCallingLLM"
 
 
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
+    load_example("llama_index_agent").main([str(pictures), "--question", "What colour is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+
+
+def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+    load_example("llama_index_agent").main([])
+    source = capsys.readouterr().out.splitlines()[-1]
+    assert source.startswith("Source: ") and "/photos/street-" in source
+
+
 def test_help_says_how_to_name_a_model(load_example, capsys):
     with pytest.raises(SystemExit):
         load_example("llama_index_agent").main(["--help"])

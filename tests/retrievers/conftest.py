@@ -1,4 +1,4 @@
-"""One small index for both plug-ins: pictures, a text, and a video of five shots."""
+"""One small index on Milvus Lite for both plug-ins: pictures, a text, and a video of five shots."""
 
 import asyncio
 import threading
@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder, ColourVQA, colour_frame
+from tests.retrievers.untrained import save_untrained
 
 SHOTS = ("red", "green", "blue", "yellow", "purple")
 PICTURES = (("red",), ("blue",), ("green", "green", "yellow"))
@@ -39,11 +41,20 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def rag(folder):
+def rag(folder, tmp_path_factory):
     embedder = ColourEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
+    index = MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "index.db"), embedder.info)
+    with FlorenceRAG(index, embedder, vqa=ColourVQA()) as rag:
         assert rag.add(folder).failed == ()
         yield rag
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory):
+    """A model that can be named by its folder."""
+    path = tmp_path_factory.mktemp("model")
+    save_untrained(path)
+    return str(path)
 
 
 class Gate:

@@ -14,7 +14,8 @@ from llama_index.core.schema import QueryBundle
 
 import langchain_florence
 import llama_index_florence
-from florence_rag.errors import InputError
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError, StoreError
 from florence_rag.testing import ColourEmbedder
 from florence_rag.tools import hit_to_metadata, hit_to_text
 
@@ -203,6 +204,23 @@ def test_filters_narrow(plugin, rag, folder):
     assert [one.metadata["source"] for one in found] == [source]
 
 
+def test_a_database_is_opened_by_its_path(plugin, untrained, folder, tmp_path):
+    with FlorenceRAG.open(tmp_path / "photos.db", untrained, read="never") as rag:
+        rag.add(folder)
+        written = plugin.retrieve(retriever_of(plugin, rag, k=3), "a red wall")
+    retriever = plugin.Retriever.from_db(str(tmp_path / "photos.db"), k=3)
+    try:
+        assert plugin.retrieve(retriever, "a red wall") == written
+    finally:
+        retriever.rag.close()
+
+
+def test_a_database_that_is_not_there_is_not_made(plugin, untrained, tmp_path):
+    with pytest.raises(StoreError):
+        plugin.Retriever.from_db(str(tmp_path / "foto.db"), untrained)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("query", ["", "   "])
 def test_an_empty_query_is_an_error(plugin, rag, query):
     with pytest.raises(InputError, match="nothing to search for"):
@@ -238,6 +256,16 @@ def test_pictures_and_texts_share_one_space(plugin, folder, blue_vector):
 
 def test_the_embedder_of_an_index_is_used(plugin, rag, blue_vector):
     assert plugin.embed_texts(plugin.Embeddings(rag=rag), ["red", "blue"])[1] == pytest.approx(blue_vector)
+
+
+def test_a_model_is_named_without_an_index(plugin, untrained, folder):
+    embeddings = plugin.Embeddings(untrained)
+    rows = [
+        *plugin.embed_texts(embeddings, ["a red wall", "a red wall"]),
+        *plugin.embed_images(embeddings, [folder / "red.png"]),
+    ]
+    assert rows[0] == rows[1] != rows[2]
+    assert np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-6)
 
 
 async def test_embedding_leaves_the_loop_free(plugin, slow_embedder, gate, folder, blue_vector):

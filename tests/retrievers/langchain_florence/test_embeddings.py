@@ -12,24 +12,24 @@ from florence_rag.testing import ColourEmbedder, colour_frame
 from langchain_florence import FlorenceEmbeddings, embeddings
 
 
-class TestUnitSuite(EmbeddingsUnitTests):
+class Model:
+    @pytest.fixture(autouse=True)
+    def _name(self, untrained):
+        self.folder = untrained
+
     @property
     def embeddings_class(self):
         return FlorenceEmbeddings
 
     @property
     def embedding_model_params(self):
-        return {"embedder": ColourEmbedder()}
+        return {"model": self.folder}
 
 
-class TestIntegrationSuite(EmbeddingsIntegrationTests):
-    @property
-    def embeddings_class(self):
-        return FlorenceEmbeddings
+class TestUnitSuite(Model, EmbeddingsUnitTests): ...
 
-    @property
-    def embedding_model_params(self):
-        return {"embedder": ColourEmbedder()}
+
+class TestIntegrationSuite(Model, EmbeddingsIntegrationTests): ...
 
 
 @pytest.fixture

@@ -1,0 +1,17 @@
+"""A model folder as training writes it, with weights that were never trained: the real code, without its knowledge."""
+
+from pathlib import Path
+
+import torch
+
+from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
+from florence_rag.training.tiny import TinyShape, build_model, build_tokenizer, save
+
+SHAPE = TinyShape(embed_dim=8, depths=(1, 1, 1), num_heads=(1, 2, 4), text_width=16, text_layers=1, fusion_width=16)
+
+
+def save_untrained(folder: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer(SHAPE, scenes=100)
+    processor = FlorenceProcessor(FlorenceImageProcessor(size=SHAPE.image_size, fit="squash", enlarge=1.0), tokenizer)
+    save(build_model(SHAPE, len(tokenizer)), processor, folder)
