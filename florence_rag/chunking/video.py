@@ -9,26 +9,21 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
+import av
 import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.formats import HEAD_BYTES, open_file, starts_like
+from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
-from florence_rag.errors import MediaError, MissingExtraError
+from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Source
-
-try:
-    import av
-    from av.container import InputContainer
-    from av.packet import Packet
-    from av.stream import Disposition
-    from av.video.frame import VideoFrame
-    from av.video.reformatter import VideoReformatter
-    from av.video.stream import VideoStream
-
-    from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
-except ImportError as error:
-    raise MissingExtraError(str(error.name), "video") from error
 
 MAX_FRAME_PIXELS = 50_000_000
 MIN_SIDE_PX = 4
@@ -114,6 +109,8 @@ class Video:
         if not streams:
             raise MediaError(f"{path!r} has no pictures, at most sound; only videos with pictures are read")
         stream = streams[0]
+        if stream.codec_context is None:
+            raise MediaError(f"{path!r} is of a codec that cannot be decoded; convert it to H.264")
         if stream.width * stream.height > MAX_FRAME_PIXELS:
             raise MediaError(f"{path!r} has frames of {stream.width:,} x {stream.height:,} pixels; that is too many")
         stream.thread_type = "AUTO"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
+from PIL import Image
 from rapidocr import RapidOCR
 from rapidocr.utils.output import RapidOCROutput
 
@@ -67,12 +67,11 @@ class RapidOcrReader:
         return "\n".join(region.text for region in self.read(frame))
 
     def _scale_down(self, frame: Frame) -> Frame:
-        height, width = frame.shape[:2]
-        scale = self._max_side_px / max(height, width)
-        if scale >= 1:
+        if max(frame.shape[:2]) <= self._max_side_px:
             return frame
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        return np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
+        image = Image.fromarray(frame)
+        image.thumbnail((self._max_side_px, self._max_side_px))
+        return np.asarray(image)
 
 
 def _clean(text: str) -> str:
