@@ -1,0 +1,171 @@
+"""The commands. Each opens the database, calls one method of FlorenceRAG and shows what came back.
+
+torch and pymilvus are imported inside the commands, so that `--help` and mistakes in the arguments answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
+from florence_rag.cli.options import (
+    DEFAULT_DB,
+    AsJson,
+    Count,
+    Database,
+    Filter,
+    ImageFile,
+    Kinds,
+    Model,
+    Token,
+    chosen_kinds,
+)
+from florence_rag.cli.progress import shown_progress
+from florence_rag.cli.screen import (
+    answer_to_text,
+    cards_to_text,
+    hits_to_text,
+    info_to_text,
+    notes,
+    report_to_text,
+    results,
+    show,
+)
+from florence_rag.errors import InputError
+
+if TYPE_CHECKING:
+    from florence_rag.pipeline import FlorenceRAG
+
+app = typer.Typer(
+    cls=Commands,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Index images, videos, text and PDFs; search them by words or pictures; ask them questions. Offline.",
+)
+
+
+def main() -> None:
+    """The entry point of `florence-rag`."""
+    treat_termination_as_interrupt()
+    app(prog_name="florence-rag")
+
+
+@app.command()
+def index(
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    db: Database = DEFAULT_DB,
+    model: Model = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Forget files below PATH that are gone.")] = False,
+    read: Annotated[
+        Literal["auto", "always", "never"], typer.Option(help="When to read the words in pictures (OCR).")
+    ] = "auto",
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Index files and folders; what has not changed since the last run is left alone."""
+    with opened(db, model, token, read=read) as rag, shown_progress() as progress:
+        report = rag.add(*paths, prune=prune, progress=progress)
+    show(report.to_dict(), report_to_text(report), as_json)
+    if not (report.added or report.updated or report.unchanged or report.removed):
+        raise InputError(f"nothing below {', '.join(paths)} could be indexed")
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(help="What is sought, in words.")] = None,
+    image: ImageFile = None,
+    k: Count = 5,
+    kind: Kinds = None,
+    filter: Filter = None,
+    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits as a contact sheet.")] = None,
+    db: Database = DEFAULT_DB,
+    model: Model = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find pictures, clips, pages and passages by words, by a picture, or by both."""
+    from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
+
+    with opened(db, model, token, create=False) as rag:
+        hits = rag.search(text, image=image, k=k, kinds=chosen_kinds(kind), filter=filter)
+        if sheet:
+            draw_sheet([hits_to_row(text or str(image), hits, rag.frames)]).save(sheet)
+    show({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="About what the pictures show and the texts say.")],
+    image: ImageFile = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many hits to look at.")] = 8,
+    kind: Kinds = None,
+    filter: Filter = None,
+    llm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Let this chat model answer, named as LangChain's init_chat_model does."),
+    ] = None,
+    db: Database = DEFAULT_DB,
+    model: Model = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Answer a question, with the confidence and the places the answer rests on."""
+    with opened(db, model, token, create=False) as rag:
+        answer = rag.ask(question, k=k, kinds=chosen_kinds(kind), filter=filter, llm=llm, image=image)
+    show(answer.to_dict(), answer_to_text(answer), as_json)
+
+
+@app.command()
+def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False) -> None:
+    """What a database holds, what failed, and which model filled it."""
+    from florence_rag.index.milvus import MilvusIndex
+    from florence_rag.models.cards import CARDS
+
+    embedder = MilvusIndex.recorded_embedder(db, token=token)
+    if embedder is None:
+        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    with MilvusIndex.open(db, embedder, token=token, create=False) as index:
+        about, failures = index.info(), index.failures()
+    card = CARDS.get(about.embedder.name)
+    record = about.to_dict() | {"failed": [asdict(failure) for failure in failures], "knows": card and card.knows}
+    show(record, info_to_text(about, failures, card), as_json)
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """The models that --model knows."""
+    from florence_rag.models.cards import CARDS, DEFAULT
+
+    rows = [
+        {"name": card.name, "default": card.name == DEFAULT, "knows": card.knows, "licence": card.licence}
+        for card in CARDS.values()
+    ]
+    show({"models": rows}, cards_to_text(CARDS.values()), as_json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to draw, index and write.")] = Path("florence-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw a small town, index it, search it, ask it, and say what to try next."""
+    from florence_rag.cli.demo import run_demo
+
+    show(run_demo(folder, notes() if as_json else results()), "", as_json)
+
+
+@contextmanager
+def opened(db: str, model: str | None, token: str | None, **options: Any) -> Iterator[FlorenceRAG]:
+    """The database, closed at the end."""
+    with notes().status("Loading the models"):
+        from florence_rag.pipeline import FlorenceRAG
+
+        rag = FlorenceRAG.open(db, model, token=token, **options)
+    with rag:
+        yield rag

@@ -1,0 +1,118 @@
+"""Draws hits as one picture: a grid of thumbnails, a row of them for each query, with the words that explain them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from florence_rag.errors import InputError
+from florence_rag.types import Box, Frame, Hit
+
+PAPER, INK, GREY, MOUNT, ACCENT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4", "#d1242f"
+PICTURE = (240, 180)
+GAP = 20
+TITLE_HEIGHT = 44
+CAPTION_LINES = 4
+LINE_HEIGHT = 18
+CAPTION_WIDTH = 36
+"""In characters: what fits under a picture in the small font."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One hit on the sheet. frame: its picture, or None for a passage, whose words are shown instead."""
+
+    hit: Hit
+    frame: Frame | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one query found."""
+
+    title: str
+    cells: Sequence[Cell]
+
+
+def hits_to_row(title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]]) -> Row:
+    """A row of hits, each with its first picture. A file that is gone since it was indexed gets an empty mount."""
+    return Row(title, [Cell(hit, _first_frame(hit, load_frames)) for hit in hits])
+
+
+def draw_sheet(rows: Sequence[Row]) -> Image.Image:
+    """The sheet: as wide as its longest row."""
+    columns = max((len(row.cells) for row in rows), default=0) or 1
+    cell_height = PICTURE[1] + (CAPTION_LINES + 1) * LINE_HEIGHT
+    row_height = TITLE_HEIGHT + cell_height + GAP
+    sheet = Image.new("RGB", (columns * (PICTURE[0] + GAP) + GAP, len(rows) * row_height + GAP), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, row in enumerate(rows):
+        top = GAP + number * row_height
+        draw.text((GAP, top), _fitted(row.title, sheet.width - 2 * GAP, _font(20)), INK, _font(20))
+        for rank, cell in enumerate(row.cells, start=1):
+            corner = GAP + (rank - 1) * (PICTURE[0] + GAP), top + TITLE_HEIGHT
+            sheet.paste(_thumbnail(cell), corner)
+            _write_caption(draw, corner, rank, cell.hit)
+    return sheet
+
+
+def _first_frame(hit: Hit, load_frames: Callable[[Hit], tuple[Frame, ...]]) -> Frame | None:
+    try:
+        return next(iter(load_frames(hit)), None)
+    except InputError:
+        return None
+
+
+def _thumbnail(cell: Cell) -> Image.Image:
+    if cell.frame is None:
+        return _passage(cell.hit.content)
+    picture = Image.fromarray(cell.frame)
+    if cell.hit.locator.box:
+        _outline(picture, cell.hit.locator.box)
+    return ImageOps.pad(picture, PICTURE, Image.Resampling.LANCZOS, MOUNT)
+
+
+def _passage(words: str) -> Image.Image:
+    card = Image.new("RGB", PICTURE, MOUNT)
+    lines = textwrap.wrap(words, 30, max_lines=8, placeholder=" …")
+    ImageDraw.Draw(card).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
+    return card
+
+
+def _outline(picture: Image.Image, box: Box) -> None:
+    left, top, right, bottom = box
+    corners = (left * picture.width, top * picture.height, right * picture.width - 1, bottom * picture.height - 1)
+    ImageDraw.Draw(picture).rectangle(corners, outline=ACCENT, width=max(2, picture.width // 120))
+
+
+def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int, hit: Hit) -> None:
+    x, y = corner[0], corner[1] + PICTURE[1] + 6
+    score = f"{hit.score:.3f}"
+    score_width = round(_font(13).getlength(score)) + 8
+    place = ", ".join(part for part in (Path(hit.source).name, str(hit.locator)) if part)
+    draw.text((x, y), _fitted(f"{rank}. {place}", PICTURE[0] - score_width, _font(14)), INK, _font(14))
+    draw.text((x + PICTURE[0], y), score, GREY, _font(13), anchor="ra")
+    explanation = textwrap.wrap(hit.why, CAPTION_WIDTH, max_lines=2, placeholder=" …")
+    caption = textwrap.wrap(hit.caption or hit.ocr, CAPTION_WIDTH, max_lines=2, placeholder=" …")
+    for number, line in enumerate([*explanation, *caption][:CAPTION_LINES], start=1):
+        draw.text((x, y + number * LINE_HEIGHT), _fitted(line, PICTURE[0], _font(13)), GREY, _font(13))
+
+
+def _fitted(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """The line, cut with an ellipsis where it is wider than the pixels it has."""
+    line = " ".join(line.split())[:width]  # no character is narrower than a pixel
+    if font.getlength(line) <= width:
+        return line
+    while line and font.getlength(f"{line}…") > width:
+        line = line[:-1]
+    return f"{line.rstrip()}…"
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    font = ImageFont.load_default(size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # every wheel of Pillow has FreeType
+    return font

@@ -1,0 +1,118 @@
+"""The demo: a drawn town is indexed, searched and asked, and what is found is held against what was drawn."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from os.path import relpath
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
+from florence_rag.cli.progress import shown_progress
+from florence_rag.cli.screen import place, plain, report_to_text
+from florence_rag.models.cards import CARDS, DEFAULT
+from florence_rag.pipeline import FlorenceRAG
+from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
+from florence_rag.training.world.draw import draw
+from florence_rag.types import Answer, Hit
+
+HITS = 4
+ANOTHER_DAY = 8
+"""A seed that gives the streets another weather: pictures to search with that are not in the corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """A search, and the file that must come first. picture: a photo of the corpus, drawn anew on another day."""
+
+    text: str | None
+    picture: str | None
+    expected: str
+
+    def __str__(self) -> str:
+        picture = self.picture and f"a picture of {Path(self.picture).stem} on another day"
+        return " and ".join(part for part in (picture, self.text and f"“{self.text}”") if part)
+
+
+SEARCHES = (
+    *(Search(example.text, None, example.file) for example in examples() if example.task == "search"),
+    Search(None, "photos/street-14.jpg", "photos/street-14.jpg"),
+    Search("a small red car", "photos/street-20.jpg", "photos/street-24.jpg"),
+)
+QUESTIONS = tuple(example for example in examples() if example.task != "search")
+
+
+def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
+    """Draw, index, search, ask and draw the contact sheet in a folder; what happened, JSON-ready."""
+    started = time.perf_counter()
+    corpus = folder / "corpus"
+    screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
+    draw_corpus(corpus)
+    with FlorenceRAG.open(folder / "demo.db", DEFAULT) as rag:
+        screen.print("\n[bold]Indexing it[/]")
+        with shown_progress() as progress:
+            report = rag.add(corpus, progress=progress)
+        screen.print(report_to_text(report))
+        screen.print("\n[bold]Searching[/]")
+        searches = [_search(rag, corpus, search, screen) for search in SEARCHES]
+        screen.print("\n[bold]Asking[/]")
+        answers = [_ask(rag, corpus, question, screen) for question in QUESTIONS]
+        sheet = folder / "contact-sheet.png"
+        rows = [hits_to_row(str(search), hits, rag.frames) for search, hits in zip(SEARCHES, searches, strict=True)]
+        draw_sheet(rows).save(sheet)
+    _say_goodbye(sheet, screen)
+    return {
+        "index": report.to_dict(),
+        "searches": [
+            {"query": str(search), "expected": search.expected, "hits": [hit.to_dict() for hit in hits]}
+            for search, hits in zip(SEARCHES, searches, strict=True)
+        ],
+        "answers": [
+            {"question": question.text, "expected": question.answer, **answer.to_dict()}
+            for question, answer in zip(QUESTIONS, answers, strict=True)
+        ],
+        "sheet": str(sheet),
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> list[Hit]:
+    picture = draw(photos(ANOTHER_DAY)[search.picture]) if search.picture else None
+    hits = rag.search(search.text, image=picture, k=HITS)
+    best = hits[0]
+    screen.print(_mark(Path(best.source) == (corpus / search.expected).resolve()), plain(str(search)))
+    screen.print("   ", place(best.source, best.locator), plain(f"  {best.why}", "dim"))
+    return hits
+
+
+def _ask(rag: FlorenceRAG, corpus: Path, question: Example, screen: Console) -> Answer:
+    picture = corpus / question.file if question.task == "look" else None
+    answer = rag.ask(question.text, image=picture)
+    about = f" ({question.file})" if picture else ""
+    screen.print(_mark(question.answer in answer.text), plain(question.text), plain(about, "dim"))
+    confidence = "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
+    screen.print("   ", plain(answer.text, "bold green"), plain(f" {confidence}", "dim"))
+    for citation in answer.citations[:1]:
+        screen.print("    from", place(citation.source, citation.locator))
+    return answer
+
+
+def _mark(is_right: bool) -> Text:
+    """Whether the drawn world agrees."""
+    return Text("✓", "green") if is_right else Text("✗", "red")
+
+
+def _say_goodbye(sheet: Path, screen: Console) -> None:
+    command = "florence-rag" if shutil.which("florence-rag") else relpath(sys.argv[0])
+    screen.print(f"\n[bold]The hits as a picture:[/] {sheet}")
+    screen.print("\n[bold]Now your own folder:[/]")
+    screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
+    screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
+    screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
+    screen.print(f"\n{DEFAULT} knows {CARDS[DEFAULT].knows}.", style="yellow")

@@ -1,0 +1,46 @@
+"""The options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from florence_rag.types import KINDS, Kind
+
+DEFAULT_DB = "florence.db"
+
+
+def known_kinds(names: list[str] | None) -> list[str] | None:
+    """The kinds, if all of them are known; a usage error otherwise."""
+    for name in names or ():
+        if name not in KINDS:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(KINDS)}")
+    return names
+
+
+def chosen_kinds(names: list[str] | None) -> set[Kind] | None:
+    """What `search` and `ask` take; None for all kinds."""
+    return {kind for kind in KINDS if kind in names} if names else None
+
+
+Database = Annotated[
+    str, typer.Option("--db", metavar="FILE|URI", help="A Milvus Lite file, or the address of a Milvus server.")
+]
+Token = Annotated[
+    str | None, typer.Option(metavar="TOKEN", envvar="MILVUS_TOKEN", help="For a Milvus server: user:password or key.")
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="NAME", help="The embedder, one of `florence-rag models` or a folder.")
+]
+Kinds = Annotated[
+    list[str] | None,
+    typer.Option("--kind", metavar="|".join(KINDS), callback=known_kinds, help="Only these. Repeat it for several."),
+]
+Filter = Annotated[
+    str | None, typer.Option(metavar="EXPR", help="Only hits with a Milvus expression, such as 'start_s >= 10'.")
+]
+ImageFile = Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture, alone or with words.")]
+Count = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on standard output.")]

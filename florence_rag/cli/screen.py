@@ -1,0 +1,131 @@
+"""How results look: for a person on a terminal, for a program as one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from florence_rag.index.base import IndexInfo
+    from florence_rag.models.cards import ModelCard
+    from florence_rag.types import Answer, Citation, Failure, Hit, IndexReport, Locator
+
+WORDS_SHOWN = 200
+"""Characters of a passage in a list of hits."""
+
+
+def results() -> Console:
+    """Where answers go: standard output. Lines are never broken, so that paths can be copied and searched for."""
+    return Console(soft_wrap=True, highlight=False)
+
+
+def notes() -> Console:
+    """Where progress and errors go: standard error."""
+    return Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def show(record: Mapping[str, Any], picture: RenderableType, as_json: bool) -> None:
+    """The record as one line of ASCII, which every pipe can carry, or its picture for a person."""
+    if as_json:
+        print(json.dumps(record))
+    else:
+        results().print(picture)
+
+
+def plain(text: str, style: str = "") -> Text:
+    """Words from a file, made harmless: no markup, no terminal control, nothing that cannot be written."""
+    writable = text.encode("utf-8", "replace").decode()
+    return Text("".join(c if c.isprintable() or c == "\n" else " " for c in writable), style)
+
+
+def place(source: str, locator: Locator | None = None) -> Text:
+    """A file, as a path from here where that is shorter, and where in it; a link on terminals that have them."""
+    path = Path(source)
+    shown = plain(min(source, os.path.relpath(source), key=len), "cyan")
+    if path.is_absolute():
+        shown.stylize(f"link {path.as_uri()}")
+    where = str(locator or "")
+    return Text.assemble(shown, f", {where}" if where else "")
+
+
+def report_to_text(report: IndexReport) -> RenderableType:
+    """The files that failed and why, then the counts."""
+    counts = {name: getattr(report, name) for name in ("added", "updated", "unchanged", "removed")}
+    summary = ", ".join(f"{count} {name}" for name, count in {**counts, "failed": len(report.failed)}.items())
+    return Group(_failures_to_text(report.failed), Text(summary, "bold"))
+
+
+def hits_to_text(hits: Iterable[Hit]) -> RenderableType:
+    """A numbered list, best first."""
+    blocks = [_hit_to_text(hit, rank) for rank, hit in enumerate(hits, start=1)]
+    return Group(*blocks) if blocks else Text("Nothing found.", "yellow")
+
+
+def answer_to_text(answer: Answer) -> RenderableType:
+    """The answer, how sure it is, and what it rests on."""
+    lines = [Text.assemble(plain(answer.text, "bold green"), _confidence(answer.confidence))]
+    lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.citations, start=1)]
+    others = [f"{text} ({share:.2f})" for text, share in answer.candidates if text != answer.text][:4]
+    if others:
+        lines.append(plain(f"also considered: {', '.join(others)}", "dim"))
+    return Group(*lines)
+
+
+def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard | None) -> RenderableType:
+    """What a database holds, what failed, and what its model knows."""
+    embedder = info.embedder
+    facts = {
+        "database": f"{info.uri}, collection {info.collection}",
+        "served by": f"{info.server_version}, index {info.index_type}",
+        "embedder": f"{embedder.name}, {embedder.dimension} dimensions, weights {embedder.fingerprint}",
+        "files": f"{info.sources} indexed, {info.failures} failed",
+        "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()),
+    }
+    if info.incomplete:
+        facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
+    lines = [Text.assemble((f"{name:<12}", "bold"), plain(value)) for name, value in facts.items()]
+    if card:
+        lines.append(plain(f"{card.name} knows {card.knows}.", "yellow"))
+    return Group(*lines, _failures_to_text(failures))
+
+
+def cards_to_text(cards: Iterable[ModelCard]) -> RenderableType:
+    """Each model, what it knows, and its licence."""
+    return Group(
+        *(Text.assemble((card.name, "bold"), f"\n  knows {card.knows}\n  licence {card.licence}") for card in cards)
+    )
+
+
+def _failures_to_text(failures: Iterable[Failure]) -> Text:
+    lines = (
+        Text.assemble(("failed ", "red"), place(failure.source), plain(f": {failure.reason}\n")) for failure in failures
+    )
+    text = Text().join(lines)
+    text.rstrip()
+    return text
+
+
+def _hit_to_text(hit: Hit, rank: int) -> Text:
+    text = Text.assemble((f"{rank:3}  ", "bold"), place(hit.source, hit.locator))
+    text.append_text(plain(f"\n     {hit.kind}, score {hit.score:.3f}: {hit.why}", "dim"))
+    if words := " ".join(hit.content.split()):
+        text.append_text(plain("\n     " + (words if len(words) <= WORDS_SHOWN else f"{words[:WORDS_SHOWN]}…")))
+    if hit.moments:
+        text.append(f"\n     also at {'; '.join(str(moment.locator) for moment in hit.moments)}", "dim")
+    return text
+
+
+def _citation_to_text(citation: Citation, rank: int) -> Text:
+    text = Text.assemble((f"{rank:3}  ", "bold"), place(citation.source, citation.locator))
+    text.append_text(_confidence(citation.confidence))
+    return text.append_text(plain(f"\n     “{' '.join(citation.quote.split())}”")) if citation.quote else text
+
+
+def _confidence(value: float | None) -> Text:
+    return Text("" if value is None else f"  confidence {value:.2f}", "dim")

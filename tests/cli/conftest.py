@@ -1,0 +1,71 @@
+"""The command line in this process, over a FlorenceRAG that is built from the shipped doubles."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from florence_rag.cli.app import app
+from florence_rag.pipeline import FlorenceRAG
+from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, ScriptedReader, colour_frame
+
+
+@dataclass
+class Outcome:
+    """What a command wrote and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def run() -> Callable[..., Outcome]:
+    def run(*arguments: object) -> Outcome:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Outcome(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture
+def rag() -> FlorenceRAG:
+    embedder = ColourEmbedder()
+    return FlorenceRAG(
+        MemoryIndex(embedder.info), embedder, vqa=ColourVQA(), reader=ScriptedReader({"red": "STOP at the red line"})
+    )
+
+
+@pytest.fixture
+def opened_with(rag, monkeypatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Every command opens `rag`; the list is filled with what `open` was called with."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def open_doubles(*arguments: Any, **options: Any) -> FlorenceRAG:
+        calls.append((arguments, options))
+        return rag
+
+    monkeypatch.setattr(FlorenceRAG, "open", open_doubles)
+    return calls
+
+
+@pytest.fixture
+def photos(tmp_path, opened_with) -> Path:
+    """A folder with three photos of one colour each, and a text."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for colour in ("red", "blue", "green"):
+        Image.fromarray(colour_frame(colour)).save(folder / f"{colour}.png")
+    (folder / "notes.txt").write_text("The bakery opens at seven in the morning.")
+    return folder

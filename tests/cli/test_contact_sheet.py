@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag.cli.contact_sheet import PICTURE, Cell, Row, draw_sheet, hits_to_row
+from florence_rag.errors import MediaError
+from florence_rag.testing import COLOURS, colour_frame
+from florence_rag.types import Hit, Locator
+
+
+def hit(**changes) -> Hit:
+    values = {"id": "0" * 32, "kind": "image", "source": "/photos/a.jpg", "locator": Locator(), "score": 0.5} | changes
+    return Hit(**values)
+
+
+def pixels_of(sheet: Image.Image, colour: str) -> int:
+    return int((np.asarray(sheet) == COLOURS[colour]).all(axis=-1).sum())
+
+
+def test_the_sheet_shows_every_picture_in_its_row():
+    frames = [colour_frame(colour) for colour in ("red", "blue", "yellow")]
+    one = draw_sheet([Row("colours", [Cell(hit(), frame) for frame in frames])])
+    for colour in ("red", "blue", "yellow"):
+        assert pixels_of(one, colour) == PICTURE[1] ** 2  # a square picture, as high as its place
+    two = draw_sheet([Row("first", [Cell(hit(), frames[0])]), Row("second", [Cell(hit(), frames[1])])])
+    assert two.height > one.height
+    assert two.width < one.width
+
+
+def test_a_passage_shows_its_words():
+    words, blank = (draw_sheet([Row("", [Cell(hit(kind="text", text=text))])]) for text in ("many words here", ""))
+    assert np.any(np.asarray(words) != np.asarray(blank))
+
+
+def test_a_region_is_outlined():
+    frame = colour_frame("blue")
+    box = Locator(box=(0.25, 0.25, 0.75, 0.75))
+    plain, outlined = (draw_sheet([Row("", [Cell(hit(locator=locator), frame)])]) for locator in (Locator(), box))
+    assert pixels_of(outlined, "blue") < pixels_of(plain, "blue")
+    assert frame.tobytes() == colour_frame("blue").tobytes()
+
+
+@pytest.mark.parametrize("title", ["", "x" * 5000, "日本語\n[b]", "\udcff"])
+def test_any_words_can_be_titles_and_captions(title):
+    strange = hit(source=f"/{title or 'a'}.jpg", why=title, ocr=title)
+    assert draw_sheet([Row(title, [Cell(strange, colour_frame("red"))])]).width == PICTURE[0] + 40
+
+
+def test_no_hits_is_a_sheet_with_a_title():
+    assert draw_sheet([Row("nothing", [])]).height > 0
+    assert draw_sheet([]).width > 0
+
+
+def test_a_file_that_is_gone_leaves_its_place_empty():
+    def gone(hit):
+        raise MediaError("gone")
+
+    (cell,) = hits_to_row("a query", [hit()], gone).cells
+    assert cell.frame is None
+
+
+def test_the_first_picture_of_a_clip_stands_for_it():
+    frames = (colour_frame("red"), colour_frame("blue"))
+    (cell,) = hits_to_row("a query", [hit(kind="clip")], lambda _: frames).cells
+    assert cell.frame is frames[0]
