@@ -7,7 +7,6 @@ A file is complete only when its last chunk is stored, so a run that is cut off 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from florence_rag.embedding.base import Embedder, unit_rows
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import TextReader
 from florence_rag.pipeline.read_ahead import Read, read_ahead
-from florence_rag.types import Chunk, Failure, Frame, Source
+from florence_rag.types import Chunk, Failure, Source
 
 ReadWords = Literal["auto", "always", "never"]
 """When to read the words in pictures. auto: in images, and in pages without a text layer."""
@@ -136,24 +135,19 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
 
 
 class WordReading:
-    """Adds to chunks the words in their pictures, one picture at a time: a reader has threads of its own."""
+    """Adds to chunks the words in their pictures. The reader is used by all threads that decode."""
 
     def __init__(self, reader: TextReader, when: ReadWords) -> None:
         self.reader = reader
         self.when = when
-        self._one_at_a_time = threading.Lock()
 
     def __call__(self, chunk: Chunk) -> Chunk:
         """The chunk with its `ocr`, or as it is where nothing is to be read."""
         if not chunk.frames or not self._is_due(chunk):
             return chunk
-        lines = dict.fromkeys(line for frame in chunk.frames for line in self._lines(frame))
-        return replace(chunk, ocr="\n".join(lines))
+        regions = (region for frame in chunk.frames for region in self.reader.read(frame))
+        return replace(chunk, ocr="\n".join(dict.fromkeys(region.text for region in regions)))
 
     def _is_due(self, chunk: Chunk) -> bool:
         by_itself = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
         return self.when == "always" or (self.when == "auto" and by_itself)
-
-    def _lines(self, frame: Frame) -> list[str]:
-        with self._one_at_a_time:
-            return [region.text for region in self.reader.read(frame)]

@@ -34,13 +34,18 @@ def fuse(routes: Iterable[Route], rank_offset: int = 60) -> list[Hit]:
     """The hits of all routes, best first, each once, with the fused score and every route's reason."""
     hits: dict[str, Hit] = {}
     scores: defaultdict[str, float] = defaultdict(float)
-    reasons: defaultdict[str, list[str]] = defaultdict(list)
+    reasons: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for route in routes:
         for rank, found in enumerate(route.found):
             key = found.hit.id
             hits.setdefault(key, found.hit)
-            scores[key] += route.weight * found.strength * (rank_offset + 1) / (rank_offset + 1 + rank)
-            if found.reason:
-                reasons[key].append(found.reason)
-    fused = [replace(hit, score=scores[key], why="; ".join(reasons[key])) for key, hit in hits.items()]
+            earned = route.weight * found.strength * (rank_offset + 1) / (rank_offset + 1 + rank)
+            scores[key] += earned
+            reasons[key].append((earned, found.reason))
+    fused = [replace(hit, score=scores[key], why=_why(reasons[key])) for key, hit in hits.items()]
     return sorted(fused, key=lambda hit: -round(hit.score, 9))
+
+
+def _why(reasons: Iterable[tuple[float, str]]) -> str:
+    """The reasons, that which earned most first."""
+    return "; ".join(reason for _, reason in sorted(reasons, key=lambda pair: -pair[0]) if reason)

@@ -34,8 +34,8 @@ def test_a_tie_keeps_the_order_of_the_routes():
     assert [h.id for h in fuse([route(1.0, "a"), route(0.75, "b"), route(0.25, "b")])] == ["a", "b"]
 
 
-def test_each_hit_appears_once_with_all_reasons():
-    (only,) = fuse([route(1.0, "a"), route(0.5, "a")])
+def test_each_hit_appears_once_with_all_reasons_the_strongest_first():
+    (only,) = fuse([route(0.5, "a"), route(1.0, "a")])
     assert only.why == "a by 1.0; a by 0.5"
 
 
