@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from florence_rag.answering.base import Evidence, LoadFrames, Search, check_question
-from florence_rag.answering.quoting import best_quote
+from florence_rag.answering.quoting import best_quote, inscriptions, sentences
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import VisualQA
@@ -97,8 +97,8 @@ class Answerer:
 def _read(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
     wanted = content_words(question)
     for hit in hits:
-        for words in (hit.text, hit.ocr):
-            if quote := best_quote(wanted, words):
+        for said in (sentences(hit.text), inscriptions(hit.ocr)):
+            if quote := best_quote(wanted, said):
                 yield Evidence(hit, quote.text, coverage(quote.found, wanted), quote.text)
 
 

@@ -7,14 +7,15 @@ sentences the shorter wins: it holds less besides the answer.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from florence_rag.words import shared_words
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n\s*\n")  # noqa: RUF001
-_LINE_END = re.compile(r"\n+")
 _LONGEST = 400
+_FULL = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +26,34 @@ class Quote:
     found: tuple[str, ...]
 
 
-def best_quote(wanted: Sequence[str], passage: str) -> Quote | None:
+def best_quote(wanted: Sequence[str], sentences: Iterable[str]) -> Quote | None:
     """The sentence with most of the wanted words; None where no sentence has any."""
-    quotes = (Quote(sentence, shared_words(wanted, sentence)) for sentence in sentences(passage))
+    quotes = (Quote(sentence, shared_words(wanted, sentence)) for sentence in sentences)
     best = max(quotes, key=lambda quote: (len(quote.found), -len(quote.text)), default=None)
     return best if best and best.found else None
 
 
 def sentences(passage: str) -> list[str]:
-    """Sentences on one line each. What has no punctuation for long, such as a list, is cut at its lines."""
-    parts: list[str] = []
-    for sentence in _SENTENCE_END.split(passage):
-        parts += [sentence] if len(sentence) <= _LONGEST else _LINE_END.split(sentence)
-    return [" ".join(part.split()) for part in parts if part.strip()]
+    """The sentences of a text, on one line each."""
+    width = max(map(len, passage.splitlines()), default=0)
+    parts = (part for block in _SENTENCE_END.split(passage) for part in _unwrap(block, width))
+    return [part for part in parts if part]
+
+
+def inscriptions(words: str) -> list[str]:
+    """Words read in a picture: what stands on a sign belongs together, unless it is long."""
+    lines = [" ".join(line.split()) for line in words.splitlines()]
+    together = " ".join(lines)
+    return [together] if len(together) <= _LONGEST else lines
+
+
+def _unwrap(block: str, width: int) -> list[str]:
+    """Joins lines that were broken because they were full; a short line, such as a heading, stands for itself."""
+    lines = [" ".join(line.split()) for line in block.splitlines()]
+    joined = lines[:1]
+    for before, line in pairwise(lines):
+        if len(before) + len(line.split(" ")[0]) < _FULL * width:
+            joined.append(line)
+        else:
+            joined[-1] += f" {line}"
+    return joined

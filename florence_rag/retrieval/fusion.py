@@ -30,7 +30,7 @@ class Route:
     found: Sequence[Found]
 
 
-def fuse(routes: Iterable[Route], rank_offset: int = 60) -> list[Hit]:
+def fuse(routes: Iterable[Route], rank_offset: int) -> list[Hit]:
     """The hits of all routes, best first, each once, with the fused score and every route's reason."""
     hits: dict[str, Hit] = {}
     scores: defaultdict[str, float] = defaultdict(float)

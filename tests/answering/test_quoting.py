@@ -1,14 +1,18 @@
-from florence_rag.answering.quoting import best_quote, sentences
+from florence_rag.answering.quoting import best_quote, inscriptions, sentences
 
 TEXT = "The market opens at nine. The night bus leaves from the market every hour! Dogs are welcome."
 
 
-def test_sentences_end_at_punctuation_and_blank_lines_but_not_where_a_line_wraps():
-    assert sentences("One line\nwraps. Another?\n\nA heading\n\nEnd") == [
-        "One line wraps.",
-        "Another?",
-        "A heading",
-        "End",
+def test_sentences_end_at_punctuation_and_blank_lines():
+    assert sentences("One. Two?\n\nA heading\n\nEnd") == ["One.", "Two?", "A heading", "End"]
+
+
+def test_a_line_that_was_full_goes_on_and_a_short_one_stands_for_itself():
+    text = "Notice of works\nThe old mill bridge is closed from the third to the\nninth of September. Use the ferry."
+    assert sentences(text) == [
+        "Notice of works",
+        "The old mill bridge is closed from the third to the ninth of September.",
+        "Use the ferry.",
     ]
 
 
@@ -16,21 +20,29 @@ def test_japanese_sentences_need_no_space_between_them():
     assert sentences("車は赤い。犬は黒い。") == ["車は赤い。", "犬は黒い。"]
 
 
-def test_a_long_list_without_punctuation_is_cut_at_its_lines():
+def test_no_text_has_no_sentences():
+    assert sentences("") == sentences(" \n") == []
+
+
+def test_what_stands_on_a_sign_belongs_together():
+    assert inscriptions("STREET MARKET\nSATURDAY 9 AM") == ["STREET MARKET SATURDAY 9 AM"]
+
+
+def test_a_long_list_in_a_picture_is_read_line_by_line():
     lines = [f"entry number {i} of the list" for i in range(40)]
-    assert sentences("\n".join(lines)) == lines
+    assert inscriptions("\n".join(lines)) == lines
 
 
 def test_the_sentence_with_most_of_the_words_is_quoted():
-    quote = best_quote(("night", "bus", "leave", "market"), TEXT)
+    quote = best_quote(("night", "bus", "leave", "market"), sentences(TEXT))
     assert quote.text == "The night bus leaves from the market every hour!"
     assert quote.found == ("night", "bus", "leave", "market")
 
 
 def test_of_equally_good_sentences_the_shorter_is_quoted():
-    assert best_quote(("market",), TEXT).text == "The market opens at nine."
+    assert best_quote(("market",), sentences(TEXT)).text == "The market opens at nine."
 
 
 def test_without_a_shared_word_nothing_is_quoted():
-    assert best_quote(("zebra",), TEXT) is None
-    assert best_quote(("zebra",), "") is None
+    assert best_quote(("zebra",), sentences(TEXT)) is None
+    assert best_quote(("zebra",), []) is None

@@ -1,7 +1,12 @@
 import pytest
 
-from florence_rag.retrieval.fusion import Found, Route, fuse
+from florence_rag.retrieval.fusion import Found, Route
+from florence_rag.retrieval.fusion import fuse as fuse_by_rank
 from florence_rag.types import Hit, Locator
+
+
+def fuse(routes, rank_offset=60):
+    return fuse_by_rank(routes, rank_offset)
 
 
 def hit(name):
