@@ -107,7 +107,7 @@ def _accept(name: str, value: Any, hint: Any) -> Any:
             return value
         case "integer", int() if not isinstance(value, bool):
             return value
-        case "integer", str() if value.strip().isdecimal():
+        case "integer", str() if value.strip().isdecimal() and len(value) < 20:
             return int(value)
         case "integer", float() if value.is_integer():
             return int(value)

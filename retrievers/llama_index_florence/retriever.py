@@ -72,4 +72,4 @@ class FlorenceRetriever(BaseRetriever):
             frames = self.rag.frames(hit)
         except InputError:
             return None
-        return frames[len(frames) // 2]
+        return frames[len(frames) // 2] if frames else None

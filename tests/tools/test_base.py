@@ -70,6 +70,8 @@ def test_what_a_model_plainly_means_is_taken(given, taken):
         ({"word": "a", "color": "red"}, "unexpected keyword argument 'color'; the arguments are word, times, kinds"),
         ({"word": {"id": "x"}}, "word must be of type string, got {'id': 'x'}"),
         ({"word": "a", "times": "many"}, "times must be of type integer, got 'many'"),
+        ({"word": "a", "times": "9" * 5000}, "times must be of type integer, got '999"),
+        ({"word": "a", "times": float("inf")}, "times must be of type integer, got inf"),
         ({"word": "a", "times": True}, "times must be of type integer, got True"),
         ({"word": "a", "times": 2.5}, "times must be of type integer, got 2.5"),
         ({"word": "a", "kinds": {"x": 1}}, "kinds must be of type array"),

@@ -12,7 +12,7 @@ from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNo
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame, colour_shares
+from florence_rag.testing import COLOURS, ColourEmbedder, MemoryIndex, colour_frame, colour_shares
 from llama_index_florence import FlorenceRetriever
 
 
@@ -33,13 +33,7 @@ def test_images_and_clips_hold_their_picture_and_texts_none(rag):
 
 def test_a_clip_shows_its_own_shot(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"clip"}).retrieve("purple")[0].node
-    assert colour_shares(picture_of(node)).argmax() == list(colour_names()).index("purple")
-
-
-def colour_names():
-    from florence_rag.testing import COLOURS
-
-    return COLOURS
+    assert list(COLOURS)[colour_shares(picture_of(node)).argmax()] == "purple"
 
 
 def test_no_node_names_a_file_for_llama_index_to_read(rag):
