@@ -16,6 +16,18 @@ from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
+from tests.models.layouts import (
+    Layout,
+    below,
+    clip_leftovers,
+    clip_text,
+    clip_vision,
+    fusion,
+    heads,
+    roberta,
+    swin,
+    unicl,
+)
 
 PARITY = Path(__file__).parents[3] / "shared" / "parity"
 PUBLIC = PARITY / "public"
@@ -124,6 +136,22 @@ def meter_small(tower: str, image_size: int, *heads: str) -> MeterConfig:
     )
 
 
+UNICL_LAYOUT = unicl(swin(128, 16, (2, 2, 3, 2), (1, 2, 4, 8), 4), clip_text(1024, 77, 64, 3), 128, 64, 48)
+
+
+def meter_layout(tower: str, image_size: int, *names: str) -> Layout:
+    towers = {
+        "clip16": {**clip_leftovers(9, 64), **below("visual.", clip_vision(image_size, 16, 128, 3))},
+        "swin": swin(image_size, 16, (2, 2, 2, 2), (1, 2, 4, 8), image_size // 32),
+    }
+    return {
+        **below("vit_model.", towers[tower]),
+        **below("text_transformer.", roberta(600, 32, 64, 2, 160)),
+        **fusion(64, 128, 96, 192, 2),
+        **heads(names, 96, 61, 600),
+    }
+
+
 # The released sizes.
 
 
@@ -163,3 +191,21 @@ METER_SIZES = {
     "meter_swinbase_roberta_pretrain384": meter_base("swin", 384, "mlm", "itm"),
     "meter_swinbase_roberta_vqa384": meter_base("swin", 384, "vqa"),
 }
+
+
+def full_inputs(name: str) -> dict[str, Tensor]:
+    inputs = arrays(PUBLIC / "fullsize" / f"{name}.inputs.npz")
+    return {**inputs, "image": inputs["image"].float()}
+
+
+def assert_corners_close(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare with names such as "img.norm[:, :8, :8]", which say what was kept."""
+    compared = 0
+    for name, tensor in expected.items():
+        key, bracket, corner = name.partition("[:, :")
+        if key in outputs:
+            rows, columns = (int(part.strip(" :]")) for part in corner.split(",")) if bracket else (None, None)
+            ours = outputs[key][:, :rows, :columns] if bracket else outputs[key]
+            assert_close(ours, tensor, name)
+            compared += 1
+    assert compared >= 4
