@@ -9,6 +9,9 @@ from florence_rag.errors import InputError
 MAX_TEXT_BYTES = 60_000
 """The most UTF-8 bytes of text that one chunk carries: vector stores limit a field to 65,535."""
 
+MAX_PASSAGE_WORDS = 250
+"""A passage may be half as long again, a word have 40 characters and a character 4 bytes: together MAX_TEXT_BYTES."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChunkingConfig:
@@ -32,14 +35,15 @@ class ChunkingConfig:
         for name in ("image_side_px", "page_side_px", "keyframe_side_px"):
             if getattr(self, name) < 32:
                 raise InputError(f"{name} is {getattr(self, name)!r}; give at least 32")
-        if not 0 < self.clip_min_s < self.clip_max_s:
+        if not 0 < self.clip_min_s < self.clip_max_s or self.clip_max_s < 1:
             raise InputError(
                 f"clip_min_s is {self.clip_min_s!r} and clip_max_s {self.clip_max_s!r}; "
-                "both must be above 0 and the first below the second"
+                "give 0 < clip_min_s < clip_max_s, the latter at least 1"
             )
-        for name in ("keyframes", "passage_words"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)!r}; give at least 1")
+        if self.keyframes < 1:
+            raise InputError(f"keyframes is {self.keyframes!r}; give at least 1")
+        if not 1 <= self.passage_words <= MAX_PASSAGE_WORDS:
+            raise InputError(f"passage_words is {self.passage_words!r}; give 1 to {MAX_PASSAGE_WORDS}")
 
 
 def fit_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:

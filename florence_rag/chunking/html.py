@@ -74,7 +74,8 @@ class _Reader(HTMLParser):
         if tag == self._unseen:
             self._depth -= 1
             self._unseen = tag if self._depth else ""
-        self._separate(tag)
+        elif tag not in _LINES:
+            self._separate(tag)
 
     def handle_data(self, data: str) -> None:
         if self._unseen == "title":

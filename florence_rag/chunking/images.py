@@ -160,13 +160,20 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Any numbers -> uint8: 0 stays black, the smallest usual white level that holds the maximum becomes 255."""
+    """Any numbers -> uint8: 0 stays black, the smallest usual white level that holds the maximum becomes 255.
+
+    Numbers below 0 have no usual levels: from the least to the greatest they are spread from 0 to 255.
+    """
     if values.dtype == np.uint8:
         return values
     numbers = np.nan_to_num(values.astype(np.float32), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
-    numbers -= min(float(numbers.min()), 0.0)
-    top = float(numbers.max())
-    numbers *= 255.0 / next((level for level in _WHITE_LEVELS if top <= level), top)
+    low, top = float(numbers.min()), float(numbers.max())
+    if low < 0:
+        numbers -= low
+        white = top - low or 1.0
+    else:
+        white = next((level for level in _WHITE_LEVELS if top <= level), top)
+    numbers *= 255.0 / white
     return numbers.round(out=numbers).astype(np.uint8)
 
 

@@ -142,4 +142,4 @@ def _decode_legacy(data: bytes) -> str:
 def _looks_binary(text: str) -> bool:
     head = text[:4096]
     odd = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)
-    return odd > 0.05 * len(head)
+    return odd > 3 + 0.05 * len(head)
