@@ -6,13 +6,17 @@ goes on from its last checkpoint; a GPU is used where there is one) and writes w
 
 from __future__ import annotations
 
+import os
 import random
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from safetensors.torch import load_file, save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerBase, RobertaConfig, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -45,6 +49,32 @@ class TinyShape:
     vocab_size: int = 1024
     max_tokens: int = 76
     projection_dim: int = 128
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the training. batch: scenes in a step, for each process; decay: share of the steps in which the
+    learning rate falls; frozen: whether the towers rest and only METER learns.
+    """
+
+    name: str
+    steps: int
+    batch: int
+    learning_rate: float
+    questions: int
+    statements: int
+    decay: float
+    frozen: bool = False
+
+
+STAGES = (
+    # Towers and METER together: objects, colours, places.
+    Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, decay=0.0),
+    # Questions need many more words than pictures: with the towers at rest, a second buys twice as many.
+    Stage("fusion", 2400, 48, 1e-3, questions=8, statements=3, decay=0.0, frozen=True),
+    # All together again, to rest.
+    Stage("settle", 600, 64, 5e-4, questions=5, statements=2, decay=0.8),
+)
 
 
 def build_tokenizer(shape: TinyShape, *, scenes: int = 5000, seed: int = 0) -> PreTrainedTokenizerBase:
@@ -123,9 +153,9 @@ class JointTrainer(Trainer):
             outputs = model(**inputs)
         if not hasattr(self, "_parts"):
             self._parts = {}
-        for name in ("contrastive", "fusion"):
-            self._parts.setdefault(name, []).append(outputs[name].item())
-        loss: torch.Tensor = outputs["loss"]
+        loss: torch.Tensor = outputs.pop("loss")
+        for name, part in outputs.items():
+            self._parts.setdefault(name, []).append(part.item())
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
@@ -143,35 +173,25 @@ def save(model: JointModel, processor: FlorenceProcessor, folder: Path) -> None:
         processor.save_pretrained(folder / name)
 
 
-def main(
-    output: Annotated[Path, typer.Option(help="Checkpoints, logs and the finished models go here.")] = Path(
-        "runs/tiny"
-    ),
-    cache: Annotated[Path, typer.Option(help="Drawn scenes are kept here.")] = Path("runs/scenes"),
-    scenes: Annotated[int, typer.Option(help="How many scenes to draw.")] = 60_000,
-    steps: Annotated[int, typer.Option(help="Optimiser steps in all.")] = 3000,
-    batch: Annotated[int, typer.Option(help="Scenes in a step, for each process.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of the plateau.")] = 1e-3,
-    seed: Annotated[int, typer.Option(help="Of scenes, words and weights.")] = 0,
+def train_stage(
+    stage: Stage, model: JointModel, data: Callable[[], SceneDataset], collator: SceneCollator, folder: Path, seed: int
 ) -> None:
-    """Train florence-tiny; run it again to go on after an interruption."""
-    torch.manual_seed(seed)
-    shape = TinyShape()
-    image_processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0)
-    tokenizer = build_tokenizer(shape, seed=seed)
-    model = build_model(shape, len(tokenizer))
-    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens", flush=True)
-    args = TrainingArguments(
-        output_dir=str(output / "checkpoints"),
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=learning_rate,
+    """Train one stage, going on from its last checkpoint; a stage that was finished is only loaded."""
+    finished = folder / f"{stage.name}.safetensors"
+    if finished.exists():
+        model.load_state_dict(load_file(finished))
+        return
+    checkpoints = folder / stage.name
+    arguments = TrainingArguments(
+        output_dir=str(checkpoints),
+        max_steps=stage.steps,
+        per_device_train_batch_size=stage.batch,
+        learning_rate=stage.learning_rate,
         weight_decay=0.05,
         adam_beta2=0.98,
-        warmup_steps=min(200, steps // 10),
-        # A plateau, then a decay: a run can be prolonged by giving more steps before the decay begins.
+        warmup_steps=100,
         lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": steps // 4},
+        lr_scheduler_kwargs={"num_decay_steps": int(stage.decay * stage.steps)},
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
@@ -186,14 +206,34 @@ def main(
         report_to=[],
         seed=seed,
     )
-    with args.main_process_first(desc="drawing the scenes"):
-        dataset = SceneDataset(cache, scenes, image_processor, seed=seed)
-    trainer = JointTrainer(
-        model=model, args=args, train_dataset=dataset, data_collator=SceneCollator(tokenizer, image_processor)
-    )
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(output / "checkpoints")) if output.exists() else None)
+    with arguments.main_process_first(desc="drawing the scenes"):
+        dataset = data()
+    model.freeze_towers(stage.frozen)
+    collator = replace(collator, questions_per_scene=stage.questions, statements_per_scene=stage.statements)
+    trainer = JointTrainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
     if trainer.is_world_process_zero():
-        save(model, FlorenceProcessor(image_processor, tokenizer), output / "florence_tiny")
+        save_file(model.state_dict(), finished)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Checkpoints and the finished models go here.")] = Path("runs/tiny"),
+    cache: Annotated[Path, typer.Option(help="Drawn scenes are kept here.")] = Path("runs/scenes"),
+    scenes: Annotated[int, typer.Option(help="How many scenes to draw.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Of scenes, words and weights.")] = 0,
+) -> None:
+    """Train florence-tiny; run it again to go on after an interruption."""
+    torch.manual_seed(seed)
+    shape = TinyShape()
+    processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0)
+    tokenizer = build_tokenizer(shape, seed=seed)
+    model = build_model(shape, len(tokenizer))
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens", flush=True)
+    collator = SceneCollator(tokenizer, processor)
+    for stage in STAGES:
+        train_stage(stage, model, partial(SceneDataset, cache, scenes, processor, seed=seed), collator, output, seed)
+    if int(os.environ.get("RANK", "0")) == 0:
+        save(model, FlorenceProcessor(processor, tokenizer), output / "florence_tiny")
 
 
 if __name__ == "__main__":
