@@ -15,7 +15,7 @@ from florence_rag.words import shared_words
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n\s*\n")  # noqa: RUF001
 _LONGEST = 400
-_FULL = 0.85
+_FULL = 0.85  # of the length of the next line: letters differ in width
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,8 @@ def best_quote(wanted: Sequence[str], sentences: Iterable[str]) -> Quote | None:
 
 
 def sentences(passage: str) -> list[str]:
-    """The sentences of a text, on one line each."""
-    width = max(map(len, passage.splitlines()), default=0)
-    parts = (part for block in _SENTENCE_END.split(passage) for part in _unwrap(block, width))
-    return [part for part in parts if part]
+    """The sentences of a text, on one line each. What has no end for long, such as a table, is cut at its lines."""
+    return [sentence for block in _SENTENCE_END.split(passage) for sentence in _unwrap(block) if sentence]
 
 
 def inscriptions(words: str) -> list[str]:
@@ -47,13 +45,14 @@ def inscriptions(words: str) -> list[str]:
     return [together] if len(together) <= _LONGEST else lines
 
 
-def _unwrap(block: str, width: int) -> list[str]:
-    """Joins lines that were broken because they were full; a short line, such as a heading, stands for itself."""
+def _unwrap(block: str) -> list[str]:
+    """Joins a line to the next where it was broken because it was full; a heading is shorter and stands for itself."""
     lines = [" ".join(line.split()) for line in block.splitlines()]
     joined = lines[:1]
     for before, line in pairwise(lines):
-        if len(before) + len(line.split(" ")[0]) < _FULL * width:
-            joined.append(line)
-        else:
+        was_full = len(before) + len(line.split(" ")[0]) >= _FULL * len(line)
+        if was_full and len(joined[-1]) + len(line) < _LONGEST:
             joined[-1] += f" {line}"
+        else:
+            joined.append(line)
     return joined

@@ -16,6 +16,15 @@ def test_a_line_that_was_full_goes_on_and_a_short_one_stands_for_itself():
     ]
 
 
+def test_a_footnote_narrower_than_its_page_is_joined_too():
+    text = "A line that is as wide as the whole page and ends here.\nNoam proposed\nthe attention.\n"
+    assert sentences(text)[-1] == "Noam proposed the attention."
+
+
+def test_a_table_without_an_end_is_cut_at_its_lines():
+    assert max(map(len, sentences("\n".join(f"row {i:03} of a long table" for i in range(99))))) < 420
+
+
 def test_japanese_sentences_need_no_space_between_them():
     assert sentences("車は赤い。犬は黒い。") == ["車は赤い。", "犬は黒い。"]
 
