@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# grpc reads this when it starts; without it, every fork of the process makes it write a line to the terminal.
-os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-
 from pymilvus import MilvusClient
 
-from florence_rag.errors import StoreCorruptError, StoreError, StoreUnavailableError
+import florence_rag.index.quiet  # noqa: F401  for its effect
+from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.lite import LiteDatabase, check_process
@@ -29,13 +26,6 @@ _READ_S = 120.0
 _WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes here
 _IDS_PER_CALL = 1000
-
-# They write each error to the terminal, with its traceback. Ours are raised.
-for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
-    _logger = logging.getLogger(_name)
-    _logger.handlers = [handler for handler in _logger.handlers if type(handler) is not logging.StreamHandler]
-    _logger.addHandler(logging.NullHandler())
-    _logger.propagate = False
 
 
 class Connection:
@@ -110,32 +100,27 @@ class Connection:
         except StoreError:
             if not self.is_lite:
                 raise
-            self._rebuild(table)
+            self.reindex(table)
 
     def reindex(self, table: Table) -> None:
         """Build all indexes of the table anew, as it wants them now."""
         with self.mapped_errors():
             self._client.release_collection(table.name, timeout=_WRITE_S)
-            for name in self._client.list_indexes(table.name):
-                self._client.drop_index(table.name, name, timeout=_WRITE_S)
+            for field in self._indexed(table):
+                self._client.drop_index(table.name, _index_name(field), timeout=_WRITE_S)
         self._index(table)
         self._load(table.name)
 
-    def _rebuild(self, table: Table) -> None:
-        try:
-            self.reindex(table)
-        except StoreError as error:
-            raise StoreCorruptError(f"{error}; restore it from a copy, or delete it and index again") from error
-
     def _index(self, table: Table) -> None:
         with self.mapped_errors():
-            present = self._client.list_indexes(table.name)
             params = self._client.prepare_index_params()
-            for field, index in table.indexes.items():
-                if field not in present:
-                    params.add_index(field, index_name=field, **index)
+            for field in table.indexes.keys() - self._indexed(table):
+                params.add_index(field, index_name=_index_name(field), **table.indexes[field])
             if len(params):
                 self._client.create_index(table.name, params, timeout=_LOAD_S)
+
+    def _indexed(self, table: Table) -> set[str]:
+        return {field for field in table.indexes if self._client.list_indexes(table.name, field_name=field)}
 
     def _load(self, collection: str) -> None:
         with self.mapped_errors():
@@ -144,7 +129,7 @@ class Connection:
     def index_type(self, collection: str, field: str) -> str:
         """What kind of index serves the field."""
         with self.mapped_errors():
-            return str(self._client.describe_index(collection, field, timeout=_READ_S)["index_type"])
+            return str(self._client.describe_index(collection, _index_name(field), timeout=_READ_S)["index_type"])
 
     def count(self, collection: str, filter: str = "") -> int:
         """How many rows there are, with all that was written by anyone."""
@@ -155,6 +140,9 @@ class Connection:
     def rows(self, collection: str, fields: list[str], filter: str = "") -> Iterator[Row]:
         """All rows that match, in no order, with all that was written by anyone."""
         with self.mapped_errors():
+            if self.is_lite:  # returns all at once, and complains of an iterator on the terminal
+                yield from self._client.query(collection, filter, fields, timeout=_READ_S)
+                return
             pages = self._client.query_iterator(
                 collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=_READ_S
             )
@@ -233,6 +221,10 @@ def server_problem(version: str) -> str:
     if number and (int(number[1]), int(number[2])) < _OLDEST_SERVER:
         return f"runs Milvus {version}, but word search needs 2.5; upgrade it, or use a file such as photos.db"
     return ""
+
+
+def _index_name(field: str) -> str:
+    return f"{field}_idx"  # of any other name Lite takes no notice, and drops all indexes instead of one
 
 
 def in_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

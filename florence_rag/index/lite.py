@@ -18,6 +18,7 @@ from typing import ClassVar
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.exceptions import DataDirLockedError
 
+import florence_rag.index.quiet  # noqa: F401  for its effect
 from florence_rag.errors import StoreCorruptError, StoreError, StoreLockedError, StoreUnavailableError
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -66,8 +67,7 @@ class MilvusIndex:
         """
         address = Address.parse(uri)
         wanted = schema.checked_index_type(index_type, lite=address.path is not None)
-        connection = Connection.open(address, token, create=create)
-        try:
+        with _connecting(address, token, create) as connection:
             ledger = Ledger(connection, _checked_name(collection))
             ledger.open_for(embedder, create=create)
             table = schema.chunk_table(collection, embedder.dimension, wanted, lite=connection.is_lite)
@@ -79,9 +79,6 @@ class MilvusIndex:
             index = cls(connection, ledger, table, embedder, present)
             index._check_rows(create)
             return index
-        except BaseException:
-            connection.close()
-            raise
 
     @staticmethod
     def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
@@ -89,16 +86,13 @@ class MilvusIndex:
         address = Address.parse(uri)
         if address.path is not None and not is_database(address.path):
             return None
-        connection = Connection.open(address, token, create=False)
-        try:
+        with _connecting(address, token, create=False) as connection, closing(connection):
             ledger = Ledger(connection, _checked_name(collection))
             if not ledger.exists():
                 return None
             ledger.open()
             settings = ledger.settings()
             return settings.embedder if settings else None
-        finally:
-            connection.close()
 
     def __enter__(self) -> MilvusIndex:
         return self
@@ -268,6 +262,19 @@ class MilvusIndex:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+@contextmanager
+def _connecting(address: Address, token: str | None, create: bool) -> Iterator[Connection]:
+    """A connection, which is closed if what is done with it fails. What Milvus Lite cannot open is corrupt."""
+    connection = Connection.open(address, token, create=create)
+    try:
+        yield connection
+    except BaseException as error:
+        connection.close()
+        if connection.is_lite and type(error) is StoreError and "[Errno" not in str(error):
+            raise StoreCorruptError(f"{error}; restore it from a copy, or delete it and index again") from error
+        raise
 
 
 def _checked_name(collection: str) -> str:

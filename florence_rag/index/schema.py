@@ -62,13 +62,8 @@ def chunk_table(name: str, dimension: int, index_type: str, *, lite: bool) -> Ta
         FieldSchema("locator", DataType.JSON),
         *(_varchar(field, MAX_TEXT_BYTES) for field in ("text", "caption", "ocr")),
         FieldSchema("metadata", DataType.JSON),
-        # Terms are split here, not by Milvus: its analyzers differ, and Lite's cannot split Japanese.
-        _varchar(
-            "terms",
-            MAX_TEXT_BYTES,
-            enable_analyzer=True,
-            analyzer_params={"tokenizer": "standard" if lite else "whitespace"},
-        ),
+        # Terms are split before they come here: Milvus' analyzers differ, and Lite's cannot split Japanese.
+        _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
     ]
@@ -101,13 +96,13 @@ def ledger_table(name: str) -> Table:
 
 
 def vector_search_params(index_type: str, limit: int, *, lite: bool, filtered: bool) -> dict[str, Any]:
-    """How hard to look. Under a filter Lite's approximate indexes look everywhere, or they would miss matches."""
-    everywhere = lite and filtered
+    """How hard to look. On Lite, HNSW looks everywhere under a filter, or it would miss matches, and IVF always, as it
+    returns too few hits of a small index."""
     params: dict[str, int] = {}
     if index_type.startswith("HNSW") or (index_type == "AUTOINDEX" and lite):
-        params["ef"] = _LITE_SEGMENT_ROWS if everywhere else max(512, 2 * limit)
+        params["ef"] = _LITE_SEGMENT_ROWS if lite and filtered else max(512, 2 * limit)
     elif index_type.startswith(("IVF", "SCANN")):
-        params["nprobe"] = _IVF_LISTS if everywhere else 32
+        params["nprobe"] = _IVF_LISTS if lite else 32
     elif index_type == "DISKANN":
         params["search_list"] = max(100, 2 * limit)
     return {"metric_type": "IP", "params": params}

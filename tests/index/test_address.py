@@ -1,0 +1,29 @@
+from pathlib import Path
+
+import pytest
+
+from florence_rag.errors import InputError
+from florence_rag.index.address import Address
+
+
+@pytest.mark.parametrize("uri", ["http://localhost:19530", "https://host", "tcp://10.0.0.1:19530", "unix:/run/m.sock"])
+def test_a_server_has_no_path(uri):
+    assert Address.parse(uri) == Address(uri, None)
+
+
+def test_a_file_has_an_absolute_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Address.parse("photos.db").path == tmp_path / "photos.db"
+    assert Address.parse("./x/../photos.db/").path == tmp_path / "photos.db"
+    assert Address.parse("~/photos.db").path == Path.home().resolve() / "photos.db"
+
+
+@pytest.mark.parametrize("uri", ["photos", "photos.sqlite", "", "ftp://host/photos.db", "photos.DB", "localhost:19530"])
+def test_what_is_neither_is_refused_with_what_is(uri):
+    with pytest.raises(InputError, match=r"names no database; use a file name that ends in .db, or http://HOST:19530"):
+        Address.parse(uri)
+
+
+def test_messages_never_show_a_password():
+    assert str(Address.parse("https://root:Milvus@host:19530/db")) == "https://host:19530/db"
+    assert str(Address.parse("photos.db")) == "photos.db"

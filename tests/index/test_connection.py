@@ -1,0 +1,168 @@
+import logging
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+
+from florence_rag.errors import StoreError, StoreUnavailableError
+from florence_rag.index import connection as module
+from florence_rag.index.connection import in_batches, server_problem
+from florence_rag.index.milvus import MilvusIndex
+
+
+@pytest.fixture
+def engine(tmp_path):
+    """A Milvus Lite engine behind a port, as a server would be."""
+    server, database, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
+    yield f"http://127.0.0.1:{port}"
+    server.stop(2).wait()
+    database.close()
+
+
+def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    started = time.monotonic()
+    for call in (lambda: open_index(uri=uri), lambda: MilvusIndex.recorded_embedder(uri)):
+        with pytest.raises(StoreUnavailableError, match=f"no Milvus server answers at {uri}; start it, or name a file"):
+            call()
+    assert time.monotonic() - started < 15
+
+
+def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
+    monkeypatch.setattr(module, "_CONNECT_S", 0.5)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        started = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
+            open_index(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert time.monotonic() - started < 15
+
+
+def test_a_server_that_goes_away_is_named_and_not_asked_75_times(engine, open_index, monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "server_problem", lambda version: "")
+    monkeypatch.setattr(module, "_CONNECT_S", 1.0)
+    server, database, port = start_server_in_thread(str(tmp_path / "short.db"), "127.0.0.1", 0)
+    index = open_index(uri=f"http://127.0.0.1:{port}")
+    server.stop(0).wait()
+    database.close()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
+        index.sources()
+    assert time.monotonic() - started < 20
+
+
+def test_a_uri_that_no_server_can_have_is_an_error_of_ours(open_index):
+    with pytest.raises(StoreUnavailableError, match="names no server that can be reached"):
+        open_index(uri="http://localhost:port")
+
+
+@pytest.mark.parametrize(
+    ("version", "problem"),
+    [
+        ("2.5.4", ""),
+        ("v2.6.0-rc1", ""),
+        ("3.0.0", ""),
+        ("Zilliz Cloud", ""),
+        ("2.3.5", "runs Milvus 2.3.5, but word search needs 2.5; upgrade it, or use a file such as photos.db"),
+        ("v2.4.15-lite", "runs Milvus v2.4.15-lite, but word search needs 2.5"),
+        ("milvus_lite-3.2.2", "is a Milvus Lite server, which loses rows when two clients write; open its file"),
+    ],
+)
+def test_servers_without_bm25_or_safe_writing_are_refused(version, problem):
+    assert server_problem(version).startswith(problem) and bool(problem) == bool(server_problem(version))
+
+
+def test_the_refusal_names_the_server(engine, open_index):
+    with pytest.raises(StoreError, match=f"^{engine} is a Milvus Lite server"):
+        open_index(uri=engine)
+
+
+def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_index, put, unit, monkeypatch):
+    """With partitions by kind, without the lock and without flushes by plan."""
+    monkeypatch.setattr(module, "server_problem", lambda version: "")
+    with open_index(uri=engine, create=True) as index:
+        assert not index._connection.is_lite
+        put(index, "/a", n=3)
+        put(index, "/b", n=2)
+        assert {hit.source for hit in index.search_words("passage 1", 10)} == {"/a", "/b"}
+        assert list(index.sources()) == ["/a", "/b"]
+        assert index.info().index_type == "HNSW"
+        assert index.delete_sources(["/a"]) == 3
+    assert MilvusIndex.recorded_embedder(engine).name == "colours"
+    with open_index(uri=engine, create=False) as index:
+        assert len(index.search_vector(unit()[0], 10)) == 2
+    with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; make it with: florence-rag"):
+        open_index(uri=engine, collection="other", create=False)
+    assert MilvusIndex.recorded_embedder(engine, collection="other") is None
+
+
+def test_after_close_every_call_says_so(index, put):
+    put(index)
+    index.close()
+    index.close()
+    for call in (index.sources, index.info, index.flush, lambda: index.get(["a"])):
+        with pytest.raises(StoreError, match=r"test.db is closed; open it again"):
+            call()
+
+
+def test_milvus_stays_off_the_terminal(db):
+    script = f"""
+import logging, os, sys
+sys.path[:0] = {sys.path!r}
+logging.basicConfig(level=logging.WARNING)
+from florence_rag.errors import FlorenceError
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
+
+embedder = EmbedderInfo("none", "0", 2, "")
+for _ in range(2):
+    with MilvusIndex.open({db!r}, embedder) as index:
+        source = Source("/a", "text", 1, 1, "h")
+        index.begin(source)
+        index.add([Chunk(source, "text", Locator(span=(i, i + 1)), "hello") for i in range(2000)], [[1.0, 0.0]] * 2000)
+        index.complete(source)
+        index.search_words("hello", 3)
+        index.info()
+        if os.fork() == 0:
+            os._exit(0)
+        os.wait()
+        try:
+            index.search_vector([1.0, 0.0], 3, filter="foo ==")
+        except FlorenceError:
+            pass
+for uri in ("http://127.0.0.1:9", {db!r} + "/x/y.db"):
+    try:
+        MilvusIndex.open(uri, embedder)
+    except FlorenceError:
+        pass
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=200)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_an_application_may_still_listen_to_milvus(index):
+    heard = []
+
+    class Listener(logging.Handler):
+        def emit(self, record):
+            heard.append(record.getMessage())
+
+    listener = Listener()
+    logging.getLogger("pymilvus").addHandler(listener)
+    try:
+        with pytest.raises(StoreError):
+            index._connection.count("no_such_collection")
+    finally:
+        logging.getLogger("pymilvus").removeHandler(listener)
+    assert "no_such_collection" in " ".join(heard)
+
+
+def test_in_batches():
+    assert [list(batch) for batch in in_batches("abcde", 2)] == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(in_batches([], 2)) == []

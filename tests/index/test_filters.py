@@ -1,0 +1,155 @@
+import pytest
+
+from florence_rag.errors import InputError
+from florence_rag.index.filters import expression
+from florence_rag.types import Chunk, Locator
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (None, ""),
+        ("", ""),
+        ({}, ""),
+        ({"kind": "clip"}, '(kind == "clip")'),
+        ({"kind": ["clip", "page"]}, '(kind in ["clip", "page"])'),
+        ({"source": {"$in": ("/a", "/b")}}, '(source in ["/a", "/b"])'),
+        ({"source": {"$prefix": "/a/"}}, '(source >= "/a/" and source < "/a0")'),
+        ({"start_s": {"$gte": 3, "$lt": 9.5}}, "(start_s >= 3.0) and (start_s < 9.5)"),
+        ({"page": 2, "id": "x"}, '(page == 2) and (id == "x")'),
+        ({"page": None}, "(page is null)"),
+        ({"page": {"$ne": None}}, "(page is not null)"),
+        ({"page": {"$ne": 2}}, "(page is not null and page != 2)"),
+        ({"metadata.city": "Rome"}, '(metadata["city"] == "Rome")'),
+        ({"metadata.exif.iso": {"$lte": 400}}, '(metadata["exif"]["iso"] <= 400)'),
+        ({"metadata.n": [1, 2]}, '(metadata["n"] == 1 or metadata["n"] == 2)'),
+        ({"metadata.n": None}, '(not exists metadata["n"])'),
+        ({"metadata.n": {"$ne": 1}}, '(exists metadata["n"] and metadata["n"] != 1)'),
+        ({"metadata.on": True}, '(metadata["on"] == true)'),
+        ("page > 2 or page < 1", "(page > 2 or page < 1)"),
+        (r'caption == "\") or (" or page == 1', r'(caption == "\") or (" or page == 1)'),
+    ],
+)
+def test_a_filter_is_written_as_milvus_reads_it(filter, expected):
+    assert expression(filter) == expected
+
+
+def test_kinds_are_joined_to_a_filter_that_cannot_widen_them():
+    assert expression("page > 2 or true", {"page", "clip"}) == '(kind in ["clip", "page"]) and (page > 2 or true)'
+
+
+@pytest.mark.parametrize(
+    "raw", ["page > 2) or (true", "page > 2)", "(page > 2", 'caption == "a', "caption == 'a\\'", ")("]
+)
+def test_an_expression_cannot_break_out_of_its_parentheses(raw):
+    with pytest.raises(InputError, match="without its partner"):
+        expression(raw, {"clip"})
+
+
+@pytest.mark.parametrize(
+    ("filter", "says"),
+    [
+        ({"foo": 1}, "'foo' is unknown; allowed are id, kind, source, page, start_s, end_s and metadata.KEY"),
+        ({3: 1}, "3 is unknown"),
+        ({"vector": 1}, "unknown"),
+        ({"metadata": 1}, "unknown"),
+        ({"metadata.": 1}, "key that no filter can name"),
+        ({'metadata.a"]': 1}, "key that no filter can name"),
+        ({"metadata.a\\": 1}, "key that no filter can name"),
+        ({"metadata.a\n": 1}, "key that no filter can name"),
+        ({"kind": "photo"}, "kind 'photo' is unknown; kinds are image, page, clip, text"),
+        ({"kind": {"$prefix": "image"}}, "needs a text field"),
+        ({"source": 3}, "with text, not with 3"),
+        ({"page": "2"}, "whole number, not with '2'"),
+        ({"page": 2.5}, "whole number, not with 2.5"),
+        ({"page": True}, "whole number, not with True"),
+        ({"start_s": "2"}, "number of seconds, not with '2'"),
+        ({"start_s": float("nan")}, "finite number"),
+        ({"start_s": {"$prefix": 2}}, "needs a text field"),
+        ({"metadata.a": b"x"}, "truth value, not with b'x'"),
+        ({"metadata.a": {"$like": "x"}}, r"'\$like' of 'metadata.a' is unknown; use \$eq, \$ne"),
+        ({"metadata.a": {}}, "has no condition"),
+        ({"metadata.a": {"$in": []}}, "needs a list of values"),
+        ({"metadata.a": {"$in": "ab"}}, "needs a list of values"),
+        ({"page": {"$gt": None}}, "whole number, not with None"),
+        (3, "a mapping or an expression, not 3"),
+    ],
+)
+def test_what_cannot_be_a_filter_is_refused_with_what_can(filter, says):
+    with pytest.raises(InputError, match=says):
+        expression(filter)
+
+
+@pytest.mark.parametrize("kinds", [[], set(), "image", ["photo"]])
+def test_kinds_must_be_kinds(kinds):
+    with pytest.raises(InputError, match="kind"):
+        expression(None, kinds)
+
+
+@pytest.fixture(scope="module")
+def travel(tmp_path_factory):
+    """A text without place, three clips of 3 s, and a page, with cities of several types."""
+    from florence_rag.index.milvus import MilvusIndex
+    from florence_rag.types import EmbedderInfo, Source
+
+    video, other = Source("/v/100%_a.mp4", "video", 1, 1, "v"), Source("/v/100x_a.pdf", "pdf", 1, 1, "p")
+    made = [
+        Chunk(video, "text", metadata={"name": "text"}),
+        *(
+            Chunk(video, "clip", Locator(start_s=3.0 * i, end_s=3.0 * i + 3), metadata={"name": f"clip{i}", "n": i})
+            for i in range(3)
+        ),
+        Chunk(other, "page", Locator(page=7), metadata={"name": "page", "n": "1", "at": {"city": "Rome"}, "ok": True}),
+    ]
+    path = tmp_path_factory.mktemp("travel") / "travel.db"
+    with MilvusIndex.open(str(path), EmbedderInfo("none", "0", 2, "")) as index:
+        for one in (video, other):
+            index.begin(one)
+        index.add(made, [[1.0, 0.0]] * len(made))
+        for one in (video, other):
+            index.complete(one)
+        yield index
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+@pytest.mark.parametrize(
+    ("filter", "found"),
+    [
+        ({"kind": "clip"}, "clip0 clip1 clip2"),
+        ({"kind": {"$ne": "clip"}}, "page text"),
+        ({"start_s": {"$gte": 3}}, "clip1 clip2"),
+        ({"start_s": {"$gte": 3}, "end_s": {"$lte": 6}}, "clip1"),
+        ({"start_s": None}, "page text"),
+        ({"start_s": [0, 6]}, "clip0 clip2"),
+        ({"page": {"$ne": None}}, "page"),
+        ({"page": {"$ne": 6}}, "page"),
+        ({"source": {"$prefix": "/v/100%_"}}, "clip0 clip1 clip2 text"),
+        ({"source": "/v/100x_a.pdf"}, "page"),
+        ({"metadata.n": 1}, "clip1"),
+        ({"metadata.n": "1"}, "page"),
+        ({"metadata.n": [1, 2, "1"]}, "clip1 clip2 page"),
+        ({"metadata.n": {"$ne": 1}}, "clip0 clip2 page"),
+        ({"metadata.n": {"$gt": 0}}, "clip1 clip2"),
+        ({"metadata.n": None}, "text"),
+        ({"metadata.at.city": {"$prefix": "Ro"}}, "page"),
+        ({"metadata.ok": True}, "page"),
+        ('kind == "clip" and not (start_s < 3)', "clip1 clip2"),
+        ('metadata["n"] == 2 or page == 7', "clip2 page"),
+    ],
+)
+def test_milvus_lite_finds_what_the_filter_means(travel, flushed, filter, found):
+    if flushed:
+        travel.flush()
+    hits = travel.search_vector([1.0, 0.0], 10, filter=filter)
+    assert sorted(hit.metadata["name"] for hit in hits) == found.split()
+
+
+@pytest.mark.parametrize(
+    "raw", ["foo == 1", "page =", "{x}", "kind == 3", "vector == 1", "page", "(" * 3000 + "true" + ")" * 3000]
+)
+@pytest.mark.parametrize("search", ["search_vector", "search_words"])
+def test_an_expression_that_milvus_does_not_understand_is_an_input_error_of_one_line(travel, raw, search):
+    query = [1.0, 0.0] if search == "search_vector" else "word"
+    with pytest.raises(InputError, match="Milvus does not understand the filter") as caught:
+        getattr(travel, search)(query, 3, filter=raw)
+    assert "\n" not in str(caught.value)

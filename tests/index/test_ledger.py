@@ -1,0 +1,109 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from florence_rag.errors import InputError, StoreCorruptError, StoreMismatchError
+from florence_rag.index.ledger import Entry, Ledger
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import Failure
+
+
+@pytest.fixture
+def ledger(index) -> Ledger:
+    return index._ledger
+
+
+def test_entries_come_back_as_they_were(ledger, source):
+    odd = source(b"/photos/caf\xe9 \\'\"\n.jpg".decode("utf-8", "surrogateescape"))
+    entries = [
+        Entry("/a", "begun"),
+        Entry("/b", "failed", reason="it is no \u591c\nimage"),
+        Entry(odd.uri, "complete", odd, {"image": 2, "text": 1}),
+    ]
+    ledger.put(entries)
+    assert sorted(ledger.entries(), key=lambda entry: entry.uri) == sorted(entries, key=lambda entry: entry.uri)
+    assert {uri: entry.source for uri, entry in ledger.sources().items()} == {odd.uri: odd}
+    assert ledger.failures() == (Failure("/b", "it is no \u591c\nimage"),)
+    assert ledger.known(["/a", odd.uri, "/c"]) == {"/a", odd.uri}
+
+
+def test_an_entry_replaces_the_one_before_and_can_be_dropped(ledger):
+    ledger.put([Entry("/a", "begun")])
+    ledger.put([Entry("/a", "failed", reason="x")])
+    assert [entry.state for entry in ledger.entries()] == ["failed"]
+    ledger.drop(["/a", "/b"])
+    assert list(ledger.entries()) == []
+
+
+def test_a_long_reason_is_cut(ledger):
+    ledger.put([Entry("/a", "failed", reason="x" * 100_000)])
+    assert len(ledger.failures()[0].reason) == 2000
+
+
+@pytest.mark.parametrize(
+    "change", [{"name": "other"}, {"fingerprint": "f" * 16}, {"dimension": 4}, {"preprocessing": "96 px"}]
+)
+def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, embedder, change):
+    open_index().close()
+    other = replace(embedder, **change)
+    with pytest.raises(StoreMismatchError) as caught:
+        open_index(embedder=other)
+    message = str(caught.value)
+    assert "was filled by colours (0123456789ab, 8 numbers, 48 px)" in message
+    assert (
+        f"not by {other.name} ({other.fingerprint[:12]}, {other.dimension} numbers, {other.preprocessing})" in message
+    )
+    assert "open it with that model, or index the files into a new database" in message
+    open_index()
+
+
+def test_the_recorded_embedder_opens_the_index(db, open_index, embedder):
+    assert MilvusIndex.recorded_embedder(db) is None
+    open_index().close()
+    assert MilvusIndex.recorded_embedder(db) == embedder
+    assert MilvusIndex.recorded_embedder(db, collection="other") is None
+    open_index(embedder=MilvusIndex.recorded_embedder(db))
+
+
+def test_an_index_of_another_schema_version_is_refused(db, open_index):
+    with open_index() as index:
+        row = index._connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
+        body = json.loads(row["body"]) | {"version": 0}
+        index._connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
+    with pytest.raises(StoreMismatchError, match=r"schema version 0, this florence_rag writes 1; index the files into"):
+        open_index()
+
+
+def test_chunks_without_settings_are_corrupt(open_index):
+    with open_index() as index:
+        index._connection.delete("florence_ledger", 'id in ["settings"]')
+    with pytest.raises(StoreCorruptError, match=r"has lost its settings; delete it and index again"):
+        open_index()
+
+
+def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedder):
+    with open_index() as index:
+        index._connection.delete("florence_ledger", 'id in ["settings"]')
+        index._connection._client.drop_collection("florence")
+    open_index().close()
+    open_index()
+
+
+def test_a_collection_of_another_program_is_left_alone(open_index):
+    with open_index() as index:
+        index._connection._client.create_collection("photos", dimension=4)
+    with pytest.raises(StoreMismatchError, match=r"'photos' of .* was made by another program; name another one"):
+        open_index(collection="photos")
+
+
+def test_collections_of_one_database_are_apart(open_index, put, embedder):
+    with open_index(collection="one") as one, open_index(collection="two") as two:
+        put(one, "/a")
+        assert (list(one.sources()), list(two.sources())) == (["/a"], [])
+
+
+@pytest.mark.parametrize("name", ["", "a b", "1a", "a/../b", "a" * 202, "夜"])
+def test_a_collection_needs_a_name(open_index, name):
+    with pytest.raises(InputError, match="is no name; use letters, digits and underscores"):
+        open_index(collection=name)

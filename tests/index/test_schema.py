@@ -1,0 +1,82 @@
+import pytest
+
+from florence_rag.errors import InputError
+from florence_rag.index.schema import checked_index_type, chunk_table, ledger_table, vector_search_params
+
+LITE_TYPES = ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "AUTOINDEX"]
+
+
+def test_the_default_is_exact_on_lite_and_fast_on_a_server():
+    assert checked_index_type(None, lite=True) == "FLAT"
+    assert checked_index_type(None, lite=False) == "HNSW"
+    assert checked_index_type("hnsw_sq", lite=True) == "HNSW_SQ"
+
+
+@pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", " "])
+def test_what_lite_would_accept_and_never_load_again_is_refused(name):
+    with pytest.raises(InputError, match="unknown to Milvus Lite; use FLAT, HNSW, HNSW_SQ, IVF_FLAT, AUTOINDEX"):
+        checked_index_type(name, lite=True)
+
+
+def test_a_server_knows_more_types_but_not_all():
+    assert checked_index_type("DISKANN", lite=False) == "DISKANN"
+    with pytest.raises(InputError, match="unknown to a Milvus server"):
+        checked_index_type("NONSENSE", lite=False)
+
+
+def test_only_a_server_gets_a_partition_key():
+    def keys(lite):
+        return [field.name for field in chunk_table("a", 4, "FLAT", lite=lite).schema.fields if field.is_partition_key]
+
+    assert keys(lite=True) == []
+    assert keys(lite=False) == ["kind"]
+
+
+def test_readers_of_a_server_see_the_whole_ledger():
+    assert ledger_table("a").consistency == "Strong"
+
+
+def test_lite_looks_where_it_must():
+    assert vector_search_params("HNSW", 10, lite=True, filtered=True)["params"]["ef"] >= 100_000
+    assert vector_search_params("HNSW", 10, lite=True, filtered=False)["params"]["ef"] == 512
+    assert vector_search_params("HNSW", 1000, lite=False, filtered=True)["params"]["ef"] == 2000
+    assert vector_search_params("IVF_FLAT", 10, lite=True, filtered=True)["params"]["nprobe"] == 128
+    assert vector_search_params("DISKANN", 80, lite=False, filtered=False)["params"]["search_list"] == 160
+    assert vector_search_params("FLAT", 10, lite=True, filtered=True)["params"] == {}
+
+
+@pytest.mark.parametrize("index_type", LITE_TYPES)
+def test_every_allowed_type_works_and_loads_again(open_index, put, unit, index_type):
+    with open_index(index_type=index_type) as index:
+        put(index, n=40)
+        index.flush()
+    with open_index() as index:
+        assert index.info().index_type == index_type
+        hits = index.search_vector(unit(seed=5)[0], 40)
+        assert len(hits) == 40
+        assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.id))
+
+
+def test_another_index_type_builds_the_index_anew(open_index, put, unit):
+    with open_index() as index:
+        put(index, n=30)
+        before = index.search_vector(unit()[0], 5)
+    with open_index(index_type="HNSW") as index:
+        assert index.info().index_type == "HNSW"
+        assert index.search_vector(unit()[0], 5) == before
+    with open_index() as index:
+        assert index.info().index_type == "HNSW"
+
+
+@pytest.mark.parametrize("index_type", ["HNSW", "HNSW_SQ", "IVF_FLAT"])
+def test_a_filter_hides_no_match_from_an_approximate_index(open_index, source, chunks, unit, index_type):
+    with open_index(index_type=index_type) as index:
+        one, rare = source("/one"), source("/rare")
+        for each, n in ((one, 3000), (rare, 3)):
+            index.begin(each)
+            index.add(chunks(each, n), unit(n, seed=n))
+            index.complete(each)
+        index.flush()
+    with open_index() as index:
+        for seed in range(5):
+            assert len(index.search_vector(unit(seed=seed)[0], 5, filter={"source": "/rare"})) == 3

@@ -1,0 +1,253 @@
+import gc
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from milvus_lite.storage.wal import WAL
+
+from florence_rag.errors import InputError, StoreError
+from florence_rag.index import writer as module
+from florence_rag.types import Chunk
+
+
+@pytest.fixture
+def calls(index, monkeypatch):
+    """What is sent to the store, in order: ("upsert", collection, rows), ("flush", collection, 0), ..."""
+    seen = []
+    connection = index._connection
+    for name in ("upsert", "delete", "flush"):
+        real = getattr(connection, name)
+
+        def spy(collection, *rest, name=name, real=real):
+            size = len(rest[0]) if name == "upsert" else 0
+            seen.append((name, collection.removeprefix("florence") or "chunks", size))
+            return real(collection, *rest)
+
+        monkeypatch.setattr(connection, name, spy)
+    return seen
+
+
+def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(index, put, calls):
+    for i in range(3):
+        put(index, f"/{i}", n=2)
+    assert calls == []
+    index._writer.write()
+    assert calls == [("upsert", "_ledger", 3), ("upsert", "chunks", 6), ("upsert", "_ledger", 3)]
+
+
+def test_what_has_gathered_is_written_when_it_is_much(index, put, calls):
+    put(index, "/a", n=module._GATHER_ROWS)
+    assert ("upsert", "chunks", module._GATHER_ROWS) in calls
+
+
+def test_what_has_gathered_is_written_when_it_is_old(index, put, calls, monkeypatch):
+    put(index, "/a")
+    assert calls == []
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + module._GATHER_S + 1)
+    put(index, "/b")
+    assert ("upsert", "chunks", 2) in calls
+
+
+def test_lite_is_flushed_every_thousand_rows_and_in_the_end(index, put, calls):
+    for i in range(5):
+        put(index, f"/{i}", n=500)
+    assert [call for call in calls if call[0] == "flush"] == [("flush", "chunks", 0)] * 2
+    index.flush()
+    assert [call[1] for call in calls if call[0] == "flush"][2:] == ["chunks", "_ledger"]
+
+
+def test_large_writes_are_split(index, put, calls):
+    put(index, "/a", n=1200)
+    assert [size for name, where, size in calls if (name, where) == ("upsert", "chunks")] == [500, 500, 200]
+
+
+def test_a_source_is_complete_only_after_complete(index, source, chunks, unit):
+    one = source()
+    index.begin(one)
+    index.add(chunks(one, 2), unit(2))
+    assert index.sources() == {}
+    assert len(index.search_vector(unit()[0], 5)) == 2
+    index.complete(one)
+    assert index.sources() == {one.uri: one}
+
+
+def test_beginning_again_drops_what_was_there(index, put, source, unit):
+    put(index, "/a", n=5, version=1)
+    index.flush()
+    put(index, "/a", n=2, version=2)
+    assert index.sources()["/a"] == source("/a", 2)
+    assert len(index.search_vector(unit()[0], 10)) == 2
+    index.begin(source("/a", 3))
+    assert index.sources() == {}
+    assert index.search_vector(unit()[0], 10) == []
+
+
+def test_beginning_again_before_anything_was_written_keeps_the_last(index, source, chunks, unit):
+    for version in (1, 2):
+        one = source(version=version)
+        index.begin(one)
+        index.add(chunks(one, 3 - version), unit(3 - version))
+    index.complete(one)
+    assert index.sources() == {one.uri: one}
+    assert index._connection.count("florence") == 1
+
+
+def test_a_batch_may_hold_chunks_of_several_sources(index, source, chunks, unit):
+    both = [source("/a"), source("/b")]
+    for one in both:
+        index.begin(one)
+    index.add([*chunks(both[0], 2), *chunks(both[1], 1)], unit(3))
+    for one in both:
+        index.complete(one)
+    assert list(index.sources()) == ["/a", "/b"]
+    assert index.info().chunks == {"text": 3}
+
+
+def test_equal_chunks_count_once_and_the_last_is_kept(index, source, unit):
+    one = source()
+    index.begin(one)
+    first, second, third = (Chunk(one, "text", text=text) for text in ("first", "second", "third"))
+    index.add([first, second], unit(2))
+    index._writer.write()
+    index.add([third], unit(1))
+    index.complete(one)
+    assert [hit.text for hit in index.get([first.id])] == ["third"]
+    assert index.info().chunks == {"text": 1}
+
+
+def test_a_source_may_have_no_chunks(index, source):
+    index.begin(source())
+    index.complete(source())
+    assert index.sources() == {"/photos/a.jpg": source()}
+
+
+def test_a_failure_takes_the_rows_with_it_and_a_success_the_failure(index, put, source, chunks, unit):
+    put(index, "/a", n=3)
+    index.flush()
+    index.fail("/a", "the file is truncated")
+    assert index.sources() == {}
+    assert [(each.source, each.reason) for each in index.failures()] == [("/a", "the file is truncated")]
+    assert index.search_vector(unit()[0], 5) == []
+    one = put(index, "/a")
+    assert (index.failures(), index.sources()) == ((), {"/a": one})
+    index.begin(one)
+    index.add(chunks(one, 2), unit(2))
+    index.fail("/a", "again")
+    index.flush()
+    assert index._connection.count("florence") == 0
+
+
+def test_deleting_forgets_sources_and_failures_and_counts_rows(index, put):
+    put(index, "/a", n=3)
+    put(index, "/b", n=2)
+    index.fail("/c", "x")
+    assert index.delete_sources(["/a", "/c", "/nowhere"]) == 3
+    assert (list(index.sources()), index.failures()) == (["/b"], ())
+    assert index._connection.count("florence") == 2
+    assert index.delete_sources([]) == 0
+
+
+def test_add_and_complete_need_the_very_source_that_has_begun(index, source, chunks, unit):
+    with pytest.raises(InputError, match=r"'/photos/a.jpg' has not begun; call begin"):
+        index.add(chunks(source()), unit())
+    index.begin(source(version=1))
+    with pytest.raises(InputError, match="has not begun"):
+        index.add(chunks(source(version=2)), unit())
+    with pytest.raises(InputError, match="has not begun"):
+        index.complete(source(version=2))
+    index.complete(source(version=1))
+    with pytest.raises(InputError, match="has not begun"):
+        index.complete(source(version=1))
+
+
+def test_bad_input_is_refused_before_anything_is_taken(index, source, chunks, unit):
+    one = source()
+    index.begin(one)
+    for vectors in (unit(1), np.full((2, 8), np.nan), np.zeros((2, 8)), unit(2, dimension=4)):
+        with pytest.raises(InputError):
+            index.add(chunks(one, 2), vectors)
+    with pytest.raises(InputError, match="metadata"):
+        index.add([*chunks(one), Chunk(one, "image", metadata={"x": object()})], unit(2))
+    with pytest.raises(InputError, match="allowed are 1 to 8192"):
+        index.begin(source("x" * 9000))
+    index.complete(one)
+    assert index.info().chunks == {}
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every write to Lite's log fails while this is set."""
+    real, state = WAL.write_insert, {"full": False}
+
+    def write(self, batch):
+        if state["full"]:
+            raise OSError(28, "No space left on device")
+        return real(self, batch)
+
+    monkeypatch.setattr(WAL, "write_insert", write)
+    return state
+
+
+def test_after_a_failed_write_nothing_is_promised_until_a_flush_succeeds(index, put, calls, full_disk):
+    put(index, "/a")
+    index._writer.write()
+    full_disk["full"] = True
+    put(index, "/b")
+    with pytest.raises(StoreError, match="No space left on device"):
+        index.sources()
+    full_disk["full"] = False
+    del calls[:]
+    assert list(index.sources()) == ["/a", "/b"], "what failed is written after all"
+    assert [call[0] for call in calls[:2]] == ["flush", "flush"]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_after_a_failed_flush_the_index_must_be_opened_again(index, open_index, put, monkeypatch, caplog):
+    put(index, "/a", n=3)
+    index.flush()
+    put(index, "/b", n=3)
+    index._writer.write()
+    with monkeypatch.context() as patch:
+        patch.setattr("milvus_lite.engine.flush.write_data_file", lambda *_: _raise(OSError(28, "No space left")))
+        with pytest.raises(StoreError, match="No space left"):
+            index.flush()
+    for call in (index.sources, index.flush, lambda: index.search_words("passage", 3)):
+        with pytest.raises(StoreError, match=r"unusable since a flush failed \(.*No space left.*; open it again"):
+            call()
+    index.close()
+    caplog.clear()
+    gc.collect()  # Lite leaves open the file that it could not flush, and its logged traceback holds it
+    assert list(open_index().sources()) == ["/a", "/b"]
+
+
+def _raise(error):
+    raise error
+
+
+def test_an_interrupted_write_is_repeated(index, put, monkeypatch):
+    real = index._connection.upsert
+
+    def interrupted(collection, rows):
+        real(collection, rows)
+        if collection == "florence":
+            raise KeyboardInterrupt
+
+    put(index, "/a", n=3)
+    with monkeypatch.context() as patch:
+        patch.setattr(index._connection, "upsert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            index.flush()
+    assert list(index.sources()) == ["/a"]
+    assert index._connection.count("florence") == 3
+
+
+def test_leaving_a_block_by_an_error_does_not_hide_it(open_index, put, full_disk, db):
+    with pytest.raises(ZeroDivisionError), open_index() as index:
+        put(index)
+        full_disk["full"] = True
+        raise ZeroDivisionError
+    full_disk["full"] = False
+    assert Path(db, "LOCK").exists()
+    assert open_index().sources() == {}
