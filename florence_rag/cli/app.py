@@ -27,6 +27,7 @@ from florence_rag.cli.options import (
     chosen_kinds,
 )
 from florence_rag.cli.progress import shown_progress
+from florence_rag.cli.quiet import quiet_libraries
 from florence_rag.cli.screen import (
     answer_to_text,
     cards_to_text,
@@ -53,6 +54,7 @@ app = typer.Typer(
 def main() -> None:
     """The entry point of `florence-rag`."""
     treat_termination_as_interrupt()
+    quiet_libraries()
     app(prog_name="florence-rag")
 
 

@@ -102,13 +102,18 @@ def cards_to_text(cards: Iterable[ModelCard]) -> RenderableType:
     )
 
 
-def _failures_to_text(failures: Iterable[Failure]) -> Text:
-    lines = (
-        Text.assemble(("failed ", "red"), place(failure.source), plain(f": {failure.reason}\n")) for failure in failures
+def _failures_to_text(failures: Iterable[Failure]) -> RenderableType:
+    return Group(
+        *(
+            Text.assemble(("failed ", "red"), place(failure.source), ": ", plain(_bare_reason(failure)))
+            for failure in failures
+        )
     )
-    text = Text().join(lines)
-    text.rstrip()
-    return text
+
+
+def _bare_reason(failure: Failure) -> str:
+    """The reason without the file, which is named before it."""
+    return failure.reason.removeprefix(f"{failure.source!r} ")
 
 
 def _hit_to_text(hit: Hit, rank: int) -> Text:

@@ -73,9 +73,9 @@ def test_an_answer_without_confidence_shows_none():
 
 
 def test_a_report_names_failures_first_and_counts_last():
-    text = shown(report_to_text(IndexReport(added=2, failed=(Failure("/a.jpg", "no picture"),))))
+    text = shown(report_to_text(IndexReport(added=2, failed=(Failure("/a.jpg", "'/a.jpg' is cut off"),))))
     assert text.splitlines() == [
-        "failed /a.jpg: no picture",
+        "failed /a.jpg: is cut off",
         "2 added, 0 updated, 0 unchanged, 0 removed, 1 failed",
     ]
 
