@@ -18,10 +18,11 @@ Part = TypeVar("Part")
 
 def open_embedder(name: str) -> Embedder:
     """The embedder of a model; ModelError for an unknown name."""
-    folder = find_model(name).florence
+    card = find_model(name)
+    folder = card.florence
     from florence_rag.embedding.florence import FlorenceEmbedder
 
-    return FlorenceEmbedder.from_pretrained(folder, name)
+    return FlorenceEmbedder.from_pretrained(folder, card.name)
 
 
 def open_vqa(name: str) -> VisualQA:

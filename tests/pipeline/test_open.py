@@ -1,0 +1,70 @@
+"""FlorenceRAG.open with a model that is named by its folder; it is untrained, so only the wiring is tested."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from florence_rag.errors import ModelError, StoreMismatchError, StoreUnavailableError
+from florence_rag.pipeline import FlorenceRAG
+from florence_rag.testing import colour_frame
+from tests.retrievers.untrained import save_untrained
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    path = tmp_path_factory.mktemp("model")
+    save_untrained(path)
+    return str(path)
+
+
+@pytest.fixture
+def db(tmp_path, model):
+    """A database of one picture."""
+    picture = tmp_path / "red.png"
+    Image.fromarray(colour_frame("red")).save(picture)
+    with FlorenceRAG.open(tmp_path / "test.db", model, read="never") as rag:
+        assert rag.add(picture).added == 1
+    return tmp_path / "test.db"
+
+
+def test_a_database_remembers_its_model(db, model):
+    with FlorenceRAG.open(db) as rag:
+        assert rag.embedder.info.name == model
+        (hit,) = rag.search("anything")
+        assert rag.answer_about(hit.id, "What colour is it?").answer
+
+
+def test_another_model_is_refused_and_both_are_named(db, tmp_path, model):
+    save_untrained(tmp_path / "other")
+    with pytest.raises(StoreMismatchError) as error:
+        FlorenceRAG.open(db, str(tmp_path / "other"))
+    assert model in str(error.value) and str(tmp_path / "other") in str(error.value)
+    FlorenceRAG.open(db).close()
+
+
+def test_a_model_is_the_same_by_whatever_path_it_is_named(db, model, monkeypatch):
+    monkeypatch.chdir(Path(model).parent)
+    FlorenceRAG.open(db, Path(model).name).close()
+
+
+def test_a_missing_database_is_not_made_where_it_must_exist(tmp_path, model):
+    with pytest.raises(StoreUnavailableError, match="florence-rag index"):
+        FlorenceRAG.open(tmp_path / "none.db", model, create=False)
+    assert not (tmp_path / "none.db").exists()
+
+
+def test_an_unknown_model_is_named(tmp_path):
+    with pytest.raises(ModelError, match="no model 'nonsense'"):
+        FlorenceRAG.open(tmp_path / "test.db", "nonsense")
+
+
+def test_words_are_read_by_default(tmp_path, model):
+    picture = Image.new("RGB", (480, 160), "white")
+    ImageDraw.Draw(picture).text((40, 50), "03-17", "black", ImageFont.load_default(60))
+    picture.save(tmp_path / "sign.png")
+    with FlorenceRAG.open(tmp_path / "test.db", model) as rag:
+        rag.add(tmp_path / "sign.png")
+        (hit,) = rag.search("03-17")
+    assert hit.ocr == "03-17"
+    assert 'contains "03-17"' in hit.why
