@@ -75,7 +75,9 @@ class SceneCollator:
     processor: FlorenceImageProcessor
     questions_per_scene: int = 3
     statements_per_scene: int = 1
+    masked_per_scene: int = 1
     phrase_share: float = 0.3
+    mask_share: float = 0.35
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """rows of SceneDataset -> the arguments of JointModel.forward."""
@@ -87,7 +89,8 @@ class SceneCollator:
             "pixel_values": self.processor.normalise(pixels),
             "caption_ids": self.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")["input_ids"],
             "positives": positives,
-            **self._dialogue(scenes, rng),
+            "asked": self._asked(scenes, rng),
+            "masked": self._masked(scenes, rng) if self.masked_per_scene else None,
         }
 
     def _captions(self, scenes: Sequence[Scene], rng: random.Random) -> tuple[list[str], torch.Tensor]:
@@ -102,7 +105,7 @@ class SceneCollator:
             captions[column] = text
         return captions, positives
 
-    def _dialogue(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
+    def _asked(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
         texts: list[str] = []
         about: list[int] = []
         answers: list[int] = []
@@ -125,6 +128,22 @@ class SceneCollator:
             "attention_mask": encoded["attention_mask"],
             "image_index": torch.tensor(about),
             "labels": {"vqa": one_hot_answers(answers), "itm": torch.tensor(matches)},
+        }
+
+    def _masked(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
+        """Captions with words blotted out, to be read off the picture: METER's pre-training task, a target a word."""
+        about = [index for index in range(len(scenes)) for _ in range(self.masked_per_scene)]
+        texts = [caption(scenes[index], rng) for index in about]
+        encoded = self.tokenizer(
+            texts, padding=True, truncation=True, return_tensors="pt", return_special_tokens_mask=True
+        )
+        input_ids = encoded["input_ids"]
+        blotted = (torch.rand(input_ids.shape) < self.mask_share) & ~encoded["special_tokens_mask"].bool()
+        return {
+            "input_ids": input_ids.masked_fill(blotted, self.tokenizer.mask_token_id),
+            "attention_mask": encoded["attention_mask"],
+            "image_index": torch.tensor(about),
+            "labels": {"mlm": input_ids.masked_fill(~blotted, IGNORE)},
         }
 
 

@@ -17,7 +17,7 @@ from florence_rag.models.meter_heads import MeterForMultipleTasks
 
 
 class JointModel(nn.Module):
-    """Sum of the UniCL loss and METER's question-answering and matching losses."""
+    """Sum of the UniCL loss and METER's losses: answers, matching, masked words."""
 
     def __init__(self, florence: FlorenceModel, meter: MeterForMultipleTasks) -> None:
         super().__init__()
@@ -31,14 +31,21 @@ class JointModel(nn.Module):
         self.florence.requires_grad_(not frozen)
 
     def forward(
-        self, pixel_values: Tensor, caption_ids: Tensor, positives: Tensor, labels: dict[str, Tensor], **texts: Tensor
+        self,
+        pixel_values: Tensor,
+        caption_ids: Tensor,
+        positives: Tensor,
+        asked: dict[str, Any],
+        masked: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss; texts: input_ids and
-        attention_mask (T, L), image_index (T,); labels: head -> (T, ...), -100 where a text is not meant for it.
+        """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss. asked and masked are texts
+        for METER: input_ids and attention_mask (T, L), image_index (T,), labels: head -> (T, ...), -100 where a text
+        is not meant for it.
         """
         encoded = self.florence.image_encoder(pixel_values)
-        fused = self.meter(image_embeds=encoded.last_hidden_state, labels=labels, **texts)
-        losses = {"fusion": fused.loss}
+        losses = {"asked": self.meter(image_embeds=encoded.last_hidden_state, **asked).loss}
+        if masked is not None:
+            losses["masked"] = self.meter(image_embeds=encoded.last_hidden_state, **masked).loss
         if self.florence.logit_scale.requires_grad:
             losses["contrastive"] = self._contrastive(encoded.pooler_output, caption_ids, positives)
         return {"loss": torch.stack([*losses.values()]).sum(), **{name: loss.detach() for name, loss in losses.items()}}

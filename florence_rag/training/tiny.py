@@ -63,17 +63,18 @@ class Stage:
     learning_rate: float
     questions: int
     statements: int
+    masked: int
     decay: float
     frozen: bool = False
 
 
 STAGES = (
     # Towers and METER together: objects, colours, places.
-    Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, decay=0.0),
-    # Questions need many more words than pictures: with the towers at rest, a second buys twice as many.
-    Stage("fusion", 2400, 48, 1e-3, questions=8, statements=3, decay=0.0, frozen=True),
+    Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, masked=0, decay=0.0),
+    # METER needs many more words than pictures: with the towers at rest, a second buys twice as many.
+    Stage("fusion", 2400, 48, 1e-3, questions=4, statements=2, masked=3, decay=0.0, frozen=True),
     # All together again, to rest.
-    Stage("settle", 600, 64, 5e-4, questions=5, statements=2, decay=0.8),
+    Stage("settle", 600, 64, 5e-4, questions=4, statements=1, masked=1, decay=0.8),
 )
 
 
@@ -133,7 +134,7 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
         image_pooling="mean",
         num_image_positions=image.token_grid**2,
         max_text_length=shape.max_tokens,
-        heads=("vqa", "itm"),
+        heads=("vqa", "itm", "mlm"),
         answers=ANSWERS,
     )
     florence = FlorenceConfig(image_config=image, text_config=text, projection_dim=shape.projection_dim)
@@ -209,7 +210,12 @@ def train_stage(
     with arguments.main_process_first(desc="drawing the scenes"):
         dataset = data()
     model.freeze_towers(stage.frozen)
-    collator = replace(collator, questions_per_scene=stage.questions, statements_per_scene=stage.statements)
+    collator = replace(
+        collator,
+        questions_per_scene=stage.questions,
+        statements_per_scene=stage.statements,
+        masked_per_scene=stage.masked,
+    )
     trainer = JointTrainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
     if trainer.is_world_process_zero():

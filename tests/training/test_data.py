@@ -39,11 +39,22 @@ def test_batch(tmp_path, tokenizer):
     assert batch["pixel_values"].shape == (8, 3, 56, 56)
     assert len(batch["caption_ids"]) == 8
     assert batch["positives"].diagonal().all(), "every text is true of its own picture"
-    assert len(batch["input_ids"]) == 8 * 5 == len(batch["image_index"])
-    asked = batch["labels"]["vqa"][:, 0] != IGNORE
-    judged = batch["labels"]["itm"] != IGNORE
+    texts = batch["asked"]
+    assert len(texts["input_ids"]) == 8 * 5 == len(texts["image_index"])
+    asked = texts["labels"]["vqa"][:, 0] != IGNORE
+    judged = texts["labels"]["itm"] != IGNORE
     assert asked.sum() == 24 and judged.sum() == 16
     assert not (asked & judged).any()
+
+
+def test_masked_words_are_the_only_ones_to_be_guessed(tmp_path, tokenizer):
+    dataset = SceneDataset(tmp_path, 8, PROCESSOR)
+    torch.manual_seed(2)
+    masked = SceneCollator(tokenizer, PROCESSOR, masked_per_scene=2)([dataset[i] for i in range(8)])["masked"]
+    blotted = masked["input_ids"] == tokenizer.mask_token_id
+    assert torch.equal(blotted, masked["labels"]["mlm"] != IGNORE)
+    assert 0.2 < blotted.sum() / (masked["attention_mask"].sum() - 2 * 16) < 0.5
+    assert masked["image_index"].tolist() == [i // 2 for i in range(16)]
 
 
 def test_phrases_mark_every_picture_they_are_true_of(tmp_path, tokenizer):
