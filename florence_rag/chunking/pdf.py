@@ -103,5 +103,5 @@ def _clean(text: str) -> str:
 
 def _metadata(document: pdfium.PdfDocument) -> dict[str, object]:
     with _PDFIUM:
-        title = _clean(document.get_metadata_value("Title"))
+        title = " ".join(_clean(document.get_metadata_value("Title")).split())
         return {"pages": len(document), **({"title": title} if title else {})}

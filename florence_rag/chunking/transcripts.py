@@ -45,7 +45,7 @@ def parse_transcript(text: str) -> tuple[Cue, ...]:
     timings = list(_TIMING.finditer(text))
     ends = [timing.start() for timing in timings[1:]] + [len(text)]
     cues = []
-    for timing, end in zip(timings, ends, strict=True):
+    for timing, end in zip(timings, ends, strict=False):
         block = _BLANK_LINE.split(text[timing.end() : end], maxsplit=1)[0]
         words = " ".join(html.unescape(_MARKUP.sub("", block)).split())
         start_s, end_s = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])

@@ -35,11 +35,11 @@ class RapidOcrReader:
     ) -> None:
         if threads < 1 or not 0 <= min_confidence <= 1 or min(max_side_px, detect_side_px) < 64:
             raise InputError("threads must be at least 1, min_confidence in [0, 1], sides at least 64 px")
-        self._min_confidence = min_confidence
         self._max_side_px = max_side_px
         self._ocr = RapidOCR(
             params={
                 "Global.log_level": "critical",  # it would log to standard error
+                "Global.text_score": min_confidence,
                 "Global.use_cls": False,  # frames are upright
                 "Det.limit_type": "max",
                 "Det.limit_side_len": detect_side_px,
@@ -58,7 +58,6 @@ class RapidOcrReader:
         regions = (
             TextRegion(_clean(text), _bounds(corners / (width, height)), float(confidence))
             for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True)
-            if confidence >= self._min_confidence
         )
         return _reading_order(region for region in regions if any(char.isalnum() for char in region.text))
 

@@ -37,7 +37,7 @@ def discover(paths: Iterable[str | Path], known: Mapping[str, Source] = {}) -> I
 
 def _absolute(path: str | Path) -> Path:
     """The folder is resolved, the file's own name kept: links may point to nameless blobs."""
-    given = Path(path).expanduser()
+    given = Path(os.path.expanduser(path))
     try:
         exists = given.exists()
     except (OSError, ValueError):

@@ -53,9 +53,11 @@ def write_video(
     times_s: Sequence[float] | None = None,
     sound: bool = False,
     rotation: int = 0,
+    tags: dict[str, str] | None = None,
 ) -> Path:
     """A video of these frames at a steady rate, or each at its time. rotation: to be shown so turned, anticlockwise."""
     with av.open(str(path), "w") as container:
+        container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=rate)
         stream.pix_fmt = "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000 if times_s else rate)

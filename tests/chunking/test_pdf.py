@@ -1,0 +1,124 @@
+import threading
+from contextlib import suppress
+
+import numpy as np
+import pypdfium2 as pdfium
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.pdf import chunk_pdf, render_page
+from florence_rag.errors import MediaError
+from tests.chunking.samples import SHARED, encode, make_pdf, scene, source
+
+CONFIG = ChunkingConfig(page_side_px=200)
+
+
+def write(tmp_path, data: bytes, name: str = "a.pdf"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def test_each_page_is_a_chunk_with_its_text_and_picture(tmp_path):
+    path = write(tmp_path, make_pdf(["The first page", "The second"], title="A  report"))
+    first, second = chunk_pdf(source(path, "pdf"), CONFIG)
+    assert [(c.kind, c.locator.page, c.text) for c in (first, second)] == [
+        ("page", 1, "The first page"),
+        ("page", 2, "The second"),
+    ]
+    assert first.metadata == {"pages": 2, "title": "A report"}
+    (frame,) = first.frames
+    assert frame.shape == (200, 150, 3) and frame.dtype == np.uint8 and frame.flags.writeable
+    assert frame[5, 5].tolist() == [255, 255, 255] and frame.min() < 100
+    assert not np.array_equal(frame, second.frames[0])
+
+
+def test_a_page_can_be_rendered_again(tmp_path):
+    path = write(tmp_path, make_pdf(["one", "two"]))
+    chunks = list(chunk_pdf(source(path, "pdf"), CONFIG))
+    assert np.array_equal(render_page(str(path), 2, 200), chunks[1].frames[0])
+    with pytest.raises(MediaError, match="has 2 pages, no page 3"):
+        render_page(str(path), 3, 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"Dear all", "is not a PDF: it starts like text"),
+        (encode(scene(1), "JPEG"), "is not a PDF: it starts like a JPEG image"),
+        (b"", "is not a PDF: it starts like"),
+        (make_pdf(["secret"], password="sesame"), "is encrypted; save a copy without password"),
+        (make_pdf(["x"])[:300], "is cut off or damaged"),
+        (b"%PDF-1.7\n" + b"x" * 999, "is cut off or damaged"),
+        (make_pdf([]), "is cut off or damaged"),
+        (make_pdf(["thin"], size=(5000, 3)), "has no page that can be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path, data, reason):
+    path = write(tmp_path, data, "odd.pdf")
+    with pytest.raises(MediaError, match=rf"odd\.pdf' {reason}"):
+        list(chunk_pdf(source(path, "pdf"), CONFIG))
+    with pytest.raises(MediaError, match=r"odd\.pdf' "):
+        render_page(str(path), 1, 200)
+
+
+def test_the_made_password_is_a_real_one():
+    document = pdfium.PdfDocument(make_pdf(["secret"], password="sesame"), password="sesame")
+    page = document[0]
+    textpage = page.get_textpage()
+    assert textpage.get_text_range() == "secret"
+    for each in (textpage, page, document):
+        each.close()
+
+
+def test_a_damaged_page_is_left_out_with_a_warning(tmp_path, caplog):
+    head, second, third = make_pdf(["one", "two", "three"]).rsplit(b"[0 0 300 400]", 2)
+    data = head + b"[0 0 300 001]" + second + b"[0 0 300 400]" + third
+    chunks = list(chunk_pdf(source(write(tmp_path, data), "pdf"), CONFIG))
+    assert [(c.locator.page, c.text) for c in chunks] == [(1, "one"), (3, "three")]
+    assert "page 2" in caplog.text
+
+
+def test_several_threads_read_several_documents(tmp_path):
+    paths = [write(tmp_path, make_pdf([f"page {i}"] * 8), f"{i}.pdf") for i in range(4)]
+    found: dict[int, list[str]] = {}
+
+    def read(number: int) -> None:
+        found[number] = [chunk.text for chunk in chunk_pdf(source(paths[number], "pdf"), CONFIG)]
+
+    threads = [threading.Thread(target=read, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == {i: [f"page {i}"] * 8 for i in range(4)}
+
+
+def test_a_document_left_half_read_is_closed_and_another_can_be_read(tmp_path):
+    path = write(tmp_path, make_pdf(["one", "two"]))
+    chunks = chunk_pdf(source(path, "pdf"), CONFIG)
+    assert next(chunks).text == "one"
+    chunks.close()
+    assert len(list(chunk_pdf(source(path, "pdf"), CONFIG))) == 2
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 1), at=st.floats(0, 1), hole=st.binary(max_size=40))
+def test_damage_anywhere_gives_pages_or_a_media_error(tmp_path, cut, at, hole):
+    data = make_pdf(["Hello", "World"], title="T")
+    start = int(at * len(data))
+    for damaged in (data[: int(cut * len(data))], data[:start] + hole + data[start + len(hole) :]):
+        with suppress(MediaError):
+            assert list(chunk_pdf(source(write(tmp_path, damaged), "pdf"), ChunkingConfig(page_side_px=64)))
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared documents are not here; made ones cover the same")
+def test_the_shared_documents_are_read():
+    paper = list(chunk_pdf(source(SHARED / "documents" / "1706.03762.pdf", "pdf"), CONFIG))
+    assert len(paper) == 15
+    assert "The Transformer follows this overall architecture" in paper[2].text.replace("\n", " ")
+    assert "convolutional" in paper[1].text  # broken at the end of a line
+    digest = list(chunk_pdf(source(SHARED / "documents" / "market-digest.pdf", "pdf"), CONFIG))
+    assert digest[0].metadata == {"pages": 5, "title": "Argus Market Digest"}

@@ -1,0 +1,139 @@
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from florence_rag.chunking import read_image
+from florence_rag.errors import InputError
+from florence_rag.perception.base import TextReader, TextRegion
+from florence_rag.perception.ocr import RapidOcrReader
+
+PHOTOS = Path(__file__).parents[2].parent / "shared" / "media" / "photos"
+
+
+def sign(*lines: tuple[str, int, int], size: tuple[int, int] = (640, 320), height_px: int = 44) -> np.ndarray:
+    """A white board with words at (left, top)."""
+    image = Image.new("RGB", size, (245, 245, 240))
+    draw = ImageDraw.Draw(image)
+    for text, left, top in lines:
+        draw.text((left, top), text, fill=(10, 20, 60), font=ImageFont.load_default(height_px))
+    return np.asarray(image)
+
+
+@pytest.fixture(scope="module")
+def reader() -> RapidOcrReader:
+    return RapidOcrReader()
+
+
+def test_it_keeps_the_protocol(reader):
+    assert isinstance(reader, TextReader)
+
+
+def test_words_are_read_where_they_stand(reader):
+    (region,) = reader.read(sign(("HARBOUR STREET 25", 100, 200)))
+    assert region.text == "HARBOUR STREET 25" and 0.9 < region.confidence <= 1
+    left, top, right, bottom = region.box
+    assert 0.13 < left < 0.18 and 0.6 < top < 0.68 and 0.7 < right < 0.9 and 0.7 < bottom < 0.85
+
+
+def test_lines_come_in_reading_order(reader):
+    frame = sign(("Left", 40, 40), ("Right", 400, 46), ("Middle", 200, 140), ("Last", 40, 240))
+    assert reader.read_text(frame) == "Left\nRight\nMiddle\nLast"
+
+
+@pytest.mark.parametrize("colour", [0, 128, 255])
+def test_a_picture_without_words_has_none(reader, colour):
+    assert reader.read(np.full((240, 320, 3), colour, np.uint8)) == []
+    assert reader.read_text(np.full((240, 320, 3), colour, np.uint8)) == ""
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 1280), (1280, 4), (31, 33), (2000, 40)])
+def test_odd_sizes_are_no_trouble(reader, shape):
+    noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert all(isinstance(region, TextRegion) for region in reader.read(noise))
+
+
+def test_large_pictures_are_scaled_down_first(reader):
+    frame = sign(("GRAND HOTEL", 300, 700), size=(4000, 2000), height_px=300)
+    before = frame.copy()
+    (region,) = reader.read(frame)
+    assert region.text.replace(" ", "") == "GRANDHOTEL" and 0.3 < region.box[1] < 0.5
+    assert np.array_equal(frame, before)
+
+
+def test_what_is_misread_is_left_out():
+    frame = sign(("HARBOUR", 100, 100))
+    assert RapidOcrReader(min_confidence=0.5).read(frame)
+    (region,) = RapidOcrReader(min_confidence=0.0).read(frame)
+    assert region.confidence < 1.0
+    assert RapidOcrReader(min_confidence=1.0).read(frame) == []
+
+
+def test_full_width_forms_become_plain(reader, monkeypatch):
+    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("ＡＢＣ１２　！"))  # noqa: RUF001
+    assert reader.read_text(sign(("ABC", 100, 100))) == "ABC12 !"
+
+
+def test_marks_without_letters_are_no_words(reader, monkeypatch):
+    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("--. *"))
+    assert reader.read(sign(("ABC", 100, 100))) == []
+
+
+def answer(text: str):
+    """A recogniser that reads this in every line."""
+    from rapidocr.ch_ppocr_rec import TextRecOutput
+
+    def recognise(self, given) -> TextRecOutput:
+        count = len(given.img)
+        return TextRecOutput(given.img, (text,) * count, (0.99,) * count, ((),) * count, 0.0)
+
+    return recognise
+
+
+@pytest.mark.parametrize("wrong", [{"threads": 0}, {"min_confidence": 1.5}, {"max_side_px": 10}, {"detect_side_px": 0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match="threads must be at least 1"):
+        RapidOcrReader(**wrong)
+
+
+def test_one_reader_serves_several_threads(reader):
+    frames = [sign((f"NUMBER {i}{i}{i}", 60 + 20 * i, 40 + 30 * i), size=(500 + 40 * i, 300)) for i in range(4)]
+    alone = [reader.read(frame) for frame in frames]
+    together: dict[int, list[list[TextRegion]]] = {}
+
+    def work(number: int) -> None:
+        together[number] = [reader.read(frame) for frame in frames]
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert together == {i: alone for i in range(3)}
+
+
+def test_nothing_is_printed():
+    code = (
+        "import numpy as np\n"
+        "from florence_rag.perception.ocr import RapidOcrReader\n"
+        "print(RapidOcrReader().read(np.zeros((64, 64, 3), np.uint8)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+@pytest.mark.skipif(not PHOTOS.exists(), reason="the shared photographs are not here; drawn signs cover the same")
+@pytest.mark.parametrize(
+    ("photo", "words"),
+    [
+        ("000000000885.jpg", {"J.P.Morgan", "POLO"}),
+        ("solar-farm.jpg", {"03-17", "03-11"}),
+        ("000000000009.jpg", set()),
+    ],
+)
+def test_the_shared_photographs_are_read(reader, photo, words):
+    assert {region.text for region in reader.read(read_image(PHOTOS / photo))} == words
