@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench wheel constraints clean
+.PHONY: help demo test test-slow lint format types bench card train wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,16 @@ format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
 
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## Measure indexing beside the bare model, and how long the command takes to start
+	$(BIN)/python benchmarks/indexing.py
+	$(BIN)/python benchmarks/startup.py
+
+card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
+	$(BIN)/python benchmarks/model_card.py
+
+train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ was cut off
+	$(BIN)/python -m florence_rag.training.tiny $(ARGS)
 
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel

@@ -19,7 +19,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "words": set(),
-    "words": set(),
     "models": BASE,
     "sources": BASE,
     "chunking": BASE,
