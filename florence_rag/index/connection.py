@@ -87,29 +87,31 @@ class Connection:
         with self.mapped_errors():
             return bool(self._client.has_collection(collection, timeout=_READ_S))
 
-    def open_table(self, table: Table) -> None:
-        """Make of the table what is missing and load it. Indexes that a kill left half written are built again."""
+    def open_table(self, table: Table, *, reindex: bool = False) -> None:
+        """Make of the table what is missing, and load it. An index that a kill left half written is built again;
+        reindex: so are all."""
         if not self.has(table.name):
             with self.mapped_errors():
                 self._client.create_collection(
                     table.name, schema=table.schema, consistency_level=table.consistency, timeout=_WRITE_S
                 )
+        if reindex:
+            self._drop_indexes(table)
         self._index(table)
         try:
             self._load(table.name)
         except StoreError:
             if not self.is_lite:
                 raise
-            self.reindex(table)
+            self._drop_indexes(table)
+            self._index(table)
+            self._load(table.name)
 
-    def reindex(self, table: Table) -> None:
-        """Build all indexes of the table anew, as it wants them now."""
+    def _drop_indexes(self, table: Table) -> None:
         with self.mapped_errors():
             self._client.release_collection(table.name, timeout=_WRITE_S)
             for field in self._indexed(table):
                 self._client.drop_index(table.name, _index_name(field), timeout=_WRITE_S)
-        self._index(table)
-        self._load(table.name)
 
     def _index(self, table: Table) -> None:
         with self.mapped_errors():
@@ -126,10 +128,13 @@ class Connection:
         with self.mapped_errors():
             self._client.load_collection(collection, timeout=_LOAD_S)
 
-    def index_type(self, collection: str, field: str) -> str:
-        """What kind of index serves the field."""
+    def index_type(self, collection: str, field: str) -> str | None:
+        """What kind of index serves the field, if any."""
+        if not self.has(collection):
+            return None
         with self.mapped_errors():
-            return str(self._client.describe_index(collection, _index_name(field), timeout=_READ_S)["index_type"])
+            found = self._client.describe_index(collection, _index_name(field), timeout=_READ_S)
+            return str(found["index_type"]) if found else None
 
     def count(self, collection: str, filter: str = "") -> int:
         """How many rows there are, with all that was written by anyone."""

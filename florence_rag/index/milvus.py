@@ -38,14 +38,14 @@ class MilvusIndex:
     """
 
     def __init__(
-        self, connection: Connection, ledger: Ledger, table: schema.Table, embedder: EmbedderInfo, index_type: str
+        self, connection: Connection, ledger: Ledger, collection: str, embedder: EmbedderInfo, index_type: str
     ) -> None:
         self.embedder = embedder
         self._connection = connection
         self._ledger = ledger
-        self._collection = table.name
+        self._collection = collection
         self._index_type = index_type
-        self._writer = Writer(connection, table.name, ledger, embedder.dimension)
+        self._writer = Writer(connection, collection, ledger, embedder.dimension)
         self._incomplete: set[str] = set()
 
     @classmethod
@@ -66,17 +66,16 @@ class MilvusIndex:
         whether a missing index is made.
         """
         address = Address.parse(uri)
-        wanted = schema.checked_index_type(index_type, lite=address.path is not None)
+        schema.check_index_type(index_type, lite=address.path is not None)
         with _connecting(address, token, create) as connection:
             ledger = Ledger(connection, _checked_name(collection))
             ledger.open_for(embedder, create=create)
-            table = schema.chunk_table(collection, embedder.dimension, wanted, lite=connection.is_lite)
-            connection.open_table(table)
+            lite = connection.is_lite
             present = connection.index_type(collection, "vector")
-            if index_type and present != wanted:
-                connection.reindex(table)
-                present = wanted
-            index = cls(connection, ledger, table, embedder, present)
+            wanted = schema.index_type_for(index_type, present, lite=lite)
+            table = schema.chunk_table(collection, embedder.dimension, wanted, lite=lite)
+            connection.open_table(table, reindex=present not in (None, wanted))
+            index = cls(connection, ledger, collection, embedder, wanted)
             index._check_rows(create)
             return index
 

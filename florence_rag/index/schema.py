@@ -35,18 +35,25 @@ class Table:
     consistency: str
 
 
-def checked_index_type(index_type: str | None, *, lite: bool) -> str:
-    """The index type in capitals, or the best for the store.
+def check_index_type(index_type: str | None, *, lite: bool) -> None:
+    """InputError for an index type that the store does not have; None leaves the choice to index_type_for."""
+    allowed = _LITE_TYPES if lite else _SERVER_TYPES
+    if index_type is not None and index_type.upper() not in allowed:
+        store = "Milvus Lite" if lite else "a Milvus server"
+        raise InputError(f"index type {index_type!r} is unknown to {store}; use {', '.join(allowed)}")
+
+
+def index_type_for(asked: str | None, present: str | None, *, lite: bool) -> str:
+    """The index type that is asked for, or else the present one if the store can load it, or else the best.
 
     On Lite that is FLAT: exact, also under filters, under which its HNSW misses most of what matches, and at 50,000
     rows still within 60 ms.
     """
-    allowed = _LITE_TYPES if lite else _SERVER_TYPES
-    chosen = (index_type or ("FLAT" if lite else "HNSW")).upper()
-    if chosen not in allowed:
-        store = "Milvus Lite" if lite else "a Milvus server"
-        raise InputError(f"index type {index_type!r} is unknown to {store}; use {', '.join(allowed)}")
-    return chosen
+    if asked:
+        return asked.upper()
+    if present and present in (_LITE_TYPES if lite else _SERVER_TYPES):
+        return present
+    return "FLAT" if lite else "HNSW"
 
 
 def chunk_table(name: str, dimension: int, index_type: str, *, lite: bool) -> Table:

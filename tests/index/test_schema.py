@@ -1,27 +1,33 @@
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.index.schema import checked_index_type, chunk_table, ledger_table, vector_search_params
+from florence_rag.index.schema import check_index_type, chunk_table, index_type_for, ledger_table, vector_search_params
 
 LITE_TYPES = ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "AUTOINDEX"]
 
 
 def test_the_default_is_exact_on_lite_and_fast_on_a_server():
-    assert checked_index_type(None, lite=True) == "FLAT"
-    assert checked_index_type(None, lite=False) == "HNSW"
-    assert checked_index_type("hnsw_sq", lite=True) == "HNSW_SQ"
+    assert index_type_for(None, None, lite=True) == "FLAT"
+    assert index_type_for(None, None, lite=False) == "HNSW"
 
 
-@pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", " "])
-def test_what_lite_would_accept_and_never_load_again_is_refused(name):
+def test_what_is_asked_for_comes_before_what_is_there_and_that_before_the_default():
+    assert index_type_for("hnsw_sq", "HNSW", lite=True) == "HNSW_SQ"
+    assert index_type_for(None, "HNSW", lite=True) == "HNSW"
+    assert index_type_for(None, "DISKANN", lite=False) == "DISKANN"
+    assert index_type_for(None, "DISKANN", lite=True) == "FLAT", "as Lite could not load it"
+
+
+@pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", " ", ""])
+def test_what_lite_would_accept_and_never_load_again_is_refused(open_index, name):
     with pytest.raises(InputError, match="unknown to Milvus Lite; use FLAT, HNSW, HNSW_SQ, IVF_FLAT, AUTOINDEX"):
-        checked_index_type(name, lite=True)
+        open_index(index_type=name)
 
 
 def test_a_server_knows_more_types_but_not_all():
-    assert checked_index_type("DISKANN", lite=False) == "DISKANN"
+    check_index_type("DISKANN", lite=False)
     with pytest.raises(InputError, match="unknown to a Milvus server"):
-        checked_index_type("NONSENSE", lite=False)
+        check_index_type("NONSENSE", lite=False)
 
 
 def test_only_a_server_gets_a_partition_key():

@@ -1,0 +1,262 @@
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from florence_rag.errors import InputError
+from florence_rag.index.base import ChunkIndex
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import Chunk, Hit, Locator, Source
+
+
+@pytest.fixture
+def street(index, unit) -> list[Chunk]:
+    """One chunk of each kind, indexed; the vectors are the first unit axes."""
+    photo, video, paper = (
+        Source("/p/car.jpg", "image", 1, 1, "p"),
+        Source("/p/ride.mp4", "video", 1, 1, "v"),
+        Source("/p/paper.pdf", "pdf", 1, 1, "d"),
+    )
+    made = [
+        Chunk(photo, "image", caption="a red car next to a hydrant", metadata={"city": "Rome", "width": 640}),
+        Chunk(video, "clip", Locator(start_s=2.5, end_s=7.25), "we drive a car", metadata={"keyframes_s": [3.0, 5.5]}),
+        Chunk(paper, "page", Locator(page=2, box=(0.0, 0.25, 1.0, 0.5)), "attention", ocr="夜景 J.P.Morgan"),
+        Chunk(paper, "text", Locator(page=2, span=(0, 9)), "attention is all you need"),
+    ]
+    for each in (photo, video, paper):
+        index.begin(each)
+    index.add(made, np.eye(8, dtype=np.float32)[:4])
+    for each in (photo, video, paper):
+        index.complete(each)
+    return made
+
+
+def direction(*parts: float) -> np.ndarray:
+    vector = np.array([*parts, *[0.0] * (8 - len(parts))])
+    return vector / np.linalg.norm(vector)
+
+
+def test_it_is_a_chunk_index(index):
+    assert isinstance(index, ChunkIndex)
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_the_nearest_come_first_with_their_cosine(index, street, flushed):
+    if flushed:
+        index.flush()
+    hits = index.search_vector(direction(4, 3), 3)
+    assert [(hit.id, hit.score) for hit in hits[:2]] == [(street[0].id, 0.8), (street[1].id, 0.6)]
+    assert hits[2].score == 0
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_a_hit_holds_all_that_the_chunk_said(index, street, flushed):
+    if flushed:
+        index.flush()
+    for position, chunk in enumerate(street):
+        (hit,) = index.search_vector(np.eye(8)[position], 1)
+        assert hit == Hit(
+            chunk.id,
+            chunk.kind,
+            chunk.source.uri,
+            chunk.locator,
+            1.0,
+            chunk.text,
+            chunk.caption,
+            chunk.ocr,
+            metadata=chunk.metadata,
+        )
+        assert {field.name: type(getattr(hit.locator, field.name)) for field in fields(Locator)} == {
+            field.name: type(getattr(chunk.locator, field.name)) for field in fields(Locator)
+        }
+        json.dumps(hit.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("car", "/p/car.jpg /p/ride.mp4"),
+        ("red cars?", "/p/car.jpg /p/ride.mp4"),
+        ("夜景", "/p/paper.pdf"),
+        ("景", "/p/paper.pdf"),
+        ("J.P. Morgan", "/p/paper.pdf"),
+        ("zebra", ""),
+        ("夜車", ""),
+        ("?!", ""),
+        ("", ""),
+    ],
+)
+@pytest.mark.parametrize("flushed", [False, True])
+def test_words_are_found_in_caption_text_and_picture_in_any_script(index, street, query, found, flushed):
+    if flushed:
+        index.flush()
+    hits = index.search_words(query, 10)
+    assert sorted({hit.source for hit in hits}) == found.split()
+    assert all(hit.score > 0 for hit in hits)
+    assert hits == sorted(hits, key=lambda hit: -hit.score)
+
+
+def test_more_of_the_words_score_higher(index, street):
+    hits = index.search_words("red car hydrant", 10)
+    assert hits[0].source == "/p/car.jpg"
+    assert hits[0].score > hits[1].score > 0
+
+
+def test_kinds_and_filters_restrict_both_searches(index, street):
+    assert [hit.kind for hit in index.search_vector(direction(1, 1, 1, 1), 9, kinds={"clip", "text"})] == [
+        hit.kind for hit in sorted(index.get([street[1].id, street[3].id]), key=lambda hit: hit.id)
+    ]
+    assert [hit.kind for hit in index.search_words("attention", 9, kinds=["text"])] == ["text"]
+    assert [hit.source for hit in index.search_words("car", 9, filter={"metadata.city": "Rome"})] == ["/p/car.jpg"]
+    assert index.search_words("car", 9, kinds=["clip"], filter='kind == "image" or true')[0].kind == "clip"
+
+
+def test_ties_are_broken_by_id_also_at_the_end(index, source, chunks, unit):
+    one = source()
+    index.begin(one)
+    made = chunks(one, 100, text="the same")
+    index.add(made, np.repeat(unit(1), 100, axis=0))
+    index.complete(one)
+    first = sorted(chunk.id for chunk in made)[:7]
+    for _ in range(2):
+        assert [hit.id for hit in index.search_vector(unit(1)[0], 7)] == first
+        assert [hit.id for hit in index.search_words("same", 7)] == first
+        index.flush()
+
+
+def test_get_keeps_the_order_and_leaves_out_what_is_unknown(index, street):
+    ids = [street[2].id, "0" * 32, street[0].id, street[2].id]
+    assert [hit.id for hit in index.get(ids)] == [street[2].id, street[0].id, street[2].id]
+    assert index.get(ids)[0].score == 0
+    assert index.get([]) == []
+
+
+def test_vectors_come_in_order_and_an_unknown_id_is_an_error(index, street):
+    assert np.array_equal(index.vectors([street[1].id, street[0].id]), np.eye(8)[[1, 0]])
+    assert index.vectors([]).shape == (0, 8)
+    with pytest.raises(InputError, match=r"there is no chunk with the id '0+'; ids come from hits"):
+        index.vectors([street[0].id, "0" * 32])
+
+
+@pytest.mark.parametrize("ids", ["abc", [1], [None]])
+def test_ids_are_texts(index, ids):
+    for call in (index.get, index.vectors):
+        with pytest.raises(InputError, match="are no list of texts"):
+            call(ids)
+
+
+def test_get_of_thousands(index, source, chunks, unit):
+    one = source()
+    index.begin(one)
+    made = chunks(one, 2500)
+    index.add(made, unit(2500))
+    index.complete(one)
+    assert [hit.id for hit in index.get([chunk.id for chunk in made])] == [chunk.id for chunk in made]
+    assert np.allclose(index.vectors([chunk.id for chunk in made]), unit(2500))
+
+
+@pytest.mark.parametrize("k", [0, -1, 16_385])
+def test_k_has_limits(index, unit, k):
+    with pytest.raises(InputError, match=f"k is {k}; allowed are 1 to 16384"):
+        index.search_vector(unit()[0], k)
+    with pytest.raises(InputError, match=f"k is {k}"):
+        index.search_words("word", k)
+
+
+@pytest.mark.parametrize("query", [np.ones(8), np.full(8, np.nan), np.zeros(8), np.eye(4)[0], np.eye(8)])
+def test_a_query_vector_is_a_unit_vector(index, query):
+    with pytest.raises(InputError, match="vectors"):
+        index.search_vector(query, 3)
+
+
+def test_an_empty_index_finds_nothing(index, unit):
+    assert index.search_vector(unit()[0], 3) == index.search_words("word", 3) == []
+    assert (index.sources(), index.failures(), index.get(["a"])) == ({}, (), [])
+
+
+def test_info_counts_what_is_complete(db, index, street, embedder, source, chunks, unit):
+    index.fail("/broken.jpg", "truncated")
+    index.begin(source("/half.txt"))
+    index.add(chunks(source("/half.txt"), 3), unit(3))
+    info = index.info()
+    assert info.chunks == {"clip": 1, "image": 1, "page": 1, "text": 1}
+    assert (info.sources, info.failures, info.incomplete) == (3, 1, ())
+    assert (info.uri, info.collection, info.index_type, info.embedder) == (db, "florence", "FLAT", embedder)
+    assert info.server_version.startswith("milvus_lite-")
+    json.dumps(info.to_dict())
+
+
+def test_everything_is_there_when_opened_again(open_index, street, index):
+    before = index.search_vector(direction(4, 3), 4), index.search_words("car", 4), index.sources(), index.info()
+    index.close()
+    again = open_index(create=False)
+    assert (
+        again.search_vector(direction(4, 3), 4),
+        again.search_words("car", 4),
+        again.sources(),
+        again.info(),
+    ) == before
+
+
+def test_a_fresh_process_loads_before_it_searches(db, index, street):
+    index.close()
+    script = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from florence_rag.index.milvus import MilvusIndex
+embedder = MilvusIndex.recorded_embedder({db!r})
+with MilvusIndex.open({db!r}, embedder, create=False) as index:
+    print(index.search_words("hydrant", 1)[0].source)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("/p/car.jpg\n", "")
+
+
+@pytest.mark.parametrize("index_type", ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT"])
+def test_an_index_file_that_a_kill_cut_short_is_built_again(db, open_index, put, unit, index_type):
+    with open_index(index_type=index_type) as index:
+        put(index, n=600)
+    with open_index() as index:
+        before = index.search_vector(unit()[0], 5)
+    cut = [path for path in Path(db).rglob("*.idx") if "vector" in path.name]
+    assert cut
+    for path in cut:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
+    for _ in range(2):
+        with open_index() as index:
+            assert index.search_vector(unit()[0], 5) == before
+            assert index.info().index_type == index_type
+
+
+def test_an_index_type_that_lite_does_not_load_is_replaced(db, open_index, put, unit):
+    with open_index() as index:
+        put(index, n=50)
+        before = index.search_vector(unit()[0], 5)
+    manifest = Path(db, "collections", "florence", "manifest.json")
+    for path in (manifest, manifest.with_suffix(".json.prev")):
+        path.write_text(path.read_text().replace('"FLAT"', '"DISKANN"'))
+    for path in Path(db).rglob("*.idx"):
+        path.unlink()
+    for _ in range(2):
+        with open_index() as index:
+            assert index.info().index_type == "FLAT"
+            assert index.search_vector(unit()[0], 5) == before
+
+
+def test_importing_the_package_and_the_protocol_loads_no_milvus():
+    script = (
+        "import sys, florence_rag.index.base; print(sorted({'pymilvus', 'milvus_lite', 'grpc'} & set(sys.modules)))"
+    )
+    path = f"import sys; sys.path[:0] = {sys.path!r}; "
+    done = subprocess.run([sys.executable, "-c", path + script], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n"
+
+
+def test_leaving_the_block_closes(db, embedder):
+    with MilvusIndex.open(db, embedder) as index:
+        pass
+    assert not index._connection.is_usable
