@@ -95,12 +95,12 @@ def test_a_still_longer_than_a_clip_stays_one_clip():
 
 
 def test_an_hour_is_held_in_bounded_memory():
-    alive: weakref.WeakSet[Picture] = weakref.WeakSet()
-
     class Picture(np.ndarray):
         """An array that can be counted."""
 
         __hash__ = object.__hash__
+
+    alive: weakref.WeakSet[Picture] = weakref.WeakSet()
 
     def picture() -> np.ndarray:
         made = np.zeros((2, 2, 3), np.uint8).view(Picture)
