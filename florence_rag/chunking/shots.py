@@ -17,6 +17,7 @@ from florence_rag.types import Frame
 SLOT_S = 0.5
 """Of each slot of this length the sharpest picture may become a keyframe."""
 
+_SHARPER = 1.1  # not for the noise of a still: making a picture costs as much as decoding a frame
 _CLOCK_HZ = 90_000
 
 
@@ -83,7 +84,7 @@ class ClipBuilder:
         slot = self._slots[-1] if self._slots else None
         if slot is None or look.time_s >= slot.start_s + SLOT_S:
             self._slots.append(_Slot(look.time_s, look.time_s, sharpness, look.picture()))
-        elif sharpness > slot.sharpness:
+        elif sharpness > slot.sharpness * _SHARPER:
             slot.time_s, slot.sharpness, slot.picture = look.time_s, sharpness, look.picture()
         if look.time_s >= self._slots[0].start_s + 2 * self._max_clip_s:
             yield self._cut(self._slots[0].start_s + self._max_clip_s)

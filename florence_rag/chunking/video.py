@@ -116,7 +116,7 @@ class Video:
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the size may change on the way
         self._container, self._stream, self._path = container, stream, path
-        self._start_s = (container.start_time or 0) / av.time_base
+        self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin a moment before 0
         self._frame_s = float(1 / (stream.average_rate or 25))
         self._thumbnailer = VideoReformatter()
         self.end_s = 0.0
@@ -140,9 +140,11 @@ class Video:
 
     def looks(self, max_side_px: int) -> Iterator[Look]:
         """All frames, small for the shot detector, and able to become a picture."""
+        height = 0
         for time_s, frame in self.frames():
-            height = max(2, round(frame.height * _THUMBNAIL_PX / frame.width))
-            small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="AREA")
+            # The size may change on the way, but the detector compares thumbnails pixel by pixel.
+            height = height or min(max(2, round(frame.height * _THUMBNAIL_PX / frame.width)), 2 * _THUMBNAIL_PX)
+            small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="FAST_BILINEAR")
             yield Look(time_s, small.to_ndarray(), partial(self.picture, frame, max_side_px))
 
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:

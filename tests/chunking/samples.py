@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pillow_heif
+from av.stream import Disposition
 from PIL import Image, ImageDraw
 
 from florence_rag.types import Media, Source
@@ -77,10 +78,18 @@ def write_video(
     return path
 
 
-def write_sound(path: Path) -> Path:
-    """Sound without pictures."""
+def write_sound(path: Path, *, cover: bool = False) -> Path:
+    """Sound without pictures, or with the one on its cover."""
     with av.open(str(path), "w") as container:
-        _mux_silence(container, container.add_stream("aac", rate=16000))
+        audio = container.add_stream("aac", rate=16000)
+        if cover:
+            stream = container.add_stream("mjpeg", rate=1)
+            stream.width, stream.height, stream.pix_fmt = 160, 120, "yuvj420p"
+            stream.disposition = Disposition.attached_pic
+            frame = av.VideoFrame.from_ndarray(scene(1), format="rgb24")
+            frame.pts = 0
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        _mux_silence(container, audio)
     return path
 
 

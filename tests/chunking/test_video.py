@@ -2,13 +2,14 @@ import itertools
 from contextlib import suppress
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.video import chunk_video, read_keyframes
+from florence_rag.chunking.video import Video, chunk_video, read_keyframes
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk
 from tests.chunking.samples import BLUE, RED, SHARED, encode, scene, shots, source, write_sound, write_video
@@ -96,6 +97,20 @@ def test_long_shots_are_cut(tmp_path):
     assert all(end == start for (_, end), (start, _) in itertools.pairwise(found))
 
 
+def test_the_size_may_change_on_the_way(tmp_path, monkeypatch):
+    pictures = [scene(0, 160, 120)] * 15 + [scene(1, 90, 240)] * 15
+
+    def frames(self):
+        for number, pixels in enumerate(pictures):
+            self.end_s = (number + 1) / 10
+            yield number / 10, av.VideoFrame.from_ndarray(pixels, format="rgb24")
+
+    monkeypatch.setattr(Video, "frames", frames)
+    first, second = chunks_of(write_video(tmp_path / "a.mp4", shots(0.3)))
+    assert spans([first, second]) == [(0.0, 1.5), (1.5, 3.0)]
+    assert (first.frames[0].shape, second.frames[0].shape) == ((120, 160, 3), (240, 90, 3))
+
+
 def test_subtitles_beside_the_file_become_the_text_of_their_clips(tmp_path):
     path = write_video(tmp_path / "a.mp4", shots(2, 2))
     path.with_suffix(".srt").write_text(
@@ -151,9 +166,10 @@ def test_playlists_open_no_other_file(tmp_path):
             chunks_of(tmp_path / name)
 
 
-def test_sound_alone_is_no_video(tmp_path):
+@pytest.mark.parametrize("cover", [False, True])
+def test_sound_alone_is_no_video(tmp_path, cover):
     with pytest.raises(MediaError, match=r"a\.mp4' has no pictures, at most sound"):
-        chunks_of(write_sound(tmp_path / "a.mp4"))
+        chunks_of(write_sound(tmp_path / "a.mp4", cover=cover))
 
 
 def test_a_video_cut_off_before_its_first_picture_is_damaged(tmp_path):
