@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import shutil
 import threading
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +18,8 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.exceptions import DataDirLockedError
 
 import florence_rag.index.quiet  # noqa: F401  for its effect
-from florence_rag.errors import StoreCorruptError, StoreError, StoreLockedError, StoreUnavailableError
+from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.lite_repair import repair
 
 
 class LiteDatabase:
@@ -112,21 +112,11 @@ def _start(path: Path) -> LiteDatabase:
             f"{path} cannot be written ({error.strerror}), which Milvus Lite needs even to search"
         ) from error
     try:
-        _clear_half_made(path)
+        repair(path)
     except BaseException:
         database._engine.close()
         raise
     return database
-
-
-def _clear_half_made(path: Path) -> None:
-    """A kill while a collection is made leaves a folder without schema, in whose place none can be made again."""
-    for folder in (path / "collections").iterdir():
-        if not folder.is_dir() or (folder / "schema.json").exists():
-            continue
-        if any(each.is_dir() for each in folder.iterdir()):
-            raise StoreCorruptError(f"{folder} has lost its schema.json; restore {path} from a copy, or delete it")
-        shutil.rmtree(folder)
 
 
 def check_process(pid: int, where: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag.errors import StoreCorruptError, StoreError, StoreLockedError, StoreUnavailableError
+from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
 from florence_rag.index import lite
 from florence_rag.index.milvus import MilvusIndex
 
@@ -163,32 +163,6 @@ def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
     monkeypatch.setattr(lite, "start_server_in_thread", fail)
     with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
         open_index()
-
-
-def test_a_collection_whose_making_was_cut_short_is_made_again(db, open_index):
-    open_index().close()
-    for name in ("florence", "florence_ledger"):
-        folder = Path(db, "collections", name)
-        (folder / "schema.json").rename(folder / "schema.json.tmp")
-        for path in folder.rglob("*"):
-            if path.is_file() and path.name != "schema.json.tmp":
-                path.unlink()
-        for path in sorted(folder.rglob("*"), reverse=True):
-            if path.is_dir():
-                path.rmdir()
-    assert open_index().sources() == {}
-
-
-def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, put):
-    with open_index() as index:
-        put(index)
-    Path(db, "collections", "florence", "schema.json").unlink()
-    with pytest.raises(StoreCorruptError, match=r"has lost its schema.json; restore"):
-        open_index()
-    assert list(Path(db, "collections", "florence").rglob("*.parquet"))
-    process, line = start(HOLD, db)
-    end(process)
-    assert line == "", "the same for others, and no lock was left to this process"
 
 
 def test_threads_that_write_at_once_lose_nothing(db, open_index, put):
