@@ -37,7 +37,7 @@ bench: $(VENV)/.dev ## Measure indexing beside the bare model, and how long the 
 	$(BIN)/python benchmarks/startup.py
 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
-	$(BIN)/python benchmarks/model_card.py
+	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md
 
 train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ was cut off
 	$(BIN)/python -m florence_rag.training.tiny $(ARGS)
@@ -57,7 +57,8 @@ clean: ## Remove the virtual environment, the demo and every cache
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Error: florence_rag needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); this takes some minutes the first time." >&2
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .

@@ -75,7 +75,7 @@ def index(
         report = rag.add(*paths, prune=prune, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed):
-        raise InputError(f"nothing below {', '.join(paths)} could be indexed")
+        raise InputError(f"nothing in {', '.join(paths)} could be indexed; the report says why")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
 from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.screen import place, plain, report_to_text
+from florence_rag.cli.screen import answer_line, place, plain, report_to_text
 from florence_rag.models.cards import CARDS, DEFAULT
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
@@ -96,8 +96,7 @@ def _ask(rag: FlorenceRAG, corpus: Path, question: Example, screen: Console) -> 
     answer = rag.ask(question.text, image=picture)
     about = f" ({question.file})" if picture else ""
     screen.print(_mark(question.answer in answer.text), plain(question.text), plain(about, "dim"))
-    confidence = "" if answer.confidence is None else f"confidence {answer.confidence:.2f}"
-    screen.print("   ", plain(answer.text, "bold green"), plain(f" {confidence}", "dim"))
+    screen.print("   ", answer_line(answer))
     for citation in answer.citations[:1]:
         screen.print("    from", place(citation.source, citation.locator))
     return answer

@@ -69,12 +69,18 @@ def hits_to_text(hits: Iterable[Hit]) -> RenderableType:
 
 def answer_to_text(answer: Answer) -> RenderableType:
     """The answer, how sure it is, and what it rests on."""
-    lines = [Text.assemble(plain(answer.text, "bold green"), _confidence(answer.confidence))]
+    lines = [answer_line(answer)]
     lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.citations, start=1)]
     others = [f"{text} ({share:.2f})" for text, share in answer.candidates if text != answer.text][:4]
     if others:
         lines.append(plain(f"also considered: {', '.join(others)}", "dim"))
     return Group(*lines)
+
+
+def answer_line(answer: Answer) -> Text:
+    """The answer alone; yellow if it rests on nothing."""
+    style = "bold green" if answer.citations else "yellow"
+    return Text.assemble(plain(answer.text, style), _confidence(answer.confidence))
 
 
 def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard | None) -> RenderableType:
