@@ -7,9 +7,10 @@ A file is complete only when its last chunk is stored, so a run that is cut off 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -37,10 +38,12 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
-    """batch: pictures in one forward pass. threads: that decode and read words. ahead: chunks that wait decoded."""
+    """batch: pictures in one forward pass. threads: that decode files and read words, by default one per processor up
+    to eight. ahead: how many decoded chunks may wait for the model.
+    """
 
     batch: int = 32
-    threads: int = 2
+    threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     ahead: int = 32
 
 

@@ -136,14 +136,12 @@ class FlorenceRAG:
         sources = [each for each in found if isinstance(each, Source)]
         changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
         ingest = Ingest(self.index, self.embedder, self._chunks_of, progress=progress, config=self._ingest)
-        try:
-            self.index.delete_sources(gone)
-            for failure in found:
-                if isinstance(failure, Failure):
-                    ingest.fail(failure.source, failure.reason)
-            ingest.run(changed)
-        finally:
-            self.index.flush()
+        self.index.delete_sources(gone)
+        for failure in found:
+            if isinstance(failure, Failure):
+                ingest.fail(failure.source, failure.reason)
+        ingest.run(changed)
+        self.index.flush()
         updated = sum(source.uri in known for source in ingest.done)
         return IndexReport(
             added=len(ingest.done) - updated,
