@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
@@ -255,6 +255,7 @@ def test_broken_exif_does_not_spoil_the_picture():
 
 
 @pytest.mark.parametrize("form", [*FORMS, "progressive", "palette"])
+@settings(deadline=None)
 @given(cut=st.floats(0, 1), hole=st.tuples(st.floats(0, 1), st.binary(max_size=40)))
 def test_damage_anywhere_gives_a_picture_or_a_media_error(form, cut, hole):
     for data in damaged(DAMAGED[form], cut, hole):

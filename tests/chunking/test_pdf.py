@@ -104,7 +104,7 @@ def test_a_document_left_half_read_is_closed_and_another_can_be_read(tmp_path):
     assert len(list(chunk_pdf(source(path, "pdf"), CONFIG))) == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(cut=st.floats(0, 1), at=st.floats(0, 1), hole=st.binary(max_size=40))
 def test_damage_anywhere_gives_pages_or_a_media_error(tmp_path, cut, at, hole):
     data = make_pdf(["Hello", "World"], title="T")
