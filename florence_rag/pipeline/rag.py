@@ -114,14 +114,15 @@ class FlorenceRAG:
     ) -> IndexReport:
         """Index files and folders; what has not changed since is left alone.
 
-        prune: also forget indexed files below the paths that are gone. progress: called after every step, in this
+        prune: also forget files below the paths that are gone. progress: called after every step, in this
         thread. A file that cannot be read is named in the report and stops nothing. An interrupted run leaves all
         finished files indexed; run it again for the rest.
         """
         with self._adding:
             known = self.index.sources()
             found = list(discover(paths, known))
-            gone = _gone(paths, known, found) if prune else []
+            recorded = [*known, *(failure.source for failure in self.index.failures())]
+            gone = _gone(paths, recorded, found) if prune else []
             if not found and not gone:
                 raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._bring_in(found, known, gone, progress)
@@ -147,7 +148,7 @@ class FlorenceRAG:
             added=len(ingest.done) - updated,
             updated=updated,
             unchanged=len(sources) - len(changed),
-            removed=len(gone),
+            removed=sum(uri in known for uri in gone),
             failed=tuple(ingest.failures),
         )
 
@@ -249,12 +250,12 @@ def _is_same(source: Source, known: Source | None) -> bool:
     return known is not None and known.content_hash == source.content_hash
 
 
-def _gone(paths: Collection[str | Path], known: Mapping[str, Source], found: Collection[Source | Failure]) -> list[str]:
-    """The indexed files below the paths that were not met there. What lies in a folder that cannot be read stays."""
+def _gone(paths: Collection[str | Path], recorded: Collection[str], found: Collection[Source | Failure]) -> list[str]:
+    """The recorded files below the paths that were not met there. What lies in a folder that cannot be read stays."""
     roots = [Path(path).expanduser().resolve() for path in paths]
     met = {each.uri for each in found if isinstance(each, Source)}
     unread = [each.source for each in found if isinstance(each, Failure)]
-    missing = (uri for uri in known if uri not in met and _is_below(uri, roots))
+    missing = (uri for uri in recorded if uri not in met and _is_below(uri, roots))
     return [uri for uri in missing if not _is_below(uri, unread)]
 
 

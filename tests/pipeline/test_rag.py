@@ -94,6 +94,14 @@ def test_what_is_gone_is_forgotten_only_on_request_and_only_below_the_paths(fill
     assert files(filled.search("red")) == ["note.txt"]
 
 
+def test_the_failure_of_a_file_that_is_gone_is_forgotten_too(filled, folder):
+    (folder / "broken.jpg").unlink()
+    assert counts(filled.add(folder)) == (0, 0, 3, 0, 0)
+    assert len(filled.index.failures()) == 1
+    assert counts(filled.add(folder, prune=True)) == (0, 0, 3, 0, 0)
+    assert filled.index.failures() == ()
+
+
 def test_what_lies_in_a_folder_that_cannot_be_read_is_not_gone(filled, folder, monkeypatch):
     def refused(path, onerror, followlinks):
         yield str(path), [], []
