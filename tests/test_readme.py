@@ -45,7 +45,7 @@ def test_a_command_runs(town, monkeypatch, command):
     assert outcome.stdout
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.splitlines()[1].split()[1])
+@pytest.mark.parametrize("block", PYTHON, ids=["Python", "LangChain", "LlamaIndex"])
 def test_a_python_block_runs(town, monkeypatch, capsys, block):
     monkeypatch.chdir(town)
     exec(compile(block, "README.md", "exec"), {})
