@@ -115,7 +115,7 @@ def introduction(name: str) -> str:
         [
             "# Model card: florence-tiny",
             f"Knows {card.knows}. Licence of the weights: {card.licence}. Weights: {megabytes:.1f} MB.",
-            "Trained by `python -m florence_rag.training.tiny`; measured by `make model-card`, which writes this page. "
+            "Trained by `python -m florence_rag.training.tiny`; measured by `make card`, which writes this page. "
             "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
             f"Combinations never drawn in training: {held_out}.",
         ]

@@ -104,13 +104,13 @@ class Pooler(nn.Module):
 class MeterOutput(ModelOutput):
     """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text beside picture.
 
-    cross_attention (B, T, N): what each word read of each image token in the last layer, where asked for.
+    cross_attentions, where asked for: for each layer (B, T, N), what each word read of each image token.
     """
 
     text_states: Tensor | None = None
     image_states: Tensor | None = None
     pooler_output: Tensor | None = None
-    cross_attention: Tensor | None = None
+    cross_attentions: tuple[Tensor, ...] | None = None
 
 
 class MeterPreTrainedModel(PreTrainedModel):
@@ -164,7 +164,7 @@ class MeterModel(MeterPreTrainedModel):
         image_embeds: Tensor | None = None,
         image_index: Tensor | None = None,
         image_token_type: int = 1,
-        output_cross_attention: bool = False,
+        output_cross_attentions: bool = False,
     ) -> MeterOutput:
         """Fuse B texts with pictures.
 
@@ -183,13 +183,13 @@ class MeterModel(MeterPreTrainedModel):
         if image_index is not None:
             image = image[image_index]
         mask = attention_mask.bool()[:, None, None, :]
+        weights: list[Tensor] = []
         for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
-            before = text, image
+            if output_cross_attentions:
+                weights.append(text_layer.cross_weights(text, image, mask))
             # Both sides read what the other was before this layer.
             text, image = text_layer(text, image, mask, None), image_layer(image, text, None, mask)
-        last: Any = self.text_layers[-1]
-        weights = last.cross_weights(*before, mask) if output_cross_attention else None
-        return MeterOutput(text, image, self._pool(text, image), weights)
+        return MeterOutput(text, image, self._pool(text, image), tuple(weights) or None)
 
     def _project_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.training.grounding import WordRegions
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import Scene, sample_scene
 from florence_rag.training.world.words import ANSWERS, Claim, caption, claim_text, questions, sample_claim, truth_table
@@ -78,6 +79,7 @@ class SceneCollator:
     masked_per_scene: int = 1
     phrase_share: float = 0.3
     mask_share: float = 0.35
+    word_regions: WordRegions | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """rows of SceneDataset -> the arguments of JointModel.forward."""
@@ -127,6 +129,7 @@ class SceneCollator:
             "input_ids": encoded["input_ids"],
             "attention_mask": encoded["attention_mask"],
             "image_index": torch.tensor(about),
+            **self._regions(encoded["input_ids"], about, scenes),
             "labels": {"vqa": one_hot_answers(answers), "itm": torch.tensor(matches)},
         }
 
@@ -139,12 +142,17 @@ class SceneCollator:
         )
         input_ids = encoded["input_ids"]
         blotted = (torch.rand(input_ids.shape) < self.mask_share) & ~encoded["special_tokens_mask"].bool()
+        shown = input_ids.masked_fill(blotted, self.tokenizer.mask_token_id)
         return {
-            "input_ids": input_ids.masked_fill(blotted, self.tokenizer.mask_token_id),
+            "input_ids": shown,
             "attention_mask": encoded["attention_mask"],
             "image_index": torch.tensor(about),
+            **self._regions(shown, about, scenes),
             "labels": {"mlm": input_ids.masked_fill(~blotted, IGNORE)},
         }
+
+    def _regions(self, input_ids: torch.Tensor, about: Sequence[int], scenes: Sequence[Scene]) -> dict[str, Any]:
+        return {"regions": self.word_regions(input_ids, about, scenes)} if self.word_regions else {}
 
 
 def phrase(scene: Scene, rng: random.Random) -> tuple[str, Claim]:

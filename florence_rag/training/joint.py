@@ -1,11 +1,12 @@
 """Both towers and METER over one image encoder, trained in one pass.
 
-A picture is encoded once; a caption, several questions and several statements are held against it. After training the
-two models part: each keeps its own copy of the image encoder.
+A picture is encoded once; a caption, several questions and several statements are held against it. Then the two models
+part, and METER learns on alone: tokens that serve a mean over the picture need not tell where in it something is.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from florence_rag.models.florence import FlorenceModel, unicl_loss
 from florence_rag.models.meter_heads import MeterForMultipleTasks
+from florence_rag.training.grounding import attention_loss
 
 
 class JointModel(nn.Module):
@@ -26,9 +28,16 @@ class JointModel(nn.Module):
         # Held once, by the dual tower; METER is handed the tokens.
         self.meter.meter.image_encoder = nn.Identity()
 
-    def freeze_towers(self, frozen: bool) -> None:
-        """Whether only METER's text encoder, fusion and heads learn. Costs a third of a step with the towers."""
-        self.florence.requires_grad_(not frozen)
+    def part(self) -> None:
+        """Give METER a copy of the image encoder, to learn on alone; the dual tower rests from then on."""
+        if not self.is_parted:
+            self.meter.meter.image_encoder = deepcopy(self.florence.image_encoder)
+        self.florence.requires_grad_(False)
+
+    @property
+    def is_parted(self) -> bool:
+        """Whether each model has its own image encoder."""
+        return not isinstance(self.meter.meter.image_encoder, nn.Identity)
 
     def forward(
         self,
@@ -40,15 +49,24 @@ class JointModel(nn.Module):
     ) -> dict[str, Any]:
         """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss. asked and masked are texts
         for METER: input_ids and attention_mask (T, L), image_index (T,), labels: head -> (T, ...), -100 where a text
-        is not meant for it.
+        is not meant for it; optionally regions (T, L, N): the image tokens that each word speaks of.
         """
-        encoded = self.florence.image_encoder(pixel_values)
-        losses = {"asked": self.meter(image_embeds=encoded.last_hidden_state, **asked).loss}
-        if masked is not None:
-            losses["masked"] = self.meter(image_embeds=encoded.last_hidden_state, **masked).loss
-        if self.florence.logit_scale.requires_grad:
+        encoder = self.meter.meter.image_encoder if self.is_parted else self.florence.image_encoder
+        encoded = encoder(pixel_values)
+        losses: dict[str, Tensor] = {}
+        for name, texts in (("asked", asked), ("masked", masked)):
+            if texts is not None:
+                losses.update(self._fused(name, encoded.last_hidden_state, **texts))
+        if not self.is_parted:
             losses["contrastive"] = self._contrastive(encoded.pooler_output, caption_ids, positives)
         return {"loss": torch.stack([*losses.values()]).sum(), **{name: loss.detach() for name, loss in losses.items()}}
+
+    def _fused(self, name: str, tokens: Tensor, regions: Tensor | None = None, **texts: Any) -> dict[str, Tensor]:
+        output = self.meter(image_embeds=tokens, output_cross_attentions=regions is not None, **texts)
+        if regions is None:
+            return {name: output.loss}
+        first = output.fusion.cross_attentions[0].float()
+        return {name: output.loss, f"{name}_looked": attention_loss(first, regions)}
 
     def _contrastive(self, pooled: Tensor, caption_ids: Tensor, positives: Tensor) -> Tensor:
         image_embeds = F.normalize(self.florence.image_projection(pooled).float(), dim=-1)
@@ -58,5 +76,5 @@ class JointModel(nn.Module):
 
     def parted(self) -> tuple[FlorenceModel, MeterForMultipleTasks]:
         """The two models, each whole."""
-        self.meter.meter.image_encoder = self.florence.image_encoder
+        self.part()
         return self.florence, self.meter

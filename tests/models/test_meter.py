@@ -69,9 +69,11 @@ def test_left_and_right_differ_only_with_positions() -> None:
 
 @torch.no_grad()
 def test_cross_attention_says_what_each_word_looked_at() -> None:
-    output = meter()(**TEXTS, pixel_values=PICTURES, output_cross_attention=True)
-    assert output.cross_attention.shape == (3, 6, 16)
-    torch.testing.assert_close(output.cross_attention.sum(-1), torch.ones(3, 6))
+    output = meter()(**TEXTS, pixel_values=PICTURES, output_cross_attentions=True)
+    assert len(output.cross_attentions) == len(meter().text_layers)
+    for weights in output.cross_attentions:
+        assert weights.shape == (3, 6, 16)
+        torch.testing.assert_close(weights.sum(-1), torch.ones(3, 6))
 
 
 @torch.no_grad()
