@@ -5,15 +5,14 @@ torch and pymilvus are imported inside the commands, so that `--help` and mistak
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
+from florence_rag.cli.opening import opened
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
@@ -39,9 +38,6 @@ from florence_rag.cli.screen import (
     show,
 )
 from florence_rag.errors import InputError
-
-if TYPE_CHECKING:
-    from florence_rag.pipeline import FlorenceRAG
 
 app = typer.Typer(
     cls=Commands,
@@ -71,7 +67,7 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
-    with opened(db, model, token, read=read) as rag, shown_progress() as progress:
+    with opened(db, model, token=token, read=read) as rag, shown_progress() as progress:
         report = rag.add(*paths, prune=prune, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed):
@@ -94,7 +90,7 @@ def search(
     """Find pictures, clips, pages and passages by words, by a picture, or by both."""
     from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
 
-    with opened(db, model, token, create=False) as rag:
+    with opened(db, model, token=token, create=False) as rag:
         hits = rag.search(text, image=image, k=k, kinds=chosen_kinds(kind), filter=filter)
         if sheet:
             draw_sheet([hits_to_row(text or str(image), hits, rag.frames)]).save(sheet)
@@ -118,7 +114,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question, with the confidence and the places the answer rests on."""
-    with opened(db, model, token, create=False) as rag:
+    with opened(db, model, token=token, create=False) as rag:
         answer = rag.ask(question, k=k, kinds=chosen_kinds(kind), filter=filter, llm=llm, image=image)
     show(answer.to_dict(), answer_to_text(answer), as_json)
 
@@ -160,14 +156,3 @@ def demo(
     from florence_rag.cli.demo import run_demo
 
     show(run_demo(folder, notes() if as_json else results()), "", as_json)
-
-
-@contextmanager
-def opened(db: str, model: str | None, token: str | None, **options: Any) -> Iterator[FlorenceRAG]:
-    """The database, closed at the end."""
-    with notes().status("Loading the models"):
-        from florence_rag.pipeline import FlorenceRAG
-
-        rag = FlorenceRAG.open(db, model, token=token, **options)
-    with rag:
-        yield rag

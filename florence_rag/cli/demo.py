@@ -8,19 +8,22 @@ import time
 from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
+from florence_rag.cli.opening import opened
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import answer_line, place, plain, report_to_text
 from florence_rag.models.cards import CARDS, DEFAULT
-from florence_rag.pipeline import FlorenceRAG
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
 from florence_rag.training.world.draw import draw
 from florence_rag.types import Answer, Hit
+
+if TYPE_CHECKING:
+    from florence_rag.pipeline import FlorenceRAG
 
 HITS = 4
 ANOTHER_DAY = 8
@@ -54,7 +57,7 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     corpus = folder / "corpus"
     screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
     draw_corpus(corpus)
-    with FlorenceRAG.open(folder / "demo.db", DEFAULT) as rag:
+    with opened(str(folder / "demo.db"), DEFAULT) as rag:
         screen.print("\n[bold]Indexing it[/]")
         with shown_progress() as progress:
             report = rag.add(corpus, progress=progress)
