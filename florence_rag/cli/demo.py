@@ -90,7 +90,8 @@ def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> 
     hits = rag.search(search.text, image=picture, k=HITS)
     best = hits[0]
     screen.print(_mark(Path(best.source) == (corpus / search.expected).resolve()), plain(str(search)))
-    screen.print("   ", place(best.source, best.locator), plain(f"  {best.why}", "dim"))
+    screen.print("   ", place(best.source, best.locator))
+    screen.print("   ", plain(best.why, "dim"))
     return hits
 
 
