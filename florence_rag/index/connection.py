@@ -14,7 +14,7 @@ import florence_rag.index.quiet  # noqa: F401  for its effect
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.lite import LiteDatabase, check_process
+from florence_rag.index.lite import LiteDatabase
 from florence_rag.index.quoting import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table
@@ -74,7 +74,9 @@ class Connection:
     @contextmanager
     def mapped_errors(self, filter: Filter | None = None) -> Iterator[None]:
         """Within it, what pymilvus raises becomes ours. filter: of the caller, who may have got it wrong."""
-        check_process(self._process, str(self.address))
+        if os.getpid() != self._process:  # connections do not survive a fork
+            opener = f"process {self._process}, of which this one is a fork"
+            raise StoreError(f"{self.address} was opened by {opener}; open it again here")
         if self._unusable:
             raise StoreError(f"{self.address} is {self._unusable}; open it again")
         try:

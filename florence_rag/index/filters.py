@@ -97,11 +97,11 @@ def _list(field: str, values: Any) -> Collection[Any]:
 
 
 def _absent(path: str) -> str:
-    return f"not exists {path}" if "[" in path else f"{path} is null"
+    return f"not (exists {path})" if "[" in path else f"{path} is null"
 
 
 def _present(path: str) -> str:
-    return f"exists {path}" if "[" in path else f"{path} is not null"
+    return f"(exists {path})" if "[" in path else f"{path} is not null"
 
 
 def _field(field: str) -> tuple[str, Callable[[Any], Scalar]]:

@@ -18,7 +18,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from milvus_lite.exceptions import DataDirLockedError
 
 import florence_rag.index.quiet  # noqa: F401  for its effect
-from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
+from florence_rag.errors import StoreLockedError, StoreUnavailableError
 from florence_rag.index.lite_repair import repair
 
 
@@ -28,6 +28,7 @@ class LiteDatabase:
     # A process has one lock per folder, so it needs one place that knows which folders it has locked.
     _running: ClassVar[dict[Path, LiteDatabase]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
+    _left_to_parent: ClassVar[dict[Path, LiteDatabase]] = {}
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,8 +71,6 @@ class LiteDatabase:
         cls._guard = threading.Lock()
         cls._left_to_parent = cls._running  # kept, as what is collected would be stopped
         cls._running = {}
-
-    _left_to_parent: ClassVar[dict[Path, LiteDatabase]] = {}
 
 
 atexit.register(LiteDatabase._stop_all)
@@ -117,9 +116,3 @@ def _start(path: Path) -> LiteDatabase:
         database._engine.close()
         raise
     return database
-
-
-def check_process(pid: int, where: str) -> None:
-    """StoreError in a forked child of the process that opened the store: connections do not survive a fork."""
-    if os.getpid() != pid:
-        raise StoreError(f"{where} was opened by process {pid}, of which this one is a fork; open it again here")

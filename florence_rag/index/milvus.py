@@ -67,13 +67,14 @@ class MilvusIndex:
         """
         address = Address.parse(uri)
         schema.check_index_type(index_type, lite=address.path is not None)
+        _check_name(collection)
         with _connecting(address, token, create) as connection:
-            ledger = Ledger(connection, _checked_name(collection))
+            ledger = Ledger(connection, collection)
             ledger.open_for(embedder, create=create)
             lite = connection.is_lite
             present = connection.index_type(collection, "vector")
             wanted = schema.index_type_for(index_type, present, lite=lite)
-            table = schema.chunk_table(collection, embedder.dimension, wanted, lite=lite)
+            table = schema.chunk_table(collection, embedder.dimension, wanted)
             connection.open_table(table, reindex=present not in (None, wanted))
             index = cls(connection, ledger, collection, embedder, wanted)
             index._check_rows(create)
@@ -83,10 +84,11 @@ class MilvusIndex:
     def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
         """The embedder that filled the index; None if there is no index, which makes none either."""
         address = Address.parse(uri)
+        _check_name(collection)
         if address.path is not None and not is_database(address.path):
             return None
         with _connecting(address, token, create=False) as connection, closing(connection):
-            ledger = Ledger(connection, _checked_name(collection))
+            ledger = Ledger(connection, collection)
             if not ledger.exists():
                 return None
             ledger.open()
@@ -276,10 +278,9 @@ def _connecting(address: Address, token: str | None, create: bool) -> Iterator[C
         raise
 
 
-def _checked_name(collection: str) -> str:
+def _check_name(collection: str) -> None:
     if not _NAME.fullmatch(collection):
         raise InputError(f"collection {collection!r} is no name; use letters, digits and underscores")
-    return collection
 
 
 def _check_k(k: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from florence_rag.index.connection import Connection
@@ -24,22 +24,26 @@ class Recount:
 
 def recount(connection: Connection, collection: str, ledger: Ledger) -> Recount:
     """Count all rows at once, which is fast, and by source only if that does not add up."""
-    entries = list(ledger.entries())
-    begun = [entry.uri for entry in entries if entry.state == "begun"]
-    expected = sum(entry.rows for entry in entries if entry.state == "complete")
+    entries = {entry.uri: entry for entry in ledger.entries()}
+    begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
+    expected = sum(entry.rows for entry in entries.values() if entry.state == "complete")
     present = connection.count(collection) - _rows_of(connection, collection, begun)
     if present == expected:
         return Recount(present, expected)
-    return Recount(present, expected, _damaged(connection, collection, entries))
+    return Recount(present, expected, _damaged(connection, collection, ledger, entries))
 
 
 def _rows_of(connection: Connection, collection: str, uris: Sequence[str]) -> int:
     return connection.count(collection, one_of("source", map(checked_uri, uris))) if uris else 0
 
 
-def _damaged(connection: Connection, collection: str, entries: list[Entry]) -> frozenset[str]:
+def _damaged(connection: Connection, collection: str, ledger: Ledger, before: Mapping[str, Entry]) -> frozenset[str]:
+    """Sources whose rows do not fit their entry, but for those that another machine was writing meanwhile."""
     present = Counter(decode_uri(row["source"]) for row in connection.rows(collection, ["id", "source"]))
-    expected = {entry.uri: entry.rows for entry in entries if entry.state == "complete"}
-    begun = {entry.uri for entry in entries if entry.state == "begun"}
-    all_uris = present.keys() | expected.keys()
-    return frozenset(uri for uri in all_uris - begun if present[uri] != expected.get(uri, 0))
+    after = {entry.uri: entry for entry in ledger.entries()}
+    steady = (uri for uri in present.keys() | before.keys() if before.get(uri) == after.get(uri))
+    return frozenset(uri for uri in steady if not _fits(before.get(uri), present[uri]))
+
+
+def _fits(entry: Entry | None, rows: int) -> bool:
+    return entry is not None and (entry.state == "begun" or rows == entry.rows)

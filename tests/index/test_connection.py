@@ -84,7 +84,7 @@ def test_the_refusal_names_the_server(engine, open_index):
 
 
 def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_index, put, unit, monkeypatch):
-    """With partitions by kind, without the lock and without flushes by plan."""
+    """Without the lock and without flushes by plan."""
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     with open_index(uri=engine, create=True) as index:
         assert not index._connection.is_lite

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +105,8 @@ def test_collections_of_one_database_are_apart(open_index, put, embedder):
 
 
 @pytest.mark.parametrize("name", ["", "a b", "1a", "a/../b", "a" * 202, "夜"])
-def test_a_collection_needs_a_name(open_index, name):
-    with pytest.raises(InputError, match="is no name; use letters, digits and underscores"):
-        open_index(collection=name)
+def test_a_collection_needs_a_name(db, open_index, name):
+    for call in (open_index, lambda collection: MilvusIndex.recorded_embedder(db, collection=collection)):
+        with pytest.raises(InputError, match="is no name; use letters, digits and underscores"):
+            call(collection=name)
+    assert not Path(db).exists()

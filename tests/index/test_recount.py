@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import StoreCorruptError
+from florence_rag.index.recount import recount
 
 
 @pytest.fixture
@@ -70,6 +71,22 @@ def test_a_source_that_was_cut_short_is_no_damage(filled, open_index, source, ch
     index = open_index()
     assert list(index.sources()) == ["/a", "/b", "/c"]
     assert index.info().incomplete == ()
+
+
+def test_what_another_machine_writes_meanwhile_is_no_damage(filled, open_index, put, monkeypatch):
+    index = open_index()
+    entries = index._ledger.entries
+
+    def then_another_machine_writes():
+        seen = list(entries())
+        monkeypatch.setattr(index._ledger, "entries", entries)
+        put(index, "/d", n=4)
+        index.flush()
+        return iter(seen)
+
+    monkeypatch.setattr(index._ledger, "entries", then_another_machine_writes)
+    found = recount(index._connection, "florence", index._ledger)
+    assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
 
 
 def test_data_that_cannot_be_read_are_corrupt(filled, db, open_index):
