@@ -104,13 +104,15 @@ class Pooler(nn.Module):
 class MeterOutput(ModelOutput):
     """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text beside picture.
 
-    cross_attentions, where asked for: for each layer (B, T, N), what each word read of each image token.
+    cross_attentions, where asked for: for each layer (B, T, N), what each word read of each image token; hidden_states,
+    where asked for: for each layer the text states (B, T, C) after it.
     """
 
     text_states: Tensor | None = None
     image_states: Tensor | None = None
     pooler_output: Tensor | None = None
     cross_attentions: tuple[Tensor, ...] | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
 
 
 class MeterPreTrainedModel(PreTrainedModel):
@@ -165,6 +167,7 @@ class MeterModel(MeterPreTrainedModel):
         image_index: Tensor | None = None,
         image_token_type: int = 1,
         output_cross_attentions: bool = False,
+        output_hidden_states: bool = False,
     ) -> MeterOutput:
         """Fuse B texts with pictures.
 
@@ -184,12 +187,15 @@ class MeterModel(MeterPreTrainedModel):
             image = image[image_index]
         mask = attention_mask.bool()[:, None, None, :]
         weights: list[Tensor] = []
+        states: list[Tensor] = []
         for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
             if output_cross_attentions:
                 weights.append(text_layer.cross_weights(text, image, mask))
             # Both sides read what the other was before this layer.
             text, image = text_layer(text, image, mask, None), image_layer(image, text, None, mask)
-        return MeterOutput(text, image, self._pool(text, image), tuple(weights) or None)
+            if output_hidden_states:
+                states.append(text)
+        return MeterOutput(text, image, self._pool(text, image), tuple(weights) or None, tuple(states) or None)
 
     def _project_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         states = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from florence_rag.models.processing import FlorenceImageProcessor
-from florence_rag.training.grounding import WordRegions
+from florence_rag.training.grounding import NOWHERE, WordRegions, pair_places
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import Scene, sample_scene
 from florence_rag.training.world.words import ANSWERS, Claim, caption, claim_text, questions, sample_claim, truth_table
@@ -112,24 +112,28 @@ class SceneCollator:
         about: list[int] = []
         answers: list[int] = []
         matches: list[int] = []
+        places: list[tuple[float, float]] = []
         for index, scene in enumerate(scenes):
             for question in questions(scene, rng, self.questions_per_scene):
                 texts.append(question.text)
                 answers.append(ANSWERS.index(question.answer))
                 matches.append(IGNORE)
                 about.append(index)
+                places.append(pair_places(question, scene))
             for _ in range(self.statements_per_scene):
                 text, match = statement(scene, rng.choice(scenes), rng)
                 texts.append(text)
                 answers.append(IGNORE)
                 matches.append(int(match))
                 about.append(index)
+                places.append(NOWHERE)
         encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         return {
             "input_ids": encoded["input_ids"],
             "attention_mask": encoded["attention_mask"],
             "image_index": torch.tensor(about),
             **self._regions(encoded["input_ids"], about, scenes),
+            **({"places": torch.tensor(places)} if self.word_regions else {}),
             "labels": {"vqa": one_hot_answers(answers), "itm": torch.tensor(matches)},
         }
 

@@ -1,28 +1,47 @@
-"""Which image tokens a word speaks of: the drawn world knows where everything stands.
+"""Where in the picture words point to: the drawn world knows where everything stands.
 
-Used to teach METER's first cross-attention where to look, as word-region alignment does in UNITER (arXiv 1909.11740,
-section 3.2): answers alone teach it too, but need many times the steps.
+Teaches METER's first cross-attention where to look, as word-region alignment does in UNITER (arXiv 1909.11740, section
+3.2), and its states to know where they looked. Answers alone teach it too, but need many times the steps; left and
+right were not learned from them at all.
 """
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
+from florence_rag.models.meter import MeterOutput
 from florence_rag.training.world.draw import place
 from florence_rag.training.world.pen import WIDTH
-from florence_rag.training.world.scene import COLOURS, OBJECTS, Scene
+from florence_rag.training.world.scene import COLOURS, OBJECTS, SLOTS, Scene
+from florence_rag.training.world.words import Question
 
 OTHER_FORMS = {"bike": "bicycle", "bikes": "bicycle", "people": "person", "buses": "bus"}
 SKY = 2 / 7
 """Share of the picture, from the top, in which nothing stands."""
 REACH = 0.9
 """How far the middle of a token may lie from the middle of a thing, in tokens of a grid of 7."""
+
+
+NOWHERE = (-1.0, -1.0)
+
+
+def pair_places(question: Question, scene: Scene) -> tuple[float, float]:
+    """Where the two things of a left-or-right question stand, from 0 (left) to 1; NOWHERE for any other question."""
+    claim = question.claim
+    if question.type != "left-right" or claim is None:
+        return NOWHERE
+    subject, other = (
+        next(thing.slot for thing in scene.things if thing.object == name and colour in (None, thing.colour))
+        for name, colour in claim.descriptions
+    )
+    return subject / (SLOTS - 1), other / (SLOTS - 1)
 
 
 class WordRegions:
@@ -70,3 +89,38 @@ def attention_loss(weights: Tensor, regions: Tensor) -> Tensor:
     pointing = regions.any(dim=-1)
     inside = (weights * regions).sum(dim=-1).clamp(min=1e-6)
     return -(inside.log() * pointing).sum() / pointing.sum().clamp(min=1)
+
+
+class PlaceHeads(nn.Module):
+    """Two linear read-outs that are thrown away after training: the place of a word's thing from its state after the
+    first layer, and the places of the two things of a left-or-right question from the pooled features.
+    """
+
+    def __init__(self, hidden_size: int) -> None:
+        super().__init__()
+        self.word = nn.Linear(hidden_size, 1)
+        self.pair = nn.Linear(2 * hidden_size, 2)
+
+    def forward(self, fusion: MeterOutput, regions: Tensor, places: Tensor | None) -> dict[str, Tensor]:
+        """regions (T, L, N) bool; places (T, 2) in [0, 1] or NOWHERE -> named losses."""
+        if fusion.cross_attentions is None or fusion.hidden_states is None:
+            raise ValueError("run METER with output_cross_attentions and output_hidden_states")
+        columns = regions.unflatten(-1, (math.isqrt(regions.shape[-1]), -1)).any(dim=-2).float()
+        count = columns.sum(dim=-1)
+        grid = torch.linspace(0, 1, columns.shape[-1], device=columns.device)
+        # A word for things in several places has no one place.
+        compact = (count > 0) & (count <= 2)
+        losses = {
+            "looked": attention_loss(fusion.cross_attentions[0].float(), regions),
+            "where": squared_error(
+                self.word(fusion.hidden_states[0])[..., 0], (columns @ grid) / count.clamp(min=1), compact
+            ),
+        }
+        if places is not None:
+            losses["pair"] = squared_error(self.pair(fusion.pooler_output), places, places >= 0)
+        return losses
+
+
+def squared_error(guess: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """5 x the mean squared error where known: places lie in [0, 1], other losses around 1."""
+    return 5 * ((guess.float() - target) ** 2 * known).sum() / known.sum().clamp(min=1)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from florence_rag.models.florence import FlorenceModel, unicl_loss
 from florence_rag.models.meter_heads import MeterForMultipleTasks
-from florence_rag.training.grounding import attention_loss
+from florence_rag.training.grounding import PlaceHeads
 
 
 class JointModel(nn.Module):
@@ -27,6 +27,7 @@ class JointModel(nn.Module):
         self.meter = meter
         # Held once, by the dual tower; METER is handed the tokens.
         self.meter.meter.image_encoder = nn.Identity()
+        self.place_heads = PlaceHeads(meter.config.hidden_size)
 
     def part(self) -> None:
         """Give METER a copy of the image encoder, to learn on alone; the dual tower rests from then on."""
@@ -49,7 +50,7 @@ class JointModel(nn.Module):
     ) -> dict[str, Any]:
         """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss. asked and masked are texts
         for METER: input_ids and attention_mask (T, L), image_index (T,), labels: head -> (T, ...), -100 where a text
-        is not meant for it; optionally regions (T, L, N): the image tokens that each word speaks of.
+        is not meant for it; optionally regions (T, L, N) and places (T, 2), see PlaceHeads.
         """
         encoder = self.meter.meter.image_encoder if self.is_parted else self.florence.image_encoder
         encoded = encoder(pixel_values)
@@ -61,12 +62,18 @@ class JointModel(nn.Module):
             losses["contrastive"] = self._contrastive(encoded.pooler_output, caption_ids, positives)
         return {"loss": torch.stack([*losses.values()]).sum(), **{name: loss.detach() for name, loss in losses.items()}}
 
-    def _fused(self, name: str, tokens: Tensor, regions: Tensor | None = None, **texts: Any) -> dict[str, Tensor]:
-        output = self.meter(image_embeds=tokens, output_cross_attentions=regions is not None, **texts)
-        if regions is None:
-            return {name: output.loss}
-        first = output.fusion.cross_attentions[0].float()
-        return {name: output.loss, f"{name}_looked": attention_loss(first, regions)}
+    def _fused(
+        self, name: str, tokens: Tensor, regions: Tensor | None = None, places: Tensor | None = None, **texts: Any
+    ) -> dict[str, Tensor]:
+        grounded = regions is not None
+        output = self.meter(
+            image_embeds=tokens, output_cross_attentions=grounded, output_hidden_states=grounded, **texts
+        )
+        losses: dict[str, Tensor] = {name: output.loss}
+        if grounded:
+            named = self.place_heads(output.fusion, regions, places)
+            losses.update({f"{name}_{part}": loss for part, loss in named.items()})
+        return losses
 
     def _contrastive(self, pooled: Tensor, caption_ids: Tensor, positives: Tensor) -> Tensor:
         image_embeds = F.normalize(self.florence.image_projection(pooled).float(), dim=-1)

@@ -1,9 +1,12 @@
+import random
+
 import pytest
 import torch
 
-from florence_rag.training.grounding import WordRegions, attention_loss
+from florence_rag.training.grounding import NOWHERE, WordRegions, attention_loss, pair_places
 from florence_rag.training.tiny import TinyShape, build_tokenizer
 from florence_rag.training.world.scene import Scene, Thing
+from florence_rag.training.world.words import questions
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,17 @@ def test_words_point_to_what_they_name(tokenizer):
 def test_other_forms_of_a_word(tokenizer):
     scene = Scene((Thing("person", "green", "small", 2),))
     assert set(columns_of("how many people wearing green", scene, tokenizer)) == {"people", "green"}
+
+
+def test_places_of_a_left_or_right_question():
+    scene = Scene((Thing("car", "red", "large", 1), Thing("car", "blue", "large", 2), Thing("tree", "red", "large", 4)))
+    rng = random.Random(3)
+    for question in questions(scene, rng, 60):
+        places = pair_places(question, scene)
+        if question.type == "left-right":
+            assert (places[0] < places[1]) == (question.answer == "left")
+        else:
+            assert places == NOWHERE
 
 
 def test_attention_loss():

@@ -8,6 +8,7 @@ from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.perception.meter import MeterVQA
 from florence_rag.training.data import SceneCollator, SceneDataset
+from florence_rag.training.grounding import WordRegions
 from florence_rag.training.tiny import TinyShape, build_model, build_tokenizer, save
 from florence_rag.training.world.words import ANSWERS
 
@@ -21,7 +22,8 @@ def parts(tmp_path_factory):
     processor = FlorenceImageProcessor(size=SHAPE.image_size, fit="squash", enlarge=1.0)
     tokenizer = build_tokenizer(SHAPE, scenes=50)
     dataset = SceneDataset(tmp_path_factory.mktemp("scenes"), 8, processor)
-    batch = SceneCollator(tokenizer, processor)([dataset[i] for i in range(8)])
+    regions = WordRegions(tokenizer, 4)
+    batch = SceneCollator(tokenizer, processor, word_regions=regions)([dataset[i] for i in range(8)])
     return build_model(SHAPE, len(tokenizer)), batch, FlorenceProcessor(processor, tokenizer)
 
 
