@@ -73,7 +73,7 @@ STAGES = (
     # Both models over one image encoder: objects, colours, and the space that captions and pictures share.
     Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, masked=0, decay=0.0),
     # METER alone: it needs many more steps than the towers, and to be told where to look.
-    Stage("meter", 3000, 16, 7e-4, questions=6, statements=2, masked=1, decay=0.3, parted=True),
+    Stage("meter", 4000, 16, 5e-4, questions=7, statements=2, masked=1, decay=0.5, parted=True),
 )
 
 
