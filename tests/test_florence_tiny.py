@@ -1,0 +1,71 @@
+"""The weights that ship know the drawn world. The full figures are in docs/model_card.md, by `make card`."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.models.cards import find_model
+from florence_rag.perception.meter import MeterVQA
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import sample_scene
+from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
+
+CARD = find_model("florence-tiny")
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    rng = random.Random("scenes for the test of the weights")
+    distinct = {canonical_caption(scene): scene for scene in (sample_scene(rng, "any") for _ in range(110))}
+    return list(distinct.values())[:100]
+
+
+@pytest.fixture(scope="module")
+def frames(scenes):
+    return [np.asarray(draw(scene)) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def vqa():
+    return MeterVQA.from_pretrained(CARD.meter, device="cpu")
+
+
+def test_weights_are_small():
+    assert sum(file.stat().st_size for file in CARD.folder.rglob("*") if file.is_file()) <= 40e6
+
+
+def test_captions_find_their_pictures_and_pictures_their_captions(scenes, frames):
+    embedder = FlorenceEmbedder.from_pretrained(CARD.florence, CARD.name, device="cpu")
+    rng = random.Random(1)
+    similarity = embedder.embed_texts([caption(scene, rng) for scene in scenes]) @ embedder.embed_images(frames).T
+    for table in (similarity, similarity.T):
+        rank = (table > np.diagonal(table)[:, None]).sum(axis=1)
+        assert (rank < 1).mean() >= 0.80
+        assert (rank < 5).mean() >= 0.97
+
+
+def test_questions_are_answered(scenes, frames, vqa):
+    rng = random.Random(2)
+    right = [
+        vqa.answer(frame, question.text).answer == question.answer
+        for scene, frame in zip(scenes[:60], frames, strict=False)
+        for question in questions(scene, rng, 5)
+    ]
+    assert np.mean(right) >= 0.85
+
+
+def test_phrases_are_judged(scenes, frames, vqa):
+    rng = random.Random(3)
+    truths = [rng.random() < 0.5 for _ in scenes]
+    texts = [claim_text(sample_claim(s, rng, holds=truth), rng) for s, truth in zip(scenes, truths, strict=True)]
+    assert ((vqa.match(frames, texts) > 0.5) == np.array(truths)).mean() >= 0.8
+
+
+def test_weights_are_kept_in_half_precision_and_used_in_full():
+    from florence_rag.models.florence import FlorenceModel
+
+    model = FlorenceModel.from_pretrained(CARD.florence, dtype=torch.float32)
+    assert model.dtype == torch.float32
