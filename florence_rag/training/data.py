@@ -18,6 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.training.grounding import NOWHERE, WordRegions, pair_places
 from florence_rag.training.world.draw import draw
+from florence_rag.training.world.questions import colour_question
 from florence_rag.training.world.scene import Scene, sample_scene
 from florence_rag.training.world.words import ANSWERS, Claim, caption, claim_text, questions, sample_claim, truth_table
 
@@ -171,11 +172,24 @@ def phrase(scene: Scene, rng: random.Random) -> tuple[str, Claim]:
 
 def statement(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
     """Words that fit the scene or not, and whether they do."""
-    if rng.random() < 0.5:
-        text, claim = phrase(rng.choice((scene, other)), rng)
+    kind = rng.random()
+    if kind < 0.25 and (missed := missed_question(scene, rng)) is not None:
+        return missed, False
+    if kind < 0.55:
+        text, claim = phrase(scene if rng.random() < 0.8 else other, rng)
         return text, claim.holds(scene)
     claim = sample_claim(scene, rng, holds=rng.random() < 0.5)
     return claim_text(claim, rng), claim.holds(scene)
+
+
+def missed_question(scene: Scene, rng: random.Random) -> str | None:
+    """A question for the colour of something that the scene nearly shows, such as a car near, not next to, a tree."""
+    for _ in range(8):
+        near = sample_claim(scene, rng, holds=False)
+        claim = Claim((near.subject[0], None), near.relation, near.other)
+        if claim.relation is not None and not claim.holds(scene):
+            return colour_question(claim, rng)
+    return None
 
 
 def one_hot_answers(answers: Sequence[int]) -> torch.Tensor:

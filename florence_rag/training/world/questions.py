@@ -109,9 +109,13 @@ def ask_colour(scene: Scene, rng: random.Random) -> Question | None:
         claim = Claim((thing.object, None))
     else:
         return None
-    templates = WORN_TEMPLATES if thing.object == "person" else COLOUR_TEMPLATES
-    text = _fill(rng, templates, it=noun_phrase(claim, rng, "the"), colour=colour_word(rng))
-    return Question(text, thing.colour, "colour", claim)
+    return Question(colour_question(claim, rng), thing.colour, "colour", claim)
+
+
+def colour_question(claim: Claim, rng: random.Random) -> str:
+    """A question for the colour of the claim's subject."""
+    templates = WORN_TEMPLATES if claim.subject[0] == "person" else COLOUR_TEMPLATES
+    return _fill(rng, templates, it=noun_phrase(claim, rng, "the"), colour=colour_word(rng))
 
 
 def ask_count(scene: Scene, rng: random.Random) -> Question | None:
