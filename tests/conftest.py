@@ -1,5 +1,6 @@
-"""What holds for every test: no network beyond this machine."""
+"""What holds for every test: no network beyond this machine, and Ctrl-C interrupts."""
 
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -41,3 +42,10 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket, "getaddrinfo", only_local_names(socket.getaddrinfo))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def interruptible() -> None:
+    """A shell that starts a run in the background makes it and its children, which tests interrupt, ignore SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,3 +1,4 @@
+import signal
 import socket
 import urllib.request
 
@@ -19,3 +20,7 @@ def test_this_machine_can_be_reached():
         server.bind(("127.0.0.1", 0))
         server.listen()
         client.connect(server.getsockname())
+
+
+def test_interrupts_are_not_ignored():
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -188,7 +188,8 @@ class MeterModel(MeterPreTrainedModel):
         mask = attention_mask.bool()[:, None, None, :]
         weights: list[Tensor] = []
         states: list[Tensor] = []
-        for text_layer, image_layer in zip(self.text_layers, self.image_layers, strict=True):
+        layers: Any = zip(self.text_layers, self.image_layers, strict=True)
+        for text_layer, image_layer in layers:
             if output_cross_attentions:
                 weights.append(text_layer.cross_weights(text, image, mask))
             # Both sides read what the other was before this layer.

@@ -143,7 +143,8 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
     florence = FlorenceConfig(image_config=image, text_config=text, projection_dim=shape.projection_dim)
     model = JointModel(FlorenceModel(florence), MeterForMultipleTasks(meter))
     # As large as the tokens they are added to: much smaller, and left and right go unnoticed.
-    torch.nn.init.normal_(model.meter.meter.image_positions.weight, std=0.5)
+    positions: Any = model.meter.meter.image_positions
+    torch.nn.init.normal_(positions.weight, std=0.5)
     return model
 
 
