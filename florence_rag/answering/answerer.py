@@ -3,7 +3,9 @@
     question -> hits -> match(picture, question) -> the k pictures that fit best -> answer(picture, question)
                      -> the sentence of each hit that has most of the question's words
 
-The confidence of a picture is P(the picture fits the question) x P(answer | picture, question).
+The confidence of a picture is P(the picture is meant | question, rank) x P(answer | picture, question). For the first,
+the matching model and the search are two witnesses: its odds that the picture fits, times prior odds that fall with the
+rank at which the search found the picture. Near misses abound among candidates, and either witness alone believes them.
 """
 
 from __future__ import annotations
@@ -28,17 +30,19 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class AnsweringConfig:
     """threshold: below it the answer is that we do not know. candidates: how many pictures are matched with the
-    question for each of the k that are asked. citations: the most that an answer carries.
+    question for each of the k that are asked. rank_weight: how steeply the prior odds fall with the rank; 0 trusts the
+    matching model alone. citations: the most that an answer carries.
     """
 
     threshold: float = 0.5
     candidates: int = 3
+    rank_weight: float = 2.0
     citations: int = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sight:
-    """A picture of a hit and how well it fits the question."""
+    """A picture of a hit. fit: the probability that the question means this picture."""
 
     hit: Hit
     frame: Frame
@@ -77,14 +81,15 @@ class Answerer:
             yield Evidence(sight.hit, result.answer, sight.fit * certainty)
 
     def _sights(self, question: str, hits: Iterable[Hit]) -> list[Sight]:
-        """The picture of each hit, of a clip the keyframe, that fits the question best."""
-        pictures = [(hit, frame) for hit in hits for frame in self._frames(hit)]
-        fits = self.vqa.match([frame for _, frame in pictures], [question] * len(pictures))
-        best: dict[str, Sight] = {}
-        for (hit, frame), fit in zip(pictures, fits, strict=True):
-            if hit.id not in best or fit > best[hit.id].fit:
-                best[hit.id] = Sight(hit, frame, float(fit))
-        return list(best.values())
+        """The picture of each hit, of a clip the keyframe that fits the question best."""
+        seen = [(hit, frames) for hit in hits if (frames := self._frames(hit))]
+        pictures = [frame for _, frames in seen for frame in frames]
+        matches = iter(self.vqa.match(pictures, [question] * len(pictures)).tolist())
+        sights = []
+        for rank, (hit, frames) in enumerate(seen):
+            match, frame = max(((next(matches), frame) for frame in frames), key=lambda pair: pair[0])
+            sights.append(Sight(hit, frame, fit_at_rank(match, rank, self.config.rank_weight)))
+        return sights
 
     def _frames(self, hit: Hit) -> tuple[Frame, ...]:
         try:
@@ -92,6 +97,11 @@ class Answerer:
         except MediaError as error:
             log.warning("left out of an answer: %s", error)
             return ()
+
+
+def fit_at_rank(match: float, rank: int, weight: float) -> float:
+    """Bayes in odds: match / (1 - match), times the prior odds 1 / (1 + rank) ** weight, as a probability again."""
+    return match / (match + (1.0 - match) * (1.0 + rank) ** weight)
 
 
 def _read(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:

@@ -88,12 +88,14 @@ def search(
     as_json: AsJson = False,
 ) -> None:
     """Find pictures, clips, pages and passages by words, by a picture, or by both."""
+    from florence_rag.chunking import read_image
     from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
 
     with opened(db, model, token=token, create=False) as rag:
-        hits = rag.search(text, image=image, k=k, kinds=chosen_kinds(kind), filter=filter)
+        picture = read_image(image) if image else None
+        hits = rag.search(text, image=picture, k=k, kinds=chosen_kinds(kind), filter=filter)
         if sheet:
-            draw_sheet([hits_to_row(text or str(image), hits, rag.frames)]).save(sheet)
+            draw_sheet([hits_to_row(text or str(image), hits, rag.frames, picture)]).save(sheet)
     show({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
 
 

@@ -14,9 +14,8 @@ from florence_rag.types import Box, Frame, Hit
 
 PAPER, INK, GREY, MOUNT, ACCENT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4", "#d1242f"
 PICTURE = (240, 180)
+QUERY = (60, 44)
 GAP = 20
-TITLE_HEIGHT = 44
-CAPTION_LINES = 4
 LINE_HEIGHT = 18
 CAPTION_WIDTH = 36
 """In characters: what fits under a picture in the small font."""
@@ -32,32 +31,48 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one query found."""
+    """What one query found. query: the picture that was searched with, if any."""
 
     title: str
     cells: Sequence[Cell]
+    query: Frame | None = None
 
 
-def hits_to_row(title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]]) -> Row:
+def hits_to_row(
+    title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]], query: Frame | None = None
+) -> Row:
     """A row of hits, each with its first picture. A file that is gone since it was indexed gets an empty mount."""
-    return Row(title, [Cell(hit, _first_frame(hit, load_frames)) for hit in hits])
+    return Row(title, [Cell(hit, _first_frame(hit, load_frames)) for hit in hits], query)
 
 
 def draw_sheet(rows: Sequence[Row]) -> Image.Image:
-    """The sheet: as wide as its longest row."""
+    """The rows below each other, as wide as the longest."""
     columns = max((len(row.cells) for row in rows), default=0) or 1
-    cell_height = PICTURE[1] + (CAPTION_LINES + 1) * LINE_HEIGHT
-    row_height = TITLE_HEIGHT + cell_height + GAP
-    sheet = Image.new("RGB", (columns * (PICTURE[0] + GAP) + GAP, len(rows) * row_height + GAP), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    for number, row in enumerate(rows):
-        top = GAP + number * row_height
-        draw.text((GAP, top), _fitted(row.title, sheet.width - 2 * GAP, _font(20)), INK, _font(20))
-        for rank, cell in enumerate(row.cells, start=1):
-            corner = GAP + (rank - 1) * (PICTURE[0] + GAP), top + TITLE_HEIGHT
-            sheet.paste(_thumbnail(cell), corner)
-            _write_caption(draw, corner, rank, cell.hit)
+    width = columns * (PICTURE[0] + GAP) + GAP
+    strips = [_draw_row(row, width) for row in rows]
+    sheet = Image.new("RGB", (width, GAP + sum(strip.height for strip in strips)), PAPER)
+    top = GAP
+    for strip in strips:
+        sheet.paste(strip, (0, top))
+        top += strip.height
     return sheet
+
+
+def _draw_row(row: Row, width: int) -> Image.Image:
+    captions = [_caption(cell.hit) for cell in row.cells]
+    lines = 1 + max(map(len, captions), default=0)
+    strip = Image.new("RGB", (width, QUERY[1] + PICTURE[1] + lines * LINE_HEIGHT + 2 * GAP), PAPER)
+    draw = ImageDraw.Draw(strip)
+    left = GAP
+    if row.query is not None:
+        strip.paste(ImageOps.pad(Image.fromarray(row.query), QUERY, color=MOUNT), (GAP, 0))
+        left += QUERY[0] + GAP // 2
+    draw.text((left, QUERY[1] // 2), _fitted(row.title, width - left - GAP, _font(20)), INK, _font(20), anchor="lm")
+    for rank, (cell, caption) in enumerate(zip(row.cells, captions, strict=True), start=1):
+        x, y = GAP + (rank - 1) * (PICTURE[0] + GAP), QUERY[1] + GAP // 2
+        strip.paste(_thumbnail(cell), (x, y))
+        _write_caption(draw, (x, y + PICTURE[1] + 6), rank, cell.hit, caption)
+    return strip
 
 
 def _first_frame(hit: Hit, load_frames: Callable[[Hit], tuple[Frame, ...]]) -> Frame | None:
@@ -89,16 +104,22 @@ def _outline(picture: Image.Image, box: Box) -> None:
     ImageDraw.Draw(picture).rectangle(corners, outline=ACCENT, width=max(2, picture.width // 120))
 
 
-def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int, hit: Hit) -> None:
-    x, y = corner[0], corner[1] + PICTURE[1] + 6
+def _caption(hit: Hit) -> list[str]:
+    """Why the hit was found, and the words known of its picture."""
+    words = hit.caption or hit.ocr
+    return [
+        line for text in (hit.why, words) for line in textwrap.wrap(text, CAPTION_WIDTH, max_lines=2, placeholder=" …")
+    ]
+
+
+def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int, hit: Hit, caption: list[str]) -> None:
+    x, y = corner
     score = f"{hit.score:.3f}"
-    score_width = round(_font(13).getlength(score)) + 8
     place = ", ".join(part for part in (Path(hit.source).name, str(hit.locator)) if part)
-    draw.text((x, y), _fitted(f"{rank}. {place}", PICTURE[0] - score_width, _font(14)), INK, _font(14))
+    room = PICTURE[0] - round(_font(13).getlength(score)) - 8
+    draw.text((x, y), _fitted(f"{rank}. {place}", room, _font(14)), INK, _font(14))
     draw.text((x + PICTURE[0], y), score, GREY, _font(13), anchor="ra")
-    explanation = textwrap.wrap(hit.why, CAPTION_WIDTH, max_lines=2, placeholder=" …")
-    caption = textwrap.wrap(hit.caption or hit.ocr, CAPTION_WIDTH, max_lines=2, placeholder=" …")
-    for number, line in enumerate([*explanation, *caption][:CAPTION_LINES], start=1):
+    for number, line in enumerate(caption, start=1):
         draw.text((x, y + number * LINE_HEIGHT), _fitted(line, PICTURE[0], _font(13)), GREY, _font(13))
 
 

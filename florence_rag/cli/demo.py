@@ -10,17 +10,18 @@ from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
+from florence_rag.cli.contact_sheet import Row, draw_sheet, hits_to_row
 from florence_rag.cli.opening import opened
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import answer_line, place, plain, report_to_text
 from florence_rag.models.cards import CARDS, DEFAULT
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
 from florence_rag.training.world.draw import draw
-from florence_rag.types import Answer, Hit
+from florence_rag.types import Answer, Frame
 
 if TYPE_CHECKING:
     from florence_rag.pipeline import FlorenceRAG
@@ -42,11 +43,15 @@ class Search:
         picture = self.picture and f"a picture of {Path(self.picture).stem} on another day"
         return " and ".join(part for part in (picture, self.text and f"“{self.text}”") if part)
 
+    def frame(self) -> Frame | None:
+        """The picture to search with."""
+        return np.asarray(draw(photos(ANOTHER_DAY)[self.picture])) if self.picture else None
+
 
 SEARCHES = (
     *(Search(example.text, None, example.file) for example in examples() if example.task == "search"),
     Search(None, "photos/street-14.jpg", "photos/street-14.jpg"),
-    Search("a small red car", "photos/street-20.jpg", "photos/street-24.jpg"),
+    Search("a blue car", "photos/street-06.jpg", "photos/street-01.jpg"),
 )
 QUESTIONS = tuple(example for example in examples() if example.task != "search")
 
@@ -54,7 +59,7 @@ QUESTIONS = tuple(example for example in examples() if example.task != "search")
 def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     """Draw, index, search, ask and draw the contact sheet in a folder; what happened, JSON-ready."""
     started = time.perf_counter()
-    corpus = folder / "corpus"
+    corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
     screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
     draw_corpus(corpus)
     with opened(str(folder / "demo.db"), DEFAULT) as rag:
@@ -63,18 +68,16 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
             report = rag.add(corpus, progress=progress)
         screen.print(report_to_text(report))
         screen.print("\n[bold]Searching[/]")
-        searches = [_search(rag, corpus, search, screen) for search in SEARCHES]
+        rows = [_search(rag, corpus, search, screen) for search in SEARCHES]
+        draw_sheet(rows).save(sheet)
         screen.print("\n[bold]Asking[/]")
         answers = [_ask(rag, corpus, question, screen) for question in QUESTIONS]
-        sheet = folder / "contact-sheet.png"
-        rows = [hits_to_row(str(search), hits, rag.frames) for search, hits in zip(SEARCHES, searches, strict=True)]
-        draw_sheet(rows).save(sheet)
     _say_goodbye(sheet, screen)
     return {
         "index": report.to_dict(),
         "searches": [
-            {"query": str(search), "expected": search.expected, "hits": [hit.to_dict() for hit in hits]}
-            for search, hits in zip(SEARCHES, searches, strict=True)
+            {"query": row.title, "expected": search.expected, "hits": [cell.hit.to_dict() for cell in row.cells]}
+            for search, row in zip(SEARCHES, rows, strict=True)
         ],
         "answers": [
             {"question": question.text, "expected": question.answer, **answer.to_dict()}
@@ -85,14 +88,13 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     }
 
 
-def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> list[Hit]:
-    picture = draw(photos(ANOTHER_DAY)[search.picture]) if search.picture else None
-    hits = rag.search(search.text, image=picture, k=HITS)
+def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> Row:
+    hits = rag.search(search.text, image=search.frame(), k=HITS)
     best = hits[0]
     screen.print(_mark(Path(best.source) == (corpus / search.expected).resolve()), plain(str(search)))
     screen.print("   ", place(best.source, best.locator))
     screen.print("   ", plain(best.why, "dim"))
-    return hits
+    return hits_to_row(str(search), hits, rag.frames, search.frame())
 
 
 def _ask(rag: FlorenceRAG, corpus: Path, question: Example, screen: Console) -> Answer:

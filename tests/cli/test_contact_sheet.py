@@ -63,3 +63,8 @@ def test_the_first_picture_of_a_clip_stands_for_it():
     frames = (colour_frame("red"), colour_frame("blue"))
     (cell,) = hits_to_row("a query", [hit(kind="clip")], lambda _: frames).cells
     assert cell.frame is frames[0]
+
+
+def test_the_picture_that_was_searched_with_is_shown():
+    row = hits_to_row("like this", [hit()], lambda _: (colour_frame("red"),), query=colour_frame("green"))
+    assert pixels_of(draw_sheet([row]), "green") > 1000
