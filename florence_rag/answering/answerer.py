@@ -101,7 +101,8 @@ class Answerer:
 
 def fit_at_rank(match: float, rank: int, weight: float) -> float:
     """Bayes in odds: match / (1 - match), times the prior odds 1 / (1 + rank) ** weight, as a probability again."""
-    return match / (match + (1.0 - match) * (1.0 + rank) ** weight)
+    fit: float = match / (match + (1.0 - match) * (1.0 + rank) ** weight)
+    return fit
 
 
 def _read(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
