@@ -38,9 +38,9 @@ def test_the_picture_that_fits_the_question_is_asked_and_cited():
     assert answer.text == "red"
     assert [citation.id for citation in answer.citations] == ["b"]
     shares = np.array([3, 1]) / np.sqrt(10)
-    # The search found it second: its odds are divided by 2 to the power of rank_weight.
-    fit = shares[0] / (shares[0] + (1 - shares[0]) * 2**2)
-    assert answer.confidence == pytest.approx(fit * 0.75, abs=1e-3)
+    odds = shares[0] / (1 - shares[0]) / 2**1.5  # the search found it second
+    blue, none = 0.01 / 0.99, 0.3
+    assert answer.confidence == pytest.approx(odds / (odds + blue + none) * 0.75, abs=1e-3)
 
 
 def test_of_a_clip_the_keyframe_that_fits_best_is_asked():
@@ -49,10 +49,11 @@ def test_of_a_clip_the_keyframe_that_fits_best_is_asked():
 
 
 def test_equal_answers_are_one_answer_with_all_their_citations():
-    frames = {"a": colour_frame("red"), "b": colour_frame("red", "red", "red", "blue"), "c": colour_frame("blue")}
-    answer = answerer(frames, threshold=0.1).ask("What red thing is there?")
+    frames = {"a": colour_frame("red"), "b": colour_frame("red"), "c": colour_frame("blue")}
+    answer = answerer(frames, rank_weight=0.5).ask("What red thing is there?")
     assert answer.text == "red"
     assert [citation.id for citation in answer.citations] == ["a", "b"]
+    assert answer.confidence == pytest.approx(sum(citation.confidence for citation in answer.citations), abs=1e-3)
     assert [text for text, _ in answer.candidates] == ["red", "blue"]
 
 
@@ -64,8 +65,23 @@ def test_only_the_k_best_fitting_pictures_are_asked():
 
 def test_weak_evidence_is_not_an_answer():
     answer = answerer({"a": colour_frame("red")}, ScriptedVQA({"": ("yes", 0.4)})).ask("Is it?")
-    assert (answer.text, answer.confidence, answer.citations) == (UNKNOWN, 0.4, ())
-    assert answer.candidates == (("yes", 0.4),)
+    assert (answer.text, answer.citations) == (UNKNOWN, ())
+    assert answer.confidence == pytest.approx(0.4, abs=0.01)
+    assert answer.candidates == (("yes", answer.confidence),)
+
+
+def test_a_question_that_could_mean_several_pictures_has_no_confident_answer():
+    frames = {colour: colour_frame(colour) for colour in ("red", "green", "blue")}
+    answer = answerer(frames, rank_weight=0.5).ask("What is there?")
+    assert answer.text == UNKNOWN
+    assert [text for text, _ in answer.candidates] == ["red", "green", "blue"]
+
+
+def test_a_better_rank_decides_between_pictures_that_fit_alike():
+    answer = answerer({"a": colour_frame("red"), "b": colour_frame("green")}, threshold=0.0).ask("What is there?")
+    (first, red), (second, green) = answer.candidates
+    assert (first, second) == ("red", "green")
+    assert red == pytest.approx(2**1.5 * green, abs=1e-3)
 
 
 def test_an_empty_index_is_not_an_answer_either():

@@ -166,7 +166,8 @@ def test_search_takes_text_paths_bytes_and_pixels(filled, folder):
 
 def test_ask_answers_from_a_picture(filled):
     answer = filled.ask("Which thing is blue?")
-    assert (answer.text, answer.confidence, files(answer.citations)) == ("blue", 1.0, ["blue.png"])
+    assert (answer.text, files(answer.citations)) == ("blue", ["blue.png"])
+    assert answer.confidence > 0.99
 
 
 def test_ask_quotes_a_passage(filled):
