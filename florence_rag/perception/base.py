@@ -41,14 +41,50 @@ class VQAResult:
     candidates: tuple[tuple[str, float], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a picture and what is said of it.
+
+    confidence in [0, 1], or None where the model gives none. polygons: outlines as (x, y) points in [0, 1], if asked for.
+    """
+
+    label: str
+    box: Box
+    confidence: float | None = None
+    polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
+
+
 @runtime_checkable
 class VisualQA(Protocol):
-    """Answers questions about pictures and judges whether a text fits a picture."""
+    """Answers questions about pictures."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer one question about one picture."""
         ...
 
+
+@runtime_checkable
+class Matcher(Protocol):
+    """Judges whether a text fits a picture."""
+
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
         """(N,) float32 in [0, 1]: the probability that text i fits frame i. Both sequences have length N."""
+        ...
+
+
+@runtime_checkable
+class Captioner(Protocol):
+    """Says in words what a picture shows."""
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """One caption per frame."""
+        ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Looks at a query and a candidate together, which tells more than two vectors that never met."""
+
+    def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
+        """(N,) float32 in [0, 1], one per candidate, a picture or a passage; larger fits better."""
         ...
