@@ -92,7 +92,7 @@ class SceneCollator:
             "pixel_values": self.processor.normalise(pixels),
             "caption_ids": self.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")["input_ids"],
             "positives": positives,
-            "asked": self._asked(scenes, rng),
+            "asked": self._asked(scenes, rng) if self.questions_per_scene + self.statements_per_scene else None,
             "masked": self._masked(scenes, rng) if self.masked_per_scene else None,
         }
 

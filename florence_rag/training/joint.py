@@ -30,10 +30,9 @@ class JointModel(nn.Module):
         self.place_heads = PlaceHeads(meter.config.hidden_size)
 
     def part(self) -> None:
-        """Give METER a copy of the image encoder, to learn on alone; the dual tower rests from then on."""
+        """Give METER a copy of the image encoder, to learn on alone."""
         if not self.is_parted:
             self.meter.meter.image_encoder = deepcopy(self.florence.image_encoder)
-        self.florence.requires_grad_(False)
 
     @property
     def is_parted(self) -> bool:
@@ -45,7 +44,7 @@ class JointModel(nn.Module):
         pixel_values: Tensor,
         caption_ids: Tensor,
         positives: Tensor,
-        asked: dict[str, Any],
+        asked: dict[str, Any] | None = None,
         masked: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss. asked and masked are texts

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -55,7 +55,7 @@ class TinyShape:
 @dataclass(frozen=True)
 class Stage:
     """One part of the training. batch: scenes in a step, for each process; decay: share of the steps in which the
-    learning rate falls; parted: whether the dual tower rests and METER learns with its own image encoder.
+    learning rate falls; learns: what is trained, the rest rests.
     """
 
     name: str
@@ -66,14 +66,16 @@ class Stage:
     statements: int
     masked: int
     decay: float
-    parted: bool = False
+    learns: Literal["all", "towers", "meter"] = "all"
 
 
 STAGES = (
     # Both models over one image encoder: objects, colours, and the space that captions and pictures share.
     Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, masked=0, decay=0.0),
+    # The towers alone, in larger batches, until the learning rate is nothing.
+    Stage("towers", 800, 128, 1e-3, questions=0, statements=0, masked=0, decay=0.8, learns="towers"),
     # METER alone: it needs many more steps than the towers, and to be told where to look.
-    Stage("meter", 4000, 16, 5e-4, questions=7, statements=2, masked=1, decay=0.5, parted=True),
+    Stage("meter", 8000, 16, 5e-4, questions=7, statements=2, masked=1, decay=0.5, learns="meter"),
 )
 
 
@@ -185,8 +187,10 @@ def train_stage(
     stage: Stage, model: JointModel, data: Callable[[], SceneDataset], collator: SceneCollator, folder: Path, seed: int
 ) -> None:
     """Train one stage, going on from its last checkpoint; a stage that was finished is only loaded."""
-    if stage.parted:
+    if stage.learns == "meter":
         model.part()
+    model.florence.requires_grad_(stage.learns != "meter")
+    model.meter.requires_grad_(stage.learns != "towers")
     finished = folder / f"{stage.name}.safetensors"
     if finished.exists():
         model.load_state_dict(load_file(finished))
@@ -205,7 +209,8 @@ def train_stage(
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        ddp_backend=None if torch.cuda.is_available() else "gloo",
+        # Named without several processes, it would make one process look for its group.
+        ddp_backend="gloo" if "WORLD_SIZE" in os.environ and not torch.cuda.is_available() else None,
         logging_steps=25,
         save_steps=100,
         save_total_limit=2,
@@ -224,7 +229,7 @@ def train_stage(
         statements_per_scene=stage.statements,
         masked_per_scene=stage.masked,
         word_regions=WordRegions(collator.tokenizer, model.florence.config.image_config.token_grid)
-        if stage.parted
+        if stage.learns == "meter"
         else None,
     )
     trainer = JointTrainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
