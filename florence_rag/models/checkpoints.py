@@ -22,6 +22,7 @@ from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter_heads import MeterWithHeads
+from florence_rag.models.recognition import config_of
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -222,19 +223,28 @@ def fit(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dic
     return renamed
 
 
-def _load(model: Model, path: str | Path, key_map: KeyMap) -> Model:
-    model.load_state_dict(fit(read_weights(path), key_map, model), strict=True)
-    return model.eval()
-
-
-def load_unicl(path: str | Path, config: FlorenceConfig) -> FlorenceModel:
-    """A checkpoint of microsoft/UniCL with a Swin tower; config.image_config.convolutional must be False."""
-    return _load(FlorenceModel(config), path, UNICL)
+def load_unicl(path: str | Path, config: FlorenceConfig | None = None) -> FlorenceModel:
+    """A checkpoint of microsoft/UniCL with a Swin tower. config: where the weights do not tell, see recognition.py."""
+    weights = read_weights(path)
+    config = config or config_of(weights)
+    if not isinstance(config, FlorenceConfig):
+        raise ModelError(f"{str(path)!r} is a METER checkpoint, no dual tower; give it as the model that answers")
+    return filled(FlorenceModel(config), weights, UNICL)
 
 
 Meter = TypeVar("Meter", bound=MeterWithHeads)
 
 
-def load_meter(path: str | Path, config: MeterConfig, model_class: type[Meter]) -> Meter:
-    """A checkpoint of zdou0830/METER; config.heads must name the heads that it carries."""
-    return _load(model_class(config), path, METER)
+def load_meter(path: str | Path, config: MeterConfig | None, model_class: type[Meter]) -> Meter:
+    """A checkpoint of zdou0830/METER. config: None to read it off the weights; its heads must be the file's."""
+    weights = read_weights(path)
+    config = config or config_of(weights)
+    if not isinstance(config, MeterConfig):
+        raise ModelError(f"{str(path)!r} is a UniCL checkpoint, no METER; give it as the embedder")
+    return filled(model_class(config), weights, METER)
+
+
+def filled(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:
+    """The model with the weights of a file, in evaluation mode; ModelError where one is missing or left over."""
+    model.load_state_dict(fit(weights, key_map, model), strict=True)
+    return model.eval()

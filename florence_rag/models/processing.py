@@ -5,9 +5,11 @@ Preprocessing of the published models: microsoft/UniCL (enlarge, crop) and zdou0
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import ftfy
 import numpy as np
 import torch
 from PIL import Image
@@ -30,7 +32,8 @@ class FlorenceImageProcessor(BaseImageProcessor):
 
     size: side of the square output in pixels. fit: "squash" scales both sides to size, so that nothing is lost;
     "crop" scales the shorter side to size * enlarge and cuts the centre out. enlarge: 256 / 224 for UniCL, 1 for METER.
-    image_mean, image_std: per channel, of values in [0, 1].
+    image_mean, image_std: per channel, of values in [0, 1]. scale_alpha: scale a picture with its transparency and drop
+    this afterwards, as METER over CLIP was trained; otherwise it is dropped first.
     """
 
     model_input_names = ["pixel_values"]
@@ -43,13 +46,14 @@ class FlorenceImageProcessor(BaseImageProcessor):
         resample: int = Image.Resampling.BICUBIC,
         image_mean: Sequence[float] = IMAGENET_MEAN,
         image_std: Sequence[float] = IMAGENET_STD,
+        scale_alpha: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if fit not in ("squash", "crop"):
             raise ValueError(f"fit is {fit!r}; it must be 'squash' or 'crop'")
         self.size, self.fit, self.enlarge, self.resample = size, fit, enlarge, int(resample)
-        self.image_mean, self.image_std = list(image_mean), list(image_std)
+        self.image_mean, self.image_std, self.scale_alpha = list(image_mean), list(image_std), scale_alpha
 
     def __call__(  # type: ignore[override]  # only what all our models share
         self, images: Picture | Sequence[Picture], return_tensors: str | None = "pt", **_: Any
@@ -62,16 +66,17 @@ class FlorenceImageProcessor(BaseImageProcessor):
     def resize(self, image: Picture) -> np.ndarray:
         """One picture -> (size, size, 3) uint8."""
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-        picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+        if picture.mode != "RGB" and not (self.scale_alpha and picture.mode == "RGBA"):
+            picture = picture.convert("RGB")
         if self.fit == "squash":
-            return np.asarray(picture.resize((self.size, self.size), self.resample))
+            return np.asarray(picture.resize((self.size, self.size), self.resample).convert("RGB"))
         shorter = int(self.enlarge * self.size)
         scale = shorter / min(picture.size)
         # The longer side is truncated, not rounded, as torchvision's Resize does.
         width, height = (shorter if side == min(picture.size) else int(side * scale) for side in picture.size)
         picture = picture.resize((width, height), self.resample)
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
-        return np.asarray(picture.crop((left, top, left + self.size, top + self.size)))
+        return np.asarray(picture.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""
@@ -83,11 +88,15 @@ class FlorenceImageProcessor(BaseImageProcessor):
 class FlorenceProcessor(ProcessorMixin):
     """Image processor and tokenizer of the dual tower and of METER.
 
-    Texts are padded to the longest and cut at the tokenizer's model_max_length.
+    Texts are padded to the longest and cut at the tokenizer's model_max_length. mend_text: undo HTML entities, curly
+    quotes, ligatures and broken encodings first, as CLIP's own tokenizer does and its twin in transformers does not.
     """
 
-    def __init__(self, image_processor: FlorenceImageProcessor, tokenizer: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, image_processor: FlorenceImageProcessor, tokenizer: Any, mend_text: bool = False, **kwargs: Any
+    ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
+        self.mend_text = mend_text
 
     def __call__(
         self,
@@ -102,9 +111,15 @@ class FlorenceProcessor(ProcessorMixin):
             features.update(self.image_processor(images, return_tensors=return_tensors))
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
+            texts = [mended(text) for text in texts] if self.mend_text else texts
             encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors=return_tensors)
             features.update(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
         return BatchFeature(features)
+
+
+def mended(text: str) -> str:
+    """The text as CLIP's reference tokenizer (openai/CLIP) reads it."""
+    return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 
 
 AutoImageProcessor.register(CoSwinConfig, image_processor_classes={"pil": FlorenceImageProcessor})

@@ -13,9 +13,9 @@ from tests.models.reference import PUBLIC, arrays, assert_close, needs_parity
 
 METER_TRANSFORMS: dict[str, dict[str, Any]] = {
     "imagenet96": {"size": 96, "enlarge": 1.0},
-    "clip96": {"size": 96, "enlarge": 1.0, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
+    "clip96": {"size": 96, "enlarge": 1.0, "image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True},
 }
-PICTURES = ("image_173x131_RGB", "image_90x160_RGB", "image_120x77_L")
+PICTURES = ("image_173x131_RGB", "image_90x160_RGB", "image_120x77_L", "image_100x140_RGBA")
 
 
 def noise(width: int, height: int) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""Opens models of the sentence-transformers library: from files, safetensors only, without code of the model's own.
+
+Its documentation: https://sbert.net. A model is a folder, as its `save_pretrained` or the hub lays it out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import torch
+
+from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.models.cards import fingerprint
+from florence_rag.models.downloads import Fetcher
+
+try:
+    from sentence_transformers.base.model import BaseModel
+except ImportError as error:
+    raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
+
+Model = TypeVar("Model", bound=BaseModel)
+
+PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})
+_WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
+
+
+def open_model(
+    kind: type[Model], source: str | Path, *, device: str | None, offline: bool, precision: str | None, **options: Any
+) -> tuple[Model, Path]:
+    """A model of this class in evaluation mode, and its folder.
+
+    source: a folder, or a repository of the hub, which is downloaded unless offline. device: a torch device; a GPU is
+    used where there is one. precision: fp32, which is the default, or bf16. ModelError says in one line what is wrong.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
+    folder = model_folder(source, offline=offline)
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
+    try:
+        model = kind(str(folder), device=target, local_files_only=True, model_kwargs=weights, **options)
+    except Exception as error:  # of whatever the files made the library or transformers stumble over
+        raise ModelError(f"{str(source)!r} cannot be opened as a {kind.__name__}: {_reason(error)}") from error
+    return model.eval(), folder
+
+
+def model_folder(source: str | Path, *, offline: bool) -> Path:
+    """The folder of a model that has its weights as safetensors, downloaded if it has to be."""
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        folder = _downloaded(str(source), offline)
+    if not any(folder.rglob("*.safetensors")):
+        raise ModelError(
+            f"{str(source)!r} has no *.safetensors; weights in other forms may be pickles, which are not opened: "
+            "convert them on a machine that may run them, or choose another model"
+        )
+    return folder
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Digest of the weights of all parts of a model: 16 hex digits, equal for equal weights."""
+    parts = [fingerprint(part) for part in sorted({file.parent for file in folder.rglob("*.safetensors")})]
+    return parts[0] if len(parts) == 1 else hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
+
+
+def is_cross_encoder(folder: Path) -> bool:
+    """Whether the files are those of a model that scores pairs; the library would open it as an embedder all the same,
+    and the other way round with a head of random weights."""
+    settings = _read(folder / "config_sentence_transformers.json")
+    architectures = _read(folder / "config.json").get("architectures") or [""]
+    return settings.get("model_type") == "CrossEncoder" or architectures[0].endswith("ForSequenceClassification")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
+    except ValueError as error:
+        raise ModelError(f"{str(path)!r} is no JSON ({error}); fetch it again") from error
+
+
+def _downloaded(repository: str, offline: bool) -> Path:
+    if repository.count("/") != 1 or repository.startswith(("/", ".", "~")):
+        raise ModelError(
+            f"there is no folder {repository!r}; give one, or a repository of the hub such as 'owner/name'"
+        )
+    return Fetcher(offline=offline).repository(repository, only=_WANTED)
+
+
+def _reason(error: Exception) -> str:
+    """The first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{lines[0][:300]}" if lines else type(error).__name__

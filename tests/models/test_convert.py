@@ -1,0 +1,172 @@
+"""From the file that others published to a folder that from_pretrained opens, and to what the original answers."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from tokenizers import pre_tokenizers
+from transformers import AutoModel, AutoProcessor, CLIPTokenizer, RobertaTokenizer
+
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.errors import ModelError
+from florence_rag.models.convert import convert
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.meter_heads import MeterForMultipleTasks
+from florence_rag.models.processing import mended
+from tests.models.fill import fill
+from tests.models.reference import (
+    EXPECTED,
+    FILL_SEED,
+    PARITY,
+    PUBLIC,
+    UNICL_LAYOUT,
+    UNICL_SMALL,
+    arrays,
+    assert_close,
+    meter_layout,
+    meter_small,
+    needs_parity,
+    read_json,
+)
+
+BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+
+
+def save_words(folder, vocab):
+    """A tokenizer without merges: every byte is a word."""
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocab)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return folder
+
+
+@pytest.fixture
+def clip_words(tmp_path):
+    fillers = [f"unused{i}" for i in range(1022 - 2 * len(BYTES))]
+    words = [*BYTES, *(f"{byte}</w>" for byte in BYTES), *fillers, "<|startoftext|>", "<|endoftext|>"]
+    return save_words(tmp_path / "clip", words)
+
+
+@pytest.fixture
+def roberta_words(tmp_path):
+    words = ["<s>", "<pad>", "</s>", "<unk>", *BYTES]
+    return save_words(tmp_path / "roberta", [*words, *(f"unused{i}" for i in range(599 - len(words))), "<mask>"])
+
+
+def test_a_dual_tower_answers_as_before_when_it_is_opened_again(tmp_path, clip_words):
+    save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "released.safetensors")
+    convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=clip_words, config=UNICL_SMALL)
+    expected = arrays(EXPECTED / "unicl_small.npz")
+    model = AutoModel.from_pretrained(tmp_path / "out")
+    assert type(model) is FlorenceModel
+    with torch.no_grad():
+        output = model(expected["image"], expected["input_ids"])
+    assert_close(output.logits_per_image, expected["logits_per_image"], "logits")
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    assert processor.mend_text and processor.image_processor.enlarge == 256 / 224
+    assert processor(text="it&#39;s")["input_ids"].tolist() == processor(text="it's")["input_ids"].tolist()
+    assert processor(text="a " * 200)["input_ids"].shape == (1, 77)
+    embedder = FlorenceEmbedder.from_pretrained(tmp_path / "out", "small", device="cpu")
+    frame = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    assert embedder.embed_images([frame]).shape == embedder.embed_texts(["a dog"]).shape == (1, 48)
+
+
+@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 64), ("swin", 128)])
+def test_meter_carries_its_answers_and_its_pixels(tmp_path, roberta_words, tower, image_size):
+    weights = fill(meter_layout(tower, image_size, "vqa"), FILL_SEED)
+    save_file(weights, tmp_path / "released.safetensors")
+    answers = [f"answer {i}" for i in range(61)]
+    config = meter_small(tower, image_size, "vqa")
+    convert(
+        tmp_path / "released.safetensors", tmp_path / "out", tokenizer=roberta_words, config=config, answers=answers
+    )
+    model = MeterForMultipleTasks.from_pretrained(tmp_path / "out")
+    assert model.config.answers == answers
+    processor = AutoProcessor.from_pretrained(tmp_path / "out")
+    assert processor.image_processor.scale_alpha == (tower == "clip16")
+    assert processor.tokenizer.model_max_length == 20
+    frame = np.zeros((40, 60, 3), dtype=np.uint8)
+    inputs = processor(images=frame, text="what?")
+    assert inputs["input_ids"].tolist() == [[0, *processor.tokenizer.convert_tokens_to_ids(list("what?")), 2]]
+    assert model(**inputs).logits["vqa"].shape == (1, 61)
+
+
+def test_too_few_answers_are_refused(tmp_path, roberta_words):
+    save_file(fill(meter_layout("clip16", 64, "vqa"), FILL_SEED), tmp_path / "released.safetensors")
+    with pytest.raises(ModelError, match="2 answers were given, but the checkpoint has 61 outputs"):
+        convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=roberta_words, answers=["yes", "no"])
+
+
+def test_a_tokenizer_that_is_not_there_is_asked_for_with_its_source(tmp_path):
+    save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "released.safetensors")
+    with pytest.raises(ModelError, match=r"lacks vocab\.json and merges\.txt .*openai/clip-vit-base-patch32"):
+        convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=tmp_path)
+
+
+# Against the original code, from its file and its pictures to its outputs.
+
+
+@needs_parity
+def test_unicl_from_the_released_file_and_pictures_to_features(tmp_path):
+    home = PUBLIC / "unicl_small"
+    convert(home / "checkpoint.pth", tmp_path / "out", tokenizer=home / "tokenizer", config=UNICL_SMALL)
+    model, processor = FlorenceModel.from_pretrained(tmp_path / "out"), AutoProcessor.from_pretrained(tmp_path / "out")
+    expected = arrays(home / "preprocess_expected.npz")
+    for name, pixels in expected.items():
+        with Image.open(home / f"{name}.png") as picture:
+            ours = processor(images=picture)["pixel_values"]
+        assert_close(ours[0], pixels, name)
+    inputs, outputs = arrays(home / "inputs.npz"), arrays(home / "outputs.npz")
+    with torch.no_grad():
+        assert_close(model(inputs["image"], inputs["input_ids"]).logits_per_image, outputs["logits_per_image"])
+
+
+@needs_parity
+@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
+def test_meter_from_the_released_file_to_answers(tmp_path, tower, image_size):
+    home = PUBLIC / f"meter_{tower}_roberta_small"
+    words = PUBLIC / "meter_clip16_roberta_small" / "tokenizer"
+    convert(home / "vqa.ckpt", tmp_path / "out", tokenizer=words, config=meter_small(tower, image_size, "vqa"))
+    model = MeterForMultipleTasks.from_pretrained(tmp_path / "out")
+    inputs, outputs = arrays(home / "vqa.inputs.npz"), arrays(home / "vqa.outputs.npz")
+    with torch.no_grad():
+        logits = model(inputs["text_ids"], attention_mask=inputs["text_masks"], pixel_values=inputs["image"]).logits[
+            "vqa"
+        ]
+    assert_close(logits, outputs["vqa_logits"])
+
+
+@pytest.fixture(scope="module")
+def clip_vocabulary(tmp_path_factory):
+    """CLIP's words and merges from the file of its repository: bytes, bytes that end a word, merges, two marks."""
+    folder = tmp_path_factory.mktemp("clip")
+    lines = gzip.decompress((PARITY / "assets" / "clip_bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode().split("\n")
+    merges = lines[1 : 49152 - 256 - 2 + 1]
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [chr(byte) for byte in printable]
+    letters += [chr(256 + i) for i in range(256 - len(printable))]
+    words = [*letters, *(f"{letter}</w>" for letter in letters), *("".join(merge.split()) for merge in merges)]
+    words += ["<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]))
+    return folder
+
+
+@needs_parity
+def test_texts_are_read_as_clip_reads_them(clip_vocabulary):
+    tokenizer = CLIPTokenizer.from_pretrained(clip_vocabulary, model_max_length=77)
+    expected = read_json(PUBLIC / "tokenizers" / "expected.json")
+    for text, ids in zip(expected["texts"], expected["clip"], strict=True):
+        assert tokenizer(mended(text), truncation=True)["input_ids"] == ids["openai_and_unpadded"], text
+
+
+@needs_parity
+def test_texts_are_read_as_meter_reads_them():
+    tokenizer = RobertaTokenizer.from_pretrained(PARITY / "assets" / "roberta_base_tokenizer", model_max_length=50)
+    expected = read_json(PUBLIC / "tokenizers" / "expected.json")
+    for text, ids in zip(expected["texts"], expected["roberta"], strict=True):
+        assert tokenizer(text, truncation=True)["input_ids"] == ids["slow_max50"], text

@@ -1,0 +1,105 @@
+"""Files of models, fetched from a server on this machine that also cuts off and changes its mind."""
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from florence_rag.errors import ModelError
+from florence_rag.models.downloads import Fetcher, is_fetched
+
+CONTENT = bytes(range(256)) * 5000
+
+
+class Publisher(BaseHTTPRequestHandler):
+    """Serves CONTENT; the server's `cut` says after how many bytes it hangs up, once."""
+
+    def do_GET(self):
+        self.server.requests.append(self.headers.get("Range"))
+        if self.path.startswith("/missing"):
+            self.send_error(404)
+            return
+        content = self.server.content
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if start and start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        end, self.server.cut = start + self.server.cut if self.server.cut else len(content), None
+        self.wfile.write(content[start:end])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    publisher = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
+    publisher.requests, publisher.content, publisher.cut = [], CONTENT, None
+    thread = threading.Thread(target=publisher.serve_forever, daemon=True)
+    thread.start()
+    publisher.url = f"http://127.0.0.1:{publisher.server_port}"
+    yield publisher
+    publisher.shutdown()
+    publisher.server_close()
+    thread.join()
+
+
+def test_a_file_is_fetched_once_announced_and_its_digest_kept(server, tmp_path):
+    said, steps = [], []
+    fetcher = Fetcher(announce=said.append, progress=lambda done, total: steps.append((done, total)))
+    path = fetcher.file(f"{server.url}/model.pth", about="model.pth, 1 MB, MIT", folder=tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert said == ["model.pth, 1 MB, MIT"]
+    assert steps[-1] == (len(CONTENT), len(CONTENT))
+    assert (tmp_path / "model.pth.sha256").read_text().strip() == hashlib.sha256(CONTENT).hexdigest()
+    assert Fetcher(offline=True).file(f"{server.url}/model.pth", folder=tmp_path) == path
+    assert len(server.requests) == 1
+
+
+def test_what_was_cut_off_is_gone_on_with(server, tmp_path):
+    server.cut = 1000
+    with pytest.raises(ModelError, match=r"model\.pth is not on this machine and cannot be fetched"):
+        Fetcher().file(f"{server.url}/model.pth", folder=tmp_path)
+    assert not (tmp_path / "model.pth").exists()
+    there = (tmp_path / "model.pth.part").stat().st_size
+    assert Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).read_bytes() == CONTENT
+    assert server.requests == [None, f"bytes={there}-" if there else None]
+
+
+def test_a_whole_part_is_taken_as_it_is(server, tmp_path):
+    (tmp_path / "model.pth.part").write_bytes(CONTENT)
+    assert Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).read_bytes() == CONTENT
+
+
+def test_another_content_under_the_same_address_is_refused(server, tmp_path):
+    Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).unlink()
+    server.content = b"something else"
+    with pytest.raises(ModelError, match="not the file that came the first time"):
+        Fetcher().file(f"{server.url}/model.pth", folder=tmp_path)
+    assert not (tmp_path / "model.pth").exists() and not (tmp_path / "model.pth.part").exists()
+
+
+@pytest.mark.parametrize("address", ["missing.pth", None])
+def test_what_cannot_be_fetched_is_named_with_its_place_and_the_way_without(server, tmp_path, address):
+    url = f"{server.url}/missing.pth" if address else "http://127.0.0.1:9/model.pth"
+    with pytest.raises(ModelError) as error:
+        Fetcher().file(url, folder=tmp_path)
+    for part in (url, str(tmp_path), "--model florence-tiny"):
+        assert part in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_offline_nothing_is_asked_for(server, tmp_path):
+    with pytest.raises(ModelError, match="--model florence-tiny"):
+        Fetcher(offline=True).file(f"{server.url}/model.pth", folder=tmp_path)
+    assert server.requests == []
+
+
+def test_a_repository_that_is_not_here_is_named_with_its_place():
+    with pytest.raises(ModelError, match=r"repository 'nobody/nothing' is not on this machine .*--model florence-tiny"):
+        Fetcher().repository("nobody/nothing")
+    assert not is_fetched("nobody/nothing")
