@@ -29,26 +29,6 @@ PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32,
 _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
-def open_model(
-    kind: type[Model], source: str | Path, *, device: str | None, offline: bool, precision: str | None, **options: Any
-) -> tuple[Model, Path]:
-    """A model of this class in evaluation mode, and its folder.
-
-    source: a folder, or a repository of the hub, which is downloaded unless offline. device: a torch device; a GPU is
-    used where there is one. precision: fp32, which is the default, or bf16. ModelError says in one line what is wrong.
-    """
-    if precision not in (None, *PRECISIONS):
-        raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
-    folder = model_folder(source, offline=offline)
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
-    try:
-        model = kind(str(folder), device=target, local_files_only=True, model_kwargs=weights, **options)
-    except Exception as error:  # of whatever the files made the library or transformers stumble over
-        raise ModelError(f"{str(source)!r} cannot be opened as a {kind.__name__}: {_reason(error)}") from error
-    return model.eval(), folder
-
-
 def model_folder(source: str | Path, *, offline: bool) -> Path:
     """The folder of a model that has its weights as safetensors, downloaded if it has to be."""
     folder = Path(source).expanduser()
@@ -60,6 +40,22 @@ def model_folder(source: str | Path, *, offline: bool) -> Path:
             "convert them on a machine that may run them, or choose another model"
         )
     return folder
+
+
+def open_model(kind: type[Model], folder: Path, *, device: str | None, precision: str | None, **options: Any) -> Model:
+    """The model of a folder in this class, in evaluation mode.
+
+    device: a torch device; a GPU is used where there is one. precision: fp32, which is the default, or bf16.
+    """
+    if precision not in (None, *PRECISIONS):
+        raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
+    try:
+        model = kind(str(folder), device=target, local_files_only=True, model_kwargs=weights, **options)
+    except Exception as error:  # of whatever the files made the library or transformers stumble over
+        raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {first_line(error)}") from error
+    return model.eval()
 
 
 def weights_fingerprint(folder: Path) -> str:
@@ -91,7 +87,7 @@ def _downloaded(repository: str, offline: bool) -> Path:
     return Fetcher(offline=offline).repository(repository, only=_WANTED)
 
 
-def _reason(error: Exception) -> str:
-    """The first line that says something."""
+def first_line(error: Exception) -> str:
+    """The first line of an error that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{lines[0][:300]}" if lines else type(error).__name__

@@ -1,0 +1,179 @@
+"""Embeds with any model of sentence-transformers: CLIP, SigLIP 2, Qwen3-VL-Embedding ..., or one for texts alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from PIL import Image
+
+from florence_rag.embedding.base import unit_rows
+from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.models.sentence_transformers import is_cross_encoder, model_folder, open_model, weights_fingerprint
+from florence_rag.types import EmbedderInfo, Frame
+
+try:
+    from sentence_transformers import SentenceTransformer
+except ImportError as error:
+    raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
+
+log = logging.getLogger(__name__)
+
+_FULL_LENGTH = frozenset({"siglip", "siglip2"})
+"""Models that were trained on texts padded to their full length, and lose most of their accuracy on shorter ones."""
+
+_UNLIMITED = 1_000_000
+
+
+class SentenceTransformerTextEmbedder:
+    """A TextEmbedder. Safe to call from several threads, which wait for each other. batch: items in a forward pass.
+
+    What is searched with gets the model's prompt for queries, anything else the one for documents, where it has them.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32) -> None:
+        if not model.supports("text"):
+            raise ModelError(f"the model {name!r} cannot embed texts; it takes {_listed(model.modalities)}")
+        self._model = model
+        self._name = name
+        self._batch = batch
+        self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
+        self._limit = _text_limit(model)
+        self._noticed = False
+        # Given as a plain str, a query that looks like a URL or a file of a picture would be fetched and looked at.
+        self._as_item: Callable[[str], Any] = _named_text if _sees(model) else str
+        self._options = _text_options(model, self._limit)
+        self._info = EmbedderInfo(name, fingerprint, self._dimension(), _preprocessing(model, self._limit))
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        name: str,
+        device: str | None = None,
+        offline: bool = False,
+        precision: str | None = None,
+        dimension: int | None = None,
+    ) -> Self:
+        """Open a folder or a repository of the hub.
+
+        device: a torch device; a GPU is used where there is one. offline: download nothing. precision: fp32 or bf16.
+        dimension: keep so many numbers of each vector, for models trained to be cut. Raises ModelError.
+        """
+        folder = model_folder(source, offline=offline)
+        if is_cross_encoder(folder):
+            raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
+        model = open_model(SentenceTransformer, folder, device=device, precision=precision, truncate_dim=dimension)
+        embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder))
+        if dimension is not None and embedder.info.dimension != dimension:
+            raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
+        return embedder
+
+    @property
+    def info(self) -> EmbedderInfo:
+        """Name, fingerprint of the weights, dimension and preprocessing."""
+        return self._info
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to be found, cut at the length the model knows -> (N, D) float32, unit length."""
+        return self._embed_words(self._model.encode_document, texts)
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts to search with, cut at the length the model knows -> (N, D) float32, unit length."""
+        return self._embed_words(self._model.encode_query, texts)
+
+    def _embed_words(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+        with self._lock:
+            self._notice_cut(texts)
+            return self._encoded(encode, [self._as_item(text) for text in texts], **self._options)
+
+    def _encoded(self, encode: Callable[..., Any], items: list[Any], **options: Any) -> np.ndarray:
+        if not items:
+            return np.zeros((0, self._info.dimension), dtype=np.float32)
+        rows = encode(items, batch_size=self._batch, show_progress_bar=False, convert_to_tensor=True, **options)
+        return unit_rows(rows.float().cpu().numpy())
+
+    def _dimension(self) -> int:
+        """Of a vector that was made: what the configuration says is wrong for some models."""
+        return int(self._encoded(self._model.encode_query, [self._as_item("a")], **self._options).shape[1])
+
+    def _notice_cut(self, texts: Sequence[str]) -> None:
+        """Say once that texts are cut, going by the longest. A token has at least one byte."""
+        longest = max(texts, key=len, default="")
+        if self._noticed or self._limit >= _UNLIMITED or len(longest.encode("utf-8", "replace")) < self._limit:
+            return
+        tokens = len(self._model.tokenizer(longest, truncation=False, verbose=False)["input_ids"])
+        if tokens > self._limit:
+            self._noticed = True
+            log.warning(
+                "%s reads %d tokens of a text; one with %d was cut, and others will be", self._name, self._limit, tokens
+            )
+
+
+class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
+    """An Embedder, of a model that takes pictures and texts. Safe to call from several threads."""
+
+    def __init__(self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32) -> None:
+        if not model.supports("image"):
+            raise ModelError(
+                f"the model {name!r} cannot embed images; it takes {_listed(model.modalities)}, "
+                "so it can serve as text_model beside a model that can"
+            )
+        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch)
+        width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
+        if width != self.info.dimension:
+            raise ModelError(
+                f"the model {name!r} puts pictures and texts into different spaces: "
+                f"{width} numbers against {self.info.dimension}"
+            )
+
+    def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
+        with self._lock:
+            return self._encoded(self._model.encode_document, [Image.fromarray(frame) for frame in frames])
+
+
+def _named_text(text: str) -> dict[str, str]:
+    return {"text": text}
+
+
+def _sees(model: SentenceTransformer) -> bool:
+    return any(model.supports(modality) for modality in ("image", "video", "audio"))
+
+
+def _listed(modalities: Sequence[str | tuple[str, ...]]) -> str:
+    return ", ".join(each if isinstance(each, str) else "+".join(each) for each in modalities)
+
+
+def _text_limit(model: SentenceTransformer) -> int:
+    """Tokens of the longest text. Some tokenizers do not know; then the network does."""
+    limit = model.max_seq_length
+    if limit is None or limit > _UNLIMITED:
+        config = model.config
+        limit = getattr(config.get_text_config(), "max_position_embeddings", None) if config else None
+        if limit and model.tokenizer is not None:
+            model.max_seq_length = limit
+    return limit or _UNLIMITED
+
+
+def _text_options(model: SentenceTransformer, limit: int) -> dict[str, Any]:
+    if getattr(model.config, "model_type", "") not in _FULL_LENGTH:
+        return {}
+    positions = model.config.get_text_config().max_position_embeddings if model.config else limit
+    return {"processing_kwargs": {"text": {"padding": "max_length", "max_length": positions}}}
+
+
+def _preprocessing(model: SentenceTransformer, limit: int) -> str:
+    """What an index must not mix: another kind of network, another length, other prompts."""
+    kind = getattr(model.config, "model_type", "") or type(model[0]).__name__
+    length = f"texts of {limit} tokens" if limit < _UNLIMITED else "texts of any length"
+    prompts = {key: prompt for key, prompt in model.prompts.items() if prompt}
+    digest = blake2b(json.dumps(prompts, sort_keys=True).encode(), digest_size=4).hexdigest()
+    return f"{kind}, {length}" + (f", prompts {digest}" if prompts else "")

@@ -1,0 +1,215 @@
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from transformers import SiglipModel, SiglipProcessor
+
+from florence_rag.embedding.base import Embedder, QueryEmbedder, TextEmbedder, embed_queries
+from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder, SentenceTransformerTextEmbedder
+from florence_rag.errors import InputError, ModelError
+from florence_rag.testing import ColourEmbedder, colour_frame
+from tests.models.tiny_sentence_transformers import (
+    TEXT_TOKENS,
+    save_bert,
+    save_clip,
+    save_siglip,
+    save_text_cross_encoder,
+)
+
+PROMPTS = {"query": "find: ", "document": ""}
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    return save_clip(tmp_path_factory.mktemp("clip"))
+
+
+@pytest.fixture(scope="module")
+def clip(clip_folder):
+    return SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    return save_bert(tmp_path_factory.mktemp("bert"), prompts=PROMPTS)
+
+
+@pytest.fixture(scope="module")
+def bert(bert_folder):
+    return SentenceTransformerTextEmbedder.from_pretrained(bert_folder, name="tiny-bert", device="cpu")
+
+
+def frames():
+    sizes = ((48, 64), (20, 90), (32, 32))
+    return [np.random.default_rng(i).integers(0, 256, (*size, 3)).astype(np.uint8) for i, size in enumerate(sizes)]
+
+
+def test_pictures_and_texts_get_unit_vectors_of_one_space(clip):
+    pictures, texts = clip.embed_images(frames()), clip.embed_texts(["red", "a blue car"])
+    assert (pictures.shape, texts.shape, clip.info.dimension) == ((3, 8), (2, 8), 8)
+    assert pictures.dtype == texts.dtype == np.float32
+    assert np.allclose(np.linalg.norm([*pictures, *texts], axis=1), 1, atol=1e-5)
+    assert clip.embed_images([]).shape == clip.embed_texts([]).shape == (0, 8)
+
+
+def test_it_is_an_embedder_and_a_text_embedder(clip, bert):
+    assert isinstance(clip, Embedder) and isinstance(clip, TextEmbedder) and isinstance(clip, QueryEmbedder)
+    assert isinstance(bert, TextEmbedder) and not isinstance(bert, Embedder)
+
+
+def test_one_at_a_time_equals_all_at_once(clip, bert):
+    pictures, texts = frames(), ["red", "a blue car", "dog"]
+    single = np.concatenate([clip.embed_images([frame]) for frame in pictures])
+    assert np.allclose(single, clip.embed_images(pictures), atol=1e-5)
+    for embedder in (clip, bert):
+        alone = np.concatenate([embedder.embed_texts([text]) for text in texts])
+        assert np.allclose(alone, embedder.embed_texts(texts), atol=1e-5)
+
+
+def test_small_batches_change_nothing(clip):
+    in_pairs = SentenceTransformerEmbedder(clip._model, name="x", fingerprint="0", batch=2)
+    assert np.allclose(in_pairs.embed_images(frames()), clip.embed_images(frames()), atol=1e-5)
+
+
+def test_the_fingerprint_is_of_the_weights(clip, clip_folder, tmp_path):
+    again = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", offline=True)
+    assert again.info == clip.info
+    assert clip.info.preprocessing == f"clip, texts of {TEXT_TOKENS} tokens"
+    other = SentenceTransformerEmbedder.from_pretrained(save_clip(tmp_path, seed=1), name="tiny-clip", device="cpu")
+    assert other.info.fingerprint != clip.info.fingerprint
+
+
+def test_prompts_are_part_of_what_an_index_remembers(bert, bert_folder, tmp_path):
+    plain = SentenceTransformerTextEmbedder.from_pretrained(save_bert(tmp_path), name="tiny-bert", device="cpu")
+    assert plain.info.fingerprint == bert.info.fingerprint
+    assert plain.info.preprocessing == "bert, texts of 32 tokens"
+    assert bert.info.preprocessing.startswith("bert, texts of 32 tokens, prompts ")
+
+
+def test_a_query_gets_the_prompt_for_queries_and_a_passage_does_not(bert):
+    as_query, as_text = bert.embed_queries(["red dog"]), bert.embed_texts(["red dog"])
+    assert np.allclose(as_query, bert.embed_texts(["find: red dog"]), atol=1e-5)
+    assert not np.allclose(as_query, as_text, atol=1e-3)
+    assert np.array_equal(embed_queries(bert, ["red dog"]), as_query)
+
+
+def test_an_embedder_without_a_way_for_queries_embeds_them_as_texts():
+    colours = ColourEmbedder()
+    assert np.array_equal(embed_queries(colours, ["red"]), colours.embed_texts(["red"]))
+
+
+def test_a_text_that_names_a_picture_is_a_text(clip, tmp_path, monkeypatch):
+    """The library would fetch the one and open the other."""
+    monkeypatch.chdir(tmp_path)
+    from PIL import Image
+
+    Image.fromarray(colour_frame("red")).save("red.png")
+    names = ["red.png", "http://127.0.0.1:9/red.png", "data:image/png;base64,AAAA"]
+    assert np.allclose(clip.embed_texts(names), clip.embed_queries(names))
+    assert not np.allclose(clip.embed_texts(names[:1]), clip.embed_images([colour_frame("red")]), atol=1e-2)
+
+
+def test_a_long_text_is_cut_and_that_is_said_once(clip_folder, caplog):
+    embedder = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu")
+    head = "abcdefghijklmnop"
+    with caplog.at_level(logging.WARNING, logger="florence_rag"):
+        embedder.embed_texts(["a"])
+        assert caplog.messages == []
+        first = embedder.embed_texts([f"{head} tail", "short"])
+        second = embedder.embed_queries([f"{head} another tail"])
+    assert np.allclose(first[0], second[0], atol=1e-5)
+    assert caplog.messages == ["tiny-clip reads 16 tokens of a text; one with 22 was cut, and others will be"]
+
+
+def test_a_model_without_a_limit_in_its_tokenizer_has_that_of_its_network(tmp_path):
+    siglip = SentenceTransformerEmbedder.from_pretrained(save_siglip(tmp_path), name="siglip", device="cpu")
+    assert siglip.embed_texts(["red " * 500]).shape == (1, 16)
+    assert siglip.info.preprocessing == f"siglip, texts of {TEXT_TOKENS} tokens"
+
+
+def test_siglip_reads_texts_at_the_full_length_that_it_was_trained_on(tmp_path):
+    folder = save_siglip(tmp_path)
+    embedder = SentenceTransformerEmbedder.from_pretrained(folder, name="siglip", device="cpu")
+    inputs = SiglipProcessor.from_pretrained(folder)(
+        text=["a red dog"], padding="max_length", max_length=TEXT_TOKENS, return_tensors="pt"
+    )
+    expected = SiglipModel.from_pretrained(folder).get_text_features(**inputs).pooler_output[0].detach().numpy()
+    for texts in (["a red dog"], ["a red dog", "the red blue green car dog boat"]):
+        assert embedder.embed_texts(texts)[0] @ expected / np.linalg.norm(expected) == pytest.approx(1, abs=1e-5)
+
+
+def test_vectors_can_be_cut_to_fewer_numbers(clip, clip_folder):
+    short = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", dimension=4)
+    cut = clip.embed_texts(["red"])[:, :4]
+    assert short.info.dimension == 4
+    assert np.allclose(short.embed_texts(["red"]), cut / np.linalg.norm(cut), atol=1e-5)
+    assert short.embed_images(frames()).shape == (3, 4)
+    with pytest.raises(InputError, match=r"dimension is 9; vectors of 'tiny-clip' have 8 numbers"):
+        SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", dimension=9)
+
+
+def test_bf16_is_close_to_fp32_and_the_same_model_to_an_index(clip, clip_folder):
+    half = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", precision="bf16")
+    assert half.info == clip.info
+    assert half._model.dtype == torch.bfloat16
+    cosines = np.sum(half.embed_images(frames()) * clip.embed_images(frames()), axis=1)
+    assert cosines.min() > 0.99
+    assert half.embed_texts(["a blue car"])[0] @ clip.embed_texts(["a blue car"])[0] > 0.99
+    with pytest.raises(InputError, match="precision 'fp8' is not known here; use fp32 or bf16"):
+        SentenceTransformerEmbedder.from_pretrained(clip_folder, name="x", precision="fp8")
+
+
+def test_several_threads_may_embed_at_once(clip):
+    texts = [[letter * (i + 1) for i in range(4)] for letter in "abcdefgh"]
+    expected = [clip.embed_texts(each) for each in texts]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(clip.embed_texts, texts))
+    assert all(np.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
+
+
+def test_a_text_model_is_refused_as_embedder_with_what_it_can_do(bert_folder):
+    with pytest.raises(ModelError, match=r"'tiny' cannot embed images; it takes text, so it can serve as text_model"):
+        SentenceTransformerEmbedder.from_pretrained(bert_folder, name="tiny", device="cpu")
+
+
+def test_a_reranker_is_refused_as_embedder(tmp_path):
+    folder = save_text_cross_encoder(tmp_path)
+    with pytest.raises(ModelError, match="'tiny' scores pairs and embeds nothing; it can serve as reranker"):
+        SentenceTransformerTextEmbedder.from_pretrained(folder, name="tiny", device="cpu")
+
+
+def test_files_that_are_missing_are_named(tmp_path):
+    with pytest.raises(ModelError, match=r"there is no folder '/nowhere/model'; give one, or a repository of the hub"):
+        SentenceTransformerEmbedder.from_pretrained("/nowhere/model", name="x")
+    with pytest.raises(ModelError, match="'owner/never-fetched'"):
+        SentenceTransformerEmbedder.from_pretrained("owner/never-fetched", name="x", offline=True)
+
+
+def test_weights_that_may_be_pickles_are_not_opened(clip_folder, tmp_path):
+    folder = save_clip(tmp_path)
+    for file in folder.rglob("*.safetensors"):
+        file.rename(file.with_name("pytorch_model.bin"))
+    with pytest.raises(ModelError, match=r"has no \*.safetensors; .* pickles, which are not opened: convert them"):
+        SentenceTransformerEmbedder.from_pretrained(folder, name="x")
+
+
+def test_a_truncated_file_is_one_clear_line(tmp_path):
+    folder = save_clip(tmp_path)
+    weights = next(folder.rglob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="cannot be opened as a SentenceTransformer: ") as raised:
+        SentenceTransformerEmbedder.from_pretrained(folder, name="x")
+    assert "\n" not in str(raised.value)
+
+
+def test_code_of_the_model_is_never_run(tmp_path):
+    folder = save_clip(tmp_path)
+    (folder / "modeling.py").write_text("raise SystemExit('it ran')")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "modeling.A", "AutoModel": "modeling.B"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="cannot be opened"):
+        SentenceTransformerEmbedder.from_pretrained(folder, name="x")
