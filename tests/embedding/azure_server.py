@@ -1,0 +1,147 @@
+"""A local Azure AI Vision that embeds a little, records all it is asked, and misbehaves as it is told."""
+
+import io
+import json
+import threading
+import time
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+from PIL import Image
+
+KEY = "0123456789abcdef-secret"
+
+
+@dataclass
+class Request:
+    operation: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return json.loads(self.body)["text"]
+
+    @property
+    def picture(self) -> Image.Image:
+        return Image.open(io.BytesIO(self.body))
+
+
+Answer = Callable[["Handler"], None]
+
+
+@dataclass
+class FakeAzure:
+    """plan: how the next requests are answered; those after it are answered well."""
+
+    plan: list[Answer] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+    endpoint: str = ""
+    most_at_once: int = 0
+    _now: int = 0
+    _lock: Any = field(default_factory=threading.Lock)
+
+    def __enter__(self) -> "FakeAzure":
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._server.fake = self
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def take(self, request: Request) -> Answer:
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+            self.requests.append(request)
+            return self.plan.pop(0) if self.plan else well
+
+    def leave(self) -> None:
+        with self._lock:
+            self._now -= 1
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(url.query).items()}
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked = Request(url.path, query, dict(self.headers), body)
+        answer = self.server.fake.take(self.asked)
+        try:
+            answer(self)
+        finally:
+            self.server.fake.leave()
+
+    def reply(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def vector_of(request: Request) -> list[float]:
+    """Of a picture its mean colour, of a text noise from its letters; the versions have nothing in common."""
+    seed = zlib.crc32(request.query["model-version"].encode())
+    if request.operation.endswith("vectorizeImage"):
+        colour = np.asarray(request.picture.convert("RGB"), dtype=np.float64).mean((0, 1)) / 255 + 0.01
+        vector = np.resize(colour, 1024) * np.random.default_rng(seed).normal(size=1024)
+    else:
+        vector = np.random.default_rng(seed ^ zlib.crc32(request.body)).normal(size=1024)
+    return (3.0 * vector).tolist()
+
+
+def well(handler: Handler) -> None:
+    answer = {"modelVersion": handler.asked.query["model-version"], "vector": vector_of(handler.asked)}
+    handler.reply(200, json.dumps(answer).encode(), Content_Type="application/json")
+
+
+def status(code: int, message: str = "", **headers: str) -> Answer:
+    body = json.dumps({"error": {"code": "Trouble", "message": message}}).encode() if message else b""
+    return lambda handler: handler.reply(code, body, **headers)
+
+
+def saying(body: bytes | str) -> Answer:
+    return lambda handler: handler.reply(200, body.encode() if isinstance(body, str) else body)
+
+
+def vector(values: Any, version: str = "2023-04-15") -> Answer:
+    return saying(json.dumps({"modelVersion": version, "vector": values}))
+
+
+def cut(handler: Handler) -> None:
+    """Half an answer, then nothing more."""
+    handler.send_response_only(200)
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"vector": [0.1')
+    handler.wfile.flush()
+    handler.close_connection = True
+
+
+def slow(seconds: float) -> Answer:
+    def answer(handler: Handler) -> None:
+        time.sleep(seconds)
+        try:
+            well(handler)
+        except OSError:  # nobody waits any more
+            handler.close_connection = True
+
+    return answer
