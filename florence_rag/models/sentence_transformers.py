@@ -68,8 +68,17 @@ def is_cross_encoder(folder: Path) -> bool:
     """Whether the files are those of a model that scores pairs; the library would open it as an embedder all the same,
     and the other way round with a head of random weights."""
     settings = _read(folder / "config_sentence_transformers.json")
+    return settings.get("model_type") == "CrossEncoder" or _network(folder).endswith("ForSequenceClassification")
+
+
+def has_language_head(folder: Path) -> bool:
+    """Whether the files are those of a language model, which can be asked for "yes" or "no" about a pair."""
+    return _network(folder).endswith("ForCausalLM")
+
+
+def _network(folder: Path) -> str:
     architectures = _read(folder / "config.json").get("architectures") or [""]
-    return settings.get("model_type") == "CrossEncoder" or architectures[0].endswith("ForSequenceClassification")
+    return str(architectures[0])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from florence_rag.types import Box, Frame
+
+Candidate = Literal["image", "text"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class VQAResult:
 class Region:
     """A part of a picture and what is said of it.
 
-    confidence in [0, 1], or None where the model gives none. polygons: outlines as (x, y) points in [0, 1], if asked for.
+    confidence in [0, 1], or None where the model gives none. polygons: outlines as (x, y) points in [0, 1], if wanted.
     """
 
     label: str
@@ -85,6 +87,14 @@ class Captioner(Protocol):
 class Reranker(Protocol):
     """Looks at a query and a candidate together, which tells more than two vectors that never met."""
 
+    @property
+    def reads(self) -> frozenset[Candidate]:
+        """What it can score: pictures, passages, or both."""
+        ...
+
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
-        """(N,) float32 in [0, 1], one per candidate, a picture or a passage; larger fits better."""
+        """(N,) float32 in [0, 1], one per candidate, a picture or a passage; larger fits better.
+
+        A candidate that it does not read is an InputError.
+        """
         ...

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from sentence_transformers import CrossEncoder, SentenceTransformer
 from sentence_transformers.base.modules import Transformer
+from sentence_transformers.cross_encoder.modules import LogitScore
 from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -20,6 +21,11 @@ from transformers import (
     CLIPModel,
     CLIPProcessor,
     CLIPTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     PreTrainedTokenizerFast,
     SiglipConfig,
     SiglipImageProcessorPil,
@@ -32,6 +38,11 @@ TEXT_TOKENS = 16
 WIDTH = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 VISION = WIDTH | {"image_size": SIDE_PX, "patch_size": 16}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *string.punctuation, *"a the red blue green car dog boat yes no".split()]
+
+PAIR_TEMPLATE = (
+    "{% for message in messages %}{{ message.role }} {% for part in message.content %}"
+    "{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %} {% endfor %}"
+)
 
 
 def word_tokenizer(length: int = TEXT_TOKENS) -> PreTrainedTokenizerFast:
@@ -104,5 +115,29 @@ def save_text_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
     return folder
 
 
-def save_seeing_cross_encoder(folder: Path) -> Path:
-    raise NotImplementedError(CrossEncoder)
+def save_seeing_cross_encoder(folder: Path, *, template: str = PAIR_TEMPLATE) -> Path:
+    """Scores a text with a picture or a text, by how much rather it says "yes" than "no"."""
+    torch.manual_seed(0)
+    plain = folder / "plain"
+    tokenizer = word_tokenizer(64)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    text = LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=64, num_key_value_heads=2, **WIDTH)
+    config = LlavaConfig(
+        text_config=text,
+        vision_config=CLIPVisionConfig(**VISION),
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+    )
+    LlavaForConditionalGeneration(config).save_pretrained(plain)
+    LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": SIDE_PX}, crop_size=SIDE_PX),
+        tokenizer=tokenizer,
+        patch_size=VISION["patch_size"],
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template,
+    ).save_pretrained(plain)
+    yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    model = CrossEncoder(modules=[Transformer(str(plain), transformer_task="any-to-any"), LogitScore(yes, no)])
+    model.save_pretrained(str(folder / "seeing"), create_model_card=False)
+    return folder / "seeing"
