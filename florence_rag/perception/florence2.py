@@ -1,0 +1,196 @@
+"""Captions, words, objects and outlines with Florence-2, one model that is told by a prompt what to look for.
+
+Florence-2: Advancing a Unified Representation for a Variety of Vision Tasks (arXiv 2311.06242). The network is
+transformers' own, the weights are those of florence-community/Florence-2-{base,large}[-ft].
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from PIL import Image
+from transformers import Florence2ForConditionalGeneration
+
+from florence_rag.errors import InputError
+from florence_rag.perception.base import Region, TextRegion, VQAResult
+from florence_rag.perception.beams import beams_to_result
+from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
+from florence_rag.perception.pretrained import Precision, check_length, open_model
+from florence_rag.types import Frame
+
+Detail = Literal["short", "detailed", "more detailed"]
+
+_CAPTION_PROMPTS: Mapping[str, str] = MappingProxyType(
+    {"short": "<CAPTION>", "detailed": "<DETAILED_CAPTION>", "more detailed": "<MORE_DETAILED_CAPTION>"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Florence2Settings:
+    """The defaults are those of the model's published examples.
+
+    detail: of captions: a sentence, a few, or a paragraph. question_prompt: stands before a question. beams: how many
+    wordings are followed at a time; 1 is fastest. max_tokens: of an output. batch: pictures in one pass, by default 32
+    on a GPU and 4 elsewhere.
+    """
+
+    detail: Detail = "short"
+    question_prompt: str = "<VQA>"
+    beams: int = 3
+    max_tokens: int = 1024
+    batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.detail not in _CAPTION_PROMPTS:
+            raise InputError(f"detail is {self.detail!r}; allowed are {list(_CAPTION_PROMPTS)!r}")
+        if min(self.beams, self.max_tokens, self.batch or 1) < 1:
+            raise InputError("beams, max_tokens and batch must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """One output; its score, where one was asked for, is a mean or a sum of logarithms of probabilities."""
+
+    text: str
+    score: float | None
+
+
+class Florence2:
+    """A Florence-2 model with its processor: a Captioner, a TextReader and a VisualQA. Safe to call from several
+    threads, which take turns.
+    """
+
+    def __init__(self, model: Any, processor: Any, settings: Florence2Settings | None = None) -> None:
+        self._model = model.eval()
+        self._processor = processor
+        self._settings = settings or Florence2Settings()
+        self._batch = self._settings.batch or (4 if model.device.type == "cpu" else 32)
+        self._turn = threading.Lock()  # the tokenizer cannot be shared
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        source: str | Path,
+        *,
+        name: str,
+        device: str | None = None,
+        offline: bool = False,
+        precision: Precision | None = None,
+        settings: Florence2Settings | None = None,
+    ) -> Florence2:
+        """Open a folder or a repository of the hub; ModelError where that fails.
+
+        device: by default a GPU where there is one. precision: by default bf16 on a GPU and fp32 elsewhere.
+        """
+        opened = open_model(
+            Florence2ForConditionalGeneration, source, name=name, device=device, offline=offline, precision=precision
+        )
+        return cls(*opened, settings)
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """One caption per frame, as detailed as the settings say."""
+        return [to_text(output) for output in self._outputs(_CAPTION_PROMPTS[self._settings.detail], frames)]
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the objects, labelled with their category."""
+        return [to_regions(output) for output in self._outputs("<OD>", frames)]
+
+    def describe_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the regions worth a word, labelled with a short description."""
+        return [to_regions(output) for output in self._outputs("<DENSE_REGION_CAPTION>", frames)]
+
+    def propose_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame where something is, without labels."""
+        return [to_regions(output) for output in self._outputs("<REGION_PROPOSAL>", frames)]
+
+    def ground(self, frame: Frame, caption: str) -> list[Region]:
+        """Where the things are that a caption names, labelled with its phrases. Pronouns and the like are left out."""
+        found = to_regions(self._output("<CAPTION_TO_PHRASE_GROUNDING>", frame, caption))
+        empty = self._processor.post_processor.banned_grounding_tokens  # words that mean no thing
+        return [region for region in found if region.label not in empty]
+
+    def locate(self, frame: Frame, thing: str) -> list[Region]:
+        """Where a thing is, whatever it is: detection with an open vocabulary."""
+        return to_regions(self._output("<OPEN_VOCABULARY_DETECTION>", frame, thing))
+
+    def segment(self, frame: Frame, expression: str) -> Region | None:
+        """The outlines of what an expression refers to, labelled with it; None where the model draws none."""
+        drawn = to_outlines(self._output("<REFERRING_EXPRESSION_SEGMENTATION>", frame, expression))
+        if not drawn:
+            return None
+        left, top, right, bottom = zip(*(each.box for each in drawn), strict=True)
+        polygons = tuple(chain.from_iterable(each.polygons for each in drawn))
+        return Region(expression, (min(left), min(top), max(right), max(bottom)), None, polygons)
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """The lines of text in the order the model reads them.
+
+        confidence: the mean probability of a token of the whole reading, the same for all its lines.
+        """
+        (written,) = self._scored("<OCR_WITH_REGION>", frame)
+        confidence = round(math.exp(min(0.0, written.score or 0.0)), 4)
+        return [TextRegion(text, box, confidence) for text, box in to_lines(written.text)]
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """Answer a question by continuing `question_prompt + question`; confidence is the probability of the answer.
+
+        The released weights know no prompt for questions: the paper reports VQAv2 of models that were tuned for it and
+        not released, and these weights tend to describe the picture instead. Use weights tuned for questions, with the
+        prompt they were tuned with, such as "<VQA>" or "<DocVQA>".
+        """
+        prompt = self._settings.question_prompt + _plain(question, "the question")
+        # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
+        found = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._settings.beams))
+        return beams_to_result((to_text(each.text), each.score or 0.0) for each in found)
+
+    def _output(self, task: str, frame: Frame, text: str) -> str:
+        (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
+        return output
+
+    def _outputs(self, prompt: str, frames: Sequence[Frame]) -> list[str]:
+        return [written.text for written in self._write(prompt, frames, num_beams=self._settings.beams)]
+
+    def _scored(self, prompt: str, frame: Frame, **options: Any) -> list[_Written]:
+        beams = max(2, self._settings.beams)  # a search without beams gives no scores of whole outputs
+        return self._write(prompt, [frame], num_beams=beams, output_scores=True, **options)
+
+    def _write(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[_Written]:
+        parts = (frames[start : start + self._batch] for start in range(0, len(frames), self._batch))
+        return [written for part in parts for written in self._generate(prompt, part, options)]
+
+    @torch.inference_mode()
+    def _generate(self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[_Written]:
+        images = [Image.fromarray(frame) for frame in frames]
+        with self._turn:
+            inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
+            check_length(inputs["input_ids"].shape[1], self._model.config)
+            generated = self._model.generate(
+                **inputs.to(self._model.device, self._model.dtype),
+                max_new_tokens=min(self._settings.max_tokens, self._positions - 1),
+                do_sample=False,
+                return_dict_in_generate=True,
+                **options,
+            )
+            texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
+        scores = generated.get("sequences_scores")
+        return list(map(_Written, texts, [None] * len(texts) if scores is None else scores.tolist()))
+
+    @property
+    def _positions(self) -> int:
+        return int(self._model.config.get_text_config().max_position_embeddings)
+
+
+def _plain(text: str, what: str) -> str:
+    """The text without brackets, which could be taken for prompts and locations; InputError for an empty one."""
+    plain = " ".join(text.replace("<", " ").replace(">", " ").split())
+    if not plain:
+        raise InputError(f"{what} must not be empty, got {text!r}")
+    return plain

@@ -1,0 +1,79 @@
+"""Opens models of transformers: strictly, and with one line to say what is missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+
+from florence_rag.errors import InputError, ModelError
+
+Precision = Literal["fp32", "bf16"]
+
+_TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_LISTED = 5
+
+
+def open_model(
+    auto_class: Any,
+    source: str | Path,
+    *,
+    name: str,
+    device: str | None = None,
+    offline: bool = False,
+    precision: Precision | None = None,
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A model in evaluation mode and its processor, which needs no torchvision.
+
+    source: a folder or the name of a repository on the Hugging Face hub. device: by default a GPU where there is one.
+    precision: by default bf16 on a GPU and fp32 elsewhere. ModelError where files are missing or do not fit.
+    """
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    dtype = _dtype(precision, target)
+    try:
+        model, notes = auto_class.from_pretrained(
+            source, dtype=dtype, local_files_only=offline, output_loading_info=True
+        )
+        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            source, local_files_only=offline, backend="pil"
+        )
+    except Exception as error:  # transformers lets errors of all its parts through: of JSON, of tensors, of the network
+        raise ModelError(_cannot_open(name, source, offline, error)) from error
+    _check_fit(notes, name, source)
+    return model.to(target).eval(), processor
+
+
+def check_length(tokens: int, config: Any) -> None:
+    """InputError where a text, with its picture, has more tokens than the model has positions."""
+    limit = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and tokens > limit:
+        raise InputError(f"the text takes {tokens} tokens, and the model reads at most {limit}; ask something shorter")
+
+
+def _dtype(precision: str | None, device: torch.device) -> torch.dtype:
+    chosen = precision or ("fp32" if device.type == "cpu" else "bf16")
+    if chosen not in _TYPES:
+        raise ModelError(f"precision is {precision!r}; allowed are {sorted(_TYPES)!r}")
+    return _TYPES[chosen]
+
+
+def _cannot_open(name: str, source: str | Path, offline: bool, error: Exception) -> str:
+    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    if Path(source).is_dir():
+        return f"{name!r} cannot be opened from the folder {str(source)!r}: {reason}"
+    where = "is not in the local cache (offline)" if offline else "could not be fetched"
+    return (
+        f"{name!r}: {str(source)!r} {where}: {reason.rstrip('.')}; "
+        "connect once, or copy the repository into a folder and name the folder"
+    )
+
+
+def _check_fit(notes: dict[str, Any], name: str, source: str | Path) -> None:
+    """A weight that is missing is random: the model would answer, and wrongly."""
+    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, notes.get(what) or ())):
+            listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
+            words = what.replace("_", " ")
+            raise ModelError(f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed}")

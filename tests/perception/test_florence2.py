@@ -1,0 +1,253 @@
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.utils import ModelOutput
+
+from florence_rag.errors import InputError, ModelError
+from florence_rag.perception.base import Captioner, TextReader, VisualQA
+from florence_rag.perception.florence2 import Florence2, Florence2Settings
+from tests.perception.tiny import BOS, EOS, noise, save_florence2
+
+FRAMES = [noise(0), noise(1, 32, 32), noise(2, 90, 20), noise(3), noise(4)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return save_florence2(tmp_path_factory.mktemp("florence2"))
+
+
+@pytest.fixture(scope="module")
+def wordy(tmp_path_factory) -> Path:
+    return save_florence2(tmp_path_factory.mktemp("wordy"), writes="words")
+
+
+def florence2(folder, **settings) -> Florence2:
+    chosen = Florence2Settings(**{"max_tokens": 12, **settings})
+    return Florence2.from_pretrained(folder, name="florence-2-tiny", offline=True, settings=chosen)
+
+
+class Script:
+    """Stands in for the search: writes what it is told and keeps what it was asked."""
+
+    def __init__(self, folder, *outputs, scores=None, **settings):
+        self.florence2 = florence2(folder, **settings)
+        self.tokenizer = self.florence2._processor.tokenizer
+        self.florence2._model.generate = self.generate
+        self.outputs, self.scores = outputs, scores
+        self.prompts, self.options = [], {}
+
+    def generate(self, input_ids, attention_mask, pixel_values, **options):
+        assert len(input_ids) == len(attention_mask) == len(pixel_values)
+        self.prompts += self.tokenizer.batch_decode(input_ids, skip_special_tokens=True)
+        self.options = options
+        written = self.tokenizer(list(self.outputs), return_tensors="pt", padding=True)["input_ids"]
+        start = torch.tensor([[EOS, BOS]]).expand(len(written), 2)
+        scores = torch.tensor(self.scores) if self.scores else None
+        return ModelOutput(sequences=torch.cat([start, written], dim=1), sequences_scores=scores)
+
+
+def test_it_keeps_the_protocols(folder):
+    model = florence2(folder)
+    assert isinstance(model, Captioner) and isinstance(model, TextReader) and isinstance(model, VisualQA)
+
+
+def test_a_batch_of_one_gives_what_a_batch_of_many_gives(folder, wordy):
+    many, one = florence2(wordy, batch=5), florence2(wordy, batch=1)
+    captions = many.caption(FRAMES)
+    assert captions == one.caption(FRAMES) == many.caption(FRAMES[:3]) + many.caption(FRAMES[3:])
+    assert len(set(captions)) > 1 and all(captions)
+    found = florence2(folder, batch=5).detect(FRAMES)
+    assert found == florence2(folder, batch=2).detect(FRAMES)
+    assert len({str(regions) for regions in found}) > 1
+
+
+def test_nothing_is_said_of_no_pictures(wordy):
+    model = florence2(wordy)
+    assert model.caption([]) == model.detect([]) == model.describe_regions([]) == model.propose_regions([]) == []
+
+
+@pytest.mark.parametrize(
+    ("detail", "prompt"),
+    [
+        ("short", "What does the image describe?"),
+        ("detailed", "Describe in detail what is shown in the image."),
+        ("more detailed", "Describe with a paragraph what is shown in the image."),
+    ],
+)
+def test_captions_are_as_detailed_as_wanted(folder, detail, prompt):
+    script = Script(folder, " A red  car.</s>", detail=detail)
+    assert script.florence2.caption([noise(0)]) == ["A red car."]
+    assert script.prompts == [prompt]
+    assert (script.options["num_beams"], script.options["max_new_tokens"]) == (3, 12)
+
+
+@pytest.mark.parametrize(
+    ("method", "prompt"),
+    [
+        ("detect", "Locate the objects with category name in the image."),
+        ("describe_regions", "Locate the objects in the image, with their descriptions."),
+        ("propose_regions", "Locate the region proposals in the image."),
+    ],
+)
+def test_regions_of_every_picture(folder, method, prompt):
+    script = Script(folder, "car<loc_1><loc_2><loc_3><loc_4></s>", "cut<loc_1><loc_2></s>")
+    first, second = getattr(script.florence2, method)([noise(0), noise(1)])
+    assert [(each.label, each.box) for each in first] == [("car", (0.0015, 0.0025, 0.0035, 0.0045))]
+    assert second == []
+    assert script.prompts == [prompt] * 2
+
+
+def test_a_caption_is_grounded_but_for_words_that_mean_no_thing(folder):
+    script = Script(folder, "A car<loc_1><loc_2><loc_3><loc_4>it<loc_1><loc_2><loc_3><loc_4></s>")
+    assert [each.label for each in script.florence2.ground(noise(0), "A car and its <OD> wheel")] == ["A car"]
+    assert script.prompts == ["Locate the phrases in the caption: A car and its OD wheel"]
+
+
+def test_anything_can_be_located(folder):
+    script = Script(folder, "a cat<loc_1><loc_2><loc_3><loc_4><loc_5><loc_6><loc_7><loc_8></s>")
+    assert [each.label for each in script.florence2.locate(noise(0), "a cat")] == ["a cat", "a cat"]
+    assert script.prompts == ["Locate a cat in the image."]
+
+
+def test_what_an_expression_refers_to_has_outlines(folder):
+    triangle = "<loc_100><loc_100><loc_200><loc_100><loc_200><loc_300>"
+    script = Script(folder, f"<poly>{triangle}</poly><poly><loc_0><loc_0><loc_9><loc_0><loc_9><loc_9></poly></s>")
+    thing = script.florence2.segment(noise(0), "the left cat")
+    assert (thing.label, thing.box, len(thing.polygons)) == ("the left cat", (0.0005, 0.0005, 0.2005, 0.3005), 2)
+    assert script.prompts == ["Locate the left cat in the image with mask"]
+    assert Script(folder, "none</s>").florence2.segment(noise(0), "the left cat") is None
+
+
+def test_lines_are_read_with_boxes_and_the_confidence_of_the_reading(folder):
+    corners = "<loc_100><loc_200><loc_300><loc_200><loc_300><loc_250><loc_100><loc_250>"
+    script = Script(folder, f"STOP{corners}GO{corners}</s>", scores=[-0.1])
+    stop, go = script.florence2.read(noise(0))
+    assert (stop.text, stop.box, go.text) == ("STOP", (0.1005, 0.2005, 0.3005, 0.2505), "GO")
+    assert stop.confidence == go.confidence == pytest.approx(0.9048, abs=1e-4)
+    assert script.prompts == ["What is the text in the image, with regions?"]
+
+
+def test_an_answer_has_the_probability_of_its_words(folder):
+    script = Script(folder, "red</s>", "blue</s>", " red</s>", scores=[-1.0, -1.5, -2.0])
+    result = script.florence2.answer(noise(0), "What <colour> is it?")
+    assert (result.answer, result.confidence) == ("red", pytest.approx(0.3679 + 0.1353, abs=2e-4))
+    assert [answer for answer, _ in result.candidates] == ["red", "blue"]
+    assert script.prompts == ["<VQA>What colour is it?"]
+    assert script.options["length_penalty"] == 0 and script.options["num_return_sequences"] == 3
+
+
+def test_the_scores_of_the_search_are_probabilities(wordy):
+    model = florence2(wordy, beams=2, max_tokens=6)
+    best, second = model._scored("<VQA>What?", noise(0), length_penalty=0.0, num_return_sequences=2)
+    assert best.score > second.score
+    inputs = model._processor(images=[noise(0)], text=["<VQA>What?"], return_tensors="pt")
+    ids = model._processor.tokenizer(best.text)["input_ids"]
+    logits = model._model(**inputs, decoder_input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+    free = range(2, len(ids))  # the two tokens at the start are forced, and cost nothing
+    assert best.score == pytest.approx(sum(logits[i - 1, ids[i]].item() for i in free), rel=1e-4)
+    (mean,) = model._scored("<VQA>What?", noise(0))
+    assert best.score < mean.score < 0
+
+
+def test_one_beam_is_enough_to_caption_and_two_are_used_where_scores_are_needed(folder):
+    script = Script(folder, "red</s>", scores=[-1.0], beams=1)
+    script.florence2.caption([noise(0)])
+    assert script.options["num_beams"] == 1
+    script.florence2.answer(noise(0), "What?")
+    assert script.options["num_beams"] == 2
+
+
+def test_threads_take_turns(wordy):
+    model = florence2(wordy, max_tokens=4)
+    expected, seen = model.caption(FRAMES[:1]), []
+    threads = [threading.Thread(target=lambda: seen.append(model.caption(FRAMES[:1]))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [expected] * 4
+
+
+@pytest.mark.parametrize("text", ["", " \n", "<>"])
+def test_empty_words_are_refused(folder, text):
+    model = florence2(folder)
+    for ask in (model.answer, model.ground, model.locate, model.segment):
+        with pytest.raises(InputError, match="must not be empty"):
+            ask(noise(0), text)
+
+
+def test_a_text_longer_than_the_model_reads_is_refused(folder):
+    with pytest.raises(InputError, match=r"takes \d+ tokens, and the model reads at most 400"):
+        florence2(folder).locate(noise(0), "cat " * 100)
+
+
+def test_an_output_ends_where_the_positions_do(folder):
+    assert florence2(folder, max_tokens=10_000, beams=1).detect([noise(0)])
+
+
+@pytest.mark.parametrize("wrong", [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}])
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(InputError):
+        Florence2Settings(**wrong)
+
+
+def test_a_folder_without_a_model_says_so(tmp_path):
+    with pytest.raises(ModelError, match=r"'florence-2-base' cannot be opened from the folder") as caught:
+        Florence2.from_pretrained(tmp_path, name="florence-2-base", offline=True)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_cached_is_named_with_what_to_do():
+    source = "florence-community/Florence-2-nonesuch"
+    with pytest.raises(ModelError, match=r"offline.*copy the repository into a folder") as caught:
+        Florence2.from_pretrained(source, name="florence-2-nonesuch", offline=True)
+    assert source in str(caught.value) and "\n" not in str(caught.value)
+
+
+def copied(folder: Path, target: Path, change) -> Path:
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    weights = load_file(target / "model.safetensors")
+    save_file(change(weights), target / "model.safetensors", {"format": "pt"})
+    return target
+
+
+def test_weights_that_lack_something_are_refused(folder, tmp_path):
+    lost = "model.multi_modal_projector.image_projection.weight"
+    target = copied(folder, tmp_path, lambda weights: {key: w for key, w in weights.items() if key != lost})
+    with pytest.raises(ModelError, match=f"1 missing keys: {lost}"):
+        florence2(target)
+
+
+def test_weights_that_have_something_else_are_refused(folder, tmp_path):
+    target = copied(folder, tmp_path, lambda weights: weights | {"head.extra": torch.zeros(2)})
+    with pytest.raises(ModelError, match=r"1 unexpected keys: head\.extra"):
+        florence2(target)
+
+
+def test_a_truncated_file_is_refused(folder, tmp_path):
+    target = copied(folder, tmp_path, lambda weights: weights)
+    data = (target / "model.safetensors").read_bytes()
+    (target / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="cannot be opened"):
+        florence2(target)
+
+
+def test_precision_is_chosen_by_the_device_or_by_name(folder):
+    def dtype(**options):
+        return Florence2.from_pretrained(folder, name="x", offline=True, **options)._model.dtype
+
+    assert dtype(device="cpu") == torch.float32
+    assert dtype(precision="bf16") == torch.bfloat16
+    with pytest.raises(ModelError, match="allowed are"):
+        dtype(precision="int3")
+
+
+def test_half_the_precision_still_writes(wordy):
+    model = Florence2.from_pretrained(
+        wordy, name="x", offline=True, precision="bf16", settings=Florence2Settings(max_tokens=6)
+    )
+    assert all(model.caption(FRAMES[:2]))

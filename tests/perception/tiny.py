@@ -1,0 +1,112 @@
+"""Public models of perception at a size that a test can afford: random weights, saved to a folder."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    BartConfig,
+    CLIPImageProcessorPil,
+    Florence2Config,
+    Florence2ForConditionalGeneration,
+    Florence2Processor,
+    Florence2VisionConfig,
+    GenerationConfig,
+    PreTrainedTokenizerFast,
+)
+
+BOS, PAD, EOS, UNK, IMAGE = range(5)
+
+# As in the published processor_config.json, with fewer words that mean no thing.
+READING = {
+    "pure_text": {},
+    "ocr": {"pattern": "(.+?)" + r"<loc_(\d+)>" * 8, "area_threshold": 0.0},
+    "phrase_grounding": {"banned_grounding_tokens": ["it"]},
+    "description_with_bboxes": {},
+    "polygons": {},
+    "bboxes": {},
+    "description_with_bboxes_or_polygons": {},
+}
+
+
+def byte_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per byte, and Florence-2's own: the picture, the locations, the marks of outlines."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
+    words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    tokenizer.add_tokens([f"<loc_{i}>" for i in range(1000)] + ["<sep>", "<poly>", "</poly>"], special_tokens=True)
+    return tokenizer
+
+
+def processor() -> Florence2Processor:
+    """Pictures of 32 px, which become 2 x 2 tokens and their mean."""
+    pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False, image_seq_length=5)
+    return Florence2Processor(pixels, byte_tokenizer(), post_processor_config=READING)
+
+
+def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
+    """400 positions, as a prompt has one token per byte. writes: "words" keeps it from writing locations."""
+    processor().save_pretrained(folder)
+    tokenizer = byte_tokenizer()
+    letters = set(tokenizer.convert_tokens_to_ids([*"abcdefgh", "Ġ"])) | {BOS, EOS}
+    silenced = sorted(set(range(len(tokenizer))) - letters) if writes == "words" else None
+    eye = Florence2VisionConfig(
+        depths=(1, 1, 1, 1),
+        patch_stride=(4, 2, 2, 1),
+        embed_dim=(8, 8, 8, 8),
+        num_heads=(1, 1, 1, 1),
+        num_groups=(1, 1, 1, 1),
+        window_size=4,
+        projection_dim=16,
+        max_position_embeddings=4,
+    )
+    language = BartConfig(
+        vocab_size=len(tokenizer),
+        d_model=16,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        encoder_ffn_dim=16,
+        decoder_ffn_dim=16,
+        max_position_embeddings=400,
+        bos_token_id=BOS,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=EOS,
+        forced_eos_token_id=EOS,
+        init_std=0.5,
+    )
+    torch.manual_seed(0)
+    model = Florence2ForConditionalGeneration(
+        Florence2Config(vision_config=eye, text_config=language, image_token_id=IMAGE)
+    )
+    model.generation_config = GenerationConfig(
+        bos_token_id=BOS,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        decoder_start_token_id=EOS,
+        forced_bos_token_id=BOS,
+        no_repeat_ngram_size=3,
+        num_beams=3,
+        early_stopping=True,
+        suppress_tokens=silenced,
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+def noise(seed: int, *size: int) -> np.ndarray:
+    """A picture that no other seed gives: (height, width)."""
+    return np.random.default_rng(seed).integers(0, 256, (*(size or (40, 60)), 3), dtype=np.uint8)
