@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,11 +25,13 @@ def open_model(
     device: str | None = None,
     offline: bool = False,
     precision: Precision | None = None,
+    leftovers: bool = False,
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A model in evaluation mode and its processor, which needs no torchvision.
 
     source: a folder or the name of a repository on the Hugging Face hub. device: by default a GPU where there is one.
-    precision: by default bf16 on a GPU and fp32 elsewhere. ModelError where files are missing or do not fit.
+    precision: by default bf16 on a GPU and fp32 elsewhere. leftovers: whether files may hold weights that the model has
+    no use for, such as heads for other tasks. ModelError where files are missing or do not fit.
     """
     target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     dtype = _dtype(precision, target)
@@ -41,7 +44,7 @@ def open_model(
         )
     except Exception as error:  # transformers lets errors of all its parts through: of JSON, of tensors, of the network
         raise ModelError(_cannot_open(name, source, offline, error)) from error
-    _check_fit(notes, name, source)
+    _check_fit(notes, name, source, ("missing_keys", "mismatched_keys", *(() if leftovers else ("unexpected_keys",))))
     return model.to(target).eval(), processor
 
 
@@ -49,7 +52,7 @@ def check_length(tokens: int, config: Any) -> None:
     """InputError where a text, with its picture, has more tokens than the model has positions."""
     limit = getattr(config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and tokens > limit:
-        raise InputError(f"the text takes {tokens} tokens, and the model reads at most {limit}; ask something shorter")
+        raise InputError(f"the text takes {tokens} tokens, and the model reads at most {limit}; give a shorter one")
 
 
 def _dtype(precision: str | None, device: torch.device) -> torch.dtype:
@@ -70,9 +73,9 @@ def _cannot_open(name: str, source: str | Path, offline: bool, error: Exception)
     )
 
 
-def _check_fit(notes: dict[str, Any], name: str, source: str | Path) -> None:
+def _check_fit(notes: Mapping[str, Any], name: str, source: str | Path, faults: Iterable[str]) -> None:
     """A weight that is missing is random: the model would answer, and wrongly."""
-    for what in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+    for what in faults:
         if keys := sorted(map(str, notes.get(what) or ())):
             listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
             words = what.replace("_", " ")

@@ -1,19 +1,37 @@
 """Public models of perception at a size that a test can afford: random weights, saved to a folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     BartConfig,
+    BertTokenizer,
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
+    Blip2QFormerConfig,
+    Blip2VisionConfig,
+    BlipConfig,
+    BlipForQuestionAnswering,
+    BlipImageProcessorPil,
+    BlipProcessor,
+    BlipTextConfig,
+    BlipVisionConfig,
     CLIPImageProcessorPil,
     Florence2Config,
     Florence2ForConditionalGeneration,
     Florence2Processor,
     Florence2VisionConfig,
     GenerationConfig,
+    OPTConfig,
     PreTrainedTokenizerFast,
+    ViltConfig,
+    ViltForQuestionAnswering,
+    ViltImageProcessorPil,
+    ViltProcessor,
 )
 
 BOS, PAD, EOS, UNK, IMAGE = range(5)
@@ -30,7 +48,7 @@ READING = {
 }
 
 
-def byte_tokenizer() -> PreTrainedTokenizerFast:
+def byte_tokenizer(**own: Any) -> PreTrainedTokenizerFast:
     """One token per byte, and Florence-2's own: the picture, the locations, the marks of outlines."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
     words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -43,7 +61,7 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
         pad_token="<pad>",
         eos_token="</s>",
         unk_token="<unk>",
-        extra_special_tokens={"image_token": "<image>"},
+        **own,
     )
     tokenizer.add_tokens([f"<loc_{i}>" for i in range(1000)] + ["<sep>", "<poly>", "</poly>"], special_tokens=True)
     return tokenizer
@@ -52,7 +70,8 @@ def byte_tokenizer() -> PreTrainedTokenizerFast:
 def processor() -> Florence2Processor:
     """Pictures of 32 px, which become 2 x 2 tokens and their mean."""
     pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False, image_seq_length=5)
-    return Florence2Processor(pixels, byte_tokenizer(), post_processor_config=READING)
+    tokenizer = byte_tokenizer(extra_special_tokens={"image_token": "<image>"})
+    return Florence2Processor(pixels, tokenizer, post_processor_config=READING)
 
 
 def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
@@ -110,3 +129,86 @@ def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
 def noise(seed: int, *size: int) -> np.ndarray:
     """A picture that no other seed gives: (height, width)."""
     return np.random.default_rng(seed).integers(0, 256, (*(size or (40, 60)), 3), dtype=np.uint8)
+
+
+def word_tokenizer() -> BertTokenizer:
+    """Letters, and a few words, as ViLT and BLIP have them."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "colour", "is", "it", "red", "blue", "?"]
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    return BertTokenizer(vocab={word: i for i, word in enumerate([*words, *letters, *(f"##{c}" for c in letters)])})
+
+
+def save_vilt(folder: Path, *, answers: dict[int, str] | None = None) -> Path:
+    """A ViLT that chooses among three answers, with 12 positions for text."""
+    pixels = ViltImageProcessorPil(size={"shortest_edge": 32}, size_divisor=16)
+    tokenizer = word_tokenizer()
+    ViltProcessor(pixels, tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = ViltConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=12,
+        image_size=32,
+        patch_size=16,
+        initializer_range=0.3,
+        num_labels=3,
+        **({"id2label": answers} if answers else {}),
+    )
+    ViltForQuestionAnswering(config).save_pretrained(folder)
+    return folder
+
+
+def save_blip(folder: Path) -> Path:
+    """A BLIP that writes its answers."""
+    tokenizer = word_tokenizer()
+    BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    text = BlipTextConfig(
+        **shape,
+        vocab_size=len(tokenizer),
+        encoder_hidden_size=16,
+        max_position_embeddings=40,
+        bos_token_id=2,
+        eos_token_id=3,
+        sep_token_id=3,
+        pad_token_id=0,
+        initializer_range=0.5,
+    )
+    eye = BlipVisionConfig(**shape, image_size=32, patch_size=16, initializer_range=0.5)
+    BlipForQuestionAnswering(BlipConfig(text_config=text, vision_config=eye)).save_pretrained(folder)
+    return folder
+
+
+def save_blip2(folder: Path) -> Path:
+    """A BLIP-2: a language model that goes on from the picture and the question."""
+    pixels = BlipImageProcessorPil(size={"height": 32, "width": 32})
+    tokenizer = byte_tokenizer()
+    Blip2Processor(pixels, tokenizer, num_query_tokens=2).save_pretrained(folder)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    language = OPTConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        ffn_dim=16,
+        max_position_embeddings=200,
+        word_embed_proj_dim=16,
+        bos_token_id=BOS,
+        pad_token_id=PAD,
+        eos_token_id=EOS,
+        init_std=0.5,
+    )
+    config = Blip2Config(
+        vision_config=Blip2VisionConfig(**shape, image_size=32, patch_size=16),
+        qformer_config=Blip2QFormerConfig(**shape, vocab_size=8, encoder_hidden_size=16),
+        text_config=language,
+        num_query_tokens=2,
+        image_token_index=IMAGE,
+    )
+    Blip2ForConditionalGeneration(config).save_pretrained(folder)
+    return folder
