@@ -130,6 +130,22 @@ class ScriptedReader:
         return [TextRegion(line, (0.0, 0.0, 1.0, 1.0), 1.0)] if line else []
 
 
+class ScriptedCaptioner:
+    """A Captioner that goes by the largest colour of the picture: {"red": "a fire engine"}.
+
+    batches: how many pictures it was given at a time.
+    """
+
+    def __init__(self, captions: Mapping[str, str]) -> None:
+        self.captions = captions
+        self.batches: list[int] = []
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """What is said of that colour, or ""."""
+        self.batches.append(len(frames))
+        return [self.captions.get(list(COLOURS)[int(colour_shares(frame).argmax())], "") for frame in frames]
+
+
 class MemoryIndex:
     """A ChunkIndex in a dictionary: exact cosines, textbook BM25, gone with the process.
 

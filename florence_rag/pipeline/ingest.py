@@ -1,25 +1,31 @@
 """One index run: files in, chunks with their vectors and a ledger row per file out.
 
-    files -> read ahead, in threads: chunk, read the words -> batches across files: embed -> index: add, complete
+    files -> read ahead, in threads: chunk, read the words -> batches across files: caption, embed, add -> complete
 
-A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated.
+A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated. A batch that
+fails is tried again file by file, so that only the files at fault fail.
 """
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.errors import FlorenceError, InputError
 from florence_rag.index.base import ChunkIndex
-from florence_rag.perception.base import TextReader
+from florence_rag.perception.base import Captioner, TextReader
 from florence_rag.pipeline.read_ahead import Read, read_ahead
 from florence_rag.types import Chunk, Failure, Source
+
+log = logging.getLogger(__name__)
 
 ReadWords = Literal["auto", "always", "never"]
 """When to read the words in pictures. auto: in images, and in pages without a text layer."""
@@ -48,7 +54,10 @@ class IngestConfig:
 
 
 class Ingest:
-    """Brings sources into an index. One object, one run."""
+    """Brings sources into an index. One object, one run.
+
+    captioner: says in words what the pictures show, where nothing has said it yet.
+    """
 
     def __init__(
         self,
@@ -56,12 +65,14 @@ class Ingest:
         embedder: Embedder,
         chunks_of: Callable[[Source], Iterator[Chunk]],
         *,
+        captioner: Captioner | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
         self.chunks_of = chunks_of
+        self.captioner = captioner
         self.progress = progress
         self.config = config or IngestConfig()
         self.failures: list[Failure] = []
@@ -69,6 +80,7 @@ class Ingest:
         self._batch: list[Chunk] = []
         self._read: list[Source] = []
         self._begun: set[str] = set()
+        self._failed: set[str] = set()
         self._chunks = 0
 
     def run(self, sources: Sequence[Source]) -> None:
@@ -85,6 +97,8 @@ class Ingest:
             self._report(sources[-1], len(sources))
 
     def _take(self, read: Read) -> None:
+        if read.source.uri in self._failed:
+            return  # its first chunks could not be stored: the rest is of no use
         if read.chunk is not None:
             self._batch.append(read.chunk)
         elif read.reason:
@@ -94,23 +108,47 @@ class Ingest:
 
     def fail(self, uri: str, reason: str) -> None:
         """Forget what was read of the source and record why."""
+        self._failed.add(uri)
         self._batch = [chunk for chunk in self._batch if chunk.source.uri != uri]
         self.index.fail(uri, reason)
         self.failures.append(Failure(uri, reason))
 
     def _store(self) -> None:
-        """Embed and store what has gathered; then the sources that were read to their end are complete."""
+        """Caption, embed and store what has gathered; then the sources that were read to their end are complete."""
         batch, self._batch = self._batch, []
         for source in dict.fromkeys(chunk.source for chunk in batch):
             if source.uri not in self._begun:
                 self.index.begin(source)
                 self._begun.add(source.uri)
-        if batch:
-            self.index.add(batch, embed_chunks(self.embedder, batch))
-            self._chunks += len(batch)
+        self._together_or_by_file(self._embed_and_add, self._captioned(batch), InputError)
         for source in self._read:
-            self._complete(source)
+            if source.uri not in self._failed:
+                self._complete(source)
         self._read = []
+
+    def _captioned(self, batch: list[Chunk]) -> list[Chunk]:
+        if self.captioner is None:
+            return batch
+        # Whatever a captioning model raises, a run that took hours goes on without those pictures.
+        return self._together_or_by_file(partial(add_captions, self.captioner), batch, Exception)
+
+    def _embed_and_add(self, batch: list[Chunk]) -> list[Chunk]:
+        self.index.add(batch, embed_chunks(self.embedder, batch))
+        self._chunks += len(batch)
+        return batch
+
+    def _together_or_by_file(
+        self, step: Callable[[list[Chunk]], list[Chunk]], batch: list[Chunk], excused: type[Exception]
+    ) -> list[Chunk]:
+        """What the step makes of the batch, without the files that it fails on. Errors that are not excused pass."""
+        try:
+            return step(batch) if batch else []
+        except excused as error:
+            files = _by_file(batch)
+            if len(files) > 1:
+                return [each for chunks in files for each in self._together_or_by_file(step, chunks, excused)]
+            self.fail(batch[0].source.uri, _reason(error, batch[0].source))
+            return []
 
     def _complete(self, source: Source) -> None:
         if source.uri in self._begun:
@@ -137,6 +175,18 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
     return unit_rows(vectors)
 
 
+def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:
+    """The chunks, and what is to be seen where nothing says it yet.
+
+    A clip is told by its middle keyframe: it is one shot, whose other keyframes show nearly the same; their captions
+    would cost as much again and count the same words twice, so that clips would be found before pictures.
+    """
+    due = [i for i, chunk in enumerate(chunks) if chunk.frames and not chunk.caption]
+    captions = captioner.caption([chunks[i].frames[len(chunks[i].frames) // 2] for i in due]) if due else []
+    said = dict(zip(due, captions, strict=True))
+    return [replace(chunk, caption=said[i]) if i in said else chunk for i, chunk in enumerate(chunks)]
+
+
 class WordReading:
     """Adds to chunks the words in their pictures. The reader is used by all threads that decode."""
 
@@ -154,3 +204,17 @@ class WordReading:
     def _is_due(self, chunk: Chunk) -> bool:
         by_itself = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
         return self.when == "always" or (self.when == "auto" and by_itself)
+
+
+def _by_file(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
+    files: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        files.setdefault(chunk.source.uri, []).append(chunk)
+    return list(files.values())
+
+
+def _reason(error: Exception, source: Source) -> str:
+    if isinstance(error, FlorenceError):
+        return str(error)
+    log.warning("unexpected error in %s", source.uri, exc_info=error)
+    return f"could not be captioned: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from florence_rag.errors import MediaError
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading, embed_chunks
-from florence_rag.testing import ColourEmbedder, MemoryIndex, ScriptedReader, colour_frame
+from florence_rag.errors import InputError, MediaError, ModelError, StoreError
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading, add_captions, embed_chunks
+from florence_rag.testing import ColourEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, colour_frame
 from florence_rag.types import Chunk, Failure, Locator, Source
 
 EMBEDDER = ColourEmbedder()
@@ -26,8 +26,9 @@ class CountingEmbedder(ColourEmbedder):
         return super().embed_images(frames)
 
 
-def ingest(chunks_of, names, index=None, **config):
-    run = Ingest(index or MemoryIndex(EMBEDDER.info), CountingEmbedder(), chunks_of, config=IngestConfig(**config))
+def ingest(chunks_of, names, index=None, captioner=None, **config):
+    index = index or MemoryIndex(EMBEDDER.info)
+    run = Ingest(index, CountingEmbedder(), chunks_of, captioner=captioner, config=IngestConfig(**config))
     run.run([source(name) for name in names])
     return run
 
@@ -133,3 +134,108 @@ def test_a_line_on_several_keyframes_is_kept_once():
 def test_reading_changes_nothing_but_the_words_read():
     read = WordReading(ScriptedReader({"red": "STOP"}), "always")(PAGE)
     assert (read.ocr, read.text, read.id, read.frames) == ("STOP", "typed", PAGE.id, PAGE.frames)
+
+
+SEEN = {"red": "a red thing", "blue": "a blue thing", "green": "a green thing"}
+
+
+def test_pictures_of_many_files_are_captioned_together_and_found_by_their_captions():
+    captioner = ScriptedCaptioner(SEEN)
+    run = ingest(lambda of: iter([picture(of, "red")]), [f"{i:02}" for i in range(20)], captioner=captioner, batch=8)
+    assert captioner.batches == [8, 8, 4]
+    hits = run.index.search_words("a red thing", 30)
+    assert len(hits) == 20 and {hit.caption for hit in hits} == {"a red thing"}
+
+
+def test_captions_are_made_where_there_is_a_picture_without_one():
+    captioner = ScriptedCaptioner(SEEN)
+    clip = picture(source("a"), "red", "blue", "green", kind="clip", text="spoken")
+    told = picture(source("b"), "red", caption="an apple")
+    passage = Chunk(source("c"), "text", text="words")
+    told_clip, *others = add_captions(captioner, [clip, told, passage])
+    assert (told_clip.caption, told_clip.text, told_clip.id) == ("a blue thing", "spoken", clip.id)
+    assert others == [told, passage]
+    assert captioner.batches == [1]
+    assert add_captions(captioner, [passage]) == [passage] and captioner.batches == [1]
+
+
+class Choosy(ScriptedCaptioner):
+    """Breaks on blue pictures, and with them their batch."""
+
+    def __init__(self, error):
+        super().__init__(SEEN)
+        self.error = error
+
+    def caption(self, frames):
+        captions = super().caption(frames)
+        if "a blue thing" in captions:
+            raise self.error
+        return captions
+
+
+COLOUR_OF = {"/a": "red", "/b": "blue", "/c": "green", "/d": "red", "/e": "green"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("out\nof memory"), "could not be captioned: RuntimeError: out of memory"),
+        (ModelError("no such model"), "no such model"),
+    ],
+)
+def test_what_cannot_be_captioned_fails_alone_and_with_the_reason(error, reason):
+    run = ingest(lambda of: iter([picture(of, COLOUR_OF[of.uri])]), "abcde", captioner=Choosy(error), batch=4)
+    assert run.failures == list(run.index.failures()) == [Failure("/b", reason)]
+    assert list(run.index.sources()) == ["/a", "/c", "/d", "/e"]
+    assert {hit.caption for hit in run.index.search_words("thing", 9)} == {"a red thing", "a green thing"}
+
+
+def test_a_captioner_that_forgets_a_picture_is_at_fault():
+    class Forgetful(ScriptedCaptioner):
+        def caption(self, frames):
+            return super().caption(frames)[:-1]
+
+    run = ingest(lambda of: iter([picture(of, "red")]), "ab", captioner=Forgetful(SEEN))
+    assert [failure.source for failure in run.failures] == ["/a", "/b"] and not run.done
+
+
+class Strict(MemoryIndex):
+    """Refuses blue pictures, as Milvus refuses vectors of zeros."""
+
+    def __init__(self, error):
+        super().__init__(EMBEDDER.info)
+        self.error = error
+
+    def add(self, chunks, vectors):
+        if any((chunk.frames[0] == colour_frame("blue")[0, 0]).all() for chunk in chunks if chunk.frames):
+            raise self.error
+        super().add(chunks, vectors)
+
+
+def test_what_the_index_refuses_fails_alone():
+    index = Strict(InputError("vectors must be finite"))
+    captioner = ScriptedCaptioner(SEEN)
+    chunks_of = lambda of: iter([picture(of, COLOUR_OF[of.uri]), Chunk(of, "text", text="x")])  # noqa: E731
+    run = ingest(chunks_of, "abcde", index, captioner, batch=100)
+    assert run.failures == [Failure("/b", "vectors must be finite")]
+    assert list(index.sources()) == ["/a", "/c", "/d", "/e"]
+    assert index.info().chunks["image"] == index.info().chunks["text"] == 4
+    assert captioner.batches == [5]
+
+
+def test_the_rest_of_a_file_that_was_refused_is_left_out():
+    def chunks_of(of):
+        yield picture(of, COLOUR_OF[of.uri])
+        yield from (Chunk(of, "text", Locator(page=i), text="x") for i in range(5))
+
+    for threads in (1, 3):
+        run = ingest(chunks_of, "abc", Strict(InputError("no")), batch=1, threads=threads)
+        assert run.failures == [Failure("/b", "no")]
+        assert [source.uri for source in sorted(run.done, key=lambda each: each.uri)] == ["/a", "/c"]
+        assert run.index.info().chunks["text"] == 10
+
+
+@pytest.mark.parametrize("error", [StoreError("disk full"), ModelError("the service is gone")])
+def test_a_store_or_a_model_that_fails_ends_the_run(error):
+    with pytest.raises(type(error), match=str(error)):
+        ingest(lambda of: iter([picture(of, COLOUR_OF[of.uri])]), "abc", Strict(error))
