@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.models.cards import DEFAULT, find_model
+from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 
@@ -61,7 +61,7 @@ def indexing_rate(model: str, folder: Path, db: Path) -> float:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="A model's name or folder.")] = DEFAULT,
+    model: Annotated[str, typer.Option(help="A model's name or folder.")] = TINY,
     images: Annotated[int, typer.Option(min=BATCH)] = 640,
 ) -> None:
     """Measure forward, indexing, and forward again: the machine may have slowed down meanwhile."""

@@ -18,8 +18,8 @@ from PIL import Image
 from rich.progress import track
 
 from florence_rag.embedding.florence import FlorenceEmbedder
-from florence_rag.models.cards import DEFAULT, find_model
-from florence_rag.perception.meter import MeterVQA
+from florence_rag.models.cards import TINY, find_model
+from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import HELD_OUT, Scene, sample_scene
 from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
@@ -75,13 +75,15 @@ def answer_rows(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame],
     return [[group, f"{right[group] / asked[group]:.3f}", str(asked[group])] for group in sorted(asked)]
 
 
-def matching_accuracy(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> float:
+def matching_accuracy(
+    matcher: MeterMatcher, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random
+) -> float:
     """Share of search phrases, half true and half near misses, that are judged rightly."""
     truths = [rng.random() < 0.5 for _ in scenes]
     texts = [
         claim_text(sample_claim(scene, rng, holds=truth), rng) for scene, truth in zip(scenes, truths, strict=True)
     ]
-    return float(((vqa.match(frames, texts) > 0.5) == np.array(truths)).mean())
+    return float(((matcher.match(frames, texts) > 0.5) == np.array(truths)).mean())
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -90,18 +92,22 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def section(combinations: Combinations, count: int, embedder: FlorenceEmbedder, vqa: MeterVQA) -> str:
+def section(
+    combinations: Combinations, count: int, embedder: FlorenceEmbedder, vqa: MeterVQA, matcher: MeterMatcher
+) -> str:
     """All figures over one kind of scenes."""
     rng = random.Random(f"model card {combinations}")
     scenes = distinct_scenes(count, combinations, rng)
     frames = [photograph(scene) for scene in scenes]
     captions = [caption(scene, rng) for scene in scenes]
+    retrieval, answers = retrieval_rows(embedder, frames, captions), answer_rows(vqa, scenes, frames, rng)
+    fits = matching_accuracy(matcher, scenes, frames, rng)
     return "\n\n".join(
         [
             f"## {count} scenes with distinct captions, {TITLES[combinations]}",
-            table(["retrieval", "R@1", "R@5", "R@10"], retrieval_rows(embedder, frames, captions)),
-            table(["question type", "accuracy", "questions"], answer_rows(vqa, scenes, frames, rng)),
-            f"Matching of search phrases, half of them near misses: {matching_accuracy(vqa, scenes, frames, rng):.3f}",
+            table(["retrieval", "R@1", "R@5", "R@10"], retrieval),
+            table(["question type", "accuracy", "questions"], answers),
+            f"Matching of search phrases, half of them near misses: {fits:.3f}",
         ]
     )
 
@@ -109,7 +115,7 @@ def section(combinations: Combinations, count: int, embedder: FlorenceEmbedder, 
 def introduction(name: str) -> str:
     """What the model is and how large."""
     card = find_model(name)
-    megabytes = sum(file.stat().st_size for file in card.folder.rglob("*.safetensors")) / 1e6
+    megabytes = sum(file.stat().st_size for file in Path(card.source).rglob("*.safetensors")) / 1e6
     held_out = ", ".join(sorted(f"{colour} {thing}" for colour, thing in HELD_OUT))
     return "\n\n".join(
         [
@@ -123,15 +129,16 @@ def introduction(name: str) -> str:
 
 
 def main(
-    model: Annotated[str, typer.Option(help="Name of a model, or a folder with florence/ and meter/.")] = DEFAULT,
+    model: Annotated[str, typer.Option(help="Name of a model, or a folder with florence/ and meter/.")] = TINY,
     scenes: Annotated[int, typer.Option(help="Scenes in each section.")] = 500,
     output: Annotated[Path | None, typer.Option(help="Where to write the card; it is always printed.")] = None,
 ) -> None:
     """Measure and print the model card."""
     card = find_model(model)
     embedder = FlorenceEmbedder.from_pretrained(card.florence, card.name)
-    vqa = MeterVQA.from_pretrained(card.meter)
-    sections = [section(combinations, scenes, embedder, vqa) for combinations in TITLES]
+    meter = load_meter(card.meter)
+    vqa, matcher = MeterVQA(*meter), MeterMatcher(*meter)
+    sections = [section(combinations, scenes, embedder, vqa, matcher) for combinations in TITLES]
     text = "\n\n".join([introduction(model), *sections]) + "\n"
     print(text)
     if output is not None:

@@ -34,7 +34,7 @@ def town(tmp_path_factory) -> Path:
 
 
 def test_the_first_command_makes_the_index():
-    assert COMMANDS[0] == "florence-rag index photos/ --db photos.db"
+    assert COMMANDS[0] == "florence-rag index photos/ --db photos.db --model florence-tiny"
 
 
 @pytest.mark.parametrize("command", COMMANDS[1:])

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
-from florence_rag.cli.opening import opened
+from florence_rag.cli.opening import opened, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
@@ -22,6 +22,8 @@ from florence_rag.cli.options import (
     ImageFile,
     Kinds,
     Model,
+    Offline,
+    Rerank,
     Token,
     chosen_kinds,
 )
@@ -29,7 +31,10 @@ from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.quiet import quiet_libraries
 from florence_rag.cli.screen import (
     answer_to_text,
+    card_to_dict,
+    cards_to_markdown,
     cards_to_text,
+    converted_to_text,
     hits_to_text,
     info_to_text,
     notes,
@@ -63,11 +68,19 @@ def index(
     read: Annotated[
         Literal["auto", "always", "never"], typer.Option(help="When to read the words in pictures (OCR).")
     ] = "auto",
+    describe: Annotated[
+        str | None, typer.Option(metavar="NAME|never", help="The model that captions pictures, such as florence-2-base.")
+    ] = None,
+    text_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")
+    ] = None,
+    offline: Offline = False,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
-    with opened(db, model, token=token, read=read) as rag, shown_progress() as progress:
+    names = {"describe": describe, "text_model": text_model}
+    with opened(db, model, offline=offline, token=token, read=read, **names) as rag, shown_progress() as progress:
         report = rag.add(*paths, prune=prune, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed):
@@ -82,8 +95,10 @@ def search(
     kind: Kinds = None,
     filter: Filter = None,
     sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits as a contact sheet.")] = None,
+    rerank: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
+    offline: Offline = False,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
@@ -91,7 +106,7 @@ def search(
     from florence_rag.chunking import read_image
     from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
 
-    with opened(db, model, token=token, create=False) as rag:
+    with opened(db, model, offline=offline, token=token, create=False, rerank=rerank) as rag:
         picture = read_image(image) if image else None
         hits = rag.search(text, image=picture, k=k, kinds=chosen_kinds(kind), filter=filter)
         if sheet:
@@ -110,13 +125,16 @@ def ask(
         str | None,
         typer.Option(metavar="NAME", help="Let this chat model answer, named as LangChain's init_chat_model does."),
     ] = None,
+    vqa: Annotated[str | None, typer.Option(metavar="NAME", help="The model that looks at pictures and answers.")] = None,
+    rerank: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
+    offline: Offline = False,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Answer a question, with the confidence and the places the answer rests on."""
-    with opened(db, model, token=token, create=False) as rag:
+    with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, rerank=rerank) as rag:
         answer = rag.ask(question, k=k, kinds=chosen_kinds(kind), filter=filter, llm=llm, image=image)
     show(answer.to_dict(), answer_to_text(answer), as_json)
 
@@ -138,15 +156,46 @@ def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False
 
 
 @app.command()
-def models(as_json: AsJson = False) -> None:
-    """The models that --model knows."""
-    from florence_rag.models.cards import CARDS, DEFAULT
+def models(
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/models.md.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The models that can be named: what for, how large, under which licence, and whether they are on this machine."""
+    from florence_rag.models.cards import CARDS
+    from florence_rag.models.downloads import is_here
 
-    rows = [
-        {"name": card.name, "default": card.name == DEFAULT, "knows": card.knows, "licence": card.licence}
-        for card in CARDS.values()
-    ]
-    show({"models": rows}, cards_to_text(CARDS.values()), as_json)
+    if markdown:
+        print(cards_to_markdown(CARDS.values()))
+        return
+    here = {name for name, card in CARDS.items() if is_here(card)}
+    show({"models": [card_to_dict(card, here) for card in CARDS.values()]}, cards_to_text(CARDS.values(), here), as_json)
+
+
+@app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A released UniCL or METER checkpoint.")],
+    folder: Annotated[Path, typer.Argument(help="Where to write weights, configuration and processor.")],
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Holds vocab.json and merges.txt; fetched if not given.")
+    ] = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="METER's answers: a JSON list or text file, or VQAv2's annotation files."),
+    ] = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Convert a checkpoint into a folder that --model and --vqa, and from_pretrained, open."""
+    from florence_rag.models.answers import read_answers
+    from florence_rag.models.convert import convert as convert_checkpoint
+    from florence_rag.models.convert import fetch_tokenizer
+    from florence_rag.models.downloads import Fetcher
+
+    words = tokenizer or fetch_tokenizer(checkpoint, Fetcher(offline=offline, announce=tell_download))
+    config = convert_checkpoint(
+        checkpoint, folder, tokenizer=words, answers=None if answers is None else read_answers(answers)
+    )
+    show({"folder": str(folder), "model_type": config.model_type}, converted_to_text(config, folder), as_json)
 
 
 @app.command()

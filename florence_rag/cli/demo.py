@@ -18,7 +18,7 @@ from florence_rag.cli.contact_sheet import Row, draw_sheet, hits_to_row
 from florence_rag.cli.opening import opened
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import answer_line, place, plain, report_to_text
-from florence_rag.models.cards import CARDS, DEFAULT
+from florence_rag.models.cards import CARDS, DEFAULT, TINY
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
 from florence_rag.training.world.draw import draw
 from florence_rag.types import Answer, Frame
@@ -62,7 +62,7 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
     screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
     draw_corpus(corpus)
-    with opened(str(folder / "demo.db"), DEFAULT) as rag:
+    with opened(str(folder / "demo.db"), TINY) as rag:
         screen.print("\n[bold]Indexing it[/]")
         with shown_progress() as progress:
             report = rag.add(corpus, progress=progress)
@@ -120,4 +120,5 @@ def _say_goodbye(sheet: Path, screen: Console) -> None:
     screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
     screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
     screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
-    screen.print(f"\n{DEFAULT} knows {CARDS[DEFAULT].knows}.", style="yellow")
+    screen.print(f"\n{TINY} knows {CARDS[TINY].knows}.", style="yellow")
+    screen.print(f"The first of these commands fetches one, {DEFAULT}; to do without, add: --model {TINY}", style="yellow")

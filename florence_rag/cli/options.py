@@ -32,7 +32,11 @@ Token = Annotated[
     str | None, typer.Option(metavar="TOKEN", envvar="MILVUS_TOKEN", help="For a Milvus server: user:password or key.")
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The embedder, one of `florence-rag models` or a folder.")
+    str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, or a repository.")
+]
+Offline = Annotated[bool, typer.Option("--offline", help="Fetch no model; use what is on this machine.")]
+Rerank = Annotated[
+    str | None, typer.Option(metavar="NAME", help="A model that looks at the best hits again and reorders them.")
 ]
 Kinds = Annotated[
     list[str] | None,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,11 +102,51 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     return Group(*lines, _failures_to_text(failures))
 
 
-def cards_to_text(cards: Iterable[ModelCard]) -> RenderableType:
-    """Each model, what it knows, and its licence."""
-    return Group(
-        *(Text.assemble((card.name, "bold"), f"\n  knows {card.knows}\n  licence {card.licence}") for card in cards)
+def card_to_dict(card: ModelCard, here: Collection[str]) -> dict[str, Any]:
+    """JSON-ready. here: names of the models that need no network."""
+    from florence_rag.models.cards import DEFAULT
+
+    return {**asdict(card), "default": card.name == DEFAULT, "here": card.name in here}
+
+
+def cards_to_text(cards: Iterable[ModelCard], here: Collection[str]) -> RenderableType:
+    """Each model: what it is for, its size and licence, what it knows. here: those that need no network."""
+    return Group(*(_card_to_text(card, card.name in here) for card in cards))
+
+
+def _card_to_text(card: ModelCard, here: bool) -> Text:
+    size = "on this machine" if here else f"{card.size_mb} MB to fetch" if card.size_mb else "a service"
+    facts = ", ".join([*card.roles, *([f"{card.parameters_m:g}M parameters"] if card.parameters_m else [])])
+    return Text.assemble(
+        (card.name, "bold"), f"  {facts}, ", (size, "green" if here else ""), f"\n  knows {card.knows}; {card.licence}"
     )
+
+
+def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
+    """The table of docs/models.md."""
+    rows = [
+        "| name | for | parameters | download | knows | licence | published | paper |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for card in cards:
+        size = f"{card.size_mb} MB" if card.size_mb else "a service"
+        paper = f"[{card.paper}](https://arxiv.org/abs/{card.paper})" if card.paper else ""
+        parameters = f"{card.parameters_m:g}M" if card.parameters_m else ""
+        roles = ", ".join(card.roles)
+        cells = [f"`{card.name}`", roles, parameters, size, card.knows, card.licence, card.published, paper]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def converted_to_text(config: Any, folder: Path) -> RenderableType:
+    """What a converted folder is good for."""
+    if config.model_type == "florence":
+        return plain(f"A dual tower. Use it with: florence-rag index PATH --model {folder}")
+    use = f"Use it with: florence-rag ask QUESTION --vqa {folder}"
+    lacking = "It has no answers: convert it with --answers to let it answer."
+    answers = "vqa" in config.heads
+    said = (use if config.answers else lacking) if answers else ""
+    return plain(f"METER with the heads {', '.join(config.heads)}. {said}".rstrip())
 
 
 def _failures_to_text(failures: Iterable[Failure]) -> RenderableType:

@@ -1,29 +1,50 @@
-"""Every model that can be named, as data. Light: importing it loads no network."""
+"""Every model that can be named, as data: adding a model is adding a card. Light: importing it loads no network."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 from florence_rag.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
+
+Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank"]
+"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank."""
+
+Family = Literal["florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai"]
+"""How a model is opened."""
+
+_UNICL = "https://github.com/microsoft/UniCL/releases/download/v1.0"
+_METER = "https://github.com/zdou0830/METER/releases/download"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
     """What to know of a model before using it.
 
-    folder: holds florence/ (dual tower) and meter/ (question answering), each as save_pretrained writes it.
-    knows: what the model was trained on, in words for a person. licence: of the weights.
+    source: a folder or file here, a repository "owner/name" of Hugging Face, the address of a file, or the name of a
+    model at a service. knows: what it was trained on, in words for a person. licence: of the weights. parameters_m: in
+    millions. size_mb: of the download. paper: its arXiv number or address. published: figures that its authors report.
+    answers_with, describes_with: the models that take these parts unless others are named.
     """
 
     name: str
-    folder: Path
+    family: Family
+    roles: tuple[Role, ...]
+    source: str
     knows: str
     licence: str
+    parameters_m: float | None = None
+    size_mb: int | None = None
+    paper: str = ""
+    published: str = ""
+    answers_with: str | None = None
+    describes_with: str | None = None
 
     @property
     def florence(self) -> Path:
@@ -36,36 +57,305 @@ class ModelCard:
         return self._part("meter", "a question-answering model")
 
     def _part(self, part: str, role: str) -> Path:
-        folder = self.folder / part
+        """A folder that holds both, or is the part itself."""
+        home = Path(self.source)
+        folder = home if _model_type(home) == part else home / part
         if not (folder / "config.json").is_file():
             raise ModelError(f"the model {self.name!r} has no {role}: {str(folder / 'config.json')!r} is missing")
         return folder
 
+    @property
+    def is_fetched_from(self) -> Literal["", "file", "repository"]:
+        """What has to come over the network the first time; "" for what is here or stays at its service."""
+        if self.source.startswith("https://"):
+            return "file"
+        here = self.family in ("azure", "openai") or Path(self.source).exists()
+        return "" if here else "repository"
 
-CARDS = MappingProxyType(
-    {
-        "florence-tiny": ModelCard(
-            name="florence-tiny",
-            folder=ASSETS / "florence_tiny",
-            knows="only the drawn street world it was trained on; photographs need a model trained on photographs",
-            licence="MIT",
-        ),
-    }
+    def __str__(self) -> str:
+        """One line for a person who is about to fetch it."""
+        size = f"{self.size_mb} MB, " if self.size_mb else ""
+        return f"{self.name} ({self.source}): {size}licence {self.licence}; knows {self.knows}"
+
+
+def _florence2(name: str, size: str, parameters_m: float, published: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="florence-2",
+        roles=("describe", "answer") if name.endswith("-ft") else ("describe",),
+        source=f"florence-community/{size}",
+        knows="photographs, drawings and documents (FLD-5B: 126M pictures)",
+        licence="MIT",
+        parameters_m=parameters_m,
+        size_mb=round(4 * parameters_m),
+        paper="2311.06242",
+        published=published,
+    )
+
+
+def _meter(name: str, address: str, role: Role, parameters_m: float, published: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="meter",
+        roles=(role,),
+        source=f"{_METER}/{address}",
+        knows="photographs (COCO, Visual Genome, Conceptual Captions, SBU)",
+        licence="MIT",
+        parameters_m=parameters_m,
+        size_mb=round(4 * parameters_m),
+        paper="2111.02387",
+        published=published,
+    )
+
+
+def _azure(version: str, languages: str) -> ModelCard:
+    return ModelCard(
+        name=f"azure-florence-{version}",
+        family="azure",
+        roles=("embed",),
+        source=version,
+        knows=f"photographs, {languages}; the original Florence, a paid service that retires on 2028-09-25",
+        licence="Azure terms of service",
+        parameters_m=893,
+        paper="2111.11432",
+        published="of the article's model, zero-shot: ImageNet 83.7 top-1; Flickr30k text-to-image R@1 76.7; COCO 47.2",
+        answers_with="blip-vqa-base",
+    )
+
+
+_ALL = (
+    ModelCard(
+        name="florence-tiny",
+        family="florence",
+        roles=("embed", "answer", "match"),
+        source=str(ASSETS / "florence_tiny"),
+        knows="only the drawn street world it was trained on; photographs need a model trained on photographs",
+        licence="MIT",
+        parameters_m=7.3,
+        size_mb=15,
+        paper="2111.11432",
+        published="see docs/model_card.md",
+        answers_with="florence-tiny",
+    ),
+    ModelCard(
+        name="siglip2-base",
+        family="sentence-transformers",
+        roles=("embed",),
+        source="google/siglip2-base-patch16-224",
+        knows="photographs and drawings, texts in many languages (WebLI)",
+        licence="Apache-2.0",
+        parameters_m=375,
+        size_mb=1500,
+        paper="2502.14786",
+        published="ImageNet zero-shot 78.2; COCO R@1 text-to-image 52.1, image-to-text 68.9",
+        answers_with="blip-vqa-base",
+        describes_with="florence-2-base",
+    ),
+    ModelCard(
+        name="clip-vit-b-32",
+        family="sentence-transformers",
+        roles=("embed",),
+        source="sentence-transformers/clip-ViT-B-32",
+        knows="photographs and drawings, English texts (400M pairs of the web)",
+        licence="MIT",
+        parameters_m=151,
+        size_mb=605,
+        paper="2103.00020",
+        published="ImageNet zero-shot 63.2",
+        answers_with="blip-vqa-base",
+    ),
+    ModelCard(
+        name="qwen3-vl-embedding-2b",
+        family="sentence-transformers",
+        roles=("embed",),
+        source="Qwen/Qwen3-VL-Embedding-2B",
+        knows="photographs, documents and screens, texts in many languages; wants a GPU",
+        licence="Apache-2.0",
+        parameters_m=2130,
+        size_mb=4260,
+        answers_with="blip-vqa-base",
+    ),
+    ModelCard(
+        name="unicl-swin-tiny",
+        family="unicl",
+        roles=("embed",),
+        source=f"{_UNICL}/in21k_yfcc14m_gcc15m.pth",
+        knows="photographs, English texts (ImageNet-21K, YFCC-14M, GCC-15M)",
+        licence="MIT",
+        parameters_m=91.3,
+        size_mb=365,
+        paper="2204.03610",
+        published="ImageNet zero-shot 40.5 for the Swin-T of ImageNet-21K and YFCC-14M",
+        answers_with="blip-vqa-base",
+    ),
+    ModelCard(
+        name="unicl-swin-base",
+        family="unicl",
+        roles=("embed",),
+        source=f"{_UNICL}/in21k_yfcc14m_gcc15m_swin_base.pth",
+        knows="photographs, English texts (ImageNet-21K, YFCC-14M, GCC-15M)",
+        licence="MIT",
+        parameters_m=150.7,
+        size_mb=603,
+        paper="2204.03610",
+        published="ImageNet zero-shot 52.2",
+        answers_with="blip-vqa-base",
+    ),
+    _azure("2023-04-15", "texts in 102 languages"),
+    _azure("2022-04-11", "English texts"),
+    _florence2("florence-2-base", "Florence-2-base", 231, "COCO captions zero-shot CIDEr 133.0"),
+    _florence2("florence-2-large", "Florence-2-large", 777, "COCO captions zero-shot CIDEr 135.6"),
+    _florence2("florence-2-base-ft", "Florence-2-base-ft", 231, "COCO captions CIDEr 140.0; VQAv2 test-dev 79.7"),
+    _florence2("florence-2-large-ft", "Florence-2-large-ft", 777, "COCO captions CIDEr 143.3; VQAv2 test-dev 81.7"),
+    _meter("meter-clip16-vqa", "checkpoint/meter_clip16_288_roberta_vqa.ckpt", "answer", 327, "VQAv2 test-dev 77.68"),
+    _meter("meter-clip16", "checkpoint/meter_clip16_288_roberta_pretrain.ckpt", "match", 359, ""),
+    _meter(
+        "meter-clip16-flickr",
+        "checkpoint/meter_clip16_288_roberta_flickr.ckpt",
+        "match",
+        320,
+        "Flickr30k R@1 text-to-image 82.2, image-to-text 94.3",
+    ),
+    _meter("meter-clip16-coco", "checkpoint/meter_clip16_288_roberta_coco.ckpt", "match", 320, ""),
+    _meter("meter-swin-base", "checkpoint2/meter_swinbase_384_roberta_pretrain.ckpt", "match", 367, ""),
+    ModelCard(
+        name="blip-vqa-base",
+        family="transformers",
+        roles=("answer",),
+        source="Salesforce/blip-vqa-base",
+        knows="photographs (COCO, Visual Genome, Conceptual Captions, SBU; VQAv2)",
+        licence="BSD-3-Clause",
+        parameters_m=385,
+        size_mb=1540,
+        paper="2201.12086",
+        published="VQAv2 test-dev 78.25",
+    ),
+    ModelCard(
+        name="vilt-vqa",
+        family="transformers",
+        roles=("answer",),
+        source="dandelin/vilt-b32-finetuned-vqa",
+        knows="photographs (COCO, Visual Genome, Conceptual Captions, SBU; VQAv2)",
+        licence="Apache-2.0",
+        parameters_m=118,
+        size_mb=470,
+        paper="2102.03334",
+        published="VQAv2 test-dev 71.26",
+    ),
+    ModelCard(
+        name="all-minilm-l6",
+        family="sentence-transformers",
+        roles=("embed texts",),
+        source="sentence-transformers/all-MiniLM-L6-v2",
+        knows="English sentences (1.17 billion pairs)",
+        licence="Apache-2.0",
+        parameters_m=22.7,
+        size_mb=91,
+        paper="1908.10084",
+    ),
+    ModelCard(
+        name="multilingual-minilm",
+        family="sentence-transformers",
+        roles=("embed texts",),
+        source="sentence-transformers/paraphrase-multilingual-MiniLM-L12-v2",
+        knows="sentences in 50 languages",
+        licence="Apache-2.0",
+        parameters_m=118,
+        size_mb=471,
+        paper="2004.09813",
+    ),
+    ModelCard(
+        name="ms-marco-minilm",
+        family="sentence-transformers",
+        roles=("rerank",),
+        source="cross-encoder/ms-marco-MiniLM-L6-v2",
+        knows="English questions and passages (MS MARCO); of pictures it sees their captions and words",
+        licence="Apache-2.0",
+        parameters_m=22.7,
+        size_mb=91,
+        paper="1908.10084",
+    ),
+    ModelCard(
+        name="qwen3-vl-reranker-2b",
+        family="sentence-transformers",
+        roles=("rerank",),
+        source="Qwen/Qwen3-VL-Reranker-2B",
+        knows="photographs, documents and screens, texts in many languages; wants a GPU",
+        licence="Apache-2.0",
+        parameters_m=2130,
+        size_mb=4260,
+    ),
 )
-DEFAULT = "florence-tiny"
+CARDS = MappingProxyType({card.name: card for card in _ALL})
+
+TINY = "florence-tiny"
+DEFAULT = "siglip2-base"
+"""For a new database when no model is named: it knows photographs."""
+
+_FAMILIES: dict[Role, Family] = {
+    "embed": "sentence-transformers",
+    "embed texts": "sentence-transformers",
+    "rerank": "sentence-transformers",
+    "answer": "transformers",
+    "describe": "florence-2",
+    "match": "meter",
+}
+"""Of a repository of which nothing but the role is known."""
+
+_PREFIXES: tuple[Family, ...] = ("sentence-transformers", "transformers", "florence-2", "openai", "unicl", "meter")
 
 
-def find_model(name: str) -> ModelCard:
-    """The card of a known model, or of a folder with florence/ and meter/ inside, as training writes it.
+def find_model(name: str, role: Role = "embed") -> ModelCard:
+    """The card of a model that is to take a role.
 
-    Raises ModelError for a name that is neither.
+    name: of a known model; a folder or a checkpoint file; a repository "owner/name"; any of these after the family that
+    is to open it, as in "transformers:owner/name"; "openai:MODEL" for a model behind an endpoint of that kind.
+    Raises ModelError for what is none of these, and for a known model that cannot take the role.
     """
-    if name in CARDS:
-        return CARDS[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return ModelCard(str(folder.resolve()), folder.resolve(), "what its trainer taught it", "as its trainer says")
-    raise ModelError(f"no model {name!r}; known: {', '.join(CARDS)}; or give a folder that holds florence/ and meter/")
+    if card := CARDS.get(name):
+        if role not in card.roles:
+            able = ", ".join(other.name for other in _ALL if role in other.roles)
+            raise ModelError(f"the model {name!r} cannot {role}; models that can: {able}")
+        return card
+    family, _, rest = name.partition(":")
+    if family in _PREFIXES and rest:
+        source = str(Path(rest).expanduser().resolve()) if Path(rest).expanduser().exists() else rest
+        return _card_of(name, next(known for known in _PREFIXES if known == family), role, source)
+    path = Path(name).expanduser()
+    if path.exists():
+        return _card_of(str(path.resolve()), _family_of(path, role), role, str(path.resolve()))
+    if name.count("/") == 1 and not name.startswith((".", "~", "/")):
+        return _card_of(name, _FAMILIES[role], role, name)
+    raise ModelError(
+        f"no model {name!r}; known: {', '.join(card.name for card in _ALL if role in card.roles)}; "
+        "or give a folder, a checkpoint file or a repository 'owner/name'"
+    )
+
+
+def _card_of(name: str, family: Family, role: Role, source: str) -> ModelCard:
+    card = ModelCard(name, family, (role,), source, "what its trainer taught it", "as its trainer says")
+    both = family == "florence" and (Path(source) / "meter").is_dir()
+    return replace(card, answers_with=name) if both else card
+
+
+def _family_of(path: Path, role: Role) -> Family:
+    """Read off the files that training or save_pretrained wrote."""
+    if path.is_file():
+        return "meter" if role in ("answer", "match") else "unicl"
+    if (path / "florence").is_dir() or (path / "meter").is_dir():
+        return "florence"
+    kinds: dict[str, Family] = {"florence": "florence", "meter": "florence", "florence2": "florence-2"}
+    return kinds.get(_model_type(path), _FAMILIES[role])
+
+
+def _model_type(folder: Path) -> str:
+    config = folder / "config.json"
+    if not config.is_file():
+        return ""
+    try:
+        return str(json.loads(config.read_text("utf-8")).get("model_type", ""))
+    except ValueError as error:
+        raise ModelError(f"{str(config)!r} is no JSON ({error}); fetch it again") from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -12,6 +12,7 @@ from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.checkpoints import METER, UNICL, filled
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
+from florence_rag.models.downloads import Fetcher
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
 from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor, FlorenceProcessor
@@ -28,6 +29,12 @@ Config = FlorenceConfig | MeterConfig
 def tokenizer_repository(config: Config) -> str:
     """The public repository whose vocab.json and merges.txt the checkpoint was trained with."""
     return CLIP_TOKENIZER if isinstance(config, FlorenceConfig) else ROBERTA_TOKENIZER
+
+
+def fetch_tokenizer(checkpoint: str | Path, fetcher: Fetcher) -> Path:
+    """The folder with the tokenizer that a checkpoint was trained with."""
+    repository = tokenizer_repository(config_of(read_weights(checkpoint)))
+    return fetcher.repository(repository, only=TOKENIZER_FILES, about=f"{repository}: {', '.join(TOKENIZER_FILES)}")
 
 
 def convert(

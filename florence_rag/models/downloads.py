@@ -16,6 +16,7 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from florence_rag.errors import ModelError
+from florence_rag.models.cards import ModelCard
 
 NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onnx/* openvino/*".split()
 """Other formats of weights that repositories keep beside the safetensors."""
@@ -86,15 +87,16 @@ class Fetcher:
             self.announce(what)
 
 
-def is_fetched(source: str) -> bool:
-    """Whether a repository or the file of an address is in the caches, so that no network is needed."""
-    if "://" in source:
-        return (Path(torch.hub.get_dir()) / "checkpoints" / source.rsplit("/", 1)[-1]).is_file()
+def is_here(card: ModelCard) -> bool:
+    """Whether a model can be used without network: built in, or in the caches."""
+    if card.family in ("azure", "openai"):
+        return False
+    if card.is_fetched_from == "file":
+        return (Path(torch.hub.get_dir()) / "checkpoints" / card.source.rsplit("/", 1)[-1]).is_file()
     try:
-        snapshot_download(source, local_files_only=True)
+        return card.is_fetched_from == "" or bool(snapshot_download(card.source, local_files_only=True))
     except LocalEntryNotFoundError:
         return False
-    return True
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:

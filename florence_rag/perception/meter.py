@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,31 +16,45 @@ from florence_rag.perception.base import VQAResult
 from florence_rag.types import Frame
 
 
-class MeterVQA:
-    """A METER model in evaluation mode with its processor. Safe to call from several threads.
+class MeterPerception:
+    """A METER model in evaluation mode with its processor. Safe to call from several threads."""
 
-    candidates: how many answers a result lists. batch: pictures in one forward pass of match.
-    """
+    heads: ClassVar[tuple[str, ...]] = ()
+    """Of these the model must have one."""
 
-    def __init__(
-        self, model: MeterForMultipleTasks, processor: FlorenceProcessor, *, candidates: int = 5, batch: int = 32
-    ) -> None:
-        if missing := {"vqa", "itm"} - set(model.config.heads):
-            raise ModelError(f"this METER model has no head {sorted(missing)!r}; it has {model.config.heads!r}")
-        if model.config.answers is None:
-            raise ModelError("this METER model does not carry its answer vocabulary: set config.answers")
+    def __init__(self, model: MeterForMultipleTasks, processor: FlorenceProcessor) -> None:
+        if not set(self.heads) & set(model.config.heads):
+            raise ModelError(
+                f"{type(self).__name__} needs the head {' or '.join(self.heads)}; this METER has {model.config.heads!r}"
+            )
         self._model = model.eval()
         self._processor = processor
-        self._answers: list[str] = list(model.config.answers)
-        self._candidates = min(candidates, len(self._answers))
-        self._batch = batch
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> MeterVQA:
+    def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Self:
         """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = MeterForMultipleTasks.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
-        return cls(model, FlorenceProcessor.from_pretrained(folder))
+        return cls(*load_meter(folder, device))
+
+    def _logits(self, head: str, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
+        inputs = self._processor(images=list(frames), text=list(texts)).to(self._model.device)
+        fusion = self._model.meter(**inputs)
+        return self._model.logits_of(head, fusion).float().cpu()
+
+
+class MeterVQA(MeterPerception):
+    """Answers with one of the answers of the model's vocabulary. candidates: how many of them a result lists."""
+
+    heads = ("vqa",)
+
+    def __init__(self, model: MeterForMultipleTasks, processor: FlorenceProcessor, *, candidates: int = 5) -> None:
+        super().__init__(model, processor)
+        if model.config.answers is None:
+            raise ModelError(
+                "this METER does not know its answers, as the released files do not carry them: write them into a folder "
+                "with `florence-rag convert CHECKPOINT FOLDER --answers VQAv2-ANNOTATIONS` and name the folder"
+            )
+        self._answers: list[str] = list(model.config.answers)
+        self._candidates = min(candidates, len(self._answers))
 
     @torch.inference_mode()
     def answer(self, frame: Frame, question: str) -> VQAResult:
@@ -54,16 +69,39 @@ class MeterVQA:
         ranked = [(self._answers[i], round(p, 4)) for p, i in zip(*map(torch.Tensor.tolist, best), strict=True)]
         return VQAResult(ranked[0][0], ranked[0][1], tuple(ranked))
 
+
+class MeterMatcher(MeterPerception):
+    """Judges by the matching head, or by the ranking head of a model that was tuned for retrieval.
+
+    batch: pictures in one forward pass.
+    """
+
+    heads = ("rank", "itm")
+
+    def __init__(self, model: MeterForMultipleTasks, processor: FlorenceProcessor, *, batch: int = 32) -> None:
+        super().__init__(model, processor)
+        self._batch = batch
+
     @torch.inference_mode()
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
-        """The probability that text i fits frame i: (N,) float32."""
+        """How well text i fits frame i: (N,) float32 in [0, 1], the probability of a match.
+
+        Of the ranking head the sigmoid of its score, which orders pairs but is no probability.
+        """
         if len(frames) != len(texts):
             raise InputError(f"{len(frames)} pictures but {len(texts)} texts; give one text for each picture")
         batches = [slice(start, start + self._batch) for start in range(0, len(texts), self._batch)]
-        fits = [self._logits("itm", frames[part], texts[part]).softmax(-1)[:, 1] for part in batches]
+        fits = [self._fit(frames[part], texts[part]) for part in batches]
         return torch.cat(fits).numpy() if fits else np.zeros(0, dtype=np.float32)
 
-    def _logits(self, head: str, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
-        inputs = self._processor(images=list(frames), text=list(texts)).to(self._model.device)
-        fusion = self._model.meter(**inputs)
-        return self._model.logits_of(head, fusion).float().cpu()
+    def _fit(self, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
+        if "rank" in self._model.config.heads:
+            return self._logits("rank", frames, texts).flatten().sigmoid()
+        return self._logits("itm", frames, texts).softmax(-1)[:, 1]
+
+
+def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
+    """What a MeterVQA and a MeterMatcher can share."""
+    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    model = MeterForMultipleTasks.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
+    return model, FlorenceProcessor.from_pretrained(folder)

@@ -2,35 +2,75 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
 from florence_rag.embedding.base import Embedder
-from florence_rag.models.cards import find_model
-from florence_rag.perception.base import TextReader, TextRegion, VisualQA, VQAResult
+from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
+from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, TextRegion, VisualQA, VQAResult
+from florence_rag.pipeline.access import Access
 from florence_rag.types import Frame
+
+if TYPE_CHECKING:
+    from florence_rag.models.downloads import Fetcher
 
 Part = TypeVar("Part")
 
 
-def open_embedder(name: str) -> Embedder:
-    """The embedder of a model; ModelError for an unknown name."""
-    card = find_model(name)
-    folder = card.florence
+def open_embedder(name: str, access: Access | None = None) -> Embedder:
+    """The embedder of a model; ModelError for an unknown name, or where its files are not to be had."""
+    card, access = find_model(name, "embed"), access or Access.from_environment()
+    if card.family == "sentence-transformers":
+        from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
+
+        return SentenceTransformerEmbedder.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+    if card.family == "azure":
+        from florence_rag.embedding.azure import AzureEmbedder
+
+        return AzureEmbedder(
+            access.needed_azure_endpoint(),
+            key=access.azure_key,
+            token=access.azure_token,
+            model_version=card.source,  # type: ignore[arg-type]  # a card's source is one of the two versions
+            name=card.name,
+        )
     from florence_rag.embedding.florence import FlorenceEmbedder
 
-    return FlorenceEmbedder.from_pretrained(folder, card.name)
+    return FlorenceEmbedder.from_pretrained(_folder(card, access), card.name, device=access.device)
 
 
-def open_vqa(name: str) -> VisualQA:
-    """The question-answering model of a model; ModelError where it has none."""
-    folder = find_model(name).meter
+def open_vqa(name: str, access: Access | None = None) -> VisualQA:
+    """The question-answering model of a name; ModelError where it has none."""
+    card, access = find_model(name, "answer"), access or Access.from_environment()
+    if card.family == "openai":
+        from florence_rag.perception.openai_vqa import OpenAIVisionQA
+
+        return OpenAIVisionQA(card.source, base_url=access.openai_url, api_key=access.openai_key)
+    if card.family == "transformers":
+        from florence_rag.perception.transformers_vqa import TransformersVQA
+
+        return TransformersVQA.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+    if card.family == "florence-2":
+        from florence_rag.perception.florence2 import Florence2
+
+        return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
     from florence_rag.perception.meter import MeterVQA
 
-    return MeterVQA.from_pretrained(folder)
+    return MeterVQA.from_pretrained(_folder(card, access, meter=True), device=access.device)
+
+
+def open_captioner(name: str, access: Access | None = None) -> Captioner:
+    """The model that describes pictures."""
+    card, access = find_model(name, "describe"), access or Access.from_environment()
+    from florence_rag.perception.florence2 import Florence2
+
+    return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
 
 
 def open_reader() -> TextReader:
@@ -38,6 +78,63 @@ def open_reader() -> TextReader:
     from florence_rag.perception.ocr import RapidOcrReader
 
     return RapidOcrReader()
+
+
+def open_reranker(name: str, access: Access | None = None) -> Reranker:
+    """The model that looks at hits again: a cross-encoder, or a METER that matches texts with pictures."""
+    access = access or Access.from_environment()
+    role: Role = "match" if name in CARDS and "match" in CARDS[name].roles else "rerank"
+    card = find_model(name, role)
+    if card.family in ("florence", "meter"):
+        from florence_rag.perception.matching import MatcherReranker
+        from florence_rag.perception.meter import MeterMatcher
+
+        return MatcherReranker(MeterMatcher.from_pretrained(_folder(card, access, meter=True), device=access.device))
+    from florence_rag.perception.cross_encoder import CrossEncoderReranker
+
+    return CrossEncoderReranker.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+
+
+def lazy_captioner(name: str | None, access: Access) -> LazyCaptioner | None:
+    """None for no name, and for "never"."""
+    if name is None or name == "never":
+        return None
+    find_model(name, "describe")  # a wrong name is told now
+    return LazyCaptioner(partial(open_captioner, name, access))
+
+
+def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher | None]:
+    """What answers, and, where the same weights can also judge whether a text fits a picture, what matches."""
+    if name is None:
+        return None, None
+    card = find_model(name, "answer")
+    if card.family != "florence" or not _can_match(card.meter):
+        return LazyVQA(partial(open_vqa, name, access)), None
+    from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
+
+    shared = OnFirstUse(lambda: load_meter(card.meter, access.device))
+    return LazyVQA(lambda: MeterVQA(*shared())), LazyMatcher(lambda: MeterMatcher(*shared()))
+
+
+def _can_match(folder: Path) -> bool:
+    heads = json.loads((folder / "config.json").read_text("utf-8")).get("heads", ())
+    return bool({"itm", "rank"} & set(heads))
+
+
+def _folder(card: ModelCard, access: Access, *, meter: bool = False) -> Path:
+    """Where the files of a model lie on this machine, fetched if they have to be."""
+    if card.family == "florence":
+        return card.meter if meter else card.florence
+    from florence_rag.models.downloads import Fetcher
+
+    fetcher: Fetcher = Fetcher(offline=access.offline, announce=access.announce)
+    if card.family in ("unicl", "meter"):
+        from florence_rag.models.released import released_folder
+
+        return released_folder(card, fetcher)
+    if card.is_fetched_from == "repository":
+        return fetcher.repository(card.source, about=str(card))
+    return Path(card.source)
 
 
 class OnFirstUse(Generic[Part]):
@@ -66,9 +163,16 @@ class LazyVQA:
         """As the loaded model answers."""
         return self._vqa().answer(frame, question)
 
+
+class LazyMatcher:
+    """A Matcher that is loaded with the first pair."""
+
+    def __init__(self, open_matcher: Callable[[], Matcher]) -> None:
+        self._matcher = OnFirstUse(open_matcher)
+
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
         """As the loaded model judges."""
-        return self._vqa().match(frames, texts)
+        return self._matcher().match(frames, texts)
 
 
 class LazyReader:
@@ -80,3 +184,18 @@ class LazyReader:
     def read(self, frame: Frame) -> list[TextRegion]:
         """As the loaded reader reads."""
         return self._reader().read(frame)
+
+
+class LazyCaptioner:
+    """A Captioner that is loaded before the first run with anything to index."""
+
+    def __init__(self, open_captioner: Callable[[], Captioner]) -> None:
+        self._captioner = OnFirstUse(open_captioner)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._captioner()
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """As the loaded model says."""
+        return self._captioner().caption(frames)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -17,13 +16,22 @@ from florence_rag.answering.answerer import Answerer, AnsweringConfig
 from florence_rag.answering.base import check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
-from florence_rag.embedding.base import Embedder
+from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
-from florence_rag.models.cards import DEFAULT
-from florence_rag.perception.base import TextReader, VisualQA, VQAResult
+from florence_rag.models.cards import DEFAULT, find_model
+from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
+from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, ReadWords, WordReading
-from florence_rag.pipeline.opening import LazyReader, LazyVQA, open_embedder, open_reader, open_vqa
+from florence_rag.pipeline.opening import (
+    LazyCaptioner,
+    LazyReader,
+    lazy_captioner,
+    lazy_vqa,
+    open_embedder,
+    open_reader,
+    open_reranker,
+)
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.sources import MEDIA_BY_SUFFIX, discover
@@ -38,7 +46,8 @@ _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 class FlorenceRAG:
     """Index files, search them, ask them questions.
 
-    `open` builds the parts by name; the constructor takes them, so that any of them can be another.
+    `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells which
+    of several pictures a question means; vqa, if it can do that, too.
 
     Searching and asking from several threads at once is safe, also while one thread adds files; files are added by one
     thread at a time.
@@ -49,9 +58,13 @@ class FlorenceRAG:
         index: ChunkIndex,
         embedder: Embedder,
         *,
+        text_embedder: TextEmbedder | None = None,
         vqa: VisualQA | None = None,
+        matcher: Matcher | None = None,
         reader: TextReader | None = None,
         read: ReadWords = "auto",
+        captioner: Captioner | None = None,
+        reranker: Reranker | None = None,
         chunking: ChunkingConfig | None = None,
         ingest: IngestConfig | None = None,
         retrieval: RetrievalConfig | None = None,
@@ -61,7 +74,11 @@ class FlorenceRAG:
         self.index = index
         self.embedder = embedder
         self.vqa = vqa
-        self.retriever = Retriever(embedder, index, retrieval)
+        self.matcher = matcher or (vqa if isinstance(vqa, Matcher) else None)
+        self.captioner = captioner
+        self.retriever = Retriever(
+            embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
+        )
         self._read_words = WordReading(reader, read) if reader is not None and read != "never" else None
         self._chunking = chunking or ChunkingConfig()
         self._ingest = ingest
@@ -76,25 +93,40 @@ class FlorenceRAG:
         model: str | None = None,
         *,
         vqa: str | None = None,
+        describe: str | None = None,
+        rerank: str | None = None,
+        text_model: str | None = None,
         token: str | None = None,
         collection: str = "florence",
         read: ReadWords = "auto",
         create: bool = True,
+        access: Access | None = None,
     ) -> FlorenceRAG:
         """Open a database, or create it.
 
-        db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. model: the embedder, by default
-        the one that the database records. vqa: the model that answers questions, by default the same. read: when to
-        read the words in pictures. create: whether a new database may be made.
+        db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. The other names are those of
+        `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
+        database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; rerank
+        looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
+        read the words in pictures. create: whether a new database may be made. access: the network, keys of services.
         """
         from florence_rag.index.milvus import MilvusIndex
 
+        access = access or Access.from_environment()
         recorded = MilvusIndex.recorded_embedder(str(db), token=token, collection=collection)
-        name = model or (recorded.name if recorded else DEFAULT)
-        embedder = open_embedder(name)
+        card = find_model(model or (recorded.name if recorded else DEFAULT))
+        embedder = open_embedder(card.name, access)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection, create=create)
+        answers, matcher = lazy_vqa(vqa or card.answers_with, access)
         return cls(
-            index, embedder, vqa=LazyVQA(partial(open_vqa, vqa or name)), reader=LazyReader(open_reader), read=read
+            index,
+            embedder,
+            vqa=answers,
+            matcher=matcher,
+            reader=LazyReader(open_reader),
+            read=read,
+            captioner=lazy_captioner(describe or card.describes_with, access),
+            reranker=open_reranker(rerank, access) if rerank else None,
         )
 
     def __enter__(self) -> FlorenceRAG:
@@ -136,7 +168,16 @@ class FlorenceRAG:
     ) -> IndexReport:
         sources = [each for each in found if isinstance(each, Source)]
         changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
-        ingest = Ingest(self.index, self.embedder, self._chunks_of, progress=progress, config=self._ingest)
+        if changed and isinstance(self.captioner, LazyCaptioner):
+            self.captioner.load()
+        ingest = Ingest(
+            self.index,
+            self.embedder,
+            self._chunks_of,
+            captioner=self.captioner,
+            progress=progress,
+            config=self._ingest,
+        )
         self.index.delete_sources(gone)
         for failure in found:
             if isinstance(failure, Failure):
@@ -192,7 +233,7 @@ class FlorenceRAG:
         if image is not None:
             return self._ask_about(image, question, llm)
         answerer = (
-            Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering)
+            Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering, matcher=self.matcher)
             if llm is None
             else LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
         )
@@ -211,10 +252,12 @@ class FlorenceRAG:
         return self._look(self._picture(image)[1], question)
 
     def _look(self, frames: tuple[Frame, ...], question: str) -> VQAResult:
-        """Of several keyframes, the one that fits the question best is asked."""
-        vqa = self._needed_vqa()
-        best = int(vqa.match(frames, [question] * len(frames)).argmax()) if len(frames) > 1 else 0
-        return vqa.answer(frames[best], check_question(question))
+        """Of several keyframes, the one that fits the question best is asked, or the middle one."""
+        vqa, question = self._needed_vqa(), check_question(question)
+        best = len(frames) // 2
+        if self.matcher and len(frames) > 1:
+            best = int(self.matcher.match(frames, [question] * len(frames)).argmax())
+        return vqa.answer(frames[best], question)
 
     def _picture(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
         """The pictures that are meant, and as a hit where they come from."""
@@ -230,7 +273,10 @@ class FlorenceRAG:
 
     def _needed_vqa(self) -> VisualQA:
         if self.vqa is None:
-            raise ModelError("answering needs a model that looks at pictures: give FlorenceRAG a vqa")
+            raise ModelError(
+                "answering needs a model that looks at pictures: name one with vqa=..., or --vqa; "
+                "`florence-rag models` lists them"
+            )
         return self.vqa
 
     def get(self, ids: Collection[str]) -> list[Hit]:

@@ -2,12 +2,14 @@
 
 import hashlib
 import threading
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from florence_rag.errors import ModelError
-from florence_rag.models.downloads import Fetcher, is_fetched
+from florence_rag.models.cards import CARDS
+from florence_rag.models.downloads import Fetcher, is_here
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -102,4 +104,12 @@ def test_offline_nothing_is_asked_for(server, tmp_path):
 def test_a_repository_that_is_not_here_is_named_with_its_place():
     with pytest.raises(ModelError, match=r"repository 'nobody/nothing' is not on this machine .*--model florence-tiny"):
         Fetcher().repository("nobody/nothing")
-    assert not is_fetched("nobody/nothing")
+
+
+def test_what_is_here_needs_no_network(tmp_path):
+    built_in = CARDS["florence-tiny"]
+    assert is_here(built_in)
+    assert is_here(replace(built_in, source=str(tmp_path)))
+    for elsewhere in ("nobody/nothing", "https://127.0.0.1:9/model.pth"):
+        assert not is_here(replace(built_in, source=elsewhere))
+    assert not is_here(CARDS["azure-florence-2023-04-15"])

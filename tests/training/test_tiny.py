@@ -6,7 +6,7 @@ import torch
 
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
-from florence_rag.perception.meter import MeterVQA
+from florence_rag.perception.meter import MeterMatcher, MeterVQA
 from florence_rag.training.data import SceneCollator, SceneDataset
 from florence_rag.training.grounding import WordRegions
 from florence_rag.training.tiny import TinyShape, build_model, build_tokenizer, save
@@ -55,5 +55,5 @@ def test_saved_models_open_apart(parts, tmp_path):
     vqa = MeterVQA.from_pretrained(tmp_path / "meter", device="cpu")
     result = vqa.answer(frames[0], "What colour is the car?")
     assert result.answer in ANSWERS and 0 <= result.confidence <= 1
-    fits = vqa.match(frames, ["a red car"] * 3)
+    fits = MeterMatcher.from_pretrained(tmp_path / "meter", device="cpu").match(frames, ["a red car"] * 3)
     assert fits.shape == (3,) and ((fits >= 0) & (fits <= 1)).all()

@@ -1,0 +1,22 @@
+"""The page of models says what the cards say."""
+
+import re
+from pathlib import Path
+
+from florence_rag.cli.screen import cards_to_markdown
+from florence_rag.models.cards import CARDS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_table_is_that_of_the_cards():
+    assert cards_to_markdown(CARDS.values()) in (DOCS / "models.md").read_text("utf-8"), (
+        "write it anew with: florence-rag models --markdown"
+    )
+
+
+def test_models_that_are_recommended_exist():
+    page = (DOCS / "choosing.md").read_text("utf-8")
+    named = set(re.findall(r"(?:--(?:model|describe|vqa|rerank|text-model) )([a-z][\w.-]+)", page)) - {"never"}
+    assert len(named) >= 4
+    assert not named - set(CARDS)
