@@ -6,7 +6,8 @@ import pytest
 from florence_rag.answering.answerer import UNKNOWN, Answerer, AnsweringConfig, conclude
 from florence_rag.answering.base import Evidence
 from florence_rag.errors import InputError, MediaError
-from florence_rag.testing import ColourVQA, ScriptedVQA, colour_frame
+from florence_rag.perception.base import VQAResult
+from florence_rag.testing import COLOURS, ColourVQA, ScriptedVQA, colour_frame
 from florence_rag.types import Hit, Locator
 
 
@@ -30,7 +31,8 @@ def answerer(frames, vqa=None, **config):
     """Over pictures by name; a value that is a tuple gives the keyframes of a clip."""
     hits = [hit(name, "clip" if isinstance(frame, tuple) else "image") for name, frame in frames.items()]
     loaded = {name: frame if isinstance(frame, tuple) else (frame,) for name, frame in frames.items()}
-    return Answerer(Found(hits), vqa or ColourVQA(), lambda h: loaded[h.id], AnsweringConfig(**config))
+    vqa = vqa or ColourVQA()
+    return Answerer(Found(hits), vqa, lambda h: loaded[h.id], AnsweringConfig(**config), matcher=vqa)
 
 
 def test_the_picture_that_fits_the_question_is_asked_and_cited():
@@ -96,7 +98,8 @@ def test_an_empty_index_is_not_an_answer_either():
 def test_a_passage_with_the_words_of_the_question_beats_a_picture_that_hardly_fits():
     text = "Dogs are welcome. The night bus leaves the market every hour."
     found = Found([hit("a"), hit("b", "text", text=text)])
-    asked = Answerer(found, ScriptedVQA({"": ("car", 0.8)}, fit=0.2), lambda h: (colour_frame("red"),) * (h.id == "a"))
+    vqa = ScriptedVQA({"": ("car", 0.8)}, fit=0.2)
+    asked = Answerer(found, vqa, lambda h: (colour_frame("red"),) * (h.id == "a"), matcher=vqa)
     answer = asked.ask("When does the night bus leave the market?")
     assert answer.text == "The night bus leaves the market every hour."
     assert answer.citations[0].quote == answer.text
@@ -116,7 +119,7 @@ def test_a_picture_whose_file_is_gone_is_left_out():
             raise MediaError("'/a' is gone")
         return (colour_frame("blue"),)
 
-    answer = Answerer(Found([hit("a"), hit("b")]), ColourVQA(), load).ask("Which one is blue?")
+    answer = Answerer(Found([hit("a"), hit("b")]), ColourVQA(), load, matcher=ColourVQA()).ask("Which one is blue?")
     assert [citation.id for citation in answer.citations] == ["b"]
 
 
@@ -138,3 +141,63 @@ def test_an_empty_question_is_refused(question):
 def test_an_answer_carries_a_limited_number_of_citations():
     evidence = [Evidence(hit(name), "yes", 0.9) for name in "abcdef"]
     assert len(conclude(evidence, AnsweringConfig(citations=2)).citations) == 2
+
+
+class Looker:
+    """A VisualQA that can not match: it says which frame it saw, and nothing of how sure it is."""
+
+    def __init__(self, answers=None):
+        self.answers = answers
+        self.seen = []
+
+    def answer(self, frame, question):
+        self.seen.append(frame)
+        answer = ColourVQA().answer(frame, question).answer
+        return VQAResult(answer if self.answers is None else self.answers.get(answer, ""), None, ())
+
+
+def unmatched(frames, vqa=None, **config):
+    matched = answerer(frames, ColourVQA(), **config)
+    return Answerer(matched.retriever, vqa or Looker(), matched.load_frames, matched.config)
+
+
+def test_without_a_matcher_the_order_of_the_search_decides():
+    asked = unmatched({"a": colour_frame("blue"), "b": colour_frame("red")}, threshold=0.0)
+    answer = asked.ask("the red one?", k=2)
+    assert answer.text == "blue"
+    assert answer.candidates == (
+        ("blue", pytest.approx(1 / 1.55, abs=1e-4)),
+        ("red", pytest.approx(0.25 / 1.55, abs=1e-4)),
+    )
+    assert [(citation.id, citation.confidence) for citation in answer.citations] == [
+        ("a", pytest.approx(0.6452, abs=1e-4))
+    ]
+
+
+def test_without_a_matcher_no_more_is_searched_for_and_looked_at_than_is_asked():
+    asked = unmatched({name: colour_frame("red") for name in "abcdefgh"})
+    assert asked.ask("Anything?", k=3).text == "red"
+    assert asked.retriever.calls[0][1] == 3 and len(asked.vqa.seen) == 3
+
+
+def test_without_a_matcher_the_middle_keyframe_stands_for_a_clip():
+    clip = tuple(colour_frame(colour) for colour in ("red", "green", "blue"))
+    assert unmatched({"a": clip}).ask("What is there?").text == "green"
+
+
+def test_without_a_matcher_one_of_many_pictures_is_hardly_sure():
+    frames = {colour: colour_frame(colour) for colour in COLOURS}
+    answer = unmatched(frames, ScriptedVQA({"": ("yes", 0.6)})).ask("Is it?", k=8)
+    assert answer.confidence > 0.5  # of them agree
+    answer = unmatched(frames).ask("What is there?", k=8)
+    assert 0.5 < answer.confidence < 0.6
+    unsure = Looker({"black": "a cat"})
+    assert unmatched(frames, unsure, threshold=0.6).ask("What is there?", k=8).text == UNKNOWN
+
+
+def test_an_empty_answer_is_none():
+    answer = unmatched({"a": colour_frame("red"), "b": colour_frame("blue")}, Looker({"blue": "a bus"})).ask(
+        "What?", k=2
+    )
+    assert [text for text, _ in answer.candidates] == ["a bus"]
+    assert unmatched({"a": colour_frame("red")}, Looker({})).ask("What?").to_dict()["candidates"] == []
