@@ -1,0 +1,157 @@
+"""Visual question answering by any service that speaks OpenAI's chat protocol: OpenAI, vLLM, llama.cpp, Ollama ...
+
+Pictures leave this machine for the address that is given, and for no other.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.perception.base import VQAResult
+from florence_rag.types import Frame
+
+try:
+    import openai
+    from openai.types.chat import ChatCompletion
+except ImportError as error:
+    raise MissingExtraError("openai", "openai") from error
+
+INSTRUCTION = "Answer the question about the picture with a word, a number, a name or a few words, not with a sentence."
+
+_OPENAI_URL = "https://api.openai.com/v1"
+_NO_KEY = "none"  # the client insists on one, servers on this machine take any
+_LONGEST_REASON = 200
+
+
+class OpenAIVisionQA:
+    """A VisualQA that asks a service. Safe to call from several threads.
+
+    model: its name there. base_url: such as "http://localhost:8000/v1", None for OpenAI itself. api_key: None for a
+    service that needs none. timeout_s: for one try. retries: of what may be better in a moment, after pauses that grow
+    or that the service asks for. max_side_px: of the picture that is sent. options: further fields of a request, such
+    as {"temperature": 0}. Errors of the service are ModelErrors.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout_s: float = 60.0,
+        retries: int = 2,
+        max_side_px: int = 1024,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        if base_url is None and not api_key:
+            raise ModelError("OpenAI needs a key: set OPENAI_API_KEY, or name the base_url of a service without keys")
+        self._model = model
+        self._url = base_url or _OPENAI_URL
+        self._timeout_s = timeout_s
+        self._max_side_px = max_side_px
+        self._options = dict(options or {})
+        self._tells_probabilities = True
+        self._client = openai.OpenAI(
+            base_url=self._url, api_key=api_key or _NO_KEY, timeout=timeout_s, max_retries=retries
+        )
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """Answer one question about one picture, (H, W, 3) uint8 RGB.
+
+        confidence: the probability of the whole answer, or None where the service does not tell it.
+        """
+        if not question.strip():
+            raise InputError("the question is empty; ask something about the picture")
+        completion = self._ask(_messages(frame, question.strip(), self._max_side_px))
+        try:
+            return _to_result(completion)
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise ModelError(f"{self._who} sent something that is no answer: {_shortened(completion)}") from error
+
+    def _ask(self, messages: list[dict[str, Any]]) -> ChatCompletion:
+        """Not every service tells probabilities; one that refuses to is asked without, from then on."""
+        try:
+            return self._complete(messages)
+        except openai.BadRequestError as error:
+            if not self._tells_probabilities or "logprobs" not in str(error):
+                raise ModelError(self._reason(error)) from error
+        except (openai.OpenAIError, ValueError) as error:
+            raise ModelError(self._reason(error)) from error
+        self._tells_probabilities = False
+        return self._ask(messages)
+
+    def _complete(self, messages: list[dict[str, Any]]) -> ChatCompletion:
+        request: dict[str, Any] = {"model": self._model, "messages": messages, **self._options}
+        if self._tells_probabilities:
+            request.setdefault("logprobs", True)
+        completion: ChatCompletion = self._client.chat.completions.create(**request)
+        return completion
+
+    @property
+    def _who(self) -> str:
+        return f"the model {self._model!r} at {self._url}"
+
+    def _reason(self, error: Exception) -> str:
+        """In one line: what happened, and what to do."""
+        match error:
+            case openai.APITimeoutError():
+                return f"{self._who} did not answer within {self._timeout_s:g} s; try again, or give it more time"
+            case openai.APIConnectionError():
+                return f"{self._url} cannot be reached ({_shortened(error.__cause__ or error)}); is it running?"
+            case openai.AuthenticationError() | openai.PermissionDeniedError():
+                return f"{self._url} refuses the key ({error.status_code}): {_shortened(error)}; give the right one"
+            case openai.NotFoundError():
+                return f"{self._url} knows no model {self._model!r}, or is not the base address: {_shortened(error)}"
+            case openai.APIStatusError():
+                return f"{self._who} failed ({error.status_code}): {_shortened(error)}"
+        return f"{self._who} sent something that is no answer: {_shortened(error)}"
+
+
+def _messages(frame: Frame, question: str, max_side_px: int) -> list[dict[str, Any]]:
+    text = {"type": "text", "text": f"{INSTRUCTION}\nQuestion: {question}"}
+    picture = {"type": "image_url", "image_url": {"url": _data_uri(frame, max_side_px)}}
+    return [{"role": "user", "content": [picture, text]}]
+
+
+def _data_uri(frame: Frame, max_side_px: int) -> str:
+    image = Image.fromarray(frame)
+    image.thumbnail((max_side_px, max_side_px))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _to_result(completion: ChatCompletion) -> VQAResult:
+    """Raises whatever it may where the reply is not what the protocol says: the client does not check it."""
+    choice = completion.choices[0]
+    answer = " ".join((choice.message.content or "").split())
+    if not answer:
+        raise ValueError("the answer is empty")
+    if answer.count(".") == 1:
+        answer = answer.removesuffix(".")
+    confidence = _confidence(choice.logprobs)
+    return VQAResult(answer, confidence, () if confidence is None else ((answer, confidence),))
+
+
+def _confidence(logprobs: Any) -> float | None:
+    tokens = getattr(logprobs, "content", None)
+    if not tokens:
+        return None
+    probability = math.exp(min(0.0, math.fsum(token.logprob for token in tokens)))
+    return round(probability, 4) if math.isfinite(probability) else None
+
+
+def _shortened(message: object) -> str:
+    line = " ".join(str(message).split())
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
