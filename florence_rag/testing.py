@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import Filter, IndexInfo
 from florence_rag.index.filters import expression
+from florence_rag.index.rows import checked_text_vectors
 from florence_rag.perception.base import TextRegion, VQAResult
 from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, Source
 from florence_rag.words import words
@@ -72,6 +74,27 @@ class ColourEmbedder:
             counts = [named[colour] for colour in COLOURS]
             rows.append([*counts, 0 if any(counts) else 1])
         return unit_rows(np.array(rows, dtype=np.float32).reshape(len(rows), self.info.dimension))
+
+
+class SynonymEmbedder:
+    """A TextEmbedder that counts words, and knows which of them mean the same: SynonymEmbedder("dog hound").
+
+    The words of a group share a direction; any other has one of _OTHERS to itself, as far as these reach.
+    """
+
+    _OTHERS = 64
+
+    def __init__(self, *groups: str) -> None:
+        self._direction = {word: self._OTHERS + i for i, group in enumerate(groups) for word in group.split()}
+        self.info = EmbedderInfo("synonyms", "|".join(groups), self._OTHERS + len(groups), "none")
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """One row per text: how often its words point in each direction."""
+        rows = np.zeros((len(texts), self.info.dimension), dtype=np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in words(text) or [""]:
+                row[self._direction.get(word, zlib.crc32(word.encode()) % self._OTHERS)] += 1
+        return unit_rows(rows)
 
 
 class ColourVQA:
@@ -152,8 +175,9 @@ class MemoryIndex:
     Filters are mappings; a Milvus expression needs Milvus.
     """
 
-    def __init__(self, embedder: EmbedderInfo) -> None:
+    def __init__(self, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None = None) -> None:
         self.embedder = embedder
+        self.text_embedder = text_embedder
         self._rows: dict[str, _Row] = {}
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
@@ -172,13 +196,16 @@ class MemoryIndex:
         self._drop(source.uri)
         self._begun.add(source.uri)
 
-    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
-        """Store chunks with their vectors; a known id is replaced."""
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
+        """Store chunks with their vectors; a known id is replaced. text_vectors: zeros where there are no words."""
+        width = self.text_embedder.dimension if self.text_embedder else None
+        of_words = checked_text_vectors(text_vectors, len(chunks), width)
         if vectors.shape != (len(chunks), self.embedder.dimension) or not np.isfinite(vectors).all():
             raise StoreError(f"expected finite vectors of shape {(len(chunks), self.embedder.dimension)}")
         if strangers := {chunk.source.uri for chunk in chunks} - self._begun:
             raise StoreError(f"chunks of sources that were not begun: {sorted(strangers)}")
-        self._rows |= {chunk.id: _Row(_to_hit(chunk), vector) for chunk, vector in zip(chunks, vectors, strict=True)}
+        rows = zip(chunks, vectors, of_words, strict=True)
+        self._rows |= {chunk.id: _Row(_to_hit(chunk), vector, text_vector) for chunk, vector, text_vector in rows}
 
     def complete(self, source: Source) -> None:
         """From now on the source counts as indexed."""
@@ -222,6 +249,15 @@ class MemoryIndex:
         rows = self._chosen(kinds, filter)
         return _best(k, ((float(row.vector @ vector), row.hit) for row in rows))
 
+    def search_text_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """By cosine of the words, of chunks that have some."""
+        if self.text_embedder is None:
+            raise InputError("the index keeps no vectors of words; make a new one with a text_embedder")
+        rows = [(row.text_vector, row.hit) for row in self._chosen(kinds, filter)]
+        return _best(k, ((float(words @ vector), hit) for words, hit in rows if words is not None and words.any()))
+
     def search_words(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
@@ -245,6 +281,7 @@ class MemoryIndex:
             failures=len(self._failures),
             index_type="EXACT",
             server_version="",
+            text_embedder=self.text_embedder,
         )
 
     def _drop(self, uri: str) -> None:
@@ -265,6 +302,7 @@ class MemoryIndex:
 class _Row:
     hit: Hit
     vector: np.ndarray
+    text_vector: np.ndarray | None = None
 
 
 def _to_hit(chunk: Chunk) -> Hit:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from florence_rag.embedding.base import Embedder
+from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import TextReader, VisualQA
@@ -12,6 +12,7 @@ from florence_rag.testing import (
     MemoryIndex,
     ScriptedReader,
     ScriptedVQA,
+    SynonymEmbedder,
     colour_frame,
     colour_shares,
 )
@@ -165,3 +166,29 @@ def test_memory_index_refuses_what_was_not_announced_and_vectors_that_do_not_fit
     index.begin(source("a"))
     with pytest.raises(StoreError, match="expected finite vectors"):
         index.add([chunk], np.full((1, EMBEDDER.info.dimension), np.nan))
+
+
+def test_synonyms_point_the_same_way_and_other_words_elsewhere():
+    embedder = SynonymEmbedder("dog hound", "car automobile")
+    dog, hound, both, other = embedder.embed_texts(["dog", "HOUND", "dog, car", "boat"])
+    assert isinstance(embedder, TextEmbedder)
+    assert dog @ hound == pytest.approx(1)
+    assert dog @ both == pytest.approx(0.5**0.5)
+    assert dog @ other == 0
+    assert embedder.embed_texts([]).shape == (0, embedder.info.dimension)
+    assert np.linalg.norm(embedder.embed_texts(["..."])) == 1
+
+
+def test_memory_index_searches_by_the_vectors_of_words():
+    embedder = SynonymEmbedder("dog hound", "car automobile")
+    index = MemoryIndex(EMBEDDER.info, embedder.info)
+    for name, text in {"a": "a hound", "b": "an automobile", "c": ""}.items():
+        index.begin(source(name))
+        words = embedder.embed_texts([text]) if text else np.zeros((1, embedder.info.dimension))
+        index.add([Chunk(source(name), "text", text=text)], EMBEDDER.embed_texts([text]), words)
+    assert names(index.search_text_vector(embedder.embed_texts(["dog"])[0], 5)) == ["a", "b"]
+    assert index.info().text_embedder == embedder.info
+    with pytest.raises(InputError, match="keeps vectors of words; give add text_vectors"):
+        index.add([Chunk(source("a"), "text", text="x")], EMBEDDER.embed_texts(["x"]))
+    with pytest.raises(InputError, match="keeps no vectors of words"):
+        MemoryIndex(EMBEDDER.info).search_text_vector(np.zeros(3), 1)

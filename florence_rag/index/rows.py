@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "meta
 Row = dict[str, Any]
 
 
-def chunk_to_row(chunk: Chunk, vector: np.ndarray) -> Row:
-    """The row of a chunk. Longer texts are cut."""
+def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:
+    """The row of a chunk. Longer texts are cut. text_vector: of its words, or zeros where it has none."""
     locator = chunk.locator
     words = "\n".join((chunk.caption, chunk.text, chunk.ocr))
     return {
@@ -41,7 +41,14 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray) -> Row:
         "terms": document_terms(words, MAX_TEXT_BYTES),
         "metadata": _metadata(chunk),
         "vector": vector,
+        **({} if text_vector is None else _text_vector(text_vector)),
     }
+
+
+def _text_vector(vector: np.ndarray) -> Row:
+    """The store takes no zeros: any direction stands for them."""
+    worded = bool(vector.any())
+    return {"worded": worded, "text_vector": vector if worded else np.eye(1, len(vector), dtype=np.float32)[0]}
 
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
@@ -76,6 +83,24 @@ def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarra
     if not np.all(np.abs(lengths - 1) < 1e-2):  # false for NaN and infinity, too
         raise InputError(f"vectors must be finite and of unit length; their lengths are {np.unique(lengths)[:5]}")
     return vectors
+
+
+def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int | None) -> Sequence[np.ndarray | None]:
+    """One per row: none where the index keeps none, else as checked_vectors has them, or zeros."""
+    if (vectors is None) != (dimension is None):
+        raise InputError(
+            "the index keeps no vectors of words, so none can be added"
+            if dimension is None
+            else f"the index keeps vectors of words; give add text_vectors of the shape {(rows, dimension)}"
+        )
+    if vectors is None or dimension is None:
+        return [None] * rows
+    vectors = np.asarray(vectors, dtype=np.float32)
+    if vectors.shape != (rows, dimension):
+        raise InputError(f"text vectors have the shape {vectors.shape}; needed is {(rows, dimension)}")
+    worded = vectors.any(axis=1)
+    checked_vectors(vectors[worded], int(worded.sum()), dimension)
+    return list(vectors)
 
 
 def _metadata(chunk: Chunk) -> Any:

@@ -56,8 +56,12 @@ def index_type_for(asked: str | None, present: str | None, *, lite: bool) -> str
     return "FLAT" if lite else "HNSW"
 
 
-def chunk_table(name: str, dimension: int, index_type: str) -> Table:
-    """Chunks: what they are, where they lie, their words and their vector."""
+def chunk_table(name: str, dimension: int, index_type: str, text_dimension: int | None = None) -> Table:
+    """Chunks: what they are, where they lie, their words and their vector, and that of their words if an index has it.
+
+    A row without words has a text vector, too, that says nothing: servers demand one, and Lite returns rows without one
+    at distance 0, before all that is worse. Searches leave out what is not worded.
+    """
     # No partition key: in Lite it halves the speed and tears batches apart, and a server whose upsert was tried with
     # one (2.3.5) put rows where no filter on the key found them.
     fields = [
@@ -75,9 +79,12 @@ def chunk_table(name: str, dimension: int, index_type: str) -> Table:
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
     ]
+    if text_dimension is not None:
+        fields.append(FieldSchema("worded", DataType.BOOL))
+        fields.append(FieldSchema("text_vector", DataType.FLOAT_VECTOR, dim=text_dimension))
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
     indexes = {
-        "vector": _vector_index(index_type),
+        **{field.name: _vector_index(index_type) for field in fields if field.dtype == DataType.FLOAT_VECTOR},
         "bm25": {
             "index_type": "SPARSE_INVERTED_INDEX",
             "metric_type": "BM25",

@@ -1,13 +1,15 @@
-"""From a query to ranked hits: four routes, fused by rank, clips grouped under their video.
+"""From a query to ranked hits: routes, fused by rank, reranked if asked for, clips grouped under their video.
 
     looks      the query's vector against pictures, pages and clips
     passages   the query's vector against text chunks
     words      BM25 over caption, text and what was read in the picture, weighed by the share of the words found
+    meaning    the query's vector of a text model against that of caption, text and what was read, if the index has one
     exact      what the other routes found and contains the whole phrase
 
 Pictures and passages are ranked apart because cosines of text to text lie higher than those of text to picture, so one
 list would bury the pictures. A passage with all of several words earns a little more than the picture that looks most
-like the query; with some of them, or with the only one, it earns less.
+like the query; with some of them, or with the only one, it earns less. What has a like meaning earns by its cosine,
+because a text model, too, finds something nearest to any query.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.embedding.base import Embedder, TextEmbedder, embed_queries, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex, Filter
+from florence_rag.perception.base import Reranker
 from florence_rag.retrieval.fusion import Found, Route, fuse
 from florence_rag.retrieval.grouping import group_by_video
 from florence_rag.retrieval.query import Query, check_query
+from florence_rag.retrieval.reranking import LoadFrames, Reranking
 from florence_rag.types import Frame, Hit, Kind
 from florence_rag.words import content_words, coverage, fold, phrase_pattern, shared_words
 
@@ -40,31 +44,53 @@ class RetrievalConfig:
     dozen candidates of a small collection it would make the tenth place as good as the first.
     text_share: the part of the text in the vector of a query with text and image. depth: hits asked of each route, or
     oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further clips kept with
-    each video.
+    each video. rerank_depth: hits that a reranker looks at. rerank_share: what its word counts against the search's.
     """
 
     looks_weight: float = 1.0
     passages_weight: float = 0.25
     words_weight: float = 1.0
+    meaning_weight: float = 1.0
     exact_weight: float = 1.0
     rank_offset: int = 10
     text_share: float = 0.5
     depth: int = 50
     oversample: int = 5
     max_moments: int = 10
+    rerank_depth: int = 20
+    rerank_share: float = 0.75
 
     def __post_init__(self) -> None:
         if not 0 < self.text_share < 1:
             raise InputError(f"text_share must lie between 0 and 1, got {self.text_share!r}")
+        if not 0 < self.rerank_share <= 1:
+            raise InputError(f"rerank_share must be above 0 and at most 1, got {self.rerank_share!r}")
+        if self.rerank_depth < 1:
+            raise InputError(f"rerank_depth must be at least 1, got {self.rerank_depth!r}")
 
 
 class Retriever:
-    """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts."""
+    """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts.
 
-    def __init__(self, embedder: Embedder, index: ChunkIndex, config: RetrievalConfig | None = None) -> None:
+    text_embedder: the one whose vectors the index has besides, if any. reranker: looks at the best hits of a search by
+    text; load_frames: gives it their pictures.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        index: ChunkIndex,
+        config: RetrievalConfig | None = None,
+        *,
+        text_embedder: TextEmbedder | None = None,
+        reranker: Reranker | None = None,
+        load_frames: LoadFrames | None = None,
+    ) -> None:
         self.embedder = embedder
         self.index = index
         self.config = config or RetrievalConfig()
+        self.text_embedder = text_embedder
+        self._reranking = Reranking(reranker, load_frames, self.config.rerank_depth) if reranker else None
 
     def search(
         self,
@@ -77,29 +103,48 @@ class Retriever:
     ) -> list[Hit]:
         """The k best hits, best first. group: clips of one video are one hit, with the others as its moments."""
         query = check_query(text, image, k, kinds)
-        vector = self._vector(query)
+        hits = self._found(query, filter, group)
+        if self._reranking and query.text:
+            hits = self._reranking(hits, query.text, self._rerank_share(query))
+        return (group_by_video(hits, self.config.max_moments) if group else hits)[:k]
+
+    def _found(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
+        """So many hits that k are left after grouping, if there are."""
+        vector, meaning, k = self._vector(query), self._meaning(query), query.k
         depth = min(max(self.config.depth, k * self.config.oversample), _MAX_DEPTH)
         while True:
-            routes = list(self._routes(query, vector, depth, filter))
+            routes = list(self._routes(query, vector, meaning, depth, filter))
             hits = fuse(routes, self.config.rank_offset)
-            if group:
-                hits = group_by_video(hits, self.config.max_moments)
+            left = len(group_by_video(hits, 0)) if group else len(hits)
             exhausted = all(len(route.found) < depth for route in routes)
-            if len(hits) >= k or exhausted or depth == _MAX_DEPTH:
-                return hits[:k]
+            if left >= k or exhausted or depth == _MAX_DEPTH:
+                return hits
             depth = min(4 * depth, _MAX_DEPTH)
+
+    def _rerank_share(self, query: Query) -> float:
+        """A reranker is told the text only, so it has no say on the picture's part of a query."""
+        return self.config.rerank_share * (1.0 if query.image is None else self.config.text_share)
 
     def _vector(self, query: Query) -> np.ndarray:
         """(D,): of the text, of the image, or their weighed sum, of unit length."""
         rows = []
         if query.text:
-            rows.append(self.config.text_share * self.embedder.embed_texts([query.text]))
+            rows.append(self.config.text_share * embed_queries(self.embedder, [query.text]))
         if query.image is not None:
             rows.append((1.0 - self.config.text_share) * self.embedder.embed_images([query.image]))
         vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
         return vector
 
-    def _routes(self, query: Query, vector: np.ndarray, depth: int, filter: Filter | None) -> Iterator[Route]:
+    def _meaning(self, query: Query) -> np.ndarray | None:
+        """(T,): of the text, in the space of the text model, if there is one."""
+        if self.text_embedder is None or not query.text:
+            return None
+        vector: np.ndarray = embed_queries(self.text_embedder, [query.text])[0]
+        return vector
+
+    def _routes(
+        self, query: Query, vector: np.ndarray, meaning: np.ndarray | None, depth: int, filter: Filter | None
+    ) -> Iterator[Route]:
         config = self.config
         pictures = self._nearest(vector, depth, query.kinds & SEEN, filter)
         passages = self._nearest(vector, depth, query.kinds - SEEN, filter)
@@ -109,14 +154,25 @@ class Retriever:
         if query.text:
             worded = self.index.search_words(query.text, depth, kinds=query.kinds, filter=filter)
             yield Route(config.words_weight, _by_words(worded, query.text))
-            yield Route(config.exact_weight, _exact([*worded, *pictures, *passages], query.text))
+            alike = self._alike(meaning, depth, query.kinds, filter)
+            yield Route(config.meaning_weight, [_means(hit) for hit in alike])
+            yield Route(config.exact_weight, _exact([*worded, *alike, *pictures, *passages], query.text))
 
     def _nearest(self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
         return self.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
 
+    def _alike(
+        self, meaning: np.ndarray | None, depth: int, kinds: frozenset[Kind], filter: Filter | None
+    ) -> list[Hit]:
+        return [] if meaning is None else self.index.search_text_vector(meaning, depth, kinds=kinds, filter=filter)
+
 
 def _near(hit: Hit, reason: str) -> Found:
     return Found(hit, reason=f"{reason} ({hit.score:.2f})")
+
+
+def _means(hit: Hit) -> Found:
+    return Found(hit, float(np.clip(hit.score, 0.0, 1.0)), f"says something like the query ({hit.score:.2f})")
 
 
 def _by_words(hits: list[Hit], text: str) -> list[Found]:

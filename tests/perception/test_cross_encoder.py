@@ -86,7 +86,7 @@ def test_an_embedder_is_refused(tmp_path, save):
 
 def test_a_model_without_words_for_a_pair_is_refused(tmp_path):
     folder = save_seeing_cross_encoder(tmp_path, template="{{ messages | length }}")
-    with pytest.raises(ModelError, match="'x' cannot score pairs: The chat template of .* cannot carry") as raised:
+    with pytest.raises(ModelError, match=r"'x' cannot score pairs: The chat template of .* cannot carry") as raised:
         CrossEncoderReranker.from_pretrained(folder, name="x", device="cpu")
     assert "\n" not in str(raised.value)
 

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError
+from florence_rag.perception.matching import MatcherReranker
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
-from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, SynonymEmbedder, colour_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 EMBEDDER = ColourEmbedder()
@@ -162,3 +163,110 @@ def test_a_bad_request_is_refused_before_anything_is_searched():
 def test_a_query_cannot_ignore_one_of_its_parts(share):
     with pytest.raises(InputError, match="text_share must lie between 0 and 1"):
         RetrievalConfig(text_share=share)
+
+
+@pytest.mark.parametrize("wrong", [{"rerank_share": 0.0}, {"rerank_share": 1.5}, {"rerank_depth": 0}])
+def test_a_reranker_cannot_have_no_say(wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
+        RetrievalConfig(**wrong)
+
+
+SYNONYMS = SynonymEmbedder("repaired fixed mended", "hydrant standpipe", "car vehicle automobile")
+
+
+def with_meaning(*chunks, **config):
+    """Those without words get no vector of words."""
+    index = MemoryIndex(EMBEDDER.info, SYNONYMS.info)
+    for each in chunks:
+        index.begin(each.source)
+        vector = EMBEDDER.embed_images(each.frames) if each.frames else EMBEDDER.embed_texts([each.text])
+        meaning = SYNONYMS.embed_texts([each.text]) if each.text else np.zeros((1, SYNONYMS.info.dimension))
+        index.add([each], vector, meaning)
+    return Retriever(EMBEDDER, index, RetrievalConfig(**config), text_embedder=SYNONYMS)
+
+
+PASSAGES = (
+    chunk("minutes", "text", text="The assembly meets on Friday."),
+    chunk("works", "text", text="A hydrant was mended on Monday."),
+    chunk("garage", "text", text="The automobile is for sale."),
+)
+
+
+def test_a_paraphrase_is_found_that_shares_no_word_with_the_query():
+    query = "fixed standpipe"
+    plain = retriever(*PASSAGES)
+    assert plain.index.search_words(query, 5) == []
+    assert "works" not in names(plain.search(query, k=1)), "without a text model it is one passage among others"
+    first, *rest = with_meaning(*PASSAGES).search(query)
+    assert names([first]) == ["works"]
+    assert first.why.startswith("says something like the query (0.58)")
+    assert first.score > rest[0].score
+
+
+def test_a_picture_is_found_by_what_its_caption_means():
+    pictures = (chunk("street", colours=["grey"], text="a vehicle"), chunk("wall", colours=["grey"], text="a wall"))
+    mute = [chunk(f"mute{i}", colours=["grey"]) for i in range(5)]
+    hits = with_meaning(*mute, *pictures).search("car", k=9)
+    assert names(hits)[0] == "street"
+    assert not any("says something" in hit.why for hit in hits if hit.source.startswith("/mute"))
+
+
+def test_what_means_nothing_alike_earns_nothing():
+    hits = with_meaning(chunk("red", colours=["red"]), *PASSAGES).search("red")
+    assert names(hits)[0] == "red"
+
+
+def test_meaning_keeps_to_kinds_and_filters_and_to_queries_with_a_text():
+    search = with_meaning(chunk("street", colours=["red"], text="a vehicle"), *PASSAGES).search
+    assert names(search("car", kinds={"image"})) == ["street"]
+    assert names(search("car", filter={"source": "/garage"})) == ["garage"]
+    assert search(image=colour_frame("red"))[0].why == "looks like the picture (1.00)"
+
+
+def reranked(*chunks, **config):
+    """METER's place is taken by a matcher that sees colours, where the search goes by what is printed."""
+    frames = {each.id: each.frames for each in chunks}
+    plain = retriever(*chunks)
+    args = {"reranker": MatcherReranker(ColourVQA()), "load_frames": lambda hit: frames[hit.id]}
+    return plain, Retriever(plain.embedder, plain.index, RetrievalConfig(**config), **args)
+
+
+MISLEADING = (
+    chunk("sign", colours=["blue"], ocr="RED"),
+    chunk("rose", colours=["red", "red", "red", "red", "grey"]),
+    chunk("sky", colours=["blue"]),
+)
+
+
+def test_a_reranker_repairs_the_order():
+    plain, with_reranker = reranked(*MISLEADING)
+    assert names(plain.search("red"))[:2] == ["sign", "rose"]
+    hits = with_reranker.search("red")
+    assert names(hits)[:2] == ["rose", "sign"]
+    assert hits[0].why.startswith("fits the query (0.97); looks like the query")
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_reranker_is_not_asked_without_a_text():
+    plain, with_reranker = reranked(*MISLEADING)
+    image = colour_frame("blue")
+    assert with_reranker.search(image=image) == plain.search(image=image)
+
+
+def test_a_reranker_has_less_say_beside_a_picture():
+    _, with_reranker = reranked(*MISLEADING)
+    seen = []
+    with_reranker._reranking = lambda hits, text, share: seen.append(share) or hits
+    with_reranker.search("red")
+    with_reranker.search("red", image=colour_frame("blue"))
+    assert seen == [0.75, 0.375]
+
+
+def test_of_a_film_the_clip_that_fits_best_becomes_the_hit():
+    clips = film("a.mp4", "blue", "red")
+    signed = chunk("a.mp4", "clip", ["blue"], ocr="RED", start_s=9.0)
+    plain, with_reranker = reranked(*clips, signed)
+    assert plain.search("red")[0].locator.start_s == 9.0
+    (hit,) = with_reranker.search("red")
+    assert hit.locator.start_s == 1.0
+    assert len(hit.moments) == 2
