@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class IndexInfo:
 
     chunks: of complete sources, counted by kind. incomplete: sources that have lost rows, which the next index run
     brings back. server_version: of the store, such as "2.6.4" or "milvus_lite-3.2.2".
+    text_embedder: the one whose vectors of the words it has besides, if any.
     """
 
     uri: str
@@ -32,6 +33,7 @@ class IndexInfo:
     index_type: str
     server_version: str
     incomplete: tuple[str, ...] = ()
+    text_embedder: EmbedderInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -58,8 +60,11 @@ class ChunkIndex(Protocol):
         """Announce a source whose chunks follow; all older rows of its uri are dropped."""
         ...
 
-    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
-        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk."""
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
+        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk.
+
+        text_vectors: (N, T), likewise, of their words, and zeros where there are none; for an index that keeps these.
+        """
         ...
 
     def complete(self, source: Source) -> None:
@@ -84,6 +89,15 @@ class ChunkIndex(Protocol):
         """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
         ...
 
+    def search_text_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks whose words are nearest to vector (T,), best first, ties by id. score: the cosine.
+
+        InputError of an index that keeps no vectors of words.
+        """
+        ...
+
     def search_words(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
@@ -104,4 +118,36 @@ class ChunkIndex(Protocol):
 
     def close(self) -> None:
         """Flush and let go of the store; nothing can be called afterwards."""
+        ...
+
+
+class ReembeddableIndex(ChunkIndex, Protocol):
+    """An index that can be filled anew with the vectors of another embedder, beside the present ones, and then switch.
+
+    Until then it serves as before; a kill at any point leaves it wholly as it was or wholly switched.
+    """
+
+    @property
+    def embedder(self) -> EmbedderInfo:
+        """Whose vectors are searched."""
+        ...
+
+    def stored(self, uris: Collection[str]) -> Iterator[Hit]:
+        """All chunks of these sources, in no order, with score 0."""
+        ...
+
+    def beside(self, embedder: EmbedderInfo) -> Self:
+        """The successor of this index, as far as it is filled; never to be closed by itself."""
+        ...
+
+    def switch(self, successor: Self) -> Self:
+        """Become the successor; returns what the index was."""
+        ...
+
+    def drop_retired(self) -> None:
+        """Drop what the index was before the last switch, if it is still there."""
+        ...
+
+    def abandon(self) -> None:
+        """Drop the successor, if there is one."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from pymilvus import MilvusClient
@@ -202,6 +202,11 @@ class Connection:
         """Delete the rows that match."""
         with self.mapped_errors():
             self._client.delete(collection, filter=filter, timeout=_WRITE_S)
+
+    def drop(self, collection: str) -> None:
+        """Delete the collection, if there is one."""
+        with self.mapped_errors(), self._lite.dropping(collection) if self._lite else nullcontext():
+            self._client.drop_collection(collection, timeout=_WRITE_S)
 
     def flush(self, collection: str) -> None:
         """Make all writes so far durable."""

@@ -40,10 +40,19 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of the whole index: who filled it, and in which schema."""
+    """Of the whole index: who filled it, and in which schema.
+
+    chunks: the collection that holds them, if not the index's own. successor: the embedder whose vectors are being put
+    beside them. retired: the collection that held them before, until it is dropped. text_embedder: whose vectors of
+    the words it has besides, if any.
+    """
 
     embedder: EmbedderInfo
     version: int = VERSION
+    chunks: str = ""
+    successor: EmbedderInfo | None = None
+    retired: str = ""
+    text_embedder: EmbedderInfo | None = None
 
 
 class Ledger:
@@ -62,8 +71,8 @@ class Ledger:
         """Make it readable; make it, if there is none."""
         self._connection.open_table(ledger_table(self.name))
 
-    def open_for(self, embedder: EmbedderInfo, *, create: bool) -> None:
-        """Make it readable if this embedder filled the index; record the embedder if the index is new.
+    def open_for(self, embedder: EmbedderInfo, *, create: bool, text_embedder: EmbedderInfo | None = None) -> None:
+        """Make it readable if these embedders filled the index; record them if the index is new.
 
         The ledger is made before the chunks, so chunks without a ledger are somebody else's.
         """
@@ -77,19 +86,23 @@ class Ledger:
         settings = self.settings()
         if settings is not None:
             _check_settings(settings, embedder, where)
+            _check_text_embedder(settings.text_embedder, text_embedder, where)
         elif self._connection.has(self._collection):
             raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
         else:
-            self._write([_row(_SETTINGS, _SETTINGS, asdict(Settings(embedder)))])
-            self.flush()
+            self.put_settings(Settings(embedder, text_embedder=text_embedder))
 
     def settings(self) -> Settings | None:
         """None where a kill came between making the ledger and writing them."""
         row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
         if row is None:
             return None
-        body = json.loads(row["body"])
-        return Settings(EmbedderInfo(**body["embedder"]), body["version"])
+        return _settings(json.loads(row["body"]))
+
+    def put_settings(self, settings: Settings) -> None:
+        """Replace the settings, in one write, and make that durable."""
+        self._write([_row(_SETTINGS, _SETTINGS, asdict(settings))])
+        self.flush()
 
     def entries(self) -> Iterator[Entry]:
         """All of them, in no order."""
@@ -120,6 +133,10 @@ class Ledger:
         for some in in_batches([_id(uri) for uri in uris], 1000):
             self._connection.delete(self.name, one_of("id", some))
 
+    def clear(self) -> None:
+        """Forget all sources; the settings stay."""
+        self._connection.delete(self.name, f'state != "{_SETTINGS}"')
+
     def flush(self) -> None:
         """Make it durable."""
         self._connection.flush(self.name)
@@ -127,6 +144,18 @@ class Ledger:
     def _write(self, rows: list[Row]) -> None:
         if rows:
             self._connection.upsert(self.name, rows)
+
+
+def _settings(body: Mapping[str, Any]) -> Settings:
+    """Of any age: the first ones knew only embedder and version."""
+    others = {name: EmbedderInfo(**body[name]) for name in ("successor", "text_embedder") if body.get(name)}
+    return Settings(
+        EmbedderInfo(**body["embedder"]),
+        body["version"],
+        chunks=body.get("chunks", ""),
+        retired=body.get("retired", ""),
+        **others,
+    )
 
 
 def _check_settings(settings: Settings, embedder: EmbedderInfo, where: str) -> None:
@@ -139,6 +168,22 @@ def _check_settings(settings: Settings, embedder: EmbedderInfo, where: str) -> N
         raise StoreMismatchError(
             f"the index {where} was filled by {_described(settings.embedder)}, not by {_described(embedder)}; "
             "open it with that model, or index the files into a new database"
+        )
+
+
+def _check_text_embedder(recorded: EmbedderInfo | None, given: EmbedderInfo | None, where: str) -> None:
+    if recorded == given:
+        return
+    if recorded is None and given is not None:
+        raise StoreMismatchError(
+            f"the index {where} keeps no vectors of words, so {_described(given)} cannot search it; "
+            "open it without a text model, or index the files into a new database"
+        )
+    if recorded is not None:
+        raise StoreMismatchError(
+            f"the words in the index {where} were embedded by {_described(recorded)}, "
+            f"not by {_described(given) if given else 'none'}; "
+            "open it with that text model, or index the files into a new database"
         )
 
 

@@ -11,6 +11,8 @@ import atexit
 import errno
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +21,7 @@ from milvus_lite.exceptions import DataDirLockedError
 
 import florence_rag.index.quiet  # noqa: F401  for its effect
 from florence_rag.errors import StoreLockedError, StoreUnavailableError
-from florence_rag.index.lite_repair import repair
+from florence_rag.index.lite_repair import drop_note, repair
 
 
 class LiteDatabase:
@@ -57,6 +59,14 @@ class LiteDatabase:
         del self._running[self.path]
         self._server.stop(2).wait()
         self._engine.close()
+
+    @contextmanager
+    def dropping(self, collection: str) -> Iterator[None]:
+        """Within it, the collection's files are deleted; the next start finishes what a kill cuts short."""
+        note = drop_note(self.path, collection)
+        note.touch()
+        yield
+        note.unlink()
 
     @classmethod
     def _stop_all(cls) -> None:

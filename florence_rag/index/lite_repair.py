@@ -10,9 +10,21 @@ from milvus_lite.storage.manifest import Manifest
 
 from florence_rag.errors import StoreCorruptError
 
+_NOTE = ".dropping-"
+
+
+def drop_note(path: Path, collection: str) -> Path:
+    """The file that says, while it is there, that the collection is being deleted."""
+    return path / f"{_NOTE}{collection}"
+
 
 def repair(path: Path) -> None:
     """Mend all collections of the database."""
+    for note in path.glob(f"{_NOTE}*"):
+        folder = path / "collections" / note.name.removeprefix(_NOTE)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        note.unlink()
     for folder in sorted((path / "collections").iterdir()):
         if (folder / "schema.json").exists():
             _drop_flushed_logs(folder, path)

@@ -7,6 +7,8 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -16,12 +18,14 @@ from florence_rag.errors import InputError, StoreCorruptError, StoreError
 from florence_rag.index import schema
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter, IndexInfo
-from florence_rag.index.connection import Connection
+from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.lite import is_database
+from florence_rag.index.quoting import one_of
 from florence_rag.index.recount import recount
-from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors, row_to_hit
+from florence_rag.index.rows import HIT_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
+from florence_rag.index.succession import Succession
 from florence_rag.index.text import query_terms
 from florence_rag.index.writer import Writer
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
@@ -29,6 +33,7 @@ from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _SPARE = 16  # hits asked for beyond k, to break ties at the end by id
 _SPARE_FOR_TIES = 256
+_URIS_PER_CALL = 200
 
 
 class MilvusIndex:
@@ -38,14 +43,23 @@ class MilvusIndex:
     """
 
     def __init__(
-        self, connection: Connection, ledger: Ledger, collection: str, embedder: EmbedderInfo, index_type: str
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        collection: str,
+        embedder: EmbedderInfo,
+        index_type: str,
+        succession: Succession,
     ) -> None:
         self.embedder = embedder
+        self.text_embedder = succession.text_embedder
         self._connection = connection
         self._ledger = ledger
         self._collection = collection
         self._index_type = index_type
-        self._writer = Writer(connection, collection, ledger, embedder.dimension)
+        self._succession = succession
+        check = partial(succession.check, collection)
+        self._writer = Writer(connection, collection, ledger, embedder.dimension, check, succession.text_dimension)
         self._incomplete: set[str] = set()
 
     @classmethod
@@ -54,6 +68,7 @@ class MilvusIndex:
         uri: str,
         embedder: EmbedderInfo,
         *,
+        text_embedder: EmbedderInfo | None = None,
         token: str | None = None,
         collection: str = "florence",
         index_type: str | None = None,
@@ -61,28 +76,54 @@ class MilvusIndex:
     ) -> MilvusIndex:
         """Open an index, or make it.
 
-        embedder: must be the one that filled the index. index_type: of the vectors; by default what the index has, and
-        for a new one FLAT on Milvus Lite and HNSW on a server; another than the index has builds it anew. create:
-        whether a missing index is made.
+        embedder: must be the one that filled the index. text_embedder: likewise, the one of the words, where the index
+        has vectors of these besides. index_type: of the vectors; by default what the index has, and for a new one FLAT
+        on Milvus Lite and HNSW on a server; another than the index has builds it anew. create: whether a missing index
+        is made.
         """
         address = Address.parse(uri)
         schema.check_index_type(index_type, lite=address.path is not None)
         _check_name(collection)
         with _connecting(address, token, create) as connection:
             ledger = Ledger(connection, collection)
-            ledger.open_for(embedder, create=create)
-            lite = connection.is_lite
-            present = connection.index_type(collection, "vector")
-            wanted = schema.index_type_for(index_type, present, lite=lite)
-            table = schema.chunk_table(collection, embedder.dimension, wanted)
-            connection.open_table(table, reindex=present not in (None, wanted))
-            index = cls(connection, ledger, collection, embedder, wanted)
+            ledger.open_for(embedder, create=create, text_embedder=text_embedder)
+            succession = Succession(connection, collection, ledger)
+            if connection.is_lite:  # on a server another machine may still read what it retired
+                succession.drop_retired()
+            index = cls._opened(connection, succession, succession.chunks, embedder, index_type)
             index._check_rows(create)
             return index
+
+    @classmethod
+    def _opened(
+        cls,
+        connection: Connection,
+        succession: Succession,
+        collection: str,
+        embedder: EmbedderInfo,
+        index_type: str | None,
+    ) -> MilvusIndex:
+        """The index whose chunks are in this collection, which is made if need be."""
+        ledger = succession.ledger_of(collection)
+        if collection != succession.collection:
+            ledger.open_for(embedder, create=True, text_embedder=succession.text_embedder)
+        present = connection.index_type(collection, "vector")
+        wanted = schema.index_type_for(index_type, present, lite=connection.is_lite)
+        table = schema.chunk_table(collection, embedder.dimension, wanted, succession.text_dimension)
+        connection.open_table(table, reindex=present not in (None, wanted))
+        return cls(connection, ledger, collection, embedder, wanted, succession)
 
     @staticmethod
     def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
         """The embedder that filled the index; None if there is no index, which makes none either."""
+        recorded = MilvusIndex.recorded_embedders(uri, token, collection)
+        return recorded[0] if recorded else None
+
+    @staticmethod
+    def recorded_embedders(
+        uri: str, token: str | None = None, collection: str = "florence"
+    ) -> tuple[EmbedderInfo, EmbedderInfo | None] | None:
+        """The embedder that filled the index, and the one of its words, where it has vectors of these besides."""
         address = Address.parse(uri)
         _check_name(collection)
         if address.path is not None and not is_database(address.path):
@@ -93,7 +134,7 @@ class MilvusIndex:
                 return None
             ledger.open()
             settings = ledger.settings()
-            return settings.embedder if settings else None
+            return (settings.embedder, settings.text_embedder) if settings else None
 
     def __enter__(self) -> MilvusIndex:
         return self
@@ -130,9 +171,12 @@ class MilvusIndex:
         """Announce a source whose chunks follow; all older rows of its uri are dropped."""
         self._writer.begin(source)
 
-    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
-        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk."""
-        self._writer.add(chunks, vectors)
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
+        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk.
+
+        text_vectors: (N, T), likewise, of their words, and zeros where there are none; for an index that keeps these.
+        """
+        self._writer.add(chunks, vectors, text_vectors)
 
     def complete(self, source: Source) -> None:
         """Declare that all chunks of the source were added."""
@@ -162,6 +206,16 @@ class MilvusIndex:
         query = checked_vectors(np.asarray(vector)[None], 1, self.embedder.dimension)[0]
         return self._search("vector", query.tolist(), k, kinds, filter)
 
+    def search_text_vector(
+        self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
+    ) -> list[Hit]:
+        """The k chunks whose words are nearest to vector (T,), best first, ties by id. score: the cosine.
+
+        InputError of an index that keeps no vectors of words.
+        """
+        query = checked_vectors(np.asarray(vector)[None], 1, self._text_dimension())[0]
+        return self._search("text_vector", query.tolist(), k, kinds, filter)
+
     def search_words(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
@@ -176,6 +230,8 @@ class MilvusIndex:
     ) -> list[Hit]:
         _check_k(k)
         restriction = expression(filter, kinds)
+        if field == "text_vector":
+            restriction = f"({restriction}) and worded == true" if restriction else "worded == true"
         if not query:  # a server rejects what Lite finds nothing for
             return []
         self._writer.write()
@@ -214,12 +270,28 @@ class MilvusIndex:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
-        rows = self._rows_of(ids, ["id", "vector"])
+        vectors = [row["vector"] for row in self._known_rows(ids, ["id", "vector"])]
+        return np.array(vectors, dtype=np.float32).reshape(len(ids), self.embedder.dimension)
+
+    def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, T): the vectors of the words of these ids, in this order, zeros where there are none; an unknown id is an
+        InputError."""
+        width = self._text_dimension()
+        rows = self._known_rows(ids, ["id", "worded", "text_vector"])
+        vectors = [row["text_vector"] if row["worded"] else [0.0] * width for row in rows]
+        return np.array(vectors, dtype=np.float32).reshape(len(ids), width)
+
+    def _text_dimension(self) -> int:
+        if self.text_embedder is None:
+            raise InputError("the index keeps no vectors of words; make a new one with a text_embedder")
+        return self.text_embedder.dimension
+
+    def _known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:
+        rows = self._rows_of(ids, fields)
         unknown = [id for id in ids if id not in rows]
         if unknown:
             raise InputError(f"there is no chunk with the id {unknown[0]!r}; ids come from hits")
-        vectors = [rows[id]["vector"] for id in ids]
-        return np.array(vectors, dtype=np.float32).reshape(len(ids), self.embedder.dimension)
+        return [rows[id] for id in ids]
 
     def _rows_of(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
         if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
@@ -237,7 +309,7 @@ class MilvusIndex:
             chunks.update(entry.chunks)
         return IndexInfo(
             uri=str(self._connection.address),
-            collection=self._collection,
+            collection=self._succession.collection,
             embedder=self.embedder,
             chunks=dict(sorted(chunks.items())),
             sources=len(complete),
@@ -245,7 +317,49 @@ class MilvusIndex:
             index_type=self._index_type,
             server_version=self._connection.version,
             incomplete=tuple(sorted(self._incomplete)),
+            text_embedder=self.text_embedder,
         )
+
+    def stored(self, uris: Collection[str]) -> Iterator[Hit]:
+        """All chunks of these sources, in no order, with score 0."""
+        self._writer.write()
+        for some in in_batches([checked_uri(uri) for uri in uris], _URIS_PER_CALL):
+            yield from map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, one_of("source", some)))
+
+    @property
+    def successor(self) -> EmbedderInfo | None:
+        """The embedder whose vectors are being put beside the present ones."""
+        return self._succession.successor
+
+    def beside(self, embedder: EmbedderInfo) -> MilvusIndex:
+        """The successor of this index, for the vectors of another embedder, as far as it is filled.
+
+        It is open for as long as this index is. StoreMismatchError if there is one of a third embedder.
+        """
+        collection = self._succession.prepare(embedder)
+        index = self._opened(self._connection, self._succession, collection, embedder, self._index_type)
+        index._check_rows(create=True)
+        return index
+
+    def switch(self, successor: MilvusIndex) -> MilvusIndex:
+        """Become the successor, for all who will open this index, in one write.
+
+        Returns what the index was, which `drop_retired` drops. Until then a kill leaves it to be dropped later.
+        """
+        self._writer.write()
+        successor.flush()
+        self._succession.switch()
+        retired = copy(self)
+        vars(self).update(vars(successor))
+        return retired
+
+    def drop_retired(self) -> None:
+        """Drop what the index was before the last switch, if it is still there."""
+        self._succession.drop_retired()
+
+    def abandon(self) -> None:
+        """Drop the successor, if there is one."""
+        self._succession.abandon()
 
     def _check_rows(self, create: bool) -> None:
         """A source that has lost rows counts as not indexed, so that the next run brings it back."""

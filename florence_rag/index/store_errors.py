@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc  # type: ignore[import-untyped]
 from pymilvus import MilvusException
 
-from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
+from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.base import Filter
 
 STORE_EXCEPTIONS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
@@ -14,6 +14,7 @@ STORE_EXCEPTIONS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError,
 _CONNECT_FAILED = 2
 _UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
+_NO_COLLECTION = 100
 _BAD_ARGUMENT = {6, 1100}  # of Milvus Lite, of a server
 _BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion depth", "invalid expression")
 
@@ -27,6 +28,8 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
         return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
     if code in _UNREACHABLE:
         return StoreUnavailableError(f"no Milvus server answers at {where}; start it, or name a file such as photos.db")
+    if code == _NO_COLLECTION:
+        return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")
 
 

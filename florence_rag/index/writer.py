@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -19,7 +19,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.quoting import one_of
-from florence_rag.index.rows import Row, checked_uri, checked_vectors, chunk_to_row
+from florence_rag.index.rows import Row, checked_text_vectors, checked_uri, checked_vectors, chunk_to_row
 from florence_rag.types import Chunk, Kind, Source
 
 _GATHER_ROWS = 128
@@ -41,13 +41,23 @@ class _Pending:
 
 
 class Writer:
-    """All that is written to an index, one thread at a time."""
+    """All that is written to an index, one thread at a time. check: called before every write, to forbid it."""
 
-    def __init__(self, connection: Connection, collection: str, ledger: Ledger, dimension: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        ledger: Ledger,
+        dimension: int,
+        check: Callable[[], None] = lambda: None,
+        text_dimension: int | None = None,
+    ) -> None:
         self._connection = connection
         self._collection = collection
         self._ledger = ledger
         self._dimension = dimension
+        self._text_dimension = text_dimension
+        self._check = check
         self._lock = threading.RLock()
         self._pending: dict[str, _Pending] = {}
         self._suspects: set[str] = set()
@@ -65,10 +75,11 @@ class Writer:
         with self._lock:
             self._pending[source.uri] = _Pending(source)
 
-    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray) -> None:
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
         """Take chunks of sources that have begun."""
         vectors = checked_vectors(vectors, len(chunks), self._dimension)
-        rows = [chunk_to_row(chunk, vector) for chunk, vector in zip(chunks, vectors, strict=True)]
+        of_words = checked_text_vectors(text_vectors, len(chunks), self._text_dimension)
+        rows = [chunk_to_row(*each) for each in zip(chunks, vectors, of_words, strict=True)]
         with self._lock:
             for chunk, row in zip(chunks, rows, strict=True):
                 pending = self._open(chunk.source)
@@ -167,6 +178,7 @@ class Writer:
     def _writing(self) -> Iterator[None]:
         """A write that failed or was interrupted may have torn Lite's log: what is written after the tear is lost at
         the next start, unless a flush has succeeded in between."""
+        self._check()
         if self._in_doubt:
             self._flush_chunks()
             self._ledger.flush()

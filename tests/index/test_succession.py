@@ -1,0 +1,255 @@
+"""Another embedder's vectors beside an index: every state that a kill can leave is wholly old or wholly new."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.index.base import ReembeddableIndex
+from florence_rag.index.connection import Connection
+from florence_rag.index.ledger import Ledger
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import EmbedderInfo
+
+OTHER = EmbedderInfo("shapes", "fedcba9876543210", 5, "96 px")
+THIRD = EmbedderInfo("sounds", "0f0f", 3, "none")
+
+
+@pytest.fixture
+def fill(chunks, unit):
+    """Puts the same sources into a successor."""
+
+    def fill_it(index: MilvusIndex, successor: MilvusIndex) -> None:
+        for number, source in enumerate(index.sources().values()):
+            successor.begin(source)
+            these = chunks(source, index.info().chunks["text"] // len(index.sources()))
+            successor.add(these, unit(len(these), seed=number, dimension=successor.embedder.dimension))
+            successor.complete(source)
+        successor.flush()
+
+    return fill_it
+
+
+@pytest.fixture
+def two(open_index, put):
+    """An index of two sources with two chunks each."""
+    index = open_index()
+    put(index, "/a", n=2)
+    put(index, "/b", n=2)
+    return index
+
+
+class Killed(BaseException):
+    """As if the process had ended here: no handler of the library runs on."""
+
+
+def collections(index: MilvusIndex) -> set[str]:
+    return set(index._connection._client.list_collections())
+
+
+def test_the_index_serves_while_its_successor_is_filled(two, fill, unit):
+    before = two.search_vector(unit()[0], 3)
+    successor = two.beside(OTHER)
+    typed: ReembeddableIndex = two
+    assert typed.successor == OTHER
+    fill(two, successor)
+    assert [hit.id for hit in two.search_vector(unit()[0], 3)] == [hit.id for hit in before]
+    assert {hit.id for hit in successor.search_vector(unit(dimension=5)[0], 9)} == {
+        hit.id for hit in two.stored(["/a", "/b"])
+    }
+    assert (two.embedder.name, successor.embedder.name) == ("colours", "shapes")
+
+
+def test_switching_makes_the_successor_the_index_and_drops_what_was(two, fill, unit, open_index, db, embedder):
+    fill(two, two.beside(OTHER))
+    ids = sorted(hit.id for hit in two.stored(["/a", "/b"]))
+    sources = two.sources()
+    retired = two.switch(two.beside(OTHER))
+    assert (two.embedder, retired.embedder) == (OTHER, embedder)
+    assert list(retired.sources()) == ["/a", "/b"]
+    two.drop_retired()
+    assert "florence" not in collections(two)
+    two.close()
+    assert MilvusIndex.recorded_embedder(db) == OTHER
+    with pytest.raises(StoreMismatchError, match=r"was filled by shapes .* not by colours"):
+        open_index()
+    again = open_index(embedder=OTHER)
+    assert again.sources() == sources and again.successor is None
+    assert sorted(hit.id for hit in again.search_vector(unit(dimension=5)[0], 9)) == ids
+    assert again.info().collection == "florence"
+    assert len(again.search_words("passage", 9)) == 4
+
+
+def test_a_switched_index_takes_sources_and_can_be_switched_back(
+    two, fill, put, open_index, embedder, source, chunks, unit
+):
+    fill(two, two.beside(OTHER))
+    two.switch(two.beside(OTHER))
+    two.drop_retired()
+    one = source("/c")
+    two.begin(one)
+    two.add(chunks(one, 2), unit(2, dimension=5))
+    two.complete(one)
+    two.delete_sources(["/a"])
+    two.close()
+    index = open_index(embedder=OTHER)
+    assert list(index.sources()) == ["/b", "/c"]
+    fill(index, index.beside(embedder))
+    index.switch(index.beside(embedder))
+    index.drop_retired()
+    assert len([name for name in collections(index) if not name.endswith("ledger")]) == 1
+    index.close()
+    index = open_index()
+    assert list(index.sources()) == ["/b", "/c"]
+    put(index, "/d")
+    assert list(index.sources()) == ["/b", "/c", "/d"]
+
+
+def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index, source, chunks, unit):
+    successor = two.beside(OTHER)
+    one = source("/a")
+    successor.begin(one)
+    successor.add(chunks(one, 2), unit(2, dimension=5))
+    successor.complete(one)
+    successor.flush()
+    two.close()
+    index = open_index()
+    assert (index.successor, list(index.beside(OTHER).sources())) == (OTHER, ["/a"])
+    with pytest.raises(StoreMismatchError, match=r"being embedded anew with shapes, not with sounds; go on with that"):
+        index.beside(THIRD)
+    index.abandon()
+    assert (index.successor, collections(index)) == (None, {"florence", "florence_ledger"})
+    index.abandon()
+    assert list(index.beside(THIRD).sources()) == []
+    assert list(index.sources()) == ["/a", "/b"]
+
+
+def test_an_index_is_not_its_own_successor(index, embedder):
+    with pytest.raises(InputError, match="already has the vectors of colours"):
+        index.beside(embedder)
+    with pytest.raises(InputError, match="has no successor to switch to"):
+        index.switch(index)
+
+
+def killed_after(monkeypatch, owner, name: str, calls: int):
+    """Lets the method run so many times and ends the process, as it were, at the next."""
+    real, left = getattr(owner, name), [calls]
+
+    def method(*args, **options):
+        left[0] -= 1
+        if left[0] < 0:
+            raise Killed
+        return real(*args, **options)
+
+    monkeypatch.setattr(owner, name, method)
+
+
+@pytest.mark.parametrize(
+    ("method", "calls", "switched"),
+    [
+        ((MilvusIndex, "flush"), 0, False),
+        ((Ledger, "put_settings"), 0, False),
+        ((Connection, "drop"), 0, True),
+        ((Ledger, "clear"), 0, True),
+        ((Ledger, "put_settings"), 1, True),
+    ],
+)
+def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
+    two, fill, open_index, embedder, monkeypatch, db, method, calls, switched, unit
+):
+    successor = two.beside(OTHER)
+    fill(two, successor)
+    sources = two.sources()
+    with monkeypatch.context() as patch:
+        killed_after(patch, *method, calls)
+        with pytest.raises(Killed):
+            two.switch(successor)
+            two.drop_retired()
+    two._connection.close()  # what was not flushed is lost
+    assert MilvusIndex.recorded_embedder(db) == (OTHER if switched else embedder)
+    index = open_index(embedder=OTHER if switched else embedder)
+    assert index.sources() == sources
+    assert len(index.search_vector(unit(dimension=index.embedder.dimension)[0], 9)) == 4
+    if switched:
+        assert "florence" not in collections(index)
+    else:
+        index.switch(index.beside(OTHER))
+        assert index.sources() == sources
+
+
+@pytest.mark.parametrize("left", ["schema.json", "manifest.json", "nothing"])
+def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, fill, open_index, db, left, monkeypatch):
+    fill(two, two.beside(OTHER))
+    two.switch(two.beside(OTHER))
+    folder = Path(db, "collections", "florence")
+
+    def killed_in_between(*args, **options):
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != left:
+                path.unlink()
+        raise Killed
+
+    monkeypatch.setattr(two._connection._client, "drop_collection", killed_in_between)
+    with pytest.raises(Killed):
+        two.drop_retired()
+    two._connection.close()
+    assert folder.exists()
+    assert list(open_index(embedder=OTHER).sources()) == ["/a", "/b"]
+    assert not folder.exists() and not list(Path(db).glob(".dropping-*"))
+
+
+def test_who_still_uses_what_was_retired_is_told(two, fill, put, open_index, unit):
+    other_machine, reader = open_index(), open_index()
+    fill(two, two.beside(OTHER))
+    two.switch(two.beside(OTHER))
+    put(other_machine, "/late")
+    with pytest.raises(StoreMismatchError, match=r"now has the vectors of shapes: open it again and repeat"):
+        other_machine.flush()
+    two.drop_retired()
+    with pytest.raises(StoreMismatchError, match=r"moved to another model: open it again"):
+        reader.get(["0" * 32])
+    with pytest.raises(StoreMismatchError, match=r"moved to another model: open it again"):
+        reader.search_vector(unit()[0], 3)
+    assert list(two.sources()) == ["/a", "/b"]
+
+
+def test_who_writes_to_an_abandoned_successor_is_told(two, fill):
+    successor = two.beside(OTHER)
+    two.abandon()
+    with pytest.raises(StoreMismatchError, match=r"now has the vectors of colours"):
+        fill(two, successor)
+        successor.flush()
+
+
+def test_an_index_from_before_there_were_successors_opens(two, open_index, embedder):
+    row = two._connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
+    body = json.loads(row["body"])
+    old = {"embedder": body["embedder"], "version": 1}
+    two._connection.upsert("florence_ledger", [{**row, "body": json.dumps(old), "vector": [0.0, 0.0]}])
+    two.close()
+    index = open_index()
+    assert (list(index.sources()), index.successor) == (["/a", "/b"], None)
+
+
+def test_stored_gives_all_chunks_of_the_sources(two, put):
+    put(two, b"/caf\xe9".decode("utf-8", "surrogateescape"), n=3)
+    assert len(list(two.stored(["/a", "/none"]))) == 2
+    assert [hit.text for hit in two.stored([])] == []
+    odd = list(two.stored(two.sources()))
+    assert len(odd) == 7 and len({hit.id for hit in odd}) == 7
+    assert two.get([odd[0].id]) == [odd[0]]
+
+
+def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put, fill):
+    other = open_index(collection="other")
+    put(other, "/x", n=1)
+    fill(two, two.beside(OTHER))
+    fill(other, other.beside(OTHER))
+    two.switch(two.beside(OTHER))
+    two.drop_retired()
+    assert (list(two.sources()), list(other.sources())) == (["/a", "/b"], ["/x"])
+    assert list(other.beside(OTHER).sources()) == ["/x"]
+    assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.stored(["/x"])).id])).all()
