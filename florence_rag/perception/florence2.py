@@ -57,10 +57,10 @@ class Florence2Settings:
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """One output; its score, where one was asked for, is a mean or a sum of logarithms of probabilities."""
+    """One output. score: mean or sum of the logarithms of its tokens' probabilities; NaN where none was asked for."""
 
     text: str
-    score: float | None
+    score: float
 
 
 class Florence2:
@@ -136,20 +136,20 @@ class Florence2:
         confidence: the mean probability of a token of the whole reading, the same for all its lines.
         """
         (written,) = self._scored("<OCR_WITH_REGION>", frame)
-        confidence = round(math.exp(min(0.0, written.score or 0.0)), 4)
+        confidence = round(math.exp(min(0.0, written.score)), 4)
         return [TextRegion(text, box, confidence) for text, box in to_lines(written.text)]
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer a question by continuing `question_prompt + question`; confidence is the probability of the answer.
 
-        The released weights know no prompt for questions: the paper reports VQAv2 of models that were tuned for it and
-        not released, and these weights tend to describe the picture instead. Use weights tuned for questions, with the
-        prompt they were tuned with, such as "<VQA>" or "<DocVQA>".
+        The model cards report VQAv2 for the -ft weights, but the prompt that asks a question was never published, and
+        neither processor knows one: people who tried found that the released weights describe the picture instead. So
+        use weights that were tuned for questions, with the prompt they were tuned with, such as "<VQA>" or "<DocVQA>".
         """
         prompt = self._settings.question_prompt + _plain(question, "the question")
         # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
         found = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._settings.beams))
-        return beams_to_result((to_text(each.text), each.score or 0.0) for each in found)
+        return beams_to_result((to_text(each.text), each.score) for each in found)
 
     def _output(self, task: str, frame: Frame, text: str) -> str:
         (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
@@ -181,7 +181,7 @@ class Florence2:
             )
             texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
         scores = generated.get("sequences_scores")
-        return list(map(_Written, texts, [None] * len(texts) if scores is None else scores.tolist()))
+        return list(map(_Written, texts, [math.nan] * len(texts) if scores is None else scores.tolist()))
 
     @property
     def _positions(self) -> int:

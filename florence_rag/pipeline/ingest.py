@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import FlorenceError, InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import Captioner, TextReader
@@ -56,7 +56,8 @@ class IngestConfig:
 class Ingest:
     """Brings sources into an index. One object, one run.
 
-    captioner: says in words what the pictures show, where nothing has said it yet.
+    captioner: says in words what the pictures show, where nothing has said it yet. text_embedder: embeds all words of
+    a chunk, for an index that keeps their vectors, too.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Ingest:
         chunks_of: Callable[[Source], Iterator[Chunk]],
         *,
         captioner: Captioner | None = None,
+        text_embedder: TextEmbedder | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
     ) -> None:
@@ -73,6 +75,7 @@ class Ingest:
         self.embedder = embedder
         self.chunks_of = chunks_of
         self.captioner = captioner
+        self.text_embedder = text_embedder
         self.progress = progress
         self.config = config or IngestConfig()
         self.failures: list[Failure] = []
@@ -133,7 +136,8 @@ class Ingest:
         return self._together_or_by_file(partial(add_captions, self.captioner), batch, Exception)
 
     def _embed_and_add(self, batch: list[Chunk]) -> list[Chunk]:
-        self.index.add(batch, embed_chunks(self.embedder, batch))
+        words = embed_words(self.text_embedder, batch) if self.text_embedder else None
+        self.index.add(batch, embed_chunks(self.embedder, batch), words)
         self._chunks += len(batch)
         return batch
 
@@ -173,6 +177,16 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
     if owners:
         np.add.at(vectors, owners, embedder.embed_images([frame for chunk in chunks for frame in chunk.frames]))
     return unit_rows(vectors)
+
+
+def embed_words(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
+    """(N, T): the direction of all words of a chunk: caption, text, what was read; zeros where it has none."""
+    vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
+    said = ["\n".join(part for part in (chunk.caption, chunk.text, chunk.ocr) if part.strip()) for chunk in chunks]
+    worded = [i for i, words in enumerate(said) if words]
+    if worded:
+        vectors[worded] = embedder.embed_texts([said[i] for i in worded])
+    return vectors
 
 
 def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:

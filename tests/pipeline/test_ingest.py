@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading, add_captions, embed_chunks
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading, add_captions, embed_chunks, embed_words
 from florence_rag.testing import ColourEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, colour_frame
 from florence_rag.types import Chunk, Failure, Locator, Source
 
@@ -147,6 +147,31 @@ def test_pictures_of_many_files_are_captioned_together_and_found_by_their_captio
     assert len(hits) == 20 and {hit.caption for hit in hits} == {"a red thing"}
 
 
+def test_the_words_of_a_chunk_have_a_vector_besides():
+    chunks = [
+        picture(source("a"), "red", caption="a blue thing", ocr="GREEN"),
+        picture(source("b"), "red", text=" \n"),
+        Chunk(source("c"), "text", text="black"),
+    ]
+    vectors = embed_words(EMBEDDER, chunks)
+    np.testing.assert_allclose(vectors[[0, 2]], EMBEDDER.embed_texts(["blue green", "black"]), atol=1e-6)
+    assert not vectors[1].any()
+    assert embed_words(EMBEDDER, chunks[1:2]).shape == (1, EMBEDDER.info.dimension)
+
+
+def test_captions_are_found_by_their_meaning_where_the_index_keeps_it():
+    run = Ingest(
+        MemoryIndex(EMBEDDER.info, EMBEDDER.info),
+        EMBEDDER,
+        lambda of: iter([picture(of, COLOUR_OF[of.uri])]),
+        captioner=ScriptedCaptioner({"red": "a blue thing"}),
+        text_embedder=EMBEDDER,
+    )
+    run.run([source(name) for name in "abc"])
+    (hit,) = run.index.search_text_vector(EMBEDDER.embed_texts(["blue"])[0], 5)
+    assert (hit.source, hit.caption) == ("/a", "a blue thing")
+
+
 def test_captions_are_made_where_there_is_a_picture_without_one():
     captioner = ScriptedCaptioner(SEEN)
     clip = picture(source("a"), "red", "blue", "green", kind="clip", text="spoken")
@@ -206,10 +231,10 @@ class Strict(MemoryIndex):
         super().__init__(EMBEDDER.info)
         self.error = error
 
-    def add(self, chunks, vectors):
+    def add(self, chunks, vectors, text_vectors=None):
         if any((chunk.frames[0] == colour_frame("blue")[0, 0]).all() for chunk in chunks if chunk.frames):
             raise self.error
-        super().add(chunks, vectors)
+        super().add(chunks, vectors, text_vectors)
 
 
 def test_what_the_index_refuses_fails_alone():
