@@ -16,6 +16,7 @@ from florence_rag.cli.opening import opened, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
+    Backend,
     Count,
     Database,
     Filter,
@@ -23,6 +24,7 @@ from florence_rag.cli.options import (
     Kinds,
     Model,
     Offline,
+    Precision,
     Rerank,
     Token,
     chosen_kinds,
@@ -74,13 +76,19 @@ def index(
     text_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")
     ] = None,
+    precision: Precision = None,
+    backend: Backend = "torch",
     offline: Offline = False,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
+    speed = {"precision": precision, "backend": backend}
     names = {"describe": describe, "text_model": text_model}
-    with opened(db, model, offline=offline, token=token, read=read, **names) as rag, shown_progress() as progress:
+    with (
+        opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
+        shown_progress() as progress,
+    ):
         report = rag.add(*paths, prune=prune, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed):
@@ -145,10 +153,10 @@ def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.models.cards import CARDS
 
-    embedder = MilvusIndex.recorded_embedder(db, token=token)
-    if embedder is None:
+    recorded = MilvusIndex.recorded_embedders(db, token)
+    if recorded is None:
         raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
-    with MilvusIndex.open(db, embedder, token=token, create=False) as index:
+    with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         about, failures = index.info(), index.failures()
     card = CARDS.get(about.embedder.name)
     record = about.to_dict() | {"failed": [asdict(failure) for failure in failures], "knows": card and card.knows}

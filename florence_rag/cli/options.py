@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,6 +35,10 @@ Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, or a repository.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch no model; use what is on this machine.")]
+Precision = Annotated[
+    Literal["fp32", "bf16", "int8"] | None, typer.Option(help="Of the embedder's numbers: fewer bits are faster.")
+]
+Backend = Annotated[Literal["torch", "openvino"], typer.Option(help="What runs the embedder.")]
 Rerank = Annotated[
     str | None, typer.Option(metavar="NAME", help="A model that looks at the best hits again and reorders them.")
 ]

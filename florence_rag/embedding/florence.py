@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from florence_rag.embedding.base import unit_rows
+from florence_rag.models.acceleration import Backend, Precision, accelerated
 from florence_rag.models.cards import fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
@@ -19,16 +20,40 @@ T = TypeVar("T")
 
 
 class FlorenceEmbedder:
-    """A FlorenceModel in evaluation mode with its processor. Safe to call from several threads."""
+    """A FlorenceModel in evaluation mode with its processor. Safe to call from several threads.
 
-    def __init__(self, model: FlorenceModel, processor: FlorenceProcessor, info: EmbedderInfo, batch: int = 32) -> None:
+    batch: items in a forward pass. precision, backend: of the image tower, see models/acceleration.py; the vectors point
+    the same way in all of them, so an index filled with one can be searched with another.
+    """
+
+    def __init__(
+        self,
+        model: FlorenceModel,
+        processor: FlorenceProcessor,
+        info: EmbedderInfo,
+        *,
+        batch: int = 32,
+        precision: Precision = "fp32",
+        backend: Backend = "torch",
+    ) -> None:
         self._model = model.eval()
         self._processor = processor
         self._info = info
         self._batch = batch
+        side = processor.image_processor.size
+        example = torch.zeros(2, 3, side, side, device=model.device)
+        self._see = accelerated(model, "get_image_features", example, backend=backend, precision=precision)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, name: str, *, device: str | None = None) -> FlorenceEmbedder:
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        name: str,
+        *,
+        device: str | None = None,
+        precision: Precision = "fp32",
+        backend: Backend = "torch",
+    ) -> FlorenceEmbedder:
         """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
         folder = Path(folder)
         target = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -41,7 +66,7 @@ class FlorenceEmbedder:
             dimension=model.config.projection_dim,
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
-        return cls(model, processor, info)
+        return cls(model, processor, info, precision=precision, backend=backend)
 
     @property
     def info(self) -> EmbedderInfo:
@@ -52,7 +77,7 @@ class FlorenceEmbedder:
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
         rows = [
-            self._model.get_image_features(self._processor(images=batch)["pixel_values"].to(self._model.device))
+            self._see(self._processor(images=batch)["pixel_values"].to(self._model.device))
             for batch in self._batches(frames)
         ]
         return self._stacked(rows)

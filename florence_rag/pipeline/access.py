@@ -1,17 +1,22 @@
-"""What opening a model may use: the network, and the keys of services."""
+"""How models are opened: from the network or not, on what and in how many bits, and with the keys of services."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from florence_rag.errors import ModelError
+
+if TYPE_CHECKING:
+    from florence_rag.models.acceleration import Backend, Precision
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """offline: never fetch a model. announce: told what is about to be fetched. device: a torch device.
+    """offline: never fetch a model. announce: told what is about to be fetched. device: a torch device, by default
+    a GPU where there is one. precision: fp32, bf16 or int8, and backend: torch or openvino, of the embedder.
 
     azure_endpoint, azure_key, azure_token: of an Azure AI Vision resource. openai_url: of an endpoint that speaks
     OpenAI's protocol, None for OpenAI itself; openai_key: its key.
@@ -20,6 +25,8 @@ class Access:
     offline: bool = False
     announce: Callable[[str], None] | None = None
     device: str | None = None
+    precision: Precision | None = None
+    backend: Backend = "torch"
     azure_endpoint: str | None = None
     azure_key: str | None = field(default=None, repr=False)
     azure_token: str | None = field(default=None, repr=False)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
-from florence_rag.embedding.base import Embedder
+from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.errors import InputError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, TextRegion, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
@@ -29,7 +30,10 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
     if card.family == "sentence-transformers":
         from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 
-        return SentenceTransformerEmbedder.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+        _check_torch(card, access)
+        return SentenceTransformerEmbedder.from_pretrained(
+            _folder(card, access), name=card.name, device=access.device, precision=access.precision
+        )
     if card.family == "azure":
         from florence_rag.embedding.azure import AzureEmbedder
 
@@ -42,7 +46,26 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
         )
     from florence_rag.embedding.florence import FlorenceEmbedder
 
-    return FlorenceEmbedder.from_pretrained(_folder(card, access), card.name, device=access.device)
+    return FlorenceEmbedder.from_pretrained(
+        _folder(card, access),
+        card.name,
+        device=access.device,
+        precision=access.precision or "fp32",
+        backend=access.backend,
+    )
+
+
+def open_text_embedder(name: str, access: Access | None = None) -> TextEmbedder:
+    """The embedder of captions, texts and words read in pictures."""
+    card, access = find_model(name, "embed texts"), access or Access.from_environment()
+    from florence_rag.embedding.sentence_transformers import SentenceTransformerTextEmbedder
+
+    return SentenceTransformerTextEmbedder.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+
+
+def _check_torch(card: ModelCard, access: Access) -> None:
+    if access.backend != "torch":
+        raise InputError(f"{card.name!r} runs on the backend 'torch' only, not on {access.backend!r}")
 
 
 def open_vqa(name: str, access: Access | None = None) -> VisualQA:

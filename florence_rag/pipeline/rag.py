@@ -31,6 +31,7 @@ from florence_rag.pipeline.opening import (
     open_embedder,
     open_reader,
     open_reranker,
+    open_text_embedder,
 )
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
@@ -113,14 +114,24 @@ class FlorenceRAG:
         from florence_rag.index.milvus import MilvusIndex
 
         access = access or Access.from_environment()
-        recorded = MilvusIndex.recorded_embedder(str(db), token=token, collection=collection)
+        recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
         embedder = open_embedder(card.name, access)
-        index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection, create=create)
+        text_model = text_model or (recorded_text.name if recorded_text else None)
+        text_embedder = open_text_embedder(text_model, access) if text_model else None
+        index = MilvusIndex.open(
+            str(db),
+            embedder.info,
+            token=token,
+            collection=collection,
+            create=create,
+            text_embedder=text_embedder.info if text_embedder else None,
+        )
         answers, matcher = lazy_vqa(vqa or card.answers_with, access)
         return cls(
             index,
             embedder,
+            text_embedder=text_embedder,
             vqa=answers,
             matcher=matcher,
             reader=LazyReader(open_reader),
@@ -175,6 +186,7 @@ class FlorenceRAG:
             self.embedder,
             self._chunks_of,
             captioner=self.captioner,
+            text_embedder=self.retriever.text_embedder,
             progress=progress,
             config=self._ingest,
         )

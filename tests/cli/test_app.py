@@ -162,8 +162,13 @@ def test_wrong_arguments_exit_with_2_before_anything_is_opened(run, opened_with,
 
 
 def test_options_reach_open(run, photos, opened_with):
-    run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus")
-    assert opened_with == [(("my.db", "some-model"), {"token": "root:Milvus", "read": "never"})]
+    run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus",
+        "--describe", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
+    names = {"describe": "some-captioner", "text_model": None}
+    ((arguments, options),) = opened_with
+    access = options.pop("access")
+    assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "read": "never", **names})
+    assert (access.offline, access.precision, access.backend) == (True, "bf16", "openvino")
 
 
 def test_searching_makes_no_database(run, photos, opened_with):
@@ -172,12 +177,15 @@ def test_searching_makes_no_database(run, photos, opened_with):
     assert [options["create"] for _, options in opened_with] == [False, False]
 
 
-def test_models_lists_florence_tiny_and_what_it_knows(run):
-    record = run("models", "--json").json
-    (tiny,) = [model for model in record["models"] if model["name"] == "florence-tiny"]
-    assert tiny["default"] is True
+def test_models_lists_what_each_is_for_and_whether_it_is_here(run):
+    models = {model["name"]: model for model in run("models", "--json").json["models"]}
+    tiny, default = models["florence-tiny"], models["siglip2-base"]
+    assert (tiny["here"], tiny["default"], default["here"], default["default"]) == (True, False, False, True)
     assert "drawn" in tiny["knows"]
-    assert "florence-tiny" in run("models").out
+    told = run("models").out
+    assert "florence-tiny  embed, answer, match, 7.3M parameters, on this machine" in told
+    assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in told
+    assert run("models", "--markdown").out.startswith("| name | for |")
 
 
 def test_info_without_a_database_says_how_to_make_one(run, tmp_path):

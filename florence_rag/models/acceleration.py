@@ -1,0 +1,101 @@
+"""The same network in fewer bits or on another engine: faster, with vectors that point the same way.
+
+Which combination is how fast on this machine, and how near to fp32 its vectors stay: benchmarks/precision.py.
+torch.compile is not among them: on CPUs it did not pay (1.06 of plain PyTorch for Swin-T, 0.57 for ViT-B/32).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from types import MappingProxyType
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from florence_rag.errors import InputError, MissingExtraError
+
+Precision = Literal["fp32", "bf16", "int8"]
+Backend = Literal["torch", "openvino"]
+
+SUPPORTED = MappingProxyType({"torch": ("fp32", "bf16", "int8"), "openvino": ("fp32", "bf16")})
+
+Run = Callable[[Tensor], Tensor]
+
+
+class _Method(nn.Module):
+    """A method of a network as a module, so that engines can take it."""
+
+    def __init__(self, network: nn.Module, run: str) -> None:
+        super().__init__()
+        self.network = network
+        self.run = run
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        result: Tensor = getattr(self.network, self.run)(inputs)
+        return result
+
+
+def check_acceleration(backend: str, precision: str, device: torch.device) -> None:
+    """InputError for a combination that there is not."""
+    if precision not in SUPPORTED.get(backend, ()):
+        known = "; ".join(f"{name} with {', '.join(precisions)}" for name, precisions in SUPPORTED.items())
+        raise InputError(f"backend {backend!r} with precision {precision!r} is not supported; there are {known}")
+    if device.type != "cpu" and (backend != "torch" or precision == "int8"):
+        raise InputError(f"backend {backend!r} with precision {precision!r} runs on CPUs only; use torch with bf16")
+
+
+def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backend, precision: Precision) -> Run:
+    """The method `run` of a network, from one tensor to one float32 tensor.
+
+    example: an input such as it will get, whose first axis is the batch. Raises InputError for a combination that there
+    is not, MissingExtraError where the engine is not installed.
+    """
+    check_acceleration(backend, precision, example.device)
+    module = _Method(network, run).eval()
+    if backend == "openvino":
+        return _openvino(module, example, precision)
+    if precision == "bf16":
+        return _autocast(module)
+    return _quantised(module) if precision == "int8" else module
+
+
+def _autocast(module: nn.Module) -> Run:
+    """Products in bfloat16; sums, norms and exponentials where they need it in float32."""
+
+    def run(inputs: Tensor) -> Tensor:
+        with torch.autocast(inputs.device.type, torch.bfloat16):
+            result: Tensor = module(inputs).float()
+            return result
+
+    return run
+
+
+def _quantised(module: nn.Module) -> Run:
+    """Linear layers with int8 weights; their inputs are scaled to int8 as they come."""
+    with warnings.catch_warnings():
+        # Announced for removal from torch, whose constraint in pyproject.toml keeps it; torchao needs a compiler for this.
+        warnings.simplefilter("ignore")
+        small: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
+    return small
+
+
+def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "openvino") from error
+    hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing warns of every shape that becomes a constant; only the batch varies
+        graph: Any = openvino.convert_model(module, example_input=example)
+    compiled = openvino.Core().compile_model(graph, "CPU", hints)
+
+    def run(inputs: Tensor) -> Tensor:
+        # A request of its own for each call: one compiled model serves several threads.
+        results = compiled.create_infer_request().infer({0: inputs.numpy()})
+        return torch.from_numpy(results[0].copy())
+
+    return run

@@ -1,0 +1,58 @@
+"""Fewer bits and another engine: the same vectors, nearly."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from florence_rag.errors import InputError, MissingExtraError
+from florence_rag.models.acceleration import SUPPORTED, accelerated
+from florence_rag.models.florence import FlorenceModel
+from tests.models import tiny
+
+EVERY = [(backend, precision) for backend, precisions in SUPPORTED.items() for precision in precisions]
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return FlorenceModel(tiny.florence()).eval()
+
+
+@pytest.fixture(scope="module")
+def pixels(model):
+    side = model.config.image_config.image_size
+    return torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("backend", "precision"), EVERY)
+def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, backend, precision):
+    see = accelerated(model, "get_image_features", pixels[:2], backend=backend, precision=precision)
+    with torch.inference_mode():
+        expected = model.get_image_features(pixels)
+        ours = see(pixels)
+        one = see(pixels[3:4])
+    assert ours.dtype == torch.float32 and ours.shape == expected.shape
+    assert F.cosine_similarity(ours, expected).min() > (0.99 if precision == "int8" else 0.999)
+    assert F.cosine_similarity(one, ours[3:4]).item() > 0.99
+
+
+def test_one_compiled_network_serves_several_threads(model, pixels):
+    see = accelerated(model, "get_image_features", pixels[:2], backend="openvino", precision="fp32")
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(see, [pixels[i : i + 1] for i in range(5)] * 4))
+    for i in range(5):
+        assert all(torch.allclose(rows[i], rows[i + 5 * turn], atol=1e-5) for turn in range(4))
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("openvino", "int8"), ("torch", "fp8"), ("tpu", "fp32")])
+def test_what_is_not_supported_names_what_is(model, pixels, backend, precision):
+    with pytest.raises(InputError, match=f"'{backend}' with precision '{precision}'.*torch with fp32, bf16, int8"):
+        accelerated(model, "get_image_features", pixels, backend=backend, precision=precision)
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
+    with pytest.raises(MissingExtraError, match=r"florence-rag\[openvino\]"):
+        accelerated(model, "get_image_features", pixels, backend="openvino", precision="fp32")
