@@ -132,6 +132,15 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         """Whose vectors are searched."""
         ...
 
+    @property
+    def text_embedder(self) -> EmbedderInfo | None:
+        """Whose vectors of the words are searched besides, if the index keeps any; a successor keeps the same."""
+        ...
+
+    def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
+        """(N, T): the vectors of the words of these ids, in this order, zeros where there are none."""
+        ...
+
     def stored(self, uris: Collection[str]) -> Iterator[Hit]:
         """All chunks of these sources, in no order, with score 0."""
         ...

@@ -61,6 +61,7 @@ class Succession:
 
     def prepare(self, embedder: EmbedderInfo) -> str:
         """Announce a successor, or go on with it; the name of its collection."""
+        self.drop_retired()
         settings = self._settings()
         where = f"the index {self.collection!r} of {self._connection.address}"
         if embedder == settings.embedder:
@@ -70,9 +71,8 @@ class Succession:
                 f"{where} is being embedded anew with {settings.successor.name}, not with {embedder.name}; "
                 "go on with that model, or abandon what it has done"
             )
-        self.drop_retired()
         if settings.successor is None:
-            self._head.put_settings(replace(self._settings(), successor=embedder))
+            self._head.put_settings(replace(settings, successor=embedder))
         return self._name(embedder)
 
     def switch(self) -> None:
