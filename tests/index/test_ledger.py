@@ -37,6 +37,16 @@ def test_an_entry_replaces_the_one_before_and_can_be_dropped(ledger):
     assert list(ledger.entries()) == []
 
 
+def test_clearing_keeps_the_settings_which_change_in_one_write(ledger, embedder):
+    ledger.put([Entry("/a", "begun"), Entry("/b", "failed", reason="x")])
+    other = replace(embedder, name="other")
+    changed = replace(ledger.settings(), chunks="florence_1", successor=other, retired="florence")
+    ledger.put_settings(changed)
+    ledger.clear()
+    assert list(ledger.entries()) == []
+    assert ledger.settings() == changed
+
+
 def test_a_long_reason_is_cut(ledger):
     ledger.put([Entry("/a", "failed", reason="x" * 100_000)])
     assert len(ledger.failures()[0].reason) == 2000

@@ -3,7 +3,7 @@ import pytest
 from pymilvus import MilvusException
 from pymilvus.exceptions import ConnectError, DataNotMatchException, ParamError
 
-from florence_rag.errors import InputError, StoreError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, to_florence_error
 
 
@@ -27,6 +27,7 @@ class Refused(grpc.RpcError):
         (Refused(grpc.StatusCode.UNAUTHENTICATED), StoreUnavailableError, "refuses access .*; give a valid token"),
         (MilvusException(65535, "auth check failure, x"), StoreUnavailableError, "give a valid token"),
         (MilvusException(1, "No space left on device\nTraceback"), StoreError, "http://h:1: No space left on device$"),
+        (MilvusException(100, "can't find collection"), StoreMismatchError, "moved to another model: open it again"),
         (MilvusException(6, "kind = 3"), StoreError, "http://h:1: kind = 3$"),
         (MilvusException(1, ""), StoreError, "MilvusException"),
         (Refused(grpc.StatusCode.INTERNAL, "boom"), StoreError, "boom"),

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.index import connection as connection_module
 from florence_rag.index.base import ReembeddableIndex
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
@@ -253,3 +255,24 @@ def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put,
     assert (list(two.sources()), list(other.sources())) == (["/a", "/b"], ["/x"])
     assert list(other.beside(OTHER).sources()) == ["/x"]
     assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.stored(["/x"])).id])).all()
+
+
+def test_on_a_server_what_was_retired_waits_for_the_next_successor(tmp_path, open_index, put, fill, monkeypatch):
+    # Behind a port, Milvus Lite is to us a server that several machines share.
+    monkeypatch.setattr(connection_module, "server_problem", lambda version: "")
+    server, engine, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
+    index = open_index(uri=f"http://127.0.0.1:{port}")
+    put(index, "/a", n=2)
+    successor = index.beside(OTHER)
+    fill(index, successor)
+    index.switch(successor)
+    again = open_index(uri=f"http://127.0.0.1:{port}", embedder=OTHER)
+    assert "florence" in collections(again)
+    with pytest.raises(InputError, match="already has the vectors of shapes"):
+        again.beside(OTHER)
+    assert "florence" not in collections(again)
+    assert list(again.sources()) == ["/a"] and len(list(again.stored(["/a"]))) == 2
+    index.close()
+    again.close()
+    server.stop(2).wait()
+    engine.close()
