@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("langchain", "langchain_core", "langgraph", "llama_index", "openai", "openvino", "accelerate", "hypothesis", "pytest")
+EXTRAS = "langchain langchain_core langgraph llama_index openai openvino accelerate hypothesis pytest".split()
 
 
 @pytest.fixture(scope="module")

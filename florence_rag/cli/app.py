@@ -71,7 +71,7 @@ def index(
         Literal["auto", "always", "never"], typer.Option(help="When to read the words in pictures (OCR).")
     ] = "auto",
     describe: Annotated[
-        str | None, typer.Option(metavar="NAME|never", help="The model that captions pictures, such as florence-2-base.")
+        str | None, typer.Option(metavar="NAME|never", help="What captions pictures, such as florence-2-base.")
     ] = None,
     text_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")
@@ -133,7 +133,7 @@ def ask(
         str | None,
         typer.Option(metavar="NAME", help="Let this chat model answer, named as LangChain's init_chat_model does."),
     ] = None,
-    vqa: Annotated[str | None, typer.Option(metavar="NAME", help="The model that looks at pictures and answers.")] = None,
+    vqa: Annotated[str | None, typer.Option(metavar="NAME", help="What looks at pictures and answers.")] = None,
     rerank: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
@@ -176,7 +176,8 @@ def models(
         print(cards_to_markdown(CARDS.values()))
         return
     here = {name for name, card in CARDS.items() if is_here(card)}
-    show({"models": [card_to_dict(card, here) for card in CARDS.values()]}, cards_to_text(CARDS.values(), here), as_json)
+    record = {"models": [card_to_dict(card, here) for card in CARDS.values()]}
+    show(record, cards_to_text(CARDS.values(), here), as_json)
 
 
 @app.command()

@@ -121,4 +121,4 @@ def _say_goodbye(sheet: Path, screen: Console) -> None:
     screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
     screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
     screen.print(f"\n{TINY} knows {CARDS[TINY].knows}.", style="yellow")
-    screen.print(f"The first of these commands fetches one, {DEFAULT}; to do without, add: --model {TINY}", style="yellow")
+    screen.print(f"The first command fetches one, {DEFAULT}; to do without, add: --model {TINY}", style="yellow")

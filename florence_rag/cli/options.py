@@ -32,7 +32,7 @@ Token = Annotated[
     str | None, typer.Option(metavar="TOKEN", envvar="MILVUS_TOKEN", help="For a Milvus server: user:password or key.")
 ]
 Model = Annotated[
-    str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, or a repository.")
+    str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, a repository.")
 ]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch no model; use what is on this machine.")]
 Precision = Annotated[

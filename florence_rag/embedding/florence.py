@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.models.acceleration import Backend, Precision, accelerated
 from florence_rag.models.cards import fingerprint
 from florence_rag.models.florence import FlorenceModel
@@ -22,8 +23,9 @@ T = TypeVar("T")
 class FlorenceEmbedder:
     """A FlorenceModel in evaluation mode with its processor. Safe to call from several threads.
 
-    batch: items in a forward pass. precision, backend: of the image tower, see models/acceleration.py; the vectors point
-    the same way in all of them, so an index filled with one can be searched with another.
+    batch: items in a forward pass. precision, backend: of the image tower, see models/acceleration.py; vectors point
+    the same way in all of them, so an index filled with one can be searched with another. too_long: whether texts of
+    more tokens than the model reads are cut, which is logged once, or refused.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class FlorenceEmbedder:
         batch: int = 32,
         precision: Precision = "fp32",
         backend: Backend = "torch",
+        too_long: TooLong = "cut",
     ) -> None:
         self._model = model.eval()
         self._processor = processor
         self._info = info
         self._batch = batch
+        self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
         side = processor.image_processor.size
         example = torch.zeros(2, 3, side, side, device=model.device)
         self._see = accelerated(model, "get_image_features", example, backend=backend, precision=precision)
@@ -53,6 +57,7 @@ class FlorenceEmbedder:
         device: str | None = None,
         precision: Precision = "fp32",
         backend: Backend = "torch",
+        too_long: TooLong = "cut",
     ) -> FlorenceEmbedder:
         """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
         folder = Path(folder)
@@ -66,7 +71,7 @@ class FlorenceEmbedder:
             dimension=model.config.projection_dim,
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
-        return cls(model, processor, info, precision=precision, backend=backend)
+        return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
 
     @property
     def info(self) -> EmbedderInfo:
@@ -85,11 +90,15 @@ class FlorenceEmbedder:
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Texts, cut at the length the model knows -> (N, D) float32, unit length."""
+        self._limit.check(texts)
         rows = [
             self._model.get_text_features(self._processor(text=batch)["input_ids"].to(self._model.device))
             for batch in self._batches(texts)
         ]
         return self._stacked(rows)
+
+    def _count(self, text: str) -> int:
+        return len(self._processor.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
     def _batches(self, items: Sequence[T]) -> Iterator[list[T]]:
         for start in range(0, len(items), self._batch):

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.errors import InputError, MissingExtraError, ModelError
 from florence_rag.models.sentence_transformers import is_cross_encoder, model_folder, open_model, weights_fingerprint
 from florence_rag.types import EmbedderInfo, Frame
@@ -33,23 +34,26 @@ _UNLIMITED = 1_000_000
 
 class SentenceTransformerTextEmbedder:
     """A TextEmbedder. Safe to call from several threads, which wait for each other. batch: items in a forward pass.
+    too_long: whether texts of more tokens than the model reads are cut, which is logged once, or refused.
 
     What is searched with gets the model's prompt for queries, anything else the one for documents, where it has them.
     """
 
-    def __init__(self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32) -> None:
+    def __init__(
+        self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32, too_long: TooLong = "cut"
+    ) -> None:
         if not model.supports("text"):
             raise ModelError(f"the model {name!r} cannot embed texts; it takes {_listed(model.modalities)}")
         self._model = model
         self._name = name
         self._batch = batch
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
-        self._limit = _text_limit(model)
-        self._noticed = False
+        limit = _text_limit(model)
+        self._limit = TextLimit(name, limit, self._count, too_long)
         # Given as a plain str, a query that looks like a URL or a file of a picture would be fetched and looked at.
         self._as_item: Callable[[str], Any] = _named_text if _sees(model) else str
-        self._options = _text_options(model, self._limit)
-        self._info = EmbedderInfo(name, fingerprint, self._dimension(), _preprocessing(model, self._limit))
+        self._options = _text_options(model, limit)
+        self._info = EmbedderInfo(name, fingerprint, self._dimension(), _preprocessing(model, limit))
 
     @classmethod
     def from_pretrained(
@@ -61,6 +65,7 @@ class SentenceTransformerTextEmbedder:
         offline: bool = False,
         precision: str | None = None,
         dimension: int | None = None,
+        too_long: TooLong = "cut",
     ) -> Self:
         """Open a folder or a repository of the hub.
 
@@ -71,7 +76,7 @@ class SentenceTransformerTextEmbedder:
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
         model = open_model(SentenceTransformer, folder, device=device, precision=precision, truncate_dim=dimension)
-        embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder))
+        embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long)
         if dimension is not None and embedder.info.dimension != dimension:
             raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
         return embedder
@@ -91,7 +96,7 @@ class SentenceTransformerTextEmbedder:
 
     def _embed_words(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
         with self._lock:
-            self._notice_cut(texts)
+            self._limit.check(texts)
             return self._encoded(encode, [self._as_item(text) for text in texts], **self._options)
 
     def _encoded(self, encode: Callable[..., Any], items: list[Any], **options: Any) -> np.ndarray:
@@ -104,29 +109,22 @@ class SentenceTransformerTextEmbedder:
         """Of a vector that was made: what the configuration says is wrong for some models."""
         return int(self._encoded(self._model.encode_query, [self._as_item("a")], **self._options).shape[1])
 
-    def _notice_cut(self, texts: Sequence[str]) -> None:
-        """Say once that texts are cut, going by the longest. A token has at least one byte."""
-        longest = max(texts, key=len, default="")
-        if self._noticed or self._limit >= _UNLIMITED or len(longest.encode("utf-8", "replace")) < self._limit:
-            return
-        tokens = len(self._model.tokenizer(longest, truncation=False, verbose=False)["input_ids"])
-        if tokens > self._limit:
-            self._noticed = True
-            log.warning(
-                "%s reads %d tokens of a text; one with %d was cut, and others will be", self._name, self._limit, tokens
-            )
+    def _count(self, text: str) -> int:
+        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
     """An Embedder, of a model that takes pictures and texts. Safe to call from several threads."""
 
-    def __init__(self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32) -> None:
+    def __init__(
+        self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32, too_long: TooLong = "cut"
+    ) -> None:
         if not model.supports("image"):
             raise ModelError(
                 f"the model {name!r} cannot embed images; it takes {_listed(model.modalities)}, "
                 "so it can serve as text_model beside a model that can"
             )
-        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch)
+        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long)
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(

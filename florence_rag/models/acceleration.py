@@ -76,7 +76,7 @@ def _autocast(module: nn.Module) -> Run:
 def _quantised(module: nn.Module) -> Run:
     """Linear layers with int8 weights; their inputs are scaled to int8 as they come."""
     with warnings.catch_warnings():
-        # Announced for removal from torch, whose constraint in pyproject.toml keeps it; torchao needs a compiler for this.
+        # Announced for removal from torch; its successor, torchao, needs a compiler on the user's machine for this.
         warnings.simplefilter("ignore")
         small: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
     return small

@@ -22,7 +22,7 @@ ANNOTATIONS = ("v2_mscoco_train2014_annotations.json", "v2_mscoco_val2014_annota
 _NUMBERS = {word: str(i) for i, word in enumerate("zero one two three four five six seven eight nine ten".split())}
 _NUMBERS["none"] = "0"
 _ARTICLES = {"a", "an", "the"}
-_PUNCTUATION = ";/[]\"{}()=+\\_-><@`,?!"
+_PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA_IN_NUMBER = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
 
@@ -75,8 +75,8 @@ def soft_score(agreeing: int) -> float:
 
 
 def read_answers(path: str | Path) -> list[str]:
-    """The answers of a JSON list, of a JSON object {id: answer} or {answer: id}, of a text file with one a line, or of a
-    folder with VQAv2's two annotation files. Raises ModelError for anything else."""
+    """The answers of a JSON list, of a JSON object {id: answer} or {answer: id}, of a text file with one a line, or of
+    a folder with VQAv2's two annotation files. Raises ModelError for anything else."""
     path = Path(path)
     if path.is_dir():
         return vocabulary(_annotations(path))

@@ -50,8 +50,8 @@ class MeterVQA(MeterPerception):
         super().__init__(model, processor)
         if model.config.answers is None:
             raise ModelError(
-                "this METER does not know its answers, as the released files do not carry them: write them into a folder "
-                "with `florence-rag convert CHECKPOINT FOLDER --answers VQAv2-ANNOTATIONS` and name the folder"
+                "this METER does not know its answers, as the released files do not carry them: write a folder with "
+                "`florence-rag convert CHECKPOINT FOLDER --answers VQAv2-ANNOTATIONS` and name that"
             )
         self._answers: list[str] = list(model.config.answers)
         self._candidates = min(candidates, len(self._answers))

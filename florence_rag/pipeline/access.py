@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from florence_rag.errors import ModelError
 
 if TYPE_CHECKING:
+    from florence_rag.embedding.text_limit import TooLong
     from florence_rag.models.acceleration import Backend, Precision
 
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 class Access:
     """offline: never fetch a model. announce: told what is about to be fetched. device: a torch device, by default
     a GPU where there is one. precision: fp32, bf16 or int8, and backend: torch or openvino, of the embedder.
+    too_long: whether texts that a model cannot read to their end are cut, or refused.
 
     azure_endpoint, azure_key, azure_token: of an Azure AI Vision resource. openai_url: of an endpoint that speaks
     OpenAI's protocol, None for OpenAI itself; openai_key: its key.
@@ -27,6 +29,7 @@ class Access:
     device: str | None = None
     precision: Precision | None = None
     backend: Backend = "torch"
+    too_long: TooLong = "cut"
     azure_endpoint: str | None = None
     azure_key: str | None = field(default=None, repr=False)
     azure_token: str | None = field(default=None, repr=False)

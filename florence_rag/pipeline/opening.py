@@ -32,7 +32,11 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
 
         _check_torch(card, access)
         return SentenceTransformerEmbedder.from_pretrained(
-            _folder(card, access), name=card.name, device=access.device, precision=access.precision
+            _folder(card, access),
+            name=card.name,
+            device=access.device,
+            precision=access.precision,
+            too_long=access.too_long,
         )
     if card.family == "azure":
         from florence_rag.embedding.azure import AzureEmbedder
@@ -43,6 +47,7 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
             token=access.azure_token,
             model_version=card.source,  # type: ignore[arg-type]  # a card's source is one of the two versions
             name=card.name,
+            too_long=access.too_long,
         )
     from florence_rag.embedding.florence import FlorenceEmbedder
 
@@ -52,6 +57,7 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
         device=access.device,
         precision=access.precision or "fp32",
         backend=access.backend,
+        too_long=access.too_long,
     )
 
 
@@ -60,7 +66,9 @@ def open_text_embedder(name: str, access: Access | None = None) -> TextEmbedder:
     card, access = find_model(name, "embed texts"), access or Access.from_environment()
     from florence_rag.embedding.sentence_transformers import SentenceTransformerTextEmbedder
 
-    return SentenceTransformerTextEmbedder.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+    return SentenceTransformerTextEmbedder.from_pretrained(
+        _folder(card, access), name=card.name, device=access.device, too_long=access.too_long
+    )
 
 
 def _check_torch(card: ModelCard, access: Access) -> None:

@@ -47,8 +47,8 @@ _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 class FlorenceRAG:
     """Index files, search them, ask them questions.
 
-    `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells which
-    of several pictures a question means; vqa, if it can do that, too.
+    `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells
+    which of several pictures a question means; vqa, if it can do that, too.
 
     Searching and asking from several threads at once is safe, also while one thread adds files; files are added by one
     thread at a time.

@@ -11,6 +11,7 @@ from langchain_core.runnables.config import run_in_executor
 
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
+from florence_rag.embedding.base import embed_queries
 from florence_rag.pipeline.opening import open_embedder
 
 BATCH_SIZE = 32
@@ -38,8 +39,8 @@ class FlorenceEmbeddings(Embeddings):
         return _rows(self.embedder.embed_texts(texts))
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of one text; queries and documents are embedded alike."""
-        return self.embed_documents([text])[0]
+        """The vector of a text to search with, which some models read otherwise than what they find."""
+        return _rows(embed_queries(self.embedder, [text]))[0]
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
         """One unit vector per picture."""

@@ -12,6 +12,7 @@ from llama_index.core.schema import ImageType
 
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
+from florence_rag.embedding.base import embed_queries
 from florence_rag.pipeline.opening import open_embedder
 
 
@@ -55,7 +56,9 @@ class FlorenceEmbedding(MultiModalEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        return self._get_text_embedding(query)
+        """Some models read what is searched with otherwise than what they find."""
+        rows: list[Embedding] = embed_queries(self._embedder, [query]).tolist()
+        return rows[0]
 
     def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
         rows: list[Embedding] = self._embedder.embed_images([read_image(image) for image in img_file_paths]).tolist()

@@ -1,0 +1,43 @@
+"""Texts that are longer than a model can read: cut, which is said once, or refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from florence_rag.errors import InputError
+
+TooLong = Literal["cut", "refuse"]
+
+log = logging.getLogger(__name__)
+
+
+class TextLimit:
+    """limit: in tokens, marks for start and end included. count: the tokens of a text that is not cut."""
+
+    def __init__(self, name: str, limit: int, count: Callable[[str], int], too_long: TooLong = "cut") -> None:
+        if too_long not in ("cut", "refuse"):
+            raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
+        self.limit = limit
+        self._name = name
+        self._count = count
+        self._too_long = too_long
+        self._said = False
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Going by the longest. A token has at least one byte, so most texts need not be counted."""
+        longest = max(texts, key=len, default="")
+        if (self._said and self._too_long == "cut") or len(longest.encode("utf-8", "replace")) + 2 <= self.limit:
+            return
+        if (tokens := self._count(longest)) <= self.limit:
+            return
+        if self._too_long == "refuse":
+            raise InputError(
+                f"{self._name} reads {self.limit} tokens of a text, and {longest[:40]!r}... has {tokens}; shorten it, "
+                "or let long texts be cut"
+            )
+        self._said = True
+        log.warning(
+            "%s reads %d tokens of a text; one with %d was cut, and others will be", self._name, self.limit, tokens
+        )
