@@ -32,8 +32,9 @@ format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure indexing beside the bare model, and how long the command takes to start
+bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside fp32, and the time to start
 	$(BIN)/python benchmarks/indexing.py
+	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/startup.py
 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md

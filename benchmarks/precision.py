@@ -1,0 +1,92 @@
+"""How fast the image tower runs in fewer bits and on other engines, and how near its vectors stay to fp32: make bench.
+
+Two shapes with random weights, as released models are not on every machine: UniCL's Swin-T and a ViT-B/32; and
+florence-tiny with its own weights. Each line is measured right after plain fp32, with which it is compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from florence_rag.models.acceleration import SUPPORTED, accelerated
+from florence_rag.models.cards import TINY, find_model
+from florence_rag.models.coswin import CoSwinConfig, CoSwinModel
+from florence_rag.models.florence import FlorenceModel
+
+Run = Callable[[Tensor], Tensor]
+
+
+class Pooled(nn.Module):
+    """An encoder by its pooled features."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C)."""
+        pooled: Tensor = self.encoder(pixels).pooler_output
+        return pooled
+
+
+def towers() -> dict[str, tuple[nn.Module, str, int]]:
+    """Name -> network, its method, and the side of its pictures."""
+    torch.manual_seed(0)
+    vit = CLIPVisionConfig(
+        patch_size=32, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+    tiny = FlorenceModel.from_pretrained(find_model(TINY).florence, dtype=torch.float32).eval()
+    return {
+        "Swin-T, 224 px": (Pooled(CoSwinModel(CoSwinConfig(convolutional=False))).eval(), "embed", 224),
+        "ViT-B/32, 224 px": (Pooled(CLIPVisionModel(vit)).eval(), "embed", 224),
+        "florence-tiny, 112 px": (tiny, "get_image_features", tiny.config.image_config.image_size),
+    }
+
+
+def rate(run: Run, pixels: Tensor, seconds: float) -> float:
+    """Images per second, best of several passes: what the machine can do when nobody disturbs it."""
+    run(pixels)
+    best, started = 0.0, time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        begun = time.perf_counter()
+        run(pixels)
+        best = max(best, len(pixels) / (time.perf_counter() - begun))
+    return best
+
+
+@torch.inference_mode()
+def measure(network: nn.Module, method: str, pixels: Tensor, seconds: float) -> None:
+    """A line for every combination that there is."""
+    plain: Run = getattr(network, method)
+    expected = plain(pixels)
+    for backend, precisions in SUPPORTED.items():
+        for precision in precisions:
+            # Traced without inference mode, whose tensors cannot be recorded.
+            with torch.inference_mode(False):
+                run = accelerated(network, method, pixels.clone(), backend=backend, precision=precision)  # type: ignore[arg-type]
+            base, fast = rate(plain, pixels, seconds), rate(run, pixels, seconds)
+            cosine = F.cosine_similarity(run(pixels), expected).mean().item()
+            print(f"  {backend:9} {precision:5} {fast:8.1f} images/s   {fast / base:5.2f} x fp32   cosine {cosine:.5f}")
+
+
+def main(
+    batch: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 16,
+    seconds: Annotated[float, typer.Option(help="For each measurement.")] = 5.0,
+) -> None:
+    """Measure all networks in all combinations."""
+    print(f"batches of {batch}, {torch.get_num_threads()} threads; fp32 is plain PyTorch")
+    for name, (network, method, side) in towers().items():
+        print(name)
+        measure(network, method, torch.randn(batch, 3, side, side), seconds)
+
+
+if __name__ == "__main__":
+    typer.run(main)
