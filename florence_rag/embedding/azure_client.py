@@ -17,12 +17,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
+import httpx
 
-try:
-    import httpx
-except ImportError as error:
-    raise MissingExtraError("httpx", "azure") from error
+from florence_rag.errors import FlorenceError, InputError, ModelError
 
 API_VERSION = "2024-02-01"
 

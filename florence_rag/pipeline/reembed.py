@@ -145,20 +145,14 @@ class Reembedding:
         wanted, present = index.sources(), self.successor.sources()
         failed = {failure.source for failure in self.successor.failures()}
         gone = (present.keys() | failed if seen is None else seen.keys()) - wanted.keys()
-        passed_over = (self._given_up, seen or {})
-        missing = [
-            source
-            for source in _differing(wanted, present)
-            if all(source != before.get(source.uri) for before in passed_over)
-        ]
+        passed_over = {**(seen or {}), **self._given_up}
+        missing = [source for uri, source in wanted.items() if source not in (present.get(uri), passed_over.get(uri))]
         if gone:
             self.successor.delete_sources(gone)
-        total, chunks = len(wanted), 0
+        done, chunks = len(wanted) - len(missing), 0
         for start in range(0, len(missing), _FILES_PER_READ):
-            done = total - len(missing) + start
-            chunks += self._bring_over(
-                index, missing[start : start + _FILES_PER_READ], Progress(done, total, chunks, "", 0)
-            )
+            so_far = Progress(done + start, len(wanted), chunks, "", 0)
+            chunks += self._bring_over(index, missing[start : start + _FILES_PER_READ], so_far)
         return bool(gone or missing)
 
     def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], so_far: Progress) -> int:
