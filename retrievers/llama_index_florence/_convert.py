@@ -1,4 +1,4 @@
-"""Hits as LlamaIndex nodes, and the arguments of our tools as a pydantic model."""
+"""Hits and chunks as LlamaIndex nodes, the pictures of nodes, and the arguments of our tools as a pydantic model."""
 
 from __future__ import annotations
 
@@ -6,8 +6,18 @@ import base64
 import io
 from typing import Annotated, Any
 
+from llama_index.core.base.llms.types import BaseContentBlock, TextBlock
 from llama_index.core.bridge.pydantic import Field, WithJsonSchema, create_model
-from llama_index.core.schema import ImageNode, NodeWithScore, TextNode
+from llama_index.core.schema import (
+    BaseNode,
+    ImageNode,
+    MetadataMode,
+    Node,
+    NodeRelationship,
+    NodeWithScore,
+    RelatedNodeInfo,
+    TextNode,
+)
 from llama_index.core.tools import ToolMetadata
 from PIL import Image
 
@@ -17,10 +27,19 @@ from florence_rag.types import Frame, Hit
 MAX_SIDE_PX = 1024
 
 
-def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
-    """An ImageNode that holds the picture, or a TextNode where there is none.
+class PictureNode(ImageNode):
+    """An ImageNode whose words reach a model, too; LlamaIndex's own shows the picture alone."""
 
-    An ImageNode never carries a path: LlamaIndex would read whatever file lies there and send it to the model.
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[BaseContentBlock]:
+        """Metadata as far as the mode shows any, then the words, then the picture."""
+        *metadata, picture = super().get_content_blocks(metadata_mode)
+        return [*metadata, TextBlock(text=self.text), picture]
+
+
+def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
+    """A PictureNode that holds the picture, or a TextNode where there is none; its ref_doc_id is the source.
+
+    A picture is never carried as a path: LlamaIndex would read whatever file lies there and send it to the model.
     Metadata stays away from the model, for the text names kind, file and place already.
     """
     metadata = hit_to_metadata(hit)
@@ -30,11 +49,35 @@ def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
         "metadata": metadata,
         "excluded_llm_metadata_keys": list(metadata),
         "excluded_embed_metadata_keys": list(metadata),
+        "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=hit.source)},
     }
     if frame is None:
         return NodeWithScore(node=TextNode(**fields), score=hit.score)
-    node = ImageNode(image=_frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
+    node = PictureNode(image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
     return NodeWithScore(node=node, score=hit.score)
+
+
+def node_to_picture(node: BaseNode) -> str | bytes | None:
+    """The picture of any node as `read_image` takes it: the bytes of a file, else a path or URL; None where none is."""
+    if isinstance(node, ImageNode):
+        if node.image is not None:
+            return base64.b64decode(node.image)
+        return node.image_path or node.image_url
+    resource = node.image_resource if isinstance(node, Node) else None
+    if resource is None:
+        return None
+    if resource.data is not None:
+        return base64.b64decode(resource.data)
+    return str(resource.path or resource.url)
+
+
+def frame_to_base64(frame: Frame) -> str:
+    """The picture as a JPEG of at most MAX_SIDE_PX."""
+    picture = Image.fromarray(frame)
+    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=90)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def tool_to_metadata(tool: Tool) -> ToolMetadata:
@@ -45,11 +88,3 @@ def tool_to_metadata(tool: Tool) -> ToolMetadata:
         default = ... if name in parameters["required"] else schema.get("default")
         fields[name] = (Annotated[Any, WithJsonSchema(schema)], Field(default, description=schema["description"]))
     return ToolMetadata(tool.description, tool.name, create_model(tool.name, **fields))
-
-
-def _frame_to_base64(frame: Frame) -> str:
-    picture = Image.fromarray(frame)
-    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -3,8 +3,8 @@ import io
 
 import numpy as np
 import pytest
-from llama_index.core.base.llms.types import ImageBlock
-from llama_index.core.llms.mock import MockLLM
+from llama_index.core.base.llms.types import ImageBlock, TextBlock
+from llama_index.core.llms.mock import MockLLM, MockLLMWithChatMemoryOfLastCall
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.retrievers import QueryFusionRetriever
@@ -26,7 +26,7 @@ def test_images_and_clips_hold_their_picture_and_texts_none(rag):
         if node.metadata["kind"] == "text":
             assert type(node) is TextNode
         else:
-            assert type(node) is ImageNode
+            assert isinstance(node, ImageNode)
             assert picture_of(node).shape[2] == 3
     assert {node.metadata["kind"] for node in nodes} == {"image", "clip", "text"}
 
@@ -95,10 +95,46 @@ async def test_a_query_engine_reads_text_and_pictures(rag):
     assert "[image] red.png" in str(response)
 
 
-def test_content_blocks_hold_the_picture(rag):
+def test_content_blocks_hold_the_words_and_the_picture(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
-    blocks = node.get_content_blocks(MetadataMode.LLM)
-    assert any(isinstance(block, ImageBlock) for block in blocks)
+    words, picture = node.get_content_blocks(MetadataMode.LLM)
+    assert words == TextBlock(text="[image] red.png")
+    assert isinstance(picture, ImageBlock) and picture.image_mimetype == "image/jpeg"
+
+
+async def test_a_multimodal_query_engine_shows_the_picture_beside_its_place(rag):
+    shown = MockLLMWithChatMemoryOfLastCall(is_chat_model=True)
+    engine = RetrieverQueryEngine.from_args(FlorenceRetriever(rag, k=1, kinds={"image"}), llm=shown, multimodal=True)
+    await engine.aquery("what is red?")
+    blocks = shown.last_chat_messages[-1].blocks
+    assert sum(isinstance(block, ImageBlock) for block in blocks) == 1
+    assert "[image] red.png" in "".join(block.text for block in blocks if isinstance(block, TextBlock))
+
+
+def test_a_node_belongs_to_its_file(rag, folder):
+    clips = FlorenceRetriever(rag, k=5, kinds={"clip"}, images=False).retrieve("a walk")
+    assert {found.node.ref_doc_id for found in clips} == {str(folder / "walk.mp4")}
+
+
+def test_copies_of_a_picture_stay_apart(tmp_path):
+    """LlamaIndex has dropped nodes that have hash and ref_doc_id in common."""
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder) as rag:
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            Image.fromarray(colour_frame("red")).save(tmp_path / folder / "red.png")
+        rag.add(tmp_path)
+        left, right = [found.node for found in FlorenceRetriever(rag).retrieve("red")]
+    assert left.hash == right.hash and left.ref_doc_id != right.ref_doc_id
+
+
+def test_a_hit_without_words_reaches_the_model(rag):
+    """llama_index #20397: a picture that has no text crashed the synthesis."""
+    engine = RetrieverQueryEngine.from_args(
+        FlorenceRetriever(rag, k=1, kinds={"image"}), llm=MockLLM(), response_mode=ResponseMode.COMPACT
+    )
+    assert rag.search("red", k=1, kinds={"image"})[0].content == ""
+    assert engine.query("red").source_nodes
 
 
 @pytest.mark.parametrize("settings", [{"k": 0}, {"kinds": {"photo"}}])
