@@ -8,7 +8,15 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from llama_index_florence.embedding import FlorenceEmbedding
+from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
 from llama_index_florence.tools import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
 
-__all__ = ["FlorenceEmbedding", "FlorenceRetriever", "FlorenceSearchTool", "FlorenceToolSpec", "MeterVQATool"]
+__all__ = [
+    "FlorenceEmbedding",
+    "FlorenceRerank",
+    "FlorenceRetriever",
+    "FlorenceSearchTool",
+    "FlorenceToolSpec",
+    "MeterVQATool",
+]

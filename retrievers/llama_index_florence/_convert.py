@@ -21,6 +21,7 @@ from llama_index.core.schema import (
 from llama_index.core.tools import ToolMetadata
 from PIL import Image
 
+from florence_rag import MediaError
 from florence_rag.tools import Tool, hit_to_metadata, hit_to_text
 from florence_rag.types import Frame, Hit
 
@@ -59,16 +60,18 @@ def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
 
 def node_to_picture(node: BaseNode) -> str | bytes | None:
     """The picture of any node as `read_image` takes it: the bytes of a file, else a path or URL; None where none is."""
+    data: str | bytes | None = None
+    place: Any = None
     if isinstance(node, ImageNode):
-        if node.image is not None:
-            return base64.b64decode(node.image)
-        return node.image_path or node.image_url
-    resource = node.image_resource if isinstance(node, Node) else None
-    if resource is None:
-        return None
-    if resource.data is not None:
-        return base64.b64decode(resource.data)
-    return str(resource.path or resource.url)
+        data, place = node.image, node.image_path or node.image_url
+    elif isinstance(node, Node) and node.image_resource:
+        data, place = node.image_resource.data, node.image_resource.path or node.image_resource.url
+    if data is None:
+        return str(place) if place else None
+    try:
+        return base64.b64decode(data, validate=True)
+    except ValueError as error:
+        raise MediaError(f"the picture of node {node.node_id!r} is not valid base64: {error}") from error
 
 
 def frame_to_base64(frame: Frame) -> str:

@@ -1,0 +1,137 @@
+"""A LlamaIndex node postprocessor that looks at the pictures of nodes together with the query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
+
+from florence_rag import FlorenceRAG, InputError, MediaError
+from florence_rag.chunking import read_image
+from florence_rag.perception.base import Matcher, Reranker
+from florence_rag.perception.matching import MatcherReranker
+from florence_rag.pipeline.opening import open_reranker
+from florence_rag.retrieval.reranking import Reranking
+from florence_rag.retrieval.retriever import RetrievalConfig
+from florence_rag.types import Frame, Hit, Locator
+from llama_index_florence._convert import node_to_picture
+
+_DEFAULT = RetrievalConfig()
+
+
+class FlorenceRerank(BaseNodePostprocessor):
+    """Puts the best nodes in order by what a model sees in them, METER's matching head or any other.
+
+        FlorenceRerank(rag=rag, top_n=3)             # what matches in an open index
+        FlorenceRerank("florence-tiny")              # a model by its name or folder
+        FlorenceRerank(reranker=my_reranker)         # any Reranker or Matcher of florence_rag
+
+    With a rag its files are looked at, of a clip all keyframes; else, and where a file is gone, the picture that the
+    node holds. What cannot be looked at keeps its place, and so does a text where the model reads none. As in
+    `FlorenceRAG.search` a place keeps its score, and what the model says is in metadata["why"]. A query without text
+    changes nothing.
+    """
+
+    top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")
+    depth: int = Field(default=_DEFAULT.rerank_depth, ge=1, description="How many nodes are looked at.")
+    share: float = Field(
+        default=_DEFAULT.rerank_share, gt=0, le=1, description="What the model's word counts against the scores."
+    )
+    model_name: str = Field(default="", description="The model, if it was named.")
+
+    _reranker: Reranker = PrivateAttr()
+    _rag: FlorenceRAG | None = PrivateAttr(default=None)
+
+    def __init__(
+        self,
+        model_name: str = "",
+        *,
+        rag: FlorenceRAG | None = None,
+        reranker: Reranker | Matcher | None = None,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**{**settings, "model_name": model_name})
+        self._reranker = _chosen(model_name, rag, reranker)
+        self._rag = rag
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises this class."""
+        return "FlorenceRerank"
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise InputError("there is no query to rerank by; give query_str or query_bundle")
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model_name,
+            EventPayload.QUERY_STR: query_bundle.query_str,
+            EventPayload.TOP_K: self.top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload) as event:
+            ranked = self._ranked(nodes, query_bundle)[: self.top_n]
+            event.on_end({EventPayload.NODES: ranked})
+        return ranked
+
+    def _ranked(self, nodes: list[NodeWithScore], query: QueryBundle) -> list[NodeWithScore]:
+        text = query.query_str.strip()
+        if not text:
+            return nodes
+        stored = self._stored(nodes[: self.depth])
+        hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
+        reranking = Reranking(self._reranker, lambda hit: self._frames(nodes[int(hit.id)].node, stored), self.depth)
+        # The model is told the text only, so it has no say on the picture's part of a query.
+        share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
+        order = reranking(hits, text, share)
+        return [_moved(nodes[int(hit.id)], place.score, hit.why) for hit, place in zip(order, nodes, strict=True)]
+
+    def _stored(self, nodes: list[NodeWithScore]) -> dict[str, Hit]:
+        """What the index has to show of the nodes, which may be more than they carry."""
+        return {hit.id: hit for hit in self._rag.get([found.node_id for found in nodes])} if self._rag else {}
+
+    def _frames(self, node: BaseNode, stored: Mapping[str, Hit]) -> Sequence[Frame]:
+        carried = node_to_picture(node)
+        if self._rag and node.node_id in stored:
+            try:
+                return self._rag.frames(stored[node.node_id])
+            except MediaError:
+                if carried is None:
+                    raise
+        return () if carried is None else (_read(carried),)
+
+
+def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
+    """The node as the core ranks it; its id is where it stood."""
+    hit = stored or Hit("", "image", found.node_id, Locator(), 0.0, found.get_content())  # a picture, if it has one
+    return replace(hit, id=str(place), score=max(found.score or 0.0, 0.0), why=found.metadata.get("why", ""))
+
+
+def _read(picture: str | bytes) -> Frame:
+    try:
+        return read_image(picture)
+    except InputError as error:  # a URL, which is not fetched, is as good as a file that is gone
+        raise MediaError(str(error)) from error
+
+
+def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Matcher | None) -> Reranker:
+    chosen = reranker or (open_reranker(model_name) if model_name else rag.matcher if rag else None)
+    if chosen is None:
+        raise InputError("nothing here can rerank; name a model, such as 'florence-tiny', or give a reranker")
+    return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)
+
+
+def _moved(found: NodeWithScore, score: float | None, why: str) -> NodeWithScore:
+    """The node with the score of its new place, and the reason in its metadata, away from the model."""
+    node = found.node.model_copy()
+    ours = {"why": why, **({"score": score} if "score" in node.metadata else {})}
+    node.metadata = {**node.metadata, **ours}
+    node.excluded_llm_metadata_keys = list({**dict.fromkeys(node.excluded_llm_metadata_keys), **ours})
+    node.excluded_embed_metadata_keys = list({**dict.fromkeys(node.excluded_embed_metadata_keys), **ours})
+    return NodeWithScore(node=node, score=score)
