@@ -70,13 +70,32 @@ class FlorenceImageProcessor(BaseImageProcessor):
             picture = picture.convert("RGB")
         if self.fit == "squash":
             return np.asarray(picture.resize((self.size, self.size), self.resample).convert("RGB"))
-        shorter = int(self.enlarge * self.size)
-        scale = shorter / min(picture.size)
-        # The longer side is truncated, not rounded, as torchvision's Resize does.
-        width, height = (shorter if side == min(picture.size) else int(side * scale) for side in picture.size)
+        width, height = self._scaled(*picture.size)
         picture = picture.resize((width, height), self.resample)
-        left, top = round((width - self.size) / 2), round((height - self.size) / 2)
+        left, top = self._corner(width, height)
         return np.asarray(picture.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
+
+    def view(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture of this size that is left: left, top, right, bottom, in [0, 1] where it was larger."""
+        if self.fit == "squash":
+            return 0.0, 0.0, 1.0, 1.0
+        width, height = self._scaled(width, height)
+        left, top = self._corner(width, height)
+        return left / width, top / height, (left + self.size) / width, (top + self.size) / height
+
+    def _scaled(self, width: int, height: int) -> tuple[int, int]:
+        """So that the shorter side is a little longer than the output's."""
+        shorter, smallest = int(self.enlarge * self.size), min(width, height)
+        # The longer side is truncated, not rounded, as torchvision's Resize does.
+        scale = shorter / smallest
+        return (
+            shorter if width == smallest else int(width * scale),
+            shorter if height == smallest else int(height * scale),
+        )
+
+    def _corner(self, width: int, height: int) -> tuple[int, int]:
+        """Left and top of what is cut out of the middle."""
+        return round((width - self.size) / 2), round((height - self.size) / 2)
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""

@@ -56,12 +56,47 @@ class Region:
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Attention:
+    """Where in a picture a model looked for the answer to a question.
+
+    weights: (rows, columns) float32 that sum to 1. view: the part of the picture that they cover, all of it but for
+    models that crop. box: the region of the picture around the largest weight.
+    """
+
+    weights: np.ndarray
+    box: Box
+    view: Box = (0.0, 0.0, 1.0, 1.0)
+
+
 @runtime_checkable
 class VisualQA(Protocol):
     """Answers questions about pictures."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer one question about one picture."""
+        ...
+
+
+@runtime_checkable
+class Looker(Protocol):
+    """Shows where in a picture it looks to answer a question."""
+
+    def look(self, frame: Frame, question: str) -> Attention:
+        """Where the answer to one question about one picture comes from."""
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds the things in pictures."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the objects, labelled with their category."""
+        ...
+
+    def locate(self, frame: Frame, thing: str) -> list[Region]:
+        """Where a thing is that is named in words; empty where it is not found."""
         ...
 
 

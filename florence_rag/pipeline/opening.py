@@ -14,7 +14,19 @@ import numpy as np
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import InputError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
-from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, TextRegion, VisualQA, VQAResult
+from florence_rag.perception.base import (
+    Attention,
+    Captioner,
+    Detector,
+    Looker,
+    Matcher,
+    Region,
+    Reranker,
+    TextReader,
+    TextRegion,
+    VisualQA,
+    VQAResult,
+)
 from florence_rag.pipeline.access import Access
 from florence_rag.types import Frame
 
@@ -130,8 +142,9 @@ def lazy_captioner(name: str | None, access: Access) -> LazyCaptioner | None:
     """None for no name, and for "never"."""
     if name is None or name == "never":
         return None
-    find_model(name, "describe")  # a wrong name is told now
-    return LazyCaptioner(partial(open_captioner, name, access))
+    card = find_model(name, "describe")  # a wrong name is told now
+    opened = LazyFlorence2 if card.family == "florence-2" else LazyCaptioner
+    return opened(partial(open_captioner, name, access))
 
 
 def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher | None]:
@@ -139,12 +152,16 @@ def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher
     if name is None:
         return None, None
     card = find_model(name, "answer")
-    if card.family != "florence" or not _can_match(card.meter):
+    if card.family == "meter":
+        return LazyMeterVQA(partial(open_vqa, name, access)), None
+    if card.family != "florence":
         return LazyVQA(partial(open_vqa, name, access)), None
+    if not _can_match(card.meter):
+        return LazyMeterVQA(partial(open_vqa, name, access)), None
     from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
 
     shared = OnFirstUse(lambda: load_meter(card.meter, access.device))
-    return LazyVQA(lambda: MeterVQA(*shared())), LazyMatcher(lambda: MeterMatcher(*shared()))
+    return LazyMeterVQA(lambda: MeterVQA(*shared())), LazyMatcher(lambda: MeterMatcher(*shared()))
 
 
 def _can_match(folder: Path) -> bool:
@@ -195,6 +212,16 @@ class LazyVQA:
         return self._vqa().answer(frame, question)
 
 
+class LazyMeterVQA(LazyVQA):
+    """One that can also show where it looks."""
+
+    def look(self, frame: Frame, question: str) -> Attention:
+        """As the loaded model looks."""
+        vqa = self._vqa()
+        assert isinstance(vqa, Looker)
+        return vqa.look(frame, question)
+
+
 class LazyMatcher:
     """A Matcher that is loaded with the first pair."""
 
@@ -230,3 +257,20 @@ class LazyCaptioner:
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """As the loaded model says."""
         return self._captioner().caption(frames)
+
+
+class LazyFlorence2(LazyCaptioner):
+    """One that can also find things."""
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """As the loaded model finds them."""
+        return self._detector().detect(frames)
+
+    def locate(self, frame: Frame, thing: str) -> list[Region]:
+        """As the loaded model finds it."""
+        return self._detector().locate(frame, thing)
+
+    def _detector(self) -> Detector:
+        model = self._captioner()
+        assert isinstance(model, Detector)
+        return model

@@ -77,6 +77,7 @@ class FlorenceRAG:
         self.vqa = vqa
         self.matcher = matcher or (vqa if isinstance(vqa, Matcher) else None)
         self.captioner = captioner
+        self.reader = reader
         self.retriever = Retriever(
             embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
         )
