@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
-from florence_rag.cli.opening import opened, tell_download
+from florence_rag.cli.opening import opened, reembedding, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
@@ -40,6 +40,7 @@ from florence_rag.cli.screen import (
     hits_to_text,
     info_to_text,
     notes,
+    reembedded_to_text,
     report_to_text,
     results,
     show,
@@ -161,6 +162,35 @@ def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False
     card = CARDS.get(about.embedder.name)
     record = about.to_dict() | {"failed": [asdict(failure) for failure in failures], "knows": card and card.knows}
     show(record, info_to_text(about, failures, card), as_json)
+
+
+@app.command()
+def reembed(
+    to: Annotated[str, typer.Option(metavar="NAME", help="The embedder to move to.")],
+    db: Database = DEFAULT_DB,
+    queries: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Compare by these, one a line, instead of a sample of the index.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many results to compare.")] = 10,
+    switch: Annotated[bool, typer.Option(help="Use the new vectors from then on; without it they wait beside.")] = True,
+    give_up: Annotated[bool, typer.Option("--give-up-unreadable", help="Switch without files that are gone.")] = False,
+    precision: Precision = None,
+    backend: Backend = "torch",
+    offline: Offline = False,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Move a database to another embedder, while it can be searched; run it again to go on after an interruption."""
+    with reembedding(
+        db, to, with_old=queries is not None, offline=offline, token=token, precision=precision, backend=backend
+    ) as (work, old):
+        work.fill()
+        asked = queries.read_text("utf-8").splitlines() if queries else None
+        compared = work.compare(old, asked, k=k)
+        if switch:
+            work.switch(unreadable="fail" if give_up else "block")
+        report = work.report()
+    show({**report.to_dict(), "overlap": compared.to_dict()}, reembedded_to_text(report, compared), as_json)
 
 
 @app.command()

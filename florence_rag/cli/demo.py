@@ -114,7 +114,9 @@ def _mark(is_right: bool) -> Text:
 
 
 def _say_goodbye(sheet: Path, screen: Console) -> None:
-    command = "florence-rag" if shutil.which("florence-rag") else relpath(sys.argv[0])
+    installed = shutil.which("florence-rag") is not None
+    called_by_path = Path(sys.argv[0]).name == "florence-rag"
+    command = "florence-rag" if installed else relpath(sys.argv[0]) if called_by_path else "python -m florence_rag"
     screen.print(f"\n[bold]The hits as a picture:[/] {sheet}")
     screen.print("\n[bold]Now your own folder:[/]")
     screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)

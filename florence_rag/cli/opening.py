@@ -7,11 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import notes, plain
+from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
+    from florence_rag.embedding.base import Embedder
     from florence_rag.models.acceleration import Backend, Precision
     from florence_rag.pipeline import FlorenceRAG
+    from florence_rag.pipeline.reembed import Reembedding
+    from florence_rag.types import Frame, Hit
 
 
 @contextmanager
@@ -32,12 +37,45 @@ def opened(
         from florence_rag.pipeline import FlorenceRAG
         from florence_rag.pipeline.access import Access
 
-        access = replace(
-            Access.from_environment(offline=offline, announce=tell_download), precision=precision, backend=backend
-        )
+        access = replace(Access.from_environment(), **_told(offline), precision=precision, backend=backend)
         rag = FlorenceRAG.open(db, model, access=access, **options)
     with rag:
         yield rag
+
+
+@contextmanager
+def reembedding(
+    db: str, to: str, *, with_old: bool, token: str | None, offline: bool, **speed: Any
+) -> Iterator[tuple[Reembedding, Embedder | None]]:
+    """A database on its way to another embedder, and, if asked for, the embedder that it has.
+
+    The old one is not needed otherwise: it may be a service that is no more.
+    """
+    with notes().status("Loading the models"):
+        from florence_rag.chunking import read_frames
+        from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.pipeline.access import Access
+        from florence_rag.pipeline.opening import open_embedder
+        from florence_rag.pipeline.reembed import Reembedding
+
+        recorded = MilvusIndex.recorded_embedders(db, token)
+        if recorded is None:
+            raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+        access = replace(Access.from_environment(), **_told(offline), **speed)
+        embedder, old = open_embedder(to, access), open_embedder(recorded[0].name, access) if with_old else None
+    with (
+        MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
+        shown_progress() as progress,
+    ):
+
+        def frames(hit: Hit) -> tuple[Frame, ...]:
+            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
+
+        yield Reembedding(index, embedder, frames, progress=progress), old
+
+
+def _told(offline: bool) -> dict[str, Any]:
+    return {"offline": offline, "announce": tell_download}
 
 
 def tell_download(what: str) -> None:

@@ -15,6 +15,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from florence_rag.index.base import IndexInfo
     from florence_rag.models.cards import ModelCard
+    from florence_rag.pipeline.overlap import Comparison
+    from florence_rag.pipeline.reembed import ReembedReport
     from florence_rag.types import Answer, Citation, Failure, Hit, IndexReport, Locator
 
 WORDS_SHOWN = 200
@@ -100,6 +102,17 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     if card:
         lines.append(plain(f"{card.name} knows {card.knows}.", "yellow"))
     return Group(*lines, _failures_to_text(failures))
+
+
+def reembedded_to_text(report: ReembedReport, compared: Comparison) -> RenderableType:
+    """How far a database is on its way to another model, and how far the results agree."""
+    state = "It uses" if report.switched else "It can switch to"
+    return Group(
+        _failures_to_text(report.left_out),
+        Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
+        Text(f"{compared.mean:.0%} of the first {compared.k} results are the same, over {len(compared.queries)} queries"),
+        Text(f"{state} the new vectors."),
+    )
 
 
 def card_to_dict(card: ModelCard, here: Collection[str]) -> dict[str, Any]:

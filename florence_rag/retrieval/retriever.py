@@ -168,7 +168,8 @@ class Retriever:
 
 
 def _near(hit: Hit, reason: str) -> Found:
-    return Found(hit, reason=f"{reason} ({hit.score:.2f})")
+    # Something is nearest to any query; what points away from it was not found for its look.
+    return Found(hit, reason=f"{reason} ({hit.score:.2f})" if hit.score > 0 else "")
 
 
 def _means(hit: Hit) -> Found:

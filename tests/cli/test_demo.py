@@ -26,7 +26,7 @@ def test_searches_find_what_was_drawn(told):
     assert len(rows) == len(SEARCHES)
     found = [row["hits"][0]["source"].endswith(row["expected"]) for row in rows]
     assert found[0], "the car next to the hydrant"
-    assert sum(found) >= 0.8 * len(found)
+    assert sum(found) >= 0.9 * len(found)
 
 
 def test_the_car_next_to_the_hydrant_is_blue(told):
@@ -40,7 +40,7 @@ def test_questions_are_answered_as_it_was_drawn(told):
     right = [row["expected"] in row["answer"] for row in told[0]["answers"]]
     assert len(right) == len(QUESTIONS)
     # Asking everything that is indexed is harder than asking one picture: it must be found, too.
-    assert sum(right) >= 0.75 * len(right)
+    assert sum(right) >= 0.9 * len(right)
 
 
 def test_the_contact_sheet_has_a_row_for_every_search(told):

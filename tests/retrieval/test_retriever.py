@@ -58,7 +58,7 @@ def test_the_share_of_the_text_can_be_moved():
 def test_words_in_a_picture_are_found_and_named():
     hits = retriever(*PICTURES, chunk("sign", colours=["white"], ocr="NIGHT BUS")).search("the night bus")
     assert names(hits)[0] == "sign"
-    assert hits[0].why == 'contains "the night bus"; looks like the query (0.00); has the words night, bus'
+    assert hits[0].why == 'contains "the night bus"; has the words night, bus'
 
 
 def test_a_passage_does_not_bury_the_picture_that_looks_right():
