@@ -50,14 +50,14 @@ class Fetcher:
             return Path(snapshot_download(name, local_files_only=True, **wanted))
         except LocalEntryNotFoundError as error:
             if self.offline or constants.HF_HUB_OFFLINE:
-                raise ModelError(_absent(f"the repository {name!r}", constants.HF_HUB_CACHE)) from error
+                raise ModelError(_absent_repository(name)) from error
         self._announce(about or f"https://huggingface.co/{name}")
         try:
             return Path(snapshot_download(name, **wanted))
         except RepositoryNotFoundError as error:
             raise ModelError(f"there is no repository {name!r} on Hugging Face, or it needs a login") from error
         except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-            raise ModelError(_absent(f"the repository {name!r}", constants.HF_HUB_CACHE)) from error
+            raise ModelError(_absent_repository(name)) from error
 
     def file(self, url: str, *, about: str = "", folder: Path | None = None) -> Path:
         """A published file, by default in torch.hub's cache; what was cut off is gone on with.
@@ -129,8 +129,16 @@ def _check_digest(file: Path, record: Path, url: str) -> None:
     record.write_text(f"{digest}\n")
 
 
-def _absent(what: str, where: str) -> str:
+WITHOUT = "or use the model that is built in: --model florence-tiny"
+
+
+def _absent_repository(name: str) -> str:
     return (
-        f"{what} is not on this machine and cannot be fetched; put it at {where!r} on a machine without network, "
-        "or use the model that is built in: --model florence-tiny"
+        f"the model {name!r} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be fetched; download its "
+        f"*.safetensors, *.json and tokenizer files from https://huggingface.co/{name}/tree/main into a folder and name "
+        f"the folder instead, {WITHOUT}"
     )
+
+
+def _absent(what: str, where: str) -> str:
+    return f"{what} is not on this machine and cannot be fetched; put it at {where!r}, {WITHOUT}"

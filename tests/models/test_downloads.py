@@ -102,7 +102,7 @@ def test_offline_nothing_is_asked_for(server, tmp_path):
 
 
 def test_a_repository_that_is_not_here_is_named_with_its_place():
-    with pytest.raises(ModelError, match=r"repository 'nobody/nothing' is not on this machine .*--model florence-tiny"):
+    with pytest.raises(ModelError, match=r"'nobody/nothing' .*safetensors.*into a folder.*--model florence-tiny"):
         Fetcher().repository("nobody/nothing")
 
 
