@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
+import numpy as np
 from llama_index.core.base.embeddings.base import Embedding
-from llama_index.core.bridge.pydantic import PrivateAttr
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
 from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
-from llama_index.core.schema import ImageType
+from llama_index.core.schema import BaseNode, ImageType
 
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.pipeline.opening import open_embedder
+from llama_index_florence._convert import node_to_picture
+
+_READING_THREADS = 4
+
+
+class FlorenceVector(list[float]):
+    """A vector that remembers what it was made of, and by which weights, so that a store can tell whether to trust it.
+
+    JSON and caches forget this: then it is a list like any other.
+    """
+
+    def __init__(self, values: Sequence[float], of: Literal["image", "text"], fingerprint: str) -> None:
+        super().__init__(values)
+        self.of = of
+        self.fingerprint = fingerprint
+
+    def __reduce__(self) -> tuple[type[FlorenceVector], tuple[Any, ...]]:
+        return FlorenceVector, (list(self), self.of, self.fingerprint)
 
 
 class FlorenceEmbedding(MultiModalEmbedding):
@@ -23,9 +45,13 @@ class FlorenceEmbedding(MultiModalEmbedding):
         FlorenceEmbedding(rag=rag)                   # the embedder of an open index
         FlorenceEmbedding(embedder=my_embedder)      # any florence_rag.Embedder
 
-    A picture is a path or an open file; URLs are not fetched.
+    A picture is a path or an open file; URLs are not fetched. As a transformation of an IngestionPipeline it embeds a
+    node that has a picture by its picture, and any other by its words.
     """
 
+    embed_batch_size: int = Field(
+        default=32, gt=0, le=2048, description="How many pictures or texts are embedded at once."
+    )
     fingerprint: str = ""
     """Digest of the weights: caches of LlamaIndex keyed by the settings never mix two models of one name."""
 
@@ -48,9 +74,24 @@ class FlorenceEmbedding(MultiModalEmbedding):
         """The name under which LlamaIndex serialises this class."""
         return "FlorenceEmbedding"
 
+    def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
+        """The nodes, each with its vector."""
+        seen, images, read = _by_picture(nodes)
+        super().__call__(read, **options)
+        for node, vector in zip(seen, self.get_image_embedding_batch(images, **options), strict=True):
+            node.embedding = vector
+        return nodes
+
+    async def acall(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
+        """The same; the event loop goes on."""
+        seen, images, read = _by_picture(nodes)
+        await super().acall(read, **options)
+        for node, vector in zip(seen, await self.aget_image_embedding_batch(images, **options), strict=True):
+            node.embedding = vector
+        return nodes
+
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        rows: list[Embedding] = self._embedder.embed_texts(texts).tolist()
-        return rows
+        return self._vectors(self._embedder.embed_texts(texts), "text")
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self._get_text_embeddings([text])[0]
@@ -61,11 +102,15 @@ class FlorenceEmbedding(MultiModalEmbedding):
         return rows[0]
 
     def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
-        rows: list[Embedding] = self._embedder.embed_images([read_image(image) for image in img_file_paths]).tolist()
-        return rows
+        with ThreadPoolExecutor(_READING_THREADS) as pool:
+            frames = list(pool.map(read_image, img_file_paths))
+        return self._vectors(self._embedder.embed_images(frames), "image")
 
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]
+
+    def _vectors(self, rows: np.ndarray, of: Literal["image", "text"]) -> list[Embedding]:
+        return [FlorenceVector(row, of, self.fingerprint) for row in rows.tolist()]
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
@@ -81,3 +126,18 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     async def _aget_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return await asyncio.to_thread(self._get_image_embedding, img_file_path)
+
+
+def _by_picture(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:
+    """The nodes that have a picture, their pictures, and the other nodes."""
+    seen: list[BaseNode] = []
+    images: list[ImageType] = []
+    read: list[BaseNode] = []
+    for node in nodes:
+        picture = node_to_picture(node)
+        if picture is None:
+            read.append(node)
+            continue
+        seen.append(node)
+        images.append(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
+    return seen, images, read
