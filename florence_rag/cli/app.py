@@ -113,7 +113,7 @@ def search(
 ) -> None:
     """Find pictures, clips, pages and passages by words, by a picture, or by both."""
     from florence_rag.chunking import read_image
-    from florence_rag.cli.contact_sheet import draw_sheet, hits_to_row
+    from florence_rag.show.contact_sheet import draw_sheet, hits_to_row
 
     with opened(db, model, offline=offline, token=token, create=False, rerank=rerank) as rag:
         picture = read_image(image) if image else None
@@ -169,7 +169,7 @@ def reembed(
     to: Annotated[str, typer.Option(metavar="NAME", help="The embedder to move to.")],
     db: Database = DEFAULT_DB,
     queries: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Compare by these, one a line, instead of a sample of the index.")
+        Path | None, typer.Option(metavar="FILE", help="Compare by these, one a line, not by a sample.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results to compare.")] = 10,
     switch: Annotated[bool, typer.Option(help="Use the new vectors from then on; without it they wait beside.")] = True,

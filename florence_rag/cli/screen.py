@@ -110,7 +110,9 @@ def reembedded_to_text(report: ReembedReport, compared: Comparison) -> Renderabl
     return Group(
         _failures_to_text(report.left_out),
         Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
-        Text(f"{compared.mean:.0%} of the first {compared.k} results are the same, over {len(compared.queries)} queries"),
+        Text(
+            f"{compared.mean:.0%} of {compared.k} results are the same, in the mean of {len(compared.queries)} queries"
+        ),
         Text(f"{state} the new vectors."),
     )
 

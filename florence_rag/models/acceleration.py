@@ -6,8 +6,10 @@ torch.compile is not among them: on CPUs it did not pay (1.06 of plain PyTorch f
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from types import MappingProxyType
 from typing import Any, Literal
@@ -18,9 +20,9 @@ from torch import Tensor, nn
 from florence_rag.errors import InputError, MissingExtraError
 
 Precision = Literal["fp32", "bf16", "int8"]
-Backend = Literal["torch", "openvino"]
+Backend = Literal["torch", "openvino", "onnx"]
 
-SUPPORTED = MappingProxyType({"torch": ("fp32", "bf16", "int8"), "openvino": ("fp32", "bf16")})
+SUPPORTED = MappingProxyType({"torch": ("fp32", "bf16", "int8"), "openvino": ("fp32", "bf16"), "onnx": ("fp32",)})
 
 Run = Callable[[Tensor], Tensor]
 
@@ -57,6 +59,8 @@ def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backe
     module = _Method(network, run).eval()
     if backend == "openvino":
         return _openvino(module, example, precision)
+    if backend == "onnx":
+        return _onnx(module, example)
     if precision == "bf16":
         return _autocast(module)
     return _quantised(module) if precision == "int8" else module
@@ -99,3 +103,34 @@ def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
         return torch.from_numpy(results[0].copy())
 
     return run
+
+
+def _onnx(module: nn.Module, example: Tensor) -> Run:
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  # torch exports by it, and says so only from deep inside
+    except ImportError as error:
+        raise MissingExtraError("onnxscript", "onnx") from error
+    any_batch = ({0: torch.export.Dim("batch")},)
+    with warnings.catch_warnings(), quiet("torch.onnx"), torch.no_grad():
+        warnings.simplefilter("ignore")
+        module(example)  # what layers keep from a first pass must not be kept from the export, whose tensors are hollow
+        program: Any = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=any_batch, verbose=False)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    graph = program.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    (name,) = (each.name for each in session.get_inputs())
+    return lambda inputs: torch.from_numpy(session.run(None, {name: inputs.numpy()})[0])
+
+
+@contextmanager
+def quiet(logger: str) -> Iterator[None]:
+    """Without the warnings of a library about what does not concern us."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)

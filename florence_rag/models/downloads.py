@@ -135,8 +135,8 @@ WITHOUT = "or use the model that is built in: --model florence-tiny"
 def _absent_repository(name: str) -> str:
     return (
         f"the model {name!r} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be fetched; download its "
-        f"*.safetensors, *.json and tokenizer files from https://huggingface.co/{name}/tree/main into a folder and name "
-        f"the folder instead, {WITHOUT}"
+        f"*.safetensors, *.json and tokenizer files from https://huggingface.co/{name}/tree/main into a folder and "
+        f"name the folder instead, {WITHOUT}"
     )
 
 

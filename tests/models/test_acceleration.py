@@ -1,5 +1,6 @@
 """Fewer bits and another engine: the same vectors, nearly."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,6 +10,7 @@ from torch.nn import functional as F
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.models.acceleration import SUPPORTED, accelerated
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.layers.window import relative_position_index, shift_mask
 from tests.models import tiny
 
 EVERY = [(backend, precision) for backend, precisions in SUPPORTED.items() for precision in precisions]
@@ -38,8 +40,9 @@ def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, backend, p
     assert F.cosine_similarity(one, ours[3:4]).item() > 0.99
 
 
-def test_one_compiled_network_serves_several_threads(model, pixels):
-    see = accelerated(model, "get_image_features", pixels[:2], backend="openvino", precision="fp32")
+@pytest.mark.parametrize("backend", ["openvino", "onnx"])
+def test_one_compiled_network_serves_several_threads(model, pixels, backend):
+    see = accelerated(model, "get_image_features", pixels[:2], backend=backend, precision="fp32")
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(see, [pixels[i : i + 1] for i in range(5)] * 4))
     for i in range(5):
@@ -52,7 +55,17 @@ def test_what_is_not_supported_names_what_is(model, pixels, backend, precision):
         accelerated(model, "get_image_features", pixels, backend=backend, precision=precision)
 
 
-def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "openvino", None)
-    with pytest.raises(MissingExtraError, match=r"florence-rag\[openvino\]"):
-        accelerated(model, "get_image_features", pixels, backend="openvino", precision="fp32")
+@pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnx", "onnxscript")])
+def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypatch, backend, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=rf"florence-rag\[{backend}\]"):
+        accelerated(model, "get_image_features", pixels, backend=backend, precision="fp32")
+
+
+def test_an_export_leaves_nothing_hollow_behind(pixels):
+    relative_position_index.cache_clear()
+    shift_mask.cache_clear()
+    model = FlorenceModel(tiny.florence()).eval()
+    accelerated(model, "get_image_features", pixels[:2], backend="onnx", precision="fp32")
+    with torch.inference_mode():
+        assert torch.isfinite(model.get_image_features(pixels)).all()

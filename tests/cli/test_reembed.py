@@ -1,0 +1,62 @@
+"""The command that moves a database to another embedder, with the shipped model and a copy of it that says otherwise."""
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from florence_rag.models.cards import find_model
+from florence_rag.testing import colour_frame
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory):
+    """Another model, to the index: it has another name."""
+    folder = tmp_path_factory.mktemp("models") / "other"
+    shutil.copytree(find_model("florence-tiny").source, folder)
+    return folder
+
+
+@pytest.fixture
+def db(run, tmp_path, other):
+    for colour in ("red", "blue", "green"):
+        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    files = sorted(tmp_path.glob("*.png"))
+    run("index", *files, "--db", tmp_path / "my.db", "--model", "florence-tiny", "--read", "never")
+    return tmp_path / "my.db"
+
+
+def embedder(run, db):
+    return run("info", "--db", db, "--json").json["embedder"]["name"]
+
+
+def test_a_database_moves_and_is_searched_with_the_new_model(run, db, other):
+    record = run("reembed", "--to", other, "--db", db, "--json").json
+    assert (record["sources"], record["total"], record["switched"], record["left_out"]) == (3, 3, True, [])
+    assert record["overlap"]["mean_overlap"] == 1.0
+    assert embedder(run, db) == str(other)
+    assert len(run("search", "red", "--db", db, "--json").json["hits"]) == 3
+
+
+def test_without_the_switch_the_old_model_stays_until_the_next_run(run, db, other, tmp_path):
+    (tmp_path / "queries.txt").write_text("a red car\na dog\n")
+    waiting = run("reembed", "--to", other, "--db", db, "--no-switch", "--queries", tmp_path / "queries.txt")
+    assert "100% of 10 results are the same, in the mean of 2 queries" in waiting.out
+    assert "It can switch to the new vectors." in waiting.out
+    assert embedder(run, db) == "florence-tiny"
+    assert "It uses the new vectors." in run("reembed", "--to", other, "--db", db).out
+    assert embedder(run, db) == str(other)
+
+
+def test_a_file_that_is_gone_blocks_the_switch_until_it_is_given_up(run, db, other, tmp_path):
+    (tmp_path / "red.png").unlink()
+    refused = run("reembed", "--to", other, "--db", db)
+    assert (refused.code, embedder(run, db)) == (1, "florence-tiny")
+    assert "red.png" in refused.err
+    assert run("reembed", "--to", other, "--db", db, "--give-up-unreadable").code == 0
+    assert run("info", "--db", db, "--json").json["failed"][0]["source"].endswith("red.png")
+
+
+def test_what_is_no_database_says_how_to_make_one(run, tmp_path):
+    outcome = run("reembed", "--to", "florence-tiny", "--db", tmp_path / "none.db")
+    assert outcome.code == 1 and "florence-rag index" in outcome.err
