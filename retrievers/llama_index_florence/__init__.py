@@ -8,12 +8,14 @@ except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
 from llama_index_florence.embedding import FlorenceEmbedding
+from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
 from llama_index_florence.tools import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
 
 __all__ = [
     "FlorenceEmbedding",
+    "FlorenceReader",
     "FlorenceRerank",
     "FlorenceRetriever",
     "FlorenceSearchTool",
