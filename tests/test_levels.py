@@ -28,10 +28,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "retrieval": BASE | STAGE_PROTOCOLS,
     "answering": BASE | STAGE_PROTOCOLS,
     "pipeline": BASE | {"models"} | STAGES | {"retrieval", "answering"},
+    "show": BASE,
     "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "pipeline"},
     "training": BASE | {"models"},
-    "tools": PUBLIC - {"training"},
-    "cli": PUBLIC | {"tools"},
+    "tools": PUBLIC - {"training"} | {"show"},
+    "cli": PUBLIC | {"tools", "show"},
     "__main__": {"cli"},
     "__init__": PUBLIC - {"training"},
 }

@@ -2,7 +2,46 @@
 
 from florence_rag.tools.ask_image import AskImage
 from florence_rag.tools.base import Tool, ToolResult
+from florence_rag.tools.describe_image import DescribeImage
+from florence_rag.tools.detect_objects import DetectObjects
+from florence_rag.tools.find_similar import FindSimilar
+from florence_rag.tools.find_video_moment import FindVideoMoment
+from florence_rag.tools.offer import tools_for
+from florence_rag.tools.picture import Picture
+from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.search_images import SearchImages
+from florence_rag.tools.showing import (
+    Block,
+    Budget,
+    Pictures,
+    Shown,
+    check_pictures,
+    pictures_to_blocks,
+    result_to_blocks,
+)
+from florence_rag.tools.urls import UrlRules
 from florence_rag.tools.wording import hit_to_metadata, hit_to_text
 
-__all__ = ["AskImage", "SearchImages", "Tool", "ToolResult", "hit_to_metadata", "hit_to_text"]
+__all__ = [
+    "AskImage",
+    "Block",
+    "Budget",
+    "DescribeImage",
+    "DetectObjects",
+    "FindSimilar",
+    "FindVideoMoment",
+    "Picture",
+    "Pictures",
+    "ReadText",
+    "SearchImages",
+    "Shown",
+    "Tool",
+    "ToolResult",
+    "UrlRules",
+    "check_pictures",
+    "hit_to_metadata",
+    "hit_to_text",
+    "pictures_to_blocks",
+    "result_to_blocks",
+    "tools_for",
+]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, ClassVar
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar
 
+from florence_rag.perception.base import Attention, Looker
 from florence_rag.pipeline import FlorenceRAG
-from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.given_image import check_image
-from florence_rag.tools.wording import place_to_text
-from florence_rag.types import Answer
+from florence_rag.tools.base import ToolResult
+from florence_rag.tools.given_image import GivenImage, ImageArgument, ImageTool
+from florence_rag.tools.listing import check_words
+from florence_rag.tools.picture import picture_of
+from florence_rag.tools.wording import box_to_text, place_to_text
+from florence_rag.types import Answer, Frame
 
 PROMPT = """\
 Ask one question about one picture and get a short answer from a model that looks at the pixels.
@@ -20,40 +22,71 @@ First find the picture with search_images and pass its id; to compare pictures, 
 Ask short, plain questions about one visible thing: "What colour is the car next to the hydrant?"
 The confidence lies between 0 and 1. Below 0.5 say that you are not sure and name the other candidates.\
 """
-PROMPT_PATHS = "\nA picture outside the index can be named by its path in the folder that was opened for you."
+SURE = 0.5
 
 
 @dataclass(frozen=True)
-class AskImage(Tool):
-    """Answers a question about one picture, with confidence, candidates and a citation.
+class AskImage(ImageTool):
+    """Answers a question about one picture, with confidence, candidates, a citation, and the region that was looked at.
 
-    allow_paths: the one folder whose files may be named by path; None, the default, allows no paths.
+    The region is only there where the answering model can show it: METER can.
     """
 
-    rag: FlorenceRAG
-    allow_paths: str | Path | None = None
     name: ClassVar[str] = "ask_image"
+
+    @classmethod
+    def serves(cls, rag: FlorenceRAG) -> bool:
+        """Whether a model answers questions."""
+        return rag.vqa is not None
 
     @property
     def description(self) -> str:
-        """The prompt; it mentions paths only where they are allowed."""
-        return PROMPT if self.allow_paths is None else PROMPT + PROMPT_PATHS
+        """The prompt."""
+        return self._described(PROMPT)
 
     def run(
-        self,
-        image: Annotated[str | bytes, "The id of an image, page or clip from a search result, or a data:image URI."],
-        question: Annotated[str, "One short question about what can be seen."],
+        self, image: ImageArgument, question: Annotated[str, "One short question about what can be seen."]
     ) -> ToolResult:
-        """The answer in words, and as `Answer.to_dict()` in the artifact. Raises InputError."""
-        answer = self.rag.ask(question, image=check_image(image, self.allow_paths))
-        return ToolResult(_answer_to_text(answer), answer.to_dict())
+        """The answer in words; in the artifact `Answer.to_dict()` and looked_at. Raises InputError."""
+        question = check_words(question, "question", "ask one thing about the picture")
+        given = self._picture(image)
+        keyframe = given.chosen(self.rag, question)
+        frame = given.frames[keyframe]
+        looked_at = self._look(frame, question)
+        answer = self._answer(given, frame, question, looked_at)
+        artifact: dict[str, Any] = answer.to_dict()
+        if looked_at:
+            artifact["looked_at"] = attention_to_dict(looked_at)
+        pictures = (picture_of(given.hit, frame, keyframe),)
+        return ToolResult(answer_to_text(answer), artifact, pictures=pictures, told=True)
+
+    def _look(self, frame: Frame, question: str) -> Attention | None:
+        return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, Looker) else None
+
+    def _answer(self, given: GivenImage, frame: Frame, question: str, looked_at: Attention | None) -> Answer:
+        """As the pipeline answers; the citation names the region."""
+        seen = self.rag.answer_about(frame, question)
+        citation = given.citation(seen.confidence)
+        if looked_at:
+            citation = replace(citation, locator=replace(citation.locator, box=looked_at.box))
+        return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
 
 
-def _answer_to_text(answer: Answer) -> str:
-    confidence = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f})"
+def attention_to_dict(attention: Attention) -> dict[str, Any]:
+    """JSON-ready: the box; the grid, row by row, over the part of the picture that view names."""
+    grid = [[round(float(weight), 5) for weight in row] for row in attention.weights]
+    return {"box": list(attention.box), "grid": grid, "view": list(attention.view)}
+
+
+def answer_to_text(answer: Answer) -> str:
+    """Answer and confidence first; then what else it could be, and where that was seen."""
+    unsure = ", not sure" if answer.confidence is not None and answer.confidence < SURE else ""
+    confidence = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f}{unsure})"
     lines = [f"{answer.text}{confidence}"]
     if others := [f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.text]:
         lines.append(f"Other candidates: {', '.join(others)}")
     for citation in answer.citations:
         lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))
+        if citation.locator.box:
+            lines.append(f"Looked at: {box_to_text(citation.locator.box)}")
     return "\n".join(lines)

@@ -6,10 +6,11 @@ import inspect
 import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from florence_rag.errors import InputError
+from florence_rag.tools.picture import Picture
 
 JSON_TYPES = {str: "string", int: "integer"}
 
@@ -19,11 +20,14 @@ class ToolResult:
     """What a tool gives back.
 
     text: for the model. artifact: the same for the program, JSON-ready. is_error: text says what to change in the call.
+    pictures: what text speaks of, for models that can see. told: whether text already says what they show.
     """
 
     text: str
     artifact: dict[str, Any]
     is_error: bool = False
+    pictures: tuple[Picture, ...] = ()
+    told: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -53,7 +57,10 @@ class Tool(ABC):
             result: ToolResult = self.run(**self._checked(args, kwargs))
         except InputError as error:
             return ToolResult(text=f"{self.name} failed: {error}", artifact={"error": str(error)}, is_error=True)
-        return result
+        if not result.pictures:
+            return result
+        named = [picture.to_dict() for picture in result.pictures]
+        return replace(result, artifact={**result.artifact, "pictures": named})
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.testing import colour_frame
 from florence_rag.tools import AskImage
-from florence_rag.tools.ask_image import PROMPT, PROMPT_PATHS
+from florence_rag.tools.ask_image import PROMPT
+from florence_rag.tools.given_image import PROMPT_PATHS, PROMPT_URLS
 
 QUESTION = "What colour is it?"
 
@@ -89,10 +90,10 @@ def test_the_prompt_mentions_paths_only_where_they_are_allowed(rag):
         ("", QUESTION, "is not an id"),
         ("not an id", QUESTION, "is not an id"),
         ('x"] or id != "', QUESTION, "is not an id"),
-        ("http://localhost/a.png", QUESTION, "URLs are not fetched"),
+        ("http://localhost/a.png", QUESTION, "is not fetched"),
         (b"", QUESTION, "ask_image failed"),
         (b"not a picture", QUESTION, "ask_image failed"),
-        (png("red"), "  ", "question"),
+        (png("red"), "  ", "question is empty"),
         (png("red"), {"question": "?"}, "question must be of type string"),
     ],
 )
@@ -115,5 +116,5 @@ def test_run_raises_for_programs(rag):
 
 def test_the_prompt_fits_every_provider():
     """OpenAI takes 1024 characters; more is refused by LlamaIndex before it is sent."""
-    assert len(PROMPT + PROMPT_PATHS) <= 1024
+    assert len(PROMPT + PROMPT_PATHS + PROMPT_URLS) <= 1024
     assert inspect.cleandoc(PROMPT) == PROMPT

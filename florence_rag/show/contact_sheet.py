@@ -1,7 +1,8 @@
-"""Draws hits as one picture: a grid of thumbnails, a row of them for each query, with the words that explain them."""
+"""Draws hits as one picture: for people a row for each query, with words; for chat models a grid of numbered tiles."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,15 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from florence_rag.errors import InputError
-from florence_rag.types import Box, Frame, Hit
+from florence_rag.show.pixels import outline, scaled
+from florence_rag.types import Frame, Hit
 
-PAPER, INK, GREY, MOUNT, ACCENT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4", "#d1242f"
+PAPER, INK, GREY, MOUNT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4"
 PICTURE = (240, 180)
 QUERY = (60, 44)
 GAP = 20
 LINE_HEIGHT = 18
+MIN_TILE, MAX_TILE = 48, 384
 CAPTION_WIDTH = 36
 """In characters: what fits under a picture in the small font."""
 
@@ -58,6 +61,28 @@ def draw_sheet(rows: Sequence[Row]) -> Image.Image:
     return sheet
 
 
+def draw_tiles(tiles: Sequence[tuple[int, Frame]], pixels: int) -> Image.Image:
+    """The frames side by side and below each other, each with its number in a corner, in at most so many pixels."""
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    side = max(MIN_TILE, min(MAX_TILE, math.isqrt(pixels // (columns * rows))))
+    sheet = Image.new("RGB", (columns * side, rows * side), PAPER)
+    for place, (number, frame) in enumerate(tiles):
+        corner = (place % columns * side, place // columns * side)
+        sheet.paste(_tile(number, frame, side), corner)
+    return scaled(sheet, pixels)
+
+
+def _tile(number: int, frame: Frame, side: int) -> Image.Image:
+    tile = ImageOps.pad(Image.fromarray(frame), (side, side), Image.Resampling.LANCZOS, MOUNT)
+    draw, font = ImageDraw.Draw(tile), _font(max(12, side // 8))
+    _, _, right, bottom = draw.textbbox((4, 2), str(number), font=font)
+    draw.rectangle((0, 0, right + 5, bottom + 4), fill=INK)
+    draw.text((4, 2), str(number), PAPER, font)
+    draw.rectangle((0, 0, side - 1, side - 1), outline=PAPER)
+    return tile
+
+
 def _draw_row(row: Row, width: int) -> Image.Image:
     captions = [_caption(cell.hit) for cell in row.cells]
     lines = 1 + max(map(len, captions), default=0)
@@ -87,7 +112,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
         return _passage(cell.hit.content)
     picture = Image.fromarray(cell.frame)
     if cell.hit.locator.box:
-        _outline(picture, cell.hit.locator.box)
+        outline(picture, cell.hit.locator.box)
     return ImageOps.pad(picture, PICTURE, Image.Resampling.LANCZOS, MOUNT)
 
 
@@ -96,12 +121,6 @@ def _passage(words: str) -> Image.Image:
     lines = textwrap.wrap(words, 30, max_lines=8, placeholder=" …")
     ImageDraw.Draw(card).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
     return card
-
-
-def _outline(picture: Image.Image, box: Box) -> None:
-    left, top, right, bottom = box
-    corners = (left * picture.width, top * picture.height, right * picture.width - 1, bottom * picture.height - 1)
-    ImageDraw.Draw(picture).rectangle(corners, outline=ACCENT, width=max(2, picture.width // 120))
 
 
 def _caption(hit: Hit) -> list[str]:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.cli.contact_sheet import PICTURE, Cell, Row, draw_sheet, hits_to_row
 from florence_rag.errors import MediaError
+from florence_rag.show.contact_sheet import PICTURE, Cell, Row, draw_sheet, hits_to_row
 from florence_rag.testing import COLOURS, colour_frame
 from florence_rag.types import Hit, Locator
 

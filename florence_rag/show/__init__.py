@@ -1,0 +1,1 @@
+"""What was found, for eyes: thumbnails, contact sheets, HTML for notebooks, Markdown."""

@@ -1,0 +1,75 @@
+"""detect_objects: the things in one picture, and where they are."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar
+
+from florence_rag.errors import ModelError
+from florence_rag.perception.base import Detector, Region
+from florence_rag.pipeline import FlorenceRAG
+from florence_rag.tools.base import ToolResult
+from florence_rag.tools.given_image import ImageArgument, ImageTool
+from florence_rag.tools.picture import picture_of
+from florence_rag.tools.wording import box_to_text, clean, place_to_text
+
+PROMPT = """\
+Find the things in one picture and where each is, as a box in shares of the picture's width and height.
+Use it to list what is there, to count things that can be told apart, or, with thing, to find where one thing is: "the \
+blue car", "a person with a hat". For other questions about a picture use ask_image.
+Pass the id of a search result. Of a video clip the middle keyframe is looked at.
+With thing the model marks what fits best, even where nothing does: ask with ask_image first whether it is there.\
+"""
+
+
+@dataclass(frozen=True)
+class DetectObjects(ImageTool):
+    """Finds things in a picture, all or one that is named."""
+
+    name: ClassVar[str] = "detect_objects"
+
+    @classmethod
+    def serves(cls, rag: FlorenceRAG) -> bool:
+        """Whether a model is open that can."""
+        return detector_of(rag) is not None
+
+    @property
+    def description(self) -> str:
+        """The prompt."""
+        return self._described(PROMPT)
+
+    def run(
+        self,
+        image: ImageArgument,
+        thing: Annotated[str | None, "Only this thing, in a few words; leave out for all things."] = None,
+    ) -> ToolResult:
+        """One thing a line, and as regions in the artifact. Raises InputError."""
+        detector = detector_of(self.rag)
+        if detector is None:
+            raise ModelError("detecting needs Florence-2: open the index with describe='florence-2-base'")
+        given = self._picture(image)
+        named = (thing or "").strip()
+        regions = detector.locate(given.middle, named) if named else detector.detect([given.middle])[0]
+        artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
+        picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
+        lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
+        text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
+        return ToolResult(text, artifact, pictures=(picture,), told=True)
+
+
+def detector_of(rag: FlorenceRAG) -> Detector | None:
+    """The model of the index that finds things, if it has one."""
+    models: tuple[object, ...] = (rag.captioner, rag.vqa)
+    return next((model for model in models if isinstance(model, Detector)), None)
+
+
+def region_to_dict(region: Region) -> dict[str, Any]:
+    """JSON-ready."""
+    outlines = [[list(point) for point in outline] for outline in region.polygons]
+    return {**asdict(region), "box": list(region.box), "polygons": outlines}
+
+
+def region_to_text(region: Region) -> str:
+    """Label, place, and how sure that is."""
+    confidence = "" if region.confidence is None else f", confidence {region.confidence:.2f}"
+    return f"{clean(region.label)}: {box_to_text(region.box)}{confidence}"

@@ -1,0 +1,57 @@
+"""What tools that find things share: the limits of a call, and hits as a numbered list in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated
+
+from florence_rag.errors import InputError
+from florence_rag.tools.wording import hit_to_text
+from florence_rag.types import KINDS, Hit, Kind
+
+MAX_K = 20
+MAX_CHARACTERS = 600
+"""Of one result: a page of text must not crowd out the other results."""
+
+CountArgument = Annotated[int, f"How many results, 1 to {MAX_K}."]
+KindsArgument = Annotated[list[Kind] | None, "Only these kinds of results; leave out for all."]
+
+
+def check_k(k: int) -> int:
+    """InputError where it is out of range."""
+    if not 1 <= k <= MAX_K:
+        raise InputError(f"k is {k}; it must lie between 1 and {MAX_K}")
+    return k
+
+
+def check_kinds(kinds: Collection[Kind] | None) -> set[Kind] | None:
+    """None for all; InputError for one that does not exist."""
+    if unknown := sorted(set(kinds or ()) - set(KINDS)):
+        raise InputError(f"unknown kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
+    return set(kinds) if kinds else None
+
+
+def check_words(words: str, name: str, wanted: str) -> str:
+    """The words; InputError where there are none, which says what is wanted."""
+    if not words.strip():
+        raise InputError(f"{name} is empty; {wanted}")
+    return words.strip()
+
+
+def hits_to_text(hits: Sequence[Hit]) -> str:
+    """Numbered from 1, with what is needed to cite a hit and to go on with it."""
+    return "\n".join(f"{number}. id {hit.id}\n{_hit_to_text(hit)}" for number, hit in enumerate(hits, start=1))
+
+
+def fenced(words: str) -> str:
+    """Words of a file, cut, and marked as material."""
+    return f"<<< {words[:MAX_CHARACTERS].replace('>>>', '')} >>>"
+
+
+def _hit_to_text(hit: Hit) -> str:
+    place, _, words = hit_to_text(hit).partition("\n")
+    lines = [f"   {place}", f"   why: {hit.why}"]
+    if words:
+        lines.append(f"   {fenced(words)}")
+    lines += [f"   also: id {moment.id} {moment.locator}" for moment in hit.moments[:3]]
+    return "\n".join(lines)

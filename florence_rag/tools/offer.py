@@ -1,0 +1,27 @@
+"""The tools that an opened index can serve: what no model is open for is not offered, so no agent tries it in vain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from florence_rag.pipeline import FlorenceRAG
+from florence_rag.tools.ask_image import AskImage
+from florence_rag.tools.base import Tool
+from florence_rag.tools.describe_image import DescribeImage
+from florence_rag.tools.detect_objects import DetectObjects
+from florence_rag.tools.find_similar import FindSimilar
+from florence_rag.tools.find_video_moment import FindVideoMoment
+from florence_rag.tools.given_image import ImageTool
+from florence_rag.tools.read_text import ReadText
+from florence_rag.tools.search_images import SearchImages
+from florence_rag.tools.urls import UrlRules
+
+LOOKING: tuple[type[ImageTool], ...] = (AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects)
+
+
+def tools_for(
+    rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
+) -> list[Tool]:
+    """Searching first, then what looks at one picture, then videos."""
+    looking = [tool(rag, allow_paths, allow_urls) for tool in LOOKING if tool.serves(rag)]
+    return [SearchImages(rag), *looking, FindVideoMoment(rag)]
