@@ -21,9 +21,9 @@ from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import Filter, IndexInfo
 from florence_rag.index.filters import expression
-from florence_rag.index.rows import checked_text_vectors
+from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
 from florence_rag.perception.base import TextRegion, VQAResult
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, Source
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, Source, given_uri
 from florence_rag.words import words
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -226,6 +226,9 @@ class MemoryIndex:
             self._failures.pop(uri, None)
         return before - len(self._rows)
 
+    def write(self) -> None:
+        """Nothing is pending in memory."""
+
     def flush(self) -> None:
         """Nothing is pending in memory."""
 
@@ -285,7 +288,7 @@ class MemoryIndex:
         )
 
     def _drop(self, uri: str) -> None:
-        self._rows = {id_: row for id_, row in self._rows.items() if row.hit.source != uri}
+        self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
         self._sources.pop(uri, None)
         self._begun.discard(uri)
 
@@ -295,7 +298,7 @@ class MemoryIndex:
         expression(filter, kinds)  # refuses what Milvus would refuse
         conditions = (filter or {}).items()
         rows = [row for row in self._rows.values() if kinds is None or row.hit.kind in kinds]
-        return [row for row in rows if all(_holds(_field(row.hit, name), wanted) for name, wanted in conditions)]
+        return [row for row in rows if all(_fits(row.hit, name, wanted) for name, wanted in conditions)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -306,16 +309,18 @@ class _Row:
 
 
 def _to_hit(chunk: Chunk) -> Hit:
+    metadata = checked_metadata(chunk.metadata, chunk.source.uri)
     return Hit(
         chunk.id,
         chunk.kind,
-        chunk.source.uri,
+        shown_source(chunk.source.uri, chunk.id, metadata),
         chunk.locator,
         0.0,
         chunk.text,
         chunk.caption,
         chunk.ocr,
-        metadata=chunk.metadata,
+        metadata=metadata,
+        given=chunk.source.uri == given_uri(chunk.id),
     )
 
 
@@ -331,6 +336,14 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
         "$prefix": str.startswith,
     }
 )
+
+
+def _fits(hit: Hit, name: str, wanted: Any) -> bool:
+    """Of a given item, the source is its uri and what it names as its source."""
+    if name == "source" and hit.source != hit.uri:
+        none = isinstance(wanted, Mapping) and "$ne" in wanted
+        return (all if none else any)(_holds(source, wanted) for source in (hit.uri, hit.source))
+    return _holds(_field(hit, name), wanted)
 
 
 def _field(hit: Hit, name: str) -> Any:

@@ -16,13 +16,15 @@ Frame = np.ndarray
 """One picture: (H, W, 3) uint8, RGB, upright."""
 
 KINDS: tuple[Kind, ...] = ("image", "page", "clip", "text")
+MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": "video", "text": "text"}
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file that can be indexed.
+    """One file that can be indexed, or one item that a program gave.
 
-    uri: absolute path. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest of its bytes.
+    uri: absolute path, or given_uri of the item. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest
+    of its bytes.
     """
 
     uri: str
@@ -30,6 +32,11 @@ class Source:
     size_bytes: int
     modified_ns: int
     content_hash: str
+
+
+def given_uri(id: str) -> str:
+    """The uri of the source that an item is which a program gave under this id; no path looks like it."""
+    return f"given:{id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +88,7 @@ class Chunk:
 
     frames: the pictures of the chunk: one for an image or a page, the keyframes for a clip, none for text.
     text: a passage, the text layer of a page or a transcript; caption and ocr: what perception models said of frames.
+    given_id: the id, where it does not follow from the rest.
     """
 
     source: Source
@@ -91,10 +99,14 @@ class Chunk:
     ocr: str = ""
     frames: tuple[Frame, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    given_id: str = ""
 
     @property
     def id(self) -> str:
-        """32 hex digits from where the chunk lies and what its source contains: equal on every machine and run."""
+        """32 hex digits from where the chunk lies and what its source contains: equal on every machine and run; or the
+        given id."""
+        if self.given_id:
+            return self.given_id
         key = "\0".join((self.source.uri, self.source.content_hash, self.kind, repr(self.locator)))
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -116,8 +128,10 @@ class EmbedderInfo:
 class Hit:
     """A chunk found by a search.
 
+    source: the file it lies in; of an item that a program gave, what its metadata call "source", or else its uri.
     score: larger is better, comparable within one search only. why: one line for a person, such as
     "looks like the query (0.31)". moments: further hits of the same video, best first, when grouped.
+    given: whether a program gave it under this id.
     """
 
     id: str
@@ -131,6 +145,12 @@ class Hit:
     why: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     moments: tuple[Hit, ...] = ()
+    given: bool = False
+
+    @property
+    def uri(self) -> str:
+        """Of its source, as the index lists it."""
+        return given_uri(self.id) if self.given else self.source
 
     @property
     def content(self) -> str:

@@ -34,3 +34,9 @@ class Address:
             return self.uri
         parts = urlsplit(self.uri)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def picture_folder(uri: str, collection: str) -> Path | None:
+    """Beside a Milvus Lite database, the folder for pictures of an index that have no file; None of a server."""
+    path = Address.parse(uri).path
+    return path.with_suffix(".pictures") / collection if path else None

@@ -79,6 +79,10 @@ class ChunkIndex(Protocol):
         """Forget sources and failures; how many rows went with them."""
         ...
 
+    def write(self) -> None:
+        """Send what has gathered, so that all who have the index open find it."""
+        ...
+
     def flush(self) -> None:
         """Make everything so far durable and fast to search."""
         ...

@@ -3,7 +3,8 @@
     {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
 
 A plain value means equal, a list means one of, None means absent; all conditions must hold. Dots after `metadata` lead
-into nested values. A chunk that lacks a field matches no condition on it but None, `$ne` included.
+into nested values. A chunk that lacks a field matches no condition on it but None, `$ne` included. `source` is the uri,
+and of a given item also the source that its metadata name.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.index.quoting import Scalar, literal, one_of, starts_with
 from florence_rag.index.text import encode_uri
-from florence_rag.types import KINDS, Kind
+from florence_rag.types import KINDS, Kind, given_uri
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _OPERATORS = (*_COMPARISONS, "$in", "$prefix")
@@ -64,7 +65,19 @@ def _conditions(field: str, condition: Any) -> Iterator[str]:
     if not condition:
         raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
     for operator, value in condition.items():
-        yield _condition(field, path, check, operator, value)
+        part = _condition(field, path, check, operator, value)
+        yield _or_named(part, operator, value) if field == "source" else part
+
+
+def _or_named(part: str, operator: str, value: Any) -> str:
+    """A condition on the uri, widened to the source that an item's metadata name."""
+    if value is None:
+        return part
+    named, given = "metadata.source", starts_with("source", given_uri(""))
+    if operator == "$ne":
+        same = _condition(named, *_field(named), "$eq", value)
+        return f"{part} and not ({given} and {_present(_field(named)[0])} and {same})"
+    return f"({part}) or ({given} and {_condition(named, *_field(named), operator, value)})"
 
 
 def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:

@@ -195,6 +195,10 @@ class MilvusIndex:
         self._incomplete.difference_update(gone)
         return rows
 
+    def write(self) -> None:
+        """Send what has gathered, so that all who have the index open find it."""
+        self._writer.write()
+
     def flush(self) -> None:
         """Make everything so far durable and fast to search."""
         self._writer.flush()

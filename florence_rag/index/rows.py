@@ -11,9 +11,10 @@ import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.index.text import clean, decode_uri, document_terms, encode_uri, truncate
-from florence_rag.types import Chunk, Hit, Locator
+from florence_rag.types import Chunk, Hit, Locator, given_uri
 
 MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
+MAX_ID_BYTES = 512
 MAX_URI_BYTES = 8_192  # twice the longest path of Linux
 MAX_JSON_BYTES = 65_536
 
@@ -39,7 +40,7 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
         "caption": truncate(clean(chunk.caption), MAX_TEXT_BYTES),
         "ocr": truncate(clean(chunk.ocr), MAX_TEXT_BYTES),
         "terms": document_terms(words, MAX_TEXT_BYTES),
-        "metadata": _metadata(chunk),
+        "metadata": checked_metadata(chunk.metadata, chunk.source.uri),
         "vector": vector,
         **({} if text_vector is None else _text_vector(text_vector)),
     }
@@ -53,17 +54,25 @@ def _text_vector(vector: np.ndarray) -> Row:
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
     """The hit that a row with HIT_FIELDS stands for."""
+    uri = decode_uri(row["source"])
     return Hit(
         id=row["id"],
         kind=row["kind"],
-        source=decode_uri(row["source"]),
+        source=shown_source(uri, row["id"], row["metadata"]),
         locator=Locator.from_dict(row["locator"]),
         score=score,
         text=row["text"],
         caption=row["caption"],
         ocr=row["ocr"],
         metadata=row["metadata"],
+        given=uri == given_uri(row["id"]),
     )
+
+
+def shown_source(uri: str, id: str, metadata: Mapping[str, Any]) -> str:
+    """The source of a hit: a given item may name another than its uri, such as the file of its picture."""
+    named = metadata.get("source") if uri == given_uri(id) else None
+    return named if isinstance(named, str) and named else uri
 
 
 def checked_uri(uri: str) -> str:
@@ -103,11 +112,12 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
     return list(vectors)
 
 
-def _metadata(chunk: Chunk) -> Any:
-    plain = _plain(chunk.metadata)
+def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
+    """The metadata as they are stored."""
+    plain: dict[str, Any] = _plain(metadata)
     size = len(json.dumps(plain, ensure_ascii=False).encode())
     if size > MAX_JSON_BYTES:
-        raise InputError(f"the metadata of {chunk.source.uri!r} takes {size} bytes; allowed are {MAX_JSON_BYTES}")
+        raise InputError(f"the metadata of {uri!r} takes {size} bytes; allowed are {MAX_JSON_BYTES}")
     return plain
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.errors import InputError
-from florence_rag.index.rows import MAX_TEXT_BYTES, MAX_URI_BYTES
+from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 
 VERSION = 1
 """Of what is written below. An index of another version is not opened."""
@@ -65,7 +65,7 @@ def chunk_table(name: str, dimension: int, index_type: str, text_dimension: int 
     # No partition key: in Lite it halves the speed and tears batches apart, and a server whose upsert was tried with
     # one (2.3.5) put rows where no filter on the key found them.
     fields = [
-        _varchar("id", 64, is_primary=True),
+        _varchar("id", MAX_ID_BYTES, is_primary=True),
         _varchar("source", MAX_URI_BYTES),
         _varchar("kind", 16),
         FieldSchema("page", DataType.INT64, nullable=True),

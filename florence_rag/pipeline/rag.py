@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from florence_rag.answering.answerer import Answerer, AnsweringConfig
 from florence_rag.answering.base import check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
-from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError
+from florence_rag.index.address import picture_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
+from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, ReadWords, WordReading
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
@@ -33,13 +36,11 @@ from florence_rag.pipeline.opening import (
     open_reranker,
     open_text_embedder,
 )
+from florence_rag.pipeline.pictures import ImageInput, PictureFolder
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.sources import MEDIA_BY_SUFFIX, discover
 from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
-
-ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
-"""A picture: a path, the bytes of a file, an open file, or pixels."""
 
 _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -48,10 +49,11 @@ class FlorenceRAG:
     """Index files, search them, ask them questions.
 
     `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells
-    which of several pictures a question means; vqa, if it can do that, too.
+    which of several pictures a question means; vqa, if it can do that, too. pictures: a folder to keep pictures in that
+    are put without a file.
 
-    Searching and asking from several threads at once is safe, also while one thread adds files; files are added by one
-    thread at a time.
+    Searching, asking and putting from several threads at once is safe, also while one thread adds files; files are
+    added by one thread at a time.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class FlorenceRAG:
         retrieval: RetrievalConfig | None = None,
         answering: AnsweringConfig | None = None,
         llm: LLMConfig | None = None,
+        pictures: str | Path | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -87,6 +90,16 @@ class FlorenceRAG:
         self._answering = answering
         self._llm = llm
         self._adding = threading.Lock()
+        self._pictures = PictureFolder(pictures)
+        self._given = GivenItems(
+            index,
+            embedder,
+            self._pictures,
+            text_embedder=text_embedder,
+            captioner=captioner,
+            read_words=self._read_words,
+            config=ingest,
+        )
 
     @classmethod
     def open(
@@ -103,6 +116,7 @@ class FlorenceRAG:
         read: ReadWords = "auto",
         create: bool = True,
         access: Access | None = None,
+        pictures: str | Path | None = None,
     ) -> FlorenceRAG:
         """Open a database, or create it.
 
@@ -111,6 +125,7 @@ class FlorenceRAG:
         database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; rerank
         looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
         read the words in pictures. create: whether a new database may be made. access: the network, keys of services.
+        pictures: a folder for pictures that are put without a file, by default one beside the file of the database.
         """
         from florence_rag.index.milvus import MilvusIndex
 
@@ -139,6 +154,7 @@ class FlorenceRAG:
             read=read,
             captioner=lazy_captioner(describe or card.describes_with, access),
             reranker=open_reranker(rerank, access) if rerank else None,
+            pictures=pictures or picture_folder(str(db), collection),
         )
 
     def __enter__(self) -> FlorenceRAG:
@@ -206,6 +222,53 @@ class FlorenceRAG:
             failed=tuple(ingest.failures),
         )
 
+    def put_texts(
+        self,
+        texts: Iterable[str],
+        *,
+        ids: Sequence[str | None] | None = None,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Store texts as they are, each as one item; their ids.
+
+        ids: 1 to 512 bytes each; by default from text and metadata, so that the same twice is one. What is put under an
+        id again is replaced, and not embedded anew if it says the same. metadatas: JSON; "source" says where it is
+        from.
+        """
+        return self._given.put(text_to_chunk(*each) for each in aligned(texts, ids=ids, metadatas=metadatas))
+
+    def put_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        captions: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Store pictures, each as one item; their ids. As put_texts, and captions say what they show.
+
+        A file is looked at again where it lies; bytes and pixels are kept in a folder beside the database. The pictures
+        before one that cannot be read may be stored.
+        """
+        each = aligned(images, captions=captions, ids=ids, metadatas=metadatas)
+        return self._given.put(picture_to_chunk(*one, self._pictures) for one in each)
+
+    def put_chunks(self, chunks: Iterable[Chunk]) -> list[str]:
+        """Store chunks of files, each as one item, apart from the files that are added; their ids.
+
+        A chunk without its frames is read from its source.
+        """
+        return self._given.put(chunks)
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Forget items that were put; how many there were. Unknown ids are passed over, and those of parts of files
+        are an InputError."""
+        return self._given.delete(ids)
+
+    def given_ids(self) -> list[str]:
+        """The ids of all items that were put, sorted."""
+        return self._given.ids()
+
     def _chunks_of(self, source: Source) -> Iterator[Chunk]:
         chunks = chunk(source, self._chunking)
         return map(self._read_words, chunks) if self._read_words else chunks
@@ -227,6 +290,20 @@ class FlorenceRAG:
         """
         frame = None if image is None else read_image(image)
         return self.retriever.search(text, frame, k, kinds, filter, group)
+
+    def search_by_vector(
+        self,
+        vector: Sequence[float] | np.ndarray,
+        k: int = 5,
+        *,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+    ) -> list[Hit]:
+        """The k chunks nearest to a vector (D,) of the embedder's space, of any length but 0. score: the cosine."""
+        rows = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
+        (row,) = checked_vectors(rows, 1, self.embedder.info.dimension)
+        hits = self.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
+        return [replace(hit, why=f"is near the given vector ({hit.score:.2f})") for hit in hits]
 
     def ask(
         self,
@@ -274,13 +351,12 @@ class FlorenceRAG:
 
     def _picture(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
         """The pictures that are meant, and as a hit where they come from."""
-        if isinstance(image, str) and _CHUNK_ID.fullmatch(image):
-            hits = self.get([image])
-            if not hits:
-                raise InputError(f"no chunk has the id {image!r}; search returns the ids there are")
+        if isinstance(image, str) and (hits := self.get([image])):
             if not (frames := self.frames(hits[0])):
                 raise InputError(f"the chunk {image!r} is a passage of text: there is no picture to look at")
             return hits[0], frames
+        if isinstance(image, str) and _CHUNK_ID.fullmatch(image):
+            raise InputError(f"no chunk has the id {image!r}; search returns the ids there are")
         name = str(image) if isinstance(image, (str, Path)) else "the given picture"
         return Hit("", "image", name, Locator(), 1.0), (read_image(image),)
 
@@ -298,6 +374,8 @@ class FlorenceRAG:
 
     def frames(self, hit: Hit) -> tuple[Frame, ...]:
         """The pictures of a hit, read again from its file: one of an image or page, keyframes of a clip, () of text."""
+        if hit.given:
+            return self._given.frames(hit)
         return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
 
     def info(self) -> IndexInfo:

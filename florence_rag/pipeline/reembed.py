@@ -158,7 +158,7 @@ class Reembedding:
     def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], so_far: Progress) -> int:
         """Embed the chunks of these sources anew; how many there were."""
         by_place = sorted(index.stored([source.uri for source in sources]), key=_place)
-        hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.source)}
+        hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
         run = _StoredRun(
             index,
             self.successor,
@@ -187,17 +187,6 @@ def reembed(
     return work
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _StoredChunk(Chunk):
-    """A chunk that was read back: its id is what it was stored under."""
-
-    stored_id: str = ""
-
-    @property
-    def id(self) -> str:
-        return self.stored_id
-
-
 class _StoredRun(Ingest):
     """An index run that takes the vectors of the words over from the old index."""
 
@@ -219,9 +208,7 @@ def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> I
         frames = load_frames(hit) if hit.kind in SEEN else ()
         if hit.kind in SEEN and not frames:
             raise MediaError(f"{source.uri!r} no longer has the picture of {hit.locator}; index it again first")
-        yield _StoredChunk(
-            source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, stored_id=hit.id
-        )
+        yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
 
 
 def _check_unchanged(source: Source) -> None:
@@ -239,7 +226,7 @@ def _check_unchanged(source: Source) -> None:
 def _place(hit: Hit) -> tuple[str, int, float, tuple[int, int], str]:
     """Sorts chunks by source, and in it as they lie there, so that a video is read in one direction."""
     where = hit.locator
-    return hit.source, where.page or 0, where.start_s or 0.0, where.span or (0, 0), hit.id
+    return hit.uri, where.page or 0, where.start_s or 0.0, where.span or (0, 0), hit.id
 
 
 def _differing(wanted: Mapping[str, Source], present: Mapping[str, Source]) -> list[Source]:

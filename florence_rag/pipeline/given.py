@@ -1,0 +1,257 @@
+"""What a program gives instead of files: texts, pictures and chunks, each an item under an id.
+
+    chunk -> is it known? -> read its picture, its words, a caption -> embed -> one source per item
+
+An item is its own source in the ledger ("given:<id>"), so all that keeps sources whole keeps items whole, too: it is
+there or it is not, and one that is put again is replaced. An item that fails leaves the one before it as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from florence_rag.chunking import read_frames
+from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.errors import InputError
+from florence_rag.index.base import ChunkIndex
+from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, checked_metadata, checked_vectors
+from florence_rag.index.text import clean
+from florence_rag.perception.base import Captioner
+from florence_rag.pipeline.ingest import IngestConfig, add_captions, embed_chunks, embed_words
+from florence_rag.pipeline.pictures import ImageInput, PictureFolder, data_and_frame, digest_of, path_and_digest
+from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
+
+GIVEN = "given"
+"""The key of an item's metadata that says where its pictures are: {"file": ..., "hash": ...}."""
+
+_REMEMBERED = 16_384  # vectors; of 512 numbers each they take 32 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """An item that was embedded before, and its vector."""
+
+    hit: Hit
+    vector: np.ndarray
+
+
+_Reading = list[tuple[Future[Chunk], _Known | None]]
+
+
+class GivenItems:
+    """The items of one index. Threads may share it.
+
+    What was embedded is not embedded again: neither an item that is put as it is, nor one that is put soon after it was
+    deleted. LangChain's incremental indexing does the latter to all chunks of a file but the first hundred, in every
+    run (its issue 32612).
+    """
+
+    def __init__(
+        self,
+        index: ChunkIndex,
+        embedder: Embedder,
+        pictures: PictureFolder,
+        *,
+        text_embedder: TextEmbedder | None = None,
+        captioner: Captioner | None = None,
+        read_words: Callable[[Chunk], Chunk] | None = None,
+        config: IngestConfig | None = None,
+    ) -> None:
+        self._index = index
+        self._embedder = embedder
+        self._pictures = pictures
+        self._text_embedder = text_embedder
+        self._captioner = captioner
+        self._read_words = read_words
+        self._config = config or IngestConfig()
+        self._deleted: OrderedDict[str, _Known] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def put(self, chunks: Iterable[Chunk]) -> list[str]:
+        """Store chunks as items, each under its id; those ids, in their order.
+
+        chunks: with the source that holds their pictures, which are read if they have none. What comes before one that
+        cannot be stored is stored.
+        """
+        ids: list[str] = []
+        items = map(_to_item, chunks)
+        with ThreadPoolExecutor(self._config.threads) as pool:
+            try:
+                ahead: _Reading = []
+                while some := list(islice(items, self._config.batch)):
+                    ids += [chunk.id for chunk in some]
+                    reading = self._begin_reading(pool, {chunk.id: chunk for chunk in some})
+                    self._store(ahead)
+                    ahead = reading
+                self._store(ahead)
+            finally:
+                self._index.write()
+        return ids
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Forget items; how many there were. InputError, and nothing is forgotten, if an id is of a file's chunk."""
+        with self._lock:
+            hits = self._items(list(dict.fromkeys(ids)))
+            for hit, vector in zip(hits, self._index.vectors([hit.id for hit in hits]), strict=True):
+                self._deleted[_content(hit)] = _Known(hit, vector)
+            while len(self._deleted) > _REMEMBERED:
+                self._deleted.popitem(last=False)
+            self._index.delete_sources([hit.uri for hit in hits])
+            self._pictures.drop(map(_file, hits))
+        return len(hits)
+
+    def ids(self) -> list[str]:
+        """Of all items."""
+        start = given_uri("")
+        return [uri.removeprefix(start) for uri in self._index.sources() if uri.startswith(start)]
+
+    def frames(self, hit: Hit) -> tuple[Frame, ...]:
+        """The pictures of an item, read again; () where it has none."""
+        return self._frames(hit) if _file(hit) else ()
+
+    def _frames(self, found: Hit | Chunk) -> tuple[Frame, ...]:
+        return read_frames(self._pictures.path(_file(found)), found.kind, found.locator, found.metadata)
+
+    def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk]) -> _Reading:
+        known = self._known(chunks)
+        return [(pool.submit(self._read, chunk, known.get(id)), known.get(id)) for id, chunk in chunks.items()]
+
+    def _known(self, chunks: Mapping[str, Chunk]) -> dict[str, _Known]:
+        """Those that were embedded before, by id."""
+        same = [hit for hit in self._items(list(chunks)) if _content(hit) == _content(chunks[hit.id])]
+        vectors = self._index.vectors([hit.id for hit in same])
+        stored = {hit.id: _Known(hit, vector) for hit, vector in zip(same, vectors, strict=True)}
+        deleted = {id: self._deleted.get(_content(chunk)) for id, chunk in chunks.items()} if self._deleted else {}
+        return {id: known for id, known in deleted.items() if known} | stored
+
+    def _items(self, ids: Sequence[str]) -> list[Hit]:
+        hits = self._index.get(ids)
+        for hit in hits:
+            if not hit.given:
+                raise InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
+        return hits
+
+    def _read(self, chunk: Chunk, known: _Known | None) -> Chunk:
+        if known:
+            hit = known.hit
+            return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
+        if _file(chunk) and not chunk.frames:
+            chunk = replace(chunk, frames=self._frames(chunk))
+        return self._read_words(chunk) if self._read_words else chunk
+
+    def _store(self, reading: _Reading) -> None:
+        read = [(each.result(), known) for each, known in reading]
+        fresh = [chunk for chunk, known in read if not known]
+        if self._captioner:
+            fresh = add_captions(self._captioner, fresh)
+        before = [(chunk, known.vector) for chunk, known in read if known]
+        if chunks := [*fresh, *(chunk for chunk, _ in before)]:
+            vectors = np.stack([*embed_chunks(self._embedder, fresh), *(vector for _, vector in before)])
+            words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
+            self._write(chunks, vectors, words)
+
+    def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
+        checked_vectors(vectors, len(chunks), self._embedder.info.dimension)  # with `begin` the items before are gone
+        with self._lock:
+            replaced = self._items([chunk.id for chunk in chunks])
+            for chunk in chunks:
+                self._index.begin(chunk.source)
+            self._index.add(chunks, vectors, words)
+            for chunk in chunks:
+                self._index.complete(chunk.source)
+            files = set(map(_file, chunks))
+            if gone := [file for file in map(_file, replaced) if file not in files]:
+                self._index.write()
+                self._pictures.drop(gone)
+
+
+def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:
+    """A text to put. id: by default from the text and its metadata."""
+    if not isinstance(text, str):
+        raise InputError(f"a text is a str, not {text!r:.80}")
+    id, metadata = _id_and_metadata(id, metadata, "text", text)
+    return Chunk(Source("", "text", 0, 0, ""), "text", text=text, metadata=metadata, given_id=id)
+
+
+def picture_to_chunk(
+    image: ImageInput, caption: str | None, id: str | None, metadata: Mapping[str, Any] | None, folder: PictureFolder
+) -> Chunk:
+    """A picture to put. id: by default from the picture and its metadata. Pixels are kept in the folder."""
+    if isinstance(image, str | Path):
+        file, digest = path_and_digest(image)
+        frames: tuple[Frame, ...] = ()
+        id, metadata = _id_and_metadata(id, metadata, "image", digest)
+    else:
+        data, frame = data_and_frame(image)
+        digest, frames = digest_of(data), (frame,)
+        id, metadata = _id_and_metadata(id, metadata, "image", digest)
+        file = folder.keep(data, f"{id}\0{digest}")
+    source = Source(file, "image", 0, 0, digest)
+    return Chunk(source, "image", caption=caption or "", frames=frames, metadata=metadata, given_id=id)
+
+
+def aligned(items: Iterable[Any], **rest: Collection[Any] | None) -> Iterator[tuple[Any, ...]]:
+    """Each item with its own of each of the rest, None for one that is not given."""
+    if isinstance(items, str | bytes | Mapping):
+        raise InputError(f"give a list of items, not {items!r:.80}")
+    items = list(items)
+    for name, values in rest.items():
+        if isinstance(values, str) or (values is not None and len(values) != len(items)):
+            raise InputError(f"{name} must be a list with one value for each of the {len(items)} items")
+    return zip(items, *(values if values is not None else repeat(None) for values in rest.values()), strict=False)
+
+
+def _id_and_metadata(
+    id: str | None, metadata: Mapping[str, Any] | None, kind: str, content: str
+) -> tuple[str, Mapping[str, Any]]:
+    """The same content with the same metadata has the same id."""
+    metadata = checked_metadata(metadata or {}, f"the {kind} {content[:40]}")
+    return id or digest_of(json.dumps([kind, content, metadata], sort_keys=True).encode()), metadata
+
+
+def _to_item(chunk: Chunk) -> Chunk:
+    """The chunk as the one chunk of a source of its own, if the store can keep it."""
+    id = chunk.id
+    if not isinstance(id, str) or clean(id).replace("\0", "") != id or not 0 < len(id.encode()) <= MAX_ID_BYTES:
+        raise InputError(f"the id {id!r:.80} is no text of 1 to {MAX_ID_BYTES} bytes")
+    if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
+        raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
+    named = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}
+    metadata = checked_metadata({**named, **chunk.metadata, **_where(chunk)}, given_uri(id))
+    item = replace(chunk, text=clean(chunk.text), metadata=metadata, given_id=id)
+    return replace(item, source=Source(given_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
+
+
+def _where(chunk: Chunk) -> dict[str, Any]:
+    """The metadata that say where the pictures of a chunk are."""
+    if chunk.kind == "text":
+        return {}
+    where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
+    if not all(where.values()):
+        raise InputError(f"the {chunk.kind} {chunk.id!r} has no file to look at again; give its source uri and hash")
+    if chunk.metadata.get(GIVEN, where) != where:
+        raise InputError(f"the metadata {GIVEN!r} say where a picture is kept; give yours another name")
+    return {GIVEN: where}
+
+
+def _file(found: Hit | Chunk) -> str:
+    """Where the pictures of an item are; "" of a text."""
+    where = found.metadata.get(GIVEN)
+    return str(where["file"]) if isinstance(where, Mapping) and found.kind != "text" else ""
+
+
+def _content(found: Hit | Chunk) -> str:
+    """Digest of what the vector of an item is made of."""
+    content = found.metadata[GIVEN]["hash"] if _file(found) else found.text
+    return digest_of("\0".join((found.kind, repr(found.locator), content)).encode("utf-8", "replace"))

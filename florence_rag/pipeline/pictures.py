@@ -1,0 +1,91 @@
+"""Where the pictures are that a program gives: files stay where they are, pixels are kept beside the database."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from florence_rag.chunking import read_image
+from florence_rag.errors import InputError
+from florence_rag.types import Frame
+
+ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
+"""A picture: a path, the bytes of a file, an open file, or pixels."""
+
+_new_digest = partial(hashlib.blake2b, digest_size=16)
+
+
+class PictureFolder:
+    """Keeps pictures that have no file, so that a hit can be looked at later; with None for a folder it keeps none.
+
+    The folder lies beside a Milvus Lite database. A server has no folder that all who search it can reach, and its
+    rows are too small for pictures.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder).expanduser().resolve()
+
+    def keep(self, data: bytes, key: str) -> str:
+        """The name under which the picture is kept from now on, which follows from the key."""
+        name = _new_digest(key.encode("utf-8", "replace")).hexdigest()
+        folder = self._needed()
+        folder.mkdir(parents=True, exist_ok=True)
+        written = folder / f"{name}.part"
+        written.write_bytes(data)
+        written.replace(folder / name)
+        return name
+
+    def path(self, file: str) -> str:
+        """Where a picture lies: a kept one by its name, any other by its path."""
+        return file if os.path.isabs(file) else str(self._needed() / file)
+
+    def drop(self, files: Iterable[str]) -> None:
+        """Delete those that are kept; files of others stay."""
+        for file in files:
+            if file and not os.path.isabs(file):
+                Path(self.path(file)).unlink(missing_ok=True)
+
+    def _needed(self) -> Path:
+        if self.folder is None:
+            raise InputError(
+                "there is no folder for pictures without a file, as the database is not a file on this machine: "
+                "give paths, or open it with pictures=FOLDER, one that all who search it can reach"
+            )
+        return self.folder
+
+
+def path_and_digest(image: str | Path) -> tuple[str, str]:
+    """The absolute path of a file, and the digest of its bytes."""
+    path = Path(image).expanduser()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, _new_digest).hexdigest()
+    except (OSError, ValueError):
+        read_image(image)  # says what is wrong with it
+        raise
+    return str(path.parent.resolve() / path.name), digest
+
+
+def data_and_frame(image: bytes | BinaryIO | Image.Image | np.ndarray) -> tuple[bytes, Frame]:
+    """The bytes to keep, and the picture. Pixels are kept as they are looked at."""
+    if not isinstance(image, bytes | Image.Image | np.ndarray) and hasattr(image, "read"):
+        image = image.read()
+    frame = read_image(image)
+    if isinstance(image, bytes):
+        return image, frame
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue(), frame
+
+
+def digest_of(data: bytes) -> str:
+    """32 hex digits."""
+    return _new_digest(data).hexdigest()
