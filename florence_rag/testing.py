@@ -10,7 +10,7 @@ import math
 import operator
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
@@ -234,6 +234,10 @@ class MemoryIndex:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+    def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
+        """All chunks that fit, with score 0."""
+        return iter([row.hit for row in self._chosen(kinds, filter)])
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """In the order of ids, with score 0; unknown ids are left out."""

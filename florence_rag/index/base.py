@@ -108,6 +108,10 @@ class ChunkIndex(Protocol):
         """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better."""
         ...
 
+    def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
+        """All chunks that fit, in no order, with score 0."""
+        ...
+
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
         ...

@@ -144,9 +144,11 @@ class Connection:
             found = self._client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=_READ_S)
             return int(found[0]["count(*)"])
 
-    def rows(self, collection: str, fields: list[str], filter: str = "") -> Iterator[Row]:
-        """All rows that match, in no order, with all that was written by anyone."""
-        with self.mapped_errors():
+    def rows(
+        self, collection: str, fields: list[str], filter: str = "", *, given: Filter | None = None
+    ) -> Iterator[Row]:
+        """All rows that match, in no order, with all that was written by anyone. given: as in `search`."""
+        with self.mapped_errors(given):
             if self.is_lite:  # returns all at once, and complains of an iterator on the terminal
                 yield from self._client.query(collection, filter, fields, timeout=_READ_S)
                 return

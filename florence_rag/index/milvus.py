@@ -267,6 +267,12 @@ class MilvusIndex:
         lite = self._connection.is_lite
         return schema.vector_search_params(self._index_type, limit, lite=lite, filtered=filtered)
 
+    def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
+        """All chunks that fit, in no order, with score 0."""
+        restriction = expression(filter, kinds)
+        self._writer.write()
+        return map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, restriction, given=filter))
+
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
         rows = self._rows_of(ids, HIT_FIELDS)

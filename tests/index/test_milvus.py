@@ -135,6 +135,15 @@ def test_get_keeps_the_order_and_leaves_out_what_is_unknown(index, street):
     assert index.get([]) == []
 
 
+def test_find_gives_all_that_fit(index, street):
+    assert {hit.id for hit in index.find()} == {chunk.id for chunk in street}
+    wanted = {"id": [street[1].id, "0" * 32]}
+    assert [(hit.id, hit.score) for hit in index.find(kinds={street[1].kind}, filter=wanted)] == [(street[1].id, 0)]
+    assert list(index.find(filter={"id": "0" * 32})) == []
+    with pytest.raises(InputError, match="Milvus does not understand the filter 'id ~ 3'"):
+        list(index.find(filter="id ~ 3"))
+
+
 def test_vectors_come_in_order_and_an_unknown_id_is_an_error(index, street):
     assert np.array_equal(index.vectors([street[1].id, street[0].id]), np.eye(8)[[1, 0]])
     assert index.vectors([]).shape == (0, 8)
