@@ -14,13 +14,13 @@ from florence_rag.tools.showing import (
     Block,
     Budget,
     Pictures,
+    Showing,
     Shown,
     check_pictures,
-    pictures_to_blocks,
-    result_to_blocks,
+    pictures_in,
 )
 from florence_rag.tools.urls import UrlRules
-from florence_rag.tools.wording import hit_to_metadata, hit_to_text
+from florence_rag.tools.wording import hit_to_metadata, hit_to_text, place_to_text
 
 __all__ = [
     "AskImage",
@@ -34,6 +34,7 @@ __all__ = [
     "Pictures",
     "ReadText",
     "SearchImages",
+    "Showing",
     "Shown",
     "Tool",
     "ToolResult",
@@ -41,7 +42,7 @@ __all__ = [
     "check_pictures",
     "hit_to_metadata",
     "hit_to_text",
-    "pictures_to_blocks",
-    "result_to_blocks",
+    "pictures_in",
+    "place_to_text",
     "tools_for",
 ]

@@ -58,7 +58,7 @@ class AskImage(ImageTool):
         if looked_at:
             artifact["looked_at"] = attention_to_dict(looked_at)
         pictures = (picture_of(given.hit, frame, keyframe),)
-        return ToolResult(answer_to_text(answer), artifact, pictures=pictures, told=True)
+        return ToolResult(answer_to_text(answer), artifact, pictures=pictures)
 
     def _look(self, frame: Frame, question: str) -> Attention | None:
         return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, Looker) else None

@@ -7,10 +7,13 @@ import types
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from florence_rag.errors import InputError
 from florence_rag.tools.picture import Picture
+
+if TYPE_CHECKING:
+    from florence_rag.pipeline import FlorenceRAG
 
 JSON_TYPES = {str: "string", int: "integer"}
 
@@ -20,14 +23,13 @@ class ToolResult:
     """What a tool gives back.
 
     text: for the model. artifact: the same for the program, JSON-ready. is_error: text says what to change in the call.
-    pictures: what text speaks of, for models that can see. told: whether text already says what they show.
+    pictures: what text speaks of, for models that can see.
     """
 
     text: str
     artifact: dict[str, Any]
     is_error: bool = False
     pictures: tuple[Picture, ...] = ()
-    told: bool = False
 
     def __str__(self) -> str:
         return self.text
@@ -42,6 +44,8 @@ class Tool(ABC):
     """
 
     name: ClassVar[str]
+    rag: FlorenceRAG
+    """The index that it works on."""
 
     @property
     @abstractmethod

@@ -50,7 +50,7 @@ class DescribeImage(ImageTool):
             lines.append(f"Known of it: {fenced(known)}")
         artifact = {"captions": captions, "citation": given.citation().to_dict()}
         picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
-        return ToolResult("\n".join(lines), artifact, pictures=(picture,), told=True)
+        return ToolResult("\n".join(lines), artifact, pictures=(picture,))
 
     def _captioner(self) -> Captioner:
         if self.rag.captioner is None:

@@ -54,7 +54,7 @@ class DetectObjects(ImageTool):
         picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
         lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
-        return ToolResult(text, artifact, pictures=(picture,), told=True)
+        return ToolResult(text, artifact, pictures=(picture,))
 
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:

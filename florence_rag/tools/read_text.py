@@ -48,11 +48,11 @@ class ReadText(ImageTool):
         picture = (picture_of(given.hit, given.middle, len(given.frames) // 2),)
         place = place_to_text(given.hit)
         if not lines:
-            return ToolResult(f"No words were read in {place}.", artifact, pictures=picture, told=True)
+            return ToolResult(f"No words were read in {place}.", artifact, pictures=picture)
         shown = [_line_to_text(line) for line in lines[:MAX_LINES]]
         more = [f"and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
         text = "\n".join([f"{len(lines)} lines read in {place}:", *shown, *more])
-        return ToolResult(text, artifact, pictures=picture, told=True)
+        return ToolResult(text, artifact, pictures=picture)
 
     def _lines(self, given: GivenImage) -> Iterator[dict[str, Any]]:
         if self.rag.reader is None:

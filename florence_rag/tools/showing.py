@@ -7,9 +7,10 @@ than it allows, one sheet of numbered tiles stands for them, and the artifact st
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import lru_cache
+from typing import Any, Literal, get_args
 
 from PIL import Image
 
@@ -17,7 +18,6 @@ from florence_rag.errors import InputError
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.show.contact_sheet import draw_tiles
 from florence_rag.show.pixels import scaled, to_jpeg
-from florence_rag.tools.base import ToolResult
 from florence_rag.tools.detect_objects import detector_of, region_to_text
 from florence_rag.tools.listing import fenced
 from florence_rag.tools.picture import Picture
@@ -32,6 +32,9 @@ PIXELS_PER_TOKEN = 750
 """Of a picture in a chat, by Anthropic's formula (width * height / 750); others charge about that or less."""
 MIN_PIXELS = 160 * 160
 """Below this a picture of its own shows less than a tile of a sheet would tell."""
+FOUND = frozenset({"hits", "moments"})
+"""Artifacts with one of these list what was found; the text of the others says itself what their picture shows."""
+TOLD = "\nWhat the pictures show:\n"
 WHAT = "What is in the picture?"
 
 
@@ -74,14 +77,33 @@ def check_pictures(pictures: str) -> Pictures:
     return pictures  # type: ignore[return-value]
 
 
-def result_to_blocks(rag: FlorenceRAG, result: ToolResult, pictures: Pictures, budget: Budget) -> list[Block]:
-    """What the tool message holds: the text, with pictures only for "tool", and with words for them only for "text"."""
-    if result.is_error or pictures in ("user", "auto"):
-        return [result.text]
-    if pictures == "tool":
-        return [result.text, *pictures_to_blocks(rag, result.pictures, budget)]
-    words = "" if result.told else "\n".join(pictures_to_words(rag, result.pictures[: budget.max_images]))
-    return [f"{result.text}\nWhat the pictures show:\n{words}" if words else result.text]
+class Showing:
+    """Shows what results are about, and remembers the last of it: a conversation is sent anew with each turn."""
+
+    def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, *, remembered: int = 32) -> None:
+        budget = budget or Budget()
+        self.shown = lru_cache(remembered)(lambda pictures: tuple(pictures_to_blocks(rag, pictures, budget)))
+        self._words = lru_cache(remembered)(
+            lambda pictures: "\n".join(pictures_to_words(rag, pictures[: budget.max_images]))
+        )
+
+    def __call__(self, text: str, artifact: Mapping[str, Any], way: Pictures) -> list[Block]:
+        """What a tool message holds: the text, with pictures only for "tool", and with words for them for "text"."""
+        if way == "tool":
+            return [text, *self.shown(pictures_in(artifact))]
+        if way == "text" and FOUND & set(artifact) and TOLD not in text:
+            words = self._words(pictures_in(artifact))
+            return [f"{text}{TOLD}{words}" if words else text]
+        return [text]
+
+
+def pictures_in(artifact: Any) -> tuple[Picture, ...]:
+    """What the artifact of a tool result names; () for the artifact of another tool."""
+    named = artifact.get("pictures") if isinstance(artifact, Mapping) else None
+    try:
+        return tuple(Picture.from_dict(values) for values in named or ())
+    except TypeError:
+        return ()
 
 
 def pictures_to_blocks(rag: FlorenceRAG, pictures: Sequence[Picture], budget: Budget) -> list[Block]:

@@ -127,7 +127,7 @@ def _get(parts: SplitResult, address: Address, rules: UrlRules, deadline: float)
 def _body(answer: httpx.Response, rules: UrlRules, deadline: float) -> bytes:
     """As sent: a compressed answer, which could be a bomb, is not unpacked."""
     body = bytearray()
-    for part in answer.iter_raw(65_536):
+    for part in answer.iter_raw():
         body += part
         if len(body) > rules.max_bytes:
             raise InputError(f"the picture is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one")

@@ -279,7 +279,7 @@ async def test_embedding_leaves_the_loop_free(plugin, slow_embedder, gate, folde
 
 def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
     tools = plugin.tools(rag)
-    assert set(tools) == {"search_images", "ask_image"}
+    assert list(tools) == ["search_images", "ask_image", "find_similar", "find_video_moment"]
     ask = plugin.schema(tools["ask_image"])
     assert ask["name"] == "ask_image"
     assert ask["description"].startswith("Ask one question about one picture")

@@ -11,13 +11,23 @@ from llama_index_florence import FlorenceSearchTool, FlorenceToolSpec, MeterVQAT
 
 def test_the_spec_gives_all_tools_or_the_named_ones(rag):
     spec = FlorenceToolSpec(rag)
-    assert [tool.metadata.name for tool in spec.to_tool_list()] == ["search_images", "ask_image"]
+    names = ["search_images", "ask_image", "find_similar", "find_video_moment"]
+    assert [tool.metadata.name for tool in spec.to_tool_list()] == names
     assert [tool.metadata.name for tool in spec.to_tool_list(["ask_image"])] == ["ask_image"]
     assert all(isinstance(tool, FunctionTool) for tool in spec.to_tool_list())
 
 
+def test_the_spec_names_what_the_index_cannot_serve(rag):
+    with pytest.raises(AttributeError, match="serves no tool 'describe_image'; it serves search_images"):
+        FlorenceToolSpec(rag).to_tool_list(["describe_image"])
+
+
+def test_a_spec_has_its_tools_as_functions(rag):
+    assert FlorenceToolSpec(rag).ask_image.name == "ask_image"
+
+
 async def test_the_spec_gives_its_tools_async(rag):
-    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 2
+    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 4
 
 
 def test_metadata_can_be_replaced(rag):
