@@ -60,7 +60,7 @@ def read_image(image: ImageInput, max_side_px: int = 1280) -> Frame:
 def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """One chunk: the picture, with its size in pixels and, where the camera wrote them, time and camera."""
     with _open_bytes(source.uri) as (file, name):
-        frame, metadata = _decode(file, name, config.image_side_px)
+        frame, metadata = _decode(file, name, config.image_side_px, config.image_detail_px)
     yield Chunk(source, "image", frames=(frame,), metadata=metadata)
 
 
@@ -81,14 +81,15 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
         raise InputError(f"a {type(image).__name__} is no picture; give a path, bytes, a file, a PIL image or an array")
 
 
-def _decode(file: BinaryIO, name: str, max_side_px: int) -> tuple[Frame, dict[str, Any]]:
+def _decode(file: BinaryIO, name: str, max_side_px: int, detail_px: int | None = None) -> tuple[Frame, dict[str, Any]]:
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if not head:
         raise MediaError(f"{name} is empty (0 bytes)")
     with _damage_reported(name), _open_image(file, head, name) as image:
         width, height = image.size
-        image.draft(None, (max_side_px, max_side_px))
+        enough = min(max_side_px, detail_px or max_side_px)
+        image.draft(None, (enough, enough))
         # A progressive JPEG is held in memory at full size even when it is decoded at reduced size.
         _check_pixels((width, height) if image.info.get("progressive") else image.size, name)
         frame = _image_to_frame(image, max_side_px, name)

@@ -43,6 +43,7 @@ class FlorenceEmbedder:
         self._processor = processor
         self._info = info
         self._batch = batch
+        self._backend = backend
         self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
         side = processor.image_processor.size
         example = torch.zeros(2, 3, side, side, device=model.device)
@@ -72,6 +73,17 @@ class FlorenceEmbedder:
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
         return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
+
+    @property
+    def workers(self) -> int:
+        """How many batches are best embedded at a time: on a CPU one for each thread that torch has."""
+        return torch.get_num_threads() if self._model.device.type == "cpu" and self._backend == "torch" else 1
+
+    @property
+    def detail_px(self) -> int:
+        """Pictures of more than twice what the network looks at give it nothing more."""
+        image = self._processor.image_processor
+        return int(2 * image.size * (image.enlarge if image.fit == "crop" else 1))
 
     @property
     def info(self) -> EmbedderInfo:

@@ -22,14 +22,15 @@ from typing import Any
 import numpy as np
 
 from florence_rag.chunking import read_frames
-from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, checked_metadata, checked_vectors
 from florence_rag.index.text import clean
 from florence_rag.perception.base import Captioner
-from florence_rag.pipeline.ingest import IngestConfig, add_captions, embed_chunks, embed_words
+from florence_rag.pipeline.ingest import IngestConfig
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder, data_and_frame, digest_of, path_and_digest
+from florence_rag.pipeline.vectors import add_captions, embed_chunks, embed_words
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
 
 GIVEN = "given"
@@ -47,6 +48,7 @@ class _Known:
 
 
 _Reading = list[tuple[Future[Chunk], _Known | None]]
+_Vectors = Mapping[str, np.ndarray]
 
 
 class GivenItems:
@@ -78,12 +80,13 @@ class GivenItems:
         self._deleted: OrderedDict[str, _Known] = OrderedDict()
         self._lock = threading.RLock()
 
-    def put(self, chunks: Iterable[Chunk]) -> list[str]:
+    def put(self, chunks: Iterable[Chunk], vectors: Mapping[str, Sequence[float]] | None = None) -> list[str]:
         """Store chunks as items, each under its id; those ids, in their order.
 
-        chunks: with the source that holds their pictures, which are read if they have none. What comes before one that
-        cannot be stored is stored.
+        chunks: with the source that holds their pictures, which are read if they have none. vectors: by id, what the
+        embedder has already made of some. What comes before one that cannot be stored is stored.
         """
+        made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
         items = map(_to_item, chunks)
         with ThreadPoolExecutor(self._config.threads) as pool:
@@ -91,10 +94,10 @@ class GivenItems:
                 ahead: _Reading = []
                 while some := list(islice(items, self._config.batch)):
                     ids += [chunk.id for chunk in some]
-                    reading = self._begin_reading(pool, {chunk.id: chunk for chunk in some})
-                    self._store(ahead)
+                    reading = self._begin_reading(pool, {chunk.id: chunk for chunk in some}, made)
+                    self._store(ahead, made)
                     ahead = reading
-                self._store(ahead)
+                self._store(ahead, made)
             finally:
                 self._index.write()
         return ids
@@ -123,9 +126,16 @@ class GivenItems:
     def _frames(self, found: Hit | Chunk) -> tuple[Frame, ...]:
         return read_frames(self._pictures.path(_file(found)), found.kind, found.locator, found.metadata)
 
-    def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk]) -> _Reading:
+    def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk], made: _Vectors) -> _Reading:
         known = self._known(chunks)
-        return [(pool.submit(self._read, chunk, known.get(id)), known.get(id)) for id, chunk in chunks.items()]
+        return [
+            (pool.submit(self._read, chunk, known.get(id), id in made), known.get(id)) for id, chunk in chunks.items()
+        ]
+
+    def _checked(self, vector: Sequence[float]) -> np.ndarray:
+        row = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
+        checked: np.ndarray = checked_vectors(row, 1, self._embedder.info.dimension)[0]
+        return checked
 
     def _known(self, chunks: Mapping[str, Chunk]) -> dict[str, _Known]:
         """Those that were embedded before, by id."""
@@ -142,22 +152,25 @@ class GivenItems:
                 raise InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
         return hits
 
-    def _read(self, chunk: Chunk, known: _Known | None) -> Chunk:
+    def _read(self, chunk: Chunk, known: _Known | None, is_embedded: bool) -> Chunk:
         if known:
             hit = known.hit
             return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
-        if _file(chunk) and not chunk.frames:
+        is_looked_at = not is_embedded or self._read_words or self._captioner
+        if _file(chunk) and not chunk.frames and is_looked_at:
             chunk = replace(chunk, frames=self._frames(chunk))
         return self._read_words(chunk) if self._read_words else chunk
 
-    def _store(self, reading: _Reading) -> None:
+    def _store(self, reading: _Reading, made: _Vectors) -> None:
         read = [(each.result(), known) for each, known in reading]
         fresh = [chunk for chunk, known in read if not known]
         if self._captioner:
             fresh = add_captions(self._captioner, fresh)
-        before = [(chunk, known.vector) for chunk, known in read if known]
-        if chunks := [*fresh, *(chunk for chunk, _ in before)]:
-            vectors = np.stack([*embed_chunks(self._embedder, fresh), *(vector for _, vector in before)])
+        before = [(chunk, made[chunk.id]) for chunk in fresh if chunk.id in made]
+        before += [(chunk, known.vector) for chunk, known in read if known]
+        unmade = [chunk for chunk in fresh if chunk.id not in made]
+        if chunks := [*unmade, *(chunk for chunk, _ in before)]:
+            vectors = np.stack([*embed_chunks(self._embedder, unmade), *(vector for _, vector in before)])
             words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
             self._write(chunks, vectors, words)
 
@@ -185,7 +198,7 @@ def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None)
 
 
 def picture_to_chunk(
-    image: ImageInput, caption: str | None, id: str | None, metadata: Mapping[str, Any] | None, folder: PictureFolder
+    folder: PictureFolder, image: ImageInput, caption: str | None, id: str | None, metadata: Mapping[str, Any] | None
 ) -> Chunk:
     """A picture to put. id: by default from the picture and its metadata. Pixels are kept in the folder."""
     if isinstance(image, str | Path):

@@ -1,31 +1,29 @@
 """One index run: files in, chunks with their vectors and a ledger row per file out.
 
-    files -> read ahead, in threads: chunk, read the words -> batches across files: caption, embed, add -> complete
+    files -> reading threads: chunk, read the words -> batches across files -> model threads: caption, embed
+          -> this thread, batch by batch in their order: add, complete
 
-A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated. A batch that
-fails is tried again file by file, so that only the files at fault fail.
+A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Literal
 
-import numpy as np
-
-from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
-from florence_rag.errors import FlorenceError, InputError
+from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
-from florence_rag.perception.base import Captioner, TextReader
+from florence_rag.perception.base import TextReader
 from florence_rag.pipeline.read_ahead import Read, read_ahead
+from florence_rag.pipeline.stopwatch import Stopwatch
+from florence_rag.pipeline.vectors import Embedded, Embedding
 from florence_rag.types import Chunk, Failure, Source
-
-log = logging.getLogger(__name__)
 
 ReadWords = Literal["auto", "always", "never"]
 """When to read the words in pictures. auto: in images, and in pages without a text layer."""
@@ -45,43 +43,53 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
     """batch: pictures in one forward pass. threads: that decode files and read words, by default one per processor up
-    to eight. ahead: how many decoded chunks may wait for the model.
+    to eight. ahead: how many decoded chunks may wait for the model. workers: batches that are embedded at a time, by
+    default as many as the embedder asks for.
     """
 
     batch: int = 32
     threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     ahead: int = 32
+    workers: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """A batch with its model. ended: the sources that were read to their end when it was given away."""
+
+    result: Future[tuple[list[Embedded], list[Failure]]]
+    chunks: list[Chunk]
+    ended: list[Source]
 
 
 class Ingest:
     """Brings sources into an index. One object, one run.
 
-    captioner: says in words what the pictures show, where nothing has said it yet. text_embedder: embeds all words of
-    a chunk, for an index that keeps their vectors, too.
+    embedding: what makes of chunks the vectors that are stored. watch: told where the time goes.
     """
 
     def __init__(
         self,
         index: ChunkIndex,
-        embedder: Embedder,
+        embedding: Embedding,
         chunks_of: Callable[[Source], Iterator[Chunk]],
         *,
-        captioner: Captioner | None = None,
-        text_embedder: TextEmbedder | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
+        watch: Stopwatch | None = None,
     ) -> None:
         self.index = index
-        self.embedder = embedder
+        self.embedding = embedding
         self.chunks_of = chunks_of
-        self.captioner = captioner
-        self.text_embedder = text_embedder
         self.progress = progress
         self.config = config or IngestConfig()
         self.failures: list[Failure] = []
         self.done: list[Source] = []
+        self.watch = watch or Stopwatch()
+        self._workers = self.config.workers or getattr(embedding.embedder, "workers", 1)
         self._batch: list[Chunk] = []
-        self._read: list[Source] = []
+        self._ended: list[Source] = []
+        self._under_way: deque[_Batch] = deque()
         self._begun: set[str] = set()
         self._failed: set[str] = set()
         self._chunks = 0
@@ -89,15 +97,28 @@ class Ingest:
     def run(self, sources: Sequence[Source]) -> None:
         """Index all sources; those that fail are in `failures`, the others in `done`."""
         config = self.config
-        with closing(read_ahead(sources, self.chunks_of, threads=config.threads, depth=config.ahead)) as reads:
+        reading = read_ahead(sources, self._timed, threads=config.threads, depth=config.ahead)
+        with closing(reading) as reads, model_threads(self._workers) as models:
             for read in reads:
                 self._take(read)
                 if sum(max(1, len(chunk.frames)) for chunk in self._batch) >= config.batch:
-                    self._store()
+                    self._give_away(models)
+                    self._store(leave=self._workers)
                 self._report(read.source, len(sources))
-        self._store()
+            self._give_away(models)
+            self._store(leave=0)
         if sources:
             self._report(sources[-1], len(sources))
+
+    def _timed(self, source: Source) -> Iterator[Chunk]:
+        """The chunks of a source, the time they take counted for the stage "read"."""
+        chunks = iter(self.chunks_of(source))
+        while True:
+            with self.watch("read"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
 
     def _take(self, read: Read) -> None:
         if read.source.uri in self._failed:
@@ -107,7 +128,7 @@ class Ingest:
         elif read.reason:
             self.fail(read.source.uri, read.reason)
         else:
-            self._read.append(read.source)
+            self._ended.append(read.source)
 
     def fail(self, uri: str, reason: str) -> None:
         """Forget what was read of the source and record why."""
@@ -116,43 +137,49 @@ class Ingest:
         self.index.fail(uri, reason)
         self.failures.append(Failure(uri, reason))
 
-    def _store(self) -> None:
-        """Caption, embed and store what has gathered; then the sources that were read to their end are complete."""
-        batch, self._batch = self._batch, []
-        for source in dict.fromkeys(chunk.source for chunk in batch):
-            if source.uri not in self._begun:
+    def _give_away(self, models: ThreadPoolExecutor) -> None:
+        """What has gathered goes to a model."""
+        result = models.submit(self.embedding, self._batch, self.watch)
+        self._under_way.append(_Batch(result, self._batch, self._ended))
+        self._batch, self._ended = [], []
+
+    def _store(self, *, leave: int) -> None:
+        """Store what is ready, and wait for more until so many batches are left under way."""
+        while self._under_way and (len(self._under_way) > leave or self._under_way[0].result.done()):
+            batch = self._under_way.popleft()
+            parts, failures = batch.result.result()
+            with self.watch("store"):
+                self._begin(batch.chunks)
+                for failure in failures:
+                    if failure.source not in self._failed:
+                        self.fail(failure.source, failure.reason)
+                for part in parts:
+                    self._add(part)
+                for source in batch.ended:
+                    if source.uri not in self._failed:
+                        self._complete(source)
+
+    def _begin(self, chunks: Sequence[Chunk]) -> None:
+        for source in dict.fromkeys(chunk.source for chunk in chunks):
+            if source.uri not in self._begun and source.uri not in self._failed:
                 self.index.begin(source)
                 self._begun.add(source.uri)
-        self._together_or_by_file(self._embed_and_add, self._captioned(batch), InputError)
-        for source in self._read:
-            if source.uri not in self._failed:
-                self._complete(source)
-        self._read = []
 
-    def _captioned(self, batch: list[Chunk]) -> list[Chunk]:
-        if self.captioner is None:
-            return batch
-        # Whatever a captioning model raises, a run that took hours goes on without those pictures.
-        return self._together_or_by_file(partial(add_captions, self.captioner), batch, Exception)
-
-    def _embed_and_add(self, batch: list[Chunk]) -> list[Chunk]:
-        words = embed_words(self.text_embedder, batch) if self.text_embedder else None
-        self.index.add(batch, embed_chunks(self.embedder, batch), words)
-        self._chunks += len(batch)
-        return batch
-
-    def _together_or_by_file(
-        self, step: Callable[[list[Chunk]], list[Chunk]], batch: list[Chunk], excused: type[Exception]
-    ) -> list[Chunk]:
-        """What the step makes of the batch, without the files that it fails on. Errors that are not excused pass."""
+    def _add(self, part: Embedded) -> None:
+        """Store a part of a batch, or, if the index refuses it, those of its files that it takes."""
+        part = part.of(lambda uri: uri not in self._failed)
+        if not part.chunks:
+            return
         try:
-            return step(batch) if batch else []
-        except excused as error:
-            files = _by_file(batch)
-            if len(files) > 1:
-                return [each for chunks in files for each in self._together_or_by_file(step, chunks, excused)]
-            self.fail(batch[0].source.uri, _reason(error, batch[0].source))
-            return []
+            self.index.add(part.chunks, part.vectors, part.words)
+            self._chunks += len(part.chunks)
+        except InputError as error:
+            files = part.by_file()
+            if len(files) == 1:
+                self.fail(part.chunks[0].source.uri, str(error))
+            else:
+                for file in files:
+                    self._add(file)
 
     def _complete(self, source: Source) -> None:
         if source.uri in self._begun:
@@ -167,38 +194,21 @@ class Ingest:
             self.progress(Progress(finished, total, self._chunks, source.uri, len(self.failures)))
 
 
-def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """(N, D): of a chunk with pictures the mean direction of its pictures, of any other the direction of its text."""
-    vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
-    passages = [i for i, chunk in enumerate(chunks) if not chunk.frames]
-    if passages:
-        vectors[passages] = embedder.embed_texts([chunks[i].text for i in passages])
-    owners = [i for i, chunk in enumerate(chunks) for _ in chunk.frames]
-    if owners:
-        np.add.at(vectors, owners, embedder.embed_images([frame for chunk in chunks for frame in chunk.frames]))
-    return unit_rows(vectors)
-
-
-def embed_words(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """(N, T): the direction of all words of a chunk: caption, text, what was read; zeros where it has none."""
-    vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
-    said = ["\n".join(part for part in (chunk.caption, chunk.text, chunk.ocr) if part.strip()) for chunk in chunks]
-    worded = [i for i, words in enumerate(said) if words]
-    if worded:
-        vectors[worded] = embedder.embed_texts([said[i] for i in worded])
-    return vectors
-
-
-def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The chunks, and what is to be seen where nothing says it yet.
-
-    A clip is told by its middle keyframe: it is one shot, whose other keyframes show nearly the same; their captions
-    would cost as much again and count the same words twice, so that clips would be found before pictures.
+@contextmanager
+def model_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads for batches. Several take one processor each: threads that wait for each other inside a forward pass
+    lose much of their time as soon as other threads decode pictures beside them.
     """
-    due = [i for i, chunk in enumerate(chunks) if chunk.frames and not chunk.caption]
-    captions = captioner.caption([chunks[i].frames[len(chunks[i].frames) // 2] for i in due]) if due else []
-    said = dict(zip(due, captions, strict=True))
-    return [replace(chunk, caption=said[i]) if i in said else chunk for i, chunk in enumerate(chunks)]
+    pool = ThreadPoolExecutor(workers, "florence-model", initializer=_one_processor if workers > 1 else None)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _one_processor() -> None:
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)  # of this thread alone
 
 
 class WordReading:
@@ -218,17 +228,3 @@ class WordReading:
     def _is_due(self, chunk: Chunk) -> bool:
         by_itself = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
         return self.when == "always" or (self.when == "auto" and by_itself)
-
-
-def _by_file(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
-    files: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        files.setdefault(chunk.source.uri, []).append(chunk)
-    return list(files.values())
-
-
-def _reason(error: Exception, source: Source) -> str:
-    if isinstance(error, FlorenceError):
-        return str(error)
-    log.warning("unexpected error in %s", source.uri, exc_info=error)
-    return f"could not be captioned: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from florence_rag.types import Frame
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 """A picture: a path, the bytes of a file, an open file, or pixels."""
 
+_KEPT = re.compile("[0-9a-f]{32}")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
@@ -45,12 +47,16 @@ class PictureFolder:
 
     def path(self, file: str) -> str:
         """Where a picture lies: a kept one by its name, any other by its path."""
-        return file if os.path.isabs(file) else str(self._needed() / file)
+        if os.path.isabs(file):
+            return file
+        if not _KEPT.fullmatch(file):
+            raise InputError(f"{file!r} is neither an absolute path nor the name of a kept picture")
+        return str(self._needed() / file)
 
     def drop(self, files: Iterable[str]) -> None:
         """Delete those that are kept; files of others stay."""
         for file in files:
-            if file and not os.path.isabs(file):
+            if _KEPT.fullmatch(file):
                 Path(self.path(file)).unlink(missing_ok=True)
 
     def _needed(self) -> Path:

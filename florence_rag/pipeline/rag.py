@@ -37,7 +37,9 @@ from florence_rag.pipeline.opening import (
     open_text_embedder,
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
-from florence_rag.retrieval.query import check_count, check_kinds
+from florence_rag.pipeline.vectors import Embedding
+from florence_rag.retrieval.diversity import pick_diverse
+from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.sources import MEDIA_BY_SUFFIX, discover
 from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
@@ -198,15 +200,8 @@ class FlorenceRAG:
         changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
         if changed and isinstance(self.captioner, LazyCaptioner):
             self.captioner.load()
-        ingest = Ingest(
-            self.index,
-            self.embedder,
-            self._chunks_of,
-            captioner=self.captioner,
-            text_embedder=self.retriever.text_embedder,
-            progress=progress,
-            config=self._ingest,
-        )
+        embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
+        ingest = Ingest(self.index, embedding, self._chunks_of, progress=progress, config=self._ingest)
         self.index.delete_sources(gone)
         for failure in found:
             if isinstance(failure, Failure):
@@ -228,14 +223,15 @@ class FlorenceRAG:
         *,
         ids: Sequence[str | None] | None = None,
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        vectors: Mapping[str, Sequence[float]] | None = None,
     ) -> list[str]:
         """Store texts as they are, each as one item; their ids.
 
         ids: 1 to 512 bytes each; by default from text and metadata, so that the same twice is one. What is put under an
         id again is replaced, and not embedded anew if it says the same. metadatas: JSON; "source" says where it is
-        from.
+        from. vectors: by id, what this very embedder has already made of some.
         """
-        return self._given.put(text_to_chunk(*each) for each in aligned(texts, ids=ids, metadatas=metadatas))
+        return self._given.put((text_to_chunk(*each) for each in aligned(texts, ids=ids, metadatas=metadatas)), vectors)
 
     def put_images(
         self,
@@ -244,6 +240,7 @@ class FlorenceRAG:
         captions: Sequence[str | None] | None = None,
         ids: Sequence[str | None] | None = None,
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        vectors: Mapping[str, Sequence[float]] | None = None,
     ) -> list[str]:
         """Store pictures, each as one item; their ids. As put_texts, and captions say what they show.
 
@@ -251,7 +248,7 @@ class FlorenceRAG:
         before one that cannot be read may be stored.
         """
         each = aligned(images, captions=captions, ids=ids, metadatas=metadatas)
-        return self._given.put(picture_to_chunk(*one, self._pictures) for one in each)
+        return self._given.put((picture_to_chunk(self._pictures, *one) for one in each), vectors)
 
     def put_chunks(self, chunks: Iterable[Chunk]) -> list[str]:
         """Store chunks of files, each as one item, apart from the files that are added; their ids.
@@ -270,8 +267,15 @@ class FlorenceRAG:
         return self._given.ids()
 
     def _chunks_of(self, source: Source) -> Iterator[Chunk]:
-        chunks = chunk(source, self._chunking)
+        chunks = chunk(source, self._needed_chunking())
         return map(self._read_words, chunks) if self._read_words else chunks
+
+    def _needed_chunking(self) -> ChunkingConfig:
+        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
+        detail = getattr(self.embedder, "detail_px", None)
+        if detail is None or self._read_words is not None or self.captioner is not None:
+            return self._chunking
+        return replace(self._chunking, image_detail_px=self._chunking.image_detail_px or detail)
 
     def search(
         self,
@@ -290,6 +294,29 @@ class FlorenceRAG:
         """
         frame = None if image is None else read_image(image)
         return self.retriever.search(text, frame, k, kinds, filter, group)
+
+    def query_vector(self, text: str | None = None, *, image: ImageInput | None = None) -> np.ndarray:
+        """(D,): what `search` looks for: the direction of a text, of a picture, or of both together."""
+        frame = None if image is None else read_image(image)
+        return self.retriever.vector(check_query(text, frame, 1, None))
+
+    def search_diverse(
+        self,
+        vector: Sequence[float] | np.ndarray,
+        k: int = 5,
+        *,
+        fetch_k: int = 20,
+        relevance: float = 0.5,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+    ) -> list[Hit]:
+        """k of the fetch_k chunks nearest to a vector that differ from each other: maximal marginal relevance.
+
+        relevance: from 0, as different as can be, to 1, the nearest. score: the cosine to the vector.
+        """
+        hits = self.search_by_vector(vector, max(k, fetch_k), kinds=kinds, filter=filter)
+        vectors = self.index.vectors([hit.id for hit in hits])
+        return [hits[i] for i in pick_diverse(unit_rows(np.asarray(vector)[None])[0], vectors, k, relevance)]
 
     def search_by_vector(
         self,

@@ -18,8 +18,9 @@ from typing import Any, Literal
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, embed_chunks
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress
 from florence_rag.pipeline.overlap import Comparison, compare_embedders
+from florence_rag.pipeline.vectors import Embedded, Embedding, embed_chunks
 from florence_rag.retrieval.retriever import SEEN
 from florence_rag.sources import discover
 from florence_rag.types import Chunk, Failure, Frame, Hit, Source
@@ -159,10 +160,9 @@ class Reembedding:
         """Embed the chunks of these sources anew; how many there were."""
         by_place = sorted(index.stored([source.uri for source in sources]), key=_place)
         hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
-        run = _StoredRun(
-            index,
+        run = Ingest(
             self.successor,
-            self.embedder,
+            _StoredWords(self.embedder, index),
             lambda source: _chunks(source, hits.get(source.uri, ()), self._load_frames),
             progress=self._progress and partial(_add_progress, self._progress, so_far),
             config=self._config,
@@ -187,18 +187,17 @@ def reembed(
     return work
 
 
-class _StoredRun(Ingest):
-    """An index run that takes the vectors of the words over from the old index."""
+class _StoredWords(Embedding):
+    """Embeds pictures and texts, and takes the vectors of the words over from the old index."""
 
-    def __init__(self, old: ReembeddableIndex, *rest: Any, **options: Any) -> None:
-        super().__init__(*rest, **options)
+    def __init__(self, embedder: Embedder, old: ReembeddableIndex) -> None:
+        super().__init__(embedder)
         self._old = old
 
-    def _embed_and_add(self, batch: list[Chunk]) -> list[Chunk]:
+    def embedded(self, batch: list[Chunk]) -> Embedded:
+        """As an index run embeds them; their words are those of the old index."""
         words = self._old.text_vectors([chunk.id for chunk in batch]) if self._old.text_embedder else None
-        self.index.add(batch, embed_chunks(self.embedder, batch), words)
-        self._chunks += len(batch)
-        return batch
+        return Embedded(batch, embed_chunks(self.embedder, batch), words)
 
 
 def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> Iterator[Chunk]:

@@ -309,3 +309,15 @@ def test_the_shared_photographs_open():
     assert chunks["sewing-threads.heic"].metadata["camera"] == "samsung SM-A326B"
     assert chunks["solar-farm.jpg"].metadata["taken_at"] == "2012-10-24T12:49:39"
     assert all(max(chunk.frames[0].shape) <= 1280 for chunk in chunks.values())
+
+
+def test_a_jpeg_is_decoded_at_reduced_size_where_less_detail_will_do(tmp_path):
+    path = tmp_path / "large.jpg"
+    Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (4, 1200, 3))).save(path)
+    large = source(path)
+    sizes = {}
+    for detail in (None, 400, 300, 100, 5000):
+        (chunk,) = chunk_image(large, ChunkingConfig(image_detail_px=detail))
+        sizes[detail] = chunk.frames[0].shape[:2]
+        assert (chunk.metadata["width"], chunk.metadata["height"]) == (1200, 800)
+    assert sizes == {None: (800, 1200), 400: (400, 600), 300: (400, 600), 100: (100, 150), 5000: (800, 1200)}

@@ -128,6 +128,25 @@ def test_what_says_the_same_is_not_embedded_again(rag, embedder):
     assert found(rag, "red", k=1) == ["1"]
 
 
+def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
+    path, blue = save("red"), ColourEmbedder().embed_texts(["blue"])[0]
+    rag.put_texts(["a", "red"], ids=["1", "2"], vectors={"1": (3 * blue).tolist()})
+    rag.put_images([path, str(path)], ids=["3", "4"], vectors={"4": blue})
+    assert (embedder.texts, embedder.images) == (1, 1)
+    nearest = rag.search_by_vector(blue, 4)
+    assert [hit.score for hit in nearest] == pytest.approx([1, 1, 0, 0])
+    assert {hit.id for hit in nearest[:2]} == {"1", "4"}
+    assert rag.frames(rag.get(["4"])[0])[0].shape == (48, 48, 3)
+
+
+@pytest.mark.parametrize("vector", [[1.0, 2.0], [0.0] * 12, [float("nan")] * 12])
+def test_a_vector_that_no_embedder_made_is_an_error(rag, vector):
+    rag.put_texts(["before"], ids=["1"])
+    with pytest.raises(InputError, match="vectors"):
+        rag.put_texts(["red"], ids=["1"], vectors={"1": vector})
+    assert rag.get(["1"])[0].text == "before"
+
+
 def test_what_was_deleted_is_not_embedded_again(rag, embedder):
     rag.put_texts(["red", "blue"], ids=["1", "2"])
     rag.delete(["1", "2"])

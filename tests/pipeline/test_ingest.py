@@ -1,8 +1,11 @@
+import threading
+
 import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading, add_captions, embed_chunks, embed_words
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading
+from florence_rag.pipeline.vectors import Embedding, add_captions, embed_chunks, embed_words
 from florence_rag.testing import ColourEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, colour_frame
 from florence_rag.types import Chunk, Failure, Locator, Source
 
@@ -28,14 +31,14 @@ class CountingEmbedder(ColourEmbedder):
 
 def ingest(chunks_of, names, index=None, captioner=None, **config):
     index = index or MemoryIndex(EMBEDDER.info)
-    run = Ingest(index, CountingEmbedder(), chunks_of, captioner=captioner, config=IngestConfig(**config))
+    run = Ingest(index, Embedding(CountingEmbedder(), captioner), chunks_of, config=IngestConfig(**config))
     run.run([source(name) for name in names])
     return run
 
 
 def test_pictures_of_many_files_are_embedded_together():
     run = ingest(lambda of: iter([picture(of, "red")]), [f"{i:02}" for i in range(20)], batch=8)
-    assert run.embedder.batches == [8, 8, 4]
+    assert run.embedding.embedder.batches == [8, 8, 4]
     assert len(run.done) == len(run.index.sources()) == 20
 
 
@@ -89,7 +92,9 @@ def test_a_file_without_anything_is_a_failure():
 
 def test_progress_is_told_after_every_step():
     steps = []
-    run = Ingest(MemoryIndex(EMBEDDER.info), EMBEDDER, lambda of: iter([picture(of, "red")]), progress=steps.append)
+    run = Ingest(
+        MemoryIndex(EMBEDDER.info), Embedding(EMBEDDER), lambda of: iter([picture(of, "red")]), progress=steps.append
+    )
     run.run([source(name) for name in "abc"])
     assert {step.files_total for step in steps} == {3}
     assert (steps[-1].files_done, steps[-1].chunks, steps[-1].failures) == (3, 3, 0)
@@ -103,7 +108,7 @@ def test_an_interrupt_stops_the_run_and_what_is_complete_stays():
 
     run = Ingest(
         MemoryIndex(EMBEDDER.info),
-        EMBEDDER,
+        Embedding(EMBEDDER),
         lambda of: iter([picture(of, "red")]),
         progress=interrupted,
         config=IngestConfig(batch=4),
@@ -162,10 +167,8 @@ def test_the_words_of_a_chunk_have_a_vector_besides():
 def test_captions_are_found_by_their_meaning_where_the_index_keeps_it():
     run = Ingest(
         MemoryIndex(EMBEDDER.info, EMBEDDER.info),
-        EMBEDDER,
+        Embedding(EMBEDDER, ScriptedCaptioner({"red": "a blue thing"}), EMBEDDER),
         lambda of: iter([picture(of, COLOUR_OF[of.uri])]),
-        captioner=ScriptedCaptioner({"red": "a blue thing"}),
-        text_embedder=EMBEDDER,
     )
     run.run([source(name) for name in "abc"])
     (hit,) = run.index.search_text_vector(EMBEDDER.embed_texts(["blue"])[0], 5)
@@ -264,3 +267,30 @@ def test_the_rest_of_a_file_that_was_refused_is_left_out():
 def test_a_store_or_a_model_that_fails_ends_the_run(error):
     with pytest.raises(type(error), match=str(error)):
         ingest(lambda of: iter([picture(of, COLOUR_OF[of.uri])]), "abc", Strict(error))
+
+
+def test_several_workers_embed_at_a_time_and_store_in_order():
+    class Waiting(CountingEmbedder):
+        """The first batch is ready when the second has begun."""
+
+        workers = 2
+        meeting = threading.Barrier(2, timeout=20)
+
+        def embed_images(self, frames):
+            self.meeting.wait()
+            return super().embed_images(frames)
+
+    run = Ingest(
+        MemoryIndex(EMBEDDER.info),
+        Embedding(Waiting()),
+        lambda of: iter([picture(of, "red")]),
+        config=IngestConfig(batch=2, threads=1),
+    )
+    run.run([source(name) for name in "abcd"])
+    assert [each.uri for each in run.done] == ["/a", "/b", "/c", "/d"]
+
+
+def test_the_time_of_every_stage_is_known():
+    run = ingest(lambda of: iter([picture(of, "red")]), "ab", captioner=ScriptedCaptioner(SEEN))
+    assert run.watch.seconds().keys() == {"read", "caption", "embed", "store"}
+    assert all(seconds >= 0 for seconds in run.watch.seconds().values())

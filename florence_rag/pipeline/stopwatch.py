@@ -1,0 +1,33 @@
+"""Where the time of an index run goes: seconds in each stage, summed over all threads."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Threads may share it. Stages overlap, so their seconds add up to more than the run took."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Counts the block for a stage."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - started
+            with self._lock:
+                self._seconds[stage] += spent  # type: ignore[assignment]  # Counter is typed for whole numbers
+
+    def seconds(self) -> Mapping[str, float]:
+        """Stage -> seconds so far."""
+        with self._lock:
+            return dict(self._seconds)
