@@ -314,7 +314,7 @@ def test_the_shared_photographs_open():
 def test_a_jpeg_is_decoded_at_reduced_size_where_less_detail_will_do(tmp_path):
     path = tmp_path / "large.jpg"
     Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (4, 1200, 3))).save(path)
-    large = source(path)
+    large = source(path, "image")
     sizes = {}
     for detail in (None, 400, 300, 100, 5000):
         (chunk,) = chunk_image(large, ChunkingConfig(image_detail_px=detail))
