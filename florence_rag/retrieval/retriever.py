@@ -110,7 +110,7 @@ class Retriever:
 
     def _found(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
         """So many hits that k are left after grouping, if there are."""
-        vector, meaning, k = self._vector(query), self._meaning(query), query.k
+        vector, meaning, k = self.vector(query), self._meaning(query), query.k
         depth = min(max(self.config.depth, k * self.config.oversample), _MAX_DEPTH)
         while True:
             routes = list(self._routes(query, vector, meaning, depth, filter))
@@ -125,7 +125,7 @@ class Retriever:
         """A reranker is told the text only, so it has no say on the picture's part of a query."""
         return self.config.rerank_share * (1.0 if query.image is None else self.config.text_share)
 
-    def _vector(self, query: Query) -> np.ndarray:
+    def vector(self, query: Query) -> np.ndarray:
         """(D,): of the text, of the image, or their weighed sum, of unit length."""
         rows = []
         if query.text:

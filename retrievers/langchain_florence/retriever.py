@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Self
+import base64
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, Self
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -11,22 +12,32 @@ from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
-from florence_rag import FlorenceRAG
-from florence_rag.types import Kind
+from florence_rag import FlorenceRAG, InputError
+from florence_rag.show.pixels import thumbnail
+from florence_rag.types import Hit, Kind
 from langchain_florence._convert import hit_to_document
+
+SearchType = Literal["hybrid", "similarity", "mmr"]
+
+IMAGES = "images"
+"""The key of a document's metadata with its pictures, where they are asked for."""
 
 
 class FlorenceRetriever(BaseRetriever):
     """Documents for a text, a picture, or both.
 
-    k, kinds, filter and group are the settings of `FlorenceRAG.search`; each can also be given for one call:
+    Every setting can also be given for one call:
 
         retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
         retriever.invoke("a red bus", k=3)
         retriever.invoke("", image="query.jpg")          # a path, bytes, a PIL image or an array; with or without text
-        await retriever.ainvoke("a red bus", filter={"metadata.city": "Rome"})
+        await retriever.ainvoke("a red bus", filter={"metadata.city": "Rome"}, search_type="mmr")
 
-    Unlike `FlorenceRAG.search`, clips of one video are separate documents unless group is True.
+    search_type: "hybrid", what `FlorenceRAG.search` does, by looks and by words; "similarity", by cosine alone; "mmr",
+    of the fetch_k nearest those that differ, lambda_mult from 0, as different as can be, to 1, the nearest.
+    images: each document brings its picture, of a clip the middle one, as a standard content block in
+    metadata["images"]; `documents_to_content` puts them in front of a chat model.
+    group: one document per video, with its other clips as moments; hybrid only.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -36,6 +47,10 @@ class FlorenceRetriever(BaseRetriever):
     kinds: frozenset[Kind] | None = None
     filter: str | dict[str, Any] | None = None
     group: bool = False
+    search_type: SearchType = "hybrid"
+    fetch_k: int = Field(default=20, ge=1)
+    lambda_mult: float = Field(default=0.5, ge=0, le=1)
+    images: bool = False
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
@@ -52,16 +67,24 @@ class FlorenceRetriever(BaseRetriever):
         kinds: Collection[Kind] | None = None,
         filter: str | Mapping[str, Any] | None = None,
         group: bool | None = None,
+        search_type: SearchType | None = None,
+        fetch_k: int | None = None,
+        lambda_mult: float | None = None,
+        images: bool | None = None,
     ) -> list[Document]:
-        hits = self.rag.search(
-            query.strip() or None,
-            image=image,
-            k=self.k if k is None else k,
-            kinds=self.kinds if kinds is None else kinds,
-            filter=self.filter if filter is None else filter,
-            group=self.group if group is None else group,
-        )
-        return [hit_to_document(hit) for hit in hits]
+        within = {
+            "k": self.k if k is None else k,
+            "kinds": self.kinds if kinds is None else kinds,
+            "filter": self.filter if filter is None else filter,
+        }
+        diverse = {
+            "fetch_k": self.fetch_k if fetch_k is None else fetch_k,
+            "relevance": self.lambda_mult if lambda_mult is None else lambda_mult,
+        }
+        group = self.group if group is None else group
+        hits = self._search(search_type or self.search_type, query.strip() or None, image, group, within, diverse)
+        images = self.images if images is None else images
+        return [self._document(hit, images) for hit in hits]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **settings: Any
@@ -69,3 +92,37 @@ class FlorenceRetriever(BaseRetriever):
         return await run_in_executor(
             None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **settings
         )
+
+    def _search(
+        self, how: str, text: str | None, image: Any, group: bool, within: dict[str, Any], diverse: dict[str, Any]
+    ) -> list[Hit]:
+        if how == "hybrid":
+            return self.rag.search(text, image=image, group=group, **within)
+        if how not in ("similarity", "mmr"):
+            raise InputError(f"search_type is {how!r}; it must be 'hybrid', 'similarity' or 'mmr'")
+        if group:
+            raise InputError(f"group is for search_type 'hybrid', not for {how!r}")
+        vector = self.rag.query_vector(text, image=image)
+        if how == "mmr":
+            return self.rag.search_diverse(vector, **within, **diverse)
+        return self.rag.search_by_vector(vector, **within)
+
+    def _document(self, hit: Hit, images: bool) -> Document:
+        document = hit_to_document(hit)
+        if images:
+            frames = self.rag.frames(hit)
+            document.metadata[IMAGES] = [_to_block(thumbnail(frames[len(frames) // 2], side_px=1024))] if frames else []
+        return document
+
+
+def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:
+    """Content blocks for a message to a multimodal chat model: of each document its number, its words, its pictures."""
+    blocks: list[dict[str, Any]] = []
+    for number, document in enumerate(documents, start=1):
+        blocks.append({"type": "text", "text": f"[{number}] {document.page_content}"})
+        blocks += document.metadata.get(IMAGES, ())
+    return blocks
+
+
+def _to_block(jpeg: bytes) -> dict[str, Any]:
+    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}

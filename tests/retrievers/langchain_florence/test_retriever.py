@@ -1,17 +1,26 @@
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.load import dumps
+from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnablePassthrough
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
-from langchain_florence import FlorenceRetriever
+from florence_rag.errors import InputError
+from florence_rag.show.pixels import from_data_uri
+from langchain_florence import FlorenceRetriever, FlorenceVectorStore, documents_to_content
+
+
+@pytest.fixture(params=["hybrid", "similarity", "mmr"])
+def search_type(request):
+    return request.param
 
 
 class TestIntegrationSuite(RetrieversIntegrationTests):
     @pytest.fixture(autouse=True)
-    def _open(self, rag):
+    def _open(self, rag, search_type):
         self.rag = rag
+        self.search_type = search_type
 
     @property
     def retriever_constructor(self):
@@ -19,7 +28,7 @@ class TestIntegrationSuite(RetrieversIntegrationTests):
 
     @property
     def retriever_constructor_params(self):
-        return {"rag": self.rag, "k": 5}
+        return {"rag": self.rag, "k": 5, "search_type": self.search_type}
 
     @property
     def retriever_query_example(self):
@@ -52,7 +61,70 @@ def test_a_misspelt_setting_of_a_call_is_an_error(rag):
         FlorenceRetriever(rag=rag).invoke("red", top_k=3)
 
 
-@pytest.mark.parametrize("settings", [{"k": 0}, {"kinds": {"photo"}}, {"rag": "photos.db"}, {"top_k": 3}])
+# Ways to search
+
+
+def test_every_way_takes_text_picture_or_both(rag, folder, search_type):
+    retriever = FlorenceRetriever(rag=rag, k=3, kinds={"image"}, search_type=search_type)
+    blue = folder / "blue.png"
+    for documents in (retriever.invoke("blue"), retriever.invoke("", image=blue), retriever.invoke("blue", image=blue)):
+        assert documents[0].metadata["source"] == str(blue)
+        assert documents[0].metadata["score"] >= documents[1].metadata["score"]
+        assert documents[0].metadata["why"]
+
+
+async def test_every_way_works_async_and_for_one_call(rag, search_type):
+    documents = await FlorenceRetriever(rag=rag).ainvoke("red", search_type=search_type, k=2)
+    assert documents == FlorenceRetriever(rag=rag, search_type=search_type, k=2).invoke("red")
+
+
+def test_similarity_is_that_of_the_vector_store(rag):
+    documents = FlorenceRetriever(rag=rag, k=4, search_type="similarity").invoke("red")
+    scored = FlorenceVectorStore(rag).similarity_search_with_score("red", k=4)
+    assert [(d.id, d.metadata["score"]) for d in documents] == [(d.id, score) for d, score in scored]
+
+
+def test_mmr_leaves_out_what_looks_the_same(rag):
+    retriever = FlorenceRetriever(rag=rag, k=2, kinds={"image", "clip"})
+    first, second = retriever.invoke("red", search_type="similarity")
+    assert first.metadata["score"] == pytest.approx(second.metadata["score"], abs=1e-3)
+    first, second = retriever.invoke("red", search_type="mmr", lambda_mult=0.3)
+    assert second.metadata["score"] < 0.5
+    assert len(retriever.invoke("red", search_type="mmr", fetch_k=1)) == 2
+
+
+@pytest.mark.parametrize("settings", [{"search_type": "fuzzy"}, {"search_type": "mmr", "group": True}])
+def test_what_does_not_go_together_is_an_error(rag, settings):
+    with pytest.raises(InputError, match="search_type"):
+        FlorenceRetriever(rag=rag).invoke("red", **settings)
+
+
+# Pictures for a model
+
+
+def test_pictures_come_on_request_as_standard_blocks(rag, search_type):
+    retriever = FlorenceRetriever(rag=rag, k=9, images=True, search_type=search_type)
+    for document in retriever.invoke("red"):
+        blocks = document.metadata["images"]
+        assert len(blocks) == (document.metadata["kind"] != "text")
+        for block in blocks:
+            assert (block["type"], block["mime_type"]) == ("image", "image/jpeg")
+            assert from_data_uri(f"data:image/jpeg;base64,{block['base64']}").startswith(b"\xff\xd8")
+    assert "images" not in retriever.invoke("red", images=False)[0].metadata
+
+
+def test_documents_stand_in_a_message(rag):
+    documents = FlorenceRetriever(rag=rag, k=9, images=True).invoke("red")
+    message = HumanMessage(content_blocks=documents_to_content(documents))
+    kinds = [block["type"] for block in message.content_blocks]
+    assert kinds[:2] == ["text", "image"]
+    assert (kinds.count("text"), kinds.count("image")) == (9, 8)
+    assert message.content_blocks[0]["text"].startswith("[1] [")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"k": 0}, {"kinds": {"photo"}}, {"rag": "photos.db"}, {"top_k": 3}, {"search_type": "fuzzy"}]
+)
 def test_a_setting_that_cannot_work_is_an_error(rag, settings):
     with pytest.raises(ValidationError):
         FlorenceRetriever(**{"rag": rag, **settings})

@@ -1,0 +1,238 @@
+import numpy as np
+import pytest
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_tests.integration_tests import VectorStoreIntegrationTests
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder, colour_frame
+from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
+
+
+@pytest.fixture(scope="module")
+def fake_store(tmp_path_factory):
+    """On Milvus Lite, for embeddings that LangChain's suite brings."""
+    db = tmp_path_factory.mktemp("fake") / "fake.db"
+    with FlorenceVectorStore.open(db, VectorStoreIntegrationTests.get_embeddings()) as store:
+        yield store
+
+
+class TestIntegrationSuite(VectorStoreIntegrationTests):
+    @pytest.fixture
+    def vectorstore(self, fake_store):
+        yield fake_store
+        fake_store.delete()
+
+
+@pytest.fixture(scope="module")
+def colour_store(tmp_path_factory):
+    db = tmp_path_factory.mktemp("colours") / "colours.db"
+    with FlorenceVectorStore.open(db, FlorenceEmbeddings(embedder=ColourEmbedder())) as store:
+        yield store
+
+
+@pytest.fixture
+def store(colour_store):
+    yield colour_store
+    colour_store.delete()
+
+
+@pytest.fixture
+def walls(store, folder):
+    store.add_images([folder / "red.png", folder / "blue.png"], [{"city": "Rome"}, {"city": "Oslo"}], ids=["r", "b"])
+    store.add_texts(["the blue sea", "green grass"], [{"city": "Oslo"}, {"page": 3}], ids=["sea", "grass"])
+    return store
+
+
+def ids(documents):
+    return [document.id for document in documents]
+
+
+# Pictures
+
+
+def test_pictures_and_texts_are_found_by_either(walls, folder):
+    assert set(ids(walls.similarity_search("blue", k=2))) == {"b", "sea"}
+    assert set(ids(walls.similarity_search_by_image(folder / "blue.png", k=2))) == {"b", "sea"}
+    assert ids(walls.similarity_search("blue", k=1, kinds={"image"})) == ["b"]
+
+
+def test_a_picture_comes_back_with_its_place_and_metadata(walls, folder):
+    (document,) = walls.get_by_ids(["r"])
+    assert document.page_content == "[image] red.png"
+    assert document.metadata["source"] == str(folder / "red.png")
+    assert (document.metadata["city"], document.metadata["kind"]) == ("Rome", "image")
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "pil", "array"])
+def test_every_form_of_a_picture_is_added_and_asked_with(store, folder, form):
+    path = folder / "blue.png"
+    pixels = colour_frame("blue")
+    image = {"path": path, "bytes": path.read_bytes(), "pil": Image.fromarray(pixels), "array": pixels}[form]
+    store.add_images([colour_frame("red"), image], captions=["a wall", None], ids=["1", "2"])
+    assert ids(store.similarity_search_by_image(image, k=1)) == ["2"]
+    assert store.get_by_ids(["1"])[0].page_content == "a wall"
+    assert np.array_equal(store.rag.frames(store.rag.get(["2"])[0])[0], pixels)
+
+
+def test_a_document_of_a_picture_can_be_added_elsewhere(walls, tmp_path):
+    documents = walls.get_by_ids(["r", "sea"])
+    other = FlorenceVectorStore.from_documents(
+        documents, FlorenceEmbeddings(embedder=ColourEmbedder()), db=tmp_path / "b.db"
+    )
+    with other:
+        assert ids(other.similarity_search("red", k=1)) == ["r"]
+        assert other.similarity_search_with_score("red", k=1)[0][1] == pytest.approx(1.0, abs=1e-5)
+
+
+# Scores
+
+
+def test_scores_are_cosines_and_relevance_lies_between_0_and_1(walls):
+    scored = walls.similarity_search_with_score("blue", k=4)
+    assert [round(score, 4) for _, score in scored] == [1.0, 1.0, 0.0, 0.0]
+    relevant = walls.similarity_search_with_relevance_scores("blue", k=4)
+    assert [round(score, 4) for _, score in relevant] == [1.0, 1.0, 0.5, 0.5]
+    assert len(walls.similarity_search_with_relevance_scores("blue", k=4, score_threshold=0.9)) == 2
+
+
+def test_opposite_vectors_have_no_relevance(tmp_path):
+    class Signs(DeterministicFakeEmbedding):
+        def embed_documents(self, texts):
+            return [[-1.0, 0.0, 0.0] for _ in texts]
+
+        def embed_query(self, text):
+            return [1.0, 0.0, 0.0]
+
+    with FlorenceVectorStore.from_texts(["x"], Signs(size=3), db=tmp_path / "s.db") as store:
+        assert store.similarity_search_with_relevance_scores("y") == [(store.similarity_search("y")[0], 0.0)]
+
+
+def test_search_by_vector_is_search_by_text(walls):
+    vector = walls.embeddings.embed_query("blue")
+    assert walls.similarity_search_by_vector(vector, k=3) == walls.similarity_search("blue", k=3)
+    assert walls.similarity_search_with_score_by_vector(vector, k=3) == walls.similarity_search_with_score("blue", k=3)
+
+
+def test_mmr_leaves_out_what_repeats(store):
+    store.add_texts(["red", "red red", "red blue"], ids=["1", "2", "3"])
+    assert ids(store.max_marginal_relevance_search("red", k=2, lambda_mult=0.3)) == ["1", "3"]
+    assert ids(store.max_marginal_relevance_search("red", k=2, lambda_mult=1.0)) == ["1", "2"]
+    assert len(store.max_marginal_relevance_search("red", k=3, fetch_k=1)) == 3
+    vector = store.embeddings.embed_query("red")
+    by_vector = store.max_marginal_relevance_search_by_vector(vector, k=2, lambda_mult=0.3)
+    assert ids(by_vector) == ["1", "3"]
+
+
+# Filters
+
+
+@pytest.mark.parametrize(
+    ("filter", "found"),
+    [
+        ({"city": "Oslo"}, {"b", "sea"}),
+        ({"city": {"$in": ["Rome"]}}, {"r"}),
+        ({"page": 3}, {"grass"}),
+        ({"metadata.page": {"$gte": 4}}, set()),
+        ({"kind": "image", "city": "Oslo"}, {"b"}),
+        ({"source": {"$prefix": "given:"}}, {"b", "r", "sea", "grass"}),
+        ('kind == "text"', {"sea", "grass"}),
+    ],
+)
+def test_filters_name_metadata(walls, filter, found):
+    assert set(ids(walls.similarity_search("blue", k=9, filter=filter))) == found
+
+
+def test_the_source_of_documents_is_filtered(walls, folder):
+    walls.add_texts(["blue notes"], [{"source": "a.pdf"}], ids=["n"])
+    assert ids(walls.similarity_search("blue", filter={"source": "a.pdf"})) == ["n"]
+    assert ids(walls.similarity_search("blue", filter={"source": str(folder / "red.png")})) == ["r"]
+
+
+def test_a_retriever_of_langchain_passes_settings_on(walls):
+    retriever = walls.as_retriever(search_type="mmr", search_kwargs={"k": 2, "filter": {"city": "Oslo"}})
+    assert set(ids(retriever.invoke("blue"))) == {"b", "sea"}
+
+
+# Ids
+
+
+def test_documents_with_and_without_ids_are_mixed(store):
+    documents = [Document("red", id="1"), Document("blue")]
+    added = store.add_documents(documents)
+    assert added[0] == "1" and len(added[1]) == 32
+    assert store.add_documents(documents) == added
+    assert store.add_documents(documents, ids=["x", "y"]) == ["x", "y"]
+    assert len(store.similarity_search("red", k=9)) == 4
+
+
+def test_deleting_without_ids_empties_the_store_but_for_files(tmp_path, folder):
+    rag = FlorenceRAG(MilvusIndex.open(str(tmp_path / "f.db"), ColourEmbedder.info), ColourEmbedder())
+    with FlorenceVectorStore(rag) as store:
+        rag.add(folder / "red.png")
+        store.add_texts(["red"])
+        assert store.delete() is True
+        (document,) = store.similarity_search("red", k=9)
+        assert document.metadata["source"] == str(folder / "red.png")
+        with pytest.raises(InputError, match="part of the file"):
+            store.delete([document.id])
+
+
+def test_as_many_ids_as_documents_are_needed(store):
+    with pytest.raises(InputError, match="one value for each of the 2 documents"):
+        store.add_documents([Document("red"), Document("blue")], ids=["1"])
+
+
+# Making one
+
+
+def test_a_store_is_made_from_texts_and_opened_again(tmp_path):
+    embeddings = DeterministicFakeEmbedding(size=6)
+    with FlorenceVectorStore.from_texts(["a", "b"], embeddings, [{}, {"n": 1}], ids=["1", "2"], db=tmp_path / "t.db"):
+        pass
+    with FlorenceVectorStore.open(tmp_path / "t.db", embeddings) as store:
+        assert store.similarity_search("b", k=1) == [Document("b", id="2", metadata={"n": 1})]
+        assert store.embeddings is embeddings
+    with pytest.raises(StoreMismatchError, match="DeterministicFakeEmbedding"):
+        FlorenceVectorStore.open(tmp_path / "t.db", DeterministicFakeEmbedding(size=7))
+
+
+def test_a_database_must_be_named():
+    with pytest.raises(InputError, match=r"db=\"notes\.db\""):
+        FlorenceVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=6))
+
+
+async def test_a_store_is_made_async(tmp_path):
+    documents = [Document("red", id="1")]
+    embeddings = FlorenceEmbeddings(embedder=ColourEmbedder())
+    with await FlorenceVectorStore.afrom_documents(documents, embeddings, db=tmp_path / "a.db") as store:
+        assert await store.aget_by_ids(["1"]) == documents
+    with await FlorenceVectorStore.afrom_texts(["blue"], embeddings, ids=["2"], db=tmp_path / "b.db") as store:
+        assert await store.asimilarity_search("blue") == [Document("blue", id="2")]
+
+
+# Async
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda store, path: store.asimilarity_search("red"),
+        lambda store, path: store.asimilarity_search_with_score("red"),
+        lambda store, path: store.asimilarity_search_with_relevance_scores("red"),
+        lambda store, path: store.asimilarity_search_by_image(path),
+        lambda store, path: store.asimilarity_search_by_image_with_score(path),
+        lambda store, path: store.amax_marginal_relevance_search("red"),
+        lambda store, path: store.aadd_documents([Document("grey")]),
+        lambda store, path: store.aadd_texts(["grey"]),
+        lambda store, path: store.aadd_images([path]),
+    ],
+    ids="search score relevance image image_score mmr documents texts images".split(),
+)
+async def test_the_loop_stays_free(colour_store, slow_embedder, gate, folder, call):
+    store = FlorenceVectorStore(FlorenceRAG(colour_store.rag.index, slow_embedder))
+    await gate.open_while(call(store, folder / "red.png"))
+    colour_store.delete()
