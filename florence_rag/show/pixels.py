@@ -28,8 +28,9 @@ def scaled(picture: Image.Image, pixels: int) -> Image.Image:
     factor = (pixels / (picture.width * picture.height)) ** 0.5
     if factor >= 1:
         return picture
-    size = (max(1, int(picture.width * factor)), max(1, int(picture.height * factor)))
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    width = max(1, min(int(picture.width * factor), pixels))
+    height = max(1, min(int(picture.height * factor), pixels // width))  # of a long strip a side may be cut to 1
+    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def to_jpeg(picture: Image.Image, quality: int = 85) -> bytes:

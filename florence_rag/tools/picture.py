@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.show.pixels import data_uri, from_data_uri
+from florence_rag.show.thumbnails import Album
 from florence_rag.types import Frame, Hit
-
-
-class Album(Protocol):
-    """Where pictures come from, as FlorenceRAG is."""
-
-    def get(self, ids: list[str], /) -> list[Hit]:
-        """The stored chunks with these ids."""
-        ...
-
-    def frames(self, hit: Hit, /) -> tuple[Frame, ...]:
-        """The pictures of a hit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,3 +80,15 @@ def test_it_travels_with_its_model(tmp_path: Path) -> None:
 def test_an_unknown_fit() -> None:
     with pytest.raises(ValueError, match="'stretch'; it must be 'squash' or 'crop'"):
         FlorenceImageProcessor(fit="stretch")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (256, 256), (1000, 37)])
+def test_the_view_is_what_cropping_leaves(width: int, height: int) -> None:
+    """A picture that says where its pixels were, cropped, starts and ends where the view does."""
+    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    picture = np.stack([across, down, down], axis=-1).round().astype(np.uint8)
+    processor = FlorenceImageProcessor(size=64)
+    cropped, view = processor.resize(picture) / 255, processor.view(width, height)
+    seen = (cropped[0, 0, 0], cropped[0, 0, 1], cropped[-1, -1, 0], cropped[-1, -1, 1])
+    assert np.allclose(seen, view, atol=0.03)
+    assert FlorenceImageProcessor(fit="squash").view(width, height) == (0.0, 0.0, 1.0, 1.0)

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import MediaError
-from florence_rag.show.contact_sheet import PICTURE, Cell, Row, draw_sheet, hits_to_row
+from florence_rag.show.contact_sheet import PICTURE, Cell, Row, draw_sheet, draw_tiles, hits_to_row
 from florence_rag.testing import COLOURS, colour_frame
 from florence_rag.types import Hit, Locator
 
@@ -68,3 +68,22 @@ def test_the_first_picture_of_a_clip_stands_for_it():
 def test_the_picture_that_was_searched_with_is_shown():
     row = hits_to_row("like this", [hit()], lambda _: (colour_frame("red"),), query=colour_frame("green"))
     assert pixels_of(draw_sheet([row]), "green") > 1000
+
+
+@pytest.mark.parametrize("pixels", [20_000, 300_000, 10_000_000])
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_tiles_keep_to_their_pixels(pixels, count):
+    sheet = draw_tiles([(number, colour_frame("blue")) for number in range(1, count + 1)], pixels)
+    assert sheet.width * sheet.height <= pixels
+
+
+def test_every_tile_shows_its_picture_and_its_number():
+    tiles = [(3, colour_frame("red")), (7, colour_frame("yellow")), (12, colour_frame("blue"))]
+    sheet = draw_tiles(tiles, 200_000)
+    side = sheet.width // 2
+    for place, colour in enumerate(("red", "yellow", "blue")):
+        x, y = place % 2 * side, place // 2 * side
+        tile = sheet.crop((x, y, x + side, y + side))
+        assert pixels_of(tile, colour) > 0.7 * side**2
+    other = draw_tiles([(4, colour_frame("red")), *tiles[1:]], 200_000)
+    assert np.any(np.asarray(sheet) != np.asarray(other))
