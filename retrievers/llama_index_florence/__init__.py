@@ -12,6 +12,7 @@ from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
 from llama_index_florence.tools import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
+from llama_index_florence.vectorstore import FlorenceVectorStore
 
 __all__ = [
     "FlorenceEmbedding",
@@ -20,5 +21,6 @@ __all__ = [
     "FlorenceRetriever",
     "FlorenceSearchTool",
     "FlorenceToolSpec",
+    "FlorenceVectorStore",
     "MeterVQATool",
 ]

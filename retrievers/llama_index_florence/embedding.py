@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
@@ -21,21 +23,10 @@ from florence_rag.pipeline.opening import open_embedder
 from llama_index_florence._convert import node_to_picture
 
 _READING_THREADS = 4
+_REMEMBERED = 100_000  # vectors, 20 MB
 
-
-class FlorenceVector(list[float]):
-    """A vector that remembers what it was made of, and by which weights, so that a store can tell whether to trust it.
-
-    JSON and caches forget this: then it is a list like any other.
-    """
-
-    def __init__(self, values: Sequence[float], of: Literal["image", "text"], fingerprint: str) -> None:
-        super().__init__(values)
-        self.of = of
-        self.fingerprint = fingerprint
-
-    def __reduce__(self) -> tuple[type[FlorenceVector], tuple[Any, ...]]:
-        return FlorenceVector, (list(self), self.of, self.fingerprint)
+Made = Literal["image", "text"]
+"""What a vector was made of."""
 
 
 class FlorenceEmbedding(MultiModalEmbedding):
@@ -56,6 +47,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
     """Digest of the weights: caches of LlamaIndex keyed by the settings never mix two models of one name."""
 
     _embedder: Embedder = PrivateAttr()
+    _made: OrderedDict[bytes, Made] = PrivateAttr(default_factory=OrderedDict)
 
     def __init__(
         self,
@@ -73,6 +65,13 @@ class FlorenceEmbedding(MultiModalEmbedding):
     def class_name(cls) -> str:
         """The name under which LlamaIndex serialises this class."""
         return "FlorenceEmbedding"
+
+    def made_of(self, vector: Sequence[float]) -> Made | None:
+        """What this very object has made a vector of, if it has, and not too long ago.
+
+        So a store can tell which to trust: LlamaIndex may have embedded the words of a node that has a picture.
+        """
+        return self._made.get(_digest(vector))
 
     def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """The nodes, each with its vector."""
@@ -109,8 +108,12 @@ class FlorenceEmbedding(MultiModalEmbedding):
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]
 
-    def _vectors(self, rows: np.ndarray, of: Literal["image", "text"]) -> list[Embedding]:
-        return [FlorenceVector(row, of, self.fingerprint) for row in rows.tolist()]
+    def _vectors(self, rows: np.ndarray, of: Made) -> list[Embedding]:
+        vectors: list[Embedding] = rows.tolist()
+        self._made.update((_digest(vector), of) for vector in vectors)
+        while len(self._made) > _REMEMBERED:
+            self._made.popitem(last=False)
+        return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         return await asyncio.to_thread(self._get_text_embeddings, texts)
@@ -126,6 +129,10 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     async def _aget_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return await asyncio.to_thread(self._get_image_embedding, img_file_path)
+
+
+def _digest(vector: Sequence[float]) -> bytes:
+    return hashlib.blake2b(np.asarray(vector, dtype=np.float32).tobytes(), digest_size=16).digest()
 
 
 def _by_picture(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:

@@ -94,11 +94,19 @@ def test_a_batch_is_embedded_in_one_call(folder):
     assert embedder.calls == 1
 
 
-def test_vectors_remember_what_they_are_of(model, folder):
-    of_text, of_image = model.get_text_embedding("blue"), model.get_image_embedding(str(folder / "blue.png"))
-    assert (of_text.of, of_image.of) == ("text", "image")
-    assert pickle.loads(pickle.dumps(of_image)).fingerprint == model.fingerprint
-    assert TextNode(text="blue", embedding=of_text).embedding == list(of_text)
+def test_it_knows_its_vectors_again(model, folder):
+    of_text, of_image = (
+        model.get_text_embedding("red"),
+        model.get_image_embedding(str(folder / "green-green-yellow.png")),
+    )
+    assert model.made_of(TextNode(text="red", embedding=of_text).embedding) == "text"
+    assert (model.made_of(of_image), model.made_of([1.0, 2.0])) == ("image", None)
+
+
+def test_it_does_not_remember_without_end(model, monkeypatch):
+    monkeypatch.setattr("llama_index_florence.embedding._REMEMBERED", 2)
+    first, *rest = model.get_text_embedding_batch(["red", "blue", "green"])
+    assert [model.made_of(vector) for vector in (first, *rest)] == [None, "text", "text"]
 
 
 def test_the_methods_of_the_base_class_agree(model):

@@ -1,0 +1,140 @@
+"""LlamaIndex's metadata filters as expressions of the store, which mean what they mean in LlamaIndex's own store.
+
+A key is one of the node's metadata. `id`, `kind` and `source` are florence_rag's own, and so is what lies in `locator`
+("locator.page", "locator.start_s", "locator.end_s"); `ref_doc_id` is the document of the node. Dots lead into nested
+values. A node that lacks a key fits only "!=", "nin" and "is_empty".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+
+from florence_rag import InputError
+from florence_rag.index.filters import expression
+from florence_rag.index.quoting import literal
+
+NODE = "_node"
+"""The key of an item's metadata under which the rest of its node is kept."""
+
+_OWN = {
+    "id": "id",
+    "kind": "kind",
+    "source": "source",
+    "locator.page": "page",
+    "locator.start_s": "start_s",
+    "locator.end_s": "end_s",
+    **dict.fromkeys(("ref_doc_id", "doc_id", "document_id"), f"metadata.{NODE}.ref_doc_id"),
+}
+_ALWAYS_THERE = ("id", "kind", "source")
+
+
+def filters_to_expression(filters: MetadataFilters | None) -> str:
+    """The filters in Milvus' language; "" for none. InputError for an operator that no index of ours evaluates."""
+    if filters is None or not filters.filters:
+        return ""
+    every = (
+        filters_to_expression(each) if isinstance(each, MetadataFilters) else _condition(each)
+        for each in filters.filters
+    )
+    parts = [part for part in every if part]
+    if parts and filters.condition == FilterCondition.NOT:
+        return f"not ({any_of(parts)})"
+    return any_of(parts) if filters.condition == FilterCondition.OR else all_of(parts)
+
+
+def all_of(parts: Sequence[str]) -> str:
+    """Those that say something, joined by "and"."""
+    return " and ".join(f"({part})" for part in parts if part)
+
+
+def any_of(parts: Sequence[str]) -> str:
+    """Joined by "or"."""
+    return " or ".join(f"({part})" for part in parts)
+
+
+def one_of(field: str, values: Sequence[str]) -> str:
+    """The field is one of these."""
+    return expression({field: list(values)})
+
+
+def _condition(filter: MetadataFilter) -> str:
+    if filter.operator not in _CONDITIONS:
+        known = ", ".join(operator.value for operator in _CONDITIONS)
+        raise InputError(f"the filter operator {filter.operator.value!r} is not supported; use {known}")
+    key = filter.key.removeprefix("metadata.")
+    field = _OWN.get(filter.key, f"metadata.{key}")
+    return _CONDITIONS[filter.operator](field, filter.value)
+
+
+def _compares(sign: str) -> Callable[[str, Any], str]:
+    return lambda field, value: _is_there(field, expression({field: {sign: value}}))
+
+
+def _equals(field: str, value: Any) -> str:
+    return expression({field: None}) if value is None else _compares("$eq")(field, value)
+
+
+def _differs(field: str, value: Any) -> str:
+    return f"not ({_equals(field, value)})"
+
+
+def _is_in(field: str, values: Any) -> str:
+    return _is_there(field, expression({field: {"$in": values}}))
+
+
+def _is_not_in(field: str, values: Any) -> str:
+    return f"not ({_is_in(field, values)})"
+
+
+def _contains(field: str, value: Any) -> str:
+    if isinstance(value, list):
+        raise InputError(f"the filter operator 'contains' of {field!r} takes one value, not {value!r}")
+    return _is_there(field, f"json_contains({_path(field)}, {literal(value)})")
+
+
+def _contains_some(function: str) -> Callable[[str, Any], str]:
+    def condition(field: str, values: Any) -> str:
+        if not isinstance(values, list) or not values:
+            raise InputError(f"the filter operators 'any' and 'all' of {field!r} take a list of values, not {values!r}")
+        return _is_there(field, f"{function}({_path(field)}, [{', '.join(map(literal, values))}])")
+
+    return condition
+
+
+def _is_empty(field: str, _: Any) -> str:
+    """What is there and empty was noted with the node, for not every store can look into a list."""
+    absent = expression({field: None})
+    key = field.removeprefix("metadata.")
+    return any_of([absent, f'json_contains(metadata["{NODE}"]["empty"], {literal(key)})']) if key != field else absent
+
+
+def _is_there(field: str, condition: str) -> str:
+    """The condition, false instead of unknown where there is no such key, so that it can be negated."""
+    return condition if field in _ALWAYS_THERE else all_of([expression({field: {"$ne": None}}), condition])
+
+
+def _path(field: str) -> str:
+    keys = field.split(".")
+    if keys[0] != "metadata":
+        raise InputError(f"{field!r} is no list; 'contains', 'any' and 'all' look into lists in metadata")
+    expression({field: None})  # refuses what cannot be quoted
+    return "metadata" + "".join(f'["{key}"]' for key in keys[1:])
+
+
+_CONDITIONS: Mapping[FilterOperator, Callable[[str, Any], str]] = {
+    FilterOperator.EQ: _equals,
+    FilterOperator.NE: _differs,
+    FilterOperator.GT: _compares("$gt"),
+    FilterOperator.GTE: _compares("$gte"),
+    FilterOperator.LT: _compares("$lt"),
+    FilterOperator.LTE: _compares("$lte"),
+    FilterOperator.IN: _is_in,
+    FilterOperator.NIN: _is_not_in,
+    FilterOperator.ANY: _contains_some("json_contains_any"),
+    FilterOperator.ALL: _contains_some("json_contains_all"),
+    FilterOperator.CONTAINS: _contains,
+    FilterOperator.IS_EMPTY: _is_empty,
+}

@@ -1,0 +1,247 @@
+"""A LlamaIndex vector store over an index of florence_rag: nodes with texts and pictures beside what lies in files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Self
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
+from llama_index.core.schema import BaseNode
+from llama_index.core.vector_stores.types import (
+    BasePydanticVectorStore,
+    MetadataFilters,
+    VectorStoreQuery,
+    VectorStoreQueryMode,
+    VectorStoreQueryResult,
+)
+
+from florence_rag import FlorenceRAG, InputError
+from florence_rag.types import Chunk, Frame, Hit
+from llama_index_florence._convert import hit_to_node, node_to_picture
+from llama_index_florence._items import hit_to_own_node, node_to_file_chunk, node_to_metadata
+from llama_index_florence.embedding import FlorenceEmbedding, Made
+from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
+
+_MMR_DEPTH = 4  # times k hits are looked at for k that differ
+
+
+class FlorenceVectorStore(BasePydanticVectorStore):
+    """Nodes as items of an index, for VectorStoreIndex, MultiModalVectorStoreIndex and IngestionPipeline.
+
+        store = FlorenceVectorStore(rag)                       # or FlorenceVectorStore.from_db("photos.db")
+        index = VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model)
+
+    A node with a picture is stored under the vector of its pixels, any other under that of its words, always by the
+    index's own embedder: of the vectors that nodes bring, those count that `embed_model` made, and made of just that.
+    One store can be both stores of a MultiModalVectorStoreIndex. What is in the index besides, files among it, is found
+    as well, as `FlorenceRetriever` gives it. images=False leaves pictures out, which is faster.
+
+    Modes: default, by vector; sparse and text_search, by the words; hybrid, as `FlorenceRAG.search`; mmr.
+    Filters: see `llama_index_florence.filters`. A VectorStoreIndex that was given ImageNodes asks for these alone from
+    then on; one that is made by from_vector_store, and a MultiModalVectorStoreIndex, ask for all.
+    """
+
+    stores_text: bool = True
+    images: bool = Field(default=True, description="Whether found nodes hold their pictures.")
+
+    _rag: FlorenceRAG = PrivateAttr()
+    _embed_model: FlorenceEmbedding = PrivateAttr()
+
+    def __init__(self, rag: FlorenceRAG, *, embed_model: FlorenceEmbedding | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._rag = rag
+        self._embed_model = embed_model or FlorenceEmbedding(rag=rag)
+        if self._embed_model.fingerprint != rag.embedder.info.fingerprint:
+            raise InputError(
+                f"embed_model is {self._embed_model.model_name!r}, but the index was filled by "
+                f"{rag.embedder.info.name!r}; leave it out, and take the store's own"
+            )
+
+    @classmethod
+    def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
+        """Over a database, which is made if need be; `store.client.close()` lets go of it."""
+        return cls(FlorenceRAG.open(db, model), **settings)
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex serialises this class."""
+        return "FlorenceVectorStore"
+
+    @property
+    def client(self) -> FlorenceRAG:
+        """The index."""
+        return self._rag
+
+    @property
+    def embed_model(self) -> FlorenceEmbedding:
+        """The index's embedder, for LlamaIndex; a vector that this very object made is not made again."""
+        return self._embed_model
+
+    def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
+        """Store nodes; one whose id is known is replaced. Their ids."""
+        chunks: list[Chunk] = []
+        pictures: list[tuple[BaseNode, str | bytes]] = []
+        texts: list[BaseNode] = []
+        for node in nodes:
+            if chunk := node_to_file_chunk(node):
+                chunks.append(chunk)
+            elif picture := node_to_picture(node):
+                pictures.append((node, picture))
+            else:
+                texts.append(node)
+        self._rag.put_chunks(chunks)
+        self._put_pictures(pictures)
+        self._put_texts(texts)
+        return [node.node_id for node in nodes]
+
+    async def async_add(self, nodes: Sequence[BaseNode], **options: Any) -> list[str]:
+        """The same; the event loop goes on."""
+        return await asyncio.to_thread(self.add, nodes, **options)
+
+    def delete(self, ref_doc_id: str, **_: Any) -> None:
+        """Forget the nodes of a document. Chunks of files stay: they go with `FlorenceRAG.add(..., prune=True)`."""
+        self._rag.delete([hit.id for hit in self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})])
+
+    async def adelete(self, ref_doc_id: str, **options: Any) -> None:
+        """The same; the event loop goes on."""
+        await asyncio.to_thread(self.delete, ref_doc_id, **options)
+
+    def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
+        """Forget nodes by id, by filter, or by both; neither is an error, see `clear`."""
+        if node_ids is None and filters is None:
+            raise InputError("neither node_ids nor filters were given; clear() forgets all nodes")
+        self._rag.delete([hit.id for hit in self._find(node_ids, filters)])
+
+    async def adelete_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **options: Any
+    ) -> None:
+        """The same; the event loop goes on."""
+        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **options)
+
+    def clear(self) -> None:
+        """Forget all nodes; chunks of files stay."""
+        self._rag.delete(self._rag.given_ids())
+
+    async def aclear(self) -> None:
+        """The same; the event loop goes on."""
+        await asyncio.to_thread(self.clear)
+
+    def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
+        """The nodes of these ids that fit, in the order of the ids; without ids, all that fit, sorted by id."""
+        return [self._node(hit) for hit in self._find(node_ids, filters)]
+
+    async def aget_nodes(
+        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
+    ) -> list[BaseNode]:
+        """The same; the event loop goes on."""
+        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
+
+    def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
+        """The nodes that are nearest, best first. similarities: of the mode; comparable within one query."""
+        hits = self._hits(query, _restriction(query), **options)
+        return VectorStoreQueryResult(
+            nodes=[self._node(hit) for hit in hits],
+            similarities=[hit.score for hit in hits],
+            ids=[hit.id for hit in hits],
+        )
+
+    async def aquery(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
+        """The same; the event loop goes on."""
+        return await asyncio.to_thread(self.query, query, **options)
+
+    def persist(self, persist_path: str = "", fs: Any = None) -> None:
+        """Make all durable where the index lies, which is not at persist_path."""
+        self._rag.index.flush()
+
+    def _put_pictures(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
+        nodes = [node for node, _ in pictures]
+        self._rag.put_images(
+            [picture for _, picture in pictures],
+            captions=[node.get_content() for node in nodes],
+            ids=[node.node_id for node in nodes],
+            metadatas=[node_to_metadata(node) for node in nodes],
+            vectors=self._vectors(nodes, "image"),
+        )
+
+    def _put_texts(self, nodes: Sequence[BaseNode]) -> None:
+        self._rag.put_texts(
+            [node.get_content() for node in nodes],
+            ids=[node.node_id for node in nodes],
+            metadatas=[node_to_metadata(node) for node in nodes],
+            vectors=self._vectors(nodes, "text"),
+        )
+
+    def _vectors(self, nodes: Sequence[BaseNode], of: Made) -> dict[str, list[float]]:
+        """Those of the nodes' own vectors that this index would make, too."""
+        brought = {node.node_id: node.embedding for node in nodes if node.embedding}
+        return {id: vector for id, vector in brought.items() if self._embed_model.made_of(vector) == of}
+
+    def _hits(self, query: VectorStoreQuery, filter: str, mmr_threshold: float | None = None) -> list[Hit]:
+        k = query.similarity_top_k
+        match query.mode:
+            case VectorStoreQueryMode.DEFAULT:
+                return self._rag.search_by_vector(_vector(query), k, filter=filter)
+            case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
+                return self._rag.index.search_words(_words(query), query.sparse_top_k or k, filter=filter)
+            case VectorStoreQueryMode.HYBRID:
+                return self._rag.search(_words(query), k=query.hybrid_top_k or k, filter=filter, group=False)
+            case VectorStoreQueryMode.MMR:
+                return self._differing(query, k, filter, mmr_threshold)
+        raise InputError(
+            f"the query mode {query.mode.value!r} is not supported; use default, sparse, text_search, hybrid or mmr"
+        )
+
+    def _differing(self, query: VectorStoreQuery, k: int, filter: str, threshold: float | None) -> list[Hit]:
+        """k hits that are near and differ among themselves."""
+        vector = _vector(query)
+        hits = {hit.id: hit for hit in self._rag.search_by_vector(vector, k * _MMR_DEPTH, filter=filter)}
+        rows = self._rag.index.vectors(list(hits)).tolist()
+        threshold = query.mmr_threshold if query.mmr_threshold is not None else threshold
+        _, ids = get_top_k_mmr_embeddings(
+            vector, rows, similarity_top_k=k, embedding_ids=list(hits), mmr_threshold=threshold
+        )
+        return [hits[id] for id in ids]
+
+    def _find(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[Hit]:
+        if node_ids is not None and not node_ids:
+            return []
+        restriction = all_of([one_of("id", node_ids) if node_ids else "", filters_to_expression(filters)])
+        place = {id: i for i, id in enumerate(node_ids or ())}
+        return sorted(self._rag.index.find(filter=restriction), key=lambda hit: (place.get(hit.id, 0), hit.id))
+
+    def _node(self, hit: Hit) -> BaseNode:
+        if NODE not in hit.metadata:
+            return hit_to_node(hit, self._picture(hit)).node
+        path = hit.metadata[NODE]["fields"].get("image_path")
+        return hit_to_own_node(hit, None if path else self._picture(hit))
+
+    def _picture(self, hit: Hit) -> Frame | None:
+        if not self.images or hit.kind == "text":
+            return None
+        try:
+            frames = self._rag.frames(hit)
+        except InputError:
+            return None
+        return frames[len(frames) // 2] if frames else None
+
+
+def _vector(query: VectorStoreQuery) -> list[float]:
+    if query.query_embedding is None:
+        raise InputError("the query has no embedding; give the index the embed_model of this store")
+    return query.query_embedding
+
+
+def _words(query: VectorStoreQuery) -> str:
+    if not (query.query_str or "").strip():
+        raise InputError(f"a query of the mode {query.mode.value!r} needs words; query_str is {query.query_str!r}")
+    return str(query.query_str)
+
+
+def _restriction(query: VectorStoreQuery) -> str:
+    documents = query.doc_ids and any_of(
+        [one_of(f"metadata.{NODE}.ref_doc_id", query.doc_ids), one_of("source", query.doc_ids)]
+    )
+    ids = query.node_ids and one_of("id", query.node_ids)
+    return all_of([documents or "", ids or "", filters_to_expression(query.filters)])

@@ -1,0 +1,145 @@
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from llama_index.core.schema import NodeRelationship, RelatedNodeInfo, TextNode
+from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
+from llama_index.core.vector_stores.utils import build_metadata_filter_fn
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder
+from llama_index_florence import FlorenceVectorStore
+from llama_index_florence.filters import filters_to_expression
+
+NODES = {
+    "1": {"city": "Oslo", "year": 2020, "tags": ["sea", "snow"], "rate": 4.5},
+    "2": {"city": "Rome", "year": 1999, "tags": ["sun"], "numbers": [1, 2]},
+    "3": {"city": "", "year": None, "tags": [], "numbers": [2]},
+    "4": {"city": 'a "quoted" \\ town', "rate": -1.0},
+    "5": {},
+}
+OPERATORS = {
+    "scalar": [FilterOperator.EQ, FilterOperator.NE],
+    "ordered": [FilterOperator.GT, FilterOperator.GTE, FilterOperator.LT, FilterOperator.LTE],
+    "list": [FilterOperator.IN, FilterOperator.NIN],
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColourEmbedder.info) as index:
+        store = FlorenceVectorStore(FlorenceRAG(index, ColourEmbedder()))
+        source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")}
+        store.add([TextNode(id_=id, text=f"text {id}", metadata=metadata) for id, metadata in NODES.items()])
+        store.add([TextNode(id_="6", text="text 6", metadata={}, relationships=source)])
+        yield store
+
+
+def ids(store, *filters, condition=FilterCondition.AND):
+    return "".join(node.node_id for node in store.get_nodes(filters=both(*filters, condition=condition)))
+
+
+def both(*filters, condition=FilterCondition.AND):
+    return MetadataFilters(filters=list(filters), condition=condition)
+
+
+def one(key, operator, value=None):
+    return MetadataFilter(key=key, operator=operator, value=value)
+
+
+@pytest.mark.parametrize(
+    ("filter", "expected"),
+    [
+        (one("city", "==", "Oslo"), "1"),
+        (one("city", "==", 'a "quoted" \\ town'), "4"),
+        (one("metadata.city", "==", "Oslo"), "1"),
+        (one("city", "!=", "Oslo"), "23456"),
+        (one("year", ">", 1999), "1"),
+        (one("year", ">=", 1999), "12"),
+        (one("year", "<", 2020), "2"),
+        (one("rate", "<=", -1), "4"),
+        (one("city", "in", ["Oslo", "Rome"]), "12"),
+        (one("year", "in", [1999]), "2"),
+        (one("city", "nin", ["Oslo", "Rome"]), "3456"),
+        (one("tags", "any", ["sun", "sea"]), "12"),
+        (one("tags", "all", ["sea", "snow"]), "1"),
+        (one("tags", "contains", "sun"), "2"),
+        (one("numbers", "contains", 2), "23"),
+        (one("city", "is_empty"), "356"),
+        (one("year", "is_empty"), "3456"),
+        (one("tags", "is_empty"), "3456"),
+        (one("id", "==", "4"), "4"),
+        (one("id", "in", ["4", "x", "5"]), "45"),
+        (one("kind", "==", "text"), "123456"),
+        (one("kind", "!=", "text"), ""),
+        (one("ref_doc_id", "==", "doc"), "6"),
+        (one("doc_id", "in", ["doc", "5"]), "56"),
+        (one("document_id", "!=", "doc"), "12345"),
+        (one("locator.page", "==", 3), ""),
+        (one("locator.start_s", "is_empty"), "123456"),
+        (one("locator.page", "!=", 3), "123456"),
+    ],
+)
+def test_every_operator(store, filter, expected):
+    assert ids(store, filter) == expected
+
+
+def test_conditions_join_and_nest(store):
+    oslo, rome, new = one("city", "==", "Oslo"), one("city", "==", "Rome"), one("year", ">", 2000)
+    assert ids(store, oslo, new) == "1"
+    assert ids(store, rome, new) == ""
+    assert ids(store, rome, new, condition=FilterCondition.OR) == "12"
+    assert ids(store, rome, new, condition=FilterCondition.NOT) == "3456"
+    assert ids(store, both(oslo, rome, condition=FilterCondition.OR), one("tags", "contains", "sun")) == "2"
+    assert ids(store, both(both(oslo, rome, condition="or"), condition="not"), one("rate", "<", 0)) == "4"
+    assert ids(store, both(), oslo) == "1"
+    assert ids(store) == ids(store, both()) == "123456"
+    assert filters_to_expression(None) == ""
+
+
+keys = st.sampled_from(["city", "year", "rate", "missing"])
+values = {
+    "city": st.sampled_from(["Oslo", "Rome", "", "x"]),
+    "year": st.sampled_from([1999, 2020, 0]),
+    "rate": st.sampled_from([4.5, -1.0, 0.0]),
+    "missing": st.sampled_from(["x"]),
+}
+
+
+@st.composite
+def filters(draw):
+    key = draw(keys)
+    kind = draw(st.sampled_from(["scalar", "list"] if key in ("city", "missing") else list(OPERATORS)))
+    operator = draw(st.sampled_from(OPERATORS[kind]))
+    value = draw(st.lists(values[key], min_size=1, max_size=2) if kind == "list" else values[key])
+    return MetadataFilter(key=key, operator=operator, value=value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(filters(), min_size=1, max_size=3), st.sampled_from(list(FilterCondition)))
+def test_filters_mean_what_they_mean_in_the_store_of_llama_index(store, some, condition):
+    wanted = MetadataFilters(filters=some, condition=condition)
+    fits = build_metadata_filter_fn(lambda id: NODES.get(id, {}), wanted)
+    assert ids(store, *some, condition=condition) == "".join(id for id in [*NODES, "6"] if fits(id))
+
+
+@pytest.mark.parametrize(
+    ("filter", "message"),
+    [
+        (one("city", "text_match", "Os"), "operator 'text_match' is not supported; use =="),
+        (one("city", "text_match_insensitive", "os"), "not supported"),
+        (one("city", "in", []), "needs a list of values"),
+        (one("tags", "any", []), "take a list"),
+        (one("tags", "all", "sea"), "take a list"),
+        (one("tags", "contains", ["sea"]), "takes one value"),
+        (one("kind", "==", "photo"), "kinds are image"),
+        (one("kind", "contains", "text"), "is no list"),
+        (one('a"] or true', "==", 1), "a key that no filter can name"),
+        (one('a"] or true', "contains", 1), "a key that no filter can name"),
+        (one("year", "==", float("nan")), "finite"),
+    ],
+)
+def test_what_cannot_be_asked_is_an_error(filter, message):
+    with pytest.raises(InputError, match=message):
+        filters_to_expression(both(filter))
