@@ -45,7 +45,8 @@ def chunk_to_document(chunk: Chunk) -> Document:
 def document_to_chunk(document: Document, id: str | None) -> Chunk:
     """The part of a file that chunk_to_document told of, or a text. id: by default the document's, or from it."""
     id, metadata = id or document.id, document.metadata
-    where, kind = metadata.get(GIVEN), metadata.get("kind")
+    where: Any = metadata.get(GIVEN)
+    kind: Any = metadata.get("kind")
     if not isinstance(where, Mapping) or kind not in MEDIA_OF_KIND:
         return text_to_chunk(document.page_content, id, metadata)
     source = Source(where["file"], MEDIA_OF_KIND[kind], 0, 0, where["hash"])

@@ -20,8 +20,6 @@ from florence_rag.types import Hit, Kind
 from langchain_florence._convert import document_to_chunk, filter_to_core, stored_to_document
 from langchain_florence.embedder import embedder_to_embeddings, embeddings_to_embedder
 
-Filter = str | Mapping[str, Any] | None
-
 
 class FlorenceVectorStore(VectorStore):
     """Texts, pictures and parts of files, found by text, by picture or by vector.
@@ -79,7 +77,7 @@ class FlorenceVectorStore(VectorStore):
 
     # Adding and deleting
 
-    def add_texts(
+    def add_texts(  # type: ignore[override]  # an unknown option is an error
         self,
         texts: Iterable[str],
         metadatas: Sequence[Mapping[str, Any]] | None = None,
@@ -90,7 +88,7 @@ class FlorenceVectorStore(VectorStore):
         """Store texts; their ids. batch_size is LangChain's, and of no effect: the index has its own."""
         return self.rag.put_texts(texts, ids=ids, metadatas=metadatas)
 
-    def add_documents(
+    def add_documents(  # type: ignore[override]  # an unknown option is an error
         self, documents: Iterable[Document], *, ids: Sequence[str | None] | None = None, batch_size: int | None = None
     ) -> list[str]:
         """Store documents; their ids. Those of a FlorenceLoader are embedded by their pictures, others by their text.
@@ -98,7 +96,7 @@ class FlorenceVectorStore(VectorStore):
         ids: stand in for those of the documents.
         """
         documents = list(documents)
-        given = ids or [document.id for document in documents]
+        given = [document.id for document in documents] if ids is None else ids
         if len(given) != len(documents):
             raise InputError(f"ids must be a list with one value for each of the {len(documents)} documents")
         return self.rag.put_chunks(map(document_to_chunk, documents, given))
@@ -132,41 +130,33 @@ class FlorenceVectorStore(VectorStore):
 
     # Searching
 
-    def similarity_search(
-        self, query: str, k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
-    ) -> list[Document]:
+    def similarity_search(self, query: str, k: int = 4, **within: Any) -> list[Document]:
         """The k documents nearest to a text."""
-        return _documents(self._nearest(self._query(query), k, filter, kinds))
+        return _documents(self._nearest(self._query(query), k, **within))
 
-    def similarity_search_with_score(
-        self, query: str, k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
-    ) -> list[tuple[Document, float]]:
+    def similarity_search_with_score(self, query: str, k: int = 4, **within: Any) -> list[tuple[Document, float]]:
         """The same with their cosines."""
-        return _scored(self._nearest(self._query(query), k, filter, kinds))
+        return _scored(self._nearest(self._query(query), k, **within))
 
-    def similarity_search_by_vector(
-        self, embedding: Sequence[float], k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
-    ) -> list[Document]:
+    def similarity_search_by_vector(self, embedding: Sequence[float], k: int = 4, **within: Any) -> list[Document]:
         """The k documents nearest to a vector."""
-        return _documents(self._nearest(embedding, k, filter, kinds))
+        return _documents(self._nearest(embedding, k, **within))
 
     def similarity_search_with_score_by_vector(
-        self, embedding: Sequence[float], k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
+        self, embedding: Sequence[float], k: int = 4, **within: Any
     ) -> list[tuple[Document, float]]:
         """The same with their cosines."""
-        return _scored(self._nearest(embedding, k, filter, kinds))
+        return _scored(self._nearest(embedding, k, **within))
 
-    def similarity_search_by_image(
-        self, image: Any, k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
-    ) -> list[Document]:
+    def similarity_search_by_image(self, image: Any, k: int = 4, **within: Any) -> list[Document]:
         """The k documents nearest to a picture: a path, bytes, an open file, a PIL image or an array."""
-        return _documents(self._nearest(self.rag.query_vector(image=image), k, filter, kinds))
+        return _documents(self._nearest(self.rag.query_vector(image=image), k, **within))
 
     def similarity_search_by_image_with_score(
-        self, image: Any, k: int = 4, *, filter: Filter = None, kinds: Collection[Kind] | None = None
+        self, image: Any, k: int = 4, **within: Any
     ) -> list[tuple[Document, float]]:
         """The same with their cosines."""
-        return _scored(self._nearest(self.rag.query_vector(image=image), k, filter, kinds))
+        return _scored(self._nearest(self.rag.query_vector(image=image), k, **within))
 
     async def asimilarity_search_by_image(self, image: Any, k: int = 4, **options: Any) -> list[Document]:
         """similarity_search_by_image in a worker thread."""
@@ -184,17 +174,13 @@ class FlorenceVectorStore(VectorStore):
         k: int = 4,
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
-        *,
-        filter: Filter = None,
-        kinds: Collection[Kind] | None = None,
+        **within: Any,
     ) -> list[Document]:
         """k of the fetch_k documents nearest to a text that differ from each other.
 
         lambda_mult: from 0, as different as can be, to 1, the nearest.
         """
-        return self.max_marginal_relevance_search_by_vector(
-            self._query(query), k, fetch_k, lambda_mult, filter=filter, kinds=kinds
-        )
+        return self.max_marginal_relevance_search_by_vector(self._query(query), k, fetch_k, lambda_mult, **within)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -202,15 +188,11 @@ class FlorenceVectorStore(VectorStore):
         k: int = 4,
         fetch_k: int = 20,
         lambda_mult: float = 0.5,
-        *,
-        filter: Filter = None,
-        kinds: Collection[Kind] | None = None,
+        **within: Any,
     ) -> list[Document]:
         """The same for a vector, such as one of a picture."""
-        hits = self.rag.search_diverse(
-            embedding, k, fetch_k=fetch_k, relevance=lambda_mult, kinds=kinds, filter=filter_to_core(filter)
-        )
-        return _documents(hits)
+        found = self.rag.search_diverse
+        return _documents(found(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **_to_core(**within)))
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
@@ -219,10 +201,8 @@ class FlorenceVectorStore(VectorStore):
         vector: np.ndarray = embed_queries(self.rag.embedder, [text])[0]
         return vector
 
-    def _nearest(
-        self, vector: Sequence[float] | np.ndarray, k: int, filter: Filter, kinds: Collection[Kind] | None
-    ) -> list[Hit]:
-        return self.rag.search_by_vector(vector, k, kinds=kinds, filter=filter_to_core(filter))
+    def _nearest(self, vector: Sequence[float] | np.ndarray, k: int, **within: Any) -> list[Hit]:
+        return self.rag.search_by_vector(vector, k, **_to_core(**within))
 
     # Making one
 
@@ -267,6 +247,11 @@ class FlorenceVectorStore(VectorStore):
         if db is None:
             raise InputError('name a database: db="notes.db", or the URI of a Milvus server')
         return cls.open(db, embedding, **options)
+
+
+def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None) -> dict[str, Any]:
+    """What a search may be narrowed by; anything else is a TypeError."""
+    return {"filter": filter_to_core(filter), "kinds": kinds}
 
 
 def _documents(hits: Iterable[Hit]) -> list[Document]:

@@ -1,6 +1,5 @@
 import importlib.util
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,5 +53,6 @@ def untrained(tmp_path_factory):
 
 @pytest.fixture
 def open_untrained(untrained, monkeypatch):
-    """FlorenceRAG.open with that model where none is named."""
-    monkeypatch.setattr(FlorenceRAG, "open", partial(FlorenceRAG.open, model=untrained))
+    """FlorenceRAG.open with that model, whichever is named."""
+    opened = FlorenceRAG.open
+    monkeypatch.setattr(FlorenceRAG, "open", lambda db, model=None, **options: opened(db, untrained, **options))
