@@ -40,6 +40,19 @@ class Progress:
     failures: int
 
 
+def add_progress(progress: Callable[[Progress], None], so_far: Progress, step: Progress) -> None:
+    """Tell the progress of a part of a run as that of the whole."""
+    progress(
+        replace(
+            step,
+            files_done=so_far.files_done + step.files_done,
+            files_total=so_far.files_total,
+            chunks=so_far.chunks + step.chunks,
+            failures=so_far.failures + step.failures,
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
     """batch: pictures in one forward pass. threads: that decode files and read words, by default one per processor up
@@ -92,7 +105,7 @@ class Ingest:
         self._under_way: deque[_Batch] = deque()
         self._begun: set[str] = set()
         self._failed: set[str] = set()
-        self._chunks = 0
+        self.chunks = 0
 
     def run(self, sources: Sequence[Source]) -> None:
         """Index all sources; those that fail are in `failures`, the others in `done`."""
@@ -172,7 +185,7 @@ class Ingest:
             return
         try:
             self.index.add(part.chunks, part.vectors, part.words)
-            self._chunks += len(part.chunks)
+            self.chunks += len(part.chunks)
         except InputError as error:
             files = part.by_file()
             if len(files) == 1:
@@ -191,7 +204,7 @@ class Ingest:
     def _report(self, source: Source, total: int) -> None:
         if self.progress is not None:
             finished = len(self.done) + len(self.failures)
-            self.progress(Progress(finished, total, self._chunks, source.uri, len(self.failures)))
+            self.progress(Progress(finished, total, self.chunks, source.uri, len(self.failures)))
 
 
 @contextmanager

@@ -25,7 +25,8 @@ from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, ReadWords, WordReading
+from florence_rag.pipeline.index_run import IndexRun
+from florence_rag.pipeline.ingest import IngestConfig, Progress, ReadWords, WordReading
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyReader,
@@ -200,21 +201,21 @@ class FlorenceRAG:
         changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
         if changed and isinstance(self.captioner, LazyCaptioner):
             self.captioner.load()
+        unreadable = [each for each in found if isinstance(each, Failure)]
+        for failure in unreadable:
+            self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
-        ingest = Ingest(self.index, embedding, self._chunks_of, progress=progress, config=self._ingest)
-        self.index.delete_sources(gone)
-        for failure in found:
-            if isinstance(failure, Failure):
-                ingest.fail(failure.source, failure.reason)
-        ingest.run(changed)
+        run = IndexRun(self.index, embedding, self._chunks_of, len(changed), progress=progress, config=self._ingest)
+        run.bring_in(changed, known.values())
+        self.index.delete_sources(gone)  # at last, as a file that was moved takes over what is known of its old place
         self.index.flush()
-        updated = sum(source.uri in known for source in ingest.done)
+        updated = sum(source.uri in known for source in run.done)
         return IndexReport(
-            added=len(ingest.done) - updated,
+            added=len(run.done) - updated,
             updated=updated,
             unchanged=len(sources) - len(changed),
             removed=sum(uri in known for uri in gone),
-            failed=tuple(ingest.failures),
+            failed=(*unreadable, *run.failures),
         )
 
     def put_texts(

@@ -9,7 +9,7 @@ already has its new vectors is not embedded again. Words are not read, captioned
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Literal
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress
+from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, add_progress
 from florence_rag.pipeline.overlap import Comparison, compare_embedders
 from florence_rag.pipeline.vectors import Embedded, Embedding, embed_chunks
 from florence_rag.retrieval.retriever import SEEN
@@ -164,7 +164,7 @@ class Reembedding:
             self.successor,
             _StoredWords(self.embedder, index),
             lambda source: _chunks(source, hits.get(source.uri, ()), self._load_frames),
-            progress=self._progress and partial(_add_progress, self._progress, so_far),
+            progress=self._progress and partial(add_progress, self._progress, so_far),
             config=self._config,
         )
         run.run(sources)
@@ -230,14 +230,3 @@ def _place(hit: Hit) -> tuple[str, int, float, tuple[int, int], str]:
 
 def _differing(wanted: Mapping[str, Source], present: Mapping[str, Source]) -> list[Source]:
     return [source for uri, source in wanted.items() if present.get(uri) != source]
-
-
-def _add_progress(progress: Callable[[Progress], None], so_far: Progress, step: Progress) -> None:
-    progress(
-        replace(
-            step,
-            files_done=so_far.files_done + step.files_done,
-            files_total=so_far.files_total,
-            chunks=so_far.chunks + step.chunks,
-        )
-    )
