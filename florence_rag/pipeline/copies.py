@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from florence_rag.index.base import ChunkIndex
@@ -29,11 +29,12 @@ def one_of_each(sources: Iterable[Source], known: Iterable[Source]) -> tuple[lis
 
 
 class Copying:
-    """The chunks of files that are copies of others, read off the index."""
+    """The chunks of files that are copies of others, read off the index. written: uris that are no originals."""
 
-    def __init__(self, index: ChunkIndex) -> None:
+    def __init__(self, index: ChunkIndex, written: Collection[str]) -> None:
+        originals = (source for source in index.sources().values() if source.uri not in written)
         self._index = index
-        self._originals: Mapping[Content, Source] = {content_of(source): source for source in index.sources().values()}
+        self._originals: Mapping[Content, Source] = {content_of(source): source for source in originals}
 
     def has(self, source: Source) -> bool:
         """Whether the index holds a file with the same bytes."""
