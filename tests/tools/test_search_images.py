@@ -42,9 +42,7 @@ def test_words_of_a_file_are_fenced_and_cut(rag):
 def test_moments_of_a_video_are_listed(rag):
     clips = [Hit(str(n) * 32, "clip", "/x/v.mp4", Locator(start_s=n, end_s=n + 1), 1.0) for n in range(6)]
     best = Hit("a" * 32, "clip", "/x/v.mp4", Locator(start_s=9, end_s=10), 1.0, moments=tuple(clips))
-    assert hits_to_text([best]).splitlines()[-3:] == [
-        f"   also: id {str(n) * 32} {n}.0-{n + 1}.0 s" for n in range(3)
-    ]
+    assert hits_to_text([best]).splitlines()[-3:] == [f"   also: id {str(n) * 32} {n}.0-{n + 1}.0 s" for n in range(3)]
 
 
 def test_nothing_found_is_said_and_is_no_error():

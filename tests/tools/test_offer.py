@@ -1,0 +1,77 @@
+import inspect
+import json
+
+import pytest
+
+from florence_rag.tools import (
+    AskImage,
+    DescribeImage,
+    DetectObjects,
+    FindSimilar,
+    FindVideoMoment,
+    ReadText,
+    SearchImages,
+    tools_for,
+)
+
+ALL = (SearchImages, AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects, FindVideoMoment)
+
+
+def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
+    assert [type(tool) for tool in tools_for(bare_rag)] == [SearchImages, FindSimilar, FindVideoMoment]
+    assert [type(tool) for tool in tools_for(rag)] == [SearchImages, AskImage, FindSimilar, FindVideoMoment]
+    assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
+
+
+def test_settings_reach_every_tool_that_takes_pictures(full_rag, tmp_path):
+    looking = [
+        tool for tool in tools_for(full_rag, allow_paths=tmp_path, allow_urls=True) if hasattr(tool, "allow_paths")
+    ]
+    assert len(looking) == 5
+    assert all("path" in tool.description and "http" in tool.description for tool in looking)
+
+
+@pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)
+def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
+    settings = {"allow_paths": ".", "allow_urls": True} if hasattr(tool, "allow_paths") else {}
+    description = tool(full_rag, **settings).description
+    assert 300 < len(description) <= 1024  # OpenAI takes 1024 characters
+    assert inspect.cleandoc(description) == description
+    schema = tool(full_rag).parameters
+    assert all(argument["description"] for argument in schema["properties"].values())
+    assert json.loads(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize("tool", [AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("0" * 32, "no chunk has the id"),
+        ("", "is not an id"),
+        ("/etc/passwd", "is not an id"),
+        ('x"] or id != "', "is not an id"),
+        ("x" * 100_000, "is not an id"),
+        ("\udcff", "is not an id"),
+        ("http://169.254.169.254/", "is not fetched"),
+        ("data:image/png;base64,?", "not valid base64"),
+        (b"not a picture", "is not an image"),
+        ({"id": 1}, "must be of type string"),
+    ],
+)
+def test_a_picture_that_cannot_be_opened_is_answered_with_one_line(full_rag, tool, image, message):
+    arguments = {"question": "What colour?"} if tool is AskImage else {}
+    result = tool(full_rag)(image=image, **arguments)
+    assert result.is_error
+    assert result.text.startswith(f"{tool.name} failed: ") and message in result.text
+    assert "\n" not in result.text and len(result.text) < 300
+
+
+def test_every_artifact_is_json(full_rag):
+    picture = full_rag.search("red", k=1, kinds={"image"})[0].id
+    for tool in tools_for(full_rag):
+        first, arguments = next(iter(tool.parameters["properties"])), {"question": "What?"}
+        given = {"image": picture, **(arguments if tool.name == "ask_image" else {})}
+        result = tool(**(given if first == "image" else {"query": "red"}))
+        assert not result.is_error
+        assert json.loads(json.dumps(result.artifact)) == result.artifact
+        assert result.artifact["pictures"][0]["number"] == 1
