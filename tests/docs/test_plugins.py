@@ -25,7 +25,7 @@ def test_the_blocks_run(tmp_path, monkeypatch, capsys):
     names = {}
     for block in blocks:
         exec(compile(block, str(PAGE), "exec"), names)
-    assert len(blocks) == 9
+    assert len(blocks) >= 13
     assert "blue (confidence 1.00)" in capsys.readouterr().out
 
 
