@@ -22,13 +22,16 @@ _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", 
 _OPERATORS = (*_COMPARISONS, "$in", "$prefix")
 
 
-def expression(filter: Filter | None = None, kinds: Collection[Kind] | None = None) -> str:
-    """Both restrictions as one Milvus expression; "" if there is none."""
+def expression(filter: Filter | None = None, kinds: Collection[Kind] | None = None, *, named: bool = True) -> str:
+    """Both restrictions as one Milvus expression; "" if there is none.
+
+    named: whether `source` is also the source that an item's metadata name, and not the uri alone.
+    """
     parts = [] if kinds is None else [_kinds(kinds)]
     if isinstance(filter, str):
         parts += [_closed(filter)] if filter.strip() else []
     elif isinstance(filter, Mapping):
-        parts += (part for field, condition in filter.items() for part in _conditions(field, condition))
+        parts += (part for field, condition in filter.items() for part in _conditions(field, condition, named))
     elif filter is not None:
         raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
     return " and ".join(f"({part})" for part in parts)
@@ -58,7 +61,7 @@ def _closed(raw: str) -> str:
     return raw
 
 
-def _conditions(field: str, condition: Any) -> Iterator[str]:
+def _conditions(field: str, condition: Any, named: bool) -> Iterator[str]:
     path, check = _field(field)
     if not isinstance(condition, Mapping):
         condition = {"$in" if isinstance(condition, list | tuple | set | frozenset) else "$eq": condition}
@@ -66,7 +69,7 @@ def _conditions(field: str, condition: Any) -> Iterator[str]:
         raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
     for operator, value in condition.items():
         part = _condition(field, path, check, operator, value)
-        yield _or_named(part, operator, value) if field == "source" else part
+        yield _or_named(part, operator, value) if named and field == "source" else part
 
 
 def _or_named(part: str, operator: str, value: Any) -> str:
@@ -77,7 +80,7 @@ def _or_named(part: str, operator: str, value: Any) -> str:
     if operator == "$ne":
         same = _condition(named, *_field(named), "$eq", value)
         return f"{part} and not ({given} and {_present(_field(named)[0])} and {same})"
-    return f"({part}) or ({given} and {_condition(named, *_field(named), operator, value)})"
+    return f"({part}) or ({given} and ({_condition(named, *_field(named), operator, value)}))"
 
 
 def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:

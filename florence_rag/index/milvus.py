@@ -22,13 +22,13 @@ from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.lite import is_database
-from florence_rag.index.quoting import one_of
+from florence_rag.index.quoting import one_of, starts_with
 from florence_rag.index.recount import recount
 from florence_rag.index.rows import HIT_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
 from florence_rag.index.succession import Succession
 from florence_rag.index.text import query_terms
 from florence_rag.index.writer import Writer
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source, given_uri
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _SPARE = 16  # hits asked for beyond k, to break ties at the end by id
@@ -233,7 +233,7 @@ class MilvusIndex:
         self, field: str, query: str | list[float], k: int, kinds: Collection[Kind] | None, filter: Filter | None
     ) -> list[Hit]:
         _check_k(k)
-        restriction = expression(filter, kinds)
+        restriction = self._restriction(filter, kinds)
         if field == "text_vector":
             restriction = f"({restriction}) and worded == true" if restriction else "worded == true"
         if not query:  # a server rejects what Lite finds nothing for
@@ -261,6 +261,15 @@ class MilvusIndex:
             hits = nearest(k + _SPARE_FOR_TIES)
         return hits[:k]
 
+    def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
+        """Lite takes 13 ms per thousand rows to read the source that items name: asked only where there are items."""
+        asked = isinstance(filter, Mapping) and "source" in filter and self._connection.is_lite
+        return expression(filter, kinds, named=not asked or self._has_items())
+
+    def _has_items(self) -> bool:
+        self._writer.write()
+        return self._connection.count(self._collection, starts_with("source", given_uri(""))) > 0
+
     def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
         if field == "bm25":
             return {"metric_type": "BM25", "params": {}}
@@ -269,7 +278,7 @@ class MilvusIndex:
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
         """All chunks that fit, in no order, with score 0."""
-        restriction = expression(filter, kinds)
+        restriction = self._restriction(filter, kinds)
         self._writer.write()
         return map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, restriction, given=filter))
 

@@ -17,7 +17,7 @@ from florence_rag.types import Chunk, Locator
         ({"id": {"$prefix": "a/"}}, '(id >= "a/" and id < "a0")'),
         (
             {"source": "/a"},
-            '((source == "/a") or (source >= "given:" and source < "given;" and metadata["source"] == "/a"))',
+            '((source == "/a") or (source >= "given:" and source < "given;" and (metadata["source"] == "/a")))',
         ),
         ({"start_s": {"$gte": 3, "$lt": 9.5}}, "(start_s >= 3.0) and (start_s < 9.5)"),
         ({"page": 2, "id": "x"}, '(page == 2) and (id == "x")'),
@@ -36,6 +36,11 @@ from florence_rag.types import Chunk, Locator
 )
 def test_a_filter_is_written_as_milvus_reads_it(filter, expected):
     assert expression(filter) == expected
+
+
+def test_the_uri_alone_can_be_asked_for():
+    assert expression({"source": ["/a", "/b"]}, named=False) == '(source in ["/a", "/b"])'
+    assert expression({"source": {"$prefix": "/a/"}}, named=False) == '(source >= "/a/" and source < "/a0")'
 
 
 def test_kinds_are_joined_to_a_filter_that_cannot_widen_them():

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from PIL import Image
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.pipeline import FlorenceRAG, IngestConfig
+from florence_rag.pipeline.reembed import reembed
 from florence_rag.sources import discover
 from florence_rag.testing import (
     ColourEmbedder,
@@ -369,6 +371,44 @@ def test_items_are_filtered_by_the_source_that_they_name(rag, save):
     assert ids(["a.pdf", "given:2"]) == {"1", "2"}
     assert ids({"$prefix": path[:-4]}) == {"3"}
     assert ids({"$ne": "a.pdf"}) == {"2", "3"}
+
+
+def test_the_source_that_a_file_names_is_not_asked(rag, save):
+    """Only items say of themselves where they are from."""
+    (source,) = discover([save("red")])
+    rag.index.begin(source)
+    chunk = Chunk(source, "image", metadata={"source": "a.pdf"})
+    rag.index.add([chunk], rag.embedder.embed_texts(["red"]))
+    rag.index.complete(source)
+    rag.put_texts(["red"], ids=["1"], metadatas=[{"source": "b.pdf"}])
+    assert found(rag, "red", filter={"source": ["b.pdf", "a.pdf"]}) == ["1"]
+    assert found(rag, "red", filter={"source": source.uri}) == [chunk.id]
+
+
+def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
+    class Turned(ColourEmbedder):
+        info = replace(ColourEmbedder.info, name="turned")
+
+        def embed_images(self, frames):
+            return super().embed_images(frames)[:, ::-1]
+
+        def embed_texts(self, texts):
+            return super().embed_texts(texts)[:, ::-1]
+
+    def opened(embedder):
+        index = MilvusIndex.open(str(tmp_path / "r.db"), embedder.info)
+        return FlorenceRAG(index, embedder, pictures=tmp_path / "kept")
+
+    with opened(ColourEmbedder()) as rag:
+        rag.put_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
+        rag.put_images([save("red"), colour_frame("blue")], ids=["file", "kept"])
+        report = reembed(rag.index, Turned(), rag.frames).switch()
+        assert (report.sources, report.left_out) == (3, ())
+    with opened(Turned()) as rag:
+        nearest = (rag.search_by_vector(rag.query_vector(colour), 1)[0] for colour in ("green", "red", "blue"))
+        assert [hit.id for hit in nearest] == ["text", "file", "kept"]
+        assert rag.get(["text"])[0].source == "a.pdf"
+        assert rag.delete(["text", "file", "kept"]) == 3
 
 
 def test_threads_may_put_at_once(rag):
