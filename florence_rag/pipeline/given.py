@@ -25,7 +25,13 @@ from florence_rag.chunking import read_frames
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
-from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, checked_metadata, checked_vectors
+from florence_rag.index.rows import (
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    checked_metadata,
+    checked_text_vectors,
+    checked_vectors,
+)
 from florence_rag.index.text import clean
 from florence_rag.perception.base import Captioner
 from florence_rag.pipeline.ingest import IngestConfig
@@ -84,7 +90,7 @@ class GivenItems:
         """Store chunks as items, each under its id; those ids, in their order.
 
         chunks: with the source that holds their pictures, which are read if they have none. vectors: by id, what the
-        embedder has already made of some. What comes before one that cannot be stored is stored.
+        embedder has already made of some. What comes before one that cannot be stored may be stored.
         """
         made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
@@ -175,7 +181,10 @@ class GivenItems:
             self._write(chunks, vectors, words)
 
     def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
-        checked_vectors(vectors, len(chunks), self._embedder.info.dimension)  # with `begin` the items before are gone
+        # With `begin` the items before are gone, so what follows must not fail.
+        checked_vectors(vectors, len(chunks), self._embedder.info.dimension)
+        if self._text_embedder:
+            checked_text_vectors(words, len(chunks), self._text_embedder.info.dimension)
         with self._lock:
             replaced = self._items([chunk.id for chunk in chunks])
             for chunk in chunks:
