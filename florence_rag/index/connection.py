@@ -138,6 +138,12 @@ class Connection:
             found = self._client.describe_index(collection, _index_name(field), timeout=_READ_S)
             return str(found["index_type"]) if found else None
 
+    def max_length(self, collection: str, field: str) -> int:
+        """How long a text in the field may be."""
+        with self.mapped_errors():
+            fields = self._client.describe_collection(collection, timeout=_READ_S)["fields"]
+            return int(next(each["params"]["max_length"] for each in fields if each["name"] == field))
+
     def count(self, collection: str, filter: str = "") -> int:
         """How many rows there are, with all that was written by anyone."""
         with self.mapped_errors():

@@ -61,6 +61,7 @@ class MilvusIndex:
         check = partial(succession.check, collection)
         self._writer = Writer(connection, collection, ledger, embedder.dimension, check, succession.text_dimension)
         self._incomplete: set[str] = set()
+        self._max_id_bytes = connection.max_length(collection, "id")
 
     @classmethod
     def open(
@@ -176,6 +177,12 @@ class MilvusIndex:
 
         text_vectors: (N, T), likewise, of their words, and zeros where there are none; for an index that keeps these.
         """
+        for chunk in chunks:
+            if len(chunk.id.encode("utf-8", "replace")) > self._max_id_bytes:
+                raise InputError(
+                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag made: "
+                    f"allowed are {self._max_id_bytes} bytes; index into a new database for longer ones"
+                )
         self._writer.add(chunks, vectors, text_vectors)
 
     def complete(self, source: Source) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import InputError, MediaError
+from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.pipeline import FlorenceRAG, IngestConfig
 from florence_rag.pipeline.reembed import reembed
@@ -441,6 +442,7 @@ def test_what_was_put_survives_a_kill(tmp_path):
 
     script = f"""
 import os
+from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.testing import ColourEmbedder
@@ -452,3 +454,13 @@ os._exit(9)
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "k.db"), ColourEmbedder.info), ColourEmbedder()) as rag:
         assert found(rag, "red", k=1) == ["1"]
         assert rag.info().sources == 2
+
+
+def test_an_index_of_an_older_make_takes_shorter_ids_and_stays_usable(tmp_path, monkeypatch):
+    monkeypatch.setattr(schema, "MAX_ID_BYTES", 64)
+    with FlorenceRAG(MilvusIndex.open(str(tmp_path / "o.db"), ColourEmbedder.info), ColourEmbedder()) as rag:
+        rag.put_texts(["red"], ids=["x" * 64])
+        with pytest.raises(InputError, match="an older florence_rag made: allowed are 64 bytes"):
+            rag.put_texts(["blue"], ids=["x" * 65])
+        rag.put_texts(["green"], ids=["g"])
+        assert set(rag.given_ids()) == {"x" * 64, "g"}
