@@ -77,6 +77,8 @@ def index(
     text_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")
     ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
+    events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
@@ -88,7 +90,7 @@ def index(
     names = {"describe": describe, "text_model": text_model}
     with (
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
-        shown_progress() as progress,
+        shown_progress(events=events, profile=profile) as progress,
     ):
         report = rag.add(*paths, prune=prune, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
@@ -36,6 +37,7 @@ class IndexRun:
         self._progress = progress
         self._config = config
         self._chunks = 0
+        self._started = time.perf_counter()
 
     def bring_in(self, sources: Collection[Source], known: Iterable[Source]) -> None:
         """Index the sources; known are those that the index holds."""
@@ -51,7 +53,8 @@ class IndexRun:
             self._ingest([each for each in copies if not copying.has(each)], self._chunks_of, self._embedding)
 
     def _ingest(self, sources: list[Source], chunks_of: ChunksOf, embedding: Embedding) -> None:
-        so_far = Progress(len(self.done) + len(self.failures), self._total, self._chunks, "", len(self.failures))
+        done, elapsed_s = len(self.done) + len(self.failures), time.perf_counter() - self._started
+        so_far = Progress(done, self._total, self._chunks, "", len(self.failures), elapsed_s)
         told = self._progress and partial(add_progress, self._progress, so_far)
         run = Ingest(self._index, embedding, chunks_of, progress=told, config=self._config)
         run.run(sources)

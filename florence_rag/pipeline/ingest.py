@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -31,13 +32,24 @@ ReadWords = Literal["auto", "always", "never"]
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far an index run is. files_total counts those to be indexed; source is the one last heard of."""
+    """How far an index run is. files_total counts those to be indexed; source is the one last heard of.
+
+    elapsed_s: since the run began. busy: how much of that time each stage was at work, in [0, 1] of all its threads;
+    what is busy nearly all the time is what the others wait for.
+    """
 
     files_done: int
     files_total: int
     chunks: int
     source: str
     failures: int
+    elapsed_s: float = 0.0
+    busy: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def bottleneck(self) -> str:
+        """The busiest stage; "" before any has begun."""
+        return max(self.busy, key=self.busy.__getitem__, default="")
 
 
 def add_progress(progress: Callable[[Progress], None], so_far: Progress, step: Progress) -> None:
@@ -49,6 +61,7 @@ def add_progress(progress: Callable[[Progress], None], so_far: Progress, step: P
             files_total=so_far.files_total,
             chunks=so_far.chunks + step.chunks,
             failures=so_far.failures + step.failures,
+            elapsed_s=so_far.elapsed_s + step.elapsed_s,
         )
     )
 
@@ -106,10 +119,12 @@ class Ingest:
         self._begun: set[str] = set()
         self._failed: set[str] = set()
         self.chunks = 0
+        self._started = time.perf_counter()
 
     def run(self, sources: Sequence[Source]) -> None:
         """Index all sources; those that fail are in `failures`, the others in `done`."""
         config = self.config
+        self._started = time.perf_counter()
         reading = read_ahead(sources, self._timed, threads=config.threads, depth=config.ahead)
         with closing(reading) as reads, model_threads(self._workers) as models:
             for read in reads:
@@ -204,7 +219,13 @@ class Ingest:
     def _report(self, source: Source, total: int) -> None:
         if self.progress is not None:
             finished = len(self.done) + len(self.failures)
-            self.progress(Progress(finished, total, self.chunks, source.uri, len(self.failures)))
+            elapsed_s = time.perf_counter() - self._started
+            busy = {stage: spent / elapsed_s / self._threads(stage) for stage, spent in self.watch.seconds().items()}
+            step = Progress(finished, total, self.chunks, source.uri, len(self.failures), elapsed_s, busy)
+            self.progress(step)
+
+    def _threads(self, stage: str) -> int:
+        return {"read": self.config.threads, "store": 1}.get(stage, self._workers)
 
 
 @contextmanager
