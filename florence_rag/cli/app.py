@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -86,8 +86,8 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
-    speed = {"precision": precision, "backend": backend}
-    names = {"describe": describe, "text_model": text_model}
+    speed: dict[str, Any] = {"precision": precision, "backend": backend}
+    names: dict[str, Any] = {"describe": describe, "text_model": text_model}
     with (
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,

@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from florence_rag.show.contact_sheet import Row, draw_sheet, hits_to_row
 from florence_rag.cli.opening import opened
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import answer_line, place, plain, report_to_text
 from florence_rag.models.cards import CARDS, DEFAULT, TINY
+from florence_rag.show.contact_sheet import Row, draw_sheet, hits_to_row
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
 from florence_rag.training.world.draw import draw
 from florence_rag.types import Answer, Frame

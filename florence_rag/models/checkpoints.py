@@ -226,10 +226,10 @@ def fit(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dic
 def load_unicl(path: str | Path, config: FlorenceConfig | None = None) -> FlorenceModel:
     """A checkpoint of microsoft/UniCL with a Swin tower. config: where the weights do not tell, see recognition.py."""
     weights = read_weights(path)
-    config = config or config_of(weights)
-    if not isinstance(config, FlorenceConfig):
+    found = config or config_of(weights)
+    if not isinstance(found, FlorenceConfig):
         raise ModelError(f"{str(path)!r} is a METER checkpoint, no dual tower; give it as the model that answers")
-    return filled(FlorenceModel(config), weights, UNICL)
+    return filled(FlorenceModel(found), weights, UNICL)
 
 
 Meter = TypeVar("Meter", bound=MeterWithHeads)
@@ -238,10 +238,10 @@ Meter = TypeVar("Meter", bound=MeterWithHeads)
 def load_meter(path: str | Path, config: MeterConfig | None, model_class: type[Meter]) -> Meter:
     """A checkpoint of zdou0830/METER. config: None to read it off the weights; its heads must be the file's."""
     weights = read_weights(path)
-    config = config or config_of(weights)
-    if not isinstance(config, MeterConfig):
+    found = config or config_of(weights)
+    if not isinstance(found, MeterConfig):
         raise ModelError(f"{str(path)!r} is a UniCL checkpoint, no METER; give it as the embedder")
-    return filled(model_class(config), weights, METER)
+    return filled(model_class(found), weights, METER)
 
 
 def filled(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:

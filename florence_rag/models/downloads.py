@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -45,15 +46,15 @@ class Fetcher:
 
         about: what to announce. Raises ModelError where it is neither here nor can be fetched.
         """
-        wanted = {"allow_patterns": list(only) if only else None, "ignore_patterns": NEVER_NEEDED}
+        fetch = partial(snapshot_download, name, allow_patterns=list(only or ["*"]), ignore_patterns=NEVER_NEEDED)
         try:
-            return Path(snapshot_download(name, local_files_only=True, **wanted))
+            return Path(str(fetch(local_files_only=True)))
         except LocalEntryNotFoundError as error:
             if self.offline or constants.HF_HUB_OFFLINE:
                 raise ModelError(_absent_repository(name)) from error
         self._announce(about or f"https://huggingface.co/{name}")
         try:
-            return Path(snapshot_download(name, **wanted))
+            return Path(str(fetch()))
         except RepositoryNotFoundError as error:
             raise ModelError(f"there is no repository {name!r} on Hugging Face, or it needs a login") from error
         except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:

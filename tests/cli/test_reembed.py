@@ -1,4 +1,4 @@
-"""The command that moves a database to another embedder, with the shipped model and a copy of it that says otherwise."""
+"""The command that moves a database to another embedder: here a copy of the shipped model under another name."""
 
 import shutil
 
