@@ -74,10 +74,8 @@ class PicturePlacer:
     def _user_message(self, results: Iterable[ToolMessage]) -> Iterator[HumanMessage]:
         blocks: list[Block] = []
         for message in results:
-            found = self._show.shown(pictures_in(message.artifact))
-            blocks += (
-                [f"What {message.name or 'the tool'} found (call {message.tool_call_id}):", *found] if found else []
-            )
+            if found := self._show.shown(pictures_in(message.artifact)):
+                blocks += [f"Of the call {message.tool_call_id} of {message.name or 'a tool'}:", *found]
         if blocks:
             yield HumanMessage([_block_to_dict(block) for block in blocks])
 
