@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from florence_rag.cli.app import main
+from florence_rag.models.cards import CARDS
 from florence_rag.pipeline import rag
 from florence_rag.testing import ColourEmbedder, ColourVQA, ScriptedReader
 from florence_rag.types import Frame
@@ -25,7 +26,8 @@ class SlowEmbedder(ColourEmbedder):
 
 
 if __name__ == "__main__":
-    rag.open_embedder = lambda name: SlowEmbedder()
-    rag.open_vqa = lambda name: ColourVQA()
+    rag.find_model = lambda name: CARDS["florence-tiny"]
+    rag.open_embedder = lambda name, access: SlowEmbedder()
+    rag.lazy_vqa = lambda name, access: (ColourVQA(), None)
     rag.open_reader = lambda: ScriptedReader({})
     main()

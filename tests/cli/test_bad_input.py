@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.models.cards import CARDS
 from florence_rag.pipeline import rag as pipeline
 from florence_rag.testing import ColourEmbedder, ColourVQA, ScriptedReader, colour_frame
 from florence_rag.types import EmbedderInfo
@@ -17,8 +18,9 @@ from florence_rag.types import EmbedderInfo
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name: ColourEmbedder())
-    monkeypatch.setattr(pipeline, "open_vqa", lambda name: ColourVQA())
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access: ColourEmbedder())
+    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColourVQA(), None))
+    monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
     monkeypatch.setattr(pipeline, "open_reader", lambda: ScriptedReader({}))
 
 
@@ -133,7 +135,7 @@ def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkey
     class Other(ColourEmbedder):
         info = EmbedderInfo(name="others", fingerprint="other", dimension=12, preprocessing="none")
 
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name: Other())
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access: Other())
     outcome = run("search", "red", "--db", db)
     assert outcome.code == 1
     assert "filled by colours" in outcome.err
