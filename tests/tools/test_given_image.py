@@ -3,8 +3,10 @@ import os
 
 import pytest
 
+from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError
-from florence_rag.tools import given_image
+from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex
+from florence_rag.tools import AskImage, FindSimilar, given_image
 from florence_rag.tools.given_image import check_image
 
 PICTURE = b"\x89PNG not decoded here"
@@ -121,3 +123,17 @@ def test_what_is_too_large_is_refused_whatever_its_way(monkeypatch):
     for image in (PICTURE, "data:image/png;base64," + base64.b64encode(PICTURE).decode()):
         with pytest.raises(InputError, match="larger than"):
             check_image(image, None)
+
+
+@pytest.mark.parametrize(
+    "id", ["cat", "photos/cat.png", "http://shop.example/42", "data:7", "'] or id != ['", "x" * 512]
+)
+def test_an_item_that_a_program_gave_is_named_by_its_id(folder, tmp_path, id):
+    """Whatever the id looks like: it is looked up, never opened or fetched."""
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
+        rag.put_images([folder / "blue.png"], ids=[id])
+        result = AskImage(rag)(id, "What colour is it?")
+        assert result.artifact["answer"] == "blue"
+        assert result.artifact["citations"][0]["id"] == id
+        assert FindSimilar(rag)(id).artifact["hits"] == []
