@@ -112,7 +112,8 @@ class Ingest:
         self.failures: list[Failure] = []
         self.done: list[Source] = []
         self.watch = watch or Stopwatch()
-        self._workers = int(self.config.workers or getattr(embedding.embedder, "workers", 1))
+        asked_for: int = getattr(embedding.embedder, "workers", 1)
+        self._workers = self.config.workers or asked_for
         self._batch: list[Chunk] = []
         self._ended: list[Source] = []
         self._under_way: deque[_Batch] = deque()
