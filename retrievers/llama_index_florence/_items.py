@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.schema import BaseNode, IndexNode, TextNode
 
 from florence_rag import InputError
+from florence_rag.pipeline.given import GIVEN
+from florence_rag.tools import hit_to_text
 from florence_rag.types import KINDS, MEDIA_OF_KIND, Chunk, Frame, Hit, Locator, Source
 from llama_index_florence._convert import PictureNode, frame_to_base64, node_to_picture
 from llama_index_florence.filters import NODE
@@ -54,22 +57,36 @@ def node_to_metadata(node: BaseNode) -> dict[str, Any]:
 
 def node_to_file_chunk(node: BaseNode) -> Chunk | None:
     """The chunk of a file that the node stands for, as a FlorenceReader says, if the file is there."""
-    where, kind = node.metadata.get("given"), node.metadata.get("kind")
-    if not isinstance(where, Mapping) or kind not in KINDS or not os.path.isfile(where["file"]):
+    where, kind, locator = (node.metadata.get(key) for key in (GIVEN, "kind", "locator"))
+    if not (isinstance(where, Mapping) and isinstance(locator, Mapping) and kind in KINDS):
         return None
-    metadata = node_to_metadata(node)
+    if not os.path.isfile(where.get("file", "")):
+        return None
     source = Source(where["file"], MEDIA_OF_KIND[kind], 0, 0, where["hash"])
-    locator = Locator.from_dict(metadata["locator"])
-    return Chunk(source, kind, locator, text=node.get_content(), metadata=metadata, given_id=node.node_id)
+    chunk = Chunk(source, kind, Locator.from_dict(locator), given_id=node.node_id)
+    words = node.get_content() if kind == "text" else node.get_content().removeprefix(chunk_to_text(chunk)).lstrip("\n")
+    return replace(chunk, text=words, metadata=node_to_metadata(node))
+
+
+def chunk_to_text(chunk: Chunk) -> str:
+    """The passage of a text; of a picture its kind and place, and the words that came with it.
+
+    Never empty, for LlamaIndex leaves out what has no text.
+    """
+    hit = Hit(chunk.id, chunk.kind, chunk.source.uri, chunk.locator, 0.0, chunk.text)
+    return chunk.text if chunk.kind == "text" else hit_to_text(hit)
 
 
 def hit_to_own_node(hit: Hit, frame: Frame | None) -> TextNode:
-    """The node that was stored: with its picture, or the path of this, if there is one."""
-    kept = hit.metadata[NODE]
+    """The node that was stored: with its picture, or the path of this, if there is one.
+
+    What another framework stored is a node with the same words and metadata.
+    """
+    kept = hit.metadata.get(NODE, {"fields": {}, "keys": list(hit.metadata)})
     fields = {
         **kept["fields"],
         "id_": hit.id,
-        "text": hit.text or hit.caption,
+        "text": hit_to_text(hit) if GIVEN in kept["keys"] and hit.kind != "text" else hit.text or hit.caption,
         "metadata": {key: hit.metadata[key] for key in kept["keys"]},
     }
     if "index_id" in fields:

@@ -13,10 +13,11 @@ from llama_index.core.schema import Document, ImageDocument
 
 from florence_rag import InputError, MediaError
 from florence_rag.chunking import ChunkingConfig, chunk
+from florence_rag.pipeline.given import GIVEN
 from florence_rag.sources import discover
-from florence_rag.tools import hit_to_text
-from florence_rag.types import Chunk, Failure, Hit
+from florence_rag.types import Chunk, Failure
 from llama_index_florence._convert import frame_to_base64
+from llama_index_florence._items import chunk_to_text
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class FlorenceReader(BasePydanticReader):
             "source": chunk.source.uri,
             "kind": chunk.kind,
             "locator": chunk.locator.to_dict(),
-            "given": {"file": chunk.source.uri, "hash": chunk.source.content_hash},
+            GIVEN: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
         }
         metadata = {**extra, **chunk.metadata, **ours}
         fields: dict[str, Any] = {
@@ -75,14 +76,9 @@ class FlorenceReader(BasePydanticReader):
             "excluded_llm_metadata_keys": list(metadata),
             "excluded_embed_metadata_keys": list(metadata),
         }
-        if chunk.kind == "text":
-            return Document(text=chunk.text, **fields)
         frame = chunk.frames[len(chunk.frames) // 2] if self.images and chunk.frames else None
         if frame is None:
-            return Document(text=_text(chunk), **fields)
-        return ImageDocument(text=_text(chunk), image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
-
-
-def _text(chunk: Chunk) -> str:
-    """Never empty, for LlamaIndex leaves out what has no text."""
-    return hit_to_text(Hit(chunk.id, chunk.kind, chunk.source.uri, chunk.locator, 0.0, chunk.text))
+            return Document(text=chunk_to_text(chunk), **fields)
+        return ImageDocument(
+            text=chunk_to_text(chunk), image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields
+        )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
-from llama_index.core.indices.query.embedding_utils import get_top_k_mmr_embeddings
 from llama_index.core.schema import BaseNode
 from llama_index.core.vector_stores.types import (
     BasePydanticVectorStore,
@@ -38,7 +37,8 @@ class FlorenceVectorStore(BasePydanticVectorStore):
     One store can be both stores of a MultiModalVectorStoreIndex. What is in the index besides, files among it, is found
     as well, as `FlorenceRetriever` gives it. images=False leaves pictures out, which is faster.
 
-    Modes: default, by vector; sparse and text_search, by the words; hybrid, as `FlorenceRAG.search`; mmr.
+    Modes: default, by vector; sparse and text_search, by the words; hybrid, as `FlorenceRAG.search`; mmr,
+    with mmr_threshold from 0, as different as can be, to 1, the nearest.
     Filters: see `llama_index_florence.filters`. A VectorStoreIndex that was given ImageNodes asks for these alone from
     then on; one that is made by from_vector_store, and a MultiModalVectorStoreIndex, ask for all.
     """
@@ -178,7 +178,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         brought = {node.node_id: node.embedding for node in nodes if node.embedding}
         return {id: vector for id, vector in brought.items() if self._embed_model.made_of(vector) == of}
 
-    def _hits(self, query: VectorStoreQuery, filter: str, mmr_threshold: float | None = None) -> list[Hit]:
+    def _hits(self, query: VectorStoreQuery, filter: str, mmr_threshold: float = 0.5) -> list[Hit]:
         k = query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
@@ -188,21 +188,13 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             case VectorStoreQueryMode.HYBRID:
                 return self._rag.search(_words(query), k=query.hybrid_top_k or k, filter=filter, group=False)
             case VectorStoreQueryMode.MMR:
-                return self._differing(query, k, filter, mmr_threshold)
+                relevance = query.mmr_threshold if query.mmr_threshold is not None else mmr_threshold
+                return self._rag.search_diverse(
+                    _vector(query), k, fetch_k=_MMR_DEPTH * k, relevance=relevance, filter=filter
+                )
         raise InputError(
             f"the query mode {query.mode.value!r} is not supported; use default, sparse, text_search, hybrid or mmr"
         )
-
-    def _differing(self, query: VectorStoreQuery, k: int, filter: str, threshold: float | None) -> list[Hit]:
-        """k hits that are near and differ among themselves."""
-        vector = _vector(query)
-        hits = {hit.id: hit for hit in self._rag.search_by_vector(vector, k * _MMR_DEPTH, filter=filter)}
-        rows = self._rag.index.vectors(list(hits)).tolist()
-        threshold = query.mmr_threshold if query.mmr_threshold is not None else threshold
-        _, ids = get_top_k_mmr_embeddings(
-            vector, rows, similarity_top_k=k, embedding_ids=list(hits), mmr_threshold=threshold
-        )
-        return [hits[id] for id in ids]
 
     def _find(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[Hit]:
         if node_ids is not None and not node_ids:
@@ -212,10 +204,10 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         return sorted(self._rag.index.find(filter=restriction), key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:
-        if NODE not in hit.metadata:
+        if not hit.given:
             return hit_to_node(hit, self._picture(hit)).node
-        path = hit.metadata[NODE]["fields"].get("image_path")
-        return hit_to_own_node(hit, None if path else self._picture(hit))
+        has_path = NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
+        return hit_to_own_node(hit, None if has_path else self._picture(hit))
 
     def _picture(self, hit: Hit) -> Frame | None:
         if not self.images or hit.kind == "text":

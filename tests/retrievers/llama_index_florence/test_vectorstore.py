@@ -450,6 +450,21 @@ def test_clips_of_a_reader_are_looked_at_in_their_file(store, own, folder):
     assert found.nodes[0].metadata["locator"]["start_s"] == pytest.approx(8, abs=0.3)
 
 
+def test_metadata_that_only_look_like_ours_are_yours(store):
+    lookalikes = [{"given": {"x": 1}, "kind": "text", "locator": {}}, {"given": "by Ann", "kind": "text"}]
+    store.add([TextNode(id_=str(i), text="red", metadata=metadata) for i, metadata in enumerate(lookalikes)])
+    assert [node.metadata for node in store.get_nodes(["0", "1"])] == lookalikes
+
+
+def test_clips_come_back_as_a_reader_has_them(store, folder):
+    clips = FlorenceReader().load_data(folder / "walk.mp4", folder / "notes.txt")
+    store.add(clips)
+    back = store.get_nodes([clip.id_ for clip in clips])
+    assert [(node.node_id, node.get_content(), node.metadata) for node in back] == [
+        (clip.id_, clip.text, clip.metadata) for clip in clips
+    ]
+
+
 # Errors
 
 
