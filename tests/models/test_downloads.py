@@ -103,7 +103,7 @@ def test_offline_nothing_is_asked_for(server, tmp_path):
 
 def test_a_repository_that_is_not_here_is_named_with_its_place():
     with pytest.raises(ModelError, match=r"'nobody/nothing' .*safetensors.*into a folder.*--model florence-tiny"):
-        Fetcher().repository("nobody/nothing")
+        Fetcher(offline=True).repository("nobody/nothing")
 
 
 def test_what_is_here_needs_no_network(tmp_path):
