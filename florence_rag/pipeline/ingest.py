@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -21,6 +21,7 @@ from typing import Literal
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import TextReader
+from florence_rag.pipeline.interrupts import POLL_S, KeptInterrupts
 from florence_rag.pipeline.read_ahead import Read, read_ahead
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedded, Embedding
@@ -121,13 +122,19 @@ class Ingest:
         self._failed: set[str] = set()
         self.chunks = 0
         self._started = time.perf_counter()
+        self._interrupts = KeptInterrupts()
 
     def run(self, sources: Sequence[Source]) -> None:
         """Index all sources; those that fail are in `failures`, the others in `done`."""
         config = self.config
         self._started = time.perf_counter()
-        reading = read_ahead(sources, self._timed, threads=config.threads, depth=config.ahead)
-        with closing(reading) as reads, model_threads(self._workers) as models:
+        with (
+            self._interrupts as kept,
+            closing(
+                read_ahead(sources, self._timed, threads=config.threads, depth=config.ahead, check=kept.check)
+            ) as reads,
+            model_threads(self._workers) as models,
+        ):
             for read in reads:
                 self._take(read)
                 if sum(max(1, len(chunk.frames)) for chunk in self._batch) >= config.batch:
@@ -176,6 +183,8 @@ class Ingest:
         """Store what is ready, and wait for more until so many batches are left under way."""
         while self._under_way and (len(self._under_way) > leave or self._under_way[0].result.done()):
             batch = self._under_way.popleft()
+            while not wait((batch.result,), POLL_S).done:
+                self._interrupts.check()
             parts, failures = batch.result.result()
             with self.watch("store"):
                 self._begin(batch.chunks)

@@ -7,8 +7,10 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from florence_rag.errors import FlorenceError
+from florence_rag.pipeline.interrupts import POLL_S
 from florence_rag.types import Chunk, Source
 
 log = logging.getLogger(__name__)
@@ -24,11 +26,17 @@ class Read:
 
 
 def read_ahead(
-    sources: Iterable[Source], chunks_of: Callable[[Source], Iterable[Chunk]], *, threads: int, depth: int
+    sources: Iterable[Source],
+    chunks_of: Callable[[Source], Iterable[Chunk]],
+    *,
+    threads: int,
+    depth: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Generator[Read, None, None]:
     """The chunks of all sources, each source's in order and ended by a Read without chunk; sources interleave.
 
-    At most depth chunks wait to be taken. Closing the iterator stops the threads at their next chunk.
+    At most depth chunks wait to be taken. Closing the iterator stops the threads at their next chunk. check: called
+    while waiting for them; what it raises ends the iteration.
     """
     waiting = iter(tuple(sources))  # taking the next of a tuple is one step: threads may share it
     ready: queue.Queue[Read | None] = queue.Queue(depth)
@@ -46,7 +54,7 @@ def read_ahead(
         worker.start()
     try:
         for _ in workers:
-            yield from iter(ready.get, None)
+            yield from iter(partial(_take, ready, check), None)
     finally:
         stop.set()
         for worker in workers:
@@ -67,11 +75,20 @@ def _read(source: Source, chunks_of: Callable[[Source], Iterable[Chunk]]) -> Ite
         yield Read(source)
 
 
+def _take(ready: queue.Queue[Read | None], check: Callable[[], None]) -> Read | None:
+    while True:
+        check()
+        try:
+            return ready.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+
+
 def _put(ready: queue.Queue[Read | None], item: Read | None, stop: threading.Event) -> bool:
     """Wait for room; False where nobody takes any more."""
     while not stop.is_set():
         try:
-            ready.put(item, timeout=0.1)
+            ready.put(item, timeout=POLL_S)
         except queue.Full:
             continue
         return True

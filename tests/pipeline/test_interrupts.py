@@ -1,0 +1,117 @@
+import os
+import signal
+import threading
+
+import pytest
+
+from florence_rag.pipeline.ingest import Ingest, IngestConfig
+from florence_rag.pipeline.interrupts import KeptInterrupts
+from florence_rag.pipeline.vectors import Embedding
+from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.types import Chunk, Source
+
+EMBEDDER = ColourEmbedder()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_waits_for_a_check(sent):
+    heard = []
+    before = signal.signal(sent, lambda number, frame: heard.append(number))
+    try:
+        with KeptInterrupts() as kept:
+            kept.check()
+            os.kill(os.getpid(), sent)
+            assert heard == []
+            kept.check()
+            assert heard == [sent]
+            kept.check()
+            assert heard == [sent]
+        os.kill(os.getpid(), sent)
+        assert heard == [sent, sent]
+    finally:
+        signal.signal(sent, before)
+
+
+def test_a_second_interrupt_acts_at_once():
+    with pytest.raises(KeyboardInterrupt), KeptInterrupts():
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_an_interrupt_without_a_check_acts_at_the_end():
+    with pytest.raises(KeyboardInterrupt), KeptInterrupts():
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_python_leaves_to_the_system_stays_there():
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with KeptInterrupts():
+            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_other_threads_have_no_signals_to_keep():
+    said = []
+
+    def work():
+        with KeptInterrupts() as kept:
+            kept.check()
+            said.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert said == [signal.default_int_handler]
+
+
+class Interrupted(MemoryIndex):
+    """Ctrl-C comes while it stores its first chunks."""
+
+    def add(self, chunks, vectors, words=None):
+        if not self.sources():
+            signal.raise_signal(signal.SIGINT)
+        super().add(chunks, vectors, words)
+
+
+def test_an_index_run_ends_when_what_was_being_stored_is_stored():
+    index = Interrupted(EMBEDDER.info)
+    sources = [Source(f"/{i}", "image", 1, 1, str(i)) for i in range(40)]
+    pictures = Embedding(EMBEDDER)
+    run = Ingest(
+        index,
+        pictures,
+        lambda of: iter([Chunk(of, "image", frames=(colour_frame("red"),))]),
+        config=IngestConfig(batch=4, ahead=4),
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run.run(sources)
+    assert 3 <= len(index.sources()) < 40
+    assert index.info().incomplete == ()
+
+
+def test_an_index_run_ends_while_it_waits_for_a_file():
+    """The reading thread is let go only after the run has heard of the interrupt."""
+    let_go = threading.Event()
+
+    def slow(of):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert let_go.wait(60)
+        yield Chunk(of, "image", frames=(colour_frame("red"),))
+
+    class Heard(KeptInterrupts):
+        def check(self):
+            try:
+                super().check()
+            except KeyboardInterrupt:
+                let_go.set()
+                raise
+
+    run = Ingest(MemoryIndex(EMBEDDER.info), Embedding(EMBEDDER), slow)
+    run._interrupts = Heard()
+    with pytest.raises(KeyboardInterrupt):
+        run.run([Source("/a", "image", 1, 1, "a")])
+    assert run.done == []
