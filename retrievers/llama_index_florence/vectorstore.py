@@ -140,7 +140,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
         """The nodes that are nearest, best first. similarities: of the mode; comparable within one query."""
-        hits = self._hits(query, _restriction(query), **options)
+        hits = self._hits(query, _restriction(query) or None, **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
             similarities=[hit.score for hit in hits],
@@ -178,7 +178,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         brought = {node.node_id: node.embedding for node in nodes if node.embedding}
         return {id: vector for id, vector in brought.items() if self._embed_model.made_of(vector) == of}
 
-    def _hits(self, query: VectorStoreQuery, filter: str, mmr_threshold: float = 0.5) -> list[Hit]:
+    def _hits(self, query: VectorStoreQuery, filter: str | None, mmr_threshold: float = 0.5) -> list[Hit]:
         k = query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
@@ -201,7 +201,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             return []
         restriction = all_of([one_of("id", node_ids) if node_ids else "", filters_to_expression(filters)])
         place = {id: i for i, id in enumerate(node_ids or ())}
-        return sorted(self._rag.index.find(filter=restriction), key=lambda hit: (place.get(hit.id, 0), hit.id))
+        return sorted(self._rag.index.find(filter=restriction or None), key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:
         if not hit.given:
