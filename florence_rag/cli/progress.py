@@ -22,7 +22,13 @@ Report = Callable[["Step"], None]
 
 EVERY_S = 1.0
 """Between two lines of JSON."""
-STAGES = {"read": "reading", "caption": "captioning", "embed": "embedding", "store": "storing"}
+STAGES = {
+    "read": "reading",
+    "words": "reading words",
+    "caption": "captioning",
+    "embed": "embedding",
+    "store": "storing",
+}
 
 
 @contextmanager
@@ -91,6 +97,6 @@ def state_of(step: Step) -> str:
 def profile_to_text(step: Step) -> str:
     """How busy each stage was, the busiest first."""
     ranked = sorted(step.busy.items(), key=lambda pair: -pair[1])
-    lines = [f"  {STAGES.get(stage, stage):<11}{share:6.0%} of the time" for stage, share in ranked]
+    lines = [f"  {STAGES.get(stage, stage):<14}{share:6.0%} of the time" for stage, share in ranked]
     total = f"{step.chunks} chunks of {step.files_done} files in {step.elapsed_s:.1f} s; its threads were busy"
     return "\n".join([total, *lines])

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import torch
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from florence_rag.errors import ModelError
 from florence_rag.models.cards import ModelCard
@@ -34,12 +34,14 @@ class Fetcher:
     """Where files of models come from.
 
     offline: never go to the network. announce: told, before the first byte, what is about to be fetched.
-    progress: called while a single file comes in; repositories show their own progress.
+    progress: called while a single file comes in; repositories show their own progress. later: models that will be
+    wanted besides; those that are not here are told of, or missed, together with the first.
     """
 
     offline: bool = False
     announce: Callable[[str], None] | None = None
     progress: Progress | None = None
+    later: Sequence[ModelCard] = ()
 
     def repository(self, name: str, *, only: Sequence[str] | None = None, about: str = "") -> Path:
         """The folder of a Hugging Face repository "owner/name". only: patterns of the files that are wanted.
@@ -51,41 +53,49 @@ class Fetcher:
             return Path(str(fetch(local_files_only=True)))
         except LocalEntryNotFoundError as error:
             if self.offline or constants.HF_HUB_OFFLINE:
-                raise ModelError(_absent_repository(name)) from error
+                raise self._absent(_wanted_repository(name)) from error
         self._announce(about or f"https://huggingface.co/{name}")
         try:
             return Path(str(fetch()))
         except RepositoryNotFoundError as error:
             raise ModelError(f"there is no repository {name!r} on Hugging Face, or it needs a login") from error
-        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
-            raise ModelError(_absent_repository(name)) from error
+        except Exception as error:  # the hub's client has changed its HTTP library, and with it these errors, before
+            raise self._absent(_wanted_repository(name), error) from error
 
     def file(self, url: str, *, about: str = "", folder: Path | None = None) -> Path:
         """A published file, by default in torch.hub's cache; what was cut off is gone on with.
 
         Its SHA-256 is recorded beside it the first time; another content under the same address is refused.
         """
-        folder = folder or Path(torch.hub.get_dir()) / "checkpoints"
-        path = folder / url.rsplit("/", 1)[-1]
+        path = _place(url, folder)
         if path.is_file():
             return path
         if self.offline:
-            raise ModelError(_absent(f"the file {url}", str(path)))
+            raise self._absent(_wanted_file(url, path))
         self._announce(about or url)
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         try:
             _download(url, part, self.progress)
         except (httpx.HTTPError, OSError) as error:
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise ModelError(f"{_absent(f'the file {url}', str(path))} ({reason})") from error
+            raise self._absent(_wanted_file(url, path), error) from error
         _check_digest(part, path.with_name(f"{path.name}.sha256"), url)
         part.rename(path)
         return path
 
     def _announce(self, what: str) -> None:
         if self.announce is not None:
-            self.announce(what)
+            for each in (what, *(f"afterwards {card}" for card in self._later())):
+                self.announce(each)
+
+    def _absent(self, wanted: str, error: Exception | None = None) -> ModelError:
+        """One line for all that is missing."""
+        reason = f" ({_first_line(error)})" if error else ""
+        all_wanted = "; ".join([wanted, *map(_wanted, self._later())])
+        return ModelError(f"not on this machine and cannot be fetched{reason}: {all_wanted}; {WITHOUT}")
+
+    def _later(self) -> list[ModelCard]:
+        return [card for card in self.later if card.is_fetched_from and not is_here(card)]
 
 
 def is_here(card: ModelCard) -> bool:
@@ -93,11 +103,18 @@ def is_here(card: ModelCard) -> bool:
     if card.family in ("azure", "openai"):
         return False
     if card.is_fetched_from == "file":
-        return (Path(torch.hub.get_dir()) / "checkpoints" / card.source.rsplit("/", 1)[-1]).is_file()
+        return _place(card.source).is_file()
     try:
-        return card.is_fetched_from == "" or bool(snapshot_download(card.source, local_files_only=True))
+        return card.is_fetched_from == "" or bool(
+            snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
+        )
     except LocalEntryNotFoundError:
         return False
+
+
+def _place(url: str, folder: Path | None = None) -> Path:
+    """Where a published file belongs: torch.hub's cache."""
+    return (folder or Path(torch.hub.get_dir()) / "checkpoints") / url.rsplit("/", 1)[-1]
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
@@ -133,13 +150,22 @@ def _check_digest(file: Path, record: Path, url: str) -> None:
 WITHOUT = "or use the model that is built in: --model florence-tiny"
 
 
-def _absent_repository(name: str) -> str:
+def _wanted(card: ModelCard) -> str:
+    if card.is_fetched_from == "file":
+        return _wanted_file(card.source, _place(card.source))
+    return _wanted_repository(card.source)
+
+
+def _wanted_repository(name: str) -> str:
     return (
-        f"the model {name!r} is not in the cache ({constants.HF_HUB_CACHE}) and cannot be fetched; download its "
-        f"*.safetensors, *.json and tokenizer files from https://huggingface.co/{name}/tree/main into a folder and "
-        f"name the folder instead, {WITHOUT}"
+        f"{name!r} (put the *.safetensors, *.json and tokenizer files of https://huggingface.co/{name}/tree/main into a "
+        f"folder and name the folder instead, or its cache into {constants.HF_HUB_CACHE})"
     )
 
 
-def _absent(what: str, where: str) -> str:
-    return f"{what} is not on this machine and cannot be fetched; put it at {where!r}, {WITHOUT}"
+def _wanted_file(url: str, path: Path) -> str:
+    return f"the file {url} (put it at {str(path)!r})"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

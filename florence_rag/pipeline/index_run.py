@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.pipeline.copies import CopiedVectors, Copying, one_of_each
 from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, add_progress
+from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.types import Chunk, Failure, Source
 
 ChunksOf = Callable[[Source], Iterator[Chunk]]
+ReadWords = Callable[[Chunk], Chunk]
 
 
 class IndexRun:
@@ -25,6 +26,7 @@ class IndexRun:
         chunks_of: ChunksOf,
         total: int,
         *,
+        read_words: ReadWords | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
     ) -> None:
@@ -34,29 +36,43 @@ class IndexRun:
         self._embedding = embedding
         self._chunks_of = chunks_of
         self._total = total
+        self._read_words = read_words
         self._progress = progress
         self._config = config
         self._chunks = 0
-        self._started = time.perf_counter()
+        self._watch = Stopwatch()
 
     def bring_in(self, sources: Collection[Source], known: Iterable[Source]) -> None:
         """Index the sources; known are those that the index holds."""
         written = {source.uri for source in sources}
         # What is written anew can be nobody's original: its rows may go before they are copied.
         new, copies = one_of_each(sources, [source for source in known if source.uri not in written])
-        self._ingest(new, self._chunks_of, self._embedding)
+        self._ingest(new)
         if copies:
             copying = Copying(self._index, {source.uri for source in copies})
-            vectors = CopiedVectors(self._embedding, self._index, copying)
-            self._ingest([each for each in copies if copying.has(each)], copying.chunks, vectors)
+            self._copy([each for each in copies if copying.has(each)], copying)
             # Their originals have failed or changed meanwhile.
-            self._ingest([each for each in copies if not copying.has(each)], self._chunks_of, self._embedding)
+            self._ingest([each for each in copies if not copying.has(each)])
 
-    def _ingest(self, sources: list[Source], chunks_of: ChunksOf, embedding: Embedding) -> None:
-        done, elapsed_s = len(self.done) + len(self.failures), time.perf_counter() - self._started
-        so_far = Progress(done, self._total, self._chunks, "", len(self.failures), elapsed_s)
-        told = self._progress and partial(add_progress, self._progress, so_far)
-        run = Ingest(self._index, embedding, chunks_of, progress=told, config=self._config)
+    def _ingest(self, sources: list[Source]) -> None:
+        self._run(sources, self._embedding, self._chunks_of, self._read_words)
+
+    def _copy(self, sources: list[Source], copying: Copying) -> None:
+        self._run(sources, CopiedVectors(self._embedding, self._index, copying), copying.chunks)
+
+    def _run(
+        self, sources: list[Source], embedding: Embedding, chunks_of: ChunksOf, read_words: ReadWords | None = None
+    ) -> None:
+        so_far = Progress(len(self.done) + len(self.failures), self._total, self._chunks, "", len(self.failures))
+        run = Ingest(
+            self._index,
+            embedding,
+            chunks_of,
+            read_words=read_words,
+            progress=self._progress and partial(add_progress, self._progress, so_far),
+            config=self._config,
+            watch=self._watch,
+        )
         run.run(sources)
         self.done += run.done
         self.failures += run.failures

@@ -1,6 +1,6 @@
 """One index run: files in, chunks with their vectors and a ledger row per file out.
 
-    files -> reading threads: chunk, read the words -> batches across files -> model threads: caption, embed
+    files -> reading threads: chunk, read the words in pictures -> batches across files -> model threads: caption, embed
           -> this thread, batch by batch in their order: add, complete
 
 A file is complete only when its last chunk is stored, so a run that is cut off anywhere can be repeated.
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -62,7 +61,6 @@ def add_progress(progress: Callable[[Progress], None], so_far: Progress, step: P
             files_total=so_far.files_total,
             chunks=so_far.chunks + step.chunks,
             failures=so_far.failures + step.failures,
-            elapsed_s=so_far.elapsed_s + step.elapsed_s,
         )
     )
 
@@ -92,7 +90,8 @@ class _Batch:
 class Ingest:
     """Brings sources into an index. One object, one run.
 
-    embedding: what makes of chunks the vectors that are stored. watch: told where the time goes.
+    embedding: what makes of chunks the vectors that are stored. read_words: adds to a chunk the words in its pictures.
+    watch: told where the time goes; the runs that are parts of one share it.
     """
 
     def __init__(
@@ -101,6 +100,7 @@ class Ingest:
         embedding: Embedding,
         chunks_of: Callable[[Source], Iterator[Chunk]],
         *,
+        read_words: Callable[[Chunk], Chunk] | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
         watch: Stopwatch | None = None,
@@ -108,6 +108,7 @@ class Ingest:
         self.index = index
         self.embedding = embedding
         self.chunks_of = chunks_of
+        self.read_words = read_words
         self.progress = progress
         self.config = config or IngestConfig()
         self.failures: list[Failure] = []
@@ -121,17 +122,15 @@ class Ingest:
         self._begun: set[str] = set()
         self._failed: set[str] = set()
         self.chunks = 0
-        self._started = time.perf_counter()
         self._interrupts = KeptInterrupts()
 
     def run(self, sources: Sequence[Source]) -> None:
         """Index all sources; those that fail are in `failures`, the others in `done`."""
         config = self.config
-        self._started = time.perf_counter()
         with (
             self._interrupts as kept,
             closing(
-                read_ahead(sources, self._timed, threads=config.threads, depth=config.ahead, check=kept.check)
+                read_ahead(sources, self._read, threads=config.threads, depth=config.ahead, check=kept.check)
             ) as reads,
             model_threads(self._workers) as models,
         ):
@@ -146,14 +145,17 @@ class Ingest:
         if sources:
             self._report(sources[-1], len(sources))
 
-    def _timed(self, source: Source) -> Iterator[Chunk]:
-        """The chunks of a source, the time they take counted for the stage "read"."""
+    def _read(self, source: Source) -> Iterator[Chunk]:
+        """The chunks of a source with the words in their pictures."""
         chunks = iter(self.chunks_of(source))
         while True:
             with self.watch("read"):
                 chunk = next(chunks, None)
             if chunk is None:
                 return
+            if self.read_words is not None:
+                with self.watch("words"):
+                    chunk = self.read_words(chunk)
             yield chunk
 
     def _take(self, read: Read) -> None:
@@ -229,13 +231,13 @@ class Ingest:
     def _report(self, source: Source, total: int) -> None:
         if self.progress is not None:
             finished = len(self.done) + len(self.failures)
-            elapsed_s = time.perf_counter() - self._started
+            elapsed_s = self.watch.elapsed_s
             busy = {stage: spent / elapsed_s / self._threads(stage) for stage, spent in self.watch.seconds().items()}
             step = Progress(finished, total, self.chunks, source.uri, len(self.failures), elapsed_s, busy)
             self.progress(step)
 
     def _threads(self, stage: str) -> int:
-        return {"read": self.config.threads, "store": 1}.get(stage, self._workers)
+        return {"read": self.config.threads, "words": self.config.threads, "store": 1}.get(stage, self._workers)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -30,21 +30,21 @@ from florence_rag.perception.base import (
 from florence_rag.pipeline.access import Access
 from florence_rag.types import Frame
 
-if TYPE_CHECKING:
-    from florence_rag.models.downloads import Fetcher
-
 Part = TypeVar("Part")
 
 
-def open_embedder(name: str, access: Access | None = None) -> Embedder:
-    """The embedder of a model; ModelError for an unknown name, or where its files are not to be had."""
+def open_embedder(name: str, access: Access | None = None, *, later: Sequence[ModelCard] = ()) -> Embedder:
+    """The embedder of a model; ModelError for an unknown name, or where its files are not to be had.
+
+    later: models that will be wanted besides, which are announced, or missed, together with this one.
+    """
     card, access = find_model(name, "embed"), access or Access.from_environment()
     if card.family == "sentence-transformers":
         from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 
         _check_torch(card, access)
         return SentenceTransformerEmbedder.from_pretrained(
-            _folder(card, access),
+            _folder(card, access, later=later),
             name=card.name,
             device=access.device,
             precision=access.precision,
@@ -64,7 +64,7 @@ def open_embedder(name: str, access: Access | None = None) -> Embedder:
     from florence_rag.embedding.florence import FlorenceEmbedder
 
     return FlorenceEmbedder.from_pretrained(
-        _folder(card, access),
+        _folder(card, access, later=later),
         card.name,
         device=access.device,
         precision=access.precision or "fp32",
@@ -138,13 +138,17 @@ def open_reranker(name: str, access: Access | None = None) -> Reranker:
     return CrossEncoderReranker.from_pretrained(_folder(card, access), name=card.name, device=access.device)
 
 
+def describer(name: str | None) -> ModelCard | None:
+    """The card of what captions pictures: None for no name, and for "never"."""
+    return None if name is None or name == "never" else find_model(name, "describe")
+
+
 def lazy_captioner(name: str | None, access: Access) -> LazyCaptioner | None:
-    """None for no name, and for "never"."""
-    if name is None or name == "never":
+    """None for no name, and for "never"; a wrong name is told now."""
+    if (card := describer(name)) is None:
         return None
-    card = find_model(name, "describe")  # a wrong name is told now
     opened = LazyFlorence2 if card.family == "florence-2" else LazyCaptioner
-    return opened(partial(open_captioner, name, access))
+    return opened(partial(open_captioner, card.name, access))
 
 
 def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher | None]:
@@ -169,13 +173,13 @@ def _can_match(folder: Path) -> bool:
     return bool({"itm", "rank"} & set(heads))
 
 
-def _folder(card: ModelCard, access: Access, *, meter: bool = False) -> Path:
+def _folder(card: ModelCard, access: Access, *, meter: bool = False, later: Sequence[ModelCard] = ()) -> Path:
     """Where the files of a model lie on this machine, fetched if they have to be."""
     if card.family == "florence":
         return card.meter if meter else card.florence
     from florence_rag.models.downloads import Fetcher
 
-    fetcher: Fetcher = Fetcher(offline=access.offline, announce=access.announce)
+    fetcher = Fetcher(offline=access.offline, announce=access.announce, later=later)
     if card.family in ("unicl", "meter"):
         from florence_rag.models.released import released_folder
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -30,6 +31,7 @@ from florence_rag.pipeline.ingest import IngestConfig, Progress, ReadWords, Word
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyReader,
+    describer,
     lazy_captioner,
     lazy_vqa,
     open_embedder,
@@ -135,8 +137,11 @@ class FlorenceRAG:
         access = access or Access.from_environment()
         recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
-        embedder = open_embedder(card.name, access)
+        describe = describe or card.describes_with
         text_model = text_model or (recorded_text.name if recorded_text else None)
+        reads = find_model(text_model, "embed texts") if text_model else None
+        describes = describer(describe) if create else None  # what is only searched needs no captions
+        embedder = open_embedder(card.name, access, later=[each for each in (reads, describes) if each])
         text_embedder = open_text_embedder(text_model, access) if text_model else None
         index = MilvusIndex.open(
             str(db),
@@ -155,7 +160,7 @@ class FlorenceRAG:
             matcher=matcher,
             reader=LazyReader(open_reader),
             read=read,
-            captioner=lazy_captioner(describe or card.describes_with, access),
+            captioner=lazy_captioner(describe, access),
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
         )
@@ -205,7 +210,15 @@ class FlorenceRAG:
         for failure in unreadable:
             self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
-        run = IndexRun(self.index, embedding, self._chunks_of, len(changed), progress=progress, config=self._ingest)
+        run = IndexRun(
+            self.index,
+            embedding,
+            partial(chunk, config=self._needed_chunking()),
+            len(changed),
+            read_words=self._read_words,
+            progress=progress,
+            config=self._ingest,
+        )
         run.bring_in(changed, known.values())
         self.index.delete_sources(gone)  # at last, as a file that was moved takes over what is known of its old place
         self.index.flush()
@@ -266,10 +279,6 @@ class FlorenceRAG:
     def given_ids(self) -> list[str]:
         """The ids of all items that were put, sorted."""
         return self._given.ids()
-
-    def _chunks_of(self, source: Source) -> Iterator[Chunk]:
-        chunks = chunk(source, self._needed_chunking())
-        return map(self._read_words, chunks) if self._read_words else chunks
 
     def _needed_chunking(self) -> ChunkingConfig:
         """Where the embedder alone looks at the pictures, it says how much of them it can see."""

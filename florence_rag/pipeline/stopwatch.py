@@ -10,9 +10,10 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Threads may share it. Stages overlap, so their seconds add up to more than the run took."""
+    """Threads may share it. Stages overlap, so their seconds add up to more than the run took. It starts at once."""
 
     def __init__(self) -> None:
+        self._started = time.perf_counter()
         self._seconds: Counter[str] = Counter()
         self._lock = threading.Lock()
 
@@ -26,6 +27,11 @@ class Stopwatch:
             spent = time.perf_counter() - started
             with self._lock:
                 self._seconds[stage] += spent  # type: ignore[assignment]  # Counter is typed for whole numbers
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since it was started."""
+        return time.perf_counter() - self._started
 
     def seconds(self) -> Mapping[str, float]:
         """Stage -> seconds so far."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
-from florence_rag.errors import ModelError
+from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Detector, Region
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.given_image import ImageArgument, ImageTool
 from florence_rag.tools.picture import picture_of
+from florence_rag.tools.pointing import pointing_of
 from florence_rag.tools.wording import box_to_text, clean, place_to_text
+from florence_rag.types import Frame
 
 PROMPT = """\
 Find the things in one picture and where each is, as a box in shares of the picture's width and height.
@@ -21,40 +23,53 @@ Pass the id of a search result. Of a video clip the middle keyframe is looked at
 With thing the model marks what fits best, even where nothing does: ask with ask_image first whether it is there.\
 """
 
+PROMPT_NAMED = """\
+Find where one thing is in one picture, as a box in shares of the picture's width and height, and whether it is there.
+Name it with thing, in a few words: "the blue car", "a person with a hat". Things that are not named cannot be listed; \
+to count things, and for other questions about a picture, use ask_image.
+Pass the id of a search result. Of a video clip the middle keyframe is looked at.\
+"""
+
 
 @dataclass(frozen=True)
 class DetectObjects(ImageTool):
-    """Finds things in a picture, all or one that is named."""
+    """Finds things in a picture, all or one that is named; METER, which cannot list them, finds one that is named."""
 
     name: ClassVar[str] = "detect_objects"
 
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether a model is open that can."""
-        return detector_of(rag) is not None
+        return detector_of(rag) is not None or pointing_of(rag) is not None
 
     @property
     def description(self) -> str:
         """The prompt."""
-        return self._described(PROMPT)
+        return self._described(PROMPT if detector_of(self.rag) else PROMPT_NAMED)
 
     def run(
         self,
         image: ImageArgument,
-        thing: Annotated[str | None, "Only this thing, in a few words; leave out for all things."] = None,
+        thing: Annotated[str | None, "Only this thing, in a few words."] = None,
     ) -> ToolResult:
         """One thing a line, and as regions in the artifact. Raises InputError."""
-        detector = detector_of(self.rag)
-        if detector is None:
-            raise ModelError("detecting needs Florence-2: open the index with describe='florence-2-base'")
-        given = self._picture(image)
-        named = (thing or "").strip()
-        regions = detector.locate(given.middle, named) if named else detector.detect([given.middle])[0]
+        given, named = self._picture(image), (thing or "").strip()
+        regions = self._found(given.middle, named)
         artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
         picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
         lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
         return ToolResult(text, artifact, pictures=(picture,))
+
+    def _found(self, frame: Frame, named: str) -> list[Region]:
+        if detector := detector_of(self.rag):
+            return detector.locate(frame, named) if named else detector.detect([frame])[0]
+        pointing = pointing_of(self.rag)
+        if pointing is None:
+            raise ModelError("detecting needs METER or Florence-2: open the index with describe='florence-2-base'")
+        if not named:
+            raise InputError("thing is empty; name the one thing to look for, for others cannot be listed")
+        return pointing.locate(frame, named)
 
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:

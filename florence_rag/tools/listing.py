@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Annotated
+import json
+from collections.abc import Collection, Mapping, Sequence
+from typing import Annotated, Any
 
 from florence_rag.errors import InputError
 from florence_rag.tools.wording import hit_to_text
@@ -14,7 +15,14 @@ MAX_CHARACTERS = 600
 """Of one result: a page of text must not crowd out the other results."""
 
 CountArgument = Annotated[int, f"How many results, 1 to {MAX_K}."]
+OWN_FIELDS = ("kind", "source", "page", "start_s", "end_s")
+
 KindsArgument = Annotated[list[Kind] | None, "Only these kinds of results; leave out for all."]
+FilterArgument = Annotated[
+    str | dict[str, Any] | None,
+    'Only results that fit, as JSON: {"city": "Rome", "year": {"$gte": 2020}}. Keys are those of the files\' metadata, '
+    f"and {', '.join(OWN_FIELDS)}; a list means one of. Leave out unless you know the keys.",
+]
 
 
 def check_k(k: int) -> int:
@@ -29,6 +37,28 @@ def check_kinds(kinds: Collection[Kind] | None) -> set[Kind] | None:
     if unknown := sorted(set(kinds or ()) - set(KINDS)):
         raise InputError(f"unknown kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
     return set(kinds) if kinds else None
+
+
+def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """As the index takes it; InputError where it is no JSON object. What is in it, the index checks.
+
+    An expression in the language of the store is never taken from an agent: it could say anything.
+    """
+    if filter is None or (isinstance(filter, str) and not filter.strip()):
+        return None
+    try:
+        given = json.loads(filter) if isinstance(filter, str) else filter
+    except (ValueError, RecursionError):
+        given = None
+    if not isinstance(given, Mapping):
+        raise InputError(
+            f'filter {filter!r:.80} is no JSON object; write one such as {{"city": "Rome"}}, or leave it out'
+        )
+    return {_field(str(key)): condition for key, condition in given.items()} or None
+
+
+def _field(key: str) -> str:
+    return key if key in OWN_FIELDS or key.startswith("metadata.") else f"metadata.{key}"
 
 
 def check_words(words: str, name: str, wanted: str) -> str:

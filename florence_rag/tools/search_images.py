@@ -7,7 +7,16 @@ from typing import Annotated, ClassVar
 
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.listing import CountArgument, KindsArgument, check_k, check_kinds, check_words, hits_to_text
+from florence_rag.tools.listing import (
+    CountArgument,
+    FilterArgument,
+    KindsArgument,
+    check_filter,
+    check_k,
+    check_kinds,
+    check_words,
+    hits_to_text,
+)
 from florence_rag.tools.picture import pictures_of
 
 PROMPT = """\
@@ -38,11 +47,13 @@ class SearchImages(Tool):
         query: Annotated[str, "What to look for, in one plain phrase."],
         k: CountArgument = 5,
         kinds: KindsArgument = None,
+        filter: FilterArgument = None,
     ) -> ToolResult:
         """A numbered list in words, and the hits as dictionaries in the artifact. Raises InputError."""
         check_words(query, "query", "describe what should be visible")
-        hits = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds))
+        hits = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
         if not hits:
-            return ToolResult(f"Nothing was found for {query!r}. Try other words, or leave out kinds.", {"hits": []})
+            advice = "Try other words, or leave out kinds and filter."
+            return ToolResult(f"Nothing was found for {query!r}. {advice}", {"hits": []})
         text = f"{len(hits)} results for {query!r}, best first:\n{hits_to_text(hits)}"
         return ToolResult(text, {"hits": [hit.to_dict() for hit in hits]}, pictures=pictures_of(hits))

@@ -27,7 +27,7 @@ class SlowEmbedder(ColourEmbedder):
 
 if __name__ == "__main__":
     rag.find_model = lambda name: CARDS["florence-tiny"]
-    rag.open_embedder = lambda name, access: SlowEmbedder()
+    rag.open_embedder = lambda name, access, **_: SlowEmbedder()
     rag.lazy_vqa = lambda name, access: (ColourVQA(), None)
     rag.open_reader = lambda: ScriptedReader({})
     main()

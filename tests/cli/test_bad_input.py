@@ -18,7 +18,7 @@ from florence_rag.types import EmbedderInfo
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access: ColourEmbedder())
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColourEmbedder())
     monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColourVQA(), None))
     monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
     monkeypatch.setattr(pipeline, "open_reader", lambda: ScriptedReader({}))
@@ -135,7 +135,7 @@ def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkey
     class Other(ColourEmbedder):
         info = EmbedderInfo(name="others", fingerprint="other", dimension=12, preprocessing="none")
 
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access: Other())
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: Other())
     outcome = run("search", "red", "--db", db)
     assert outcome.code == 1
     assert "filled by colours" in outcome.err

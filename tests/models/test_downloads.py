@@ -6,10 +6,12 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from huggingface_hub import constants, file_download
 
 from florence_rag.errors import ModelError
 from florence_rag.models.cards import CARDS
 from florence_rag.models.downloads import Fetcher, is_here
+from tests.models.hub_server import serving
 
 CONTENT = bytes(range(256)) * 5000
 
@@ -64,7 +66,7 @@ def test_a_file_is_fetched_once_announced_and_its_digest_kept(server, tmp_path):
 
 def test_what_was_cut_off_is_gone_on_with(server, tmp_path):
     server.cut = 1000
-    with pytest.raises(ModelError, match=r"model\.pth is not on this machine and cannot be fetched"):
+    with pytest.raises(ModelError, match=r"^not on this machine and cannot be fetched .*/model\.pth \(put it at"):
         Fetcher().file(f"{server.url}/model.pth", folder=tmp_path)
     assert not (tmp_path / "model.pth").exists()
     there = (tmp_path / "model.pth.part").stat().st_size
@@ -113,3 +115,70 @@ def test_what_is_here_needs_no_network(tmp_path):
     for elsewhere in ("nobody/nothing", "https://127.0.0.1:9/model.pth"):
         assert not is_here(replace(built_in, source=elsewhere))
     assert not is_here(CARDS["azure-florence-2023-04-15"])
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub that has "owner/name", whose weights also lie there as a pickle; and an empty cache."""
+    published = tmp_path / "published"
+    published.mkdir()
+    for name in ("config.json", "model.safetensors", "pytorch_model.bin"):
+        (published / name).write_bytes(CONTENT[:200_000])
+    with serving({"owner/name": published}) as server:
+        monkeypatch.setattr(constants, "ENDPOINT", server.url)
+        address = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(file_download.time, "sleep", lambda _: None)
+        yield server
+
+
+ELSEWHERE = replace(CARDS["siglip2-base"], source="owner/name")
+
+
+def test_a_repository_is_fetched_once_announced_and_without_its_pickles(hub):
+    said = []
+    folder = Fetcher(announce=said.append).repository("owner/name", about=str(ELSEWHERE))
+    assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert said == [str(ELSEWHERE)] and "1500 MB, licence Apache-2.0" in said[0]
+    hub.asked.clear()
+    assert Fetcher(offline=True).repository("owner/name") == folder
+    assert is_here(ELSEWHERE) and hub.asked == []
+
+
+def test_a_repository_that_was_cut_off_is_not_here_until_the_rest_has_come(hub):
+    hub.cut = 1000
+    with pytest.raises(ModelError, match=r"^not on this machine and cannot be fetched \(.+\): 'owner/name' \(put the"):
+        Fetcher().repository("owner/name")
+    assert not is_here(ELSEWHERE)
+    with pytest.raises(ModelError, match="cannot be fetched"):
+        Fetcher(offline=True).repository("owner/name")
+    hub.cut = None
+    folder = Fetcher().repository("owner/name")
+    assert (folder / "model.safetensors").read_bytes() == CONTENT[:200_000]
+
+
+def test_a_repository_that_nobody_has_is_said_to_be_none(hub):
+    with pytest.raises(ModelError, match="there is no repository 'owner/typo' on Hugging Face, or it needs a login"):
+        Fetcher().repository("owner/typo")
+
+
+def test_what_is_wanted_later_is_announced_before_the_first_byte(hub):
+    said = []
+    later = [CARDS["florence-2-base"], CARDS["florence-tiny"]]
+    Fetcher(announce=lambda what: said.append((what, len(hub.asked))), later=later).repository("owner/name")
+    assert said == [("https://huggingface.co/owner/name", 0), (f"afterwards {CARDS['florence-2-base']}", 0)]
+
+
+@pytest.mark.parametrize("of", ["repository", "file"])
+def test_what_is_wanted_later_is_missed_in_the_same_line(of, tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    fetcher = Fetcher(offline=True, later=[CARDS["florence-2-base"], CARDS["unicl-swin-tiny"], CARDS["florence-tiny"]])
+    with pytest.raises(ModelError) as error:
+        fetcher.repository("owner/name") if of == "repository" else fetcher.file("https://127.0.0.1:9/a.pth")
+    said = str(error.value)
+    places = ("huggingface.co/owner/name/tree/main",) if of == "repository" else ("https://127.0.0.1:9/a.pth",)
+    for part in (*places, "huggingface.co/florence-community/Florence-2-base/tree/main", "in21k_yfcc14m_gcc15m.pth"):
+        assert part in said
+    assert said.count("--model florence-tiny") == 1 and said.endswith("florence-tiny")

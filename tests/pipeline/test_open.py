@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from florence_rag.errors import ModelError, StoreMismatchError, StoreUnavailableError
 from florence_rag.pipeline import FlorenceRAG
+from florence_rag.pipeline.access import Access
 from florence_rag.testing import colour_frame
 from tests.retrievers.untrained import save_untrained
 
@@ -68,3 +69,43 @@ def test_words_are_read_by_default(tmp_path, model):
         (hit,) = rag.search("03-17")
     assert hit.ocr == "03-17"
     assert 'contains "03-17"' in hit.why
+
+
+@pytest.fixture
+def nothing_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+
+
+PAIR = ("huggingface.co/google/siglip2-base-patch16-224", "huggingface.co/florence-community/Florence-2-base/")
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [
+        ({}, PAIR),
+        ({"describe": "never"}, PAIR[:1]),
+        ({"create": False}, PAIR[:1]),
+        ({"text_model": "all-minilm-l6"}, (*PAIR, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2/")),
+    ],
+)
+def test_all_that_is_missing_is_named_in_one_line(tmp_path, nothing_fetched, options, wanted):
+    with pytest.raises(ModelError) as error:
+        FlorenceRAG.open(tmp_path / "new.db", access=Access(offline=True), **options)
+    said = str(error.value)
+    assert [part for part in (*PAIR, "huggingface.co/sentence-transformers/") if part in said] == [
+        part.removesuffix("all-MiniLM-L6-v2/") for part in wanted
+    ]
+    assert "--model florence-tiny" in said and "\n" not in said
+    assert not (tmp_path / "new.db").exists()
+
+
+def test_the_default_pair_is_told_with_sizes_and_licences_before_the_first_download(
+    tmp_path, nothing_fetched, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    said = []
+    with pytest.raises(ModelError, match="cannot be fetched"):  # there is no network in tests
+        FlorenceRAG.open(tmp_path / "new.db", access=Access(announce=said.append))
+    embedder, describer = said
+    assert "siglip2-base" in embedder and "1500 MB, licence Apache-2.0" in embedder
+    assert "florence-2-base" in describer and "924 MB, licence MIT" in describer

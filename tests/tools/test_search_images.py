@@ -52,7 +52,7 @@ def test_nothing_found_is_said_and_is_no_error():
 
     result = SearchImages(Empty())("zebra")
     assert not result.is_error
-    assert result.text == "Nothing was found for 'zebra'. Try other words, or leave out kinds."
+    assert result.text == "Nothing was found for 'zebra'. Try other words, or leave out kinds and filter."
 
 
 @pytest.mark.parametrize(
