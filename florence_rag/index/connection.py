@@ -121,7 +121,8 @@ class Connection:
             for field in table.indexes.keys() - self._indexed(table):
                 params.add_index(field, index_name=_index_name(field), **table.indexes[field])
             if len(params):
-                self._client.create_index(table.name, params, timeout=_LOAD_S)
+                # Lite builds when it loads, and waiting for it would cost half a second for each index.
+                self._client.create_index(table.name, params, timeout=_LOAD_S, sync=not self.is_lite)
 
     def _indexed(self, table: Table) -> set[str]:
         return {field for field in table.indexes if self._client.list_indexes(table.name, field_name=field)}
