@@ -177,7 +177,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where an answer comes from. quote: the words relied on; "" where a picture was looked at."""
+    """Where an answer comes from.
+
+    quote: the words relied on; "" where a picture was looked at. thumbnail: a small JPEG as data URI, of a picture that
+    lies in no index, for no id leads back to it; "" for all others, which `florence_rag.show.thumbnail_of` draws.
+    """
 
     id: str
     kind: Kind
@@ -185,10 +189,12 @@ class Citation:
     locator: Locator
     quote: str = ""
     confidence: float | None = None
+    thumbnail: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return {**asdict(self), "locator": self.locator.to_dict()}
+        """JSON-ready; a thumbnail only where there is one."""
+        row = {**asdict(self), "locator": self.locator.to_dict()}
+        return row if self.thumbnail else {name: value for name, value in row.items() if name != "thumbnail"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Protocol
 
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.show.pixels import outline, to_jpeg
+from florence_rag.show.pixels import from_data_uri, outline, to_jpeg
 from florence_rag.types import Box, Citation, Frame, Hit
 
 SIDE_PX = 320
@@ -30,7 +31,7 @@ def thumbnail_of(album: Album, found: Hit | Citation, side_px: int = SIDE_PX) ->
     """A JPEG, its parts at most side_px wide and high; None for a passage, and for what is gone since."""
     frames = frames_of(album, found)
     if not frames:
-        return None
+        return _carried(found, side_px)
     middle = len(frames) // 2
     chosen = sorted({0, middle, len(frames) - 1})
     return to_jpeg(_beside([_small(frames[i], found.locator.box if i == middle else None, side_px) for i in chosen]))
@@ -45,8 +46,19 @@ def frames_of(album: Album, found: Hit | Citation) -> tuple[Frame, ...]:
         return ()
 
 
+def _carried(found: Hit | Citation, side_px: int) -> bytes | None:
+    """What the citation of a picture that lies in no index brings along, drawn anew."""
+    if not isinstance(found, Citation) or not found.thumbnail:
+        return None
+    with Image.open(io.BytesIO(from_data_uri(found.thumbnail)), formats=["JPEG"]) as picture:
+        return to_jpeg(_shrunk(picture.convert("RGB"), found.locator.box, side_px))
+
+
 def _small(frame: Frame, box: Box | None, side_px: int) -> Image.Image:
-    picture = Image.fromarray(frame)
+    return _shrunk(Image.fromarray(frame), box, side_px)
+
+
+def _shrunk(picture: Image.Image, box: Box | None, side_px: int) -> Image.Image:
     picture.thumbnail((side_px, side_px))
     if box is not None:
         outline(picture, box)

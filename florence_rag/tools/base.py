@@ -116,7 +116,7 @@ def _accept(name: str, value: Any, hint: Any) -> Any:
             return value
         case "string", bytes() if bytes in get_args(hint):
             return value
-        case "string", Mapping() if dict in map(get_origin, get_args(hint)):
+        case "string", Mapping() if any(get_origin(member) is dict for member in get_args(hint)):
             return value
         case "integer", int() if not isinstance(value, bool):
             return value

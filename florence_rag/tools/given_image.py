@@ -18,6 +18,8 @@ import numpy as np
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.pipeline import FlorenceRAG
+from florence_rag.show.pixels import data_uri
+from florence_rag.show.thumbnails import SIDE_PX
 from florence_rag.tools.base import Tool
 from florence_rag.tools.urls import UrlRules, fetch
 from florence_rag.types import Citation, Frame, Hit, Locator
@@ -56,8 +58,9 @@ class GivenImage:
         return int(fits.argmax())
 
     def citation(self, confidence: float | None = None) -> Citation:
-        """Where it can be looked up."""
-        return Citation(self.hit.id, self.hit.kind, self.hit.source, self.hit.locator, confidence=confidence)
+        """Where it can be looked up; with a thumbnail where it cannot."""
+        hit, thumbnail = self.hit, "" if self.hit.id else data_uri(self.middle, SIDE_PX)
+        return Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=confidence, thumbnail=thumbnail)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,9 @@
 """florence_rag in LangChain: embeddings, vector store, loader, retriever and tools over one index."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from florence_rag.errors import MissingExtraError
 
 try:
@@ -8,20 +12,44 @@ except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from langchain_florence.document_index import FlorenceDocumentIndex
+from langchain_florence.embedder import LangChainEmbedder
 from langchain_florence.embeddings import FlorenceEmbeddings
 from langchain_florence.loader import FlorenceLoader
+from langchain_florence.pictures import PicturePlacer, pictures_for, place_pictures
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content
-from langchain_florence.tools import FlorenceSearchTool, MeterVQATool, florence_tools
+from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, MeterVQATool, florence_tools
 from langchain_florence.vectorstore import FlorenceVectorStore
+
+if TYPE_CHECKING:
+    from langchain_florence.middleware import FlorencePictures
 
 __all__ = [
     "FlorenceDocumentIndex",
     "FlorenceEmbeddings",
     "FlorenceLoader",
+    "FlorencePictures",
     "FlorenceRetriever",
     "FlorenceSearchTool",
+    "FlorenceTool",
     "FlorenceVectorStore",
+    "LangChainEmbedder",
     "MeterVQATool",
+    "PicturePlacer",
     "documents_to_content",
     "florence_tools",
+    "pictures_for",
+    "place_pictures",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """FlorencePictures needs LangChain's agents, all others the core alone; so it is imported when it is used."""
+    if name != "FlorencePictures":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from langchain_florence.middleware import FlorencePictures
+
+    return FlorencePictures
+
+
+def __dir__() -> list[str]:
+    return __all__

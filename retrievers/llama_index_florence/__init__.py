@@ -1,4 +1,4 @@
-"""florence_rag in LlamaIndex: embeddings, retriever and tools over one index."""
+"""florence_rag in LlamaIndex: embeddings, vector store, reader, retriever, reranker and tools over one index."""
 
 from florence_rag.errors import MissingExtraError
 
@@ -7,11 +7,13 @@ try:
 except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
+from llama_index_florence.agent import PictureAgent
 from llama_index_florence.embedding import FlorenceEmbedding
+from llama_index_florence.pictures import pictures_for
 from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
-from llama_index_florence.tools import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
+from llama_index_florence.tools import FlorenceSearchTool, FlorenceTool, FlorenceToolSpec, MeterVQATool
 from llama_index_florence.vectorstore import FlorenceVectorStore
 
 __all__ = [
@@ -20,7 +22,10 @@ __all__ = [
     "FlorenceRerank",
     "FlorenceRetriever",
     "FlorenceSearchTool",
+    "FlorenceTool",
     "FlorenceToolSpec",
     "FlorenceVectorStore",
     "MeterVQATool",
+    "PictureAgent",
+    "pictures_for",
 ]

@@ -145,6 +145,19 @@ def test_importing_a_plug_in_loads_no_model_and_no_store(package):
     assert done.stdout.strip() == "set()"
 
 
+def test_the_agents_of_langchain_are_imported_only_where_they_are_used():
+    code = "import sys, langchain_florence as l; print('langchain' in sys.modules, l.FlorencePictures.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
+    assert done.stdout.strip() == "False FlorencePictures"
+
+
+@pytest.mark.parametrize("package", [langchain_florence, llama_index_florence], ids=lambda package: package.__name__)
+def test_all_public_names_are_there_and_say_what_they_are(package):
+    assert sorted(package.__all__) == package.__all__
+    assert [name for name in package.__all__ if not getattr(package, name).__doc__] == []
+    assert not hasattr(package, "Florence")
+
+
 def environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -318,6 +331,17 @@ def test_a_search_then_a_question(plugin, rag):
         ("search_images", {"query": "red", "k": 10_000}, "k is 10000"),
         ("search_images", {"query": "red", "k": "five"}, "k must be of type integer"),
         ("search_images", {"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'"),
+        ("search_images", {"query": {"text": "red"}}, "query must be of type string"),
+        ("search_images", {"query": "red", "filter": "city = Rome"}, "is no JSON object"),
+        ("search_images", {"query": "red", "filter": {"year": {"$near": 3}}}, "operator '$near'"),
+        ("ask_image", {"image": "0" * 32, "question": " "}, "question is empty"),
+        ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "is not fetched"),
+        ("ask_image", {"image": "../notes.txt", "question": "?"}, "is not an id"),
+        ("ask_image", {"image": "data:image/png;base64,AAAA", "question": "?"}, "is not an image"),
+        ("find_similar", {"image": "0" * 32, "k": 0}, "k is 0"),
+        ("find_similar", {"image": "no such id"}, "is not an id"),
+        ("find_video_moment", {"query": "red", "k": 10_000}, "k is 10000"),
+        ("find_video_moment", {"query": "red", "video": "no such id"}, "is not the id of a clip"),
     ],
 )
 def test_a_bad_call_is_answered_and_not_raised(plugin, rag, name, arguments, message):
@@ -333,6 +357,18 @@ def test_paths_need_a_folder_that_was_opened(plugin, rag, folder):
     assert plugin.call(plugin.tools(rag)["ask_image"], **arguments).is_error
     opened = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], **arguments)
     assert opened.artifact["answer"] == "blue"
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "missing.png", "../", "a/../../blue.png"])
+def test_a_file_of_the_opened_folder_that_is_no_picture_is_answered(plugin, rag, folder, name):
+    called = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], image=name, question="What colour?")
+    assert called.is_error and "\n" not in called.text and len(called.text) < 300
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.png", "http://localhost:9/a.png", "http://[::1]/a.png"])
+def test_no_private_address_is_reached_even_where_urls_are_allowed(plugin, rag, url):
+    called = plugin.call(plugin.tools(rag, allow_urls=True)["ask_image"], image=url, question="What colour?")
+    assert called.is_error and "is not a public host" in called.text
 
 
 def test_bytes_are_taken(plugin, rag, folder):

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.show import show
+from florence_rag.show import show, thumbnail_of
+from florence_rag.show.pixels import data_uri
 from florence_rag.testing import COLOURS
 from florence_rag.types import Answer, Citation, Hit, Locator
 
@@ -91,6 +92,23 @@ def test_an_answer_is_shown_with_what_it_rests_on(rag):
     assert page.text.startswith("blue (confidence")
     assert [tag for tag, _ in page.elements].count("img") == 1
     assert gallery.markdown().startswith("**blue** (confidence")
+
+
+def test_a_picture_that_lies_in_no_index_brings_its_thumbnail(rag):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[..., 2] = 255
+    where = Locator(box=(0.25, 0.25, 0.75, 0.75))
+    citation = Citation("", "image", "the given picture", where, thumbnail=data_uri(pixels))
+    drawn = picture_of(show(rag, citation).html())
+    assert drawn[2, 2].argmax() == 2
+    assert drawn[15:18, 32].argmax(axis=-1).min() == 0  # the box
+    assert thumbnail_of(rag, replace(citation, thumbnail="")) is None
+
+
+@pytest.mark.parametrize("thumbnail", ["http://evil.example/a.jpg", "data:text/html;base64,PGI+", "/etc/passwd"])
+def test_a_thumbnail_is_a_picture_and_nothing_else(rag, thumbnail):
+    with pytest.raises(InputError, match="no JPEG as a data URI"):
+        show(rag, Citation("", "image", "x", Locator(), thumbnail=thumbnail)).html()
 
 
 def test_a_passage_is_quoted(rag):

@@ -5,7 +5,9 @@ import io
 import pytest
 from PIL import Image
 
+from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
+from florence_rag.show.pixels import data_uri, from_data_uri
 from florence_rag.testing import colour_frame
 from florence_rag.tools import AskImage
 from florence_rag.tools.ask_image import PROMPT
@@ -118,3 +120,10 @@ def test_the_prompt_fits_every_provider():
     """OpenAI takes 1024 characters; more is refused by LlamaIndex before it is sent."""
     assert len(PROMPT + PROMPT_PATHS + PROMPT_URLS) <= 1024
     assert inspect.cleandoc(PROMPT) == PROMPT
+
+
+def test_the_citation_of_a_picture_without_an_id_brings_its_thumbnail(rag, striped):
+    uri = data_uri(colour_frame("blue"))
+    cited = AskImage(rag)(uri, "What colour?").artifact["citations"][0]
+    assert cited["id"] == "" and read_image(from_data_uri(cited["thumbnail"]))[0, 0].argmax() == 2
+    assert "thumbnail" not in AskImage(rag)(striped.id, "What colour?").artifact["citations"][0]

@@ -1,12 +1,16 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from florence_rag.testing import ColourEmbedder
 from florence_rag.tools import SearchImages
-from florence_rag.tools.listing import MAX_CHARACTERS, hits_to_text
+from florence_rag.tools.listing import MAX_CHARACTERS, check_filter, hits_to_text
 from florence_rag.tools.search_images import PROMPT
 from florence_rag.types import Hit, Locator
+
+SCALARS = st.none() | st.booleans() | st.floats() | st.text() | st.sampled_from(["$gte", "city", "kind", "image"])
 
 
 def test_the_hits_are_those_of_the_pipeline(rag):
@@ -29,6 +33,27 @@ def test_the_text_has_what_is_needed_to_go_on(rag):
 def test_kinds_narrow_the_search(rag):
     hits = SearchImages(rag)("red", k=5, kinds=["text"]).artifact["hits"]
     assert [hit["kind"] for hit in hits] == ["text"]
+
+
+@pytest.mark.parametrize(
+    "filter", ['{"kind": "text"}', {"kind": ["text", "page"]}, '{"source": {"$prefix": "/"}}', " "]
+)
+def test_a_filter_narrows_the_search(rag, filter):
+    result = SearchImages(rag)("red", filter=filter)
+    assert {hit["kind"] for hit in result.artifact["hits"]} == ({"text"} if "kind" in filter else {"image", "text"})
+
+
+def test_a_plain_key_is_one_of_the_metadata(rag):
+    assert check_filter('{"city": "Rome", "page": 3}') == {"metadata.city": "Rome", "page": 3}
+    assert SearchImages(rag)("red", filter='{"city": "Rome"}').artifact == {"hits": []}
+
+
+@given(
+    st.text() | st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(json.dumps)
+)
+def test_no_filter_of_an_agent_makes_more_than_one_line(rag, filter):
+    result = SearchImages(rag)("red", filter=filter)
+    assert not result.is_error or ("\n" not in result.text and len(result.text) < 1000)
 
 
 def test_words_of_a_file_are_fenced_and_cut(rag):
@@ -65,7 +90,16 @@ def test_nothing_found_is_said_and_is_no_error():
         ({"query": "red", "kinds": [{"a": 1}]}, "kinds must be of type array"),
         ({"query": ["red"]}, "query must be of type string"),
         ({"query": b"red"}, "query must be of type string"),
-        ({"query": "red", "filter": "1 == 1"}, "unexpected keyword argument 'filter'"),
+        ({"query": "red", "filter": "1 == 1"}, "filter '1 == 1' is no JSON object; write one such as"),
+        ({"query": "red", "filter": '{"city": "Rome"'}, "is no JSON object"),
+        ({"query": "red", "filter": "[1]"}, "is no JSON object"),
+        ({"query": "red", "filter": "[" * 100_000}, "is no JSON object"),
+        ({"query": "red", "filter": ["city"]}, "filter must be of type string"),
+        ({"query": "red", "filter": '{"kind": "photo"}'}, "kind 'photo' is unknown; kinds are image"),
+        ({"query": "red", "filter": '{"year": {"$near": 3}}'}, "operator '$near' of 'metadata.year' is unknown"),
+        ({"query": "red", "filter": '{"a\\"] or true": 1}'}, "has a key that no filter can name"),
+        ({"query": "red", "filter": '{"year": NaN}'}, "finite"),
+        ({"query": "red", "where": "1 == 1"}, "unexpected keyword argument 'where'"),
     ],
 )
 def test_a_bad_call_is_answered_with_one_line(rag, arguments, message):

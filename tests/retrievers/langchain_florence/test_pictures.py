@@ -14,9 +14,7 @@ from pydantic import Field
 from florence_rag.errors import InputError
 from florence_rag.testing import COLOURS
 from florence_rag.tools import Budget
-from langchain_florence import florence_tools
-from langchain_florence.middleware import FlorencePictures
-from langchain_florence.pictures import pictures_for, place_pictures
+from langchain_florence import FlorencePictures, florence_tools, pictures_for, place_pictures
 
 PROFILES = {
     "tool": {"image_inputs": True, "image_tool_message": True},

@@ -12,9 +12,7 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.testing import COLOURS
 from florence_rag.tools import Budget
-from llama_index_florence import FlorenceToolSpec
-from llama_index_florence.agent import PictureAgent
-from llama_index_florence.pictures import pictures_for
+from llama_index_florence import FlorenceToolSpec, PictureAgent, pictures_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")
 
