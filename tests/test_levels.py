@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "embedding": BASE | {"models"},
     "retrieval": BASE | STAGE_PROTOCOLS,
     "answering": BASE | STAGE_PROTOCOLS,
-    "pipeline": BASE | {"models"} | STAGES | {"retrieval", "answering"},
+    "pipeline": BASE | {"models"} | STAGES | {"retrieval", "answering", "show"},
     "show": BASE,
     "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "pipeline"},
     "training": BASE | {"models"},

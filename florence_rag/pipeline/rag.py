@@ -25,9 +25,10 @@ from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.engine import IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun
-from florence_rag.pipeline.ingest import IngestConfig, Progress, ReadWords, WordReading
+from florence_rag.pipeline.ingest import Progress
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyReader,
@@ -41,9 +42,12 @@ from florence_rag.pipeline.opening import (
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
 from florence_rag.pipeline.vectors import Embedding
+from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.retrieval.diversity import pick_diverse
 from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
+from florence_rag.show.pixels import data_uri
+from florence_rag.show.thumbnails import SIDE_PX
 from florence_rag.sources import MEDIA_BY_SUFFIX, discover
 from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
 
@@ -210,15 +214,9 @@ class FlorenceRAG:
         for failure in unreadable:
             self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
-        run = IndexRun(
-            self.index,
-            embedding,
-            partial(chunk, config=self._needed_chunking()),
-            len(changed),
-            read_words=self._read_words,
-            progress=progress,
-            config=self._ingest,
-        )
+        chunks_of = partial(chunk, config=self._needed_chunking())
+        engine = Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
+        run = IndexRun(self.index, embedding, engine, len(changed), progress=progress)
         run.bring_in(changed, known.values())
         self.index.delete_sources(gone)  # at last, as a file that was moved takes over what is known of its old place
         self.index.flush()
@@ -369,10 +367,13 @@ class FlorenceRAG:
     def _ask_about(self, image: ImageInput, question: str, llm: str | ChatModel | None) -> Answer:
         hit, frames = self._picture(image)
         if llm is not None:
-            return LLMAnswerer(self.retriever, _chat_model(llm), lambda _: frames, self._llm).ask_about(question, [hit])
-        seen = self._look(frames, question)
-        citation = Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=seen.confidence)
-        return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
+            model = LLMAnswerer(self.retriever, _chat_model(llm), lambda _: frames, self._llm)
+            answer = model.ask_about(question, [hit])
+        else:
+            seen = self._look(frames, question)
+            citation = Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=seen.confidence)
+            answer = Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
+        return answer if hit.id else _illustrated(answer, frames[0])
 
     def answer_about(self, image: ImageInput, question: str) -> VQAResult:
         """What METER sees in one picture: a file, pixels, or the id of an indexed image, page or clip."""
@@ -418,6 +419,12 @@ class FlorenceRAG:
     def info(self) -> IndexInfo:
         """What is in the database."""
         return self.index.info()
+
+
+def _illustrated(answer: Answer, frame: Frame) -> Answer:
+    """With the picture itself in its citations, as no id leads back to it."""
+    thumbnail = data_uri(frame, SIDE_PX)
+    return replace(answer, citations=tuple(replace(each, thumbnail=thumbnail) for each in answer.citations))
 
 
 def _is_same(source: Source, known: Source | None) -> bool:

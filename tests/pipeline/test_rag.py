@@ -9,6 +9,7 @@ from PIL import Image
 from florence_rag.answering.answerer import UNKNOWN, AnsweringConfig
 from florence_rag.errors import InputError, MediaError, ModelError
 from florence_rag.pipeline import FlorenceRAG, IngestConfig
+from florence_rag.show import thumbnail_of
 from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, ScriptedReader, colour_frame
 
 
@@ -186,6 +187,8 @@ def test_ask_about_one_picture_looks_at_nothing_else(filled, folder):
     assert (answer.text, answer.confidence) == ("red", 1.0)
     (citation,) = answer.citations
     assert (citation.id, citation.source, citation.kind) == ("", str(folder / "red.png"), "image")
+    assert thumbnail_of(filled, citation)  # no id leads back to it, so it brings its picture along
+    assert filled.ask("What?", image=filled.search("red", k=1)[0].id).citations[0].thumbnail == ""
 
 
 def test_a_chat_model_answers_from_the_hits(filled):
@@ -198,6 +201,7 @@ def test_a_chat_model_answers_about_one_picture(filled, folder):
     model = FakeMessagesListChatModel(responses=[AIMessage("Red [1].")])
     answer = filled.ask("What colour?", llm=model, image=folder / "red.png")
     assert [citation.source for citation in answer.citations] == [str(folder / "red.png")]
+    assert thumbnail_of(filled, answer.citations[0])
 
 
 def test_a_chat_model_that_does_not_exist_is_named(filled):
