@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from pymilvus import MilvusClient
 
@@ -15,10 +16,11 @@ from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.lite import LiteDatabase
+from florence_rag.index.patience import Patience
 from florence_rag.index.quoting import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table
-from florence_rag.index.store_errors import STORE_EXCEPTIONS, to_florence_error
+from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, to_florence_error
 
 _OLDEST_SERVER = (2, 5)  # the first with BM25
 _CONNECT_S = 5.0
@@ -26,10 +28,18 @@ _READ_S = 120.0
 _WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes here
 _IDS_PER_CALL = 1000
+PATIENCE_S = 60.0
+"""How long a server that stops answering is asked again before a call fails."""
+
+T = TypeVar("T")
 
 
 class Connection:
-    """A Milvus that answers. Usable by several threads, in the process that opened it."""
+    """A Milvus that answers. Usable by several threads, in the process that opened it.
+
+    A server may go away for a while: what reads, writes and flushes is repeated until it is back. That does no harm
+    where the server did what it was asked and only its answer was lost, as rows are written under their ids.
+    """
 
     def __init__(self, address: Address, client: MilvusClient, lite: LiteDatabase | None) -> None:
         self.address = address
@@ -38,6 +48,7 @@ class Connection:
         self._lite = lite
         self._process = os.getpid()
         self._unusable = ""
+        self._patience = Patience(0.0 if lite else PATIENCE_S)
         with self.mapped_errors():
             self.version = str(client.get_server_version(timeout=_CONNECT_S))
 
@@ -84,10 +95,28 @@ class Connection:
         except STORE_EXCEPTIONS as error:
             raise to_florence_error(error, str(self.address), filter) from error
 
+    def _ask(self, collection: str, call: Callable[[], T], given: Filter | None = None) -> T:
+        """What a call to the client returns, which is repeated where that can help. given: as in `mapped_errors`."""
+
+        def prepare(error: BaseException) -> None:
+            if is_not_loaded(error):
+                with suppress(*STORE_EXCEPTIONS):
+                    self._client.load_collection(collection, timeout=_READ_S)
+
+        try:
+            with self.mapped_errors(given):
+                return self._patience(call, prepare)
+        except StoreUnavailableError as error:
+            if not (waited_s := self._patience.waited_s):
+                raise
+            raise StoreUnavailableError(
+                f"{error.args[0].partition(';')[0]}, for {waited_s:.0f} s now; when it is back, run the same again: "
+                "what is complete is kept"
+            ) from error
+
     def has(self, collection: str) -> bool:
         """Whether the collection exists."""
-        with self.mapped_errors():
-            return bool(self._client.has_collection(collection, timeout=_READ_S))
+        return self._ask(collection, lambda: bool(self._client.has_collection(collection, timeout=_READ_S)))
 
     def open_table(self, table: Table, *, reindex: bool = False) -> None:
         """Make of the table what is missing, and load it. An index that a kill left half written is built again;
@@ -147,32 +176,39 @@ class Connection:
 
     def count(self, collection: str, filter: str = "") -> int:
         """How many rows there are, with all that was written by anyone."""
-        with self.mapped_errors():
+
+        def count() -> int:
             found = self._client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=_READ_S)
             return int(found[0]["count(*)"])
+
+        return self._ask(collection, count)
 
     def rows(
         self, collection: str, fields: list[str], filter: str = "", *, given: Filter | None = None
     ) -> Iterator[Row]:
         """All rows that match, in no order, with all that was written by anyone. given: as in `search`."""
-        with self.mapped_errors(given):
-            if self.is_lite:  # returns all at once, and complains of an iterator on the terminal
-                yield from self._client.query(collection, filter, fields, timeout=_READ_S)
-                return
-            pages = self._client.query_iterator(
-                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=_READ_S
+        if self.is_lite:  # returns all at once, and complains of an iterator on the terminal
+            yield from self._ask(
+                collection, lambda: self._client.query(collection, filter, fields, timeout=_READ_S), given
             )
-            while page := pages.next():
-                yield from page
-            pages.close()
+            return
+        pages = self._ask(
+            collection,
+            lambda: self._client.query_iterator(
+                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=_READ_S
+            ),
+            given,
+        )
+        while page := self._ask(collection, pages.next, given):  # a page that was not got is asked for again
+            yield from page
+        pages.close()
 
     def rows_of(self, collection: str, ids: Sequence[str], fields: list[str]) -> dict[str, Row]:
         """The rows of those ids that exist, by id."""
         found: dict[str, Row] = {}
         for some in in_batches(ids, _IDS_PER_CALL):
-            with self.mapped_errors():
-                rows = self._client.query(collection, one_of("id", some), fields, timeout=_READ_S)
-                found.update((row["id"], row) for row in rows)
+            query = partial(self._client.query, collection, one_of("id", some), fields, timeout=_READ_S)
+            found.update((row["id"], row) for row in self._ask(collection, query))
         return found
 
     def search(
@@ -188,29 +224,28 @@ class Connection:
         given: Filter | None = None,
     ) -> list[tuple[Row, float]]:
         """The nearest rows with their distances. given: the caller's filter, to blame where the expression is wrong."""
-        with self.mapped_errors(given):
-            (hits,) = self._client.search(
-                collection,
-                data=[query],
-                anns_field=field,
-                filter=expression,
-                limit=limit,
-                search_params=params,
-                output_fields=fields,
-                timeout=_READ_S,
-            )
-            return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
+        search = partial(
+            self._client.search,
+            collection,
+            data=[query],
+            anns_field=field,
+            filter=expression,
+            limit=limit,
+            search_params=params,
+            output_fields=fields,
+            timeout=_READ_S,
+        )
+        (hits,) = self._ask(collection, search, given)
+        return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
 
     def upsert(self, collection: str, rows: list[Row]) -> None:
         """Write rows, whole; of equal ids the last counts."""
-        with self.mapped_errors():
-            # A server keeps the first of equal ids in a batch.
-            self._client.upsert(collection, list({row["id"]: row for row in rows}.values()), timeout=_WRITE_S)
+        unique = list({row["id"]: row for row in rows}.values())  # a server keeps the first of equal ids in a batch
+        self._ask(collection, lambda: self._client.upsert(collection, unique, timeout=_WRITE_S))
 
     def delete(self, collection: str, filter: str) -> None:
         """Delete the rows that match."""
-        with self.mapped_errors():
-            self._client.delete(collection, filter=filter, timeout=_WRITE_S)
+        self._ask(collection, lambda: self._client.delete(collection, filter=filter, timeout=_WRITE_S))
 
     def drop(self, collection: str) -> None:
         """Delete the collection, if there is one."""
@@ -220,8 +255,7 @@ class Connection:
     def flush(self, collection: str) -> None:
         """Make all writes so far durable."""
         try:
-            with self.mapped_errors():
-                self._client.flush(collection, timeout=_WRITE_S)
+            self._ask(collection, lambda: self._client.flush(collection, timeout=_WRITE_S))
         except StoreError as error:
             if self.is_lite:  # it now sees no rows, and forgets what it promised next
                 self._unusable = f"unusable since a flush failed ({error})"

@@ -15,6 +15,10 @@ _CONNECT_FAILED = 2
 _UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _NO_COLLECTION = 100
+_NOT_LOADED = 101
+_NOT_READY = 1  # also what Milvus Lite says of everything else
+# Those that Milvus itself calls passing (pkg/util/merr/errors.go), and a channel that is moving to another node.
+_PASSING = {grpc.StatusCode.UNAVAILABLE, _CONNECT_FAILED, _NOT_LOADED, 4, 8, 12, 103, 106, 202, 503}
 _BAD_ARGUMENT = {6, 1100}  # of Milvus Lite, of a server
 _BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion depth", "invalid expression")
 
@@ -31,6 +35,19 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     if code == _NO_COLLECTION:
         return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed in a while: the connection was cut, or the server is only just starting."""
+    if not isinstance(error, STORE_EXCEPTIONS):
+        return False
+    code = _code(error)
+    return code in _PASSING or is_not_loaded(error) or (code == _NOT_READY and "not ready" in _reason(error))
+
+
+def is_not_loaded(error: BaseException) -> bool:
+    """Whether the server has the collection, but not in memory, as after a restart."""
+    return isinstance(error, STORE_EXCEPTIONS) and (_code(error) == _NOT_LOADED or "'released'" in _reason(error))
 
 
 def _code(error: Exception) -> object:

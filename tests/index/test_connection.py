@@ -47,6 +47,7 @@ def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
 def test_a_server_that_goes_away_is_named_and_not_asked_75_times(engine, open_index, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "_CONNECT_S", 1.0)
+    monkeypatch.setattr(module, "PATIENCE_S", 1.0)
     server, database, port = start_server_in_thread(str(tmp_path / "short.db"), "127.0.0.1", 0)
     index = open_index(uri=f"http://127.0.0.1:{port}")
     server.stop(0).wait()
