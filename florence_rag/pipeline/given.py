@@ -34,7 +34,7 @@ from florence_rag.index.rows import (
 )
 from florence_rag.index.text import clean
 from florence_rag.perception.base import Captioner
-from florence_rag.pipeline.ingest import IngestConfig
+from florence_rag.pipeline.engine import IngestConfig
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder, data_and_frame, digest_of, path_and_digest
 from florence_rag.pipeline.vectors import add_captions, embed_chunks, embed_words
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.pipeline.copies import CopiedVectors, Copying, one_of_each
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, add_progress
+from florence_rag.pipeline.engine import Engine, IngestConfig, Threads
+from florence_rag.pipeline.ingest import Ingest, Progress, add_progress
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedding
-from florence_rag.types import Chunk, Failure, Source
-
-ChunksOf = Callable[[Source], Iterator[Chunk]]
-ReadWords = Callable[[Chunk], Chunk]
+from florence_rag.types import Failure, Source
 
 
 class IndexRun:
@@ -23,10 +21,9 @@ class IndexRun:
         self,
         index: ChunkIndex,
         embedding: Embedding,
-        chunks_of: ChunksOf,
+        engine: Engine,
         total: int,
         *,
-        read_words: ReadWords | None = None,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
     ) -> None:
@@ -34,9 +31,8 @@ class IndexRun:
         self.failures: list[Failure] = []
         self._index = index
         self._embedding = embedding
-        self._chunks_of = chunks_of
+        self._engine = engine
         self._total = total
-        self._read_words = read_words
         self._progress = progress
         self._config = config
         self._chunks = 0
@@ -47,32 +43,20 @@ class IndexRun:
         written = {source.uri for source in sources}
         # What is written anew can be nobody's original: its rows may go before they are copied.
         new, copies = one_of_each(sources, [source for source in known if source.uri not in written])
-        self._ingest(new)
+        self._ingest(new, self._engine)
         if copies:
             copying = Copying(self._index, {source.uri for source in copies})
-            self._copy([each for each in copies if copying.has(each)], copying)
+            vectors = CopiedVectors(self._embedding, self._index, copying)
+            self._ingest(
+                [each for each in copies if copying.has(each)], Threads(vectors, copying.chunks, config=self._config)
+            )
             # Their originals have failed or changed meanwhile.
-            self._ingest([each for each in copies if not copying.has(each)])
+            self._ingest([each for each in copies if not copying.has(each)], self._engine)
 
-    def _ingest(self, sources: list[Source]) -> None:
-        self._run(sources, self._embedding, self._chunks_of, self._read_words)
-
-    def _copy(self, sources: list[Source], copying: Copying) -> None:
-        self._run(sources, CopiedVectors(self._embedding, self._index, copying), copying.chunks)
-
-    def _run(
-        self, sources: list[Source], embedding: Embedding, chunks_of: ChunksOf, read_words: ReadWords | None = None
-    ) -> None:
+    def _ingest(self, sources: list[Source], engine: Engine) -> None:
         so_far = Progress(len(self.done) + len(self.failures), self._total, self._chunks, "", len(self.failures))
-        run = Ingest(
-            self._index,
-            embedding,
-            chunks_of,
-            read_words=read_words,
-            progress=self._progress and partial(add_progress, self._progress, so_far),
-            config=self._config,
-            watch=self._watch,
-        )
+        told = self._progress and partial(add_progress, self._progress, so_far)
+        run = Ingest(self._index, engine, progress=told, watch=self._watch)
         run.run(sources)
         self.done += run.done
         self.failures += run.failures

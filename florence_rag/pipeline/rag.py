@@ -25,9 +25,10 @@ from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.engine import IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun
-from florence_rag.pipeline.ingest import IngestConfig, Progress, ReadWords, WordReading
+from florence_rag.pipeline.ingest import Progress
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyReader,
@@ -41,6 +42,7 @@ from florence_rag.pipeline.opening import (
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
 from florence_rag.pipeline.vectors import Embedding
+from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.retrieval.diversity import pick_diverse
 from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
@@ -212,15 +214,9 @@ class FlorenceRAG:
         for failure in unreadable:
             self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
-        run = IndexRun(
-            self.index,
-            embedding,
-            partial(chunk, config=self._needed_chunking()),
-            len(changed),
-            read_words=self._read_words,
-            progress=progress,
-            config=self._ingest,
-        )
+        chunks_of = partial(chunk, config=self._needed_chunking())
+        engine = Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
+        run = IndexRun(self.index, embedding, engine, len(changed), progress=progress, config=self._ingest)
         run.bring_in(changed, known.values())
         self.index.delete_sources(gone)  # at last, as a file that was moved takes over what is known of its old place
         self.index.flush()

@@ -18,8 +18,10 @@ from typing import Any, Literal
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, Progress, add_progress
+from florence_rag.pipeline.engine import IngestConfig, Threads
+from florence_rag.pipeline.ingest import Ingest, Progress, add_progress
 from florence_rag.pipeline.overlap import Comparison, compare_embedders
+from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedded, Embedding, embed_chunks
 from florence_rag.retrieval.retriever import SEEN
 from florence_rag.sources import discover
@@ -67,6 +69,7 @@ class Reembedding:
         self._load_frames = load_frames
         self._progress = progress
         self._config = config
+        self._watch = Stopwatch()
         self._given_up: dict[str, Source] = {}
         self._switched_without: tuple[Failure, ...] | None = None
 
@@ -76,7 +79,7 @@ class Reembedding:
         Files that cannot be read are left out, which the report says. Files that are added, changed or removed
         meanwhile are caught up with.
         """
-        self._given_up = {}
+        self._given_up, self._watch = {}, Stopwatch()
         try:
             while self._catch_up(self.index):
                 pass
@@ -160,13 +163,13 @@ class Reembedding:
         """Embed the chunks of these sources anew; how many there were."""
         by_place = sorted(index.stored([source.uri for source in sources]), key=_place)
         hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
-        run = Ingest(
-            self.successor,
+        engine = Threads(
             _StoredWords(self.embedder, index),
             lambda source: _chunks(source, hits.get(source.uri, ()), self._load_frames),
-            progress=self._progress and partial(add_progress, self._progress, so_far),
             config=self._config,
         )
+        told = self._progress and partial(add_progress, self._progress, so_far)
+        run = Ingest(self.successor, engine, progress=told, watch=self._watch)
         run.run(sources)
         failed = {failure.source for failure in run.failures}
         self._given_up |= {source.uri: source for source in sources if source.uri in failed}

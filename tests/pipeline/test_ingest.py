@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
-from florence_rag.pipeline.ingest import Ingest, IngestConfig, WordReading
+from florence_rag.pipeline.engine import IngestConfig, Threads
+from florence_rag.pipeline.ingest import Ingest
 from florence_rag.pipeline.vectors import Embedding, add_captions, embed_chunks, embed_words
+from florence_rag.pipeline.word_reading import WordReading
 from florence_rag.testing import ColourEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, colour_frame
 from florence_rag.types import Chunk, Failure, Locator, Source
 
@@ -31,14 +33,15 @@ class CountingEmbedder(ColourEmbedder):
 
 def ingest(chunks_of, names, index=None, captioner=None, **config):
     index = index or MemoryIndex(EMBEDDER.info)
-    run = Ingest(index, Embedding(CountingEmbedder(), captioner), chunks_of, config=IngestConfig(**config))
+    engine = Threads(Embedding(CountingEmbedder(), captioner), chunks_of, config=IngestConfig(**config))
+    run = Ingest(index, engine)
     run.run([source(name) for name in names])
     return run
 
 
 def test_pictures_of_many_files_are_embedded_together():
     run = ingest(lambda of: iter([picture(of, "red")]), [f"{i:02}" for i in range(20)], batch=8)
-    assert run.embedding.embedder.batches == [8, 8, 4]
+    assert run.engine.embedding.embedder.batches == [8, 8, 4]
     assert len(run.done) == len(run.index.sources()) == 20
 
 
@@ -92,9 +95,8 @@ def test_a_file_without_anything_is_a_failure():
 
 def test_progress_is_told_after_every_step():
     steps = []
-    run = Ingest(
-        MemoryIndex(EMBEDDER.info), Embedding(EMBEDDER), lambda of: iter([picture(of, "red")]), progress=steps.append
-    )
+    engine = Threads(Embedding(EMBEDDER), lambda of: iter([picture(of, "red")]))
+    run = Ingest(MemoryIndex(EMBEDDER.info), engine, progress=steps.append)
     run.run([source(name) for name in "abc"])
     assert {step.files_total for step in steps} == {3}
     assert (steps[-1].files_done, steps[-1].chunks, steps[-1].failures) == (3, 3, 0)
@@ -106,13 +108,8 @@ def test_an_interrupt_stops_the_run_and_what_is_complete_stays():
         if step.files_done >= 4:
             raise KeyboardInterrupt
 
-    run = Ingest(
-        MemoryIndex(EMBEDDER.info),
-        Embedding(EMBEDDER),
-        lambda of: iter([picture(of, "red")]),
-        progress=interrupted,
-        config=IngestConfig(batch=4),
-    )
+    engine = Threads(Embedding(EMBEDDER), lambda of: iter([picture(of, "red")]), config=IngestConfig(batch=4))
+    run = Ingest(MemoryIndex(EMBEDDER.info), engine, progress=interrupted)
     with pytest.raises(KeyboardInterrupt):
         run.run([source(f"{i:02}") for i in range(20)])
     assert 4 <= len(run.index.sources()) < 20
@@ -165,11 +162,9 @@ def test_the_words_of_a_chunk_have_a_vector_besides():
 
 
 def test_captions_are_found_by_their_meaning_where_the_index_keeps_it():
-    run = Ingest(
-        MemoryIndex(EMBEDDER.info, EMBEDDER.info),
-        Embedding(EMBEDDER, ScriptedCaptioner({"red": "a blue thing"}), EMBEDDER),
-        lambda of: iter([picture(of, COLOUR_OF[of.uri])]),
-    )
+    embedding = Embedding(EMBEDDER, ScriptedCaptioner({"red": "a blue thing"}), EMBEDDER)
+    engine = Threads(embedding, lambda of: iter([picture(of, COLOUR_OF[of.uri])]))
+    run = Ingest(MemoryIndex(EMBEDDER.info, EMBEDDER.info), engine)
     run.run([source(name) for name in "abc"])
     (hit,) = run.index.search_text_vector(EMBEDDER.embed_texts(["blue"])[0], 5)
     assert (hit.source, hit.caption) == ("/a", "a blue thing")
@@ -280,12 +275,9 @@ def test_several_workers_embed_at_a_time_and_store_in_order():
             self.meeting.wait()
             return super().embed_images(frames)
 
-    run = Ingest(
-        MemoryIndex(EMBEDDER.info),
-        Embedding(Waiting()),
-        lambda of: iter([picture(of, "red")]),
-        config=IngestConfig(batch=2, threads=1),
-    )
+    config = IngestConfig(batch=2, threads=1)
+    engine = Threads(Embedding(Waiting()), lambda of: iter([picture(of, "red")]), config=config)
+    run = Ingest(MemoryIndex(EMBEDDER.info), engine)
     run.run([source(name) for name in "abcd"])
     assert [each.uri for each in run.done] == ["/a", "/b", "/c", "/d"]
 

@@ -4,7 +4,8 @@ import threading
 
 import pytest
 
-from florence_rag.pipeline.ingest import Ingest, IngestConfig
+from florence_rag.pipeline.engine import IngestConfig, Threads
+from florence_rag.pipeline.ingest import Ingest
 from florence_rag.pipeline.interrupts import KeptInterrupts
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
@@ -80,13 +81,12 @@ class Interrupted(MemoryIndex):
 def test_an_index_run_ends_when_what_was_being_stored_is_stored():
     index = Interrupted(EMBEDDER.info)
     sources = [Source(f"/{i}", "image", 1, 1, str(i)) for i in range(40)]
-    pictures = Embedding(EMBEDDER)
-    run = Ingest(
-        index,
-        pictures,
+    engine = Threads(
+        Embedding(EMBEDDER),
         lambda of: iter([Chunk(of, "image", frames=(colour_frame("red"),))]),
         config=IngestConfig(batch=4, ahead=4),
     )
+    run = Ingest(index, engine)
     with pytest.raises(KeyboardInterrupt):
         run.run(sources)
     assert 3 <= len(index.sources()) < 40
@@ -110,7 +110,7 @@ def test_an_index_run_ends_while_it_waits_for_a_file():
                 let_go.set()
                 raise
 
-    run = Ingest(MemoryIndex(EMBEDDER.info), Embedding(EMBEDDER), slow)
+    run = Ingest(MemoryIndex(EMBEDDER.info), Threads(Embedding(EMBEDDER), slow))
     run._interrupts = Heard()
     with pytest.raises(KeyboardInterrupt):
         run.run([Source("/a", "image", 1, 1, "a")])

@@ -14,7 +14,7 @@ from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.pipeline import FlorenceRAG
-from florence_rag.pipeline.ingest import IngestConfig
+from florence_rag.pipeline.engine import IngestConfig
 from florence_rag.pipeline.reembed import Reembedding, reembed
 from florence_rag.testing import COLOURS, ColourEmbedder, colour_frame
 from florence_rag.types import EmbedderInfo
