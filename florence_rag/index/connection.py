@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from pymilvus import MilvusClient
@@ -174,6 +175,25 @@ class Connection:
             fields = self._client.describe_collection(collection, timeout=_READ_S)["fields"]
             return int(next(each["params"]["max_length"] for each in fields if each["name"] == field))
 
+    def has_dynamic_field(self, collection: str) -> bool:
+        """Whether its rows may have fields that its schema does not name."""
+        describe = partial(self._client.describe_collection, collection, timeout=_READ_S)
+        return bool(self._ask(collection, describe)["enable_dynamic_field"])
+
+    def can_index(self, table: Table) -> str:
+        """Why the server cannot build these indexes; "" if it can. Tried on an empty collection, which is dropped."""
+        try:
+            with self.mapped_errors():
+                self._client.create_collection(table.name, schema=table.schema, timeout=_WRITE_S)
+            self._index(table)
+        except StoreUnavailableError:
+            raise
+        except StoreError as error:
+            return str(error)
+        finally:
+            self.drop(table.name)
+        return ""
+
     def count(self, collection: str, filter: str = "") -> int:
         """How many rows there are, with all that was written by anyone."""
 
@@ -215,7 +235,7 @@ class Connection:
         self,
         collection: str,
         field: str,
-        query: str | list[float],
+        query: Any,
         *,
         limit: int,
         expression: str,
@@ -285,6 +305,13 @@ def _index_name(field: str) -> str:
 def in_batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     """The items, some at a time."""
     return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def batched(items: Iterable[Row], size: int) -> Iterator[list[Row]]:
+    """The same of what has no length."""
+    rest = iter(items)
+    while some := list(islice(rest, size)):
+        yield some
 
 
 def _connect(address: Address, uri: str, token: str, **options: Any) -> MilvusClient:

@@ -14,6 +14,7 @@ from typing import Any
 
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
+from florence_rag.index.lite_metadata import flat_path
 from florence_rag.index.quoting import Scalar, literal, one_of, starts_with
 from florence_rag.index.text import encode_uri
 from florence_rag.types import KINDS, Kind, given_uri
@@ -22,16 +23,19 @@ _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", 
 _OPERATORS = (*_COMPARISONS, "$in", "$prefix")
 
 
-def expression(filter: Filter | None = None, kinds: Collection[Kind] | None = None, *, named: bool = True) -> str:
+def expression(
+    filter: Filter | None = None, kinds: Collection[Kind] | None = None, *, named: bool = True, flat: bool = False
+) -> str:
     """Both restrictions as one Milvus expression; "" if there is none.
 
-    named: whether `source` is also the source that an item's metadata name, and not the uri alone.
+    named: whether `source` is also the source that an item's metadata name, and not the uri alone. flat: whether the
+    store has metadata laid flat, as Milvus Lite needs them.
     """
     parts = [] if kinds is None else [_kinds(kinds)]
     if isinstance(filter, str):
         parts += [_closed(filter)] if filter.strip() else []
     elif isinstance(filter, Mapping):
-        parts += (part for field, condition in filter.items() for part in _conditions(field, condition, named))
+        parts += (part for field, condition in filter.items() for part in _conditions(field, condition, named, flat))
     elif filter is not None:
         raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
     return " and ".join(f"({part})" for part in parts)
@@ -61,26 +65,26 @@ def _closed(raw: str) -> str:
     return raw
 
 
-def _conditions(field: str, condition: Any, named: bool) -> Iterator[str]:
-    path, check = _field(field)
+def _conditions(field: str, condition: Any, named: bool, flat: bool) -> Iterator[str]:
+    path, check = _field(field, flat)
     if not isinstance(condition, Mapping):
         condition = {"$in" if isinstance(condition, list | tuple | set | frozenset) else "$eq": condition}
     if not condition:
         raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
     for operator, value in condition.items():
         part = _condition(field, path, check, operator, value)
-        yield _or_named(part, operator, value) if named and field == "source" else part
+        yield _or_named(part, operator, value, flat) if named and field == "source" else part
 
 
-def _or_named(part: str, operator: str, value: Any) -> str:
+def _or_named(part: str, operator: str, value: Any, flat: bool) -> str:
     """A condition on the uri, widened to the source that an item's metadata name."""
     if value is None:
         return part
     named, given = "metadata.source", starts_with("source", given_uri(""))
     if operator == "$ne":
-        same = _condition(named, *_field(named), "$eq", value)
-        return f"{part} and not ({given} and {_present(_field(named)[0])} and {same})"
-    return f"({part}) or ({given} and ({_condition(named, *_field(named), operator, value)}))"
+        same = _condition(named, *_field(named, flat), "$eq", value)
+        return f"{part} and not ({given} and {_present(_field(named, flat)[0])} and {same})"
+    return f"({part}) or ({given} and ({_condition(named, *_field(named, flat), operator, value)}))"
 
 
 def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:
@@ -120,7 +124,7 @@ def _present(path: str) -> str:
     return f"(exists {path})" if "[" in path else f"{path} is not null"
 
 
-def _field(field: str) -> tuple[str, Callable[[Any], Scalar]]:
+def _field(field: str, flat: bool) -> tuple[str, Callable[[Any], Scalar]]:
     """How the field is written in Milvus, and what checks a value for it."""
     if field in _CHECKS:
         return field, _CHECKS[field]
@@ -130,7 +134,7 @@ def _field(field: str) -> tuple[str, Callable[[Any], Scalar]]:
         raise InputError(f"filter field {field!r} is unknown; allowed are {allowed} and metadata.KEY")
     if any(not key or set(key) & set("\"'\\[]") or not key.isprintable() for key in keys):
         raise InputError(f"filter field {field!r} has a key that no filter can name; use letters, digits and spaces")
-    return "metadata" + "".join(f'["{key}"]' for key in keys[1:]), _scalar
+    return flat_path(keys[1:]) if flat else "metadata" + "".join(f'["{key}"]' for key in keys[1:]), _scalar
 
 
 def _kind(value: Any) -> str:

@@ -9,7 +9,8 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
-from florence_rag.index.connection import Connection, in_batches
+from florence_rag.index.connection import Connection, batched, in_batches
+from florence_rag.index.presets import VectorType
 from florence_rag.index.quoting import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_table
@@ -44,7 +45,7 @@ class Settings:
 
     chunks: the collection that holds them, if not the index's own. successor: the embedder whose vectors are being put
     beside them. retired: the collection that held them before, until it is dropped. text_embedder: whose vectors of
-    the words it has besides, if any.
+    the words it has besides, if any. vectors: how these are kept.
     """
 
     embedder: EmbedderInfo
@@ -53,6 +54,7 @@ class Settings:
     successor: EmbedderInfo | None = None
     retired: str = ""
     text_embedder: EmbedderInfo | None = None
+    vectors: VectorType = "fp32"
 
 
 class Ledger:
@@ -71,8 +73,17 @@ class Ledger:
         """Make it readable; make it, if there is none."""
         self._connection.open_table(ledger_table(self.name))
 
-    def open_for(self, embedder: EmbedderInfo, *, create: bool, text_embedder: EmbedderInfo | None = None) -> None:
+    def open_for(
+        self,
+        embedder: EmbedderInfo,
+        *,
+        create: bool,
+        text_embedder: EmbedderInfo | None = None,
+        vectors: VectorType | None = None,
+    ) -> None:
         """Make it readable if these embedders filled the index; record them if the index is new.
+
+        vectors: how it keeps them; by default as it does, and a new one as fp32.
 
         The ledger is made before the chunks, so chunks without a ledger are somebody else's.
         """
@@ -87,10 +98,11 @@ class Ledger:
         if settings is not None:
             _check_settings(settings, embedder, where)
             _check_text_embedder(settings.text_embedder, text_embedder, where)
+            _check_vectors(settings.vectors, vectors, where)
         elif self._connection.has(self._collection):
             raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
         else:
-            self.put_settings(Settings(embedder, text_embedder=text_embedder))
+            self.put_settings(Settings(embedder, text_embedder=text_embedder, vectors=vectors or "fp32"))
 
     def settings(self) -> Settings | None:
         """None where a kill came between making the ledger and writing them."""
@@ -137,6 +149,19 @@ class Ledger:
         """Forget all sources; the settings stay."""
         self._connection.delete(self.name, f'state != "{_SETTINGS}"')
 
+    def settled_rows(self, settings: Settings) -> Iterator[Row]:
+        """The rows of a ledger with these settings and what is complete or has failed here."""
+        yield _row(_SETTINGS, _SETTINGS, asdict(settings))
+        for entry in self.entries():
+            if entry.state != "begun":
+                yield _row(_id(entry.uri), entry.state, _body(entry))
+
+    def load(self, rows: Iterable[Row]) -> None:
+        """Write rows that `settled_rows` gave; the settings are the ledger's own."""
+        for some in batched((row for row in rows if row["state"] != _SETTINGS), 1000):
+            self._write(some)
+        self.flush()
+
     def flush(self) -> None:
         """Make it durable."""
         self._connection.flush(self.name)
@@ -154,6 +179,7 @@ def _settings(body: Mapping[str, Any]) -> Settings:
         body["version"],
         chunks=body.get("chunks", ""),
         retired=body.get("retired", ""),
+        vectors=body.get("vectors", "fp32"),
         **others,
     )
 
@@ -184,6 +210,14 @@ def _check_text_embedder(recorded: EmbedderInfo | None, given: EmbedderInfo | No
             f"the words in the index {where} were embedded by {_described(recorded)}, "
             f"not by {_described(given) if given else 'none'}; "
             "open it with that text model, or index the files into a new database"
+        )
+
+
+def _check_vectors(recorded: VectorType, given: VectorType | None, where: str) -> None:
+    if given not in (None, recorded):
+        raise StoreMismatchError(
+            f"the index {where} keeps its vectors as {recorded}, not as {given}; leave that out, or index the files "
+            "into a new database"
         )
 
 

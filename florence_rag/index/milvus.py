@@ -20,11 +20,14 @@ from florence_rag.index.address import Address
 from florence_rag.index.base import Filter, IndexInfo
 from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
-from florence_rag.index.ledger import Ledger
+from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.index.lite import is_database
+from florence_rag.index.presets import VectorType, check_preset, find_preset, lite_advice
 from florence_rag.index.quoting import one_of, starts_with
 from florence_rag.index.recount import recount
-from florence_rag.index.rows import HIT_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
+from florence_rag.index.row_form import VECTOR_FIELDS, RowForm
+from florence_rag.index.rows import HIT_FIELDS, STORED_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
+from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
 from florence_rag.index.text import query_terms
 from florence_rag.index.writer import Writer
@@ -59,7 +62,10 @@ class MilvusIndex:
         self._index_type = index_type
         self._succession = succession
         check = partial(succession.check, collection)
-        self._writer = Writer(connection, collection, ledger, embedder.dimension, check, succession.text_dimension)
+        self._form = RowForm(succession.vectors, flat=connection.has_dynamic_field(collection))
+        self._writer = Writer(
+            connection, collection, ledger, embedder.dimension, check, succession.text_dimension, self._form
+        )
         self._incomplete: set[str] = set()
         self._max_id_bytes = connection.max_length(collection, "id")
 
@@ -73,21 +79,29 @@ class MilvusIndex:
         token: str | None = None,
         collection: str = "florence",
         index_type: str | None = None,
+        vectors: VectorType | None = None,
         create: bool = True,
     ) -> MilvusIndex:
         """Open an index, or make it.
 
         embedder: must be the one that filled the index. text_embedder: likewise, the one of the words, where the index
         has vectors of these besides. index_type: of the vectors; by default what the index has, and for a new one FLAT
-        on Milvus Lite and HNSW on a server; another than the index has builds it anew. create: whether a missing index
-        is made.
+        on Milvus Lite and HNSW on a server; another than the index has builds it anew. vectors: of a new index, the
+        numbers: half precision only on servers. create: whether a missing index is made.
+
+        InputError for what the store cannot do, before anything is written.
         """
         address = Address.parse(uri)
-        schema.check_index_type(index_type, lite=address.path is not None)
         _check_name(collection)
+        lite = address.path is not None
+        schema.check_vector_type(vectors, lite=lite)
+        if index_type is not None:
+            check_preset(index_type, lite=lite)
         with _connecting(address, token, create) as connection:
+            if index_type is not None:
+                check_served(connection, index_type, vectors or "fp32")
             ledger = Ledger(connection, collection)
-            ledger.open_for(embedder, create=create, text_embedder=text_embedder)
+            ledger.open_for(embedder, create=create, text_embedder=text_embedder, vectors=vectors)
             succession = Succession(connection, collection, ledger)
             if connection.is_lite:  # on a server another machine may still read what it retired
                 succession.drop_retired()
@@ -107,10 +121,17 @@ class MilvusIndex:
         """The index whose chunks are in this collection, which is made if need be."""
         ledger = succession.ledger_of(collection)
         if collection != succession.collection:
-            ledger.open_for(embedder, create=True, text_embedder=succession.text_embedder)
+            ledger.open_for(embedder, create=True, text_embedder=succession.text_embedder, vectors=succession.vectors)
         present = connection.index_type(collection, "vector")
         wanted = schema.index_type_for(index_type, present, lite=connection.is_lite)
-        table = schema.chunk_table(collection, embedder.dimension, wanted, succession.text_dimension)
+        table = schema.chunk_table(
+            collection,
+            embedder.dimension,
+            wanted,
+            succession.text_dimension,
+            vectors=succession.vectors,
+            lite=connection.is_lite,
+        )
         connection.open_table(table, reindex=present not in (None, wanted))
         return cls(connection, ledger, collection, embedder, wanted, succession)
 
@@ -215,7 +236,7 @@ class MilvusIndex:
     ) -> list[Hit]:
         """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
         query = checked_vectors(np.asarray(vector)[None], 1, self.embedder.dimension)[0]
-        return self._search("vector", query.tolist(), k, kinds, filter)
+        return self._search("vector", self._form.query(query), k, kinds, filter)
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -225,7 +246,7 @@ class MilvusIndex:
         InputError of an index that keeps no vectors of words.
         """
         query = checked_vectors(np.asarray(vector)[None], 1, self._text_dimension())[0]
-        return self._search("text_vector", query.tolist(), k, kinds, filter)
+        return self._search("text_vector", self._form.query(query), k, kinds, filter)
 
     def search_words(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -237,18 +258,24 @@ class MilvusIndex:
         return self._search("bm25", query_terms(query), k, kinds, filter)
 
     def _search(
-        self, field: str, query: str | list[float], k: int, kinds: Collection[Kind] | None, filter: Filter | None
+        self,
+        field: str,
+        query: str | list[float] | np.ndarray,
+        k: int,
+        kinds: Collection[Kind] | None,
+        filter: Filter | None,
     ) -> list[Hit]:
-        _check_k(k)
+        most = find_preset(self._index_type).max_hits if field != "bm25" else schema.MAX_LIMIT
+        _check_k(k, most)
         restriction = self._restriction(filter, kinds)
         if field == "text_vector":
             restriction = f"({restriction}) and worded == true" if restriction else "worded == true"
-        if not query:  # a server rejects what Lite finds nothing for
+        if isinstance(query, str) and not query:  # a server rejects what Lite finds nothing for
             return []
         self._writer.write()
 
         def nearest(limit: int) -> list[Hit]:
-            limit = min(limit, schema.MAX_LIMIT)
+            limit = min(limit, most)
             found = self._connection.search(
                 self._collection,
                 field,
@@ -269,9 +296,10 @@ class MilvusIndex:
         return hits[:k]
 
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
-        """Lite takes 13 ms per thousand rows to read the source that items name: asked only where there are items."""
+        """Lite takes 40 ms per thousand rows to read the source that items name, if its metadata are not flat, and 2 ms
+        if they are: asked only where there are items."""
         asked = isinstance(filter, Mapping) and "source" in filter and self._connection.is_lite
-        return expression(filter, kinds, named=not asked or self._has_items())
+        return expression(filter, kinds, named=not asked or self._has_items(), flat=self._form.flat)
 
     def _has_items(self) -> bool:
         self._writer.write()
@@ -296,7 +324,7 @@ class MilvusIndex:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
-        vectors = [row["vector"] for row in self._known_rows(ids, ["id", "vector"])]
+        vectors = [self._form.restored(row["vector"]) for row in self._known_rows(ids, ["id", "vector"])]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), self.embedder.dimension)
 
     def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
@@ -304,7 +332,8 @@ class MilvusIndex:
         InputError."""
         width = self._text_dimension()
         rows = self._known_rows(ids, ["id", "worded", "text_vector"])
-        vectors = [row["text_vector"] if row["worded"] else [0.0] * width for row in rows]
+        none = np.zeros(width, dtype=np.float32)
+        vectors = [self._form.restored(row["text_vector"]) if row["worded"] else none for row in rows]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), width)
 
     def _text_dimension(self) -> int:
@@ -344,6 +373,8 @@ class MilvusIndex:
             server_version=self._connection.version,
             incomplete=tuple(sorted(self._incomplete)),
             text_embedder=self.text_embedder,
+            vectors=self._form.vectors,
+            advice=lite_advice(sum(chunks.values())) if self._connection.is_lite else "",
         )
 
     def stored(self, uris: Collection[str]) -> Iterator[Hit]:
@@ -351,6 +382,32 @@ class MilvusIndex:
         self._writer.write()
         for some in in_batches([checked_uri(uri) for uri in uris], _URIS_PER_CALL):
             yield from map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, one_of("source", some)))
+
+    @property
+    def vectors_kept(self) -> VectorType:
+        """How many bits the numbers of its vectors have in the store."""
+        return self._form.vectors
+
+    def stored_rows(self) -> Iterator[Row]:
+        """All rows of complete sources as they are stored, but for what the store computes; vectors are float32."""
+        fields = [*STORED_FIELDS, *(("worded", "text_vector") if self.text_embedder else ())]
+        for some in in_batches([checked_uri(uri) for uri in self.sources()], _URIS_PER_CALL):
+            for row in self._connection.rows(self._collection, fields, one_of("source", some)):
+                vectors = {name: self._form.restored(row[name]) for name in VECTOR_FIELDS if name in row}
+                yield {name: row[name] for name in fields} | vectors
+
+    def ledger_rows(self, vectors: VectorType) -> Iterator[Row]:
+        """The ledger of such an index that keeps its vectors this way, in which nothing is under way."""
+        self._writer.write()
+        return self._ledger.settled_rows(Settings(self.embedder, text_embedder=self.text_embedder, vectors=vectors))
+
+    def load_rows(self, rows: Iterator[Row]) -> int:
+        """Store rows that `stored_rows` gave; how many there were. They count once `load_ledger_rows` says so."""
+        return self._writer.load(rows)
+
+    def load_ledger_rows(self, rows: Iterable[Row]) -> None:
+        """Declare what `ledger_rows` gave."""
+        self._ledger.load(rows)
 
     @property
     def successor(self) -> EmbedderInfo | None:
@@ -423,6 +480,6 @@ def _check_name(collection: str) -> None:
         raise InputError(f"collection {collection!r} is no name; use letters, digits and underscores")
 
 
-def _check_k(k: int) -> None:
-    if not 1 <= k <= schema.MAX_LIMIT:
-        raise InputError(f"k is {k!r}; allowed are 1 to {schema.MAX_LIMIT}")
+def _check_k(k: int, most: int) -> None:
+    if not 1 <= k <= most:
+        raise InputError(f"k is {k!r}; allowed are 1 to {most}")

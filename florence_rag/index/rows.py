@@ -21,6 +21,9 @@ MAX_JSON_BYTES = 65_536
 HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
 """What a hit needs of a row; in particular not the vector."""
 
+STORED_FIELDS = [*HIT_FIELDS, "page", "start_s", "end_s", "terms", "vector"]
+"""All of a row, but for what the store computes, and the vectors of the words that only some indexes have."""
+
 Row = dict[str, Any]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.errors import InputError
+from florence_rag.index.presets import NUMBER_BYTES, VectorType, build_params, choosable, search_params
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 
 VERSION = 1
@@ -17,10 +18,11 @@ VERSION = 1
 MAX_LIMIT = 16_384
 """The most hits that a server returns for one search."""
 
-_LITE_TYPES = ("FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "AUTOINDEX")  # Lite takes any name and fails at the next start
-_SERVER_TYPES = (*_LITE_TYPES, "HNSW_PQ", "IVF_SQ8", "IVF_PQ", "IVF_RABITQ", "SCANN", "DISKANN")
-_IVF_LISTS = 128
-_LITE_SEGMENT_ROWS = 100_000
+_VECTOR_FIELDS: Mapping[VectorType, DataType] = {
+    "fp32": DataType.FLOAT_VECTOR,
+    "fp16": DataType.FLOAT16_VECTOR,
+    "bf16": DataType.BFLOAT16_VECTOR,
+}
 
 IndexParams = Mapping[str, Any]
 
@@ -35,28 +37,36 @@ class Table:
     consistency: str
 
 
-def check_index_type(index_type: str | None, *, lite: bool) -> None:
-    """InputError for an index type that the store does not have; None leaves the choice to index_type_for."""
-    allowed = _LITE_TYPES if lite else _SERVER_TYPES
-    if index_type is not None and index_type.upper() not in allowed:
-        store = "Milvus Lite" if lite else "a Milvus server"
-        raise InputError(f"index type {index_type!r} is unknown to {store}; use {', '.join(allowed)}")
+def check_vector_type(vectors: str | None, *, lite: bool) -> None:
+    """InputError for a way to keep vectors that the store does not have."""
+    if vectors is not None and vectors not in _VECTOR_FIELDS:
+        raise InputError(f"vectors {vectors!r} are unknown; use {', '.join(_VECTOR_FIELDS)}")
+    if lite and vectors not in (None, "fp32"):
+        raise InputError(f"Milvus Lite keeps vectors as fp32 only, not as {vectors}; leave it out, or use a server")
 
 
 def index_type_for(asked: str | None, present: str | None, *, lite: bool) -> str:
     """The index type that is asked for, or else the present one if the store can load it, or else the best.
 
-    On Lite that is FLAT: exact, also under filters, under which its HNSW misses most of what matches, and at 50,000
-    rows still within 60 ms.
+    On Lite that is FLAT: exact, also under filters, and as fast as its HNSW at any size, as what takes the time is the
+    store's own work on every row.
     """
     if asked:
         return asked.upper()
-    if present and present in (_LITE_TYPES if lite else _SERVER_TYPES):
+    if present and present in choosable(lite=lite):
         return present
     return "FLAT" if lite else "HNSW"
 
 
-def chunk_table(name: str, dimension: int, index_type: str, text_dimension: int | None = None) -> Table:
+def chunk_table(
+    name: str,
+    dimension: int,
+    index_type: str,
+    text_dimension: int | None = None,
+    *,
+    vectors: VectorType = "fp32",
+    lite: bool = True,
+) -> Table:
     """Chunks: what they are, where they lie, their words and their vector, and that of their words if an index has it.
 
     A row without words has a text vector, too, that says nothing: servers demand one, and Lite returns rows without one
@@ -77,21 +87,31 @@ def chunk_table(name: str, dimension: int, index_type: str, text_dimension: int 
         # Terms are split before they come here: Milvus' analyzers differ, and Lite's cannot split Japanese.
         _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
-        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
+        FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension),
     ]
     if text_dimension is not None:
         fields.append(FieldSchema("worded", DataType.BOOL))
-        fields.append(FieldSchema("text_vector", DataType.FLOAT_VECTOR, dim=text_dimension))
+        fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vectors], dim=text_dimension))
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
+    widths = {"vector": dimension, **({"text_vector": text_dimension} if text_dimension is not None else {})}
     indexes = {
-        **{field.name: _vector_index(index_type) for field in fields if field.dtype == DataType.FLOAT_VECTOR},
+        **{field: _vector_index(index_type, width, vectors, lite=lite) for field, width in widths.items()},
         "bm25": {
             "index_type": "SPARSE_INVERTED_INDEX",
             "metric_type": "BM25",
-            "params": {"bm25_k1": 1.2, "bm25_b": 0.75},
+            "params": build_params("SPARSE_INVERTED_INDEX", dimension),
         },
     }
-    return Table(name, CollectionSchema(fields, functions=[bm25]), indexes, "Session")
+    # On Lite the metadata lie in the dynamic field as well: see index/lite_metadata.py.
+    schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=lite)
+    return Table(name, schema, indexes, "Session")
+
+
+def probe_schema(dimension: int, vectors: VectorType) -> CollectionSchema:
+    """The least that an index can be tried on."""
+    return CollectionSchema(
+        [_varchar("id", MAX_ID_BYTES, is_primary=True), FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension)]
+    )
 
 
 def ledger_table(name: str) -> Table:
@@ -111,24 +131,12 @@ def ledger_table(name: str) -> Table:
 
 
 def vector_search_params(index_type: str, limit: int, *, lite: bool, filtered: bool) -> dict[str, Any]:
-    """How hard to look. On Lite, HNSW looks everywhere under a filter, or it would miss matches, and IVF always, as it
-    returns too few hits of a small index."""
-    params: dict[str, int] = {}
-    if index_type.startswith("HNSW") or (index_type == "AUTOINDEX" and lite):
-        params["ef"] = _LITE_SEGMENT_ROWS if lite and filtered else max(512, 2 * limit)
-    elif index_type.startswith(("IVF", "SCANN")):
-        params["nprobe"] = _IVF_LISTS if lite else 32
-    elif index_type == "DISKANN":
-        params["search_list"] = max(100, 2 * limit)
-    return {"metric_type": "IP", "params": params}
+    """How hard to look."""
+    return {"metric_type": "IP", "params": search_params(index_type, limit, lite=lite, filtered=filtered)}
 
 
-def _vector_index(index_type: str) -> IndexParams:
-    params: dict[str, int] = {}
-    if index_type.startswith("HNSW"):
-        params = {"M": 16, "efConstruction": 200}
-    elif index_type.startswith(("IVF", "SCANN")):
-        params = {"nlist": _IVF_LISTS}
+def _vector_index(index_type: str, dimension: int, vectors: VectorType, *, lite: bool) -> IndexParams:
+    params = build_params(index_type, dimension, NUMBER_BYTES[vectors], lite=lite)
     # Vectors have unit length, so their inner product is the cosine.
     return {"index_type": index_type, "metric_type": "IP", "params": params}
 

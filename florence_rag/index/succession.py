@@ -13,6 +13,7 @@ from hashlib import blake2b
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger, Settings
+from florence_rag.index.presets import VectorType
 from florence_rag.types import EmbedderInfo
 
 
@@ -38,6 +39,11 @@ class Succession:
     def text_embedder(self) -> EmbedderInfo | None:
         """The embedder of the words, which a succession leaves as it is."""
         return self._settings().text_embedder
+
+    @property
+    def vectors(self) -> VectorType:
+        """How vectors are kept, which a succession leaves as it is, too."""
+        return self._settings().vectors
 
     @property
     def text_dimension(self) -> int | None:

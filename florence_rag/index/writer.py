@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from florence_rag.errors import InputError
-from florence_rag.index.connection import Connection, in_batches
+from florence_rag.index.connection import Connection, batched, in_batches
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.quoting import one_of
+from florence_rag.index.row_form import RowForm
 from florence_rag.index.rows import Row, checked_text_vectors, checked_uri, checked_vectors, chunk_to_row
 from florence_rag.types import Chunk, Kind, Source
 
@@ -41,7 +42,10 @@ class _Pending:
 
 
 class Writer:
-    """All that is written to an index, one thread at a time. check: called before every write, to forbid it."""
+    """All that is written to an index, one thread at a time. check: called before every write, to forbid it.
+
+    form: how the collection keeps rows.
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class Writer:
         dimension: int,
         check: Callable[[], None] = lambda: None,
         text_dimension: int | None = None,
+        form: RowForm | None = None,
     ) -> None:
         self._connection = connection
         self._collection = collection
@@ -58,6 +63,7 @@ class Writer:
         self._dimension = dimension
         self._text_dimension = text_dimension
         self._check = check
+        self._form = form or RowForm()
         self._lock = threading.RLock()
         self._pending: dict[str, _Pending] = {}
         self._suspects: set[str] = set()
@@ -111,6 +117,17 @@ class Writer:
                 rows = self._drop_rows(gone)
                 self._ledger.drop(gone)
         return rows
+
+    def load(self, rows: Iterable[Row]) -> int:
+        """Store rows as they are, of sources that the ledger will name; how many there were."""
+        total = 0
+        with self._lock:
+            for some in batched(rows, _FLUSH_ROWS):
+                with self._writing():
+                    self._write_rows(some)
+                self._flush_chunks()
+                total += len(some)
+        return total
 
     def write(self) -> None:
         """Send what has gathered."""
@@ -167,7 +184,8 @@ class Writer:
 
     def _write_rows(self, rows: list[Row]) -> None:
         for start in range(0, len(rows), _ROWS_PER_CALL):
-            self._connection.upsert(self._collection, rows[start : start + _ROWS_PER_CALL])
+            some = rows[start : start + _ROWS_PER_CALL]
+            self._connection.upsert(self._collection, [self._form.stored(row) for row in some])
         self._unflushed += len(rows)
 
     def _flush_chunks(self) -> None:

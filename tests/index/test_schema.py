@@ -1,9 +1,19 @@
+from pathlib import Path
+
 import pytest
+from pymilvus import DataType
 
 from florence_rag.errors import InputError
-from florence_rag.index.schema import check_index_type, chunk_table, index_type_for, ledger_table, vector_search_params
+from florence_rag.index.presets import choosable
+from florence_rag.index.schema import (
+    check_vector_type,
+    chunk_table,
+    index_type_for,
+    ledger_table,
+    vector_search_params,
+)
 
-LITE_TYPES = ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "AUTOINDEX"]
+LITE_TYPES = choosable(lite=True)
 
 
 def test_the_default_is_exact_on_lite_and_fast_on_a_server():
@@ -18,16 +28,41 @@ def test_what_is_asked_for_comes_before_what_is_there_and_that_before_the_defaul
     assert index_type_for(None, "DISKANN", lite=True) == "FLAT", "as Lite could not load it"
 
 
-@pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", " ", ""])
-def test_what_lite_would_accept_and_never_load_again_is_refused(open_index, name):
-    with pytest.raises(InputError, match="unknown to Milvus Lite; use FLAT, HNSW, HNSW_SQ, IVF_FLAT, AUTOINDEX"):
+@pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", "GPU_CAGRA", " ", ""])
+def test_what_lite_would_accept_and_never_load_again_is_refused(open_index, db, name):
+    with pytest.raises(InputError, match=r"index type .* is unknown.*use FLAT, HNSW, HNSW_SQ, IVF_FLAT"):
         open_index(index_type=name)
+    assert not Path(db).exists()
 
 
-def test_a_server_knows_more_types_but_not_all():
-    check_index_type("DISKANN", lite=False)
-    with pytest.raises(InputError, match="unknown to a Milvus server"):
-        check_index_type("NONSENSE", lite=False)
+@pytest.mark.parametrize("vectors", ["fp16", "bf16"])
+def test_lite_keeps_no_half_precision_and_says_so_before_it_makes_anything(open_index, db, vectors):
+    with pytest.raises(InputError, match=f"Milvus Lite keeps vectors as fp32 only, not as {vectors}"):
+        open_index(vectors=vectors)
+    assert not Path(db).exists()
+
+
+def test_vectors_are_kept_in_known_ways():
+    check_vector_type("bf16", lite=False)
+    with pytest.raises(InputError, match="vectors 'int4' are unknown; use fp32, fp16, bf16"):
+        check_vector_type("int4", lite=False)
+
+
+@pytest.mark.parametrize(
+    "vectors,dtype",
+    [("fp32", DataType.FLOAT_VECTOR), ("fp16", DataType.FLOAT16_VECTOR), ("bf16", DataType.BFLOAT16_VECTOR)],
+)
+def test_both_vector_fields_have_the_precision(vectors, dtype):
+    fields = chunk_table("a", 8, "HNSW", 4, vectors=vectors, lite=False).schema.fields
+    assert {field.name: field.dtype for field in fields if "vector" in field.name} == {
+        "vector": dtype,
+        "text_vector": dtype,
+    }
+
+
+def test_only_lite_lays_metadata_flat():
+    assert chunk_table("a", 8, "FLAT", lite=True).schema.enable_dynamic_field
+    assert not chunk_table("a", 8, "FLAT", lite=False).schema.enable_dynamic_field
 
 
 def test_there_is_no_partition_key_as_lite_tears_batches_apart_with_one():
