@@ -6,17 +6,29 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from PIL import Image
 
 from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.sentence_transformers import is_cross_encoder, model_folder, open_model, weights_fingerprint
+from florence_rag.models.acceleration import Backend, Precision, check_acceleration
+from florence_rag.models.sentence_transformers import (
+    PRECISIONS,
+    has_image_tower,
+    is_cross_encoder,
+    model_folder,
+    open_model,
+    speed_up_pictures,
+    weights_fingerprint,
+)
 from florence_rag.types import EmbedderInfo, Frame
 
 try:
@@ -34,19 +46,28 @@ _UNLIMITED = 1_000_000
 
 class SentenceTransformerTextEmbedder:
     """A TextEmbedder. Safe to call from several threads, which wait for each other. batch: items in a forward pass.
-    too_long: whether texts of more tokens than the model reads are cut, which is logged once, or refused.
+    too_long: whether texts of more tokens than the model reads are cut, which is logged once, or refused. backend: what
+    runs the image tower, if there is one.
 
     What is searched with gets the model's prompt for queries, anything else the one for documents, where it has them.
     """
 
     def __init__(
-        self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32, too_long: TooLong = "cut"
+        self,
+        model: SentenceTransformer,
+        *,
+        name: str,
+        fingerprint: str,
+        batch: int = 32,
+        too_long: TooLong = "cut",
+        backend: Backend = "torch",
     ) -> None:
         if not model.supports("text"):
             raise ModelError(f"the model {name!r} cannot embed texts; it takes {_listed(model.modalities)}")
         self._model = model
         self._name = name
         self._batch = batch
+        self._backend = backend
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
         self._limit = TextLimit(name, limit, self._count, too_long)
@@ -63,20 +84,24 @@ class SentenceTransformerTextEmbedder:
         name: str,
         device: str | None = None,
         offline: bool = False,
-        precision: str | None = None,
+        precision: Precision | None = None,
+        backend: Backend = "torch",
         dimension: int | None = None,
         too_long: TooLong = "cut",
     ) -> Self:
         """Open a folder or a repository of the hub.
 
-        device: a torch device; a GPU is used where there is one. offline: download nothing. precision: fp32 or bf16.
-        dimension: keep so many numbers of each vector, for models trained to be cut. Raises ModelError.
+        device: a torch device; a GPU is used where there is one. offline: download nothing. precision, backend: of CLIP
+        and SigLIP those of models/acceleration.py, for the image tower; of any other model fp32 or bf16 on torch.
+        dimension: keep so many numbers of each vector, for models trained to be cut. Raises ModelError, and InputError
+        for a combination that there is not.
         """
         folder = model_folder(source, offline=offline)
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
-        model = open_model(SentenceTransformer, folder, device=device, precision=precision, truncate_dim=dimension)
-        embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long)
+        opened = partial(open_model, SentenceTransformer, folder, device=device, truncate_dim=dimension)
+        model = _opened(opened, name, has_image_tower(folder), precision, backend)
+        embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long, backend=backend)
         if dimension is not None and embedder.info.dimension != dimension:
             raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
         return embedder
@@ -117,14 +142,21 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
     """An Embedder, of a model that takes pictures and texts. Safe to call from several threads."""
 
     def __init__(
-        self, model: SentenceTransformer, *, name: str, fingerprint: str, batch: int = 32, too_long: TooLong = "cut"
+        self,
+        model: SentenceTransformer,
+        *,
+        name: str,
+        fingerprint: str,
+        batch: int = 32,
+        too_long: TooLong = "cut",
+        backend: Backend = "torch",
     ) -> None:
         if not model.supports("image"):
             raise ModelError(
                 f"the model {name!r} cannot embed images; it takes {_listed(model.modalities)}, "
                 "so it can serve as text_model beside a model that can"
             )
-        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long)
+        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long, backend=backend)
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(
@@ -132,10 +164,49 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
                 f"{width} numbers against {self.info.dimension}"
             )
 
+    @property
+    def workers(self) -> int:
+        """How many batches are best embedded at a time: on a CPU one for each thread that torch has."""
+        can_share = self._sees_alone and self._backend == "torch" and self._model.device.type == "cpu"
+        return torch.get_num_threads() if can_share else 1
+
+    @property
+    def detail_px(self) -> int | None:
+        """Pictures of more than twice what the network looks at give it nothing more; None where that varies."""
+        side = getattr(getattr(self._model.config, "vision_config", None), "image_size", None)
+        return 2 * side if self._sees_alone and isinstance(side, int) else None
+
+    @property
+    def _sees_alone(self) -> bool:
+        """Whether pictures need no tokenizer: models with a template for chats put them among words."""
+        return "message" not in self._model.modalities
+
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
-        with self._lock:
+        with nullcontext() if self._sees_alone else self._lock:
             return self._encoded(self._model.encode_document, [Image.fromarray(frame) for frame in frames])
+
+
+def _opened(
+    open_in: Callable[..., SentenceTransformer],
+    name: str,
+    has_tower: bool,
+    precision: Precision | None,
+    backend: Backend,
+) -> SentenceTransformer:
+    """A model of one network whole in its bits; of one with an image tower only that."""
+    if has_tower:
+        model = open_in(precision=None)
+        check_acceleration(backend, precision or "fp32", model.device)
+        if (backend, precision or "fp32") != ("torch", "fp32"):
+            speed_up_pictures(model, backend=backend, precision=precision or "fp32")
+        return model
+    if backend != "torch" or precision not in (None, *PRECISIONS):
+        raise InputError(
+            f"{name!r} has no image tower that could run by itself: it runs on the backend 'torch' with "
+            f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
+        )
+    return open_in(precision=precision)
 
 
 def _named_text(text: str) -> dict[str, str]:

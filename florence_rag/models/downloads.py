@@ -158,8 +158,8 @@ def _wanted(card: ModelCard) -> str:
 
 def _wanted_repository(name: str) -> str:
     return (
-        f"{name!r} (put the *.safetensors, *.json and tokenizer files of https://huggingface.co/{name}/tree/main into a "
-        f"folder and name the folder instead, or its cache into {constants.HF_HUB_CACHE})"
+        f"{name!r} (put the *.safetensors, *.json and tokenizer files of https://huggingface.co/{name}/tree/main "
+        f"into a folder and name the folder instead, or its cache into {constants.HF_HUB_CACHE})"
     )
 
 

@@ -13,8 +13,11 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.models.acceleration import Backend, Precision, Run, accelerated
 from florence_rag.models.cards import fingerprint
 from florence_rag.models.downloads import Fetcher
 
@@ -26,6 +29,7 @@ except ImportError as error:
 Model = TypeVar("Model", bound=BaseModel)
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})
+_TWO_TOWERS = frozenset({"clip", "siglip"})
 _WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
@@ -56,6 +60,48 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
     except Exception as error:  # of whatever the files made the library or transformers stumble over
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {first_line(error)}") from error
     return model.eval()
+
+
+class _Pooled(nn.Module):
+    """An image tower by its pooled features."""
+
+    def __init__(self, tower: nn.Module) -> None:
+        super().__init__()
+        self.tower = tower
+
+    def pooled(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C)."""
+        features: Tensor = self.tower(pixel_values=pixels).pooler_output
+        return features
+
+
+class _Engine(nn.Module):
+    """Stands where the image tower stood, and says of a picture nothing but its pooled features."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def forward(self, pixel_values: Tensor, **_: Any) -> BaseModelOutputWithPooling:
+        return BaseModelOutputWithPooling(pooler_output=self.run(pixel_values))
+
+
+def has_image_tower(folder: Path) -> bool:
+    """Whether pictures of one size go through a tower of their own, as in CLIP and SigLIP."""
+    configs = [_read(file) for file in folder.rglob("config.json")]
+    return any(config.get("model_type") in _TWO_TOWERS for config in configs)
+
+
+def speed_up_pictures(model: BaseModel, *, backend: Backend, precision: Precision) -> None:
+    """Run the image tower in fewer bits or on another engine, see acceleration.py; texts are embedded as before.
+
+    The library's own engines need its companion optimum, of which no release works with transformers 5.
+    """
+    network: Any = model[0].model
+    side = network.config.vision_config.image_size
+    example = torch.zeros(2, 3, side, side, device=network.device)
+    tower = _Pooled(network.vision_model).eval()
+    network.vision_model = _Engine(accelerated(tower, "pooled", example, backend=backend, precision=precision))
 
 
 def weights_fingerprint(folder: Path) -> str:

@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
-from florence_rag.errors import InputError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
     Attention,
@@ -42,12 +41,12 @@ def open_embedder(name: str, access: Access | None = None, *, later: Sequence[Mo
     if card.family == "sentence-transformers":
         from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
 
-        _check_torch(card, access)
         return SentenceTransformerEmbedder.from_pretrained(
             _folder(card, access, later=later),
             name=card.name,
             device=access.device,
             precision=access.precision,
+            backend=access.backend,
             too_long=access.too_long,
         )
     if card.family == "azure":
@@ -81,11 +80,6 @@ def open_text_embedder(name: str, access: Access | None = None) -> TextEmbedder:
     return SentenceTransformerTextEmbedder.from_pretrained(
         _folder(card, access), name=card.name, device=access.device, too_long=access.too_long
     )
-
-
-def _check_torch(card: ModelCard, access: Access) -> None:
-    if access.backend != "torch":
-        raise InputError(f"{card.name!r} runs on the backend 'torch' only, not on {access.backend!r}")
 
 
 def open_vqa(name: str, access: Access | None = None) -> VisualQA:

@@ -151,15 +151,55 @@ def test_vectors_can_be_cut_to_fewer_numbers(clip, clip_folder):
         SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", dimension=9)
 
 
-def test_bf16_is_close_to_fp32_and_the_same_model_to_an_index(clip, clip_folder):
-    half = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", precision="bf16")
-    assert half.info == clip.info
-    assert half._model.dtype == torch.bfloat16
-    cosines = np.sum(half.embed_images(frames()) * clip.embed_images(frames()), axis=1)
+@pytest.mark.parametrize(
+    ("backend", "precision"),
+    [("torch", "bf16"), ("torch", "int8"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnx", "fp32")],
+)
+def test_fewer_bits_and_other_engines_are_close_to_fp32_and_the_same_model_to_an_index(
+    clip, clip_folder, backend, precision
+):
+    fast = SentenceTransformerEmbedder.from_pretrained(
+        clip_folder, name="tiny-clip", device="cpu", precision=precision, backend=backend
+    )
+    assert fast.info == clip.info
+    cosines = np.sum(fast.embed_images(frames()) * clip.embed_images(frames()), axis=1)
     assert cosines.min() > 0.99
-    assert half.embed_texts(["a blue car"])[0] @ clip.embed_texts(["a blue car"])[0] > 0.99
-    with pytest.raises(InputError, match="precision 'fp8' is not known here; use fp32 or bf16"):
-        SentenceTransformerEmbedder.from_pretrained(clip_folder, name="x", precision="fp8")
+    assert np.array_equal(fast.embed_texts(["a blue car"]), clip.embed_texts(["a blue car"]))
+    assert fast.workers == (torch.get_num_threads() if backend == "torch" else 1)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_siglip_can_be_run_in_fewer_bits(tmp_path, precision):
+    folder = save_siglip(tmp_path)
+    plain, fast = (
+        SentenceTransformerEmbedder.from_pretrained(folder, name="siglip", device="cpu", precision=each)
+        for each in ("fp32", precision)
+    )
+    assert np.sum(plain.embed_images(frames()) * fast.embed_images(frames()), axis=1).min() > 0.99
+
+
+def test_a_model_without_an_image_tower_is_opened_whole_in_its_bits(bert, bert_folder):
+    half = SentenceTransformerTextEmbedder.from_pretrained(bert_folder, name="tiny-bert", precision="bf16")
+    assert half.info == bert.info and half._model.dtype == torch.bfloat16
+    assert half.embed_texts(["a blue car"])[0] @ bert.embed_texts(["a blue car"])[0] > 0.99
+
+
+def test_a_combination_that_there_is_not_is_refused_with_those_that_there_are(clip_folder, bert_folder):
+    with pytest.raises(InputError, match=r"'openvino' with precision 'int8' is not supported; there are torch with"):
+        SentenceTransformerEmbedder.from_pretrained(
+            clip_folder, name="x", device="cpu", backend="openvino", precision="int8"
+        )
+    for options in ({"backend": "onnx"}, {"precision": "int8"}, {"precision": "fp8"}):
+        with pytest.raises(InputError, match=r"'x' has no image tower .* 'torch' with fp32 or bf16, not on"):
+            SentenceTransformerTextEmbedder.from_pretrained(bert_folder, name="x", device="cpu", **options)
+
+
+def test_pictures_are_embedded_by_several_threads_at_once(clip):
+    assert (clip.workers, clip.detail_px) == (torch.get_num_threads(), 64)
+    pictures = [np.random.default_rng(i).integers(0, 256, (40, 40, 3)).astype(np.uint8) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        found = np.concatenate(list(pool.map(lambda one: clip.embed_images([one]), pictures)))
+    assert np.allclose(found, clip.embed_images(pictures), atol=1e-5)
 
 
 def test_several_threads_may_embed_at_once(clip):
