@@ -31,11 +31,10 @@ from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
 from florence_rag.index.text import query_terms
 from florence_rag.index.writer import Writer
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source, given_uri
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, Source, given_uri
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
-_SPARE = 16  # hits asked for beyond k, to break ties at the end by id
-_SPARE_FOR_TIES = 256
+_SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
 _URIS_PER_CALL = 200
 
 
@@ -290,15 +289,19 @@ class MilvusIndex:
             hits = [row_to_hit(row, round(abs(score) if field == "bm25" else score, 6)) for row, score in found]
             return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
-        hits = nearest(k + _SPARE)
-        if len(hits) >= k + _SPARE and hits[-1].score == hits[k - 1].score:
-            hits = nearest(k + _SPARE_FOR_TIES)
+        hits: list[Hit] = []
+        for spare in _SPARES:
+            hits = nearest(k + spare)
+            if len(hits) < k + spare or hits[-1].score != hits[k - 1].score:
+                break
         return hits[:k]
 
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
         """Lite takes 40 ms per thousand rows to read the source that items name, if its metadata are not flat, and 2 ms
         if they are: asked only where there are items."""
         asked = isinstance(filter, Mapping) and "source" in filter and self._connection.is_lite
+        if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
+            kinds = None  # it would be checked for every row
         return expression(filter, kinds, named=not asked or self._has_items(), flat=self._form.flat)
 
     def _has_items(self) -> bool:
@@ -373,6 +376,7 @@ class MilvusIndex:
             server_version=self._connection.version,
             incomplete=tuple(sorted(self._incomplete)),
             text_embedder=self.text_embedder,
+            successor=self.successor,
             vectors=self._form.vectors,
             advice=lite_advice(sum(chunks.values())) if self._connection.is_lite else "",
         )
