@@ -21,12 +21,14 @@ from florence_rag.cli.options import (
     Database,
     Filter,
     ImageFile,
+    IndexType,
     Kinds,
     Model,
     Offline,
     Precision,
     Rerank,
     Token,
+    VectorNumbers,
     chosen_kinds,
 )
 from florence_rag.cli.progress import shown_progress
@@ -45,6 +47,7 @@ from florence_rag.cli.screen import (
     results,
     show,
 )
+from florence_rag.cli.storage import export, import_, scale
 from florence_rag.errors import InputError
 
 app = typer.Typer(
@@ -79,6 +82,8 @@ def index(
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
+    index_type: IndexType = None,
+    vectors: VectorNumbers = None,
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
@@ -87,7 +92,7 @@ def index(
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    names: dict[str, Any] = {"describe": describe, "text_model": text_model}
+    names: dict[str, Any] = {"describe": describe, "text_model": text_model, "index": index_type, "vectors": vectors}
     with (
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
@@ -248,3 +253,8 @@ def demo(
     from florence_rag.cli.demo import run_demo
 
     show(run_demo(folder, notes() if as_json else results()), "", as_json)
+
+
+app.command()(export)
+app.command("import")(import_)
+app.command()(scale)

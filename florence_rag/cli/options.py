@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from florence_rag.errors import InputError
+from florence_rag.index.presets import find_preset
 from florence_rag.types import KINDS, Kind
 
 DEFAULT_DB = "florence.db"
@@ -18,6 +20,14 @@ def known_kinds(names: list[str] | None) -> list[str] | None:
         if name not in KINDS:
             raise typer.BadParameter(f"{name!r} is not one of {', '.join(KINDS)}")
     return names
+
+
+def known_index_type(name: str | None) -> str | None:
+    """The kind of index, if it can be chosen; a usage error otherwise."""
+    try:
+        return name if name is None else find_preset(name).name
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def chosen_kinds(names: list[str] | None) -> set[Kind] | None:
@@ -41,6 +51,20 @@ Precision = Annotated[
 Backend = Annotated[Literal["torch", "openvino", "onnx"], typer.Option(help="What runs the embedder.")]
 Rerank = Annotated[
     str | None, typer.Option(metavar="NAME", help="A model that looks at the best hits again and reorders them.")
+]
+IndexType = Annotated[
+    str | None,
+    typer.Option(
+        "--index",
+        metavar="KIND",
+        callback=known_index_type,
+        help="How vectors are searched, such as flat, hnsw, diskann; docs/scale.md lists all. "
+        "By default what the database has; a new one is flat in a file, hnsw on a server.",
+    ),
+]
+VectorNumbers = Annotated[
+    Literal["fp32", "fp16", "bf16"] | None,
+    typer.Option("--vectors", help="Numbers of the vectors in a new database; only servers keep half precision."),
 ]
 Kinds = Annotated[
     list[str] | None,

@@ -91,13 +91,15 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     embedder = info.embedder
     facts = {
         "database": f"{info.uri}, collection {info.collection}",
-        "served by": f"{info.server_version}, index {info.index_type}",
+        "served by": f"{info.server_version}, index {info.index_type}, vectors in {info.vectors}",
         "embedder": f"{embedder.name}, {embedder.dimension} dimensions, weights {embedder.fingerprint}",
         "files": f"{info.sources} indexed, {info.failures} failed",
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()),
     }
     if info.incomplete:
         facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
+    if info.advice:
+        facts["advice"] = info.advice
     lines = [Text.assemble((f"{name:<12}", "bold"), plain(value)) for name, value in facts.items()]
     if card:
         lines.append(plain(f"{card.name} knows {card.knows}.", "yellow"))

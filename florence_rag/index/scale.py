@@ -36,7 +36,7 @@ class Assumptions:
     without words, 0.44 s on two cores; 0 leaves words unread.
     row_bytes: ids, places, texts and metadata of a chunk as the store loads them; guess. rows_in_memory: the share that
     is not mapped from disk (Milvus' mmap). terms: words of a chunk, of 8 bytes each in the index of words.
-    headroom: for what grows and is merged. replicas: that searches are spread over.
+    headroom: for what grows and is merged. replicas: that searches are spread over. searches_per_s: all day long.
     segment_gib: after how much a server closes a segment and builds its index (dataCoord.segment.maxSize).
     core_usd_h, memory_usd_gb_h, disk_usd_gb_month, object_usd_gb_month: prices of clouds without discounts, rounded;
     guesses.
@@ -57,6 +57,7 @@ class Assumptions:
     terms: float = 20.0
     headroom: float = 1.3
     replicas: int = 1
+    searches_per_s: float = 1.0
     segment_gib: float = 1.0
     core_usd_h: float = 0.04
     memory_usd_gb_h: float = 0.008
@@ -93,7 +94,8 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What it takes to search them by one kind of index. None where nothing was measured."""
+    """What it takes to search them by one kind of index. None where nothing was measured; usd_month then counts no
+    processors."""
 
     index: str
     segments: int
@@ -143,6 +145,7 @@ def _serving(preset: IndexPreset, images: int, given: Assumptions) -> Serving:
         + math.ceil(gpu / given.gpu_gb) * given.gpu_usd_h * _MONTH_H
         + disk * given.disk_usd_gb_month
         + stored * given.object_usd_gb_month
+        + given.searches_per_s * (search or 0) / 1000 * given.core_usd_h * _MONTH_H
     )
     return Serving(preset.name, segments, build, memory, gpu, disk, stored, search, usd)
 

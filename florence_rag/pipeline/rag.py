@@ -19,8 +19,9 @@ from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError
-from florence_rag.index.address import picture_folder
+from florence_rag.index.address import Address, picture_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
+from florence_rag.index.presets import VectorType, check_preset
 from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
@@ -122,6 +123,8 @@ class FlorenceRAG:
         text_model: str | None = None,
         token: str | None = None,
         collection: str = "florence",
+        index: str | None = None,
+        vectors: VectorType | None = None,
         read: ReadWords = "auto",
         create: bool = True,
         access: Access | None = None,
@@ -133,11 +136,15 @@ class FlorenceRAG:
         `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
         database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; rerank
         looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
-        read the words in pictures. create: whether a new database may be made. access: the network, keys of services.
+        read the words in pictures. index: how vectors are searched, by a name in docs/scale.md; by default what the
+        database has, and a new one FLAT in a file and HNSW on a server. vectors: their numbers in a new database, fp32,
+        or on servers fp16 or bf16. create: whether a new database may be made. access: the network, keys of services.
         pictures: a folder for pictures that are put without a file, by default one beside the file of the database.
         """
         from florence_rag.index.milvus import MilvusIndex
 
+        if index is not None:  # before a model is fetched
+            check_preset(index, lite=Address.parse(str(db)).path is not None)
         access = access or Access.from_environment()
         recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
@@ -147,17 +154,19 @@ class FlorenceRAG:
         describes = describer(describe) if create else None  # what is only searched needs no captions
         embedder = open_embedder(card.name, access, later=[each for each in (reads, describes) if each])
         text_embedder = open_text_embedder(text_model, access) if text_model else None
-        index = MilvusIndex.open(
+        store = MilvusIndex.open(
             str(db),
             embedder.info,
             token=token,
             collection=collection,
             create=create,
+            index_type=index,
+            vectors=vectors,
             text_embedder=text_embedder.info if text_embedder else None,
         )
         answers, matcher = lazy_vqa(vqa or card.answers_with, access)
         return cls(
-            index,
+            store,
             embedder,
             text_embedder=text_embedder,
             vqa=answers,
