@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
+from florence_rag.cli.opening import abandon as abandon_move
 from florence_rag.cli.opening import opened, reembedding, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
@@ -42,6 +43,7 @@ from florence_rag.cli.screen import (
     hits_to_text,
     info_to_text,
     notes,
+    plain,
     reembedded_to_text,
     report_to_text,
     results,
@@ -173,7 +175,10 @@ def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False
 
 @app.command()
 def reembed(
-    to: Annotated[str, typer.Option(metavar="NAME", help="The embedder to move to.")],
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="The embedder to move to.")] = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Drop what an unfinished move has done; the database stays as it is.")
+    ] = False,
     db: Database = DEFAULT_DB,
     queries: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Compare by these, one a line, not by a sample.")
@@ -188,6 +193,12 @@ def reembed(
     as_json: AsJson = False,
 ) -> None:
     """Move a database to another embedder, while it can be searched; run it again to go on after an interruption."""
+    if (to is None) != abandon:
+        raise typer.BadParameter("say either --to NAME or --abandon")
+    if to is None:
+        name = abandon_move(db, token)
+        show({"abandoned": name}, plain(f"Dropped the vectors of {name}; the database stays as it is."), as_json)
+        return
     with reembedding(
         db, to, with_old=queries is not None, offline=offline, token=token, precision=precision, backend=backend
     ) as (work, old):

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from florence_rag.models.acceleration import Backend, Precision
     from florence_rag.pipeline import FlorenceRAG
     from florence_rag.pipeline.reembed import Reembedding
-    from florence_rag.types import Frame, Hit
 
 
 @contextmanager
@@ -52,8 +51,9 @@ def reembedding(
     The old one is not needed otherwise: it may be a service that is no more.
     """
     with notes().status("Loading the models"):
-        from florence_rag.chunking import read_frames
+        from florence_rag.index.address import picture_folder
         from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.pipeline import FlorenceRAG
         from florence_rag.pipeline.access import Access
         from florence_rag.pipeline.opening import open_embedder
         from florence_rag.pipeline.reembed import Reembedding
@@ -67,11 +67,23 @@ def reembedding(
         MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
         shown_progress() as progress,
     ):
+        pictures = FlorenceRAG(index, embedder, pictures=picture_folder(db, index.info().collection))
+        yield Reembedding(index, embedder, pictures.frames, progress=progress), old
 
-        def frames(hit: Hit) -> tuple[Frame, ...]:
-            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
 
-        yield Reembedding(index, embedder, frames, progress=progress), old
+def abandon(db: str, token: str | None) -> str:
+    """Drop the vectors that wait beside those of a database; the name of the model that they are of."""
+    from florence_rag.index.milvus import MilvusIndex
+
+    recorded = MilvusIndex.recorded_embedders(db, token)
+    if recorded is None:
+        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
+        if index.successor is None:
+            raise InputError(f"{db!r} is not being moved to another model: there is nothing to abandon")
+        name = index.successor.name
+        index.abandon()
+    return name
 
 
 def _told(offline: bool) -> dict[str, Any]:

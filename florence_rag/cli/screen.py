@@ -96,6 +96,8 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         "files": f"{info.sources} indexed, {info.failures} failed",
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()),
     }
+    if info.successor:
+        facts["moving to"] = f"{info.successor.name}: go on with reembed --to, or drop it with reembed --abandon"
     if info.incomplete:
         facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
     if info.advice:

@@ -22,7 +22,8 @@ class IndexInfo:
     chunks: of complete sources, counted by kind. incomplete: sources that have lost rows, which the next index run
     brings back. server_version: of the store, such as "2.6.4" or "milvus_lite-3.2.2".
     text_embedder: the one whose vectors of the words it has besides, if any. vectors: how these are kept: fp32, fp16 or
-    bf16. advice: what to do when the store is no longer the right one for so much.
+    bf16. advice: what to do when the store is no longer the right one for so much. successor: the embedder whose
+    vectors are being put beside the present ones, if any.
     """
 
     uri: str
@@ -37,6 +38,7 @@ class IndexInfo:
     text_embedder: EmbedderInfo | None = None
     vectors: str = "fp32"
     advice: str = ""
+    successor: EmbedderInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""

@@ -77,7 +77,7 @@ class GivenItems:
         config: IngestConfig | None = None,
     ) -> None:
         self._index = index
-        self._embedder = embedder
+        self.embedder = embedder
         self._pictures = pictures
         self._text_embedder = text_embedder
         self._captioner = captioner
@@ -140,7 +140,7 @@ class GivenItems:
 
     def _checked(self, vector: Sequence[float]) -> np.ndarray:
         row = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
-        checked: np.ndarray = checked_vectors(row, 1, self._embedder.info.dimension)[0]
+        checked: np.ndarray = checked_vectors(row, 1, self.embedder.info.dimension)[0]
         return checked
 
     def _known(self, chunks: Mapping[str, Chunk]) -> dict[str, _Known]:
@@ -176,13 +176,13 @@ class GivenItems:
         before += [(chunk, known.vector) for chunk, known in read if known]
         unmade = [chunk for chunk in fresh if chunk.id not in made]
         if chunks := [*unmade, *(chunk for chunk, _ in before)]:
-            vectors = np.stack([*embed_chunks(self._embedder, unmade), *(vector for _, vector in before)])
+            vectors = np.stack([*embed_chunks(self.embedder, unmade), *(vector for _, vector in before)])
             words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
             self._write(chunks, vectors, words)
 
     def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
         # With `begin` the items before are gone, so what follows must not fail.
-        checked_vectors(vectors, len(chunks), self._embedder.info.dimension)
+        checked_vectors(vectors, len(chunks), self.embedder.info.dimension)
         if self._text_embedder:
             checked_text_vectors(words, len(chunks), self._text_embedder.info.dimension)
         with self._lock:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index.address import Address, picture_folder
-from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
+from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
 from florence_rag.index.presets import VectorType, check_preset
 from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
@@ -42,6 +42,7 @@ from florence_rag.pipeline.opening import (
     open_text_embedder,
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
+from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.retrieval.diversity import pick_diverse
@@ -424,6 +425,29 @@ class FlorenceRAG:
         if hit.given:
             return self._given.frames(hit)
         return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
+
+    def reembed(
+        self,
+        to: str | Embedder,
+        *,
+        access: Access | None = None,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Reembedding:
+        """Begin to move the index to another embedder, or go on with that: fill, compare, switch what comes back.
+
+        Until the switch everything serves as before; from then on this object, too, uses the new embedder. What is
+        left half filled stays beside the index, also for another process: go on with the same embedder, or abandon it.
+        """
+        index = cast("ReembeddableIndex", self.index)
+        if not hasattr(index, "beside"):
+            raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files anew")
+        embedder = open_embedder(to, access) if isinstance(to, str) else to
+        return Reembedding(
+            index, embedder, self.frames, progress=progress, config=self._ingest, switched=self._use_embedder
+        )
+
+    def _use_embedder(self, embedder: Embedder) -> None:
+        self.embedder = self.retriever.embedder = self._given.embedder = embedder
 
     def info(self) -> IndexInfo:
         """What is in the database."""

@@ -52,6 +52,7 @@ class Reembedding:
     """One index on its way to another embedder. It can be left at any point and gone on with by a new object.
 
     load_frames: the pictures of a hit, read again, as FlorenceRAG.frames does. progress: called after every step.
+    switched: called with the new embedder once the index has its vectors.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Reembedding:
         *,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
+        switched: Callable[[Embedder], None] | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -69,6 +71,7 @@ class Reembedding:
         self._load_frames = load_frames
         self._progress = progress
         self._config = config
+        self._switched = switched
         self._watch = Stopwatch()
         self._given_up: dict[str, Source] = {}
         self._switched_without: tuple[Failure, ...] | None = None
@@ -135,6 +138,8 @@ class Reembedding:
         seen = self.successor.sources()
         retired = self.index.switch(self.successor)
         self._switched_without = left_out
+        if self._switched is not None:
+            self._switched(self.embedder)
         self._catch_up(retired, seen)  # with what other machines wrote to a server until this moment
         self.successor.flush()
         self.index.drop_retired()

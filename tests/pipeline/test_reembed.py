@@ -383,3 +383,24 @@ def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
     with pytest.raises(InputError, match="already has the vectors of colours"):
         work_on(rag, ColourEmbedder())
     assert top(rag, "red house", 1) == ["red.txt"]
+
+
+def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, folder):
+    work = rag.reembed(turned)
+    work.fill()
+    assert rag.info().successor == turned.info and rag.embedder is not turned
+    assert work.compare(rag.embedder, ["red"], k=3).queries == ("red",)
+    assert work.switch().switched
+    assert rag.embedder is turned and rag.info().successor is None
+    assert top(rag, "red house", 1) == ["red.txt"]
+    assert rag.add(folder).unchanged == 11
+    assert rag.put_texts(["A pink bird."], ids=["pink"]) == ["pink"]
+    assert rag.search("pink", k=1)[0].id == "pink"
+
+
+def test_an_index_for_one_embedder_says_so(turned):
+    from florence_rag.testing import MemoryIndex
+
+    embedder = ColourEmbedder()
+    with pytest.raises(InputError, match="MemoryIndex cannot hold the vectors of two embedders"):
+        FlorenceRAG(MemoryIndex(embedder.info), embedder).reembed(turned)
