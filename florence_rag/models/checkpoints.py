@@ -1,7 +1,7 @@
-"""Released UniCL and METER weights in our networks: explicit key maps, loaded strictly.
+"""Released UniCL, METER and Dynamic Head weights in our networks: explicit key maps, loaded strictly.
 
-Reference code: microsoft/UniCL, zdou0830/METER. Every key of a file is named by a rule or listed as unused, every
-weight of the network must come from the file; anything else raises with the list.
+Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. Every key of a file is named by a rule or
+listed as unused, every weight of the network must come from the file; anything else raises with the list.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from transformers import PreTrainedModel
 
 from florence_rag.errors import ModelError
 from florence_rag.models.checkpoint_files import read_weights
+from florence_rag.models.configuration_dyhead import DyHeadConfig
 from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.dyhead import DyHeadModel
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter_heads import MeterWithHeads
 from florence_rag.models.recognition import config_of
@@ -131,6 +133,7 @@ UNICL = KeyMap(
     unused=(STRUCTURAL,),
 )
 
+_TOWER = r"backbone\.dyhead_tower\.(\d+)\."
 _FUSION = r"cross_modal_(text|image)_layers\.(\d+)\."
 _FUSION_NAME = r"meter.\1_layers.\2."
 
@@ -168,6 +171,23 @@ METER = KeyMap(
         r"vit_model\.ln_final\.(weight|bias)",
         r"text_transformer\.pooler\.dense\.(weight|bias)",
     ),
+)
+
+DYHEAD = KeyMap(
+    rules=(
+        *(
+            rule
+            for index, name in enumerate(("from_coarser", "from_same", "from_finer"))
+            for rule in (
+                Rule(rf"{_TOWER}DyConv\.{index}\.conv\.(weight|bias)", rf"blocks.\1.{name}.conv.\2"),
+                Rule(rf"{_TOWER}DyConv\.{index}\.bn\.(weight|bias)", rf"blocks.\1.{name}.norm.\2"),
+            )
+        ),
+        Rule(rf"{_TOWER}AttnConv\.1\.(weight|bias)", r"blocks.\1.scale.\2"),
+        Rule(rf"{_TOWER}relu\.fc\.([02])\.(weight|bias)", r"blocks.\1.task.fc.\2.\3"),
+        Rule(rf"{_TOWER}offset\.(weight|bias)", r"blocks.\1.offset.\2"),
+    ),
+    unused=(r"(?!backbone\.dyhead_tower\.).+",),  # the backbone and the heads around the tower
 )
 
 
@@ -230,6 +250,11 @@ def load_unicl(path: str | Path, config: FlorenceConfig | None = None) -> Floren
     if not isinstance(found, FlorenceConfig):
         raise ModelError(f"{str(path)!r} is a METER checkpoint, no dual tower; give it as the model that answers")
     return filled(FlorenceModel(found), weights, UNICL)
+
+
+def load_dyhead(path: str | Path, config: DyHeadConfig) -> DyHeadModel:
+    """The tower out of a detector of microsoft/DynamicHead; such weights need coarse="released" in the config."""
+    return filled(DyHeadModel(config), read_weights(path), DYHEAD)
 
 
 Meter = TypeVar("Meter", bound=MeterWithHeads)

@@ -157,3 +157,24 @@ def classifier(name: str, inputs: int, hidden: int, outputs: int) -> Layout:
 def clip_leftovers(length: int, width: int) -> Layout:
     """What METER's files keep of CLIP's text tower."""
     return {"positional_embedding": (length, width), **norm("ln_final", width)}
+
+
+def dyhead(channels: int, blocks: int) -> Layout:
+    """The tower of a Dynamic Head detector."""
+    block = {
+        **merged(
+            {
+                f"DyConv.{i}.conv.weight": (channels, channels, 3, 3),
+                f"DyConv.{i}.conv.bias": (channels,),
+                **norm(f"DyConv.{i}.bn", channels),
+            }
+            for i in range(3)
+        ),
+        "AttnConv.1.weight": (1, channels, 1, 1),
+        "AttnConv.1.bias": (1,),
+        **linear("relu.fc.0", channels, channels // 4),
+        **linear("relu.fc.2", channels // 4, 4 * channels),
+        "offset.weight": (27, channels, 3, 3),
+        "offset.bias": (27,),
+    }
+    return merged(below(f"backbone.dyhead_tower.{i}.", block) for i in range(blocks))

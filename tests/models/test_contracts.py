@@ -12,12 +12,14 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoModelForMaskedLM,
+    AutoModelForObjectDetection,
     AutoModelForVisualQuestionAnswering,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
 from florence_rag.models.coswin import CoSwinModel
+from florence_rag.models.dyhead import DyHeadForObjectDetection
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.meter import MeterModel
 from florence_rag.models.meter_heads import (
@@ -90,6 +92,13 @@ CASES = {
         {**tiny.texts(), "pixel_values": torch.stack([tiny.pictures(), tiny.pictures(seed=1)], dim=1)},
         {"logits": (3, 2)},
         None,
+    ),
+    "detector": Case(
+        DyHeadForObjectDetection,
+        tiny.detector(),
+        PIXELS,
+        {"logits": (3, 84, 3), "center_logits": (3, 84), "boxes": (3, 84, 4)},
+        AutoModelForObjectDetection,
     ),
     "tasks": Case(MeterForMultipleTasks, tiny.meter(heads=ALL_HEADS), QUESTIONS, {}, None),
 }

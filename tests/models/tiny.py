@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, RobertaConfig
 
+from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
@@ -34,6 +35,19 @@ def text_encoder() -> TextEncoderConfig:
 
 def florence() -> FlorenceConfig:
     return FlorenceConfig(image_config=coswin(), text_config=text_encoder(), projection_dim=12)
+
+
+def detector(**changes: Any) -> DyHeadDetectorConfig:
+    """Levels at strides 4, 8 and 16; three classes."""
+    shape = {
+        "backbone_config": coswin(),
+        "head_config": DyHeadConfig(channels=16, num_blocks=2, groups=4),
+        "stages": (0, 1),
+        "extra_levels": 1,
+        "anchor_scale": 2.0,
+        "id2label": {0: "cat", 1: "dog", 2: "cow"},
+    }
+    return DyHeadDetectorConfig(**{**shape, **changes})
 
 
 def clip() -> CLIPVisionConfig:

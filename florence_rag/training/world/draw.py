@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
 from PIL import Image, ImageDraw
 
+from florence_rag.training.world.extent import Extent
 from florence_rag.training.world.pen import HEIGHT, WIDTH, Colour, Pen, shaded
 from florence_rag.training.world.scene import SLOTS, Scene, Size, Thing
 from florence_rag.training.world.shapes import DARK, PALE, SHAPES, Paint, Shape
+from florence_rag.types import Box
 
 PALETTE: dict[str, Colour] = {
     "red": (216, 34, 38),
@@ -60,6 +62,20 @@ def draw(scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT), passer: Passer |
     if passer is not None:
         _draw_passer(pen, passer, random.Random(scene.seed))
     return image.reduce(finer)
+
+
+def boxes(scene: Scene) -> list[Box]:
+    """The box around every thing with its outline and without its shadow, in the order of scene.things."""
+    rng = random.Random(scene.seed)
+    pen = Pen(Extent(), (1 / WIDTH, 1 / HEIGHT))
+    _draw_street(pen, scene, rng)  # which draws random numbers, too
+    found = []
+    for thing, x in zip(scene.things, place(scene, rng), strict=True):
+        extent = Extent()
+        tool, paint = _posed(replace(pen, canvas=extent), thing, x, rng)
+        SHAPES[thing.object].draw(tool.outlining(paint.edge, OUTLINE), paint)
+        found.append(extent.box)
+    return found
 
 
 def place(scene: Scene, rng: random.Random) -> list[float]:
@@ -151,9 +167,14 @@ def _draw_markings(ground: Pen, road: str, colour: Colour, rng: random.Random) -
 
 
 def _draw_thing(pen: Pen, thing: Thing, x: float, rng: random.Random) -> None:
+    tool, paint = _posed(pen, thing, x, rng)
+    _draw_outlined(tool, SHAPES[thing.object], paint)
+
+
+def _posed(pen: Pen, thing: Thing, x: float, rng: random.Random) -> tuple[Pen, Paint]:
     paint = _paint(thing.colour, rng)
     ground = SHAPES[thing.object].ground + rng.uniform(-5, 5)
-    _draw_outlined(pen.at(x, ground, SCALES[thing.size], rng.choice((-1, 1))), SHAPES[thing.object], paint)
+    return pen.at(x, ground, SCALES[thing.size], rng.choice((-1, 1))), paint
 
 
 def _draw_passer(pen: Pen, passer: Passer, rng: random.Random) -> None:

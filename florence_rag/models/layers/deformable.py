@@ -1,0 +1,60 @@
+"""Modulated deformable convolution in ordinary tensor operations, for every device and with gradients.
+
+Paper: Deformable ConvNets v2 (arXiv 1811.11168, equation 1). Offsets lie (dy, dx) tap by tap, taps in row-major order,
+as in the kernels that came with the paper.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def modulated_deform_conv(
+    x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1
+) -> Tensor:
+    """Convolution with an odd square kernel and "same" padding whose every tap is moved and weighted at every place.
+
+    x: (B, C, H, W). offset: (B, 2 * K * K, H_out, W_out), by how many pixels of x a tap moves down, then right.
+    mask: (B, K * K, H_out, W_out), what it is multiplied with. weight: (C_out, C, K, K), bias: (C_out,).
+    Returns (B, C_out, H_out, W_out). Between pixels x is bilinear, outside it is 0.
+    """
+    batch, channels = x.shape[:2]
+    rows, columns = mask.shape[-2:]
+    grid = _sampling_grid(x, offset, weight.shape[-1], stride)
+    sampled = F.grid_sample(x.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False).to(x.dtype)
+    weighted = sampled.view(batch, channels, -1, rows * columns) * mask.flatten(2)[:, None]
+    out = weight.flatten(1) @ weighted.flatten(1, 2)
+    return out.view(batch, -1, rows, columns) + (0 if bias is None else bias[:, None, None])
+
+
+def _sampling_grid(x: Tensor, offset: Tensor, kernel: int, stride: int) -> Tensor:
+    """Where to look, (B, K * K * H_out, W_out, 2) as (x, y) in grid_sample's units, float32: half precision would be
+    a sixteenth of a pixel and worse.
+    """
+    batch, _, rows, columns = offset.shape
+    tap = torch.arange(kernel, device=x.device) - kernel // 2
+    down, right = (part.flatten()[:, None, None] for part in torch.meshgrid(tap, tap, indexing="ij"))
+    y = torch.arange(rows, device=x.device)[:, None] * stride + down
+    x_ = torch.arange(columns, device=x.device)[None] * stride + right
+    moves = offset.float().view(batch, kernel * kernel, 2, rows, columns)
+    places = torch.stack([x_ + moves[:, :, 1], y + moves[:, :, 0]], dim=-1)
+    # Pixel 0 has its middle at (0 + 0.5) of size; -1 and 1 are the outer edges.
+    size = places.new_tensor([x.shape[-1], x.shape[-2]])
+    return ((2 * places + 1) / size - 1).view(batch, -1, columns, 2)
+
+
+class DeformConvNorm(nn.Module):
+    """Modulated deformable 3 x 3 convolution, then GroupNorm."""
+
+    def __init__(self, channels: int, *, stride: int = 1, groups: int = 16) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv = nn.Conv2d(channels, channels, 3, stride, padding=1)
+        self.norm = nn.GroupNorm(groups, channels)
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """x (B, C, H, W), offset (B, 18, H_out, W_out), mask (B, 9, H_out, W_out) -> (B, C, H_out, W_out)."""
+        weight, bias = self.conv.weight, self.conv.bias
+        return self.norm(modulated_deform_conv(x, offset, mask, weight, bias, stride=self.stride))
