@@ -52,9 +52,10 @@ def _middles(level: Tensor, stride: int) -> Tensor:
 def assign(points: Points, boxes: Tensor, *, top_k: int, anchor_scale: float) -> Tensor:
     """The box that each point is to learn: (P,) index into boxes (N, 4), or -1 for background.
 
-    Of each level the top_k points nearest to the middle of a box are its candidates; those stay whose square anchor, of
-    anchor_scale strides, overlaps the box more than mean plus deviation of all its candidates do, and which lie inside. Unlike in the paper the best of those
-    inside always stays, so that a box which all anchors resemble alike is learned, too.
+    Of each level the top_k points nearest to the middle of a box are its candidates; those stay that lie inside and
+    whose square anchor, of anchor_scale strides, overlaps the box more than mean plus deviation of all candidates do.
+    Unlike in the paper the best of those inside always stays, so that a box which all anchors resemble alike is
+    learned, too.
     """
     if not len(boxes):
         return torch.full((len(points.xy),), -1, device=points.xy.device)
