@@ -13,11 +13,13 @@ from florence_rag.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank"]
-"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank."""
+Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect"]
+"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank, detect."""
 
 Family = Literal["florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai"]
 """How a model is opened."""
+
+RegionView = Literal["cut out", "in place"]
 
 _UNICL = "https://github.com/microsoft/UniCL/releases/download/v1.0"
 _METER = "https://github.com/zdou0830/METER/releases/download"
@@ -30,7 +32,8 @@ class ModelCard:
     source: a folder or file here, a repository "owner/name" of Hugging Face, the address of a file, or the name of a
     model at a service. knows: what it was trained on, in words for a person. licence: of the weights. parameters_m: in
     millions. size_mb: of the download. paper: its arXiv number or address. published: figures that its authors report.
-    answers_with, describes_with: the models that take these parts unless others are named.
+    answers_with, describes_with, detects_with: the models that take these parts unless others are named. region_view:
+    how an embedder is best shown a part of a picture: cut out, or in its place with the rest blank.
     """
 
     name: str
@@ -45,6 +48,8 @@ class ModelCard:
     published: str = ""
     answers_with: str | None = None
     describes_with: str | None = None
+    detects_with: str | None = None
+    region_view: RegionView = "cut out"
 
     @property
     def florence(self) -> Path:
@@ -56,10 +61,15 @@ class ModelCard:
         """Folder of METER; ModelError where there is none."""
         return self._part("meter", "a question-answering model")
 
+    @property
+    def detector(self) -> Path:
+        """Folder of the detector; ModelError where there is none."""
+        return self._part("detector", "a detector")
+
     def _part(self, part: str, role: str) -> Path:
         """A folder that holds both, or is the part itself."""
         home = Path(self.source)
-        folder = home if _model_type(home) == part else home / part
+        folder = home if _model_type(home).endswith(part) else home / part
         if not (folder / "config.json").is_file():
             raise ModelError(f"the model {self.name!r} has no {role}: {str(folder / 'config.json')!r} is missing")
         return folder
@@ -82,7 +92,7 @@ def _florence2(name: str, size: str, parameters_m: float, published: str) -> Mod
     return ModelCard(
         name=name,
         family="florence-2",
-        roles=("describe", "answer") if name.endswith("-ft") else ("describe",),
+        roles=("describe", "detect", "answer") if name.endswith("-ft") else ("describe", "detect"),
         source=f"florence-community/{size}",
         knows="photographs, drawings and documents (FLD-5B: 126M pictures)",
         licence="MIT",
@@ -123,19 +133,23 @@ def _azure(version: str, languages: str) -> ModelCard:
     )
 
 
+_ASKED = ", with a prompt for questions that was not published"
+
 _ALL = (
     ModelCard(
         name="florence-tiny",
         family="florence",
-        roles=("embed", "answer", "match"),
+        roles=("embed", "answer", "match", "detect"),
         source=str(ASSETS / "florence_tiny"),
         knows="only the drawn street world it was trained on; photographs need a model trained on photographs",
         licence="MIT",
-        parameters_m=7.3,
-        size_mb=15,
+        parameters_m=9.8,
+        size_mb=20,
         paper="2111.11432",
         published="see docs/model_card.md",
         answers_with="florence-tiny",
+        detects_with="florence-tiny",
+        region_view="in place",  # it was taught whole streets only, in which nothing is as large as when cut out
     ),
     ModelCard(
         name="siglip2-base",
@@ -205,8 +219,8 @@ _ALL = (
     _azure("2022-04-11", "English texts"),
     _florence2("florence-2-base", "Florence-2-base", 231, "COCO captions zero-shot CIDEr 133.0"),
     _florence2("florence-2-large", "Florence-2-large", 777, "COCO captions zero-shot CIDEr 135.6"),
-    _florence2("florence-2-base-ft", "Florence-2-base-ft", 231, "COCO captions CIDEr 140.0; VQAv2 test-dev 79.7"),
-    _florence2("florence-2-large-ft", "Florence-2-large-ft", 777, "COCO captions CIDEr 143.3; VQAv2 test-dev 81.7"),
+    _florence2("florence-2-base-ft", "Florence-2-base-ft", 231, f"COCO captions CIDEr 140.0; VQAv2 test-dev 79.7{_ASKED}"),
+    _florence2("florence-2-large-ft", "Florence-2-large-ft", 777, f"COCO captions CIDEr 143.3; VQAv2 test-dev 81.7{_ASKED}"),
     _meter("meter-clip16-vqa", "checkpoint/meter_clip16_288_roberta_vqa.ckpt", "answer", 327, "VQAv2 test-dev 77.68"),
     _meter("meter-clip16", "checkpoint/meter_clip16_288_roberta_pretrain.ckpt", "match", 359, ""),
     _meter(
@@ -298,6 +312,7 @@ _FAMILIES: dict[Role, Family] = {
     "rerank": "sentence-transformers",
     "answer": "transformers",
     "describe": "florence-2",
+    "detect": "florence-2",
     "match": "meter",
 }
 """Of a repository of which nothing but the role is known."""
@@ -334,17 +349,23 @@ def find_model(name: str, role: Role = "embed") -> ModelCard:
 
 def _card_of(name: str, family: Family, role: Role, source: str) -> ModelCard:
     card = ModelCard(name, family, (role,), source, "what its trainer taught it", "as its trainer says")
-    both = family == "florence" and (Path(source) / "meter").is_dir()
-    return replace(card, answers_with=name) if both else card
+    parts = {part for part in ("meter", "detector") if family == "florence" and (Path(source) / part).is_dir()}
+    card = replace(card, answers_with=name) if "meter" in parts else card
+    return replace(card, detects_with=name) if "detector" in parts else card
 
 
 def _family_of(path: Path, role: Role) -> Family:
     """Read off the files that training or save_pretrained wrote."""
     if path.is_file():
         return "meter" if role in ("answer", "match") else "unicl"
-    if (path / "florence").is_dir() or (path / "meter").is_dir():
+    if any((path / part).is_dir() for part in ("florence", "meter", "detector")):
         return "florence"
-    kinds: dict[str, Family] = {"florence": "florence", "meter": "florence", "florence2": "florence-2"}
+    kinds: dict[str, Family] = {
+        "florence": "florence",
+        "meter": "florence",
+        "dyhead-detector": "florence",
+        "florence2": "florence-2",
+    }
     return kinds.get(_model_type(path), _FAMILIES[role])
 
 

@@ -64,8 +64,8 @@ class _Written:
 
 
 class Florence2:
-    """A Florence-2 model with its processor: a Captioner, a TextReader and a VisualQA. Safe to call from several
-    threads, which take turns.
+    """A Florence-2 model with its processor: a Captioner, a Detector, a TextReader and a VisualQA. Safe to call from
+    several threads, which write at the same time.
     """
 
     def __init__(self, model: Any, processor: Any, settings: Florence2Settings | None = None) -> None:
@@ -73,7 +73,7 @@ class Florence2:
         self._processor = processor
         self._settings = settings or Florence2Settings()
         self._batch = self._settings.batch or (4 if model.device.type == "cpu" else 32)
-        self._turn = threading.Lock()  # the tokenizer cannot be shared
+        self._reading = threading.Lock()  # the tokenizer cannot be shared
 
     @classmethod
     def from_pretrained(
@@ -142,9 +142,9 @@ class Florence2:
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer a question by continuing `question_prompt + question`; confidence is the probability of the answer.
 
-        The model cards report VQAv2 for the -ft weights, but the prompt that asks a question was never published, and
-        neither processor knows one: people who tried found that the released weights describe the picture instead. So
-        use weights that were tuned for questions, with the prompt they were tuned with, such as "<VQA>" or "<DocVQA>".
+        The model cards report VQAv2 for the -ft weights, but the prompt that asks a question was not published with
+        them, and the task prompts of transformers' processor know none: the released weights may describe the picture
+        instead. Weights that were tuned for questions need the prompt they were tuned with, such as "<DocVQA>".
         """
         prompt = self._settings.question_prompt + _plain(question, "the question")
         # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
@@ -169,16 +169,17 @@ class Florence2:
     @torch.inference_mode()
     def _generate(self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[_Written]:
         images = [Image.fromarray(frame) for frame in frames]
-        with self._turn:
+        with self._reading:
             inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
-            check_length(inputs["input_ids"].shape[1], self._model.config)
-            generated = self._model.generate(
-                **inputs.to(self._model.device, self._model.dtype),
-                max_new_tokens=min(self._settings.max_tokens, self._positions - 1),
-                do_sample=False,
-                return_dict_in_generate=True,
-                **options,
-            )
+        check_length(inputs["input_ids"].shape[1], self._model.config)
+        generated = self._model.generate(
+            **inputs.to(self._model.device, self._model.dtype),
+            max_new_tokens=min(self._settings.max_tokens, self._positions - 1),
+            do_sample=False,
+            return_dict_in_generate=True,
+            **options,
+        )
+        with self._reading:
             texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
         scores = generated.get("sequences_scores")
         return list(map(_Written, texts, [math.nan] * len(texts) if scores is None else scores.tolist()))

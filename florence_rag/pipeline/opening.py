@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
     Attention,
     Captioner,
-    Detector,
     Looker,
     Matcher,
     Region,
@@ -28,6 +27,9 @@ from florence_rag.perception.base import (
 )
 from florence_rag.pipeline.access import Access
 from florence_rag.types import Frame
+
+if TYPE_CHECKING:
+    from florence_rag.perception.florence2 import Florence2
 
 Part = TypeVar("Part")
 
@@ -258,17 +260,39 @@ class LazyCaptioner:
 
 
 class LazyFlorence2(LazyCaptioner):
-    """One that can also find things."""
+    """One that can also find, outline and read things: see perception/florence2.py."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """As the loaded model finds them."""
-        return self._detector().detect(frames)
+        return self._florence2().detect(frames)
 
     def locate(self, frame: Frame, thing: str) -> list[Region]:
         """As the loaded model finds it."""
-        return self._detector().locate(frame, thing)
+        return self._florence2().locate(frame, thing)
 
-    def _detector(self) -> Detector:
+    def ground(self, frame: Frame, caption: str) -> list[Region]:
+        """Where the things are that a caption names, labelled with its phrases."""
+        return self._florence2().ground(frame, caption)
+
+    def segment(self, frame: Frame, expression: str) -> Region | None:
+        """The outlines of what an expression refers to; None where the model draws none."""
+        return self._florence2().segment(frame, expression)
+
+    def describe_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the regions worth a word, labelled with a short description."""
+        return self._florence2().describe_regions(frames)
+
+    def propose_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame where something is, without labels."""
+        return self._florence2().propose_regions(frames)
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """The lines of text in the order the model reads them."""
+        return self._florence2().read(frame)
+
+    def _florence2(self) -> Florence2:
+        from florence_rag.perception.florence2 import Florence2
+
         model = self._captioner()
-        assert isinstance(model, Detector)
+        assert isinstance(model, Florence2)
         return model

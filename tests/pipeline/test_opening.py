@@ -4,7 +4,18 @@ import time
 import pytest
 
 from florence_rag.errors import ModelError
-from florence_rag.pipeline.opening import LazyMatcher, LazyReader, LazyVQA, OnFirstUse, open_embedder, open_vqa
+from florence_rag.perception.base import Detector, TextReader
+from florence_rag.perception.florence2 import Florence2, Florence2Settings
+from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.opening import (
+    LazyMatcher,
+    LazyReader,
+    LazyVQA,
+    OnFirstUse,
+    lazy_captioner,
+    open_embedder,
+    open_vqa,
+)
 from florence_rag.testing import ScriptedReader, ScriptedVQA, colour_frame
 
 
@@ -53,3 +64,30 @@ def test_lazy_parts_do_what_the_real_ones_do():
 def test_an_unknown_model_is_named(open_part):
     with pytest.raises(ModelError, match="no-such-model"):
         open_part("no-such-model")
+
+
+def test_all_that_florence_2_can_do_is_there_before_it_is_loaded(tmp_path):
+    from tests.perception.tiny import save_florence2
+
+    folder = save_florence2(tmp_path)
+    captioner = lazy_captioner(str(folder), Access(offline=True, device="cpu"))
+    captioner._captioner._part = Florence2.from_pretrained(
+        folder, name="tiny", offline=True, settings=Florence2Settings(max_tokens=4, beams=1)
+    )
+    frame = colour_frame("red")
+    assert isinstance(captioner, Detector) and isinstance(captioner, TextReader)
+    for many in (captioner.caption, captioner.detect, captioner.describe_regions, captioner.propose_regions):
+        assert len(many([frame])) == 1
+    for about in (captioner.locate, captioner.ground):
+        assert isinstance(about(frame, "a red car"), list)
+    assert captioner.segment(frame, "the car") is None and isinstance(captioner.read(frame), list)
+
+
+@pytest.mark.parametrize("name", [None, "never"])
+def test_nothing_describes_where_nothing_is_to(name):
+    assert lazy_captioner(name, Access()) is None
+
+
+def test_a_wrong_describer_is_told_before_anything_is_opened():
+    with pytest.raises(ModelError, match="'siglip2-base' cannot describe; models that can: florence-2-base"):
+        lazy_captioner("siglip2-base", Access())
