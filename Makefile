@@ -36,6 +36,8 @@ bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/lite.py --rows 25000
+	$(BIN)/python benchmarks/scale.py --rows 10000
 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
 	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md

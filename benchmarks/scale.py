@@ -26,7 +26,7 @@ K = 10
 QUERIES = 100
 DIRECTIONS = 64
 IP = faiss.METRIC_INNER_PRODUCT
-SQ8 = faiss.ScalarQuantizer.QT_8bit
+SQ8: Any = faiss.ScalarQuantizer.QT_8bit
 
 
 def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
@@ -37,7 +37,8 @@ def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
     near = centres[random.integers(0, clusters, rows)] + 0.6 * random.normal(size=(rows, DIRECTIONS))
     vectors = near.astype(np.float32) @ directions
     vectors += np.float32(0.3 * DIRECTIONS**0.5) * random.standard_normal((rows, dimension), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:

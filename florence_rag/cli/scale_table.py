@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from florence_rag.index.presets import PRESETS, choosable
-from florence_rag.index.scale import Assumptions, Serving, filling, serving
+from florence_rag.index.scale import MEASURED, MEASURED_DIMENSION, MEASURED_ROWS, Assumptions, Serving, filling, serving
 
 _FILLING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
 _SERVING = (
@@ -23,6 +23,8 @@ _SERVING = (
     "core time of a search",
     "$ a month",
 )
+_MEASURED_TITLE = f"### Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
+_MEASURED = ("index", "microseconds to index a vector", "milliseconds to search")
 _UNKNOWN = "not measured"
 _PRESET = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
@@ -30,7 +32,8 @@ _PRESET = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 def scale_to_markdown(sizes: Sequence[int], given: Assumptions) -> str:
     """All tables: the kinds of index, the assumptions, and what each size takes."""
     parts = ["### Kinds of index", _markdown(_PRESET, _preset_rows(given))]
-    parts += ["### Assumptions", _markdown(("parameter", "value"), ((f"`{n}`", f"{v}") for n, v in _rounded(given)))]
+    parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(given))]
+    parts += [_MEASURED_TITLE, _markdown(_MEASURED, _measured_rows())]
     parts += ["### To fill an index", _markdown(_FILLING, (_filling_row(size, given) for size in sizes))]
     for size in sizes:
         rows = ((f"`{each.index}`", *_serving_row(each)) for each in serving(size, given))
@@ -64,9 +67,14 @@ def _preset_rows(given: Assumptions) -> Iterable[Sequence[str]]:
         yield f"`{name}`", preset.summary, f"{size:,.0f} bytes", preset.recall, "; ".join(needs)
 
 
-def _rounded(given: Assumptions) -> Iterable[tuple[str, object]]:
+def _assumption_rows(given: Assumptions) -> Iterable[Sequence[str]]:
+    sources = given.sources()
     for name, value in asdict(given).items():
-        yield name, f"{value:.4g}" if isinstance(value, float) else value
+        yield f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name]
+
+
+def _measured_rows() -> Iterable[Sequence[str]]:
+    return ((f"`{name}`", f"{build_us:,}", f"{search_ms}") for name, (build_us, search_ms) in MEASURED.items())
 
 
 def _filling_row(images: int, given: Assumptions) -> Sequence[str]:

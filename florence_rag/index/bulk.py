@@ -132,9 +132,10 @@ def _write(
 ) -> tuple[tuple[str, ...], int]:
     """The files that were written, and how many rows they hold."""
     (folder / part).mkdir(parents=True, exist_ok=True)
-    columns, names, total = arrow_schema(schema), [], 0
+    columns, total = arrow_schema(schema), 0
+    names: list[str] = []
     while some := list(itertools.islice(rows, rows_per_file)):
-        table = pa.Table.from_pylist([_to_columns(row, columns, form) for row in some], columns)
+        table = pa.Table.from_pylist([to_columns(row, columns, form) for row in some], columns)
         names.append(f"{part}/{len(names):05}.parquet")
         per_group = max(1000, _GROUP_BYTES * len(some) // max(table.nbytes, 1))
         pq.write_table(table, folder / names[-1], row_group_size=per_group)
@@ -142,7 +143,8 @@ def _write(
     return tuple(names), total
 
 
-def _to_columns(row: Row, columns: pa.Schema, form: RowForm) -> Row:
+def to_columns(row: Row, columns: pa.Schema, form: RowForm) -> Row:
+    """A row as a file holds it."""
     return {name: _to_column(name, row[name], form) for name in columns.names}
 
 

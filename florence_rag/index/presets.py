@@ -134,7 +134,7 @@ def search_params(name: str, limit: int, *, lite: bool, filtered: bool) -> Param
 def _lite_build_params(name: str) -> Params:
     if name.startswith("HNSW"):
         return _hnsw(0, 0)
-    return {"nlist": _LITE_LISTS} if name.startswith("IVF") else {}
+    return {"nlist": 1} if name.startswith("IVF") else {}  # as all are searched, more would only take time to make
 
 
 def _none(*_: int) -> Params:
@@ -261,7 +261,7 @@ _ALL = (
     ),
     IndexPreset(
         "DISKANN",
-        "a graph on NVMe disks, an eighth in memory: for more vectors than memory holds",
+        "a graph on NVMe disks, a quarter of the vectors in memory: for more vectors than memory holds",
         _none,
         lambda limit: {"search_list": max(100, 2 * limit)},
         # PQ codes and the cache of nodes, an eighth each of the vectors: the defaults of disk_index.md.

@@ -5,14 +5,14 @@
     memory, disk        = vectors * bytes of the preset and of the row * headroom * replicas
     work of a search    = segments * the time that one takes, of which there are as many as a server closes
 
-Every number is an `Assumptions`: what was measured says by what, all others are guesses to be replaced.
+Every number is one of `Assumptions` or `MEASURED`, and says where it is from; guesses are there to be replaced.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -24,45 +24,47 @@ _GB = 1e9
 _MONTH_H = 730
 
 
+def _from(default: Any, source: str) -> Any:
+    return field(default=default, metadata={"from": source})
+
+
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """The parameters of the model, and where their values come from.
+    """The parameters of the model; where their values come from stands beside them, and in docs/scale.md."""
 
-    chunks_per_image, dimension, vectors: of what is indexed; 768 numbers are those of siglip2-base.
-    gflop_per_image: forward of its ViT-B/16 at 224 pixels: 2 * 86M weights * 196 patches, and attention.
-    gpu_tflops, gpu_utilisation, gpu_gb, gpu_usd_h: of one card: an NVIDIA L4 by its data sheet (dense bf16); guess;
-    data sheet; guess.
-    decode_core_s: measured on two cores: 130 JPEGs of 640x480 a second. read_core_s: of RapidOCR on such a picture
-    without words, 0.44 s on two cores; 0 leaves words unread.
-    row_bytes: ids, places, texts and metadata of a chunk as the store loads them; guess. rows_in_memory: the share that
-    is not mapped from disk (Milvus' mmap). terms: words of a chunk, of 8 bytes each in the index of words.
-    headroom: for what grows and is merged. replicas: that searches are spread over. searches_per_s: all day long.
-    segment_gib: after how much a server closes a segment and builds its index (dataCoord.segment.maxSize).
-    core_usd_h, memory_usd_gb_h, disk_usd_gb_month, object_usd_gb_month: prices of clouds without discounts, rounded;
-    guesses.
-    """
+    chunks_per_image: float = _from(1.0, "pictures are one chunk each, videos one for each shot")
+    dimension: int = _from(768, "numbers of siglip2-base")
+    vectors: VectorType = field(
+        default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantised"}
+    )
+    gflop_per_image: float = _from(
+        35.0, "computed: ViT-B/16 at 224 pixels, 2 x 86M weights x 196 patches, and attention"
+    )
+    gpu_tflops: float = _from(121.0, "data sheet: NVIDIA L4, dense bf16")
+    gpu_utilisation: float = _from(0.3, "guess: of the peak, for a tower of this size")
+    gpu_gb: float = _from(24.0, "data sheet: NVIDIA L4")
+    gpu_usd_h: float = _from(0.8, "guess: a cloud's list price of one L4")
+    decode_core_s: float = _from(2 / 130, "measured: 130 JPEGs of 640x480 a second on two cores, decoded and resized")
+    read_core_s: float = _from(0.0, "words are not read; 0.88 measured for RapidOCR on a 640x480 picture without any")
+    row_bytes: float = _from(600.0, "guess: ids, places, texts and metadata of a chunk as the store loads them")
+    rows_in_memory: float = _from(0.1, "guess: the share of these that is not mapped from disk (Milvus' mmap)")
+    terms: float = _from(20.0, "guess: different words of a chunk, 8 bytes each in the index of words")
+    headroom: float = _from(1.3, "guess: for what grows and is merged")
+    replicas: int = _from(1, "copies that searches are spread over")
+    searches_per_s: float = _from(1.0, "guess: all day long")
+    segment_gib: float = _from(1.0, "Milvus' default (dataCoord.segment.maxSize): what gets an index of its own")
+    core_usd_h: float = _from(0.04, "guess: a cloud's list price")
+    memory_usd_gb_h: float = _from(0.008, "guess: a cloud's list price, of machines with much memory")
+    disk_usd_gb_month: float = _from(0.08, "guess: a cloud's list price of SSD")
+    object_usd_gb_month: float = _from(0.023, "guess: a cloud's list price")
 
-    chunks_per_image: float = 1.0
-    dimension: int = 768
-    vectors: VectorType = "fp32"
-    gflop_per_image: float = 35.0
-    gpu_tflops: float = 121.0
-    gpu_utilisation: float = 0.3
-    gpu_gb: float = 24.0
-    gpu_usd_h: float = 0.8
-    decode_core_s: float = 2 / 130
-    read_core_s: float = 0.0
-    row_bytes: float = 600.0
-    rows_in_memory: float = 0.1
-    terms: float = 20.0
-    headroom: float = 1.3
-    replicas: int = 1
-    searches_per_s: float = 1.0
-    segment_gib: float = 1.0
-    core_usd_h: float = 0.04
-    memory_usd_gb_h: float = 0.008
-    disk_usd_gb_month: float = 0.08
-    object_usd_gb_month: float = 0.023
+    def sources(self) -> Mapping[str, str]:
+        """By parameter, where its default comes from; of another value, that it was given."""
+        plain = Assumptions()
+        return {
+            each.name: each.metadata["from"] if getattr(self, each.name) == getattr(plain, each.name) else "given"
+            for each in fields(self)
+        }
 
 
 MEASURED_ROWS, MEASURED_DIMENSION = 50_000, 512
@@ -111,7 +113,7 @@ class Serving:
 def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assumptions:
     """Assumptions with some values from texts; InputError for what is no parameter or no value of it."""
     base = base or Assumptions()
-    known = {field.name: type(getattr(base, field.name)) for field in fields(base)}
+    known = {each.name: type(getattr(base, each.name)) for each in fields(base)}
     for name in changes.keys() - known.keys():
         raise InputError(f"{name!r} is no assumption; there are {', '.join(known)}")
     return _checked(replace(base, **{name: _value(name, text, known[name]) for name, text in changes.items()}))

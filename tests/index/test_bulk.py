@@ -1,16 +1,23 @@
 """Indexes as Parquet, and back."""
 
+import importlib
 import json
+import sys
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pymilvus
 import pytest
 
 from florence_rag.errors import InputError, StoreCorruptError
-from florence_rag.index.bulk import arrow_schema, export, exported, load
+from florence_rag.index.bulk import arrow_schema, export, exported, load, to_columns
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.schema import chunk_table, ledger_table
+from florence_rag.index.row_form import VECTOR_FIELDS, RowForm
+from florence_rag.index.rows import chunk_to_row
+from florence_rag.index.schema import chunk_table
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 WORDS = EmbedderInfo("words", "ffff", 4, "lower case")
@@ -81,17 +88,33 @@ def test_the_columns_are_those_of_the_schema_and_hold_the_rows(filled, tmp_path)
     assert len(hits) == 31
 
 
-def test_the_layout_is_that_of_milvus_bulk_writer():
-    """As pymilvus' BulkWriter deduced it from the same schemas."""
-    columns = arrow_schema(chunk_table("a", 8, "FLAT", 4, vectors="fp16", lite=False).schema)
-    assert {name: str(columns.field(name).type) for name in columns.names} == {
-        **dict.fromkeys(("id", "source", "kind", "text", "caption", "ocr", "terms", "locator", "metadata"), "string"),
-        **dict.fromkeys(("vector", "text_vector"), str(pa.list_(pa.uint8()))),
-        **dict.fromkeys(("start_s", "end_s"), "double"),
-        "page": "int64",
-        "worded": "bool",
-    }
-    assert str(arrow_schema(ledger_table("a").schema).field("vector").type) == str(pa.list_(pa.float32()))
+@pytest.fixture
+def bulk_writer(monkeypatch):
+    """pymilvus' own writer, without the clients of object stores that its package wants to import."""
+    package = ModuleType("pymilvus.bulk_writer")
+    package.__path__ = [str(Path(pymilvus.__file__).parent / "bulk_writer")]
+    monkeypatch.setitem(sys.modules, package.__name__, package)
+    writer = importlib.import_module("pymilvus.bulk_writer.local_bulk_writer").LocalBulkWriter
+    yield writer
+    for name in [name for name in sys.modules if name.startswith("pymilvus.bulk_writer.")]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("vectors", ["fp32", "fp16", "bf16"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vectors):
+    schema, form = chunk_table("a", 8, "FLAT", 4, vectors=vectors, lite=False).schema, RowForm(vectors)
+    row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
+    row |= {"metadata": {"city": "夜景"}, "worded": True, "text_vector": unit(dimension=4)[0]}
+    given = {name: row[name] if name not in VECTOR_FIELDS else form.rounded(row[name]) for name in row}
+    writer = bulk_writer(schema, str(tmp_path), file_type=3)
+    lists = {name: given[name].tolist() for name in VECTOR_FIELDS} if vectors == "fp32" else {}
+    writer.append_row(given | lists)
+    writer.commit()
+    theirs = pq.read_table(writer.batch_files[0][0])
+    ours = pa.Table.from_pylist([to_columns(row, arrow_schema(schema), form)], arrow_schema(schema))
+    assert {field.name: field.type for field in ours.schema} == {field.name: field.type for field in theirs.schema}
+    assert ours.to_pylist() == theirs.select(ours.column_names).to_pylist()
 
 
 @pytest.mark.parametrize("vectors,loss", [("fp16", 1e-6), ("bf16", 3e-5)])

@@ -1,0 +1,151 @@
+"""What makes Milvus Lite's searches slow, and up to which size it is comfortable, in one run on one core.
+
+    python benchmarks/lite.py --json lite.json
+
+The rows are drawn: vectors of 512 numbers, a caption of five words, two metadata. The first table lets one database
+grow, the second compares kinds of index and numbers of segments at one size. Times are the fastest of seven, in
+milliseconds, as other work on a machine only adds to them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.presets import LITE_ROWS
+from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
+
+DIMENSION = 512
+EMBEDDER = EmbedderInfo("drawn", "0", DIMENSION, "none")
+SIZES = (1_000, 5_000, 10_000, 25_000, 50_000)
+CITIES = 50
+UNFLUSHED = 900
+QUERIES = 7
+
+
+def unit(rows: int, seed: int) -> np.ndarray:
+    """(rows, DIMENSION) float32, unit length."""
+    vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSION), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def fill(index: MilvusIndex, start: int, stop: int) -> None:
+    """Add chunks; ten to a source."""
+    for first in range(start, stop, 10):
+        numbers = range(first, min(first + 10, stop))
+        source = Source(f"/photos/{first % 97}/{first}.jpg", "image", 1, 1, str(first))
+        index.begin(source)
+        index.add([_chunk(source, number) for number in numbers], unit(len(numbers), first))
+        index.complete(source)
+    index.write()
+
+
+def _chunk(source: Source, number: int) -> Chunk:
+    caption = f"a photograph of thing {number % 1000}"
+    metadata = {"city": f"city {number % CITIES}", "width": 640}
+    return Chunk(source, "image", Locator(page=number), caption=caption, metadata=metadata)
+
+
+def fastest_ms(search: Callable[[np.ndarray, int], Any], times: int = QUERIES) -> float:
+    """Of searches for different things, the fastest."""
+    queries = unit(times + 1, 10**6)
+    search(queries[0], 0)
+    taken = []
+    for number in range(1, times + 1):
+        started = time.perf_counter()
+        search(queries[number], number)
+        taken.append((time.perf_counter() - started) * 1000)
+    return min(taken)
+
+
+def searches(index: MilvusIndex) -> dict[str, float]:
+    """The time of each way to search."""
+    raw = 'metadata["city"] == "city 7"'
+    return {
+        "vector": fastest_ms(lambda query, _: index.search_vector(query, 5)),
+        "words": fastest_ms(lambda _, n: index.search_words(f"thing {n}", 5)),
+        "kind": fastest_ms(lambda query, _: index.search_vector(query, 5, kinds={"image"})),
+        "source": fastest_ms(lambda query, _: index.search_vector(query, 5, filter='source >= "/photos/5"')),
+        "metadata": fastest_ms(lambda query, _: index.search_vector(query, 5, filter={"metadata.city": "city 7"})),
+        "raw JSON": fastest_ms(lambda query, _: index.search_vector(query, 5, filter=raw), 2),
+        "20 hits": fastest_ms(lambda query, _: index.search_vector(query, 20)),
+    }
+
+
+def growing(folder: Path, sizes: tuple[int, ...]) -> Iterator[dict[str, float]]:
+    """One database, measured at each size; then with rows that are not flushed."""
+    with MilvusIndex.open(str(folder / "growing.db"), EMBEDDER) as index:
+        rows = 0
+        for size in sizes:
+            started = time.perf_counter()
+            fill(index, rows, size)
+            index.flush()
+            filled_s = time.perf_counter() - started
+            record = {"rows": size, "rows/s in": (size - rows) / filled_s, **searches(index)}
+            fill(index, size, size + UNFLUSHED)
+            record[f"{UNFLUSHED} unflushed"] = fastest_ms(lambda query, _: index.search_vector(query, 5))
+            rows = size + UNFLUSHED
+            yield record
+
+
+def opened_again(folder: Path, rows: int, index_type: str, flushed_every: int) -> dict[str, Any]:
+    """A database of one kind of index, filled with a flush now and then, and opened anew."""
+    path = str(folder / f"{index_type}-{flushed_every}.db")
+    with MilvusIndex.open(path, EMBEDDER, index_type=index_type) as index:
+        for first in range(0, rows, flushed_every):
+            fill(index, first, min(first + flushed_every, rows))
+            index.flush()
+    started = time.perf_counter()
+    with MilvusIndex.open(path, EMBEDDER) as index:
+        open_s = time.perf_counter() - started
+        size = sum(file.stat().st_size for file in Path(path).rglob("*") if file.is_file())
+        return {
+            "index": index_type,
+            "flushed every": flushed_every,
+            "open s": open_s,
+            "bytes a row": size / rows,
+            "vector": fastest_ms(lambda query, _: index.search_vector(query, 5)),
+            "kind": fastest_ms(lambda query, _: index.search_vector(query, 5, kinds={"image"})),
+        }
+
+
+def show(records: list[dict[str, Any]]) -> None:
+    """As a table."""
+    names = list(records[0])
+    print("".join(f"{name:>15}" for name in names))
+    for record in records:
+        cells = (f"{value:.1f}" if isinstance(value, float) else f"{value}" for value in record.values())
+        print("".join(f"{cell:>15}" for cell in cells), flush=True)
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=1000, help="Up to which size.")] = SIZES[-1],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+) -> None:
+    """Print both tables."""
+    with tempfile.TemporaryDirectory() as scratch:
+        sizes = tuple(size for size in SIZES if size <= rows)
+        grown = list(growing(Path(scratch), sizes))
+        show(grown)
+        print()
+        kinds = [
+            opened_again(Path(scratch), min(10_000, rows), *how)
+            for how in (("FLAT", 1000), ("FLAT", 10_000), ("HNSW", 1000), ("HNSW_SQ", 1000), ("IVF_SQ8", 1000))
+        ]
+        show(kinds)
+    print(f"\nflorence-rag info advises a server above {LITE_ROWS:,} chunks.")
+    if json_file:
+        json_file.write_text(json.dumps({"growing": grown, "kinds": kinds}))
+
+
+if __name__ == "__main__":
+    typer.run(main)

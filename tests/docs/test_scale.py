@@ -1,0 +1,24 @@
+"""The page of sizes says what the model computes."""
+
+import re
+from pathlib import Path
+
+from florence_rag.cli.scale_table import scale_to_markdown
+from florence_rag.index.presets import LITE_ROWS, choosable
+from florence_rag.index.scale import SIZES, Assumptions
+
+PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
+
+
+def test_the_tables_are_those_of_the_model():
+    assert scale_to_markdown(SIZES, Assumptions()) in PAGE, "write them anew with: florence-rag scale --markdown"
+
+
+def test_every_index_that_is_named_can_be_chosen():
+    named = set(re.findall(r"--index ([a-z]\w+)", PAGE))
+    assert len(named) >= 1
+    assert {name.upper() for name in named} <= set(choosable())
+
+
+def test_the_size_that_lite_bears_is_that_of_info():
+    assert f"Up to {LITE_ROWS:,} chunks: a file" in PAGE
