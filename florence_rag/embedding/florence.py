@@ -12,9 +12,10 @@ import torch
 from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.models.acceleration import Backend, Precision, accelerated
-from florence_rag.models.cards import fingerprint
+from florence_rag.models.cards import RegionView, fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
+from florence_rag.models.strict import open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 
 T = TypeVar("T")
@@ -38,7 +39,9 @@ class FlorenceEmbedder:
         precision: Precision = "fp32",
         backend: Backend = "torch",
         too_long: TooLong = "cut",
+        region_view: RegionView = "cut out",
     ) -> None:
+        self.region_view = region_view
         self._model = model.eval()
         self._processor = processor
         self._info = info
@@ -59,11 +62,14 @@ class FlorenceEmbedder:
         precision: Precision = "fp32",
         backend: Backend = "torch",
         too_long: TooLong = "cut",
+        region_view: RegionView = "cut out",
     ) -> FlorenceEmbedder:
-        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
+        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one.
+
+        region_view: how it is best shown a part of a picture, see pipeline/regions.py.
+        """
         folder = Path(folder)
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = FlorenceModel.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
+        model = open_strictly(FlorenceModel, folder, device=device)
         processor = FlorenceProcessor.from_pretrained(folder)
         image = processor.image_processor
         info = EmbedderInfo(
@@ -72,7 +78,9 @@ class FlorenceEmbedder:
             dimension=model.config.projection_dim,
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
-        return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
+        return cls(
+            model, processor, info, precision=precision, backend=backend, too_long=too_long, region_view=region_view
+        )
 
     @property
     def workers(self) -> int:

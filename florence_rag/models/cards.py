@@ -219,8 +219,12 @@ _ALL = (
     _azure("2022-04-11", "English texts"),
     _florence2("florence-2-base", "Florence-2-base", 231, "COCO captions zero-shot CIDEr 133.0"),
     _florence2("florence-2-large", "Florence-2-large", 777, "COCO captions zero-shot CIDEr 135.6"),
-    _florence2("florence-2-base-ft", "Florence-2-base-ft", 231, f"COCO captions CIDEr 140.0; VQAv2 test-dev 79.7{_ASKED}"),
-    _florence2("florence-2-large-ft", "Florence-2-large-ft", 777, f"COCO captions CIDEr 143.3; VQAv2 test-dev 81.7{_ASKED}"),
+    _florence2(
+        "florence-2-base-ft", "Florence-2-base-ft", 231, f"COCO captions CIDEr 140.0; VQAv2 test-dev 79.7{_ASKED}"
+    ),
+    _florence2(
+        "florence-2-large-ft", "Florence-2-large-ft", 777, f"COCO captions CIDEr 143.3; VQAv2 test-dev 81.7{_ASKED}"
+    ),
     _meter("meter-clip16-vqa", "checkpoint/meter_clip16_288_roberta_vqa.ckpt", "answer", 327, "VQAv2 test-dev 77.68"),
     _meter("meter-clip16", "checkpoint/meter_clip16_288_roberta_pretrain.ckpt", "match", 359, ""),
     _meter(
@@ -317,7 +321,15 @@ _FAMILIES: dict[Role, Family] = {
 }
 """Of a repository of which nothing but the role is known."""
 
-_PREFIXES: tuple[Family, ...] = ("sentence-transformers", "transformers", "florence-2", "openai", "unicl", "meter")
+_PREFIXES: tuple[Family, ...] = (
+    "sentence-transformers",
+    "transformers",
+    "florence-2",
+    "openai",
+    "florence",
+    "unicl",
+    "meter",
+)
 
 
 def find_model(name: str, role: Role = "embed") -> ModelCard:

@@ -52,11 +52,21 @@ def _read_pickle(path: Path) -> Any:
         pass  # Training states hold objects beside the weights: read on, with stand-ins for those.
     except (RuntimeError, EOFError, OSError) as error:
         raise _unreadable(path, error) from error
-    reader: Any = SimpleNamespace(__name__="weights", Unpickler=_WeightsUnpickler, load=_load)
+    foreign: list[str] = []
     try:
-        return torch.load(path, map_location="cpu", weights_only=False, pickle_module=reader)
+        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_reader(foreign))
     except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
-        raise _unreadable(path, error) from error
+        raise (_refused(path, foreign) if foreign else _unreadable(path, error)) from error
+    if isinstance(content, _StandIn):
+        raise _refused(path, foreign)
+    return content
+
+
+def _refused(path: Path, foreign: list[str]) -> ModelError:
+    return ModelError(
+        f"{str(path)!r} is a pickle that only running its code would open ({foreign[0]}), which is refused; on a machine "
+        "where you trust it, open it with what wrote it, and keep its state_dict() with safetensors.torch.save_file"
+    )
 
 
 def _unreadable(path: Path, error: Exception) -> ModelError:
@@ -96,10 +106,19 @@ class _WeightsUnpickler(pickle.Unpickler):
         ("torch._utils", "_rebuild_parameter"),
     )
 
+    foreign: list[str]
+
     def find_class(self, module: str, name: str) -> Any:
         """The five harmless names, or a stand-in. torch itself finds the storages before it asks here."""
-        return super().find_class(module, name) if (module, name) in self.FOUND else _StandIn
+        if (module, name) in self.FOUND:
+            return super().find_class(module, name)
+        self.foreign.append(f"{module}.{name}")
+        return _StandIn
 
 
-def _load(file: Any, **options: Any) -> Any:
-    return _WeightsUnpickler(file, **options).load()
+def _reader(foreign: list[str]) -> Any:
+    """What torch.load takes for the module pickle; foreign is filled with the names that got a stand-in."""
+    unpickler = type("Unpickler", (_WeightsUnpickler,), {"foreign": foreign})
+    return SimpleNamespace(
+        __name__="weights", Unpickler=unpickler, load=lambda file, **options: unpickler(file, **options).load()
+    )

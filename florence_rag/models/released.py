@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from florence_rag.errors import ModelError
 from florence_rag.models.cards import ModelCard
+from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.convert import convert, fetch_tokenizer
 from florence_rag.models.downloads import Fetcher
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.recognition import config_of
 
 
 def released_folder(card: ModelCard, fetcher: Fetcher) -> Path:
     """The folder that from_pretrained opens, of a card of the family unicl or meter.
 
-    Raises ModelError where the file is a checkpoint of the other family, or of neither.
+    Raises ModelError, with some of its keys, where the file is a checkpoint of the other family, or of neither.
     """
     checkpoint = fetcher.file(card.source, about=str(card)) if card.is_fetched_from else Path(card.source)
     folder = _converted_folder(checkpoint)
     if not folder.is_dir():
+        _check_family(card, checkpoint)
         tokenizer = fetch_tokenizer(checkpoint, fetcher)
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            config = convert(checkpoint, scratch, tokenizer=tokenizer)
-            if isinstance(config, FlorenceConfig) != (card.family == "unicl"):
-                kind = "a dual tower, an embedder" if isinstance(config, FlorenceConfig) else "a METER, which answers"
-                raise ModelError(f"{str(checkpoint)!r} holds {kind}; it was named for the other task")
-            shutil.copytree(scratch, folder)
+            convert(checkpoint, Path(scratch) / "converted", tokenizer=tokenizer)
+            with suppress(FileExistsError, NotADirectoryError):  # another process was faster
+                (Path(scratch) / "converted").rename(folder)  # whole, or not at all
     return folder
+
+
+def _check_family(card: ModelCard, checkpoint: Path) -> None:
+    weights = read_weights(checkpoint)
+    is_tower = isinstance(config_of(weights), FlorenceConfig)
+    if is_tower != (card.family == "unicl"):
+        kind = "a dual tower, which embeds" if is_tower else "a METER, which answers and matches"
+        keys = ", ".join(sorted(weights)[:5])
+        raise ModelError(f"{str(checkpoint)!r} is not what {card.name!r} was named for: it holds {kind} ({keys}, ...)")
 
 
 def _converted_folder(checkpoint: Path) -> Path:

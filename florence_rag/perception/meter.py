@@ -12,6 +12,7 @@ import torch
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
+from florence_rag.models.strict import open_strictly
 from florence_rag.perception.attention import region_around_peak, to_grid
 from florence_rag.perception.base import Attention, VQAResult
 from florence_rag.types import Frame
@@ -123,6 +124,4 @@ def _check(question: str) -> None:
 
 def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
     """What a MeterVQA and a MeterMatcher can share."""
-    target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = MeterForMultipleTasks.from_pretrained(folder, dtype=torch.float32).to(target)  # type: ignore[arg-type]
-    return model, FlorenceProcessor.from_pretrained(folder)
+    return open_strictly(MeterForMultipleTasks, folder, device=device), FlorenceProcessor.from_pretrained(folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,11 +9,11 @@ import torch
 from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from florence_rag.errors import InputError, ModelError
+from florence_rag.models.strict import FAULTS, check_fit
 
 Precision = Literal["fp32", "bf16"]
 
 _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
-_LISTED = 5
 
 
 def open_model(
@@ -44,7 +43,7 @@ def open_model(
         )
     except Exception as error:  # transformers lets errors of all its parts through: of JSON, of tensors, of the network
         raise ModelError(_cannot_open(name, source, offline, error)) from error
-    _check_fit(notes, name, source, ("missing_keys", "mismatched_keys", *(() if leftovers else ("unexpected_keys",))))
+    check_fit(notes, name, source, FAULTS[:2] if leftovers else FAULTS)
     return model.to(target).eval(), processor
 
 
@@ -71,12 +70,3 @@ def _cannot_open(name: str, source: str | Path, offline: bool, error: Exception)
         f"{name!r}: {str(source)!r} {where}: {reason.rstrip('.')}; "
         "connect once, or copy the repository into a folder and name the folder"
     )
-
-
-def _check_fit(notes: Mapping[str, Any], name: str, source: str | Path, faults: Iterable[str]) -> None:
-    """A weight that is missing is random: the model would answer, and wrongly."""
-    for what in faults:
-        if keys := sorted(map(str, notes.get(what) or ())):
-            listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
-            words = what.replace("_", " ")
-            raise ModelError(f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -16,6 +17,7 @@ from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
     Attention,
     Captioner,
+    Detector,
     Looker,
     Matcher,
     Region,
@@ -71,6 +73,7 @@ def open_embedder(name: str, access: Access | None = None, *, later: Sequence[Mo
         precision=access.precision or "fp32",
         backend=access.backend,
         too_long=access.too_long,
+        region_view=card.region_view,
     )
 
 
@@ -112,6 +115,20 @@ def open_captioner(name: str, access: Access | None = None) -> Captioner:
     return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
 
 
+def open_detector(name: str, access: Access | None = None) -> Detector:
+    """The model that finds things in pictures."""
+    card, access = find_model(name, "detect"), access or Access.from_environment()
+    if card.family == "florence":
+        from florence_rag.perception.detector import DyHeadDetector
+
+        return DyHeadDetector.from_pretrained(card.detector, name=card.name, device=access.device)
+    if card.family != "florence-2":
+        raise ModelError(f"a model of the family {card.family!r} cannot detect: name a Florence-2 or a DyHead detector")
+    from florence_rag.perception.florence2 import Florence2
+
+    return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+
+
 def open_reader() -> TextReader:
     """The reader of words in pictures."""
     from florence_rag.perception.ocr import RapidOcrReader
@@ -143,8 +160,23 @@ def lazy_captioner(name: str | None, access: Access) -> LazyCaptioner | None:
     """None for no name, and for "never"; a wrong name is told now."""
     if (card := describer(name)) is None:
         return None
-    opened = LazyFlorence2 if card.family == "florence-2" else LazyCaptioner
-    return opened(partial(open_captioner, card.name, access))
+    opening = partial(open_captioner, card.name, access)
+    return LazyFlorence2(opening, card.name) if card.family == "florence-2" else LazyCaptioner(opening)
+
+
+def lazy_detector(name: str | None, access: Access, captioner: LazyCaptioner | None = None) -> Detector | None:
+    """None for no name, and for "never"; a wrong name is told now.
+
+    captioner: what describes, which is the detector, too, where it is the same Florence-2.
+    """
+    if name is None or name == "never":
+        return None
+    card = find_model(name, "detect")
+    if card.family != "florence-2":
+        return LazyDetector(partial(open_detector, name, access))
+    if isinstance(captioner, LazyFlorence2) and captioner.name == card.name:
+        return captioner
+    return LazyFlorence2(partial(open_captioner, name, access), card.name)
 
 
 def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher | None]:
@@ -156,7 +188,7 @@ def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher
         return LazyMeterVQA(partial(open_vqa, name, access)), None
     if card.family != "florence":
         return LazyVQA(partial(open_vqa, name, access)), None
-    if not _can_match(card.meter):
+    if card.is_fetched_from or not _can_match(card.meter):
         return LazyMeterVQA(partial(open_vqa, name, access)), None
     from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
 
@@ -171,18 +203,23 @@ def _can_match(folder: Path) -> bool:
 
 def _folder(card: ModelCard, access: Access, *, meter: bool = False, later: Sequence[ModelCard] = ()) -> Path:
     """Where the files of a model lie on this machine, fetched if they have to be."""
-    if card.family == "florence":
-        return card.meter if meter else card.florence
+    if not card.is_fetched_from and not Path(card.source).is_file():
+        return _part(card, meter)
     from florence_rag.models.downloads import Fetcher
 
     fetcher = Fetcher(offline=access.offline, announce=access.announce, later=later)
-    if card.family in ("unicl", "meter"):
-        from florence_rag.models.released import released_folder
-
-        return released_folder(card, fetcher)
     if card.is_fetched_from == "repository":
-        return fetcher.repository(card.source, about=str(card))
-    return Path(card.source)
+        return _part(replace(card, source=str(fetcher.repository(card.source, about=str(card)))), meter)
+    from florence_rag.models.released import released_folder
+
+    return released_folder(card, fetcher)
+
+
+def _part(card: ModelCard, meter: bool) -> Path:
+    """Of a folder that may hold both towers and METER, the one that is wanted."""
+    if card.family not in ("florence", "unicl", "meter"):
+        return Path(card.source)
+    return card.meter if meter else card.florence
 
 
 class OnFirstUse(Generic[Part]):
@@ -259,8 +296,27 @@ class LazyCaptioner:
         return self._captioner().caption(frames)
 
 
+class LazyDetector:
+    """A Detector that is loaded with the first picture, or before the first run with anything to index."""
+
+    def __init__(self, open_detector: Callable[[], Detector]) -> None:
+        self._detector = OnFirstUse(open_detector)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._detector()
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """As the loaded model finds them."""
+        return self._detector().detect(frames)
+
+
 class LazyFlorence2(LazyCaptioner):
     """One that can also find, outline and read things: see perception/florence2.py."""
+
+    def __init__(self, open_captioner: Callable[[], Captioner], name: str) -> None:
+        super().__init__(open_captioner)
+        self.name = name
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """As the loaded model finds them."""

@@ -98,9 +98,17 @@ def test_objects_beside_the_weights_are_never_run(zipped: bool, tmp_path: Path) 
 def test_a_pickle_of_its_own_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     ran.clear()
-    with pytest.raises(ModelError, match="no readable PyTorch checkpoint"):
+    with pytest.raises(
+        ModelError, match=r"only running its code would open \(.*danger\), which is refused; on a machine"
+    ):
         read_weights(tmp_path / "trap.pth")
     assert ran == []
+
+
+def test_a_whole_network_is_not_rebuilt_by_its_code(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
+    with pytest.raises(ModelError, match=r"pickle .*Linear.* refused; .* keep its state_dict\(\) with safetensors"):
+        read_weights(tmp_path / "network.pth")
 
 
 def test_half_a_file(tmp_path: Path) -> None:

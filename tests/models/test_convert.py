@@ -8,13 +8,13 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from tokenizers import pre_tokenizers
-from transformers import AutoModel, AutoProcessor, CLIPTokenizer, RobertaTokenizer
+from transformers import AutoModel, AutoModelForVisualQuestionAnswering, AutoProcessor, CLIPTokenizer, RobertaTokenizer
 
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.errors import ModelError
 from florence_rag.models.convert import convert
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.meter import MeterModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import mended
 from tests.models.fill import fill
@@ -32,29 +32,17 @@ from tests.models.reference import (
     needs_parity,
     read_json,
 )
-
-BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
-
-
-def save_words(folder, vocab):
-    """A tokenizer without merges: every byte is a word."""
-    folder.mkdir()
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocab)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return folder
+from tests.models.words import save_clip_words, save_roberta_words
 
 
 @pytest.fixture
 def clip_words(tmp_path):
-    fillers = [f"unused{i}" for i in range(1022 - 2 * len(BYTES))]
-    words = [*BYTES, *(f"{byte}</w>" for byte in BYTES), *fillers, "<|startoftext|>", "<|endoftext|>"]
-    return save_words(tmp_path / "clip", words)
+    return save_clip_words(tmp_path / "clip")
 
 
 @pytest.fixture
 def roberta_words(tmp_path):
-    words = ["<s>", "<pad>", "</s>", "<unk>", *BYTES]
-    return save_words(tmp_path / "roberta", [*words, *(f"unused{i}" for i in range(599 - len(words))), "<mask>"])
+    return save_roberta_words(tmp_path / "roberta")
 
 
 def test_a_dual_tower_answers_as_before_when_it_is_opened_again(tmp_path, clip_words):
@@ -93,6 +81,8 @@ def test_meter_carries_its_answers_and_its_pixels(tmp_path, roberta_words, tower
     inputs = processor(images=frame, text="what?")
     assert inputs["input_ids"].tolist() == [[0, *processor.tokenizer.convert_tokens_to_ids(list("what?")), 2]]
     assert model(**inputs).logits["vqa"].shape == (1, 61)
+    assert type(AutoModel.from_pretrained(tmp_path / "out")) is MeterModel
+    assert AutoModelForVisualQuestionAnswering.from_pretrained(tmp_path / "out").config.answers == answers
 
 
 def test_too_few_answers_are_refused(tmp_path, roberta_words):

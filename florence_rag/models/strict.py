@@ -1,0 +1,41 @@
+"""Opens folders that save_pretrained wrote, strictly: a weight that is missing would be random, and nobody would know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import PreTrainedModel
+
+from florence_rag.errors import ModelError
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+FAULTS = ("missing_keys", "mismatched_keys", "unexpected_keys")
+_LISTED = 5
+
+
+def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None = None) -> Model:
+    """A model in fp32 and evaluation mode. device: a torch device; a GPU is used where there is one.
+
+    Raises ModelError, in one line, for files that cannot be read and for weights that do not fit, which it lists.
+    """
+    try:
+        model, notes = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # of whatever transformers stumbles over: JSON, safetensors, other shapes
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
+    check_fit(notes, kind.__name__, folder)
+    opened: Model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    return opened
+
+
+def check_fit(notes: Mapping[str, Any], name: str, source: str | Path, faults: Iterable[str] = FAULTS) -> None:
+    """ModelError, with the keys, where transformers left weights out or made some up."""
+    for what in faults:
+        if keys := sorted(map(str, notes.get(what) or ())):
+            listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
+            words = what.replace("_", " ")
+            raise ModelError(f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed}")

@@ -1,0 +1,50 @@
+"""A folder opens whole or not at all."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.errors import ModelError
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.strict import open_strictly
+from tests.models import tiny
+
+
+@pytest.fixture
+def folder(tmp_path):
+    FlorenceModel(tiny.florence()).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_whole_folder_opens(folder):
+    model = open_strictly(FlorenceModel, folder, device="cpu")
+    assert not model.training and model.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weights: weights.pop("logit_scale"), "1 missing keys: logit_scale"),
+        (lambda weights: weights.update(more=torch.ones(1)), "1 unexpected keys: more"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(folder, change, said):
+    """transformers would open it all the same, with random weights for those that are missing."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    for open_it in (
+        lambda: open_strictly(FlorenceModel, folder),
+        lambda: FlorenceEmbedder.from_pretrained(folder, "x"),
+    ):
+        with pytest.raises(ModelError, match=f"the weights in .* do not fit, {said}"):
+            open_it()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_truncated_file_is_one_clear_line(folder, file):
+    (folder / file).write_bytes((folder / file).read_bytes()[:200])
+    with pytest.raises(ModelError, match=r"cannot be opened as a FlorenceModel: .*; fetch it again") as error:
+        open_strictly(FlorenceModel, folder)
+    assert "\n" not in str(error.value)
