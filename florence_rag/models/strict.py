@@ -1,4 +1,4 @@
-"""Opens folders that save_pretrained wrote, strictly: a weight that is missing would be random, and nobody would know."""
+"""Opens folders that save_pretrained wrote, strictly: a missing weight would be random, and nobody would know."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None =
     Raises ModelError, in one line, for files that cannot be read and for weights that do not fit, which it lists.
     """
     try:
-        model, notes = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     except Exception as error:  # of whatever transformers stumbles over: JSON, safetensors, other shapes
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
+    model, notes = loaded
     check_fit(notes, kind.__name__, folder)
     opened: Model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return opened

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.errors import ModelError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
     Attention,

@@ -98,9 +98,7 @@ def test_objects_beside_the_weights_are_never_run(zipped: bool, tmp_path: Path) 
 def test_a_pickle_of_its_own_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     ran.clear()
-    with pytest.raises(
-        ModelError, match=r"only running its code would open \(.*danger\), which is refused; on a machine"
-    ):
+    with pytest.raises(ModelError, match=r"only running its code would open \(.*danger\), which is refused; on a"):
         read_weights(tmp_path / "trap.pth")
     assert ran == []
 

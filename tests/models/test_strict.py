@@ -1,5 +1,7 @@
 """A folder opens whole or not at all."""
 
+from functools import partial
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -34,10 +36,8 @@ def test_weights_that_do_not_fit_are_listed(folder, change, said):
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    for open_it in (
-        lambda: open_strictly(FlorenceModel, folder),
-        lambda: FlorenceEmbedder.from_pretrained(folder, "x"),
-    ):
+    of_pipeline = partial(FlorenceEmbedder.from_pretrained, folder, "x")
+    for open_it in (partial(open_strictly, FlorenceModel, folder), of_pipeline):
         with pytest.raises(ModelError, match=f"the weights in .* do not fit, {said}"):
             open_it()
 

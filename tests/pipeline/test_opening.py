@@ -4,6 +4,7 @@ import time
 import pytest
 
 from florence_rag.errors import ModelError
+from florence_rag.models.downloads import Fetcher
 from florence_rag.perception.base import Detector, TextReader
 from florence_rag.perception.florence2 import Florence2, Florence2Settings
 from florence_rag.pipeline.access import Access
@@ -13,10 +14,13 @@ from florence_rag.pipeline.opening import (
     LazyVQA,
     OnFirstUse,
     lazy_captioner,
+    lazy_vqa,
     open_embedder,
     open_vqa,
 )
 from florence_rag.testing import ScriptedReader, ScriptedVQA, colour_frame
+from tests.perception.tiny import save_florence2
+from tests.retrievers.untrained import save_untrained
 
 
 def test_a_part_is_opened_once_when_it_is_first_used_whoever_asks():
@@ -67,8 +71,6 @@ def test_an_unknown_model_is_named(open_part):
 
 
 def test_all_that_florence_2_can_do_is_there_before_it_is_loaded(tmp_path):
-    from tests.perception.tiny import save_florence2
-
     folder = save_florence2(tmp_path)
     captioner = lazy_captioner(str(folder), Access(offline=True, device="cpu"))
     captioner._captioner._part = Florence2.from_pretrained(
@@ -91,3 +93,21 @@ def test_nothing_describes_where_nothing_is_to(name):
 def test_a_wrong_describer_is_told_before_anything_is_opened():
     with pytest.raises(ModelError, match="'siglip2-base' cannot describe; models that can: florence-2-base"):
         lazy_captioner("siglip2-base", Access())
+
+
+def test_a_folder_of_ours_that_was_pushed_to_a_hub_opens_by_its_name(tmp_path, monkeypatch):
+    fetched = []
+
+    def repository(self, name, **_):
+        fetched.append(name)
+        return tmp_path
+
+    save_untrained(tmp_path)
+    monkeypatch.setattr(Fetcher, "repository", repository)
+    access = Access(device="cpu")
+    for prefix in ("florence", "unicl"):
+        assert open_embedder(f"{prefix}:owner/name", access).info.name == f"{prefix}:owner/name"
+    vqa, matcher = lazy_vqa("florence:owner/name", access)
+    assert matcher is None and fetched == ["owner/name"] * 2
+    assert vqa.answer(colour_frame("red"), "What colour is it?").answer
+    assert fetched == ["owner/name"] * 3

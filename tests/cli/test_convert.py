@@ -1,0 +1,68 @@
+"""florence-rag convert, from the file of others to a folder that is used by name."""
+
+import pickle
+
+import pytest
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoProcessor
+
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.testing import colour_frame
+from tests.models.fill import fill
+from tests.models.reference import FILL_SEED, UNICL_LAYOUT, meter_layout
+from tests.models.words import save_clip_words, save_roberta_words
+
+
+class Trap:
+    """Would run code when it is read."""
+
+    def __reduce__(self):
+        return print, ("it ran",)
+
+
+@pytest.fixture
+def towers(tmp_path):
+    save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "towers.safetensors")
+    save_clip_words(tmp_path / "clip")
+    return tmp_path / "towers.safetensors"
+
+
+def test_a_converted_dual_tower_opens_everywhere(run, tmp_path, towers):
+    out = tmp_path / "out"
+    record = run("convert", towers, out, "--tokenizer", tmp_path / "clip", "--json").json
+    assert record == {"folder": str(out), "model_type": "florence"}
+    assert type(AutoModel.from_pretrained(out)) is FlorenceModel
+    assert AutoProcessor.from_pretrained(out)(text="a dog")["input_ids"].shape[0] == 1
+    Image.fromarray(colour_frame("red")).save(tmp_path / "red.png")
+    indexed = run("index", tmp_path / "red.png", "--db", tmp_path / "my.db", "--model", out, "--read", "never")
+    assert indexed.code == 0 and "1 added" in indexed.out
+
+
+def test_a_converted_meter_says_what_it_lacks(run, tmp_path):
+    save_file(fill(meter_layout("clip16", 64, "vqa"), FILL_SEED), tmp_path / "meter.safetensors")
+    words = save_roberta_words(tmp_path / "roberta")
+    told = run("convert", tmp_path / "meter.safetensors", tmp_path / "bare", "--tokenizer", words).out
+    assert "METER with the heads vqa. It has no answers: convert it with --answers" in told
+    (tmp_path / "answers.txt").write_text("\n".join(f"answer {i}" for i in range(61)))
+    arguments = ("--tokenizer", words, "--answers", tmp_path / "answers.txt")
+    told = run("convert", tmp_path / "meter.safetensors", tmp_path / "out", *arguments).out
+    assert f"--vqa {tmp_path / 'out'}" in told
+
+
+def test_bad_checkpoints_are_one_line_each(run, tmp_path, towers, capfd):
+    whole = towers.read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
+    save_file({"some.weight": fill({"some.weight": (2,)}, 0)["some.weight"]}, tmp_path / "other.safetensors")
+    wanted = {
+        "cut.safetensors": "no readable safetensors file",
+        "trap.pth": "only running its code would open",
+        "other.safetensors": "neither UniCL's nor METER's: some.weight",
+        "none.pth": "no weights file",
+    }
+    for name, said in wanted.items():
+        outcome = run("convert", tmp_path / name, tmp_path / "out", "--tokenizer", tmp_path / "clip")
+        assert outcome.code == 1 and outcome.err.startswith("Error: ") and said in outcome.err
+        assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "out").exists() and "it ran" not in capfd.readouterr().out
