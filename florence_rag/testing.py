@@ -23,7 +23,7 @@ from florence_rag.index.base import Filter, IndexInfo
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
 from florence_rag.perception.base import TextRegion, VQAResult
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, Source, given_uri
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Frame, Hit, Kind, LeftOut, Source, given_uri
 from florence_rag.words import words
 
 COLOURS: Mapping[str, tuple[int, int, int]] = {
@@ -181,6 +181,7 @@ class MemoryIndex:
         self._rows: dict[str, _Row] = {}
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
+        self._left_out: dict[str, LeftOut] = {}
         self._begun: set[str] = set()
 
     def sources(self) -> dict[str, Source]:
@@ -213,10 +214,29 @@ class MemoryIndex:
         self._sources[source.uri] = source
         self._failures.pop(source.uri, None)
 
-    def fail(self, uri: str, reason: str) -> None:
+    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Drop what is stored of the source and remember why."""
         self._drop(uri)
         self._failures[uri] = Failure(uri, reason)
+        if source:
+            self._left_out[uri] = LeftOut(source, reason)
+
+    def leave_out(self, source: Source, like: str) -> None:
+        """Drop what is stored of the source and remember which stands for it."""
+        self._drop(source.uri)
+        self._left_out[source.uri] = LeftOut(source, f"looks the same as {like!r}", like)
+
+    def left_out(self) -> dict[str, LeftOut]:
+        """The sources that need not be looked at again before they change."""
+        return dict(sorted(self._left_out.items()))
+
+    def restat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and times."""
+        for source in sources:
+            if source.uri in self._sources:
+                self._sources[source.uri] = source
+            elif known := self._left_out.get(source.uri):
+                self._left_out[source.uri] = replace(known, source=source)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """The number of rows that were dropped."""
@@ -294,6 +314,8 @@ class MemoryIndex:
     def _drop(self, uri: str) -> None:
         self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
         self._sources.pop(uri, None)
+        self._failures.pop(uri, None)
+        self._left_out.pop(uri, None)
         self._begun.discard(uri)
 
     def _chosen(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:

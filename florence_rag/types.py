@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -130,7 +130,8 @@ class Hit:
 
     source: the file it lies in; of an item that a program gave, what its metadata call "source", or else its uri.
     score: larger is better, comparable within one search only. why: one line for a person, such as
-    "looks like the query (0.31)". moments: further hits of the same video, best first, when grouped.
+    "looks like the query (0.31)". moments: what was found, too, and is shown as one with it, best first: other clips of
+    its video, pictures that look the same, other shots of its burst.
     given: whether a program gave it under this id.
     """
 
@@ -228,15 +229,49 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file that was looked at and is not indexed, as it was then: until it changes it need not be looked at again.
+
+    reason: one line. like: the uri of the file that is indexed in its place, of a near-duplicate; "" of a failure.
+    """
+
+    source: Source
+    reason: str
+    like: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicate:
+    """A file that is not indexed because another, which is, looks the same."""
+
+    source: str
+    like: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one file in the index."""
+
+    event: Literal["added", "updated", "removed"]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one index run did, counted in files."""
+    """What one index run did, counted in files.
+
+    failed: also those that failed before and have not changed since. near_duplicates: those that are left out for it.
+    changes: what was added, updated and removed, file by file.
+    """
 
     added: int = 0
     updated: int = 0
     unchanged: int = 0
     removed: int = 0
     failed: tuple[Failure, ...] = ()
+    near_duplicates: tuple[NearDuplicate, ...] = ()
+    changes: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready, without the changes, of which there may be millions."""
+        return {name: value for name, value in asdict(replace(self, changes=())).items() if name != "changes"}

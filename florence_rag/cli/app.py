@@ -7,27 +7,31 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
 from florence_rag.cli.opening import abandon as abandon_move
-from florence_rag.cli.opening import opened, reembedding, tell_download
+from florence_rag.cli.opening import opened, recorded_index, reembedding, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
     Backend,
     Count,
     Database,
+    Describe,
     Filter,
     ImageFile,
     IndexType,
     Kinds,
     Model,
+    NearDuplicates,
     Offline,
     Precision,
+    ReadWords,
     Rerank,
+    TextModel,
     Token,
     VectorNumbers,
     chosen_kinds,
@@ -40,6 +44,7 @@ from florence_rag.cli.screen import (
     cards_to_markdown,
     cards_to_text,
     converted_to_text,
+    failures_to_text,
     hits_to_text,
     info_to_text,
     notes,
@@ -50,6 +55,7 @@ from florence_rag.cli.screen import (
     show,
 )
 from florence_rag.cli.storage import export, import_, scale
+from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
 
 app = typer.Typer(
@@ -73,15 +79,13 @@ def index(
     db: Database = DEFAULT_DB,
     model: Model = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget files below PATH that are gone.")] = False,
-    read: Annotated[
-        Literal["auto", "always", "never"], typer.Option(help="When to read the words in pictures (OCR).")
-    ] = "auto",
-    describe: Annotated[
-        str | None, typer.Option(metavar="NAME|never", help="What captions pictures, such as florence-2-base.")
-    ] = None,
-    text_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")
-    ] = None,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
+    ] = False,
+    near_duplicates: NearDuplicates = "link",
+    read: ReadWords = "auto",
+    describe: Describe = None,
+    text_model: TextModel = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
     index_type: IndexType = None,
@@ -99,10 +103,54 @@ def index(
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
-        report = rag.add(*paths, prune=prune, progress=progress)
+        report = rag.add(*paths, prune=prune, retry=retry, near_duplicates=near_duplicates, progress=progress)
     show(report.to_dict(), report_to_text(report), as_json)
-    if not (report.added or report.updated or report.unchanged or report.removed):
+    if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
         raise InputError(f"nothing in {', '.join(paths)} could be indexed; the report says why")
+
+
+@app.command()
+def watch(
+    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders.")],
+    db: Database = DEFAULT_DB,
+    model: Model = None,
+    near_duplicates: NearDuplicates = "link",
+    read: ReadWords = "auto",
+    describe: Describe = None,
+    text_model: TextModel = None,
+    precision: Precision = None,
+    backend: Backend = "torch",
+    offline: Offline = False,
+    token: Token = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Events as lines of JSON on standard output.")] = False,
+) -> None:
+    """Keep a database current with folders until Ctrl-C: files that come, change, move and go are seen at once."""
+    speed: dict[str, Any] = {"precision": precision, "backend": backend}
+    names: dict[str, Any] = {"describe": describe, "text_model": text_model}
+    with opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag:
+        try:
+            watch_and_tell(rag, folders, near_duplicates, as_json=as_json)
+        except KeyboardInterrupt:
+            notes().print("Stopped; all that was indexed is kept.")
+
+
+@app.command()
+def failures(
+    db: Database = DEFAULT_DB,
+    retry: Annotated[bool, typer.Option("--retry", help="Try all of them again, and tell what came of it.")] = False,
+    offline: Offline = False,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """The files that could not be indexed, and why; `index PATH --retry` tries some of them again."""
+    if retry:
+        with opened(db, offline=offline, token=token, create=False) as rag, shown_progress() as progress:
+            report = rag.retry_failures(progress=progress)
+        show(report.to_dict(), report_to_text(report), as_json)
+        return
+    with recorded_index(db, token) as index:
+        failed = index.failures()
+    show({"failed": [asdict(failure) for failure in failed]}, failures_to_text(failed), as_json)
 
 
 @app.command()
@@ -160,13 +208,9 @@ def ask(
 @app.command()
 def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False) -> None:
     """What a database holds, what failed, and which model filled it."""
-    from florence_rag.index.milvus import MilvusIndex
     from florence_rag.models.cards import CARDS
 
-    recorded = MilvusIndex.recorded_embedders(db, token)
-    if recorded is None:
-        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
-    with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
+    with recorded_index(db, token) as index:
         about, failures = index.info(), index.failures()
     card = CARDS.get(about.embedder.name)
     record = about.to_dict() | {"failed": [asdict(failure) for failure in failures], "knows": card and card.knows}

@@ -13,6 +13,7 @@ from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
+    from florence_rag.index.milvus import MilvusIndex
     from florence_rag.models.acceleration import Backend, Precision
     from florence_rag.pipeline import FlorenceRAG
     from florence_rag.pipeline.reembed import Reembedding
@@ -40,6 +41,18 @@ def opened(
         rag = FlorenceRAG.open(db, model, access=access, **options)
     with rag:
         yield rag
+
+
+@contextmanager
+def recorded_index(db: str, token: str | None) -> Iterator[MilvusIndex]:
+    """The index of a database, to look into: no model is loaded."""
+    from florence_rag.index.milvus import MilvusIndex
+
+    recorded = MilvusIndex.recorded_embedders(db, token)
+    if recorded is None:
+        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
+        yield index
 
 
 @contextmanager

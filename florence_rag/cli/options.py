@@ -44,6 +44,17 @@ Token = Annotated[
 Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, a repository.")
 ]
+NearDuplicates = Annotated[
+    Literal["keep", "link", "drop"],
+    typer.Option(help="Of pictures that look the same: show them as one hit (link), index one (drop), or keep all."),
+]
+ReadWords = Annotated[
+    Literal["auto", "always", "never"], typer.Option("--read", help="When to read the words in pictures (OCR).")
+]
+Describe = Annotated[
+    str | None, typer.Option(metavar="NAME|never", help="What captions pictures, such as florence-2-base.")
+]
+TextModel = Annotated[str | None, typer.Option(metavar="NAME", help="A second embedder, for captions and texts alone.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Fetch no model; use what is on this machine.")]
 Precision = Annotated[
     Literal["fp32", "bf16", "int8"] | None, typer.Option(help="Of the embedder's numbers: fewer bits are faster.")

@@ -60,8 +60,25 @@ def place(source: str, locator: Locator | None = None) -> Text:
 def report_to_text(report: IndexReport) -> RenderableType:
     """The files that failed and why, then the counts."""
     counts = {name: getattr(report, name) for name in ("added", "updated", "unchanged", "removed")}
-    summary = ", ".join(f"{count} {name}" for name, count in {**counts, "failed": len(report.failed)}.items())
+    counts["failed"] = len(report.failed)
+    if report.near_duplicates:
+        counts["left out for near-duplicates"] = len(report.near_duplicates)
+    summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     return Group(_failures_to_text(report.failed), Text(summary, "bold"))
+
+
+def failures_to_text(failures: Collection[Failure]) -> RenderableType:
+    """Each with its reason, and what can be done."""
+    if not failures:
+        return Text("No file has failed.")
+    advice = "Tried again when they change, or now with: florence-rag failures --retry"
+    return Group(_failures_to_text(failures), Text(f"{len(failures)} failed. {advice}", "bold"))
+
+
+def change_to_text(event: str, source: str, detail: str = "") -> Text:
+    """What became of one file."""
+    colour = {"failed": "red", "removed": "yellow"}.get(event, "green")
+    return Text.assemble((f"{event} ", colour), place(source), plain(f": {detail}" if detail else ""))
 
 
 def hits_to_text(hits: Iterable[Hit]) -> RenderableType:
@@ -188,8 +205,16 @@ def _hit_to_text(hit: Hit, rank: int) -> Text:
     if words := " ".join(hit.content.split()):
         text.append_text(plain("\n     " + (words if len(words) <= WORDS_SHOWN else f"{words[:WORDS_SHOWN]}…")))
     if hit.moments:
-        text.append(f"\n     also at {'; '.join(str(moment.locator) for moment in hit.moments)}", "dim")
+        text.append_text(
+            plain(f"\n     also {'; '.join(_moment_to_text(moment, hit) for moment in hit.moments)}", "dim")
+        )
     return text
+
+
+def _moment_to_text(moment: Hit, best: Hit) -> str:
+    if moment.source == best.source:
+        return f"at {moment.locator}"
+    return place(moment.source, moment.locator).plain
 
 
 def _citation_to_text(citation: Citation, rank: int) -> Text:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source
 
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
@@ -76,8 +76,23 @@ class ChunkIndex(Protocol):
         """Declare that all chunks of the source were added."""
         ...
 
-    def fail(self, uri: str, reason: str) -> None:
-        """Record why a source could not be indexed; its rows are dropped."""
+    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
+        """Record why a source could not be indexed; its rows are dropped.
+
+        source: as it was, if the reason lies in its bytes; then it is one of those `left_out`.
+        """
+        ...
+
+    def leave_out(self, source: Source, like: str) -> None:
+        """Record that another source, of the uri like, stands for this one; its rows are dropped."""
+        ...
+
+    def left_out(self) -> dict[str, LeftOut]:
+        """By uri, the sources that need not be looked at again before they change."""
+        ...
+
+    def restat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and times of sources whose bytes are the same."""
         ...
 
     def delete_sources(self, uris: Iterable[str]) -> int:

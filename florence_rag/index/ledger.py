@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
@@ -14,9 +14,9 @@ from florence_rag.index.presets import VectorType
 from florence_rag.index.quoting import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_table
-from florence_rag.types import EmbedderInfo, Failure, Kind, Source
+from florence_rag.types import EmbedderInfo, Failure, Kind, LeftOut, Source
 
-State = Literal["begun", "complete", "failed"]
+State = Literal["begun", "complete", "failed", "near-duplicate"]
 
 _SETTINGS = "settings"
 _FIELDS = ["id", "state", "body"]
@@ -25,7 +25,10 @@ _MAX_REASON = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One source. begun: rows of it may be there, but not all. chunks: how many there must be, by kind."""
+    """One source. begun: rows of it may be there, but not all. chunks: how many there must be, by kind.
+
+    reason: of a failure; of a near-duplicate the uri of the source that stands for it.
+    """
 
     uri: str
     state: State
@@ -130,6 +133,22 @@ class Ledger:
         """Sorted by uri."""
         failed = (entry for entry in self.entries() if entry.state == "failed")
         return tuple(Failure(entry.uri, entry.reason) for entry in sorted(failed, key=lambda entry: entry.uri))
+
+    def left_out(self) -> dict[str, LeftOut]:
+        """By uri, those that need not be looked at again before they change."""
+        found = {entry.uri: _left_out(entry) for entry in self.entries() if entry.state in ("failed", "near-duplicate")}
+        return {uri: each for uri, each in sorted(found.items()) if each}
+
+    def restat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and times of sources whose bytes are the same."""
+        ids = {_id(source.uri): source for source in sources}
+        rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
+        entries = ((_entry(row), ids[id]) for id, row in rows.items())
+        self.put(
+            replace(entry, source=source)
+            for entry, source in entries
+            if entry.source and entry.source.content_hash == source.content_hash
+        )
 
     def known(self, uris: Collection[str]) -> set[str]:
         """Those of the uris that have an entry, whatever its state."""
@@ -241,6 +260,15 @@ def _body(entry: Entry) -> dict[str, Any]:
         "chunks": dict(entry.chunks),
         "reason": entry.reason[:_MAX_REASON],
     }
+
+
+def _left_out(entry: Entry) -> LeftOut | None:
+    """None of a failure that is tried again in every run."""
+    if entry.source is None:
+        return None
+    if entry.state == "failed":
+        return LeftOut(entry.source, entry.reason)
+    return LeftOut(entry.source, f"looks the same as {entry.reason!r}", entry.reason)
 
 
 def _entry(row: Row) -> Entry:

@@ -31,7 +31,7 @@ from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
 from florence_rag.index.text import query_terms
 from florence_rag.index.writer import Writer
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, Source, given_uri
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source, given_uri
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
@@ -210,10 +210,27 @@ class MilvusIndex:
         self._writer.complete(source)
         self._incomplete.discard(source.uri)
 
-    def fail(self, uri: str, reason: str) -> None:
-        """Record why a source could not be indexed; its rows are dropped."""
-        self._writer.fail(uri, reason)
+    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
+        """Record why a source could not be indexed; its rows are dropped.
+
+        source: as it was, if the reason lies in its bytes; then it is one of those `left_out`.
+        """
+        self._writer.fail(uri, reason, source)
         self._incomplete.discard(uri)
+
+    def leave_out(self, source: Source, like: str) -> None:
+        """Record that another source, of the uri like, stands for this one; its rows are dropped."""
+        self._writer.leave_out(source, like)
+        self._incomplete.discard(source.uri)
+
+    def left_out(self) -> dict[str, LeftOut]:
+        """By uri, the sources that need not be looked at again before they change."""
+        self._writer.write()
+        return self._ledger.left_out()
+
+    def restat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and times of sources whose bytes are the same."""
+        self._writer.restat(sources)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """Forget sources and failures; how many rows went with them."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -100,12 +100,27 @@ class Writer:
             pending.last = Entry(source.uri, "complete", source, Counter(pending.kinds.values()))
             self._write_if_due()
 
-    def fail(self, uri: str, reason: str) -> None:
+    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Replace whatever there is of the source by the reason why there is nothing."""
-        checked_uri(uri)
+        self._replace(Entry(uri, "failed", source, reason=reason))
+
+    def leave_out(self, source: Source, like: str) -> None:
+        """Replace whatever there is of the source by the source that stands for it."""
+        self._replace(Entry(source.uri, "near-duplicate", source, reason=like))
+
+    def _replace(self, entry: Entry) -> None:
+        checked_uri(entry.uri)
         with self._lock:
-            self._pending[uri] = _Pending(last=Entry(uri, "failed", reason=reason))
+            self._pending[entry.uri] = _Pending(last=entry)
             self._write_if_due()
+
+    def restat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and times of sources whose bytes are the same."""
+        with self._lock:
+            self.write()
+            for start in range(0, len(sources), _ROWS_PER_CALL):
+                with self._writing():
+                    self._ledger.restat(list(sources)[start : start + _ROWS_PER_CALL])
 
     def delete(self, uris: Iterable[str]) -> int:
         """Forget sources; how many rows went with them."""

@@ -75,7 +75,7 @@ class _Batch:
             self.chunks.append(read.chunk)
         elif read.reason:
             self.chunks = [chunk for chunk in self.chunks if chunk.source.uri != read.source.uri]
-            self.failures.append(Failure(read.source.uri, read.reason))
+            self.failures.append(read.failure)
         else:
             self.ended.append(read.source)
 

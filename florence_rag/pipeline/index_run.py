@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 
 from florence_rag.index.base import ChunkIndex
+from florence_rag.pipeline.books import Work
 from florence_rag.pipeline.copies import CopiedVectors, Copying, one_of_each
 from florence_rag.pipeline.engine import Engine, IngestConfig, Threads
 from florence_rag.pipeline.ingest import Ingest, Progress, add_progress
+from florence_rag.pipeline.near_duplicates import Standing
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedding
-from florence_rag.types import Failure, Source
+from florence_rag.types import Change, Failure, IndexReport, LeftOut, NearDuplicate, Source
 
 
 class IndexRun:
-    """One object, one run. total: how many files progress is told of. done, failures: what has come of them."""
+    """One object, one run. total: how many files progress is told of. done, failures, left_out: what has come of them.
+
+    standing: pictures whose near-duplicates are left out.
+    """
 
     def __init__(
         self,
@@ -26,9 +31,12 @@ class IndexRun:
         *,
         progress: Callable[[Progress], None] | None = None,
         config: IngestConfig | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.done: list[Source] = []
         self.failures: list[Failure] = []
+        self.left_out: list[LeftOut] = []
+        self._standing = standing
         self._index = index
         self._embedding = embedding
         self._engine = engine
@@ -46,6 +54,7 @@ class IndexRun:
         self._ingest(new, self._engine)
         if copies:
             copying = Copying(self._index, {source.uri for source in copies})
+            copies = [each for each in copies if not self._is_left_out(each, copying)]
             vectors = CopiedVectors(self._embedding, self._index, copying)
             self._ingest(
                 [each for each in copies if copying.has(each)], Threads(vectors, copying.chunks, config=self._config)
@@ -53,11 +62,43 @@ class IndexRun:
             # Their originals have failed or changed meanwhile.
             self._ingest([each for each in copies if not copying.has(each)], self._engine)
 
+    def _is_left_out(self, source: Source, copying: Copying) -> bool:
+        """A copy looks the same, too; but one that takes the place of its original is wanted."""
+        if self._standing is None or source.media != "image" or not copying.has(source):
+            return False
+        if not self._standing.has(like := copying.original(source).uri):
+            return False
+        self._index.leave_out(source, like)
+        self.left_out.append(LeftOut(source, f"looks the same as {like!r}", like))
+        return True
+
     def _ingest(self, sources: list[Source], engine: Engine) -> None:
-        so_far = Progress(len(self.done) + len(self.failures), self._total, self._chunks, "", len(self.failures))
+        near_duplicates = sum(bool(each.like) for each in self.left_out)
+        finished = len(self.done) + len(self.failures) + near_duplicates
+        so_far = Progress(finished, self._total, self._chunks, "", len(self.failures))
         told = self._progress and partial(add_progress, self._progress, so_far)
-        run = Ingest(self._index, engine, progress=told, watch=self._watch)
+        run = Ingest(self._index, engine, progress=told, watch=self._watch, standing=self._standing)
         run.run(sources)
         self.done += run.done
         self.failures += run.failures
+        self.left_out += run.left_out
         self._chunks += run.chunks
+
+
+def report_of(work: Work, run: IndexRun | None = None, before: Mapping[str, Source] = {}) -> IndexReport:
+    """What has come of the work. run: what was brought in, if anything. before: the sources that the index held."""
+    done, failures, left_out = (run.done, run.failures, run.left_out) if run else ([], [], [])
+    added = [Change("added", source.uri) for source in done if source.uri not in before]
+    updated = [Change("updated", source.uri) for source in done if source.uri in before]
+    removed = [Change("removed", uri) for uri in work.gone if uri in before]
+    failed = [Failure(each.source.uri, each.reason) for each in work.standing if not each.like]
+    alike = [NearDuplicate(each.source.uri, each.like) for each in (*work.standing, *left_out) if each.like]
+    return IndexReport(
+        added=len(added),
+        updated=len(updated),
+        unchanged=len(work.unchanged),
+        removed=len(removed),
+        failed=(*work.unreadable, *failed, *failures),
+        near_duplicates=tuple(alike),
+        changes=(*added, *updated, *removed),
+    )

@@ -15,9 +15,11 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.pipeline.engine import Engine, Ready
 from florence_rag.pipeline.interrupts import KeptInterrupts
+from florence_rag.pipeline.near_duplicates import Standing
+from florence_rag.pipeline.read_ahead import Unreadable
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedded
-from florence_rag.types import Failure, Source
+from florence_rag.types import Chunk, Failure, LeftOut, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Ingest:
     """Brings sources into an index. One object, one run.
 
     engine: makes of files chunks with their vectors. watch: told where the time goes; runs that are parts of one share
-    it.
+    it. standing: pictures whose near-duplicates are left out. left_out: those, and what cannot be read as it is.
     """
 
     def __init__(
@@ -69,20 +71,25 @@ class Ingest:
         *,
         progress: Callable[[Progress], None] | None = None,
         watch: Stopwatch | None = None,
+        standing: Standing | None = None,
     ) -> None:
         self.index = index
         self.engine = engine
         self.progress = progress
         self.failures: list[Failure] = []
         self.done: list[Source] = []
+        self.left_out: list[LeftOut] = []
         self.chunks = 0
+        self._standing = standing
+        self._sources: dict[str, Source] = {}
         self.watch = watch or Stopwatch()
         self._begun: set[str] = set()
         self._failed: set[str] = set()
         self._interrupts = KeptInterrupts()
 
     def run(self, sources: Sequence[Source]) -> None:
-        """Index all sources; those that fail are in `failures`, the others in `done`."""
+        """Index all sources; those that fail are in `failures`, near-duplicates in `left_out`, the others in `done`."""
+        self._sources = {source.uri: source for source in sources}
         with (
             self._interrupts as kept,
             closing(self.engine.run(sources, self.watch, self._failed, kept.check)) as stages,
@@ -95,18 +102,34 @@ class Ingest:
         """Forget what is stored of the source and record why."""
         if failure.source not in self._failed:
             self._failed.add(failure.source)
-            self.index.fail(failure.source, failure.reason)
-            self.failures.append(failure)
+            lasting = self._sources[failure.source] if isinstance(failure, Unreadable) else None
+            self.index.fail(failure.source, failure.reason, lasting)
+            self.failures.append(Failure(failure.source, failure.reason))
+            if lasting:
+                self.left_out.append(LeftOut(lasting, failure.reason))
 
     def _store(self, ready: Ready) -> None:
         with self.watch("store"):
             for failure in ready.failures:
                 self.fail(failure)
             for part in ready.parts:
+                if self._standing:
+                    self._leave_out_alike(part.chunks, self._standing)
                 self._add(part)
             for source in ready.ended:
                 if source.uri not in self._failed:
                     self._complete(source)
+
+    def leave_out(self, source: Source, like: str) -> None:
+        """Record which picture stands for that of the source."""
+        self._failed.add(source.uri)
+        self.index.leave_out(source, like)
+        self.left_out.append(LeftOut(source, f"looks the same as {like!r}", like))
+
+    def _leave_out_alike(self, chunks: Sequence[Chunk], standing: Standing) -> None:
+        for chunk in chunks:
+            if chunk.source.uri not in self._failed and (like := standing.for_chunk(chunk)):
+                self.leave_out(chunk.source, like)
 
     def _add(self, part: Embedded) -> None:
         """Store a part of a batch, or, if the index refuses it, those of its files that it takes."""
@@ -133,11 +156,11 @@ class Ingest:
             self.index.complete(source)
             self.done.append(source)
         else:
-            self.fail(Failure(source.uri, "there is nothing in it to index: no picture and no text"))
+            self.fail(Unreadable(source.uri, "there is nothing in it to index: no picture and no text"))
 
     def _report(self, source: Source, total: int) -> None:
         if self.progress is not None:
-            finished = len(self.done) + len(self.failures)
+            finished = len(self.done) + len(self.failures) + sum(bool(each.like) for each in self.left_out)
             elapsed_s, threads = self.watch.elapsed_s, self.engine.threads
             busy = {stage: spent / elapsed_s / threads.get(stage, 1) for stage, spent in self.watch.seconds().items()}
             step = Progress(finished, total, self.chunks, source.uri, len(self.failures), elapsed_s, busy)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -26,10 +27,12 @@ from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.engine import IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
-from florence_rag.pipeline.index_run import IndexRun
+from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyReader,
@@ -50,8 +53,8 @@ from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.show.pixels import data_uri
 from florence_rag.show.thumbnails import SIDE_PX
-from florence_rag.sources import MEDIA_BY_SUFFIX, discover
-from florence_rag.types import Answer, Chunk, Citation, Failure, Frame, Hit, IndexReport, Kind, Locator, Source
+from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, Locator
 
 _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -192,52 +195,96 @@ class FlorenceRAG:
         self.index.close()
 
     def add(
-        self, *paths: str | Path, prune: bool = False, progress: Callable[[Progress], None] | None = None
+        self,
+        *paths: str | Path,
+        prune: bool = False,
+        retry: bool = False,
+        near_duplicates: NearDuplicates = "link",
+        progress: Callable[[Progress], None] | None = None,
     ) -> IndexReport:
         """Index files and folders; what has not changed since is left alone.
 
-        prune: also forget files below the paths that are gone. progress: called after every step, in this
-        thread. A file that cannot be read is named in the report and stops nothing. An interrupted run leaves all
-        finished files indexed; run it again for the rest.
+        prune: also forget files below the paths that are gone. retry: try files again that could not be read and have
+        not changed. near_duplicates: of pictures that look the same; "link" shows them as one hit, "drop" indexes one.
+        progress: called after every step, in this thread. A file that cannot be read is named in the report and stops
+        nothing. An interrupted run leaves all finished files indexed; run it again for the rest.
         """
+        check_near_duplicates(near_duplicates)
         with self._adding:
-            known = self.index.sources()
-            found = list(discover(paths, known))
-            recorded = [*known, *(failure.source for failure in self.index.failures())]
-            gone = _gone(paths, recorded, found) if prune else []
-            if not found and not gone:
+            books = Books(self.index)
+            work = books.look(paths, prune=prune, retry=retry, drop=near_duplicates == "drop")
+            if work.is_empty:
                 raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
-            return self._bring_in(found, known, gone, progress)
+            return self._do(work, books, near_duplicates, progress)
 
-    def _bring_in(
+    def retry_failures(
         self,
-        found: list[Source | Failure],
-        known: Mapping[str, Source],
-        gone: list[str],
+        *,
+        near_duplicates: NearDuplicates = "link",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IndexReport:
+        """Try again all that could not be indexed, also what has not changed. What is gone is forgotten."""
+        check_near_duplicates(near_duplicates)
+        with self._adding:
+            books = Books(self.index)
+            work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
+            return self._do(work, books, near_duplicates, progress)
+
+    def watch(
+        self,
+        *folders: str | Path,
+        near_duplicates: NearDuplicates = "link",
+        progress: Callable[[Progress], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Iterator[IndexReport]:
+        """Keep the index current with folders, until stop is set: a report of each step, in `changes` file by file.
+
+        The first step brings the index up to date, and forgets files that are gone; then each follows a change within
+        two seconds, looks at nothing but what changed, and comes as soon as it is indexed. Other threads may search
+        meanwhile. InputError if a folder disappears; what was indexed of it is kept.
+        """
+        from florence_rag.sources.watching import FolderWatch
+
+        check_near_duplicates(near_duplicates)
+        with FolderWatch(folders, stop) as changes:
+            with self._adding:
+                books = Books(self.index)
+            for places in chain([changes.folders], changes):
+                with self._adding:
+                    work = books.look(places, gone=True, drop=near_duplicates == "drop")
+                    report = self._do(work, books, near_duplicates, progress)
+                if work.is_due or places is changes.folders:
+                    yield report
+
+    def _do(
+        self,
+        work: Work,
+        books: Books,
+        near_duplicates: NearDuplicates,
         progress: Callable[[Progress], None] | None,
     ) -> IndexReport:
-        sources = [each for each in found if isinstance(each, Source)]
-        changed = [source for source in sources if not _is_same(source, known.get(source.uri))]
-        if changed and isinstance(self.captioner, LazyCaptioner):
+        if not work.is_due:
+            return report_of(work)
+        if work.changed and isinstance(self.captioner, LazyCaptioner):
             self.captioner.load()
-        unreadable = [each for each in found if isinstance(each, Failure)]
-        for failure in unreadable:
+        for failure in work.unreadable:
             self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
-        chunks_of = partial(chunk, config=self._needed_chunking())
+        chunks_of = partial(chunk if near_duplicates == "keep" else chunk_with_looks, config=self._needed_chunking())
         engine = Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
-        run = IndexRun(self.index, embedding, engine, len(changed), progress=progress, config=self._ingest)
-        run.bring_in(changed, known.values())
-        self.index.delete_sources(gone)  # at last, as a file that was moved takes over what is known of its old place
-        self.index.flush()
-        updated = sum(source.uri in known for source in run.done)
-        return IndexReport(
-            added=len(run.done) - updated,
-            updated=updated,
-            unchanged=len(sources) - len(changed),
-            removed=sum(uri in known for uri in gone),
-            failed=(*unreadable, *run.failures),
+        replaced = {*work.gone, *(source.uri for source in work.changed)}
+        standing = Standing(self.index, replaced) if near_duplicates == "drop" and work.changed else None
+        run = IndexRun(
+            self.index, embedding, engine, len(work.changed), progress=progress, config=self._ingest, standing=standing
         )
+        run.bring_in(work.changed, books.sources.values())
+        self.index.restat(work.restated)
+        # At last, as a file that was moved takes over what is known of its old place.
+        self.index.delete_sources(work.gone)
+        self.index.flush()
+        report = report_of(work, run, books.sources)
+        books.record(work, run.done, run.left_out, (failure.source for failure in run.failures))
+        return report
 
     def put_texts(
         self,
@@ -307,8 +354,8 @@ class FlorenceRAG:
     ) -> list[Hit]:
         """The k best hits for a text, a picture, or both together, best first.
 
-        kinds: only these. filter: {"start_s": {"$gte": 3}} or a Milvus expression. group: one hit per video, with its
-        other clips as moments.
+        kinds: only these. filter: {"start_s": {"$gte": 3}} or a Milvus expression. group: one hit per video, and one
+        for pictures that look the same or are shots of one burst, with the others as moments.
         """
         frame = None if image is None else read_image(image)
         return self.retriever.search(text, frame, k, kinds, filter, group)
@@ -458,23 +505,6 @@ def _illustrated(answer: Answer, frame: Frame) -> Answer:
     """With the picture itself in its citations, as no id leads back to it."""
     thumbnail = data_uri(frame, SIDE_PX)
     return replace(answer, citations=tuple(replace(each, thumbnail=thumbnail) for each in answer.citations))
-
-
-def _is_same(source: Source, known: Source | None) -> bool:
-    return known is not None and known.content_hash == source.content_hash
-
-
-def _gone(paths: Collection[str | Path], recorded: Collection[str], found: Collection[Source | Failure]) -> list[str]:
-    """The recorded files below the paths that were not met there. What lies in a folder that cannot be read stays."""
-    roots = [Path(path).expanduser().resolve() for path in paths]
-    met = {each.uri for each in found if isinstance(each, Source)}
-    unread = [each.source for each in found if isinstance(each, Failure)]
-    missing = (uri for uri in recorded if uri not in met and _is_below(uri, roots))
-    return [uri for uri in missing if not _is_below(uri, unread)]
-
-
-def _is_below(uri: str, roots: Collection[str | Path]) -> bool:
-    return any(Path(uri).is_relative_to(root) for root in roots)
 
 
 def _chat_model(llm: str | ChatModel) -> ChatModel:

@@ -9,20 +9,34 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from florence_rag.errors import FlorenceError
+from florence_rag.errors import FlorenceError, MediaError
 from florence_rag.pipeline.interrupts import POLL_S
-from florence_rag.types import Chunk, Source
+from florence_rag.types import Chunk, Failure, Source
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """One step of reading a source: a chunk, the reason why it cannot be read, or, with neither, that it was read."""
+    """One step of reading a source: a chunk, the reason why it cannot be read, or, with neither, that it was read.
+
+    lasting: whether the reason lies in the file itself.
+    """
 
     source: Source
     chunk: Chunk | None = None
     reason: str = ""
+    lasting: bool = False
+
+    @property
+    def failure(self) -> Failure:
+        """The reason, of the kind that it is."""
+        return (Unreadable if self.lasting else Failure)(self.source.uri, self.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable(Failure):
+    """A failure that lies in the bytes of a file: it is the same in every run until they change."""
 
 
 def read_ahead(
@@ -67,7 +81,7 @@ def _read(source: Source, chunks_of: Callable[[Source], Iterable[Chunk]]) -> Ite
         for chunk in chunks_of(source):
             yield Read(source, chunk)
     except FlorenceError as error:
-        yield Read(source, reason=str(error))
+        yield Read(source, reason=str(error), lasting=isinstance(error, MediaError))
     except Exception as error:
         log.warning("unexpected error in %s", source.uri, exc_info=True)
         yield Read(source, reason=f"could not be read: {type(error).__name__}: {error}")

@@ -135,6 +135,11 @@ class Reembedding:
             )
         for failure in (*left_out, *self.index.failures()):
             self.successor.fail(failure.source, failure.reason)
+        for each in self.index.left_out().values():
+            if each.like:
+                self.successor.leave_out(each.source, each.like)
+            else:
+                self.successor.fail(each.source.uri, each.reason, each.source)
         seen = self.successor.sources()
         retired = self.index.switch(self.successor)
         self._switched_without = left_out

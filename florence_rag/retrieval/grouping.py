@@ -1,17 +1,37 @@
-"""One hit per video: its best clip, with the other clips that were found as moments."""
+"""What a person takes for one is one hit: a video, an image with its regions, pictures that look the same, a burst."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
 
+from florence_rag.retrieval.looks import Looks
 from florence_rag.types import Hit
 
 
-def group_by_video(hits: Iterable[Hit], max_moments: int) -> list[Hit]:
-    """Best first in, best first out; at most max_moments further clips are kept with each video."""
-    groups: dict[tuple[str, str], list[Hit]] = {}
+def group_hits(hits: Iterable[Hit], max_moments: int) -> list[Hit]:
+    """Best first in, best first out; at most max_moments further hits are kept with each, as its moments."""
+    groups: dict[object, list[Hit]] = {}
+    pictures = _Pictures()
     for hit in hits:
-        key = ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id)
-        groups.setdefault(key, []).append(hit)
+        groups.setdefault(pictures.number(hit) if hit.kind == "image" else _key(hit), []).append(hit)
     return [replace(best, moments=tuple(rest[:max_moments])) for best, *rest in groups.values()]
+
+
+def _key(hit: Hit) -> object:
+    return ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id)
+
+
+class _Pictures:
+    """Those that were found, numbered; what is one has one number."""
+
+    def __init__(self) -> None:
+        self._looks = Looks()
+        self._numbers: dict[str, int] = {}
+
+    def number(self, hit: Hit) -> int:
+        """Given pictures are apart even where they name one source, hence the uri."""
+        if hit.uri not in self._numbers:
+            found = self._looks.find(hit.metadata)
+            self._numbers[hit.uri] = self._looks.put(hit.metadata) if found is None else found
+        return self._numbers[hit.uri]

@@ -24,7 +24,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex, Filter
 from florence_rag.perception.base import Reranker
 from florence_rag.retrieval.fusion import Found, Route, fuse
-from florence_rag.retrieval.grouping import group_by_video
+from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.query import Query, check_query
 from florence_rag.retrieval.reranking import LoadFrames, Reranking
 from florence_rag.types import Frame, Hit, Kind
@@ -43,8 +43,8 @@ class RetrievalConfig:
     rank_offset: the smaller, the more the first places count; 60 is usual for long lists of web pages, among the few
     dozen candidates of a small collection it would make the tenth place as good as the first.
     text_share: the part of the text in the vector of a query with text and image. depth: hits asked of each route, or
-    oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further clips kept with
-    each video. rerank_depth: hits that a reranker looks at. rerank_share: what its word counts against the search's.
+    oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further hits kept with
+    each group. rerank_depth: hits that a reranker looks at. rerank_share: what its word counts against the search's.
     """
 
     looks_weight: float = 1.0
@@ -101,12 +101,13 @@ class Retriever:
         filter: Filter | None = None,
         group: bool = True,
     ) -> list[Hit]:
-        """The k best hits, best first. group: clips of one video are one hit, with the others as its moments."""
+        """The k best hits, best first. group: the clips of one video, pictures that look the same and the shots of a
+        burst are one hit, with the others as its moments."""
         query = check_query(text, image, k, kinds)
         hits = self._found(query, filter, group)
         if self._reranking and query.text:
             hits = self._reranking(hits, query.text, self._rerank_share(query))
-        return (group_by_video(hits, self.config.max_moments) if group else hits)[:k]
+        return (group_hits(hits, self.config.max_moments) if group else hits)[:k]
 
     def _found(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
         """So many hits that k are left after grouping, if there are."""
@@ -115,7 +116,7 @@ class Retriever:
         while True:
             routes = list(self._routes(query, vector, meaning, depth, filter))
             hits = fuse(routes, self.config.rank_offset)
-            left = len(group_by_video(hits, 0)) if group else len(hits)
+            left = len(group_hits(hits, 0)) if group else len(hits)
             exhausted = all(len(route.found) < depth for route in routes)
             if left >= k or exhausted or depth == _MAX_DEPTH:
                 return hits

@@ -20,7 +20,7 @@ _SUFFIXES: dict[Media, str] = {
 MEDIA_BY_SUFFIX: Mapping[str, Media] = {
     suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
-_SUBTITLES = (".srt", ".vtt")
+SUBTITLES = (".srt", ".vtt")
 
 
 def discover(paths: Iterable[str | Path], known: Mapping[str, Source] = {}) -> Iterator[Source | Failure]:
@@ -35,8 +35,16 @@ def discover(paths: Iterable[str | Path], known: Mapping[str, Source] = {}) -> I
     return (_inspect(uri, finding, known) for uri, finding in sorted(_collect(named).items()))
 
 
+def place_of(path: str | Path) -> str:
+    """The uri of a file, or the place of a folder, whether it exists or not.
+
+    The folder is resolved, the file's own name kept: links may point to nameless blobs.
+    """
+    given = Path(os.path.expanduser(path))
+    return str(given.resolve() if given.is_dir() else given.parent.resolve() / given.name)
+
+
 def _absolute(path: str | Path) -> Path:
-    """The folder is resolved, the file's own name kept: links may point to nameless blobs."""
     given = Path(os.path.expanduser(path))
     try:
         exists = given.exists()
@@ -44,7 +52,7 @@ def _absolute(path: str | Path) -> Path:
         exists = False
     if not exists:
         raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine")
-    return given.resolve() if given.is_dir() else given.parent.resolve() / given.name
+    return Path(place_of(given))
 
 
 def _collect(named: Iterable[Path]) -> dict[str, Media | Failure]:
@@ -77,7 +85,7 @@ def _collect_folder(top: Path, found: dict[str, Media | Failure], entered: set[P
 
 
 def _unknown(path: Path) -> Failure:
-    if path.suffix.lower() in _SUBTITLES:
+    if path.suffix.lower() in SUBTITLES:
         return Failure(str(path), "subtitles are read together with the video of the same name")
     known = ", ".join(suffix.lstrip(".") for suffix in MEDIA_BY_SUFFIX)
     return Failure(str(path), f"files ending in {path.suffix!r} are of no known kind; known are {known}")
@@ -110,7 +118,7 @@ def _read_record(uri: str, media: Media, before: Source | None) -> Source | Fail
 
 
 def _subtitles(video: str) -> list[str]:
-    beside = (os.path.splitext(video)[0] + suffix for suffix in _SUBTITLES)
+    beside = (os.path.splitext(video)[0] + suffix for suffix in SUBTITLES)
     return [path for path in beside if os.path.isfile(path)][:1]
 
 

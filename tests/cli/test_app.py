@@ -19,7 +19,7 @@ def test_index_json_is_one_line_with_the_report(run, photos):
     outcome = run("index", photos, "--json")
     assert outcome.code == 0
     assert outcome.out.count("\n") == 1
-    assert outcome.json.keys() == {"added", "updated", "unchanged", "removed", "failed"}
+    assert outcome.json.keys() == {"added", "updated", "unchanged", "removed", "failed", "near_duplicates"}
     assert outcome.json["added"] == 4
     assert [Path(failure["source"]).name for failure in outcome.json["failed"]] == ["broken.jpg"]
 

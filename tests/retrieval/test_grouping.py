@@ -1,4 +1,4 @@
-from florence_rag.retrieval.grouping import group_by_video
+from florence_rag.retrieval.grouping import group_hits
 from florence_rag.types import Hit, Locator
 
 
@@ -8,7 +8,7 @@ def clip(source, start_s, score, kind="clip"):
 
 def test_clips_of_one_video_become_moments_of_its_best():
     hits = [clip("a.mp4", 4.0, 0.9), clip("b.mp4", 0.0, 0.8), clip("a.mp4", 1.0, 0.7), clip("a.mp4", 9.0, 0.6)]
-    first, second = group_by_video(hits, max_moments=10)
+    first, second = group_hits(hits, max_moments=10)
     assert first.locator.start_s == 4.0
     assert [moment.locator.start_s for moment in first.moments] == [1.0, 9.0]
     assert (second.source, second.moments) == ("b.mp4", ())
@@ -16,10 +16,10 @@ def test_clips_of_one_video_become_moments_of_its_best():
 
 def test_pages_and_passages_of_one_file_stay_apart():
     hits = [clip("a.pdf", 0.0, 0.9, "page"), clip("a.pdf", 1.0, 0.8, "page"), clip("a.pdf", 2.0, 0.7, "text")]
-    assert group_by_video(hits, max_moments=10) == hits
+    assert group_hits(hits, max_moments=10) == hits
 
 
 def test_moments_are_limited_to_the_best():
     hits = [clip("a.mp4", float(i), 1.0 - i / 10) for i in range(5)]
-    (video,) = group_by_video(hits, max_moments=2)
+    (video,) = group_hits(hits, max_moments=2)
     assert [moment.locator.start_s for moment in video.moments] == [1.0, 2.0]
