@@ -59,7 +59,10 @@ Offline = Annotated[bool, typer.Option("--offline", help="Fetch no model; use wh
 Precision = Annotated[
     Literal["fp32", "bf16", "int8"] | None, typer.Option(help="Of the embedder's numbers: fewer bits are faster.")
 ]
-Backend = Annotated[Literal["torch", "openvino", "onnx"], typer.Option(help="What runs the embedder.")]
+Backend = Annotated[
+    Literal["torch", "compile", "openvino", "onnx"],
+    typer.Option(help="What runs the embedder; compile is torch.compile, for GPUs and long runs."),
+]
 Rerank = Annotated[
     str | None, typer.Option(metavar="NAME", help="A model that looks at the best hits again and reorders them.")
 ]

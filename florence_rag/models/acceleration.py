@@ -1,14 +1,15 @@
 """The same network in fewer bits or on another engine: faster, with vectors that point the same way.
 
 Which combination is how fast on this machine, and how near to fp32 its vectors stay: benchmarks/precision.py.
-torch.compile is not among them: on CPUs it did not pay (1.06 of plain PyTorch for Swin-T, 0.57 for ViT-B/32).
+"compile" is torch.compile. It takes a minute or more before the first vector and again for other sizes of batch, so it
+is for GPUs and long runs: on CPUs it gave 1.06 of plain PyTorch for Swin-T and 0.57 for ViT-B/32.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from types import MappingProxyType
@@ -20,9 +21,11 @@ from torch import Tensor, nn
 from florence_rag.errors import InputError, MissingExtraError
 
 Precision = Literal["fp32", "bf16", "int8"]
-Backend = Literal["torch", "openvino", "onnx"]
+Backend = Literal["torch", "compile", "openvino", "onnx"]
 
-SUPPORTED = MappingProxyType({"torch": ("fp32", "bf16", "int8"), "openvino": ("fp32", "bf16"), "onnx": ("fp32",)})
+SUPPORTED: Mapping[str, tuple[Precision, ...]] = MappingProxyType(
+    {"torch": ("fp32", "bf16", "int8"), "compile": ("fp32", "bf16"), "openvino": ("fp32", "bf16"), "onnx": ("fp32",)}
+)
 
 Run = Callable[[Tensor], Tensor]
 
@@ -45,8 +48,10 @@ def check_acceleration(backend: str, precision: str, device: torch.device) -> No
     if precision not in SUPPORTED.get(backend, ()):
         known = "; ".join(f"{name} with {', '.join(precisions)}" for name, precisions in SUPPORTED.items())
         raise InputError(f"backend {backend!r} with precision {precision!r} is not supported; there are {known}")
-    if device.type != "cpu" and (backend != "torch" or precision == "int8"):
-        raise InputError(f"backend {backend!r} with precision {precision!r} runs on CPUs only; use torch with bf16")
+    if device.type != "cpu" and (backend not in ("torch", "compile") or precision == "int8"):
+        raise InputError(
+            f"backend {backend!r} with precision {precision!r} runs on CPUs only; use torch or compile with bf16"
+        )
 
 
 def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backend, precision: Precision) -> Run:
@@ -61,9 +66,10 @@ def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backe
         return _openvino(module, example, precision)
     if backend == "onnx":
         return _onnx(module, example)
-    if precision == "bf16":
-        return _autocast(module)
-    return _quantised(module) if precision == "int8" else module
+    if precision == "int8":
+        return _quantised(module)
+    run: Run = _autocast(module) if precision == "bf16" else module
+    return torch.compile(run) if backend == "compile" else run
 
 
 def _autocast(module: nn.Module) -> Run:

@@ -65,7 +65,8 @@ def _read_pickle(path: Path) -> Any:
 def _refused(path: Path, foreign: list[str]) -> ModelError:
     return ModelError(
         f"{str(path)!r} is a pickle that only running its code would open ({foreign[0]}), which is refused; on a "
-        "machine where you trust it, open it with what wrote it, and keep its state_dict() with safetensors.torch.save_file"
+        "machine where you trust it, open it with what wrote it, and keep its state_dict() by "
+        "safetensors.torch.save_file"
     )
 
 

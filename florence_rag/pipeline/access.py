@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Access:
     """offline: never fetch a model. announce: told what is about to be fetched. device: a torch device, by default
-    a GPU where there is one. precision: fp32, bf16 or int8, and backend: torch, openvino or onnx, of the embedder.
-    too_long: whether texts that a model cannot read to their end are cut, or refused.
+    a GPU where there is one. precision: fp32, bf16 or int8, and backend: torch, compile, openvino or onnx, of the
+    embedder. too_long: whether texts that a model cannot read to their end are cut, or refused.
 
     azure_endpoint, azure_key, azure_token: of an Azure AI Vision resource. openai_url: of an endpoint that speaks
     OpenAI's protocol, None for OpenAI itself; openai_key: its key.

@@ -13,7 +13,12 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.layers.window import relative_position_index, shift_mask
 from tests.models import tiny
 
-EVERY = [(backend, precision) for backend, precisions in SUPPORTED.items() for precision in precisions]
+SLOW = {"compile": [pytest.mark.slow]}  # the compiler takes a minute
+EVERY = [
+    pytest.param(backend, precision, marks=SLOW.get(backend, []))
+    for backend, precisions in SUPPORTED.items()
+    for precision in precisions
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,18 @@ def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, backend, p
     assert ours.dtype == torch.float32 and ours.shape == expected.shape
     assert F.cosine_similarity(ours, expected).min() > (0.99 if precision == "int8" else 0.999)
     assert F.cosine_similarity(one, ours[3:4]).item() > 0.99
+
+
+@pytest.mark.parametrize("precision", SUPPORTED["compile"])
+def test_what_is_compiled_is_what_would_run(model, pixels, monkeypatch, precision):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda run: compiled.append(run) or run)
+    with torch.inference_mode():
+        plain, ours = (
+            accelerated(model, "get_image_features", pixels[:2], backend=backend, precision=precision)(pixels)
+            for backend in ("torch", "compile")
+        )
+    assert torch.equal(plain, ours) and len(compiled) == 1
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
