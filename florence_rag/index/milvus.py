@@ -22,6 +22,7 @@ from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
 from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.index.lite import is_database
+from florence_rag.index.lite_metadata import check_names
 from florence_rag.index.presets import VectorType, check_preset, find_preset, lite_advice
 from florence_rag.index.quoting import one_of, starts_with
 from florence_rag.index.recount import recount
@@ -316,6 +317,8 @@ class MilvusIndex:
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
         """Lite takes 40 ms per thousand rows to read the source that items name, if its metadata are not flat, and 2 ms
         if they are: asked only where there are items."""
+        if self._form.flat and isinstance(filter, str):
+            check_names(filter)
         asked = isinstance(filter, Mapping) and "source" in filter and self._connection.is_lite
         if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
             kinds = None  # it would be checked for every row

@@ -164,7 +164,7 @@ def test_wrong_arguments_exit_with_2_before_anything_is_opened(run, opened_with,
 def test_options_reach_open(run, photos, opened_with):
     run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus",
         "--describe", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
-    names = {"describe": "some-captioner", "text_model": None}
+    names = {"describe": "some-captioner", "text_model": None, "index": None, "vectors": None}
     ((arguments, options),) = opened_with
     access = options.pop("access")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "read": "never", **names})

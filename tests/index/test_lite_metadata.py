@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_rag.index.lite_metadata import flat_path, with_flat_metadata
+from florence_rag.errors import InputError
+from florence_rag.index.lite_metadata import check_names, flat_path, with_flat_metadata
 from florence_rag.types import Chunk, Source
 
 
@@ -28,6 +29,29 @@ def test_keys_with_dots_are_left_out_as_no_filter_reaches_them():
 
 def test_paths_are_named_as_they_lie():
     assert flat_path(["camera", "make"]) == '$meta["metadata.camera.make"]'
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'kind == "image" and not (page > 3 or start_s <= 1e5)',
+        'metadata[\'city\'] in ["a"] OR exists metadata["foo bar"]',
+        'array_contains(metadata["x"], 1) and text like "foo == %"',
+        'caption == "it says \\"foo\\" and bar" and page is not null',
+        '$meta["metadata.city"] == "x" and true',
+        "",
+    ],
+)
+def test_fields_that_rows_have_are_left_alone(expression):
+    check_names(expression)
+
+
+@pytest.mark.parametrize(
+    "expression", ["foo == 1", 'kind == "a" and citty == "b"', "json_contains(tags, 1) or pages > 1"]
+)
+def test_a_field_that_no_row_has_is_told(expression):
+    with pytest.raises(InputError, match=r"does not understand the filter .* no field '(foo|citty|tags)'; use id"):
+        check_names(expression)
 
 
 VALUES = st.one_of(
