@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
 from florence_rag.cli.opening import abandon as abandon_move
-from florence_rag.cli.opening import opened, recorded_index, reembedding, tell_download
+from florence_rag.cli.opening import opened, ray_engine, recorded_index, reembedding, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
@@ -93,6 +93,12 @@ def index(
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
+    engine: Annotated[Literal["threads", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "threads",
+    address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT|auto", help="Of the Ray cluster; by default one is started here.")
+    ] = None,
+    actors: Annotated[int, typer.Option(min=1, help="Models at work on the Ray cluster.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="Of each of these.")] = 0,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
@@ -103,7 +109,11 @@ def index(
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
-        report = rag.add(*paths, prune=prune, retry=retry, near_duplicates=near_duplicates, progress=progress)
+        cluster: dict[str, Any] = {"address": address, "actors": actors, "gpus": gpus, "describe": describe}
+        there = ray_engine(rag, read=read, offline=offline, **cluster, **speed) if engine == "ray" else None
+        report = rag.add(
+            *paths, prune=prune, retry=retry, near_duplicates=near_duplicates, progress=progress, engine=there
+        )
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
         raise InputError(f"nothing in {', '.join(paths)} could be indexed; the report says why")

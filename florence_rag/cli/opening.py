@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from florence_rag.cli.progress import shown_progress
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.models.acceleration import Backend, Precision
-    from florence_rag.pipeline import FlorenceRAG
+    from florence_rag.pipeline import FlorenceRAG, ReadWords
+    from florence_rag.pipeline.engine import ChunksOf, Engine
     from florence_rag.pipeline.reembed import Reembedding
 
 
@@ -41,6 +43,34 @@ def opened(
         rag = FlorenceRAG.open(db, model, access=access, **options)
     with rag:
         yield rag
+
+
+def ray_engine(
+    rag: FlorenceRAG,
+    *,
+    address: str | None,
+    actors: int,
+    gpus: float,
+    describe: str | None,
+    read: ReadWords,
+    offline: bool,
+    precision: Precision | None,
+    backend: Backend,
+) -> Callable[[ChunksOf], Engine]:
+    """What makes the engine for `rag.add`: the models of the database, on the workers of a Ray cluster."""
+    from florence_rag.models.cards import find_model
+    from florence_rag.pipeline.access import Access
+    from florence_rag.pipeline.ray_engine import Models, RayConfig, RayEngine
+
+    model, words = rag.embedder.info.name, rag.retriever.text_embedder
+    recipe = Models(
+        model,
+        text_model=words.info.name if words else None,
+        describe=describe or find_model(model).describes_with,
+        read=read,
+        access=replace(Access.from_environment(offline=offline), precision=precision, backend=backend),
+    )
+    return partial(RayEngine, recipe, config=RayConfig(address, actors, gpus))
 
 
 @contextmanager

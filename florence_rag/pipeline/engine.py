@@ -63,7 +63,7 @@ class IngestConfig:
 
 
 @dataclass(slots=True, eq=False)
-class _Batch:
+class Batch:
     """What was read and is embedded together. failures, ended: of files whose reading has come to an end with it."""
 
     chunks: list[Chunk] = field(default_factory=list)
@@ -116,14 +116,14 @@ class Threads:
         self, sources: Sequence[Source], watch: Stopwatch, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[Ready, None, None]:
         """As Engine says."""
-        batch, under_way = _Batch(), deque[Future[Ready]]()
+        batch, under_way = Batch(), deque[Future[Ready]]()
         with closing(self._read(sources, watch, check)) as reads, model_threads(self._workers) as models:
             for read in reads:
                 if read.source.uri not in failed:
                     batch.take(read)
                 if batch.pictures >= self._config.batch:
                     under_way.append(models.submit(self._embed, read.source, batch, watch))
-                    batch = _Batch()
+                    batch = Batch()
                     yield from _finished(under_way, self._workers, check)
                 yield Ready(read.source)
             if sources:
@@ -138,7 +138,7 @@ class Threads:
 
         return read_ahead(sources, chunks_of, threads=self._config.threads, depth=self._config.ahead, check=check)
 
-    def _embed(self, source: Source, batch: _Batch, watch: Stopwatch) -> Ready:
+    def _embed(self, source: Source, batch: Batch, watch: Stopwatch) -> Ready:
         parts, failures = self.embedding(batch.chunks, watch)
         return Ready(source, parts, [*batch.failures, *failures], batch.ended)
 

@@ -28,7 +28,7 @@ from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.books import Books, Work
-from florence_rag.pipeline.engine import IngestConfig, Threads
+from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
@@ -206,7 +206,8 @@ class FlorenceRAG:
 
         prune: also forget files below the paths that are gone. retry: try files again that could not be read and have
         not changed. near_duplicates: of pictures that look the same; "link" shows them as one hit, "drop" indexes one.
-        progress: called after every step, in this thread. A file that cannot be read is named in the report and stops
+        progress: called after every step, in this thread. engine: what runs the stages, by default threads of this
+        process; it must embed with the same models. A file that cannot be read is named in the report and stops
         nothing. An interrupted run leaves all finished files indexed; run it again for the rest.
         """
         check_near_duplicates(near_duplicates)
@@ -214,6 +215,7 @@ class FlorenceRAG:
             books = Books(self.index)
             work = books.look(paths, prune=prune, retry=retry, drop=near_duplicates == "drop")
             if work.is_empty:
+        engine: Callable[[ChunksOf], Engine] | None = None,
                 raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._do(work, books, near_duplicates, progress)
 
@@ -228,7 +230,7 @@ class FlorenceRAG:
         with self._adding:
             books = Books(self.index)
             work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
-            return self._do(work, books, near_duplicates, progress)
+            return self._do(work, books, near_duplicates, progress, engine)
 
     def watch(
         self,
@@ -271,11 +273,16 @@ class FlorenceRAG:
             self.index.fail(failure.source, failure.reason)
         embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
         chunks_of = partial(chunk if near_duplicates == "keep" else chunk_with_looks, config=self._needed_chunking())
-        engine = Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
+        stages = (
+            Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
+            if engine is None
+            else engine(chunks_of)
+        )
         replaced = {*work.gone, *(source.uri for source in work.changed)}
         standing = Standing(self.index, replaced) if near_duplicates == "drop" and work.changed else None
         run = IndexRun(
-            self.index, embedding, engine, len(work.changed), progress=progress, config=self._ingest, standing=standing
+        engine: Callable[[ChunksOf], Engine] | None = None,
+            self.index, embedding, stages, len(work.changed), progress=progress, config=self._ingest, standing=standing
         )
         run.bring_in(work.changed, books.sources.values())
         self.index.restat(work.restated)

@@ -58,7 +58,7 @@ def read_ahead(
 
     def work() -> None:
         for source in waiting:
-            for read in _read(source, chunks_of):
+            for read in read_steps(source, chunks_of):
                 if not _put(ready, read, stop):
                     return
         _put(ready, None, stop)
@@ -75,7 +75,7 @@ def read_ahead(
             worker.join()
 
 
-def _read(source: Source, chunks_of: Callable[[Source], Iterable[Chunk]]) -> Iterator[Read]:
+def read_steps(source: Source, chunks_of: Callable[[Source], Iterable[Chunk]]) -> Iterator[Read]:
     """Whatever a broken file makes a decoder raise is that file's failure, never the end of the run."""
     try:
         for chunk in chunks_of(source):

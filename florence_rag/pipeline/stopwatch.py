@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -14,7 +14,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = threading.Lock()
 
     @contextmanager
@@ -24,9 +24,13 @@ class Stopwatch:
         try:
             yield
         finally:
-            spent = time.perf_counter() - started
-            with self._lock:
-                self._seconds[stage] += spent  # type: ignore[assignment]  # Counter is typed for whole numbers
+            self.add({stage: time.perf_counter() - started})
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Counts what another has measured."""
+        with self._lock:
+            for stage, spent in seconds.items():
+                self._seconds[stage] += spent
 
     @property
     def elapsed_s(self) -> float:
