@@ -201,6 +201,7 @@ class FlorenceRAG:
         retry: bool = False,
         near_duplicates: NearDuplicates = "link",
         progress: Callable[[Progress], None] | None = None,
+        engine: Callable[[ChunksOf], Engine] | None = None,
     ) -> IndexReport:
         """Index files and folders; what has not changed since is left alone.
 
@@ -215,9 +216,8 @@ class FlorenceRAG:
             books = Books(self.index)
             work = books.look(paths, prune=prune, retry=retry, drop=near_duplicates == "drop")
             if work.is_empty:
-        engine: Callable[[ChunksOf], Engine] | None = None,
                 raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
-            return self._do(work, books, near_duplicates, progress)
+            return self._do(work, books, near_duplicates, progress, engine)
 
     def retry_failures(
         self,
@@ -230,7 +230,7 @@ class FlorenceRAG:
         with self._adding:
             books = Books(self.index)
             work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
-            return self._do(work, books, near_duplicates, progress, engine)
+            return self._do(work, books, near_duplicates, progress)
 
     def watch(
         self,
@@ -264,6 +264,7 @@ class FlorenceRAG:
         books: Books,
         near_duplicates: NearDuplicates,
         progress: Callable[[Progress], None] | None,
+        engine: Callable[[ChunksOf], Engine] | None = None,
     ) -> IndexReport:
         if not work.is_due:
             return report_of(work)
@@ -281,7 +282,6 @@ class FlorenceRAG:
         replaced = {*work.gone, *(source.uri for source in work.changed)}
         standing = Standing(self.index, replaced) if near_duplicates == "drop" and work.changed else None
         run = IndexRun(
-        engine: Callable[[ChunksOf], Engine] | None = None,
             self.index, embedding, stages, len(work.changed), progress=progress, config=self._ingest, standing=standing
         )
         run.bring_in(work.changed, books.sources.values())
