@@ -308,7 +308,7 @@ class MilvusIndex:
             return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
         hits: list[Hit] = []
-        for spare in _SPARES:
+        for spare in _SPARES[field == "bm25" :]:  # words give equal scores more often than vectors
             hits = nearest(k + spare)
             if len(hits) < k + spare or hits[-1].score != hits[k - 1].score:
                 break
