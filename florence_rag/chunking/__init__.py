@@ -42,7 +42,7 @@ def read_frames(
 ) -> tuple[Frame, ...]:
     """The pictures of a chunk that was stored without them, read again from its file; () for text."""
     if kind == "image":
-        return (read_image(uri, config.image_side_px),)
+        return (read_image(uri, config.image_side_px, config.image_detail_px),)
     if kind == "page":
         from florence_rag.chunking.pdf import render_page
 

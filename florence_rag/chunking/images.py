@@ -39,12 +39,13 @@ _UPRIGHT = {
 _WHITE_LEVELS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 
 
-def read_image(image: ImageInput, max_side_px: int = 1280) -> Frame:
+def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None = None) -> Frame:
     """The picture as (H, W, 3) uint8 RGB, upright, its longer side at most max_side_px; never larger than it was.
 
     Of an animation or a file with several pages the first picture is read. Transparent parts become white.
     Pictures of more than 8 bits and arrays of floats are scaled to the smallest usual white level (1, 255, 4095, ...)
-    that holds their maximum. URLs are not fetched. Raises MediaError for whatever is no readable picture.
+    that holds their maximum. URLs are not fetched. detail_px: see ChunkingConfig.image_detail_px. Raises MediaError for
+    whatever is no readable picture.
     """
     if isinstance(image, np.ndarray):
         image = _array_to_image(image)
@@ -54,7 +55,7 @@ def read_image(image: ImageInput, max_side_px: int = 1280) -> Frame:
         with _damage_reported(name):
             return _image_to_frame(image.copy(), max_side_px, name)
     with _open_bytes(image) as (file, name):
-        return _decode(file, name, max_side_px)[0]
+        return _decode(file, name, max_side_px, detail_px)[0]
 
 
 def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:

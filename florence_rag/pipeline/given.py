@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.chunking import read_frames
+from florence_rag.chunking import ChunkingConfig, read_frames
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
@@ -129,8 +129,14 @@ class GivenItems:
         """The pictures of an item, read again; () where it has none."""
         return self._frames(hit) if _file(hit) else ()
 
-    def _frames(self, found: Hit | Chunk) -> tuple[Frame, ...]:
-        return read_frames(self._pictures.path(_file(found)), found.kind, found.locator, found.metadata)
+    def _frames(self, found: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
+        where = self._pictures.path(_file(found))
+        return read_frames(where, found.kind, found.locator, found.metadata, chunking or ChunkingConfig())
+
+    def _as_detailed_as_needed(self) -> ChunkingConfig:
+        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
+        alone = self._read_words is None and self._captioner is None
+        return ChunkingConfig(image_detail_px=getattr(self.embedder, "detail_px", None) if alone else None)
 
     def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk], made: _Vectors) -> _Reading:
         known = self._known(chunks)
@@ -164,7 +170,7 @@ class GivenItems:
             return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
         is_looked_at = not is_embedded or self._read_words or self._captioner
         if _file(chunk) and not chunk.frames and is_looked_at:
-            chunk = replace(chunk, frames=self._frames(chunk))
+            chunk = replace(chunk, frames=self._frames(chunk, self._as_detailed_as_needed()))
         return self._read_words(chunk) if self._read_words else chunk
 
     def _store(self, reading: _Reading, made: _Vectors) -> None:

@@ -464,3 +464,23 @@ def test_an_index_of_an_older_make_takes_shorter_ids_and_stays_usable(tmp_path, 
             rag.put_texts(["blue"], ids=["x" * 65])
         rag.put_texts(["green"], ids=["g"])
         assert set(rag.given_ids()) == {"x" * 64, "g"}
+
+
+@pytest.mark.parametrize(("reads", "width"), [(False, 400), (True, 800)])
+def test_a_large_photo_is_decoded_as_large_as_the_embedder_can_see(tmp_path, reads, width):
+    """But whole, where words are read in it, too."""
+    seen = []
+
+    class Nearsighted(ColourEmbedder):
+        detail_px = 200
+
+        def embed_images(self, frames):
+            seen.extend(frame.shape[1] for frame in frames)
+            return super().embed_images(frames)
+
+    Image.new("RGB", (800, 600), "red").save(tmp_path / "large.jpg")
+    reader = ScriptedReader({}) if reads else None
+    with FlorenceRAG(MemoryIndex(ColourEmbedder.info), Nearsighted(), reader=reader, read="always") as rag:
+        rag.put_images([tmp_path / "large.jpg"], ids=["a"])
+        assert seen == [width]
+        assert rag.frames(rag.get(["a"])[0])[0].shape == (600, 800, 3)
