@@ -86,7 +86,7 @@ def show(album: Album, found: Found | Answer | Sequence[Found], *, side_px: int 
 
 def _to_card(number: int, found: Found, jpeg: bytes | None) -> Card:
     if isinstance(found, Hit):
-        measure, words = f"{found.score:.3f}", found.content
+        measure, words = f"{found.score:.3f}" if found.score else "", found.content
     else:
         measure, words = "" if found.confidence is None else f"confidence {found.confidence:.2f}", found.quote
     words = " ".join(words.split())
