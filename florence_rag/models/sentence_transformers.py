@@ -122,6 +122,13 @@ def has_language_head(folder: Path) -> bool:
     return _network(folder).endswith("ForCausalLM")
 
 
+def talks_of_pictures(folder: Path) -> bool:
+    """Whether the files are those of a model that writes about pictures, without a word of sentence-transformers on
+    what it is used for."""
+    writes = _network(folder).endswith("ForConditionalGeneration")
+    return writes and not (folder / "config_sentence_transformers.json").is_file()
+
+
 def _network(folder: Path) -> str:
     architectures = _read(folder / "config.json").get("architectures") or [""]
     return str(architectures[0])

@@ -18,6 +18,7 @@ from florence_rag.models.sentence_transformers import (
     is_cross_encoder,
     model_folder,
     open_model,
+    talks_of_pictures,
 )
 from florence_rag.perception.base import Candidate
 from florence_rag.types import Frame
@@ -61,6 +62,11 @@ class CrossEncoderReranker:
         Raises ModelError.
         """
         folder = model_folder(source, offline=offline)
+        if talks_of_pictures(folder):
+            raise ModelError(
+                f"the model {name!r} writes about pictures, and has no config_sentence_transformers.json that says how it "
+                "scores a pair: take a repository that has one, or write it with CrossEncoder.save_pretrained"
+            )
         if not (is_cross_encoder(folder) or has_language_head(folder)):
             raise ModelError(f"the model {name!r} was not trained to score pairs; it can serve as an embedder")
         return cls(open_model(CrossEncoder, folder, device=device, precision=precision), name=name)

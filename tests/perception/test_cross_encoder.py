@@ -94,3 +94,11 @@ def test_a_model_without_words_for_a_pair_is_refused(tmp_path):
 def test_missing_files_are_named():
     with pytest.raises(ModelError, match="there is no folder '/nowhere'"):
         CrossEncoderReranker.from_pretrained("/nowhere", name="x")
+
+
+def test_a_seeing_model_that_is_none_of_the_library_says_what_it_lacks(tmp_path):
+    save_seeing_cross_encoder(tmp_path)
+    with pytest.raises(
+        ModelError, match=r"'x' writes about pictures, and has no config_sen.* .* CrossEncoder\.save_pretr"
+    ):
+        CrossEncoderReranker.from_pretrained(tmp_path / "plain", name="x", device="cpu")
