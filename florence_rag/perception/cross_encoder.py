@@ -64,8 +64,8 @@ class CrossEncoderReranker:
         folder = model_folder(source, offline=offline)
         if talks_of_pictures(folder):
             raise ModelError(
-                f"the model {name!r} writes about pictures, and has no config_sentence_transformers.json that says how it "
-                "scores a pair: take a repository that has one, or write it with CrossEncoder.save_pretrained"
+                f"the model {name!r} writes about pictures, and has no config_sentence_transformers.json that says how "
+                "it scores a pair: take a repository that has one, or write it with CrossEncoder.save_pretrained"
             )
         if not (is_cross_encoder(folder) or has_language_head(folder)):
             raise ModelError(f"the model {name!r} was not trained to score pairs; it can serve as an embedder")
