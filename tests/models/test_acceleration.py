@@ -2,6 +2,7 @@
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import pytest
 import torch
@@ -33,9 +34,19 @@ def pixels(model):
     return torch.randn(5, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture(scope="module")
+def engine(model, pixels):
+    """Opened once for each combination, as that takes seconds."""
+    return cache(
+        lambda backend, precision: accelerated(
+            model, "get_image_features", pixels[:2], backend=backend, precision=precision
+        )
+    )
+
+
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
-def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, backend, precision):
-    see = accelerated(model, "get_image_features", pixels[:2], backend=backend, precision=precision)
+def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, engine, backend, precision):
+    see = engine(backend, precision)
     with torch.inference_mode():
         expected = model.get_image_features(pixels)
         ours = see(pixels)
@@ -58,8 +69,8 @@ def test_what_is_compiled_is_what_would_run(model, pixels, monkeypatch, precisio
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnx"])
-def test_one_compiled_network_serves_several_threads(model, pixels, backend):
-    see = accelerated(model, "get_image_features", pixels[:2], backend=backend, precision="fp32")
+def test_one_compiled_network_serves_several_threads(pixels, engine, backend):
+    see = engine(backend, "fp32")
     with ThreadPoolExecutor(4) as pool:
         rows = list(pool.map(see, [pixels[i : i + 1] for i in range(5)] * 4))
     for i in range(5):
