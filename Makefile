@@ -36,6 +36,7 @@ bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/unchanged.py --files 10000
 	$(BIN)/python benchmarks/lite.py --rows 25000
 	$(BIN)/python benchmarks/scale.py --rows 10000
 

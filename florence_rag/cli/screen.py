@@ -188,13 +188,13 @@ def converted_to_text(config: Any, folder: Path) -> RenderableType:
 def _failures_to_text(failures: Iterable[Failure]) -> RenderableType:
     return Group(
         *(
-            Text.assemble(("failed ", "red"), place(failure.source), ": ", plain(_bare_reason(failure)))
+            Text.assemble(("failed ", "red"), place(failure.source), ": ", plain(bare_reason(failure)))
             for failure in failures
         )
     )
 
 
-def _bare_reason(failure: Failure) -> str:
+def bare_reason(failure: Failure) -> str:
     """The reason without the file, which is named before it."""
     return failure.reason.removeprefix(f"{failure.source!r} ")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.screen import change_to_text, notes, report_to_text, results
+from florence_rag.cli.screen import bare_reason, change_to_text, notes, report_to_text, results
 
 if TYPE_CHECKING:
     from florence_rag.pipeline import FlorenceRAG
@@ -37,7 +37,7 @@ def _events(report: IndexReport) -> Iterator[tuple[str, str, dict[str, str]]]:
     for change in report.changes:
         yield change.event, change.source, {}
     for failure in report.failed:
-        yield "failed", failure.source, {"reason": failure.reason}
+        yield "failed", failure.source, {"reason": bare_reason(failure)}
     for each in report.near_duplicates:
         yield "left out", each.source, {"like": each.like}
 

@@ -119,24 +119,23 @@ class Ledger:
         self._write([_row(_SETTINGS, _SETTINGS, asdict(settings))])
         self.flush()
 
-    def entries(self) -> Iterator[Entry]:
-        """All of them, in no order."""
-        rows = self._connection.rows(self.name, _FIELDS, f'state != "{_SETTINGS}"')
-        return map(_entry, rows)
+    def entries(self, *states: State) -> Iterator[Entry]:
+        """All of them, or those in these states, in no order."""
+        wanted = one_of("state", states) if states else f'state != "{_SETTINGS}"'
+        return map(_entry, self._connection.rows(self.name, _FIELDS, wanted))
 
     def sources(self) -> dict[str, Entry]:
         """The complete ones by uri, sorted."""
-        complete = (entry for entry in self.entries() if entry.state == "complete")
-        return {entry.uri: entry for entry in sorted(complete, key=lambda entry: entry.uri)}
+        return {entry.uri: entry for entry in sorted(self.entries("complete"), key=lambda entry: entry.uri)}
 
     def failures(self) -> tuple[Failure, ...]:
         """Sorted by uri."""
-        failed = (entry for entry in self.entries() if entry.state == "failed")
-        return tuple(Failure(entry.uri, entry.reason) for entry in sorted(failed, key=lambda entry: entry.uri))
+        failed = sorted(self.entries("failed"), key=lambda entry: entry.uri)
+        return tuple(Failure(entry.uri, entry.reason) for entry in failed)
 
     def left_out(self) -> dict[str, LeftOut]:
         """By uri, those that need not be looked at again before they change."""
-        found = {entry.uri: _left_out(entry) for entry in self.entries() if entry.state in ("failed", "near-duplicate")}
+        found = {entry.uri: _left_out(entry) for entry in self.entries("failed", "near-duplicate")}
         return {uri: each for uri, each in sorted(found.items()) if each}
 
     def restat(self, sources: Collection[Source]) -> None:

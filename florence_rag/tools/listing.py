@@ -83,5 +83,10 @@ def _hit_to_text(hit: Hit) -> str:
     lines = [f"   {place}", f"   why: {hit.why}"]
     if words:
         lines.append(f"   {fenced(words)}")
-    lines += [f"   also: id {moment.id} {moment.locator}" for moment in hit.moments[:3]]
+    lines += [f"   also: id {moment.id} {_apart(moment, hit)}" for moment in hit.moments[:3]]
     return "\n".join(lines)
+
+
+def _apart(moment: Hit, hit: Hit) -> str:
+    """What tells a moment from its hit: its place in the same file, or another file."""
+    return str(moment.locator) if moment.source == hit.source else moment.source

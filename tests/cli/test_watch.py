@@ -1,0 +1,119 @@
+"""florence-rag watch and failures, as programs on a real Milvus Lite."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder, colour_frame
+
+PROGRAM = Path(__file__).with_name("colours.py")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(colour_frame("red")).save(folder / "red.png")
+    return folder
+
+
+@pytest.fixture
+def blue(tmp_path):
+    Image.fromarray(colour_frame("blue")).save(tmp_path / "blue.png")
+    return tmp_path / "blue.png"
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_it_tells_a_line_for_each_file_and_ends_cleanly(folder, blue, tmp_path, sent):
+    db = str(tmp_path / "x.db")
+    command = [sys.executable, str(PROGRAM), "watch", str(folder), "--db", db, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        told = (json.loads(line) for line in process.stdout)
+        first = next(told)
+        assert (first["event"], first["added"]) == ("ready", 1)
+        shutil.copy(blue, folder / "blue.png")
+        assert next(told) == {"event": "added", "source": str(folder / "blue.png")}
+        (folder / "broken.jpg").write_text("no picture")
+        assert next(told) == {
+            "event": "failed",
+            "source": str(folder / "broken.jpg"),
+            "reason": "is not an image: it starts like text",
+        }
+        (folder / "red.png").unlink()
+        assert next(told) == {"event": "removed", "source": str(folder / "red.png")}
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "Stopped; all that was indexed is kept.")
+    with MilvusIndex.open(db, ColourEmbedder.info, create=False) as index:
+        assert list(index.sources()) == [str(folder / "blue.png")]
+
+
+def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monkeypatch):
+    reports = rag.watch(folder)
+    monkeypatch.setattr(rag, "watch", lambda *paths, **rest: interrupted_after(reports, 2))
+    (folder / "broken.jpg").write_text("no picture")
+
+    def interrupted_after(steps, count):
+        yield next(steps)
+        shutil.copy(blue, folder / "blue.png")
+        for _ in range(count - 1):
+            yield next(steps)
+        raise KeyboardInterrupt
+
+    outcome = run("watch", folder)
+    assert outcome.code == 0
+    first, summary, added = outcome.out.splitlines()
+    assert first.endswith("broken.jpg: is not an image: it starts like text")
+    assert summary == "1 added, 0 updated, 0 unchanged, 0 removed, 1 failed"
+    assert added.startswith("added ") and added.endswith("blue.png")
+    assert outcome.err.splitlines() == [
+        f"Watching {folder}. Ctrl-C ends it.",
+        "Stopped; all that was indexed is kept.",
+    ]
+
+
+def test_failures_are_listed_without_a_model(run, tmp_path):
+    db = str(tmp_path / "x.db")
+    with MilvusIndex.open(db, ColourEmbedder.info) as index:
+        index.fail("/photos/a.jpg", "'/photos/a.jpg' is damaged")
+    assert run("failures", "--db", db, "--json").json == {
+        "failed": [{"source": "/photos/a.jpg", "reason": "'/photos/a.jpg' is damaged"}]
+    }
+    outcome = run("failures", "--db", db)
+    assert "a.jpg: is damaged" in outcome.out and "florence-rag failures --retry" in outcome.out
+    with MilvusIndex.open(db, ColourEmbedder.info) as index:
+        index.delete_sources(["/photos/a.jpg"])
+    assert run("failures", "--db", db).out == "No file has failed.\n"
+    missing = run("failures", "--db", str(tmp_path / "none.db"))
+    assert (missing.code, missing.err.count("\n")) == (1, 1)
+
+
+def test_failures_are_tried_again(folder, opened_with, rag, run):
+    (folder / "broken.jpg").write_text("no picture")
+    assert run("index", folder, "--json").json["added"] == 1
+    report = run("failures", "--retry", "--json").json
+    assert [failure["source"] for failure in report["failed"]] == [str(folder / "broken.jpg")]
+    assert len(run("index", folder, "--retry", "--json").json["failed"]) == 1
+
+
+def test_near_duplicates_are_counted(folder, opened_with, run):
+    shutil.copy(folder / "red.png", folder / "again.png")
+    outcome = run("index", folder, "--near-duplicates", "drop")
+    assert outcome.out.endswith(
+        "1 added, 0 updated, 0 unchanged, 0 removed, 0 failed, 1 left out for near-duplicates\n"
+    )
+    assert run("index", folder, "--near-duplicates", "hide").code == 2
+
+
+def test_alike_pictures_are_named_under_their_hit(folder, opened_with, run):
+    shutil.copy(folder / "red.png", folder / "again.png")
+    run("index", folder)
+    out = run("search", "red").out
+    assert "also " in out and "again.png" in out and "red.png" in out and "  2  " not in out
