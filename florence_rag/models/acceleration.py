@@ -68,8 +68,8 @@ def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backe
         return _onnx(module, example)
     if precision == "int8":
         return _quantised(module)
-    run: Run = _autocast(module) if precision == "bf16" else module
-    return torch.compile(run) if backend == "compile" else run
+    method: Run = _autocast(module) if precision == "bf16" else module
+    return torch.compile(method) if backend == "compile" else method
 
 
 def _autocast(module: nn.Module) -> Run:
