@@ -5,7 +5,6 @@ python benchmarks/model_card.py [--model NAME_OR_FOLDER] [--scenes 500]
 
 from __future__ import annotations
 
-import io
 import random
 from collections import Counter
 from collections.abc import Sequence
@@ -14,13 +13,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from PIL import Image
 from rich.progress import track
 
+from benchmarks.detector import ALMOST_ALL, photograph, score, truth_of
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.cards import TINY, find_model
+from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
-from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import HELD_OUT, Scene, sample_scene
 from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
 from florence_rag.types import Frame
@@ -31,13 +30,6 @@ TITLES: dict[Combinations, str] = {
     "held-out": "at least one combination never seen in training in each scene",
 }
 QUESTIONS_PER_SCENE = 5
-
-
-def photograph(scene: Scene) -> Frame:
-    """The scene as a person would index it: a 640 x 480 JPEG, decoded again."""
-    file = io.BytesIO()
-    draw(scene).save(file, "JPEG", quality=90)
-    return np.asarray(Image.open(file))
 
 
 def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) -> list[Scene]:
@@ -86,6 +78,12 @@ def matching_accuracy(
     return float(((matcher.match(frames, texts) > 0.5) == np.array(truths)).mean())
 
 
+def detection_row(detector: DyHeadDetector, scenes: Sequence[Scene], frames: Sequence[Frame]) -> list[str]:
+    """Average precision as COCO counts it."""
+    figures = score([truth_of(scene) for scene in scenes], detector.detect(frames))
+    return [f"{figures[name]:.3f}" for name in ("AP", "AP50", "AP75")]
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
     lines = [header, ["---"] * len(header), *rows]
@@ -93,7 +91,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def section(
-    combinations: Combinations, count: int, embedder: FlorenceEmbedder, vqa: MeterVQA, matcher: MeterMatcher
+    combinations: Combinations,
+    count: int,
+    embedder: FlorenceEmbedder,
+    vqa: MeterVQA,
+    matcher: MeterMatcher,
+    detector: DyHeadDetector,
 ) -> str:
     """All figures over one kind of scenes."""
     rng = random.Random(f"model card {combinations}")
@@ -108,6 +111,7 @@ def section(
             table(["retrieval", "R@1", "R@5", "R@10"], retrieval),
             table(["question type", "accuracy", "questions"], answers),
             f"Matching of search phrases, half of them near misses: {fits:.3f}",
+            table(["detection: AP", "AP50", "AP75"], [detection_row(detector, scenes, frames)]),
         ]
     )
 
@@ -121,7 +125,8 @@ def introduction(name: str) -> str:
         [
             "# Model card: florence-tiny",
             f"Knows {card.knows}. Licence of the weights: {card.licence}. Weights: {megabytes:.1f} MB.",
-            "Trained by `python -m florence_rag.training.tiny`; measured by `make card`, which writes this page. "
+            "Trained by `python -m florence_rag.training.tiny` (towers, METER) and `python -m "
+            "florence_rag.training.detector` (Dynamic Head); measured by `make card`, which writes this page. "
             "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
             f"Combinations never drawn in training: {held_out}.",
         ]
@@ -138,7 +143,8 @@ def main(
     embedder = FlorenceEmbedder.from_pretrained(card.florence, card.name)
     meter = load_meter(card.meter)
     vqa, matcher = MeterVQA(*meter), MeterMatcher(*meter)
-    sections = [section(combinations, scenes, embedder, vqa, matcher) for combinations in TITLES]
+    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=ALMOST_ALL)
+    sections = [section(combinations, scenes, embedder, vqa, matcher, detector) for combinations in TITLES]
     text = "\n\n".join([introduction(model), *sections]) + "\n"
     print(text)
     if output is not None:

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.models.boxes import iou
 from florence_rag.models.cards import find_model
+from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA
-from florence_rag.training.world.draw import draw
+from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import sample_scene
+from florence_rag.training.world.vocabulary import ANSWER_NAMES
 from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
 
 CARD = find_model("florence-tiny")
@@ -71,3 +74,16 @@ def test_weights_are_kept_in_half_precision_and_used_in_full():
 
     model = FlorenceModel.from_pretrained(CARD.florence, dtype=torch.float32)
     assert model.dtype == torch.float32
+
+
+def test_things_are_found_where_they_stand(scenes, frames):
+    detector = DyHeadDetector.from_pretrained(CARD.detector, name=CARD.name, device="cpu")
+    wanted = found = right = 0
+    for scene, regions in zip(scenes[:40], detector.detect(frames[:40]), strict=True):
+        names = [ANSWER_NAMES[thing.object] for thing in scene.things]
+        truth = torch.tensor(boxes(scene))
+        for region in regions:
+            overlaps = iou(torch.tensor(region.box), truth)
+            right += bool(overlaps.max() > 0.8) and names[int(overlaps.argmax())] == region.label
+        wanted, found = wanted + len(names), found + len(regions)
+    assert right / found >= 0.95 and right / wanted >= 0.95

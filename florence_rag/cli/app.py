@@ -21,6 +21,8 @@ from florence_rag.cli.options import (
     Count,
     Database,
     Describe,
+    Detect,
+    DetectWith,
     Filter,
     ImageFile,
     IndexType,
@@ -28,6 +30,7 @@ from florence_rag.cli.options import (
     Model,
     NearDuplicates,
     Offline,
+    PictureBox,
     Precision,
     ReadWords,
     Rerank,
@@ -35,6 +38,7 @@ from florence_rag.cli.options import (
     Token,
     VectorNumbers,
     chosen_kinds,
+    edges,
 )
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.quiet import quiet_libraries
@@ -85,6 +89,7 @@ def index(
     near_duplicates: NearDuplicates = "link",
     read: ReadWords = "auto",
     describe: Describe = None,
+    detect: Detect = None,
     text_model: TextModel = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
@@ -104,12 +109,13 @@ def index(
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    names: dict[str, Any] = {"describe": describe, "text_model": text_model, "index": index_type, "vectors": vectors}
+    looks: dict[str, Any] = {"describe": describe, "detect": detect}
+    names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
     with (
         opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
-        cluster: dict[str, Any] = {"address": address, "actors": actors, "gpus": gpus, "describe": describe}
+        cluster: dict[str, Any] = {"address": address, "actors": actors, "gpus": gpus, **looks}
         there = ray_engine(rag, read=read, offline=offline, **cluster, **speed) if engine == "ray" else None
         report = rag.add(
             *paths, prune=prune, retry=retry, near_duplicates=near_duplicates, progress=progress, engine=there
@@ -167,6 +173,7 @@ def failures(
 def search(
     text: Annotated[str | None, typer.Argument(help="What is sought, in words.")] = None,
     image: ImageFile = None,
+    box: PictureBox = None,
     k: Count = 5,
     kind: Kinds = None,
     filter: Filter = None,
@@ -184,7 +191,7 @@ def search(
 
     with opened(db, model, offline=offline, token=token, create=False, rerank=rerank) as rag:
         picture = read_image(image) if image else None
-        hits = rag.search(text, image=picture, k=k, kinds=chosen_kinds(kind), filter=filter)
+        hits = rag.search(text, image=picture, box=edges(box), k=k, kinds=chosen_kinds(kind), filter=filter)
         if sheet:
             draw_sheet([hits_to_row(text or str(image), hits, rag.frames, picture)]).save(sheet)
     show({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
@@ -213,6 +220,23 @@ def ask(
     with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, rerank=rerank) as rag:
         answer = rag.ask(question, k=k, kinds=chosen_kinds(kind), filter=filter, llm=llm, image=image)
     show(answer.to_dict(), answer_to_text(answer), as_json)
+
+
+@app.command()
+def detect(
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")],
+    name: DetectWith = "florence-2-base",
+    draw: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Also draw the boxes into copies of the pictures here.")
+    ] = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the things in pictures, and where each is."""
+    from florence_rag.cli.detecting import detected, detected_to_text
+
+    found = list(detected(images, name, draw, offline=offline))
+    show({"images": found}, detected_to_text(found), as_json)
 
 
 @app.command()

@@ -52,6 +52,7 @@ def ray_engine(
     actors: int,
     gpus: float,
     describe: str | None,
+    detect: str | None,
     read: ReadWords,
     offline: bool,
     precision: Precision | None,
@@ -67,6 +68,7 @@ def ray_engine(
         model,
         text_model=words.info.name if words else None,
         describe=describe or find_model(model).describes_with,
+        detect=detect,
         read=read,
         access=replace(Access.from_environment(offline=offline), precision=precision, backend=backend),
     )

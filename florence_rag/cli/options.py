@@ -30,6 +30,14 @@ def known_index_type(name: str | None) -> str | None:
         raise typer.BadParameter(str(error)) from error
 
 
+def edges(box: str | None) -> list[float] | None:
+    """The numbers of "0.1,0.2,0.5,0.9"; a usage error where it has others."""
+    try:
+        return None if box is None else [float(edge) for edge in box.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--box is {box!r}; give four shares of the picture, as 0.1,0.2,0.5,0.9") from error
+
+
 def chosen_kinds(names: list[str] | None) -> set[Kind] | None:
     """What `search` and `ask` take; None for all kinds."""
     return {kind for kind in KINDS if kind in names} if names else None
@@ -86,6 +94,13 @@ Kinds = Annotated[
 ]
 Filter = Annotated[
     str | None, typer.Option(metavar="EXPR", help="Only hits with a Milvus expression, such as 'start_s >= 10'.")
+]
+Detect = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What finds things in images, such as florence-2-base: regions.")
+]
+DetectWith = Annotated[str, typer.Option("--detect", metavar="NAME", help="The model that finds things.")]
+PictureBox = Annotated[
+    str | None, typer.Option("--box", metavar="L,T,R,B", help="Only this part of the picture: 0.1,0.2,0.5,0.9.")
 ]
 ImageFile = Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture, alone or with words.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]

@@ -26,6 +26,7 @@ STAGES = {
     "read": "reading",
     "words": "reading words",
     "caption": "captioning",
+    "detect": "detecting",
     "embed": "embedding",
     "store": "storing",
 }

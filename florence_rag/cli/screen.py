@@ -201,7 +201,9 @@ def bare_reason(failure: Failure) -> str:
 
 def _hit_to_text(hit: Hit, rank: int) -> Text:
     text = Text.assemble((f"{rank:3}  ", "bold"), place(hit.source, hit.locator))
-    text.append_text(plain(f"\n     {hit.kind}, score {hit.score:.3f}: {hit.why}", "dim"))
+    label = hit.metadata.get("label") if hit.locator.box else None
+    kind = f"{hit.kind} of {label}" if label else hit.kind
+    text.append_text(plain(f"\n     {kind}, score {hit.score:.3f}: {hit.why}", "dim"))
     if words := " ".join(hit.content.split()):
         text.append_text(plain("\n     " + (words if len(words) <= WORDS_SHOWN else f"{words[:WORDS_SHOWN]}…")))
     if hit.moments:
@@ -213,7 +215,7 @@ def _hit_to_text(hit: Hit, rank: int) -> Text:
 
 def _moment_to_text(moment: Hit, best: Hit) -> str:
     if moment.source == best.source:
-        return f"at {moment.locator}"
+        return f"at {moment.locator}" if str(moment.locator) else "as a whole"
     return place(moment.source, moment.locator).plain
 
 

@@ -95,6 +95,11 @@ class Detector(Protocol):
         """Per frame the objects, labelled with their category."""
         ...
 
+
+@runtime_checkable
+class Grounder(Protocol):
+    """Finds what it is told to look for."""
+
     def locate(self, frame: Frame, thing: str) -> list[Region]:
         """Where a thing is that is named in words; empty where it is not found."""
         ...

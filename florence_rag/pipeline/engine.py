@@ -110,7 +110,7 @@ class Threads:
     def threads(self) -> Mapping[str, int]:
         """Of each stage."""
         readers, models = self._config.threads, self._workers
-        return {"read": readers, "words": readers, "caption": models, "embed": models}
+        return {"read": readers, "words": readers, "caption": models, "detect": models, "embed": models}
 
     def run(
         self, sources: Sequence[Source], watch: Stopwatch, failed: Collection[str], check: Callable[[], None]

@@ -25,7 +25,7 @@ from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableI
 from florence_rag.index.presets import VectorType, check_preset
 from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
-from florence_rag.perception.base import Captioner, Matcher, Reranker, TextReader, VisualQA, VQAResult
+from florence_rag.perception.base import Captioner, Detector, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
@@ -35,9 +35,11 @@ from florence_rag.pipeline.ingest import Progress
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
+    LazyDetector,
     LazyReader,
     describer,
     lazy_captioner,
+    lazy_detector,
     lazy_vqa,
     open_embedder,
     open_reader,
@@ -46,6 +48,7 @@ from florence_rag.pipeline.opening import (
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
 from florence_rag.pipeline.reembed import Reembedding
+from florence_rag.pipeline.regions import checked_box, region_view
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.retrieval.diversity import pick_diverse
@@ -63,7 +66,8 @@ class FlorenceRAG:
     """Index files, search them, ask them questions.
 
     `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells
-    which of several pictures a question means; vqa, if it can do that, too. pictures: a folder to keep pictures in that
+    which of several pictures a question means; vqa, if it can do that, too. detector: finds things in pictures;
+    regions: whether those that it finds in images are indexed beside them. pictures: a folder to keep pictures in that
     are put without a file.
 
     Searching, asking and putting from several threads at once is safe, also while one thread adds files; files are
@@ -81,6 +85,8 @@ class FlorenceRAG:
         reader: TextReader | None = None,
         read: ReadWords = "auto",
         captioner: Captioner | None = None,
+        detector: Detector | None = None,
+        regions: bool = False,
         reranker: Reranker | None = None,
         chunking: ChunkingConfig | None = None,
         ingest: IngestConfig | None = None,
@@ -94,6 +100,8 @@ class FlorenceRAG:
         self.vqa = vqa
         self.matcher = matcher or (vqa if isinstance(vqa, Matcher) else None)
         self.captioner = captioner
+        self.detector = detector
+        self._regions = detector if regions else None
         self.reader = reader
         self.retriever = Retriever(
             embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
@@ -123,6 +131,7 @@ class FlorenceRAG:
         *,
         vqa: str | None = None,
         describe: str | None = None,
+        detect: str | None = None,
         rerank: str | None = None,
         text_model: str | None = None,
         token: str | None = None,
@@ -138,7 +147,8 @@ class FlorenceRAG:
 
         db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. The other names are those of
         `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
-        database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; rerank
+        database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; detect
+        finds things in images, which become regions beside them when they are indexed; rerank
         looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
         read the words in pictures. index: how vectors are searched, by a name in docs/scale.md; by default what the
         database has, and a new one FLAT in a file and HNSW on a server. vectors: their numbers in a new database, fp32,
@@ -168,6 +178,7 @@ class FlorenceRAG:
             vectors=vectors,
             text_embedder=text_embedder.info if text_embedder else None,
         )
+        captioner = lazy_captioner(describe, access)
         answers, matcher = lazy_vqa(vqa or card.answers_with, access)
         return cls(
             store,
@@ -177,7 +188,9 @@ class FlorenceRAG:
             matcher=matcher,
             reader=LazyReader(open_reader),
             read=read,
-            captioner=lazy_captioner(describe, access),
+            captioner=captioner,
+            detector=lazy_detector(detect or card.detects_with, access, captioner),
+            regions=detect is not None,
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
         )
@@ -268,11 +281,12 @@ class FlorenceRAG:
     ) -> IndexReport:
         if not work.is_due:
             return report_of(work)
-        if work.changed and isinstance(self.captioner, LazyCaptioner):
-            self.captioner.load()
+        for part in {id(part): part for part in (self.captioner, self._regions)}.values():
+            if work.changed and isinstance(part, LazyCaptioner | LazyDetector):
+                part.load()
         for failure in work.unreadable:
             self.index.fail(failure.source, failure.reason)
-        embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder)
+        embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder, self._regions)
         chunks_of = partial(chunk if near_duplicates == "keep" else chunk_with_looks, config=self._needed_chunking())
         stages = (
             Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
@@ -345,7 +359,7 @@ class FlorenceRAG:
     def _needed_chunking(self) -> ChunkingConfig:
         """Where the embedder alone looks at the pictures, it says how much of them it can see."""
         detail = getattr(self.embedder, "detail_px", None)
-        if detail is None or self._read_words is not None or self.captioner is not None:
+        if detail is None or any(part is not None for part in (self._read_words, self.captioner, self._regions)):
             return self._chunking
         return replace(self._chunking, image_detail_px=self._chunking.image_detail_px or detail)
 
@@ -354,6 +368,7 @@ class FlorenceRAG:
         text: str | None = None,
         *,
         image: ImageInput | None = None,
+        box: Sequence[float] | None = None,
         k: int = 5,
         kinds: Collection[Kind] | None = None,
         filter: Filter | None = None,
@@ -361,16 +376,26 @@ class FlorenceRAG:
     ) -> list[Hit]:
         """The k best hits for a text, a picture, or both together, best first.
 
-        kinds: only these. filter: {"start_s": {"$gte": 3}} or a Milvus expression. group: one hit per video, and one
-        for pictures that look the same or are shots of one burst, with the others as moments.
+        box: only this part of the picture, left, top, right, bottom in [0, 1]. kinds: only these. filter: {"start_s":
+        {"$gte": 3}} or a Milvus expression. group: one hit per video and per image, with its other clips, or regions,
+        as moments, and one for pictures that look the same or are shots of one burst.
         """
-        frame = None if image is None else read_image(image)
+        frame = self._query_frame(image, box)
         return self.retriever.search(text, frame, k, kinds, filter, group)
 
-    def query_vector(self, text: str | None = None, *, image: ImageInput | None = None) -> np.ndarray:
-        """(D,): what `search` looks for: the direction of a text, of a picture, or of both together."""
-        frame = None if image is None else read_image(image)
-        return self.retriever.vector(check_query(text, frame, 1, None))
+    def query_vector(
+        self, text: str | None = None, *, image: ImageInput | None = None, box: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """(D,): what `search` looks for: the direction of a text, of a picture or a part of it, or of both together."""
+        return self.retriever.vector(check_query(text, self._query_frame(image, box), 1, None))
+
+    def _query_frame(self, image: ImageInput | None, box: Sequence[float] | None) -> Frame | None:
+        if image is None:
+            if box is not None:
+                raise InputError("a box is a part of a picture: give the picture, too")
+            return None
+        part = None if box is None else checked_box(box)
+        return region_view(self.embedder, read_image(image), part)
 
     def search_diverse(
         self,

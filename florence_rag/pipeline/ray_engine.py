@@ -22,6 +22,7 @@ from florence_rag.pipeline.engine import AddWords, Batch, ChunksOf, Ready, read_
 from florence_rag.pipeline.opening import (
     LazyReader,
     lazy_captioner,
+    lazy_detector,
     open_embedder,
     open_reader,
     open_text_embedder,
@@ -62,6 +63,7 @@ class Models:
     model: str
     text_model: str | None = None
     describe: str | None = None
+    detect: str | None = None
     read: ReadWords = "auto"
     access: Access = field(default_factory=Access)
 
@@ -69,7 +71,8 @@ class Models:
         """Loads them."""
         text_embedder = open_text_embedder(self.text_model, self.access) if self.text_model else None
         captioner = lazy_captioner(self.describe, self.access)
-        return Embedding(open_embedder(self.model, self.access), captioner, text_embedder)
+        detector = lazy_detector(self.detect, self.access, captioner)
+        return Embedding(open_embedder(self.model, self.access), captioner, text_embedder, detector)
 
     def add_words(self) -> AddWords | None:
         """Loaded with the first picture."""
@@ -105,7 +108,7 @@ class RayEngine:
     def threads(self) -> Mapping[str, int]:
         """Processors of each stage."""
         models = self._config.models
-        return {"read": self._readers, "words": self._readers, "caption": models, "embed": models}
+        return {"read": self._readers, "words": self._readers, "caption": models, "detect": models, "embed": models}
 
     def run(
         self, sources: Sequence[Source], watch: Stopwatch, failed: Collection[str], check: Callable[[], None]

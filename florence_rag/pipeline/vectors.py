@@ -15,9 +15,10 @@ import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import FlorenceError, InputError
-from florence_rag.perception.base import Captioner
+from florence_rag.perception.base import Captioner, Detector
+from florence_rag.pipeline.regions import is_region, region_view, with_regions
 from florence_rag.pipeline.stopwatch import Stopwatch
-from florence_rag.types import Chunk, Failure, Source
+from florence_rag.types import Chunk, Failure, Frame, Source
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Embedding:
     """Captions, then vectors, of a batch. Errors of embedders that are not InputErrors pass: they concern all files.
 
     captioner: says what pictures show that have no caption yet. text_embedder: embeds all words of a chunk, for an
-    index that keeps their vectors, too.
+    index that keeps their vectors, too. detector: finds things in images, which become chunks beside them.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Embedding:
         embedder: Embedder,
         captioner: Captioner | None = None,
         text_embedder: TextEmbedder | None = None,
+        detector: Detector | None = None,
     ) -> None:
+        self.detector = detector
         self.embedder = embedder
         self.captioner = captioner
         self.text_embedder = text_embedder
@@ -65,9 +68,10 @@ class Embedding:
     def __call__(self, batch: list[Chunk], watch: Stopwatch) -> tuple[list[Embedded], list[Failure]]:
         """What can be stored, and the files that cannot be described or embedded."""
         captioned, failures = self._captioned(batch, watch)
+        divided, undivided = self._divided(captioned, watch)
         with watch("embed"):
-            parts, refused = together_or_by_file(self.embedded, captioned, InputError)
-        return parts, failures + refused
+            parts, refused = together_or_by_file(self.embedded, divided, InputError)
+        return parts, failures + undivided + refused
 
     def embedded(self, batch: list[Chunk]) -> Embedded:
         """The vectors of chunks that have their captions."""
@@ -80,6 +84,14 @@ class Embedding:
         with watch("caption"):
             # Whatever a captioning model raises, a run that took hours goes on without those pictures.
             parts, failures = together_or_by_file(partial(add_captions, self.captioner), batch, Exception)
+        return [chunk for part in parts for chunk in part], failures
+
+    def _divided(self, batch: list[Chunk], watch: Stopwatch) -> tuple[list[Chunk], list[Failure]]:
+        """With the regions of images."""
+        if self.detector is None:
+            return batch, []
+        with watch("detect"):
+            parts, failures = together_or_by_file(partial(with_regions, self.detector), batch, Exception)
         return [chunk for part in parts for chunk in part], failures
 
 
@@ -109,15 +121,23 @@ def by_file(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
 
 
 def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """(N, D): of a chunk with pictures the mean direction of its pictures, of any other the direction of its text."""
+    """(N, D): of a chunk with pictures the mean direction of its pictures, of any other the direction of its text.
+
+    Of a region only its part of the picture counts.
+    """
     vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
     passages = [i for i, chunk in enumerate(chunks) if not chunk.frames]
     if passages:
         vectors[passages] = embedder.embed_texts([chunks[i].text for i in passages])
     owners = [i for i, chunk in enumerate(chunks) for _ in chunk.frames]
     if owners:
-        np.add.at(vectors, owners, embedder.embed_images([frame for chunk in chunks for frame in chunk.frames]))
+        shown = [_shown(embedder, chunk, frame) for chunk in chunks for frame in chunk.frames]
+        np.add.at(vectors, owners, embedder.embed_images(shown))
     return unit_rows(vectors)
+
+
+def _shown(embedder: Embedder, chunk: Chunk, frame: Frame) -> Frame:
+    return region_view(embedder, frame, chunk.locator.box) if is_region(chunk) else frame
 
 
 def embed_words(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
@@ -146,4 +166,4 @@ def _reason(error: Exception, source: Source) -> str:
     if isinstance(error, FlorenceError):
         return str(error)
     log.warning("unexpected error in %s", source.uri, exc_info=error)
-    return f"could not be captioned: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"could not be looked at: {type(error).__name__}: {' '.join(str(error).split())}"

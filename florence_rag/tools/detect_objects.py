@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.base import Detector, Region
+from florence_rag.perception.base import Detector, Grounder, Region
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.given_image import ImageArgument, ImageTool
@@ -33,14 +34,18 @@ Pass the id of a search result. Of a video clip the middle keyframe is looked at
 
 @dataclass(frozen=True)
 class DetectObjects(ImageTool):
-    """Finds things in a picture, all or one that is named; METER, which cannot list them, finds one that is named."""
+    """Finds things in a picture, all or one that is named.
+
+    METER, which cannot list them, finds one that is named; a detector that knows only its own labels then says where it
+    ends.
+    """
 
     name: ClassVar[str] = "detect_objects"
 
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether a model is open that can."""
-        return detector_of(rag) is not None or pointing_of(rag) is not None
+        return detector_of(rag) is not None or grounder_of(rag) is not None
 
     @property
     def description(self) -> str:
@@ -62,20 +67,37 @@ class DetectObjects(ImageTool):
         return ToolResult(text, artifact, pictures=(picture,))
 
     def _found(self, frame: Frame, named: str) -> list[Region]:
-        if detector := detector_of(self.rag):
-            return detector.locate(frame, named) if named else detector.detect([frame])[0]
-        pointing = pointing_of(self.rag)
-        if pointing is None:
-            raise ModelError("detecting needs METER or Florence-2: open the index with describe='florence-2-base'")
+        detector, grounder = detector_of(self.rag), grounder_of(self.rag)
+        if detector is None and grounder is None:
+            raise ModelError("detecting needs a model that can: open the index with detect='florence-2-base'")
         if not named:
-            raise InputError("thing is empty; name the one thing to look for, for others cannot be listed")
-        return pointing.locate(frame, named)
+            if detector is None:
+                raise InputError("thing is empty; name the one thing to look for, for others cannot be listed")
+            return detector.detect([frame])[0]
+        located = grounder.locate(frame, named) if grounder else None
+        if detector is None or isinstance(detector, Grounder):
+            return located or []
+        known = [region for region in detector.detect([frame])[0] if region.label.casefold() in named.casefold()]
+        return known if located is None else [_sharpened(region, known) for region in located]
 
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:
     """The model of the index that finds things, if it has one."""
-    models: tuple[object, ...] = (rag.captioner, rag.vqa)
+    models: tuple[object, ...] = (rag.detector, rag.captioner, rag.vqa)
     return next((model for model in models if isinstance(model, Detector)), None)
+
+
+def grounder_of(rag: FlorenceRAG) -> Grounder | None:
+    """The model of the index that finds what is named, if it has one."""
+    models: tuple[object, ...] = (rag.detector, rag.captioner, rag.vqa)
+    return next((model for model in models if isinstance(model, Grounder)), None) or pointing_of(rag)
+
+
+def _sharpened(pointed: Region, known: Sequence[Region]) -> Region:
+    """With the box of the thing that was pointed at, if it was found."""
+    x, y = (pointed.box[0] + pointed.box[2]) / 2, (pointed.box[1] + pointed.box[3]) / 2
+    hit = [region for region in known if region.box[0] <= x <= region.box[2] and region.box[1] <= y <= region.box[3]]
+    return replace(pointed, box=hit[0].box) if hit else pointed
 
 
 def region_to_dict(region: Region) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def test_wrong_arguments_exit_with_2_before_anything_is_opened(run, opened_with,
 def test_options_reach_open(run, photos, opened_with):
     run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus",
         "--describe", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
-    names = {"describe": "some-captioner", "text_model": None, "index": None, "vectors": None}
+    names = {"describe": "some-captioner", "detect": None, "text_model": None, "index": None, "vectors": None}
     ((arguments, options),) = opened_with
     access = options.pop("access")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "read": "never", **names})
@@ -183,7 +183,7 @@ def test_models_lists_what_each_is_for_and_whether_it_is_here(run):
     assert (tiny["here"], tiny["default"], default["here"], default["default"]) == (True, False, False, True)
     assert "drawn" in tiny["knows"]
     told = run("models").out
-    assert "florence-tiny  embed, answer, match, 7.3M parameters, on this machine" in told
+    assert "florence-tiny  embed, answer, match, detect, 9.8M parameters, on this machine" in told
     assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in told
     assert run("models", "--markdown").out.startswith("| name | for |")
 

@@ -202,7 +202,7 @@ COLOUR_OF = {"/a": "red", "/b": "blue", "/c": "green", "/d": "red", "/e": "green
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (RuntimeError("out\nof memory"), "could not be captioned: RuntimeError: out of memory"),
+        (RuntimeError("out\nof memory"), "could not be looked at: RuntimeError: out of memory"),
         (ModelError("no such model"), "no such model"),
     ],
 )

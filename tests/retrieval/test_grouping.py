@@ -23,3 +23,20 @@ def test_moments_are_limited_to_the_best():
     hits = [clip("a.mp4", float(i), 1.0 - i / 10) for i in range(5)]
     (video,) = group_hits(hits, max_moments=2)
     assert [moment.locator.start_s for moment in video.moments] == [1.0, 2.0]
+
+
+def region(source, box, score, **given):
+    return Hit(f"{source}{box}", "image", source, Locator(box=box), score, **given)
+
+
+def test_parts_of_one_image_become_moments_of_its_best():
+    part, whole = (0.1, 0.1, 0.2, 0.2), None
+    hits = [region("a.jpg", part, 0.9), region("b.jpg", whole, 0.8), region("a.jpg", whole, 0.7)]
+    first, second = group_hits(hits, max_moments=10)
+    assert (first.locator.box, [moment.locator.box for moment in first.moments]) == (part, [whole])
+    assert second.moments == ()
+
+
+def test_pictures_that_a_program_gave_stay_apart_whatever_source_they_name():
+    hits = [region("page.html", (0.0, 0.0, 0.1 * i, 1.0), 1.0, given=True) for i in (1, 2)]
+    assert group_hits(hits, max_moments=10) == hits

@@ -1,0 +1,76 @@
+"""Finds the things that it was taught to name, with Dynamic Head over CoSwin."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from florence_rag.errors import InputError, ModelError
+from florence_rag.models.detection_processor import DetectionImageProcessor
+from florence_rag.models.dyhead import DyHeadForObjectDetection
+from florence_rag.perception.base import Region
+from florence_rag.types import Frame
+
+
+class DyHeadDetector:
+    """A Detector of a fixed list of things, its `labels`. Safe to call from several threads.
+
+    threshold: the least confidence of a region, in [0, 1]. batch: pictures in one pass.
+    """
+
+    def __init__(
+        self,
+        model: DyHeadForObjectDetection,
+        processor: DetectionImageProcessor,
+        *,
+        threshold: float = 0.5,
+        batch: int = 16,
+    ) -> None:
+        if not 0 <= threshold <= 1:
+            raise InputError(f"threshold is {threshold!r}; give a confidence from 0 to 1")
+        self._model = model.eval()
+        self._processor = processor
+        self._threshold = threshold
+        self._batch = batch
+        self.labels: tuple[str, ...] = tuple((model.config.id2label or {}).values())
+
+    @classmethod
+    def from_pretrained(
+        cls, folder: str | Path, *, name: str, device: str | None = None, threshold: float = 0.5
+    ) -> DyHeadDetector:
+        """Load the folder that save_pretrained wrote; ModelError where there is none.
+
+        device: a torch device; a GPU is used where there is one.
+        """
+        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            model = DyHeadForObjectDetection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+            processor = DetectionImageProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, RuntimeError) as error:
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as a detector: {reason}") from error
+        return cls(model.to(target), processor, threshold=threshold)  # type: ignore[arg-type]
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the things that were found, the surest first; boxes in [0, 1] of the frame."""
+        parts = (list(frames[start : start + self._batch]) for start in range(0, len(frames), self._batch))
+        return [regions for part in parts for regions in self._detected(part)]
+
+    @torch.inference_mode()
+    def _detected(self, frames: list[Frame]) -> list[list[Region]]:
+        pixels = self._processor(frames)["pixel_values"].to(self._model.device)
+        sizes = [frame.shape[:2] for frame in frames]
+        found = self._processor.post_process_object_detection(
+            self._model(pixels), threshold=self._threshold, target_sizes=sizes
+        )
+        return [self._regions(each, *size) for each, size in zip(found, sizes, strict=True)]
+
+    def _regions(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Region]:
+        size = found["boxes"].new_tensor([width, height, width, height])
+        boxes = (found["boxes"] / size).double().clamp(0, 1).tolist()
+        rows = zip(found["labels"].tolist(), boxes, found["scores"].tolist(), strict=True)
+        return [
+            Region(self.labels[label], (box[0], box[1], box[2], box[3]), round(score, 4)) for label, box, score in rows
+        ]

@@ -1,0 +1,49 @@
+"""A picture with the boxes of what was found in it, each with its label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+from florence_rag.show.pixels import outline
+from florence_rag.types import Box, Frame
+
+COLOURS = ("#d1242f", "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#116329", "#57606a")
+"""Dark enough for white letters. Things of one label have one colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A box in [0, 1] of the picture, and the words over it."""
+
+    label: str
+    box: Box
+    note: str = ""
+
+
+def draw_boxes(frame: Frame, things: Iterable[Marked]) -> Image.Image:
+    """The frame as a new picture, with the boxes of the things; what comes later is drawn over what came before."""
+    picture = Image.fromarray(frame).convert("RGB")
+    colours: dict[str, str] = {}
+    for thing in things:
+        colour = colours.setdefault(thing.label, COLOURS[len(colours) % len(COLOURS)])
+        outline(picture, thing.box, colour)
+        _write(picture, thing, colour)
+    return picture
+
+
+def _write(picture: Image.Image, thing: Marked, colour: str) -> None:
+    """On a strip over the box, or inside it where there is no room above."""
+    words = " ".join(f"{thing.label} {thing.note}".split())
+    if not words:
+        return
+    draw, size = ImageDraw.Draw(picture), max(11, picture.height // 34)
+    font = ImageFont.load_default(size)
+    left, above = thing.box[0] * picture.width, thing.box[1] * picture.height
+    right, bottom = draw.textbbox((0, 0), words, font=font)[2:]
+    x = min(left, max(picture.width - right - 6, 0))
+    y = above - bottom - 5 if above >= bottom + 5 else above
+    draw.rectangle((x, y, x + right + 5, y + bottom + 4), fill=colour)
+    draw.text((x + 3, y + 1), words, "#ffffff", font)

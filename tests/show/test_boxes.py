@@ -1,0 +1,33 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag.show.boxes import COLOURS, Marked, draw_boxes
+from florence_rag.testing import colour_frame
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+def test_each_label_has_its_colour_and_the_frame_stays_as_it_is():
+    frame = colour_frame("white", size_px=200)
+    things = [Marked("a", (0.1, 0.5, 0.3, 0.9)), Marked("b", (0.5, 0.5, 0.7, 0.9)), Marked("a", (0.8, 0.5, 0.9, 0.9))]
+    drawn = draw_boxes(frame, things)
+    assert drawn.size == (200, 200) and (frame == 255).all()
+    first, second, third = (drawn.getpixel(place) for place in ((20, 150), (100, 150), (160, 150)))
+    assert (first, second, third) == (rgb(COLOURS[0]), rgb(COLOURS[1]), rgb(COLOURS[0]))
+
+
+@pytest.mark.parametrize("box", [(0.0, 0.0, 1.0, 1.0), (0.9, 0.0, 1.0, 0.1), (0.5, 0.5, 0.5, 0.5)])
+def test_labels_at_the_edges_and_boxes_without_area(box):
+    drawn = draw_boxes(
+        colour_frame("white", size_px=64), [Marked("a very long label indeed", box, "99%"), Marked("", box)]
+    )
+    assert isinstance(drawn, Image.Image)
+    assert (np.asarray(drawn) != 255).any()
+
+
+def test_more_labels_than_colours():
+    things = [Marked(str(i), (0.1, 0.1, 0.2, 0.2)) for i in range(30)]
+    assert draw_boxes(colour_frame("white"), things).size == (48, 48)

@@ -1,0 +1,60 @@
+"""A detector that knows only its own labels, beside a model that understands words."""
+
+import pytest
+
+from florence_rag import FlorenceRAG
+from florence_rag.perception.base import Region
+from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.tools import DetectObjects
+from tests.tools.conftest import LookingVQA
+
+CAR, DOG = Region("car", (0.1, 0.2, 0.4, 0.9), 0.9), Region("dog", (0.6, 0.2, 0.8, 0.9), 0.7)
+
+
+class CarsAndDogs:
+    def detect(self, frames):
+        return [[CAR, DOG] for _ in frames]
+
+
+class SaysYes(LookingVQA):
+    """Points at the left half."""
+
+    def answer(self, frame, question):
+        seen = super().answer(frame, question)
+        return type(seen)("yes", 0.8, (("yes", 0.8),))
+
+
+def rag_with(**parts):
+    embedder = ColourEmbedder()
+    return FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=CarsAndDogs(), **parts)
+
+
+@pytest.fixture
+def picture(tmp_path):
+    from PIL import Image
+
+    Image.fromarray(colour_frame("red")).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+def boxes(rag, picture, *thing):
+    rag.add(picture)
+    (hit,) = rag.search("red", k=1)
+    return [tuple(each["box"]) for each in DetectObjects(rag)(hit.id, *thing).artifact["objects"]]
+
+
+def test_all_things_are_listed(picture):
+    with rag_with() as rag:
+        assert boxes(rag, picture) == [CAR.box, DOG.box]
+
+
+def test_a_named_thing_is_found_by_its_label(picture):
+    with rag_with() as rag:
+        assert boxes(rag, picture, "the blue car") == [CAR.box]
+        assert boxes(rag, picture, "a cat") == []
+
+
+def test_what_is_pointed_at_gets_the_box_of_what_stands_there(picture):
+    with rag_with(vqa=SaysYes()) as rag:
+        assert boxes(rag, picture, "the blue car") == [CAR.box]
+        assert boxes(rag, picture, "the dog") == [(0.0, 0.0, 0.5, 1.0)]  # the dog stands elsewhere: it is not that one

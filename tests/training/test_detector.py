@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+import torch
+
+from florence_rag.models.cards import find_model
+from florence_rag.models.detection_processor import DetectionImageProcessor
+from florence_rag.training.detector import LABELS, BoxCollator, Picture, ScenesWithBoxes, build_detector, train, zoomed
+from florence_rag.training.world.draw import boxes, draw
+from florence_rag.training.world.scene import OBJECTS, Scene, Thing
+
+
+def processor() -> DetectionImageProcessor:
+    return DetectionImageProcessor(size=112, fit="squash", enlarge=1.0)
+
+
+def test_scenes_come_with_their_boxes_and_are_always_the_same() -> None:
+    data = ScenesWithBoxes(30)
+    for index in range(len(data)):
+        one, again = data[index], data[index]
+        assert len(one.boxes) == len(one.classes)
+        assert (
+            (one.boxes[:, :2] < one.boxes[:, 2:]).all()
+            and one.boxes.min(initial=0) >= 0
+            and one.boxes.max(initial=0) <= 1
+        )
+        assert np.array_equal(one.boxes, again.boxes) and one.image.tobytes() == again.image.tobytes()
+
+
+def test_a_part_of_a_picture_keeps_what_can_be_seen_in_it() -> None:
+    scene = Scene((Thing("car", "red", "large", 0), Thing("tree", "green", "large", 4)))
+    whole = Picture(draw(scene), np.array(boxes(scene), dtype=np.float32), np.array([0, 5]))
+    part = zoomed(whole, (0.0, 0.0, 0.5, 1.0))
+    assert part.classes.tolist() == [0]
+    np.testing.assert_allclose(part.boxes[0, ::2], np.clip(whole.boxes[0, ::2] * 2, 0, 1), atol=1e-6)
+    np.testing.assert_allclose(part.boxes[0, 1::2], whole.boxes[0, 1::2], atol=1e-6)
+    assert part.image.size == whole.image.size
+
+
+def test_batches_are_what_the_network_takes() -> None:
+    model = build_detector(find_model("florence-tiny").florence, channels=16)
+    assert tuple(model.config.id2label.values()) == LABELS
+    batch = BoxCollator(processor())([ScenesWithBoxes(2)[i] for i in range(2)])
+    assert batch["pixel_values"].shape == (2, 3, 112, 112)
+    assert model(**batch).loss.isfinite()
+
+
+def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
+    model = build_detector(find_model("florence-tiny").florence, channels=16)
+    before = model.class_head.weight.detach().clone()
+    how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
+    train(model, ScenesWithBoxes(4), processor(), tmp_path / "run", steps=2, **how)
+    learned = model.class_head.weight.detach().clone()
+    assert not torch.equal(before, learned)
+    other = build_detector(find_model("florence-tiny").florence, channels=16)
+    train(other, ScenesWithBoxes(4), processor(), tmp_path / "run", steps=2, **how)
+    torch.testing.assert_close(other.class_head.weight, learned)
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_boxes_hold_their_things_and_hardly_more(name, size) -> None:
+    """With the thing and without it a picture differs inside the box, but for the shadow below."""
+    scene = Scene((Thing(name, "red", size, 2),), seed=5)
+    with_it, without = (np.asarray(draw(each)).astype(int) for each in (scene, Scene((), seed=5)))
+    rows, columns = np.nonzero(np.abs(with_it - without).sum(axis=2) > 60)
+    ((left, top, right, bottom),) = boxes(scene)
+    assert abs(columns.min() / 640 - left) < 0.012 and abs((columns.max() + 1) / 640 - right) < 0.012
+    assert abs(rows.min() / 480 - top) < 0.012 and -0.012 < (rows.max() + 1) / 480 - bottom < 0.03
