@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from florence_rag.errors import InputError
 
@@ -21,6 +22,8 @@ class ChunkingConfig:
     scaled down. image_detail_px: JPEGs are decoded at a half, a quarter or an eighth of their size, which is faster, as
     long as both sides keep so many pixels; None for as much as image_side_px can hold.
     clip_min_s, clip_max_s: shorter shots join their neighbour, longer ones are cut.
+    video_frames: "all" looks at every frame of a video; "key" only at those that are coded without their neighbours,
+    often one in some seconds: several times as fast, with shots that begin and end at them.
     keyframes: the most pictures taken from one clip. passage_words: the aim for a passage of text.
     """
 
@@ -30,6 +33,7 @@ class ChunkingConfig:
     image_detail_px: int | None = None
     clip_min_s: float = 1.0
     clip_max_s: float = 10.0
+    video_frames: Literal["all", "key"] = "all"
     keyframes: int = 3
     passage_words: int = 120
 
@@ -42,6 +46,8 @@ class ChunkingConfig:
                 f"clip_min_s is {self.clip_min_s!r} and clip_max_s {self.clip_max_s!r}; "
                 "give 0 < clip_min_s < clip_max_s, the latter at least 1"
             )
+        if self.video_frames not in ("all", "key"):
+            raise InputError(f"video_frames is {self.video_frames!r}; allowed are 'all' and 'key'")
         if self.keyframes < 1:
             raise InputError(f"keyframes is {self.keyframes!r}; give at least 1")
         if not 1 <= self.passage_words <= MAX_PASSAGE_WORDS:

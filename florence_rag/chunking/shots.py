@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from scenedetect import AdaptiveDetector, FrameTimecode
+from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 from scenedetect.common import Timecode
 
 from florence_rag.types import Frame
@@ -39,13 +39,14 @@ class Clip:
     keyframes: tuple[tuple[float, Frame], ...]
 
 
-def mark_shots(looks: Iterable[Look], min_shot_s: float) -> Iterator[tuple[Look, bool]]:
+def mark_shots(looks: Iterable[Look], min_shot_s: float, *, sparse: bool = False) -> Iterator[tuple[Look, bool]]:
     """Each look, and whether a new shot begins with it.
 
     PySceneDetect's adaptive detector is fed directly: its manager would decode the video a second time. It reports a
-    cut two frames late, so as many looks are held back.
+    cut two frames late, so as many looks are held back. sparse: looks are seconds apart, so that a cut cannot be told
+    by how much more changes at it than around it.
     """
-    detector = AdaptiveDetector(min_scene_len=float(min_shot_s))
+    detector = (ContentDetector if sparse else AdaptiveDetector)(min_scene_len=float(min_shot_s))
     waiting: deque[Look] = deque()
     cuts: set[int] = set()
     for look in looks:

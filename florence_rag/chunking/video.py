@@ -55,7 +55,10 @@ def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tup
 
 def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
     builder = ClipBuilder(config.clip_max_s, config.keyframes)
-    for look, starts_shot in mark_shots(video.looks(config.keyframe_side_px), config.clip_min_s):
+    sparse = config.video_frames == "key"
+    if sparse:
+        video.decode_key_frames_only()
+    for look, starts_shot in mark_shots(video.looks(config.keyframe_side_px), config.clip_min_s, sparse=sparse):
         if starts_shot:
             yield from builder.finish(look.time_s)
         yield from builder.add(look)
@@ -119,6 +122,7 @@ class Video:
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin a moment before 0
         self._frame_s = float(1 / (stream.average_rate or 25))
         self._thumbnailer = VideoReformatter()
+        self._sees_all = True
         self.end_s = 0.0
 
     def metadata(self) -> dict[str, Any]:
@@ -132,6 +136,10 @@ class Video:
             if made.year > 1970:  # earlier ones mean a clock that was never set
                 facts["taken_at"] = made.isoformat(timespec="seconds")
         return facts
+
+    def decode_key_frames_only(self) -> None:
+        """Pass over all that needs its neighbours to be decoded; not every decoder would do so if told."""
+        self._sees_all = False
 
     def jump(self, time_s: float) -> None:
         """To the last key frame before the time, as far as the file can."""
@@ -154,6 +162,10 @@ class Video:
         """
         last_s, damaged = -1.0, 0
         for packet in self._packets():
+            if packet is not None and packet.size and not self._sees_all:
+                self._note_end(packet, self._time(packet, last_s))
+                if not packet.is_keyframe:
+                    continue
             try:
                 frames = self._stream.decode(packet)
             except av.FFmpegError:
@@ -162,7 +174,8 @@ class Video:
             for frame in frames:
                 time_s = self._time(frame, last_s)
                 if time_s > last_s:
-                    last_s, self.end_s = time_s, round(time_s + self._duration(frame), 3)
+                    last_s = time_s
+                    self._note_end(frame, time_s)
                     yield time_s, frame
         if last_s < 0:
             raise MediaError(f"{self._path!r} holds no picture that can be decoded; replace it with a good copy")
@@ -185,11 +198,12 @@ class Video:
         except av.FFmpegError:
             yield None
 
-    def _time(self, frame: VideoFrame, last_s: float) -> float:
+    def _time(self, frame: VideoFrame | Packet[VideoStream], last_s: float) -> float:
         ticks = frame.dts if frame.pts is None else frame.pts  # AVI has no times of presentation
         if ticks is None or not frame.time_base:
             return round(max(0.0, last_s + self._frame_s), 3)
         return round(max(0.0, float(ticks * frame.time_base) - self._start_s), 3)
 
-    def _duration(self, frame: VideoFrame) -> float:
-        return float(frame.duration * (frame.time_base or 0)) or self._frame_s
+    def _note_end(self, seen: VideoFrame | Packet[VideoStream], time_s: float) -> None:
+        duration_s = float((seen.duration or 0) * (seen.time_base or 0)) or self._frame_s
+        self.end_s = max(self.end_s, round(time_s + duration_s, 3))

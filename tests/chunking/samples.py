@@ -55,12 +55,18 @@ def write_video(
     sound: bool = False,
     rotation: int = 0,
     tags: dict[str, str] | None = None,
+    every: int | None = None,
 ) -> Path:
-    """A video of these frames at a steady rate, or each at its time. rotation: to be shown so turned, anticlockwise."""
+    """A video of these frames at a steady rate, or each at its time. rotation: to be shown so turned, anticlockwise.
+    every: so many frames a key frame, and none between.
+    """
     with av.open(str(path), "w") as container:
         container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=rate)
         stream.pix_fmt = "yuv420p"
+        if every:
+            stream.codec_context.gop_size = every
+            stream.options = {"sc_threshold": "0"} if codec == "libx264" else {}
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000 if times_s else rate)
         if rotation:
             stream.set_display_rotation(rotation)

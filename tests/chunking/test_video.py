@@ -49,6 +49,30 @@ def test_sound_beside_the_pictures_does_not_matter(tmp_path):
     assert spans(chunks_of(write_video(tmp_path / "a.mp4", shots(2, 2), sound=True))) == [(0.0, 2.0), (2.0, 4.0)]
 
 
+@pytest.mark.parametrize(("suffix", "codec"), CONTAINERS)
+def test_key_frames_alone_give_the_shots_that_begin_with_one(tmp_path, suffix, codec):
+    path = write_video(tmp_path / f"a{suffix}", shots(2, 3.5, 1.5), codec=codec, every=5)
+    chunks = chunks_of(path, ChunkingConfig(video_frames="key"))
+    assert spans(chunks) == [(0.0, 2.0), (2.0, 5.5), (5.5, 7.0)]
+    for number, chunk in enumerate(chunks):
+        assert np.abs(chunk.frames[0].astype(int) - scene(number)).mean() < 16
+        times_s = chunk.metadata["keyframes_s"]
+        assert all(round(time_s * 10) % 5 == 0 for time_s in times_s)
+        for again, frame in zip(read_keyframes(chunk.source.uri, times_s, 640), chunk.frames, strict=True):
+            assert np.array_equal(again, frame)
+
+
+def test_only_key_frames_are_decoded(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", shots(6), every=20)
+    seen = []
+    monkeypatch.setattr(
+        Video, "frames", lambda self, frames=Video.frames: (seen.append(f[0]) or f for f in frames(self))
+    )
+    (chunk,) = chunks_of(path, ChunkingConfig(video_frames="key"))
+    assert seen == [0.0, 2.0, 4.0]
+    assert (chunk.locator.start_s, chunk.locator.end_s) == (0.0, 6.0)
+
+
 def test_clips_come_one_by_one(tmp_path):
     chunks = chunk_video(source(write_video(tmp_path / "a.mp4", shots(2, 2, 2)), "video"), ChunkingConfig())
     assert next(chunks).locator.end_s == 2.0
