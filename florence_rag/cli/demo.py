@@ -123,4 +123,5 @@ def _say_goodbye(sheet: Path, screen: Console) -> None:
     screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
     screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
     screen.print(f"\n{TINY} knows {CARDS[TINY].knows}.", style="yellow")
-    screen.print(f"The first command fetches one, {DEFAULT}; to do without, add: --model {TINY}", style="yellow")
+    pair = f"{DEFAULT}, and {CARDS[DEFAULT].describes_with} for captions"
+    screen.print(f"The first command fetches such models: {pair}; to do without, add: --model {TINY}", style="yellow")
