@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench card train wheel constraints clean
+.PHONY: help demo test test-slow lint format types bench card train train-detector wheel constraints clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.base ## Draw a small corpus, index it, search it, ask it (writes florence-demo/)
 	$(BIN)/florence-rag demo $(ARGS)
@@ -32,10 +32,12 @@ format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside fp32, and the time to start
+bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside fp32, the time to start, detection and regions
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/detector.py
+	$(BIN)/python benchmarks/regions.py
 	$(BIN)/python benchmarks/unchanged.py --files 10000
 	$(BIN)/python benchmarks/lite.py --rows 25000
 	$(BIN)/python benchmarks/scale.py --rows 10000
@@ -45,6 +47,9 @@ card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/mo
 
 train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ was cut off
 	$(BIN)/python -m florence_rag.training.tiny $(ARGS)
+
+train-detector: $(VENV)/.dev ## Train the detector of florence-tiny anew, or go on where a run was cut off
+	$(BIN)/python -m florence_rag.training.detector $(ARGS)
 
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel
