@@ -23,7 +23,7 @@ from langchain_core.outputs import ChatResult
 
 from florence_rag import FlorenceRAG
 from florence_rag.training.world.corpus import draw_corpus
-from langchain_florence import florence_tools
+from langchain_florence import FlorencePictures, florence_tools
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
 
@@ -54,8 +54,8 @@ def _call(name: str, **arguments: Any) -> AIMessage:
 
 
 def run_agent(rag: FlorenceRAG, question: str, model: str | BaseChatModel) -> list[AnyMessage]:
-    """The whole conversation; the last message is the answer."""
-    agent = create_agent(model, tools=florence_tools(rag))
+    """The whole conversation, with the answer last. A model that takes pictures is shown those of the tools."""
+    agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorencePictures(rag)])
     messages: list[AnyMessage] = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
     return messages
 

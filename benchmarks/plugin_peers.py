@@ -1,0 +1,131 @@
+"""What benchmarks/plugins.py runs in an environment of its own: pictures through LangChain's and LlamaIndex's Milvus.
+
+Their embedders of pictures need torchvision, of which there is no CPU wheel on many machines. So `OpenClipLike` and
+`ClipLike` stand for them: the same calls for each picture, one at a time, on the weights that our own store uses.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.append(sys.argv[1])  # behind all of this environment's own: torch, transformers and Pillow are there
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import CLIPModel
+
+MEAN = torch.tensor([0.48145466, 0.4578275, 0.40821073])[:, None, None]
+DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
+SIDE_PX = 224
+
+
+def preprocess(picture: Image.Image) -> torch.Tensor:
+    """(3, 224, 224): what CLIP's torchvision transforms do: resize the shorter side, crop the middle, normalise."""
+    factor = SIDE_PX / min(picture.size)
+    width, height = (round(side * factor) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - SIDE_PX) // 2, (height - SIDE_PX) // 2
+    picture = picture.crop((left, top, left + SIDE_PX, top + SIDE_PX)).convert("RGB")
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+    return (pixels - MEAN) / DEVIATION
+
+
+def encode(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
+    """(N, D): as it comes from the model."""
+    features: Any = model.get_image_features(pixel_values=pixels)
+    return getattr(features, "pooler_output", features)
+
+
+class OpenClipLike:
+    """langchain_experimental's OpenCLIPEmbeddings.embed_image: a forward for each picture, gradients on."""
+
+    def __init__(self, model: CLIPModel) -> None:
+        self.model = model
+
+    def embed_image(self, paths: list[str]) -> list[list[float]]:
+        rows = []
+        for path in paths:
+            features = encode(self.model, preprocess(Image.open(path)).unsqueeze(0))
+            normed = features / features.norm(dim=-1, keepdim=True)
+            rows.append(normed.squeeze(0).tolist())
+        return rows
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        raise NotImplementedError
+
+
+def through_langchain(model: CLIPModel, folder: Path) -> Callable[[list[str]], Any]:
+    """Embed and store with langchain_milvus, whose store takes vectors where it cannot take pictures."""
+    from langchain_milvus import Milvus
+
+    embedder = OpenClipLike(model)
+    store = Milvus(embedder, connection_args={"uri": str(folder / "langchain.db")}, auto_id=False)
+
+    def add(paths: list[str]) -> None:
+        metadatas = [{"source": path} for path in paths]
+        store.add_embeddings([""] * len(paths), embedder.embed_image(paths), metadatas, ids=paths)
+
+    return add
+
+
+def through_llama_index(model: CLIPModel, folder: Path) -> Callable[[list[str]], Any]:
+    """As MultiModalVectorStoreIndex does with nodes of pictures: embed the batch, then hand the nodes to the store."""
+    from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
+    from llama_index.core.schema import ImageNode
+    from llama_index.vector_stores.milvus import MilvusVectorStore
+
+    class ClipLike(MultiModalEmbedding):
+        """llama_index.embeddings.clip's ClipEmbedding: a batch is one picture after another."""
+
+        def _get_image_embedding(self, path: Any) -> list[float]:
+            with torch.no_grad():
+                return encode(model, preprocess(Image.open(path)).unsqueeze(0)).tolist()[0]
+
+        async def _aget_image_embedding(self, path: Any) -> list[float]:
+            return self._get_image_embedding(path)
+
+        def _get_text_embedding(self, text: str) -> list[float]:
+            raise NotImplementedError
+
+        _get_query_embedding = _get_text_embedding
+
+        async def _aget_query_embedding(self, query: str) -> list[float]:
+            raise NotImplementedError
+
+    embedder = ClipLike(embed_batch_size=10)
+    dimension = model.config.projection_dim
+    store = MilvusVectorStore(uri=str(folder / "llama_index.db"), dim=dimension, similarity_metric="COSINE")
+
+    def add(paths: list[str]) -> None:
+        vectors = embedder.get_image_embedding_batch(paths)
+        nodes = [ImageNode(id_=path, image_path=path, text=" ") for path in paths]
+        store.add([node.model_copy(update={"embedding": row}) for node, row in zip(nodes, vectors, strict=True)])
+
+    return add
+
+
+WAYS = {"langchain": through_langchain, "llama_index": through_llama_index}
+
+
+def main() -> None:
+    """Answer each line of paths with the seconds that they took, as JSON; stops with its input."""
+    torch.set_num_threads(int(sys.argv[4]))
+    model = CLIPModel.from_pretrained(sys.argv[3], dtype=torch.float32, local_files_only=True).eval()
+    with tempfile.TemporaryDirectory() as folder:
+        add = WAYS[sys.argv[2]](model, Path(folder))
+        print(json.dumps("ready"), flush=True)
+        for line in sys.stdin:
+            started = time.perf_counter()
+            add(json.loads(line))
+            print(json.dumps(time.perf_counter() - started), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""The plug-ins beside what they stand on and beside others, in one run: how long a search takes, how fast photos go in.
+
+    python benchmarks/plugins.py --json plugins.json
+    python benchmarks/plugins.py --photos 60 --large 8 --rows 1000      # in two minutes
+
+Search: our retrievers over an index of Milvus Lite, beside pymilvus over a database of the same rows in the same
+process and one embedding of the text. By cosine both search once. Hybrid, our default, searches three times, for
+pictures, for passages and for words; beside it stand three searches of pymilvus.
+
+Adding: files of photos into a vector store, with a ViT-B/32 of random weights, beside LangChain's OpenCLIP embedder
+with langchain-milvus and LlamaIndex's CLIP embedder with its Milvus store. Their stores run in virtual environments
+that this makes, for they need another pymilvus. Their embedders need torchvision; stand-ins make the same calls for
+each picture on the same weights (benchmarks/plugin_peers.py).
+"""
+
+from __future__ import annotations
+
+import json
+import string
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from pymilvus import DataType, Function, FunctionType, MilvusClient
+from sentence_transformers import SentenceTransformer
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
+
+from florence_rag import FlorenceRAG
+from florence_rag.embedding.base import embed_queries, unit_rows
+from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
+from florence_rag.models.cards import TINY
+from florence_rag.types import Chunk, Source
+from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
+from langchain_florence import FlorenceRetriever as DocumentRetriever
+from llama_index_florence import FlorenceRetriever as NodeRetriever
+
+Add = Callable[[list[str]], float]
+"""Adds files to a store; the seconds that took."""
+
+K = 5
+COLOURS, THINGS = ("red", "blue", "green", "white"), ("car", "bus", "dog", "tree")
+QUERIES = [f"a {colour} {thing}" for colour in COLOURS for thing in THINGS]
+WORDS = [*COLOURS, *THINGS, *(f"word{number}" for number in range(200))]
+LITE = "milvus-lite==3.2.2"
+PEERS = {
+    "langchain": ("langchain-milvus==0.3.3", "pymilvus==2.6.6", LITE),  # with 2.6.17 it finds no connection
+    "llama_index": ("llama-index-vector-stores-milvus==1.2.0", LITE),
+}
+NAMES = {
+    "langchain": "LangChain (OpenCLIP-like, langchain-milvus)",
+    "llama_index": "LlamaIndex (CLIP-like, its Milvus store)",
+}
+SMALL, LARGE = (640, 480), (4000, 3000)
+ROUND = 10
+"""Photos that each adds before it is the next one's turn."""
+
+
+# Searching
+
+
+def fill(rag: FlorenceRAG, rows: int) -> None:
+    """Pictures with random vectors and without files, one in five with words, and a fifth as many passages."""
+    random = np.random.default_rng(0)
+    for number in range(rows):
+        kind = "text" if number % 6 == 5 else "image"
+        source = Source(f"/album/{number}.{'txt' if kind == 'text' else 'jpg'}", kind, 1, 1, f"{number}")
+        words = " ".join(random.choice(WORDS, random.integers(5, 30))) if kind == "text" or number % 5 == 0 else ""
+        vector = unit_rows(random.standard_normal((1, rag.embedder.info.dimension)).astype(np.float32))
+        rag.index.begin(source)
+        rag.index.add([Chunk(source, kind, text=words, metadata={"width": 640, "height": 480})], vector)
+        rag.index.complete(source)
+    rag.index.flush()
+
+
+@contextmanager
+def bare_client(rag: FlorenceRAG, db: Path) -> Iterator[MilvusClient]:
+    """The same rows, in a database that pymilvus made."""
+    hits = sorted(rag.index.find(), key=lambda hit: hit.id)
+    vectors = rag.index.vectors([hit.id for hit in hits])
+    client = MilvusClient(uri=str(db))
+    schema = client.create_schema()
+    schema.add_field("id", DataType.VARCHAR, max_length=64, is_primary=True)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=vectors.shape[1])
+    for field in ("source", "kind", "caption"):
+        schema.add_field(field, DataType.VARCHAR, max_length=1000)
+    schema.add_field("text", DataType.VARCHAR, max_length=1000, enable_analyzer=True)
+    schema.add_field("metadata", DataType.JSON)
+    schema.add_field("bm25", DataType.SPARSE_FLOAT_VECTOR)
+    schema.add_function(Function("bm25", FunctionType.BM25, ["text"], ["bm25"]))
+    indexes = client.prepare_index_params()
+    indexes.add_index("vector", index_type="FLAT", metric_type="COSINE")
+    indexes.add_index("bm25", index_type="SPARSE_INVERTED_INDEX", metric_type="BM25")
+    client.create_collection("album", schema=schema, index_params=indexes)
+    for start in range(0, len(hits), 1000):
+        some = zip(hits[start : start + 1000], vectors[start : start + 1000].tolist(), strict=True)
+        client.insert("album", [bare_row(hit, vector) for hit, vector in some])
+    client.flush("album")
+    client.load_collection("album")
+    yield client
+    client.close()
+
+
+def bare_row(hit: Any, vector: list[float]) -> dict[str, Any]:
+    """What pymilvus stores of a hit."""
+    row = {name: getattr(hit, name) for name in ("id", "source", "kind", "text", "caption")}
+    return {**row, "vector": vector, "metadata": dict(hit.metadata)}
+
+
+def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[[str], Any]]:
+    """One embedding of the text, and one search or three."""
+
+    def search(query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
+        fields = ["source", "kind", "text", "caption", "metadata"]
+        return client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
+
+    def once(text: str) -> Any:
+        return search(embed_queries(rag.embedder, [text])[0].tolist(), K)
+
+    def thrice(text: str) -> Any:
+        vector, depth = embed_queries(rag.embedder, [text])[0].tolist(), rag.retriever.config.depth
+        pictures, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
+        return search(vector, depth, pictures), search(vector, depth, passages), search(text, depth, "", "bm25")
+
+    return {"pymilvus, one search": once, "pymilvus, three searches": thrice}
+
+
+def latencies(rows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
+    """Median milliseconds of each way, all asked in turn, and their ratio to pymilvus with as many searches."""
+    with FlorenceRAG.open(folder / "ours.db", TINY, read="never") as rag:
+        fill(rag, rows)
+        with bare_client(rag, folder / "bare.db") as client:
+            bare = bare_searches(rag, client)
+            once, thrice = bare
+            ways: dict[str, tuple[Callable[[str], Any], str]] = {
+                **{name: (search, name) for name, search in bare.items()},
+                "LangChain retriever, similarity": (similarity(rag).invoke, once),
+                "LangChain vector store": (FlorenceVectorStore(rag).similarity_search, once),
+                "LangChain retriever, hybrid": (DocumentRetriever(rag=rag, k=K).invoke, thrice),
+                "LlamaIndex retriever, hybrid": (NodeRetriever(rag, k=K, images=False).retrieve, thrice),
+            }
+            times: dict[str, list[float]] = {name: [] for name in ways}
+            turns = Random(0)
+            for text in QUERIES * rounds:
+                for name in turns.sample(list(ways), len(ways)):  # one after another profits from what that has read
+                    search, _ = ways[name]
+                    started = time.perf_counter()
+                    search(text)
+                    times[name].append(1000 * (time.perf_counter() - started))
+            middle = {name: median(each) for name, each in times.items()}
+            return [
+                {
+                    "way": name,
+                    "ms": round(middle[name], 2),
+                    "beside": beside,
+                    "ratio": round(middle[name] / middle[beside], 2),
+                }
+                for name, (_, beside) in ways.items()
+            ]
+
+
+def similarity(rag: FlorenceRAG) -> DocumentRetriever:
+    """The retriever that searches once."""
+    return DocumentRetriever(rag=rag, k=K, search_type="similarity")
+
+
+# Adding
+
+
+def save_photographs(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
+    """Smooth noise: about as many bytes as photographs of this size."""
+    random = np.random.default_rng(size[0])
+    folder.mkdir()
+    paths = [str(folder / f"{number:05}.jpg") for number in range(count)]
+    for path in paths:
+        coarse = random.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+        Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(path, quality=85)
+    return paths
+
+
+def save_clip(folder: Path) -> tuple[Path, Path]:
+    """A ViT-B/32 CLIP with random weights: as transformers has it, and as sentence-transformers has it."""
+    torch.manual_seed(0)
+    pieces = ["<|startoftext|>", "<|endoftext|>", *string.printable, *(f"{letter}</w>" for letter in string.printable)]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    text = {"vocab_size": len(vocabulary), "bos_token_id": 0, "eos_token_id": 1}
+    CLIPModel(CLIPConfig(text_config=text)).save_pretrained(folder / "plain")
+    CLIPProcessor(
+        image_processor=CLIPImageProcessorPil(size={"shortest_edge": 224}, crop_size=224),
+        tokenizer=CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77),
+    ).save_pretrained(folder / "plain")
+    model = SentenceTransformer(str(folder / "plain"), device="cpu", local_files_only=True)
+    model.save_pretrained(str(folder / "ours"), create_model_card=False)
+    return folder / "plain", folder / "ours"
+
+
+@contextmanager
+def our_adding(weights: Path, folder: Path) -> Iterator[Add]:
+    """Through our vector store for LangChain, which is that for LlamaIndex, too."""
+    embedder = SentenceTransformerEmbedder.from_pretrained(weights, name="clip", offline=True)
+    with FlorenceVectorStore.open(folder / "ours-photos.db", FlorenceEmbeddings(embedder=embedder)) as store:
+
+        def add(paths: list[str]) -> float:
+            started = time.perf_counter()
+            store.add_images(paths, ids=paths)
+            return time.perf_counter() - started
+
+        yield add
+
+
+@contextmanager
+def forward_only(weights: Path) -> Iterator[Add]:
+    """The bare forward in batches of 32, of pixels that are there: what no store can be faster than."""
+    model = CLIPModel.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
+
+    def add(paths: list[str]) -> float:
+        pixels = torch.randn(32, 3, 224, 224)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for start in range(0, len(paths), 32):
+                model.get_image_features(pixel_values=pixels[: len(paths) - start])
+        return time.perf_counter() - started
+
+    yield add
+
+
+@contextmanager
+def peer_adding(name: str, weights: Path, environment: Path) -> Iterator[Add]:
+    """Through a peer, in a process of its own environment."""
+    here = next(path for path in sys.path if Path(path, "torch").is_dir())
+    worker = Path(__file__).with_name("plugin_peers.py")
+    command = [str(environment / "bin" / "python"), str(worker), here, name, str(weights), str(torch.get_num_threads())]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin and process.stdout
+        stdin, stdout = process.stdin, process.stdout
+
+        def add(paths: list[str]) -> float:
+            print(json.dumps(paths), file=stdin, flush=True)
+            return float(json.loads(stdout.readline()))
+
+        if stdout.readline().strip() != '"ready"':
+            raise typer.BadParameter(
+                f"the environment of {name} in {environment} does not work; delete it, or --no-peers"
+            )
+        yield add
+        stdin.close()
+
+
+def made_environment(name: str, folder: Path) -> Path | None:
+    """A virtual environment with a peer's store, made if need be; None where it cannot be had."""
+    environment = folder / name
+    if not (environment / "bin" / "pip").exists():
+        venv.create(environment, with_pip=True)
+    done = subprocess.run([environment / "bin" / "pip", "install", "-q", *PEERS[name]], capture_output=True, text=True)
+    if done.returncode:
+        print(f"without {name}: {PEERS[name][0]} cannot be installed here\n{done.stderr.strip()[-300:]}")
+        return None
+    return environment
+
+
+def adding(photos: int, large: int, peers: Path | None, folder: Path) -> list[dict[str, Any]]:
+    """Images per second of each way and size, all in turn, and how many times the others ours is."""
+    plain, ours = save_clip(folder)
+    with ExitStack() as stack:
+        ways = {
+            "bare forward": stack.enter_context(forward_only(plain)),
+            "ours": stack.enter_context(our_adding(ours, folder)),
+        }
+        for name in PEERS if peers else ():
+            if environment := made_environment(name, peers or folder):
+                ways[NAMES[name]] = stack.enter_context(peer_adding(name, plain, environment))
+        results = []
+        for size, count in ((SMALL, photos), (LARGE, large)):
+            paths = save_photographs(folder / f"{size[0]}", count, size)
+            rates = measured(ways, paths)
+            fields = {"size": f"{size[0]}x{size[1]}", "photos": count}
+            results += [
+                {"way": name, **fields, "images_per_s": round(rate, 2), "ours_times": round(rates["ours"] / rate, 2)}
+                for name, rate in rates.items()
+            ]
+        return results
+
+
+def measured(ways: dict[str, Add], paths: Sequence[str]) -> dict[str, float]:
+    """Images per second; the first photo is for warming up."""
+    seconds = dict.fromkeys(ways, 0.0)
+    for add in ways.values():
+        add(list(paths[:1]))
+    rest = paths[1:]
+    for start in range(0, len(rest), ROUND):
+        for name, add in ways.items():
+            seconds[name] += add(list(rest[start : start + ROUND]))
+    return {name: len(rest) / taken for name, taken in seconds.items()}
+
+
+def show(latency: Sequence[dict[str, Any]], rates: Sequence[dict[str, Any]]) -> None:
+    """Two tables."""
+    for row in latency:
+        print(f"{row['way']:34} {row['ms']:8.2f} ms   {row['ratio']:5.2f} of {row['beside']}")
+    for row in rates:
+        rate = f"{row['images_per_s']:7.2f} images/s   ours is {row['ours_times']:5.2f} times"
+        print(f"{row['size']:10} {row['way']:45} {rate}")
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=100, help="In the index that is searched.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="Of 16 queries each.")] = 10,
+    photos: Annotated[int, typer.Option(min=2, help="Of 640x480.")] = 500,
+    large: Annotated[int, typer.Option(min=2, help="Of 12 megapixels.")] = 40,
+    environments: Annotated[Path | None, typer.Option(help="Keep the peers' environments in this folder.")] = None,
+    peers: Annotated[bool, typer.Option(help="Whether to measure beside others.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")] = None,
+) -> None:
+    """Measure both, print two tables."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        latency = latencies(rows, rounds, folder)
+        rates = adding(photos, large, (environments or folder / "environments") if peers else None, folder)
+    print(f"{rows} rows, k {K}, {torch.get_num_threads()} threads of torch")
+    show(latency, rates)
+    if json_file:
+        json_file.write_text(json.dumps({"latency": latency, "adding": rates}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)
