@@ -1,0 +1,93 @@
+"""Peak memory of indexing many pictures beside that of few: make bench.
+
+    python benchmarks/memory.py --few 2000 --many 20000
+
+Each run is a process of its own, whose peak the operating system tells. The embedder is a mean of colours, so that what
+is measured is the way of the pictures, not a model's weights. It is run twice: with an index that forgets what it is
+given, which shows the way alone, and with Milvus Lite, which lives in the process and keeps rows in memory. The aim:
+with ten times as many pictures at most 1.1 times the memory on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder, MemoryIndex
+from florence_rag.types import Chunk
+
+SIZE = (320, 240)
+STORES = ("forgets", "milvus-lite")
+
+
+class Forgetful(MemoryIndex):
+    """Takes chunks and keeps none."""
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
+        """Nothing."""
+
+
+def save_pictures(folder: Path, count: int) -> None:
+    """JPEGs of smooth noise, all different."""
+    random = np.random.default_rng(0)
+    folder.mkdir()
+    for number in range(count):
+        coarse = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        coarse.resize(SIZE).save(folder / f"{number:06}.jpg")
+
+
+def index(folder: Path, store: str, db: Path) -> None:
+    """In a process of its own: index, and print its peak in MiB."""
+    embedder = ColourEmbedder()
+    opened = Forgetful(embedder.info) if store == "forgets" else MilvusIndex.open(str(db), embedder.info)
+    with FlorenceRAG(opened, embedder) as rag:
+        rag.add(folder, near_duplicates="keep")
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def peak(folder: Path, store: str, db: Path) -> float:
+    """MiB."""
+    command = [sys.executable, __file__, "--index", str(folder), "--store", store, "--db", str(db)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def main(
+    few: Annotated[int, typer.Option(min=100)] = 2_000,
+    many: Annotated[int, typer.Option(min=100)] = 20_000,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    index_: Annotated[Path | None, typer.Option("--index", hidden=True)] = None,
+    store: Annotated[str, typer.Option(hidden=True)] = "forgets",
+    db: Annotated[Path, typer.Option(hidden=True)] = Path("memory.db"),
+) -> None:
+    """Index few pictures, then many."""
+    if index_:
+        return index(index_, store, db)
+    figures: dict[str, dict[int, float]] = {each: {} for each in STORES}
+    with tempfile.TemporaryDirectory() as scratch:
+        for count in (few, many):
+            folder = Path(scratch) / str(count)
+            save_pictures(folder, count)
+            for each in STORES:
+                figures[each][count] = peak(folder, each, Path(scratch) / f"{each}-{count}.db")
+    print(f"{'peak MiB':14}{few:>10,}{many:>10,}{'ratio':>10}")
+    for each, row in figures.items():
+        print(f"{each:14}{row[few]:10.0f}{row[many]:10.0f}{row[many] / row[few]:10.2f}")
+    if output:
+        output.write_text(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    typer.run(main)
