@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from florence_rag.embedding.base import Embedder
 from florence_rag.pipeline.interrupts import POLL_S
 from florence_rag.pipeline.read_ahead import Read, read_ahead
 from florence_rag.pipeline.stopwatch import Stopwatch
@@ -103,8 +104,7 @@ class Threads:
         self._chunks_of = chunks_of
         self._add_words = add_words
         self._config = config or IngestConfig()
-        asked_for: int = getattr(embedding.embedder, "workers", 1)
-        self._workers = self._config.workers or asked_for
+        self._workers = model_workers(embedding.embedder, self._config)
 
     @property
     def threads(self) -> Mapping[str, int]:
@@ -164,6 +164,12 @@ def _finished(under_way: deque[Future[Ready]], leave: int, check: Callable[[], N
         while not wait((batch,), POLL_S).done:
             check()
         yield batch.result()
+
+
+def model_workers(embedder: Embedder, config: IngestConfig) -> int:
+    """How many batches are embedded at a time."""
+    asked_for: int = getattr(embedder, "workers", 1)
+    return config.workers or asked_for
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ from florence_rag.index.rows import (
 )
 from florence_rag.index.text import clean
 from florence_rag.perception.base import Captioner
-from florence_rag.pipeline.engine import IngestConfig
+from florence_rag.pipeline.engine import IngestConfig, model_threads, model_workers
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder, data_and_frame, digest_of, path_and_digest
 from florence_rag.pipeline.vectors import add_captions, embed_chunks, embed_words
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
@@ -55,6 +55,7 @@ class _Known:
 
 _Reading = list[tuple[Future[Chunk], _Known | None]]
 _Vectors = Mapping[str, np.ndarray]
+_Embedded = tuple[list[Chunk], np.ndarray, np.ndarray | None]
 
 
 class GivenItems:
@@ -94,16 +95,21 @@ class GivenItems:
         """
         made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
-        items = map(_to_item, chunks)
-        with ThreadPoolExecutor(self._config.threads) as pool:
+        workers = model_workers(self.embedder, self._config)
+        with ThreadPoolExecutor(self._config.threads) as readers, model_threads(workers) as models:
+            under_way: deque[Future[_Embedded]] = deque()
             try:
-                ahead: _Reading = []
-                while some := list(islice(items, self._config.batch)):
-                    ids += [chunk.id for chunk in some]
-                    reading = self._begin_reading(pool, {chunk.id: chunk for chunk in some}, made)
-                    self._store(ahead, made)
-                    ahead = reading
-                self._store(ahead, made)
+                for batch, is_only in _batched(map(_to_item, chunks), self._config.batch):
+                    ids += [chunk.id for chunk in batch]
+                    reading = self._begin_reading(readers, {chunk.id: chunk for chunk in batch}, made)
+                    if is_only:  # it would have one processor of several
+                        self._write(*self._embed(reading, made))
+                    else:
+                        under_way.append(models.submit(self._embed, reading, made))
+                    while len(under_way) > workers + 1:
+                        self._write(*under_way.popleft().result())
+                for embedded in under_way:
+                    self._write(*embedded.result())
             finally:
                 self._index.write()
         return ids
@@ -173,7 +179,7 @@ class GivenItems:
             chunk = replace(chunk, frames=self._frames(chunk, self._as_detailed_as_needed()))
         return self._read_words(chunk) if self._read_words else chunk
 
-    def _store(self, reading: _Reading, made: _Vectors) -> None:
+    def _embed(self, reading: _Reading, made: _Vectors) -> _Embedded:
         read = [(each.result(), known) for each, known in reading]
         fresh = [chunk for chunk, known in read if not known]
         if self._captioner:
@@ -181,10 +187,10 @@ class GivenItems:
         before = [(chunk, made[chunk.id]) for chunk in fresh if chunk.id in made]
         before += [(chunk, known.vector) for chunk, known in read if known]
         unmade = [chunk for chunk in fresh if chunk.id not in made]
-        if chunks := [*unmade, *(chunk for chunk, _ in before)]:
-            vectors = np.stack([*embed_chunks(self.embedder, unmade), *(vector for _, vector in before)])
-            words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
-            self._write(chunks, vectors, words)
+        chunks = [*unmade, *(chunk for chunk, _ in before)]
+        vectors = np.stack([*embed_chunks(self.embedder, unmade), *(vector for _, vector in before)])
+        words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
+        return chunks, vectors, words
 
     def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
         # With `begin` the items before are gone, so what follows must not fail.
@@ -202,6 +208,15 @@ class GivenItems:
             if gone := [file for file in map(_file, replaced) if file not in files]:
                 self._index.write()
                 self._pictures.drop(gone)
+
+
+def _batched(items: Iterator[Chunk], size: int) -> Iterator[tuple[list[Chunk], bool]]:
+    """Lists of so many items, and whether it is the only one."""
+    batch, number = list(islice(items, size)), 0
+    while batch:
+        following = list(islice(items, size))
+        yield batch, not (number or following)
+        batch, number = following, number + 1
 
 
 def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:

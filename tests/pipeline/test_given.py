@@ -164,6 +164,23 @@ def test_of_equal_ids_the_last_counts(rag):
     assert [hit.text for hit in rag.get(["1"])] == ["blue"]
 
 
+def test_several_batches_are_embedded_at_a_time(index, save):
+    class Meeting(ColourEmbedder):
+        """A batch is ready when another one has begun."""
+
+        workers = 2
+        barrier = threading.Barrier(2, timeout=20)
+
+        def embed_images(self, frames):
+            self.barrier.wait()
+            return super().embed_images(frames)
+
+    rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=2, threads=1))
+    paths = [save(first, second) for first, second in [("red", "blue"), ("red", "green"), ("blue", "red"), ("blue",)]]
+    ids = rag.put_images(paths)
+    assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
+
+
 def test_many_are_put_in_batches(rag):
     ids = rag.put_texts([f"text {n} red" for n in range(300)])
     assert len(set(ids)) == rag.info().chunks["text"] == 300
