@@ -176,7 +176,7 @@ def test_several_batches_are_embedded_at_a_time(index, save):
             return super().embed_images(frames)
 
     rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=2, threads=1))
-    paths = [save(first, second) for first, second in [("red", "blue"), ("red", "green"), ("blue", "red"), ("blue",)]]
+    paths = [save("red", other) for other in ("blue", "green", "white", "black")]
     ids = rag.put_images(paths)
     assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
 
