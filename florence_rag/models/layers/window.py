@@ -76,20 +76,25 @@ class WindowAttention(nn.Module):
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B * n, window^2, C), mask (n, window^2, window^2) added to the logits or None -> (B * n, window^2, C)."""
+        return self.attended(windows, self._masked(self._bias(), mask, len(windows)))
+
+    def attended(self, windows: Tensor, bias: Tensor) -> Tensor:
+        """(B * n, N, C), bias (1 or B * n, heads, N, N) added to the logits -> (B * n, N, C)."""
         count, tokens, channels = windows.shape
         qkv = self.qkv(windows).view(count, tokens, 3, self.num_heads, channels // self.num_heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        bias = self._bias(mask, count).to(query.dtype)
-        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
         return self.proj(attended.transpose(1, 2).reshape(count, tokens, channels))
 
-    def _bias(self, mask: Tensor | None, count: int) -> Tensor:
+    def _bias(self) -> Tensor:
+        """(1, heads, N, N)."""
         table = self.relative_position_bias_table
-        index = relative_position_index(self.window).to(table.device)
-        bias = table[index].permute(2, 0, 1)[None]
-        if mask is None:
-            return bias
-        return (bias + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
+        return table[relative_position_index(self.window).to(table.device)].permute(2, 0, 1)[None]
+
+    @staticmethod
+    def _masked(bias: Tensor, mask: Tensor | None, count: int) -> Tensor:
+        """With what may not be seen of each window."""
+        return bias if mask is None else (bias + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
 
 
 class SwinBlock(nn.Module):
