@@ -24,6 +24,7 @@ from florence_rag.models.cards import TINY
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import Combination, Scene, sample_scene
 from florence_rag.training.world.vocabulary import a, phrase
+from florence_rag.training.world.words import canonical_caption, caption, claim_text, sample_claim
 from florence_rag.types import Box, Hit
 
 WAYS = {"whole pictures": None, "with regions": TINY}
@@ -89,7 +90,37 @@ def measure(folder: Path, detect: str | None, scenes: Sequence[Scene]) -> dict[s
             hits = rag.search(a(phrase(rng, (name, colour))), k=50)
             judged.append(judge(hits, places(scenes, (colour, name))))
         means = {key: sum(each[key] for each in judged) / len(judged) for key in judged[0]}
+        means |= {
+            "of two things side by side the first is right (P@1)": _first_is_right(rag, relations(scenes)),
+            "of whole captions the first is right (P@1)": _first_is_right(rag, captions(scenes)),
+        }
         return {**means, "searches": len(judged), "chunks": sum(rag.info().chunks.values()), "ms a picture": spent_ms}
+
+
+def relations(scenes: Sequence[Scene]) -> list[tuple[str, set[str]]]:
+    """Searches for two things and how they stand, with the names of the pictures that fit: no region shows both."""
+    rng = random.Random("relations")
+    claims = [sample_claim(scene, rng, holds=True) for scene in scenes]
+    return [
+        (claim_text(claim, rng), {name_of(i) for i, scene in enumerate(scenes) if claim.holds(scene)})
+        for claim in claims
+        if claim.relation
+    ]
+
+
+def captions(scenes: Sequence[Scene]) -> list[tuple[str, set[str]]]:
+    """Descriptions of whole pictures."""
+    rng = random.Random("captions")
+    described = [canonical_caption(scene) for scene in scenes]
+    return [
+        (caption(scene, rng), {name_of(i) for i, other in enumerate(described) if other == own})
+        for scene, own in zip(scenes, described, strict=True)
+    ]
+
+
+def _first_is_right(rag: FlorenceRAG, searches: Sequence[tuple[str, set[str]]]) -> float:
+    right = [Path(rag.search(text, k=1)[0].source).name in names for text, names in searches]
+    return sum(right) / len(right)
 
 
 def table(figures: dict[str, dict[str, float]]) -> Table:

@@ -26,6 +26,7 @@ from florence_rag.perception.base import Reranker
 from florence_rag.retrieval.fusion import Found, Route, fuse
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.query import Query, check_query
+from florence_rag.retrieval.regions import rank_regions
 from florence_rag.retrieval.reranking import LoadFrames, Reranking
 from florence_rag.types import Frame, Hit, Kind
 from florence_rag.words import content_words, coverage, fold, phrase_pattern, shared_words
@@ -149,6 +150,7 @@ class Retriever:
         config = self.config
         pictures = self._nearest(vector, depth, query.kinds & SEEN, filter)
         passages = self._nearest(vector, depth, query.kinds - SEEN, filter)
+        pictures = rank_regions(pictures) if query.text else pictures
         subject = "query" if query.text else "picture"
         yield Route(config.looks_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
         yield Route(config.passages_weight, [_near(hit, f"is about the {subject}") for hit in passages])
