@@ -96,10 +96,12 @@ class GivenItems:
         made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
         workers = model_workers(self.embedder, self._config)
+        # Where each batch has one processor, small ones are as fast and wait for fewer pictures to be read.
+        size = max(1, self._config.batch // 4) if workers > 1 else self._config.batch
         with ThreadPoolExecutor(self._config.threads) as readers, model_threads(workers) as models:
             under_way: deque[Future[_Embedded]] = deque()
             try:
-                for batch, is_only in _batched(map(_to_item, chunks), self._config.batch):
+                for batch, is_only in _batched(map(_to_item, chunks), size):
                     ids += [chunk.id for chunk in batch]
                     reading = self._begin_reading(readers, {chunk.id: chunk for chunk in batch}, made)
                     if is_only:  # it would have one processor of several

@@ -175,7 +175,7 @@ def test_several_batches_are_embedded_at_a_time(index, save):
             self.barrier.wait()
             return super().embed_images(frames)
 
-    rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=2, threads=1))
+    rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=8, threads=1))
     paths = [save("red", other) for other in ("blue", "green", "white", "black")]
     ids = rag.put_images(paths)
     assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
