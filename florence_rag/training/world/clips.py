@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from florence_rag.training.world.draw import OUTLINE, Passer, draw
+from florence_rag.training.world.draw import OUTLINE, Passer, draw_frames
 from florence_rag.training.world.pen import WIDTH
 from florence_rag.training.world.scene import Scene
 from florence_rag.training.world.shapes import SHAPES
@@ -48,9 +48,8 @@ def draw_clip(shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480
     """The frames of all shots, one after the other."""
     for shot in shots:
         count = round(shot.seconds * fps)
-        for index in range(count):
-            passer = shot.motion.at(index / max(count - 1, 1)) if shot.motion else None
-            yield draw(shot.scene, size, passer)
+        passers = (shot.motion.at(index / max(count - 1, 1)) if shot.motion else None for index in range(count))
+        yield from draw_frames(shot.scene, size, passers)
 
 
 def write_clip(path: Path, shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
@@ -36,32 +37,51 @@ ROAD: Colour = (142, 145, 152)
 SCALES: dict[Size, float] = {"small": 0.66, "large": 0.95}
 OUTLINE = 3.6
 GAP = 8.0
-PAVEMENT_Y, ROAD_Y, LANE_Y = 336, 398, 464
+PAVEMENT_Y, ROAD_Y, FAR_LANE_Y, LANE_Y = 336, 398, 410, 464
 SLOT = WIDTH / SLOTS
 
 
 @dataclass(frozen=True, slots=True)
 class Passer:
-    """Something under way on the near side of the road: with its middle at x, 0 (left edge) to 1 (right edge)."""
+    """Something under way: with its middle at x, 0 (left edge) to 1 (right edge), and so far over to the other side of
+    the road, 0 to 1.
+    """
 
     object: str
     colour: str
     heading: Literal["left", "right"]
     x: float
+    across: float = 0.0
 
 
 def draw(scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT), passer: Passer | None = None) -> Image.Image:
     """RGB picture of size (width, height). Equal arguments give equal pixels."""
+    return next(draw_frames(scene, size, [passer]))
+
+
+def draw_frames(scene: Scene, size: tuple[int, int], passers: Iterable[Passer | None]) -> Iterator[Image.Image]:
+    """The same scene with one passer after the other: each as `draw` would draw it, but the street only once."""
     finer = _supersampling(size)
+    street = _draw_still(scene, (size[0] * finer, size[1] * finer))
+    for passer in passers:
+        image = street.copy()
+        if passer is not None:
+            _draw_passer(_pen_on(image), passer, random.Random(scene.seed))
+        yield image.reduce(finer)
+
+
+def _draw_still(scene: Scene, size: tuple[int, int]) -> Image.Image:
     rng = random.Random(scene.seed)
-    image = _sky(scene, (size[0] * finer, size[1] * finer))
-    pen = Pen(ImageDraw.Draw(image), (image.width / WIDTH, image.height / HEIGHT))
+    image = _sky(scene, size)
+    pen = _pen_on(image)
     _draw_street(pen, scene, rng)
     for thing, x in zip(scene.things, place(scene, rng), strict=True):
         _draw_thing(pen, thing, x, rng)
-    if passer is not None:
-        _draw_passer(pen, passer, random.Random(scene.seed))
-    return image.reduce(finer)
+    return image
+
+
+def _pen_on(image: Image.Image) -> Pen:
+    return Pen(ImageDraw.Draw(image), (image.width / WIDTH, image.height / HEIGHT))
 
 
 def boxes(scene: Scene) -> list[Box]:
@@ -179,7 +199,9 @@ def _posed(pen: Pen, thing: Thing, x: float, rng: random.Random) -> tuple[Pen, P
 
 def _draw_passer(pen: Pen, passer: Passer, rng: random.Random) -> None:
     flip = 1 if passer.heading == "right" else -1
-    tool = pen.at(passer.x * WIDTH, LANE_Y, SCALES["large"], flip)
+    y = LANE_Y + passer.across * (FAR_LANE_Y - LANE_Y)
+    scale = SCALES["large"] + passer.across * (SCALES["small"] - SCALES["large"])
+    tool = pen.at(passer.x * WIDTH, y, scale, flip)
     _draw_outlined(tool, SHAPES[passer.object], _paint(passer.colour, rng))
 
 

@@ -1,0 +1,221 @@
+"""The recipe of florence-tiny's eye for actions: python -m florence_rag.training.actions --help.
+
+Video CoSwin, inflated from the image encoder that florence-tiny already has, trained on drawn takes of which it is known
+what happens when. A run that was cut off goes on from its last checkpoint; a GPU is used where there is one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import Dataset
+from transformers import Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+
+from florence_rag.models.cards import TINY, find_model
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.inflation import inflate
+from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
+from florence_rag.training.world.scene import COLOURS, sample_scene
+from florence_rag.training.world.takes import ACTIONS, IDLE, MIRRORED, MOVERS, Action, Take, sample_leg
+
+FRAMES = 8
+WINDOW_S = 2.0
+DRAWN_SIZE = (224, 168)
+IGNORE = -100
+ATTRIBUTES = {"colour": list(COLOURS), "thing": list(MOVERS)}
+
+
+@dataclass(frozen=True)
+class LabelledClip:
+    """pixels (T, side, side, 3) uint8, what happens, and who does it: (colour, object)."""
+
+    pixels: np.ndarray
+    action: Action
+    mover: tuple[str, str] | None
+
+
+class DrawnClips(Dataset[LabelledClip]):
+    """Clips of takes, drawn when they are asked for, all actions equally often.
+
+    exact: each is one action from its start to its end; otherwise it begins and ends a little off, and half of them are
+    as long as what a recogniser looks at in a video. held_out: also of combinations of colour and object that training
+    never shows, in which case clip i is of another take than clip i of training.
+    """
+
+    def __init__(
+        self, count: int, processor: FlorenceImageProcessor, *, seed: int = 0, exact: bool = False, held_out: bool = False
+    ) -> None:
+        self.count, self.processor, self.seed = count, processor, seed
+        self.exact, self.held_out = exact, held_out
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> LabelledClip:
+        rng = random.Random(f"{self.seed}/{'held out' if self.held_out else 'clip'}/{index}")
+        action = ACTIONS[index % len(ACTIONS)]
+        scene = sample_scene(rng, "any" if self.held_out else "seen")
+        take, leg = sample_leg(rng, action, scene=scene, held_out=self.held_out)
+        start, end = take.spans()[leg] if self.exact else _about(take.spans()[leg], rng)
+        pictures = take.draw(clip_times(start, end), DRAWN_SIZE)
+        return LabelledClip(np.stack([self.processor.resize(each) for each in pictures]), action, _seen(take, leg))
+
+
+def clip_times(start_s: float, end_s: float, count: int = FRAMES) -> list[float]:
+    """The middles of equal parts of a clip, in seconds."""
+    return [start_s + (end_s - start_s) * (i + 0.5) / count for i in range(count)]
+
+
+def _about(span: tuple[float, float], rng: random.Random) -> tuple[float, float]:
+    """A clip that shows what happens in a span, not to the frame."""
+    start, end = span
+    if rng.random() < 0.5:
+        first = (start + end - WINDOW_S) / 2 + rng.uniform(-0.3, 0.3)
+        return first, first + WINDOW_S
+    slack = 0.15 * (end - start)
+    return start + rng.uniform(-slack, slack), end + rng.uniform(-slack, slack)
+
+
+def _seen(take: Take, leg: int) -> tuple[str, str] | None:
+    """Who acts; nobody does where nothing moves."""
+    return None if take.legs[leg].action == IDLE else take.legs[leg].mover
+
+
+@dataclass
+class ClipCollator:
+    """Clips -> the arguments of VideoCoSwinForVideoClassification.forward; half of them as seen in a mirror."""
+
+    processor: FlorenceImageProcessor
+    augment: bool = True
+
+    def __call__(self, rows: Sequence[LabelledClip]) -> dict[str, Any]:
+        """-> pixel_values (B, T, 3, H, W), labels (B,), attribute_labels."""
+        turned = [self.augment and bool(torch.rand(()) < 0.5) for _ in rows]
+        pixels = torch.stack(
+            [torch.from_numpy(row.pixels).flip(2) if flip else torch.from_numpy(row.pixels)
+             for row, flip in zip(rows, turned, strict=True)]
+        )
+        values = self.processor.normalise(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        actions = [MIRRORED[row.action] if flip else row.action for row, flip in zip(rows, turned, strict=True)]
+        return {
+            "pixel_values": self._varied(values) if self.augment else values,
+            "labels": torch.tensor([ACTIONS.index(action) for action in actions]),
+            "attribute_labels": {
+                name: torch.tensor([known.index(row.mover[i]) if row.mover else IGNORE for row in rows])
+                for i, (name, known) in enumerate(ATTRIBUTES.items())
+            },
+        }
+
+    @staticmethod
+    def _varied(values: torch.Tensor) -> torch.Tensor:
+        """Lighter or darker, and noisy, as films are that were compressed."""
+        light = 1 + 0.1 * torch.randn(len(values), 1, 1, 1, 1)
+        return values * light + 0.05 * torch.randn_like(values)
+
+
+class ActionTrainer(Trainer):
+    """Trainer with the attention kernel that is fastest here."""
+
+    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """The network's own loss."""
+        # On CPUs the fused kernel's backward pass took more time than all the rest together.
+        with sdpa_kernel([SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            loss: torch.Tensor = model(**inputs).loss
+        return loss
+
+
+def build_recogniser(start: Path) -> VideoCoSwinForVideoClassification:
+    """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder."""
+    image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
+    config = VideoCoSwinConfig.inflating(
+        image.config,
+        frames=(2, 4, 4),
+        num_frames=FRAMES,
+        pooling="attention",
+        id2label=dict(enumerate(ACTIONS)),
+        attributes=ATTRIBUTES,
+        idle=IDLE,
+        window_s=WINDOW_S,
+    )
+    model = VideoCoSwinForVideoClassification(config)
+    inflate(image.state_dict(), model.video_coswin)
+    return model
+
+
+def train(
+    model: VideoCoSwinForVideoClassification,
+    data: Dataset[LabelledClip],
+    collator: ClipCollator,
+    folder: Path,
+    *,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    seed: int,
+) -> None:
+    """Train, going on from the last checkpoint in the folder; the learning rate falls along a cosine."""
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        max_steps=steps,
+        per_device_train_batch_size=batch,
+        learning_rate=learning_rate,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        warmup_steps=min(100, steps // 10),
+        lr_scheduler_type="cosine",
+        max_grad_norm=1.0,
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        logging_steps=25,
+        save_steps=100,
+        save_total_limit=2,
+        dataloader_num_workers=1,
+        dataloader_persistent_workers=True,
+        remove_unused_columns=False,
+        label_names=[],
+        report_to=[],
+        seed=seed,
+    )
+    trainer = ActionTrainer(model=model, args=arguments, train_dataset=data, data_collator=collator)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.exists() else None)
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Checkpoints and the finished network go here.")] = Path("runs/actions"),
+    start: Annotated[str, typer.Option(help="The model whose image encoder is inflated.")] = TINY,
+    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 2000,
+    batch: Annotated[int, typer.Option(help="Clips in a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 7e-4,
+    seed: Annotated[int, typer.Option(help="Of takes and weights.")] = 0,
+) -> None:
+    """Train what florence-tiny recognises actions with; run it again to go on after an interruption."""
+    torch.manual_seed(seed)
+    model = build_recogniser(find_model(start).florence)
+    processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)
+    print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
+    train(
+        model.train(),
+        DrawnClips(steps * batch, processor, seed=seed),
+        ClipCollator(processor),
+        output / "checkpoints",
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
+    )
+    model.half().save_pretrained(output / "video")
+    processor.save_pretrained(output / "video")
+
+
+if __name__ == "__main__":
+    typer.run(main)
