@@ -12,7 +12,7 @@ import torch
 from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.models.acceleration import Backend, Precision, accelerated
-from florence_rag.models.cards import RegionView, fingerprint
+from florence_rag.models.cards import fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict import open_strictly
@@ -39,9 +39,7 @@ class FlorenceEmbedder:
         precision: Precision = "fp32",
         backend: Backend = "torch",
         too_long: TooLong = "cut",
-        region_view: RegionView = "cut out",
     ) -> None:
-        self.region_view = region_view
         self._model = model.eval()
         self._processor = processor
         self._info = info
@@ -62,12 +60,8 @@ class FlorenceEmbedder:
         precision: Precision = "fp32",
         backend: Backend = "torch",
         too_long: TooLong = "cut",
-        region_view: RegionView = "cut out",
     ) -> FlorenceEmbedder:
-        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one.
-
-        region_view: how it is best shown a part of a picture, see pipeline/regions.py.
-        """
+        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
         folder = Path(folder)
         model = open_strictly(FlorenceModel, folder, device=device)
         processor = FlorenceProcessor.from_pretrained(folder)
@@ -78,9 +72,7 @@ class FlorenceEmbedder:
             dimension=model.config.projection_dim,
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
-        return cls(
-            model, processor, info, precision=precision, backend=backend, too_long=too_long, region_view=region_view
-        )
+        return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
 
     @property
     def workers(self) -> int:
@@ -92,6 +84,16 @@ class FlorenceEmbedder:
         """Pictures of more than twice what the network looks at give it nothing more."""
         image = self._processor.image_processor
         return int(2 * image.size * (image.enlarge if image.fit == "crop" else 1))
+
+    @property
+    def logit_scale(self) -> float:
+        """What cosines of pictures and texts were multiplied by in training, before the softmax."""
+        return float(self._model.logit_scale.detach().exp().clamp(max=100.0))
+
+    @property
+    def region_view(self) -> str:
+        """How it is best shown a part of a picture: "cut out", or "in place" with the rest blank."""
+        return str(self._processor.image_processor.region_view)
 
     @property
     def info(self) -> EmbedderInfo:

@@ -19,8 +19,6 @@ Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", 
 Family = Literal["florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai"]
 """How a model is opened."""
 
-RegionView = Literal["cut out", "in place"]
-
 _UNICL = "https://github.com/microsoft/UniCL/releases/download/v1.0"
 _METER = "https://github.com/zdou0830/METER/releases/download"
 
@@ -32,8 +30,7 @@ class ModelCard:
     source: a folder or file here, a repository "owner/name" of Hugging Face, the address of a file, or the name of a
     model at a service. knows: what it was trained on, in words for a person. licence: of the weights. parameters_m: in
     millions. size_mb: of the download. paper: its arXiv number or address. published: figures that its authors report.
-    answers_with, describes_with, detects_with: the models that take these parts unless others are named. region_view:
-    how an embedder is best shown a part of a picture: cut out, or in its place with the rest blank.
+    answers_with, describes_with, detects_with: the models that take these parts unless others are named.
     """
 
     name: str
@@ -49,7 +46,6 @@ class ModelCard:
     answers_with: str | None = None
     describes_with: str | None = None
     detects_with: str | None = None
-    region_view: RegionView = "cut out"
 
     @property
     def florence(self) -> Path:
@@ -149,7 +145,6 @@ _ALL = (
         published="see docs/model_card.md",
         answers_with="florence-tiny",
         detects_with="florence-tiny",
-        region_view="in place",  # it was taught whole streets only, in which nothing is as large as when cut out
     ),
     ModelCard(
         name="siglip2-base",

@@ -34,6 +34,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
     "crop" scales the shorter side to size * enlarge and cuts the centre out. enlarge: 256 / 224 for UniCL, 1 for METER.
     image_mean, image_std: per channel, of values in [0, 1]. scale_alpha: scale a picture with its transparency and drop
     this afterwards, as METER over CLIP was trained; otherwise it is dropped first.
+    region_view: how the network is best shown a part of a picture: cut out, or in its place with the rest blank.
     """
 
     model_input_names = ["pixel_values"]
@@ -47,9 +48,13 @@ class FlorenceImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = IMAGENET_MEAN,
         image_std: Sequence[float] = IMAGENET_STD,
         scale_alpha: bool = False,
+        region_view: Literal["cut out", "in place"] = "cut out",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if region_view not in ("cut out", "in place"):
+            raise ValueError(f"region_view is {region_view!r}; it must be 'cut out' or 'in place'")
+        self.region_view = region_view
         if fit not in ("squash", "crop"):
             raise ValueError(f"fit is {fit!r}; it must be 'squash' or 'crop'")
         self.size, self.fit, self.enlarge, self.resample = size, fit, enlarge, int(resample)

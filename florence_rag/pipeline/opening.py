@@ -74,7 +74,6 @@ def open_embedder(name: str, access: Access | None = None, *, later: Sequence[Mo
         precision=access.precision or "fp32",
         backend=access.backend,
         too_long=access.too_long,
-        region_view=card.region_view,
     )
 
 

@@ -92,3 +92,11 @@ def test_the_view_is_what_cropping_leaves(width: int, height: int) -> None:
     seen = (cropped[0, 0, 0], cropped[0, 0, 1], cropped[-1, -1, 0], cropped[-1, -1, 1])
     assert np.allclose(seen, view, atol=0.03)
     assert FlorenceImageProcessor(fit="squash").view(width, height) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_how_parts_of_pictures_are_shown_is_kept_with_the_processor(tmp_path: Path) -> None:
+    FlorenceImageProcessor(size=32, region_view="in place").save_pretrained(tmp_path)
+    assert FlorenceImageProcessor.from_pretrained(tmp_path).region_view == "in place"
+    assert FlorenceImageProcessor().region_view == "cut out"
+    with pytest.raises(ValueError, match="region_view is 'blurred'"):
+        FlorenceImageProcessor(region_view="blurred")
