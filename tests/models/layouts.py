@@ -178,3 +178,24 @@ def dyhead(channels: int, blocks: int) -> Layout:
         "offset.bias": (27,),
     }
     return merged(below(f"backbone.dyhead_tower.{i}.", block) for i in range(blocks))
+
+
+def video_swin(
+    embed_dim: int, depths: Sequence[int], num_heads: Sequence[int], window: tuple[int, int], classes: int
+) -> Layout:
+    """Video Swin with its classifier. window: frames and side, in tokens."""
+    frames, side = window
+    tokens = frames * side**2
+    images = swin(1024, embed_dim, depths, num_heads, side)  # so large that no window is clamped
+    layout = {}
+    for key, shape in images.items():
+        if key.endswith("attn_mask"):
+            continue
+        if key.endswith("relative_position_index"):
+            shape = (tokens, tokens)
+        elif key.endswith("relative_position_bias_table"):
+            shape = ((2 * frames - 1) * shape[0], shape[1])
+        elif key == "patch_embed.proj.weight":
+            shape = (*shape[:2], 2, *shape[2:])
+        layout[key] = shape
+    return below("backbone.", layout) | linear("cls_head.fc_cls", embed_dim * 2 ** (len(depths) - 1), classes)

@@ -13,6 +13,7 @@ from transformers import (
     AutoModel,
     AutoModelForMaskedLM,
     AutoModelForObjectDetection,
+    AutoModelForVideoClassification,
     AutoModelForVisualQuestionAnswering,
     PreTrainedConfig,
     PreTrainedModel,
@@ -32,9 +33,11 @@ from florence_rag.models.meter_heads import (
     MeterForVisualReasoning,
 )
 from florence_rag.models.text_encoder import TextEncoderModel
+from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification, VideoCoSwinModel
 from tests.models import tiny
 
 PIXELS = {"pixel_values": tiny.pictures()}
+CLIPS = {"pixel_values": tiny.clips()}
 QUESTIONS = {**PIXELS, **tiny.texts()}
 ALL_HEADS = ("vqa", "itm", "mlm", "rank", "snli")
 
@@ -99,6 +102,17 @@ CASES = {
         PIXELS,
         {"logits": (3, 84, 3), "center_logits": (3, 84), "boxes": (3, 84, 4)},
         AutoModelForObjectDetection,
+    ),
+    "video": Case(VideoCoSwinModel, tiny.video(), CLIPS, {"last_hidden_state": (3, 48, 16), "pooler_output": (3, 16)}),
+    "actions": Case(
+        VideoCoSwinForVideoClassification, tiny.video(), CLIPS, {"logits": (3, 3)}, AutoModelForVideoClassification
+    ),
+    "video swin": Case(
+        VideoCoSwinForVideoClassification,
+        tiny.video(convolutional=False, clamped_bias="released", pooling="mean", attributes=None),
+        CLIPS,
+        {"logits": (3, 3)},
+        AutoModelForVideoClassification,
     ),
     "tasks": Case(MeterForMultipleTasks, tiny.meter(heads=ALL_HEADS), QUESTIONS, {}, None),
 }

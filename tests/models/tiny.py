@@ -11,6 +11,7 @@ from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
+from florence_rag.models.video_coswin import VideoCoSwinConfig
 
 BOS, PAD, EOS = 0, 1, 2
 
@@ -50,6 +51,22 @@ def detector(**changes: Any) -> DyHeadDetectorConfig:
     return DyHeadDetectorConfig(**{**shape, **changes})
 
 
+def video(**changes: Any) -> VideoCoSwinConfig:
+    """Three classes, two attributes of two values; windows that are shifted in time and space in the first stage."""
+    shape = {
+        "image_size": 32,
+        "num_frames": 6,
+        "embed_dim": 8,
+        "depths": (2, 1),
+        "num_heads": (1, 2),
+        "windows": ((2, 4), (4, 4)),
+        "id2label": {0: "stops", 1: "starts", 2: "stands"},
+        "attributes": {"colour": ["red", "blue"], "thing": ["car", "bus"]},
+        "pooling": "attention",
+    }
+    return VideoCoSwinConfig(**{**shape, **changes})
+
+
 def clip() -> CLIPVisionConfig:
     return CLIPVisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8
@@ -86,6 +103,10 @@ def meter(**changes: Any) -> MeterConfig:
 
 def pictures(count: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def clips(count: int = 3, seed: int = 0) -> Tensor:
+    return torch.randn(count, 6, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def texts() -> dict[str, Tensor]:
