@@ -82,17 +82,17 @@ class Models:
 @dataclass(frozen=True, slots=True)
 class RayConfig:
     """address: of a running cluster, "auto" for the one on this machine; by default one is started for the run.
-    models: actors that embed. gpus: of each of them. batch: pictures in one forward pass.
+    actors: that embed, each with models of its own. gpus: of each of them. batch: pictures in one forward pass.
     """
 
     address: str | None = None
-    models: int = 1
+    actors: int = 1
     gpus: float = 0
     batch: int = 32
 
     def __post_init__(self) -> None:
-        if self.models < 1 or self.batch < 1 or self.gpus < 0:
-            raise InputError(f"models={self.models}, batch={self.batch}, gpus={self.gpus}: at least 1, 1 and 0")
+        if self.actors < 1 or self.batch < 1 or self.gpus < 0:
+            raise InputError(f"actors={self.actors}, batch={self.batch}, gpus={self.gpus}: at least 1, 1 and 0")
 
 
 class RayEngine:
@@ -107,8 +107,8 @@ class RayEngine:
     @property
     def threads(self) -> Mapping[str, int]:
         """Processors of each stage."""
-        models = self._config.models
-        return {"read": self._readers, "words": self._readers, "caption": models, "detect": models, "embed": models}
+        actors = self._config.actors
+        return {"read": self._readers, "words": self._readers, "caption": actors, "detect": actors, "embed": actors}
 
     def run(
         self, sources: Sequence[Source], watch: Stopwatch, failed: Collection[str], check: Callable[[], None]
@@ -135,9 +135,9 @@ class RayEngine:
     def _rows(self, sources: Sequence[Source]) -> Iterator[Mapping[str, bytes]]:
         config = self._config
         processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-        self._readers = max(1, processors - (0 if config.gpus else config.models))
+        self._readers = max(1, processors - (0 if config.gpus else config.actors))
         items = [{"source": pickle.dumps(source)} for source in sources]
-        embed = ray.data.ActorPoolStrategy(min_size=1, max_size=config.models)
+        embed = ray.data.ActorPoolStrategy(min_size=1, max_size=config.actors)
         rows = (
             ray.data.from_items(items, override_num_blocks=min(len(items), 4 * self._readers))
             .flat_map(_Reading(self._recipe, self._chunks_of))

@@ -94,7 +94,7 @@ def server(tmp_path, monkeypatch) -> Iterator[str]:
 
 def on_ray(**options):
     recipe = Doubles(**options)
-    return lambda chunks_of: RayEngine(recipe, chunks_of, RayConfig(models=2, batch=8))
+    return lambda chunks_of: RayEngine(recipe, chunks_of, RayConfig(actors=2, batch=8))
 
 
 def contents(rag):
@@ -140,7 +140,7 @@ def test_what_a_model_raises_arrives_as_it_was_raised(photos, tmp_path):
         rag.add(photos, engine=on_ray(ill=True))
 
 
-@pytest.mark.parametrize("wrong", [{"models": 0}, {"batch": 0}, {"gpus": -1}])
+@pytest.mark.parametrize("wrong", [{"actors": 0}, {"batch": 0}, {"gpus": -1}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match="at least"):
         RayConfig(**wrong)
