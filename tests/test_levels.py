@@ -13,23 +13,25 @@ PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 BASE = {"types", "errors", "words"}
 STAGES = {"sources", "chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
-PUBLIC = BASE | {"models", "training"} | STAGES | {"retrieval", "answering", "pipeline"}
+PUBLIC = BASE | {"models", "places", "training"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "words": set(),
     "models": BASE,
-    "sources": BASE,
-    "chunking": BASE,
+    "places": BASE,
+    "sources": BASE | {"places"},
+    "chunking": BASE | {"places"},
     "index": BASE,
     "perception": BASE | {"models"},
     "embedding": BASE | {"models"},
     "retrieval": BASE | STAGE_PROTOCOLS,
     "answering": BASE | STAGE_PROTOCOLS,
-    "pipeline": BASE | {"models"} | STAGES | {"retrieval", "answering", "show"},
+    "adapters": BASE | {"models"} | STAGES | {"retrieval"},
+    "pipeline": BASE | {"models", "places"} | STAGES | {"retrieval", "answering", "adapters", "show"},
     "show": BASE,
-    "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "pipeline"},
+    "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"},
     "training": BASE | {"models"},
     "tools": PUBLIC - {"training"} | {"show"},
     "cli": PUBLIC | {"tools", "show"},

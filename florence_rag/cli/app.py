@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from florence_rag.cli.classifying import classify
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
 from florence_rag.cli.opening import abandon as abandon_move
 from florence_rag.cli.opening import opened, ray_engine, recorded_index, reembedding, tell_download
@@ -347,3 +348,4 @@ def demo(
 app.command()(export)
 app.command("import")(import_)
 app.command()(scale)
+app.add_typer(classify, name="classify")

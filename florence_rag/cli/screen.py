@@ -64,7 +64,7 @@ def report_to_text(report: IndexReport) -> RenderableType:
     if report.near_duplicates:
         counts["left out for near-duplicates"] = len(report.near_duplicates)
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return Group(_failures_to_text(report.failed), Text(summary, "bold"))
+    return Group(failed_to_text(report.failed), Text(summary, "bold"))
 
 
 def failures_to_text(failures: Collection[Failure]) -> RenderableType:
@@ -72,7 +72,7 @@ def failures_to_text(failures: Collection[Failure]) -> RenderableType:
     if not failures:
         return Text("No file has failed.")
     advice = "Tried again when they change, or now with: florence-rag failures --retry"
-    return Group(_failures_to_text(failures), Text(f"{len(failures)} failed. {advice}", "bold"))
+    return Group(failed_to_text(failures), Text(f"{len(failures)} failed. {advice}", "bold"))
 
 
 def change_to_text(event: str, source: str, detail: str = "") -> Text:
@@ -122,14 +122,14 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     lines = [Text.assemble((f"{name:<12}", "bold"), plain(value)) for name, value in facts.items()]
     if card:
         lines.append(plain(f"{card.name} knows {card.knows}.", "yellow"))
-    return Group(*lines, _failures_to_text(failures))
+    return Group(*lines, failed_to_text(failures))
 
 
 def reembedded_to_text(report: ReembedReport, compared: Comparison) -> RenderableType:
     """How far a database is on its way to another model, and how far the results agree."""
     state = "It uses" if report.switched else "It can switch to"
     return Group(
-        _failures_to_text(report.left_out),
+        failed_to_text(report.left_out),
         Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
         Text(
             f"{compared.mean:.0%} of {compared.k} results are the same, in the mean of {len(compared.queries)} queries"
@@ -185,7 +185,8 @@ def converted_to_text(config: Any, folder: Path) -> RenderableType:
     return plain(f"METER with the heads {', '.join(config.heads)}. {said}".rstrip())
 
 
-def _failures_to_text(failures: Iterable[Failure]) -> RenderableType:
+def failed_to_text(failures: Iterable[Failure]) -> RenderableType:
+    """A line for each, with its reason."""
     return Group(
         *(
             Text.assemble(("failed ", "red"), place(failure.source), ": ", plain(bare_reason(failure)))

@@ -36,6 +36,12 @@ class Address:
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def classifier_folder(uri: str, collection: str) -> Path | None:
+    """Beside a Milvus Lite database, the folder of the classifiers trained on its features; None of a server."""
+    path = Address.parse(uri).path
+    return path.with_suffix(".classifiers") / collection if path else None
+
+
 def picture_folder(uri: str, collection: str) -> Path | None:
     """Beside a Milvus Lite database, the folder for pictures of an index that have no file; None of a server."""
     path = Address.parse(uri).path

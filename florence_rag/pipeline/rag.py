@@ -20,7 +20,7 @@ from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError
-from florence_rag.index.address import Address, picture_folder
+from florence_rag.index.address import Address, classifier_folder, picture_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
 from florence_rag.index.presets import VectorType, check_preset
 from florence_rag.index.rows import checked_vectors
@@ -28,6 +28,7 @@ from florence_rag.models.cards import DEFAULT, find_model
 from florence_rag.perception.base import Captioner, Detector, Matcher, Reranker, TextReader, VisualQA, VQAResult
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.books import Books, Work
+from florence_rag.pipeline.classifying import Classification, Classifying, Trained, classify_pictures
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun, report_of
@@ -68,7 +69,7 @@ class FlorenceRAG:
     `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells
     which of several pictures a question means; vqa, if it can do that, too. detector: finds things in pictures;
     regions: whether those that it finds in images are indexed beside them. pictures: a folder to keep pictures in that
-    are put without a file.
+    are put without a file; classifiers: one for classifiers that are trained.
 
     Searching, asking and putting from several threads at once is safe, also while one thread adds files; files are
     added by one thread at a time.
@@ -94,6 +95,7 @@ class FlorenceRAG:
         answering: AnsweringConfig | None = None,
         llm: LLMConfig | None = None,
         pictures: str | Path | None = None,
+        classifiers: Path | None = None,
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -113,6 +115,7 @@ class FlorenceRAG:
         self._llm = llm
         self._adding = threading.Lock()
         self._pictures = PictureFolder(pictures)
+        self.classifying = Classifying(embedder, classifiers, self._picture)
         self._given = GivenItems(
             index,
             embedder,
@@ -193,6 +196,7 @@ class FlorenceRAG:
             regions=detect is not None,
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
+            classifiers=classifier_folder(str(db), collection),
         )
 
     def __enter__(self) -> FlorenceRAG:
@@ -495,6 +499,32 @@ class FlorenceRAG:
             )
         return self.vqa
 
+    def classify(
+        self,
+        images: Iterable[ImageInput] | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        probe: str | Path | None = None,
+        prompts: Sequence[str] | None = None,
+        filter: Filter | None = None,
+    ) -> Classification:
+        """Which class each picture is of: of labels that are only named, or of those that a probe was trained on.
+
+        images: files, pixels or ids of indexed pictures; None for all images of the index, those that fit the filter.
+        labels: at least two. probe: the name of one that `train_classifier` made, or its file. prompts: sentences with
+        {} in place of the label, by default UniCL's 81. A file that cannot be read is reported, and stops nothing.
+        """
+        classifier = self.classifying.classifier(labels, probe, prompts)
+        return classify_pictures(self, classifier, images, filter)
+
+    def train_classifier(self, data: str | Path, name: str) -> Trained:
+        """Train a linear probe on labelled pictures, and keep it beside the index under a name.
+
+        data: a folder with a folder of pictures for each class, or a CSV file of paths and labels. Needs the extra
+        `adapters`. What cannot be read is reported; InputError for one class only.
+        """
+        return self.classifying.train(data, name)
+
     def get(self, ids: Collection[str]) -> list[Hit]:
         """The stored chunks with these ids, in their order; unknown ids are left out."""
         return self.index.get(list(ids))
@@ -526,7 +556,7 @@ class FlorenceRAG:
         )
 
     def _use_embedder(self, embedder: Embedder) -> None:
-        self.embedder = self.retriever.embedder = self._given.embedder = embedder
+        self.embedder = self.retriever.embedder = self._given.embedder = self.classifying.embedder = embedder
 
     def info(self) -> IndexInfo:
         """What is in the database."""

@@ -2,6 +2,7 @@
 
 from florence_rag.tools.ask_image import AskImage
 from florence_rag.tools.base import Tool, ToolResult
+from florence_rag.tools.classify_image import ClassifyImage
 from florence_rag.tools.describe_image import DescribeImage
 from florence_rag.tools.detect_objects import DetectObjects
 from florence_rag.tools.find_similar import FindSimilar
@@ -26,6 +27,7 @@ __all__ = [
     "AskImage",
     "Block",
     "Budget",
+    "ClassifyImage",
     "DescribeImage",
     "DetectObjects",
     "FindSimilar",

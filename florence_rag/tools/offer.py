@@ -7,6 +7,7 @@ from pathlib import Path
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.tools.ask_image import AskImage
 from florence_rag.tools.base import Tool
+from florence_rag.tools.classify_image import ClassifyImage
 from florence_rag.tools.describe_image import DescribeImage
 from florence_rag.tools.detect_objects import DetectObjects
 from florence_rag.tools.find_similar import FindSimilar
@@ -16,7 +17,7 @@ from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.urls import UrlRules
 
-LOOKING: tuple[type[ImageTool], ...] = (AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects)
+LOOKING: tuple[type[ImageTool], ...] = (AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects, ClassifyImage)
 
 
 def tools_for(

@@ -5,6 +5,7 @@ import pytest
 
 from florence_rag.tools import (
     AskImage,
+    ClassifyImage,
     DescribeImage,
     DetectObjects,
     FindSimilar,
@@ -13,13 +14,32 @@ from florence_rag.tools import (
     SearchImages,
     tools_for,
 )
+from florence_rag.tools.offer import LOOKING
 
-ALL = (SearchImages, AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects, FindVideoMoment)
+ALL = (
+    SearchImages,
+    AskImage,
+    DescribeImage,
+    FindSimilar,
+    ReadText,
+    DetectObjects,
+    ClassifyImage,
+    FindVideoMoment,
+)
+
+NEEDED = {"ask_image": {"question": "What colour?"}, "classify_image": {"labels": ["red", "blue"]}}
+"""What a tool must be told besides the picture."""
 
 
 def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
-    assert [type(tool) for tool in tools_for(bare_rag)] == [SearchImages, FindSimilar, FindVideoMoment]
-    assert [type(tool) for tool in tools_for(rag)] == [SearchImages, AskImage, FindSimilar, FindVideoMoment]
+    assert [type(tool) for tool in tools_for(bare_rag)] == [SearchImages, FindSimilar, ClassifyImage, FindVideoMoment]
+    assert [type(tool) for tool in tools_for(rag)] == [
+        SearchImages,
+        AskImage,
+        FindSimilar,
+        ClassifyImage,
+        FindVideoMoment,
+    ]
     assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
 
 
@@ -27,7 +47,7 @@ def test_settings_reach_every_tool_that_takes_pictures(full_rag, tmp_path):
     looking = [
         tool for tool in tools_for(full_rag, allow_paths=tmp_path, allow_urls=True) if hasattr(tool, "allow_paths")
     ]
-    assert len(looking) == 5
+    assert len(looking) == 6
     assert all("path" in tool.description and "http" in tool.description for tool in looking)
 
 
@@ -42,7 +62,7 @@ def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
     assert json.loads(json.dumps(schema)) == schema
 
 
-@pytest.mark.parametrize("tool", [AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects], ids=lambda t: t.name)
+@pytest.mark.parametrize("tool", [*LOOKING], ids=lambda t: t.name)
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -59,8 +79,7 @@ def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
     ],
 )
 def test_a_picture_that_cannot_be_opened_is_answered_with_one_line(full_rag, tool, image, message):
-    arguments = {"question": "What colour?"} if tool is AskImage else {}
-    result = tool(full_rag)(image=image, **arguments)
+    result = tool(full_rag)(image=image, **NEEDED.get(tool.name, {}))
     assert result.is_error
     assert result.text.startswith(f"{tool.name} failed: ") and message in result.text
     assert "\n" not in result.text and len(result.text) < 300
@@ -69,9 +88,9 @@ def test_a_picture_that_cannot_be_opened_is_answered_with_one_line(full_rag, too
 def test_every_artifact_is_json(full_rag):
     picture = full_rag.search("red", k=1, kinds={"image"})[0].id
     for tool in tools_for(full_rag):
-        first, arguments = next(iter(tool.parameters["properties"])), {"question": "What?"}
-        given = {"image": picture, **(arguments if tool.name == "ask_image" else {})}
-        result = tool(**(given if first == "image" else {"query": "red"}))
+        first = next(iter(tool.parameters["properties"]))
+        given = {"image": picture} if first == "image" else {"query": "red"}
+        result = tool(**given, **NEEDED.get(tool.name, {}))
         assert not result.is_error
         assert json.loads(json.dumps(result.artifact)) == result.artifact
         assert result.artifact["pictures"][0]["number"] == 1

@@ -1,0 +1,140 @@
+"""What classification reaches: labels alone on drawn things; a few examples, and many, on these and on digits.
+
+python benchmarks/classify.py [--model florence-tiny] [--json FILE]
+
+Digits: scikit-learn's 1,797 scans of 8 x 8 pixels, enlarged; drawn things: streets with one thing each. Tests are on
+pictures that were not learned from.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+
+from florence_rag.adapters.classes import Classifier
+from florence_rag.adapters.probe import train_probe
+from florence_rag.adapters.zero_shot import ZeroShotClassifier
+from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.embedding.base import Embedder
+from florence_rag.models.cards import TINY
+from florence_rag.pipeline.opening import open_embedder
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import COLOURS, OBJECTS, ROADS, SIZES, SLOTS, TIMES, Backdrop, Scene, Thing
+from florence_rag.training.world.vocabulary import ANSWER_NAMES
+from florence_rag.types import Frame
+
+Data = tuple[np.ndarray, list[str]]
+"""Vectors (N, D), and the label of each."""
+Row = dict[str, Any]
+
+
+def things(rng: random.Random, each: int) -> tuple[list[Frame], list[str]]:
+    """Streets with one thing, in any colour, size, place and light."""
+    names = [name for name in OBJECTS for _ in range(each)]
+    frames = [np.asarray(draw(street(rng, name), (320, 240))) for name in names]
+    return frames, [ANSWER_NAMES[name] for name in names]
+
+
+def street(rng: random.Random, name: str) -> Scene:
+    """With this one thing in it."""
+    thing = Thing(name, rng.choice(COLOURS), rng.choice(SIZES), rng.randrange(SLOTS))
+    return Scene((thing,), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
+
+
+def digits() -> tuple[list[Frame], list[str]]:
+    """Scans of handwritten digits, 64 x 64 pixels."""
+    data = load_digits()
+    frames = [Image.fromarray((255 - image * 15.9).astype(np.uint8)).resize((64, 64), 3) for image in data.images]
+    return [np.asarray(frame.convert("RGB")) for frame in frames], [str(number) for number in data.target]
+
+
+def split(data: Data, rng: np.random.Generator) -> tuple[Data, Data]:
+    """Four fifths to learn from, one to test on."""
+    vectors, labels = data
+    order = rng.permutation(len(labels))
+    cut = len(labels) // 5
+    return tuple((vectors[part], [labels[i] for i in part]) for part in (order[cut:], order[:cut]))  # type: ignore[return-value]
+
+
+def few(data: Data, each: int) -> Data:
+    """The first examples of each label."""
+    vectors, labels = data
+    kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < each]
+    return vectors[kept], [labels[i] for i in kept]
+
+
+def accuracy(classifier: Classifier, data: Data) -> float:
+    """How many it gets right, in [0, 1]."""
+    vectors, labels = data
+    best = classifier.probabilities(vectors).argmax(axis=1)
+    return float(np.mean([classifier.labels[i] == label for i, label in zip(best, labels, strict=True)]))
+
+
+def learned(name: str, embedder: Embedder, learn: Data, test: Data, shots: Sequence[int | None]) -> list[Row]:
+    """Of probes with so many examples of each label; None for all."""
+    rows = []
+    for each in shots:
+        part = learn if each is None else few(learn, each)
+        start = time.perf_counter()
+        probe = train_probe(*part, embedder.info)
+        spent_s = time.perf_counter() - start
+        what = f"probe, {each} of each" if each else f"probe, all {len(part[1])}"
+        rows.append(
+            {
+                "data": name,
+                "way": what,
+                "accuracy": accuracy(probe, test),
+                "expected": probe.accuracy,
+                "seconds": spent_s,
+            }
+        )
+    return rows
+
+
+def named(name: str, embedder: Embedder, test: Data, prompts: Sequence[str] | None) -> Row:
+    """With labels alone."""
+    start = time.perf_counter()
+    classifier = ZeroShotClassifier(embedder, sorted(set(test[1])), prompts=prompts)
+    spent_s = time.perf_counter() - start
+    what = "labels alone, 81 sentences" if prompts is None else f"labels alone, as {prompts[0]!r}"
+    return {"data": name, "way": what, "accuracy": accuracy(classifier, test), "expected": None, "seconds": spent_s}
+
+
+def main(
+    model: Annotated[str, typer.Option(help="The embedder.")] = TINY,
+    each: Annotated[int, typer.Option(help="Drawn streets of each of the 9 kinds of things.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Measure and print."""
+    quiet_libraries()
+    embedder, rows, embed_ms = open_embedder(model), [], {}
+    for name, (frames, labels) in {"drawn things": things(random.Random(8), each), "digits": digits()}.items():
+        start = time.perf_counter()
+        vectors = embedder.embed_images(frames)
+        embed_ms[name] = 1000 * (time.perf_counter() - start) / len(frames)
+        learn, test = split((vectors, labels), np.random.default_rng(0))
+        rows += [named(name, embedder, test, prompts) for prompts in (["{}"], None)]
+        rows += learned(name, embedder, learn, test, (1, 5, 20, None))
+    table = Table("data", "way", "accuracy", "cross-validated", "seconds to prepare")
+    for row in rows:
+        expected = "" if row["expected"] is None else f"{row['expected']:.3f}"
+        table.add_row(row["data"], row["way"], f"{row['accuracy']:.3f}", expected, f"{row['seconds']:.2f}")
+    Console().print(table)
+    Console().print(f"One picture takes {embed_ms['drawn things']:.1f} ms to embed, and microseconds to classify.")
+    if json_file is not None:
+        json_file.write_text(json.dumps({"rows": rows, "embed_ms": embed_ms}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

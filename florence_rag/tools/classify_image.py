@@ -1,0 +1,61 @@
+"""classify_image: which of some classes one picture is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from florence_rag.adapters.classes import Classified, classify
+from florence_rag.errors import InputError
+from florence_rag.tools.base import ToolResult
+from florence_rag.tools.given_image import ImageArgument, ImageTool
+from florence_rag.tools.picture import picture_of
+from florence_rag.tools.wording import clean, place_to_text
+
+PROMPT = """\
+Choose which of several labels fits one picture best. Use it to sort pictures into kinds of which you know the names: \
+indoors or outdoors, receipt or photograph, kinds of vehicles or animals.
+Pass the id of a search result and two or more labels, each a short noun phrase such as "a fire hydrant". One of them \
+is always chosen, so add one for all others. Answers about details, counts and places come from ask_image.
+The confidence lies between 0 and 1 and compares these labels only. Below 0.5 say that you are not sure.\
+"""
+PROMPT_TRAINED = "\nInstead of labels you can name a classifier that was trained for this index: {}."
+
+
+@dataclass(frozen=True)
+class ClassifyImage(ImageTool):
+    """Chooses a class of a picture, by labels or by a classifier trained for the index."""
+
+    name: ClassVar[str] = "classify_image"
+
+    @property
+    def description(self) -> str:
+        """The prompt; it names the classifiers that there are, as far as there is room."""
+        trained = self.rag.classifying.names()[:5]
+        return self._described(PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained))
+
+    def run(
+        self,
+        image: ImageArgument,
+        labels: Annotated[list[str] | None, "The classes to choose from, two or more."] = None,
+        classifier: Annotated[str | None, "The name of a trained classifier, instead of labels."] = None,
+    ) -> ToolResult:
+        """The label in words, and with its candidates in the artifact. Raises InputError."""
+        chosen = self.rag.classifying.classifier(labels, self._known(classifier))
+        given = self._picture(image)
+        (found,) = classify(chosen, self.rag.embedder.embed_images([given.middle]))
+        artifact = {**found.named(given.hit.source, given.hit.id).to_dict(), "citation": given.citation().to_dict()}
+        picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
+        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, pictures=(picture,))
+
+    def _known(self, classifier: str | None) -> str | None:
+        """Names only: an agent opens no files."""
+        if classifier is None or classifier in self.rag.classifying.names():
+            return classifier
+        trained = ", ".join(self.rag.classifying.names()) or "none, so give labels"
+        raise InputError(f"no classifier is called {classifier!r:.80}; there is {trained}")
+
+
+def _to_text(found: Classified) -> str:
+    others = ", ".join(f"{clean(label)} {share:.2f}" for label, share in found.candidates[1:])
+    return f"{clean(found.label)} (confidence {found.confidence:.2f})\nOther candidates: {others}"

@@ -1,0 +1,54 @@
+import pytest
+
+from florence_rag.adapters.labelled import labelled_pictures
+from florence_rag.errors import InputError
+
+
+def test_each_folder_is_a_class_and_may_have_folders(tmp_path):
+    for name in (
+        "dog/a.jpg",
+        "dog/more/b.PNG",
+        "cat/c.webp",
+        "cat/.hidden.jpg",
+        "cat/notes.txt",
+        ".git/d.jpg",
+        "e.jpg",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    found = [(path.name, label) for path, label in labelled_pictures(tmp_path)]
+    assert found == [("c.webp", "cat"), ("a.jpg", "dog"), ("b.PNG", "dog")]
+
+
+@pytest.mark.parametrize("head", ["", "path,label\n", "\ufeffImage,Class\n"])
+def test_a_table_lists_paths_from_its_own_folder(tmp_path, head):
+    table = tmp_path / "set.csv"
+    table.write_text(f'{head}a.jpg,cat\n\n"deep/b, c.jpg", dog\n/away/d.jpg,cat\n', "utf-8")
+    found = [(str(path), label) for path, label in labelled_pictures(table)]
+    assert found == [(f"{tmp_path}/a.jpg", "cat"), (f"{tmp_path}/deep/b, c.jpg", "dog"), ("/away/d.jpg", "cat")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a.jpg\n", "row 1"),
+        ("path,label\na.jpg,cat\nb.jpg,\n", "row 3"),
+        ("", "no labelled pictures"),
+        (b"\xff", "UTF-8"),
+    ],
+)
+def test_a_bad_table_says_which_row(tmp_path, content, message):
+    table = tmp_path / "set.csv"
+    table.write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(InputError, match=message):
+        labelled_pictures(table)
+
+
+def test_what_is_no_data_set_is_refused(tmp_path):
+    (tmp_path / "photo.jpg").touch()
+    with pytest.raises(InputError, match="has no labelled pictures; it must be a folder with a folder"):
+        labelled_pictures(tmp_path)
+    for nothing in (tmp_path / "photo.jpg", tmp_path / "gone"):
+        with pytest.raises(InputError, match="is no data set"):
+            labelled_pictures(nothing)

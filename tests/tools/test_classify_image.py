@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.tools import ClassifyImage
+
+
+@pytest.fixture
+def tool(folder, tmp_path):
+    for label, colour in (("warm", "red"), ("cold", "blue")):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        Image.fromarray(colour_frame(colour)).save(tmp_path / "data" / label / "1.png")
+    embedder = ColourEmbedder()
+    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, classifiers=tmp_path / "classifiers")
+    rag.add(folder)
+    rag.train_classifier(tmp_path / "data", "climate")
+    return ClassifyImage(rag)
+
+
+def test_a_picture_of_the_index_gets_one_of_the_labels(tool):
+    (hit,) = tool.rag.search("blue", k=1, kinds={"image"})
+    result = tool(image=hit.id, labels=["red", "blue"])
+    assert result.text.startswith("blue (confidence 1.00)\nOther candidates: red 0.00\nSeen in: [image] blue.png")
+    assert result.artifact["label"] == "blue" and result.artifact["id"] == hit.id
+    assert result.artifact["citation"]["source"] == hit.source and result.pictures[0].id == hit.id
+
+
+def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):
+    assert "trained for this index: climate." in tool.description
+    (hit,) = tool.rag.search("red", k=1, kinds={"image"})
+    assert tool(image=hit.id, classifier="climate").artifact["label"] == "warm"
+    file = str(Path(tool.rag.classifying.folder) / "climate.safetensors")
+    refused = tool(image=hit.id, classifier=file)
+    assert refused.is_error and "there is climate" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "give either labels"),
+        ({"labels": ["red"]}, "fewer than two"),
+        ({"labels": ["red", ""]}, "label 2 of 2 is empty"),
+        ({"labels": ["red", "RED"]}, "given twice"),
+    ],
+)
+def test_a_bad_call_says_what_to_change(tool, arguments, message):
+    result = tool(image="x", **arguments)
+    assert result.is_error and message in result.text and "\n" not in result.text
