@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import chunk_image, read_image
+from florence_rag.chunking.images import chunk_image, read_image, read_stored
 from florence_rag.chunking.text import chunk_text
 from florence_rag.errors import InputError
+from florence_rag.places import facts_of
 from florence_rag.types import Chunk, Frame, Kind, Locator, Source
 
 __all__ = ["ChunkingConfig", "chunk", "read_frames", "read_image"]
@@ -19,8 +21,15 @@ _DEFAULT = ChunkingConfig()
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
     """The chunks of a source, one by one: never more of it is in memory than a clip or a page.
 
-    Raises MediaError, perhaps after the first chunks, if the file is not what its name says or is damaged.
+    What its container says of it, if it lies in one, becomes caption and metadata. Raises MediaError, perhaps after the
+    first chunks, if the file is not what its name says or is damaged, InputError if it cannot be reached.
     """
+    facts = facts_of(source.uri)
+    for each in _chunk(source, config):
+        yield replace(each, caption=facts.caption, metadata={**facts.metadata, **each.metadata})
+
+
+def _chunk(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     if source.media == "image":
         yield from chunk_image(source, config)
     elif source.media == "text":
@@ -42,7 +51,7 @@ def read_frames(
 ) -> tuple[Frame, ...]:
     """The pictures of a chunk that was stored without them, read again from its file; () for text."""
     if kind == "image":
-        return (read_image(uri, config.image_side_px, config.image_detail_px),)
+        return (read_stored(uri, config),)
     if kind == "page":
         from florence_rag.chunking.pdf import render_page
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from florence_rag.errors import MediaError
+from florence_rag.places import is_elsewhere, open_place
 
 HEAD_BYTES = 512
 
@@ -40,6 +41,11 @@ def open_file(path: str) -> BinaryIO:
         return open(path, "rb")
     except (OSError, ValueError) as error:
         raise MediaError(f"{path!r} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+
+
+def open_source(uri: str) -> BinaryIO:
+    """The bytes of a source, wherever it is: a file, a URL, an item in a container."""
+    return open_place(uri) if is_elsewhere(uri) else open_file(uri)
 
 
 def starts_like(head: bytes) -> str:

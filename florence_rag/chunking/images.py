@@ -15,7 +15,15 @@ import pillow_heif
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import AVIF_BRANDS, HEAD_BYTES, HEIF_BRANDS, brands, open_file, starts_like
+from florence_rag.chunking.formats import (
+    AVIF_BRANDS,
+    HEAD_BYTES,
+    HEIF_BRANDS,
+    brands,
+    open_file,
+    open_source,
+    starts_like,
+)
 from florence_rag.errors import InputError, MediaError
 from florence_rag.types import Chunk, Frame, Source
 
@@ -60,9 +68,18 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
 
 def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """One chunk: the picture, with its size in pixels and, where the camera wrote them, time and camera."""
-    with _open_bytes(source.uri) as (file, name):
-        frame, metadata = _decode(file, name, config.image_side_px, config.image_detail_px)
+    frame, metadata = _decode_source(source.uri, config)
     yield Chunk(source, "image", frames=(frame,), metadata=metadata)
+
+
+def read_stored(uri: str, config: ChunkingConfig) -> Frame:
+    """The picture of an indexed image: as read_image, but also from where only a source can be."""
+    return _decode_source(uri, config)[0]
+
+
+def _decode_source(uri: str, config: ChunkingConfig) -> tuple[Frame, dict[str, Any]]:
+    with open_source(uri) as file:
+        return _decode(file, repr(uri), config.image_side_px, config.image_detail_px)
 
 
 @contextmanager

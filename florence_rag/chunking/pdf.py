@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
-from florence_rag.chunking.formats import open_file, starts_like
+from florence_rag.chunking.formats import open_source, starts_like
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Source
 
@@ -54,19 +55,20 @@ def render_page(path: str, number: int, max_side_px: int) -> Frame:
 
 @contextmanager
 def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
-    with open_file(path) as file:
+    with open_source(path) as file:
         head = file.read(1024)
-    with _PDFIUM:
-        try:
-            document = pdfium.PdfDocument(path)
-            document.init_forms()  # else what was filled into a form is not drawn
-        except pdfium.PdfiumError as error:
-            raise _open_error(path, head, error) from error
-    try:
-        yield document
-    finally:
+        file.seek(0)
         with _PDFIUM:
-            document.close()
+            try:
+                document = pdfium.PdfDocument(path if os.path.isabs(path) else file)  # which is slower than a path
+                document.init_forms()  # else what was filled into a form is not drawn
+            except pdfium.PdfiumError as error:
+                raise _open_error(path, head, error) from error
+        try:
+            yield document
+        finally:
+            with _PDFIUM:
+                document.close()
 
 
 def _open_error(path: str, head: bytes, error: pdfium.PdfiumError) -> MediaError:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, open_file, starts_like
+from florence_rag.chunking.formats import HEAD_BYTES, open_source, starts_like
 from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
 from florence_rag.errors import MediaError
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """One chunk per clip, with its keyframes and what the subtitles beside the video say meanwhile."""
     cues = read_transcript(source.uri)
-    with _open_video(source.uri) as video:
+    with open_source(source.uri) as file, _open_video(file, source.uri) as video:
         metadata = video.metadata()
         for clip in _clips(video, config):
             yield Chunk(
@@ -50,7 +50,8 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 
 def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tuple[Frame, ...]:
     """The pictures shown at these times, as chunk_video gave them."""
-    return tuple(_read_at(path, time_s, max_side_px) for time_s in times_s)
+    with open_source(path) as file:
+        return tuple(_read_at(file, path, time_s, max_side_px) for time_s in times_s)
 
 
 def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
@@ -65,10 +66,10 @@ def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
     yield from builder.finish(video.end_s)
 
 
-def _read_at(path: str, time_s: float, max_side_px: int) -> Frame:
+def _read_at(file: BinaryIO, path: str, time_s: float, max_side_px: int) -> Frame:
     """Jumps to the time; where the index of the file is wrong or absent, reads from the beginning."""
     for jump in (True, False):
-        with _open_video(path) as video:
+        with _open_video(file, path) as video:
             if jump:
                 video.jump(time_s)
             for found_s, frame in video.frames():
@@ -80,18 +81,18 @@ def _read_at(path: str, time_s: float, max_side_px: int) -> Frame:
 
 
 @contextmanager
-def _open_video(path: str) -> Iterator[Video]:
-    with open_file(path) as file:
-        head = file.read(HEAD_BYTES)
-        file.seek(0)
-        try:
-            # A file object and no protocols: a path could be a URL to FFmpeg.
-            options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
-            container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
-        except (av.FFmpegError, ValueError, OSError) as error:
-            raise MediaError(f"{path!r} {_explain(head)}") from error
-        with container:
-            yield Video(container, path)
+def _open_video(file: BinaryIO, path: str) -> Iterator[Video]:
+    file.seek(0)
+    head = file.read(HEAD_BYTES)
+    file.seek(0)
+    try:
+        # A file object and no protocols: a path could be a URL to FFmpeg.
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
+        container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(f"{path!r} {_explain(head)}") from error
+    with container:
+        yield Video(container, path)
 
 
 def _explain(head: bytes) -> str:

@@ -20,15 +20,18 @@ from florence_rag.cli.options import (
     AsJson,
     Backend,
     Count,
+    CaptionColumn,
     Database,
     Describe,
     Detect,
     DetectWith,
     Filter,
     ImageFile,
+    ImageColumn,
     IndexType,
     Kinds,
     Model,
+    ListFile,
     NearDuplicates,
     Offline,
     PictureBox,
@@ -39,8 +42,10 @@ from florence_rag.cli.options import (
     Token,
     VectorNumbers,
     chosen_kinds,
+    VideoFrames,
     edges,
 )
+    lines_of,
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.quiet import quiet_libraries
 from florence_rag.cli.screen import (
@@ -65,6 +70,7 @@ from florence_rag.errors import InputError
 
 app = typer.Typer(
     cls=Commands,
+from florence_rag.places import Columns
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Index images, videos, text and PDFs; search them by words or pictures; ask them questions. Offline.",
@@ -80,12 +86,19 @@ def main() -> None:
 
 @app.command()
 def index(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files and folders.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PATH...", help="Files, folders, patterns, URLs, tars, Parquet files, datasets."),
+    ] = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
     prune: Annotated[bool, typer.Option("--prune", help="Forget files below PATH that are gone.")] = False,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
+    listed: ListFile = None,
+    image_column: ImageColumn = None,
+    caption_column: CaptionColumn = None,
+    video_frames: VideoFrames = "all",
     ] = False,
     near_duplicates: NearDuplicates = "link",
     read: ReadWords = "auto",
@@ -113,17 +126,27 @@ def index(
     looks: dict[str, Any] = {"describe": describe, "detect": detect}
     names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
     with (
-        opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag,
+    if not paths and listed is None:
+        raise typer.BadParameter("give paths, or a list of them with --from")
+    lines = lines_of(listed)
+        opened(db, model, offline=offline, token=token, read=read, video_frames=video_frames, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
         cluster: dict[str, Any] = {"address": address, "actors": actors, "gpus": gpus, **looks}
         there = ray_engine(rag, read=read, offline=offline, **cluster, **speed) if engine == "ray" else None
         report = rag.add(
-            *paths, prune=prune, retry=retry, near_duplicates=near_duplicates, progress=progress, engine=there
+            *(paths or ()),
+            listed=lines,
+            columns=Columns(image_column, caption_column),
+            prune=prune,
+            retry=retry,
+            near_duplicates=near_duplicates,
+            progress=progress,
+            engine=there,
         )
     show(report.to_dict(), report_to_text(report), as_json)
     if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
-        raise InputError(f"nothing in {', '.join(paths)} could be indexed; the report says why")
+        raise InputError(f"nothing in {', '.join(paths or [str(listed)])} could be indexed; the report says why")
 
 
 @app.command()
@@ -135,6 +158,7 @@ def watch(
     read: ReadWords = "auto",
     describe: Describe = None,
     text_model: TextModel = None,
+    video_frames: VideoFrames = "all",
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
@@ -143,7 +167,7 @@ def watch(
 ) -> None:
     """Keep a database current with folders until Ctrl-C: files that come, change, move and go are seen at once."""
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    names: dict[str, Any] = {"describe": describe, "text_model": text_model}
+    names: dict[str, Any] = {"describe": describe, "text_model": text_model, "video_frames": video_frames}
     with opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag:
         try:
             watch_and_tell(rag, folders, near_duplicates, as_json=as_json)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.screen import notes, plain
@@ -29,6 +29,7 @@ def opened(
     offline: bool = False,
     precision: Precision | None = None,
     backend: Backend = "torch",
+    video_frames: Literal["all", "key"] = "all",
     **options: Any,
 ) -> Iterator[FlorenceRAG]:
     """FlorenceRAG.open, closed at the end; a terminal shows that models are loading, which takes seconds.
@@ -36,11 +37,13 @@ def opened(
     What is about to be fetched is told first, with its size and licence.
     """
     with notes().status("Loading the models"):
+        from florence_rag.chunking import ChunkingConfig
         from florence_rag.pipeline import FlorenceRAG
         from florence_rag.pipeline.access import Access
 
         access = replace(Access.from_environment(), **_told(offline), precision=precision, backend=backend)
-        rag = FlorenceRAG.open(db, model, access=access, **options)
+        chunking = ChunkingConfig(video_frames=video_frames)
+        rag = FlorenceRAG.open(db, model, access=access, chunking=chunking, **options)
     with rag:
         yield rag
 

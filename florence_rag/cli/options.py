@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,6 +39,18 @@ def edges(box: str | None) -> list[float] | None:
         raise typer.BadParameter(f"--box is {box!r}; give four shares of the picture, as 0.1,0.2,0.5,0.9") from error
 
 
+def lines_of(listed: Path | None) -> list[str]:
+    """Of a list, or of standard input for "-"; none without a list."""
+    if listed is None:
+        return []
+    if str(listed) == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return listed.read_text("utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"the list {str(listed)!r} cannot be read: {error.strerror}") from error
+
+
 def chosen_kinds(names: list[str] | None) -> set[Kind] | None:
     """What `search` and `ask` take; None for all kinds."""
     return {kind for kind in KINDS if kind in names} if names else None
@@ -52,6 +65,15 @@ Token = Annotated[
 Model = Annotated[
     str | None, typer.Option(metavar="NAME", help="The embedder: one of `florence-rag models`, a folder, a repository.")
 ]
+VideoFrames = Annotated[
+    Literal["all", "key"], typer.Option(help="Look at all frames of a video, or at its key frames alone: much faster.")
+]
+ListFile = Annotated[
+    Path | None,
+    typer.Option("--from", metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one a line."),
+]
+ImageColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Of tables: the column of the pictures.")]
+CaptionColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Of tables: the column of the captions.")]
 NearDuplicates = Annotated[
     Literal["keep", "link", "drop"],
     typer.Option(help="Of pictures that look the same: show them as one hit (link), index one (drop), or keep all."),

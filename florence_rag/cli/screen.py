@@ -50,7 +50,7 @@ def plain(text: str, style: str = "") -> Text:
 def place(source: str, locator: Locator | None = None) -> Text:
     """A file, as a path from here where that is shorter, and where in it; a link on terminals that have them."""
     path = Path(source)
-    shown = plain(min(source, os.path.relpath(source), key=len), "cyan")
+    shown = plain(min(source, os.path.relpath(source), key=len) if path.is_absolute() else source, "cyan")
     if path.is_absolute():
         shown.stylize(f"link {path.as_uri()}")
     where = str(locator or "")

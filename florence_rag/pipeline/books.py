@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeGuard
 
 from florence_rag.index.base import ChunkIndex
-from florence_rag.sources import discover, place_of
+from florence_rag.places import Columns
+from florence_rag.sources import Unreached, discover, exists, inside, place_of, places_listed, places_named
 from florence_rag.types import Failure, LeftOut, Source
 
 
@@ -16,12 +17,14 @@ from florence_rag.types import Failure, LeftOut, Source
 class Work:
     """What a look at files has found.
 
-    changed: to be indexed. gone: to be forgotten. unreadable: to be recorded. unchanged: indexed as they are.
+    changed: to be indexed. gone: to be forgotten. unreadable: to be recorded. unreached: indexed, and now not to be
+    looked at; kept as they are. unchanged: indexed as they are.
     standing: left out before, and still. restated: of the last two those that have another size or time on record.
     """
 
     gone: Sequence[str] = ()
     unreadable: Sequence[Failure] = ()
+    unreached: Sequence[Failure] = ()
     changed: list[Source] = field(default_factory=list)
     unchanged: list[Source] = field(default_factory=list)
     standing: list[LeftOut] = field(default_factory=list)
@@ -35,7 +38,7 @@ class Work:
     @property
     def is_empty(self) -> bool:
         """Whether there was no file, and none is missed."""
-        return not (self.is_due or self.unchanged or self.standing)
+        return not (self.is_due or self.unchanged or self.standing or self.unreached)
 
 
 class Books:
@@ -53,6 +56,8 @@ class Books:
         self,
         paths: Iterable[str | Path],
         *,
+        listed: Iterable[str | Path] = (),
+        columns: Columns | None = None,
         prune: bool = False,
         gone: bool = False,
         retry: bool = False,
@@ -60,17 +65,22 @@ class Books:
     ) -> Work:
         """What there is to do below the paths.
 
-        prune: also with files below them that are gone. gone: so may be the paths themselves, which is otherwise an
-        InputError: a disk may not be there. retry: try failures again that have not changed. drop: near-duplicates stay
-        left out.
+        listed: more paths; those that are not there are failures. columns: of tables. prune: also with files below them
+        that are gone. gone: so may be the paths themselves, which is otherwise an InputError: a disk may not be there.
+        retry: try failures again that have not changed. drop: near-duplicates stay left out.
         """
-        places = [place_of(path) for path in paths]
+        more, lost = places_listed(listed)
+        places = [*([place_of(path) for path in paths] if gone else places_named(paths)), *more]
         known = {uri: each.source for uri, each in self.left_out.items()} | self.sources
-        found = list(discover([place for place in places if not gone or os.path.exists(place)], known))
-        missing = self._missing(places, found) if prune or gone else []
+        met = list(discover([place for place in places if not gone or exists(place)], known, columns))
+        missing = self._missing([*places, *(each.source for each in lost)], met) if prune or gone else []
+        met += [each for each in lost if each.source not in missing]
+        missing = sorted({*missing, *self._mended(places, met)})
+        found = [each for each in met if not self._is_unreached(each)]
         orphans = self._orphans(missing, found)
-        found += discover([uri for uri in orphans - {_uri(each) for each in found} if os.path.exists(uri)], known)
-        work = Work(missing, [each for each in found if isinstance(each, Failure)])
+        found += discover([uri for uri in orphans - {_uri(each) for each in met} if exists(uri)], known)
+        failures = [each for each in found if isinstance(each, Failure)]
+        work = Work(missing, failures, [each for each in met if self._is_unreached(each)])
         for source in (each for each in found if isinstance(each, Source)):
             left = self.left_out.get(source.uri)
             if _is_same(source, self.sources.get(source.uri)):
@@ -111,9 +121,17 @@ class Books:
         unread_itself = {each.source for each in found if isinstance(each, Failure)}
         recorded = self.sources.keys() | self.left_out.keys() | self.failed
         missing = {place for place in places if place in recorded}
-        if folders := _below(place for place in places if place not in recorded):
+        if folders := _below(place for place in places if place not in self.sources):
             missing |= {uri for uri in recorded if uri.startswith(folders)}
         return sorted(uri for uri in missing - met - unread_itself if not uri.startswith(unread))
+
+    def _is_unreached(self, found: Source | Failure) -> TypeGuard[Unreached]:
+        """A server that is away takes nothing with it."""
+        return isinstance(found, Unreached) and found.source in self.sources
+
+    def _mended(self, places: Iterable[str], met: Iterable[Source | Failure]) -> set[str]:
+        """Folders and containers that could not be read before, and now can."""
+        return (self.failed & set(places)) - {_uri(each) for each in met}
 
     def _orphans(self, gone: Collection[str], found: Iterable[Source | Failure]) -> set[str]:
         """Near-duplicates of files that no longer stand for them."""
@@ -126,7 +144,7 @@ class Books:
 
 def _below(folders: Iterable[str]) -> tuple[str, ...]:
     """What the uris below the folders begin with."""
-    return tuple(folder.rstrip(os.sep) + os.sep for folder in folders)
+    return tuple(prefix for folder in folders for prefix in inside(folder))
 
 
 def _uri(found: Source | Failure) -> str:

@@ -98,7 +98,7 @@ def report_of(work: Work, run: IndexRun | None = None, before: Mapping[str, Sour
         updated=len(updated),
         unchanged=len(work.unchanged),
         removed=len(removed),
-        failed=(*work.unreadable, *failed, *failures),
+        failed=(*work.unreached, *work.unreadable, *failed, *failures),
         near_duplicates=tuple(alike),
         changes=(*added, *updated, *removed),
     )

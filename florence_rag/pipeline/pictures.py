@@ -38,7 +38,7 @@ class PictureFolder:
     def keep(self, data: bytes, key: str) -> str:
         """The name under which the picture is kept from now on, which follows from the key."""
         name = _new_digest(key.encode("utf-8", "replace")).hexdigest()
-        folder = self._needed()
+        folder = self.needed()
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / f"{name}.part"
         written.write_bytes(data)
@@ -51,7 +51,7 @@ class PictureFolder:
             return file
         if not _KEPT.fullmatch(file):
             raise InputError(f"{file!r} is neither an absolute path nor the name of a kept picture")
-        return str(self._needed() / file)
+        return str(self.needed() / file)
 
     def drop(self, files: Iterable[str]) -> None:
         """Delete those that are kept; files of others stay."""
@@ -59,7 +59,8 @@ class PictureFolder:
             if _KEPT.fullmatch(file):
                 Path(self.path(file)).unlink(missing_ok=True)
 
-    def _needed(self) -> Path:
+    def needed(self) -> Path:
+        """The folder; InputError where there is none."""
         if self.folder is None:
             raise InputError(
                 "there is no folder for pictures without a file, as the database is not a file on this machine: "

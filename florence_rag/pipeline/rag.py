@@ -29,6 +29,7 @@ from florence_rag.perception.base import Captioner, Detector, Matcher, Reranker,
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.classifying import Classification, Classifying, Trained, classify_pictures
+from florence_rag.pipeline.datasets import Dataset, keep_dataset
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun, report_of
@@ -56,6 +57,7 @@ from florence_rag.retrieval.diversity import pick_diverse
 from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.show.pixels import data_uri
+from florence_rag.places import Columns
 from florence_rag.show.thumbnails import SIDE_PX
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, Locator
@@ -153,6 +155,7 @@ class FlorenceRAG:
         database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; detect
         finds things in images, which become regions beside them when they are indexed; rerank
         looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
+        chunking: ChunkingConfig | None = None,
         read the words in pictures. index: how vectors are searched, by a name in docs/scale.md; by default what the
         database has, and a new one FLAT in a file and HNSW on a server. vectors: their numbers in a new database, fp32,
         or on servers fp16 or bf16. create: whether a new database may be made. access: the network, keys of services.
@@ -165,6 +168,7 @@ class FlorenceRAG:
         access = access or Access.from_environment()
         recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
+        chunking: how files are cut.
         describe = describe or card.describes_with
         text_model = text_model or (recorded_text.name if recorded_text else None)
         reads = find_model(text_model, "embed texts") if text_model else None
@@ -206,6 +210,7 @@ class FlorenceRAG:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+            chunking=chunking,
 
     def close(self) -> None:
         """Let go of the database, so that another process can open it."""
@@ -220,9 +225,11 @@ class FlorenceRAG:
         progress: Callable[[Progress], None] | None = None,
         engine: Callable[[ChunksOf], Engine] | None = None,
     ) -> IndexReport:
-        """Index files and folders; what has not changed since is left alone.
+        """Index files, folders, patterns ("photos/**/*.jpg"), URLs, tars, tables; what has not changed is left alone.
 
         prune: also forget files below the paths that are gone. retry: try files again that could not be read and have
+        listed: Iterable[str | Path] = (),
+        columns: Columns | None = None,
         not changed. near_duplicates: of pictures that look the same; "link" shows them as one hit, "drop" indexes one.
         progress: called after every step, in this thread. engine: what runs the stages, by default threads of this
         process; it must embed with the same models. A file that cannot be read is named in the report and stops
@@ -231,9 +238,15 @@ class FlorenceRAG:
         check_near_duplicates(near_duplicates)
         with self._adding:
             books = Books(self.index)
-            work = books.look(paths, prune=prune, retry=retry, drop=near_duplicates == "drop")
+        URLs: http, https, and what fsspec reads, such as s3. Tars: of WebDataset. Tables: Parquet, and folders that
+        save_to_disk of `datasets` wrote. listed: more of all these, of which those that do not exist are failures, not
+        an InputError. columns: of tables, by default those that look like pictures and captions.
+            drop = near_duplicates == "drop"
+            work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=drop)
             if work.is_empty:
-                raise InputError(f"nothing to index in {_list(paths)}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
+                raise InputError(
+                    f"nothing to index in {_list(paths) or 'the list'}; supported are {' '.join(MEDIA_BY_SUFFIX)}"
+                )
             return self._do(work, books, near_duplicates, progress, engine)
 
     def retry_failures(
@@ -245,6 +258,26 @@ class FlorenceRAG:
         """Try again all that could not be indexed, also what has not changed. What is gone is forgotten."""
         check_near_duplicates(near_duplicates)
         with self._adding:
+    def add_dataset(
+        self,
+        dataset: Dataset,
+        *,
+        image: str | None = None,
+        caption: str | None = None,
+        name: str | None = None,
+        near_duplicates: NearDuplicates = "link",
+        progress: Callable[[Progress], None] | None = None,
+        engine: Callable[[ChunksOf], Engine] | None = None,
+    ) -> IndexReport:
+        """Index a dataset of Hugging Face `datasets`, or whatever has rows as it does.
+
+        image, caption: the columns, by default those that look like it; the others become metadata. name: what it is
+        kept under, by default its fingerprint; what was indexed of another dataset of this name is replaced. The
+        pictures are copied to a tar beside the database, so that hits can be looked at when the dataset is gone.
+        """
+        tar = keep_dataset(dataset, self._pictures.needed(), image, caption, name)
+        return self.add(tar, prune=True, near_duplicates=near_duplicates, progress=progress, engine=engine)
+
             books = Books(self.index)
             work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
             return self._do(work, books, near_duplicates, progress)

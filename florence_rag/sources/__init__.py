@@ -1,5 +1,16 @@
-"""Stage 1: where media come from."""
+"""Stage 1: where media come from: files, folders, patterns, lists, URLs, tars, tables."""
 
-from florence_rag.sources.files import MEDIA_BY_SUFFIX, discover, place_of
+from florence_rag.sources.discovery import discover
+from florence_rag.sources.files import MEDIA_BY_SUFFIX
+from florence_rag.sources.naming import Unreached, exists, inside, place_of, places_listed, places_named
 
-__all__ = ["MEDIA_BY_SUFFIX", "discover", "place_of"]
+__all__ = [
+    "MEDIA_BY_SUFFIX",
+    "Unreached",
+    "discover",
+    "exists",
+    "inside",
+    "place_of",
+    "places_listed",
+    "places_named",
+]

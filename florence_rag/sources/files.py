@@ -8,7 +8,6 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from florence_rag.errors import InputError
 from florence_rag.types import Failure, Media, Source
 
 _SUFFIXES: dict[Media, str] = {
@@ -23,36 +22,14 @@ MEDIA_BY_SUFFIX: Mapping[str, Media] = {
 SUBTITLES = (".srt", ".vtt")
 
 
-def discover(paths: Iterable[str | Path], known: Mapping[str, Source] = {}) -> Iterator[Source | Failure]:
-    """Every media file among the paths and below the folders among them, sorted by path, each once.
+def discover(places: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
+    """Every media file among the places and below the folders among them, sorted by path, each once.
 
-    Hidden files and files of unknown kind are passed over in folders. A file of the size and time of its record in
-    `known` is not read; its record is given back. A path that does not exist raises InputError at once.
+    places: absolute paths. Hidden files and files of unknown kind are passed over in folders. A file of the size and
+    time of its record in `known` is not read; its record is given back.
     """
-    if isinstance(paths, str | Path):
-        paths = [paths]
-    named = [_absolute(path) for path in paths]
-    return (_inspect(uri, finding, known) for uri, finding in sorted(_collect(named).items()))
-
-
-def place_of(path: str | Path) -> str:
-    """The uri of a file, or the place of a folder, whether it exists or not.
-
-    The folder is resolved, the file's own name kept: links may point to nameless blobs.
-    """
-    given = Path(os.path.expanduser(path))
-    return str(given.resolve() if given.is_dir() else given.parent.resolve() / given.name)
-
-
-def _absolute(path: str | Path) -> Path:
-    given = Path(os.path.expanduser(path))
-    try:
-        exists = given.exists()
-    except (OSError, ValueError):
-        exists = False
-    if not exists:
-        raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine")
-    return Path(place_of(given))
+    found = _collect(map(Path, places))
+    return (_inspect(uri, finding, known) for uri, finding in sorted(found.items()))
 
 
 def _collect(named: Iterable[Path]) -> dict[str, Media | Failure]:

@@ -17,15 +17,14 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 import httpx
 
 from florence_rag.errors import InputError
+from florence_rag.places.public import Address, is_public
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], list[str]]
 """Host and port to addresses, as numbers. Raises OSError."""
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-:")
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +90,6 @@ def _address_of(parts: SplitResult, rules: UrlRules, resolver: Resolve) -> Addre
         # One message, so that nobody can ask which names a private network knows.
         raise InputError(f"{host!r:.80} is not a public host that can be found; pass another URL, or an id")
     return addresses[0]
-
-
-def is_public(address: Address) -> bool:
-    """Whether it lies in the open internet; of an IPv6 address that carries an IPv4 one, whether that does."""
-    if isinstance(address, ipaddress.IPv6Address):
-        carried = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if address in _NAT64:
-            carried = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if carried is not None:
-            return is_public(carried)
-    return address.is_global and not address.is_multicast and not address.is_reserved
 
 
 def _get(parts: SplitResult, address: Address, rules: UrlRules, deadline: float) -> bytes | str:

@@ -103,7 +103,7 @@ def test_a_link_to_a_file_keeps_its_own_name(tmp_path):
     assert names(found(tmp_path / "cat.jpg"), tmp_path) == ["cat.jpg"]
 
 
-@pytest.mark.parametrize("path", ["gone.jpg", "gone", "http://localhost/a.jpg", "a\0b.jpg", "~nobody-at-all/a.jpg"])
+@pytest.mark.parametrize("path", ["gone.jpg", "gone", "tar:/gone.tar#a.jpg", "a\0b.jpg", "~nobody-at-all/a.jpg"])
 def test_a_path_that_does_not_exist_is_an_error_before_anything_is_read(tmp_path, path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make(tmp_path, "a.jpg")
