@@ -19,19 +19,19 @@ from florence_rag.cli.options import (
     DEFAULT_DB,
     AsJson,
     Backend,
-    Count,
     CaptionColumn,
+    Count,
     Database,
     Describe,
     Detect,
     DetectWith,
     Filter,
-    ImageFile,
     ImageColumn,
+    ImageFile,
     IndexType,
     Kinds,
-    Model,
     ListFile,
+    Model,
     NearDuplicates,
     Offline,
     PictureBox,
@@ -41,11 +41,11 @@ from florence_rag.cli.options import (
     TextModel,
     Token,
     VectorNumbers,
-    chosen_kinds,
     VideoFrames,
+    chosen_kinds,
     edges,
-)
     lines_of,
+)
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.quiet import quiet_libraries
 from florence_rag.cli.screen import (
@@ -67,10 +67,10 @@ from florence_rag.cli.screen import (
 from florence_rag.cli.storage import export, import_, scale
 from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
+from florence_rag.places import Columns
 
 app = typer.Typer(
     cls=Commands,
-from florence_rag.places import Columns
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Index images, videos, text and PDFs; search them by words or pictures; ask them questions. Offline.",
@@ -92,13 +92,13 @@ def index(
     ] = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Forget files below PATH that are gone.")] = False,
-    retry: Annotated[
-        bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
     listed: ListFile = None,
     image_column: ImageColumn = None,
     caption_column: CaptionColumn = None,
     video_frames: VideoFrames = "all",
+    prune: Annotated[bool, typer.Option("--prune", help="Forget files below PATH that are gone.")] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
     ] = False,
     near_duplicates: NearDuplicates = "link",
     read: ReadWords = "auto",
@@ -122,13 +122,13 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
+    if not paths and listed is None:
+        raise typer.BadParameter("give paths, or a list of them with --from")
+    lines = lines_of(listed)
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
     looks: dict[str, Any] = {"describe": describe, "detect": detect}
     names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
     with (
-    if not paths and listed is None:
-        raise typer.BadParameter("give paths, or a list of them with --from")
-    lines = lines_of(listed)
         opened(db, model, offline=offline, token=token, read=read, video_frames=video_frames, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
@@ -154,11 +154,11 @@ def watch(
     folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="Folders.")],
     db: Database = DEFAULT_DB,
     model: Model = None,
+    video_frames: VideoFrames = "all",
     near_duplicates: NearDuplicates = "link",
     read: ReadWords = "auto",
     describe: Describe = None,
     text_model: TextModel = None,
-    video_frames: VideoFrames = "all",
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,

@@ -53,11 +53,11 @@ from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.regions import checked_box, region_view
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
+from florence_rag.places import Columns
 from florence_rag.retrieval.diversity import pick_diverse
 from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.show.pixels import data_uri
-from florence_rag.places import Columns
 from florence_rag.show.thumbnails import SIDE_PX
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, Locator
@@ -147,6 +147,7 @@ class FlorenceRAG:
         create: bool = True,
         access: Access | None = None,
         pictures: str | Path | None = None,
+        chunking: ChunkingConfig | None = None,
     ) -> FlorenceRAG:
         """Open a database, or create it.
 
@@ -155,11 +156,11 @@ class FlorenceRAG:
         database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; detect
         finds things in images, which become regions beside them when they are indexed; rerank
         looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
-        chunking: ChunkingConfig | None = None,
         read the words in pictures. index: how vectors are searched, by a name in docs/scale.md; by default what the
         database has, and a new one FLAT in a file and HNSW on a server. vectors: their numbers in a new database, fp32,
         or on servers fp16 or bf16. create: whether a new database may be made. access: the network, keys of services.
         pictures: a folder for pictures that are put without a file, by default one beside the file of the database.
+        chunking: how files are cut.
         """
         from florence_rag.index.milvus import MilvusIndex
 
@@ -168,7 +169,6 @@ class FlorenceRAG:
         access = access or Access.from_environment()
         recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
-        chunking: how files are cut.
         describe = describe or card.describes_with
         text_model = text_model or (recorded_text.name if recorded_text else None)
         reads = find_model(text_model, "embed texts") if text_model else None
@@ -201,6 +201,7 @@ class FlorenceRAG:
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
+            chunking=chunking,
         )
 
     def __enter__(self) -> FlorenceRAG:
@@ -210,7 +211,6 @@ class FlorenceRAG:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-            chunking=chunking,
 
     def close(self) -> None:
         """Let go of the database, so that another process can open it."""
@@ -219,6 +219,8 @@ class FlorenceRAG:
     def add(
         self,
         *paths: str | Path,
+        listed: Iterable[str | Path] = (),
+        columns: Columns | None = None,
         prune: bool = False,
         retry: bool = False,
         near_duplicates: NearDuplicates = "link",
@@ -227,9 +229,10 @@ class FlorenceRAG:
     ) -> IndexReport:
         """Index files, folders, patterns ("photos/**/*.jpg"), URLs, tars, tables; what has not changed is left alone.
 
+        URLs: http, https, and what fsspec reads, such as s3. Tars: of WebDataset. Tables: Parquet, and folders that
+        save_to_disk of `datasets` wrote. listed: more of all these, of which those that do not exist are failures, not
+        an InputError. columns: of tables, by default those that look like pictures and captions.
         prune: also forget files below the paths that are gone. retry: try files again that could not be read and have
-        listed: Iterable[str | Path] = (),
-        columns: Columns | None = None,
         not changed. near_duplicates: of pictures that look the same; "link" shows them as one hit, "drop" indexes one.
         progress: called after every step, in this thread. engine: what runs the stages, by default threads of this
         process; it must embed with the same models. A file that cannot be read is named in the report and stops
@@ -238,9 +241,6 @@ class FlorenceRAG:
         check_near_duplicates(near_duplicates)
         with self._adding:
             books = Books(self.index)
-        URLs: http, https, and what fsspec reads, such as s3. Tars: of WebDataset. Tables: Parquet, and folders that
-        save_to_disk of `datasets` wrote. listed: more of all these, of which those that do not exist are failures, not
-        an InputError. columns: of tables, by default those that look like pictures and captions.
             drop = near_duplicates == "drop"
             work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=drop)
             if work.is_empty:
@@ -249,15 +249,6 @@ class FlorenceRAG:
                 )
             return self._do(work, books, near_duplicates, progress, engine)
 
-    def retry_failures(
-        self,
-        *,
-        near_duplicates: NearDuplicates = "link",
-        progress: Callable[[Progress], None] | None = None,
-    ) -> IndexReport:
-        """Try again all that could not be indexed, also what has not changed. What is gone is forgotten."""
-        check_near_duplicates(near_duplicates)
-        with self._adding:
     def add_dataset(
         self,
         dataset: Dataset,
@@ -278,6 +269,15 @@ class FlorenceRAG:
         tar = keep_dataset(dataset, self._pictures.needed(), image, caption, name)
         return self.add(tar, prune=True, near_duplicates=near_duplicates, progress=progress, engine=engine)
 
+    def retry_failures(
+        self,
+        *,
+        near_duplicates: NearDuplicates = "link",
+        progress: Callable[[Progress], None] | None = None,
+    ) -> IndexReport:
+        """Try again all that could not be indexed, also what has not changed. What is gone is forgotten."""
+        check_near_duplicates(near_duplicates)
+        with self._adding:
             books = Books(self.index)
             work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
             return self._do(work, books, near_duplicates, progress)
