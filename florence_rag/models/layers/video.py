@@ -132,7 +132,7 @@ class VideoWindowAttention(WindowAttention):
         """(B * n, N, C) of windows of this size, mask (n, N, N) added to the logits or None -> (B * n, N, C)."""
         table = self.relative_position_bias_table
         bias = table[video_position_index(window, self.full, self.clamped).to(table.device)].permute(2, 0, 1)[None]
-        return self.attended(windows, self._masked(bias, mask, len(windows)))
+        return self.attended(windows, self._masked(bias, mask, windows.shape[0]))
 
 
 class VideoSwinBlock(SwinBlock):

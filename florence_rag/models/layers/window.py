@@ -76,7 +76,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B * n, window^2, C), mask (n, window^2, window^2) added to the logits or None -> (B * n, window^2, C)."""
-        return self.attended(windows, self._masked(self._bias(), mask, len(windows)))
+        return self.attended(windows, self._masked(self._bias(), mask, windows.shape[0]))
 
     def attended(self, windows: Tensor, bias: Tensor) -> Tensor:
         """(B * n, N, C), bias (1 or B * n, heads, N, N) added to the logits -> (B * n, N, C)."""
