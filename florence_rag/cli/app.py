@@ -48,6 +48,7 @@ from florence_rag.cli.options import (
 )
 from florence_rag.cli.progress import shown_progress
 from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.cli.recommending import recommend
 from florence_rag.cli.screen import (
     answer_to_text,
     card_to_dict,
@@ -372,4 +373,5 @@ def demo(
 app.command()(export)
 app.command("import")(import_)
 app.command()(scale)
+app.command()(recommend)
 app.add_typer(classify, name="classify")

@@ -49,6 +49,7 @@ from florence_rag.pipeline.opening import (
     open_text_embedder,
 )
 from florence_rag.pipeline.pictures import ImageInput, PictureFolder
+from florence_rag.pipeline.recommending import Item, recommended
 from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.regions import checked_box, region_view
 from florence_rag.pipeline.vectors import Embedding
@@ -450,7 +451,8 @@ class FlorenceRAG:
         """
         hits = self.search_by_vector(vector, max(k, fetch_k), kinds=kinds, filter=filter)
         vectors = self.index.vectors([hit.id for hit in hits])
-        return [hits[i] for i in pick_diverse(unit_rows(np.asarray(vector)[None])[0], vectors, k, relevance)]
+        nearness = vectors @ unit_rows(np.asarray(vector)[None])[0]
+        return [hits[i] for i in pick_diverse(nearness, vectors, k, relevance)]
 
     def search_by_vector(
         self,
@@ -465,6 +467,25 @@ class FlorenceRAG:
         (row,) = checked_vectors(rows, 1, self.embedder.info.dimension)
         hits = self.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
         return [replace(hit, why=f"is near the given vector ({hit.score:.2f})") for hit in hits]
+
+    def recommend(
+        self,
+        like: Sequence[Item],
+        dislike: Sequence[Item] = (),
+        k: int = 5,
+        *,
+        seen: Sequence[Item] = (),
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+        diversity: float = 0.3,
+    ) -> list[Hit]:
+        """k hits more like these, and less like those, best first, without what is liked, disliked or seen already.
+
+        like, dislike, seen: ids of chunks, files, pixels or words; a text is the id that it is, or else the file that
+        there is, or else words. What is of the same file as one of them, looks the same, or is a shot of the same burst
+        is left out, too. diversity: from 0, the best alone, to 1, as unlike each other as can be. score: up to 1.
+        """
+        return recommended(self, like, dislike, seen, k, kinds=kinds, filter=filter, diversity=diversity)
 
     def ask(
         self,

@@ -11,15 +11,14 @@ import numpy as np
 from florence_rag.errors import InputError
 
 
-def pick_diverse(query: np.ndarray, vectors: np.ndarray, k: int, relevance: float = 0.5) -> list[int]:
-    """The rows of vectors (N, D) to keep, at most k, in the order of choice. query: (D,); all of unit length.
+def pick_diverse(nearness: np.ndarray, vectors: np.ndarray, k: int, relevance: float = 0.5) -> list[int]:
+    """The rows of vectors (N, D), of unit length, to keep, at most k, in the order of choice.
 
-    relevance: what nearness to the query counts against novelty, in [0, 1].
+    nearness: (N,): of each to what is sought, such as a cosine. relevance: what that counts against novelty, in [0, 1].
     """
     if not 0 <= relevance <= 1:
         raise InputError(f"relevance must lie between 0 and 1, got {relevance!r}")
-    nearness = vectors @ query
-    known = np.zeros(len(vectors))  # nearness to the nearest of the chosen; the first is chosen by the query alone
+    known = np.zeros(len(vectors))  # nearness to the nearest of the chosen; the first is the nearest to what is sought
     chosen: list[int] = []
     while len(chosen) < min(k, len(vectors)):
         gain = nearness if not chosen else relevance * nearness - (1 - relevance) * known

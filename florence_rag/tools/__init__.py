@@ -10,6 +10,7 @@ from florence_rag.tools.find_video_moment import FindVideoMoment
 from florence_rag.tools.offer import tools_for
 from florence_rag.tools.picture import Picture
 from florence_rag.tools.read_text import ReadText
+from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.showing import (
     Block,
@@ -35,6 +36,7 @@ __all__ = [
     "Picture",
     "Pictures",
     "ReadText",
+    "Recommend",
     "SearchImages",
     "Showing",
     "Shown",

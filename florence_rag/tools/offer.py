@@ -14,6 +14,7 @@ from florence_rag.tools.find_similar import FindSimilar
 from florence_rag.tools.find_video_moment import FindVideoMoment
 from florence_rag.tools.given_image import ImageTool
 from florence_rag.tools.read_text import ReadText
+from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.urls import UrlRules
 
@@ -23,6 +24,6 @@ LOOKING: tuple[type[ImageTool], ...] = (AskImage, DescribeImage, FindSimilar, Re
 def tools_for(
     rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
 ) -> list[Tool]:
-    """Searching first, then what looks at one picture, then videos."""
+    """Searching first, then what looks at one picture, then what goes by several, then videos."""
     looking = [tool(rag, allow_paths, allow_urls) for tool in LOOKING if tool.serves(rag)]
-    return [SearchImages(rag), *looking, FindVideoMoment(rag)]
+    return [SearchImages(rag), *looking, Recommend(rag), FindVideoMoment(rag)]

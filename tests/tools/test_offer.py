@@ -11,6 +11,7 @@ from florence_rag.tools import (
     FindSimilar,
     FindVideoMoment,
     ReadText,
+    Recommend,
     SearchImages,
     tools_for,
 )
@@ -24,20 +25,32 @@ ALL = (
     ReadText,
     DetectObjects,
     ClassifyImage,
+    Recommend,
     FindVideoMoment,
 )
 
-NEEDED = {"ask_image": {"question": "What colour?"}, "classify_image": {"labels": ["red", "blue"]}}
-"""What a tool must be told besides the picture."""
+NEEDED = {
+    "ask_image": {"question": "What colour?"},
+    "classify_image": {"labels": ["red", "blue"]},
+    "recommend": {"kinds": ["image"]},
+}
+"""What a tool must be told besides the picture, or should be."""
 
 
 def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
-    assert [type(tool) for tool in tools_for(bare_rag)] == [SearchImages, FindSimilar, ClassifyImage, FindVideoMoment]
+    assert [type(tool) for tool in tools_for(bare_rag)] == [
+        SearchImages,
+        FindSimilar,
+        ClassifyImage,
+        Recommend,
+        FindVideoMoment,
+    ]
     assert [type(tool) for tool in tools_for(rag)] == [
         SearchImages,
         AskImage,
         FindSimilar,
         ClassifyImage,
+        Recommend,
         FindVideoMoment,
     ]
     assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
@@ -89,8 +102,8 @@ def test_every_artifact_is_json(full_rag):
     picture = full_rag.search("red", k=1, kinds={"image"})[0].id
     for tool in tools_for(full_rag):
         first = next(iter(tool.parameters["properties"]))
-        given = {"image": picture} if first == "image" else {"query": "red"}
-        result = tool(**given, **NEEDED.get(tool.name, {}))
+        given = {"image": picture, "like": [picture]}.get(first, "red")
+        result = tool(**{first: given}, **NEEDED.get(tool.name, {}))
         assert not result.is_error
         assert json.loads(json.dumps(result.artifact)) == result.artifact
         assert result.artifact["pictures"][0]["number"] == 1

@@ -1,0 +1,120 @@
+"""How well recommendations hit a taste: liked and disliked streets of a drawn town, and what comes next.
+
+python benchmarks/recommend.py [--scenes 600] [--json FILE]
+
+A taste is two kinds of things (any colour), such as buses and dogs; a street is to it if it shows one of them, and not
+if it shows the kind that is disliked. Likes and dislikes are streets that show them. Measured is the share of right
+streets among the first ten, for all pairs of kinds, beside the share by chance.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from florence_rag import FlorenceRAG, Hit
+from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.models.cards import TINY
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
+
+K = 10
+Taste = tuple[str, str, str]
+"""Two kinds that are liked, and one that is disliked."""
+
+
+def shows(scene: Scene, kind: str) -> bool:
+    """Whether it stands in the street."""
+    return any(thing.object == kind for thing in scene.things)
+
+
+def is_right(scene: Scene, taste: Taste) -> bool:
+    """Shows one of the liked kinds, and not the disliked."""
+    return any(shows(scene, kind) for kind in taste[:2]) and not shows(scene, taste[2])
+
+
+def tastes(rng: random.Random) -> Iterator[Taste]:
+    """All pairs, each with another kind that is disliked."""
+    for one, other in combinations(OBJECTS, 2):
+        yield one, other, rng.choice([kind for kind in OBJECTS if kind not in (one, other)])
+
+
+def examples(rng: random.Random, scenes: Sequence[Scene], kind: str, without: Sequence[str], n: int) -> list[int]:
+    """Streets that show the kind and none of the others."""
+    fit = [i for i, scene in enumerate(scenes) if shows(scene, kind) and not any(shows(scene, o) for o in without)]
+    return rng.sample(fit, min(n, len(fit)))
+
+
+def variety(rag: FlorenceRAG, hits: Sequence[Hit]) -> float:
+    """One less the mean cosine between the hits."""
+    vectors = rag.index.vectors([hit.id for hit in hits])
+    pairs = vectors @ vectors.T
+    return float(1 - pairs[~np.eye(len(hits), dtype=bool)].mean())
+
+
+def measure(
+    rag: FlorenceRAG, ids: Sequence[str], scenes: Sequence[Scene], *, liked: int, dislikes: int, diversity: float
+) -> dict[str, float]:
+    """Over all tastes: right among the first ten, with the disliked thing, by chance, how varied, and how long."""
+    rng = random.Random("tastes")
+    number = {id: i for i, id in enumerate(ids)}
+    rows = []
+    for taste in tastes(random.Random("dislikes")):
+        one, other, bad = taste
+        like = [ids[i] for kind in (one, other) for i in examples(rng, scenes, kind, [bad], liked)]
+        dislike = [ids[i] for i in examples(rng, scenes, bad, [one, other], dislikes)]
+        start = time.perf_counter()
+        hits = rag.recommend(like, dislike, K, diversity=diversity)
+        spent_ms = 1000 * (time.perf_counter() - start)
+        found = [scenes[number[hit.id]] for hit in hits]
+        right = float(np.mean([is_right(scene, taste) for scene in found]))
+        disliked = float(np.mean([shows(scene, bad) for scene in found]))
+        chance = float(np.mean([is_right(scene, taste) for scene in scenes]))
+        rows.append((right, disliked, chance, variety(rag, hits), spent_ms))
+    names = ("right", "disliked", "right by chance", "variety", "ms")
+    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+WAYS: dict[str, dict[str, float]] = {
+    "3 liked of each, none disliked": {"liked": 3, "dislikes": 0, "diversity": 0.0},
+    "and 3 disliked": {"liked": 3, "dislikes": 3, "diversity": 0.0},
+    "and diversity 0.3": {"liked": 3, "dislikes": 3, "diversity": 0.3},
+    "and diversity 0.6": {"liked": 3, "dislikes": 3, "diversity": 0.6},
+}
+
+
+def main(
+    scenes: Annotated[int, typer.Option(help="Streets to choose from.")] = 600,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Measure and print."""
+    quiet_libraries()
+    rng = random.Random("recommend benchmark")
+    streets = [sample_scene(rng, "any") for _ in range(scenes)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag,
+    ):
+        ids = rag.put_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        figures = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]
+    table = Table("", *next(iter(figures.values())))
+    for name, row in figures.items():
+        table.add_row(name, *(f"{value:.{0 if column == 'ms' else 3}f}" for column, value in row.items()))
+    Console().print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
