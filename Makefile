@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench card train train-detector wheel constraints clean
+.PHONY: help demo test test-slow lint format types bench bench-all card train train-detector wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,15 +32,23 @@ format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure indexing beside the bare model, fewer bits beside fp32, the time to start, detection and regions
-	$(BIN)/python benchmarks/indexing.py
-	$(BIN)/python benchmarks/precision.py
+bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, models, stores, others beside us
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/indexing.py
+	$(BIN)/python benchmarks/video.py
+	$(BIN)/python benchmarks/memory.py --few 500 --many 5000
+	$(BIN)/python benchmarks/unchanged.py --files 10000
+	$(BIN)/python benchmarks/lite.py --rows 10000
+	$(BIN)/python benchmarks/plugins.py --photos 64 --large 16 --rows 1000
+
+bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, detection, regions, memory of many pictures
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py
 	$(BIN)/python benchmarks/regions.py
-	$(BIN)/python benchmarks/unchanged.py --files 10000
-	$(BIN)/python benchmarks/lite.py --rows 25000
-	$(BIN)/python benchmarks/scale.py --rows 10000
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/lite.py
+	$(BIN)/python benchmarks/plugins.py
 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
 	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md

@@ -1,6 +1,6 @@
 """Images per second of indexing beside the bare forward of the same model, in one run: make bench.
 
-    python benchmarks/indexing.py --images 320 --large 64
+    python benchmarks/indexing.py --images 256 --large 128
 
 The bare forward is given pixels that are already decoded and prepared, in the same batches. Indexing does everything
 else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stands
@@ -31,7 +31,7 @@ from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 
 BATCH = 32
-TURN = 4 * BATCH
+TURN = 2 * BATCH
 """Pictures that each way takes before it is the next one's turn."""
 
 Way = Callable[[Sequence[Path]], None]
@@ -91,7 +91,7 @@ def measure(network: str, ways: dict[str, Way], files: list[Path], size: tuple[i
 
 
 def main(
-    images: Annotated[int, typer.Option(min=2 * TURN, help="Of 640x480.")] = 6 * TURN,
+    images: Annotated[int, typer.Option(min=2 * TURN, help="Of 640x480.")] = 4 * TURN,
     large: Annotated[int, typer.Option(min=2 * TURN, help="Of 4000x3000.")] = 2 * TURN,
     output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
 ) -> None:
