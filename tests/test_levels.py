@@ -30,11 +30,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "answering": BASE | STAGE_PROTOCOLS,
     "adapters": BASE | {"models"} | STAGES | {"retrieval"},
     "pipeline": BASE | {"models", "places"} | STAGES | {"retrieval", "answering", "adapters", "show"},
+    "evaluation": BASE | {"models"} | STAGES | {"adapters"},
     "show": BASE,
     "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"},
     "training": BASE | {"models"},
     "tools": PUBLIC - {"training"} | {"show"},
-    "cli": PUBLIC | {"tools", "show"},
+    "cli": PUBLIC | {"evaluation", "tools", "show"},
     "__main__": {"cli"},
     "__init__": PUBLIC - {"training"},
 }

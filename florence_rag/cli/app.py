@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from florence_rag.cli.classifying import classify
+from florence_rag.cli.evaluating import evaluate
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
 from florence_rag.cli.opening import abandon as abandon_move
 from florence_rag.cli.opening import opened, ray_engine, recorded_index, reembedding, tell_download
@@ -375,3 +376,4 @@ app.command("import")(import_)
 app.command()(scale)
 app.command()(recommend)
 app.add_typer(classify, name="classify")
+app.add_typer(evaluate, name="eval")

@@ -1,0 +1,93 @@
+"""`florence-rag eval`: how good a model is on a data set in one of the field's formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.progress import track
+from rich.table import Table
+
+from florence_rag.cli.opening import tell_download
+from florence_rag.cli.options import AsJson, Model, Offline
+from florence_rag.cli.screen import failed_to_text, notes, plain, show
+
+if TYPE_CHECKING:
+    from florence_rag.embedding.base import Embedder
+    from florence_rag.evaluation.report import EvaluationReport
+    from florence_rag.pipeline.access import Access
+
+evaluate = typer.Typer(
+    help="Measure models on data sets in the field's formats, beside the figures of the Florence article.",
+    no_args_is_help=True,
+)
+
+Images = Annotated[
+    Path | None, typer.Option(metavar="FOLDER", help="Where the pictures are, by default beside the annotations.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="So many items only, drawn always the same way.")]
+
+
+@evaluate.command()
+def retrieval(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Captions in Karpathy's format: dataset_flickr30k.json.")
+    ],
+    images: Images = None,
+    split: Annotated[str, typer.Option(help="Which part of the data set.")] = "test",
+    captions: Annotated[int, typer.Option(min=1, help="The first so many captions of a picture count.")] = 5,
+    model: Model = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """R@1, R@5 and R@10 of pictures by captions, and of captions by pictures."""
+    from florence_rag.evaluation.annotations import some
+    from florence_rag.evaluation.retrieval import evaluate_retrieval, read_karpathy
+
+    pictures = some(read_karpathy(data, images, split=split, captions=captions), limit)
+    report = evaluate_retrieval(pictures, _embedder(model, offline), _watched)
+    show(report.to_dict(), _report_to_text(report), as_json)
+
+
+def _access(offline: bool) -> Access:
+    from florence_rag.pipeline.access import Access
+
+    return replace(Access.from_environment(offline=offline), announce=tell_download)
+
+
+def _embedder(model: str | None, offline: bool) -> Embedder:
+    from florence_rag.models.cards import DEFAULT
+    from florence_rag.pipeline.opening import open_embedder
+
+    with notes().status("Loading the model"):
+        return open_embedder(model or DEFAULT, _access(offline))
+
+
+def _watched(items: Sequence[Any]) -> Iterable[Any]:
+    console = notes()
+    return track(items, "Looking", console=console, transient=True, disable=not console.is_terminal)
+
+
+def _report_to_text(report: EvaluationReport) -> RenderableType:
+    from florence_rag.evaluation.published import HEADLINES
+
+    table = Table("", "measured", "95 % interval", box=None)
+    for figure in report.figures:
+        table.add_row(figure.name, f"{figure.value:.2%}", f"{figure.low:.2%} to {figure.high:.2%}")
+    article = Table("", "Florence", "on", box=None)
+    for published in HEADLINES[report.task]:
+        article.add_row(published.figure, f"{published.value:g}%", published.data)
+    counts = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
+    return Group(
+        failed_to_text(report.failed),
+        plain(f"{report.model} on {counts}", "bold"),
+        table,
+        *(plain(note, "yellow") for note in report.notes),
+        plain("The Florence article (arXiv 2111.11432), to compare with on the same data only:", "dim"),
+        article,
+    )

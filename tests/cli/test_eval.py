@@ -1,0 +1,36 @@
+import pytest
+
+from florence_rag.training.world.data_sets import draw_data_sets
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("streets")
+    draw_data_sets(folder, 9)
+    return folder
+
+
+def test_retrieval_is_measured(run, data):
+    outcome = run("eval", "retrieval", data / "captions.json", "--model", "florence-tiny", "--limit", 6)
+    assert outcome.code == 0 and "florence-tiny on 6 pictures, 30 captions" in outcome.out
+    assert "text to image R@1" in outcome.out and "90.9%" in outcome.out
+    record = run("eval", "retrieval", data / "captions.json", "--model", "florence-tiny", "--json").json
+    assert record["counts"] == {"pictures": 9, "captions": 45}
+    figure = record["figures"]["text to image R@1"]
+    assert 0.8 < figure["low"] <= figure["value"] <= figure["high"] <= 1
+    assert {"data": "COCO, zero-shot", "figure": "text to image R@1", "value": 47.2} in record["florence_percent"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("retrieval", "gone.json"), "'gone.json' cannot be opened"),
+        (("retrieval", "instances.json"), "has no field 'split'"),
+        (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
+        (("retrieval", "captions.json", "--model", "florence-tiny", "--images", "gone"), "none of the pictures"),
+    ],
+)
+def test_a_mistake_is_one_line(run, data, monkeypatch, arguments, message):
+    monkeypatch.chdir(data)
+    outcome = run("eval", *arguments)
+    assert outcome.code == 1 and message in outcome.err.splitlines()[-1]

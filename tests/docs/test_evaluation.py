@@ -1,0 +1,25 @@
+"""The commands of docs/evaluation.md run in their order, on drawn streets as data/."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from florence_rag.cli.app import app
+from florence_rag.training.world.data_sets import draw_data_sets
+
+PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE) for line in block.splitlines()
+]
+
+
+def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert COMMANDS[0] == "python -m florence_rag.training.world.data_sets data/"
+    draw_data_sets(tmp_path / "data", 9)
+    for command in COMMANDS[1:]:
+        outcome = CliRunner().invoke(app, shlex.split(command)[1:])
+        assert outcome.exit_code == 0 and "Florence" in outcome.stdout, f"{command}: {outcome.output}"
