@@ -41,6 +41,7 @@ class RapidOcrReader:
                 "Global.log_level": "critical",  # it would log to standard error
                 "Global.text_score": min_confidence,
                 "Global.use_cls": False,  # frames are upright
+                "Rec.rec_batch_num": 1,  # together, short lines are padded to the longest
                 "Det.limit_type": "max",
                 "Det.limit_side_len": detect_side_px,
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,

@@ -1,0 +1,87 @@
+"""What reading words costs: the share of an index run, and whether lines are read faster in batches: make bench-all.
+
+    python benchmarks/words.py
+
+The pictures are drawn streets; one in four has a sign with words. Pictures without words pay for the detector alone.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image, ImageDraw
+from rapidocr import RapidOCR
+from rapidocr.ch_ppocr_rec import TextRecInput
+
+from florence_rag import FlorenceRAG, Progress
+from florence_rag.models.cards import TINY
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import sample_scene
+
+BATCHES = (1, 6, 24)
+
+
+def save_streets(folder: Path, count: int) -> None:
+    """PNGs of 640x480."""
+    random = Random(0)
+    for number in range(count):
+        picture = draw(sample_scene(random), (640, 480))
+        if number % 4 == 0:
+            pen = ImageDraw.Draw(picture)
+            pen.rectangle((180, 20, 460, 80), fill="white")
+            pen.text((200, 32), f"Street {number}", fill="black", font_size=32)
+        picture.save(folder / f"{number:04}.png")
+
+
+def seconds_by_stage(folder: Path, db: Path) -> dict[str, float]:
+    """Of an index run that reads words; "run" is the whole."""
+    steps: list[Progress] = []
+    with FlorenceRAG.open(db, TINY) as rag:
+        rag.add(folder, progress=steps.append)
+    return {"run": steps[-1].elapsed_s, **steps[-1].busy}
+
+
+def seconds_by_batch(lines: int) -> dict[int, float]:
+    """Of reading so many lines, one thread, by how many are read together; best of three."""
+    random = np.random.default_rng(0)
+    crops = []
+    for number in range(lines):
+        line = Image.new("RGB", (200 + int(random.integers(0, 120)), 48), "white")
+        ImageDraw.Draw(line).text((8, 12), f"word {number} street", fill="black", font_size=24)
+        crops.append(np.asarray(line))
+    one = {"EngineConfig.onnxruntime.intra_op_num_threads": 1, "EngineConfig.onnxruntime.inter_op_num_threads": 1}
+    reader = RapidOCR(params={"Global.log_level": "critical", "Global.use_cls": False, **one})
+    reader(crops[0], use_det=False)
+    best = dict.fromkeys(BATCHES, float("inf"))
+    for _ in range(3):
+        for batch in BATCHES:
+            reader.text_rec.rec_batch_num = batch
+            started = time.perf_counter()
+            reader.text_rec(TextRecInput(img=crops))
+            best[batch] = min(best[batch], time.perf_counter() - started)
+    return best
+
+
+def main(pictures: Annotated[int, typer.Option(min=4)] = 64, lines: Annotated[int, typer.Option(min=1)] = 48) -> None:
+    """Measure both."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "streets"
+        folder.mkdir()
+        save_streets(folder, pictures)
+        stages = seconds_by_stage(folder, Path(scratch) / "words.db")
+    print(f"{pictures} pictures in {stages.pop('run'):.1f} s; how busy the threads of each stage were")
+    for stage, share in sorted(stages.items(), key=lambda pair: -pair[1]):
+        print(f"  {stage:8}{share:6.0%}")
+    print(f"{lines} lines, one thread")
+    for batch, seconds in seconds_by_batch(lines).items():
+        print(f"  {batch:2} together{lines / seconds:8.1f} lines/s")
+
+
+if __name__ == "__main__":
+    typer.run(main)
