@@ -15,6 +15,7 @@ from florence_rag.testing import COLOURS, colour_frame
 
 PROGRAM = Path(__file__).with_name("colours.py")
 FILES = 160  # five batches
+APART = ("--near-duplicates", "keep")  # many differ in one pixel
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def run(*arguments: object) -> dict[str, Any]:
 
 def index_until(batch: int, sent: signal.Signals, photos: Path, db: Path) -> tuple[int, str]:
     """Index, send a signal while this batch is embedded, and return the exit code and what was said at the end."""
-    with start("index", photos, "--db", db) as process:
+    with start("index", photos, *APART, "--db", db) as process:
         for _ in range(batch):
             assert process.stderr.readline() == "embedding\n"
         process.send_signal(sent)
@@ -64,7 +65,7 @@ def test_a_second_run_completes_what_was_interrupted(photos, tmp_path, sent, bat
         assert code == 128 + sent
         assert said == "Interrupted. What was indexed is kept: run the same command again to complete it.\n"
 
-    report = run("index", photos, "--db", db)
+    report = run("index", photos, *APART, "--db", db)
     assert report["added"] + report["unchanged"] == FILES
     assert report["failed"] == []
     if sent != signal.SIGKILL and batch == 4:
