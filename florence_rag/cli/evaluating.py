@@ -54,6 +54,40 @@ def retrieval(
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
+@evaluate.command()
+def vqa(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="VQAv2's file of questions.")],
+    annotations: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="VQAv2's file of people's answers; the test splits have none.")
+    ] = None,
+    images: Images = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the answers here, as VQA's server takes them.")
+    ] = None,
+    name: Annotated[str | None, typer.Option("--vqa", metavar="NAME", help="What looks and answers.")] = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """VQA's soft accuracy, over all questions and for each type of answer."""
+    from florence_rag.evaluation.annotations import some
+    from florence_rag.evaluation.vqa import evaluate_vqa, read_vqa, write_answers
+    from florence_rag.models.cards import DEFAULT, find_model
+    from florence_rag.pipeline.opening import open_vqa
+
+    if annotations is None and answers is None:
+        raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
+    questions = read_vqa(data, annotations)
+    questions = replace(questions, asked=tuple(some(questions.asked, limit)))
+    chosen = name or find_model(DEFAULT).answers_with or DEFAULT
+    with notes().status("Loading the model"):
+        model = open_vqa(chosen, _access(offline))
+    report, answered = evaluate_vqa(questions, images or data.parent, model, chosen, _watched)
+    if answers is not None:
+        write_answers(answered, answers)
+    show(report.to_dict(), _report_to_text(report), as_json)
+
+
 def _access(offline: bool) -> Access:
     from florence_rag.pipeline.access import Access
 

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from florence_rag.training.world.data_sets import draw_data_sets
@@ -21,12 +23,23 @@ def test_retrieval_is_measured(run, data):
     assert {"data": "COCO, zero-shot", "figure": "text to image R@1", "value": 47.2} in record["florence_percent"]
 
 
+def test_questions_are_scored_and_answers_written(run, data, tmp_path):
+    pictures = ("--images", data / "pictures", "--vqa", "florence-tiny", "--limit", 10)
+    scored = ("--annotations", data / "annotations.json", "--answers", tmp_path / "answers.json")
+    outcome = run("eval", "vqa", data / "questions.json", *scored, *pictures)
+    assert outcome.code == 0 and "80.16%" in outcome.out and "10 questions" in outcome.out
+    assert len(json.loads((tmp_path / "answers.json").read_text())) == 10
+    refused = run("eval", "vqa", data / "questions.json", *pictures)
+    assert refused.code == 2 and "--annotations" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("retrieval", "gone.json"), "'gone.json' cannot be opened"),
         (("retrieval", "instances.json"), "has no field 'split'"),
         (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
+        (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
         (("retrieval", "captions.json", "--model", "florence-tiny", "--images", "gone"), "none of the pictures"),
     ],
 )

@@ -95,7 +95,7 @@ def _answer_type(answer: str) -> str:
 
 def _coco(scenes: Sequence[Scene]) -> dict[str, Any]:
     width, height = SIZE
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for number, scene in enumerate(scenes, start=1):
         for thing, (left, top, right, bottom) in zip(scene.things, boxes(scene), strict=True):
             box = [left * width, top * height, (right - left) * width, (bottom - top) * height]
