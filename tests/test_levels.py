@@ -13,7 +13,7 @@ PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 BASE = {"types", "errors", "words"}
 STAGES = {"sources", "chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
-PUBLIC = BASE | {"models", "places", "training"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"}
+PUBLIC = BASE | {"models", "places", "training", "finetuning"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
@@ -34,10 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "show": BASE,
     "testing": BASE | {"models"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"},
     "training": BASE | {"models"},
-    "tools": PUBLIC - {"training"} | {"show"},
+    "finetuning": BASE | {"models", "sources", "chunking", "adapters", "training"},
+    "tools": PUBLIC - {"training", "finetuning"} | {"show"},
     "cli": PUBLIC | {"evaluation", "tools", "show"},
     "__main__": {"cli"},
-    "__init__": PUBLIC - {"training"},
+    "__init__": PUBLIC - {"training", "finetuning"},
 }
 
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "core", "manager", "managers", "misc"}
