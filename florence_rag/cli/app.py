@@ -67,6 +67,7 @@ from florence_rag.cli.screen import (
     show,
 )
 from florence_rag.cli.storage import export, import_, scale
+from florence_rag.cli.training import train
 from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
 from florence_rag.places import Columns
@@ -377,3 +378,4 @@ app.command()(scale)
 app.command()(recommend)
 app.add_typer(classify, name="classify")
 app.add_typer(evaluate, name="eval")
+app.add_typer(train, name="train")
