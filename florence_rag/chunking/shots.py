@@ -32,11 +32,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A piece of one shot. keyframes: (seconds, picture), in order of time."""
+    """A piece of one shot. keyframes: (seconds, picture), in order of time. continues: the shot of the clip before."""
 
     start_s: float
     end_s: float
     keyframes: tuple[tuple[float, Frame], ...]
+    continues: bool = False
 
 
 def mark_shots(looks: Iterable[Look], min_shot_s: float, *, sparse: bool = False) -> Iterator[tuple[Look, bool]]:
@@ -78,6 +79,7 @@ class ClipBuilder:
         self._max_clip_s = max_clip_s
         self._keyframes = keyframes
         self._slots: list[_Slot] = []
+        self._continues = False
 
     def add(self, look: Look) -> Iterator[Clip]:
         """Take the next look of the shot; yields the beginning of a shot that grew too long."""
@@ -98,17 +100,19 @@ class ClipBuilder:
             while len(self._slots) > 1 and end_s - self._slots[0].start_s > part_s + SLOT_S:
                 yield self._cut(self._slots[0].start_s + part_s)
             yield self._clip(self._slots, end_s)
-            self._slots = []
+            self._slots, self._continues = [], False
 
     def _cut(self, at_s: float) -> Clip:
         """The slots before at_s as a clip. A still that lasts longer than a clip may keeps its one clip."""
         index = next((i for i, slot in enumerate(self._slots) if i and slot.start_s >= at_s), len(self._slots) - 1)
         head, self._slots = self._slots[:index], self._slots[index:]
-        return self._clip(head, self._slots[0].start_s)
+        clip = self._clip(head, self._slots[0].start_s)
+        self._continues = True
+        return clip
 
     def _clip(self, slots: Sequence[_Slot], end_s: float) -> Clip:
         start_s = slots[0].start_s
-        return Clip(start_s, end_s, tuple(_choose(slots, start_s, end_s, self._keyframes)))
+        return Clip(start_s, end_s, tuple(_choose(slots, start_s, end_s, self._keyframes)), self._continues)
 
 
 def _choose(slots: Sequence[_Slot], start_s: float, end_s: float, most: int) -> Iterator[tuple[float, Frame]]:

@@ -27,6 +27,8 @@ from florence_rag.types import Chunk, Frame, Locator, Source
 
 MAX_FRAME_PIXELS = 50_000_000
 MIN_SIDE_PX = 4
+CONTINUES = "continues"
+"""The field of the metadata of a clip that goes on with the shot of the one before."""
 _THUMBNAIL_PX = 256
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # others, such as playlists, open further files and URLs
 _log = logging.getLogger(__name__)
@@ -44,7 +46,11 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
                 Locator(start_s=clip.start_s, end_s=clip.end_s),
                 text=transcript_between(cues, clip.start_s, clip.end_s),
                 frames=tuple(picture for _, picture in clip.keyframes),
-                metadata={**metadata, "keyframes_s": [time_s for time_s, _ in clip.keyframes]},
+                metadata={
+                    **metadata,
+                    "keyframes_s": [time_s for time_s, _ in clip.keyframes],
+                    **({CONTINUES: True} if clip.continues else {}),
+                },
             )
 
 

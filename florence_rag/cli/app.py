@@ -14,10 +14,12 @@ import typer
 from florence_rag.cli.classifying import classify
 from florence_rag.cli.evaluating import evaluate
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
+from florence_rag.cli.moments import moments_to_text
 from florence_rag.cli.opening import abandon as abandon_move
 from florence_rag.cli.opening import opened, ray_engine, recorded_index, reembedding, tell_download
 from florence_rag.cli.options import (
     DEFAULT_DB,
+    Actions,
     AsJson,
     Backend,
     CaptionColumn,
@@ -107,6 +109,7 @@ def index(
     read: ReadWords = "auto",
     describe: Describe = None,
     detect: Detect = None,
+    actions: Actions = None,
     text_model: TextModel = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
@@ -129,7 +132,7 @@ def index(
         raise typer.BadParameter("give paths, or a list of them with --from")
     lines = lines_of(listed)
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    looks: dict[str, Any] = {"describe": describe, "detect": detect}
+    looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
     names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
     with (
         opened(db, model, offline=offline, token=token, read=read, video_frames=video_frames, **speed, **names) as rag,
@@ -223,6 +226,25 @@ def search(
         if sheet:
             draw_sheet([hits_to_row(text or str(image), hits, rag.frames, picture)]).save(sheet)
     show({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
+
+
+@app.command()
+def moments(
+    text: Annotated[str, typer.Argument(help="What happens, or is to be seen or heard, in words.")],
+    k: Count = 5,
+    filter: Filter = None,
+    db: Database = DEFAULT_DB,
+    model: Model = None,
+    offline: Offline = False,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find when something happens, in all videos: from when to when, with a link that opens the video there."""
+    from florence_rag.tools.find_video_moment import hit_to_moment
+
+    with opened(db, model, offline=offline, token=token, create=False) as rag:
+        found = [hit_to_moment(hit) for hit in rag.find_moments(text, k, filter=filter)]
+    show({"moments": found}, moments_to_text(found), as_json)
 
 
 @app.command()

@@ -56,6 +56,7 @@ def ray_engine(
     gpus: float,
     describe: str | None,
     detect: str | None,
+    actions: str | None,
     read: ReadWords,
     offline: bool,
     precision: Precision | None,
@@ -72,6 +73,7 @@ def ray_engine(
         text_model=words.info.name if words else None,
         describe=describe or find_model(model).describes_with,
         detect=detect,
+        actions=actions,
         read=read,
         access=replace(Access.from_environment(offline=offline), precision=precision, backend=backend),
     )

@@ -120,6 +120,9 @@ Filter = Annotated[
 Detect = Annotated[
     str | None, typer.Option(metavar="NAME", help="What finds things in images, such as florence-2-base: regions.")
 ]
+Actions = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What says what happens in videos, such as florence-tiny: moments.")
+]
 DetectWith = Annotated[str, typer.Option("--detect", metavar="NAME", help="The model that finds things.")]
 PictureBox = Annotated[
     str | None, typer.Option("--box", metavar="L,T,R,B", help="Only this part of the picture: 0.1,0.2,0.5,0.9.")

@@ -13,8 +13,9 @@ from florence_rag.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect"]
-"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank, detect."""
+Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "recognise"]
+"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank, detect,
+actions."""
 
 Family = Literal["florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai"]
 """How a model is opened."""
@@ -62,10 +63,15 @@ class ModelCard:
         """Folder of the detector; ModelError where there is none."""
         return self._part("detector", "a detector")
 
-    def _part(self, part: str, role: str) -> Path:
-        """A folder that holds both, or is the part itself."""
+    @property
+    def video(self) -> Path:
+        """Folder of the video network; ModelError where there is none."""
+        return self._part("video", "a model of actions", "video-coswin")
+
+    def _part(self, part: str, role: str, kind: str = "") -> Path:
+        """A folder that holds it, or is the part itself; kind: how the part's configuration names it."""
         home = Path(self.source)
-        folder = home if _model_type(home).endswith(part) else home / part
+        folder = home if _model_type(home).endswith(kind or part) else home / part
         if not (folder / "config.json").is_file():
             raise ModelError(f"the model {self.name!r} has no {role}: {str(folder / 'config.json')!r} is missing")
         return folder
@@ -135,7 +141,7 @@ _ALL = (
     ModelCard(
         name="florence-tiny",
         family="florence",
-        roles=("embed", "answer", "match", "detect"),
+        roles=("embed", "answer", "match", "detect", "recognise"),
         source=str(ASSETS / "florence_tiny"),
         knows="only the drawn street world it was trained on; photographs need a model trained on photographs",
         licence="MIT",
@@ -318,6 +324,7 @@ _FAMILIES: dict[Role, Family] = {
     "answer": "transformers",
     "describe": "florence-2",
     "detect": "florence-2",
+    "recognise": "florence",
     "match": "meter",
 }
 """Of a repository of which nothing but the role is known."""
@@ -371,12 +378,13 @@ def _family_of(path: Path, role: Role) -> Family:
     """Read off the files that training or save_pretrained wrote."""
     if path.is_file():
         return "meter" if role in ("answer", "match") else "unicl"
-    if any((path / part).is_dir() for part in ("florence", "meter", "detector")):
+    if any((path / part).is_dir() for part in ("florence", "meter", "detector", "video")):
         return "florence"
     kinds: dict[str, Family] = {
         "florence": "florence",
         "meter": "florence",
         "dyhead-detector": "florence",
+        "video-coswin": "florence",
         "florence2": "florence-2",
     }
     return kinds.get(_model_type(path), _FAMILIES[role])

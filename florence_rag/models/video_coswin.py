@@ -39,7 +39,9 @@ class VideoCoSwinConfig(PreTrainedConfig):
     num_frames: of the clips that it was made for. time_stride: frames from one token to the next. windows: of each
     stage, how many tokens it is long and how many its sides have. clamped_bias: see VideoWindowAttention.
     pooling: how a classifier sums up a clip: the mean of its tokens, or one weighted by a learned "attention".
-    attributes: what else it tells of a clip: name -> values. What the classes are called is transformers' id2label.
+    attributes: what else it tells of a clip: name -> values. idle: the class for clips in which nothing happens.
+    window_s: how long the clips were that it was taught. wording: how to speak of a value of the attribute "thing":
+    with a "{colour}", without, and how it drives. What the classes are called is transformers' id2label.
     The other settings are those of CoSwinConfig.
     """
 
@@ -62,6 +64,9 @@ class VideoCoSwinConfig(PreTrainedConfig):
     initializer_range: float = 0.02
     pooling: Literal["mean", "attention"] = "mean"
     attributes: dict[str, Any] | None = None
+    idle: str | None = None
+    window_s: float = 2.0
+    wording: dict[str, Any] | None = None
 
     @property
     def hidden_size(self) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -56,6 +56,20 @@ class Region:
     polygons: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """Something that happens in a video from start_s to end_s.
+
+    confidence in [0, 1]. attributes: what else is known of it, such as {"thing": "bus", "colour": "purple"}.
+    """
+
+    label: str
+    start_s: float
+    end_s: float
+    confidence: float
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Attention:
     """Where in a picture a model looked for the answer to a question.
@@ -93,6 +107,24 @@ class Detector(Protocol):
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """Per frame the objects, labelled with their category."""
+        ...
+
+
+@runtime_checkable
+class ActionRecognizer(Protocol):
+    """Says what happens in videos, and when."""
+
+    @property
+    def rate_hz(self) -> float:
+        """How many pictures of a second it looks at."""
+        ...
+
+    def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
+        """What happens in one shot, in order of time, told from (seconds, picture); end_s: where the last one ends."""
+        ...
+
+    def sentence(self, action: Action) -> str:
+        """The action in words."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,8 @@ from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
+    Action,
+    ActionRecognizer,
     Attention,
     Captioner,
     Detector,
@@ -129,6 +131,16 @@ def open_detector(name: str, access: Access | None = None) -> Detector:
     return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
 
 
+def open_recognizer(name: str, access: Access | None = None) -> ActionRecognizer:
+    """The model that says what happens in videos."""
+    card, access = find_model(name, "recognise"), access or Access.from_environment()
+    if card.family != "florence":
+        raise ModelError(f"a model of the family {card.family!r} cannot recognise actions: name a folder with video/")
+    from florence_rag.perception.actions import VideoCoSwinRecognizer
+
+    return VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name, device=access.device)
+
+
 def open_reader() -> TextReader:
     """The reader of words in pictures."""
     from florence_rag.perception.ocr import RapidOcrReader
@@ -177,6 +189,14 @@ def lazy_detector(name: str | None, access: Access, captioner: LazyCaptioner | N
     if isinstance(captioner, LazyFlorence2) and captioner.name == card.name:
         return captioner
     return LazyFlorence2(partial(open_captioner, name, access), card.name)
+
+
+def lazy_recognizer(name: str | None, access: Access) -> LazyRecognizer | None:
+    """None for no name, and for "never"; a wrong name is told now."""
+    if name is None or name == "never":
+        return None
+    find_model(name, "recognise")
+    return LazyRecognizer(partial(open_recognizer, name, access))
 
 
 def lazy_vqa(name: str | None, access: Access) -> tuple[VisualQA | None, Matcher | None]:
@@ -309,6 +329,30 @@ class LazyDetector:
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """As the loaded model finds them."""
         return self._detector().detect(frames)
+
+
+class LazyRecognizer:
+    """An ActionRecognizer that is loaded with the first clip, or before the first run with anything to index."""
+
+    def __init__(self, open_part: Callable[[], ActionRecognizer]) -> None:
+        self._recognizer = OnFirstUse(open_part)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._recognizer()
+
+    @property
+    def rate_hz(self) -> float:
+        """As the loaded model looks."""
+        return self._recognizer().rate_hz
+
+    def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
+        """As the loaded model sees it."""
+        return self._recognizer().recognize(frames, end_s)
+
+    def sentence(self, action: Action) -> str:
+        """As the loaded model says it."""
+        return self._recognizer().sentence(action)
 
 
 class LazyFlorence2(LazyCaptioner):

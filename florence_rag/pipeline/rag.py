@@ -25,7 +25,16 @@ from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableI
 from florence_rag.index.presets import VectorType, check_preset
 from florence_rag.index.rows import checked_vectors
 from florence_rag.models.cards import DEFAULT, find_model
-from florence_rag.perception.base import Captioner, Detector, Matcher, Reranker, TextReader, VisualQA, VQAResult
+from florence_rag.perception.base import (
+    ActionRecognizer,
+    Captioner,
+    Detector,
+    Matcher,
+    Reranker,
+    TextReader,
+    VisualQA,
+    VQAResult,
+)
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.classifying import Classification, Classifying, Trained, classify_pictures
@@ -34,14 +43,17 @@ from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.moments import best_apart
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
     LazyDetector,
     LazyReader,
+    LazyRecognizer,
     describer,
     lazy_captioner,
     lazy_detector,
+    lazy_recognizer,
     lazy_vqa,
     open_embedder,
     open_reader,
@@ -71,7 +83,8 @@ class FlorenceRAG:
 
     `open` builds the parts by name; the constructor takes them, so that any of them can be another. matcher: tells
     which of several pictures a question means; vqa, if it can do that, too. detector: finds things in pictures;
-    regions: whether those that it finds in images are indexed beside them. pictures: a folder to keep pictures in that
+    regions: whether those that it finds in images are indexed beside them. recognizer: says what happens in videos,
+    which is indexed beside their clips. pictures: a folder to keep pictures in that
     are put without a file; classifiers: one for classifiers that are trained.
 
     Searching, asking and putting from several threads at once is safe, also while one thread adds files; files are
@@ -91,6 +104,7 @@ class FlorenceRAG:
         captioner: Captioner | None = None,
         detector: Detector | None = None,
         regions: bool = False,
+        recognizer: ActionRecognizer | None = None,
         reranker: Reranker | None = None,
         chunking: ChunkingConfig | None = None,
         ingest: IngestConfig | None = None,
@@ -107,6 +121,7 @@ class FlorenceRAG:
         self.captioner = captioner
         self.detector = detector
         self._regions = detector if regions else None
+        self.recognizer = recognizer
         self.reader = reader
         self.retriever = Retriever(
             embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
@@ -138,6 +153,7 @@ class FlorenceRAG:
         vqa: str | None = None,
         describe: str | None = None,
         detect: str | None = None,
+        actions: str | None = None,
         rerank: str | None = None,
         text_model: str | None = None,
         token: str | None = None,
@@ -155,13 +171,13 @@ class FlorenceRAG:
         db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. The other names are those of
         `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
         database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; detect
-        finds things in images, which become regions beside them when they are indexed; rerank
-        looks at the best hits again; text_model embeds captions and texts besides, for a new database. read: when to
-        read the words in pictures. index: how vectors are searched, by a name in docs/scale.md; by default what the
-        database has, and a new one FLAT in a file and HNSW on a server. vectors: their numbers in a new database, fp32,
-        or on servers fp16 or bf16. create: whether a new database may be made. access: the network, keys of services.
-        pictures: a folder for pictures that are put without a file, by default one beside the file of the database.
-        chunking: how files are cut.
+        finds things in images, which become regions beside them when they are indexed; actions says what happens in
+        videos, which becomes moments beside their clips; rerank looks at the best hits again; text_model embeds
+        captions and texts besides, for a new database. read: when to read the words in pictures. index: how vectors are
+        searched, by a name in docs/scale.md; by default what the database has, and a new one FLAT in a file and HNSW on
+        a server. vectors: their numbers in a new database, fp32, or on servers fp16 or bf16. create: whether a new
+        database may be made. access: the network, keys of services. pictures: a folder for pictures that are put
+        without a file, by default one beside the file of the database. chunking: how files are cut.
         """
         from florence_rag.index.milvus import MilvusIndex
 
@@ -199,6 +215,7 @@ class FlorenceRAG:
             captioner=captioner,
             detector=lazy_detector(detect or card.detects_with, access, captioner),
             regions=detect is not None,
+            recognizer=lazy_recognizer(actions, access),
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
@@ -319,12 +336,14 @@ class FlorenceRAG:
     ) -> IndexReport:
         if not work.is_due:
             return report_of(work)
-        for part in {id(part): part for part in (self.captioner, self._regions)}.values():
-            if work.changed and isinstance(part, LazyCaptioner | LazyDetector):
+        for part in {id(part): part for part in (self.captioner, self._regions, self.recognizer)}.values():
+            if work.changed and isinstance(part, LazyCaptioner | LazyDetector | LazyRecognizer):
                 part.load()
         for failure in work.unreadable:
             self.index.fail(failure.source, failure.reason)
-        embedding = Embedding(self.embedder, self.captioner, self.retriever.text_embedder, self._regions)
+        embedding = Embedding(
+            self.embedder, self.captioner, self.retriever.text_embedder, self._regions, self.recognizer
+        )
         chunks_of = partial(chunk if near_duplicates == "keep" else chunk_with_looks, config=self._needed_chunking())
         stages = (
             Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
@@ -434,6 +453,17 @@ class FlorenceRAG:
             return None
         part = None if box is None else checked_box(box)
         return region_view(self.embedder, read_image(image), part)
+
+    def find_moments(
+        self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
+    ) -> list[Hit]:
+        """The k moments of all videos that fit a text best: hits whose locator says from when to when, in seconds.
+
+        Moments are the clips that videos are cut into and, where the index was filled with `actions`, what happens in
+        them. overlapping: also those that are mostly the same time of a video as a better one.
+        """
+        hits = self.search(text, k=k if overlapping else 4 * check_count(k), kinds={"clip"}, filter=filter, group=False)
+        return hits[:k] if overlapping else best_apart(hits, k)
 
     def search_diverse(
         self,

@@ -23,6 +23,7 @@ from florence_rag.pipeline.opening import (
     LazyReader,
     lazy_captioner,
     lazy_detector,
+    lazy_recognizer,
     open_embedder,
     open_reader,
     open_text_embedder,
@@ -64,6 +65,7 @@ class Models:
     text_model: str | None = None
     describe: str | None = None
     detect: str | None = None
+    actions: str | None = None
     read: ReadWords = "auto"
     access: Access = field(default_factory=Access)
 
@@ -72,7 +74,8 @@ class Models:
         text_embedder = open_text_embedder(self.text_model, self.access) if self.text_model else None
         captioner = lazy_captioner(self.describe, self.access)
         detector = lazy_detector(self.detect, self.access, captioner)
-        return Embedding(open_embedder(self.model, self.access), captioner, text_embedder, detector)
+        recognizer = lazy_recognizer(self.actions, self.access)
+        return Embedding(open_embedder(self.model, self.access), captioner, text_embedder, detector, recognizer)
 
     def add_words(self) -> AddWords | None:
         """Loaded with the first picture."""

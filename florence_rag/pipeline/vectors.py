@@ -15,7 +15,8 @@ import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import FlorenceError, InputError
-from florence_rag.perception.base import Captioner, Detector
+from florence_rag.perception.base import ActionRecognizer, Captioner, Detector
+from florence_rag.pipeline.moments import with_moments
 from florence_rag.pipeline.regions import is_region, region_view, with_regions
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.types import Chunk, Failure, Frame, Source
@@ -50,7 +51,8 @@ class Embedding:
     """Captions, then vectors, of a batch. Errors of embedders that are not InputErrors pass: they concern all files.
 
     captioner: says what pictures show that have no caption yet. text_embedder: embeds all words of a chunk, for an
-    index that keeps their vectors, too. detector: finds things in images, which become chunks beside them.
+    index that keeps their vectors, too. detector: finds things in images, recognizer: what happens in videos; both
+    become chunks beside them.
     """
 
     def __init__(
@@ -59,8 +61,10 @@ class Embedding:
         captioner: Captioner | None = None,
         text_embedder: TextEmbedder | None = None,
         detector: Detector | None = None,
+        recognizer: ActionRecognizer | None = None,
     ) -> None:
         self.detector = detector
+        self.recognizer = recognizer
         self.embedder = embedder
         self.captioner = captioner
         self.text_embedder = text_embedder
@@ -87,12 +91,18 @@ class Embedding:
         return [chunk for part in parts for chunk in part], failures
 
     def _divided(self, batch: list[Chunk], watch: Stopwatch) -> tuple[list[Chunk], list[Failure]]:
-        """With the regions of images."""
-        if self.detector is None:
-            return batch, []
-        with watch("detect"):
-            parts, failures = together_or_by_file(partial(with_regions, self.detector), batch, Exception)
-        return [chunk for part in parts for chunk in part], failures
+        """With the regions of images and the moments of clips."""
+        failures: list[Failure] = []
+        finders: list[Callable[[list[Chunk]], list[Chunk]]] = []
+        if self.detector is not None:
+            finders.append(partial(with_regions, self.detector))
+        if self.recognizer is not None:
+            finders.append(partial(with_moments, self.recognizer))
+        for find in finders:
+            with watch("detect"):
+                parts, failed = together_or_by_file(find, batch, Exception)
+            batch, failures = [chunk for part in parts for chunk in part], failures + failed
+        return batch, failures
 
 
 def together_or_by_file(

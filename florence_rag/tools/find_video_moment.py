@@ -45,7 +45,7 @@ class FindVideoMoment(Tool):
         """A numbered list in words, and moments with start_s, end_s and link in the artifact. Raises InputError."""
         check_words(query, "query", "describe what is to be seen")
         within = {"source": self._source_of(video)} if video and video.strip() else None
-        hits = self.rag.search(query, k=check_k(k), kinds={"clip"}, filter=within, group=False)
+        hits = self.rag.find_moments(query, check_k(k), filter=within)
         if not hits:
             return ToolResult(
                 f"No moment was found for {query!r}; there may be no videos in the index.", {"moments": []}

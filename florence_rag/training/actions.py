@@ -1,7 +1,7 @@
 """The recipe of florence-tiny's eye for actions: python -m florence_rag.training.actions --help.
 
-Video CoSwin, inflated from the image encoder that florence-tiny already has, trained on drawn takes of which it is known
-what happens when. A run that was cut off goes on from its last checkpoint; a GPU is used where there is one.
+Video CoSwin, inflated from the image encoder that florence-tiny already has, trained on drawn takes of which it is
+known what happens when. A run that was cut off goes on from its last checkpoint; a GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -32,6 +32,13 @@ FRAMES = 8
 WINDOW_S = 2.0
 DRAWN_SIZE = (224, 168)
 IGNORE = -100
+WORDING = {
+    "car": ["a {colour} car", "a car", "drives"],
+    "bus": ["a {colour} bus", "a bus", "drives"],
+    "bicycle": ["a {colour} bicycle", "a bicycle", "rides"],
+    "person": ["a person in {colour}", "a person", "walks"],
+    "dog": ["a {colour} dog", "a dog", "runs"],
+}
 ATTRIBUTES = {"colour": list(COLOURS), "thing": list(MOVERS)}
 
 
@@ -49,13 +56,20 @@ class DrawnClips(Dataset[LabelledClip]):
 
     exact: each is one action from its start to its end; otherwise it begins and ends a little off, and half of them are
     as long as what a recogniser looks at in a video. held_out: also of combinations of colour and object that training
-    never shows, in which case clip i is of another take than clip i of training.
+    never shows, in which case clip i is of another take than clip i of training. frames: of each clip.
     """
 
     def __init__(
-        self, count: int, processor: FlorenceImageProcessor, *, seed: int = 0, exact: bool = False, held_out: bool = False
+        self,
+        count: int,
+        processor: FlorenceImageProcessor,
+        *,
+        frames: int = FRAMES,
+        seed: int = 0,
+        exact: bool = False,
+        held_out: bool = False,
     ) -> None:
-        self.count, self.processor, self.seed = count, processor, seed
+        self.count, self.processor, self.frames, self.seed = count, processor, frames, seed
         self.exact, self.held_out = exact, held_out
 
     def __len__(self) -> int:
@@ -67,7 +81,7 @@ class DrawnClips(Dataset[LabelledClip]):
         scene = sample_scene(rng, "any" if self.held_out else "seen")
         take, leg = sample_leg(rng, action, scene=scene, held_out=self.held_out)
         start, end = take.spans()[leg] if self.exact else _about(take.spans()[leg], rng)
-        pictures = take.draw(clip_times(start, end), DRAWN_SIZE)
+        pictures = take.draw(clip_times(start, end, self.frames), DRAWN_SIZE)
         return LabelledClip(np.stack([self.processor.resize(each) for each in pictures]), action, _seen(take, leg))
 
 
@@ -101,10 +115,8 @@ class ClipCollator:
     def __call__(self, rows: Sequence[LabelledClip]) -> dict[str, Any]:
         """-> pixel_values (B, T, 3, H, W), labels (B,), attribute_labels."""
         turned = [self.augment and bool(torch.rand(()) < 0.5) for _ in rows]
-        pixels = torch.stack(
-            [torch.from_numpy(row.pixels).flip(2) if flip else torch.from_numpy(row.pixels)
-             for row, flip in zip(rows, turned, strict=True)]
-        )
+        clips = [torch.from_numpy(row.pixels) for row in rows]
+        pixels = torch.stack([clip.flip(2) if flip else clip for clip, flip in zip(clips, turned, strict=True)])
         values = self.processor.normalise(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
         actions = [MIRRORED[row.action] if flip else row.action for row, flip in zip(rows, turned, strict=True)]
         return {
@@ -134,18 +146,19 @@ class ActionTrainer(Trainer):
         return loss
 
 
-def build_recogniser(start: Path) -> VideoCoSwinForVideoClassification:
+def build_recogniser(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
     """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder."""
     image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
     config = VideoCoSwinConfig.inflating(
         image.config,
         frames=(2, 4, 4),
-        num_frames=FRAMES,
+        num_frames=frames,
         pooling="attention",
         id2label=dict(enumerate(ACTIONS)),
         attributes=ATTRIBUTES,
         idle=IDLE,
         window_s=WINDOW_S,
+        wording=WORDING,
     )
     model = VideoCoSwinForVideoClassification(config)
     inflate(image.state_dict(), model.video_coswin)
@@ -193,19 +206,20 @@ def train(
 def main(
     output: Annotated[Path, typer.Option(help="Checkpoints and the finished network go here.")] = Path("runs/actions"),
     start: Annotated[str, typer.Option(help="The model whose image encoder is inflated.")] = TINY,
-    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 2000,
+    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 1000,
     batch: Annotated[int, typer.Option(help="Clips in a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 7e-4,
+    learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 8e-4,
+    frames: Annotated[int, typer.Option(help="Of a clip; 1 tells what can be told without seeing motion.")] = FRAMES,
     seed: Annotated[int, typer.Option(help="Of takes and weights.")] = 0,
 ) -> None:
     """Train what florence-tiny recognises actions with; run it again to go on after an interruption."""
     torch.manual_seed(seed)
-    model = build_recogniser(find_model(start).florence)
+    model = build_recogniser(find_model(start).florence, frames)
     processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
     train(
         model.train(),
-        DrawnClips(steps * batch, processor, seed=seed),
+        DrawnClips(steps * batch, processor, frames=frames, seed=seed),
         ClipCollator(processor),
         output / "checkpoints",
         steps=steps,

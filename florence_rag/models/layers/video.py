@@ -46,7 +46,7 @@ class VideoConvEmbedding(nn.Module):
 
 
 class VideoPatchEmbedding(nn.Module):
-    """Video Swin's blocks of time and space, then LayerNorm. All sides are padded with zeros to multiples of a block."""
+    """Video Swin's blocks of time and space, then LayerNorm. Sides are padded with zeros to multiples of a block."""
 
     def __init__(self, in_channels: int, out_channels: int, *, time_stride: int = 2, eps: float = 1e-5) -> None:
         super().__init__()
@@ -115,9 +115,9 @@ def video_shift_mask(sizes: Sizes, window: Sizes, shift: Sizes) -> Tensor:
 class VideoWindowAttention(WindowAttention):
     """Self-attention inside windows of time and space.
 
-    clamped: a map that is smaller than a window makes the window smaller. "exact" then takes the biases of the distances
-    that there are; "released" those of the first tokens of a full window, as Video Swin's code does and its weights were
-    trained with.
+    clamped: a map that is smaller than a window makes the window smaller. "exact" then takes the biases of the
+    distances that there are; "released" those of the first tokens of a full window, as Video Swin's code does and its
+    weights were trained with.
     """
 
     def __init__(

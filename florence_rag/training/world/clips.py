@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -54,11 +54,16 @@ def draw_clip(shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480
 
 def write_clip(path: Path, shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> None:
     """H.264 in an MP4 file. The same shots give the same bytes under the same version of the encoder."""
+    write_frames(path, draw_clip(shots, fps, size), fps, size)
+
+
+def write_frames(path: Path, pictures: Iterable[Image.Image], fps: int, size: tuple[int, int]) -> None:
+    """The same of pictures of this size, whatever they show."""
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=fps, options=ENCODING)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
-        for picture in draw_clip(shots, fps, size):
+        for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgb24")))
         container.mux(stream.encode())
 

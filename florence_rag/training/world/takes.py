@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -62,7 +62,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One action. mover: what acts, (colour, object), or None; path: where it is, in even motion from place to place."""
+    """One action. mover: what acts, (colour, object), or None; path: where it is, going evenly from place to place."""
 
     action: Action
     seconds: float
@@ -131,16 +131,23 @@ class _Director:
     across: float = 0.0
     heading: Side = "right"
     moving: bool = False
+    last: Action | None = None
 
     def next(self) -> Leg:
-        """Any action that is possible now."""
+        """Any action that is possible now; none twice in a row."""
+        leg = self.rng.choice(self._possible())()
+        self.last = leg.action
+        return leg
+
+    def _possible(self) -> list[Callable[[], Leg]]:
         if self.mover is None:
-            return self._appear() if self.moving else self._rest()
-        room = self._room()
-        if self.moving:
-            ahead = [self._drive, self._stop, self._turn] if room >= _LEAST_WAY else []
-            return self.rng.choice([*ahead, self._leave, self._cross])()
-        return self.rng.choice([self._cross, self._rest, *[self._start] * 2 * (room >= _LEAST_WAY)])()
+            return [self._appear if self.moving else self._rest]
+        has_room = self._room() >= _LEAST_WAY
+        across = [self._cross] if self.last != "crosses the road" else []
+        if not self.moving:
+            return [*across, *[self._rest] * (self.last != IDLE or not across), *[self._start] * 2 * has_room]
+        ahead = {_DIRECTED[self.heading][0]: self._drive, "stops": self._stop, "turns around": self._turn}
+        return [*(leg for action, leg in ahead.items() if has_room and action != self.last), self._leave, *across]
 
     @property
     def _sign(self) -> int:
