@@ -88,6 +88,37 @@ def vqa(
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
+@evaluate.command()
+def classify(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder with a folder for each class, or a CSV.")],
+    names: Annotated[
+        Path | None, typer.Option(metavar="FILE", help='What the folders stand for, as JSON: {"n01440764": "tench"}.')
+    ] = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A classifier of `classify train`, in place of the labels alone."),
+    ] = None,
+    model: Model = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Top-1 and top-5, zero-shot by the names of the classes or by a trained classifier."""
+    from florence_rag.adapters.labelled import labelled_pictures
+    from florence_rag.adapters.probe import LinearProbe
+    from florence_rag.adapters.zero_shot import ZeroShotClassifier
+    from florence_rag.evaluation.annotations import some
+    from florence_rag.evaluation.classify import evaluate_classify, read_names, with_names
+
+    pictures = labelled_pictures(data)
+    named = with_names(pictures, read_names(names, [each.label for each in pictures]) if names else {})
+    embedder = _embedder(model, offline)
+    labels = sorted({each.label for each in named})
+    classifier = LinearProbe.load(probe, embedder.info) if probe else ZeroShotClassifier(embedder, labels)
+    report = evaluate_classify(some(named, limit), classifier, embedder, _watched)
+    show(report.to_dict(), _report_to_text(report), as_json)
+
+
 def _access(offline: bool) -> Access:
     from florence_rag.pipeline.access import Access
 

@@ -72,7 +72,7 @@ def read_vqa(questions: str | Path, annotations: str | Path | None) -> Questions
     """The questions with the answers of people; without any where no annotations are given, as for the test splits.
 
     questions: {"questions": [{"question_id", "image_id", "question"}]}. annotations: {"annotations": [{"question_id",
-    "answers": [{"answer"}], "answer_type"}]}. InputError names the field that is wrong; questions that are not annotated
+    "answers": [{"answer"}], "answer_type"}]}. InputError names the field that is wrong; questions without annotation
     are reported.
     """
     asked = [_asked(record, where) for record, where in records(read_json(questions), "questions", questions)]

@@ -33,6 +33,12 @@ def test_questions_are_scored_and_answers_written(run, data, tmp_path):
     assert refused.code == 2 and "--annotations" in refused.err
 
 
+def test_classes_are_told_by_their_names(run, data):
+    outcome = run("eval", "classify", data / "classes", "--model", "florence-tiny")
+    assert outcome.code == 0 and "9 pictures, 9 classes" in outcome.out and "83.7%" in outcome.out
+    assert run("eval", "classify", data / "classes", "--model", "florence-tiny", "--json").json["figures"]["top-5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -40,6 +46,8 @@ def test_questions_are_scored_and_answers_written(run, data, tmp_path):
         (("retrieval", "instances.json"), "has no field 'split'"),
         (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
+        (("classify", "gone"), "is no data set"),
+        (("classify", "classes", "--names", "captions.json"), "has no field"),
         (("retrieval", "captions.json", "--model", "florence-tiny", "--images", "gone"), "none of the pictures"),
     ],
 )
