@@ -52,6 +52,8 @@ def find_files(
     found = {"questions": tuple(questions), "annotations": tuple(annotations)}
     if data is not None and not data.is_dir():
         raise InputError(f"{str(data)!r} is no folder; give one with the files *questions*.json and *annotations*.json")
+    if data is None and not (questions and annotations):
+        raise InputError("give a folder with questions, annotations and pictures, or --questions and --annotations")
     for kind, files in found.items():
         if not files and data is not None:
             found[kind] = tuple(sorted(path for path in data.rglob("*.json") if kind in path.name.casefold()))

@@ -45,7 +45,7 @@ class Settings:
 
 
 class Step(NamedTuple):
-    """How far a run is: step of steps, the loss, and how long it takes from now on, in seconds."""
+    """How far a run is: step of steps, and the last loss of training."""
 
     step: int
     steps: int

@@ -1,0 +1,121 @@
+"""What florence-tiny learns of data that it has never seen: scikit-learn's handwritten digits, on one CPU thread.
+
+python benchmarks/finetune.py [--steps 300] [--json FILE]
+
+1,797 scans of 8 x 8 pixels, enlarged; four fifths to learn from, one fifth to test on, always the same. The dual tower
+learns a folder for each class and is tested by labels alone; METER learns questions in VQAv2's form.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
+
+from florence_rag.adapters.zero_shot import ZeroShotClassifier
+from florence_rag.chunking import read_image
+from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.finetuning.questions import find_files
+from florence_rag.finetuning.settings import Settings
+from florence_rag.finetuning.unicl import train_unicl
+from florence_rag.finetuning.vqa import train_meter
+from florence_rag.models.cards import TINY, find_model
+from florence_rag.perception.meter import MeterVQA
+
+WORDS = "zero one two three four five six seven eight nine".split()
+PROMPTS = ("a photo of the digit {}", "the number {}", "{}")
+Row = dict[str, Any]
+
+
+def write_digits(folder: Path) -> None:
+    """folder/train/WORD/NUMBER.png and folder/test/WORD/NUMBER.png, 64 x 64 pixels, dark on white."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    for rank, number in enumerate(order):
+        part = "test" if rank < len(order) // 5 else "train"
+        path = folder / part / WORDS[data.target[number]] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = (255 - data.images[number] * 15.9).astype(np.uint8)
+        Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path)
+
+
+def write_questions(folder: Path) -> None:
+    """Two questions about each scan of the training part, in VQAv2's form."""
+    questions, annotations = [], []
+    for path in sorted((folder / "train").glob("*/*.png")):
+        for text, answer in asked(path):
+            facts = {"question_id": len(questions), "image_id": int(path.stem)}
+            questions.append({**facts, "question": text, "image": f"{path.parent.name}/{path.name}"})
+            annotations.append({**facts, "multiple_choice_answer": answer, "answers": [{"answer": answer}]})
+    for name, rows in (("questions", questions), ("annotations", annotations)):
+        (folder / "train" / f"{name}.json").write_text(json.dumps({name: rows}), "utf-8")
+
+
+def asked(path: Path) -> list[tuple[str, str]]:
+    """Questions about a scan, and their answers as VQA's evaluation writes them."""
+    digit = WORDS.index(path.parent.name)
+    return [("which digit is this?", str(digit)), ("is it more than four?", "yes" if digit > 4 else "no")]
+
+
+def tower_accuracy(folder: Path, test: list[Path]) -> float:
+    """By labels alone, of the pictures to test on."""
+    embedder = FlorenceEmbedder.from_pretrained(folder, "tower")
+    classifier = ZeroShotClassifier(embedder, WORDS, prompts=PROMPTS)
+    best = classifier.probabilities(embedder.embed_images([read_image(path) for path in test])).argmax(1)
+    return float(np.mean([WORDS[i] == path.parent.name for i, path in zip(best, test, strict=True)]))
+
+
+def meter_accuracy(folder: Path, test: list[Path], which: int) -> float:
+    """Of one of the questions, about all pictures to test on."""
+    meter = MeterVQA.from_pretrained(folder)
+    pairs = [(path, *asked(path)[which]) for path in test]
+    return float(np.mean([meter.answer(read_image(path), text).answer == answer for path, text, answer in pairs]))
+
+
+def measured(folder: Path, settings: Settings) -> list[Row]:
+    """Both models, before and after."""
+    write_digits(folder)
+    write_questions(folder)
+    test = sorted((folder / "test").glob("*/*.png"))
+    card, out = find_model(TINY), folder / "mine"
+    rows = []
+    tower = train_unicl([folder / "train"], out, card.florence, prompts=PROMPTS, settings=settings)
+    before, after = (tower_accuracy(each, test) for each in (card.florence, out / "florence"))
+    rows.append({"model": "dual tower", "task": "digit, by labels alone", "before": before, "after": after})
+    rows[-1]["seconds"] = tower.seconds
+    meter = train_meter(find_files(folder / "train"), out, card.meter, settings=settings)
+    for which, task in enumerate(("which digit is this?", "is it more than four?")):
+        before, after = (meter_accuracy(each, test, which) for each in (card.meter, out / "meter"))
+        rows.append({"model": "METER", "task": task, "before": before, "after": after, "seconds": meter.seconds})
+    return rows
+
+
+def main(
+    steps: Annotated[int, typer.Option(help="Of the optimiser, for each model.")] = 300,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Measure and print."""
+    quiet_libraries()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measured(Path(folder), Settings(steps=steps, learning_rate=7e-4, precision="bf16", checks=5))
+    table = Table("model", "task", "before", "after", "training, s")
+    for row in rows:
+        table.add_row(row["model"], row["task"], f"{row['before']:.3f}", f"{row['after']:.3f}", f"{row['seconds']:.0f}")
+    Console().print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps({"steps": steps, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)
