@@ -246,6 +246,14 @@ class MemoryIndex:
             self._failures.pop(uri, None)
         return before - len(self._rows)
 
+    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of chunks; an unknown id is an InputError."""
+        if unknown := [id_ for id_ in metadata if id_ not in self._rows]:
+            raise InputError(f"no chunk has the id {unknown[0]!r}")
+        for id_, values in metadata.items():
+            row = self._rows[id_]
+            self._rows[id_] = replace(row, hit=replace(row.hit, metadata=checked_metadata(values, row.hit.uri)))
+
     def write(self) -> None:
         """Nothing is pending in memory."""
 
@@ -360,6 +368,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
         "$lte": operator.le,
         "$in": lambda value, wanted: value in wanted,
         "$prefix": str.startswith,
+        "$has": lambda value, wanted: isinstance(value, list) and wanted in value,
     }
 )
 

@@ -101,7 +101,7 @@ def train_probe(vectors: np.ndarray, labels: Sequence[str], embedder: EmbedderIn
     InputError for one class only. The strength is that of the best accuracy over up to five folds, the weakest of
     equals; a label with one example leaves no choice, and it is 1.
     """
-    from_sklearn = _logistic_regression()
+    from_sklearn = logistic_regression()
     names = check_labels(sorted(set(labels)))
     numbers = np.array([names.index(label) for label in labels])
     middle, spread = vectors.mean(axis=0), vectors.std(axis=0) + _LEAST_SPREAD
@@ -129,7 +129,8 @@ def _chosen(logistic_regression: Any, vectors: np.ndarray, numbers: np.ndarray) 
     return STRENGTHS[best], round(means[best], 4)
 
 
-def _logistic_regression() -> Any:
+def logistic_regression() -> Any:
+    """scikit-learn's class; MissingExtraError where that is not installed."""
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:

@@ -69,6 +69,7 @@ from florence_rag.cli.screen import (
     show,
 )
 from florence_rag.cli.storage import export, import_, scale
+from florence_rag.cli.tagging import tag
 from florence_rag.cli.training import train
 from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
@@ -398,6 +399,7 @@ app.command()(export)
 app.command("import")(import_)
 app.command()(scale)
 app.command()(recommend)
+app.command()(tag)
 app.add_typer(classify, name="classify")
 app.add_typer(evaluate, name="eval")
 app.add_typer(train, name="train")

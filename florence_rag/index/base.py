@@ -99,6 +99,10 @@ class ChunkIndex(Protocol):
         """Forget sources and failures; how many rows went with them."""
         ...
 
+    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
+        ...
+
     def write(self) -> None:
         """Send what has gathered, so that all who have the index open find it."""
         ...

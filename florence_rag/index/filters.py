@@ -2,7 +2,8 @@
 
     {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
 
-A plain value means equal, a list means one of, None means absent; all conditions must hold. Dots after `metadata` lead
+A plain value means equal, a list means one of, None means absent, {"$has": "beach"} that a list in the metadata holds
+it; all conditions must hold. Dots after `metadata` lead
 into nested values. A chunk that lacks a field matches no condition on it but None, `$ne` included. `source` is the uri,
 and of a given item also the source that its metadata name.
 """
@@ -20,7 +21,7 @@ from florence_rag.index.text import encode_uri
 from florence_rag.types import KINDS, Kind, given_uri
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_OPERATORS = (*_COMPARISONS, "$in", "$prefix")
+_OPERATORS = (*_COMPARISONS, "$in", "$prefix", "$has")
 
 
 def expression(
@@ -95,6 +96,8 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
     if operator == "$in":
         return _one_of(field, path, [check(each) for each in _list(field, value)])
     checked = check(value)
+    if operator == "$has":
+        return _holds(field, checked)
     if operator == "$prefix":
         if not isinstance(checked, str) or field == "kind":
             raise InputError(f"filter operator '$prefix' of {field!r} needs a text field, not {value!r}")
@@ -102,6 +105,13 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
     comparison = f"{path} {_COMPARISONS[operator]} {literal(checked)}"
     # Stores disagree on whether a missing JSON key is unequal to a value.
     return f"{_present(path)} and {comparison}" if operator == "$ne" else comparison
+
+
+def _holds(field: str, value: Scalar) -> str:
+    """Asked of the JSON field itself: Lite looks into no list of its dynamic field."""
+    if not field.startswith("metadata."):
+        raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is no list")
+    return f"json_contains({_field(field, False)[0]}, {literal(value)})"
 
 
 def _one_of(field: str, path: str, values: list[Scalar]) -> str:

@@ -27,6 +27,12 @@ def with_flat_metadata(row: Row) -> Row:
     return row | dict(_flat([_FIELD], row.get(_FIELD, {})))
 
 
+def emptied(row: Row) -> Row:
+    """The row as `with_flat_metadata` is to get it where it takes the place of one with these metadata: an upsert of
+    Lite keeps what it does not name."""
+    return row | {path: None for path, _ in _flat([_FIELD], row.get(_FIELD, {}))}
+
+
 def flat_path(keys: Sequence[str]) -> str:
     """How a filter names the value at the path of keys below the metadata."""
     return f'$meta["{".".join((_FIELD, *keys))}"]'

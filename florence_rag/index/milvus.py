@@ -22,15 +22,23 @@ from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
 from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.index.lite import is_database
-from florence_rag.index.lite_metadata import check_names
+from florence_rag.index.lite_metadata import check_names, emptied
 from florence_rag.index.presets import VectorType, check_preset, find_preset, lite_advice
 from florence_rag.index.quoting import one_of, starts_with
 from florence_rag.index.recount import recount
 from florence_rag.index.row_form import VECTOR_FIELDS, RowForm
-from florence_rag.index.rows import HIT_FIELDS, STORED_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
+from florence_rag.index.rows import (
+    HIT_FIELDS,
+    STORED_FIELDS,
+    Row,
+    checked_metadata,
+    checked_uri,
+    checked_vectors,
+    row_to_hit,
+)
 from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
-from florence_rag.index.text import query_terms
+from florence_rag.index.text import decode_uri, query_terms
 from florence_rag.index.writer import Writer
 from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source, given_uri
 
@@ -240,6 +248,13 @@ class MilvusIndex:
         self._incomplete.difference_update(gone)
         return rows
 
+    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
+        rows = [self._restored(row) for row in self._known_rows(list(metadata), self._kept_fields())]
+        given = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]
+        kept = map(emptied, rows) if self._form.flat else rows
+        self._writer.load(row | {"metadata": each} for row, each in zip(kept, given, strict=True))
+
     def write(self) -> None:
         """Send what has gathered, so that all who have the index open find it."""
         self._writer.write()
@@ -414,11 +429,17 @@ class MilvusIndex:
 
     def stored_rows(self) -> Iterator[Row]:
         """All rows of complete sources as they are stored, but for what the store computes; vectors are float32."""
-        fields = [*STORED_FIELDS, *(("worded", "text_vector") if self.text_embedder else ())]
         for some in in_batches([checked_uri(uri) for uri in self.sources()], _URIS_PER_CALL):
-            for row in self._connection.rows(self._collection, fields, one_of("source", some)):
-                vectors = {name: self._form.restored(row[name]) for name in VECTOR_FIELDS if name in row}
-                yield {name: row[name] for name in fields} | vectors
+            rows = self._connection.rows(self._collection, self._kept_fields(), one_of("source", some))
+            yield from map(self._restored, rows)
+
+    def _kept_fields(self) -> list[str]:
+        """All of a row, but for what the store computes."""
+        return [*STORED_FIELDS, *(("worded", "text_vector") if self.text_embedder else ())]
+
+    def _restored(self, row: Row) -> Row:
+        vectors = {name: self._form.restored(row[name]) for name in VECTOR_FIELDS if name in row}
+        return {name: row[name] for name in self._kept_fields()} | vectors
 
     def ledger_rows(self, vectors: VectorType) -> Iterator[Row]:
         """The ledger of such an index that keeps its vectors this way, in which nothing is under way."""

@@ -64,6 +64,7 @@ from florence_rag.pipeline.pictures import ImageInput, PictureFolder
 from florence_rag.pipeline.recommending import Item, recommended
 from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.regions import checked_box, region_view
+from florence_rag.pipeline.tagging import TagReport, set_tags, tag_images
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.places import Columns
@@ -600,6 +601,27 @@ class FlorenceRAG:
         """
         classifier = self.classifying.classifier(labels, probe, prompts)
         return classify_pictures(self, classifier, images, filter)
+
+    def tag(
+        self,
+        labels: Sequence[str] | None = None,
+        *,
+        filter: Filter | None = None,
+        threshold: float = 0.5,
+        apply: bool = False,
+    ) -> TagReport:
+        """Tag the images that nobody has tagged, by labels and by the tags of their nearest tagged neighbours.
+
+        labels: at least two, by default all tags given by hand. threshold: below this confidence, which is calibrated
+        on the images tagged by hand, an image is unsure. apply: write the tags into the metadata, where the filter
+        {"metadata.tags": {"$has": "beach"}} finds them, and `tags_guessed` tells them from those given by hand. Needs
+        the extra `adapters`.
+        """
+        return tag_images(self, labels, filter, threshold, apply)
+
+    def set_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
+        """Tag chunks by hand, by their ids, in place of all tags they have."""
+        set_tags(self, tags)
 
     def train_classifier(self, data: str | Path, name: str) -> Trained:
         """Train a linear probe on labelled pictures, and keep it beside the index under a name.

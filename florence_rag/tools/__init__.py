@@ -21,6 +21,7 @@ from florence_rag.tools.showing import (
     check_pictures,
     pictures_in,
 )
+from florence_rag.tools.tag_image import TagImage
 from florence_rag.tools.urls import UrlRules
 from florence_rag.tools.wording import hit_to_metadata, hit_to_text, place_to_text
 
@@ -40,6 +41,7 @@ __all__ = [
     "SearchImages",
     "Showing",
     "Shown",
+    "TagImage",
     "Tool",
     "ToolResult",
     "UrlRules",

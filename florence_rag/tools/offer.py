@@ -16,9 +16,18 @@ from florence_rag.tools.given_image import ImageTool
 from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.search_images import SearchImages
+from florence_rag.tools.tag_image import TagImage
 from florence_rag.tools.urls import UrlRules
 
-LOOKING: tuple[type[ImageTool], ...] = (AskImage, DescribeImage, FindSimilar, ReadText, DetectObjects, ClassifyImage)
+LOOKING: tuple[type[ImageTool], ...] = (
+    AskImage,
+    DescribeImage,
+    FindSimilar,
+    ReadText,
+    DetectObjects,
+    ClassifyImage,
+    TagImage,
+)
 
 
 def tools_for(

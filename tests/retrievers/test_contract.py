@@ -292,7 +292,15 @@ async def test_embedding_leaves_the_loop_free(plugin, slow_embedder, gate, folde
 
 def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
     tools = plugin.tools(rag)
-    assert list(tools) == ["search_images", "ask_image", "find_similar", "classify_image", "recommend", "find_video_moment"]
+    assert list(tools) == [
+        "search_images",
+        "ask_image",
+        "find_similar",
+        "classify_image",
+        "tag_image",
+        "recommend",
+        "find_video_moment",
+    ]
     ask = plugin.schema(tools["ask_image"])
     assert ask["name"] == "ask_image"
     assert ask["description"].startswith("Ask one question about one picture")
@@ -341,6 +349,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("find_similar", {"image": "0" * 32, "k": 0}, "k is 0"),
         ("find_similar", {"image": "no such id"}, "is not an id"),
         ("classify_image", {"image": "0" * 32, "labels": ["red", "blue"]}, "no chunk has the id"),
+        ("tag_image", {"image": "0" * 32, "labels": ["red", "blue"]}, "no chunk has the id"),
         ("recommend", {"like": []}, "nothing to go by"),
         ("recommend", {"like": ["0" * 32]}, "no chunk has the id"),
         ("recommend", {"like": ["red"], "dislike": ["red"]}, "both liked and disliked"),

@@ -13,6 +13,7 @@ from florence_rag.tools import (
     ReadText,
     Recommend,
     SearchImages,
+    TagImage,
     tools_for,
 )
 from florence_rag.tools.offer import LOOKING
@@ -25,6 +26,7 @@ ALL = (
     ReadText,
     DetectObjects,
     ClassifyImage,
+    TagImage,
     Recommend,
     FindVideoMoment,
 )
@@ -32,6 +34,7 @@ ALL = (
 NEEDED = {
     "ask_image": {"question": "What colour?"},
     "classify_image": {"labels": ["red", "blue"]},
+    "tag_image": {"labels": ["red", "blue"]},
     "recommend": {"kinds": ["image"]},
 }
 """What a tool must be told besides the picture, or should be."""
@@ -42,6 +45,7 @@ def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
         SearchImages,
         FindSimilar,
         ClassifyImage,
+        TagImage,
         Recommend,
         FindVideoMoment,
     ]
@@ -50,6 +54,7 @@ def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
         AskImage,
         FindSimilar,
         ClassifyImage,
+        TagImage,
         Recommend,
         FindVideoMoment,
     ]
@@ -60,7 +65,7 @@ def test_settings_reach_every_tool_that_takes_pictures(full_rag, tmp_path):
     looking = [
         tool for tool in tools_for(full_rag, allow_paths=tmp_path, allow_urls=True) if hasattr(tool, "allow_paths")
     ]
-    assert len(looking) == 6
+    assert len(looking) == 7
     assert all("path" in tool.description and "http" in tool.description for tool in looking)
 
 

@@ -11,7 +11,15 @@ from llama_index_florence import FlorenceSearchTool, FlorenceToolSpec, MeterVQAT
 
 def test_the_spec_gives_all_tools_or_the_named_ones(rag):
     spec = FlorenceToolSpec(rag)
-    names = ["search_images", "ask_image", "find_similar", "classify_image", "recommend", "find_video_moment"]
+    names = [
+        "search_images",
+        "ask_image",
+        "find_similar",
+        "classify_image",
+        "tag_image",
+        "recommend",
+        "find_video_moment",
+    ]
     assert [tool.metadata.name for tool in spec.to_tool_list()] == names
     assert [tool.metadata.name for tool in spec.to_tool_list(["ask_image"])] == ["ask_image"]
     assert all(isinstance(tool, FunctionTool) for tool in spec.to_tool_list())
@@ -27,7 +35,7 @@ def test_a_spec_has_its_tools_as_functions(rag):
 
 
 async def test_the_spec_gives_its_tools_async(rag):
-    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 6
+    assert len(await FlorenceToolSpec(rag).to_tool_list_async()) == 7
 
 
 def test_metadata_can_be_replaced(rag):

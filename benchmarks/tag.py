@@ -1,0 +1,104 @@
+"""How well tags agree with those that people would give: drawn streets, tagged with the things and colours in them.
+
+python benchmarks/tag.py [--scenes 600] [--json FILE]
+
+A part of the streets has its tags; the others are tagged, and their tags held against the truth. Beside both witnesses
+together stands each alone: the labels without any tagged street, and neighbours under labels that say nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from florence_rag import FlorenceRAG
+from florence_rag.adapters.tagging import Known, train_tagger
+from florence_rag.adapters.zero_shot import label_vectors
+from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.models.cards import TINY
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
+from florence_rag.training.world.vocabulary import ANSWER_NAMES
+
+LABELS = [ANSWER_NAMES[name] for name in OBJECTS]
+THRESHOLD = 0.5
+
+
+def truth(scene: Scene) -> list[str]:
+    """The things that stand in it."""
+    return sorted({ANSWER_NAMES[thing.object] for thing in scene.things})
+
+
+def scores(said: np.ndarray, has: np.ndarray) -> dict[str, float]:
+    """Precision, recall, F1 and unsure at the threshold, and the expected calibration error. Both: (N, labels)."""
+    given = said >= THRESHOLD
+    right = float((given & has).sum())
+    precision, recall = right / max(given.sum(), 1), right / has.sum()
+    bins = np.minimum((said * 10).astype(int), 9)
+    error = sum(abs(said[bins == i].mean() - has[bins == i].mean()) * (bins == i).mean() for i in np.unique(bins))
+    f1 = 2 * precision * recall / max(precision + recall, 1e-9)
+    unsure = 1 - given.any(axis=1).mean()
+    return {"precision": precision, "recall": recall, "F1": f1, "unsure": unsure, "calibration error": float(error)}
+
+
+def measure(rag: FlorenceRAG, ids: Sequence[str], scenes: Sequence[Scene], tagged: int) -> dict[str, dict[str, Any]]:
+    """With so many streets tagged, on the others."""
+    rag.set_tags({id: truth(scene) for id, scene in zip(ids[:tagged], scenes[:tagged], strict=True)})
+    start = time.perf_counter()
+    report = rag.tag(LABELS, threshold=THRESHOLD)
+    spent_ms = 1000 * (time.perf_counter() - start) / len(report.images)
+    has = np.array([[label in truth(scene) for label in LABELS] for scene in scenes])
+    vectors, labels = rag.index.vectors(ids), label_vectors(rag.embedder, LABELS)
+    known = Known(vectors[:tagged], has[:tagged])
+    mute = np.roll(labels, labels.shape[1] // 2, axis=1)
+    ways = {
+        f"both, {tagged} streets tagged": train_tagger(labels, known),
+        f"neighbours alone, {tagged} tagged": train_tagger(mute, known),
+    }
+    rows: dict[str, dict[str, Any]] = {
+        name: scores(tagger.confidences(vectors[tagged:]), has[tagged:]) for name, tagger in ways.items()
+    }
+    first = next(iter(rows.values()))
+    first["ms"] = spent_ms
+    if report.quality:
+        first["F1 as told beforehand"] = report.quality.f1
+    return rows
+
+
+def main(
+    scenes: Annotated[int, typer.Option(help="Streets in all.")] = 600,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+) -> None:
+    """Measure and print."""
+    quiet_libraries()
+    rng = random.Random("tag benchmark")
+    streets = [sample_scene(rng, "any") for _ in range(scenes)]
+    figures: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag:
+        ids = rag.put_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        has = np.array([[label in truth(scene) for label in LABELS] for scene in streets])
+        none = train_tagger(label_vectors(rag.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
+        figures["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)
+        for tagged in (20, 50, 200):
+            figures |= measure(rag, ids, streets, tagged)
+    columns = ["precision", "recall", "F1", "unsure", "calibration error", "F1 as told beforehand", "ms"]
+    table = Table("", *columns)
+    for name, row in figures.items():
+        table.add_row(name, *(f"{row[column]:.3f}" if column in row else "" for column in columns))
+    Console().print(table)
+    if json_file is not None:
+        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,72 @@
+"""Metadata can be replaced in place, and a filter looks into lists, in Milvus Lite and in the shipped double alike."""
+
+import numpy as np
+import pytest
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError
+from florence_rag.index.filters import expression
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.testing import ColourEmbedder, MemoryIndex
+
+
+@pytest.fixture(params=["memory", "lite"])
+def rag(request, tmp_path):
+    embedder = ColourEmbedder()
+    memory = request.param == "memory"
+    index = MemoryIndex(embedder.info) if memory else MilvusIndex.open(str(tmp_path / "a.db"), embedder.info)
+    with FlorenceRAG(index, embedder) as rag:
+        rag.put_texts(
+            ["red", "blue", "green"], ids=["r", "b", "g"], metadatas=[{"city": "Rome"}, {"tags": ["sea"]}, {}]
+        )
+        yield rag
+
+
+def found(rag, filter):
+    return sorted(hit.id for hit in rag.index.find(filter=filter))
+
+
+def test_metadata_are_replaced_and_nothing_else(rag):
+    before = rag.index.vectors(["r"])
+    rag.index.annotate({"r": {"tags": ["wine", 'it"s']}, "g": {"tags": []}})
+    (hit,) = rag.get(["r"])
+    assert hit.metadata == {"tags": ["wine", 'it"s']} and hit.text == "red" and hit.given
+    assert np.array_equal(rag.index.vectors(["r"]), before) and sum(rag.info().chunks.values()) == 3
+    assert rag.search("red", k=1)[0].id == "r"
+    assert found(rag, {"metadata.city": "Rome"}) == []
+
+
+def test_a_filter_finds_what_a_list_holds(rag):
+    rag.index.annotate({"r": {"tags": ["wine", 'it"s', 3]}})
+    assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
+    assert found(rag, {"metadata.tags": {"$has": 'it"s'}}) == ["r"]
+    assert found(rag, {"metadata.tags": {"$has": 3}}) == ["r"]
+    assert found(rag, {"metadata.tags": {"$has": "win"}}) == []
+    assert found(rag, {"metadata.tags": {"$ne": None}}) == ["b", "r"]
+    assert [hit.id for hit in rag.search("red", filter={"metadata.tags": {"$has": "sea"}})] == ["b"]
+
+
+def test_an_unknown_id_replaces_nothing(rag):
+    with pytest.raises(InputError, match="id 'x'"):
+        rag.index.annotate({"r": {"tags": ["wine"]}, "x": {}})
+    assert rag.get(["r"])[0].metadata == {"city": "Rome"}
+
+
+def test_it_stays_when_the_database_is_opened_again(tmp_path):
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
+        rag.put_texts(["red"], ids=["r"])
+        rag.index.annotate({"r": {"tags": ["wine"]}})
+    with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
+        assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
+
+
+@pytest.mark.parametrize("field", ["source", "kind", "start_s"])
+def test_only_metadata_have_lists(field):
+    with pytest.raises(InputError, match=r"\$has"):
+        expression({field: {"$has": "image" if field != "start_s" else 3}})
+
+
+def test_servers_and_lite_are_asked_the_same():
+    for flat in (False, True):
+        assert expression({"metadata.a.b": {"$has": "x"}}, flat=flat) == '(json_contains(metadata["a"]["b"], "x"))'
