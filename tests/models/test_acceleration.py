@@ -44,6 +44,7 @@ def engine(model, pixels):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # a part of torch by another
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
 def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, engine, backend, precision):
     see = engine(backend, precision)
