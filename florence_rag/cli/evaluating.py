@@ -13,7 +13,7 @@ from rich.progress import track
 from rich.table import Table
 
 from florence_rag.cli.opening import tell_download
-from florence_rag.cli.options import AsJson, Model, Offline
+from florence_rag.cli.options import AsJson, DetectWith, Model, Offline
 from florence_rag.cli.screen import failed_to_text, notes, plain, show
 
 if TYPE_CHECKING:
@@ -119,6 +119,30 @@ def classify(
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
+@evaluate.command()
+def detect(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="COCO's instances_val2017.json, or another of its form.")
+    ],
+    images: Images = None,
+    name: DetectWith = "florence-2-base",
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """COCO's average precision of the boxes that a detector finds."""
+    from florence_rag.evaluation.annotations import some
+    from florence_rag.evaluation.detect import ALMOST_ALL, evaluate_detect, read_coco
+    from florence_rag.pipeline.opening import open_detector
+
+    annotated = read_coco(data, images)
+    annotated = replace(annotated, photos=tuple(some(annotated.photos, limit)))
+    with notes().status("Loading the model"):
+        detector = open_detector(name, _access(offline), threshold=ALMOST_ALL)
+    report = evaluate_detect(annotated, detector, name, _watched)
+    show(report.to_dict(), _report_to_text(report), as_json)
+
+
 def _access(offline: bool) -> Access:
     from florence_rag.pipeline.access import Access
 
@@ -143,7 +167,8 @@ def _report_to_text(report: EvaluationReport) -> RenderableType:
 
     table = Table("", "measured", "95 % interval", box=None)
     for figure in report.figures:
-        table.add_row(figure.name, f"{figure.value:.2%}", f"{figure.low:.2%} to {figure.high:.2%}")
+        bounds = "" if figure.low is None else f"{figure.low:.2%} to {figure.high:.2%}"
+        table.add_row(figure.name, f"{figure.value:.2%}", bounds)
     article = Table("", "Florence", "on", box=None)
     for published in HEADLINES[report.task]:
         article.add_row(published.figure, f"{published.value:g}%", published.data)

@@ -13,14 +13,24 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 
+def intervals_of(
+    figures: Callable[[np.ndarray], Sequence[float]], units: int, *, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[tuple[float, float]]:
+    """From where to where each figure goes; those that are no number are left out.
+
+    figures: of the units with these numbers, (units,), some of which are there more than once.
+    """
+    rng = np.random.default_rng(0)
+    drawn = [figures(rng.integers(units, size=units)) for _ in range(resamples)]
+    low, high = np.nanquantile(np.asarray(drawn, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return list(zip(low.tolist(), high.tolist(), strict=True))
+
+
 def interval_of(
     figure: Callable[[np.ndarray], float], units: int, *, resamples: int = RESAMPLES, level: float = LEVEL
 ) -> tuple[float, float]:
-    """From where to where the figure goes. figure: of the units with these numbers, (units,), some more than once."""
-    rng = np.random.default_rng(0)
-    drawn = [figure(rng.integers(units, size=units)) for _ in range(resamples)]
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    """The same of one figure."""
+    return intervals_of(lambda drawn: [figure(drawn)], units, resamples=resamples, level=level)[0]
 
 
 def interval(

@@ -12,12 +12,12 @@ from florence_rag.types import Failure
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A measured value in [0, 1], and its 95 % bootstrap interval from low to high."""
+    """A measured value in [0, 1], and its 95 % bootstrap interval from low to high; None where none was drawn."""
 
     name: str
     value: float
-    low: float
-    high: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

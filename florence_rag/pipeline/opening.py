@@ -117,13 +117,15 @@ def open_captioner(name: str, access: Access | None = None) -> Captioner:
     return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
 
 
-def open_detector(name: str, access: Access | None = None) -> Detector:
-    """The model that finds things in pictures."""
+def open_detector(name: str, access: Access | None = None, *, threshold: float = 0.5) -> Detector:
+    """The model that finds things in pictures. threshold: the least confidence, of models that give one."""
     card, access = find_model(name, "detect"), access or Access.from_environment()
     if card.family == "florence":
         from florence_rag.perception.detector import DyHeadDetector
 
-        return DyHeadDetector.from_pretrained(card.detector, name=card.name, device=access.device)
+        return DyHeadDetector.from_pretrained(
+            card.detector, name=card.name, device=access.device, threshold=threshold
+        )
     if card.family != "florence-2":
         raise ModelError(f"a model of the family {card.family!r} cannot detect: name a Florence-2 or a DyHead detector")
     from florence_rag.perception.florence2 import Florence2

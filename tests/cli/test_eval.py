@@ -39,6 +39,14 @@ def test_classes_are_told_by_their_names(run, data):
     assert run("eval", "classify", data / "classes", "--model", "florence-tiny", "--json").json["figures"]["top-5"]
 
 
+def test_boxes_are_scored(run, data):
+    arguments = (data / "instances.json", "--images", data / "pictures", "--detect", "florence-tiny")
+    outcome = run("eval", "detect", *arguments, "--limit", 6)
+    assert outcome.code == 0 and "6 pictures" in outcome.out and "AP50" in outcome.out and "62.4%" in outcome.out
+    figures = run("eval", "detect", *arguments, "--json").json["figures"]
+    assert figures["AP50"]["low"] <= figures["AP50"]["value"] and figures["AR, 100 boxes"]["low"] is None
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -48,6 +56,7 @@ def test_classes_are_told_by_their_names(run, data):
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
         (("classify", "gone"), "is no data set"),
         (("classify", "classes", "--names", "captions.json"), "has no field"),
+        (("detect", "captions.json"), "has no field 'width'"),
         (("retrieval", "captions.json", "--model", "florence-tiny", "--images", "gone"), "none of the pictures"),
     ],
 )
