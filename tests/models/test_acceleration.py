@@ -14,7 +14,9 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.layers.window import relative_position_index, shift_mask
 from tests.models import tiny
 
-SLOW = {"compile": [pytest.mark.slow]}  # the compiler takes a minute
+SLOW = {
+    "compile": [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+}  # it takes a minute, and torch warns of torch
 EVERY = [
     pytest.param(backend, precision, marks=SLOW.get(backend, []))
     for backend, precisions in SUPPORTED.items()
@@ -44,7 +46,6 @@ def engine(model, pixels):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script_method:DeprecationWarning")  # a part of torch by another
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
 def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, engine, backend, precision):
     see = engine(backend, precision)
