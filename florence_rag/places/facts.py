@@ -15,6 +15,7 @@ CAPTIONS = ("caption", "captions", "text", "title", "description", "alt", "alt_t
 
 _RESERVED = frozenset({"given", "look"})  # metadata under which the index keeps its own
 _MAX_BYTES = 4_000
+_MAX_ITEMS = 100  # longer lists are vectors, masks, histograms
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Decimal):
-        return float(value)
+        return _plain(float(value)) if not value.is_snan() else None
     if isinstance(value, Mapping):
         return {str(name): _plain(inner) for name, inner in value.items() if not isinstance(inner, bytes)}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value] if len(value) <= _MAX_BYTES else None
+        return [_plain(inner) for inner in value] if len(value) <= _MAX_ITEMS else None
     return None

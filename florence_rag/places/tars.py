@@ -99,8 +99,9 @@ def _damage(file: BinaryIO, members: dict[str, tuple[int, int]]) -> str:
             file.seek(tar.offset)
     except (tarfile.TarError, EOFError, ValueError):
         return "is cut off or damaged" if members else "is no tar, or damaged"
-    # At headers that it cannot read, tarfile just ends.
-    return "is damaged" if file.read(tarfile.BLOCKSIZE).strip(b"\0") else ""
+    # At headers that it cannot read, and at the end of a file, tarfile just ends; a whole tar says that it ends.
+    rest = file.read(tarfile.BLOCKSIZE)
+    return "" if rest and not rest.strip(b"\0") else "is cut off or damaged"
 
 
 def _read(container: str, name: str, most: int = _MAX_MEMBER_BYTES) -> bytes:

@@ -93,14 +93,16 @@ def _answer(
     method: str, url: str, limits: Limits, headers: dict[str, str] | None = None, tolerate: frozenset[int] = frozenset()
 ) -> Iterator[httpx.Response]:
     """The answer with its body still to come, of the last of the redirects."""
-    where = httpx.URL(url) if url.isprintable() and " " not in url else httpx.URL(url.replace(" ", "%20"))
+    with _explained(url):
+        where = httpx.URL(url)
     for _ in range(limits.redirects + 1):
         with _explained(url):
             request = _client().build_request(method, where, headers=headers, timeout=limits.idle_s)
             answer = _client().send(request, stream=True)
         try:
             if answer.status_code in _REDIRECTS and "location" in answer.headers:
-                where = _checked(url, where, where.join(answer.headers["location"]))
+                with _explained(url):
+                    where = _checked(url, where, where.join(answer.headers["location"]))
                 continue
             if not answer.is_success and answer.status_code not in tolerate:
                 raise InputError(f"{url!r} cannot be fetched: the server answers {_status(answer)}")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from florence_rag.chunking import ChunkingConfig
 from florence_rag.testing import colour_frame
 
 
@@ -164,7 +165,8 @@ def test_wrong_arguments_exit_with_2_before_anything_is_opened(run, opened_with,
 def test_options_reach_open(run, photos, opened_with):
     run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus",
         "--describe", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
-    names = {"describe": "some-captioner", "detect": None, "text_model": None, "index": None, "vectors": None}
+    names = {"describe": "some-captioner", "detect": None, "actions": None, "text_model": None, "index": None}
+    names |= {"vectors": None, "chunking": ChunkingConfig()}
     ((arguments, options),) = opened_with
     access = options.pop("access")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "read": "never", **names})
