@@ -1,0 +1,94 @@
+"""An embedder as mteb takes models, so that the tasks of MTEB and MIEB (arXiv 2504.10471) run on it.
+
+import mteb
+from florence_rag.evaluation.mteb_encoder import MtebEncoder
+
+mteb.evaluate(MtebEncoder(embedder), mteb.get_tasks(tasks=["CIFAR10ZeroShot"]))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from florence_rag.chunking import read_image
+from florence_rag.embedding.base import Embedder, QueryEmbedder, unit_rows
+from florence_rag.errors import InputError, MissingExtraError
+
+try:
+    from mteb.models.model_meta import ModelMeta, ScoringFunction
+    from mteb.types import PromptType
+except ImportError as error:
+    raise MissingExtraError("mteb", "mteb") from error
+
+
+class MtebEncoder:
+    """mteb's EncoderProtocol over an embedder of pictures and texts.
+
+    Its results are filed under the embedder's name and the digest of its weights.
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.embedder = embedder
+        info = embedder.info
+        facts = {
+            "name": info.name if "/" in info.name else f"florence_rag/{info.name}",
+            "revision": info.fingerprint[:12],
+            "embed_dim": info.dimension,
+            "modalities": ["image", "text"],
+            "similarity_fn_name": ScoringFunction.COSINE,
+        }
+        self._meta = ModelMeta.create_empty(facts)
+
+    @property
+    def mteb_model_meta(self) -> ModelMeta:
+        """What mteb files results under."""
+        return self._meta
+
+    def encode(
+        self,
+        inputs: Iterable[Mapping[str, Any]],
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **options: Any,
+    ) -> np.ndarray:
+        """(N, D) float32, unit length: a vector for each item of the batches.
+
+        inputs: batches with the keys "image" (PIL images), "text", or both; an item with both has the direction of its
+        two vectors together. options of mteb, such as its batch size, are its loader's: the embedder has its own.
+        """
+        vectors = [self._vectors(batch, prompt_type) for batch in inputs]
+        return np.concatenate([np.zeros((0, self.embedder.info.dimension), np.float32), *vectors])
+
+    def _vectors(self, batch: Mapping[str, Any], prompt_type: PromptType | None) -> np.ndarray:
+        parts = []
+        if "image" in batch:
+            parts.append(self.embedder.embed_images([read_image(image) for image in batch["image"]]))
+        if "text" in batch:
+            parts.append(self._texts(list(batch["text"]), prompt_type))
+        if not parts:
+            raise InputError(f"a batch of mteb has {', '.join(map(repr, batch))}; this model reads 'image' and 'text'")
+        return unit_rows(np.sum(parts, axis=0))
+
+    def _texts(self, texts: list[str], prompt_type: PromptType | None) -> np.ndarray:
+        if prompt_type == PromptType.query and isinstance(self.embedder, QueryEmbedder):
+            return self.embedder.embed_queries(texts)
+        return self.embedder.embed_texts(texts)
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """(N, M) Cosines of all pairs; one vector counts as one row."""
+        return _rows(embeddings1) @ _rows(embeddings2).T
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
+        """(N,) Cosines of the vectors that stand at the same place."""
+        return (_rows(embeddings1) * _rows(embeddings2)).sum(-1)
+
+
+def _rows(vectors: Any) -> torch.Tensor:
+    return torch.from_numpy(unit_rows(np.atleast_2d(np.asarray(vectors))))
