@@ -125,6 +125,41 @@ def meter(
     _tell(result, as_json)
 
 
+@train.command()
+def detector(
+    ctx: typer.Context,
+    out: Out,
+    data: Annotated[
+        Path | None, typer.Argument(metavar="[DATA]", help="A folder with annotations in COCO's form, and pictures.")
+    ] = None,
+    annotations: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="In COCO's form.")] = None,
+    images: Images = None,
+    start: From = "florence-tiny",
+    epochs: Epochs = 10,
+    steps: Steps = None,
+    batch: Batch = 16,
+    learning_rate: Rate = None,
+    precision: Numbers = "auto",
+    validation: Share = 0.1,
+    patience: Patience = None,
+    workers: Workers = 0,
+    seed: Seed = 0,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train what finds things in pictures, on boxes in COCO's form, over the image encoder of an embedder."""
+    from florence_rag.finetuning.coco import find_annotations
+    from florence_rag.finetuning.detection import train_detector
+
+    settings = _settings(ctx)
+    files = find_annotations(data, annotations or ())
+    with _bar() as progress:
+        folder = _start(start, meter=False, offline=offline)
+        place = images or data or files[0].parent
+        result = train_detector(files, place, out, folder, name=start, settings=settings, progress=progress)
+    _tell(result, as_json)
+
+
 def _settings(ctx: typer.Context) -> Settings:
     from florence_rag.finetuning.settings import Settings
 

@@ -15,10 +15,7 @@ KINDS = {"florence": "A dual tower", "meter": "METER", "detector": "A detector"}
 def card_of(result: FineTuned) -> str:
     """Markdown."""
     settings = result.settings
-    rows = [
-        f"| {name} | {result.before.get(name, float('nan')):.3f} | {value:.3f} |"
-        for name, value in result.after.items()
-    ]
+    rows = [f"| {name} | {result.before[name]:.3f} | {value:.3f} |" for name, value in result.after.items()]
     facts = [
         f"- started from `{result.start}`",
         f"- data: {', '.join(f'`{each}`' for each in result.data)}",

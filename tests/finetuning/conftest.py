@@ -15,8 +15,8 @@ from florence_rag.training.tokenizer import train_tokenizer
 SHAPE = TinyShape(
     image_size=32,
     embed_dim=16,
-    depths=(1, 1),
-    num_heads=(1, 2),
+    depths=(1, 1, 1),
+    num_heads=(1, 2, 4),
     window_size=4,
     text_width=32,
     text_layers=1,
