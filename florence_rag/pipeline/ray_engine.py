@@ -250,9 +250,8 @@ def _connect(address: str | None) -> bool:
             logging_level=logging.ERROR,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise FlorenceError(
-            f"there is no Ray cluster at {address!r} ({_one_line(error)}); start one with: ray start --head"
-        ) from error
+        where = f"there is no Ray cluster at {address!r}" if address else "Ray could not be started here"
+        raise FlorenceError(f"{where} ({_one_line(error)}); start one with: ray start --head") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it would tell of every dataset
     return True
