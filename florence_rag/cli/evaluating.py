@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from rich.console import Group, RenderableType
@@ -140,6 +140,30 @@ def detect(
     with notes().status("Loading the model"):
         detector = open_detector(name, _access(offline), threshold=ALMOST_ALL)
     report = evaluate_detect(annotated, detector, name, _watched)
+    show(report.to_dict(), _report_to_text(report), as_json)
+
+
+@evaluate.command()
+def actions(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A list of clips as Kinetics has it: validate.csv.")],
+    name: Annotated[str, typer.Option("--actions", metavar="NAME", help="The model, or a folder with video/.")],
+    videos: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Where the videos are, by default beside the list.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="Which part of the list, by default all of it.")] = None,
+    limit: Limit = None,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """Top-1 and top-5 of what is done in clips."""
+    from florence_rag.evaluation.actions import ClipClassifier, Videos, evaluate_actions, read_kinetics
+    from florence_rag.evaluation.annotations import some
+    from florence_rag.pipeline.opening import open_recognizer
+
+    clips, there = some(read_kinetics(data, split=split), limit), Videos(videos or data.parent)
+    with notes().status("Loading the model"):
+        model = cast(ClipClassifier, open_recognizer(name, _access(offline)))
+    report = evaluate_actions(clips, there, model, name, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Task = Literal["retrieval", "vqa", "classify", "detect"]
+Task = Literal["retrieval", "vqa", "classify", "detect", "actions"]
 
 
 class Published(NamedTuple):
@@ -38,4 +38,5 @@ HEADLINES: dict[Task, tuple[Published, ...]] = {
         Published("Object365", "AP", 39.3),
         Published("Visual Genome", "AP50", 16.2),
     ),
+    "actions": (Published("Kinetics-400", "top-1", 86.5), Published("Kinetics-600", "top-1", 87.8)),
 }
