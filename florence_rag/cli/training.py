@@ -70,15 +70,13 @@ def unicl(
     as_json: AsJson = False,
 ) -> None:
     """Train an embedder on pictures with texts, with labels, or both: pictures of one class are alike."""
-    from florence_rag.adapters.zero_shot import check_prompts
     from florence_rag.finetuning.unicl import train_unicl
 
     settings = _settings(ctx)
-    prompts = None if prompt is None else check_prompts(prompt)
     with _bar() as progress:
         folder = _start(start, meter=False, offline=offline)
         result = train_unicl(
-            data, out, folder, name=start, images=images, prompts=prompts, settings=settings, progress=progress
+            data, out, folder, name=start, images=images, prompts=prompt, settings=settings, progress=progress
         )
     _tell(result, as_json)
 

@@ -79,7 +79,7 @@ def _karpathy(path: Path, images: Path | None) -> Iterator[Example]:
         sentences = field(row, "sentences", list, where)
         texts = tuple(field(each if isinstance(each, dict) else {}, "raw", str, where) for each in sentences)
         if split in parts and texts:
-            yield Example((images or path.parent) / row.get("filepath", "") / name, texts, part=parts[split])
+            yield Example((images or path.parent) / str(row.get("filepath") or "") / name, texts, part=parts[split])
 
 
 def parted(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
@@ -97,6 +97,8 @@ def parted(examples: Sequence[Example], share: float, seed: int) -> tuple[list[E
     if given["train"] and not given["validation"]:
         more, kept = left_out(given["train"], [None] * len(given["train"]), share, seed)
         given = {"train": more, "validation": kept}
+    if not learn and not given["train"]:
+        raise InputError("all examples are of the validation part: there is nothing to learn from")
     return learn + given["train"], out + given["validation"]
 
 

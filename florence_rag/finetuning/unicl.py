@@ -16,6 +16,7 @@ from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from florence_rag.adapters.zero_shot import check_prompts
 from florence_rag.finetuning.card import card_of
 from florence_rag.finetuning.pairs import Example, facts, labels_of, parted, read_pairs
 from florence_rag.finetuning.pictures import Pictures, need_some
@@ -94,7 +95,7 @@ def train_unicl(
     on. Raises InputError for data that cannot be learned from.
     """
     needed_accelerate()
-    settings, sentences = settings or Settings(), tuple(prompts or UNICL_PROMPTS)
+    settings, sentences = settings or Settings(), check_prompts(prompts or UNICL_PROMPTS)
     torch.manual_seed(settings.seed)
     examples = [example for each in data for example in read_pairs(each, images)]
     processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(start)

@@ -75,6 +75,11 @@ def test_one_class_alone_teaches_nothing(tmp_path):
         parted([Example(tmp_path, label=label) for label in ("cat", "Cat")], 0.1, 0)
 
 
+def test_validation_data_alone_teach_nothing(tmp_path):
+    with pytest.raises(InputError, match="nothing to learn from"):
+        parted([Example(tmp_path, (text,), part="validation") for text in "ab"], 0.1, 0)
+
+
 def test_labels_are_one_in_any_case(tmp_path):
     assert labels_of([Example(tmp_path, label=label) for label in ("dog", "Cat", "cat")]) == ["Cat", "dog"]
 

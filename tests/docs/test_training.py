@@ -1,0 +1,54 @@
+"""The commands and the program of docs/training.md run in their order, on drawn data."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from florence_rag.cli.app import app
+from florence_rag.training.world.corpus import photos
+from florence_rag.training.world.draw import boxes, draw
+
+PAGE = Path(__file__).parents[2] / "docs" / "training.md"
+BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos", "kinds/a bus", "kinds/no bus", "asked", "boxes"):
+        (tmp_path / name).mkdir(parents=True)
+    said, questions, answers, images, things = ["image,text"], [], [], [], []
+    for number, scene in enumerate(list(photos().values())[8:16]):
+        file = f"{number}.png"
+        kind = "a bus" if any(thing.object == "bus" for thing in scene.things) else "no bus"
+        for folder in ("photos", f"kinds/{kind}", "asked", "boxes"):
+            draw(scene, (160, 120)).save(tmp_path / folder / file)
+        said.append(f"photos/{file},street number {number}")
+        questions.append({"question_id": number, "image_id": number, "question": "is there a bus?"})
+        answers.append({"question_id": number, "multiple_choice_answer": "yes" if kind == "a bus" else "no"})
+        images.append({"id": number, "file_name": file, "width": 160, "height": 120})
+        for left, top, right, bottom in boxes(scene):
+            shape = [160 * left, 120 * top, 160 * (right - left), 120 * (bottom - top)]
+            things.append({"image_id": number, "category_id": 1, "bbox": shape})
+    (tmp_path / "said.csv").write_text("\n".join(said))
+    (tmp_path / "asked/questions.json").write_text(json.dumps({"questions": questions}))
+    (tmp_path / "asked/annotations.json").write_text(json.dumps({"annotations": answers}))
+    categories = [{"id": 1, "name": "thing"}]
+    coco = {"images": images, "annotations": things, "categories": categories}
+    (tmp_path / "boxes/instances.json").write_text(json.dumps(coco))
+    return tmp_path
+
+
+def test_the_blocks_run(town: Path) -> None:
+    for language, block in BLOCKS:
+        if language == "python":
+            exec(compile(block, str(PAGE), "exec"), {})
+            continue
+        for line in block.splitlines():
+            outcome = CliRunner().invoke(app, shlex.split(line)[1:])
+            assert outcome.exit_code == 0 and outcome.stdout, f"{line}: {outcome.output}"
+    assert {path.name for path in (town / "mine").iterdir()} == {"florence", "meter", "detector", "runs"}
