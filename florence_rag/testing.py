@@ -19,7 +19,7 @@ import numpy as np
 
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError, StoreError
-from florence_rag.index.base import Filter, IndexInfo
+from florence_rag.index.base import Filter, IndexInfo, RememberedAnswer
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
 from florence_rag.perception.base import TextRegion, VQAResult
@@ -183,6 +183,7 @@ class MemoryIndex:
         self._failures: dict[str, Failure] = {}
         self._left_out: dict[str, LeftOut] = {}
         self._begun: set[str] = set()
+        self._answers = MemoryAnswers()
 
     def sources(self) -> dict[str, Source]:
         """The complete sources by URI."""
@@ -245,6 +246,10 @@ class MemoryIndex:
             self._drop(uri)
             self._failures.pop(uri, None)
         return before - len(self._rows)
+
+    def answers(self) -> MemoryAnswers:
+        """What was answered about its pictures."""
+        return self._answers
 
     def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks; an unknown id is an InputError."""
@@ -333,6 +338,35 @@ class MemoryIndex:
         conditions = (filter or {}).items()
         rows = [row for row in self._rows.values() if kinds is None or row.hit.kind in kinds]
         return [row for row in rows if all(_fits(row.hit, name, wanted) for name, wanted in conditions)]
+
+
+class MemoryAnswers:
+    """An AnswerStore in a dictionary."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, tuple[RememberedAnswer, np.ndarray]] = {}
+
+    def get(self, id: str) -> RememberedAnswer | None:
+        """The answer with this id."""
+        return self._answers[id][0] if id in self._answers else None
+
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+        """By inner product."""
+        near = [pair for pair in self._answers.values() if pair[0].model == model]
+        return [answer for answer, _ in sorted(near, key=lambda pair: -float(pair[1] @ vector))[:k]]
+
+    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+        """One for each id."""
+        self._answers[answer.id] = (answer, vector)
+
+    def forget_others(self, place: str, picture: str) -> None:
+        """Of the pictures that were at a place before."""
+        kept = self._answers.items()
+        self._answers = {id: each for id, each in kept if each[0].place != place or each[0].picture == picture}
+
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._answers)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -182,6 +182,7 @@ class Citation:
 
     quote: the words relied on; "" where a picture was looked at. thumbnail: a small JPEG as data URI, of a picture that
     lies in no index, for no id leads back to it; "" for all others, which `florence_rag.show.thumbnail_of` draws.
+    remembered: when and how this was asked before, in one line, if nobody looked this time.
     """
 
     id: str
@@ -191,11 +192,12 @@ class Citation:
     quote: str = ""
     confidence: float | None = None
     thumbnail: str = ""
+    remembered: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; a thumbnail only where there is one."""
+        """JSON-ready; thumbnail and remembered only where there are such."""
         row = {**asdict(self), "locator": self.locator.to_dict()}
-        return row if self.thumbnail else {name: value for name, value in row.items() if name != "thumbnail"}
+        return {name: value for name, value in row.items() if value or name not in ("thumbnail", "remembered")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ class Answerer:
             result = self.vqa.answer(sight.frame, question)
             certainty = 1.0 if result.confidence is None else result.confidence
             if result.answer:
-                yield Evidence(sight.hit, result.answer, sight.odds / total * certainty)
+                yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, remembered=result.remembered)
 
     def _matched(self, question: str, seen: Sequence[Seen], matcher: Matcher) -> Iterator[Sight]:
         """The picture of each hit, of a clip the keyframe that fits the question best."""

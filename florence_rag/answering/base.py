@@ -32,17 +32,20 @@ class Search(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one hit says to a question. quote: its words, or "" where its picture was looked at."""
+    """What one hit says to a question. quote: its words, or "" where its picture was looked at. remembered: where an
+    answer comes from for which nobody looked."""
 
     hit: Hit
     answer: str
     confidence: float
     quote: str = ""
+    remembered: str = ""
 
     def to_citation(self) -> Citation:
         """Where to look it up."""
         hit = self.hit
-        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, round(self.confidence, 4))
+        confidence = round(self.confidence, 4)
+        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, remembered=self.remembered)
 
 
 def check_question(question: str) -> str:

@@ -260,6 +260,9 @@ def ask(
         typer.Option(metavar="NAME", help="Let this chat model answer, named as LangChain's init_chat_model does."),
     ] = None,
     vqa: Annotated[str | None, typer.Option(metavar="NAME", help="What looks at pictures and answers.")] = None,
+    remember: Annotated[
+        bool, typer.Option("--remember", help="Answer what was asked before from memory, and remember the rest.")
+    ] = False,
     rerank: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
@@ -269,7 +272,8 @@ def ask(
 ) -> None:
     """Answer a question, with the confidence and the places the answer rests on."""
     with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, rerank=rerank) as rag:
-        answer = rag.ask(question, k=k, kinds=chosen_kinds(kind), filter=filter, llm=llm, image=image)
+        where: dict[str, Any] = {"kinds": chosen_kinds(kind), "filter": filter, "image": image}
+        answer = rag.ask(question, k=k, llm=llm, remember=remember, **where)
     show(answer.to_dict(), answer_to_text(answer), as_json)
 
 

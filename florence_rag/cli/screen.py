@@ -223,6 +223,8 @@ def _moment_to_text(moment: Hit, best: Hit) -> str:
 def _citation_to_text(citation: Citation, rank: int) -> Text:
     text = Text.assemble((f"{rank:3}  ", "bold"), place(citation.source, citation.locator))
     text.append_text(_confidence(citation.confidence))
+    if citation.remembered:
+        text.append_text(plain(f"\n     {citation.remembered}", "dim"))
     return text.append_text(plain(f"\n     “{' '.join(citation.quote.split())}”")) if citation.quote else text
 
 

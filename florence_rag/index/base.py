@@ -45,6 +45,46 @@ class IndexInfo:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class RememberedAnswer:
+    """What a model answered. place: where the picture is from, "" if that is not known. picture: digest of its pixels.
+
+    sample: of what it looks like. key: equal for questions that ask the same. at: when, in ISO 8601.
+    """
+
+    id: str
+    model: str
+    place: str
+    picture: str
+    sample: str
+    question: str
+    key: str
+    answer: str
+    confidence: float | None
+    candidates: tuple[tuple[str, float], ...]
+    at: str
+
+
+class AnswerStore(Protocol):
+    """Keeps what models answered, with the vectors (2 D,) of question and picture together."""
+
+    def get(self, id: str) -> RememberedAnswer | None:
+        """The answer with this id, if there is one."""
+        ...
+
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+        """The k answers of a model to what is nearest, nearest first."""
+        ...
+
+    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+        """Remember an answer, in place of an older one of its id."""
+        ...
+
+    def forget_others(self, place: str, picture: str) -> None:
+        """Forget what was said of the pictures that were at a place before this one."""
+        ...
+
+
 @runtime_checkable
 class ChunkIndex(Protocol):
     """Chunks with their vectors, and a ledger of the sources they come from.

@@ -17,6 +17,7 @@ import numpy as np
 from florence_rag.errors import InputError, StoreCorruptError, StoreError
 from florence_rag.index import schema
 from florence_rag.index.address import Address
+from florence_rag.index.answers import MilvusAnswers
 from florence_rag.index.base import Filter, IndexInfo
 from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
@@ -247,6 +248,10 @@ class MilvusIndex:
         rows = self._writer.delete(gone)
         self._incomplete.difference_update(gone)
         return rows
+
+    def answers(self) -> MilvusAnswers:
+        """What was answered about its pictures, in a collection beside it that is made if need be."""
+        return MilvusAnswers(self._connection, self._succession.collection, self.embedder)
 
     def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""

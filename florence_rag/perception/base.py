@@ -36,11 +36,13 @@ class VQAResult:
     """The answer to a question about one picture.
 
     confidence in [0, 1], or None where the model gives none. candidates: answers with their confidence, best first.
+    remembered: where the answer comes from if nobody looked, in one line.
     """
 
     answer: str
     confidence: float | None
     candidates: tuple[tuple[str, float], ...]
+    remembered: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.memory import AnswerMemory
 from florence_rag.pipeline.moments import best_apart
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
 from florence_rag.pipeline.opening import (
@@ -86,7 +87,8 @@ class FlorenceRAG:
     which of several pictures a question means; vqa, if it can do that, too. detector: finds things in pictures;
     regions: whether those that it finds in images are indexed beside them. recognizer: says what happens in videos,
     which is indexed beside their clips. pictures: a folder to keep pictures in that
-    are put without a file; classifiers: one for classifiers that are trained.
+    are put without a file; classifiers: one for classifiers that are trained. remember: whether answers
+    about pictures are remembered beside the index, under the name of vqa.
 
     Searching, asking and putting from several threads at once is safe, also while one thread adds files; files are
     added by one thread at a time.
@@ -114,6 +116,8 @@ class FlorenceRAG:
         llm: LLMConfig | None = None,
         pictures: str | Path | None = None,
         classifiers: Path | None = None,
+        remember: bool = False,
+        vqa_name: str = "",
     ) -> None:
         self.index = index
         self.embedder = embedder
@@ -134,6 +138,7 @@ class FlorenceRAG:
         self._llm = llm
         self._adding = threading.Lock()
         self._pictures = PictureFolder(pictures)
+        self.memory = AnswerMemory(self, vqa_name, always=remember)
         self.classifying = Classifying(embedder, classifiers, self._picture)
         self._given = GivenItems(
             index,
@@ -165,6 +170,7 @@ class FlorenceRAG:
         create: bool = True,
         access: Access | None = None,
         pictures: str | Path | None = None,
+        remember: bool = False,
         chunking: ChunkingConfig | None = None,
     ) -> FlorenceRAG:
         """Open a database, or create it.
@@ -179,6 +185,7 @@ class FlorenceRAG:
         a server. vectors: their numbers in a new database, fp32, or on servers fp16 or bf16. create: whether a new
         database may be made. access: the network, keys of services. pictures: a folder for pictures that are put
         without a file, by default one beside the file of the database. chunking: how files are cut.
+        remember: whether `ask` remembers what was answered about pictures, unless it is told otherwise.
         """
         from florence_rag.index.milvus import MilvusIndex
 
@@ -220,6 +227,8 @@ class FlorenceRAG:
             reranker=open_reranker(rerank, access) if rerank else None,
             pictures=pictures or picture_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
+            remember=remember,
+            vqa_name=vqa or card.answers_with or "",
             chunking=chunking,
         )
 
@@ -527,39 +536,45 @@ class FlorenceRAG:
         filter: Filter | None = None,
         llm: str | ChatModel | None = None,
         image: ImageInput | None = None,
+        remember: bool | None = None,
     ) -> Answer:
         """Answer a question from what is indexed, with confidence and citations.
 
         Without llm the answer is what METER sees or what a passage says; llm, a LangChain chat model or its name, is
-        given the hits as text and pictures instead. image: ask about this picture only.
+        given the hits as text and pictures instead. image: ask about this picture only. remember: whether what was
+        asked before about the same pictures is answered from memory, where citations say so, and the rest is
+        remembered; by default as the index was opened.
         """
         if image is not None:
-            return self._ask_about(image, question, llm)
+            return self._ask_about(image, question, llm, remember)
         answerer = (
-            Answerer(self.retriever, self._needed_vqa(), self.frames, self._answering, matcher=self.matcher)
+            Answerer(self.retriever, *self.memory.looking(remember), self._answering, matcher=self.matcher)
             if llm is None
             else LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
         )
         return answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
 
-    def _ask_about(self, image: ImageInput, question: str, llm: str | ChatModel | None) -> Answer:
+    def _ask_about(
+        self, image: ImageInput, question: str, llm: str | ChatModel | None, remember: bool | None
+    ) -> Answer:
         hit, frames = self._picture(image)
         if llm is not None:
             model = LLMAnswerer(self.retriever, _chat_model(llm), lambda _: frames, self._llm)
             answer = model.ask_about(question, [hit])
         else:
-            seen = self._look(frames, question)
-            citation = Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=seen.confidence)
+            seen = self._look(hit, frames, question, remember)
+            where = (hit.id, hit.kind, hit.source, hit.locator)
+            citation = Citation(*where, confidence=seen.confidence, remembered=seen.remembered)
             answer = Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
         return answer if hit.id else _illustrated(answer, frames[0])
 
     def answer_about(self, image: ImageInput, question: str) -> VQAResult:
         """What METER sees in one picture: a file, pixels, or the id of an indexed image, page or clip."""
-        return self._look(self._picture(image)[1], question)
+        return self._look(*self._picture(image), question)
 
-    def _look(self, frames: tuple[Frame, ...], question: str) -> VQAResult:
+    def _look(self, hit: Hit, frames: tuple[Frame, ...], question: str, remember: bool | None = None) -> VQAResult:
         """Of several keyframes, the one that fits the question best is asked, or the middle one."""
-        vqa, question = self._needed_vqa(), check_question(question)
+        vqa, question = self.memory.looking_at(hit, frames, remember), check_question(question)
         best = len(frames) // 2
         if self.matcher and len(frames) > 1:
             best = int(self.matcher.match(frames, [question] * len(frames)).argmax())
@@ -576,7 +591,8 @@ class FlorenceRAG:
         name = str(image) if isinstance(image, (str, Path)) else "the given picture"
         return Hit("", "image", name, Locator(), 1.0), (read_image(image),)
 
-    def _needed_vqa(self) -> VisualQA:
+    def needed_vqa(self) -> VisualQA:
+        """What looks at pictures and answers; ModelError where there is none."""
         if self.vqa is None:
             raise ModelError(
                 "answering needs a model that looks at pictures: name one with vqa=..., or --vqa; "

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from florence_rag.perception.base import Attention, Looker
+from florence_rag.perception.base import Attention, Looker, VQAResult
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.given_image import GivenImage, ImageArgument, ImageTool
 from florence_rag.tools.listing import check_words
 from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import box_to_text, place_to_text
+from florence_rag.tools.wording import box_to_text, clean, place_to_text
 from florence_rag.types import Answer, Frame
 
 PROMPT = """\
@@ -52,8 +52,9 @@ class AskImage(ImageTool):
         given = self._picture(image)
         keyframe = given.chosen(self.rag, question)
         frame = given.frames[keyframe]
-        looked_at = self._look(frame, question)
-        answer = self._answer(given, frame, question, looked_at)
+        seen = self.rag.answer_about(frame, question)
+        looked_at = None if seen.remembered else self._look(frame, question)
+        answer = self._answer(given, seen, looked_at)
         artifact: dict[str, Any] = answer.to_dict()
         if looked_at:
             artifact["looked_at"] = attention_to_dict(looked_at)
@@ -63,10 +64,9 @@ class AskImage(ImageTool):
     def _look(self, frame: Frame, question: str) -> Attention | None:
         return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, Looker) else None
 
-    def _answer(self, given: GivenImage, frame: Frame, question: str, looked_at: Attention | None) -> Answer:
-        """As the pipeline answers; the citation names the region."""
-        seen = self.rag.answer_about(frame, question)
-        citation = given.citation(seen.confidence)
+    def _answer(self, given: GivenImage, seen: VQAResult, looked_at: Attention | None) -> Answer:
+        """As the pipeline answers; the citation names the region, or where the answer is remembered from."""
+        citation = replace(given.citation(seen.confidence), remembered=seen.remembered)
         if looked_at:
             citation = replace(citation, locator=replace(citation.locator, box=looked_at.box))
         return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
@@ -87,6 +87,8 @@ def answer_to_text(answer: Answer) -> str:
         lines.append(f"Other candidates: {', '.join(others)}")
     for citation in answer.citations:
         lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))
+        if citation.remembered:
+            lines.append(f"Not looked at again: {clean(citation.remembered)}")
         if citation.locator.box:
             lines.append(f"Looked at: {box_to_text(citation.locator.box)}")
     return "\n".join(lines)
