@@ -16,7 +16,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.finetuning.curves import draw_curves
@@ -95,12 +94,24 @@ def fine_tune(
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))
     start = time.perf_counter()
-    checkpoints = Path(str(arguments.output_dir))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.is_dir() else None)
+    trainer.train(resume_from_checkpoint=last_checkpoint(Path(str(arguments.output_dir))))
     if trainer.is_world_process_zero():
         draw_curves(trainer.state.log_history, folder / "curves.png")
     model.eval()
     return trainer.state.global_step, time.perf_counter() - start
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The last that is whole: its state is written after all the rest."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _is_json(path)]
+    return max((str(path) for path in whole), key=lambda path: int(path.rpartition("-")[2]), default=None)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return bool(json.loads(path.read_text("utf-8")))
+    except ValueError:
+        return False
 
 
 def forget_checkpoints(folder: Path) -> None:

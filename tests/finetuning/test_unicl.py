@@ -109,7 +109,16 @@ def test_settings_are_above_nothing(name):
         Settings(**{name: 0})
 
 
-def test_a_finished_run_is_not_trained_again(start, colours, tmp_path):
+def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path):
+    assert run.last_checkpoint(tmp_path) is None
+    for step, state in ((2, "{}"), (8, '{"a": 1}'), (10, '{"a": 1}'), (12, '{"a"'), (14, None)):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert run.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_a_finished_run_can_be_repeated(start, colours, tmp_path):
     train_unicl([colours], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
     again = train_unicl([colours], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
     assert again.steps == 4
