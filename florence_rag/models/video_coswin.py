@@ -38,7 +38,8 @@ class VideoCoSwinConfig(PreTrainedConfig):
 
     num_frames: of the clips that it was made for. time_stride: frames from one token to the next. windows: of each
     stage, how many tokens it is long and how many its sides have. clamped_bias: see VideoWindowAttention.
-    pooling: how a classifier sums up a clip: the mean of its tokens, or one weighted by a learned "attention".
+    pooling: how a classifier sums up a clip: the mean of its tokens, or the "trajectory" of what
+    moves, for networks of two stages and more.
     attributes: what else it tells of a clip: name -> values. idle: the class for clips in which nothing happens.
     window_s: how long the clips were that it was taught. wording: how to speak of a value of the attribute "thing":
     with a "{colour}", without, and how it drives. What the classes are called is transformers' id2label.
@@ -62,7 +63,7 @@ class VideoCoSwinConfig(PreTrainedConfig):
     clamped_bias: ClampedBias = "exact"
     layer_norm_eps: float = 1e-5
     initializer_range: float = 0.02
-    pooling: Literal["mean", "attention"] = "mean"
+    pooling: Literal["mean", "trajectory"] = "mean"
     attributes: dict[str, Any] | None = None
     idle: str | None = None
     window_s: float = 2.0
@@ -183,6 +184,44 @@ class VideoClassifierOutput(ModelOutput):
     attribute_logits: dict[str, Tensor] | None = None
 
 
+class Trajectory(nn.Module):
+    """What a clip is about, and the way of what moves in it.
+
+    In the last stage all tokens know of all, so that what it is about is in any of them, but hardly where and when. The
+    way is told by the stage before: attention to what differs from the mean of its place over time, and at each time
+    what is found there, where it lies on average (soft argmax: Levine et al., arXiv 1504.00702, section 5.1), and how
+    strongly it was noticed.
+    """
+
+    def __init__(self, channels: int, steps: int, inner: int = 64) -> None:
+        super().__init__()
+        self.steps, self.width = steps, 2 * inner
+        self.attention = nn.Linear(channels, 1, bias=False)
+        self.notice = nn.Sequential(nn.Linear(channels // 2, inner), nn.GELU(), nn.Linear(inner, 1, bias=False))
+        self.look = nn.Linear(channels // 2, inner)
+        self.way = nn.Sequential(nn.Linear(steps * (inner + 3), self.width), nn.GELU())
+
+    def forward(self, tokens: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """tokens (B, N, C), the stage before them (B, C / 2, T, H, W) -> what it is about (B, C), and the way (B, W);
+        any T. W: self.width."""
+        about = (self.attention(tokens).softmax(dim=1) * tokens).sum(dim=1)
+        local = before.permute(0, 2, 3, 4, 1)
+        y, x = torch.meshgrid(_axis(local.shape[2], local), _axis(local.shape[3], local), indexing="ij")
+        local = F.layer_norm(local.flatten(2, 3), local.shape[-1:])
+        scores = self.notice(local - local.mean(dim=1, keepdim=True))
+        shares = scores.softmax(dim=2)
+        where = (shares * torch.stack([x.flatten(), y.flatten()], dim=-1)).sum(dim=2)
+        path = torch.cat([self.look((shares * local).sum(dim=2)), where, scores.logsumexp(dim=2)], dim=-1)
+        if path.shape[1] != self.steps:
+            path = F.interpolate(path.transpose(1, 2), size=self.steps, mode="linear").transpose(1, 2)
+        return about, self.way(path.flatten(1))
+
+
+def _axis(size: int, like: Tensor) -> Tensor:
+    """Places along a side, from -1 to 1."""
+    return (2 * torch.arange(size, device=like.device, dtype=like.dtype) + 1) / size - 1
+
+
 class VideoCoSwinForVideoClassification(_VideoCoSwinPreTrained):
     """What happens in a clip and, as far as it was taught, what takes part in it."""
 
@@ -192,8 +231,10 @@ class VideoCoSwinForVideoClassification(_VideoCoSwinPreTrained):
         super().__init__(config)
         width = config.hidden_size
         self.video_coswin = VideoCoSwinModel(config)
-        self.attention = nn.Linear(width, 1, bias=False) if config.pooling == "attention" else None
-        self.classifier = nn.Linear(width, len(config.id2label or ()))
+        classes = len(config.id2label or ())
+        steps = -(-config.num_frames // config.time_stride)
+        self.trajectory = Trajectory(width, steps) if config.pooling == "trajectory" else None
+        self.classifier = nn.Linear(self.trajectory.width if self.trajectory else width, classes)
         values = config.attributes or {}
         self.attributes = nn.ModuleDict({name: nn.Linear(width, len(known)) for name, known in values.items()})
         self.post_init()
@@ -210,12 +251,11 @@ class VideoCoSwinForVideoClassification(_VideoCoSwinPreTrained):
         labels: (B,) int64. attribute_labels: name -> (B,) int64, -100 where a clip has none. The loss is the sum of all
         cross-entropies; without labels there is none.
         """
-        encoded = self.video_coswin(pixel_values)
-        pooled = encoded.pooler_output
-        if self.attention is not None:
-            tokens = encoded.last_hidden_state
-            pooled = (self.attention(tokens).softmax(dim=1) * tokens).sum(dim=1)
-        logits = self.classifier(pooled)
+        encoded = self.video_coswin(pixel_values, output_hidden_states=True)
+        pooled = way = encoded.pooler_output
+        if self.trajectory is not None:
+            pooled, way = self.trajectory(encoded.last_hidden_state, encoded.hidden_states[-2])
+        logits = self.classifier(way)
         attributes = {name: head(pooled) for name, head in self.attributes.items()}
         loss = None
         if labels is not None:

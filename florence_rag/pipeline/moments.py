@@ -28,8 +28,24 @@ def is_moment(chunk: Chunk | Hit) -> bool:
 
 
 def with_moments(recognizer: ActionRecognizer, chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The chunks, and after the clips of each shot what happens in it, also across its clips."""
-    return [each for shot in _shots(chunks) for each in (*shot, *_moments_of(shot, recognizer))]
+    """The chunks, and after the clips of each shot what happens in it, also across its clips.
+
+    What takes just as long as a clip is said of the clip: two chunks of one time would be one chunk.
+    """
+    found = []
+    for shot in _shots(chunks):
+        moments = {moment.locator: moment for moment in _moments_of(shot, recognizer)}
+        told = [_told(clip, moments.pop(clip.locator, None)) for clip in shot]
+        found += [*told, *moments.values()]
+    return found
+
+
+def _told(clip: Chunk, moment: Chunk | None) -> Chunk:
+    """The clip with what happens from its start to its end."""
+    if moment is None:
+        return clip
+    caption = "\n".join(part for part in (clip.caption, moment.caption) if part)
+    return replace(clip, caption=caption, metadata={**moment.metadata, **clip.metadata})
 
 
 def _shots(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:

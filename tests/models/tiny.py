@@ -62,7 +62,7 @@ def video(**changes: Any) -> VideoCoSwinConfig:
         "windows": ((2, 4), (4, 4)),
         "id2label": {0: "stops", 1: "starts", 2: "stands"},
         "attributes": {"colour": ["red", "blue"], "thing": ["car", "bus"]},
-        "pooling": "attention",
+        "pooling": "trajectory",
     }
     return VideoCoSwinConfig(**{**shape, **changes})
 

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from florence_rag.errors import InputError, ModelError
+from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
+from florence_rag.perception.actions import VideoCoSwinRecognizer, likeliest_path
+from florence_rag.perception.base import Action, ActionRecognizer
+from tests.models import tiny
+
+WORDING = {"car": ["a {colour} car", "a car", "drives"], "dog": ["a {colour} dog", "a dog", "runs"]}
+
+
+def noise(count: int, seed: int = 0) -> list[np.ndarray]:
+    return list(np.random.default_rng(seed).integers(0, 256, (count, 40, 60, 3), dtype=np.uint8))
+
+
+def timed(frames: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
+    """At three frames a second, which the tiny network takes: six in two seconds."""
+    return [((i + 0.5) / 3, frame) for i, frame in enumerate(frames)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video")
+    torch.manual_seed(0)
+    VideoCoSwinForVideoClassification(tiny.video(idle="stands", wording=WORDING)).save_pretrained(path)
+    FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0).save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recognizer(folder: Path) -> VideoCoSwinRecognizer:
+    return VideoCoSwinRecognizer.from_pretrained(folder, name="tiny", device="cpu", threshold=0.0)
+
+
+class Scripted(VideoCoSwinRecognizer):
+    """Sees in each window what its first picture says: its grey is the number of the class."""
+
+    def _seen(self, windows):
+        classes = [int(window[0, 0, 0, 0]) for window in windows]
+        sure = np.full((len(classes), 3), 0.05)
+        sure[range(len(classes)), classes] = 0.9
+        return {"label": sure, "colour": np.tile([0.4, 0.6], (len(sure), 1)), "thing": np.tile([0.5, 0.5], (len(sure), 1))}
+
+
+@pytest.fixture
+def scripted(folder: Path) -> Scripted:
+    return Scripted.from_pretrained(folder, name="tiny", device="cpu")
+
+
+def greys(*classes: int) -> list[np.ndarray]:
+    return [np.full((8, 8, 3), grey, np.uint8) for grey in classes]
+
+
+def test_it_is_a_recognizer_that_names_its_labels_and_its_rate(recognizer: VideoCoSwinRecognizer) -> None:
+    assert isinstance(recognizer, ActionRecognizer)
+    assert recognizer.labels == ("stops", "starts", "stands") and recognizer.rate_hz == 3.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 6, 7, 50])
+def test_a_clip_of_any_length_has_all_labels_the_likeliest_first(recognizer: VideoCoSwinRecognizer, count: int) -> None:
+    found = recognizer.classify(noise(count))
+    assert sorted(label for label, _ in found) == sorted(recognizer.labels)
+    assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
+    assert sum(share for _, share in found) == pytest.approx(1.0)
+
+
+def test_a_clip_without_frames_is_an_error(recognizer: VideoCoSwinRecognizer) -> None:
+    with pytest.raises(InputError, match="a clip without frames"):
+        recognizer.classify([])
+
+
+@pytest.mark.parametrize("count", [1, 3, 5, 6, 7, 40])
+def test_what_happens_covers_times_of_the_video(recognizer: VideoCoSwinRecognizer, count: int) -> None:
+    actions = recognizer.recognize(iter(timed(noise(count))), count / 3)
+    assert all(0 <= action.start_s < action.end_s <= round(count / 3, 3) for action in actions)
+    assert all(one.end_s <= other.start_s for one, other in zip(actions, actions[1:], strict=False))
+    assert all(action.label != "stands" for action in actions)
+
+
+def test_where_nothing_is_shown_nothing_happens(recognizer: VideoCoSwinRecognizer) -> None:
+    assert recognizer.recognize([]) == []
+
+
+def test_what_windows_agree_on_is_one_action(scripted: Scripted) -> None:
+    # Windows begin at every second picture: five see class 2, which is idle, five class 1, five class 0.
+    classes = [2] * 10 + [1] * 10 + [0] * 15
+    actions = scripted.recognize(timed(greys(*classes)), end_s=35 / 3)
+    assert [(action.label, action.confidence) for action in actions] == [("starts", 0.9), ("stops", 0.9)]
+    assert actions[0].end_s == actions[1].start_s and actions[1].end_s == round(35 / 3, 3)
+    assert actions[0].start_s == pytest.approx((12 + 0.5) / 3, abs=0.01)
+
+
+def test_a_single_window_does_not_interrupt(scripted: Scripted) -> None:
+    classes = [1] * 10 + [0] * 2 + [1] * 14
+    (action,) = scripted.recognize(timed(greys(*classes)))
+    assert action.label == "starts" and action.confidence < 0.9
+
+
+def test_a_clip_shorter_than_a_window_is_one_action(scripted: Scripted) -> None:
+    (action,) = scripted.recognize(timed(greys(1, 1)), end_s=0.7)
+    assert (action.label, action.start_s, action.end_s) == ("starts", 0.167, 0.7)
+
+
+def test_only_attributes_that_are_sure_are_named(scripted: Scripted) -> None:
+    (action,) = scripted.recognize(timed(greys(1, 1)))
+    assert action.attributes == {"colour": "blue", "thing": "car"}
+
+
+def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
+    assert scripted.recognize(timed(greys(*[2] * 30))) == []
+
+
+@pytest.mark.parametrize(
+    ("label", "attributes", "sentence"),
+    [
+        ("drives to the left", {"thing": "car", "colour": "red"}, "a red car drives to the left"),
+        ("drives to the left", {"thing": "dog", "colour": "red"}, "a red dog runs to the left"),
+        ("stops", {"thing": "car"}, "a car stops"),
+        ("stops", {"colour": "red"}, "something stops"),
+        ("stops", {"thing": "cow"}, "something stops"),
+        ("stops", {}, "something stops"),
+    ],
+)
+def test_actions_in_words(recognizer: VideoCoSwinRecognizer, label: str, attributes: dict, sentence: str) -> None:
+    assert recognizer.sentence(Action(label, 0, 1, 1.0, attributes)) == sentence
+
+
+@given(st.lists(st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3), min_size=1, max_size=12))
+def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]]) -> None:
+    shares = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
+    path = likeliest_path(shares)
+    assert len(path) == len(rows)
+
+    def score(classes: list[int]) -> float:
+        likely = sum(np.log(shares[i, each]) for i, each in enumerate(classes))
+        return likely - 1.5 * sum(one != other for one, other in zip(classes, classes[1:], strict=False))
+
+    assert all(score(path) >= score([c] * len(rows)) - 1e-9 for c in range(3))
+    assert score(path) >= score(list(shares.argmax(axis=1))) - 1e-9
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
+def test_a_threshold_that_is_no_confidence(folder: Path, threshold: float) -> None:
+    with pytest.raises(InputError, match="give a confidence from 0 to 1"):
+        VideoCoSwinRecognizer.from_pretrained(folder, name="tiny", device="cpu", threshold=threshold)
+
+
+def test_a_folder_without_a_network_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'mine': .* cannot be opened as an action model: ") as caught:
+        VideoCoSwinRecognizer.from_pretrained(tmp_path, name="mine")
+    assert "\n" not in str(caught.value)
