@@ -13,7 +13,9 @@ PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 BASE = {"types", "errors", "words"}
 STAGES = {"sources", "chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
-PUBLIC = BASE | {"models", "places", "training", "finetuning"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"}
+PUBLIC = (
+    BASE | {"models", "places", "training", "finetuning"} | STAGES | {"retrieval", "answering", "adapters", "pipeline"}
+)
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),

@@ -130,7 +130,7 @@ class VideoCoSwinStage(nn.Module):
 class _VideoCoSwinPreTrained(PreTrainedModel):
     config_class = VideoCoSwinConfig
     main_input_name = "pixel_values"
-    input_modalities = ("video",)
+    input_modalities = "video"
     supports_gradient_checkpointing = False
     _no_split_modules = ["VideoSwinBlock"]
 

@@ -41,7 +41,7 @@ class VideoCoSwinRecognizer:
     ) -> None:
         if not 0 <= threshold <= 1:
             raise InputError(f"threshold is {threshold!r}; give a confidence from 0 to 1")
-        self._model = model.eval()
+        self._model = model.eval()  # type: ignore[no-untyped-call]
         self._processor = processor
         self._threshold = threshold
         self._batch = batch
@@ -116,7 +116,8 @@ class VideoCoSwinRecognizer:
     def _seen(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Probabilities (W, values) of the labels, as "label", and of each attribute."""
         pixels = torch.from_numpy(np.stack(windows))
-        values = self._processor.normalise(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        values = self._processor.normalise(pixels.flatten(0, 1))
+        values = values.reshape(*pixels.shape[:2], *values.shape[1:])
         found = self._model(values.to(self._model.device))
         logits = {"label": found.logits, **(found.attribute_logits or {})}
         return {name: part.float().softmax(dim=-1).cpu().numpy() for name, part in logits.items()}

@@ -123,9 +123,7 @@ def open_detector(name: str, access: Access | None = None, *, threshold: float =
     if card.family == "florence":
         from florence_rag.perception.detector import DyHeadDetector
 
-        return DyHeadDetector.from_pretrained(
-            card.detector, name=card.name, device=access.device, threshold=threshold
-        )
+        return DyHeadDetector.from_pretrained(card.detector, name=card.name, device=access.device, threshold=threshold)
     if card.family != "florence-2":
         raise ModelError(f"a model of the family {card.family!r} cannot detect: name a Florence-2 or a DyHead detector")
     from florence_rag.perception.florence2 import Florence2

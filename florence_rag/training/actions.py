@@ -155,7 +155,7 @@ def build_recogniser(
     """
     image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
     config = VideoCoSwinConfig.inflating(
-        image.config,
+        image.config,  # type: ignore[arg-type]  # that of a CoSwin
         frames=(2, 4, 4),
         num_frames=frames,
         pooling="trajectory",
@@ -231,7 +231,7 @@ def main(
     if head_only:
         model.requires_grad_(False)
         for part in (model.trajectory, model.classifier):
-            part.requires_grad_(True)
+            part.requires_grad_(True)  # type: ignore[union-attr]  # it pools by trajectory
     processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
     train(

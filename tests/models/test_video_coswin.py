@@ -15,7 +15,16 @@ from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVi
 from tests.models import tiny
 from tests.models.fill import fill, filled
 from tests.models.layouts import linear, swin, video_swin
-from tests.models.reference import EXPECTED, FILL_SEED, PUBLIC, arrays, assert_close, needs_parity, outputs_of, read_json
+from tests.models.reference import (
+    EXPECTED,
+    FILL_SEED,
+    PUBLIC,
+    arrays,
+    assert_close,
+    needs_parity,
+    outputs_of,
+    read_json,
+)
 
 FIXTURE = PUBLIC / "video_swin_small"
 SIZES = {"a": (2, 16, 3, 56, 64), "b": (1, 8, 3, 48, 48), "c": (1, 5, 3, 42, 44)}

@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,11 @@ class Scripted(VideoCoSwinRecognizer):
         classes = [int(window[0, 0, 0, 0]) for window in windows]
         sure = np.full((len(classes), 3), 0.05)
         sure[range(len(classes)), classes] = 0.9
-        return {"label": sure, "colour": np.tile([0.4, 0.6], (len(sure), 1)), "thing": np.tile([0.5, 0.5], (len(sure), 1))}
+        return {
+            "label": sure,
+            "colour": np.tile([0.4, 0.6], (len(sure), 1)),
+            "thing": np.tile([0.5, 0.5], (len(sure), 1)),
+        }
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def test_a_clip_without_frames_is_an_error(recognizer: VideoCoSwinRecognizer) ->
 def test_what_happens_covers_times_of_the_video(recognizer: VideoCoSwinRecognizer, count: int) -> None:
     actions = recognizer.recognize(iter(timed(noise(count))), count / 3)
     assert all(0 <= action.start_s < action.end_s <= round(count / 3, 3) for action in actions)
-    assert all(one.end_s <= other.start_s for one, other in zip(actions, actions[1:], strict=False))
+    assert all(one.end_s <= other.start_s for one, other in itertools.pairwise(actions))
     assert all(action.label != "stands" for action in actions)
 
 
@@ -140,7 +145,7 @@ def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]]) -> None:
 
     def score(classes: list[int]) -> float:
         likely = sum(np.log(shares[i, each]) for i, each in enumerate(classes))
-        return likely - 1.5 * sum(one != other for one, other in zip(classes, classes[1:], strict=False))
+        return likely - 1.5 * sum(one != other for one, other in itertools.pairwise(classes))
 
     assert all(score(path) >= score([c] * len(rows)) - 1e-9 for c in range(3))
     assert score(path) >= score(list(shares.argmax(axis=1))) - 1e-9

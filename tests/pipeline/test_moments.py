@@ -111,9 +111,7 @@ def test_a_shot_that_was_cut_into_clips_is_looked_at_as_one(films):
 
 def test_clips_of_two_videos_are_apart(films):
     recognizer = ColourRecognizer()
-    with_moments(
-        recognizer, [clip(films / "one.mp4", 0.0, 1.0), clip(films / "other.mp4", 0.0, 1.0, continues=True)]
-    )
+    with_moments(recognizer, [clip(films / "one.mp4", 0.0, 1.0), clip(films / "other.mp4", 0.0, 1.0, continues=True)])
     assert len(recognizer.stretches) == 2
 
 

@@ -1,3 +1,4 @@
+import itertools
 import random
 
 import numpy as np
@@ -18,7 +19,7 @@ def test_every_action_happens_and_none_twice_in_a_row():
     legs = [take.legs for take in takes()]
     assert {leg.action for each in legs for leg in each} == set(ACTIONS)
     for each in legs:
-        assert all(one.action != other.action for one, other in zip(each, each[1:], strict=False))
+        assert all(one.action != other.action for one, other in itertools.pairwise(each))
 
 
 def test_a_leg_begins_where_the_one_before_ended():
@@ -92,7 +93,7 @@ def test_spans_follow_each_other_and_pictures_show_what_is_there():
     take = next(take for take in takes() if take.legs[0].action == IDLE and take.legs[0].mover is None)
     spans = take.spans()
     assert spans[0][0] == 0 and spans[-1][1] == pytest.approx(take.seconds)
-    assert all(one[1] == other[0] for one, other in zip(spans, spans[1:], strict=False))
+    assert all(one[1] == other[0] for one, other in itertools.pairwise(spans))
     assert take.legs[1].action.startswith("appears")
     first, later = (np.asarray(frame).astype(int) for frame in take.draw([0.1, spans[1][1]], (160, 120)))
     assert np.abs(first - later).sum() > 1000
