@@ -66,7 +66,7 @@ class ModelCard:
     @property
     def video(self) -> Path:
         """Folder of the video network; ModelError where there is none."""
-        return self._part("video", "a model of actions", "video-coswin")
+        return self._part("video", "network for actions", "video-coswin")
 
     def _part(self, part: str, role: str, kind: str = "") -> Path:
         """A folder that holds it, or is the part itself; kind: how the part's configuration names it."""
