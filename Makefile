@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench bench-all card train train-detector wheel constraints clean
+.PHONY: help demo test test-slow lint format types bench bench-all card train train-detector train-actions wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,8 @@ bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, 
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py
 	$(BIN)/python benchmarks/regions.py
+	$(BIN)/python benchmarks/actions.py
+	$(BIN)/python benchmarks/moments.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lite.py
 	$(BIN)/python benchmarks/plugins.py
@@ -59,6 +61,9 @@ train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ w
 
 train-detector: $(VENV)/.dev ## Train the detector of florence-tiny anew, or go on where a run was cut off
 	$(BIN)/python -m florence_rag.training.detector $(ARGS)
+
+train-actions: $(VENV)/.dev ## Train what florence-tiny recognises actions with, or go on where a run was cut off
+	$(BIN)/python -m florence_rag.training.actions $(ARGS)
 
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel

@@ -15,9 +15,11 @@ import numpy as np
 import typer
 from rich.progress import track
 
+from benchmarks.actions import figures_of
 from benchmarks.detector import ALMOST_ALL, photograph, score, truth_of
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.cards import TINY, find_model
+from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
 from florence_rag.training.world.scene import HELD_OUT, Scene, sample_scene
@@ -116,6 +118,14 @@ def section(
     )
 
 
+def actions_section(recognizer: VideoCoSwinRecognizer, embedder: FlorenceEmbedder, count: int) -> str:
+    """What is recognised in clips, and what of it without seeing motion."""
+    figures = figures_of(recognizer, embedder, count)
+    rows = [[name, f"{value:.3f}"] for name, value in figures.items() if not name.startswith("ms")]
+    title = f"## {count} clips of one action each, {len(recognizer.labels)} actions"
+    return "\n\n".join([title, table(["actions", "top-1"], rows)])
+
+
 def introduction(name: str) -> str:
     """What the model is and how large."""
     card = find_model(name)
@@ -125,8 +135,9 @@ def introduction(name: str) -> str:
         [
             "# Model card: florence-tiny",
             f"Knows {card.knows}. Licence of the weights: {card.licence}. Weights: {megabytes:.1f} MB.",
-            "Trained by `python -m florence_rag.training.tiny` (towers, METER) and `python -m "
-            "florence_rag.training.detector` (Dynamic Head); measured by `make card`, which writes this page. "
+            "Trained by `python -m florence_rag.training.tiny` (towers, METER), `python -m "
+            "florence_rag.training.detector` (Dynamic Head) and `python -m florence_rag.training.actions` (Video "
+            "CoSwin); measured by `make card`, which writes this page. "
             "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
             f"Combinations never drawn in training: {held_out}.",
         ]
@@ -145,6 +156,8 @@ def main(
     vqa, matcher = MeterVQA(*meter), MeterMatcher(*meter)
     detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=ALMOST_ALL)
     sections = [section(combinations, scenes, embedder, vqa, matcher, detector) for combinations in TITLES]
+    recognizer = VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name)
+    sections.append(actions_section(recognizer, embedder, scenes // 11 * 11))
     text = "\n\n".join([introduction(model), *sections]) + "\n"
     print(text)
     if output is not None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from florence_rag import FlorenceRAG
 from florence_rag.cli.quiet import quiet_libraries
 from florence_rag.models.cards import TINY
-from florence_rag.pipeline.moments import overlap
+from florence_rag.pipeline.moments import LOOKS, overlap
 from florence_rag.training.world.clips import write_frames
 from florence_rag.training.world.scene import sample_scene
 from florence_rag.training.world.takes import IDLE, Leg, Take, sample_take
@@ -30,8 +30,14 @@ from florence_rag.training.world.takes import IDLE, Leg, Take, sample_take
 FPS = 12
 TAKES, LEGS = 3, 6
 IOU = 0.5
-PARTS = {"words alone": "looks_weight", "looks alone": "words_weight"}
-"""What is left of a search without one of its ways."""
+LOOKS_AS_MUCH = 1 / LOOKS
+"""Undoes that the look of a moment counts for less than its words."""
+PARTS = {
+    "looks as much": {"looks_weight": LOOKS_AS_MUCH},
+    "words alone": {"looks_weight": 0.0},
+    "looks alone": {"words_weight": 0.0, "exact_weight": 0.0},
+}
+"""Other ways to weigh a search."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,8 @@ def main(
                 figures[name] = measure(rag, asked) | indexing
                 if model:
                     whole = rag.retriever.config
-                    for part, weight in PARTS.items():
-                        rag.retriever.config = replace(whole, **{weight: 0.0})
+                    for part, weights in PARTS.items():
+                        rag.retriever.config = replace(whole, **weights)
                         figures[f"with actions, {part}"] = measure(rag, asked)
     show(figures, f"{films} films of {seconds:.0f} s, {len(events)} actions, {len(asked)} queries; overlap >= {IOU}")
     if json_file is not None:

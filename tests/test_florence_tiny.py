@@ -10,10 +10,13 @@ import torch
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.boxes import iou
 from florence_rag.models.cards import find_model
+from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA
+from florence_rag.training.actions import clip_times
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import sample_scene
+from florence_rag.training.world.takes import ACTIONS, sample_leg
 from florence_rag.training.world.vocabulary import ANSWER_NAMES
 from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
 
@@ -88,3 +91,15 @@ def test_things_are_found_where_they_stand(scenes, frames):
             right += bool(overlaps.max() > 0.8) and names[int(overlaps.argmax())] == region.label
         wanted, found = wanted + len(names), found + len(regions)
     assert right / found >= 0.95 and right / wanted >= 0.95
+
+
+def test_actions_are_recognised_and_a_single_picture_does_not_tell_them():
+    recognizer = VideoCoSwinRecognizer.from_pretrained(CARD.video, name=CARD.name, device="cpu")
+    assert recognizer.labels == ACTIONS
+    rng, right, guessed = random.Random("clips for the test of the weights"), [], []
+    for action in ACTIONS * 5:
+        take, leg = sample_leg(rng, action, scene=sample_scene(rng, "any"))
+        frames = [np.asarray(frame) for frame in take.draw(clip_times(*take.spans()[leg]), (240, 180))]
+        right.append(recognizer.classify(frames)[0][0] == action)
+        guessed.append(recognizer.classify(frames[4:5])[0][0] == action)
+    assert np.mean(right) >= 0.85 and np.mean(guessed) <= 0.4

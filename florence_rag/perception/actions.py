@@ -18,7 +18,7 @@ from florence_rag.types import Frame
 
 STEP = 2
 """Frames from one window to the next."""
-CHANGE = 1.5
+CHANGE = 2.0
 """How much likelier, as a logarithm, another action must make what is seen before it is believed to have begun."""
 NAMED = 0.5
 """The least confidence of an attribute to be spoken of."""
@@ -36,7 +36,7 @@ class VideoCoSwinRecognizer:
         model: VideoCoSwinForVideoClassification,
         processor: FlorenceImageProcessor,
         *,
-        threshold: float = 0.5,
+        threshold: float = 0.3,
         batch: int = 8,
     ) -> None:
         if not 0 <= threshold <= 1:
@@ -52,7 +52,7 @@ class VideoCoSwinRecognizer:
 
     @classmethod
     def from_pretrained(
-        cls, folder: str | Path, *, name: str, device: str | None = None, threshold: float = 0.5
+        cls, folder: str | Path, *, name: str, device: str | None = None, threshold: float = 0.3
     ) -> VideoCoSwinRecognizer:
         """Load the folder that save_pretrained wrote; ModelError where there is none.
 

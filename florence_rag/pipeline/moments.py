@@ -19,6 +19,8 @@ ACTION = "action"
 """The field of the metadata that names it."""
 _PICTURES = (0.25, 0.5, 0.75)
 """Where the pictures of a moment are taken, as shares of it: where it begins and ends, who acts may be out of sight."""
+LOOKS = 0.25
+"""How much the look of a moment counts beside its words: what happens is said in words, the look tells who."""
 _SAME = 0.5
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -44,7 +45,7 @@ from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, t
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
 from florence_rag.pipeline.memory import AnswerMemory
-from florence_rag.pipeline.moments import best_apart
+from florence_rag.pipeline.moments import LOOKS, best_apart
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
 from florence_rag.pipeline.opening import (
     LazyCaptioner,
@@ -472,8 +473,11 @@ class FlorenceRAG:
         Moments are the clips that videos are cut into and, where the index was filled with `actions`, what happens in
         them. overlapping: also those that are mostly the same time of a video as a better one.
         """
-        hits = self.search(text, k=k if overlapping else 4 * check_count(k), kinds={"clip"}, filter=filter, group=False)
-        return hits[:k] if overlapping else best_apart(hits, k)
+        finder = copy(self.retriever)
+        finder.config = replace(finder.config, looks_weight=LOOKS * finder.config.looks_weight)
+        wanted = check_count(k) * (1 if overlapping else 4)
+        hits = finder.search(text, k=wanted, kinds={"clip"}, filter=filter, group=False)
+        return hits if overlapping else best_apart(hits, k)
 
     def search_diverse(
         self,

@@ -145,7 +145,7 @@ def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]]) -> None:
 
     def score(classes: list[int]) -> float:
         likely = sum(np.log(shares[i, each]) for i, each in enumerate(classes))
-        return likely - 1.5 * sum(one != other for one, other in itertools.pairwise(classes))
+        return likely - 2.0 * sum(one != other for one, other in itertools.pairwise(classes))
 
     assert all(score(path) >= score([c] * len(rows)) - 1e-9 for c in range(3))
     assert score(path) >= score(list(shares.argmax(axis=1))) - 1e-9
