@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -32,7 +32,7 @@ TAKES, LEGS = 3, 6
 IOU = 0.5
 LOOKS_AS_MUCH = 1 / LOOKS
 """Undoes that the look of a moment counts for less than its words."""
-PARTS = {
+PARTS: dict[str, dict[str, Any]] = {
     "looks as much": {"looks_weight": LOOKS_AS_MUCH},
     "words alone": {"looks_weight": 0.0},
     "looks alone": {"words_weight": 0.0, "exact_weight": 0.0},
