@@ -14,7 +14,7 @@ EMBEDDER = ColourEmbedder()
 
 
 def send(number):
-    """As Python does when the signal arrives. Real ones are sent to processes of their own, in tests/cli: where OpenVINO
+    """As Python does when the signal arrives. Real ones go to processes of their own, in tests/cli: where OpenVINO
     and ONNX Runtime had been loaded before, one ended the process with a segmentation fault."""
     signal.getsignal(number)(number, None)
 
