@@ -92,10 +92,11 @@ def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypa
         accelerated(model, "get_image_features", pixels, backend=backend, precision="fp32")
 
 
-def test_an_export_leaves_nothing_hollow_behind(pixels):
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_network_that_was_never_run_is_exported_and_nothing_hollow_is_left_behind(pixels, backend):
     relative_position_index.cache_clear()
     shift_mask.cache_clear()
     model = FlorenceModel(tiny.florence()).eval()
-    accelerated(model, "get_image_features", pixels[:2], backend="onnx", precision="fp32")
+    accelerated(model, "get_image_features", pixels[:2], backend=backend, precision="fp32")
     with torch.inference_mode():
         assert torch.isfinite(model.get_image_features(pixels)).all()
