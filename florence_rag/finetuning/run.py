@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
 from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -20,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.finetuning.curves import draw_curves
 from florence_rag.finetuning.settings import Progress, Settings, Step
+from florence_rag.training.recipe import fast_attention
 
 SMALL = 50_000_000
 """Networks of fewer parameters learn at 5e-4, larger ones at 1e-5, unless told otherwise."""
@@ -28,8 +28,7 @@ SMALL = 50_000_000
 class _Trainer(Trainer):
     def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, *_: Any, **__: Any) -> Any:
         """The network's own loss."""
-        # On CPUs the fused kernel's backward pass took more time than all the rest together.
-        with sdpa_kernel([SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+        with fast_attention(self.args.use_cpu):
             output = model(**inputs)
         return (output.loss, {"loss": output.loss}) if return_outputs else output.loss
 

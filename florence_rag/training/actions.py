@@ -15,16 +15,14 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inflation import inflate
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
+from florence_rag.training.recipe import train
 from florence_rag.training.world.scene import COLOURS, sample_scene
 from florence_rag.training.world.takes import ACTIONS, IDLE, MIRRORED, MOVERS, Action, Take, sample_leg
 
@@ -135,17 +133,6 @@ class ClipCollator:
         return values * light + 0.05 * torch.randn_like(values)
 
 
-class ActionTrainer(Trainer):
-    """Trainer with the attention kernel that is fastest here."""
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The network's own loss."""
-        # On CPUs the fused kernel's backward pass took more time than all the rest together.
-        with sdpa_kernel([SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-            loss: torch.Tensor = model(**inputs).loss
-        return loss
-
-
 def build_recogniser(
     start: Path, frames: int = FRAMES, network: Path | None = None
 ) -> VideoCoSwinForVideoClassification:
@@ -172,44 +159,6 @@ def build_recogniser(
     model = VideoCoSwinForVideoClassification(config)
     inflate(image.state_dict(), model.video_coswin)
     return model
-
-
-def train(
-    model: VideoCoSwinForVideoClassification,
-    data: Dataset[LabelledClip],
-    collator: ClipCollator,
-    folder: Path,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-) -> None:
-    """Train, going on from the last checkpoint in the folder; the learning rate falls along a cosine."""
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=learning_rate,
-        weight_decay=0.05,
-        adam_beta2=0.98,
-        warmup_steps=min(100, steps // 10),
-        lr_scheduler_type="cosine",
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=25,
-        save_steps=100,
-        save_total_limit=2,
-        dataloader_num_workers=1,
-        dataloader_persistent_workers=True,
-        remove_unused_columns=False,
-        label_names=[],
-        report_to=[],
-        seed=seed,
-    )
-    trainer = ActionTrainer(model=model, args=arguments, train_dataset=data, data_collator=collator)
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.exists() else None)
 
 
 def main(

@@ -16,10 +16,7 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
-from transformers import Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
@@ -27,6 +24,7 @@ from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.training.data import DRAWN_SIZE, scene_at
+from florence_rag.training.recipe import train
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import OBJECTS
 from florence_rag.training.world.vocabulary import ANSWER_NAMES
@@ -101,17 +99,6 @@ class BoxCollator:
         return {**self.processor([row.image for row in rows]), "labels": labels}
 
 
-class DetectorTrainer(Trainer):
-    """Trainer with the attention kernel that is fastest here."""
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The network's own loss."""
-        # On CPUs the fused kernel's backward pass took more time than all the rest together.
-        with sdpa_kernel([SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
-            loss: torch.Tensor = model(**inputs).loss
-        return loss
-
-
 def build_detector(start: Path, labels: Sequence[str] = LABELS, *, channels: int = 64) -> DyHeadForObjectDetection:
     """A fresh head over the image encoder of a trained dual tower; start: its folder."""
     florence = FlorenceModel.from_pretrained(start, dtype=torch.float32)
@@ -127,44 +114,6 @@ def build_detector(start: Path, labels: Sequence[str] = LABELS, *, channels: int
     model = DyHeadForObjectDetection(config)
     model.backbone.stages.load_state_dict(florence.image_encoder.stages.state_dict())
     return model
-
-
-def train(
-    model: DyHeadForObjectDetection,
-    data: Dataset[Picture],
-    processor: DetectionImageProcessor,
-    folder: Path,
-    *,
-    steps: int,
-    batch: int,
-    learning_rate: float,
-    seed: int,
-) -> None:
-    """Train, going on from the last checkpoint in the folder; the learning rate falls along a cosine."""
-    arguments = TrainingArguments(
-        output_dir=str(folder),
-        max_steps=steps,
-        per_device_train_batch_size=batch,
-        learning_rate=learning_rate,
-        weight_decay=0.05,
-        adam_beta2=0.98,
-        warmup_steps=min(100, steps // 10),
-        lr_scheduler_type="cosine",
-        max_grad_norm=1.0,
-        bf16=True,
-        use_cpu=not torch.cuda.is_available(),
-        logging_steps=25,
-        save_steps=100,
-        save_total_limit=2,
-        dataloader_num_workers=1,
-        dataloader_persistent_workers=True,
-        remove_unused_columns=False,
-        label_names=[],
-        report_to=[],
-        seed=seed,
-    )
-    trainer = DetectorTrainer(model=model, args=arguments, train_dataset=data, data_collator=BoxCollator(processor))
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)) if folder.exists() else None)
 
 
 def main(
@@ -186,7 +135,14 @@ def main(
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
     data = ScenesWithBoxes(steps * batch, seed=seed)
     train(
-        model, data, processor, output / "checkpoints", steps=steps, batch=batch, learning_rate=learning_rate, seed=seed
+        model,
+        data,
+        BoxCollator(processor),
+        output / "checkpoints",
+        steps=steps,
+        batch=batch,
+        learning_rate=learning_rate,
+        seed=seed,
     )
     model.half().save_pretrained(output / "detector")
     processor.save_pretrained(output / "detector")

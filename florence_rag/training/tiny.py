@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import torch
 import typer
 from safetensors.torch import load_file, save_file
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerBase, RobertaConfig, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
@@ -30,6 +29,7 @@ from florence_rag.models.text_encoder import TextEncoderConfig
 from florence_rag.training.data import SceneCollator, SceneDataset, phrase, scene_at
 from florence_rag.training.grounding import WordRegions
 from florence_rag.training.joint import JointModel
+from florence_rag.training.recipe import fast_attention
 from florence_rag.training.tokenizer import BOS, EOS, PAD, train_tokenizer
 from florence_rag.training.world.words import ANSWERS, caption, questions
 
@@ -157,9 +157,7 @@ class JointTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """The sum of the losses; its parts are kept for the next log line."""
-        # On CPUs the fused kernel's backward pass took more time than all the rest together.
-        backends = [SDPBackend.MATH] if self.args.use_cpu else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-        with sdpa_kernel(backends):
+        with fast_attention(self.args.use_cpu):
             outputs = model(**inputs)
         if not hasattr(self, "_parts"):
             self._parts = {}

@@ -48,11 +48,11 @@ def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
     model = build_detector(find_model("florence-tiny").florence, channels=16)
     before = model.class_head.weight.detach().clone()
     how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
-    train(model, ScenesWithBoxes(4), processor(), tmp_path / "run", steps=2, **how)
+    train(model, ScenesWithBoxes(4), BoxCollator(processor()), tmp_path / "run", steps=2, **how)
     learned = model.class_head.weight.detach().clone()
     assert not torch.equal(before, learned)
     other = build_detector(find_model("florence-tiny").florence, channels=16)
-    train(other, ScenesWithBoxes(4), processor(), tmp_path / "run", steps=2, **how)
+    train(other, ScenesWithBoxes(4), BoxCollator(processor()), tmp_path / "run", steps=2, **how)
     torch.testing.assert_close(other.class_head.weight, learned)
 
 
