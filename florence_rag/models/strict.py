@@ -27,10 +27,31 @@ def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None =
     except Exception as error:  # of whatever transformers stumbles over: JSON, safetensors, other shapes
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
-    model, notes = loaded
-    check_fit(notes, kind.__name__, folder)
-    opened: Model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
+    opened: Model = _fitting(loaded, kind.__name__, folder, device)
     return opened
+
+
+def open_with_processor(
+    kind: type[Model], processor: Any, folder: str | Path, *, name: str, what: str, device: str | None = None
+) -> tuple[Model, Any]:
+    """As open_strictly, from this folder alone, with its image processor.
+
+    name, what: how ModelError calls the model, and what it should have been, such as "a detector".
+    """
+    try:
+        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+        looks = processor.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as {what}: {reason}") from error
+    return _fitting(loaded, name, folder, device), looks
+
+
+def _fitting(loaded: Any, name: str, folder: str | Path, device: str | None) -> Any:
+    """The model, on its device and in evaluation mode, if all its weights are those of the folder."""
+    model, notes = loaded
+    check_fit(notes, name, folder)
+    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
 
 
 def check_fit(notes: Mapping[str, Any], name: str, source: str | Path, faults: Iterable[str] = FAULTS) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from florence_rag.errors import InputError, ModelError
+from florence_rag.errors import InputError
 from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.strict import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.perception.base import Action
 from florence_rag.types import Frame
@@ -58,16 +59,15 @@ class VideoCoSwinRecognizer:
 
         device: a torch device; a GPU is used where there is one.
         """
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = VideoCoSwinForVideoClassification.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True
-            )
-            processor = FlorenceImageProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as an action model: {reason}") from error
-        return cls(model.to(target), processor, threshold=threshold)  # type: ignore[arg-type]
+        model, processor = open_with_processor(
+            VideoCoSwinForVideoClassification,
+            FlorenceImageProcessor,
+            folder,
+            name=name,
+            what="an action model",
+            device=device,
+        )
+        return cls(model, processor, threshold=threshold)
 
     def classify(self, frames: Sequence[Frame]) -> list[tuple[str, float]]:
         """All labels for one clip, taken as a whole, with their confidence, the likeliest first.

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import torch
 
-from florence_rag.errors import InputError, ModelError
+from florence_rag.errors import InputError
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
+from florence_rag.models.strict import open_with_processor
 from florence_rag.perception.base import Region
 from florence_rag.types import Frame
 
@@ -44,14 +45,10 @@ class DyHeadDetector:
 
         device: a torch device; a GPU is used where there is one.
         """
-        target = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            model = DyHeadForObjectDetection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-            processor = DetectionImageProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as a detector: {reason}") from error
-        return cls(model.to(target), processor, threshold=threshold)  # type: ignore[arg-type]
+        model, processor = open_with_processor(
+            DyHeadForObjectDetection, DetectionImageProcessor, folder, name=name, what="a detector", device=device
+        )
+        return cls(model, processor, threshold=threshold)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """Per frame the things that were found, the surest first; boxes in [0, 1] of the frame."""
