@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -49,3 +50,16 @@ def interruptible() -> None:
     """A shell that starts a run in the background makes it and its children, which tests interrupt, ignore SIGINT."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def open_databases() -> set[Any]:
+    lite = sys.modules.get("florence_rag.index.lite")
+    return set(lite.LiteDatabase._running) if lite else set()
+
+
+@pytest.fixture(autouse=True)
+def databases_are_closed() -> Iterator[None]:
+    """A test that fails to close a database would lock it for the tests after it, as a program would for others."""
+    before = open_databases()
+    yield
+    assert open_databases() <= before

@@ -201,7 +201,12 @@ class FlorenceRAG:
         describes = describer(describe) if create else None  # what is only searched needs no captions
         embedder = open_embedder(card.name, access, later=[each for each in (reads, describes) if each])
         text_embedder = open_text_embedder(text_model, access) if text_model else None
-        store = MilvusIndex.open(
+        captioner = lazy_captioner(describe, access)
+        answers, matcher = lazy_vqa(vqa or card.answers_with, access)
+        detector = lazy_detector(detect or card.detects_with, access, captioner)
+        recognizer = lazy_recognizer(actions, access)
+        reranker = open_reranker(rerank, access) if rerank else None
+        store = MilvusIndex.open(  # last: whatever cannot be had leaves no database behind, new or locked
             str(db),
             embedder.info,
             token=token,
@@ -211,8 +216,6 @@ class FlorenceRAG:
             vectors=vectors,
             text_embedder=text_embedder.info if text_embedder else None,
         )
-        captioner = lazy_captioner(describe, access)
-        answers, matcher = lazy_vqa(vqa or card.answers_with, access)
         return cls(
             store,
             embedder,
@@ -222,10 +225,10 @@ class FlorenceRAG:
             reader=LazyReader(open_reader),
             read=read,
             captioner=captioner,
-            detector=lazy_detector(detect or card.detects_with, access, captioner),
+            detector=detector,
             regions=detect is not None,
-            recognizer=lazy_recognizer(actions, access),
-            reranker=open_reranker(rerank, access) if rerank else None,
+            recognizer=recognizer,
+            reranker=reranker,
             pictures=pictures or picture_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
             remember=remember,

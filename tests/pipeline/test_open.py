@@ -109,3 +109,10 @@ def test_the_default_pair_is_told_with_sizes_and_licences_before_the_first_downl
     embedder, describer = said
     assert "siglip2-base" in embedder and "1500 MB, licence Apache-2.0" in embedder
     assert "florence-2-base" in describer and "924 MB, licence MIT" in describer
+
+
+@pytest.mark.parametrize("part", ["vqa", "describe", "detect", "actions", "rerank", "text_model"])
+def test_a_part_that_cannot_be_had_leaves_no_database(part, tmp_path):
+    with pytest.raises(ModelError, match="no-such-model"):
+        FlorenceRAG.open(tmp_path / "photos.db", "florence-tiny", **{part: "no-such-model"})
+    assert not any(tmp_path.iterdir())
