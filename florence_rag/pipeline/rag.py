@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
@@ -18,7 +16,7 @@ import numpy as np
 from florence_rag.answering.answerer import Answerer, AnsweringConfig
 from florence_rag.answering.base import check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
-from florence_rag.chunking import ChunkingConfig, chunk, read_frames, read_image
+from florence_rag.chunking import ChunkingConfig, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index.address import Address, classifier_folder, picture_folder
@@ -37,21 +35,17 @@ from florence_rag.perception.base import (
     VQAResult,
 )
 from florence_rag.pipeline.access import Access
-from florence_rag.pipeline.books import Books, Work
+from florence_rag.pipeline.adding import Adding, FileAdder
 from florence_rag.pipeline.classifying import Classification, Classifying, Trained, classify_pictures
 from florence_rag.pipeline.datasets import Dataset, keep_dataset
-from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
+from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
-from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
 from florence_rag.pipeline.memory import AnswerMemory
 from florence_rag.pipeline.moments import LOOKS, best_apart
-from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
+from florence_rag.pipeline.near_duplicates import NearDuplicates
 from florence_rag.pipeline.opening import (
-    LazyCaptioner,
-    LazyDetector,
     LazyReader,
-    LazyRecognizer,
     describer,
     lazy_captioner,
     lazy_detector,
@@ -67,7 +61,6 @@ from florence_rag.pipeline.recommending import Item, recommended
 from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.regions import checked_box, region_view
 from florence_rag.pipeline.tagging import TagReport, set_tags, tag_images
-from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.places import Columns
 from florence_rag.retrieval.diversity import pick_diverse
@@ -75,7 +68,6 @@ from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.show.pixels import data_uri
 from florence_rag.show.thumbnails import SIDE_PX
-from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, Locator
 
 _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
@@ -126,28 +118,28 @@ class FlorenceRAG:
         self.matcher = matcher or (vqa if isinstance(vqa, Matcher) else None)
         self.captioner = captioner
         self.detector = detector
-        self._regions = detector if regions else None
         self.recognizer = recognizer
         self.reader = reader
         self.retriever = Retriever(
             embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
         )
-        self._read_words = WordReading(reader, read) if reader is not None and read != "never" else None
-        self._chunking = chunking or ChunkingConfig()
         self._ingest = ingest
         self._answering = answering
         self._llm = llm
-        self._adding = threading.Lock()
         self._pictures = PictureFolder(pictures)
         self.memory = AnswerMemory(self, vqa_name, always=remember)
         self.classifying = Classifying(embedder, classifiers, self._picture)
+        read_words = WordReading(reader, read) if reader is not None and read != "never" else None
+        self._files = FileAdder(
+            self, read_words=read_words, detector=detector if regions else None, chunking=chunking, config=ingest
+        )
         self._given = GivenItems(
             index,
             embedder,
             self._pictures,
             text_embedder=text_embedder,
             captioner=captioner,
-            read_words=self._read_words,
+            read_words=read_words,
             config=ingest,
         )
 
@@ -270,16 +262,8 @@ class FlorenceRAG:
         process; it must embed with the same models. A file that cannot be read is named in the report and stops
         nothing. An interrupted run leaves all finished files indexed; run it again for the rest.
         """
-        check_near_duplicates(near_duplicates)
-        with self._adding:
-            books = Books(self.index)
-            drop = near_duplicates == "drop"
-            work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=drop)
-            if work.is_empty:
-                raise InputError(
-                    f"nothing to index in {_list(paths) or 'the list'}; supported are {' '.join(MEDIA_BY_SUFFIX)}"
-                )
-            return self._do(work, books, near_duplicates, progress, engine)
+        how = Adding(near_duplicates, progress, engine)
+        return self._files.add(paths, how, listed=listed, columns=columns, prune=prune, retry=retry)
 
     def add_dataset(
         self,
@@ -308,11 +292,7 @@ class FlorenceRAG:
         progress: Callable[[Progress], None] | None = None,
     ) -> IndexReport:
         """Try again all that could not be indexed, also what has not changed. What is gone is forgotten."""
-        check_near_duplicates(near_duplicates)
-        with self._adding:
-            books = Books(self.index)
-            work = books.look(sorted(books.failed), gone=True, retry=True, drop=near_duplicates == "drop")
-            return self._do(work, books, near_duplicates, progress)
+        return self._files.retry(Adding(near_duplicates, progress))
 
     def watch(
         self,
@@ -327,56 +307,7 @@ class FlorenceRAG:
         two seconds, looks at nothing but what changed, and comes as soon as it is indexed. Other threads may search
         meanwhile. InputError if a folder disappears; what was indexed of it is kept.
         """
-        from florence_rag.sources.watching import FolderWatch
-
-        check_near_duplicates(near_duplicates)
-        with FolderWatch(folders, stop) as changes:
-            with self._adding:
-                books = Books(self.index)
-            for places in chain([changes.folders], changes):
-                with self._adding:
-                    work = books.look(places, gone=True, drop=near_duplicates == "drop")
-                    report = self._do(work, books, near_duplicates, progress)
-                if work.is_due or places is changes.folders:
-                    yield report
-
-    def _do(
-        self,
-        work: Work,
-        books: Books,
-        near_duplicates: NearDuplicates,
-        progress: Callable[[Progress], None] | None,
-        engine: Callable[[ChunksOf], Engine] | None = None,
-    ) -> IndexReport:
-        if not work.is_due:
-            return report_of(work)
-        for part in {id(part): part for part in (self.captioner, self._regions, self.recognizer)}.values():
-            if work.changed and isinstance(part, LazyCaptioner | LazyDetector | LazyRecognizer):
-                part.load()
-        for failure in work.unreadable:
-            self.index.fail(failure.source, failure.reason)
-        embedding = Embedding(
-            self.embedder, self.captioner, self.retriever.text_embedder, self._regions, self.recognizer
-        )
-        chunks_of = partial(chunk if near_duplicates == "keep" else chunk_with_looks, config=self._needed_chunking())
-        stages = (
-            Threads(embedding, chunks_of, add_words=self._read_words, config=self._ingest)
-            if engine is None
-            else engine(chunks_of)
-        )
-        replaced = {*work.gone, *(source.uri for source in work.changed)}
-        standing = Standing(self.index, replaced) if near_duplicates == "drop" and work.changed else None
-        run = IndexRun(
-            self.index, embedding, stages, len(work.changed), progress=progress, config=self._ingest, standing=standing
-        )
-        run.bring_in(work.changed, books.sources.values())
-        self.index.restat(work.restated)
-        # At last, as a file that was moved takes over what is known of its old place.
-        self.index.delete_sources(work.gone)
-        self.index.flush()
-        report = report_of(work, run, books.sources)
-        books.record(work, run.done, run.left_out, (failure.source for failure in run.failures))
-        return report
+        return self._files.watch(folders, Adding(near_duplicates, progress), stop)
 
     def put_texts(
         self,
@@ -426,13 +357,6 @@ class FlorenceRAG:
     def given_ids(self) -> list[str]:
         """The ids of all items that were put, sorted."""
         return self._given.ids()
-
-    def _needed_chunking(self) -> ChunkingConfig:
-        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
-        detail = getattr(self.embedder, "detail_px", None)
-        if detail is None or any(part is not None for part in (self._read_words, self.captioner, self._regions)):
-            return self._chunking
-        return replace(self._chunking, image_detail_px=self._chunking.image_detail_px or detail)
 
     def search(
         self,
@@ -704,7 +628,3 @@ def _chat_model(llm: str | ChatModel) -> ChatModel:
     from florence_rag.answering.chat_models import open_chat_model
 
     return open_chat_model(llm)
-
-
-def _list(paths: Collection[str | Path]) -> str:
-    return ", ".join(repr(str(path)) for path in paths)

@@ -78,7 +78,7 @@ def test_search_takes_a_part_of_a_picture(run, photos):
 
 
 def test_regions_are_listed_by_their_boxes_and_labels(run, rag, opened_with, tmp_path):
-    rag._regions = LeftHalf()
+    rag._files._detector = LeftHalf()
     Image.fromarray(colour_frame("red", "blue", size_px=64)).save(tmp_path / "both.png")
     run("index", tmp_path)
     out = run("search", "red", "-k", 1).out

@@ -1,0 +1,160 @@
+"""Brings files into an index and keeps it current with them: one run at a time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from florence_rag.chunking import ChunkingConfig, chunk
+from florence_rag.errors import InputError
+from florence_rag.perception.base import Detector
+from florence_rag.pipeline.books import Books, Work
+from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
+from florence_rag.pipeline.index_run import IndexRun, report_of
+from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
+from florence_rag.pipeline.opening import LazyCaptioner, LazyDetector, LazyRecognizer
+from florence_rag.pipeline.vectors import Embedding
+from florence_rag.pipeline.word_reading import WordReading
+from florence_rag.places import Columns
+from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.types import IndexReport
+
+if TYPE_CHECKING:
+    from florence_rag.pipeline.rag import FlorenceRAG
+
+
+@dataclass(frozen=True, slots=True)
+class Adding:
+    """How one run goes: near_duplicates, progress and engine as `FlorenceRAG.add` takes them."""
+
+    near_duplicates: NearDuplicates = "link"
+    progress: Callable[[Progress], None] | None = None
+    engine: Callable[[ChunksOf], Engine] | None = None
+
+    def __post_init__(self) -> None:
+        check_near_duplicates(self.near_duplicates)
+
+    @property
+    def drops(self) -> bool:
+        """Whether near-duplicates are left out."""
+        return self.near_duplicates == "drop"
+
+
+class FileAdder:
+    """Of one index. detector: finds the regions that are indexed beside images. Threads may share it."""
+
+    def __init__(
+        self,
+        rag: FlorenceRAG,
+        *,
+        read_words: WordReading | None = None,
+        detector: Detector | None = None,
+        chunking: ChunkingConfig | None = None,
+        config: IngestConfig | None = None,
+    ) -> None:
+        self._rag = rag
+        self._read_words = read_words
+        self._detector = detector
+        self._chunking = chunking or ChunkingConfig()
+        self._config = config
+        self._lock = threading.Lock()
+
+    def add(
+        self,
+        paths: Collection[str | Path],
+        how: Adding,
+        *,
+        listed: Iterable[str | Path] = (),
+        columns: Columns | None = None,
+        prune: bool = False,
+        retry: bool = False,
+    ) -> IndexReport:
+        """What is below the paths; InputError if that is nothing."""
+        with self._lock:
+            books = Books(self._rag.index)
+            work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=how.drops)
+            if work.is_empty:
+                named = ", ".join(repr(str(path)) for path in paths) or "the list"
+                raise InputError(f"nothing to index in {named}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
+            return self._do(work, books, how)
+
+    def retry(self, how: Adding) -> IndexReport:
+        """All that could not be indexed; what is gone is forgotten."""
+        with self._lock:
+            books = Books(self._rag.index)
+            return self._do(books.look(sorted(books.failed), gone=True, retry=True, drop=how.drops), books, how)
+
+    def watch(
+        self, folders: Collection[str | Path], how: Adding, stop: threading.Event | None = None
+    ) -> Iterator[IndexReport]:
+        """A report of the first look at the folders, and of each change after it that asks for something."""
+        from florence_rag.sources.watching import FolderWatch
+
+        with FolderWatch(folders, stop) as changes:
+            with self._lock:
+                books = Books(self._rag.index)
+            for places in chain([changes.folders], changes):
+                with self._lock:
+                    work = books.look(places, gone=True, drop=how.drops)
+                    report = self._do(work, books, how)
+                if work.is_due or places is changes.folders:
+                    yield report
+
+    def _do(self, work: Work, books: Books, how: Adding) -> IndexReport:
+        if not work.is_due:
+            return report_of(work)
+        index = self._rag.index
+        if work.changed:
+            self._load_models()
+        for failure in work.unreadable:
+            index.fail(failure.source, failure.reason)
+        embedding = self._embedding()
+        replaced = {*work.gone, *(source.uri for source in work.changed)}
+        run = IndexRun(
+            index,
+            embedding,
+            self._stages(embedding, how),
+            len(work.changed),
+            progress=how.progress,
+            config=self._config,
+            standing=Standing(index, replaced) if how.drops and work.changed else None,
+        )
+        run.bring_in(work.changed, books.sources.values())
+        index.restat(work.restated)
+        # At last, as a file that was moved takes over what is known of its old place.
+        index.delete_sources(work.gone)
+        index.flush()
+        report = report_of(work, run, books.sources)
+        books.record(work, run.done, run.left_out, (failure.source for failure in run.failures))
+        return report
+
+    def _load_models(self) -> None:
+        """Before the first file, so that what cannot be had is told at once."""
+        parts = (self._rag.captioner, self._detector, self._rag.recognizer)
+        for part in {id(part): part for part in parts}.values():
+            if isinstance(part, LazyCaptioner | LazyDetector | LazyRecognizer):
+                part.load()
+
+    def _embedding(self) -> Embedding:
+        rag = self._rag
+        return Embedding(rag.embedder, rag.captioner, rag.retriever.text_embedder, self._detector, rag.recognizer)
+
+    def _stages(self, embedding: Embedding, how: Adding) -> Engine:
+        cut = chunk if how.near_duplicates == "keep" else chunk_with_looks
+        chunks_of = partial(cut, config=self._needed_chunking())
+        if how.engine:
+            return how.engine(chunks_of)
+        return Threads(embedding, chunks_of, add_words=self._read_words, config=self._config)
+
+    def _needed_chunking(self) -> ChunkingConfig:
+        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
+        detail = getattr(self._rag.embedder, "detail_px", None)
+        if detail is None or any(part is not None for part in (self._read_words, self._rag.captioner, self._detector)):
+            return self._chunking
+        return replace(self._chunking, image_detail_px=self._chunking.image_detail_px or detail)
