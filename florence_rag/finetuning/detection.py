@@ -12,11 +12,10 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from florence_rag.finetuning.coco import Boxed, read_boxes
-from florence_rag.finetuning.pictures import Pictures, need_some
-from florence_rag.finetuning.reading import left_out
-from florence_rag.finetuning.run import fine_tune, needed_accelerate
+from florence_rag.finetuning.lesson import Lesson, begun
+from florence_rag.finetuning.pictures import Pictures, readable
+from florence_rag.finetuning.reading import counted, left_out
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.unicl import write
 from florence_rag.models.boxes import iou
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection, found_objects
@@ -75,9 +74,7 @@ def train_detector(
     whose neighbour "detector" is gone on with where it has the same labels; name: what that is called. Called again
     with the same, a run that was cut off goes on. Raises InputError for data that cannot be learned from.
     """
-    needed_accelerate()
-    settings = settings or Settings()
-    torch.manual_seed(settings.seed)
+    settings = begun(settings)
     rows = read_boxes(annotations, images)
     model = starting_detector(start.parent / "detector", start, sorted({each for row in rows for each in row.classes}))
     labels = list((model.config.id2label or {}).values())
@@ -86,43 +83,27 @@ def train_detector(
     look = {"fit": "squash", "enlarge": 1.0, "image_mean": seen.image_mean, "image_std": seen.image_std}
     processor = DetectionImageProcessor(size=seen.size, **look)
     pictures = Pictures((each.image for each in rows), processor)
-    readable = [each for each in rows if each.image not in pictures.failed]
-    need_some(len(readable), len(rows), str(annotations[0]), pictures.failed.values())
-    learn, kept = parted(readable, settings)
+    usable = readable(rows, pictures.failed, annotations[0])
+    learn, kept = parted(usable, settings)
     check = BoxedPictures(kept, pictures, labels, varied=False)
-    before = detection_figures(model, processor, check)
-    data = [str(path) for path in annotations]
-    steps, seconds = fine_tune(
-        model,
-        BoxedPictures(learn, pictures, labels, varied=True),
-        check,
-        BoxCollator(processor),
-        out / "runs" / "detector",
-        settings,
-        about={"model": name or str(start), "data": data, "examples": len(learn), "labels": labels},
-        progress=progress,
-    )
-    skipped = sum(each.skipped for each in readable)
-    result = FineTuned(
+    boxes, skipped = sum(len(each.boxes) for each in usable), sum(each.skipped for each in usable)
+    lesson = Lesson(
         part="detector",
-        folder=out,
-        start=name or str(start),
-        data=tuple(data),
-        examples=len(learn),
-        validation=len(kept),
-        steps=steps,
-        seconds=round(seconds, 1),
-        settings=settings,
-        before=before,
-        after=detection_figures(model, processor, check),
-        about={
-            "labels": f"{len(labels)}: {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}",
-            "boxes": f"{sum(len(each.boxes) for each in readable)}, {skipped} left away (crowds, outside the picture)",
+        data=annotations,
+        model=model,
+        processor=processor,
+        learn=BoxedPictures(learn, pictures, labels, varied=True),
+        check=check,
+        collate=BoxCollator(processor),
+        figures=lambda: detection_figures(model, processor, check),
+        facts={
+            "labels": counted(labels),
+            "boxes": f"{boxes}, {skipped} left away (crowds, outside the picture)",
         },
-        failed=tuple(pictures.failed.values()),
+        same={"labels": labels},
+        failed=pictures.failed.values(),
     )
-    write(result, model, processor)
-    return result
+    return lesson.teach(out, name or str(start), settings, progress)
 
 
 def parted(rows: Sequence[Boxed], settings: Settings) -> tuple[list[Boxed], list[Boxed]]:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from florence_rag.adapters.labelled import labelled_pictures
 from florence_rag.errors import InputError
-from florence_rag.finetuning.reading import field, left_out, listed, read_json, table_rows
+from florence_rag.finetuning.reading import counted, field, left_out, listed, read_json, table_rows
 
 COLUMNS = {"image": ("image", "path", "file"), "text": ("text", "caption"), "label": ("label", "class")}
 SHAPES = (
@@ -116,10 +116,6 @@ def facts(examples: Sequence[Example]) -> dict[str, Any]:
     labels = labels_of(examples)
     said = sum(len(each.texts) for each in examples)
     return {
-        **(
-            {"classes": f"{len(labels)}: {', '.join(labels[:20])}{' ...' if len(labels) > 20 else ''}"}
-            if labels
-            else {}
-        ),
+        **({"classes": counted(labels)} if labels else {}),
         **({"texts": said} if said else {}),
     }

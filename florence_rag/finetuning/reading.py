@@ -68,6 +68,11 @@ def table_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
         yield where, {str(key).casefold(): "" if value is None else str(value) for key, value in record.items()}
 
 
+def counted(names: Sequence[str], shown: int = 20) -> str:
+    """How many they are, and the first of them: "3: blue, green, red"."""
+    return f"{len(names)}: {', '.join(names[:shown])}{' ...' if len(names) > shown else ''}"
+
+
 def left_out(items: Sequence[T], groups: Sequence[object], share: float, seed: int) -> tuple[list[T], list[T]]:
     """To learn from, and to look at in between: this share of each group, of one with two or more at least one of all.
 

@@ -12,23 +12,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from florence_rag.adapters.zero_shot import check_prompts
-from florence_rag.finetuning.card import card_of
+from florence_rag.finetuning.lesson import Lesson, begun
 from florence_rag.finetuning.pairs import Example, facts, labels_of, parted, read_pairs
-from florence_rag.finetuning.pictures import Pictures, need_some
-from florence_rag.finetuning.run import fine_tune, forget_checkpoints, is_main_process, needed_accelerate
+from florence_rag.finetuning.pictures import Pictures, random_part, readable
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.prompts import UNICL_PROMPTS
 from florence_rag.models.strict import open_strictly
-
-LEAST_SHOWN = 0.8
-"""Of the sides of a picture, when a part of it is shown in training."""
 
 
 class Pairs(Dataset[dict[str, Any]]):
@@ -47,16 +42,11 @@ class Pairs(Dataset[dict[str, Any]]):
         texts = example.texts or tuple(prompt.format(example.label) for prompt in self.prompts)
         text = texts[int(torch.randint(len(texts), ()))] if self.varied else texts[0]
         pixels = self.pictures[example.image]
-        return {"pixels": _part_of(pixels) if self.varied else pixels, "text": text, "key": example.key(text)}
-
-
-def _part_of(pixels: np.ndarray) -> np.ndarray:
-    """Not mirrored: texts may speak of left and right."""
-    size = pixels.shape[0]
-    side = size * (LEAST_SHOWN + (1 - LEAST_SHOWN) * float(torch.rand(())))
-    left, top = ((size - side) * float(torch.rand(())) for _ in range(2))
-    image = Image.fromarray(pixels)
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side)))
+        return {
+            "pixels": random_part(pixels[None])[0] if self.varied else pixels,
+            "text": text,
+            "key": example.key(text),
+        }
 
 
 @dataclass
@@ -94,57 +84,28 @@ def train_unicl(
     by default UniCL's 81; the first is that of the bare label. Called again with the same, a run that was cut off goes
     on. Raises InputError for data that cannot be learned from.
     """
-    needed_accelerate()
-    settings, sentences = settings or Settings(), check_prompts(prompts or UNICL_PROMPTS)
-    torch.manual_seed(settings.seed)
+    settings, sentences = begun(settings), check_prompts(prompts or UNICL_PROMPTS)
     examples = [example for each in data for example in read_pairs(each, images)]
     processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(start)
     pictures = Pictures((each.image for each in examples), processor.image_processor)
-    readable = [each for each in examples if each.image not in pictures.failed]
-    need_some(len(readable), len(examples), ", ".join(map(str, data)), pictures.failed.values())
-    learn, out_of_it = parted(readable, settings.validation, settings.seed)
+    usable = readable(examples, pictures.failed, ", ".join(map(str, data)))
+    learn, out_of_it = parted(usable, settings.validation, settings.seed)
     model = open_strictly(FlorenceModel, start)
     check = Pairs(out_of_it, pictures, sentences, varied=False)
-    before = tower_figures(model, processor, check, labels_of(readable))
-    about = {"model": name or str(start), "data": [str(each) for each in data], "examples": len(learn)}
-    steps, seconds = fine_tune(
-        model,
-        Pairs(learn, pictures, sentences, varied=True),
-        check,
-        PairCollator(processor),
-        out / "runs" / "florence",
-        settings,
-        about={**about, "prompts": sentences},
-        progress=progress,
-    )
-    result = FineTuned(
+    lesson = Lesson(
         part="florence",
-        folder=out,
-        start=name or str(start),
-        data=tuple(map(str, data)),
-        examples=len(learn),
-        validation=len(out_of_it),
-        steps=steps,
-        seconds=round(seconds, 1),
-        settings=settings,
-        before=before,
-        after=tower_figures(model, processor, check, labels_of(readable)),
-        about=facts(readable),
-        failed=tuple(pictures.failed.values()),
+        data=data,
+        model=model,
+        processor=processor,
+        learn=Pairs(learn, pictures, sentences, varied=True),
+        check=check,
+        collate=PairCollator(processor),
+        figures=lambda: tower_figures(model, processor, check, labels_of(usable)),
+        facts=facts(usable),
+        same={"prompts": sentences},
+        failed=pictures.failed.values(),
     )
-    write(result, model, processor)
-    return result
-
-
-def write(result: FineTuned, model: Any, processor: Any) -> None:
-    """The folder that opens by name: weights, configuration, processor and model card."""
-    if not is_main_process():
-        return
-    folder = result.folder / result.part
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    (folder / "README.md").write_text(card_of(result), "utf-8")
-    forget_checkpoints(result.folder / "runs" / result.part)
+    return lesson.teach(out, name or str(start), settings, progress)
 
 
 @torch.inference_mode()

@@ -11,12 +11,11 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.pictures import Pictures, need_some
+from florence_rag.finetuning.lesson import Lesson, begun
+from florence_rag.finetuning.pictures import Pictures, readable
 from florence_rag.finetuning.questions import Question, QuestionFiles, read_questions, vocabulary_of
-from florence_rag.finetuning.reading import left_out
-from florence_rag.finetuning.run import fine_tune, needed_accelerate
+from florence_rag.finetuning.reading import counted, left_out
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.unicl import write
 from florence_rag.models.answers import MIN_QUESTIONS
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
@@ -108,47 +107,29 @@ def train_meter(
     the most common one to be learned, by default 1, and METER's 9 from 50,000 questions on. Called again with the same,
     a run that was cut off goes on. Raises InputError for data that cannot be learned from.
     """
-    needed_accelerate()
-    settings = settings or Settings()
-    torch.manual_seed(settings.seed)
+    settings = begun(settings)
     questions = read_questions(files)
     processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(start)
     pictures = Pictures((each.image for each in questions), processor.image_processor)
-    readable = [each for each in questions if each.image not in pictures.failed]
-    need_some(len(readable), len(questions), str(files.questions[0]), pictures.failed.values())
-    learn, kept = parted(readable, settings.validation, settings.seed)
+    usable = readable(questions, pictures.failed, files.questions[0])
+    learn, kept = parted(usable, settings.validation, settings.seed)
     answers = vocabulary_of(learn, least or (MIN_QUESTIONS if len(learn) >= MANY else 1))
     model, check = with_answers(start, answers), Questions(kept, pictures, answers)
     collate = QuestionCollator(processor)
-    before = answer_figures(model, collate, check)
-    data = [str(path) for path in (*files.questions, *files.annotations)]
-    steps, seconds = fine_tune(
-        model,
-        Questions(learn, pictures, answers),
-        check,
-        collate,
-        out / "runs" / "meter",
-        settings,
-        about={"model": name or str(start), "data": data, "examples": len(learn), "answers": len(answers)},
-        progress=progress,
-    )
-    result = FineTuned(
+    lesson = Lesson(
         part="meter",
-        folder=out,
-        start=name or str(start),
-        data=tuple(data),
-        examples=len(learn),
-        validation=len(kept),
-        steps=steps,
-        seconds=round(seconds, 1),
-        settings=settings,
-        before=before,
-        after=answer_figures(model, collate, check),
-        about={"answers": f"{len(answers)}: {', '.join(answers[:20])}{' ...' if len(answers) > 20 else ''}"},
-        failed=tuple(pictures.failed.values()),
+        data=(*files.questions, *files.annotations),
+        model=model,
+        processor=processor,
+        learn=Questions(learn, pictures, answers),
+        check=check,
+        collate=collate,
+        figures=lambda: answer_figures(model, collate, check),
+        facts={"answers": counted(answers)},
+        same={"answers": len(answers)},
+        failed=pictures.failed.values(),
     )
-    write(result, model, processor)
-    return result
+    return lesson.teach(out, name or str(start), settings, progress)
 
 
 def parted(questions: Sequence[Question], share: float, seed: int) -> tuple[list[Question], list[Question]]:
