@@ -15,6 +15,7 @@ from florence_rag.models.acceleration import Backend, Precision, accelerated
 from florence_rag.models.cards import fingerprint
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
+from florence_rag.models.scaling import scaled
 from florence_rag.models.strict import open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 
@@ -104,7 +105,7 @@ class FlorenceEmbedder:
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
         rows = [
-            self._see(self._processor(images=batch)["pixel_values"].to(self._model.device))
+            self._see(self._processor(images=[*map(self._scaled, batch)])["pixel_values"].to(self._model.device))
             for batch in self._batches(frames)
         ]
         return self._stacked(rows)
@@ -118,6 +119,12 @@ class FlorenceEmbedder:
             for batch in self._batches(texts)
         ]
         return self._stacked(rows)
+
+    def _scaled(self, frame: Frame) -> Frame:
+        """As the processor would, which then has nothing to scale."""
+        image = self._processor.image_processor
+        width, height = image.scaled_size(frame.shape[1], frame.shape[0])
+        return scaled(frame, width, height, image.resample)
 
     def _count(self, text: str) -> int:
         return len(self._processor.tokenizer(text, truncation=False, verbose=False)["input_ids"])

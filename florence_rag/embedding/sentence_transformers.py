@@ -20,6 +20,7 @@ from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.errors import InputError, MissingExtraError, ModelError
 from florence_rag.models.acceleration import Backend, Precision, check_acceleration
+from florence_rag.models.scaling import scale_of
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
     has_image_tower,
@@ -157,6 +158,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
                 "so it can serve as text_model beside a model that can"
             )
         super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long, backend=backend)
+        self._scale = scale_of(getattr(getattr(model[0], "processor", None), "image_processor", None))
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(
@@ -184,7 +186,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
         with nullcontext() if self._sees_alone else self._lock:
-            return self._encoded(self._model.encode_document, [Image.fromarray(frame) for frame in frames])
+            return self._encoded(self._model.encode_document, [Image.fromarray(self._scale(frame)) for frame in frames])
 
 
 def _opened(

@@ -73,10 +73,10 @@ class FlorenceImageProcessor(BaseImageProcessor):
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         if picture.mode != "RGB" and not (self.scale_alpha and picture.mode == "RGBA"):
             picture = picture.convert("RGB")
-        if self.fit == "squash":
-            return np.asarray(picture.resize((self.size, self.size), self.resample).convert("RGB"))
-        width, height = self._scaled(*picture.size)
+        width, height = self.scaled_size(*picture.size)
         picture = picture.resize((width, height), self.resample)
+        if self.fit == "squash":
+            return np.asarray(picture.convert("RGB"))
         left, top = self._corner(width, height)
         return np.asarray(picture.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
 
@@ -84,12 +84,14 @@ class FlorenceImageProcessor(BaseImageProcessor):
         """The part of a picture of this size that is left: left, top, right, bottom, in [0, 1] where it was larger."""
         if self.fit == "squash":
             return 0.0, 0.0, 1.0, 1.0
-        width, height = self._scaled(width, height)
+        width, height = self.scaled_size(width, height)
         left, top = self._corner(width, height)
         return left / width, top / height, (left + self.size) / width, (top + self.size) / height
 
-    def _scaled(self, width: int, height: int) -> tuple[int, int]:
-        """So that the shorter side is a little longer than the output's."""
+    def scaled_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height, before anything is cut away, of a picture of so many pixels."""
+        if self.fit == "squash":
+            return self.size, self.size
         shorter, smallest = int(self.enlarge * self.size), min(width, height)
         # The longer side is truncated, not rounded, as torchvision's Resize does.
         scale = shorter / smallest
