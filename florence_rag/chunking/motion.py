@@ -14,6 +14,16 @@ from florence_rag.types import Frame
 SIDE_PX = 224
 
 
+def length_s(path: str) -> float:
+    """How long a video is, in seconds: as it says itself, or counted where it does not, as a WebM that was streamed."""
+    with open_source(path) as file, _open_video(file, path) as video:
+        if told := video.metadata().get("duration_s"):
+            return float(told)
+        for _ in video.frames():
+            pass
+        return video.end_s
+
+
 def read_motion(
     path: str, start_s: float, end_s: float, rate_hz: float, max_side_px: int = SIDE_PX
 ) -> Iterator[tuple[float, float, Frame]]:

@@ -35,22 +35,36 @@ Limit = Annotated[int | None, typer.Option(min=1, help="So many items only, draw
 @evaluate.command()
 def retrieval(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="Captions in Karpathy's format: dataset_flickr30k.json.")
+        Path,
+        typer.Argument(
+            metavar="DATA",
+            help="Captions in Karpathy's format: dataset_flickr30k.json. With --videos, MSR-VTT's JSON or CSV.",
+        ),
     ],
     images: Images = None,
+    videos: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the videos are; finds these.")] = None,
+    frames: Annotated[int, typer.Option(min=1, help="So many of each video are looked at.")] = 12,
     split: Annotated[str, typer.Option(help="Which part of the data set.")] = "test",
-    captions: Annotated[int, typer.Option(min=1, help="The first so many captions of a picture count.")] = 5,
+    captions: Annotated[
+        int | None, typer.Option(min=1, help="The first so many count, by default 5 of a picture, all of a video.")
+    ] = None,
     model: Model = None,
     limit: Limit = None,
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:
-    """R@1, R@5 and R@10 of pictures by captions, and of captions by pictures."""
+    """R@1, R@5, R@10 and the median rank of pictures, or videos, by captions, and of captions by these."""
     from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.retrieval import evaluate_retrieval, read_karpathy
+    from florence_rag.evaluation.msrvtt import evaluate_videos, read_msrvtt
+    from florence_rag.evaluation.retrieval import CAPTIONS, evaluate_retrieval, read_karpathy
+    from florence_rag.evaluation.videos import Videos
 
-    pictures = some(read_karpathy(data, images, split=split, captions=captions), limit)
-    report = evaluate_retrieval(pictures, _embedder(model, offline), _watched)
+    if videos is None:
+        pictures = some(read_karpathy(data, images, split=split, captions=captions or CAPTIONS), limit)
+        report = evaluate_retrieval(pictures, _embedder(model, offline), _watched)
+    else:
+        listed, there = some(read_msrvtt(data, split=split, captions=captions), limit), Videos(videos)
+        report = evaluate_videos(listed, there, _embedder(model, offline), frames=frames, watch=_watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
@@ -156,8 +170,9 @@ def actions(
     as_json: AsJson = False,
 ) -> None:
     """Top-1 and top-5 of what is done in clips."""
-    from florence_rag.evaluation.actions import ClipClassifier, Videos, evaluate_actions, read_kinetics
+    from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions, read_kinetics
     from florence_rag.evaluation.annotations import some
+    from florence_rag.evaluation.videos import Videos
     from florence_rag.pipeline.opening import open_recognizer
 
     clips, there = some(read_kinetics(data, split=split), limit), Videos(videos or data.parent)
@@ -191,8 +206,7 @@ def _report_to_text(report: EvaluationReport) -> RenderableType:
 
     table = Table("", "measured", "95 % interval", box=None)
     for figure in report.figures:
-        bounds = "" if figure.low is None else f"{figure.low:.2%} to {figure.high:.2%}"
-        table.add_row(figure.name, f"{figure.value:.2%}", bounds)
+        table.add_row(figure.name, *figure.text())
     article = Table("", "Florence", "on", box=None)
     for published in HEADLINES[report.task]:
         article.add_row(published.figure, f"{published.value:g}%", published.data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -11,11 +10,12 @@ import numpy as np
 
 from florence_rag.chunking.motion import read_motion
 from florence_rag.errors import InputError
+from florence_rag.evaluation.annotations import cell, read_table
 from florence_rag.evaluation.bootstrap import interval
 from florence_rag.evaluation.classify import TOPS
 from florence_rag.evaluation.pictures import Watch
 from florence_rag.evaluation.report import EvaluationReport, Figure
-from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.evaluation.videos import Videos
 from florence_rag.types import Failure, Frame
 
 FIELDS = ("label", "youtube_id", "time_start", "time_end", "split")
@@ -53,62 +53,43 @@ class Listed(NamedTuple):
 def read_kinetics(file: str | Path, *, split: str | None = None) -> list[Listed]:
     """The clips of one split, by default of all. The file's first row names its columns: label, youtube_id, time_start,
     time_end, split; the last may be missing where no split is chosen. InputError names the field that is wrong."""
-    path = Path(file).expanduser()
-    try:
-        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{str(file)!r} cannot be read as a CSV file in UTF-8: {error}") from error
-    if not rows:
-        raise InputError(f"{str(file)!r} lists no clips; its columns must be {', '.join(FIELDS)}")
-    needed = FIELDS if split is not None else FIELDS[:4]
-    if missing := [name for name in needed if name not in rows[0]]:
-        raise InputError(f"{str(file)!r} has no column {missing[0]!r}; its columns must be {', '.join(FIELDS)}")
-    listed = [_listed(row, f"row {number} of {str(file)!r}", needed) for number, row in enumerate(rows, start=2)]
-    chosen = [clip for clip, row in zip(listed, rows, strict=True) if split in (None, row["split"])]
+    rows = read_table(file, FIELDS if split is not None else FIELDS[:4])
+    listed = [(_listed(row, where), row.get("split")) for row, where in rows]
+    chosen = [clip for clip, part in listed if split in (None, part)]
     if not chosen:
-        there = ", ".join(sorted({row["split"] for row in rows}))
-        raise InputError(f"{str(file)!r} has no split {split!r}; it has {there}")
+        raise InputError(
+            f"{str(file)!r} has no split {split!r}; it has {', '.join(sorted({str(part) for _, part in listed}))}"
+        )
     return chosen
 
 
-def _listed(row: Mapping[str, str | None], where: str, needed: Sequence[str]) -> Listed:
-    cells = {name: (row[name] or "").strip() for name in needed}
-    if empty := [name for name, cell in cells.items() if not cell]:
-        raise InputError(f"the field {empty[0]!r} of {where} is empty")
+def _listed(row: Mapping[str, str | None], where: str) -> Listed:
+    label, video, start, end = (cell(row, name, where) for name in FIELDS[:4])
     try:
-        start_s, end_s = float(cells["time_start"]), float(cells["time_end"])
+        start_s, end_s = float(start), float(end)
     except ValueError as error:
         raise InputError(f"the fields 'time_start' and 'time_end' of {where} must be seconds: {error}") from error
     if not 0 <= start_s < end_s < float("inf"):
         raise InputError(
             f"the fields 'time_start' and 'time_end' of {where} are {start_s:g} and {end_s:g}; 0 <= start < end"
         )
-    return Listed(cells["label"], cells["youtube_id"], start_s, end_s)
+    return Listed(label, video, start_s, end_s)
 
 
-class Videos:
-    """The video files below a folder, by name: ID_000010_000020.mp4 is a clip that was cut out, ID.mp4 all of it."""
+def frames_of(clip: Listed, videos: Videos, rate_hz: float) -> list[Frame]:
+    """The pictures of a clip at even times: of ID_000010_000020.mp4, a clip that was cut out, or of ID.mp4, all of it.
 
-    def __init__(self, folder: str | Path) -> None:
-        top = Path(folder).expanduser()
-        if not top.is_dir():
-            raise InputError(f"{str(top)!r} is no folder; give the folder of the videos with --videos")
-        files = (path for path in sorted(top.rglob("*")) if MEDIA_BY_SUFFIX.get(path.suffix.lower()) == "video")
-        self._files = {path.stem: path for path in files}
-
-    def frames(self, clip: Listed, rate_hz: float) -> list[Frame]:
-        """The pictures of a clip at even times; MediaError or InputError where there are none."""
-        length_s = clip.end_s - clip.start_s
-        rate_hz = min(rate_hz, _MOST_FRAMES / length_s)
-        cut = self._files.get(f"{clip.video}_{int(clip.start_s):06d}_{int(clip.end_s):06d}")
-        path, start_s = (cut, 0.0) if cut is not None else (self._files.get(clip.video), clip.start_s)
-        if path is None:
-            raise InputError("there is no such video")
-        seen = list(read_motion(str(path), start_s, start_s + length_s, rate_hz))
-        # Of a video that has ended before, the last picture is shown all the time.
-        if not seen or seen[-1][1] < start_s - _STILL_S:
-            raise InputError(f"{str(path)!r} ends before {start_s:g} s")
-        return [frame for _, _, frame in seen]
+    MediaError or InputError where there are none.
+    """
+    length_s = clip.end_s - clip.start_s
+    rate_hz = min(rate_hz, _MOST_FRAMES / length_s)
+    cut = videos.get(f"{clip.video}_{int(clip.start_s):06d}_{int(clip.end_s):06d}")
+    path, start_s = (cut, 0.0) if cut is not None else (videos[clip.video], clip.start_s)
+    seen = list(read_motion(str(path), start_s, start_s + length_s, rate_hz))
+    # Of a video that has ended before, the last picture is shown all the time.
+    if not seen or seen[-1][1] < start_s - _STILL_S:
+        raise InputError(f"{str(path)!r} ends before {start_s:g} s")
+    return [frame for _, _, frame in seen]
 
 
 def evaluate_actions(
@@ -135,7 +116,7 @@ def _ranks(clips: Iterable[Listed], videos: Videos, classifier: ClipClassifier, 
     """The place of the right label among what is said of each clip, 0 for the first."""
     for clip in clips:
         try:
-            frames = videos.frames(clip, classifier.rate_hz)
+            frames = frames_of(clip, videos, classifier.rate_hz)
         except InputError as error:
             failed.append(Failure(f"{clip.video} from {clip.start_s:g} s", str(error)))
             continue

@@ -1,10 +1,11 @@
-"""Annotation files in JSON: what is wrong is told with the field and the record that it is in."""
+"""Annotation files in JSON and CSV: what is wrong is told with the field and the record that it is in."""
 
 from __future__ import annotations
 
+import csv
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +50,32 @@ def records(content: Any, name: str, file: str | Path) -> list[tuple[Any, str]]:
     if not there:
         raise InputError(f"the field {name!r} of the file {str(file)!r} is empty: there is nothing to evaluate")
     return [(record, f"{name}[{number}] of {str(file)!r}") for number, record in enumerate(there)]
+
+
+def read_table(file: str | Path, columns: Sequence[str]) -> list[tuple[Mapping[str, str | None], str]]:
+    """The rows of a CSV file whose first row names its columns, each with what to call it in messages.
+
+    InputError where it cannot be read, has no rows, or lacks one of these columns.
+    """
+    path = Path(file).expanduser()
+    try:
+        rows = list(csv.DictReader(path.read_text("utf-8-sig").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{str(file)!r} cannot be read as a CSV file in UTF-8: {error}") from error
+    named = f"its columns must be {', '.join(columns)}"
+    if not rows:
+        raise InputError(f"{str(file)!r} lists nothing; {named}")
+    if missing := [name for name in columns if name not in rows[0]]:
+        raise InputError(f"{str(file)!r} has no column {missing[0]!r}; {named}")
+    return [(row, f"row {number} of {str(file)!r}") for number, row in enumerate(rows, start=2)]
+
+
+def cell(row: Mapping[str, str | None], name: str, where: str) -> str:
+    """What stands in a column of a row, without spaces around it; InputError where nothing does."""
+    said = (row[name] or "").strip()
+    if not said:
+        raise InputError(f"the field {name!r} of {where} is empty")
+    return said
 
 
 def some(items: Sequence[T], limit: int | None) -> list[T]:

@@ -5,7 +5,7 @@ What belongs to one picture is drawn together, as its captions and its questions
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -41,12 +41,27 @@ def interval(
     level: float = LEVEL,
 ) -> tuple[float, float]:
     """Of the mean of the values, (N,). together: of each, what it belongs to; by default all stand alone."""
-    keys = range(len(values)) if together is None else together
-    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-    unit = [numbers[key] for key in keys]
+    unit = _units(range(len(values)) if together is None else together)
     sums, counts = np.bincount(unit, values), np.bincount(unit)
 
     def mean(drawn: np.ndarray) -> float:
         return float(sums[drawn].sum() / counts[drawn].sum())
 
     return interval_of(mean, len(sums), resamples=resamples, level=level)
+
+
+def median_interval(values: np.ndarray, together: Sequence[Hashable]) -> tuple[float, float]:
+    """Of the median of the values, (N,)."""
+    order = np.argsort(values)
+    unit, ranked = _units(together)[order], values[order]
+
+    def median(drawn: np.ndarray) -> float:
+        return float(np.median(np.repeat(ranked, np.bincount(drawn, minlength=unit.max() + 1)[unit])))
+
+    return interval_of(median, int(unit.max()) + 1)
+
+
+def _units(together: Iterable[Hashable]) -> np.ndarray:
+    """(N,) the number of what each belongs to."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in together])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-Task = Literal["retrieval", "vqa", "classify", "detect", "actions"]
+Task = Literal["retrieval", "video retrieval", "vqa", "classify", "detect", "actions"]
 
 
 class Published(NamedTuple):
@@ -31,6 +31,7 @@ HEADLINES: dict[Task, tuple[Published, ...]] = {
         for data, values in _R1.items()
         for direction, value in zip(("image to text", "text to image"), values, strict=True)
     ),
+    "video retrieval": (Published("MSR-VTT, zero-shot", "text to video R@1", 37.6),),
     "vqa": (Published("VQAv2 test-dev", "accuracy", 80.16), Published("VQAv2 test-std", "accuracy", 80.36)),
     "classify": (Published("ImageNet, zero-shot", "top-1", 83.7), Published("ImageNet, zero-shot", "top-5", 97.2)),
     "detect": (

@@ -1,7 +1,7 @@
 """Retrieval in both directions, on captioned pictures in Karpathy's format (Flickr30k and COCO are split in it).
 
 R@K: the share of captions whose picture is among the K nearest of all pictures; and of pictures of which any caption is
-among the K nearest of all captions.
+among the K nearest of all captions. The median rank is that of the first right one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import field, read_json, records
-from florence_rag.evaluation.bootstrap import interval
+from florence_rag.evaluation.bootstrap import interval, median_interval
 from florence_rag.evaluation.pictures import Watch, embedded
 from florence_rag.evaluation.report import EvaluationReport, Figure
 from florence_rag.types import Failure
@@ -59,30 +59,40 @@ def _captioned(record: dict[str, object], where: str, top: Path, captions: int) 
     return Captioned(top / folder / field(record, "filename", str, where), texts)
 
 
-def hits(
-    queries: np.ndarray,
-    gallery: np.ndarray,
-    wanted: Sequence[int] | np.ndarray,
-    given: Sequence[int] | np.ndarray,
-    ranks: Sequence[int] = RANKS,
+def places(
+    queries: np.ndarray, gallery: np.ndarray, wanted: Sequence[int] | np.ndarray, given: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """(Q, ranks) float64: whether a right item is among the k nearest to a query.
+    """(Q, 3) int: how many wrong items are nearer to a query than the nearest right one; and, of those as near as it,
+    how many are right and how many wrong.
 
     queries (Q, D), gallery (G, D): unit vectors. wanted (Q,), given (G,): the picture that each belongs to; each query
-    has a right item. Where items are equally near, it is the chance that a right one is drawn: a model that says the
-    same of everything gets what guessing gets.
+    has a right item.
     """
     own, belongs = np.asarray(wanted), np.asarray(given)
     rows = range(0, len(queries), _ROWS)
-    parts = [_hits(queries[i : i + _ROWS] @ gallery.T, own[i : i + _ROWS, None] == belongs, ranks) for i in rows]
+    parts = [_places(queries[i : i + _ROWS] @ gallery.T, own[i : i + _ROWS, None] == belongs) for i in rows]
     return np.concatenate(parts)
 
 
-def _hits(scores: np.ndarray, right: np.ndarray, ranks: Sequence[int]) -> np.ndarray:
+def _places(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
     best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
     nearer, level = (scores > best).sum(axis=1), scores == best
-    counts = np.stack([nearer, (level & right).sum(axis=1), (level & ~right).sum(axis=1)], axis=1).tolist()
-    return np.array([[chance(k - before, true, false) for k in ranks] for before, true, false in counts])
+    return np.stack([nearer, (level & right).sum(axis=1), (level & ~right).sum(axis=1)], axis=1)
+
+
+def hits(places: np.ndarray, ranks: Sequence[int] = RANKS) -> np.ndarray:
+    """(Q, ranks) float64: whether a right item is among the k nearest to a query.
+
+    Where items are equally near, it is the chance that a right one is drawn: a model that says the same of everything
+    gets what guessing gets.
+    """
+    return np.array([[chance(k - before, true, false) for k in ranks] for before, true, false in places.tolist()])
+
+
+def first_ranks(places: np.ndarray) -> np.ndarray:
+    """(Q,) float64, from 1: where the first right item stands, on average where items are equally near."""
+    before, right, wrong = places.T
+    return np.asarray(before + (right + wrong + 1) / (right + 1))
 
 
 def chance(places: int, right: int, wrong: int) -> float:
@@ -94,20 +104,31 @@ def chance(places: int, right: int, wrong: int) -> float:
 
 
 def evaluate_retrieval(pictures: Sequence[Captioned], embedder: Embedder, watch: Watch = iter) -> EvaluationReport:
-    """R@1, R@5 and R@10 both ways; intervals over pictures, with all their captions."""
+    """R@1, R@5, R@10 and the median rank both ways; intervals over pictures, with all their captions."""
     failed: list[Failure] = []
     kept, images = embedded(watch(pictures), lambda picture: picture.path, embedder, failed)
-    texts = embedder.embed_texts([caption for picture in kept for caption in picture.captions])
-    of_text = np.repeat(np.arange(len(kept)), [len(picture.captions) for picture in kept])
-    of_image = np.arange(len(kept))
-    figures = [
-        *_figures("image to text", hits(images, texts, of_image, of_text), of_image),
-        *_figures("text to image", hits(texts, images, of_text, of_image), of_text),
-    ]
-    counts = {"pictures": len(kept), "captions": len(texts)}
-    return EvaluationReport("retrieval", embedder.info.name, counts, tuple(figures), tuple(failed))
+    captions = [picture.captions for picture in kept]
+    counts = {"pictures": len(kept), "captions": sum(map(len, captions))}
+    return EvaluationReport(
+        "retrieval", embedder.info.name, counts, both_ways("image", images, captions, embedder), tuple(failed)
+    )
 
 
-def _figures(direction: str, found: np.ndarray, picture: np.ndarray) -> Iterator[Figure]:
-    for rank, column in zip(RANKS, found.T, strict=True):
-        yield Figure(f"{direction} R@{rank}", float(column.mean()), *interval(column, picture.tolist()))
+def both_ways(
+    shown: str, vectors: np.ndarray, captions: Sequence[Sequence[str]], embedder: Embedder
+) -> tuple[Figure, ...]:
+    """The figures of things with these vectors, (N, D), and captions, any number for each. shown: what they are."""
+    texts = embedder.embed_texts([caption for each in captions for caption in each])
+    of_text, own = np.repeat(np.arange(len(captions)), [len(each) for each in captions]), np.arange(len(captions))
+    return (
+        *_figures(f"{shown} to text", places(vectors, texts, own, of_text), own),
+        *_figures(f"text to {shown}", places(texts, vectors, of_text, own), of_text),
+    )
+
+
+def _figures(direction: str, found: np.ndarray, unit: np.ndarray) -> Iterator[Figure]:
+    together, ranks = unit.tolist(), first_ranks(found)
+    for rank, column in zip(RANKS, hits(found).T, strict=True):
+        yield Figure(f"{direction} R@{rank}", float(column.mean()), *interval(column, together))
+    bounds = median_interval(ranks, together)
+    yield Figure(f"{direction} median rank", float(np.median(ranks)), *bounds, unit="rank")

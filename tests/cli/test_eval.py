@@ -23,6 +23,15 @@ def test_retrieval_is_measured(run, data):
     assert {"data": "COCO, zero-shot", "figure": "text to image R@1", "value": 47.2} in record["florence_percent"]
 
 
+def test_retrieval_of_videos_is_measured(run, data):
+    arguments = ("--videos", data / "videos", "--model", "florence-tiny", "--frames", 4)
+    outcome = run("eval", "retrieval", data / "msrvtt.csv", *arguments)
+    assert outcome.code == 0 and "florence-tiny on 3 videos, 3 captions, 4 frames a video" in outcome.out
+    assert "video to text median rank" in outcome.out and "37.6%" in outcome.out and "MSR-VTT" in outcome.out
+    record = run("eval", "retrieval", data / "msrvtt.json", *arguments, "--limit", 2, "--captions", 3, "--json").json
+    assert record["counts"] == {"videos": 2, "captions": 6, "frames a video": 4}
+
+
 def test_questions_are_scored_and_answers_written(run, data, tmp_path):
     pictures = ("--images", data / "pictures", "--vqa", "florence-tiny", "--limit", 10)
     scored = ("--annotations", data / "annotations.json", "--answers", tmp_path / "answers.json")
@@ -47,12 +56,21 @@ def test_boxes_are_scored(run, data):
     assert figures["AP50"]["low"] <= figures["AP50"]["value"] and figures["AR, 100 boxes"]["low"] is None
 
 
+def test_actions_are_told(run, data):
+    arguments = (data / "actions.csv", "--videos", data / "actions", "--actions", "florence-tiny", "--limit", 3)
+    outcome = run("eval", "actions", *arguments)
+    assert outcome.code == 0 and "3 clips, 11 classes" in outcome.out and "86.5%" in outcome.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("retrieval", "gone.json"), "'gone.json' cannot be opened"),
         (("retrieval", "instances.json"), "has no field 'split'"),
         (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
+        (("retrieval", "captions.json", "--videos", "videos"), "has no field 'videos'"),
+        (("retrieval", "msrvtt.csv", "--videos", "gone"), "is no folder; give the folder of the videos with --videos"),
+        (("retrieval", "msrvtt.csv", "--videos", "pictures", "--model", "florence-tiny"), "none of the videos can be"),
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
         (("classify", "gone"), "is no data set"),
         (("classify", "classes", "--names", "captions.json"), "has no field"),

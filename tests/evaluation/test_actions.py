@@ -2,7 +2,8 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.evaluation.actions import Videos, evaluate_actions, read_kinetics
+from florence_rag.evaluation.actions import evaluate_actions, read_kinetics
+from florence_rag.evaluation.videos import Videos
 from florence_rag.testing import colour_frame
 from florence_rag.training.world.clips import write_frames
 
@@ -78,7 +79,7 @@ def test_nothing_readable_and_unknown_labels_are_errors(data, tmp_path):
 @pytest.mark.parametrize(
     ("text", "split", "message"),
     [
-        ("", None, "lists no clips; its columns must be label, youtube_id"),
+        ("", None, "lists nothing; its columns must be label, youtube_id"),
         ("label,youtube_id,time_start\nx,a,0\n", None, "has no column 'time_end'"),
         ("label,youtube_id,time_start,time_end\nx,a,0,1\n", "val", "has no column 'split'"),
         (HEAD + "x,a,0,1,val\n", "test", "has no split 'test'; it has val"),

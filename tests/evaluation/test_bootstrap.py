@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.evaluation.bootstrap import interval, interval_of
+from florence_rag.evaluation.bootstrap import interval, interval_of, median_interval
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
@@ -33,3 +33,15 @@ def test_it_covers_the_truth_as_often_as_it_says():
 def test_it_is_the_same_every_time_and_leaves_out_what_is_no_number():
     assert interval(np.array([0.0, 1.0, 1.0])) == interval(np.array([0.0, 1.0, 1.0]))
     assert interval_of(lambda drawn: np.nan if drawn[0] else 0.25, 2) == (0.25, 0.25)
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=20))
+def test_the_interval_of_a_median_lies_around_it_within_the_values(values):
+    together = [number // 2 for number in range(len(values))]
+    low, high = median_interval(np.array(values, float), together)
+    assert min(values) <= low <= high <= max(values)
+
+
+def test_the_median_is_drawn_with_what_belongs_together():
+    assert median_interval(np.array([1.0, 9.0, 9.0, 9.0, 1.0, 1.0]), "abbaab") == (1, 9)
+    assert median_interval(np.array([1.0, 2.0, 3.0]), "aaa") == (2, 2)

@@ -9,7 +9,7 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.evaluation import retrieval
-from florence_rag.evaluation.retrieval import chance, evaluate_retrieval, hits, read_karpathy
+from florence_rag.evaluation.retrieval import chance, evaluate_retrieval, first_ranks, hits, places, read_karpathy
 from florence_rag.testing import ColourEmbedder, colour_frame
 
 
@@ -31,13 +31,14 @@ def test_a_hand_made_case():
     pictures = np.eye(3, 4, dtype=np.float32)
     texts = np.array([[1, 0, 0, 0], [0.6, 0.8, 0, 0], [0.8, 0.6, 0, 0], [0, 0.6, 0.5, 0]], np.float32)
     of_text, of_picture = [0, 1, 1, 2], [0, 1, 2]
-    assert hits(texts, pictures, of_text, of_picture, (1, 2, 3)).tolist() == [
+    assert hits(places(texts, pictures, of_text, of_picture), (1, 2, 3)).tolist() == [
         [1, 1, 1],
         [1, 1, 1],
         [0, 1, 1],
         [0, 1, 1],
     ]
-    assert hits(pictures, texts, of_picture, of_text, (1,)).T.tolist() == [[1, 1, 1]]
+    assert hits(places(pictures, texts, of_picture, of_text), (1,)).T.tolist() == [[1, 1, 1]]
+    assert first_ranks(places(texts, pictures, of_text, of_picture)).tolist() == [1, 1, 2, 2]
 
 
 @given(st.integers(0, 3), st.integers(1, 3), st.integers(0, 3))
@@ -46,10 +47,19 @@ def test_the_chance_is_that_over_all_orders(places, right, wrong):
     assert chance(places, right, wrong) == pytest.approx(np.mean([any(order[:places]) for order in orders]))
 
 
+@given(st.integers(1, 4), st.integers(0, 4))
+def test_the_rank_is_the_mean_over_all_orders(right, wrong):
+    orders = permutations([True] * right + [False] * wrong)
+    mean = np.mean([order.index(True) + 1 for order in orders])
+    assert first_ranks(np.array([[7, right, wrong]])) == pytest.approx([7 + mean])
+
+
 @given(st.integers(2, 40))
 def test_a_model_that_says_the_same_of_everything_gets_what_guessing_gets(count):
     same, own = np.ones((count, 1), np.float32), np.arange(count)
-    assert hits(same, same, own, own, (1, count)) == pytest.approx(np.tile([1 / count, 1], (count, 1)))
+    found = places(same, same, own, own)
+    assert hits(found, (1, count)) == pytest.approx(np.tile([1 / count, 1], (count, 1)))
+    assert first_ranks(found) == pytest.approx(np.full(count, (count + 1) / 2))
 
 
 @given(st.integers(0, 2**32 - 1))
@@ -57,11 +67,11 @@ def test_hits_never_fall_with_rank_and_do_not_depend_on_blocks(seed):
     rng = np.random.default_rng(seed)
     queries, gallery = rng.standard_normal((7, 3)), rng.standard_normal((9, 3))
     wanted, given_ = rng.integers(3, size=7), np.array([0, 1, 2, *rng.integers(3, size=6)])
-    found = hits(queries, gallery, wanted, given_)
+    found = hits(places(queries, gallery, wanted, given_))
     assert (np.diff(found, axis=1) >= 0).all()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrieval, "_ROWS", 2)
-        assert (hits(queries, gallery, wanted, given_) == found).all()
+        assert (hits(places(queries, gallery, wanted, given_)) == found).all()
 
 
 def test_figures_of_a_data_set(data):
@@ -71,6 +81,7 @@ def test_figures_of_a_data_set(data):
     # Of the two captions "red" one is of the red picture; to the green one all four are equally far.
     assert report["image to text R@1"].value == pytest.approx((1 / 2 + 1 + 1 / 4) / 3)
     assert report["image to text R@10"].value == 1
+    assert report["text to image median rank"].text() == ("1", "1 to 2.5")
     assert report.figures[0].low <= report.figures[0].value <= report.figures[0].high
 
 

@@ -5,6 +5,7 @@ python -m florence_rag.training.world.data_sets FOLDER [--scenes 60]
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ from typing import Annotated, Any
 
 import typer
 
+from florence_rag.training.world.clips import write_frames
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.questions import questions
 from florence_rag.training.world.scene import OBJECTS, Scene, Thing, sample_scene
+from florence_rag.training.world.takes import ACTIONS, Take, sample_leg, sample_take
 from florence_rag.training.world.vocabulary import ANSWER_NAMES
 from florence_rag.training.world.words import canonical_caption, caption
 
@@ -23,13 +26,18 @@ CAPTIONS = 5
 QUESTIONS = 5
 ANNOTATORS = 10
 SIZE = (640, 480)
+VIDEO_CAPTIONS = 20
+VIDEO_SIZE = (320, 240)
+FPS = 8
 
 
 def draw_data_sets(folder: Path, count: int, seed: int = 0) -> None:
     """So many streets with distinct captions in folder/pictures, and what is to be known of them beside it:
 
     captions.json (Karpathy's format), questions.json and annotations.json (VQAv2), instances.json (COCO); and
-    folder/classes, streets with one thing, a folder for each kind.
+    folder/classes, streets with one thing, a folder for each kind; folder/videos, in which something passes through a
+    third of the streets, with msrvtt.csv (a caption of each, as in MSR-VTT's 1k-A list) and msrvtt.json (20 of each);
+    folder/actions, clips of one action each, with actions.csv (Kinetics).
     """
     rng = random.Random(f"data sets {seed}")
     scenes = _distinct(count, rng)
@@ -46,6 +54,8 @@ def draw_data_sets(folder: Path, count: int, seed: int = 0) -> None:
     for name, content in written.items():
         (folder / f"{name}.json").write_text(json.dumps(content), "utf-8")
     _draw_classes(folder / "classes", max(1, count // len(OBJECTS)), rng)
+    _draw_videos(folder, scenes[: max(2, count // 3)], rng)
+    _draw_actions(folder, max(1, count // 30), rng)
 
 
 def file_name(number: int) -> str:
@@ -117,6 +127,42 @@ def _draw_classes(folder: Path, each: int, rng: random.Random) -> None:
             thing = sample_scene(rng, "any").things[0]
             scene = Scene((Thing(name, thing.colour, thing.size, thing.slot),), seed=rng.getrandbits(32))
             draw(scene, (320, 240)).save(folder / ANSWER_NAMES[name] / f"{number}.jpg", quality=90)
+
+
+def _draw_videos(folder: Path, scenes: Sequence[Scene], rng: random.Random) -> None:
+    (folder / "videos").mkdir(exist_ok=True)
+    said: dict[str, list[str]] = {}
+    for number, scene in enumerate(scenes):
+        said[f"video{number}"] = [caption(scene, rng) for _ in range(VIDEO_CAPTIONS)]
+        _film(folder / "videos" / f"video{number}.mp4", sample_take(rng, 1, scene=scene))
+    rows = [(f"ret{i}", f"msr{i}", video, texts[0]) for i, (video, texts) in enumerate(said.items())]
+    _write_table(folder / "msrvtt.csv", [("key", "vid_key", "video_id", "sentence"), *rows])
+    content = {
+        "videos": [{"id": i, "video_id": video, "split": "test"} for i, video in enumerate(said)],
+        "sentences": [{"video_id": video, "caption": text} for video, texts in said.items() for text in texts],
+    }
+    (folder / "msrvtt.json").write_text(json.dumps(content), "utf-8")
+
+
+def _draw_actions(folder: Path, each: int, rng: random.Random) -> None:
+    (folder / "actions").mkdir(exist_ok=True)
+    rows = []
+    for number, action in enumerate(ACTIONS * each):
+        take, leg = sample_leg(rng, action, scene=sample_scene(rng, "any"))
+        alone = Take(take.scene, (take.legs[leg],))
+        _film(folder / "actions" / f"clip{number}.mp4", alone)
+        rows.append((action, f"clip{number}", 0, round(alone.seconds, 3), "val"))
+    _write_table(folder / "actions.csv", [("label", "youtube_id", "time_start", "time_end", "split"), *rows])
+
+
+def _film(path: Path, take: Take) -> None:
+    times_s = [i / FPS for i in range(round(take.seconds * FPS))]
+    write_frames(path, take.draw(times_s, VIDEO_SIZE), FPS, VIDEO_SIZE)
+
+
+def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows(rows)
 
 
 def main(

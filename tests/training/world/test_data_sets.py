@@ -34,6 +34,15 @@ def test_boxes_lie_in_their_pictures(folder):
         assert -1 <= left < left + width <= 641 and -1 <= top < top + height <= 481 and annotation["id"] > 0
 
 
+def test_videos_are_listed_as_msr_vtt_lists_them(folder):
+    names = sorted(path.stem for path in (folder / "videos").iterdir())
+    content = json.loads((folder / "msrvtt.json").read_text())
+    assert names == [video["video_id"] for video in content["videos"]] == ["video0", "video1", "video2"]
+    assert [sentence["video_id"] for sentence in content["sentences"]] == [name for name in names for _ in range(20)]
+    rows = (folder / "msrvtt.csv").read_text().splitlines()
+    assert rows[0] == "key,vid_key,video_id,sentence" and len(rows) == 4
+
+
 def test_each_class_has_a_folder_and_drawing_again_gives_the_same(folder, tmp_path):
     assert len(list((folder / "classes").iterdir())) == len(list((folder / "classes").rglob("*.jpg"))) == 9
     draw_data_sets(tmp_path, 9)
