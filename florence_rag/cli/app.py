@@ -129,9 +129,12 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
+    from florence_rag.sources import places_named
+
     if not paths and listed is None:
         raise typer.BadParameter("give paths, or a list of them with --from")
     lines = lines_of(listed)
+    places_named(paths or ())  # a path that is not there is told before a model is fetched for it
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
     looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
     names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
@@ -318,7 +321,7 @@ def reembed(
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many results to compare.")] = 10,
     switch: Annotated[bool, typer.Option(help="Use the new vectors from then on; without it they wait beside.")] = True,
-    give_up: Annotated[bool, typer.Option("--give-up-unreadable", help="Switch without files that are gone.")] = False,
+    give_up: Annotated[bool, typer.Option("--skip-unreadable", help="Switch without files that are gone.")] = False,
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,

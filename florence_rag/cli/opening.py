@@ -85,9 +85,7 @@ def recorded_index(db: str, token: str | None) -> Iterator[MilvusIndex]:
     """The index of a database, to look into: no model is loaded."""
     from florence_rag.index.milvus import MilvusIndex
 
-    recorded = MilvusIndex.recorded_embedders(db, token)
-    if recorded is None:
-        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    recorded = MilvusIndex.needed_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         yield index
 
@@ -108,9 +106,7 @@ def reembedding(
         from florence_rag.pipeline.opening import open_embedder
         from florence_rag.pipeline.reembed import Reembedding
 
-        recorded = MilvusIndex.recorded_embedders(db, token)
-        if recorded is None:
-            raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+        recorded = MilvusIndex.needed_embedders(db, token)
         access = replace(Access.from_environment(), **_told(offline), **speed)
         embedder, old = open_embedder(to, access), open_embedder(recorded[0].name, access) if with_old else None
     with (
@@ -125,9 +121,7 @@ def abandon(db: str, token: str | None) -> str:
     """Drop the vectors that wait beside those of a database; the name of the model that they are of."""
     from florence_rag.index.milvus import MilvusIndex
 
-    recorded = MilvusIndex.recorded_embedders(db, token)
-    if recorded is None:
-        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    recorded = MilvusIndex.needed_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         if index.successor is None:
             raise InputError(f"{db!r} is not being moved to another model: there is nothing to abandon")

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 WORDS_SHOWN = 200
 """Characters of a passage in a list of hits."""
+WORDS_OF_OTHERS = 60
+"""Characters of an answer that was not given, which may be a passage, too."""
 
 
 def results() -> Console:
@@ -50,7 +52,8 @@ def plain(text: str, style: str = "") -> Text:
 def place(source: str, locator: Locator | None = None) -> Text:
     """A file, as a path from here where that is shorter, and where in it; a link on terminals that have them."""
     path = Path(source)
-    shown = plain(min(source, os.path.relpath(source), key=len) if path.is_absolute() else source, "cyan")
+    name = min(source, os.path.relpath(source), key=len) if path.is_absolute() else source
+    shown = plain(name.replace("\n", " "), "cyan")
     if path.is_absolute():
         shown.stylize(f"link {path.as_uri()}")
     where = str(locator or "")
@@ -91,9 +94,10 @@ def answer_to_text(answer: Answer) -> RenderableType:
     """The answer, how sure it is, and what it rests on."""
     lines = [answer_line(answer)]
     lines += [_citation_to_text(citation, rank) for rank, citation in enumerate(answer.citations, start=1)]
-    others = [f"{text} ({share:.2f})" for text, share in answer.candidates if text != answer.text][:4]
+    others = [(text, share) for text, share in answer.candidates if text != answer.text][:4]
     if others:
-        lines.append(plain(f"also considered: {', '.join(others)}", "dim"))
+        said = ", ".join(f"{_shortened(text, WORDS_OF_OTHERS)} ({share:.2f})" for text, share in others)
+        lines.append(plain(f"also considered: {said}", "dim"))
     return Group(*lines)
 
 
@@ -204,14 +208,20 @@ def _hit_to_text(hit: Hit, rank: int) -> Text:
     text = Text.assemble((f"{rank:3}  ", "bold"), place(hit.source, hit.locator))
     label = hit.metadata.get("label") if hit.locator.box else None
     kind = f"{hit.kind} of {label}" if label else hit.kind
-    text.append_text(plain(f"\n     {kind}, score {hit.score:.3f}: {hit.why}", "dim"))
-    if words := " ".join(hit.content.split()):
-        text.append_text(plain("\n     " + (words if len(words) <= WORDS_SHOWN else f"{words[:WORDS_SHOWN]}…")))
+    why = f": {hit.why}" if hit.why else ""
+    text.append_text(plain(f"\n     {kind}, score {hit.score:.3f}{why}", "dim"))
+    if words := _shortened(hit.content, WORDS_SHOWN):
+        text.append_text(plain(f"\n     {words}"))
     if hit.moments:
         text.append_text(
             plain(f"\n     also {'; '.join(_moment_to_text(moment, hit) for moment in hit.moments)}", "dim")
         )
     return text
+
+
+def _shortened(text: str, length: int) -> str:
+    words = " ".join(text.split())
+    return words if len(words) <= length else f"{words[:length]}…"
 
 
 def _moment_to_text(moment: Hit, best: Hit) -> str:

@@ -27,9 +27,7 @@ def export(
     from florence_rag.index.bulk import export as write
     from florence_rag.index.milvus import MilvusIndex
 
-    recorded = MilvusIndex.recorded_embedders(db, token)
-    if recorded is None:
-        raise InputError(f"there is no database at {db!r}; make one with: florence-rag index PATH --db {db}")
+    recorded = MilvusIndex.needed_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         files = write(index, folder, vectors=vectors)
     count = len(files.chunks) + len(files.ledger)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.errors import InputError, StoreCorruptError, StoreError
+from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
 from florence_rag.index import schema
 from florence_rag.index.address import Address
 from florence_rag.index.answers import MilvusAnswers
@@ -166,6 +166,17 @@ class MilvusIndex:
             ledger.open()
             settings = ledger.settings()
             return (settings.embedder, settings.text_embedder) if settings else None
+
+    @staticmethod
+    def needed_embedders(
+        uri: str, token: str | None = None, collection: str = "florence"
+    ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
+        """The same of an index that must be there; StoreUnavailableError where there is none."""
+        if (recorded := MilvusIndex.recorded_embedders(uri, token, collection)) is None:
+            raise StoreUnavailableError(
+                f"there is no database at {uri!r}; make one with: florence-rag index PATH --db {uri}"
+            )
+        return recorded
 
     def __enter__(self) -> MilvusIndex:
         return self

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
-from florence_rag.errors import ModelError
+from florence_rag.errors import ModelError, StoreMismatchError
 from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
 from florence_rag.perception.base import (
     Action,
@@ -161,6 +161,18 @@ def open_reranker(name: str, access: Access | None = None) -> Reranker:
     from florence_rag.perception.cross_encoder import CrossEncoderReranker
 
     return CrossEncoderReranker.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+
+
+def check_not_another(card: ModelCard, filled_by: str, db: str) -> None:
+    """StoreMismatchError, before a model is fetched in vain, if a database was surely filled by another one.
+
+    What is known by its weights alone, such as a folder, is told apart when the database is opened.
+    """
+    if card.name != filled_by and {card.name, filled_by} <= CARDS.keys():
+        raise StoreMismatchError(
+            f"the database {db!r} was filled by {filled_by}, not by {card.name}; "
+            "open it with that model, or index the files into a new database"
+        )
 
 
 def describer(name: str | None) -> ModelCard | None:

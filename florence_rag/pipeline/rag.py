@@ -46,6 +46,7 @@ from florence_rag.pipeline.moments import LOOKS, best_apart
 from florence_rag.pipeline.near_duplicates import NearDuplicates
 from florence_rag.pipeline.opening import (
     LazyReader,
+    check_not_another,
     describer,
     lazy_captioner,
     lazy_detector,
@@ -185,8 +186,11 @@ class FlorenceRAG:
         if index is not None:  # before a model is fetched
             check_preset(index, lite=Address.parse(str(db)).path is not None)
         access = access or Access.from_environment()
-        recorded, recorded_text = MilvusIndex.recorded_embedders(str(db), token, collection) or (None, None)
+        look = MilvusIndex.recorded_embedders if create else MilvusIndex.needed_embedders
+        recorded, recorded_text = look(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
+        if recorded:
+            check_not_another(card, recorded.name, str(db))
         describe = describe or card.describes_with
         text_model = text_model or (recorded_text.name if recorded_text else None)
         reads = find_model(text_model, "embed texts") if text_model else None

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -126,6 +127,31 @@ def test_a_database_that_is_not_there_is_not_made(run, tmp_path, command):
     assert outcome.err.count("\n") == 1
     assert "none.db" in outcome.err
     assert not db.exists()
+
+
+def test_a_database_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    outcome = run("search", "red", "--offline", "--db", tmp_path / "none.db")
+    assert outcome.err.startswith("Error: there is no database at")
+
+
+def test_a_path_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    db = tmp_path / "photos.db"
+    outcome = run("index", tmp_path / "pohtos", "--offline", "--db", db)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "pohtos' does not exist" in outcome.err
+    assert not db.exists()
+
+
+def test_a_database_of_another_known_model_names_both_before_one_is_missed(run, folder, tmp_path, monkeypatch):
+    db = tmp_path / "photos.db"
+    monkeypatch.setattr(ColourEmbedder, "info", replace(ColourEmbedder.info, name="florence-tiny"))
+    run("index", folder / "good.png", "--db", db)
+    monkeypatch.undo()
+    outcome = run("search", "red", "--model", "siglip2-base", "--offline", "--db", db)
+    assert outcome.code == 1
+    assert "filled by florence-tiny, not by siglip2-base" in outcome.err
 
 
 def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkeypatch):

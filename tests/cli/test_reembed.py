@@ -53,7 +53,7 @@ def test_a_file_that_is_gone_blocks_the_switch_until_it_is_given_up(run, db, oth
     refused = run("reembed", "--to", other, "--db", db)
     assert (refused.code, embedder(run, db)) == (1, "florence-tiny")
     assert "red.png" in refused.err
-    assert run("reembed", "--to", other, "--db", db, "--give-up-unreadable").code == 0
+    assert run("reembed", "--to", other, "--db", db, "--skip-unreadable").code == 0
     assert run("info", "--db", db, "--json").json["failed"][0]["source"].endswith("red.png")
 
 

@@ -68,6 +68,17 @@ def test_an_answer_shows_what_it_rests_on_and_what_else_was_considered():
     ]
 
 
+def test_another_answer_that_is_a_passage_is_cut_to_one_line():
+    text = shown(answer_to_text(Answer("blue", 0.9, (), (("It is\nred " + "red " * 99, 0.05),))))
+    assert "also considered: It is red red" in text and "… (0.05)" in text
+    assert len(text.splitlines()) == 2
+
+
+def test_a_hit_without_a_reason_and_with_a_broken_name_stays_in_its_lines():
+    text = shown(hits_to_text([hit(source="/photos/new\nline.jpg")]))
+    assert text.splitlines() == ["  1  /photos/new line.jpg", "     image, score 0.500"]
+
+
 def test_an_answer_without_confidence_shows_none():
     assert shown(answer_to_text(Answer("blue", None))).strip() == "blue"
 

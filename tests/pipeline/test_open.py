@@ -6,9 +6,11 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_rag.errors import ModelError, StoreMismatchError, StoreUnavailableError
+from florence_rag.index.milvus import MilvusIndex
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.pipeline.access import Access
 from florence_rag.testing import colour_frame
+from florence_rag.types import EmbedderInfo
 from tests.retrievers.untrained import save_untrained
 
 
@@ -84,7 +86,6 @@ PAIR = ("huggingface.co/google/siglip2-base-patch16-224", "huggingface.co/floren
     [
         ({}, PAIR),
         ({"describe": "never"}, PAIR[:1]),
-        ({"create": False}, PAIR[:1]),
         ({"text_model": "all-minilm-l6"}, (*PAIR, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2/")),
     ],
 )
@@ -97,6 +98,14 @@ def test_all_that_is_missing_is_named_in_one_line(tmp_path, nothing_fetched, opt
     ]
     assert "--model florence-tiny" in said and "\n" not in said
     assert not (tmp_path / "new.db").exists()
+
+
+def test_what_is_only_searched_needs_no_captions(tmp_path, nothing_fetched):
+    recorded = EmbedderInfo(name="siglip2-base", fingerprint="any", dimension=4, preprocessing="any")
+    MilvusIndex.open(str(tmp_path / "test.db"), recorded).close()
+    with pytest.raises(ModelError) as error:
+        FlorenceRAG.open(tmp_path / "test.db", access=Access(offline=True), create=False)
+    assert [part for part in PAIR if part in str(error.value)] == [PAIR[0]]
 
 
 def test_the_default_pair_is_told_with_sizes_and_licences_before_the_first_download(
