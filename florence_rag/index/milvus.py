@@ -19,29 +19,23 @@ from florence_rag.index import schema
 from florence_rag.index.address import Address
 from florence_rag.index.answers import MilvusAnswers
 from florence_rag.index.base import Filter, IndexInfo
-from florence_rag.index.connection import Connection, in_batches
-from florence_rag.index.filters import expression
+from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.index.lite import is_database
-from florence_rag.index.lite_metadata import check_names, emptied
-from florence_rag.index.presets import VectorType, check_preset, find_preset, lite_advice
-from florence_rag.index.quoting import one_of, starts_with
+from florence_rag.index.lite_metadata import emptied
+from florence_rag.index.presets import VectorType, check_preset, lite_advice
+from florence_rag.index.reader import Reader
 from florence_rag.index.recount import recount
-from florence_rag.index.row_form import VECTOR_FIELDS, RowForm
+from florence_rag.index.row_form import RowForm
 from florence_rag.index.rows import (
-    HIT_FIELDS,
-    STORED_FIELDS,
     Row,
     checked_metadata,
-    checked_uri,
-    checked_vectors,
-    row_to_hit,
 )
 from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
-from florence_rag.index.text import decode_uri, query_terms
+from florence_rag.index.text import decode_uri
 from florence_rag.index.writer import Writer
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source, given_uri
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 _SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
@@ -74,6 +68,15 @@ class MilvusIndex:
         self._form = RowForm(succession.vectors, flat=connection.has_dynamic_field(collection))
         self._writer = Writer(
             connection, collection, ledger, embedder.dimension, check, succession.text_dimension, self._form
+        )
+        self._reader = Reader(
+            connection,
+            collection,
+            self._writer.write,
+            self._form,
+            index_type,
+            embedder.dimension,
+            succession.text_dimension,
         )
         self._incomplete: set[str] = set()
         self._max_id_bytes = connection.max_length(collection, "id")
@@ -266,7 +269,7 @@ class MilvusIndex:
 
     def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
-        rows = [self._restored(row) for row in self._known_rows(list(metadata), self._kept_fields())]
+        rows = self._reader.whole_rows_of(list(metadata))
         given = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]
         kept = map(emptied, rows) if self._form.flat else rows
         self._writer.load(row | {"metadata": each} for row, each in zip(kept, given, strict=True))
@@ -283,8 +286,7 @@ class MilvusIndex:
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
-        query = checked_vectors(np.asarray(vector)[None], 1, self.embedder.dimension)[0]
-        return self._search("vector", self._form.query(query), k, kinds, filter)
+        return self._reader.search_vector(vector, k, kinds, filter)
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -293,8 +295,7 @@ class MilvusIndex:
 
         InputError of an index that keeps no vectors of words.
         """
-        query = checked_vectors(np.asarray(vector)[None], 1, self._text_dimension())[0]
-        return self._search("text_vector", self._form.query(query), k, kinds, filter)
+        return self._reader.search_text_vector(vector, k, kinds, filter)
 
     def search_words(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -303,110 +304,24 @@ class MilvusIndex:
 
         Milvus Lite weighs a word by how rare it is among the rows that were flushed together.
         """
-        return self._search("bm25", query_terms(query), k, kinds, filter)
-
-    def _search(
-        self,
-        field: str,
-        query: str | list[float] | np.ndarray,
-        k: int,
-        kinds: Collection[Kind] | None,
-        filter: Filter | None,
-    ) -> list[Hit]:
-        most = find_preset(self._index_type).max_hits if field != "bm25" else schema.MAX_LIMIT
-        _check_k(k, most)
-        restriction = self._restriction(filter, kinds)
-        if field == "text_vector":
-            restriction = f"({restriction}) and worded == true" if restriction else "worded == true"
-        if isinstance(query, str) and not query:  # a server rejects what Lite finds nothing for
-            return []
-        self._writer.write()
-
-        def nearest(limit: int) -> list[Hit]:
-            limit = min(limit, most)
-            found = self._connection.search(
-                self._collection,
-                field,
-                query,
-                limit=limit,
-                expression=restriction,
-                params=self._search_params(field, limit, bool(restriction)),
-                fields=HIT_FIELDS,
-                given=filter,
-            )
-            # Lite's BM25 is negative. The last digits depend on which rows were computed together.
-            hits = [row_to_hit(row, round(abs(score) if field == "bm25" else score, 6)) for row, score in found]
-            return sorted(hits, key=lambda hit: (-hit.score, hit.id))
-
-        hits: list[Hit] = []
-        for spare in _SPARES[field == "bm25" :]:  # words give equal scores more often than vectors
-            hits = nearest(k + spare)
-            if len(hits) < k + spare or hits[-1].score != hits[k - 1].score:
-                break
-        return hits[:k]
-
-    def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
-        """Lite takes 40 ms per thousand rows to read the source that items name, if its metadata are not flat, and 2 ms
-        if they are: asked only where there are items."""
-        if self._form.flat and isinstance(filter, str):
-            check_names(filter)
-        asked = isinstance(filter, Mapping) and "source" in filter and self._connection.is_lite
-        if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
-            kinds = None  # it would be checked for every row
-        return expression(filter, kinds, named=not asked or self._has_items(), flat=self._form.flat)
-
-    def _has_items(self) -> bool:
-        self._writer.write()
-        return self._connection.count(self._collection, starts_with("source", given_uri(""))) > 0
-
-    def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
-        if field == "bm25":
-            return {"metric_type": "BM25", "params": {}}
-        lite = self._connection.is_lite
-        return schema.vector_search_params(self._index_type, limit, lite=lite, filtered=filtered)
+        return self._reader.search_words(query, k, kinds, filter)
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
         """All chunks that fit, in no order, with score 0."""
-        restriction = self._restriction(filter, kinds)
-        self._writer.write()
-        return map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, restriction, given=filter))
+        return self._reader.find(kinds, filter)
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
-        rows = self._rows_of(ids, HIT_FIELDS)
-        return [row_to_hit(rows[id]) for id in ids if id in rows]
+        return self._reader.get(ids)
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
-        vectors = [self._form.restored(row["vector"]) for row in self._known_rows(ids, ["id", "vector"])]
-        return np.array(vectors, dtype=np.float32).reshape(len(ids), self.embedder.dimension)
+        return self._reader.vectors(ids)
 
     def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, T): the vectors of the words of these ids, in this order, zeros where there are none; an unknown id is an
         InputError."""
-        width = self._text_dimension()
-        rows = self._known_rows(ids, ["id", "worded", "text_vector"])
-        none = np.zeros(width, dtype=np.float32)
-        vectors = [self._form.restored(row["text_vector"]) if row["worded"] else none for row in rows]
-        return np.array(vectors, dtype=np.float32).reshape(len(ids), width)
-
-    def _text_dimension(self) -> int:
-        if self.text_embedder is None:
-            raise InputError("the index keeps no vectors of words; make a new one with a text_embedder")
-        return self.text_embedder.dimension
-
-    def _known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:
-        rows = self._rows_of(ids, fields)
-        unknown = [id for id in ids if id not in rows]
-        if unknown:
-            raise InputError(f"there is no chunk with the id {unknown[0]!r}; ids come from hits")
-        return [rows[id] for id in ids]
-
-    def _rows_of(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
-        if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
-            raise InputError(f"ids {ids!r} are no list of texts; they come from hits")
-        self._writer.write()
-        return self._connection.rows_of(self._collection, list(dict.fromkeys(ids)), fields)
+        return self._reader.text_vectors(ids)
 
     def info(self) -> IndexInfo:
         """What is in the index."""
@@ -434,9 +349,7 @@ class MilvusIndex:
 
     def stored(self, uris: Collection[str]) -> Iterator[Hit]:
         """All chunks of these sources, in no order, with score 0."""
-        self._writer.write()
-        for some in in_batches([checked_uri(uri) for uri in uris], _URIS_PER_CALL):
-            yield from map(row_to_hit, self._connection.rows(self._collection, HIT_FIELDS, one_of("source", some)))
+        return self._reader.stored(uris)
 
     @property
     def vectors_kept(self) -> VectorType:
@@ -445,17 +358,7 @@ class MilvusIndex:
 
     def stored_rows(self) -> Iterator[Row]:
         """All rows of complete sources as they are stored, but for what the store computes; vectors are float32."""
-        for some in in_batches([checked_uri(uri) for uri in self.sources()], _URIS_PER_CALL):
-            rows = self._connection.rows(self._collection, self._kept_fields(), one_of("source", some))
-            yield from map(self._restored, rows)
-
-    def _kept_fields(self) -> list[str]:
-        """All of a row, but for what the store computes."""
-        return [*STORED_FIELDS, *(("worded", "text_vector") if self.text_embedder else ())]
-
-    def _restored(self, row: Row) -> Row:
-        vectors = {name: self._form.restored(row[name]) for name in VECTOR_FIELDS if name in row}
-        return {name: row[name] for name in self._kept_fields()} | vectors
+        return self._reader.whole_rows(self.sources())
 
     def ledger_rows(self, vectors: VectorType) -> Iterator[Row]:
         """The ledger of such an index that keeps its vectors this way, in which nothing is under way."""
@@ -539,8 +442,3 @@ def _connecting(address: Address, token: str | None, create: bool) -> Iterator[C
 def _check_name(collection: str) -> None:
     if not _NAME.fullmatch(collection):
         raise InputError(f"collection {collection!r} is no name; use letters, digits and underscores")
-
-
-def _check_k(k: int, most: int) -> None:
-    if not 1 <= k <= most:
-        raise InputError(f"k is {k!r}; allowed are 1 to {most}")

@@ -27,8 +27,8 @@ _URIS_PER_CALL = 200
 class Reader:
     """Of the chunks in a collection. write: called first, sends what has gathered.
 
-    dimension: of the vectors, D. text_dimension: of those of words, T; None where there are none. A wrong vector, filter
-    or k is an InputError. Hits come best first, ties by id; those that are not searched for have score 0.
+    dimension: of the vectors, D. text_dimension: of those of words, T; None where there are none. A wrong vector,
+    filter or k is an InputError. Hits come best first, ties by id; those that are not searched for have score 0.
     """
 
     def __init__(

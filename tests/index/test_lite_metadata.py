@@ -78,7 +78,7 @@ CONDITIONS = st.one_of(
 def flat_and_nested(open_index):
     """Indexes of the same rows, with metadata laid flat and without."""
     flat, nested = open_index(collection="flat"), open_index(collection="nested")
-    nested._form = nested._writer._form = type(nested._form)()
+    nested._form = nested._writer._form = nested._reader._form = type(nested._form)()
     return flat, nested
 
 
