@@ -1,18 +1,18 @@
-"""Pictures with their labels: a folder with a folder for each class, or a CSV file of paths and labels."""
+"""Files with their labels: a folder with a folder for each class, or a CSV file of paths and labels."""
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from florence_rag.errors import InputError
 from florence_rag.sources import MEDIA_BY_SUFFIX
 
 
 class Labelled(NamedTuple):
-    """One picture file and its label."""
+    """One file and its label."""
 
     path: Path
     label: str
@@ -25,25 +25,34 @@ def labelled_pictures(data: str | Path) -> list[Labelled]:
     absolute or from the file's own folder, and a label; a first row "path,label" (or file, image; class) is its head.
     InputError for what is neither, or has no pictures.
     """
+    return _labelled(data, "image", "pictures")
+
+
+def labelled_videos(data: str | Path) -> list[Labelled]:
+    """The same of videos."""
+    return _labelled(data, "video", "videos")
+
+
+def _labelled(data: str | Path, medium: Literal["image", "video"], called: str) -> list[Labelled]:
     data = Path(data).expanduser()
     if data.is_dir():
-        found = sorted(_in_folders(data))
-        shape = "a folder with a folder of pictures for each class"
+        found = sorted(_in_folders(data, medium))
+        shape = f"a folder with a folder of {called} for each class"
     elif data.suffix.lower() == ".csv" and data.is_file():
         found = list(_in_table(data))
         shape = "a CSV file with a path and a label in each row"
     else:
         raise InputError(f"{str(data)!r} is no data set; give a folder with a folder for each class, or a CSV file")
     if not found:
-        raise InputError(f"{str(data)!r} has no labelled pictures; it must be {shape}")
+        raise InputError(f"{str(data)!r} has no labelled {called}; it must be {shape}")
     return found
 
 
-def _in_folders(top: Path) -> Iterator[Labelled]:
+def _in_folders(top: Path, medium: str) -> Iterator[Labelled]:
     for folder in top.iterdir():
         if folder.is_dir() and not folder.name.startswith("."):
             for path in folder.rglob("*"):
-                if MEDIA_BY_SUFFIX.get(path.suffix.lower()) == "image" and not path.name.startswith("."):
+                if MEDIA_BY_SUFFIX.get(path.suffix.lower()) == medium and not path.name.startswith("."):
                     yield Labelled(path, folder.name)
 
 
@@ -53,7 +62,7 @@ def _in_table(table: Path) -> Iterator[Labelled]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{str(table)!r} is no CSV file in UTF-8: {error}") from error
     head = [cell.strip().casefold() for cell in rows[0]] if rows else []
-    start = 1 if head[:2] and head[0] in ("path", "file", "image") else 0
+    start = 1 if head[:2] and head[0] in ("path", "file", "image", "video") else 0
     for number, row in enumerate(rows[start:], start=start + 1):
         if not any(cell.strip() for cell in row):
             continue

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from florence_rag.cli.classifying import classify
+from florence_rag.cli.describing import describe
 from florence_rag.cli.evaluating import evaluate
 from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
 from florence_rag.cli.moments import moments_to_text
@@ -168,6 +169,8 @@ def watch(
     near_duplicates: NearDuplicates = "link",
     read: ReadWords = "auto",
     describe: Describe = None,
+    detect: Detect = None,
+    actions: Actions = None,
     text_model: TextModel = None,
     precision: Precision = None,
     backend: Backend = "torch",
@@ -177,7 +180,8 @@ def watch(
 ) -> None:
     """Keep a database current with folders until Ctrl-C: files that come, change, move and go are seen at once."""
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    names: dict[str, Any] = {"describe": describe, "text_model": text_model, "video_frames": video_frames}
+    looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
+    names: dict[str, Any] = {**looks, "text_model": text_model, "video_frames": video_frames}
     with opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag:
         try:
             watch_and_tell(rag, folders, near_duplicates, as_json=as_json)
@@ -284,8 +288,12 @@ def ask(
 def detect(
     images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures to look at.")],
     name: DetectWith = "florence-2-base",
+    segment: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Only what this refers to, with its outlines: 'the red car'.")
+    ] = None,
     draw: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Also draw the boxes into copies of the pictures here.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Also draw boxes or outlines into copies of the pictures."),
     ] = None,
     offline: Offline = False,
     as_json: AsJson = False,
@@ -293,7 +301,7 @@ def detect(
     """Find the things in pictures, and where each is."""
     from florence_rag.cli.detecting import detected, detected_to_text
 
-    found = list(detected(images, name, draw, offline=offline))
+    found = list(detected(images, name, draw, segment=segment, offline=offline))
     show({"images": found}, detected_to_text(found), as_json)
 
 
@@ -402,6 +410,7 @@ def demo(
     show(run_demo(folder, notes() if as_json else results()), "", as_json)
 
 
+app.command()(describe)
 app.command()(export)
 app.command("import")(import_)
 app.command()(scale)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 from rich.console import Group, RenderableType
@@ -16,9 +17,10 @@ from rich.progress import Progress as Bar
 from florence_rag.cli.opening import tell_download
 from florence_rag.cli.options import AsJson, Offline
 from florence_rag.cli.screen import failed_to_text, notes, plain, show
+from florence_rag.finetuning.settings import FineTuned, Progress, Settings
 
 if TYPE_CHECKING:
-    from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+    from florence_rag.models.cards import Role
 
 train = typer.Typer(
     help="Train models on your own data. Run a command again to go on after an interruption; on several GPUs, start "
@@ -26,65 +28,115 @@ train = typer.Typer(
     no_args_is_help=True,
 )
 
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model; it opens by this name everywhere.")]
-From = Annotated[str, typer.Option("--from", metavar="NAME", help="The model to begin with: a name or a folder.")]
+
+PARTS: dict[Role, str] = {"embed": "florence", "answer": "meter", "recognise": "video"}
+
+
+class Job(NamedTuple):
+    """What all trainers are told."""
+
+    name: str
+    out: Path
+    settings: Settings
+    progress: Progress
+    offline: bool
+
+    def start(self, role: Role) -> Path:
+        """The folder of the model to begin with, fetched and converted if it has to be."""
+        from florence_rag.models.cards import find_model
+        from florence_rag.models.downloads import Fetcher
+        from florence_rag.models.released import released_folder
+
+        card = find_model(self.name, role)
+        fetcher = Fetcher(offline=self.offline, announce=tell_download)
+        if card.is_fetched_from == "file" or Path(card.source).is_file():
+            return released_folder(card, fetcher)
+        if card.is_fetched_from == "repository":
+            card = replace(card, source=str(fetcher.repository(card.source, about=str(card))))
+        folder: Path = getattr(card, PARTS[role])
+        return folder
+
+    @property
+    def rest(self) -> dict[str, Any]:
+        """What trainers take by name."""
+        return {"name": self.name, "settings": self.settings, "progress": self.progress}
+
+
+def _shared(
+    *,
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model; it opens by this name everywhere.")],
+    start: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="The model to begin with: a name or a folder.")
+    ] = "florence-tiny",
+    epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 10,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser, instead of --epochs.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Examples in a step, on each device.")] = 32,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option("--learning-rate", help="The largest; by default 5e-4 for small networks, else 1e-5."),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: half precision on GPUs.")
+    ] = "auto",
+    validation: Annotated[float, typer.Option(help="Share of the data to leave out, and to check with.")] = 0.1,
+    patience: Annotated[int | None, typer.Option(min=1, help="End after so many checks that were no better.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that load data.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the split, the order and what is new in the network.")] = 0,
+    offline: Offline = False,
+    as_json: AsJson = False,
+) -> None:
+    """The options of all trainers."""
+
+
+def _trainer(**defaults: Any) -> Callable[[Callable[..., FineTuned]], None]:
+    """Makes a command out of a function of a Job and its own options: it has those of all trainers, too.
+
+    defaults: other ones than those of _shared.
+    """
+
+    def add(teach: Callable[..., FineTuned]) -> None:
+        def command(**given: Any) -> None:
+            own = {name: given.pop(name) for name in list(given) if name in parameters}
+            start, out, offline, as_json = (given.pop(name) for name in ("start", "out", "offline", "as_json"))
+            with _bar() as progress:
+                result = teach(Job(start, out, Settings(**given), progress, offline), **own)
+            _tell(result, as_json)
+
+        _, *parameters = signature(teach).parameters
+        mine = [each for each in signature(teach, eval_str=True).parameters.values() if each.name in parameters]
+        theirs = signature(_shared, eval_str=True).parameters.values()
+        all_of_it = [*mine, *(each.replace(default=defaults.get(each.name, each.default)) for each in theirs)]
+        command.__signature__ = Signature([each.replace(kind=Parameter.KEYWORD_ONLY) for each in all_of_it])  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in all_of_it}
+        train.command(teach.__name__, help=teach.__doc__)(command)
+
+    return add
+
+
 Images = Annotated[Path | None, typer.Option("--images", metavar="FOLDER", help="Where the pictures lie.")]
-Epochs = Annotated[float, typer.Option(min=0, help="Passes over the data.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Of the optimiser, instead of --epochs.")]
-Batch = Annotated[int, typer.Option(min=1, help="Examples in a step, on each device.")]
-Rate = Annotated[
-    float | None, typer.Option("--learning-rate", help="The largest; by default 5e-4 for small networks, else 1e-5.")
-]
-Numbers = Annotated[
-    Literal["auto", "fp32", "bf16", "fp16"], typer.Option("--precision", help="auto: half precision on GPUs.")
-]
-Share = Annotated[float, typer.Option("--validation", help="Share of the data to leave out, and to check with.")]
-Patience = Annotated[int | None, typer.Option(min=1, help="End after so many checks that were no better.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that load data.")]
-Seed = Annotated[int, typer.Option(help="Of the split, the order and what is new in the network.")]
 
 
-@train.command()
+@_trainer()
 def unicl(
-    ctx: typer.Context,
+    job: Job,
     data: Annotated[
         list[Path],
         typer.Argument(metavar="DATA...", help="Folders with a folder for each class, CSV, JSONL or Karpathy JSON."),
     ],
-    out: Out,
-    start: From = "florence-tiny",
     images: Images = None,
     prompt: Annotated[
         list[str] | None, typer.Option(metavar="TEXT", help="A sentence with {} for a label; may be given repeatedly.")
     ] = None,
-    epochs: Epochs = 10,
-    steps: Steps = None,
-    batch: Batch = 32,
-    learning_rate: Rate = None,
-    precision: Numbers = "auto",
-    validation: Share = 0.1,
-    patience: Patience = None,
-    workers: Workers = 0,
-    seed: Seed = 0,
-    offline: Offline = False,
-    as_json: AsJson = False,
-) -> None:
+) -> FineTuned:
     """Train an embedder on pictures with texts, with labels, or both: pictures of one class are alike."""
     from florence_rag.finetuning.unicl import train_unicl
 
-    settings = _settings(ctx)
-    with _bar() as progress:
-        folder = _start(start, meter=False, offline=offline)
-        result = train_unicl(
-            data, out, folder, name=start, images=images, prompts=prompt, settings=settings, progress=progress
-        )
-    _tell(result, as_json)
+    return train_unicl(data, job.out, job.start("embed"), images=images, prompts=prompt, **job.rest)
 
 
-@train.command()
+@_trainer()
 def meter(
-    ctx: typer.Context,
-    out: Out,
+    job: Job,
     data: Annotated[
         Path | None,
         typer.Argument(metavar="[DATA]", help="A folder with *questions*.json, *annotations*.json, pictures."),
@@ -92,91 +144,56 @@ def meter(
     questions: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="In VQAv2's form.")] = None,
     annotations: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="In VQAv2's form.")] = None,
     images: Images = None,
-    start: From = "florence-tiny",
     least: Annotated[
         int | None,
         typer.Option(
             min=1, help="Learn answers that are the commonest of so many questions: 1; 9 of 50,000 questions."
         ),
     ] = None,
-    epochs: Epochs = 10,
-    steps: Steps = None,
-    batch: Batch = 32,
-    learning_rate: Rate = None,
-    precision: Numbers = "auto",
-    validation: Share = 0.1,
-    patience: Patience = None,
-    workers: Workers = 0,
-    seed: Seed = 0,
-    offline: Offline = False,
-    as_json: AsJson = False,
-) -> None:
+) -> FineTuned:
     """Train what answers questions about pictures, on files in VQAv2's form; the answers are those of the data."""
     from florence_rag.finetuning.questions import find_files
     from florence_rag.finetuning.vqa import train_meter
 
-    settings = _settings(ctx)
     files = find_files(data, questions or (), annotations or (), images)
-    with _bar() as progress:
-        folder = _start(start, meter=True, offline=offline)
-        result = train_meter(files, out, folder, name=start, least=least, settings=settings, progress=progress)
-    _tell(result, as_json)
+    return train_meter(files, job.out, job.start("answer"), least=least, **job.rest)
 
 
-@train.command()
+@_trainer(batch=16)
 def detector(
-    ctx: typer.Context,
-    out: Out,
+    job: Job,
     data: Annotated[
         Path | None, typer.Argument(metavar="[DATA]", help="A folder with annotations in COCO's form, and pictures.")
     ] = None,
     annotations: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="In COCO's form.")] = None,
     images: Images = None,
-    start: From = "florence-tiny",
-    epochs: Epochs = 10,
-    steps: Steps = None,
-    batch: Batch = 16,
-    learning_rate: Rate = None,
-    precision: Numbers = "auto",
-    validation: Share = 0.1,
-    patience: Patience = None,
-    workers: Workers = 0,
-    seed: Seed = 0,
-    offline: Offline = False,
-    as_json: AsJson = False,
-) -> None:
+) -> FineTuned:
     """Train what finds things in pictures, on boxes in COCO's form, over the image encoder of an embedder."""
     from florence_rag.finetuning.coco import find_annotations
     from florence_rag.finetuning.detection import train_detector
 
-    settings = _settings(ctx)
     files = find_annotations(data, annotations or ())
-    with _bar() as progress:
-        folder = _start(start, meter=False, offline=offline)
-        place = images or data or files[0].parent
-        result = train_detector(files, place, out, folder, name=start, settings=settings, progress=progress)
-    _tell(result, as_json)
+    place = images or data or files[0].parent
+    return train_detector(files, place, job.out, job.start("embed"), **job.rest)
 
 
-def _settings(ctx: typer.Context) -> Settings:
-    from florence_rag.finetuning.settings import Settings
+@_trainer(batch=16, epochs=30)
+def actions(
+    job: Job,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="A folder with a folder of videos for each class, or CSV.")
+    ],
+    idle: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="That of videos in which nothing happens: no moments.")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How much of a video it looks at at once; 2 by default.")
+    ] = None,
+) -> FineTuned:
+    """Train what recognises actions, on videos with labels; the actions are those of the data."""
+    from florence_rag.finetuning.actions import train_actions
 
-    return Settings(**{name: value for name, value in ctx.params.items() if name in Settings.__slots__})
-
-
-def _start(name: str, *, meter: bool, offline: bool) -> Path:
-    """The folder of the model to begin with, fetched and converted if it has to be."""
-    from florence_rag.models.cards import find_model
-    from florence_rag.models.downloads import Fetcher
-    from florence_rag.models.released import released_folder
-
-    card = find_model(name, "answer" if meter else "embed")
-    fetcher = Fetcher(offline=offline, announce=tell_download)
-    if card.is_fetched_from == "file" or Path(card.source).is_file():
-        return released_folder(card, fetcher)
-    if card.is_fetched_from == "repository":
-        card = replace(card, source=str(fetcher.repository(card.source, about=str(card))))
-    return card.meter if meter else card.florence
+    return train_actions(data, job.out, job.start("recognise"), idle=idle, window_s=window, **job.rest)
 
 
 @contextmanager
@@ -212,6 +229,7 @@ def _result_to_text(result: FineTuned) -> RenderableType:
     ]
     return Group(
         failed_to_text(result.failed),
+        *(plain(f"{name}: {value}") for name, value in result.about.items()),
         plain(
             f"Learned from {result.examples} examples in {result.steps} steps and {result.seconds:.0f} s; "
             f"on {result.validation} that were left out:"

@@ -8,8 +8,9 @@ USE = {
     "florence": "florence-rag index PATH --model {folder}",
     "meter": "florence-rag ask QUESTION --vqa {folder}",
     "detector": "florence-rag detect IMAGE --detect {folder}",
+    "video": "florence-rag index PATH --actions {folder}",
 }
-KINDS = {"florence": "A dual tower", "meter": "METER", "detector": "A detector"}
+KINDS = {"florence": "A dual tower", "meter": "METER", "detector": "A detector", "video": "Video CoSwin"}
 
 
 def card_of(result: FineTuned) -> str:

@@ -31,8 +31,10 @@ class Boxed:
 def find_annotations(data: Path | None, annotations: Sequence[Path] = ()) -> tuple[Path, ...]:
     """The files that are given, or all JSON files in the folder."""
     found = tuple(annotations) or (tuple(sorted(data.rglob("*.json"))) if data is not None and data.is_dir() else ())
+    if not found and data is None:
+        raise InputError("give a folder with annotations and pictures, or --annotations")
     if not found:
-        raise InputError(f"there is no file *.json in {str(data or '')!r}; name one with --annotations")
+        raise InputError(f"there is no file *.json in {str(data)!r}; name one with --annotations")
     return found
 
 
@@ -61,10 +63,10 @@ def _of_file(path: Path, images: Path, known: Mapping[str, Path], part: Part | N
         size = tuple(float(reading.field(row, side, NUMBER, where)) for side in ("width", "height"))
         place = images / name if (images / name).is_file() else known.get(Path(name).name, images / name)
         pictures[reading.field(row, "id", (int, str), where)] = Boxed(place, (size[0], size[1]), part)
-    labels = {
-        reading.field(row, "id", (int, str), where): reading.field(row, "name", str, where)
-        for where, row in _rows(content, "categories", path)
-    }
+    labels = dict(_category(row, where) for where, row in _rows(content, "categories", path))
+    for name, known in (("images", pictures), ("categories", labels)):
+        if len(known) < len(content[name]):
+            raise InputError(f"two of the {name!r} of {str(path)!r} have the same 'id'")
     for where, row in _rows(content, "annotations", path):
         picture = pictures.get(reading.field(row, "image_id", (int, str), where))
         label = labels.get(reading.field(row, "category_id", (int, str), where))
@@ -76,6 +78,13 @@ def _of_file(path: Path, images: Path, known: Mapping[str, Path], part: Part | N
             raise InputError(f"the field 'bbox' of {where} is {box!r:.60}; it must be [x, y, width, height]")
         _add(picture, label, box, crowd=bool(row.get("iscrowd")))
     return list(pictures.values())
+
+
+def _category(row: dict[str, Any], where: str) -> tuple[Any, str]:
+    name = reading.field(row, "name", str, where)
+    if not name.strip():
+        raise InputError(f"the field 'name' of {where} is empty")
+    return reading.field(row, "id", (int, str), where), name
 
 
 def _rows(content: Any, name: str, path: Path) -> list[tuple[str, dict[str, Any]]]:

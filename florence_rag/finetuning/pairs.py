@@ -66,14 +66,21 @@ def _table(path: Path, images: Path | None) -> Iterator[Example]:
             missing = "image" if image is None else "text or label"
             raise InputError(f"{where} has no column {missing}; it has {', '.join(row) or 'none'}")
         if not image or not (text or label):
-            raise InputError(f"{where} has nothing in the column {'text' if image else 'image'}")
+            empty = [name for name, value in values.items() if value == ""]
+            raise InputError(f"{where} has nothing in the column {' and '.join(empty)}")
         place = (images or path.parent) / Path(image).expanduser()
         yield Example(place, (text,) if text else (), label or None)
 
 
 def _karpathy(path: Path, images: Path | None) -> Iterator[Example]:
     parts: dict[str, Part] = {"train": "train", "restval": "train", "val": "validation"}
-    for number, row in enumerate(listed(read_json(path), "images", path)):
+    rows = listed(read_json(path), "images", path)
+    if rows and not any(row.get("split", "train") in parts for row in rows):
+        there = ", ".join(sorted({repr(row["split"]) for row in rows}))
+        raise InputError(
+            f"the field 'split' of all images of {str(path)!r} is {there}; {', '.join(parts)} are learned from"
+        )
+    for number, row in enumerate(rows):
         where = f"images[{number}] of {str(path)!r}"
         name, split = field(row, "filename", str, where), field(row, "split", str, where)
         sentences = field(row, "sentences", list, where)

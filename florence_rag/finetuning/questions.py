@@ -71,6 +71,8 @@ def read_questions(files: QuestionFiles) -> list[Question]:
             where = f"questions[{number}] of {str(path)!r}"
             for name, kinds in (("question_id", (int, str)), ("image_id", (int, str)), ("question", str)):
                 field(row, name, kinds, where)
+            if not row["question"].strip():
+                raise InputError(f"the field 'question' of {where} is empty")
             asked[row["question_id"]] = row
     pictures = _Files(files.images)
     parts = {path: "val" in path.name.casefold() for path in files.annotations}

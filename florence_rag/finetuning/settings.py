@@ -59,7 +59,7 @@ Progress = Callable[[Step], None]
 class FineTuned:
     """A model that was trained.
 
-    part: "florence", "meter" or "detector"; folder: opens by name. start: the model it started from. examples,
+    part: "florence", "meter", "detector" or "video"; folder: opens by name. start: the model it started from. examples,
     validation: how many were learned from, and how many left out. before, after: figures on those that were left out.
     failed: files that could not be read.
     """

@@ -141,8 +141,13 @@ class VideoCoSwinRecognizer:
         }
 
     def sentence(self, action: Action) -> str:
-        """The action in words, as far as it is known who acts: "a purple bus leaves to the right"."""
-        wording = (self._model.config.wording or {}).get(action.attributes.get("thing", ""))
+        """The action in words, as far as it is known who acts: "a purple bus leaves to the right".
+
+        A network that was taught no words says its label.
+        """
+        if not self._model.config.wording:
+            return action.label
+        wording = self._model.config.wording.get(action.attributes.get("thing", ""))
         if wording is None:
             return f"something {action.label}"
         coloured, plain, verb = wording

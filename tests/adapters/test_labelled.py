@@ -1,6 +1,6 @@
 import pytest
 
-from florence_rag.adapters.labelled import labelled_pictures
+from florence_rag.adapters.labelled import labelled_pictures, labelled_videos
 from florence_rag.errors import InputError
 
 
@@ -19,6 +19,20 @@ def test_each_folder_is_a_class_and_may_have_folders(tmp_path):
         path.touch()
     found = [(path.name, label) for path, label in labelled_pictures(tmp_path)]
     assert found == [("c.webp", "cat"), ("a.jpg", "dog"), ("b.PNG", "dog")]
+
+
+def test_videos_are_found_in_the_same_way(tmp_path):
+    for name in ("waves/a.mp4", "waves/b.jpg", "jumps/c.WEBM"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [(path.name, label) for path, label in labelled_videos(tmp_path)] == [
+        ("c.WEBM", "jumps"),
+        ("a.mp4", "waves"),
+    ]
+    (tmp_path / "set.csv").write_text("video,label\na.mp4,waves\n")
+    assert labelled_videos(tmp_path / "set.csv") == [(tmp_path / "a.mp4", "waves")]
+    with pytest.raises(InputError, match="has no labelled videos"):
+        labelled_videos(tmp_path / "waves")
 
 
 @pytest.mark.parametrize("head", ["", "path,label\n", "\ufeffImage,Class\n"])

@@ -1,7 +1,12 @@
 import pytest
+import torch
 from PIL import Image
 
+from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.testing import colour_frame
+from tests.finetuning.test_actions import write_film
+from tests.models import tiny
 
 
 @pytest.fixture
@@ -29,6 +34,29 @@ def test_a_tower_is_trained_and_told_of(run, data, tmp_path):
     assert applied.code == 0 and applied.out
 
 
+def test_actions_are_trained_and_told_of(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    VideoCoSwinForVideoClassification(tiny.video()).save_pretrained("start/video")
+    FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0).save_pretrained("start/video")
+    for label in ("rises", "sinks"):
+        for i in range(3):
+            write_film(tmp_path / "data" / label / f"{i}.mp4", label)
+    few = ("--steps", 2, "--batch", 4, "--from", "start", "--idle", "sinks", "--window", 1)
+    outcome = run("train", "actions", "data", *few, "--out", "mine")
+    assert outcome.code == 0 and "labels: 2: rises, sinks" in outcome.out and "top-1: " in outcome.out
+    assert "florence-rag index PATH --actions mine" in outcome.out
+    config = VideoCoSwinForVideoClassification.from_pretrained("mine/video").config
+    assert (config.idle, config.window_s) == ("sinks", 1.0)
+
+
+def test_all_trainers_have_the_same_options(run):
+    for name in ("unicl", "meter", "detector", "actions"):
+        shown = run("train", name, "--help").out
+        assert all(option in shown for option in ("--from", "--steps", "--precision", "--seed", "--offline", "--json"))
+    assert run("train", "actions", "data").code == 2 and run("train", "meter", "--out", "m", "--steps", "0").code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -38,6 +66,8 @@ def test_a_tower_is_trained_and_told_of(run, data, tmp_path):
         (("unicl", "data", "--out", "m", "--from", "nothing"), "no model 'nothing'"),
         (("unicl", "data", "--out", "m", "--validation", "0.9"), "validation is 0.9"),
         (("meter", "data", "--out", "m"), "there is no file *questions*.json"),
+        (("actions", "data", "--out", "m"), "has no labelled videos; it must be a folder with a folder of videos"),
+        (("actions", "data", "--out", "m", "--from", "siglip2-base"), "cannot recognise"),
         (("meter", "--out", "m"), "give a folder with questions, annotations and pictures"),
     ],
 )

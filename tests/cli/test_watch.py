@@ -79,6 +79,12 @@ def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monke
     ]
 
 
+def test_it_looks_as_index_does(folder, opened_with, run):
+    run("watch", folder / "gone", "--actions", "florence-tiny", "--detect", "mine", "--describe", "never")
+    told = opened_with[-1][1]
+    assert (told["actions"], told["detect"], told["describe"]) == ("florence-tiny", "mine", "never")
+
+
 def test_failures_are_listed_without_a_model(run, tmp_path):
     db = str(tmp_path / "x.db")
     with MilvusIndex.open(db, ColourEmbedder.info) as index:
