@@ -133,13 +133,8 @@ class ClipCollator:
         return values * light + 0.05 * torch.randn_like(values)
 
 
-def build_recogniser(
-    start: Path, frames: int = FRAMES, network: Path | None = None
-) -> VideoCoSwinForVideoClassification:
-    """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder.
-
-    network: the folder of a video network from which all is taken that fits.
-    """
+def build_recogniser(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
+    """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder."""
     image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
     config = VideoCoSwinConfig.inflating(
         image.config,  # type: ignore[arg-type]  # that of a CoSwin
@@ -152,10 +147,6 @@ def build_recogniser(
         window_s=WINDOW_S,
         wording=WORDING,
     )
-    if network is not None:
-        return VideoCoSwinForVideoClassification.from_pretrained(
-            network, config=config, dtype=torch.float32, ignore_mismatched_sizes=True
-        )
     model = VideoCoSwinForVideoClassification(config)
     inflate(image.state_dict(), model.video_coswin)
     return model
@@ -164,11 +155,7 @@ def build_recogniser(
 def main(
     output: Annotated[Path, typer.Option(help="Checkpoints and the finished network go here.")] = Path("runs/actions"),
     start: Annotated[str, typer.Option(help="The model whose image encoder is inflated.")] = TINY,
-    network: Annotated[
-        Path | None, typer.Option(help="The folder of a video network to go on from, as far as it fits.")
-    ] = None,
-    head_only: Annotated[bool, typer.Option("--head-only", help="Train what tells the way of things alone.")] = False,
-    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 1000,
+    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 2400,
     batch: Annotated[int, typer.Option(help="Clips in a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 8e-4,
     frames: Annotated[int, typer.Option(help="Of a clip; 1 tells what can be told without seeing motion.")] = FRAMES,
@@ -176,11 +163,7 @@ def main(
 ) -> None:
     """Train what florence-tiny recognises actions with; run it again to go on after an interruption."""
     torch.manual_seed(seed)
-    model = build_recogniser(find_model(start).florence, frames, network)
-    if head_only:
-        model.requires_grad_(False)
-        for part in (model.trajectory, model.classifier):
-            part.requires_grad_(True)  # type: ignore[union-attr]  # it pools by trajectory
+    model = build_recogniser(find_model(start).florence, frames)
     processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
     train(

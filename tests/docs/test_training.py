@@ -1,6 +1,7 @@
 """The commands and the program of docs/training.md run in their order, on drawn data."""
 
 import json
+import random
 import re
 import shlex
 from pathlib import Path
@@ -9,8 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
+from florence_rag.training.world.clips import write_frames
 from florence_rag.training.world.corpus import photos
 from florence_rag.training.world.draw import boxes, draw
+from florence_rag.training.world.takes import sample_leg
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -34,6 +37,13 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         for left, top, right, bottom in boxes(scene):
             shape = [160 * left, 120 * top, 160 * (right - left), 120 * (bottom - top)]
             things.append({"image_id": number, "category_id": 1, "bbox": shape})
+    for action in ("leaves to the left", "leaves to the right"):
+        (tmp_path / "moves" / action).mkdir(parents=True)
+        for number in range(3):
+            take, leg = sample_leg(random.Random(number), action, scene=scene)
+            start_s, _ = take.spans()[leg]
+            seen = take.draw([start_s + i / 4 for i in range(6)], (160, 120))
+            write_frames(tmp_path / "moves" / action / f"{number}.mp4", seen, 4, (160, 120))
     (tmp_path / "said.csv").write_text("\n".join(said))
     (tmp_path / "asked/questions.json").write_text(json.dumps({"questions": questions}))
     (tmp_path / "asked/annotations.json").write_text(json.dumps({"annotations": answers}))
@@ -51,4 +61,4 @@ def test_the_blocks_run(town: Path) -> None:
         for line in block.splitlines():
             outcome = CliRunner().invoke(app, shlex.split(line)[1:])
             assert outcome.exit_code == 0 and outcome.stdout, f"{line}: {outcome.output}"
-    assert {path.name for path in (town / "mine").iterdir()} == {"florence", "meter", "detector", "runs"}
+    assert {path.name for path in (town / "mine").iterdir()} == {"florence", "meter", "detector", "video", "runs"}

@@ -58,13 +58,10 @@ def test_what_is_seen_in_a_mirror_is_called_so() -> None:
         assert (mirrored < same) == flipped
 
 
-def test_the_recogniser_starts_as_the_image_encoder(tmp_path) -> None:
+def test_the_recogniser_starts_as_the_image_encoder() -> None:
     model = build_recogniser(find_model("florence-tiny").florence)
     assert model.config.id2label[0] == ACTIONS[0] and model.config.idle == IDLE
     assert model(torch.randn(1, 8, 3, 112, 112)).logits.shape == (1, len(ACTIONS))
-    model.save_pretrained(tmp_path)
-    again = build_recogniser(find_model("florence-tiny").florence, network=tmp_path)
-    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in model.state_dict().items())
     assert build_recogniser(find_model("florence-tiny").florence, frames=1).config.num_frames == 1
 
 
