@@ -70,9 +70,13 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     clean = tuple(" ".join(label.split()) for label in given)
     if empty := [number for number, label in enumerate(clean, start=1) if not label]:
         raise InputError(f"label {empty[0]} of {len(clean)} is empty; leave it out, or give it a name")
-    folded = [label.casefold() for label in clean]
-    if twice := [label for label in clean if folded.count(label.casefold()) > 1]:
-        raise InputError(f"the label {twice[0]!r} is given twice; give each once")
+    first: dict[str, str] = {}
+    for label in clean:
+        if (other := first.setdefault(label.casefold(), label)) != label:
+            raise InputError(f"the labels {other!r} and {label!r} differ in case alone; write one class in one way")
+    if len(first) < len(clean):
+        twice = next(label for label in clean if clean.count(label) > 1)
+        raise InputError(f"the label {twice!r} is given twice; give each once")
     if len(clean) < 2:
         raise InputError(f"labels are {list(clean)!r}: with fewer than two there is nothing to tell apart")
     return clean

@@ -39,10 +39,14 @@ def _labelled(data: str | Path, medium: Literal["image", "video"], called: str) 
         found = sorted(_in_folders(data, medium))
         shape = f"a folder with a folder of {called} for each class"
     elif data.suffix.lower() == ".csv" and data.is_file():
-        found = list(_in_table(data))
+        found = list(dict.fromkeys(_in_table(data)))
         shape = "a CSV file with a path and a label in each row"
     else:
         raise InputError(f"{str(data)!r} is no data set; give a folder with a folder for each class, or a CSV file")
+    classes: dict[Path, str] = {}
+    for path, label in found:
+        if (other := classes.setdefault(path, label)) != label:
+            raise InputError(f"{str(data)!r} says of {str(path)!r} that it is {other!r}, and that it is {label!r}")
     if not found:
         raise InputError(f"{str(data)!r} has no labelled {called}; it must be {shape}")
     return found

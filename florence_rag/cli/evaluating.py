@@ -15,6 +15,7 @@ from rich.table import Table
 from florence_rag.cli.opening import tell_download
 from florence_rag.cli.options import AsJson, DetectWith, Model, Offline
 from florence_rag.cli.screen import failed_to_text, notes, plain, show
+from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
@@ -59,6 +60,8 @@ def retrieval(
     from florence_rag.evaluation.retrieval import CAPTIONS, evaluate_retrieval, read_karpathy
     from florence_rag.evaluation.videos import Videos
 
+    if videos is None and data.suffix.lower() == ".csv":
+        raise typer.BadParameter("a list of videos needs their folder: give --videos")
     if videos is None:
         pictures = some(read_karpathy(data, images, split=split, captions=captions or CAPTIONS), limit)
         report = evaluate_retrieval(pictures, _embedder(model, offline), _watched)
@@ -91,6 +94,8 @@ def vqa(
 
     if annotations is None and answers is None:
         raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
+    if answers is not None and not answers.expanduser().absolute().parent.is_dir():
+        raise InputError(f"{str(answers)!r} cannot be written: there is no such folder")
     questions = read_vqa(data, annotations)
     questions = replace(questions, asked=tuple(some(questions.asked, limit)))
     chosen = name or find_model(DEFAULT).answers_with or DEFAULT

@@ -41,12 +41,12 @@ def tag(
         raise InputError("tagging by hand needs both, the items and --as TAGS; tagging all images needs neither")
     with opened(db, offline=offline, token=token, create=False) as rag:
         if items and by_hand is not None:
-            names = [name.strip() for name in by_hand.split(",")]
+            names = list(dict.fromkeys(name.strip() for name in by_hand.split(",")))
             ids = indexed_ids(rag, items)
             rag.set_tags({id: names for id in ids})
             show({"tagged": ids, "tags": names}, plain(f"{len(ids)} images are tagged {', '.join(names)}"), as_json)
             return
-        report = rag.tag(labels.split(",") if labels else None, filter=filter, threshold=threshold, apply=apply)
+        report = rag.tag(None if labels is None else labels.split(","), filter=filter, threshold=threshold, apply=apply)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 

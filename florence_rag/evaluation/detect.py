@@ -64,23 +64,35 @@ def read_coco(file: str | Path, images: str | Path | None = None) -> Annotated:
     "image_id", "category_id", "bbox": [left, top, width, height] in pixels, "area", "iscrowd"}]}.
 
     Without area it is that of the box; without iscrowd it is 0. images: the folder of the pictures, by default that of
-    the file. InputError names the field that is wrong; boxes that lie outside of their picture are reported.
+    the file. InputError names the field that is wrong; boxes that lie outside of their picture are reported. Categories
+    that are named alike, as some tools write them, are one.
     """
     top = Path(file).expanduser().parent if images is None else Path(images).expanduser()
     content = read_json(file)
     photos = [_photo(record, where, top) for record, where in records(content, "images", file)]
-    named = records(content, "categories", file)
-    categories = {field(record, "id", int, where): field(record, "name", str, where) for record, where in named}
-    of_id = {photo.id: photo for photo in photos}
-    if len(of_id) < len(photos):
-        raise InputError(f"two of the 'images' of {str(file)!r} have the same 'id'")
+    named = [_category(record, where) for record, where in records(content, "categories", file)]
+    categories, of_id = dict(named), {photo.id: photo for photo in photos}
+    for what, known, all_of_them in (("images", of_id, photos), ("categories", categories, named)):
+        if len(known) < len(all_of_them):
+            raise InputError(f"two of the {what!r} of {str(file)!r} have the same 'id'")
     boxes = [_box(*each, of_id, categories) for each in records(content, "annotations", file)]
     outside = [box for box in boxes if not _inside(box, of_id[box["image_id"]])]
     failed = (
         Failure(f"annotation {box['id']}", f"its box {box['bbox']} lies outside of the picture") for box in outside
     )
-    kept = tuple(box for box in boxes if box not in outside) if outside else tuple(boxes)
-    return Annotated(tuple(photos), categories, kept, tuple(failed))
+    kept = [box for box in boxes if box not in outside] if outside else boxes
+    first = {_folded(name): number for number, name in reversed(categories.items())}
+    one = {number: first[_folded(name)] for number, name in categories.items()}
+    merged = tuple({**box, "category_id": one[box["category_id"]]} for box in kept)
+    distinct = {number: name for number, name in categories.items() if one[number] == number}
+    return Annotated(tuple(photos), distinct, merged, tuple(failed))
+
+
+def _category(record: Any, where: str) -> tuple[int, str]:
+    name = field(record, "name", str, where)
+    if not name.strip():
+        raise InputError(f"the field 'name' of {where} is empty")
+    return field(record, "id", int, where), name
 
 
 def _photo(record: Any, where: str, top: Path) -> Photo:

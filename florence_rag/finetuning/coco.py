@@ -64,8 +64,8 @@ def _of_file(path: Path, images: Path, known: Mapping[str, Path], part: Part | N
         place = images / name if (images / name).is_file() else known.get(Path(name).name, images / name)
         pictures[reading.field(row, "id", (int, str), where)] = Boxed(place, (size[0], size[1]), part)
     labels = dict(_category(row, where) for where, row in _rows(content, "categories", path))
-    for name, known in (("images", pictures), ("categories", labels)):
-        if len(known) < len(content[name]):
+    for name, told in (("images", pictures), ("categories", labels)):
+        if len(told) < len(content[name]):
             raise InputError(f"two of the {name!r} of {str(path)!r} have the same 'id'")
     for where, row in _rows(content, "annotations", path):
         picture = pictures.get(reading.field(row, "image_id", (int, str), where))

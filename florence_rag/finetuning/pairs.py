@@ -74,19 +74,20 @@ def _table(path: Path, images: Path | None) -> Iterator[Example]:
 
 def _karpathy(path: Path, images: Path | None) -> Iterator[Example]:
     parts: dict[str, Part] = {"train": "train", "restval": "train", "val": "validation"}
-    rows = listed(read_json(path), "images", path)
-    if rows and not any(row.get("split", "train") in parts for row in rows):
-        there = ", ".join(sorted({repr(row["split"]) for row in rows}))
-        raise InputError(
-            f"the field 'split' of all images of {str(path)!r} is {there}; {', '.join(parts)} are learned from"
-        )
-    for number, row in enumerate(rows):
+    splits: set[str] = set()
+    for number, row in enumerate(listed(read_json(path), "images", path)):
         where = f"images[{number}] of {str(path)!r}"
         name, split = field(row, "filename", str, where), field(row, "split", str, where)
         sentences = field(row, "sentences", list, where)
         texts = tuple(field(each if isinstance(each, dict) else {}, "raw", str, where) for each in sentences)
         if split in parts and texts:
             yield Example((images or path.parent) / str(row.get("filepath") or "") / name, texts, part=parts[split])
+        splits.add(split)
+    if splits and not splits & parts.keys():
+        there = ", ".join(map(repr, sorted(splits)))
+        raise InputError(
+            f"the field 'split' of all images of {str(path)!r} is {there}; {', '.join(parts)} are learned from"
+        )
 
 
 def parted(examples: Sequence[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

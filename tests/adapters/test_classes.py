@@ -33,7 +33,8 @@ def test_candidates_are_ordered_and_limited():
     ("labels", "message"),
     [
         (["cat", " "], "label 2 of 2 is empty"),
-        (["cat", "dog", "Cat "], "'cat' is given twice"),
+        (["cat", "dog", "cat "], "'cat' is given twice"),
+        (["cat", "dog", "Cat "], "'cat' and 'Cat' differ in case alone"),
         (["cat"], "fewer than two"),
         ([], "fewer than two"),
         ("cat,dog", "must be a list"),

@@ -59,6 +59,15 @@ def test_a_bad_table_says_which_row(tmp_path, content, message):
         labelled_pictures(table)
 
 
+def test_a_picture_is_listed_once_and_of_one_class(tmp_path):
+    table = tmp_path / "set.csv"
+    table.write_text("a.png,cat\nb.png,dog\na.png,cat\n")
+    assert labelled_pictures(table) == [(tmp_path / "a.png", "cat"), (tmp_path / "b.png", "dog")]
+    table.write_text("a.png,cat\na.png,dog\n")
+    with pytest.raises(InputError, match=r"says of .*a\.png' that it is 'cat', and that it is 'dog'"):
+        labelled_pictures(table)
+
+
 def test_what_is_no_data_set_is_refused(tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(InputError, match="has no labelled pictures; it must be a folder with a folder"):

@@ -38,6 +38,8 @@ def test_questions_are_scored_and_answers_written(run, data, tmp_path):
     outcome = run("eval", "vqa", data / "questions.json", *scored, *pictures)
     assert outcome.code == 0 and "80.16%" in outcome.out and "10 questions" in outcome.out
     assert len(json.loads((tmp_path / "answers.json").read_text())) == 10
+    nowhere = run("eval", "vqa", data / "questions.json", *pictures, "--answers", tmp_path / "gone" / "answers.json")
+    assert nowhere.code == 1 and "there is no such folder" in nowhere.err
     refused = run("eval", "vqa", data / "questions.json", *pictures)
     assert refused.code == 2 and "--annotations" in refused.err
 
@@ -54,6 +56,11 @@ def test_boxes_are_scored(run, data):
     assert outcome.code == 0 and "6 pictures" in outcome.out and "AP50" in outcome.out and "62.4%" in outcome.out
     figures = run("eval", "detect", *arguments, "--json").json["figures"]
     assert figures["AP50"]["low"] <= figures["AP50"]["value"] and figures["AR, 100 boxes"]["low"] is None
+
+
+def test_a_list_of_videos_needs_their_folder(run, data):
+    outcome = run("eval", "retrieval", data / "msrvtt.csv", "--model", "florence-tiny")
+    assert outcome.code == 2 and "--videos" in outcome.err
 
 
 def test_actions_are_told(run, data):

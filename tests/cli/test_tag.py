@@ -14,7 +14,7 @@ def test_images_are_tagged_by_labels_and_written_when_asked(run, rag, photos):
 
 def test_items_are_tagged_by_hand(run, rag, photos):
     run("index", photos)
-    outcome = run("tag", photos / "red.png", rag.search("blue", k=1)[0].id, "--as", "fire, sea")
+    outcome = run("tag", photos / "red.png", rag.search("blue", k=1)[0].id, "--as", "fire, sea,fire")
     assert outcome.code == 0 and outcome.out == "2 images are tagged fire, sea\n"
     assert len(list(rag.index.find(filter={"metadata.tags": {"$has": "sea"}}))) == 2
     assert "2 by hand" in run("tag").out
@@ -27,6 +27,7 @@ def test_items_are_tagged_by_hand(run, rag, photos):
         (("x",), "needs both"),
         (("--as", "a"), "needs both"),
         ((), "no image has a tag yet"),
+        (("--labels", ""), "label 1 of 1 is empty"),
         (("--labels", "a,a"), "given twice"),
         (("--labels", "a,b", "--threshold", "3"), "between 0 and 1"),
     ],

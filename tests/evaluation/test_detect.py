@@ -101,6 +101,15 @@ def test_missing_pictures_and_boxes_outside_are_reported(tmp_path):
     assert [failure.source for failure in report.failed] == ["annotation 9", str(tmp_path / "2.png")]
 
 
+def test_categories_that_are_named_alike_are_one(tmp_path):
+    data = content()
+    data["categories"].insert(0, {"id": 1, "name": "car "})
+    data["annotations"][0]["category_id"] = 1
+    read = read_coco(written(tmp_path, data))
+    assert read.categories == {1: "car ", 6: "dog"} and [box["category_id"] for box in read.boxes] == [1, 6, 1]
+    assert evaluate_detect(read, Scripted([CAR, DOG], [OTHER_CAR]), "scripted")["AP"].value == pytest.approx(1)
+
+
 def test_nothing_to_find_is_an_error(tmp_path):
     data = content()
     data["annotations"] = data["annotations"][2:]
@@ -117,6 +126,8 @@ def test_nothing_to_find_is_an_error(tmp_path):
         ("images", {"height": "9"}, r"'height' of images\[0\] .* is '9'; it must be a number"),
         ("images", {"id": 2}, "have the same 'id'"),
         ("categories", {"name": None}, r"'name' of categories\[0\] .* must be a text"),
+        ("categories", {"name": " "}, r"'name' of categories\[0\] .* is empty"),
+        ("categories", {"id": 6}, "two of the 'categories' of .* have the same 'id'"),
         ("annotations", {"bbox": [1, 2, 3]}, r"'bbox' of annotations\[0\] .* must be \[left, top, width, height\]"),
         ("annotations", {"bbox": [1, 2, -3, 4]}, "'bbox' of"),
         ("annotations", {"bbox": [1, 2, "3", 4]}, "'bbox' of"),

@@ -91,6 +91,8 @@ def test_boxes_are_cut_and_what_lies_outside_is_left_away(tmp_path):
         (coco([image()], [box(2)]), r"'image_id' of annotations\[0\] of .* is 2, which is not in the file"),
         (coco([image()], [box(category_id=7)]), "'category_id' .* is 7, which is not in the file"),
         (coco([image()], [box(of=(1, 2, 3))]), "'bbox' .* must be"),
+        (coco([image(), image()]), "two of the 'images' of .* have the same 'id'"),
+        ({**coco([image()]), "categories": [{"id": 1, "name": " "}]}, r"'name' of categories\[0\] of .* is empty"),
         (coco([image()]), "not one usable box"),
     ],
 )
@@ -103,6 +105,8 @@ def test_the_wrong_form_is_told_with_the_field(tmp_path, content, message):
 def test_there_must_be_a_file(tmp_path):
     with pytest.raises(InputError, match="no file"):
         find_annotations(tmp_path)
+    with pytest.raises(InputError, match="give a folder with annotations and pictures, or --annotations"):
+        find_annotations(None)
 
 
 def test_precision_is_counted_as_by_the_book():

@@ -61,6 +61,8 @@ def test_karpathy_splits_keep_their_parts_and_leave_the_test_alone(tmp_path):
         ("a.json", karpathy({"filename": "a", "split": "train"}), "has no field 'sentences'"),
         ("a.json", karpathy({"filename": "a", "split": "train", "sentences": ["x"]}), "has no field 'raw'"),
         ("a.json", karpathy({"filename": 7, "split": "train", "sentences": []}), "'filename' .* is 7"),
+        ("a.json", karpathy({"filename": "a", "split": "test", "sentences": []}), "all images .* is 'test'; train,"),
+        ("a.csv", "image,label\na.png,\n", "row 2 .* has nothing in the column label"),
         ("a.txt", "", "is no data set"),
     ],
 )

@@ -112,6 +112,7 @@ def test_rare_answers_are_not_learned(tmp_path):
         ([], {}, "has no list 'questions'"),
         ({"questions": [{"question_id": 1}]}, {}, r"questions\[0\] of .* has no field 'image_id'"),
         ({"questions": [{"question_id": 1, "image_id": 1, "question": 5}]}, {}, "'question' of .* is 5"),
+        ({"questions": [{"question_id": 1, "image_id": 1, "question": " "}]}, {}, "'question' of .* is empty"),
         ({"questions": []}, {"questions": []}, "has no list 'annotations'"),
         ({"questions": []}, {"annotations": [{}]}, r"annotations\[0\] of .* has no field 'question_id'"),
         ({"questions": []}, {"annotations": []}, "no question has an answer"),

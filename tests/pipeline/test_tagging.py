@@ -98,7 +98,7 @@ def test_only_tags_of_images_are_learned(rag):
     [
         (lambda rag: rag.tag(), "no image has a tag yet"),
         (lambda rag: rag.tag(["red"]), "fewer than two"),
-        (lambda rag: rag.tag(["red", "Red"]), "given twice"),
+        (lambda rag: rag.tag(["red", "Red"]), "differ in case alone"),
         (lambda rag: rag.tag(["red", ""]), "is empty"),
         (lambda rag: rag.tag(["red", "blue"], threshold=2), "between 0 and 1"),
         (lambda rag: rag.set_tags({"x": ["red"]}), "no chunk has the id"),

@@ -43,7 +43,7 @@ def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):
         ({}, "give either labels"),
         ({"labels": ["red"]}, "fewer than two"),
         ({"labels": ["red", ""]}, "label 2 of 2 is empty"),
-        ({"labels": ["red", "RED"]}, "given twice"),
+        ({"labels": ["red", "RED"]}, "differ in case alone"),
     ],
 )
 def test_a_bad_call_says_what_to_change(tool, arguments, message):
