@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from florence_rag.types import Frame
 
 
-def detected(images: Sequence[Path], name: str, folder: Path | None, *, offline: bool) -> Iterator[dict[str, Any]]:
-    """One record for each picture: its file, its objects, and where the drawing is; a bad file ends the run."""
+def detected(
+    images: Sequence[Path], name: str, folder: Path | None, *, segment: str | None = None, offline: bool
+) -> Iterator[dict[str, Any]]:
+    """One record for each picture: its file, its objects, and where the drawing is; a bad file ends the run.
+
+    segment: only what these words refer to, with its outlines.
+    """
     from florence_rag.chunking import read_image
     from florence_rag.pipeline.access import Access
     from florence_rag.pipeline.opening import open_detector
@@ -31,10 +36,18 @@ def detected(images: Sequence[Path], name: str, folder: Path | None, *, offline:
     with notes().status("Loading the model"):
         access = replace(Access.from_environment(), offline=offline, announce=tell_download)
         detector = open_detector(name, access)
+        find = detector.detect if segment is None else _outlining(detector, segment)
     for image, frame in zip(images, frames, strict=True):
-        (regions,) = detector.detect([frame])
+        (regions,) = find([frame])
         drawing = {} if folder is None else {"drawing": str(_drawn(folder, image, frame, regions))}
         yield {"file": str(image), "objects": [_region_to_dict(region) for region in regions], **drawing}
+
+
+def _outlining(model: object, words: str) -> Callable[[Sequence[Frame]], list[list[Region]]]:
+    from florence_rag.pipeline.segmenting import needed_segmenter
+
+    segmenter = needed_segmenter(model)
+    return lambda frames: [[region] if (region := segmenter.segment(frame, words)) else [] for frame in frames]
 
 
 def _drawn(folder: Path, image: Path, frame: Frame, regions: Iterable[Region]) -> Path:
@@ -42,13 +55,16 @@ def _drawn(folder: Path, image: Path, frame: Frame, regions: Iterable[Region]) -
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image.stem}.png"
-    marked = [Marked(region.label, region.box, _percent(region.confidence)) for region in regions]
+    marked = [Marked(each.label, each.box, _percent(each.confidence), each.polygons) for each in regions]
     draw_boxes(frame, marked).save(path)
     return path
 
 
 def _region_to_dict(region: Region) -> dict[str, Any]:
-    return {"label": region.label, "box": [round(edge, 4) for edge in region.box], "confidence": region.confidence}
+    box = [round(edge, 4) for edge in region.box]
+    outlines = [[[round(x, 4), round(y, 4)] for x, y in outline] for outline in region.polygons]
+    polygons = {"polygons": outlines} if outlines else {}
+    return {"label": region.label, "box": box, "confidence": region.confidence, **polygons}
 
 
 def detected_to_text(records: Iterable[Mapping[str, Any]]) -> RenderableType:
@@ -62,7 +78,8 @@ def _picture_to_text(record: Mapping[str, Any]) -> Iterator[Text]:
     yield Text.assemble(place(record["file"]), plain(f"  {count} found{drawn}", "bold"))
     for found in record["objects"]:
         box = " ".join(f"{edge:.2f}" for edge in found["box"])
-        yield plain(f"     {found['label']}  {_percent(found['confidence'])}  box {box}")
+        outlines = f"  outlines {len(found['polygons'])}" if "polygons" in found else ""
+        yield plain(f"     {found['label']}  {_percent(found['confidence'])}  box {box}{outlines}")
 
 
 def _percent(confidence: float | None) -> str:

@@ -141,7 +141,7 @@ _ALL = (
     ModelCard(
         name="florence-tiny",
         family="florence",
-        roles=("embed", "answer", "match", "detect", "recognise"),
+        roles=("embed", "answer", "match", "describe", "detect", "recognise"),
         source=str(ASSETS / "florence_tiny"),
         knows="only the drawn street world it was trained on; photographs need a model trained on photographs",
         licence="MIT",
@@ -322,7 +322,7 @@ _FAMILIES: dict[Role, Family] = {
     "embed texts": "sentence-transformers",
     "rerank": "sentence-transformers",
     "answer": "transformers",
-    "describe": "florence-2",
+    "describe": "transformers",
     "detect": "florence-2",
     "recognise": "florence",
     "match": "meter",
@@ -360,7 +360,8 @@ def find_model(name: str, role: Role = "embed") -> ModelCard:
     if path.exists():
         return _card_of(str(path.resolve()), _family_of(path, role), role, str(path.resolve()))
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):
-        return _card_of(name, _FAMILIES[role], role, name)
+        named = "florence-2" if role == "describe" and "florence-2" in name.lower() else _FAMILIES[role]
+        return _card_of(name, named, role, name)
     raise ModelError(
         f"no model {name!r}; known: {', '.join(card.name for card in _ALL if role in card.roles)}; "
         "or give a folder, a checkpoint file or a repository 'owner/name'"
@@ -398,6 +399,11 @@ def _model_type(folder: Path) -> str:
         return str(json.loads(config.read_text("utf-8")).get("model_type", ""))
     except ValueError as error:
         raise ModelError(f"{str(config)!r} is no JSON ({error}); fetch it again") from error
+
+
+def is_florence2(folder: Path) -> bool:
+    """Whether a folder holds one, whatever it is called."""
+    return _model_type(folder) == "florence2"
 
 
 def fingerprint(folder: Path) -> str:

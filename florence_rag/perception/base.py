@@ -94,6 +94,14 @@ class VisualQA(Protocol):
         ...
 
 
+class ManyVQA(Protocol):
+    """Answers questions about pictures, several at a time."""
+
+    def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
+        """Answer question i about frame i."""
+        ...
+
+
 @runtime_checkable
 class Looker(Protocol):
     """Shows where in a picture it looks to answer a question."""
@@ -136,6 +144,15 @@ class Grounder(Protocol):
 
     def locate(self, frame: Frame, thing: str) -> list[Region]:
         """Where a thing is that is named in words; empty where it is not found."""
+        ...
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """Draws the outlines of what it is told to look for."""
+
+    def segment(self, frame: Frame, expression: str) -> Region | None:
+        """What an expression such as "the left cat" refers to, with its polygons; None where it draws none."""
         ...
 
 

@@ -58,17 +58,27 @@ class MeterVQA(MeterPerception):
         self._answers: list[str] = list(model.config.answers)
         self._candidates = min(candidates, len(self._answers))
 
-    @torch.inference_mode()
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer one question about one picture, (H, W, 3) uint8 RGB.
 
         confidence: METER judges each answer for itself (a sigmoid), so candidates need not sum to one.
         """
-        _check(question)
-        scores = self._logits("vqa", [frame], [question])[0].sigmoid()
-        best = scores.topk(self._candidates)
-        ranked = [(self._answers[i], round(p, 4)) for p, i in zip(*map(torch.Tensor.tolist, best), strict=True)]
-        return VQAResult(ranked[0][0], ranked[0][1], tuple(ranked))
+        (result,) = self.answer_many([frame], [question])
+        return result
+
+    @torch.inference_mode()
+    def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
+        """Answer question i about frame i, all in one pass."""
+        for question in questions:
+            _check(question)
+        if not questions:
+            return []
+        best = self._logits("vqa", frames, questions).sigmoid().topk(self._candidates)
+        return [self._ranked(*row) for row in zip(*map(torch.Tensor.tolist, best), strict=True)]
+
+    def _ranked(self, confidences: Sequence[float], places: Sequence[int]) -> VQAResult:
+        ranked = [(self._answers[i], round(p, 4)) for p, i in zip(confidences, places, strict=True)]
+        return VQAResult(*ranked[0], tuple(ranked))
 
     @torch.inference_mode()
     def look(self, frame: Frame, question: str) -> Attention:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedModel, ProcessorMixin
+from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.strict import FAULTS, check_fit
@@ -38,13 +39,25 @@ def open_model(
         model, notes = auto_class.from_pretrained(
             source, dtype=dtype, local_files_only=offline, output_loading_info=True
         )
-        processor = AutoProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            source, local_files_only=offline, backend="pil"
-        )
+        processor = _open_processor(model.config, source, {"local_files_only": offline, "backend": "pil"})
     except Exception as error:  # transformers lets errors of all its parts through: of JSON, of tensors, of the network
-        raise ModelError(_cannot_open(name, source, offline, error)) from error
+        raise ModelError(cannot_open(name, source, offline, error)) from error
     check_fit(notes, name, source, FAULTS[:2] if leftovers else FAULTS)
     return model.to(target).eval(), processor
+
+
+def _open_processor(config: Any, source: str | Path, how: dict[str, Any]) -> ProcessorMixin:
+    """Of a model that looks at videos, too, the part for these is left out, as that alone needs torchvision."""
+    kind: Any = PROCESSOR_MAPPING.get(type(config), None)
+    parts = kind.get_attributes() if kind else ()
+    if "video_processor" not in parts:
+        return AutoProcessor.from_pretrained(source, **how)  # type: ignore[no-any-return, no-untyped-call]
+    readers: dict[str, Any] = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
+    opened = [readers[part].from_pretrained(source, **how) if part in readers else None for part in parts]
+    settings, _ = kind.get_processor_dict(source, **how)
+    unchecked = {"check_argument_for_proper_class": lambda *_: None}  # of parts, of which one is None
+    pictures_only: Any = type(kind.__name__, (kind,), unchecked)
+    return pictures_only.from_args_and_dict(opened, settings)  # type: ignore[no-any-return]
 
 
 def check_length(tokens: int, config: Any) -> None:
@@ -61,7 +74,8 @@ def _dtype(precision: str | None, device: torch.device) -> torch.dtype:
     return _TYPES[chosen]
 
 
-def _cannot_open(name: str, source: str | Path, offline: bool, error: Exception) -> str:
+def cannot_open(name: str, source: str | Path, offline: bool, error: Exception) -> str:
+    """One line: what was wanted, why it is not to be had, and what to do."""
     reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     if Path(source).is_dir():
         return f"{name!r} cannot be opened from the folder {str(source)!r}: {reason}"

@@ -18,7 +18,7 @@ from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
-from florence_rag.pipeline.pictures import ImageInput
+from florence_rag.pipeline.pictures import ImageInput, picture_name, readable
 from florence_rag.types import Failure, Frame, Hit, Locator
 
 if TYPE_CHECKING:
@@ -135,25 +135,15 @@ class Classifying:
         self, items: Iterable[S], look: Callable[[S], tuple[T, tuple[Frame, ...]]], failed: list[Failure]
     ) -> Iterator[tuple[list[T], np.ndarray]]:
         """Batches of what is known of pictures, with the vectors of these; those that cannot be read are put down."""
-        readable = self._readable(items, look, failed)
-        while batch := list(islice(readable, _BATCH)):
+        looked = readable(items, look, failed, _name)
+        while batch := list(islice(looked, _BATCH)):
             frames = [each[len(each) // 2] for _, each in batch]
             yield [name for name, _ in batch], self.embedder.embed_images(frames)
-
-    @staticmethod
-    def _readable(
-        items: Iterable[S], look: Callable[[S], tuple[T, tuple[Frame, ...]]], failed: list[Failure]
-    ) -> Iterator[tuple[T, tuple[Frame, ...]]]:
-        for item in items:
-            try:
-                yield look(item)
-            except InputError as error:
-                failed.append(Failure(_name(item), str(error)))
 
     def _open(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
         config = ChunkingConfig(image_detail_px=getattr(self.embedder, "detail_px", None))
         frame = read_image(image, config.image_side_px, config.image_detail_px)
-        return Hit("", "image", _name(image), Locator(), 0.0), (frame,)
+        return Hit("", "image", picture_name(image), Locator(), 0.0), (frame,)
 
     def _open_labelled(self, picture: Labelled) -> tuple[str, tuple[Frame, ...]]:
         return picture.label, self._open(picture.path)[1]
@@ -189,4 +179,4 @@ def whole_images(rag: FlorenceRAG, filter: Filter | None = None) -> Iterator[lis
 def _name(item: object) -> str:
     if isinstance(item, Labelled):
         return str(item.path)
-    return str(item) if isinstance(item, str | Path) else "the given picture"
+    return picture_name(item)

@@ -14,7 +14,7 @@ import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError, StoreMismatchError
-from florence_rag.models.cards import CARDS, ModelCard, Role, find_model
+from florence_rag.models.cards import CARDS, ModelCard, Role, find_model, is_florence2
 from florence_rag.perception.base import (
     Action,
     ActionRecognizer,
@@ -112,9 +112,27 @@ def open_vqa(name: str, access: Access | None = None) -> VisualQA:
 def open_captioner(name: str, access: Access | None = None) -> Captioner:
     """The model that describes pictures."""
     card, access = find_model(name, "describe"), access or Access.from_environment()
-    from florence_rag.perception.florence2 import Florence2
+    if card.family == "florence":
+        return _open_scene_captioner(card, access)
+    if card.family not in ("florence-2", "transformers"):
+        raise ModelError(f"a model of the family {card.family!r} cannot describe: name a Florence-2 or, say, a BLIP")
+    folder = _folder(card, access)
+    if card.family == "florence-2" or is_florence2(folder):
+        from florence_rag.perception.florence2 import Florence2
 
-    return Florence2.from_pretrained(_folder(card, access), name=card.name, device=access.device)
+        return Florence2.from_pretrained(folder, name=card.name, device=access.device)
+    from florence_rag.perception.transformers_captioner import TransformersCaptioner
+
+    return TransformersCaptioner.from_pretrained(folder, name=card.name, device=access.device)
+
+
+def _open_scene_captioner(card: ModelCard, access: Access) -> Captioner:
+    from florence_rag.perception.detector import DyHeadDetector
+    from florence_rag.perception.meter import MeterVQA
+    from florence_rag.perception.scene_captions import SceneCaptioner
+
+    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, device=access.device)
+    return SceneCaptioner(detector, MeterVQA.from_pretrained(card.meter, device=access.device))
 
 
 def open_detector(name: str, access: Access | None = None, *, threshold: float = 0.5) -> Detector:

@@ -6,21 +6,23 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
-from florence_rag.types import Frame
+from florence_rag.types import Failure, Frame, Hit, Locator
 
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 """A picture: a path, the bytes of a file, an open file, or pixels."""
 
+S = TypeVar("S")
+T = TypeVar("T")
 _KEPT = re.compile("[0-9a-f]{32}")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
@@ -67,6 +69,30 @@ class PictureFolder:
                 "give paths, or open it with pictures=FOLDER, one that all who search it can reach"
             )
         return self.folder
+
+
+def picture_name(image: object) -> str:
+    """For people: the path, of what has one."""
+    return str(image) if isinstance(image, str | Path) else "the given picture"
+
+
+def look_at(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
+    """A picture of no index: as a hit where it is from, and its frame. MediaError where it cannot be read."""
+    return Hit("", "image", picture_name(image), Locator(), 1.0), (read_image(image),)
+
+
+def readable(
+    items: Iterable[S],
+    look: Callable[[S], tuple[T, tuple[Frame, ...]]],
+    failed: list[Failure],
+    name: Callable[[S], str],
+) -> Iterator[tuple[T, tuple[Frame, ...]]]:
+    """What look makes of each; those that it cannot are put down as failed, under their name."""
+    for item in items:
+        try:
+            yield look(item)
+        except InputError as error:
+            failed.append(Failure(name(item), str(error)))
 
 
 def path_and_digest(image: str | Path) -> tuple[str, str]:

@@ -29,6 +29,7 @@ from florence_rag.perception.base import (
     Captioner,
     Detector,
     Matcher,
+    Region,
     Reranker,
     TextReader,
     VisualQA,
@@ -38,6 +39,7 @@ from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.adding import Adding, FileAdder
 from florence_rag.pipeline.classifying import Classification, Classifying, Trained, classify_pictures
 from florence_rag.pipeline.datasets import Dataset, keep_dataset
+from florence_rag.pipeline.describing import Descriptions, describe_pictures
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.ingest import Progress
@@ -57,10 +59,11 @@ from florence_rag.pipeline.opening import (
     open_reranker,
     open_text_embedder,
 )
-from florence_rag.pipeline.pictures import ImageInput, PictureFolder
+from florence_rag.pipeline.pictures import ImageInput, PictureFolder, look_at
 from florence_rag.pipeline.recommending import Item, recommended
 from florence_rag.pipeline.reembed import Reembedding
 from florence_rag.pipeline.regions import checked_box, region_view
+from florence_rag.pipeline.segmenting import needed_segmenter
 from florence_rag.pipeline.tagging import TagReport, set_tags, tag_images
 from florence_rag.pipeline.word_reading import ReadWords, WordReading
 from florence_rag.places import Columns
@@ -69,7 +72,7 @@ from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.show.pixels import data_uri
 from florence_rag.show.thumbnails import SIDE_PX
-from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, Locator
+from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind
 
 _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -523,8 +526,7 @@ class FlorenceRAG:
             return hits[0], frames
         if isinstance(image, str) and _CHUNK_ID.fullmatch(image):
             raise InputError(f"no chunk has the id {image!r}; search returns the ids there are")
-        name = str(image) if isinstance(image, (str, Path)) else "the given picture"
-        return Hit("", "image", name, Locator(), 1.0), (read_image(image),)
+        return look_at(image)
 
     def needed_vqa(self) -> VisualQA:
         """What looks at pictures and answers; ModelError where there is none."""
@@ -534,6 +536,22 @@ class FlorenceRAG:
                 "`florence-rag models` lists them"
             )
         return self.vqa
+
+    def describe(self, images: Iterable[ImageInput]) -> Descriptions:
+        """What pictures show, in words: of files, pixels, or ids of indexed images, pages and clips.
+
+        What cannot be read is reported, and stops nothing. ModelError where no model describes.
+        """
+        return describe_pictures(self.captioner, images, self._picture)
+
+    def segment(self, image: ImageInput, text: str) -> Region | None:
+        """The outlines in one picture of what words refer to, such as "the red car"; None where the model draws none.
+
+        image: a file, pixels, or an id; of a clip the middle keyframe. The region has a box and polygons, in [0, 1] of
+        the picture. ModelError where no model draws outlines, as Florence-2 does.
+        """
+        _, frames = self._picture(image)
+        return needed_segmenter(self.detector, self.captioner).segment(frames[len(frames) // 2], text)
 
     def classify(
         self,

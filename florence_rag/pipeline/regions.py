@@ -20,6 +20,8 @@ MARGIN = 0.1
 """What is shown around a box, as a share of its sides: models tell things better with a little of what is around."""
 MOST = 50
 """The most regions of one picture; the surest stay."""
+MOST_POINTS = 1000
+"""Of the outlines of a region."""
 _DIGITS = 4
 
 
@@ -50,14 +52,26 @@ def _region_chunk(chunk: Chunk, region: Region, box: Box) -> Chunk:
     """The label is in the metadata, not among the words: it says less than the vector, and equally of all its kind."""
     confidence = {} if region.confidence is None else {"confidence": round(region.confidence, _DIGITS)}
     label = {"label": region.label} if region.label else {}
-    metadata = {**chunk.metadata, **label, **confidence}
+    outlines = {"polygons": _outlines(region.polygons)} if region.polygons else {}
+    metadata = {**chunk.metadata, **label, **confidence, **outlines}
     return replace(chunk, locator=replace(chunk.locator, box=box), ocr="", caption="", text="", metadata=metadata)
+
+
+def _outlines(polygons: Sequence[Sequence[tuple[float, float]]]) -> list[list[list[float]]]:
+    """JSON-ready, evenly thinned to MOST_POINTS: a row has room for so much."""
+    step = -(-sum(map(len, polygons)) // MOST_POINTS)
+    thinned = ([[_share(x), _share(y)] for x, y in outline[::step]] for outline in polygons)
+    return [outline for outline in thinned if len(outline) >= 3]
 
 
 def _rounded(box: Box) -> Box:
     """Equal on every machine, as ids follow from it."""
-    left, top, right, bottom = (round(min(max(float(edge), 0.0), 1.0), _DIGITS) for edge in box)
+    left, top, right, bottom = map(_share, box)
     return left, top, right, bottom
+
+
+def _share(edge: float) -> float:
+    return round(min(max(float(edge), 0.0), 1.0), _DIGITS)
 
 
 def checked_box(box: Sequence[float]) -> Box:

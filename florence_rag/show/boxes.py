@@ -1,4 +1,4 @@
-"""A picture with the boxes of what was found in it, each with its label."""
+"""A picture with the boxes or outlines of what was found in it, each with its label."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 from florence_rag.show.pixels import outline
+from florence_rag.show.polygons import Polygons
 from florence_rag.types import Box, Frame
 
 COLOURS = ("#d1242f", "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#116329", "#57606a")
@@ -16,11 +17,12 @@ COLOURS = ("#d1242f", "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#1
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A box in [0, 1] of the picture, and the words over it."""
+    """A box in [0, 1] of the picture, and the words over it. polygons: are drawn in place of the box."""
 
     label: str
     box: Box
     note: str = ""
+    polygons: Polygons = ()
 
 
 def draw_boxes(frame: Frame, things: Iterable[Marked]) -> Image.Image:
@@ -29,7 +31,7 @@ def draw_boxes(frame: Frame, things: Iterable[Marked]) -> Image.Image:
     colours: dict[str, str] = {}
     for thing in things:
         colour = colours.setdefault(thing.label, COLOURS[len(colours) % len(COLOURS)])
-        outline(picture, thing.box, colour)
+        outline(picture, thing.box, colour, thing.polygons)
         _write(picture, thing, colour)
     return picture
 

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from florence_rag.errors import InputError
 from florence_rag.show.pixels import outline, scaled
+from florence_rag.show.polygons import polygons_of
 from florence_rag.types import Frame, Hit
 
 PAPER, INK, GREY, MOUNT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4"
@@ -112,7 +113,7 @@ def _thumbnail(cell: Cell) -> Image.Image:
         return _passage(cell.hit.content)
     picture = Image.fromarray(cell.frame)
     if cell.hit.locator.box:
-        outline(picture, cell.hit.locator.box)
+        outline(picture, cell.hit.locator.box, polygons=polygons_of(cell.hit))
     return ImageOps.pad(picture, PICTURE, Image.Resampling.LANCZOS, MOUNT)
 
 

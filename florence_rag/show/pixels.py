@@ -9,18 +9,25 @@ import re
 from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
+from florence_rag.show.polygons import Polygons
 from florence_rag.types import Box, Frame
 
 ACCENT = "#d1242f"
 _DATA_URI = re.compile(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)")
 
 
-def outline(picture: Image.Image, box: Box, colour: str = ACCENT) -> None:
-    """Draw a box, in [0, 1] of the picture, into it."""
+def outline(picture: Image.Image, box: Box, colour: str = ACCENT, polygons: Polygons = ()) -> None:
+    """Draw a box, in [0, 1] of the picture, into it, or polygons where there are some."""
+    width = max(2, picture.width // 120)
+    for polygon in polygons:
+        points = [(x * (picture.width - 1), y * (picture.height - 1)) for x, y in polygon]
+        ImageDraw.Draw(picture).line([*points, points[0]], colour, width, joint="curve")
+    if polygons:
+        return
     left, top, right, bottom = box
     corners = (left * picture.width, top * picture.height, right * picture.width - 1, bottom * picture.height - 1)
     if corners[2] >= corners[0] and corners[3] >= corners[1]:
-        ImageDraw.Draw(picture).rectangle(corners, outline=colour, width=max(2, picture.width // 120))
+        ImageDraw.Draw(picture).rectangle(corners, outline=colour, width=width)
 
 
 def scaled(picture: Image.Image, pixels: int) -> Image.Image:

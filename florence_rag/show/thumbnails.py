@@ -9,6 +9,7 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.show.pixels import from_data_uri, outline, to_jpeg
+from florence_rag.show.polygons import Polygons, polygons_of
 from florence_rag.types import Box, Citation, Frame, Hit
 
 SIDE_PX = 320
@@ -29,21 +30,23 @@ class Album(Protocol):
 
 def thumbnail_of(album: Album, found: Hit | Citation, side_px: int = SIDE_PX) -> bytes | None:
     """A JPEG, its parts at most side_px wide and high; None for a passage, and for what is gone since."""
-    frames = frames_of(album, found)
-    if not frames:
+    hit, frames = _stored(album, found)
+    if hit is None or not frames:
         return _carried(found, side_px)
     middle = len(frames) // 2
+    boxes = {middle: found.locator.box}
     chosen = sorted({0, middle, len(frames) - 1})
-    return to_jpeg(_beside([_small(frames[i], found.locator.box if i == middle else None, side_px) for i in chosen]))
+    pictures = [_shrunk(Image.fromarray(frames[i]), boxes.get(i), side_px, polygons_of(hit)) for i in chosen]
+    return to_jpeg(_beside(pictures))
 
 
-def frames_of(album: Album, found: Hit | Citation) -> tuple[Frame, ...]:
-    """The pictures of what was found, by its id; () where there are none, or no longer."""
+def _stored(album: Album, found: Hit | Citation) -> tuple[Hit | None, tuple[Frame, ...]]:
+    """What was found and its pictures, by its id; none where there are none, or no longer."""
     try:
         hits = [found] if isinstance(found, Hit) else album.get([found.id]) if found.id else []
-        return album.frames(hits[0]) if hits and hits[0].id else ()
+        return (hits[0], album.frames(hits[0])) if hits and hits[0].id else (None, ())
     except InputError:
-        return ()
+        return None, ()
 
 
 def _carried(found: Hit | Citation, side_px: int) -> bytes | None:
@@ -54,14 +57,10 @@ def _carried(found: Hit | Citation, side_px: int) -> bytes | None:
         return to_jpeg(_shrunk(picture.convert("RGB"), found.locator.box, side_px))
 
 
-def _small(frame: Frame, box: Box | None, side_px: int) -> Image.Image:
-    return _shrunk(Image.fromarray(frame), box, side_px)
-
-
-def _shrunk(picture: Image.Image, box: Box | None, side_px: int) -> Image.Image:
+def _shrunk(picture: Image.Image, box: Box | None, side_px: int, polygons: Polygons = ()) -> Image.Image:
     picture.thumbnail((side_px, side_px))
     if box is not None:
-        outline(picture, box)
+        outline(picture, box, polygons=polygons)
     return picture
 
 

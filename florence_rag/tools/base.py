@@ -15,7 +15,7 @@ from florence_rag.tools.picture import Picture
 if TYPE_CHECKING:
     from florence_rag.pipeline import FlorenceRAG
 
-JSON_TYPES = {str: "string", int: "integer"}
+JSON_TYPES = {str: "string", int: "integer", bool: "boolean"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,10 @@ def _accept(name: str, value: Any, hint: Any) -> Any:
             return int(value)
         case "integer", float() if value.is_integer():
             return int(value)
+        case "boolean", bool():
+            return value
+        case "boolean", str() if value.strip().lower() in ("true", "false"):
+            return value.strip().lower() == "true"
         case "array", str():
             return [value]
         case "array", list() | tuple() | set() | frozenset() if all(isinstance(item, str) for item in value):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from florence_rag.errors import ModelError
-from florence_rag.perception.base import Captioner
 from florence_rag.pipeline import FlorenceRAG
+from florence_rag.pipeline.describing import needed_captioner
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.given_image import ImageArgument, ImageTool
 from florence_rag.tools.listing import fenced
@@ -43,7 +42,7 @@ class DescribeImage(ImageTool):
     def run(self, image: ImageArgument) -> ToolResult:
         """Captions in words, and as a list in the artifact. Raises InputError."""
         given = self._picture(image)
-        captions = _different(self._captioner().caption(given.frames))
+        captions = _different(needed_captioner(self.rag.captioner).caption(given.frames))
         known = hit_to_text(given.hit).partition("\n")[2]
         lines = [place_to_text(given.hit), *(captions or ["No description."])]
         if known:
@@ -51,11 +50,6 @@ class DescribeImage(ImageTool):
         artifact = {"captions": captions, "citation": given.citation().to_dict()}
         picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
         return ToolResult("\n".join(lines), artifact, pictures=(picture,))
-
-    def _captioner(self) -> Captioner:
-        if self.rag.captioner is None:
-            raise ModelError("describing needs a captioner: open the index with describe=...")
-        return self.rag.captioner
 
 
 def _different(captions: list[str]) -> list[str]:

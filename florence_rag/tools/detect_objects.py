@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.base import Detector, Grounder, Region
+from florence_rag.perception.base import Detector, Grounder, Region, Segmenter
 from florence_rag.pipeline import FlorenceRAG
+from florence_rag.pipeline.segmenting import segmenter_among
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.given_image import ImageArgument, ImageTool
 from florence_rag.tools.picture import picture_of
@@ -23,6 +24,7 @@ blue car", "a person with a hat". For other questions about a picture use ask_im
 Pass the id of a search result. Of a video clip the middle keyframe is looked at.
 With thing the model marks what fits best, even where nothing does: ask with ask_image first whether it is there.\
 """
+PROMPT_OUTLINE = "\nWith thing and outline the artifact has the outlines of the thing, as points, besides its box."
 
 PROMPT_NAMED = """\
 Find where one thing is in one picture, as a box in shares of the picture's width and height, and whether it is there.
@@ -50,21 +52,35 @@ class DetectObjects(ImageTool):
     @property
     def description(self) -> str:
         """The prompt."""
-        return self._described(PROMPT if detector_of(self.rag) else PROMPT_NAMED)
+        prompt = PROMPT if detector_of(self.rag) else PROMPT_NAMED
+        return self._described(prompt + PROMPT_OUTLINE * (self._segmenter() is not None))
 
     def run(
         self,
         image: ImageArgument,
         thing: Annotated[str | None, "Only this thing, in a few words."] = None,
+        outline: Annotated[bool, "Whether to draw round the thing, where a model can."] = False,
     ) -> ToolResult:
         """One thing a line, and as regions in the artifact. Raises InputError."""
         given, named = self._picture(image), (thing or "").strip()
-        regions = self._found(given.middle, named)
+        regions = self._outlined(given.middle, named) if outline else self._found(given.middle, named)
         artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
         picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
         lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
         return ToolResult(text, artifact, pictures=(picture,))
+
+    def _outlined(self, frame: Frame, named: str) -> list[Region]:
+        segmenter = self._segmenter()
+        if segmenter is None:
+            raise InputError("no model that is open draws outlines; leave outline out")
+        if not named:
+            raise InputError("thing is empty; name the one thing that is to be outlined")
+        region = segmenter.segment(frame, named)
+        return [region] if region else []
+
+    def _segmenter(self) -> Segmenter | None:
+        return segmenter_among(self.rag.detector, self.rag.captioner)
 
     def _found(self, frame: Frame, named: str) -> list[Region]:
         detector, grounder = detector_of(self.rag), grounder_of(self.rag)
@@ -107,6 +123,7 @@ def region_to_dict(region: Region) -> dict[str, Any]:
 
 
 def region_to_text(region: Region) -> str:
-    """Label, place, and how sure that is."""
+    """Label, place, how sure that is, and whether it is outlined."""
     confidence = "" if region.confidence is None else f", confidence {region.confidence:.2f}"
-    return f"{clean(region.label)}: {box_to_text(region.box)}{confidence}"
+    outlined = f", {len(region.polygons)} outlines in the artifact" if region.polygons else ""
+    return f"{clean(region.label)}: {box_to_text(region.box)}{confidence}{outlined}"

@@ -27,7 +27,8 @@ def test_the_default_knows_photographs_and_what_ships_needs_no_network():
     [
         ("owner/name", "embed", "sentence-transformers", "owner/name"),
         ("owner/name", "answer", "transformers", "owner/name"),
-        ("owner/name", "describe", "florence-2", "owner/name"),
+        ("owner/name", "describe", "transformers", "owner/name"),
+        ("owner/Florence-2-mine", "describe", "florence-2", "owner/Florence-2-mine"),
         ("openai:gpt-4o-mini", "answer", "openai", "gpt-4o-mini"),
         ("florence-2:owner/name", "answer", "florence-2", "owner/name"),
     ],

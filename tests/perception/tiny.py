@@ -15,26 +15,44 @@ from transformers import (
     Blip2QFormerConfig,
     Blip2VisionConfig,
     BlipConfig,
+    BlipForConditionalGeneration,
     BlipForQuestionAnswering,
     BlipImageProcessorPil,
     BlipProcessor,
     BlipTextConfig,
     BlipVisionConfig,
     CLIPImageProcessorPil,
+    CLIPVisionConfig,
     Florence2Config,
     Florence2ForConditionalGeneration,
     Florence2Processor,
     Florence2VisionConfig,
     GenerationConfig,
+    GPT2Config,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     OPTConfig,
     PreTrainedTokenizerFast,
     ViltConfig,
     ViltForQuestionAnswering,
     ViltImageProcessorPil,
     ViltProcessor,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+    ViTImageProcessorPil,
 )
 
 BOS, PAD, EOS, UNK, IMAGE = range(5)
+SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+CHAT = (
+    "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 
 # As in the published processor_config.json, with fewer words that mean no thing.
 READING = {
@@ -48,7 +66,7 @@ READING = {
 }
 
 
-def byte_tokenizer(**own: Any) -> PreTrainedTokenizerFast:
+def byte_tokenizer(*, pads: bool = True, **own: Any) -> PreTrainedTokenizerFast:
     """One token per byte, and Florence-2's own: the picture, the locations, the marks of outlines."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
     words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
@@ -58,13 +76,20 @@ def byte_tokenizer(**own: Any) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend,
         bos_token="<s>",
-        pad_token="<pad>",
+        pad_token="<pad>" if pads else None,
         eos_token="</s>",
         unk_token="<unk>",
         **own,
     )
     tokenizer.add_tokens([f"<loc_{i}>" for i in range(1000)] + ["<sep>", "<poly>", "</poly>"], special_tokens=True)
     return tokenizer
+
+
+def all_but_letters() -> list[int]:
+    """The tokens that keep words from being words."""
+    tokenizer = byte_tokenizer()
+    letters = set(tokenizer.convert_tokens_to_ids([*"abcdefgh", "Ġ"])) | {BOS, EOS}
+    return sorted(set(range(len(tokenizer))) - letters)
 
 
 def processor() -> Florence2Processor:
@@ -78,8 +103,6 @@ def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
     """400 positions, as a prompt has one token per byte. writes: "words" keeps it from writing locations."""
     processor().save_pretrained(folder)
     tokenizer = byte_tokenizer()
-    letters = set(tokenizer.convert_tokens_to_ids([*"abcdefgh", "Ġ"])) | {BOS, EOS}
-    silenced = sorted(set(range(len(tokenizer))) - letters) if writes == "words" else None
     eye = Florence2VisionConfig(
         depths=(1, 1, 1, 1),
         patch_stride=(4, 2, 2, 1),
@@ -120,7 +143,7 @@ def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
         no_repeat_ngram_size=3,
         num_beams=3,
         early_stopping=True,
-        suppress_tokens=silenced,
+        suppress_tokens=all_but_letters() if writes == "words" else None,
     )
     model.save_pretrained(folder)
     return folder
@@ -165,11 +188,16 @@ def save_blip(folder: Path) -> Path:
     """A BLIP that writes its answers."""
     tokenizer = word_tokenizer()
     BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
-    text = BlipTextConfig(
-        **shape,
-        vocab_size=len(tokenizer),
+    config = BlipConfig(text_config=blip_words(len(tokenizer)), vision_config=blip_eye())
+    BlipForQuestionAnswering(config).save_pretrained(folder)
+    return folder
+
+
+def blip_words(vocabulary: int) -> BlipTextConfig:
+    return BlipTextConfig(
+        **SHAPE,
+        vocab_size=vocabulary,
         encoder_hidden_size=16,
         max_position_embeddings=40,
         bos_token_id=2,
@@ -178,8 +206,89 @@ def save_blip(folder: Path) -> Path:
         pad_token_id=0,
         initializer_range=0.5,
     )
-    eye = BlipVisionConfig(**shape, image_size=32, patch_size=16, initializer_range=0.5)
-    BlipForQuestionAnswering(BlipConfig(text_config=text, vision_config=eye)).save_pretrained(folder)
+
+
+def blip_eye() -> BlipVisionConfig:
+    return BlipVisionConfig(**SHAPE, image_size=32, patch_size=16, initializer_range=0.5)
+
+
+def save_blip_captioner(folder: Path) -> Path:
+    """A BLIP that writes captions."""
+    tokenizer = word_tokenizer()
+    BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = BlipConfig(text_config=blip_words(len(tokenizer)), vision_config=blip_eye())
+    BlipForConditionalGeneration(config).save_pretrained(folder)
+    return folder
+
+
+def save_encoder_decoder(folder: Path) -> Path:
+    """A ViT and a GPT-2, as nlpconnect/vit-gpt2-image-captioning: without a processor, and without a token to pad."""
+    byte_tokenizer(pads=False).save_pretrained(folder)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    torch.manual_seed(0)
+    eye = ViTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=32,
+        patch_size=16,
+        initializer_range=0.5,
+    )
+    language = GPT2Config(
+        vocab_size=len(byte_tokenizer()),
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        n_positions=64,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        initializer_range=0.5,
+        add_cross_attention=True,
+        is_decoder=True,
+    )
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(eye, language)
+    config.decoder_start_token_id, config.pad_token_id = BOS, EOS
+    model = VisionEncoderDecoderModel(config)
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=BOS, eos_token_id=EOS, pad_token_id=EOS, suppress_tokens=all_but_letters()
+    )
+    model.save_pretrained(folder)
+    return folder
+
+
+def save_llava(folder: Path) -> Path:
+    """A chat model that sees: CLIP's eye and a Llama."""
+    tokenizer = byte_tokenizer(extra_special_tokens={"image_token": "<image>"})
+    pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32})
+    LlavaProcessor(
+        pixels,
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+    ).save_pretrained(folder)
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**shape, image_size=32, patch_size=16, initializer_range=0.5),
+        text_config=LlamaConfig(
+            **shape,
+            vocab_size=len(tokenizer),
+            max_position_embeddings=200,
+            bos_token_id=BOS,
+            pad_token_id=PAD,
+            eos_token_id=EOS,
+            initializer_range=0.5,
+        ),
+        image_token_index=IMAGE,
+        image_seq_length=4,
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(eos_token_id=EOS, pad_token_id=PAD, suppress_tokens=all_but_letters())
+    model.save_pretrained(folder)
     return folder
 
 
@@ -188,7 +297,6 @@ def save_blip2(folder: Path) -> Path:
     pixels = BlipImageProcessorPil(size={"height": 32, "width": 32})
     tokenizer = byte_tokenizer()
     Blip2Processor(pixels, tokenizer, num_query_tokens=2).save_pretrained(folder)
-    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     torch.manual_seed(0)
     language = OPTConfig(
         vocab_size=len(tokenizer),
@@ -204,8 +312,8 @@ def save_blip2(folder: Path) -> Path:
         init_std=0.5,
     )
     config = Blip2Config(
-        vision_config=Blip2VisionConfig(**shape, image_size=32, patch_size=16),
-        qformer_config=Blip2QFormerConfig(**shape, vocab_size=8, encoder_hidden_size=16),
+        vision_config=Blip2VisionConfig(**SHAPE, image_size=32, patch_size=16),
+        qformer_config=Blip2QFormerConfig(**SHAPE, vocab_size=8, encoder_hidden_size=16),
         text_config=language,
         num_query_tokens=2,
         image_token_index=IMAGE,
