@@ -34,6 +34,13 @@ PATIENCE_S = 60.0
 
 T = TypeVar("T")
 
+_LOCAL = {
+    # A proxy that the environment names would be asked even for this very machine.
+    "grpc.enable_http_proxy": 0,
+    # pymilvus asks every ten seconds whether the server is there; that of Lite hangs up on who asks so often.
+    "grpc.keepalive_time_ms": 2**31 - 1,
+}
+
 
 class Connection:
     """A Milvus that answers. Usable by several threads, in the process that opened it.
@@ -62,9 +69,7 @@ class Connection:
             return connection
         lite = LiteDatabase.acquire(address.path, create=create)
         try:
-            # A proxy that the environment names would be asked even for this very machine.
-            local = {"grpc_options": {"grpc.enable_http_proxy": 0}}
-            return cls(address, _connect(address, f"http://127.0.0.1:{lite.port}", "", **local), lite)
+            return cls(address, _connect(address, f"http://127.0.0.1:{lite.port}", "", grpc_options=_LOCAL), lite)
         except BaseException:
             lite.release()
             raise
