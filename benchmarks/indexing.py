@@ -3,8 +3,9 @@
     python benchmarks/indexing.py --turns 2
 
 The bare forward is given pixels that are already decoded and prepared, in the same batches. Indexing does everything
-else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stands
-sentence-transformers' own `encode` on the same files. The networks: florence-tiny, and with random weights a ViT-B/32
+else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stand
+sentence-transformers' own `encode` on the same files, and a DataLoader in front of the network, which is how
+clip-retrieval's inference works; both store nothing. The networks: florence-tiny, and with random weights a ViT-B/32
 and a ViT-B/16, which is the size of the default model. On CPUs what decodes has to share the processors with the
 network, so the share depends on how much a picture costs there: those milliseconds are printed, too. The aims, for the
 ViT-B/16: 0.95 of the bare forward on 640x480, 0.90 on 12 megapixels.
@@ -26,7 +27,8 @@ import typer
 from photographs import LARGE, SMALL, save_clip, save_photographs
 from PIL import Image
 from sentence_transformers import SentenceTransformer
-from transformers import CLIPModel
+from torch.utils.data import DataLoader, Dataset
+from transformers import CLIPImageProcessorPil, CLIPModel
 
 from florence_rag import FlorenceRAG
 from florence_rag.models.cards import TINY, find_model
@@ -73,6 +75,37 @@ def encoding(model: SentenceTransformer) -> Way:
         return len(pictures)
 
     return encode
+
+
+class Prepared(Dataset[torch.Tensor]):
+    """Files as clip-retrieval's reader prepares them: opened by Pillow, one by one, in processes of its own."""
+
+    def __init__(self, files: Sequence[Path], processor: Any) -> None:
+        self.files = files
+        self.processor = processor
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> torch.Tensor:
+        pixels: torch.Tensor = self.processor(Image.open(self.files[number]), return_tensors="pt")["pixel_values"][0]
+        return pixels
+
+
+def loading(model: CLIPModel, processor: Any) -> Way:
+    """What clip-retrieval's inference does: a DataLoader with workers, and the network. Nothing is stored.
+
+    The package itself needs torchvision, for which there are no wheels without a GPU everywhere.
+    """
+
+    @torch.inference_mode()
+    def load(files: Sequence[Path]) -> int:
+        some = files[: 4 * BATCH]
+        for pixels in DataLoader(Prepared(some, processor), BATCH, num_workers=torch.get_num_threads()):
+            model.get_image_features(pixels)
+        return len(some)
+
+    return load
 
 
 def rates(ways: dict[str, Way], turns: Sequence[Sequence[Path]]) -> dict[str, float]:
@@ -138,7 +171,8 @@ def opened(network: str, folder: Path) -> tuple[str, dict[str, Way]]:
     plain, clip = save_clip(folder, patch=int(network.rpartition("/")[2]))
     vit = CLIPModel.from_pretrained(plain, dtype=torch.float32, local_files_only=True).eval()
     encoder = SentenceTransformer(str(clip), device="cpu", local_files_only=True)
-    return str(clip), {"bare": bare(vit, 224), "encode": encoding(encoder)}
+    loader = loading(vit, CLIPImageProcessorPil.from_pretrained(plain))
+    return str(clip), {"bare": bare(vit, 224), "encode": encoding(encoder), "DataLoader": loader}
 
 
 if __name__ == "__main__":
