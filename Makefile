@@ -47,6 +47,7 @@ bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, 
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py
 	$(BIN)/python benchmarks/regions.py
+	$(BIN)/python benchmarks/captions.py
 	$(BIN)/python benchmarks/actions.py
 	$(BIN)/python benchmarks/moments.py
 	$(BIN)/python benchmarks/memory.py

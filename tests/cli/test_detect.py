@@ -52,6 +52,31 @@ def test_boxes_are_drawn_into_a_copy(run, opened, picture, tmp_path):
         assert drawn.getpixel((50, 80)) != (255, 255, 255)
 
 
+class Outlining(LeftHalf):
+    def segment(self, frame, expression):
+        diamond = ((0.5, 0.2), (0.8, 0.5), (0.5, 0.8), (0.2, 0.5))
+        return None if "cat" in expression else Region(expression, (0.2, 0.2, 0.8, 0.8), None, (diamond,))
+
+
+def test_what_is_named_is_outlined_and_drawn(run, monkeypatch, picture, tmp_path):
+    monkeypatch.setattr(opening, "open_detector", lambda name, access: Outlining())
+    segment = ("detect", picture, "--segment", "the red car", "--draw", tmp_path / "drawn")
+    (record,) = run(*segment, "--json").json["images"]
+    (found,) = record["objects"]
+    assert (found["label"], found["box"]) == ("the red car", [0.2, 0.2, 0.8, 0.8])
+    assert found["polygons"] == [[[0.5, 0.2], [0.8, 0.5], [0.5, 0.8], [0.2, 0.5]]]
+    with Image.open(record["drawing"]) as drawn:
+        assert drawn.getpixel((65, 34)) != (255, 255, 255) and drawn.getpixel((50, 50)) == (255, 255, 255)
+    assert "the red car    box 0.20 0.20 0.80 0.80  outlines 1" in run(*segment).out
+    assert "0 found" in run("detect", picture, "--segment", "a cat").out
+
+
+def test_a_model_without_outlines_names_those_that_draw_them(run, opened, picture):
+    outcome = run("detect", picture, "--segment", "the red car", "--detect", "florence-tiny")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+    assert "draws outlines; name one that can to detect or describe: florence-2-base" in outcome.err
+
+
 def test_a_file_that_is_no_picture_is_one_line(run, opened, tmp_path):
     (tmp_path / "no.jpg").write_text("no picture")
     outcome = run("detect", tmp_path / "no.jpg")

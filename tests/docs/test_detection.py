@@ -12,7 +12,7 @@ from florence_rag.training.world.corpus import photos
 from florence_rag.training.world.draw import draw
 
 PAGE = (Path(__file__).parents[2] / "docs" / "detection.md").read_text("utf-8")
-COMMANDS = re.findall(r"^florence-rag (.*)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^florence-rag (.*)$", "".join(re.findall("```bash.*?```", PAGE, re.DOTALL)), re.MULTILINE)
 
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

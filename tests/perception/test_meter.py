@@ -111,3 +111,16 @@ def test_a_model_opened_by_name_can_look():
     opened, _ = lazy_vqa("florence-tiny", Access())
     assert isinstance(opened, Looker)
     assert opened.look(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
+
+
+def test_many_questions_are_answered_as_each_alone(vqa):
+    rng = random.Random("many")
+    frames = [np.asarray(draw.draw(sample_scene(rng), SIZE)) for _ in range(3)]
+    questions = ["Is there a car?", "How many buses are there in the picture?", "What is next to the tree?"]
+    together = vqa.answer_many(frames, questions)
+    for result, frame, question in zip(together, frames, questions, strict=True):
+        alone = vqa.answer(frame, question)
+        assert result.answer == alone.answer and result.confidence == pytest.approx(alone.confidence, abs=2e-3)
+    assert vqa.answer_many([], []) == []
+    with pytest.raises(InputError, match="question is empty"):
+        vqa.answer_many(frames[:2], ["Is there a car?", " "])

@@ -50,7 +50,7 @@ SHAPE = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "i
 
 CHAT = (
     "{% for message in messages %}{{ message['role'] }}: {% for part in message['content'] %}"
-    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}\n{% endfor %}"
+    "{{ '<image>' if part['type'] == 'image' else part['text'] }}{% endfor %}; {% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 

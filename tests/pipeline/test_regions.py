@@ -1,5 +1,6 @@
 """What a detector finds in an image is indexed beside it, is found by its own look, and goes with it."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from florence_rag.perception.base import Region
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.pipeline.regions import checked_box, is_region, region_view, with_regions
 from florence_rag.pipeline.vectors import embed_chunks
+from florence_rag.show import thumbnail_of
+from florence_rag.show.polygons import polygons_of
 from florence_rag.testing import COLOURS, ColourEmbedder, MemoryIndex, ScriptedReader, colour_frame
 from florence_rag.types import Chunk, Source
 
@@ -116,6 +119,29 @@ def test_of_very_many_the_surest_stay():
     many = [Region(str(i), (i / 100, 0.0, 1.0, 1.0), i / 100) for i in range(99)]
     _, *regions = with_regions(scripted(*many), [image("a", "red")])
     assert [each.metadata["label"] for each in regions] == [str(i) for i in range(98, 48, -1)]
+
+
+def test_outlines_are_kept_with_their_region():
+    circle = tuple((0.5 + 0.4 * np.cos(a), 0.5 + 0.4 * np.sin(a)) for a in np.linspace(0, 6.28, 3000))
+    triangle = ((0.1, -0.1), (0.9, 0.123456), (0.5, 0.9))
+    found = scripted(Region("a", (0, 0, 1, 1), 0.9, (triangle,)), Region("b", (0, 0, 0.5, 1), 0.8, (circle, triangle)))
+    _, small, large = with_regions(found, [image("a", "red")])
+    assert small.metadata["polygons"] == [[[0.1, 0.0], [0.9, 0.1235], [0.5, 0.9]]]
+    (outline,) = large.metadata["polygons"]  # of the triangle too little is left
+    assert 600 < len(outline) <= 1000 and outline[0] == [0.9, 0.5]
+
+
+def test_a_stored_region_can_be_drawn_with_its_outline(folder, tmp_path):
+    class Outlines(StripeDetector):
+        def _regions(self, frame):
+            return [replace(each, polygons=(((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)),)) for each in super()._regions(frame)]
+
+    index = MilvusIndex.open(str(tmp_path / "t.db"), EMBEDDER.info)
+    with FlorenceRAG(index, EMBEDDER, detector=Outlines(), regions=True) as rag:
+        rag.add(folder)
+        best = rag.search("blue", k=1)[0]
+        assert best.locator.box and polygons_of(best) == [[[0.5, 0.0], [1.0, 1.0], [0.0, 1.0]]]
+        assert thumbnail_of(rag, best) != thumbnail_of(rag, replace(best, metadata={}))
 
 
 edge = st.floats(0, 1, allow_nan=False)

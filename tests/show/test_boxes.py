@@ -31,3 +31,10 @@ def test_labels_at_the_edges_and_boxes_without_area(box):
 def test_more_labels_than_colours():
     things = [Marked(str(i), (0.1, 0.1, 0.2, 0.2)) for i in range(30)]
     assert draw_boxes(colour_frame("white"), things).size == (48, 48)
+
+
+def test_outlines_are_drawn_in_place_of_boxes():
+    diamond = ((0.5, 0.2), (0.8, 0.5), (0.5, 0.8), (0.2, 0.5))
+    drawn = draw_boxes(colour_frame("white", size_px=200), [Marked("", (0.2, 0.2, 0.8, 0.8), polygons=(diamond,))])
+    assert drawn.getpixel((130, 69)) == drawn.getpixel((70, 129)) == rgb(COLOURS[0])
+    assert drawn.getpixel((42, 42)) == (255, 255, 255)

@@ -1,5 +1,7 @@
 """A detector that knows only its own labels, beside a model that understands words."""
 
+from dataclasses import replace
+
 import pytest
 
 from florence_rag import FlorenceRAG
@@ -58,3 +60,30 @@ def test_what_is_pointed_at_gets_the_box_of_what_stands_there(picture):
     with rag_with(vqa=SaysYes()) as rag:
         assert boxes(rag, picture, "the blue car") == [CAR.box]
         assert boxes(rag, picture, "the dog") == [(0.0, 0.0, 0.5, 1.0)]  # the dog stands elsewhere: it is not that one
+
+
+class Outlining(CarsAndDogs):
+    def segment(self, frame, expression):
+        return None if "cat" in expression else replace(CAR, label=expression, polygons=(((0, 0), (1, 0), (1, 1)),))
+
+
+def test_a_named_thing_is_outlined_where_a_model_can(picture):
+    embedder = ColourEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=Outlining()) as rag:
+        rag.add(picture)
+        tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
+        result = tool(hit.id, "the red car", outline="true")
+        assert result.artifact["objects"][0]["polygons"] == [[[0, 0], [1, 0], [1, 1]]]
+        assert "the red car: " in result.text and "1 outlines in the artifact" in result.text
+        assert tool(hit.id, "a cat", True).text.endswith("No a cat was found.")
+        assert "name the one thing" in tool(hit.id, outline=True).text
+        assert "outline" in tool.description and len(tool.description) <= 1024
+        assert tool.parameters["properties"]["outline"]["type"] == "boolean"
+
+
+def test_outlines_are_not_offered_where_no_model_draws_them(picture):
+    with rag_with() as rag:
+        rag.add(picture)
+        tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
+        assert "outline" not in tool.description
+        assert "leave outline out" in tool(hit.id, "the car", True).text

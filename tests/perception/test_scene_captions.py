@@ -1,0 +1,149 @@
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from florence_rag.errors import InputError
+from florence_rag.models.cards import TINY
+from florence_rag.perception.base import Captioner, Region, VQAResult
+from florence_rag.perception.scene_captions import MOST, SceneCaptioner, listed, named
+from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.opening import open_captioner
+from florence_rag.testing import colour_frame
+from florence_rag.training.world.draw import draw
+from florence_rag.training.world.scene import Backdrop, Scene, Thing, sample_scene
+
+CAR = Region("car", (0.0, 0.0, 0.3, 1.0), 0.9)
+BUS = Region("bus", (0.4, 0.0, 0.6, 1.0), 0.9)
+DOG = Region("dog", (0.7, 0.0, 1.0, 1.0), 0.9)
+
+
+class Finds:
+    """The same things in every picture."""
+
+    def __init__(self, *regions):
+        self.regions = list(regions)
+
+    def detect(self, frames):
+        return [self.regions for _ in frames]
+
+
+class Answers:
+    """By a part of the question; keeps what it was shown."""
+
+    def __init__(self, answers=None, *, confidence=0.9):
+        self.answers = {"colour": "red"} if answers is None else answers
+        self.confidence = confidence
+        self.frames, self.questions = [], []
+
+    def answer_many(self, frames, questions):
+        self.frames += frames
+        self.questions += questions
+        return [self._answer(question) for question in questions]
+
+    def _answer(self, question):
+        said = next((answer for part, answer in self.answers.items() if part in question), "no")
+        answer, confidence = said if isinstance(said, tuple) else (said, self.confidence)
+        return VQAResult(answer, confidence, ((answer, confidence),))
+
+
+def caption(regions, answers=None, frame=None, **options):
+    captioner = SceneCaptioner(Finds(*regions), answers or Answers(), **options)
+    (said,) = captioner.caption([colour_frame("white", size_px=60) if frame is None else frame])
+    return said
+
+
+def test_things_are_told_from_left_to_right_and_how_two_stand():
+    answers = Answers({"colour is the car": "red", "colour is the bus": "blue", "colour": "yellow", "left of": "yes"})
+    assert caption([DOG, BUS, CAR], answers) == "a red car left of a blue bus, and a yellow dog"
+    assert "Is there a red car left of a blue bus?" in answers.questions
+
+
+def test_side_by_side_says_more_than_left_of():
+    assert caption([CAR, BUS], Answers({"colour": "red", "Is there": "yes"})) == "a red car next to a red bus"
+
+
+def test_what_is_not_sure_is_left_out():
+    answers = Answers({"colour is the car": ("red", 0.4), "colour": "blue", "Is there": ("yes", 0.49)})
+    assert caption([CAR, BUS], answers) == "a car, and a blue bus"
+    assert caption([CAR, BUS], answers, sure=0.3) == "a red car next to a blue bus"
+
+
+def test_the_colour_of_a_thing_is_asked_with_all_others_blotted_out():
+    frame, answers = colour_frame("red", "red", "blue", size_px=90), Answers()
+    caption([Region("car", (0.0, 0.0, 1 / 3, 1.0)), Region("car", (2 / 3, 0.0, 1.0, 1.0))], answers, frame)
+    left, right = answers.frames[:2]
+    np.testing.assert_array_equal(left[:, :60], frame[:, :60])
+    assert (left[:, 60:] == frame.mean(axis=(0, 1)).round()).all()
+    assert (right[:, 61:] == frame[:, 61:]).all() and (right[:, :30] != frame[:, :30]).any()
+
+
+def test_one_thing_has_one_name():
+    twice = Region("bicycle", (0.01, 0.0, 0.3, 1.0), 0.6)
+    assert caption([twice, CAR, DOG]) == "a red car, and a red dog"
+
+
+def test_nothing_is_said_where_nothing_is():
+    answers = Answers()
+    assert caption([], answers) == "" and answers.questions == []
+    assert SceneCaptioner(Finds(), answers).caption([]) == []
+
+
+def test_of_very_many_things_the_surest_are_told():
+    many = [Region(f"thing{i}", (i / 40, 0.0, (i + 1) / 40, 1.0), i / 40) for i in range(40)]
+    said = caption(many)
+    assert said.count("thing") == MOST and "thing39" in said and "thing27" not in said
+
+
+edge = st.floats(0, 1, allow_nan=False)
+
+
+@given(st.lists(st.tuples(edge, edge, edge, edge), max_size=6), st.integers(1, 20), st.integers(1, 20))
+def test_any_boxes_of_any_picture_can_be_told(boxes, width, height):
+    frame = np.zeros((height, width, 3), dtype=np.uint8)
+    things = [
+        Region("car", (min(a, c), min(b, d), max(a, c), max(b, d)), confidence)
+        for (a, b, c, d), confidence in zip(boxes, (None, 0.5, 0.9, 1.0, 0.7, None), strict=False)
+    ]
+    said = caption(things, frame=frame)
+    assert bool(said) == bool(things)
+
+
+@pytest.mark.parametrize("sure", [-0.1, 1.1, float("nan")])
+def test_a_confidence_is_a_share(sure):
+    with pytest.raises(InputError, match="give a confidence from 0 to 1"):
+        SceneCaptioner(Finds(), Answers(), sure=sure)
+
+
+def test_words_are_put_together():
+    assert [named("car", "red"), named("car", "orange"), named("umbrella"), named("person", "blue")] == [
+        "a red car",
+        "an orange car",
+        "an umbrella",
+        "a person in blue",
+    ]
+    assert [listed("abc"[:n]) for n in range(4)] == ["", "a", "a, and b", "a, b, and c"]
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return open_captioner(TINY, Access(offline=True, device="cpu"))
+
+
+def test_florence_tiny_tells_a_street(tiny):
+    things = (Thing("car", "red", "large", 0), Thing("bus", "blue", "large", 1), Thing("dog", "yellow", "large", 4))
+    scene = Scene(things, Backdrop(), 7)
+    assert isinstance(tiny, Captioner)
+    assert tiny.caption([np.asarray(draw(scene, (640, 480)))]) == ["a red car next to a blue bus, and a yellow dog"]
+
+
+def test_florence_tiny_tells_things_of_one_kind_apart(tiny):
+    rng, right, told = random.Random("captions"), 0, 0
+    for _ in range(12):
+        scene = sample_scene(rng, "any")
+        (said,) = tiny.caption([np.asarray(draw(scene, (320, 240)))])
+        names = [named({"hydrant": "fire hydrant"}.get(t.object, t.object), t.colour) for t in scene.things]
+        right, told = right + sum(name in said for name in names), told + len(names)
+    assert right / told >= 0.9
