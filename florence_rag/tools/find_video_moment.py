@@ -9,7 +9,7 @@ from florence_rag.errors import InputError
 from florence_rag.pipeline import FlorenceRAG
 from florence_rag.show.links import link_to
 from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.listing import CountArgument, check_k, check_words, hits_to_text
+from florence_rag.tools.listing import CountArgument, check_k, check_words, counted, hits_to_text
 from florence_rag.tools.picture import pictures_of
 from florence_rag.types import Hit
 
@@ -48,11 +48,11 @@ class FindVideoMoment(Tool):
         hits = self.rag.find_moments(query, check_k(k), filter=within)
         if not hits:
             return ToolResult(
-                f"No moment was found for {query!r}; there may be no videos in the index.", {"moments": []}
+                f"No moment was found for {query!r:.80}; there may be no videos in the index.", {"moments": []}
             )
         moments = [hit_to_moment(hit) for hit in hits]
         places = "\n".join(f"{n}. {_span(moment)}" for n, moment in enumerate(moments, start=1))
-        text = f"{len(hits)} moments for {query!r}, best first:\n{hits_to_text(hits)}\nLinks:\n{places}"
+        text = f"{counted(hits, 'moment')} for {query!r:.80}, best first:\n{hits_to_text(hits)}\nLinks:\n{places}"
         return ToolResult(text, {"moments": moments}, pictures=pictures_of(hits))
 
     def _source_of(self, clip: str) -> str:

@@ -25,6 +25,11 @@ FilterArgument = Annotated[
 ]
 
 
+def counted(hits: Collection[Hit], name: str) -> str:
+    """ "1 result", "2 results"."""
+    return f"{len(hits)} {name}{'s' * (len(hits) != 1)}"
+
+
 def check_k(k: int) -> int:
     """InputError where it is out of range."""
     if not 1 <= k <= MAX_K:

@@ -15,6 +15,7 @@ from florence_rag.tools.listing import (
     check_filter,
     check_k,
     check_kinds,
+    counted,
     hits_to_text,
 )
 from florence_rag.tools.picture import pictures_of
@@ -67,5 +68,5 @@ class Recommend(Tool):
         )
         if not hits:
             return ToolResult("There is nothing else to recommend: all that fits was seen.", {"hits": []})
-        text = f"{len(hits)} recommendations, best first:\n{hits_to_text(hits)}"
+        text = f"{counted(hits, 'recommendation')}, best first:\n{hits_to_text(hits)}"
         return ToolResult(text, {"hits": [hit.to_dict() for hit in hits]}, pictures=pictures_of(hits))

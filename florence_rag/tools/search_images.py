@@ -15,6 +15,7 @@ from florence_rag.tools.listing import (
     check_k,
     check_kinds,
     check_words,
+    counted,
     hits_to_text,
 )
 from florence_rag.tools.picture import pictures_of
@@ -54,6 +55,6 @@ class SearchImages(Tool):
         hits = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
         if not hits:
             advice = "Try other words, or leave out kinds and filter."
-            return ToolResult(f"Nothing was found for {query!r}. {advice}", {"hits": []})
-        text = f"{len(hits)} results for {query!r}, best first:\n{hits_to_text(hits)}"
+            return ToolResult(f"Nothing was found for {query!r:.80}. {advice}", {"hits": []})
+        text = f"{counted(hits, 'result')} for {query!r:.80}, best first:\n{hits_to_text(hits)}"
         return ToolResult(text, {"hits": [hit.to_dict() for hit in hits]}, pictures=pictures_of(hits))

@@ -23,11 +23,15 @@ def test_the_text_has_what_is_needed_to_go_on(rag):
     result = SearchImages(rag)("a blue wall", k=1)
     hit = result.artifact["hits"][0]
     assert result.text.splitlines() == [
-        "1 results for 'a blue wall', best first:",
+        "1 result for 'a blue wall', best first:",
         f"1. id {hit['id']}",
         "   [image] blue.png",
         f"   why: {hit['why']}",
     ]
+
+
+def test_a_query_without_end_is_not_said_back(rag):
+    assert len(SearchImages(rag)("x" * 100_000, k=1).text) < 500
 
 
 def test_kinds_narrow_the_search(rag):

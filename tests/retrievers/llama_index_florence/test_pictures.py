@@ -137,7 +137,7 @@ def test_a_spec_can_be_made_for_an_llm(rag):
     assert pictures_for(llm) == "tool"
     output = FlorenceToolSpec(rag, llm=llm).to_tool_list()[0].call(query="red", kinds=["image"], k=1)
     assert [type(block).__name__ for block in output.blocks] == ["TextBlock", "TextBlock", "ImageBlock"]
-    assert output.content.startswith("1 results for 'red'")
+    assert output.content.startswith("1 result for 'red'")
 
 
 def test_the_image_block_is_a_jpeg(rag):
