@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from itertools import groupby, islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,8 @@ NAMED = 0.5
 class VideoCoSwinRecognizer:
     """An ActionRecognizer of a fixed list of actions, its `labels`. Safe to call from several threads.
 
-    A window as long as the clips of its training slides over a video; what most windows agree on for a while is an
-    action. threshold: the least confidence of one, in [0, 1]. batch: windows in one pass.
+    A window as long as the clips of its training slides over a video; what most windows agree on for more than half of
+    their length is an action. threshold: the least confidence of one, in [0, 1]. batch: windows in one pass.
     """
 
     def __init__(
@@ -91,9 +91,10 @@ class VideoCoSwinRecognizer:
         parts = [self._seen(windows) for windows in _batches(self._windows(frames, times_s), self._batch)]
         if not parts:
             return []
-        seen = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        end_s = times_s[-1] + 1 / self.rate_hz if end_s is None else end_s
-        edges = self._edges(times_s, len(seen["label"]), end_s)
+        seen = {
+            name: self._of_frames(np.concatenate([part[name] for part in parts]), len(times_s)) for name in parts[0]
+        }
+        edges = _edges(times_s, 1 / self.rate_hz, end_s)
         return [action for action in self._actions(seen, edges) if action.confidence >= self._threshold]
 
     def _windows(self, frames: Iterable[tuple[float, Frame]], times_s: list[float]) -> Iterator[np.ndarray]:
@@ -107,10 +108,10 @@ class VideoCoSwinRecognizer:
         if 0 < len(times_s) < self._frames:
             yield np.stack([recent[i] for i in _spread(len(recent), self._frames)])
 
-    def _edges(self, times_s: Sequence[float], windows: int, end_s: float) -> list[float]:
-        """Where what each window tells begins, which is about its middle, and where that of the last one ends."""
-        middle = (self._frames - STEP) // 2
-        return [times_s[0], *(times_s[i * STEP + middle] for i in range(1, windows)), end_s]
+    def _of_frames(self, shares: np.ndarray, count: int) -> np.ndarray:
+        """(W, values) of windows -> (count, values) of frames: what a window tells is about its middle."""
+        middles = np.arange(len(shares)) * STEP + self._frames / 2
+        return np.stack([np.interp(np.arange(count) + 0.5, middles, column) for column in shares.T], axis=1)
 
     @torch.inference_mode()
     def _seen(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
@@ -123,13 +124,13 @@ class VideoCoSwinRecognizer:
         return {name: part.float().softmax(dim=-1).cpu().numpy() for name, part in logits.items()}
 
     def _actions(self, seen: Mapping[str, np.ndarray], edges: Sequence[float]) -> Iterator[Action]:
-        path = likeliest_path(seen["label"])
+        path = likeliest_path(seen["label"], least=self._frames // 2 + 1)
         for label, run in groupby(range(len(path)), key=path.__getitem__):
-            windows = list(run)
+            frames = list(run)
             if self.labels[label] != self._model.config.idle:
-                confidence = float(seen["label"][windows, label].mean())
-                attributes = self._named({name: seen[name][windows].mean(axis=0) for name in self._attributes})
-                span = round(edges[windows[0]], 3), round(edges[windows[-1] + 1], 3)
+                confidence = float(seen["label"][frames, label].mean())
+                attributes = self._named({name: seen[name][frames].mean(axis=0) for name in self._attributes})
+                span = round(edges[frames[0]], 3), round(edges[frames[-1] + 1], 3)
                 yield Action(self.labels[label], *span, round(confidence, 4), attributes)
 
     def _named(self, shares: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -155,21 +156,37 @@ class VideoCoSwinRecognizer:
         return f"{coloured.format(colour=colour) if colour else plain} {action.label.replace('drives', verb)}"
 
 
-def likeliest_path(shares: np.ndarray, change: float = CHANGE) -> list[int]:
+def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -> list[int]:
     """The likeliest sequence of classes (Viterbi): a change to another costs so much of the logarithm.
 
-    shares: (W, classes), probabilities of each window.
+    shares: (N, classes), probabilities of each frame or window. least: of how many a class lasts at least.
     """
-    logs = np.log(np.maximum(shares, 1e-6))
-    best, before = logs[0], []
-    for row in logs[1:]:
-        switched = best.max() - change
-        before.append(np.where(best >= switched, np.arange(len(best)), best.argmax()))
-        best = np.maximum(best, switched) + row
-    path = [int(best.argmax())]
-    for origin in reversed(before):
-        path.append(int(origin[path[-1]]))
-    return path[::-1]
+    count, classes = shares.shape
+    so_far = np.concatenate([np.zeros((1, classes)), np.log(np.maximum(shares, 1e-6)).cumsum(axis=0)])
+    least = min(least, count)
+    before = np.full(count + 1, -np.inf)  # of the best path that ends there, less the change
+    before[0] = 0.0
+    run, begin = np.full(classes, -np.inf), np.zeros(classes, dtype=int)
+    last: dict[int, tuple[int, int]] = {}
+    for end in range(least, count + 1):
+        begun = before[end - least] - so_far[end - least]
+        run, begin = np.maximum(run, begun), np.where(begun > run, end - least, begin)
+        scores = run + so_far[end]
+        label = int(scores.argmax())
+        before[end] = scores[label] - change
+        last[end] = label, int(begin[label])
+    path: list[int] = []
+    end = count
+    while end:
+        label, start = last[end]
+        path, end = [label] * (end - start) + path, start
+    return path
+
+
+def _edges(times_s: Sequence[float], part_s: float, end_s: float | None) -> list[float]:
+    """Where each frame begins, half-way from the one before, and where the last one ends."""
+    halves = [(one + other) / 2 for one, other in pairwise(times_s)]
+    return [max(0.0, times_s[0] - part_s / 2), *halves, times_s[-1] + part_s / 2 if end_s is None else end_s]
 
 
 def _spread(count: int, wanted: int) -> list[int]:

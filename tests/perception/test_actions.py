@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +98,10 @@ def test_what_windows_agree_on_is_one_action(scripted: Scripted) -> None:
     # Windows begin at every second picture: five see class 2, which is idle, five class 1, five class 0.
     classes = [2] * 10 + [1] * 10 + [0] * 15
     actions = scripted.recognize(timed(greys(*classes)), end_s=35 / 3)
-    assert [(action.label, action.confidence) for action in actions] == [("starts", 0.9), ("stops", 0.9)]
+    assert [action.label for action in actions] == ["starts", "stops"]
+    assert all(0.8 < action.confidence <= 0.9 for action in actions)
     assert actions[0].end_s == actions[1].start_s and actions[1].end_s == round(35 / 3, 3)
-    assert actions[0].start_s == pytest.approx((12 + 0.5) / 3, abs=0.01)
+    assert actions[0].start_s == pytest.approx(12 / 3, abs=0.01)
 
 
 def test_a_single_window_does_not_interrupt(scripted: Scripted) -> None:
@@ -110,7 +112,7 @@ def test_a_single_window_does_not_interrupt(scripted: Scripted) -> None:
 
 def test_a_clip_shorter_than_a_window_is_one_action(scripted: Scripted) -> None:
     (action,) = scripted.recognize(timed(greys(1, 1)), end_s=0.7)
-    assert (action.label, action.start_s, action.end_s) == ("starts", 0.167, 0.7)
+    assert (action.label, action.start_s, action.end_s) == ("starts", 0.0, 0.7)
 
 
 def test_only_attributes_that_are_sure_are_named(scripted: Scripted) -> None:
@@ -137,18 +139,20 @@ def test_actions_in_words(recognizer: VideoCoSwinRecognizer, label: str, attribu
     assert recognizer.sentence(Action(label, 0, 1, 1.0, attributes)) == sentence
 
 
-@given(st.lists(st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3), min_size=1, max_size=12))
-def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]]) -> None:
+@given(st.lists(st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3), min_size=1, max_size=7), st.integers(1, 4))
+def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]], least: int) -> None:
     shares = np.array(rows) / np.sum(rows, axis=1, keepdims=True)
-    path = likeliest_path(shares)
-    assert len(path) == len(rows)
+    path = likeliest_path(shares, least=least)
 
-    def score(classes: list[int]) -> float:
-        likely = sum(np.log(shares[i, each]) for i, each in enumerate(classes))
-        return likely - 2.0 * sum(one != other for one, other in itertools.pairwise(classes))
+    def runs(classes: Sequence[int]) -> list[int]:
+        return [len(list(run)) for _, run in itertools.groupby(classes)]
 
-    assert all(score(path) >= score([c] * len(rows)) - 1e-9 for c in range(3))
-    assert score(path) >= score(list(shares.argmax(axis=1))) - 1e-9
+    def score(classes: Sequence[int]) -> float:
+        return sum(np.log(shares[i, each]) for i, each in enumerate(classes)) - 2.0 * (len(runs(classes)) - 1)
+
+    allowed = [p for p in itertools.product(range(3), repeat=len(rows)) if min(runs(p)) >= min(least, len(rows))]
+    assert tuple(path) in allowed
+    assert score(path) == pytest.approx(max(map(score, allowed)))
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
