@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from rich.console import Group
 
 from florence_rag.cli.classifying import classify
 from florence_rag.cli.describing import describe
@@ -59,6 +60,7 @@ from florence_rag.cli.screen import (
     cards_to_markdown,
     cards_to_text,
     converted_to_text,
+    failed_to_text,
     failures_to_text,
     hits_to_text,
     info_to_text,
@@ -75,6 +77,7 @@ from florence_rag.cli.training import train
 from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
 from florence_rag.places import Columns
+from florence_rag.types import Failure
 
 app = typer.Typer(
     cls=Commands,
@@ -301,8 +304,10 @@ def detect(
     """Find the things in pictures, and where each is."""
     from florence_rag.cli.detecting import detected, detected_to_text
 
-    found = list(detected(images, name, draw, segment=segment, offline=offline))
-    show({"images": found}, detected_to_text(found), as_json)
+    failed: list[Failure] = []
+    found = list(detected(images, name, draw, failed, segment=segment, offline=offline))
+    record = {"images": found, "failed": [asdict(failure) for failure in failed]}
+    show(record, Group(failed_to_text(failed), detected_to_text(found)), as_json)
 
 
 @app.command()

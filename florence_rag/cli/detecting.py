@@ -16,28 +16,38 @@ from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.perception.base import Region
-    from florence_rag.types import Frame
+    from florence_rag.types import Failure, Frame
 
 
 def detected(
-    images: Sequence[Path], name: str, folder: Path | None, *, segment: str | None = None, offline: bool
+    images: Sequence[Path],
+    name: str,
+    folder: Path | None,
+    failed: list[Failure],
+    *,
+    segment: str | None = None,
+    offline: bool,
 ) -> Iterator[dict[str, Any]]:
-    """One record for each picture: its file, its objects, and where the drawing is; a bad file ends the run.
+    """One record for each picture: its file, its objects, and where the drawing is.
 
-    segment: only what these words refer to, with its outlines.
+    Files that cannot be read are put down in `failed`; InputError where none can. segment: only what these words refer
+    to, with its outlines.
     """
     from florence_rag.chunking import read_image
     from florence_rag.pipeline.access import Access
     from florence_rag.pipeline.opening import open_detector
+    from florence_rag.pipeline.pictures import readable
 
     if folder is not None and len({image.stem for image in images}) < len(images):
         raise InputError("two pictures have one name, so their drawings would be one file: draw them apart")
-    frames = [read_image(image) for image in images]
+    pictures = list(readable(images, lambda image: (image, (read_image(image),)), failed, str))
+    if not pictures:
+        raise InputError(f"none of the pictures can be read: {failed[0].reason}")
     with notes().status("Loading the model"):
         access = replace(Access.from_environment(), offline=offline, announce=tell_download)
         detector = open_detector(name, access)
         find = detector.detect if segment is None else _outlining(detector, segment)
-    for image, frame in zip(images, frames, strict=True):
+    for image, (frame,) in pictures:
         (regions,) = find([frame])
         drawing = {} if folder is None else {"drawing": str(_drawn(folder, image, frame, regions))}
         yield {"file": str(image), "objects": [_region_to_dict(region) for region in regions], **drawing}

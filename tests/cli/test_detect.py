@@ -83,6 +83,16 @@ def test_a_file_that_is_no_picture_is_one_line(run, opened, tmp_path):
     assert outcome.code == 1 and outcome.err.count("\n") == 1 and "no.jpg" in outcome.err
 
 
+def test_bad_files_are_reported_and_the_others_looked_at(run, opened, picture, tmp_path):
+    arguments = ("detect", tmp_path / "gone.jpg", picture, "--detect", "florence-tiny")
+    outcome = run(*arguments)
+    assert outcome.code == 0 and "gone.jpg: cannot be opened" in outcome.out and "2 found" in outcome.out
+    record = run(*arguments, "--json").json
+    assert len(record["images"]) == 1 and [failed["source"] for failed in record["failed"]] == [
+        str(tmp_path / "gone.jpg")
+    ]
+
+
 def test_two_pictures_of_one_name_are_not_drawn_over_each_other(run, opened, picture, tmp_path):
     outcome = run("detect", picture, tmp_path / "street.png", "--draw", tmp_path / "drawn")
     assert outcome.code == 1 and "one name" in outcome.err
