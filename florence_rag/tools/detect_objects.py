@@ -125,5 +125,5 @@ def region_to_dict(region: Region) -> dict[str, Any]:
 def region_to_text(region: Region) -> str:
     """Label, place, how sure that is, and whether it is outlined."""
     confidence = "" if region.confidence is None else f", confidence {region.confidence:.2f}"
-    outlined = f", {len(region.polygons)} outlines in the artifact" if region.polygons else ""
+    outlined = ", outlined in the artifact" if region.polygons else ""
     return f"{clean(region.label)}: {box_to_text(region.box)}{confidence}{outlined}"

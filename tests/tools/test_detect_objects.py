@@ -74,7 +74,7 @@ def test_a_named_thing_is_outlined_where_a_model_can(picture):
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         result = tool(hit.id, "the red car", outline="true")
         assert result.artifact["objects"][0]["polygons"] == [[[0, 0], [1, 0], [1, 1]]]
-        assert "the red car: " in result.text and "1 outlines in the artifact" in result.text
+        assert "the red car: " in result.text and "outlined in the artifact" in result.text
         assert tool(hit.id, "a cat", True).text.endswith("No a cat was found.")
         assert "name the one thing" in tool(hit.id, outline=True).text
         assert "outline" in tool.description and len(tool.description) <= 1024
