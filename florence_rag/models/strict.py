@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from florence_rag.errors import ModelError
 
@@ -23,7 +25,8 @@ def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None =
     Raises ModelError, in one line, for files that cannot be read and for weights that do not fit, which it lists.
     """
     try:
-        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+        with _without_bars():
+            loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     except Exception as error:  # of whatever transformers stumbles over: JSON, safetensors, other shapes
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
@@ -39,12 +42,27 @@ def open_with_processor(
     name, what: how ModelError calls the model, and what it should have been, such as "a detector".
     """
     try:
-        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+        how: dict[str, Any] = {"local_files_only": True, "output_loading_info": True}
+        with _without_bars():
+            loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, **how)
         looks = processor.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
         raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as {what}: {reason}") from error
     return _fitting(loaded, name, folder, device), looks
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Of weights that load in milliseconds, a bar each, in every notebook."""
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def _fitting(loaded: Any, name: str, folder: str | Path, device: str | None) -> Any:

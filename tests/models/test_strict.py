@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging
 
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.errors import ModelError
@@ -22,6 +23,18 @@ def folder(tmp_path):
 def test_a_whole_folder_opens(folder):
     model = open_strictly(FlorenceModel, folder, device="cpu")
     assert not model.training and model.dtype == torch.float32
+
+
+def test_nothing_is_drawn_meanwhile_and_bars_stay_as_they_were(folder, capsys):
+    shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        open_strictly(FlorenceModel, folder, device="cpu")
+        assert logging.is_progress_bar_enabled()
+    finally:
+        if not shown:
+            logging.disable_progress_bar()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(
