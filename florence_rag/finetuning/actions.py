@@ -125,7 +125,7 @@ def train_actions(
 
 
 def _each_once(rows: Sequence[Labelled], data: str | Path) -> list[Labelled]:
-    """A video that is listed twice would be on both sides of the split."""
+    """A video under two names would be on both sides of the split."""
     first: dict[Path, Labelled] = {}
     for row in rows:
         known = first.setdefault(row.path.resolve(), row)
