@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import typer
@@ -35,12 +35,15 @@ from florence_rag.training.world.words import canonical_caption, caption
 from florence_rag.types import Hit
 
 SIZE = (640, 480)
-GROUPS = {"all combinations": "any", "with a combination never trained on": "held-out"}
+GROUPS: dict[str, Literal["any", "held-out"]] = {
+    "all combinations": "any",
+    "with a combination never trained on": "held-out",
+}
 NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], colour): (colour, name) for colour, name in COMBINATIONS}
 """What a caption calls each combination."""
 
 
-_RELATION = re.compile("|".join(f" ({relation}) " for relation in RELATIONS))
+_RELATION = re.compile("|".join(f" {relation} " for relation in RELATIONS))
 
 
 def told(text: str) -> tuple[Counter[Combination], list[Claim]]:
@@ -52,7 +55,7 @@ def told(text: str) -> tuple[Counter[Combination], list[Claim]]:
         things.update(named_here)
         if (found := _RELATION.search(part)) and len(named_here) == 2:
             one, other = ((name, colour) for colour, name in named_here)
-            claims.append(Claim(one, next(relation for relation in RELATIONS if relation in found.groups()), other))
+            claims.append(Claim(one, "next to" if "next to" in found[0] else "left of", other))
     return things, claims
 
 
