@@ -115,7 +115,7 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         "served by": f"{info.server_version}, index {info.index_type}, vectors in {info.vectors}",
         "embedder": f"{embedder.name}, {embedder.dimension} dimensions, weights {embedder.fingerprint}",
         "files": f"{info.sources} indexed, {info.failures} failed",
-        "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()),
+        "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()) or "none",
     }
     if info.successor:
         facts["moving to"] = f"{info.successor.name}: go on with reembed --to, or drop it with reembed --abandon"

@@ -27,10 +27,7 @@ from florence_rag.index.presets import VectorType, check_preset, lite_advice
 from florence_rag.index.reader import Reader
 from florence_rag.index.recount import recount
 from florence_rag.index.row_form import RowForm
-from florence_rag.index.rows import (
-    Row,
-    checked_metadata,
-)
+from florence_rag.index.rows import Row, checked_metadata
 from florence_rag.index.served import check_served
 from florence_rag.index.succession import Succession
 from florence_rag.index.text import decode_uri
@@ -38,8 +35,6 @@ from florence_rag.index.writer import Writer
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
-_SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
-_URIS_PER_CALL = 200
 
 
 class MilvusIndex:

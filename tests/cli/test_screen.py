@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -106,6 +107,7 @@ def test_info_says_what_the_model_knows():
     assert "3 indexed, 1 failed" in text
     assert "2 image" in text
     assert "drawn" in text
+    assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
     assert "failed /a.jpg: no picture" in text
 
 
