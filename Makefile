@@ -50,6 +50,7 @@ bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, 
 	$(BIN)/python benchmarks/captions.py
 	$(BIN)/python benchmarks/actions.py
 	$(BIN)/python benchmarks/moments.py
+	$(BIN)/python benchmarks/cost.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lite.py
 	$(BIN)/python benchmarks/plugins.py

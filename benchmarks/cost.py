@@ -2,8 +2,8 @@
 
 python benchmarks/cost.py [--json FILE]
 
-Each row runs in a process of its own. Its time is that of all threads together (time.process_time), from the first item,
-with which models are loaded, to the last. Its memory is what the peak of the process grows by after the libraries are
+Each row runs in a process of its own. Its time is that of all threads together (time.process_time) after the first
+item, with which models are loaded. Its memory is what the peak of the process grows by after the libraries are
 imported: models, index and pictures. Data is drawn and indexed before, by yet another process.
 """
 
@@ -126,10 +126,15 @@ def describe(data: Path, done: Done) -> None:
     repeat(lambda number: captioner.caption([read_image(paths[number])]), 30, done)
 
 
+def new_database(data: Path) -> Path:
+    """Of a name that is not taken."""
+    return Path(tempfile.mkdtemp(dir=data)) / "new.db"
+
+
 def index(data: Path, done: Done, **parts: str) -> None:
     """Pictures into a new database; the first ten load what is needed."""
     paths = pictures(data)
-    with FlorenceRAG.open(data / "new.db", TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
+    with FlorenceRAG.open(new_database(data), TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
         for end in (10, STREETS):
             rag.add(*paths[:end])
             done(end)
@@ -148,7 +153,7 @@ def recognise(data: Path, done: Done) -> None:
 def index_films(data: Path, done: Done, **parts: str) -> None:
     """Films into a new database; the first one loads what is needed."""
     films, seconds = sorted((data / "films").iterdir()), 0.0
-    with FlorenceRAG.open(data / "new.db", TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
+    with FlorenceRAG.open(new_database(data), TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
         for film in films:
             rag.add(film)
             done(seconds := seconds + length_s(str(film)))
@@ -249,11 +254,10 @@ def measure(row: Row, data: Path) -> dict[str, float]:
     return {"cpu_ms": 1000 * (end - start) / (last - first), "mib": peak_mib() - libraries, "libraries_mib": libraries}
 
 
-def in_a_process(data: Path, row: str) -> dict[str, Any]:
-    """What `measure` found, or `prepare` did there."""
+def in_a_process(data: Path, row: str) -> str:
+    """What `measure` prints, or `prepare`."""
     command = [sys.executable, __file__, "--data", str(data), "--row", row]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def show(figures: dict[str, dict[str, float]]) -> None:
@@ -265,7 +269,7 @@ def show(figures: dict[str, dict[str, float]]) -> None:
         "", "CPU ms", "a", "MiB", title=f"{torch.get_num_threads()} threads; libraries alone {libraries:.0f} MiB"
     )
     for name, each in figures.items():
-        drawn.add_row(name, f"{each['cpu_ms']:.3g}", ROWS[name][0], f"{each['mib']:.0f}")
+        drawn.add_row(name, f"{each['cpu_ms']:.1f}", ROWS[name][0], f"{each['mib']:.0f}")
     Console().print(drawn)
 
 
@@ -277,12 +281,13 @@ def main(
 ) -> None:
     """Measure and print."""
     quiet_libraries()
+    if row == "prepare":
+        return prepare(data)
     if row is not None:
-        result = measure(ROWS[row][1], data) if row in ROWS else prepare(data)
-        return print(json.dumps(result))
+        return print(json.dumps(measure(ROWS[row][1], data)))
     with tempfile.TemporaryDirectory() as folder:
         in_a_process(Path(folder), "prepare")
-        figures = {name: in_a_process(Path(folder), name) for name in chosen(only or [""])}
+        figures = {name: json.loads(in_a_process(Path(folder), name)) for name in chosen(only or [""])}
     show(figures)
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
