@@ -6,6 +6,7 @@ torch and pymilvus are imported inside the commands, so that `--help` and mistak
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -85,6 +86,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Index images, videos, text and PDFs; search them by words or pictures; ask them questions. Offline.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        results().print(f"florence-rag {version('florence-rag')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Tell the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 def main() -> None:

@@ -39,5 +39,8 @@ class TextLimit:
             )
         self._said = True
         log.warning(
-            "%s reads %d tokens of a text; one with %d was cut, and others will be", self._name, self.limit, tokens
+            "%s reads %d tokens of a text; of one with %d its vector knows the beginning alone, and so of others",
+            self._name,
+            self.limit,
+            tokens,
         )

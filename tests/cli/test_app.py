@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,7 @@ def test_python_m_is_the_same_command():
         [sys.executable, "-m", "florence_rag", "--help"], capture_output=True, text=True, check=True
     )
     assert "florence-rag" in called.stdout
+
+
+def test_the_version_is_told(run):
+    assert run("--version").out == f"florence-rag {version('florence-rag')}\n"
