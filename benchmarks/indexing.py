@@ -35,7 +35,7 @@ from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 
 BATCH = 32
-NETWORKS = {"florence-tiny": 16, "ViT-B/32": 8, "ViT-B/16": 3}
+NETWORKS = {"florence-tiny": 16, "ViT-B/32": 8, "ViT-B/16": 4}
 """Each with the batches of a turn, which is long enough for the beginning and the end of a run not to count."""
 
 Way = Callable[[Sequence[Path]], int]

@@ -17,8 +17,8 @@ from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.lazy import LazyCaptioner, LazyDetector, LazyRecognizer
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
-from florence_rag.pipeline.opening import LazyCaptioner, LazyDetector, LazyRecognizer
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import WordReading
 from florence_rag.places import Columns

@@ -96,8 +96,7 @@ class GivenItems:
         made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
         workers = model_workers(self.embedder, self._config)
-        # Where each batch has one processor, small ones are as fast and wait for fewer pictures to be read.
-        size = max(1, self._config.batch // 4) if workers > 1 else self._config.batch
+        size = self._config.batch_of(workers)
         with ThreadPoolExecutor(self._config.threads) as readers, model_threads(workers) as models:
             under_way: deque[Future[_Embedded]] = deque()
             try:

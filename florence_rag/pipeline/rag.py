@@ -43,11 +43,11 @@ from florence_rag.pipeline.describing import Descriptions, describe_pictures
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig
 from florence_rag.pipeline.given import GivenItems, aligned, picture_to_chunk, text_to_chunk
 from florence_rag.pipeline.ingest import Progress
+from florence_rag.pipeline.lazy import LazyReader
 from florence_rag.pipeline.memory import AnswerMemory
 from florence_rag.pipeline.moments import LOOKS, best_apart
 from florence_rag.pipeline.near_duplicates import NearDuplicates
 from florence_rag.pipeline.opening import (
-    LazyReader,
     check_not_another,
     describer,
     lazy_captioner,

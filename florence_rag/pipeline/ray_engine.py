@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
 from florence_rag.pipeline.access import Access
 from florence_rag.pipeline.engine import AddWords, Batch, ChunksOf, Ready, read_chunks
+from florence_rag.pipeline.lazy import LazyReader
 from florence_rag.pipeline.opening import (
-    LazyReader,
     lazy_captioner,
     lazy_detector,
     lazy_recognizer,

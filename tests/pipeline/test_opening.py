@@ -8,11 +8,8 @@ from florence_rag.models.downloads import Fetcher
 from florence_rag.perception.base import Detector, TextReader
 from florence_rag.perception.florence2 import Florence2, Florence2Settings
 from florence_rag.pipeline.access import Access
+from florence_rag.pipeline.lazy import LazyMatcher, LazyReader, LazyVQA, OnFirstUse
 from florence_rag.pipeline.opening import (
-    LazyMatcher,
-    LazyReader,
-    LazyVQA,
-    OnFirstUse,
     lazy_captioner,
     lazy_vqa,
     open_embedder,

@@ -1,0 +1,186 @@
+"""Parts of a FlorenceRAG that open their models when they are first used: a search needs no captioner."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import numpy as np
+
+from florence_rag.perception.base import (
+    Action,
+    ActionRecognizer,
+    Attention,
+    Captioner,
+    Detector,
+    Looker,
+    Matcher,
+    Region,
+    TextReader,
+    TextRegion,
+    VisualQA,
+    VQAResult,
+)
+from florence_rag.types import Frame
+
+if TYPE_CHECKING:
+    from florence_rag.perception.florence2 import Florence2
+
+Part = TypeVar("Part")
+
+
+class OnFirstUse(Generic[Part]):
+    """Opens a part when it is first asked for, once, whichever thread asks."""
+
+    def __init__(self, open_part: Callable[[], Part]) -> None:
+        self._open = open_part
+        self._part: Part | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Part:
+        """The part."""
+        with self._lock:
+            if self._part is None:
+                self._part = self._open()
+            return self._part
+
+
+class LazyVQA:
+    """A VisualQA that is loaded with the first question: searching does not need it."""
+
+    def __init__(self, open_vqa: Callable[[], VisualQA]) -> None:
+        self._vqa = OnFirstUse(open_vqa)
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """As the loaded model answers."""
+        return self._vqa().answer(frame, question)
+
+
+class LazyMeterVQA(LazyVQA):
+    """One that can also show where it looks."""
+
+    def look(self, frame: Frame, question: str) -> Attention:
+        """As the loaded model looks."""
+        vqa = self._vqa()
+        assert isinstance(vqa, Looker)
+        return vqa.look(frame, question)
+
+
+class LazyMatcher:
+    """A Matcher that is loaded with the first pair."""
+
+    def __init__(self, open_matcher: Callable[[], Matcher]) -> None:
+        self._matcher = OnFirstUse(open_matcher)
+
+    def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
+        """As the loaded model judges."""
+        return self._matcher().match(frames, texts)
+
+
+class LazyReader:
+    """A TextReader that is loaded with the first picture."""
+
+    def __init__(self, open_reader: Callable[[], TextReader]) -> None:
+        self._reader = OnFirstUse(open_reader)
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """As the loaded reader reads."""
+        return self._reader().read(frame)
+
+
+class LazyCaptioner:
+    """A Captioner that is loaded before the first run with anything to index."""
+
+    def __init__(self, open_captioner: Callable[[], Captioner]) -> None:
+        self._captioner = OnFirstUse(open_captioner)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._captioner()
+
+    def caption(self, frames: Sequence[Frame]) -> list[str]:
+        """As the loaded model says."""
+        return self._captioner().caption(frames)
+
+
+class LazyDetector:
+    """A Detector that is loaded with the first picture, or before the first run with anything to index."""
+
+    def __init__(self, open_detector: Callable[[], Detector]) -> None:
+        self._detector = OnFirstUse(open_detector)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._detector()
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """As the loaded model finds them."""
+        return self._detector().detect(frames)
+
+
+class LazyRecognizer:
+    """An ActionRecognizer that is loaded with the first clip, or before the first run with anything to index."""
+
+    def __init__(self, open_part: Callable[[], ActionRecognizer]) -> None:
+        self._recognizer = OnFirstUse(open_part)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._recognizer()
+
+    @property
+    def rate_hz(self) -> float:
+        """As the loaded model looks."""
+        return self._recognizer().rate_hz
+
+    def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
+        """As the loaded model sees it."""
+        return self._recognizer().recognize(frames, end_s)
+
+    def sentence(self, action: Action) -> str:
+        """As the loaded model says it."""
+        return self._recognizer().sentence(action)
+
+
+class LazyFlorence2(LazyCaptioner):
+    """One that can also find, outline and read things: see perception/florence2.py."""
+
+    def __init__(self, open_captioner: Callable[[], Captioner], name: str) -> None:
+        super().__init__(open_captioner)
+        self.name = name
+
+    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """As the loaded model finds them."""
+        return self._florence2().detect(frames)
+
+    def locate(self, frame: Frame, thing: str) -> list[Region]:
+        """As the loaded model finds it."""
+        return self._florence2().locate(frame, thing)
+
+    def ground(self, frame: Frame, caption: str) -> list[Region]:
+        """Where the things are that a caption names, labelled with its phrases."""
+        return self._florence2().ground(frame, caption)
+
+    def segment(self, frame: Frame, expression: str) -> Region | None:
+        """The outlines of what an expression refers to; None where the model draws none."""
+        return self._florence2().segment(frame, expression)
+
+    def describe_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame the regions worth a word, labelled with a short description."""
+        return self._florence2().describe_regions(frames)
+
+    def propose_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+        """Per frame where something is, without labels."""
+        return self._florence2().propose_regions(frames)
+
+    def read(self, frame: Frame) -> list[TextRegion]:
+        """The lines of text in the order the model reads them."""
+        return self._florence2().read(frame)
+
+    def _florence2(self) -> Florence2:
+        from florence_rag.perception.florence2 import Florence2
+
+        model = self._captioner()
+        assert isinstance(model, Florence2)
+        return model
