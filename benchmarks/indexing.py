@@ -2,12 +2,13 @@
 
     python benchmarks/indexing.py --turns 2
 
-The bare forward is given pixels that are already decoded and prepared, in the same batches. Indexing does everything
-else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stand
+The bare forward is given pixels that are already decoded and prepared, in batches of 32 on all threads. Indexing does
+everything else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stand
 sentence-transformers' own `encode` on the same files, and a DataLoader in front of the network, which is how
 clip-retrieval's inference works; both store nothing. The networks: florence-tiny, and with random weights a ViT-B/32
 and a ViT-B/16, which is the size of the default model. On CPUs what decodes has to share the processors with the
-network, so the share depends on how much a picture costs there: those milliseconds are printed, too. The aims, for the
+network, so the share depends on how much a picture costs there: those milliseconds are printed, too. It can be above
+1, as indexing runs small passes on one processor each, which is faster than large ones on all. The aims, for the
 ViT-B/16: 0.95 of the bare forward on 640x480, 0.90 on 12 megapixels.
 
 All ways take turns of some seconds, as a machine that others use is not the same from one minute to the next.
@@ -35,7 +36,8 @@ from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 
 BATCH = 32
-NETWORKS = {"florence-tiny": 16, "ViT-B/32": 8, "ViT-B/16": 4}
+WARM = 8
+NETWORKS = {"florence-tiny": 16, "ViT-B/32": 6, "ViT-B/16": 2}
 """Each with the batches of a turn, which is long enough for the beginning and the end of a run not to count."""
 
 Way = Callable[[Sequence[Path]], int]
@@ -132,9 +134,9 @@ def measure(network: str, ways: dict[str, Way], turns: Sequence[Sequence[Path]],
 
 
 def cut(files: Sequence[Path], batches: int, turns: int) -> list[Sequence[Path]]:
-    """One batch to warm up, and then the turns."""
+    """A few files to warm up, and then the turns."""
     step = batches * BATCH
-    return [files[:BATCH], *(files[BATCH + n * step : BATCH + (n + 1) * step] for n in range(turns))]
+    return [files[:WARM], *(files[WARM + n * step : WARM + (n + 1) * step] for n in range(turns))]
 
 
 def main(
@@ -152,7 +154,7 @@ def main(
             wide = f"{size[0]}x{size[1]}"
             files = [
                 Path(path)
-                for path in save_photographs(scratch / wide, BATCH * (1 + turns * max(chosen.values())), size)
+                for path in save_photographs(scratch / wide, WARM + BATCH * turns * max(chosen.values()), size)
             ]
             for network, batches in chosen.items():
                 folder = scratch / f"{network[-2:]} {wide}"
