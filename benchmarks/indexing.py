@@ -3,8 +3,8 @@
     python benchmarks/indexing.py --turns 2
 
 The bare forward is given pixels that are already decoded and prepared, in batches of 32 on all threads. Indexing does
-everything else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them stand
-sentence-transformers' own `encode` on the same files, and a DataLoader in front of the network, which is how
+everything else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them
+stand sentence-transformers' own `encode` on the same files, and a DataLoader in front of the network, which is how
 clip-retrieval's inference works; both store nothing. The networks: florence-tiny, and with random weights a ViT-B/32
 and a ViT-B/16, which is the size of the default model. On CPUs what decodes has to share the processors with the
 network, so the share depends on how much a picture costs there: those milliseconds are printed, too. It can be above
