@@ -105,8 +105,9 @@ def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino") from error
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # tracing warns of every shape that becomes a constant; only the batch varies
+    # Tracing looks at all that a network has, and transformers tells that there is no loss.
+    with warnings.catch_warnings(), quiet("transformers.modeling_utils"), torch.no_grad():
+        warnings.simplefilter("ignore")  # of every shape that becomes a constant; only the batch varies
         module(example)  # what layers keep from a first pass must not be made while it is traced
         graph: Any = openvino.convert_model(module, example_input=example)
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
