@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "words"}
+BASE = {"types", "errors", "words", "interrupts"}
 STAGES = {"sources", "chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 PUBLIC = (
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "words": set(),
+    "interrupts": set(),
     "models": BASE,
     "places": BASE,
     "sources": BASE | {"places"},

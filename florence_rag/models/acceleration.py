@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from florence_rag.errors import InputError, MissingExtraError
+from florence_rag.interrupts import KeptInterrupts
 
 Precision = Literal["fp32", "bf16", "int8"]
 Backend = Literal["torch", "compile", "openvino", "onnx"]
@@ -105,8 +106,9 @@ def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino") from error
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
-    # Tracing looks at all that a network has, and transformers tells that there is no loss.
-    with warnings.catch_warnings(), quiet("transformers.modeling_utils"), torch.no_grad():
+    # Tracing looks at all that a network has, of which transformers tells that there is no loss. An interrupt amid it
+    # prints pages, or aborts the process.
+    with KeptInterrupts(), warnings.catch_warnings(), quiet("transformers.modeling_utils"), torch.no_grad():
         warnings.simplefilter("ignore")  # of every shape that becomes a constant; only the batch varies
         module(example)  # what layers keep from a first pass must not be made while it is traced
         graph: Any = openvino.convert_model(module, example_input=example)

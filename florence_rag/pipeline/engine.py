@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from florence_rag.embedding.base import Embedder
-from florence_rag.pipeline.interrupts import POLL_S
+from florence_rag.interrupts import POLL_S
 from florence_rag.pipeline.read_ahead import Read, read_ahead
 from florence_rag.pipeline.stopwatch import Stopwatch
 from florence_rag.pipeline.vectors import Embedded, Embedding

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
+from florence_rag.interrupts import KeptInterrupts
 from florence_rag.pipeline.engine import Engine, Ready
-from florence_rag.pipeline.interrupts import KeptInterrupts
 from florence_rag.pipeline.near_duplicates import Standing
 from florence_rag.pipeline.read_ahead import Unreadable
 from florence_rag.pipeline.stopwatch import Stopwatch

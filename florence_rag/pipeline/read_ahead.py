@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.pipeline.interrupts import POLL_S
+from florence_rag.interrupts import POLL_S
 from florence_rag.types import Chunk, Failure, Source
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Ctrl-C while an index run is under way, kept for a moment at which nothing is half done.
+"""Ctrl-C, kept for a moment at which nothing is half done.
 
 Raised wherever the main thread happens to be, it may leave the lock of a queue held for ever, so that the threads that
 are to be stopped never end, or a call to the store on its way.

@@ -3,9 +3,9 @@ import threading
 
 import pytest
 
+from florence_rag.interrupts import KeptInterrupts
 from florence_rag.pipeline.engine import IngestConfig, Threads
 from florence_rag.pipeline.ingest import Ingest
-from florence_rag.pipeline.interrupts import KeptInterrupts
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
 from florence_rag.types import Chunk, Source
