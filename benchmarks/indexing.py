@@ -37,7 +37,7 @@ from florence_rag.models.florence import FlorenceModel
 
 BATCH = 32
 WARM = 8
-NETWORKS = {"florence-tiny": 16, "ViT-B/32": 6, "ViT-B/16": 2}
+NETWORKS = {"florence-tiny": 16, "ViT-B/32": 4, "ViT-B/16": 2}
 """Each with the batches of a turn, which is long enough for the beginning and the end of a run not to count."""
 
 Way = Callable[[Sequence[Path]], int]
@@ -69,10 +69,10 @@ def indexing(rag: FlorenceRAG) -> Way:
 
 
 def encoding(model: SentenceTransformer) -> Way:
-    """sentence-transformers by itself: from file to vector, nothing stored; of a turn two batches, as it is slow."""
+    """sentence-transformers by itself: from file to vector, nothing stored; of a turn one batch, as it is slow."""
 
     def encode(files: Sequence[Path]) -> int:
-        pictures = [Image.open(path) for path in files[: 2 * BATCH]]
+        pictures = [Image.open(path) for path in files[:BATCH]]
         model.encode(pictures, batch_size=BATCH)
         return len(pictures)
 
@@ -102,7 +102,7 @@ def loading(model: CLIPModel, processor: Any) -> Way:
 
     @torch.inference_mode()
     def load(files: Sequence[Path]) -> int:
-        some = files[: 4 * BATCH]
+        some = files[: 2 * BATCH]
         for pixels in DataLoader(Prepared(some, processor), BATCH, num_workers=torch.get_num_threads()):
             model.get_image_features(pixels)
         return len(some)
