@@ -29,7 +29,8 @@ def scaled(frame: Frame, width: int, height: int, resample: int) -> Frame:
     name = _FILTERS.get(int(resample))
     if name is None or frame.shape[:2] == (height, width):
         return frame
-    pixels = torch.from_numpy(np.require(frame, requirements=["C", "W"])).permute(2, 0, 1)[None]
+    # A copy, as some memory layouts PyTorch refuses, and in others it reads the wrong pixels.
+    pixels = torch.from_numpy(np.array(frame, order="C")).permute(2, 0, 1)[None]
     found = torch.nn.functional.interpolate(pixels, size=(height, width), mode=name, antialias=True)
     return found[0].permute(1, 2, 0).contiguous().numpy()
 

@@ -45,6 +45,14 @@ def test_a_frame_that_cannot_be_written_is_left_alone():
     assert (frame == before).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (40, 30)])
+@pytest.mark.parametrize("turned", [np.asarray, np.flipud, np.fliplr, np.asfortranarray])
+def test_frames_may_lie_in_memory_as_they_like(shape, turned):
+    frame = turned(photograph(*shape))
+    wanted = np.asarray(Image.fromarray(np.array(frame)).resize((8, 8), Image.Resampling.BILINEAR)).astype(int)
+    assert abs(scaled(frame, 8, 8, Image.Resampling.BILINEAR) - wanted).max() <= 1
+
+
 def test_other_filters_are_left_to_pillow():
     frame = noise(40, 30)
     assert scaled(frame, 8, 8, Image.Resampling.LANCZOS) is frame
