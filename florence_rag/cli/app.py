@@ -149,12 +149,12 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
-    from florence_rag.sources import places_named
+    from florence_rag.sources import check_there
 
     if not paths and listed is None:
         raise typer.BadParameter("give paths, or a list of them with --from")
     lines = lines_of(listed)
-    places_named(paths or ())  # a path that is not there is told before a model is fetched for it
+    check_there(paths or ())  # a path that is not there is told before a model is fetched for it
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
     looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
     names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}

@@ -13,7 +13,7 @@ import torch
 from florence_rag.adapters.labelled import Labelled, labelled_videos
 from florence_rag.errors import InputError
 from florence_rag.finetuning.films import Clips, Films
-from florence_rag.finetuning.lesson import Lesson, begun
+from florence_rag.finetuning.lesson import Lesson, batches, begun
 from florence_rag.finetuning.pictures import readable
 from florence_rag.finetuning.reading import counted, left_out
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
@@ -148,8 +148,7 @@ def action_figures(
     """ "top-1": the share of the videos, each seen as a whole, whose label is the likeliest."""
     model.eval()
     right = 0
-    for start in range(0, len(data), batch):
-        inputs = collate([data[i] for i in range(start, min(start + batch, len(data)))])
+    for inputs in batches(data, collate, batch):
         best = model(inputs["pixel_values"].to(model.device)).logits.argmax(1).cpu()
         right += int((best == inputs["labels"]).sum())
     return {"top-1": right / len(data)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,13 @@ def begun(settings: Settings | None) -> Settings:
     settings = settings or Settings()
     torch.manual_seed(settings.seed)
     return settings
+
+
+def batches(data: Dataset[Any], collate: Callable[..., Any], size: int) -> Iterator[Any]:
+    """All rows in their order, so many at a time, as the model takes them."""
+    count = len(data)  # type: ignore[arg-type]  # it has a length
+    for start in range(0, count, size):
+        yield collate([data[i] for i in range(start, min(start + size, count))])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

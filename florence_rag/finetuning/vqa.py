@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.lesson import Lesson, begun
+from florence_rag.finetuning.lesson import Lesson, batches, begun
 from florence_rag.finetuning.pictures import Pictures, readable
 from florence_rag.finetuning.questions import Question, QuestionFiles, read_questions, vocabulary_of
 from florence_rag.finetuning.reading import counted, left_out
@@ -151,8 +151,7 @@ def answer_figures(
     """ "soft accuracy": the mean score of the likeliest answers, as METER scores them in training."""
     model.eval()
     total = 0.0
-    for start in range(0, len(data), batch):
-        inputs = collate([data[i] for i in range(start, min(start + batch, len(data)))])
+    for inputs in batches(data, collate, batch):
         labels = inputs.pop("labels")
         best = model(**{key: value.to(model.device) for key, value in inputs.items()}).logits.argmax(1).cpu()
         total += float(labels.gather(1, best[:, None]).sum())

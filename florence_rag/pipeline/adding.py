@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,9 @@ from florence_rag.pipeline.books import Books, Work
 from florence_rag.pipeline.engine import ChunksOf, Engine, IngestConfig, Threads
 from florence_rag.pipeline.index_run import IndexRun, report_of
 from florence_rag.pipeline.ingest import Progress
-from florence_rag.pipeline.lazy import LazyCaptioner, LazyDetector, LazyRecognizer
+from florence_rag.pipeline.lazy import Lazy
 from florence_rag.pipeline.near_duplicates import NearDuplicates, Standing, check_near_duplicates, chunk_with_looks
+from florence_rag.pipeline.pictures import as_detailed_as_needed
 from florence_rag.pipeline.vectors import Embedding
 from florence_rag.pipeline.word_reading import WordReading
 from florence_rag.places import Columns
@@ -138,7 +139,7 @@ class FileAdder:
         """Before the first file, so that what cannot be had is told at once."""
         parts = (self._rag.captioner, self._detector, self._rag.recognizer)
         for part in {id(part): part for part in parts}.values():
-            if isinstance(part, LazyCaptioner | LazyDetector | LazyRecognizer):
+            if isinstance(part, Lazy):
                 part.load()
 
     def _embedding(self) -> Embedding:
@@ -147,14 +148,8 @@ class FileAdder:
 
     def _stages(self, embedding: Embedding, how: Adding) -> Engine:
         cut = chunk if how.near_duplicates == "keep" else chunk_with_looks
-        chunks_of = partial(cut, config=self._needed_chunking())
+        others = self._read_words, self._rag.captioner, self._detector
+        chunks_of = partial(cut, config=as_detailed_as_needed(self._chunking, self._rag.embedder, *others))
         if how.engine:
             return how.engine(chunks_of)
         return Threads(embedding, chunks_of, add_words=self._read_words, config=self._config)
-
-    def _needed_chunking(self) -> ChunkingConfig:
-        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
-        detail = getattr(self._rag.embedder, "detail_px", None)
-        if detail is None or any(part is not None for part in (self._read_words, self._rag.captioner, self._detector)):
-            return self._chunking
-        return replace(self._chunking, image_detail_px=self._chunking.image_detail_px or detail)

@@ -18,7 +18,7 @@ from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
-from florence_rag.pipeline.pictures import ImageInput, picture_name, readable
+from florence_rag.pipeline.pictures import ImageInput, as_detailed_as_needed, picture_name, readable
 from florence_rag.types import Failure, Frame, Hit, Locator
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Classifying:
             yield [name for name, _ in batch], self.embedder.embed_images(frames)
 
     def _open(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-        config = ChunkingConfig(image_detail_px=getattr(self.embedder, "detail_px", None))
+        config = as_detailed_as_needed(ChunkingConfig(), self.embedder)
         frame = read_image(image, config.image_side_px, config.image_detail_px)
         return Hit("", "image", picture_name(image), Locator(), 0.0), (frame,)
 

@@ -35,7 +35,14 @@ from florence_rag.index.rows import (
 from florence_rag.index.text import clean
 from florence_rag.perception.base import Captioner
 from florence_rag.pipeline.engine import IngestConfig, model_threads, model_workers
-from florence_rag.pipeline.pictures import ImageInput, PictureFolder, data_and_frame, digest_of, path_and_digest
+from florence_rag.pipeline.pictures import (
+    ImageInput,
+    PictureFolder,
+    as_detailed_as_needed,
+    data_and_frame,
+    digest_of,
+    path_and_digest,
+)
 from florence_rag.pipeline.vectors import add_captions, embed_chunks, embed_words
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
 
@@ -140,11 +147,6 @@ class GivenItems:
         where = self._pictures.path(_file(found))
         return read_frames(where, found.kind, found.locator, found.metadata, chunking or ChunkingConfig())
 
-    def _as_detailed_as_needed(self) -> ChunkingConfig:
-        """Where the embedder alone looks at the pictures, it says how much of them it can see."""
-        alone = self._read_words is None and self._captioner is None
-        return ChunkingConfig(image_detail_px=getattr(self.embedder, "detail_px", None) if alone else None)
-
     def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk], made: _Vectors) -> _Reading:
         known = self._known(chunks)
         return [
@@ -177,7 +179,8 @@ class GivenItems:
             return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
         is_looked_at = not is_embedded or self._read_words or self._captioner
         if _file(chunk) and not chunk.frames and is_looked_at:
-            chunk = replace(chunk, frames=self._frames(chunk, self._as_detailed_as_needed()))
+            needed = as_detailed_as_needed(ChunkingConfig(), self.embedder, self._read_words, self._captioner)
+            chunk = replace(chunk, frames=self._frames(chunk, needed))
         return self._read_words(chunk) if self._read_words else chunk
 
     def _embed(self, reading: _Reading, made: _Vectors) -> _Embedded:

@@ -46,15 +46,23 @@ class OnFirstUse(Generic[Part]):
             return self._part
 
 
-class LazyVQA:
-    """A VisualQA that is loaded with the first question: searching does not need it."""
+class Lazy(Generic[Part]):
+    """A part that does what its model does, which is opened for the first call."""
 
-    def __init__(self, open_vqa: Callable[[], VisualQA]) -> None:
-        self._vqa = OnFirstUse(open_vqa)
+    def __init__(self, open_part: Callable[[], Part]) -> None:
+        self._part = OnFirstUse(open_part)
+
+    def load(self) -> None:
+        """Now, so that a model that is not to be had fails the run and not each of its files."""
+        self._part()
+
+
+class LazyVQA(Lazy[VisualQA]):
+    """A VisualQA that is loaded with the first question: searching does not need it."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """As the loaded model answers."""
-        return self._vqa().answer(frame, question)
+        return self._part().answer(frame, question)
 
 
 class LazyMeterVQA(LazyVQA):
@@ -62,85 +70,58 @@ class LazyMeterVQA(LazyVQA):
 
     def look(self, frame: Frame, question: str) -> Attention:
         """As the loaded model looks."""
-        vqa = self._vqa()
+        vqa = self._part()
         assert isinstance(vqa, Looker)
         return vqa.look(frame, question)
 
 
-class LazyMatcher:
+class LazyMatcher(Lazy[Matcher]):
     """A Matcher that is loaded with the first pair."""
-
-    def __init__(self, open_matcher: Callable[[], Matcher]) -> None:
-        self._matcher = OnFirstUse(open_matcher)
 
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
         """As the loaded model judges."""
-        return self._matcher().match(frames, texts)
+        return self._part().match(frames, texts)
 
 
-class LazyReader:
+class LazyReader(Lazy[TextReader]):
     """A TextReader that is loaded with the first picture."""
-
-    def __init__(self, open_reader: Callable[[], TextReader]) -> None:
-        self._reader = OnFirstUse(open_reader)
 
     def read(self, frame: Frame) -> list[TextRegion]:
         """As the loaded reader reads."""
-        return self._reader().read(frame)
+        return self._part().read(frame)
 
 
-class LazyCaptioner:
+class LazyCaptioner(Lazy[Captioner]):
     """A Captioner that is loaded before the first run with anything to index."""
-
-    def __init__(self, open_captioner: Callable[[], Captioner]) -> None:
-        self._captioner = OnFirstUse(open_captioner)
-
-    def load(self) -> None:
-        """Now, so that a model that is not to be had fails the run and not each of its files."""
-        self._captioner()
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """As the loaded model says."""
-        return self._captioner().caption(frames)
+        return self._part().caption(frames)
 
 
-class LazyDetector:
+class LazyDetector(Lazy[Detector]):
     """A Detector that is loaded with the first picture, or before the first run with anything to index."""
-
-    def __init__(self, open_detector: Callable[[], Detector]) -> None:
-        self._detector = OnFirstUse(open_detector)
-
-    def load(self) -> None:
-        """Now, so that a model that is not to be had fails the run and not each of its files."""
-        self._detector()
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
         """As the loaded model finds them."""
-        return self._detector().detect(frames)
+        return self._part().detect(frames)
 
 
-class LazyRecognizer:
+class LazyRecognizer(Lazy[ActionRecognizer]):
     """An ActionRecognizer that is loaded with the first clip, or before the first run with anything to index."""
-
-    def __init__(self, open_part: Callable[[], ActionRecognizer]) -> None:
-        self._recognizer = OnFirstUse(open_part)
-
-    def load(self) -> None:
-        """Now, so that a model that is not to be had fails the run and not each of its files."""
-        self._recognizer()
 
     @property
     def rate_hz(self) -> float:
         """As the loaded model looks."""
-        return self._recognizer().rate_hz
+        return self._part().rate_hz
 
     def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
         """As the loaded model sees it."""
-        return self._recognizer().recognize(frames, end_s)
+        return self._part().recognize(frames, end_s)
 
     def sentence(self, action: Action) -> str:
         """As the loaded model says it."""
-        return self._recognizer().sentence(action)
+        return self._part().sentence(action)
 
 
 class LazyFlorence2(LazyCaptioner):
@@ -181,6 +162,6 @@ class LazyFlorence2(LazyCaptioner):
     def _florence2(self) -> Florence2:
         from florence_rag.perception.florence2 import Florence2
 
-        model = self._captioner()
+        model = self._part()
         assert isinstance(model, Florence2)
         return model

@@ -7,6 +7,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -14,7 +15,8 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.chunking import read_image
+from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.embedding.base import TextEmbedder
 from florence_rag.errors import InputError
 from florence_rag.types import Failure, Frame, Hit, Locator
 
@@ -25,6 +27,14 @@ S = TypeVar("S")
 T = TypeVar("T")
 _KEPT = re.compile("[0-9a-f]{32}")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
+
+
+def as_detailed_as_needed(chunking: ChunkingConfig, embedder: TextEmbedder, *others: object) -> ChunkingConfig:
+    """Where the embedder alone looks at the pictures, it says how much of them it can see. others: that look besides,
+    None for one that there is not."""
+    if any(other is not None for other in others):
+        return chunking
+    return replace(chunking, image_detail_px=chunking.image_detail_px or getattr(embedder, "detail_px", None))
 
 
 class PictureFolder:

@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -46,6 +47,12 @@ def places_named(paths: Iterable[str | Path]) -> list[str]:
     return [place for path in paths for place in _expand(path)]
 
 
+def check_there(paths: Iterable[str | Path]) -> None:
+    """InputError for a path that `places_named` refuses; of a pattern the first match is enough."""
+    for path in paths:
+        _expand(path, most=1)
+
+
 def places_listed(lines: Iterable[str | Path]) -> tuple[list[str], list[Failure]]:
     """The same of many, of which those that are not there are failures. Blank lines are passed over."""
     places: list[str] = []
@@ -79,13 +86,13 @@ def is_dataset(folder: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_dict.json"))
 
 
-def _expand(path: str | Path) -> list[str]:
+def _expand(path: str | Path, most: int | None = None) -> list[str]:
     place = place_of(path)
     if is_url(place) or _is_there(place):
         return [place]
     if any(mark in place for mark in "*?["):
-        found = sorted(glob.glob(os.path.expanduser(os.fspath(path)), recursive=True))
-        if places := [place_of(each) for each in found if _is_wanted(each)]:
+        found = filter(_is_wanted, glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True))
+        if places := [place_of(each) for each in sorted(islice(found, most))]:
             return places
         raise InputError(f"{os.fspath(path)!r} matches no folder and no file of a known kind")
     raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine, patterns or URLs")

@@ -70,7 +70,7 @@ def test_an_unknown_model_is_named(open_part):
 def test_all_that_florence_2_can_do_is_there_before_it_is_loaded(tmp_path):
     folder = save_florence2(tmp_path)
     captioner = lazy_captioner(str(folder), Access(offline=True, device="cpu"))
-    captioner._captioner._part = Florence2.from_pretrained(
+    captioner._part._part = Florence2.from_pretrained(
         folder, name="tiny", offline=True, settings=Florence2Settings(max_tokens=4, beams=1)
     )
     frame = colour_frame("red")
