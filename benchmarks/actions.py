@@ -19,9 +19,9 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.linear_model import LogisticRegression
 
-from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.florence import FlorenceEmbedder
-from florence_rag.models.cards import TINY, find_model
+from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.training.actions import clip_times
 from florence_rag.training.world.scene import HELD_OUT, sample_scene

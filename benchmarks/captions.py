@@ -22,11 +22,11 @@ from rich.table import Table
 
 from florence_rag import FlorenceRAG
 from florence_rag.chunking import read_image
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import TINY
 from florence_rag.perception.scene_captions import RELATIONS, named
-from florence_rag.pipeline.access import Access
-from florence_rag.pipeline.opening import open_captioner
 from florence_rag.training.world.claims import Claim
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import COMBINATIONS, Combination, Scene, sample_scene
@@ -39,7 +39,7 @@ GROUPS: dict[str, Literal["any", "held-out"]] = {
     "all combinations": "any",
     "with a combination never trained on": "held-out",
 }
-NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], colour): (colour, name) for colour, name in COMBINATIONS}
+NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], color): (color, name) for color, name in COMBINATIONS}
 """What a caption calls each combination."""
 
 
@@ -54,7 +54,7 @@ def told(text: str) -> tuple[Counter[Combination], list[Claim]]:
         named_here = [NAMES[words] for words in _RELATION.sub("|", part).split("|") if words in NAMES]
         things.update(named_here)
         if (found := _RELATION.search(part)) and len(named_here) == 2:
-            one, other = ((name, colour) for colour, name in named_here)
+            one, other = ((name, color) for color, name in named_here)
             claims.append(Claim(one, "next to" if "next to" in found[0] else "left of", other))
     return things, claims
 
@@ -108,7 +108,7 @@ def measure(describe: str, group: str, count: int) -> dict[str, dict[str, float]
         for index, scene in enumerate(scenes):
             draw(scene, SIZE).save(folder / f"{index:04}.jpg", quality=90)
         frames = [read_image(path) for path in sorted(folder.iterdir())]
-        captioner = open_captioner(describe, Access(offline=True))
+        captioner = open_captioner(describe, ModelOptions(offline=True))
         captioner.caption(frames[:2])
         start = time.process_time()
         captions = captioner.caption(frames)

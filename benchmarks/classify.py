@@ -22,15 +22,15 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 
-from florence_rag.adapters.classes import Classifier
-from florence_rag.adapters.probe import train_probe
-from florence_rag.adapters.zero_shot import ZeroShotClassifier
-from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.base import Embedder
-from florence_rag.models.cards import TINY
-from florence_rag.pipeline.opening import open_embedder
+from florence_rag.loading.model_factory import open_embedder
+from florence_rag.models.registry import TINY
+from florence_rag.tasks.classifier import Classifier
+from florence_rag.tasks.probe import train_probe
+from florence_rag.tasks.zero_shot import ZeroShotClassifier
 from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import COLOURS, OBJECTS, ROADS, SIZES, SLOTS, TIMES, Backdrop, Scene, Thing
+from florence_rag.training.world.scene import COLORS, OBJECTS, ROADS, SIZES, SLOTS, TIMES, Backdrop, Scene, Thing
 from florence_rag.training.world.vocabulary import ANSWER_NAMES
 from florence_rag.types import Frame
 
@@ -48,7 +48,7 @@ def things(rng: random.Random, each: int) -> tuple[list[Frame], list[str]]:
 
 def street(rng: random.Random, name: str) -> Scene:
     """With this one thing in it."""
-    thing = Thing(name, rng.choice(COLOURS), rng.choice(SIZES), rng.randrange(SLOTS))
+    thing = Thing(name, rng.choice(COLORS), rng.choice(SIZES), rng.randrange(SLOTS))
     return Scene((thing,), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
 
 

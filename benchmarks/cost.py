@@ -27,18 +27,18 @@ from rich.console import Console
 from rich.table import Table
 
 from florence_rag import FlorenceRAG
-from florence_rag.adapters.remembering import RememberingVQA
 from florence_rag.chunking import read_image
-from florence_rag.chunking.motion import length_s, read_motion
-from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.finetuning.actions import train_actions
 from florence_rag.finetuning.detection import train_detector
 from florence_rag.finetuning.questions import QuestionFiles
 from florence_rag.finetuning.settings import Settings, Step
 from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
-from florence_rag.models.cards import TINY, find_model
-from florence_rag.pipeline.opening import open_captioner, open_detector, open_recognizer
+from florence_rag.loading.model_factory import open_captioner, open_detector, open_recognizer
+from florence_rag.models.registry import TINY, find_model
+from florence_rag.tasks.cached_vqa import CachedVQA
 from florence_rag.training.world.clips import write_frames
 from florence_rag.training.world.data_sets import draw_data_sets
 from florence_rag.training.world.scene import OBJECTS, sample_scene
@@ -140,7 +140,7 @@ def index(data: Path, done: Done, **parts: str) -> None:
             done(end)
 
 
-def recognise(data: Path, done: Done) -> None:
+def recognize(data: Path, done: Done) -> None:
     """What happens in films, without an index."""
     recognizer, seconds = open_recognizer(TINY), 0.0
     for film in sorted((data / "films").iterdir()):
@@ -176,15 +176,15 @@ def ask(data: Path, done: Done) -> None:
     """METER about one picture after the other."""
     frames = [read_image(path) for path in pictures(data)]
     with FlorenceRAG.open(data / "town.db") as rag:
-        vqa = rag.needed_vqa()
+        vqa = rag.require_vqa()
         repeat(lambda number: vqa.answer(frames[number], QUESTION), 40, done)
 
 
-def remember(data: Path, done: Done) -> None:
+def cache_answers(data: Path, done: Done) -> None:
     """The same about the same pictures a second time."""
     frames = [read_image(path) for path in pictures(data)[:30]]
     with FlorenceRAG.open(data / "town.db") as rag:
-        memory = RememberingVQA(rag.needed_vqa(), rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
+        memory = CachedVQA(rag.require_vqa(), rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
         for frame in frames:
             memory.answer(frame, QUESTION)
         repeat(lambda number: memory.answer(frames[number], QUESTION), len(frames), done)
@@ -221,13 +221,13 @@ ROWS: dict[str, tuple[str, Row]] = {
     "caption (`--describe`)": ("picture", describe),
     "index": ("picture", index),
     "index with regions (`--detect`)": ("picture", lambda data, done: index(data, done, detect=TINY)),
-    "recognise actions": ("second of film", recognise),
+    "recognise actions": ("second of film", recognize),
     "index films": ("second of film", index_films),
     "index films with actions": ("second of film", lambda data, done: index_films(data, done, actions=TINY)),
     "find moments": ("search", moments),
     "recommend": ("search", recommend),
     "ask METER": ("question", ask),
-    "ask METER, from memory": ("question", remember),
+    "ask METER, from memory": ("question", cache_answers),
     f"train unicl, {BATCH} examples": ("step", lambda data, done: train(data, done, "unicl")),
     f"train meter, {BATCH} examples": ("step", lambda data, done: train(data, done, "meter")),
     f"train detector, {BATCH} examples": ("step", lambda data, done: train(data, done, "detector")),

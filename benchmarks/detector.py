@@ -22,9 +22,9 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY, find_model
-from florence_rag.perception.base import Region
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.models.registry import TINY, find_model
+from florence_rag.perception.base import Detection
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.training.detector import LABELS
 from florence_rag.training.world.draw import boxes, draw
@@ -44,7 +44,7 @@ def photograph(scene: Scene) -> Frame:
     return np.asarray(Image.open(file))
 
 
-def score(truths: Sequence[Sequence[tuple[str, Box]]], found: Sequence[Sequence[Region]]) -> dict[str, float]:
+def score(truths: Sequence[Sequence[tuple[str, Box]]], found: Sequence[Sequence[Detection]]) -> dict[str, float]:
     """COCO's average precision: AP over IoU 0.50:0.95, AP50, AP75, and AP50 of every label."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()

@@ -21,16 +21,16 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
 
-from florence_rag.adapters.zero_shot import ZeroShotClassifier
 from florence_rag.chunking import read_image
-from florence_rag.cli.quiet import quiet_libraries
+from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.finetuning.questions import find_files
 from florence_rag.finetuning.settings import Settings
 from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
-from florence_rag.models.cards import TINY, find_model
+from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.meter import MeterVQA
+from florence_rag.tasks.zero_shot import ZeroShotClassifier
 
 WORDS = "zero one two three four five six seven eight nine".split()
 PROMPTS = ("a photo of the digit {}", "the number {}", "{}")

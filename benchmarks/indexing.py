@@ -32,8 +32,8 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import CLIPImageProcessorPil, CLIPModel
 
 from florence_rag import FlorenceRAG
-from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.registry import TINY, find_model
 
 BATCH = 32
 WARM = 8

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from florence_rag.index.index_types import LITE_ROWS
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.presets import LITE_ROWS
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 DIMENSION = 512

@@ -25,7 +25,7 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, MemoryIndex
+from florence_rag.testing import ColorEmbedder, MemoryIndex
 from florence_rag.types import Chunk
 
 SIZE = (320, 240)
@@ -50,7 +50,7 @@ def save_pictures(folder: Path, count: int) -> None:
 
 def index(folder: Path, store: str, db: Path) -> None:
     """In a process of its own: index, and print its peak in MiB."""
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     opened = Forgetful(embedder.info) if store == "forgets" else MilvusIndex.open(str(db), embedder.info)
     with FlorenceRAG(opened, embedder) as rag:
         rag.add(folder, near_duplicates="keep")

@@ -23,9 +23,9 @@ from PIL import Image
 from rich.console import Console
 
 from florence_rag import FlorenceRAG
-from florence_rag.adapters.remembering import RememberingVQA
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.models.registry import TINY
+from florence_rag.tasks.cached_vqa import CachedVQA
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.questions import questions
 from florence_rag.training.world.scene import sample_scene
@@ -56,9 +56,9 @@ def stream(rng: random.Random, scenes: int, asked: int) -> list[tuple[Frame, str
 
 def measure(rag: FlorenceRAG, asks: list[tuple[Frame, str]]) -> dict[str, Any]:
     """Ask all, with the memory and directly."""
-    vqa = rag.needed_vqa()
+    vqa = rag.require_vqa()
     vqa.answer(*asks[0])  # which loads it
-    memory = RememberingVQA(vqa, rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
+    memory = CachedVQA(vqa, rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
     spent: dict[str, list[float]] = {"direct": [], "same picture": [], "looks the same": [], "asked": []}
     agree = 0
     for frame, question in asks:

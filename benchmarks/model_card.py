@@ -18,7 +18,7 @@ from rich.progress import track
 from benchmarks.actions import figures_of
 from benchmarks.detector import ALMOST_ALL, photograph, score, truth_of
 from florence_rag.embedding.florence import FlorenceEmbedder
-from florence_rag.models.cards import TINY, find_model
+from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
@@ -130,11 +130,11 @@ def introduction(name: str) -> str:
     """What the model is and how large."""
     card = find_model(name)
     megabytes = sum(file.stat().st_size for file in Path(card.source).rglob("*.safetensors")) / 1e6
-    held_out = ", ".join(sorted(f"{colour} {thing}" for colour, thing in HELD_OUT))
+    held_out = ", ".join(sorted(f"{color} {thing}" for color, thing in HELD_OUT))
     return "\n\n".join(
         [
             "# Model card: florence-tiny",
-            f"Knows {card.knows}. Licence of the weights: {card.licence}. Weights: {megabytes:.1f} MB.",
+            f"Knows {card.training_data}. Licence of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
             "Trained by `python -m florence_rag.training.tiny` (towers, METER), `python -m "
             "florence_rag.training.detector` (Dynamic Head) and `python -m florence_rag.training.actions` (Video "
             "CoSwin); measured by `make card`, which writes this page. "

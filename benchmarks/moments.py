@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from florence_rag import FlorenceRAG
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
-from florence_rag.pipeline.moments import LOOKS, overlap
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.ingest.moments import LOOKS, overlap
+from florence_rag.models.registry import TINY
 from florence_rag.training.world.clips import write_frames
 from florence_rag.training.world.scene import sample_scene
 from florence_rag.training.world.takes import IDLE, Leg, Take, sample_take
@@ -33,9 +33,9 @@ IOU = 0.5
 LOOKS_AS_MUCH = 1 / LOOKS
 """Undoes that the look of a moment counts for less than its words."""
 PARTS: dict[str, dict[str, Any]] = {
-    "looks as much": {"looks_weight": LOOKS_AS_MUCH},
-    "words alone": {"looks_weight": 0.0},
-    "looks alone": {"words_weight": 0.0, "exact_weight": 0.0},
+    "looks as much": {"image_weight": LOOKS_AS_MUCH},
+    "words alone": {"image_weight": 0.0},
+    "looks alone": {"bm25_weight": 0.0, "phrase_weight": 0.0},
 }
 """Other ways to weigh a search."""
 
@@ -83,13 +83,13 @@ def queries(events: Sequence[Event]) -> dict[str, list[Event]]:
 def wordings(leg: Leg) -> tuple[str, str]:
     """ "the purple bus leaves to the right" and "when does the bus leave to the right?"."""
     assert leg.mover is not None
-    colour, thing = leg.mover
+    color, thing = leg.mover
     verb = {"person": "walks", "dog": "runs", "bicycle": "rides"}.get(thing, "drives")
     action = leg.action.replace("drives", verb)
     first, _, rest = action.partition(" ")
     infinitive = {"crosses": "cross"}.get(first, first[:-1])
-    coloured = f"person in {colour}" if thing == "person" else f"{colour} {thing}"
-    return f"the {coloured} {action}", f"when does the {thing} {infinitive} {rest}".strip() + "?"
+    colored = f"person in {color}" if thing == "person" else f"{color} {thing}"
+    return f"the {colored} {action}", f"when does the {thing} {infinitive} {rest}".strip() + "?"
 
 
 def measure(rag: FlorenceRAG, asked: dict[str, list[Event]]) -> dict[str, float]:

@@ -38,7 +38,7 @@ from transformers import CLIPModel
 from florence_rag import FlorenceRAG
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
-from florence_rag.models.cards import TINY
+from florence_rag.models.registry import TINY
 from florence_rag.types import Chunk, Source
 from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
 from langchain_florence import FlorenceRetriever as DocumentRetriever
@@ -48,9 +48,9 @@ Add = Callable[[list[str]], float]
 """Adds files to a store; the seconds that took."""
 
 K = 5
-COLOURS, THINGS = ("red", "blue", "green", "white"), ("car", "bus", "dog", "tree")
-QUERIES = [f"a {colour} {thing}" for colour in COLOURS for thing in THINGS]
-WORDS = [*COLOURS, *THINGS, *(f"word{number}" for number in range(200))]
+COLORS, THINGS = ("red", "blue", "green", "white"), ("car", "bus", "dog", "tree")
+QUERIES = [f"a {color} {thing}" for color in COLORS for thing in THINGS]
+WORDS = [*COLORS, *THINGS, *(f"word{number}" for number in range(200))]
 LITE = "milvus-lite==3.2.2"
 PEERS = {
     "langchain": ("langchain-milvus==0.3.3", "pymilvus==2.6.6", LITE),  # with 2.6.17 it finds no connection

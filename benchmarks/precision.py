@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from florence_rag.models.acceleration import SUPPORTED, accelerated
-from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.coswin import CoSwinConfig, CoSwinModel
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.inference_backends import SUPPORTED, accelerated
+from florence_rag.models.registry import TINY, find_model
 
 Run = Callable[[Tensor], Tensor]
 

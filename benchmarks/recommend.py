@@ -24,8 +24,8 @@ from rich.console import Console
 from rich.table import Table
 
 from florence_rag import FlorenceRAG, Hit
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.models.registry import TINY
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
 
@@ -106,7 +106,7 @@ def main(
         tempfile.TemporaryDirectory() as folder,
         FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag,
     ):
-        ids = rag.put_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        ids = rag.upsert_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
         figures = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]
     table = Table("", *next(iter(figures.values())))
     for name, row in figures.items():

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from florence_rag import FlorenceRAG
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.models.registry import TINY
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import Combination, Scene, sample_scene
 from florence_rag.training.world.vocabulary import a, phrase
@@ -66,7 +66,7 @@ def name_of(index: int) -> str:
 def judge(hits: Sequence[Hit], truth: dict[str, list[Box]]) -> dict[str, float]:
     """Of one search."""
     names = [Path(hit.source).name for hit in hits]
-    boxed = [hit.locator.box for hit in (hits[0], *hits[0].moments) if hit.locator.box]
+    boxed = [hit.locator.box for hit in (hits[0], *hits[0].grouped_hits) if hit.locator.box]
     shown = boxed[0] if boxed else (0.0, 0.0, 1.0, 1.0)
     return {
         "first is right (P@1)": float(names[0] in truth),
@@ -86,9 +86,9 @@ def measure(folder: Path, detect: str | None, scenes: Sequence[Scene]) -> dict[s
         rag.add(folder)
         spent_ms = 1000 * (time.perf_counter() - start) / len(scenes)
         judged = []
-        for colour, name in combinations(scenes):
-            hits = rag.search(a(phrase(rng, (name, colour))), k=50)
-            judged.append(judge(hits, places(scenes, (colour, name))))
+        for color, name in combinations(scenes):
+            hits = rag.search(a(phrase(rng, (name, color))), k=50)
+            judged.append(judge(hits, places(scenes, (color, name))))
         means = {key: sum(each[key] for each in judged) / len(judged) for key in judged[0]}
         means |= {
             "of two things side by side the first is right (P@1)": _first_is_right(rag, relations(scenes)),

@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 import typer
 
-from florence_rag.index.presets import PRESETS, pq_bytes
+from florence_rag.index.index_types import PRESETS, pq_bytes
 
 K = 10
 QUERIES = 100
@@ -32,9 +32,9 @@ SQ8: Any = faiss.ScalarQuantizer.QT_8bit
 def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
     """(rows, dimension) float32, unit length; the clusters are the same for every seed."""
     fixed, random = np.random.default_rng(0), np.random.default_rng(seed)
-    centres = fixed.normal(size=(clusters, DIRECTIONS))
+    centers = fixed.normal(size=(clusters, DIRECTIONS))
     directions = fixed.normal(size=(DIRECTIONS, dimension)).astype(np.float32)
-    near = centres[random.integers(0, clusters, rows)] + 0.6 * random.normal(size=(rows, DIRECTIONS))
+    near = centers[random.integers(0, clusters, rows)] + 0.6 * random.normal(size=(rows, DIRECTIONS))
     vectors = near.astype(np.float32) @ directions
     vectors += np.float32(0.3 * DIRECTIONS**0.5) * random.standard_normal((rows, dimension), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

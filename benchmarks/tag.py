@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from florence_rag import FlorenceRAG
-from florence_rag.adapters.tagging import Known, train_tagger
-from florence_rag.adapters.zero_shot import label_vectors
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.models.cards import TINY
+from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.models.registry import TINY
+from florence_rag.tasks.tag_propagation import Known, train_tagger
+from florence_rag.tasks.zero_shot import label_vectors
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
 from florence_rag.training.world.vocabulary import ANSWER_NAMES
@@ -85,7 +85,7 @@ def main(
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag:
-        ids = rag.put_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        ids = rag.upsert_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
         has = np.array([[label in truth(scene) for label in LABELS] for scene in streets])
         none = train_tagger(label_vectors(rag.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
         figures["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)

@@ -19,8 +19,8 @@ from typing import Annotated
 import typer
 
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.testing import ColourEmbedder
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder
 
 WANTED_PER_S = 5_000
 
@@ -58,7 +58,7 @@ def main(
         folder = Path(name, "files")
         folder.mkdir()
         write_files(folder, files)
-        with FlorenceRAG(MilvusIndex.open(str(Path(name, "x.db")), ColourEmbedder.info), ColourEmbedder()) as rag:
+        with FlorenceRAG(MilvusIndex.open(str(Path(name, "x.db")), ColorEmbedder.info), ColorEmbedder()) as rag:
             first = seconds_of_add(rag, folder)
             unchanged = seconds_of_add(rag, folder)
             for path in folder.rglob("*.txt"):

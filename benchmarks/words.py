@@ -20,7 +20,7 @@ from rapidocr import RapidOCR
 from rapidocr.ch_ppocr_rec import TextRecInput
 
 from florence_rag import FlorenceRAG, Progress
-from florence_rag.models.cards import TINY
+from florence_rag.models.registry import TINY
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import sample_scene
 

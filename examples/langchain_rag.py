@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             draw_corpus(Path(scratch))
         with FlorenceRAG.open(Path(scratch) / "rag.db", "florence-tiny", read="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
-            model = init_chat_model(options.model) if options.model else ScriptedModel(look=rag.answer_about)
+            model = init_chat_model(options.model) if options.model else ScriptedModel(look=rag.ask_image)
             show(build_chain(rag, model).invoke(options.question))
 
 

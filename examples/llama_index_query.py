@@ -82,7 +82,7 @@ def _answer(message: ChatMessage, look: Callable[[bytes, str], VQAResult]) -> Ch
 def load_llm(name: str | None, rag: FlorenceRAG) -> LLM:
     """ "package.Class:model", or LlamaIndex's fake model with our script."""
     if name is None:
-        return ScriptedLLM(rag.answer_about)
+        return ScriptedLLM(rag.ask_image)
     path, _, model = name.partition(":")
     module, _, attribute = path.rpartition(".")
     llm: LLM = getattr(importlib.import_module(module), attribute)(model=model)

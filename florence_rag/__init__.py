@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from florence_rag.answering.answerer import AnsweringConfig
     from florence_rag.answering.llm import LLMConfig
+    from florence_rag.answering.vqa_answerer import AnsweringConfig
     from florence_rag.chunking import ChunkingConfig
     from florence_rag.embedding.base import Embedder
     from florence_rag.errors import (
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
         StoreUnavailableError,
     )
     from florence_rag.index.base import ChunkIndex, IndexInfo
-    from florence_rag.perception.base import TextReader, TextRegion, VisualQA, VQAResult
-    from florence_rag.pipeline import FlorenceRAG, IngestConfig, Progress
+    from florence_rag.ingest.engine import IngestConfig
+    from florence_rag.ingest.ingest import Progress
+    from florence_rag.perception.base import OCRReader, TextRegion, VisualQA, VQAResult
+    from florence_rag.rag import FlorenceRAG
     from florence_rag.retrieval.retriever import RetrievalConfig
     from florence_rag.types import (
         Answer,
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "answering.answerer": ("AnsweringConfig",),
+    "answering.vqa_answerer": ("AnsweringConfig",),
     "answering.llm": ("LLMConfig",),
     "chunking": ("ChunkingConfig",),
     "embedding.base": ("Embedder",),
@@ -59,8 +61,10 @@ _HOMES = {
         "StoreUnavailableError",
     ),
     "index.base": ("ChunkIndex", "IndexInfo"),
-    "perception.base": ("TextReader", "TextRegion", "VQAResult", "VisualQA"),
-    "pipeline": ("FlorenceRAG", "IngestConfig", "Progress"),
+    "perception.base": ("OCRReader", "TextRegion", "VQAResult", "VisualQA"),
+    "ingest.engine": ("IngestConfig",),
+    "ingest.ingest": ("Progress",),
+    "rag": ("FlorenceRAG",),
     "retrieval.retriever": ("RetrievalConfig",),
     "types": ("Answer", "Chunk", "Citation", "EmbedderInfo", "Failure", "Hit", "IndexReport", "Locator", "Source"),
 }
@@ -88,6 +92,7 @@ __all__ = [
     "MediaError",
     "MissingExtraError",
     "ModelError",
+    "OCRReader",
     "Progress",
     "RetrievalConfig",
     "Source",
@@ -96,7 +101,6 @@ __all__ = [
     "StoreLockedError",
     "StoreMismatchError",
     "StoreUnavailableError",
-    "TextReader",
     "TextRegion",
     "VQAResult",
     "VisualQA",

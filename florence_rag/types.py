@@ -129,10 +129,11 @@ class Hit:
     """A chunk found by a search.
 
     source: the file it lies in; of an item that a program gave, what its metadata call "source", or else its uri.
-    score: larger is better, comparable within one search only. why: one line for a person, such as
-    "looks like the query (0.31)". moments: what was found, too, and is shown as one with it, best first: other clips of
-    its video, pictures that look the same, other shots of its burst.
-    given: whether a program gave it under this id.
+    score: larger is better, comparable within one search only.
+    explanation: one line for a person, such as "looks like the query (0.31)".
+    grouped_hits: other hits shown as one with it, best first: other clips of its video, near-duplicate images, other
+    shots of its burst.
+    is_item: whether a program gave it under this id.
     """
 
     id: str
@@ -143,15 +144,15 @@ class Hit:
     text: str = ""
     caption: str = ""
     ocr: str = ""
-    why: str = ""
+    explanation: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    moments: tuple[Hit, ...] = ()
-    given: bool = False
+    grouped_hits: tuple[Hit, ...] = ()
+    is_item: bool = False
 
     @property
     def uri(self) -> str:
         """Of its source, as the index lists it."""
-        return given_uri(self.id) if self.given else self.source
+        return given_uri(self.id) if self.is_item else self.source
 
     @property
     def content(self) -> str:
@@ -167,12 +168,12 @@ class Hit:
             "score": self.score,
             "locator": self.locator.to_dict(),
             "text": self.content,
-            "why": self.why,
+            "explanation": self.explanation,
         }
         if self.metadata:
             row["metadata"] = dict(self.metadata)
-        if self.moments:
-            row["moments"] = [moment.to_dict() for moment in self.moments]
+        if self.grouped_hits:
+            row["grouped_hits"] = [moment.to_dict() for moment in self.grouped_hits]
         return row
 
 
@@ -181,7 +182,7 @@ class Citation:
     """Where an answer comes from.
 
     quote: the words relied on; "" where a picture was looked at. thumbnail: a small JPEG as data URI, of a picture that
-    lies in no index, for no id leads back to it; "" for all others, which `florence_rag.show.thumbnail_of` draws.
+    lies in no index, for no id leads back to it; "" for all others, which `florence_rag.viz.thumbnail_of` draws.
     remembered: when and how this was asked before, in one line, if nobody looked this time.
     """
 
@@ -231,7 +232,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class LeftOut:
+class SkippedSource:
     """A file that was looked at and is not indexed, as it was then: until it changes it need not be looked at again.
 
     reason: one line. like: the uri of the file that is indexed in its place, of a near-duplicate; "" of a failure.
@@ -239,7 +240,7 @@ class LeftOut:
 
     source: Source
     reason: str
-    like: str = ""
+    duplicate_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,7 @@ class NearDuplicate:
     """A file that is not indexed because another, which is, looks the same."""
 
     source: str
-    like: str
+    duplicate_of: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def interruptible() -> None:
 
 
 def open_databases() -> set[Any]:
-    lite = sys.modules.get("florence_rag.index.lite")
+    lite = sys.modules.get("florence_rag.index.lite.engine")
     return set(lite.LiteDatabase._running) if lite else set()
 
 

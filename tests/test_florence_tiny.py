@@ -9,7 +9,7 @@ import torch
 
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.boxes import iou
-from florence_rag.models.cards import find_model
+from florence_rag.models.registry import find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA
@@ -93,7 +93,7 @@ def test_things_are_found_where_they_stand(scenes, frames):
     assert right / found >= 0.95 and right / wanted >= 0.95
 
 
-def test_actions_are_recognised_and_a_single_picture_does_not_tell_them():
+def test_actions_are_recognized_and_a_single_picture_does_not_tell_them():
     recognizer = VideoCoSwinRecognizer.from_pretrained(CARD.video, name=CARD.name, device="cpu")
     assert recognizer.labels == ACTIONS
     rng, right, guessed = random.Random("clips for the test of the weights"), [], []

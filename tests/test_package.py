@@ -41,7 +41,7 @@ def test_packages_come_from_the_wheel(run_clean, package):
 
 def test_every_model_that_ships_is_whole(run_clean):
     check = (
-        "from florence_rag.models.cards import CARDS, ASSETS\n"
+        "from florence_rag.models.registry import CARDS, ASSETS\n"
         "for card in CARDS.values():\n"
         "    if card.source.startswith(str(ASSETS)):\n"
         "        for part in (card.florence, card.meter):\n"

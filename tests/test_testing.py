@@ -4,46 +4,46 @@ import pytest
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import ChunkIndex
-from florence_rag.perception.base import TextReader, VisualQA
+from florence_rag.perception.base import OCRReader, VisualQA
 from florence_rag.testing import (
-    COLOURS,
-    ColourEmbedder,
-    ColourVQA,
+    COLORS,
+    ColorEmbedder,
+    ColorVQA,
     MemoryIndex,
     ScriptedReader,
     ScriptedVQA,
     SynonymEmbedder,
-    colour_frame,
-    colour_shares,
+    color_frame,
+    color_shares,
 )
 from florence_rag.types import Chunk, Locator, Source
 
-EMBEDDER = ColourEmbedder()
+EMBEDDER = ColorEmbedder()
 
 
 def test_the_doubles_keep_the_protocols():
     assert isinstance(EMBEDDER, Embedder)
-    assert isinstance(ColourVQA(), VisualQA)
+    assert isinstance(ColorVQA(), VisualQA)
     assert isinstance(ScriptedVQA({}), VisualQA)
-    assert isinstance(ScriptedReader({}), TextReader)
+    assert isinstance(ScriptedReader({}), OCRReader)
     assert isinstance(MemoryIndex(EMBEDDER.info), ChunkIndex)
 
 
-@pytest.mark.parametrize("colour", COLOURS)
-def test_a_picture_of_one_colour_is_all_that_colour(colour):
-    frame = colour_frame(colour)
+@pytest.mark.parametrize("color", COLORS)
+def test_a_picture_of_one_color_is_all_that_color(color):
+    frame = color_frame(color)
     assert (frame.shape, frame.dtype) == ((48, 48, 3), np.uint8)
-    assert colour_shares(frame)[list(COLOURS).index(colour)] == 1.0
+    assert color_shares(frame)[list(COLORS).index(color)] == 1.0
 
 
 def test_stripes_share_the_picture():
     np.testing.assert_allclose(
-        sorted(colour_shares(colour_frame("red", "blue", size_px=100)))[-2:], [0.5, 0.5], atol=0.02
+        sorted(color_shares(color_frame("red", "blue", size_px=100)))[-2:], [0.5, 0.5], atol=0.02
     )
 
 
-def test_pictures_and_texts_of_one_colour_agree():
-    pictures = EMBEDDER.embed_images([colour_frame("red"), colour_frame("blue", "green")])
+def test_pictures_and_texts_of_one_color_agree():
+    pictures = EMBEDDER.embed_images([color_frame("red"), color_frame("blue", "green")])
     texts = EMBEDDER.embed_texts(["a RED car", "green, then blue", "a car"])
     np.testing.assert_allclose(pictures @ texts.T, [[1, 0, 0], [0, 1, 0]], atol=1e-2)
     np.testing.assert_allclose(np.linalg.norm([*pictures, *texts], axis=1), 1.0, rtol=1e-6)
@@ -53,34 +53,34 @@ def test_nothing_is_embedded_as_nothing():
     assert EMBEDDER.embed_images([]).shape == EMBEDDER.embed_texts([]).shape == (0, EMBEDDER.info.dimension)
 
 
-def test_colour_vqa_answers_with_the_largest_colour():
-    result = ColourVQA().answer(colour_frame("red", "red", "red", "blue"), "What colour?")
+def test_color_vqa_answers_with_the_largest_color():
+    result = ColorVQA().answer(color_frame("red", "red", "red", "blue"), "What colour?")
     assert (result.answer, result.confidence) == ("red", 0.75)
     assert result.candidates == (("red", 0.75), ("blue", 0.25))
 
 
-def test_colour_vqa_matches_by_the_colours_named():
-    fits = ColourVQA().match([colour_frame("red")] * 3, ["red?", "blue?", "anything?"])
+def test_color_vqa_matches_by_the_colors_named():
+    fits = ColorVQA().match([color_frame("red")] * 3, ["red?", "blue?", "anything?"])
     np.testing.assert_allclose(fits, [1.0, 0.0, 0.5])
 
 
 def test_scripted_vqa_finds_its_answer_by_a_part_of_the_question():
     vqa = ScriptedVQA({"colour": ("red", 0.9), "": ("yes", 0.6)}, fit=0.7)
-    assert vqa.answer(colour_frame("blue"), "What Colour is it?").answer == "red"
-    assert vqa.answer(colour_frame("blue"), "Is it?").answer == "yes"
-    assert vqa.match([colour_frame("blue")] * 2, ["a", "b"]).tolist() == pytest.approx([0.7, 0.7])
+    assert vqa.answer(color_frame("blue"), "What Colour is it?").answer == "red"
+    assert vqa.answer(color_frame("blue"), "Is it?").answer == "yes"
+    assert vqa.match([color_frame("blue")] * 2, ["a", "b"]).tolist() == pytest.approx([0.7, 0.7])
     assert vqa.asked == ["What Colour is it?", "Is it?"]
 
 
 def test_scripted_vqa_refuses_a_question_without_an_answer():
     with pytest.raises(InputError, match="no answer is scripted for 'Why'"):
-        ScriptedVQA({"colour": ("red", 1.0)}).answer(colour_frame("red"), "Why")
+        ScriptedVQA({"colour": ("red", 1.0)}).answer(color_frame("red"), "Why")
 
 
-def test_scripted_reader_reads_by_colour():
+def test_scripted_reader_reads_by_color():
     reader = ScriptedReader({"red": "STOP"})
-    assert [region.text for region in reader.read(colour_frame("red"))] == ["STOP"]
-    assert reader.read(colour_frame("blue")) == []
+    assert [region.text for region in reader.read(color_frame("red"))] == ["STOP"]
+    assert reader.read(color_frame("blue")) == []
     assert reader.reads == 2
 
 

@@ -10,7 +10,7 @@ from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import chunk_image, read_image, read_stored
 from florence_rag.chunking.text import chunk_text
 from florence_rag.errors import InputError
-from florence_rag.places import facts_of
+from florence_rag.sources.io import facts_of
 from florence_rag.types import Chunk, Frame, Kind, Locator, Source
 
 __all__ = ["ChunkingConfig", "chunk", "read_frames", "read_image"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from florence_rag.errors import MediaError
-from florence_rag.places import is_elsewhere, open_place
+from florence_rag.sources.io import is_elsewhere, open_place
 
 HEAD_BYTES = 512
 

@@ -15,7 +15,7 @@ from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.formats import HEAD_BYTES, open_source, starts_like
 from florence_rag.chunking.html import html_to_text
 from florence_rag.errors import MediaError
-from florence_rag.places import is_elsewhere
+from florence_rag.sources.io import is_elsewhere
 from florence_rag.types import Chunk, Locator, Source
 
 MAX_FILE_BYTES = 16_000_000

@@ -15,11 +15,13 @@ from rich.console import Group
 
 from florence_rag.cli.classifying import classify
 from florence_rag.cli.describing import describe
+from florence_rag.cli.error_handling import Commands, treat_termination_as_interrupt
 from florence_rag.cli.evaluating import evaluate
-from florence_rag.cli.exits import Commands, treat_termination_as_interrupt
+from florence_rag.cli.import_export import export, import_, scale
+from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.cli.moments import moments_to_text
 from florence_rag.cli.opening import abandon as abandon_move
-from florence_rag.cli.opening import opened, ray_engine, recorded_index, reembedding, tell_download
+from florence_rag.cli.opening import opened, print_download, ray_engine, recorded_index, reembedding
 from florence_rag.cli.options import (
     DEFAULT_DB,
     Actions,
@@ -39,10 +41,10 @@ from florence_rag.cli.options import (
     ListFile,
     Model,
     NearDuplicates,
+    OCRMode,
     Offline,
     PictureBox,
     Precision,
-    ReadWords,
     Rerank,
     TextModel,
     Token,
@@ -52,10 +54,7 @@ from florence_rag.cli.options import (
     edges,
     lines_of,
 )
-from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.quiet import quiet_libraries
-from florence_rag.cli.recommending import recommend
-from florence_rag.cli.screen import (
+from florence_rag.cli.output import (
     answer_to_text,
     card_to_dict,
     cards_to_markdown,
@@ -72,12 +71,13 @@ from florence_rag.cli.screen import (
     results,
     show,
 )
-from florence_rag.cli.storage import export, import_, scale
+from florence_rag.cli.progress import shown_progress
+from florence_rag.cli.recommending import recommend
 from florence_rag.cli.tagging import tag
 from florence_rag.cli.training import train
 from florence_rag.cli.watching import watch_and_tell
 from florence_rag.errors import InputError
-from florence_rag.places import Columns
+from florence_rag.sources.io import Columns
 from florence_rag.types import Failure
 
 app = typer.Typer(
@@ -127,7 +127,7 @@ def index(
         bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
     ] = False,
     near_duplicates: NearDuplicates = "link",
-    read: ReadWords = "auto",
+    read: OCRMode = "auto",
     describe: Describe = None,
     detect: Detect = None,
     actions: Actions = None,
@@ -186,7 +186,7 @@ def watch(
     model: Model = None,
     video_frames: VideoFrames = "all",
     near_duplicates: NearDuplicates = "link",
-    read: ReadWords = "auto",
+    read: OCRMode = "auto",
     describe: Describe = None,
     detect: Detect = None,
     actions: Actions = None,
@@ -245,7 +245,7 @@ def search(
 ) -> None:
     """Find pictures, clips, pages and passages by words, by a picture, or by both."""
     from florence_rag.chunking import read_image
-    from florence_rag.show.contact_sheet import draw_sheet, hits_to_row
+    from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
 
     with opened(db, model, offline=offline, token=token, create=False, rerank=rerank) as rag:
         picture = read_image(image) if image else None
@@ -286,7 +286,7 @@ def ask(
         typer.Option(metavar="NAME", help="Let this chat model answer, named as LangChain's init_chat_model does."),
     ] = None,
     vqa: Annotated[str | None, typer.Option(metavar="NAME", help="What looks at pictures and answers.")] = None,
-    remember: Annotated[
+    cache_answers: Annotated[
         bool, typer.Option("--remember", help="Answer what was asked before from memory, and remember the rest.")
     ] = False,
     rerank: Rerank = None,
@@ -299,7 +299,7 @@ def ask(
     """Answer a question, with the confidence and the places the answer rests on."""
     with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, rerank=rerank) as rag:
         where: dict[str, Any] = {"kinds": chosen_kinds(kind), "filter": filter, "image": image}
-        answer = rag.ask(question, k=k, llm=llm, remember=remember, **where)
+        answer = rag.ask(question, k=k, llm=llm, cache_answers=cache_answers, **where)
     show(answer.to_dict(), answer_to_text(answer), as_json)
 
 
@@ -329,12 +329,15 @@ def detect(
 @app.command()
 def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False) -> None:
     """What a database holds, what failed, and which model filled it."""
-    from florence_rag.models.cards import CARDS
+    from florence_rag.models.registry import CARDS
 
     with recorded_index(db, token) as index:
         about, failures = index.info(), index.failures()
     card = CARDS.get(about.embedder.name)
-    record = about.to_dict() | {"failed": [asdict(failure) for failure in failures], "knows": card and card.knows}
+    record = about.to_dict() | {
+        "failed": [asdict(failure) for failure in failures],
+        "training_data": card and card.training_data,
+    }
     show(record, info_to_text(about, failures, card), as_json)
 
 
@@ -382,8 +385,8 @@ def models(
     as_json: AsJson = False,
 ) -> None:
     """The models that can be named: what for, how large, under which licence, and whether they are on this machine."""
-    from florence_rag.models.cards import CARDS
     from florence_rag.models.downloads import is_here
+    from florence_rag.models.registry import CARDS
 
     if markdown:
         print(cards_to_markdown(CARDS.values()))
@@ -408,12 +411,12 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Convert a checkpoint into a folder that --model and --vqa, and from_pretrained, open."""
-    from florence_rag.models.answers import read_answers
     from florence_rag.models.convert import convert as convert_checkpoint
     from florence_rag.models.convert import fetch_tokenizer
     from florence_rag.models.downloads import Fetcher
+    from florence_rag.models.vqa_vocabulary import read_answers
 
-    words = tokenizer or fetch_tokenizer(checkpoint, Fetcher(offline=offline, announce=tell_download))
+    words = tokenizer or fetch_tokenizer(checkpoint, Fetcher(offline=offline, announce=print_download))
     config = convert_checkpoint(
         checkpoint, folder, tokenizer=words, answers=None if answers is None else read_answers(answers)
     )

@@ -11,14 +11,14 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import opened, tell_download
+from florence_rag.cli.opening import opened, print_download
 from florence_rag.cli.options import DEFAULT_DB, AsJson, Database, Filter, Model, Offline, Token
-from florence_rag.cli.screen import failed_to_text, notes, place, plain, show
+from florence_rag.cli.output import failed_to_text, notes, place, plain, show
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.adapters.classes import Classified
-    from florence_rag.pipeline.classifying import Classification, Classifying, Trained
+    from florence_rag.tasks.classifier import Classified
+    from florence_rag.tasks.classify import Classification, Classifying, TrainedClassifier
 
 classify = typer.Typer(
     help="Tell what pictures are of: by labels that are only named, or by examples.", no_args_is_help=True
@@ -80,19 +80,19 @@ def _classifying(db: str, model: str | None, offline: bool, token: str | None) -
     """With the embedder that the database has or will have; the database itself is not opened."""
     from florence_rag.index.address import classifier_folder
     from florence_rag.index.milvus import MilvusIndex
-    from florence_rag.models.cards import DEFAULT
-    from florence_rag.pipeline.access import Access
-    from florence_rag.pipeline.classifying import Classifying
-    from florence_rag.pipeline.opening import open_embedder
+    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.loading.model_options import ModelOptions
+    from florence_rag.models.registry import DEFAULT
+    from florence_rag.tasks.classify import Classifying
 
     with notes().status("Loading the model"):
         recorded = None if model else MilvusIndex.recorded_embedder(db, token)
-        access = replace(Access.from_environment(offline=offline), announce=tell_download)
+        access = replace(ModelOptions.from_environment(offline=offline), announce=print_download)
         embedder = open_embedder(model or (recorded.name if recorded else DEFAULT), access)
     return Classifying(embedder, classifier_folder(db, "florence"))
 
 
-def _trained_to_text(trained: Trained) -> RenderableType:
+def _trained_to_text(trained: TrainedClassifier) -> RenderableType:
     counts = ", ".join(f"{label} {count}" for label, count in trained.examples.items())
     sure = "of one example a class nothing could be left out to test it"
     if trained.accuracy is not None:

@@ -15,16 +15,16 @@ from rich.console import Console
 from rich.text import Text
 
 from florence_rag.cli.opening import opened
+from florence_rag.cli.output import answer_line, place, plain, report_to_text
 from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.screen import answer_line, place, plain, report_to_text
-from florence_rag.models.cards import CARDS, DEFAULT, TINY
-from florence_rag.show.contact_sheet import Row, draw_sheet, hits_to_row
+from florence_rag.models.registry import CARDS, DEFAULT, TINY
 from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
 from florence_rag.training.world.draw import draw
 from florence_rag.types import Answer, Frame
+from florence_rag.viz.contact_sheet import Row, draw_sheet, hits_to_row
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline import FlorenceRAG
+    from florence_rag.rag import FlorenceRAG
 
 HITS = 4
 ANOTHER_DAY = 8
@@ -93,7 +93,7 @@ def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> 
     best = hits[0]
     screen.print(_mark(Path(best.source) == (corpus / search.expected).resolve()), plain(str(search)))
     screen.print("   ", place(best.source, best.locator))
-    screen.print("   ", plain(best.why, "dim"))
+    screen.print("   ", plain(best.explanation, "dim"))
     return hits_to_row(str(search), hits, rag.frames, search.frame())
 
 
@@ -122,6 +122,6 @@ def _say_goodbye(sheet: Path, screen: Console) -> None:
     screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
     screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
     screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
-    screen.print(f"\n{TINY} knows {CARDS[TINY].knows}.", style="yellow")
-    pair = f"{DEFAULT}, and {CARDS[DEFAULT].describes_with} for captions"
+    screen.print(f"\n{TINY} knows {CARDS[TINY].training_data}.", style="yellow")
+    pair = f"{DEFAULT}, and {CARDS[DEFAULT].default_captioner} for captions"
     screen.print(f"The first command fetches such models: {pair}; to do without, add: --model {TINY}", style="yellow")

@@ -10,13 +10,13 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import tell_download
+from florence_rag.cli.opening import print_download
 from florence_rag.cli.options import AsJson, Offline
-from florence_rag.cli.screen import failed_to_text, notes, place, plain, show
+from florence_rag.cli.output import failed_to_text, notes, place, plain, show
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline.describing import Described, Descriptions
+    from florence_rag.tasks.describe import Described, Descriptions
 
 
 def describe(
@@ -33,13 +33,13 @@ def describe(
 
 
 def _described(images: Sequence[Path], name: str, offline: bool) -> Descriptions:
-    from florence_rag.pipeline.access import Access
-    from florence_rag.pipeline.describing import describe_pictures
-    from florence_rag.pipeline.opening import open_captioner
-    from florence_rag.pipeline.pictures import look_at
+    from florence_rag.image_store import look_at
+    from florence_rag.loading.model_factory import open_captioner
+    from florence_rag.loading.model_options import ModelOptions
+    from florence_rag.tasks.describe import describe_pictures
 
     with notes().status("Loading the model"):
-        captioner = open_captioner(name, Access.from_environment(offline=offline, announce=tell_download))
+        captioner = open_captioner(name, ModelOptions.from_environment(offline=offline, announce=print_download))
     return describe_pictures(captioner, images, look_at)
 
 

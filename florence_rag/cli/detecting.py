@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import tell_download
-from florence_rag.cli.screen import notes, place, plain
+from florence_rag.cli.opening import print_download
+from florence_rag.cli.output import notes, place, plain
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.perception.base import Region
+    from florence_rag.perception.base import Detection
     from florence_rag.types import Failure, Frame
 
 
@@ -34,9 +34,9 @@ def detected(
     to, with its outlines.
     """
     from florence_rag.chunking import read_image
-    from florence_rag.pipeline.access import Access
-    from florence_rag.pipeline.opening import open_detector
-    from florence_rag.pipeline.pictures import readable
+    from florence_rag.image_store import readable
+    from florence_rag.loading.model_factory import open_detector
+    from florence_rag.loading.model_options import ModelOptions
 
     if folder is not None and len({image.stem for image in images}) < len(images):
         raise InputError("two pictures have one name, so their drawings would be one file: draw them apart")
@@ -44,7 +44,7 @@ def detected(
     if not pictures:
         raise InputError(f"none of the pictures can be read: {failed[0].reason}")
     with notes().status("Loading the model"):
-        access = replace(Access.from_environment(), offline=offline, announce=tell_download)
+        access = replace(ModelOptions.from_environment(), offline=offline, announce=print_download)
         detector = open_detector(name, access)
         find = detector.detect if segment is None else _outlining(detector, segment)
     for image, (frame,) in pictures:
@@ -53,15 +53,15 @@ def detected(
         yield {"file": str(image), "objects": [_region_to_dict(region) for region in regions], **drawing}
 
 
-def _outlining(model: object, words: str) -> Callable[[Sequence[Frame]], list[list[Region]]]:
-    from florence_rag.pipeline.segmenting import needed_segmenter
+def _outlining(model: object, words: str) -> Callable[[Sequence[Frame]], list[list[Detection]]]:
+    from florence_rag.tasks.segment import require_segmenter
 
-    segmenter = needed_segmenter(model)
+    segmenter = require_segmenter(model)
     return lambda frames: [[region] if (region := segmenter.segment(frame, words)) else [] for frame in frames]
 
 
-def _drawn(folder: Path, image: Path, frame: Frame, regions: Iterable[Region]) -> Path:
-    from florence_rag.show.boxes import Marked, draw_boxes
+def _drawn(folder: Path, image: Path, frame: Frame, regions: Iterable[Detection]) -> Path:
+    from florence_rag.viz.boxes import Marked, draw_boxes
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{image.stem}.png"
@@ -70,7 +70,7 @@ def _drawn(folder: Path, image: Path, frame: Frame, regions: Iterable[Region]) -
     return path
 
 
-def _region_to_dict(region: Region) -> dict[str, Any]:
+def _region_to_dict(region: Detection) -> dict[str, Any]:
     box = [round(edge, 4) for edge in region.box]
     outlines = [[[round(x, 4), round(y, 4)] for x, y in outline] for outline in region.polygons]
     polygons = {"polygons": outlines} if outlines else {}

@@ -12,15 +12,15 @@ from rich.console import Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 
-from florence_rag.cli.opening import tell_download
+from florence_rag.cli.opening import print_download
 from florence_rag.cli.options import AsJson, DetectWith, Model, Offline
-from florence_rag.cli.screen import failed_to_text, notes, plain, show
+from florence_rag.cli.output import failed_to_text, notes, plain, show
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
     from florence_rag.evaluation.report import EvaluationReport
-    from florence_rag.pipeline.access import Access
+    from florence_rag.loading.model_options import ModelOptions
 
 evaluate = typer.Typer(
     help="Measure models on data sets in the field's formats, beside the figures of the Florence article.",
@@ -89,8 +89,8 @@ def vqa(
     """VQA's soft accuracy, over all questions and for each type of answer."""
     from florence_rag.evaluation.annotations import some
     from florence_rag.evaluation.vqa import evaluate_vqa, read_vqa, write_answers
-    from florence_rag.models.cards import DEFAULT, find_model
-    from florence_rag.pipeline.opening import open_vqa
+    from florence_rag.loading.model_factory import open_vqa
+    from florence_rag.models.registry import DEFAULT, find_model
 
     if annotations is None and answers is None:
         raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
@@ -98,7 +98,7 @@ def vqa(
         raise InputError(f"{str(answers)!r} cannot be written: there is no such folder")
     questions = read_vqa(data, annotations)
     questions = replace(questions, asked=tuple(some(questions.asked, limit)))
-    chosen = name or find_model(DEFAULT).answers_with or DEFAULT
+    chosen = name or find_model(DEFAULT).default_vqa or DEFAULT
     with notes().status("Loading the model"):
         model = open_vqa(chosen, _access(offline))
     report, answered = evaluate_vqa(questions, images or data.parent, model, chosen, _watched)
@@ -123,13 +123,13 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Top-1 and top-5, zero-shot by the names of the classes or by a trained classifier."""
-    from florence_rag.adapters.labelled import labelled_pictures
-    from florence_rag.adapters.probe import LinearProbe
-    from florence_rag.adapters.zero_shot import ZeroShotClassifier
     from florence_rag.evaluation.annotations import some
     from florence_rag.evaluation.classify import evaluate_classify, read_names, with_names
+    from florence_rag.tasks.labeled_dataset import labeled_pictures
+    from florence_rag.tasks.probe import LinearProbe
+    from florence_rag.tasks.zero_shot import ZeroShotClassifier
 
-    pictures = labelled_pictures(data)
+    pictures = labeled_pictures(data)
     named = with_names(pictures, read_names(names, [each.label for each in pictures]) if names else {})
     embedder = _embedder(model, offline)
     labels = sorted({each.label for each in named})
@@ -152,7 +152,7 @@ def detect(
     """COCO's average precision of the boxes that a detector finds."""
     from florence_rag.evaluation.annotations import some
     from florence_rag.evaluation.detect import ALMOST_ALL, evaluate_detect, read_coco
-    from florence_rag.pipeline.opening import open_detector
+    from florence_rag.loading.model_factory import open_detector
 
     annotated = read_coco(data, images)
     annotated = replace(annotated, photos=tuple(some(annotated.photos, limit)))
@@ -178,7 +178,7 @@ def actions(
     from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions, read_kinetics
     from florence_rag.evaluation.annotations import some
     from florence_rag.evaluation.videos import Videos
-    from florence_rag.pipeline.opening import open_recognizer
+    from florence_rag.loading.model_factory import open_recognizer
 
     clips, there = some(read_kinetics(data, split=split), limit), Videos(videos or data.parent)
     with notes().status("Loading the model"):
@@ -187,15 +187,15 @@ def actions(
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
-def _access(offline: bool) -> Access:
-    from florence_rag.pipeline.access import Access
+def _access(offline: bool) -> ModelOptions:
+    from florence_rag.loading.model_options import ModelOptions
 
-    return replace(Access.from_environment(offline=offline), announce=tell_download)
+    return replace(ModelOptions.from_environment(offline=offline), announce=print_download)
 
 
 def _embedder(model: str | None, offline: bool) -> Embedder:
-    from florence_rag.models.cards import DEFAULT
-    from florence_rag.pipeline.opening import open_embedder
+    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.models.registry import DEFAULT
 
     with notes().status("Loading the model"):
         return open_embedder(model or DEFAULT, _access(offline))

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.screen import place, plain
+from florence_rag.cli.output import place, plain
 
 
 def moments_to_text(moments: Iterable[Mapping[str, Any]]) -> RenderableType:
@@ -20,5 +20,5 @@ def moments_to_text(moments: Iterable[Mapping[str, Any]]) -> RenderableType:
 def _moment_to_text(moment: Mapping[str, Any], rank: int) -> RenderableType:
     start, end = (f"{moment[name] or 0.0:.1f}" for name in ("start_s", "end_s"))
     head = Text.assemble(plain(f"{rank:>2}. [{start} s, {end} s]  ", "bold"), place(moment["source"]))
-    details = [line for line in (" ".join(moment["text"].split()), moment["link"], moment["why"]) if line]
+    details = [line for line in (" ".join(moment["text"].split()), moment["link"], moment["explanation"]) if line]
     return Group(head, *(plain(f"     {line:.200}", "dim") for line in details))

@@ -8,17 +8,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from florence_rag.cli.output import notes, plain
 from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.screen import notes, plain
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
     from florence_rag.index.milvus import MilvusIndex
-    from florence_rag.models.acceleration import Backend, Precision
-    from florence_rag.pipeline import FlorenceRAG, ReadWords
-    from florence_rag.pipeline.engine import ChunksOf, Engine
-    from florence_rag.pipeline.reembed import Reembedding
+    from florence_rag.ingest.engine import ChunksOf, Engine
+    from florence_rag.ingest.ocr_stage import OCRMode
+    from florence_rag.models.inference_backends import Backend, Precision
+    from florence_rag.rag import FlorenceRAG
+    from florence_rag.reembed.reembedding import Reembedding
 
 
 @contextmanager
@@ -38,10 +39,10 @@ def opened(
     """
     with notes().status("Loading the models"):
         from florence_rag.chunking import ChunkingConfig
-        from florence_rag.pipeline import FlorenceRAG
-        from florence_rag.pipeline.access import Access
+        from florence_rag.loading.model_options import ModelOptions
+        from florence_rag.rag import FlorenceRAG
 
-        access = replace(Access.from_environment(), **_told(offline), precision=precision, backend=backend)
+        access = replace(ModelOptions.from_environment(), **_told(offline), precision=precision, backend=backend)
         chunking = ChunkingConfig(video_frames=video_frames)
         rag = FlorenceRAG.open(db, model, access=access, chunking=chunking, **options)
     with rag:
@@ -57,25 +58,25 @@ def ray_engine(
     describe: str | None,
     detect: str | None,
     actions: str | None,
-    read: ReadWords,
+    read: OCRMode,
     offline: bool,
     precision: Precision | None,
     backend: Backend,
 ) -> Callable[[ChunksOf], Engine]:
     """What makes the engine for `rag.add`: the models of the database, on the workers of a Ray cluster."""
-    from florence_rag.models.cards import find_model
-    from florence_rag.pipeline.access import Access
-    from florence_rag.pipeline.ray_engine import Models, RayConfig, RayEngine
+    from florence_rag.ingest.ray_engine import Models, RayConfig, RayEngine
+    from florence_rag.loading.model_options import ModelOptions
+    from florence_rag.models.registry import find_model
 
     model, words = rag.embedder.info.name, rag.retriever.text_embedder
     recipe = Models(
         model,
         text_model=words.info.name if words else None,
-        describe=describe or find_model(model).describes_with,
+        describe=describe or find_model(model).default_captioner,
         detect=detect,
         actions=actions,
         read=read,
-        access=replace(Access.from_environment(offline=offline), precision=precision, backend=backend),
+        access=replace(ModelOptions.from_environment(offline=offline), precision=precision, backend=backend),
     )
     return partial(RayEngine, recipe, config=RayConfig(address, actors, gpus))
 
@@ -85,7 +86,7 @@ def recorded_index(db: str, token: str | None) -> Iterator[MilvusIndex]:
     """The index of a database, to look into: no model is loaded."""
     from florence_rag.index.milvus import MilvusIndex
 
-    recorded = MilvusIndex.needed_embedders(db, token)
+    recorded = MilvusIndex.require_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         yield index
 
@@ -101,13 +102,13 @@ def reembedding(
     with notes().status("Loading the models"):
         from florence_rag.index.address import picture_folder
         from florence_rag.index.milvus import MilvusIndex
-        from florence_rag.pipeline import FlorenceRAG
-        from florence_rag.pipeline.access import Access
-        from florence_rag.pipeline.opening import open_embedder
-        from florence_rag.pipeline.reembed import Reembedding
+        from florence_rag.loading.model_factory import open_embedder
+        from florence_rag.loading.model_options import ModelOptions
+        from florence_rag.rag import FlorenceRAG
+        from florence_rag.reembed.reembedding import Reembedding
 
-        recorded = MilvusIndex.needed_embedders(db, token)
-        access = replace(Access.from_environment(), **_told(offline), **speed)
+        recorded = MilvusIndex.require_embedders(db, token)
+        access = replace(ModelOptions.from_environment(), **_told(offline), **speed)
         embedder, old = open_embedder(to, access), open_embedder(recorded[0].name, access) if with_old else None
     with (
         MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
@@ -121,7 +122,7 @@ def abandon(db: str, token: str | None) -> str:
     """Drop the vectors that wait beside those of a database; the name of the model that they are of."""
     from florence_rag.index.milvus import MilvusIndex
 
-    recorded = MilvusIndex.needed_embedders(db, token)
+    recorded = MilvusIndex.require_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
         if index.successor is None:
             raise InputError(f"{db!r} is not being moved to another model: there is nothing to abandon")
@@ -131,9 +132,9 @@ def abandon(db: str, token: str | None) -> str:
 
 
 def _told(offline: bool) -> dict[str, Any]:
-    return {"offline": offline, "announce": tell_download}
+    return {"offline": offline, "announce": print_download}
 
 
-def tell_download(what: str) -> None:
+def print_download(what: str) -> None:
     """Before the first byte."""
     notes().print(plain(f"Fetching {what}", "bold"))

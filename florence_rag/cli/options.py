@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.errors import InputError
-from florence_rag.index.presets import find_preset
+from florence_rag.index.index_types import find_preset
 from florence_rag.types import KINDS, Kind
 
 DEFAULT_DB = "florence.db"
@@ -78,7 +78,7 @@ NearDuplicates = Annotated[
     Literal["keep", "link", "drop"],
     typer.Option(help="Of pictures that look the same: show them as one hit (link), index one (drop), or keep all."),
 ]
-ReadWords = Annotated[
+OCRMode = Annotated[
     Literal["auto", "always", "never"], typer.Option("--read", help="When to read the words in pictures (OCR).")
 ]
 Describe = Annotated[

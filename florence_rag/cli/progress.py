@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from florence_rag.cli.screen import notes, plain
+from florence_rag.cli.output import notes, plain
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline import Progress as Step
+    from florence_rag.ingest.ingest import Progress as Step
 
 Report = Callable[["Step"], None]
 

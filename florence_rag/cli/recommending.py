@@ -9,7 +9,7 @@ import typer
 
 from florence_rag.cli.opening import opened
 from florence_rag.cli.options import DEFAULT_DB, AsJson, Count, Database, Filter, Kinds, Offline, Token, chosen_kinds
-from florence_rag.cli.screen import hits_to_text, show
+from florence_rag.cli.output import hits_to_text, show
 
 WHAT = "An id, a file, or words."
 
@@ -33,7 +33,7 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Find more of what is liked and less of what is not: new things, varied."""
-    from florence_rag.show.contact_sheet import draw_sheet, hits_to_row
+    from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
 
     with opened(db, offline=offline, token=token, create=False) as rag:
         hits = rag.recommend(

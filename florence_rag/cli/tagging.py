@@ -11,11 +11,11 @@ from rich.text import Text
 
 from florence_rag.cli.opening import opened
 from florence_rag.cli.options import DEFAULT_DB, AsJson, Database, Filter, Offline, Token
-from florence_rag.cli.screen import place, plain, show
+from florence_rag.cli.output import place, plain, show
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline.tagging import Tagged, TagReport
+    from florence_rag.tasks.tag import Tagged, TagReport
 
 
 def tag(
@@ -35,7 +35,7 @@ def tag(
     as_json: AsJson = False,
 ) -> None:
     """Tag all images that nobody has tagged, by labels and by the tags of their neighbours; or ITEMs by hand."""
-    from florence_rag.pipeline.tagging import indexed_ids
+    from florence_rag.tasks.tag import indexed_ids
 
     if bool(items) != (by_hand is not None):
         raise InputError("tagging by hand needs both, the items and --as TAGS; tagging all images needs neither")

@@ -14,13 +14,13 @@ from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from florence_rag.cli.opening import tell_download
+from florence_rag.cli.opening import print_download
 from florence_rag.cli.options import AsJson, Offline
-from florence_rag.cli.screen import failed_to_text, notes, plain, show
+from florence_rag.cli.output import failed_to_text, notes, plain, show
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
 
 if TYPE_CHECKING:
-    from florence_rag.models.cards import Role
+    from florence_rag.models.registry import Role
 
 train = typer.Typer(
     help="Train models on your own data. Run a command again to go on after an interruption; on several GPUs, start "
@@ -43,12 +43,12 @@ class Job(NamedTuple):
 
     def start(self, role: Role) -> Path:
         """The folder of the model to begin with, fetched and converted if it has to be."""
-        from florence_rag.models.cards import find_model
         from florence_rag.models.downloads import Fetcher
-        from florence_rag.models.released import released_folder
+        from florence_rag.models.pretrained import released_folder
+        from florence_rag.models.registry import find_model
 
         card = find_model(self.name, role)
-        fetcher = Fetcher(offline=self.offline, announce=tell_download)
+        fetcher = Fetcher(offline=self.offline, announce=print_download)
         if card.is_fetched_from == "file" or Path(card.source).is_file():
             return released_folder(card, fetcher)
         if card.is_fetched_from == "repository":

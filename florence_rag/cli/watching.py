@@ -6,12 +6,12 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from florence_rag.cli.output import bare_reason, change_to_text, notes, report_to_text, results
 from florence_rag.cli.progress import shown_progress
-from florence_rag.cli.screen import bare_reason, change_to_text, notes, report_to_text, results
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline import FlorenceRAG
-    from florence_rag.pipeline.near_duplicates import NearDuplicates
+    from florence_rag.ingest.near_duplicates import NearDuplicates
+    from florence_rag.rag import FlorenceRAG
     from florence_rag.types import IndexReport
 
 
@@ -39,7 +39,7 @@ def _events(report: IndexReport) -> Iterator[tuple[str, str, dict[str, str]]]:
     for failure in report.failed:
         yield "failed", failure.source, {"reason": bare_reason(failure)}
     for each in report.near_duplicates:
-        yield "left out", each.source, {"like": each.like}
+        yield "left out", each.source, {"duplicate_of": each.duplicate_of}
 
 
 def _print(record: dict[str, Any]) -> None:

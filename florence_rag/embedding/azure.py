@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.embedding.azure_client import AzureVisionClient, Clock, Patience
+from florence_rag.embedding.azure_client import AzureVisionClient, Clock, RetryPolicy
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.types import EmbedderInfo, Frame
@@ -67,7 +67,7 @@ class AzureEmbedder:
         in_flight: int = 4,
         too_long: Literal["cut", "refuse"] = "cut",
         max_side_px: int = 1280,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         clock: Clock | None = None,
         today: date | None = None,
     ) -> None:

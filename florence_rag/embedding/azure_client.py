@@ -32,7 +32,7 @@ _MAX_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long to insist. timeout_s: of one try. tries: at most, per item. total_s: at most, with all waiting.
 
     The wait before try n is random in the upper half of first_wait_s * 2**n, at most longest_wait_s.
@@ -60,7 +60,7 @@ class Clock:
     chance: Callable[[], float] = random.random
 
 
-class Pace:
+class RateLimiter:
     """At most so many calls per second, whichever thread makes them."""
 
     def __init__(self, per_s: float, clock: Clock) -> None:
@@ -100,7 +100,7 @@ class AzureVisionClient:
         key: str | None = None,
         token: str | Callable[[], str] | None = None,
         requests_per_s: float = 10.0,
-        patience: Patience | None = None,
+        patience: RetryPolicy | None = None,
         clock: Clock | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -109,9 +109,9 @@ class AzureVisionClient:
         self.endpoint = _checked_endpoint(endpoint)
         self._secret: Callable[[], str] = token if callable(token) else lambda: key or str(token)
         self._with_key = key is not None
-        self._patience = patience or Patience()
+        self._patience = patience or RetryPolicy()
         self._clock = clock or Clock()
-        self._pace = Pace(requests_per_s, self._clock)
+        self._pace = RateLimiter(requests_per_s, self._clock)
         self._http = httpx.Client(timeout=self._patience.timeout_s, transport=transport)
         if not callable(token):
             _checked_secret(self._secret())

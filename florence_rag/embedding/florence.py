@@ -11,12 +11,12 @@ import torch
 
 from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
-from florence_rag.models.acceleration import Backend, Precision, accelerated
-from florence_rag.models.cards import fingerprint
+from florence_rag.models.fast_resize import scaled
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.inference_backends import Backend, Precision, accelerated
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.scaling import scaled
-from florence_rag.models.strict import open_strictly
+from florence_rag.models.registry import fingerprint
+from florence_rag.models.strict_loading import open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from PIL import Image
 from florence_rag.embedding.base import unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.acceleration import Backend, Precision, check_acceleration
-from florence_rag.models.scaling import scale_of
+from florence_rag.models.fast_resize import scale_of
+from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
     has_image_tower,

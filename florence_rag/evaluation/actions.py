@@ -8,12 +8,12 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from florence_rag.chunking.motion import read_motion
+from florence_rag.chunking.frame_sampling import read_motion
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import cell, read_table
 from florence_rag.evaluation.bootstrap import interval
 from florence_rag.evaluation.classify import TOPS
-from florence_rag.evaluation.pictures import Watch
+from florence_rag.evaluation.image_dataset import Watch
 from florence_rag.evaluation.report import EvaluationReport, Figure
 from florence_rag.evaluation.videos import Videos
 from florence_rag.types import Failure, Frame

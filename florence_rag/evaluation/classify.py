@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from florence_rag.adapters.classes import Classifier
-from florence_rag.adapters.labelled import Labelled
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import field, read_json
 from florence_rag.evaluation.bootstrap import interval, interval_of
-from florence_rag.evaluation.pictures import Watch, embedded
+from florence_rag.evaluation.image_dataset import Watch, embedded
 from florence_rag.evaluation.report import EvaluationReport, Figure
+from florence_rag.tasks.classifier import Classifier
+from florence_rag.tasks.labeled_dataset import Labeled
 from florence_rag.types import Failure
 
 TOPS = (1, 5)
@@ -38,7 +38,7 @@ def read_names(file: str | Path, folders: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def with_names(pictures: Sequence[Labelled], names: Mapping[str, str]) -> list[Labelled]:
+def with_names(pictures: Sequence[Labeled], names: Mapping[str, str]) -> list[Labeled]:
     """The pictures with the names in place of their folders; a folder without a name keeps its own."""
     return [picture._replace(label=" ".join(names.get(picture.label, picture.label).split())) for picture in pictures]
 
@@ -54,7 +54,7 @@ def among(shares: np.ndarray, label: np.ndarray, top: int) -> np.ndarray:
 
 
 def evaluate_classify(
-    pictures: Sequence[Labelled], classifier: Classifier, embedder: Embedder, watch: Watch = iter
+    pictures: Sequence[Labeled], classifier: Classifier, embedder: Embedder, watch: Watch = iter
 ) -> EvaluationReport:
     """Top-1, the mean over classes of it, and top-5 where there are more than five labels.
 

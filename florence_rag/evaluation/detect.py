@@ -17,9 +17,9 @@ import numpy as np
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.evaluation.annotations import field, read_json, records
 from florence_rag.evaluation.bootstrap import intervals_of
-from florence_rag.evaluation.pictures import Watch, check_any, readable
+from florence_rag.evaluation.image_dataset import Watch, check_any, readable
 from florence_rag.evaluation.report import EvaluationReport, Figure
-from florence_rag.perception.base import Detector, Region
+from florence_rag.perception.base import Detection, Detector
 from florence_rag.types import Failure
 
 try:
@@ -147,7 +147,7 @@ def _folded(label: str) -> str:
     return " ".join(label.casefold().split())
 
 
-def _row(photo: Photo, region: Region, category: int) -> dict[str, Any]:
+def _row(photo: Photo, region: Detection, category: int) -> dict[str, Any]:
     left, top, right, bottom = region.box
     box = [left * photo.width, top * photo.height, (right - left) * photo.width, (bottom - top) * photo.height]
     sure = 1.0 if region.confidence is None else region.confidence

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.chunking.motion import length_s, read_motion
+from florence_rag.chunking.frame_sampling import length_s, read_motion
 from florence_rag.embedding.base import Embedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import cell, field, read_json, read_table, records
-from florence_rag.evaluation.pictures import Watch
+from florence_rag.evaluation.image_dataset import Watch
 from florence_rag.evaluation.report import EvaluationReport
 from florence_rag.evaluation.retrieval import both_ways
 from florence_rag.evaluation.videos import Videos

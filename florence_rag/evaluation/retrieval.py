@@ -17,7 +17,7 @@ from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import field, read_json, records
 from florence_rag.evaluation.bootstrap import interval, median_interval
-from florence_rag.evaluation.pictures import Watch, embedded
+from florence_rag.evaluation.image_dataset import Watch, embedded
 from florence_rag.evaluation.report import EvaluationReport, Figure
 from florence_rag.types import Failure
 

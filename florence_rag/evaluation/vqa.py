@@ -16,9 +16,9 @@ import numpy as np
 from florence_rag.errors import InputError
 from florence_rag.evaluation.annotations import field, read_json, records
 from florence_rag.evaluation.bootstrap import interval
-from florence_rag.evaluation.pictures import Watch, check_any, numbered_pictures, readable
+from florence_rag.evaluation.image_dataset import Watch, check_any, numbered_pictures, readable
 from florence_rag.evaluation.report import EvaluationReport, Figure
-from florence_rag.models.answers import normalise
+from florence_rag.models.vqa_vocabulary import normalize
 from florence_rag.perception.base import VisualQA
 from florence_rag.types import Failure
 
@@ -58,7 +58,7 @@ def soft_accuracy(answer: str, people: Sequence[str]) -> float:
     """
     said, theirs = _one_line(answer), [_one_line(each) for each in people]
     if len(set(theirs)) > 1:
-        said, theirs = normalise(said), [normalise(each) for each in theirs]
+        said, theirs = normalize(said), [normalize(each) for each in theirs]
     same = theirs.count(said)
     without_one_of_them, without_another = min(1, max(same - 1, 0) / AGREEING), min(1, same / AGREEING)
     return (same * without_one_of_them + (len(theirs) - same) * without_another) / len(theirs)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from florence_rag.adapters.labelled import Labelled, labelled_videos
 from florence_rag.errors import InputError
-from florence_rag.finetuning.films import Clips, Films
-from florence_rag.finetuning.lesson import Lesson, batches, begun
-from florence_rag.finetuning.pictures import readable
-from florence_rag.finetuning.reading import counted, left_out
+from florence_rag.finetuning.dataset_io import counted, left_out
+from florence_rag.finetuning.image_dataset import readable
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+from florence_rag.finetuning.trainer import Lesson, batches, begun
+from florence_rag.finetuning.video_dataset import Clips, Films
 from florence_rag.models.processing import FlorenceImageProcessor
-from florence_rag.models.strict import open_with_processor
+from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
+from florence_rag.tasks.labeled_dataset import Labeled, labeled_videos
 
 
 @dataclass
@@ -31,7 +31,7 @@ class ClipCollator:
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """-> pixel_values (B, T, 3, H, W), labels (B,)."""
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
-        values = self.processor.normalise(pixels.flatten(0, 1))
+        values = self.processor.normalize_pixels(pixels.flatten(0, 1))
         return {
             "pixel_values": values.unflatten(0, pixels.shape[:2]),
             "labels": torch.tensor([row["label"] for row in rows]),
@@ -87,7 +87,7 @@ def train_actions(
     settings = begun(settings)
     if window_s is not None and not 0 < window_s < float("inf"):
         raise InputError(f"window_s is {window_s!r}; it must be seconds above 0")
-    rows = _each_once(labelled_videos(data), data)
+    rows = _each_once(labeled_videos(data), data)
     known, processor = open_with_processor(
         VideoCoSwinForVideoClassification,
         FlorenceImageProcessor,
@@ -124,9 +124,9 @@ def train_actions(
     return lesson.teach(out, name or str(start), settings, progress)
 
 
-def _each_once(rows: Sequence[Labelled], data: str | Path) -> list[Labelled]:
+def _each_once(rows: Sequence[Labeled], data: str | Path) -> list[Labeled]:
     """A video under two names would be on both sides of the split."""
-    first: dict[Path, Labelled] = {}
+    first: dict[Path, Labeled] = {}
     for row in rows:
         known = first.setdefault(row.path.resolve(), row)
         if known.label != row.label:
@@ -134,7 +134,7 @@ def _each_once(rows: Sequence[Labelled], data: str | Path) -> list[Labelled]:
     return list(first.values())
 
 
-def _labels_of(rows: Sequence[Labelled], data: str | Path) -> list[str]:
+def _labels_of(rows: Sequence[Labeled], data: str | Path) -> list[str]:
     labels = sorted({row.label for row in rows})
     if len(labels) < 2:
         raise InputError(f"all videos of {str(data)!r} are {labels[0]!r}: there is nothing to tell apart")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_rag.errors import InputError
-from florence_rag.finetuning import reading
+from florence_rag.finetuning import dataset_io as reading
 from florence_rag.finetuning.pairs import Part
 from florence_rag.types import Box
 

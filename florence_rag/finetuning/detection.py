@@ -12,15 +12,15 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from florence_rag.finetuning.coco import Boxed, read_boxes
-from florence_rag.finetuning.lesson import Lesson, begun
-from florence_rag.finetuning.pictures import Pictures, readable
-from florence_rag.finetuning.reading import counted, left_out
+from florence_rag.finetuning.dataset_io import counted, left_out
+from florence_rag.finetuning.image_dataset import Pictures, readable
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+from florence_rag.finetuning.trainer import Lesson, begun
 from florence_rag.models.boxes import iou
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection, found_objects
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.strict import open_strictly
+from florence_rag.models.strict_loading import open_strictly
 from florence_rag.training.detector import ZOOMED, BoxCollator, Picture, build_detector, zoomed
 
 OVERLAP = 0.5

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from florence_rag.errors import InputError
+from florence_rag.finetuning.dataset_io import field, listed, read_json
 from florence_rag.finetuning.pairs import Part
-from florence_rag.finetuning.reading import field, listed, read_json
-from florence_rag.models.answers import normalise, soft_score
+from florence_rag.models.vqa_vocabulary import normalize, soft_score
 from florence_rag.sources import MEDIA_BY_SUFFIX
 
 ANNOTATORS = 10
@@ -92,9 +92,9 @@ def _answered(path: Path, asked: Mapping[Any, Any], pictures: _Files, part: Part
         if (question := asked.get(field(row, "question_id", (int, str), where))) is None:
             continue
         given = field(row, "answers", list, where) if "answers" in row else []
-        answers = [normalise(field(each if isinstance(each, dict) else {}, "answer", str, where)) for each in given]
+        answers = [normalize(field(each if isinstance(each, dict) else {}, "answer", str, where)) for each in given]
         if "multiple_choice_answer" in row or not answers:
-            common = normalise(field(row, "multiple_choice_answer", str, where))
+            common = normalize(field(row, "multiple_choice_answer", str, where))
         else:
             common = Counter(answers).most_common(1)[0][0]
         yield Question(pictures.of(question), question["question"], tuple(answers or [common]), common, part)

@@ -17,7 +17,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from florence_rag.errors import InputError, MissingExtraError
-from florence_rag.finetuning.curves import draw_curves
+from florence_rag.finetuning.loss_plot import draw_curves
 from florence_rag.finetuning.settings import Progress, Settings, Step
 from florence_rag.training.recipe import fast_attention
 
@@ -55,7 +55,7 @@ class _Told(TrainerCallback):
             self.progress(Step(state.global_step, state.max_steps, losses[-1] if losses else None))
 
 
-def needed_accelerate() -> None:
+def require_accelerate() -> None:
     """MissingExtraError where it is not installed."""
     try:
         import accelerate  # type: ignore[import-untyped]  # noqa: F401
@@ -80,7 +80,7 @@ def fine_tune(
     was begun with, and InputError is raised otherwise. Returns how many steps were done in all, and the seconds of this
     call.
     """
-    needed_accelerate()
+    require_accelerate()
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(folder / "settings.json", {**about, **asdict(settings)})
     arguments = _arguments(model, len(data), folder / "checkpoints", settings)  # type: ignore[arg-type]

@@ -15,15 +15,15 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from florence_rag.adapters.zero_shot import check_prompts
-from florence_rag.finetuning.lesson import Lesson, begun
+from florence_rag.finetuning.image_dataset import Pictures, random_part, readable
 from florence_rag.finetuning.pairs import Example, facts, labels_of, parted, read_pairs
-from florence_rag.finetuning.pictures import Pictures, random_part, readable
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+from florence_rag.finetuning.trainer import Lesson, begun
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.prompts import UNICL_PROMPTS
-from florence_rag.models.strict import open_strictly
+from florence_rag.models.prompt_templates import UNICL_PROMPTS
+from florence_rag.models.strict_loading import open_strictly
+from florence_rag.tasks.zero_shot import check_prompts
 
 
 class Pairs(Dataset[dict[str, Any]]):
@@ -60,7 +60,7 @@ class PairCollator:
         keys = {key: number for number, key in enumerate(dict.fromkeys(row["key"] for row in rows))}
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
         return {
-            "pixel_values": self.processor.image_processor.normalise(pixels),
+            "pixel_values": self.processor.image_processor.normalize_pixels(pixels),
             "input_ids": self.processor(text=[row["text"] for row in rows])["input_ids"],
             "positives": torch.tensor([keys[row["key"]] for row in rows]),
         }
@@ -115,7 +115,7 @@ def tower_figures(
     """What a tower reaches on pairs: "zero-shot top-1" of those with a label, among all labels, and "image-to-text R@1"
     and "text-to-image R@1" of those with texts, of which the first counts."""
     model.eval()
-    labelled = [each for each in data.examples if each.label is not None]
+    labeled = [each for each in data.examples if each.label is not None]
     said = [each for each in data.examples if each.texts]
     figures: dict[str, float] = {}
 
@@ -123,19 +123,19 @@ def tower_figures(
         pixels = [torch.from_numpy(np.array(data.pictures[each.image])) for each in examples]
         parts = [torch.stack(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
         return torch.cat(
-            [model.get_image_features(processor.image_processor.normalise(p).to(model.device)) for p in parts]
+            [model.get_image_features(processor.image_processor.normalize_pixels(p).to(model.device)) for p in parts]
         )
 
     def read(texts: Sequence[str]) -> torch.Tensor:
         parts = [processor(text=texts[i : i + batch])["input_ids"] for i in range(0, len(texts), batch)]
         return torch.cat([model.get_text_features(part.to(model.device)) for part in parts])
 
-    if labelled:
+    if labeled:
         names = [label.casefold() for label in labels]
         sentences = [[prompt.format(label) for prompt in data.prompts] for label in labels]
         classes = torch.stack([F.normalize(read(each).mean(0), dim=-1) for each in sentences])
-        best = (see(labelled) @ classes.T).argmax(1).tolist()
-        right = [names[i] == str(each.label).casefold() for i, each in zip(best, labelled, strict=True)]
+        best = (see(labeled) @ classes.T).argmax(1).tolist()
+        right = [names[i] == str(each.label).casefold() for i, each in zip(best, labeled, strict=True)]
         figures["zero-shot top-1"] = sum(right) / len(right)
     if said:
         texts = [each.texts[0] for each in said]

@@ -11,16 +11,16 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.lesson import Lesson, batches, begun
-from florence_rag.finetuning.pictures import Pictures, readable
+from florence_rag.finetuning.dataset_io import counted, left_out
+from florence_rag.finetuning.image_dataset import Pictures, readable
 from florence_rag.finetuning.questions import Question, QuestionFiles, read_questions, vocabulary_of
-from florence_rag.finetuning.reading import counted, left_out
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.models.answers import MIN_QUESTIONS
+from florence_rag.finetuning.trainer import Lesson, batches, begun
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.strict import open_strictly
+from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.vqa_vocabulary import MIN_QUESTIONS
 
 MANY = 50_000
 """From so many questions on an answer must be that of METER's nine; of fewer, every one counts."""
@@ -55,7 +55,7 @@ class QuestionCollator:
         """-> pixel_values (B, 3, H, W), input_ids and attention_mask (B, T), labels (B, A)."""
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
         return {
-            "pixel_values": self.processor.image_processor.normalise(pixels),
+            "pixel_values": self.processor.image_processor.normalize_pixels(pixels),
             **self.processor(text=[row["text"] for row in rows]),
             "labels": torch.stack([row["target"] for row in rows]),
         }

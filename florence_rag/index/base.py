@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source
 
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
@@ -123,15 +123,15 @@ class ChunkIndex(Protocol):
         """
         ...
 
-    def leave_out(self, source: Source, like: str) -> None:
+    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Record that another source, of the uri like, stands for this one; its rows are dropped."""
         ...
 
-    def left_out(self) -> dict[str, LeftOut]:
+    def left_out(self) -> dict[str, SkippedSource]:
         """By uri, the sources that need not be looked at again before they change."""
         ...
 
-    def restat(self, sources: Collection[Source]) -> None:
+    def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
         ...
 
@@ -139,7 +139,7 @@ class ChunkIndex(Protocol):
         """Forget sources and failures; how many rows went with them."""
         ...
 
-    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
         ...
 

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 from pymilvus import MilvusClient
 
-import florence_rag.index.quiet  # noqa: F401  for its effect
+import florence_rag.index.logging_setup  # noqa: F401  for its effect
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.lite import LiteDatabase
-from florence_rag.index.patience import Patience
-from florence_rag.index.quoting import one_of
+from florence_rag.index.lite.engine import LiteDatabase
+from florence_rag.index.literals import one_of
+from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, to_florence_error
@@ -56,7 +56,7 @@ class Connection:
         self._lite = lite
         self._process = os.getpid()
         self._unusable = ""
-        self._patience = Patience(0.0 if lite else PATIENCE_S)
+        self._patience = RetryPolicy(0.0 if lite else PATIENCE_S)
         with self.mapped_errors():
             self.version = str(client.get_server_version(timeout=_CONNECT_S))
 

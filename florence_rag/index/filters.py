@@ -15,9 +15,9 @@ from typing import Any
 
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
-from florence_rag.index.lite_metadata import flat_path
-from florence_rag.index.quoting import Scalar, literal, one_of, starts_with
-from florence_rag.index.text import encode_uri
+from florence_rag.index.lite.metadata import flat_path
+from florence_rag.index.literals import Scalar, literal, one_of, starts_with
+from florence_rag.index.text_codec import encode_uri
 from florence_rag.types import KINDS, Kind, given_uri
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}

@@ -10,11 +10,11 @@ from typing import Any, Literal
 
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection, batched, in_batches
-from florence_rag.index.presets import VectorType
-from florence_rag.index.quoting import one_of
+from florence_rag.index.index_types import VectorType
+from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_table
-from florence_rag.types import EmbedderInfo, Failure, Kind, LeftOut, Source
+from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
 
 State = Literal["begun", "complete", "failed", "near-duplicate"]
 
@@ -133,12 +133,12 @@ class Ledger:
         failed = sorted(self.entries("failed"), key=lambda entry: entry.uri)
         return tuple(Failure(entry.uri, entry.reason) for entry in failed)
 
-    def left_out(self) -> dict[str, LeftOut]:
+    def left_out(self) -> dict[str, SkippedSource]:
         """By uri, those that need not be looked at again before they change."""
         found = {entry.uri: _left_out(entry) for entry in self.entries("failed", "near-duplicate")}
         return {uri: each for uri, each in sorted(found.items()) if each}
 
-    def restat(self, sources: Collection[Source]) -> None:
+    def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
         ids = {_id(source.uri): source for source in sources}
         rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
@@ -261,13 +261,13 @@ def _body(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _left_out(entry: Entry) -> LeftOut | None:
+def _left_out(entry: Entry) -> SkippedSource | None:
     """None of a failure that is tried again in every run."""
     if entry.source is None:
         return None
     if entry.state == "failed":
-        return LeftOut(entry.source, entry.reason)
-    return LeftOut(entry.source, f"looks the same as {entry.reason!r}", entry.reason)
+        return SkippedSource(entry.source, entry.reason)
+    return SkippedSource(entry.source, f"looks the same as {entry.reason!r}", entry.reason)
 
 
 def _entry(row: Row) -> Entry:

@@ -17,22 +17,22 @@ import numpy as np
 from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
 from florence_rag.index import schema
 from florence_rag.index.address import Address
-from florence_rag.index.answers import MilvusAnswers
+from florence_rag.index.answer_store import MilvusAnswers
 from florence_rag.index.base import Filter, IndexInfo
+from florence_rag.index.capabilities import check_served
+from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
+from florence_rag.index.index_types import VectorType, check_preset, lite_advice
+from florence_rag.index.integrity_check import recount
 from florence_rag.index.ledger import Ledger, Settings
-from florence_rag.index.lite import is_database
-from florence_rag.index.lite_metadata import emptied
-from florence_rag.index.presets import VectorType, check_preset, lite_advice
+from florence_rag.index.lite.engine import is_database
+from florence_rag.index.lite.metadata import emptied
 from florence_rag.index.reader import Reader
-from florence_rag.index.recount import recount
-from florence_rag.index.row_form import RowForm
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import Row, checked_metadata
-from florence_rag.index.served import check_served
-from florence_rag.index.succession import Succession
-from florence_rag.index.text import decode_uri
+from florence_rag.index.text_codec import decode_uri
 from florence_rag.index.writer import Writer
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
@@ -50,7 +50,7 @@ class MilvusIndex:
         collection: str,
         embedder: EmbedderInfo,
         index_type: str,
-        succession: Succession,
+        succession: CollectionSwap,
     ) -> None:
         self.embedder = embedder
         self.text_embedder = succession.text_embedder
@@ -60,7 +60,7 @@ class MilvusIndex:
         self._index_type = index_type
         self._succession = succession
         check = partial(succession.check, collection)
-        self._form = RowForm(succession.vectors, flat=connection.has_dynamic_field(collection))
+        self._form = RowCodec(succession.vectors, flat=connection.has_dynamic_field(collection))
         self._writer = Writer(
             connection, collection, ledger, embedder.dimension, check, succession.text_dimension, self._form
         )
@@ -109,7 +109,7 @@ class MilvusIndex:
                 check_served(connection, index_type, vectors or "fp32")
             ledger = Ledger(connection, collection)
             ledger.open_for(embedder, create=create, text_embedder=text_embedder, vectors=vectors)
-            succession = Succession(connection, collection, ledger)
+            succession = CollectionSwap(connection, collection, ledger)
             if connection.is_lite:  # on a server another machine may still read what it retired
                 succession.drop_retired()
             index = cls._opened(connection, succession, succession.chunks, embedder, index_type)
@@ -120,7 +120,7 @@ class MilvusIndex:
     def _opened(
         cls,
         connection: Connection,
-        succession: Succession,
+        succession: CollectionSwap,
         collection: str,
         embedder: EmbedderInfo,
         index_type: str | None,
@@ -166,7 +166,7 @@ class MilvusIndex:
             return (settings.embedder, settings.text_embedder) if settings else None
 
     @staticmethod
-    def needed_embedders(
+    def require_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
     ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
         """The same of an index that must be there; StoreUnavailableError where there is none."""
@@ -237,19 +237,19 @@ class MilvusIndex:
         self._writer.fail(uri, reason, source)
         self._incomplete.discard(uri)
 
-    def leave_out(self, source: Source, like: str) -> None:
+    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Record that another source, of the uri like, stands for this one; its rows are dropped."""
-        self._writer.leave_out(source, like)
+        self._writer.mark_duplicate(source, duplicate_of)
         self._incomplete.discard(source.uri)
 
-    def left_out(self) -> dict[str, LeftOut]:
+    def left_out(self) -> dict[str, SkippedSource]:
         """By uri, the sources that need not be looked at again before they change."""
         self._writer.write()
         return self._ledger.left_out()
 
-    def restat(self, sources: Collection[Source]) -> None:
+    def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
-        self._writer.restat(sources)
+        self._writer.update_stat(sources)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """Forget sources and failures; how many rows went with them."""
@@ -262,7 +262,7 @@ class MilvusIndex:
         """What was answered about its pictures, in a collection beside it that is made if need be."""
         return MilvusAnswers(self._connection, self._succession.collection, self.embedder)
 
-    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
         rows = self._reader.whole_rows_of(list(metadata))
         given = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]

@@ -12,12 +12,12 @@ from florence_rag.index import schema
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
-from florence_rag.index.lite_metadata import check_names
-from florence_rag.index.presets import find_preset
-from florence_rag.index.quoting import one_of, starts_with
-from florence_rag.index.row_form import VECTOR_FIELDS, RowForm
+from florence_rag.index.index_types import find_preset
+from florence_rag.index.lite.metadata import check_names
+from florence_rag.index.literals import one_of, starts_with
+from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import HIT_FIELDS, STORED_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
-from florence_rag.index.text import query_terms
+from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind, given_uri
 
 _SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
@@ -36,7 +36,7 @@ class Reader:
         connection: Connection,
         collection: str,
         write: Callable[[], None],
-        form: RowForm,
+        form: RowCodec,
         index_type: str,
         dimension: int,
         text_dimension: int | None,

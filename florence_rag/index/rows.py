@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import InputError
-from florence_rag.index.text import clean, decode_uri, document_terms, encode_uri, truncate
+from florence_rag.index.text_codec import clean, decode_uri, document_terms, encode_uri, truncate
 from florence_rag.types import Chunk, Hit, Locator, given_uri
 
 MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
@@ -68,7 +68,7 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
         caption=row["caption"],
         ocr=row["ocr"],
         metadata=row["metadata"],
-        given=uri == given_uri(row["id"]),
+        is_item=uri == given_uri(row["id"]),
     )
 
 

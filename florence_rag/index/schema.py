@@ -9,7 +9,7 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.errors import InputError
-from florence_rag.index.presets import NUMBER_BYTES, VectorType, build_params, choosable, search_params
+from florence_rag.index.index_types import NUMBER_BYTES, VectorType, build_params, choosable, search_params
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 
 VERSION = 1

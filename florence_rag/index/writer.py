@@ -18,8 +18,8 @@ import numpy as np
 from florence_rag.errors import InputError
 from florence_rag.index.connection import Connection, batched, in_batches
 from florence_rag.index.ledger import Entry, Ledger
-from florence_rag.index.quoting import one_of
-from florence_rag.index.row_form import RowForm
+from florence_rag.index.literals import one_of
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import Row, checked_text_vectors, checked_uri, checked_vectors, chunk_to_row
 from florence_rag.types import Chunk, Kind, Source
 
@@ -55,7 +55,7 @@ class Writer:
         dimension: int,
         check: Callable[[], None] = lambda: None,
         text_dimension: int | None = None,
-        form: RowForm | None = None,
+        form: RowCodec | None = None,
     ) -> None:
         self._connection = connection
         self._collection = collection
@@ -63,7 +63,7 @@ class Writer:
         self._dimension = dimension
         self._text_dimension = text_dimension
         self._check = check
-        self._form = form or RowForm()
+        self._form = form or RowCodec()
         self._lock = threading.RLock()
         self._pending: dict[str, _Pending] = {}
         self._suspects: set[str] = set()
@@ -104,9 +104,9 @@ class Writer:
         """Replace whatever there is of the source by the reason why there is nothing."""
         self._replace(Entry(uri, "failed", source, reason=reason))
 
-    def leave_out(self, source: Source, like: str) -> None:
+    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Replace whatever there is of the source by the source that stands for it."""
-        self._replace(Entry(source.uri, "near-duplicate", source, reason=like))
+        self._replace(Entry(source.uri, "near-duplicate", source, reason=duplicate_of))
 
     def _replace(self, entry: Entry) -> None:
         checked_uri(entry.uri)
@@ -114,13 +114,13 @@ class Writer:
             self._pending[entry.uri] = _Pending(last=entry)
             self._write_if_due()
 
-    def restat(self, sources: Collection[Source]) -> None:
+    def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
         with self._lock:
             self.write()
             for start in range(0, len(sources), _ROWS_PER_CALL):
                 with self._writing():
-                    self._ledger.restat(list(sources)[start : start + _ROWS_PER_CALL])
+                    self._ledger.update_stat(list(sources)[start : start + _ROWS_PER_CALL])
 
     def delete(self, uris: Iterable[str]) -> int:
         """Forget sources; how many rows went with them."""

@@ -18,13 +18,13 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from florence_rag.errors import ModelError
+from florence_rag.models.arch_detection import config_of
 from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.configuration_dyhead import DyHeadConfig
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.dyhead import DyHeadModel
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter_heads import MeterWithHeads
-from florence_rag.models.recognition import config_of
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 

@@ -9,6 +9,7 @@ from typing import Any
 from transformers import CLIPTokenizer, RobertaTokenizer
 
 from florence_rag.errors import ModelError
+from florence_rag.models.arch_detection import config_of
 from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.checkpoints import METER, UNICL, filled
 from florence_rag.models.configuration_meter import MeterConfig
@@ -17,7 +18,6 @@ from florence_rag.models.downloads import Fetcher
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
 from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor, FlorenceProcessor
-from florence_rag.models.recognition import config_of
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"

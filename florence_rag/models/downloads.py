@@ -17,7 +17,7 @@ from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 from florence_rag.errors import ModelError
-from florence_rag.models.cards import ModelCard
+from florence_rag.models.registry import ModelCard
 
 NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onnx/* openvino/*".split()
 """Other formats of weights that repositories keep beside the safetensors."""

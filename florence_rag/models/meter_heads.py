@@ -65,9 +65,9 @@ def soft_answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     logits, labels (B, A); labels in [0, 1]: how right each answer is; a row of -100 has no label.
     """
-    labelled = labels[:, 0] != IGNORE
+    labeled = labels[:, 0] != IGNORE
     loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none").sum(1)
-    return (loss * labelled).sum() / labelled.sum().clamp(min=1)
+    return (loss * labeled).sum() / labeled.sum().clamp(min=1)
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:

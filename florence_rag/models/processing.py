@@ -66,7 +66,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         """PIL images or (H, W, 3) uint8 RGB arrays -> {"pixel_values": (B, 3, size, size) float32}."""
         batch = [images] if isinstance(images, (Image.Image, np.ndarray)) else list(images)
         pixels = torch.from_numpy(np.stack([self.resize(image) for image in batch]))
-        return BatchFeature({"pixel_values": self.normalise(pixels)}, tensor_type=return_tensors)
+        return BatchFeature({"pixel_values": self.normalize_pixels(pixels)}, tensor_type=return_tensors)
 
     def resize(self, image: Picture) -> np.ndarray:
         """One picture -> (size, size, 3) uint8."""
@@ -104,7 +104,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         """Left and top of what is cut out of the middle."""
         return round((width - self.size) / 2), round((height - self.size) / 2)
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+    def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""
         mean = torch.tensor(self.image_mean) * 255
         std = torch.tensor(self.image_std) * 255

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.acceleration import Backend, Precision, Run, accelerated
-from florence_rag.models.cards import fingerprint
 from florence_rag.models.downloads import Fetcher
+from florence_rag.models.inference_backends import Backend, Precision, Run, accelerated
+from florence_rag.models.registry import fingerprint
 
 try:
     from sentence_transformers.base.model import BaseModel

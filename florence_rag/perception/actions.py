@@ -12,7 +12,7 @@ import torch
 
 from florence_rag.errors import InputError
 from florence_rag.models.processing import FlorenceImageProcessor
-from florence_rag.models.strict import open_with_processor
+from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.perception.base import Action
 from florence_rag.types import Frame
@@ -117,7 +117,7 @@ class VideoCoSwinRecognizer:
     def _seen(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """Probabilities (W, values) of the labels, as "label", and of each attribute."""
         pixels = torch.from_numpy(np.stack(windows))
-        values = self._processor.normalise(pixels.flatten(0, 1))
+        values = self._processor.normalize_pixels(pixels.flatten(0, 1))
         values = values.reshape(*pixels.shape[:2], *values.shape[1:])
         found = self._model(values.to(self._model.device))
         logits = {"label": found.logits, **(found.attribute_logits or {})}
@@ -151,9 +151,9 @@ class VideoCoSwinRecognizer:
         wording = self._model.config.wording.get(action.attributes.get("thing", ""))
         if wording is None:
             return f"something {action.label}"
-        coloured, plain, verb = wording
-        colour = action.attributes.get("colour")
-        return f"{coloured.format(colour=colour) if colour else plain} {action.label.replace('drives', verb)}"
+        colored, plain, verb = wording
+        color = action.attributes.get("colour")
+        return f"{colored.format(color=color) if color else plain} {action.label.replace('drives', verb)}"
 
 
 def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -> list[int]:

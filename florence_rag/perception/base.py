@@ -23,7 +23,7 @@ class TextRegion:
 
 
 @runtime_checkable
-class TextReader(Protocol):
+class OCRReader(Protocol):
     """Reads the words in a picture."""
 
     def read(self, frame: Frame) -> list[TextRegion]:
@@ -46,7 +46,7 @@ class VQAResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Region:
+class Detection:
     """A part of a picture and what is said of it.
 
     confidence in [0, 1], or None where the model gives none. polygons: outlines as (x, y) points in [0, 1], if wanted.
@@ -94,7 +94,7 @@ class VisualQA(Protocol):
         ...
 
 
-class ManyVQA(Protocol):
+class BatchVQA(Protocol):
     """Answers questions about pictures, several at a time."""
 
     def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
@@ -103,7 +103,7 @@ class ManyVQA(Protocol):
 
 
 @runtime_checkable
-class Looker(Protocol):
+class AttentionVQA(Protocol):
     """Shows where in a picture it looks to answer a question."""
 
     def look(self, frame: Frame, question: str) -> Attention:
@@ -115,7 +115,7 @@ class Looker(Protocol):
 class Detector(Protocol):
     """Finds the things in pictures."""
 
-    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+    def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Per frame the objects, labelled with their category."""
         ...
 
@@ -142,7 +142,7 @@ class ActionRecognizer(Protocol):
 class Grounder(Protocol):
     """Finds what it is told to look for."""
 
-    def locate(self, frame: Frame, thing: str) -> list[Region]:
+    def locate(self, frame: Frame, thing: str) -> list[Detection]:
         """Where a thing is that is named in words; empty where it is not found."""
         ...
 
@@ -151,7 +151,7 @@ class Grounder(Protocol):
 class Segmenter(Protocol):
     """Draws the outlines of what it is told to look for."""
 
-    def segment(self, frame: Frame, expression: str) -> Region | None:
+    def segment(self, frame: Frame, expression: str) -> Detection | None:
         """What an expression such as "the left cat" refers to, with its polygons; None where it draws none."""
         ...
 

@@ -10,8 +10,8 @@ import torch
 from florence_rag.errors import InputError
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
-from florence_rag.models.strict import open_with_processor
-from florence_rag.perception.base import Region
+from florence_rag.models.strict_loading import open_with_processor
+from florence_rag.perception.base import Detection
 from florence_rag.types import Frame
 
 
@@ -50,13 +50,13 @@ class DyHeadDetector:
         )
         return cls(model, processor, threshold=threshold)
 
-    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+    def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Per frame the things that were found, the surest first; boxes in [0, 1] of the frame."""
         parts = (list(frames[start : start + self._batch]) for start in range(0, len(frames), self._batch))
         return [regions for part in parts for regions in self._detected(part)]
 
     @torch.inference_mode()
-    def _detected(self, frames: list[Frame]) -> list[list[Region]]:
+    def _detected(self, frames: list[Frame]) -> list[list[Detection]]:
         pixels = self._processor(frames)["pixel_values"].to(self._model.device)
         sizes = [frame.shape[:2] for frame in frames]
         found = self._processor.post_process_object_detection(
@@ -64,10 +64,11 @@ class DyHeadDetector:
         )
         return [self._regions(each, *size) for each, size in zip(found, sizes, strict=True)]
 
-    def _regions(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Region]:
+    def _regions(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Detection]:
         size = found["boxes"].new_tensor([width, height, width, height])
         boxes = (found["boxes"] / size).double().clamp(0, 1).tolist()
         rows = zip(found["labels"].tolist(), boxes, found["scores"].tolist(), strict=True)
         return [
-            Region(self.labels[label], (box[0], box[1], box[2], box[3]), round(score, 4)) for label, box, score in rows
+            Detection(self.labels[label], (box[0], box[1], box[2], box[3]), round(score, 4))
+            for label, box, score in rows
         ]

@@ -20,10 +20,10 @@ from PIL import Image
 from transformers import Florence2ForConditionalGeneration
 
 from florence_rag.errors import InputError
-from florence_rag.perception.base import Region, TextRegion, VQAResult
-from florence_rag.perception.beams import beams_to_result
+from florence_rag.perception.base import Detection, TextRegion, VQAResult
+from florence_rag.perception.beam_results import beams_to_result
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
-from florence_rag.perception.pretrained import Precision, check_length, open_model
+from florence_rag.perception.hf_loading import Precision, check_length, open_model
 from florence_rag.types import Frame
 
 Detail = Literal["short", "detailed", "more detailed"]
@@ -64,7 +64,7 @@ class _Written:
 
 
 class Florence2:
-    """A Florence-2 model with its processor: a Captioner, a Detector, a TextReader and a VisualQA. Safe to call from
+    """A Florence-2 model with its processor: a Captioner, a Detector, a OCRReader and a VisualQA. Safe to call from
     several threads, which write at the same time.
     """
 
@@ -99,36 +99,36 @@ class Florence2:
         """One caption per frame, as detailed as the settings say."""
         return [to_text(output) for output in self._outputs(_CAPTION_PROMPTS[self._settings.detail], frames)]
 
-    def detect(self, frames: Sequence[Frame]) -> list[list[Region]]:
+    def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Per frame the objects, labelled with their category."""
         return [to_regions(output) for output in self._outputs("<OD>", frames)]
 
-    def describe_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+    def describe_regions(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Per frame the regions worth a word, labelled with a short description."""
         return [to_regions(output) for output in self._outputs("<DENSE_REGION_CAPTION>", frames)]
 
-    def propose_regions(self, frames: Sequence[Frame]) -> list[list[Region]]:
+    def propose_regions(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Per frame where something is, without labels."""
         return [to_regions(output) for output in self._outputs("<REGION_PROPOSAL>", frames)]
 
-    def ground(self, frame: Frame, caption: str) -> list[Region]:
+    def ground(self, frame: Frame, caption: str) -> list[Detection]:
         """Where the things are that a caption names, labelled with its phrases. Pronouns and the like are left out."""
         found = to_regions(self._output("<CAPTION_TO_PHRASE_GROUNDING>", frame, caption))
         empty = self._processor.post_processor.banned_grounding_tokens  # words that mean no thing
         return [region for region in found if region.label not in empty]
 
-    def locate(self, frame: Frame, thing: str) -> list[Region]:
+    def locate(self, frame: Frame, thing: str) -> list[Detection]:
         """Where a thing is, whatever it is: detection with an open vocabulary."""
         return to_regions(self._output("<OPEN_VOCABULARY_DETECTION>", frame, thing))
 
-    def segment(self, frame: Frame, expression: str) -> Region | None:
+    def segment(self, frame: Frame, expression: str) -> Detection | None:
         """The outlines of what an expression refers to, labelled with it; None where the model draws none."""
         drawn = to_outlines(self._output("<REFERRING_EXPRESSION_SEGMENTATION>", frame, expression))
         if not drawn:
             return None
         left, top, right, bottom = zip(*(each.box for each in drawn), strict=True)
         polygons = tuple(chain.from_iterable(each.polygons for each in drawn))
-        return Region(expression, (min(left), min(top), max(right), max(bottom)), None, polygons)
+        return Detection(expression, (min(left), min(top), max(right), max(bottom)), None, polygons)
 
     def read(self, frame: Frame) -> list[TextRegion]:
         """The lines of text in the order the model reads them.

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
-from florence_rag.perception.base import Region
+from florence_rag.perception.base import Detection
 from florence_rag.types import Box
 
 Point = tuple[float, float]
@@ -36,40 +36,40 @@ def to_text(output: str) -> str:
 
 def to_lines(output: str) -> list[tuple[str, Box]]:
     """<OCR_WITH_REGION>: each line of text with the upright box around its four corners."""
-    lines = ((label, _points(written)) for label, written in _labelled(output))
+    lines = ((label, _points(written)) for label, written in _labeled(output))
     return [(label, _box_around(corners[:4])) for label, corners in lines if label and len(corners) >= 4]
 
 
-def to_regions(output: str) -> list[Region]:
+def to_regions(output: str) -> list[Detection]:
     """<OD>, <DENSE_REGION_CAPTION>, <REGION_PROPOSAL>, <CAPTION_TO_PHRASE_GROUNDING>, <OPEN_VOCABULARY_DETECTION>.
 
     One region per box, under the label before it: "" for proposals. The last of these may write outlines instead.
     """
-    return [region for label, written in _labelled(output) for region in _regions(label, written)]
+    return [region for label, written in _labeled(output) for region in _regions(label, written)]
 
 
-def to_outlines(output: str) -> list[Region]:
+def to_outlines(output: str) -> list[Detection]:
     """<REFERRING_EXPRESSION_SEGMENTATION>: each thing with its outlines. One that was cut is closed where it stops."""
-    return [region for label, written in _labelled(output) for region in _outlined(label, written)]
+    return [region for label, written in _labeled(output) for region in _outlined(label, written)]
 
 
-def _labelled(output: str) -> Iterator[tuple[str, str]]:
+def _labeled(output: str) -> Iterator[tuple[str, str]]:
     """Each label and the locations written after it; words without locations at the end are left out."""
     parts = _LOCATIONS.split(_MARKS.sub("", output))
     return ((_plain(label), written) for label, written in zip(parts[::2], parts[1::2], strict=False))
 
 
-def _regions(label: str, written: str) -> list[Region]:
+def _regions(label: str, written: str) -> list[Detection]:
     if "<poly>" in written:
         return _outlined(label, written)
     corners = iter(_points(written))
-    return [Region(label, _box_around(pair)) for pair in zip(corners, corners, strict=False)]
+    return [Detection(label, _box_around(pair)) for pair in zip(corners, corners, strict=False)]
 
 
-def _outlined(label: str, written: str) -> list[Region]:
+def _outlined(label: str, written: str) -> list[Detection]:
     things = ([_points(outline) for outline in thing.split("<sep>")] for thing in re.split("</?poly>", written))
     areas = (tuple(tuple(outline) for outline in thing if len(outline) >= 3) for thing in things)
-    return [Region(label, _box_around([*chain(*area)]), None, area) for area in areas if area]
+    return [Detection(label, _box_around([*chain(*area)]), None, area) for area in areas if area]
 
 
 def _points(written: str) -> list[Point]:

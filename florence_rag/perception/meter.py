@@ -12,7 +12,7 @@ import torch
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.strict import open_strictly
+from florence_rag.models.strict_loading import open_strictly
 from florence_rag.perception.attention import region_around_peak, to_grid
 from florence_rag.perception.base import Attention, VQAResult
 from florence_rag.types import Frame

@@ -16,7 +16,7 @@ from florence_rag.types import Box, Frame
 
 
 class RapidOcrReader:
-    """A TextReader for Latin, Chinese and Japanese script. May be used by several threads at once.
+    """A OCRReader for Latin, Chinese and Japanese script. May be used by several threads at once.
 
     A detector looks for lines of text at reduced size; only what it finds is read, so pictures without words are cheap.
 

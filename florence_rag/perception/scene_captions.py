@@ -11,7 +11,7 @@ import torch
 
 from florence_rag.errors import InputError
 from florence_rag.models.boxes import suppress
-from florence_rag.perception.base import Detector, ManyVQA, Region, VQAResult
+from florence_rag.perception.base import BatchVQA, Detection, Detector, VQAResult
 from florence_rag.types import Box, Frame
 
 RELATIONS = ("next to", "left of")
@@ -29,7 +29,7 @@ class SceneCaptioner:
     over, a colour or a relation whose answer has less confidence than `sure`, in [0, 1].
     """
 
-    def __init__(self, detector: Detector, vqa: ManyVQA, *, sure: float = 0.5) -> None:
+    def __init__(self, detector: Detector, vqa: BatchVQA, *, sure: float = 0.5) -> None:
         if not 0 <= sure <= 1:
             raise InputError(f"sure is {sure!r}; give a confidence from 0 to 1")
         self._detector = detector
@@ -41,7 +41,7 @@ class SceneCaptioner:
         found = self._detector.detect(frames)
         return [self._sentence(frame, _from_left(regions)) for frame, regions in zip(frames, found, strict=True)]
 
-    def _sentence(self, frame: Frame, things: Sequence[Region]) -> str:
+    def _sentence(self, frame: Frame, things: Sequence[Detection]) -> str:
         names = self._named(frame, things)
         pairs = list(zip(names[::2], names[1::2], strict=False))
         parts: list[str] = []
@@ -49,7 +49,7 @@ class SceneCaptioner:
             parts += [f"{pair[0]} {relation} {pair[1]}"] if relation else pair
         return listed(parts + names[2 * len(pairs) :])
 
-    def _named(self, frame: Frame, things: Sequence[Region]) -> list[str]:
+    def _named(self, frame: Frame, things: Sequence[Detection]) -> list[str]:
         """Each with its colour, which is asked with all other things blotted out: "the car" may be any of several."""
         boxes = [thing.box for thing in things]
         alone = [_alone(frame, box, boxes) for box in boxes]
@@ -72,9 +72,9 @@ class SceneCaptioner:
         return (answer.confidence or 0.0) >= self._sure
 
 
-def named(label: str, colour: str = "") -> str:
+def named(label: str, color: str = "") -> str:
     """ "a red car", "an umbrella", "a person in blue": the colour of a person is that of the clothes."""
-    words = f"{label} in {colour}" if colour and label == "person" else f"{colour} {label}".strip()
+    words = f"{label} in {color}" if color and label == "person" else f"{color} {label}".strip()
     return f"{'an' if words[:1].lower() in tuple('aeiou') else 'a'} {words}"
 
 
@@ -83,7 +83,7 @@ def listed(parts: Sequence[str]) -> str:
     return ", and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
-def _from_left(regions: Sequence[Region]) -> list[Region]:
+def _from_left(regions: Sequence[Detection]) -> list[Detection]:
     """The surest; of boxes that are nearly one, which are two names of one thing, the surer."""
     if not regions:
         return []

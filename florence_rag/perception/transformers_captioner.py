@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextTo
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.pretrained import Precision, cannot_open, open_model
+from florence_rag.perception.hf_loading import Precision, cannot_open, open_model
 from florence_rag.types import Frame
 
 ASKED = "Describe this picture in one sentence."

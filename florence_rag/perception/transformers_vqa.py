@@ -14,8 +14,8 @@ from transformers import AutoModelForVisualQuestionAnswering
 
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import VQAResult
-from florence_rag.perception.beams import beams_to_result
-from florence_rag.perception.pretrained import Precision, check_length, open_model
+from florence_rag.perception.beam_results import beams_to_result
+from florence_rag.perception.hf_loading import Precision, check_length, open_model
 from florence_rag.types import Frame
 
 _PROMPTS: Mapping[str, str] = MappingProxyType({"blip-2": "Question: {} Answer:"})

@@ -14,7 +14,7 @@ from florence_rag.types import Hit
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RankedHit:
     """A hit of one route. strength in [0, 1]: how much of the query the route found; reason: the same for a person."""
 
     hit: Hit
@@ -23,14 +23,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class RetrievalBranch:
     """One way to find chunks, best first."""
 
     weight: float
-    found: Sequence[Found]
+    found: Sequence[RankedHit]
 
 
-def fuse(routes: Iterable[Route], rank_offset: int) -> list[Hit]:
+def fuse(routes: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
     """The hits of all routes, best first, each once, with the fused score and every route's reason."""
     hits: dict[str, Hit] = {}
     scores: defaultdict[str, float] = defaultdict(float)
@@ -39,10 +39,10 @@ def fuse(routes: Iterable[Route], rank_offset: int) -> list[Hit]:
         for rank, found in enumerate(route.found):
             key = found.hit.id
             hits.setdefault(key, found.hit)
-            earned = route.weight * found.strength * (rank_offset + 1) / (rank_offset + 1 + rank)
+            earned = route.weight * found.strength * (rrf_k + 1) / (rrf_k + 1 + rank)
             scores[key] += earned
             reasons[key].append((earned, found.reason))
-    fused = [replace(hit, score=scores[key], why=_why(reasons[key])) for key, hit in hits.items()]
+    fused = [replace(hit, score=scores[key], explanation=_why(reasons[key])) for key, hit in hits.items()]
     return sorted(fused, key=lambda hit: -round(hit.score, 9))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from florence_rag.retrieval.looks import Looks
+from florence_rag.retrieval.perceptual_hash import Looks
 from florence_rag.types import Hit
 
 
@@ -15,7 +15,7 @@ def group_hits(hits: Iterable[Hit], max_moments: int) -> list[Hit]:
     pictures = _Pictures()
     for hit in hits:
         groups.setdefault(pictures.number(hit) if hit.kind == "image" else _key(hit), []).append(hit)
-    return [replace(best, moments=tuple(rest[:max_moments])) for best, *rest in groups.values()]
+    return [replace(best, grouped_hits=tuple(rest[:max_moments])) for best, *rest in groups.values()]
 
 
 def _key(hit: Hit) -> object:

@@ -50,8 +50,8 @@ class Reranking:
         ordered = list(hits)
         for place, each in zip((each.place for each in judged), ranked, strict=True):
             hit = hits[each.place]
-            why = "; ".join(filter(None, (each.reason, hit.why)))
-            ordered[place] = replace(hit, score=hits[place].score, why=why)
+            explanation = "; ".join(filter(None, (each.reason, hit.explanation)))
+            ordered[place] = replace(hit, score=hits[place].score, explanation=explanation)
         return ordered
 
     def _judged(self, hits: Sequence[Hit], text: str) -> list[_Judged]:

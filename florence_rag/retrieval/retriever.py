@@ -23,13 +23,13 @@ from florence_rag.embedding.base import Embedder, TextEmbedder, embed_queries, u
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex, Filter
 from florence_rag.perception.base import Reranker
-from florence_rag.retrieval.fusion import Found, Route, fuse
+from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.query import Query, check_query
 from florence_rag.retrieval.regions import rank_regions
 from florence_rag.retrieval.reranking import LoadFrames, Reranking
+from florence_rag.tokenize import content_words, coverage, fold, phrase_pattern, shared_words
 from florence_rag.types import Frame, Hit, Kind
-from florence_rag.words import content_words, coverage, fold, phrase_pattern, shared_words
 
 SEEN: frozenset[Kind] = frozenset({"image", "page", "clip"})
 """The kinds whose vector was made from pixels."""
@@ -41,19 +41,19 @@ _MAX_DEPTH = 16_384  # what a Milvus server returns at most for one search
 class RetrievalConfig:
     """How routes are weighed and how deep they look.
 
-    rank_offset: the smaller, the more the first places count; 60 is usual for long lists of web pages, among the few
+    rrf_k: the smaller, the more the first places count; 60 is usual for long lists of web pages, among the few
     dozen candidates of a small collection it would make the tenth place as good as the first.
     text_share: the part of the text in the vector of a query with text and image. depth: hits asked of each route, or
     oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further hits kept with
     each group. rerank_depth: hits that a reranker looks at. rerank_share: what its word counts against the search's.
     """
 
-    looks_weight: float = 1.0
-    passages_weight: float = 0.25
-    words_weight: float = 1.0
-    meaning_weight: float = 1.0
-    exact_weight: float = 1.0
-    rank_offset: int = 10
+    image_weight: float = 1.0
+    text_weight: float = 0.25
+    bm25_weight: float = 1.0
+    text_dense_weight: float = 1.0
+    phrase_weight: float = 1.0
+    rrf_k: int = 10
     text_share: float = 0.5
     depth: int = 50
     oversample: int = 5
@@ -116,7 +116,7 @@ class Retriever:
         depth = min(max(self.config.depth, k * self.config.oversample), _MAX_DEPTH)
         while True:
             routes = list(self._routes(query, vector, meaning, depth, filter))
-            hits = fuse(routes, self.config.rank_offset)
+            hits = fuse(routes, self.config.rrf_k)
             left = len(group_hits(hits, 0)) if group else len(hits)
             exhausted = all(len(route.found) < depth for route in routes)
             if left >= k or exhausted or depth == _MAX_DEPTH:
@@ -146,20 +146,20 @@ class Retriever:
 
     def _routes(
         self, query: Query, vector: np.ndarray, meaning: np.ndarray | None, depth: int, filter: Filter | None
-    ) -> Iterator[Route]:
+    ) -> Iterator[RetrievalBranch]:
         config = self.config
         pictures = self._nearest(vector, depth, query.kinds & SEEN, filter)
         passages = self._nearest(vector, depth, query.kinds - SEEN, filter)
         pictures = rank_regions(pictures) if query.text else pictures
         subject = "query" if query.text else "picture"
-        yield Route(config.looks_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
-        yield Route(config.passages_weight, [_near(hit, f"is about the {subject}") for hit in passages])
+        yield RetrievalBranch(config.image_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
+        yield RetrievalBranch(config.text_weight, [_near(hit, f"is about the {subject}") for hit in passages])
         if query.text:
             worded = self.index.search_words(query.text, depth, kinds=query.kinds, filter=filter)
-            yield Route(config.words_weight, _by_words(worded, query.text))
+            yield RetrievalBranch(config.bm25_weight, _by_words(worded, query.text))
             alike = self._alike(meaning, depth, query.kinds, filter)
-            yield Route(config.meaning_weight, [_means(hit) for hit in alike])
-            yield Route(config.exact_weight, _exact([*worded, *alike, *pictures, *passages], query.text))
+            yield RetrievalBranch(config.text_dense_weight, [_means(hit) for hit in alike])
+            yield RetrievalBranch(config.phrase_weight, _exact([*worded, *alike, *pictures, *passages], query.text))
 
     def _nearest(self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
         return self.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
@@ -170,23 +170,25 @@ class Retriever:
         return [] if meaning is None else self.index.search_text_vector(meaning, depth, kinds=kinds, filter=filter)
 
 
-def _near(hit: Hit, reason: str) -> Found:
+def _near(hit: Hit, reason: str) -> RankedHit:
     # Something is nearest to any query; what points away from it was not found for its look.
-    return Found(hit, reason=f"{reason} ({hit.score:.2f})" if hit.score > 0 else "")
+    return RankedHit(hit, reason=f"{reason} ({hit.score:.2f})" if hit.score > 0 else "")
 
 
-def _means(hit: Hit) -> Found:
-    return Found(hit, float(np.clip(hit.score, 0.0, 1.0)), f"says something like the query ({hit.score:.2f})")
+def _means(hit: Hit) -> RankedHit:
+    return RankedHit(hit, float(np.clip(hit.score, 0.0, 1.0)), f"says something like the query ({hit.score:.2f})")
 
 
-def _by_words(hits: list[Hit], text: str) -> list[Found]:
+def _by_words(hits: list[Hit], text: str) -> list[RankedHit]:
     """Each hit with the share of the query's words that it has. Those with nothing but stop words are left out."""
     wanted = content_words(text)
     shared = [(hit, shared_words(wanted, hit.content)) for hit in hits]
-    return [Found(hit, coverage(found, wanted), f"has the words {', '.join(found)}") for hit, found in shared if found]
+    return [
+        RankedHit(hit, coverage(found, wanted), f"has the words {', '.join(found)}") for hit, found in shared if found
+    ]
 
 
-def _exact(hits: list[Hit], phrase: str) -> list[Found]:
+def _exact(hits: list[Hit], phrase: str) -> list[RankedHit]:
     """Those that contain the whole phrase. A single word counts only where it was read in the picture:
     in a passage it is what BM25 has already rewarded."""
     pattern = phrase_pattern(phrase)
@@ -195,7 +197,7 @@ def _exact(hits: list[Hit], phrase: str) -> list[Found]:
     several = len(content_words(phrase)) > 1
     different = {hit.id: hit for hit in hits}.values()
     return [
-        Found(hit, 1.0, f'contains "{phrase}"')
+        RankedHit(hit, 1.0, f'contains "{phrase}"')
         for hit in different
         if pattern.search(fold(hit.content if several else hit.ocr))
     ]

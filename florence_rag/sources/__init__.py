@@ -2,11 +2,19 @@
 
 from florence_rag.sources.discovery import discover
 from florence_rag.sources.files import MEDIA_BY_SUFFIX
-from florence_rag.sources.naming import Unreached, check_there, exists, inside, place_of, places_listed, places_named
+from florence_rag.sources.paths import (
+    SourceUnavailable,
+    check_there,
+    exists,
+    inside,
+    place_of,
+    places_listed,
+    places_named,
+)
 
 __all__ = [
     "MEDIA_BY_SUFFIX",
-    "Unreached",
+    "SourceUnavailable",
     "check_there",
     "discover",
     "exists",

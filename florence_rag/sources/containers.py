@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.places import Columns, facts_of, open_place
-from florence_rag.places.containers import UNKNOWN, Version, version_of
-from florence_rag.places.tars import FACT_SUFFIXES, Contents, contents, stem_of, suffix_of
-from florence_rag.places.uris import Item, is_url, quoted, scheme_of, unquoted
 from florence_rag.sources.files import MEDIA_BY_SUFFIX
-from florence_rag.sources.naming import Unreached
+from florence_rag.sources.io import Columns, facts_of, open_place
+from florence_rag.sources.io.containers import UNKNOWN, Version, version_of
+from florence_rag.sources.io.tars import FACT_SUFFIXES, Contents, contents, stem_of, suffix_of
+from florence_rag.sources.io.uris import Item, is_url, quoted, scheme_of, unquoted
+from florence_rag.sources.paths import SourceUnavailable
 from florence_rag.types import Failure, Media, Source
 
 _BLOCK = 1 << 20
@@ -26,7 +26,7 @@ def items_of(container: str, known: Mapping[str, Source], columns: Columns) -> I
     except MediaError as error:
         yield Failure(container, str(error))
     except FlorenceError as error:
-        yield Unreached(container, str(error))
+        yield SourceUnavailable(container, str(error))
     else:
         for item in items:
             yield _look(item, version, known.get(item.uri))
@@ -40,7 +40,7 @@ def look_at_items(items: Iterable[Item], known: Mapping[str, Source]) -> Iterato
         try:
             version = version_of(item.container)
         except FlorenceError as error:
-            yield Unreached(item.uri, str(error))
+            yield SourceUnavailable(item.uri, str(error))
         else:
             yield _look(item, version, known.get(item.uri))
 
@@ -52,7 +52,7 @@ def _items(container: str, columns: Columns) -> tuple[Iterator[Item], str]:
         found = contents(container, again=is_url(container))
         names = (name for name in found.members if _medium(name, found))
         return (Item("tar", container, quoted(name)) for name in names), found.problem or _emptiness(found)
-    from florence_rag.places.tables import inner_of, layout
+    from florence_rag.sources.io.tables import inner_of, layout
 
     assert scheme is not None
     table = layout(scheme, container, columns, again=is_url(container))
@@ -93,7 +93,7 @@ def _look(item: Item, version: Version, before: Source | None) -> Source | Failu
     except MediaError as error:
         return Failure(item.uri, str(error))
     except FlorenceError as error:
-        return Unreached(item.uri, str(error))
+        return SourceUnavailable(item.uri, str(error))
     return Source(item.uri, medium, *version, digest) if digest else Failure(item.uri, "it is empty (0 bytes)")
 
 

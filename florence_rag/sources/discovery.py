@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from florence_rag.errors import FlorenceError
-from florence_rag.places import Columns
-from florence_rag.places.uris import Item, is_url, parse_item, scheme_of
 from florence_rag.sources import files
 from florence_rag.sources.containers import items_of, look_at_items
-from florence_rag.sources.elsewhere import list_url, look_at_urls
-from florence_rag.sources.naming import Unreached, is_dataset, places_named
+from florence_rag.sources.io import Columns
+from florence_rag.sources.io.uris import Item, is_url, parse_item, scheme_of
+from florence_rag.sources.paths import SourceUnavailable, is_dataset, places_named
+from florence_rag.sources.remote import list_url, look_at_urls
 from florence_rag.types import Failure, Source
 
 
@@ -42,7 +42,7 @@ def _discover(places: Iterable[str], known: Mapping[str, Source], columns: Colum
             try:
                 urls |= dict.fromkeys(list_url(place))
             except FlorenceError as error:
-                yield Unreached(place, str(error))
+                yield SourceUnavailable(place, str(error))
         elif is_dataset(place):
             containers |= dict.fromkeys(_arrow_files(place))
         elif scheme_of(place) and os.path.isfile(place):

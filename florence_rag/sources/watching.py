@@ -13,7 +13,7 @@ from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
 from florence_rag.sources.files import MEDIA_BY_SUFFIX, SUBTITLES
-from florence_rag.sources.naming import place_of
+from florence_rag.sources.paths import place_of
 
 REST_S = 0.4
 """Who writes a file seldom pauses so long. One who does has its file looked at twice."""

@@ -5,28 +5,28 @@ rag = FlorenceRAG(index, ColourEmbedder(), vqa=ColourVQA())
 """
 
 from florence_rag.testing.doubles import (
-    COLOURS,
-    ColourEmbedder,
-    ColourVQA,
+    COLORS,
+    ColorEmbedder,
+    ColorVQA,
     ScriptedCaptioner,
     ScriptedReader,
     ScriptedVQA,
     SynonymEmbedder,
-    colour_frame,
-    colour_shares,
+    color_frame,
+    color_shares,
 )
 from florence_rag.testing.memory_index import MemoryAnswers, MemoryIndex
 
 __all__ = [
-    "COLOURS",
-    "ColourEmbedder",
-    "ColourVQA",
+    "COLORS",
+    "ColorEmbedder",
+    "ColorVQA",
     "MemoryAnswers",
     "MemoryIndex",
     "ScriptedCaptioner",
     "ScriptedReader",
     "ScriptedVQA",
     "SynonymEmbedder",
-    "colour_frame",
-    "colour_shares",
+    "color_frame",
+    "color_shares",
 ]

@@ -11,10 +11,10 @@ import numpy as np
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.perception.base import TextRegion, VQAResult
+from florence_rag.tokenize import words
 from florence_rag.types import EmbedderInfo, Frame
-from florence_rag.words import words
 
-COLOURS: Mapping[str, tuple[int, int, int]] = {
+COLORS: Mapping[str, tuple[int, int, int]] = {
     "black": (0, 0, 0),
     "blue": (0, 0, 255),
     "brown": (139, 69, 19),
@@ -29,29 +29,29 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
 }
 
 
-def colour_frame(*colours: str, size_px: int = 48) -> Frame:
+def color_frame(*colors: str, size_px: int = 48) -> Frame:
     """A square picture of equally wide vertical stripes, to search and to ask."""
-    stripes = np.array([COLOURS[colour] for colour in colours], dtype=np.uint8)
-    columns = stripes[np.arange(size_px) * len(colours) // size_px]
+    stripes = np.array([COLORS[color] for color in colors], dtype=np.uint8)
+    columns = stripes[np.arange(size_px) * len(colors) // size_px]
     return np.ascontiguousarray(np.broadcast_to(columns, (size_px, size_px, 3)))
 
 
-def colour_shares(frame: Frame) -> np.ndarray:
+def color_shares(frame: Frame) -> np.ndarray:
     """(11,): the share of the picture's pixels that lie nearest to each of COLOURS."""
     pixels = frame[:: max(1, len(frame) // 64), :: max(1, frame.shape[1] // 64)].reshape(-1, 3).astype(np.float32)
-    palette = np.array(list(COLOURS.values()), dtype=np.float32)
+    palette = np.array(list(COLORS.values()), dtype=np.float32)
     nearest = np.linalg.norm(pixels[:, None] - palette, axis=-1).argmin(axis=1)
-    return np.bincount(nearest, minlength=len(COLOURS)) / len(pixels)
+    return np.bincount(nearest, minlength=len(COLORS)) / len(pixels)
 
 
-class ColourEmbedder:
+class ColorEmbedder:
     """An Embedder that knows colours and nothing else: a picture is its shares of colours, a text its colour words."""
 
-    info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLOURS) + 1, preprocessing="none")
+    info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLORS) + 1, preprocessing="none")
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """One row per frame: the shares of the colours, and 0 for "no colour"."""
-        rows = [np.append(colour_shares(frame), 0.0) for frame in frames]
+        rows = [np.append(color_shares(frame), 0.0) for frame in frames]
         return unit_rows(np.array(rows).reshape(len(rows), self.info.dimension))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -59,7 +59,7 @@ class ColourEmbedder:
         rows = []
         for text in texts:
             named = Counter(words(text))
-            counts = [named[colour] for colour in COLOURS]
+            counts = [named[color] for color in COLORS]
             rows.append([*counts, 0 if any(counts) else 1])
         return unit_rows(np.array(rows, dtype=np.float32).reshape(len(rows), self.info.dimension))
 
@@ -85,18 +85,18 @@ class SynonymEmbedder:
         return unit_rows(rows)
 
 
-class ColourVQA:
+class ColorVQA:
     """A VisualQA that sees colours: it answers with the largest one, and a text fits by the colours it names."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """The colours of the picture, the largest first, with their shares as confidence."""
-        shares = zip(COLOURS, colour_shares(frame).tolist(), strict=True)
+        shares = zip(COLORS, color_shares(frame).tolist(), strict=True)
         seen = sorted((pair for pair in shares if pair[1]), key=lambda pair: -pair[1])
         return VQAResult(*seen[0], tuple(seen))
 
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
         """(N,): the cosine of picture i and text i; a text without colours fits every picture by half."""
-        embedder = ColourEmbedder()
+        embedder = ColorEmbedder()
         named = embedder.embed_texts(texts)
         cosines = np.sum(embedder.embed_images(frames) * named, axis=1)
         return np.where(named[:, -1] > 0, np.float32(0.5), cosines)
@@ -127,7 +127,7 @@ class ScriptedVQA:
 
 
 class ScriptedReader:
-    """A TextReader that finds words by the largest colour of the picture: {"red": "STOP"}."""
+    """A OCRReader that finds words by the largest colour of the picture: {"red": "STOP"}."""
 
     def __init__(self, words: Mapping[str, str]) -> None:
         self.words = words
@@ -136,8 +136,8 @@ class ScriptedReader:
     def read(self, frame: Frame) -> list[TextRegion]:
         """The words of that colour as one line over the whole picture, or nothing."""
         self.reads += 1
-        colour = list(COLOURS)[int(colour_shares(frame).argmax())]
-        line = self.words.get(colour)
+        color = list(COLORS)[int(color_shares(frame).argmax())]
+        line = self.words.get(color)
         return [TextRegion(line, (0.0, 0.0, 1.0, 1.0), 1.0)] if line else []
 
 
@@ -154,4 +154,4 @@ class ScriptedCaptioner:
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """What is said of that colour, or ""."""
         self.batches.append(len(frames))
-        return [self.captions.get(list(COLOURS)[int(colour_shares(frame).argmax())], "") for frame in frames]
+        return [self.captions.get(list(COLORS)[int(color_shares(frame).argmax())], "") for frame in frames]

@@ -16,8 +16,8 @@ from florence_rag.errors import InputError, StoreError
 from florence_rag.index.base import Filter, IndexInfo, RememberedAnswer
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, LeftOut, Source, given_uri
-from florence_rag.words import words
+from florence_rag.tokenize import words
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source, given_uri
 
 
 class MemoryIndex:
@@ -32,7 +32,7 @@ class MemoryIndex:
         self._rows: dict[str, _Row] = {}
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
-        self._left_out: dict[str, LeftOut] = {}
+        self._left_out: dict[str, SkippedSource] = {}
         self._begun: set[str] = set()
         self._answers = MemoryAnswers()
 
@@ -71,18 +71,18 @@ class MemoryIndex:
         self._drop(uri)
         self._failures[uri] = Failure(uri, reason)
         if source:
-            self._left_out[uri] = LeftOut(source, reason)
+            self._left_out[uri] = SkippedSource(source, reason)
 
-    def leave_out(self, source: Source, like: str) -> None:
+    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Drop what is stored of the source and remember which stands for it."""
         self._drop(source.uri)
-        self._left_out[source.uri] = LeftOut(source, f"looks the same as {like!r}", like)
+        self._left_out[source.uri] = SkippedSource(source, f"looks the same as {duplicate_of!r}", duplicate_of)
 
-    def left_out(self) -> dict[str, LeftOut]:
+    def left_out(self) -> dict[str, SkippedSource]:
         """The sources that need not be looked at again before they change."""
         return dict(sorted(self._left_out.items()))
 
-    def restat(self, sources: Collection[Source]) -> None:
+    def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times."""
         for source in sources:
             if source.uri in self._sources:
@@ -102,7 +102,7 @@ class MemoryIndex:
         """What was answered about its pictures."""
         return self._answers
 
-    def annotate(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks; an unknown id is an InputError."""
         if unknown := [id_ for id_ in metadata if id_ not in self._rows]:
             raise InputError(f"no chunk has the id {unknown[0]!r}")
@@ -239,7 +239,7 @@ def _to_hit(chunk: Chunk) -> Hit:
         chunk.caption,
         chunk.ocr,
         metadata=metadata,
-        given=chunk.source.uri == given_uri(chunk.id),
+        is_item=chunk.source.uri == given_uri(chunk.id),
     )
 
 

@@ -7,23 +7,23 @@ from florence_rag.tools.describe_image import DescribeImage
 from florence_rag.tools.detect_objects import DetectObjects
 from florence_rag.tools.find_similar import FindSimilar
 from florence_rag.tools.find_video_moment import FindVideoMoment
-from florence_rag.tools.offer import tools_for
-from florence_rag.tools.picture import Picture
-from florence_rag.tools.read_text import ReadText
-from florence_rag.tools.recommend import Recommend
-from florence_rag.tools.search_images import SearchImages
-from florence_rag.tools.showing import (
+from florence_rag.tools.formatting import hit_to_metadata, hit_to_text, place_to_text
+from florence_rag.tools.image_delivery import (
     Block,
     Budget,
+    ImageRenderer,
     Pictures,
-    Showing,
-    Shown,
+    RenderedImage,
     check_pictures,
     pictures_in,
 )
+from florence_rag.tools.image_ref import Picture
+from florence_rag.tools.read_text import ReadText
+from florence_rag.tools.recommend import Recommend
+from florence_rag.tools.registry import tools_for
+from florence_rag.tools.safe_fetch import UrlRules
+from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
-from florence_rag.tools.urls import UrlRules
-from florence_rag.tools.wording import hit_to_metadata, hit_to_text, place_to_text
 
 __all__ = [
     "AskImage",
@@ -34,13 +34,13 @@ __all__ = [
     "DetectObjects",
     "FindSimilar",
     "FindVideoMoment",
+    "ImageRenderer",
     "Picture",
     "Pictures",
     "ReadText",
     "Recommend",
+    "RenderedImage",
     "SearchImages",
-    "Showing",
-    "Shown",
     "TagImage",
     "Tool",
     "ToolResult",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from florence_rag.perception.base import Attention, Looker, VQAResult
-from florence_rag.pipeline import FlorenceRAG
+from florence_rag.perception.base import Attention, AttentionVQA, VQAResult
+from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import GivenImage, ImageArgument, ImageTool
-from florence_rag.tools.listing import check_words
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import box_to_text, clean, place_to_text
+from florence_rag.tools.formatting import box_to_text, clean, place_to_text
+from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.result_format import check_words
 from florence_rag.types import Answer, Frame
 
 PROMPT = """\
@@ -52,7 +52,7 @@ class AskImage(ImageTool):
         given = self._picture(image)
         keyframe = given.chosen(self.rag, question)
         frame = given.frames[keyframe]
-        seen = self.rag.answer_about(frame, question)
+        seen = self.rag.ask_image(frame, question)
         looked_at = None if seen.remembered else self._look(frame, question)
         answer = self._answer(given, seen, looked_at)
         artifact: dict[str, Any] = answer.to_dict()
@@ -62,7 +62,7 @@ class AskImage(ImageTool):
         return ToolResult(answer_to_text(answer), artifact, pictures=pictures)
 
     def _look(self, frame: Frame, question: str) -> Attention | None:
-        return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, Looker) else None
+        return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, AttentionVQA) else None
 
     def _answer(self, given: GivenImage, seen: VQAResult, looked_at: Attention | None) -> Answer:
         """As the pipeline answers; the citation names the region, or where the answer is remembered from."""

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 from florence_rag.errors import InputError
-from florence_rag.tools.picture import Picture
+from florence_rag.tools.image_ref import Picture
 
 if TYPE_CHECKING:
-    from florence_rag.pipeline import FlorenceRAG
+    from florence_rag.rag import FlorenceRAG
 
 JSON_TYPES = {str: "string", int: "integer", bool: "boolean"}
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from florence_rag.adapters.classes import Classified, classify
 from florence_rag.errors import InputError
+from florence_rag.tasks.classifier import Classified, classify
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import ImageArgument, ImageTool
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import clean, place_to_text
+from florence_rag.tools.formatting import clean, place_to_text
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
 
 PROMPT = """\
 Choose which of several labels fits one picture best. Use it to sort pictures into kinds of which you know the names: \

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.pipeline.describing import needed_captioner
+from florence_rag.rag import FlorenceRAG
+from florence_rag.tasks.describe import require_captioner
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import ImageArgument, ImageTool
-from florence_rag.tools.listing import fenced
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import hit_to_text, place_to_text
+from florence_rag.tools.formatting import hit_to_text, place_to_text
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.result_format import fenced
 
 PROMPT = """\
 Describe one picture in words: what it shows as a whole, written by a captioning model that looks at the pixels.
@@ -42,7 +42,7 @@ class DescribeImage(ImageTool):
     def run(self, image: ImageArgument) -> ToolResult:
         """Captions in words, and as a list in the artifact. Raises InputError."""
         given = self._picture(image)
-        captions = _different(needed_captioner(self.rag.captioner).caption(given.frames))
+        captions = _different(require_captioner(self.rag.captioner).caption(given.frames))
         known = hit_to_text(given.hit).partition("\n")[2]
         lines = [place_to_text(given.hit), *(captions or ["No description."])]
         if known:

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.base import Detector, Grounder, Region, Segmenter
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.pipeline.segmenting import segmenter_among
+from florence_rag.perception.base import Detection, Detector, Grounder, Segmenter
+from florence_rag.rag import FlorenceRAG
+from florence_rag.tasks.segment import segmenter_among
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import ImageArgument, ImageTool
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.pointing import pointing_of
-from florence_rag.tools.wording import box_to_text, clean, place_to_text
+from florence_rag.tools.formatting import box_to_text, clean, place_to_text
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.vqa_grounding import pointing_of
 from florence_rag.types import Frame
 
 PROMPT = """\
@@ -70,7 +70,7 @@ class DetectObjects(ImageTool):
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
         return ToolResult(text, artifact, pictures=(picture,))
 
-    def _outlined(self, frame: Frame, named: str) -> list[Region]:
+    def _outlined(self, frame: Frame, named: str) -> list[Detection]:
         segmenter = self._segmenter()
         if segmenter is None:
             raise InputError("no model that is open draws outlines; leave outline out")
@@ -82,7 +82,7 @@ class DetectObjects(ImageTool):
     def _segmenter(self) -> Segmenter | None:
         return segmenter_among(self.rag.detector, self.rag.captioner)
 
-    def _found(self, frame: Frame, named: str) -> list[Region]:
+    def _found(self, frame: Frame, named: str) -> list[Detection]:
         detector, grounder = detector_of(self.rag), grounder_of(self.rag)
         if detector is None and grounder is None:
             raise ModelError("detecting needs a model that can: open the index with detect='florence-2-base'")
@@ -109,20 +109,20 @@ def grounder_of(rag: FlorenceRAG) -> Grounder | None:
     return next((model for model in models if isinstance(model, Grounder)), None) or pointing_of(rag)
 
 
-def _sharpened(pointed: Region, known: Sequence[Region]) -> Region:
+def _sharpened(pointed: Detection, known: Sequence[Detection]) -> Detection:
     """With the box of the thing that was pointed at, if it was found."""
     x, y = (pointed.box[0] + pointed.box[2]) / 2, (pointed.box[1] + pointed.box[3]) / 2
     hit = [region for region in known if region.box[0] <= x <= region.box[2] and region.box[1] <= y <= region.box[3]]
     return replace(pointed, box=hit[0].box) if hit else pointed
 
 
-def region_to_dict(region: Region) -> dict[str, Any]:
+def region_to_dict(region: Detection) -> dict[str, Any]:
     """JSON-ready."""
     outlines = [[list(point) for point in outline] for outline in region.polygons]
     return {**asdict(region), "box": list(region.box), "polygons": outlines}
 
 
-def region_to_text(region: Region) -> str:
+def region_to_text(region: Detection) -> str:
     """Label, place, how sure that is, and whether it is outlined."""
     confidence = "" if region.confidence is None else f", confidence {region.confidence:.2f}"
     outlined = ", outlined in the artifact" if region.polygons else ""

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from florence_rag.index.base import Filter
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import ImageArgument, ImageTool
-from florence_rag.tools.listing import CountArgument, KindsArgument, check_k, check_kinds, hits_to_text
-from florence_rag.tools.picture import pictures_of
-from florence_rag.tools.wording import place_to_text
+from florence_rag.tools.formatting import place_to_text
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.tools.image_ref import pictures_of
+from florence_rag.tools.result_format import CountArgument, KindsArgument, check_k, check_kinds, hits_to_text
 
 PROMPT = """\
 Find images, pages and video clips that look like one picture.

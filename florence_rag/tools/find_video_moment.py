@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from florence_rag.errors import InputError
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.show.links import link_to
+from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.listing import CountArgument, check_k, check_words, counted, hits_to_text
-from florence_rag.tools.picture import pictures_of
+from florence_rag.tools.image_ref import pictures_of
+from florence_rag.tools.result_format import CountArgument, check_k, check_words, counted, hits_to_text
 from florence_rag.types import Hit
+from florence_rag.viz.links import link_to
 
 PROMPT = """\
 Find when something happens or is to be seen in the user's videos: moments with start and end in seconds.

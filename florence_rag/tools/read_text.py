@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from florence_rag.errors import ModelError
-from florence_rag.pipeline import FlorenceRAG
+from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import GivenImage, ImageArgument, ImageTool
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import box_to_text, clean, place_to_text
+from florence_rag.tools.formatting import box_to_text, clean, place_to_text
+from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
 
 MAX_LINES = 100
 PROMPT = """\

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.pipeline.recommending import recommended
+from florence_rag.rag import FlorenceRAG
+from florence_rag.tasks.recommend import recommended
 from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.listing import (
+from florence_rag.tools.image_ref import pictures_of
+from florence_rag.tools.result_format import (
     CountArgument,
     FilterArgument,
     KindsArgument,
@@ -18,7 +19,6 @@ from florence_rag.tools.listing import (
     counted,
     hits_to_text,
 )
-from florence_rag.tools.picture import pictures_of
 
 DIVERSITY = 0.3
 

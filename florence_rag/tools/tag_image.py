@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from florence_rag.pipeline.tagging import Tagged, open_tagger
+from florence_rag.tasks.tag import Tagged, open_tagger
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.given_image import ImageArgument, ImageTool
-from florence_rag.tools.picture import picture_of
-from florence_rag.tools.wording import clean, place_to_text
+from florence_rag.tools.formatting import clean, place_to_text
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.tools.image_ref import picture_of
 
 PROMPT = """\
 Suggest tags for one picture: those of the labels that fit it, by the labels themselves and by how the user tagged \

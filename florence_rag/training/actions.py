@@ -17,13 +17,13 @@ import torch
 import typer
 from torch.utils.data import Dataset
 
-from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inflation import inflate
 from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.registry import TINY, find_model
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
 from florence_rag.training.recipe import train
-from florence_rag.training.world.scene import COLOURS, sample_scene
+from florence_rag.training.world.scene import COLORS, sample_scene
 from florence_rag.training.world.takes import ACTIONS, IDLE, MIRRORED, MOVERS, Action, Take, sample_leg
 
 FRAMES = 8
@@ -37,11 +37,11 @@ WORDING = {
     "person": ["a person in {colour}", "a person", "walks"],
     "dog": ["a {colour} dog", "a dog", "runs"],
 }
-ATTRIBUTES = {"colour": list(COLOURS), "thing": list(MOVERS)}
+ATTRIBUTES = {"colour": list(COLORS), "thing": list(MOVERS)}
 
 
 @dataclass(frozen=True)
-class LabelledClip:
+class LabeledClip:
     """pixels (T, side, side, 3) uint8, what happens, and who does it: (colour, object)."""
 
     pixels: np.ndarray
@@ -49,7 +49,7 @@ class LabelledClip:
     mover: tuple[str, str] | None
 
 
-class DrawnClips(Dataset[LabelledClip]):
+class DrawnClips(Dataset[LabeledClip]):
     """Clips of takes, drawn when they are asked for, all actions equally often.
 
     exact: each is one action from its start to its end; otherwise it begins and ends a little off, and half of them are
@@ -73,14 +73,14 @@ class DrawnClips(Dataset[LabelledClip]):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, index: int) -> LabelledClip:
+    def __getitem__(self, index: int) -> LabeledClip:
         rng = random.Random(f"{self.seed}/{'held out' if self.held_out else 'clip'}/{index}")
         action = ACTIONS[index % len(ACTIONS)]
         scene = sample_scene(rng, "any" if self.held_out else "seen")
         take, leg = sample_leg(rng, action, scene=scene, held_out=self.held_out)
         start, end = take.spans()[leg] if self.exact else _about(take.spans()[leg], rng)
         pictures = take.draw(clip_times(start, end, self.frames), DRAWN_SIZE)
-        return LabelledClip(np.stack([self.processor.resize(each) for each in pictures]), action, _seen(take, leg))
+        return LabeledClip(np.stack([self.processor.resize(each) for each in pictures]), action, _seen(take, leg))
 
 
 def clip_times(start_s: float, end_s: float, count: int = FRAMES) -> list[float]:
@@ -110,12 +110,12 @@ class ClipCollator:
     processor: FlorenceImageProcessor
     augment: bool = True
 
-    def __call__(self, rows: Sequence[LabelledClip]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[LabeledClip]) -> dict[str, Any]:
         """-> pixel_values (B, T, 3, H, W), labels (B,), attribute_labels."""
         turned = [self.augment and bool(torch.rand(()) < 0.5) for _ in rows]
         clips = [torch.from_numpy(row.pixels) for row in rows]
         pixels = torch.stack([clip.flip(2) if flip else clip for clip, flip in zip(clips, turned, strict=True)])
-        values = self.processor.normalise(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        values = self.processor.normalize_pixels(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
         actions = [MIRRORED[row.action] if flip else row.action for row, flip in zip(rows, turned, strict=True)]
         return {
             "pixel_values": self._varied(values) if self.augment else values,
@@ -133,7 +133,7 @@ class ClipCollator:
         return values * light + 0.05 * torch.randn_like(values)
 
 
-def build_recogniser(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
+def build_recognizer(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
     """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder."""
     image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
     config = VideoCoSwinConfig.inflating(
@@ -163,7 +163,7 @@ def main(
 ) -> None:
     """Train what florence-tiny recognises actions with; run it again to go on after an interruption."""
     torch.manual_seed(seed)
-    model = build_recogniser(find_model(start).florence, frames)
+    model = build_recognizer(find_model(start).florence, frames)
     processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)
     train(

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.training.grounding import NOWHERE, WordRegions, pair_places
 from florence_rag.training.world.draw import draw
-from florence_rag.training.world.questions import colour_question
+from florence_rag.training.world.questions import color_question
 from florence_rag.training.world.scene import Scene, sample_scene
 from florence_rag.training.world.words import ANSWERS, Claim, caption, claim_text, questions, sample_claim, truth_table
 
@@ -89,7 +89,7 @@ class SceneCollator:
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
         captions, positives = self._captions(scenes, rng)
         return {
-            "pixel_values": self.processor.normalise(pixels),
+            "pixel_values": self.processor.normalize_pixels(pixels),
             "caption_ids": self.tokenizer(captions, padding=True, truncation=True, return_tensors="pt")["input_ids"],
             "positives": positives,
             "asked": self._asked(scenes, rng) if self.questions_per_scene + self.statements_per_scene else None,
@@ -188,7 +188,7 @@ def missed_question(scene: Scene, rng: random.Random) -> str | None:
         near = sample_claim(scene, rng, holds=False)
         claim = Claim((near.subject[0], None), near.relation, near.other)
         if claim.relation is not None and not claim.holds(scene):
-            return colour_question(claim, rng)
+            return color_question(claim, rng)
     return None
 
 

@@ -18,11 +18,11 @@ import typer
 from PIL import Image
 from torch.utils.data import Dataset
 
-from florence_rag.models.cards import TINY, find_model
 from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
 from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.registry import TINY, find_model
 from florence_rag.training.data import DRAWN_SIZE, scene_at
 from florence_rag.training.recipe import train
 from florence_rag.training.world.draw import boxes, draw

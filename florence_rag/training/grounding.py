@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerBase
 from florence_rag.models.meter import MeterOutput
 from florence_rag.training.world.draw import place
 from florence_rag.training.world.pen import WIDTH
-from florence_rag.training.world.scene import COLOURS, OBJECTS, SLOTS, Scene
+from florence_rag.training.world.scene import COLORS, OBJECTS, SLOTS, Scene
 from florence_rag.training.world.words import Question
 
 OTHER_FORMS = {"bike": "bicycle", "bikes": "bicycle", "people": "person", "buses": "bus"}
@@ -38,8 +38,8 @@ def pair_places(question: Question, scene: Scene) -> tuple[float, float]:
     if question.type != "left-right" or claim is None:
         return NOWHERE
     subject, other = (
-        next(thing.slot for thing in scene.things if thing.object == name and colour in (None, thing.colour))
-        for name, colour in claim.descriptions
+        next(thing.slot for thing in scene.things if thing.object == name and color in (None, thing.color))
+        for name, color in claim.descriptions
     )
     return subject / (SLOTS - 1), other / (SLOTS - 1)
 
@@ -49,7 +49,7 @@ class WordRegions:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, grid: int) -> None:
         self.grid = grid
-        names = {**{name: name for name in (*OBJECTS, *COLOURS)}, **{f"{name}s": name for name in OBJECTS}}
+        names = {**{name: name for name in (*OBJECTS, *COLORS)}, **{f"{name}s": name for name in OBJECTS}}
         ids = {word: tokenizer(word, add_special_tokens=False)["input_ids"] for word in (*names, *OTHER_FORMS)}
         self._meaning = {tokens[0]: {**names, **OTHER_FORMS}[word] for word, tokens in ids.items() if len(tokens) == 1}
 
@@ -67,17 +67,17 @@ class WordRegions:
     def _map(self, scene: Scene) -> dict[str, Tensor]:
         """Object or colour -> its image tokens."""
         # The drawing shifts things by a few pixels at random; to a token that is nothing.
-        centres = place(scene, random.Random(0))
+        centers = place(scene, random.Random(0))
         found: dict[str, Tensor] = {}
-        for thing, centre in zip(scene.things, centres, strict=True):
-            region = self._columns(centre / WIDTH)
-            for word in (thing.object, thing.colour):
+        for thing, center in zip(scene.things, centers, strict=True):
+            region = self._columns(center / WIDTH)
+            for word in (thing.object, thing.color):
                 found[word] = found[word] | region if word in found else region
         return found
 
-    def _columns(self, centre: float) -> Tensor:
+    def _columns(self, center: float) -> Tensor:
         middles = (np.arange(self.grid) + 0.5) / self.grid
-        near = np.abs(middles - centre) < REACH / 7
+        near = np.abs(middles - center) < REACH / 7
         return torch.from_numpy((near[None, :] & (middles > SKY)[:, None]).ravel())
 
 

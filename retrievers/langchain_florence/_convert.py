@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from florence_rag.pipeline.given import GIVEN, text_to_chunk
+from florence_rag.ingest.items import GIVEN, text_to_chunk
 from florence_rag.tools import Tool, hit_to_metadata, hit_to_text
-from florence_rag.tools.wording import place_to_text
+from florence_rag.tools.formatting import place_to_text
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Hit, Locator, Source
 
 _OF_FILES = frozenset({"source", "kind", "start_s", "end_s"})
@@ -24,7 +24,7 @@ def hit_to_document(hit: Hit) -> Document:
 
 def stored_to_document(hit: Hit) -> Document:
     """What was put under an id as it was put; of a picture with what it takes to find it again; of a file as found."""
-    if not hit.given:
+    if not hit.is_item:
         return hit_to_document(hit)
     where = {} if hit.kind == "text" else {"kind": hit.kind, "locator": hit.locator.to_dict()}
     words = hit.content or ("" if hit.kind == "text" else place_to_text(hit))

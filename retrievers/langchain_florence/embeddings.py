@@ -12,7 +12,7 @@ from langchain_core.runnables.config import run_in_executor
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
-from florence_rag.pipeline.opening import open_embedder
+from florence_rag.loading.model_factory import open_embedder
 
 BATCH_SIZE = 32
 """Pictures that are decoded at a time: a folder of photographs does not fit into memory at once."""

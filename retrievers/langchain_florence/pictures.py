@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
 from florence_rag import FlorenceRAG
-from florence_rag.tools import Block, Budget, Pictures, Showing, Shown, check_pictures, pictures_in
+from florence_rag.tools import Block, Budget, ImageRenderer, Pictures, RenderedImage, check_pictures, pictures_in
 
 NEWEST = 3
 
@@ -44,7 +44,7 @@ class PicturePlacer:
     """place_pictures that remembers what it has loaded."""
 
     def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, newest: int = NEWEST) -> None:
-        self._show = Showing(rag, budget)
+        self._show = ImageRenderer(rag, budget)
         self._newest = newest
 
     def __call__(self, messages: Sequence[AnyMessage], pictures: Pictures | BaseChatModel) -> list[AnyMessage]:
@@ -88,7 +88,7 @@ def blocks_to_content(blocks: Sequence[Block]) -> str | list[str | dict[str, Any
 
 
 def _block_to_dict(block: Block) -> dict[str, Any]:
-    if isinstance(block, Shown):
+    if isinstance(block, RenderedImage):
         return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(block.jpeg).decode()}
     return {"type": "text", "text": block}
 

@@ -13,8 +13,8 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.show.pixels import thumbnail
 from florence_rag.types import Hit, Kind
+from florence_rag.viz.jpeg import thumbnail
 from langchain_florence._convert import hit_to_document
 
 SearchType = Literal["hybrid", "similarity", "mmr"]
@@ -102,9 +102,9 @@ class FlorenceRetriever(BaseRetriever):
             raise InputError(f"search_type is {how!r}; it must be 'hybrid', 'similarity' or 'mmr'")
         if group:
             raise InputError(f"group is for search_type 'hybrid', not for {how!r}")
-        vector = self.rag.query_vector(text, image=image)
+        vector = self.rag.embed_query(text, image=image)
         if how == "mmr":
-            return self.rag.search_diverse(vector, **within, **diverse)
+            return self.rag.search_mmr(vector, **within, **diverse)
         return self.rag.search_by_vector(vector, **within)
 
     def _document(self, hit: Hit, images: bool) -> Document:

@@ -13,9 +13,9 @@ from florence_rag import FlorenceRAG
 from florence_rag.tools import (
     AskImage,
     Budget,
+    ImageRenderer,
     Pictures,
     SearchImages,
-    Showing,
     Tool,
     UrlRules,
     check_pictures,
@@ -49,7 +49,7 @@ class FlorenceTool(BaseTool):
         result = self.tool(*args, **kwargs)
         if result.is_error:
             raise ToolException(result.text)
-        blocks = Showing(self.tool.rag, self.budget)(result.text, result.artifact, self.pictures)
+        blocks = ImageRenderer(self.tool.rag, self.budget)(result.text, result.artifact, self.pictures)
         return blocks_to_content(blocks), result.artifact
 
 

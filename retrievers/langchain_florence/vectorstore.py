@@ -86,7 +86,7 @@ class FlorenceVectorStore(VectorStore):
         batch_size: int | None = None,
     ) -> list[str]:
         """Store texts; their ids. batch_size is LangChain's, and of no effect: the index has its own."""
-        return self.rag.put_texts(texts, ids=ids, metadatas=metadatas)
+        return self.rag.upsert_texts(texts, ids=ids, metadatas=metadatas)
 
     def add_documents(  # type: ignore[override]  # an unknown option is an error
         self, documents: Iterable[Document], *, ids: Sequence[str | None] | None = None, batch_size: int | None = None
@@ -99,7 +99,7 @@ class FlorenceVectorStore(VectorStore):
         given = [document.id for document in documents] if ids is None else ids
         if len(given) != len(documents):
             raise InputError(f"ids must be a list with one value for each of the {len(documents)} documents")
-        return self.rag.put_chunks(map(document_to_chunk, documents, given))
+        return self.rag.upsert_chunks(map(document_to_chunk, documents, given))
 
     def add_images(
         self,
@@ -113,7 +113,7 @@ class FlorenceVectorStore(VectorStore):
 
         A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
         """
-        return self.rag.put_images(images, captions=captions, ids=ids, metadatas=metadatas)
+        return self.rag.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
 
     async def aadd_images(self, images: Iterable[Any], *args: Any, **options: Any) -> list[str]:
         """add_images in a worker thread."""
@@ -121,7 +121,7 @@ class FlorenceVectorStore(VectorStore):
 
     def delete(self, ids: Sequence[str] | None = None, **_: Any) -> bool:
         """Forget what was added under these ids, or all that was ever added; unknown ids are passed over."""
-        self.rag.delete(self.rag.given_ids() if ids is None else list(ids))
+        self.rag.delete(self.rag.item_ids() if ids is None else list(ids))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -150,13 +150,13 @@ class FlorenceVectorStore(VectorStore):
 
     def similarity_search_by_image(self, image: Any, k: int = 4, **within: Any) -> list[Document]:
         """The k documents nearest to a picture: a path, bytes, an open file, a PIL image or an array."""
-        return _documents(self._nearest(self.rag.query_vector(image=image), k, **within))
+        return _documents(self._nearest(self.rag.embed_query(image=image), k, **within))
 
     def similarity_search_by_image_with_score(
         self, image: Any, k: int = 4, **within: Any
     ) -> list[tuple[Document, float]]:
         """The same with their cosines."""
-        return _scored(self._nearest(self.rag.query_vector(image=image), k, **within))
+        return _scored(self._nearest(self.rag.embed_query(image=image), k, **within))
 
     async def asimilarity_search_by_image(self, image: Any, k: int = 4, **options: Any) -> list[Document]:
         """similarity_search_by_image in a worker thread."""
@@ -191,7 +191,7 @@ class FlorenceVectorStore(VectorStore):
         **within: Any,
     ) -> list[Document]:
         """The same for a vector, such as one of a picture."""
-        found = self.rag.search_diverse
+        found = self.rag.search_mmr
         return _documents(found(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **_to_core(**within)))
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:

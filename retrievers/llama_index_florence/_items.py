@@ -10,7 +10,7 @@ from typing import Any
 from llama_index.core.schema import BaseNode, IndexNode, TextNode
 
 from florence_rag import InputError
-from florence_rag.pipeline.given import GIVEN
+from florence_rag.ingest.items import GIVEN
 from florence_rag.tools import hit_to_text
 from florence_rag.types import KINDS, MEDIA_OF_KIND, Chunk, Frame, Hit, Locator, Source
 from llama_index_florence._convert import PictureNode, frame_to_base64, node_to_picture

@@ -19,7 +19,7 @@ from llama_index.core.schema import BaseNode, ImageType
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
-from florence_rag.pipeline.opening import open_embedder
+from florence_rag.loading.model_factory import open_embedder
 from llama_index_florence._convert import node_to_picture
 
 _READING_THREADS = 4

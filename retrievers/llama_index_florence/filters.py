@@ -14,7 +14,7 @@ from llama_index.core.vector_stores.types import FilterCondition, FilterOperator
 
 from florence_rag import InputError
 from florence_rag.index.filters import expression
-from florence_rag.index.quoting import literal
+from florence_rag.index.literals import literal
 
 NODE = "_node"
 """The key of an item's metadata under which the rest of its node is kept."""

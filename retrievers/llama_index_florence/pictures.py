@@ -8,7 +8,7 @@ from typing import Any
 from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
 from llama_index.core.llms import LLM
 
-from florence_rag.tools import Block, Pictures, Shown
+from florence_rag.tools import Block, Pictures, RenderedImage
 
 
 def pictures_for(llm: LLM) -> Pictures:
@@ -30,6 +30,6 @@ def blocks_to_content(blocks: Sequence[Block]) -> list[ContentBlock]:
 
 
 def _to_block(block: Block) -> ContentBlock:
-    if isinstance(block, Shown):
+    if isinstance(block, RenderedImage):
         return ImageBlock(image=block.jpeg, image_mimetype="image/jpeg")
     return TextBlock(text=block)

@@ -13,7 +13,7 @@ from llama_index.core.schema import Document, ImageDocument
 
 from florence_rag import InputError, MediaError
 from florence_rag.chunking import ChunkingConfig, chunk
-from florence_rag.pipeline.given import GIVEN
+from florence_rag.ingest.items import GIVEN
 from florence_rag.sources import discover
 from florence_rag.types import Chunk, Failure
 from llama_index_florence._convert import frame_to_base64

@@ -13,9 +13,9 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.chunking import read_image
+from florence_rag.loading.model_factory import open_reranker
 from florence_rag.perception.base import Matcher, Reranker
-from florence_rag.perception.matching import MatcherReranker
-from florence_rag.pipeline.opening import open_reranker
+from florence_rag.perception.itm import MatcherReranker
 from florence_rag.retrieval.reranking import Reranking
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
@@ -90,7 +90,9 @@ class FlorenceRerank(BaseNodePostprocessor):
         # The model is told the text only, so it has no say on the picture's part of a query.
         share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
         order = reranking(hits, text, share)
-        return [_moved(nodes[int(hit.id)], place.score, hit.why) for hit, place in zip(order, nodes, strict=True)]
+        return [
+            _moved(nodes[int(hit.id)], place.score, hit.explanation) for hit, place in zip(order, nodes, strict=True)
+        ]
 
     def _stored(self, nodes: list[NodeWithScore]) -> dict[str, Hit]:
         """What the index has to show of the nodes, which may be more than they carry."""
@@ -110,7 +112,9 @@ class FlorenceRerank(BaseNodePostprocessor):
 def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
     """The node as the core ranks it; its id is where it stood."""
     hit = stored or Hit("", "image", found.node_id, Locator(), 0.0, found.get_content())  # a picture, if it has one
-    return replace(hit, id=str(place), score=max(found.score or 0.0, 0.0), why=found.metadata.get("why", ""))
+    return replace(
+        hit, id=str(place), score=max(found.score or 0.0, 0.0), explanation=found.metadata.get("explanation", "")
+    )
 
 
 def _read(picture: str | bytes) -> Frame:
@@ -127,10 +131,10 @@ def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Match
     return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)
 
 
-def _moved(found: NodeWithScore, score: float | None, why: str) -> NodeWithScore:
+def _moved(found: NodeWithScore, score: float | None, explanation: str) -> NodeWithScore:
     """The node with the score of its new place, and the reason in its metadata, away from the model."""
     node = found.node.model_copy()
-    ours = {"why": why, **({"score": score} if "score" in node.metadata else {})}
+    ours = {"explanation": explanation, **({"score": score} if "score" in node.metadata else {})}
     node.metadata = {**node.metadata, **ours}
     node.excluded_llm_metadata_keys = list({**dict.fromkeys(node.excluded_llm_metadata_keys), **ours})
     node.excluded_embed_metadata_keys = list({**dict.fromkeys(node.excluded_embed_metadata_keys), **ours})

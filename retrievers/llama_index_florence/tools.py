@@ -14,9 +14,9 @@ from florence_rag import FlorenceRAG
 from florence_rag.tools import (
     AskImage,
     Budget,
+    ImageRenderer,
     Pictures,
     SearchImages,
-    Showing,
     Tool,
     UrlRules,
     check_pictures,
@@ -44,7 +44,7 @@ class FlorenceTool(FunctionTool):
     ) -> None:
         self.tool = tool
         self.pictures = check_pictures(pictures)
-        self.show = Showing(tool.rag, budget)
+        self.show = ImageRenderer(tool.rag, budget)
         super().__init__(fn=tool, metadata=metadata or tool_to_metadata(tool), **settings)
 
     def call(self, *args: Any, **kwargs: Any) -> ToolOutput:

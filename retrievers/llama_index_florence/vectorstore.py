@@ -91,7 +91,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
                 pictures.append((node, picture))
             else:
                 texts.append(node)
-        self._rag.put_chunks(chunks)
+        self._rag.upsert_chunks(chunks)
         self._put_pictures(pictures)
         self._put_texts(texts)
         return [node.node_id for node in nodes]
@@ -122,7 +122,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Forget all nodes; chunks of files stay."""
-        self._rag.delete(self._rag.given_ids())
+        self._rag.delete(self._rag.item_ids())
 
     async def aclear(self) -> None:
         """The same; the event loop goes on."""
@@ -157,7 +157,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def _put_pictures(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
         nodes = [node for node, _ in pictures]
-        self._rag.put_images(
+        self._rag.upsert_images(
             [picture for _, picture in pictures],
             captions=[node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
@@ -166,7 +166,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         )
 
     def _put_texts(self, nodes: Sequence[BaseNode]) -> None:
-        self._rag.put_texts(
+        self._rag.upsert_texts(
             [node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
             metadatas=[node_to_metadata(node) for node in nodes],
@@ -189,7 +189,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
                 return self._rag.search(_words(query), k=query.hybrid_top_k or k, filter=filter, group=False)
             case VectorStoreQueryMode.MMR:
                 relevance = query.mmr_threshold if query.mmr_threshold is not None else mmr_threshold
-                return self._rag.search_diverse(
+                return self._rag.search_mmr(
                     _vector(query), k, fetch_k=_MMR_DEPTH * k, relevance=relevance, filter=filter
                 )
         raise InputError(
@@ -204,7 +204,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         return sorted(self._rag.index.find(filter=restriction or None), key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:
-        if not hit.given:
+        if not hit.is_item:
             return hit_to_node(hit, self._picture(hit)).node
         has_path = NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
         return hit_to_own_node(hit, None if has_path else self._picture(hit))

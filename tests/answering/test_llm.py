@@ -9,7 +9,7 @@ from PIL import Image
 
 from florence_rag.answering.llm import INSTRUCTION, LLMAnswerer, LLMConfig, cited_numbers
 from florence_rag.errors import InputError, MediaError
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.types import Hit, Locator
 
 HITS = [
@@ -17,7 +17,7 @@ HITS = [
     Hit("b", "text", "/b.txt", Locator(span=(0, 20)), 0.9, text="The bus is late."),
     Hit("c", "clip", "/c.mp4", Locator(start_s=1.0, end_s=4.5), 0.8),
 ]
-FRAMES = {"a": (colour_frame("red", size_px=2000),), "b": (), "c": (colour_frame("blue"), colour_frame("green"))}
+FRAMES = {"a": (color_frame("red", size_px=2000),), "b": (), "c": (color_frame("blue"), color_frame("green"))}
 
 
 class Search:

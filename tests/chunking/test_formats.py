@@ -21,7 +21,7 @@ DOT = Image.new("RGB", (64, 64), "red")
         ("HEIF", "a HEIC image"),
     ],
 )
-def test_pictures_are_recognised_by_their_first_bytes(form, name):
+def test_pictures_are_recognized_by_their_first_bytes(form, name):
     assert starts_like(encode(DOT, form)[:HEAD_BYTES]) == name
 
 
@@ -33,7 +33,7 @@ def test_pictures_are_recognised_by_their_first_bytes(form, name):
         (".avi", "mpeg4", "an AVI video"),
     ],
 )
-def test_videos_are_recognised_by_their_first_bytes(tmp_path, suffix, codec, name):
+def test_videos_are_recognized_by_their_first_bytes(tmp_path, suffix, codec, name):
     video = write_video(tmp_path / f"a{suffix}", shots(0.3), codec=codec)
     assert starts_like(video.read_bytes()[:HEAD_BYTES]) == name
 
@@ -53,7 +53,7 @@ def test_videos_are_recognised_by_their_first_bytes(tmp_path, suffix, codec, nam
         (b"version https://git-lfs.github.com/spec/v1", "a Git LFS pointer: run 'git lfs pull'"),
     ],
 )
-def test_other_files_are_recognised_too(head, name):
+def test_other_files_are_recognized_too(head, name):
     assert starts_like(head[:HEAD_BYTES]) == name
 
 

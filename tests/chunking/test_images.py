@@ -103,7 +103,7 @@ def test_what_is_transparent_becomes_white(mode):
     assert frame[5, 15, 0] < 60
 
 
-def test_colours_of_print_become_rgb():
+def test_colors_of_print_become_rgb():
     frame = read_image(encode(Image.fromarray(halves()).convert("CMYK"), "JPEG"))
     assert is_red(frame[10, 80])
 

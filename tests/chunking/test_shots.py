@@ -78,7 +78,7 @@ def test_keyframes_are_spread_evenly():
     assert [time_s for time_s, _ in clip.keyframes] == [1.5, 4.5, 7.5]
 
 
-def test_of_neighbouring_frames_the_sharpest_is_taken():
+def test_of_neighboring_frames_the_sharpest_is_taken():
     blurred = np.full_like(STILL, 128)
     builder = ClipBuilder(10.0, 1)
     thumbnails = [blurred, blurred, STILL, blurred, blurred]

@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, ScriptedReader, colour_frame
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, ScriptedReader, color_frame
 
 
 @dataclass
@@ -41,9 +41,9 @@ def run() -> Callable[..., Outcome]:
 
 @pytest.fixture
 def rag() -> FlorenceRAG:
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     return FlorenceRAG(
-        MemoryIndex(embedder.info), embedder, vqa=ColourVQA(), reader=ScriptedReader({"red": "STOP at the red line"})
+        MemoryIndex(embedder.info), embedder, vqa=ColorVQA(), reader=ScriptedReader({"red": "STOP at the red line"})
     )
 
 
@@ -65,7 +65,7 @@ def photos(tmp_path, opened_with) -> Path:
     """A folder with three photos of one colour each, and a text."""
     folder = tmp_path / "photos"
     folder.mkdir()
-    for colour in ("red", "blue", "green"):
-        Image.fromarray(colour_frame(colour)).save(folder / f"{colour}.png")
+    for color in ("red", "blue", "green"):
+        Image.fromarray(color_frame(color)).save(folder / f"{color}.png")
     (folder / "notes.txt").write_text("The bakery opens at seven in the morning.")
     return folder

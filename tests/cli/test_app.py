@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 
 
 def test_index_counts_files_and_leaves_the_unchanged_alone(run, photos):
@@ -76,14 +76,14 @@ def test_search_json_holds_the_hits(run, photos):
     outcome = run("search", "a blue thing", "--json")
     assert outcome.out.count("\n") == 1
     hits = outcome.json["hits"]
-    assert hits[0].keys() >= {"id", "kind", "source", "score", "locator", "text", "why"}
+    assert hits[0].keys() >= {"id", "kind", "source", "score", "locator", "text", "explanation"}
     assert Path(hits[0]["source"]).name == "blue.png"
 
 
 def test_search_by_image_and_by_both(run, photos, tmp_path):
     run("index", photos)
     query = tmp_path / "query.png"
-    Image.fromarray(colour_frame("green")).save(query)
+    Image.fromarray(color_frame("green")).save(query)
     assert Path(run("search", "--image", query, "--json").json["hits"][0]["source"]).name == "green.png"
     both = run("search", "red", "--image", query, "-k", "2", "--kind", "image", "--json").json["hits"]
     assert {Path(hit["source"]).name for hit in both} == {"green.png", "red.png"}
@@ -184,7 +184,7 @@ def test_models_lists_what_each_is_for_and_whether_it_is_here(run):
     models = {model["name"]: model for model in run("models", "--json").json["models"]}
     tiny, default = models["florence-tiny"], models["siglip2-base"]
     assert (tiny["here"], tiny["default"], default["here"], default["default"]) == (True, False, False, True)
-    assert "drawn" in tiny["knows"]
+    assert "drawn" in tiny["training_data"]
     told = run("models").out
     assert "florence-tiny  embed, answer, match, describe, detect, recognise, 9.8M parameters, on this machine" in told
     assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in told

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.models.cards import CARDS
-from florence_rag.pipeline import rag as pipeline
-from florence_rag.testing import ColourEmbedder, ColourVQA, ScriptedReader, colour_frame
+from florence_rag import rag as pipeline
+from florence_rag.models.registry import CARDS
+from florence_rag.testing import ColorEmbedder, ColorVQA, ScriptedReader, color_frame
 from florence_rag.types import EmbedderInfo
 
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColourEmbedder())
-    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColourVQA(), None))
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColorEmbedder())
+    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColorVQA(), None))
     monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
     monkeypatch.setattr(pipeline, "open_reader", lambda: ScriptedReader({}))
 
@@ -87,7 +87,7 @@ def folder(tmp_path) -> Path:
     folder.mkdir()
     for name, save in BAD_FILES.items():
         save(folder / name)
-    Image.fromarray(colour_frame("red")).save(folder / "good.png")
+    Image.fromarray(color_frame("red")).save(folder / "good.png")
     return folder
 
 
@@ -146,7 +146,7 @@ def test_a_path_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_pa
 
 def test_a_database_of_another_known_model_names_both_before_one_is_missed(run, folder, tmp_path, monkeypatch):
     db = tmp_path / "photos.db"
-    monkeypatch.setattr(ColourEmbedder, "info", replace(ColourEmbedder.info, name="florence-tiny"))
+    monkeypatch.setattr(ColorEmbedder, "info", replace(ColorEmbedder.info, name="florence-tiny"))
     run("index", folder / "good.png", "--db", db)
     monkeypatch.undo()
     outcome = run("search", "red", "--model", "siglip2-base", "--offline", "--db", db)
@@ -158,7 +158,7 @@ def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkey
     db = tmp_path / "photos.db"
     run("index", folder / "good.png", "--db", db)
 
-    class Other(ColourEmbedder):
+    class Other(ColorEmbedder):
         info = EmbedderInfo(name="others", fingerprint="other", dimension=12, preprocessing="none")
 
     monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: Other())

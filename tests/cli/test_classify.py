@@ -1,22 +1,22 @@
 import pytest
 from PIL import Image
 
-from florence_rag.pipeline import opening
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.loading import model_factory as opening
+from florence_rag.testing import ColorEmbedder, color_frame
 
 
 @pytest.fixture
 def embedder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(opening, "open_embedder", lambda name, access: ColourEmbedder())
+    monkeypatch.setattr(opening, "open_embedder", lambda name, access: ColorEmbedder())
 
 
 @pytest.fixture
 def data(tmp_path):
-    for label, colours in {"warm": ("red", "orange"), "cold": ("blue", "green")}.items():
+    for label, colors in {"warm": ("red", "orange"), "cold": ("blue", "green")}.items():
         (tmp_path / "data" / label).mkdir(parents=True)
-        for colour in colours:
-            Image.fromarray(colour_frame(colour)).save(tmp_path / "data" / label / f"{colour}.png")
+        for color in colors:
+            Image.fromarray(color_frame(color)).save(tmp_path / "data" / label / f"{color}.png")
     return tmp_path / "data"
 
 

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from transformers import AutoModel, AutoProcessor
 
 from florence_rag.models.florence import FlorenceModel
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from tests.models.fill import fill
 from tests.models.reference import FILL_SEED, UNICL_LAYOUT, meter_layout
 from tests.models.words import save_clip_words, save_roberta_words
@@ -34,7 +34,7 @@ def test_a_converted_dual_tower_opens_everywhere(run, tmp_path, towers):
     assert record == {"folder": str(out), "model_type": "florence"}
     assert type(AutoModel.from_pretrained(out)) is FlorenceModel
     assert AutoProcessor.from_pretrained(out)(text="a dog")["input_ids"].shape[0] == 1
-    Image.fromarray(colour_frame("red")).save(tmp_path / "red.png")
+    Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
     indexed = run("index", tmp_path / "red.png", "--db", tmp_path / "my.db", "--model", out, "--read", "never")
     assert indexed.code == 0 and "1 added" in indexed.out
 

@@ -2,8 +2,8 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import ModelError
-from florence_rag.pipeline import opening
-from florence_rag.testing import ScriptedCaptioner, colour_frame
+from florence_rag.loading import model_factory as opening
+from florence_rag.testing import ScriptedCaptioner, color_frame
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def opened(monkeypatch):
 
 @pytest.fixture
 def files(tmp_path):
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     (tmp_path / "no.jpg").write_text("no picture")
     return [tmp_path / name for name in ("red.png", "blue.png", "no.jpg")]
 

@@ -1,14 +1,16 @@
 import pytest
 from PIL import Image
 
-from florence_rag.perception.base import Region
-from florence_rag.pipeline import opening
-from florence_rag.testing import colour_frame
+from florence_rag.loading import model_factory as opening
+from florence_rag.perception.base import Detection
+from florence_rag.testing import color_frame
 
 
 class LeftHalf:
     def detect(self, frames):
-        return [[Region("car", (0.0, 0.0, 0.5, 1.0), 0.875), Region("dog", (0.5, 0.25, 1.0, 1.0))] for _ in frames]
+        return [
+            [Detection("car", (0.0, 0.0, 0.5, 1.0), 0.875), Detection("dog", (0.5, 0.25, 1.0, 1.0))] for _ in frames
+        ]
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def opened(monkeypatch):
 @pytest.fixture
 def picture(tmp_path):
     path = tmp_path / "street.jpg"
-    Image.fromarray(colour_frame("white", size_px=100)).save(path)
+    Image.fromarray(color_frame("white", size_px=100)).save(path)
     return path
 
 
@@ -55,7 +57,7 @@ def test_boxes_are_drawn_into_a_copy(run, opened, picture, tmp_path):
 class Outlining(LeftHalf):
     def segment(self, frame, expression):
         diamond = ((0.5, 0.2), (0.8, 0.5), (0.5, 0.8), (0.2, 0.5))
-        return None if "cat" in expression else Region(expression, (0.2, 0.2, 0.8, 0.8), None, (diamond,))
+        return None if "cat" in expression else Detection(expression, (0.2, 0.2, 0.8, 0.8), None, (diamond,))
 
 
 def test_what_is_named_is_outlined_and_drawn(run, monkeypatch, picture, tmp_path):
@@ -114,7 +116,7 @@ def test_search_takes_a_part_of_a_picture(run, photos):
 
 def test_regions_are_listed_by_their_boxes_and_labels(run, rag, opened_with, tmp_path):
     rag._files._detector = LeftHalf()
-    Image.fromarray(colour_frame("red", "blue", size_px=64)).save(tmp_path / "both.png")
+    Image.fromarray(color_frame("red", "blue", size_px=64)).save(tmp_path / "both.png")
     run("index", tmp_path)
     out = run("search", "red", "-k", 1).out
     assert "both.png, box 0.00 0.00 0.50 1.00" in out and "image of car, score" in out

@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from florence_rag import rag as pipeline
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.cli.options import lines_of
-from florence_rag.models.cards import CARDS
-from florence_rag.pipeline import FlorenceRAG
-from florence_rag.pipeline import rag as pipeline
-from florence_rag.testing import ColourEmbedder, ColourVQA
-from tests.places.makers import Page, png, serving, write_parquet, write_tar
+from florence_rag.models.registry import CARDS
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, ColorVQA
+from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch, tmp_path) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColourEmbedder())
-    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColourVQA(), None))
+    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColorEmbedder())
+    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColorVQA(), None))
     monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
     monkeypatch.chdir(tmp_path)
 

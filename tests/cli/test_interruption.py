@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.testing import COLOURS, colour_frame
+from florence_rag.testing import COLORS, color_frame
 
 PROGRAM = Path(__file__).with_name("colours.py")
 FILES = 160  # five batches
@@ -22,9 +22,9 @@ APART = ("--near-duplicates", "keep")  # many differ in one pixel
 def photos(tmp_path) -> Path:
     folder = tmp_path / "photos"
     folder.mkdir()
-    pairs = [(first, second) for first in COLOURS for second in COLOURS]
+    pairs = [(first, second) for first in COLORS for second in COLORS]
     for number in range(FILES):
-        frame = colour_frame(*pairs[number % len(pairs)])
+        frame = color_frame(*pairs[number % len(pairs)])
         frame[0, 0] = number
         Image.fromarray(np.ascontiguousarray(frame)).save(folder / f"{number:03}.png")
     return folder

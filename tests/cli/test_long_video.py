@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import COLOURS, ColourEmbedder, colour_frame
+from florence_rag.testing import COLORS, ColorEmbedder, color_frame
 
 PROGRAM = Path(__file__).with_name("colours.py")
 SHOTS = 140
@@ -20,12 +20,12 @@ SHOTS = 140
 def video(tmp_path) -> Path:
     """Shots of 1.2 seconds, so several batches of clips."""
     path = tmp_path / "long.mp4"
-    pairs = [(first, second) for first in COLOURS for second in COLOURS if first != second]
+    pairs = [(first, second) for first in COLORS for second in COLORS if first != second]
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=5)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
         for shot in range(SHOTS):
-            pixels = np.ascontiguousarray(colour_frame(*pairs[shot * 7 % len(pairs)], size_px=64))
+            pixels = np.ascontiguousarray(color_frame(*pairs[shot * 7 % len(pairs)], size_px=64))
             for _ in range(6):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
@@ -46,7 +46,7 @@ def index(video: Path, db: Path, kill_at_batch: int | None = None) -> int:
 
 
 def rows(db: Path) -> dict[str, tuple[object, ...]]:
-    with MilvusIndex.open(str(db), ColourEmbedder.info, create=False) as index:
+    with MilvusIndex.open(str(db), ColorEmbedder.info, create=False) as index:
         assert index.info().incomplete == ()
         hits = {hit.id: hit for hit in index.find()}
         vectors = index.vectors(list(hits))
@@ -58,7 +58,7 @@ def test_a_second_run_after_a_kill_equals_an_uninterrupted_one(video, tmp_path):
     whole.start()
     cut = tmp_path / "cut.db"
     index(video, cut, kill_at_batch=3)
-    with MilvusIndex.open(str(cut), ColourEmbedder.info) as left:
+    with MilvusIndex.open(str(cut), ColorEmbedder.info) as left:
         assert left.sources() == {}  # a part of a video is none
     assert index(video, cut) > 3
     whole.join()

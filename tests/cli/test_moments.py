@@ -2,13 +2,13 @@ import re
 
 import pytest
 
-from florence_rag.pipeline import opening
-from tests.pipeline.test_moments import ColourRecognizer, write_film
+from florence_rag.loading import model_factory as opening
+from tests.ingest.test_moments import ColorRecognizer, write_film
 
 
 @pytest.fixture
 def film(tmp_path, rag, opened_with):
-    rag.recognizer = ColourRecognizer()
+    rag.recognizer = ColorRecognizer()
     return write_film(tmp_path / "wall.mp4")
 
 
@@ -40,12 +40,12 @@ def test_an_empty_text_is_one_line(run, film):
     assert outcome.code == 1 and outcome.err.count("\n") == 1
 
 
-def test_index_is_told_what_recognises(run, photos, opened_with):
+def test_index_is_told_what_recognizes(run, photos, opened_with):
     run("index", photos, "--actions", "florence-tiny")
     assert opened_with[-1][1]["actions"] == "florence-tiny"
 
 
-def test_a_model_that_cannot_recognise_is_one_line(run, photos, monkeypatch, tmp_path):
+def test_a_model_that_cannot_recognize_is_one_line(run, photos, monkeypatch, tmp_path):
     monkeypatch.undo()
     outcome = run("index", photos, "--db", tmp_path / "x.db", "--model", "florence-tiny", "--actions", "siglip2-base")
     assert outcome.code == 1 and "'siglip2-base' cannot recognise; models that can: florence-tiny" in outcome.err

@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from florence_rag.models.cards import find_model
-from florence_rag.testing import colour_frame
+from florence_rag.models.registry import find_model
+from florence_rag.testing import color_frame
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def other(tmp_path_factory):
 
 @pytest.fixture
 def db(run, tmp_path, other):
-    for colour in ("red", "blue", "green"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    for color in ("red", "blue", "green"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     files = sorted(tmp_path.glob("*.png"))
     run("index", *files, "--db", tmp_path / "my.db", "--model", "florence-tiny", "--read", "never")
     return tmp_path / "my.db"
@@ -83,7 +83,7 @@ def test_pictures_that_a_program_gave_move_too(run, tmp_path, other):
     from florence_rag import FlorenceRAG
 
     with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", read="never") as rag:
-        (given,) = rag.put_images([colour_frame("red")], ids=["mine"])
+        (given,) = rag.upsert_images([color_frame("red")], ids=["mine"])
     record = run("reembed", "--to", other, "--db", tmp_path / "given.db", "--json").json
     assert (record["sources"], record["left_out"], record["switched"]) == (1, [], True)
     (hit,) = run("search", "red", "--db", tmp_path / "given.db", "--json").json["hits"]

@@ -4,7 +4,7 @@ from PIL import Image
 
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from tests.finetuning.test_actions import write_film
 from tests.models import tiny
 
@@ -12,10 +12,10 @@ from tests.models import tiny
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for colour in ("red", "blue"):
-        (tmp_path / "data" / colour).mkdir(parents=True)
+    for color in ("red", "blue"):
+        (tmp_path / "data" / color).mkdir(parents=True)
         for number in range(3):
-            Image.fromarray(colour_frame(colour)).save(tmp_path / "data" / colour / f"{number}.png")
+            Image.fromarray(color_frame(color)).save(tmp_path / "data" / color / f"{number}.png")
     (tmp_path / "data" / "red" / "damaged.png").write_text("no picture")
     return tmp_path / "data"
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 
 PROGRAM = Path(__file__).with_name("colours.py")
 
@@ -20,13 +20,13 @@ PROGRAM = Path(__file__).with_name("colours.py")
 def folder(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
-    Image.fromarray(colour_frame("red")).save(folder / "red.png")
+    Image.fromarray(color_frame("red")).save(folder / "red.png")
     return folder
 
 
 @pytest.fixture
 def blue(tmp_path):
-    Image.fromarray(colour_frame("blue")).save(tmp_path / "blue.png")
+    Image.fromarray(color_frame("blue")).save(tmp_path / "blue.png")
     return tmp_path / "blue.png"
 
 
@@ -51,7 +51,7 @@ def test_it_tells_a_line_for_each_file_and_ends_cleanly(folder, blue, tmp_path, 
         process.send_signal(sent)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "Stopped; all that was indexed is kept.")
-    with MilvusIndex.open(db, ColourEmbedder.info, create=False) as index:
+    with MilvusIndex.open(db, ColorEmbedder.info, create=False) as index:
         assert list(index.sources()) == [str(folder / "blue.png")]
 
 
@@ -87,14 +87,14 @@ def test_it_looks_as_index_does(folder, opened_with, run):
 
 def test_failures_are_listed_without_a_model(run, tmp_path):
     db = str(tmp_path / "x.db")
-    with MilvusIndex.open(db, ColourEmbedder.info) as index:
+    with MilvusIndex.open(db, ColorEmbedder.info) as index:
         index.fail("/photos/a.jpg", "'/photos/a.jpg' is damaged")
     assert run("failures", "--db", db, "--json").json == {
         "failed": [{"source": "/photos/a.jpg", "reason": "'/photos/a.jpg' is damaged"}]
     }
     outcome = run("failures", "--db", db)
     assert "a.jpg: is damaged" in outcome.out and "florence-rag failures --retry" in outcome.out
-    with MilvusIndex.open(db, ColourEmbedder.info) as index:
+    with MilvusIndex.open(db, ColorEmbedder.info) as index:
         index.delete_sources(["/photos/a.jpg"])
     assert run("failures", "--db", db).out == "No file has failed.\n"
     missing = run("failures", "--db", str(tmp_path / "none.db"))

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from florence_rag.cli.screen import cards_to_markdown
-from florence_rag.models.cards import CARDS
+from florence_rag.cli.output import cards_to_markdown
+from florence_rag.models.registry import CARDS
 
 DOCS = Path(__file__).parents[2] / "docs"
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -19,10 +19,10 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 @pytest.mark.parametrize(("page", "blocks"), [("langchain", 9), ("llama_index", 8), ("plugins", 3)])
 def test_the_blocks_run(page, blocks, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / "photos" / f"{colour}.png")
-    embedder = ColourEmbedder()
-    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA())
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / "photos" / f"{color}.png")
+    embedder = ColorEmbedder()
+    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA())
     monkeypatch.setattr(FlorenceRAG, "open", lambda db: rag)
     monkeypatch.chdir(tmp_path)
     code = BLOCK.findall(PAGES[page].read_text("utf-8"))

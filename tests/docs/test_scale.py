@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from florence_rag.cli.scale_table import scale_to_markdown
-from florence_rag.index.presets import LITE_ROWS, choosable
-from florence_rag.index.scale import SIZES, Assumptions
+from florence_rag.cli.estimate_table import scale_to_markdown
+from florence_rag.index.capacity_estimate import SIZES, Assumptions
+from florence_rag.index.index_types import LITE_ROWS, choosable
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
 

@@ -101,8 +101,8 @@ def vector_of(request: Request) -> list[float]:
     """Of a picture its mean colour, of a text noise from its letters; the versions have nothing in common."""
     seed = zlib.crc32(request.query["model-version"].encode())
     if request.operation.endswith("vectorizeImage"):
-        colour = np.asarray(request.picture.convert("RGB"), dtype=np.float64).mean((0, 1)) / 255 + 0.01
-        vector = np.resize(colour, 1024) * np.random.default_rng(seed).normal(size=1024)
+        color = np.asarray(request.picture.convert("RGB"), dtype=np.float64).mean((0, 1)) / 255 + 0.01
+        vector = np.resize(color, 1024) * np.random.default_rng(seed).normal(size=1024)
     else:
         vector = np.random.default_rng(seed ^ zlib.crc32(request.body)).normal(size=1024)
     return (3.0 * vector).tolist()

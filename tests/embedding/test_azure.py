@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from florence_rag.embedding.azure import AzureEmbedder, encode_frame
-from florence_rag.embedding.azure_client import Clock, Pace, Patience
+from florence_rag.embedding.azure_client import Clock, RateLimiter, RetryPolicy
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import FlorenceError, InputError, ModelError, StoreMismatchError
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from tests.embedding import azure_server as azure
 from tests.embedding.azure_server import KEY, FakeAzure
 
@@ -75,7 +75,7 @@ def embedder(service, time) -> Iterator[Callable[..., AzureEmbedder]]:
 def test_texts_and_pictures_become_unit_vectors_in_their_order(service, embedder):
     azure_embedder = embedder()
     assert isinstance(azure_embedder, Embedder)
-    frames = [colour_frame(colour) for colour in ("red", "green", "blue", "white", "black", "yellow")]
+    frames = [color_frame(color) for color in ("red", "green", "blue", "white", "black", "yellow")]
     pictures = azure_embedder.embed_images(frames)
     texts = azure_embedder.embed_texts(["a red car", "夜景", "a red car"])
     for vectors, rows in ((pictures, 6), (texts, 3)):
@@ -90,7 +90,7 @@ def test_texts_and_pictures_become_unit_vectors_in_their_order(service, embedder
 
 def test_a_request_is_what_the_service_documents(service, embedder):
     embedder().embed_texts(["a red car"])
-    embedder().embed_images([colour_frame("red")])
+    embedder().embed_images([color_frame("red")])
     text, picture = service.requests
     assert text.operation == "/computervision/retrieval:vectorizeText"
     assert picture.operation == "/computervision/retrieval:vectorizeImage"
@@ -150,12 +150,12 @@ def test_waits_are_spread_by_chance_and_bounded(service, embedder, time):
     service.plan = [azure.status(500)] * 3
     embedder(clock=time.clock(chance=0.0)).embed_texts(["a"])
     assert time.slept == [0.5, 1.0, 2.0]
-    assert Patience(longest_wait_s=5.0).wait_s(10, 1.0) == 5.0
+    assert RetryPolicy(longest_wait_s=5.0).wait_s(10, 1.0) == 5.0
 
 
 def test_a_slow_answer_is_a_try_that_failed(service, embedder, time):
     service.plan = [azure.slow(0.6)]
-    embedder(patience=Patience(timeout_s=0.2)).embed_texts(["a"])
+    embedder(patience=RetryPolicy(timeout_s=0.2)).embed_texts(["a"])
     assert (len(service.requests), time.slept) == (2, [1.0])
 
 
@@ -181,10 +181,10 @@ def test_the_service_says_how_long_to_wait(service, embedder, time, headers, wai
 def test_patience_ends_after_so_many_tries_or_so_long(service, embedder, time):
     service.plan = [azure.status(500, "the server is tired")] * 20
     with pytest.raises(ModelError, match=r"does not serve \(500 Trouble the server is tired\), tried 3 times in 3 s"):
-        embedder(patience=Patience(tries=3)).embed_texts(["a"])
+        embedder(patience=RetryPolicy(tries=3)).embed_texts(["a"])
     assert len(service.requests) == 3
     with pytest.raises(ModelError, match=r"tried 3 times in 3 s; try again later, or with fewer requests_per_s"):
-        embedder(patience=Patience(total_s=6.0)).embed_texts(["a"])
+        embedder(patience=RetryPolicy(total_s=6.0)).embed_texts(["a"])
 
 
 def test_a_wait_longer_than_patience_is_an_error_at_once(service, embedder, time):
@@ -200,7 +200,7 @@ def test_while_one_is_told_to_wait_all_wait(service, embedder, time):
     one.embed_texts(["a", "b"])
     assert time.slept[0] == 20.0
     assert time.now_s >= 1020.0
-    pace = Pace(1000.0, time.clock())
+    pace = RateLimiter(1000.0, time.clock())
     pace.hold(5.0)
     before = time.now_s
     pace.take_turn()
@@ -208,7 +208,7 @@ def test_while_one_is_told_to_wait_all_wait(service, embedder, time):
 
 
 def test_a_server_that_is_not_there_is_named(service, embedder, time):
-    gone = embedder(patience=Patience(tries=2))
+    gone = embedder(patience=RetryPolicy(tries=2))
     service._server.server_close()
     with pytest.raises(ModelError, match=r"does not serve \(ConnectError .*tried 2 times") as caught:
         gone.embed_texts(["a"])
@@ -231,7 +231,7 @@ def test_what_cannot_pass_is_not_tried_again_and_says_what_to_do(service, embedd
 def test_an_item_that_is_refused_is_the_caller_s_mistake(service, embedder):
     service.plan = [azure.status(400, "the image is corrupt")]
     with pytest.raises(InputError, match=r"refuses the item \(400 Trouble the image is corrupt\)"):
-        embedder().embed_images([colour_frame("red")])
+        embedder().embed_images([color_frame("red")])
 
 
 @pytest.mark.parametrize(
@@ -266,13 +266,13 @@ def test_several_requests_fly_at_once_but_not_more(service, embedder):
 
 
 def test_requests_keep_the_pace_over_all_threads(time):
-    pace = Pace(10.0, time.clock())
+    pace = RateLimiter(10.0, time.clock())
     with ThreadPoolExecutor(4) as pool:
         for each in [pool.submit(pace.take_turn) for _ in range(21)]:
             each.result()
     assert time.now_s >= 1000.0 + 20 / 10
     with pytest.raises(InputError, match="requests_per_s is 0"):
-        Pace(0, time.clock())
+        RateLimiter(0, time.clock())
 
 
 def test_the_first_failure_ends_the_call(service, embedder):
@@ -402,7 +402,7 @@ def test_no_error_tells_the_key(service, embedder):
     ):
         service.plan = [trouble]
         with pytest.raises(FlorenceError) as caught:
-            embedder(patience=Patience(tries=1)).embed_texts(["a"])
+            embedder(patience=RetryPolicy(tries=1)).embed_texts(["a"])
         assert KEY not in str(caught.value)
     assert KEY not in repr(vars(embedder()))
 

@@ -10,7 +10,7 @@ from transformers import SiglipModel, SiglipProcessor
 from florence_rag.embedding.base import Embedder, QueryEmbedder, TextEmbedder, embed_queries
 from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder, SentenceTransformerTextEmbedder
 from florence_rag.errors import InputError, ModelError
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from tests.models.tiny_sentence_transformers import (
     TEXT_TOKENS,
     save_bert,
@@ -97,8 +97,8 @@ def test_a_query_gets_the_prompt_for_queries_and_a_passage_does_not(bert):
 
 
 def test_an_embedder_without_a_way_for_queries_embeds_them_as_texts():
-    colours = ColourEmbedder()
-    assert np.array_equal(embed_queries(colours, ["red"]), colours.embed_texts(["red"]))
+    colors = ColorEmbedder()
+    assert np.array_equal(embed_queries(colors, ["red"]), colors.embed_texts(["red"]))
 
 
 def test_a_text_that_names_a_picture_is_a_text(clip, tmp_path, monkeypatch):
@@ -106,10 +106,10 @@ def test_a_text_that_names_a_picture_is_a_text(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     from PIL import Image
 
-    Image.fromarray(colour_frame("red")).save("red.png")
+    Image.fromarray(color_frame("red")).save("red.png")
     names = ["red.png", "http://127.0.0.1:9/red.png", "data:image/png;base64,AAAA"]
     assert np.allclose(clip.embed_texts(names), clip.embed_queries(names))
-    assert not np.allclose(clip.embed_texts(names[:1]), clip.embed_images([colour_frame("red")]), atol=1e-2)
+    assert not np.allclose(clip.embed_texts(names[:1]), clip.embed_images([color_frame("red")]), atol=1e-2)
 
 
 def test_a_long_text_is_cut_and_that_is_said_once(clip_folder, caplog):

@@ -4,13 +4,13 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.evaluation.actions import evaluate_actions, read_kinetics
 from florence_rag.evaluation.videos import Videos
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.training.world.clips import write_frames
 
 HEAD = "label,youtube_id,time_start,time_end,split\n"
 
 
-class ByColour:
+class ByColor:
     """Says what a clip shows by the colour of its middle picture, red or blue, and counts what it is shown."""
 
     labels = ("to blush", "to cool")
@@ -25,9 +25,9 @@ class ByColour:
         return [("to blush", 0.9), ("to cool", 0.1)] if red > blue else [("to cool", 0.9), ("to blush", 0.1)]
 
 
-def film(path, *colours):
+def film(path, *colors):
     """A second of each colour."""
-    pictures = [Image.fromarray(colour_frame(colour, size_px=64)) for colour in colours for _ in range(8)]
+    pictures = [Image.fromarray(color_frame(color, size_px=64)) for color in colors for _ in range(8)]
     write_frames(path, pictures, 8, (64, 64))
 
 
@@ -49,7 +49,7 @@ def data(tmp_path):
 
 
 def test_figures_of_a_list(data):
-    model = ByColour()
+    model = ByColor()
     report = evaluate_actions(read_kinetics(data, split="val"), Videos(data.parent), model, "by colour")
     assert report.counts == {"clips": 3, "classes": 2} and model.seen == [8, 8, 8]
     assert report["top-1"].value == pytest.approx(2 / 3) and len(report.figures) == 1
@@ -60,7 +60,7 @@ def test_figures_of_a_list(data):
 def test_damaged_videos_and_clips_after_the_end_are_reported(data):
     (data.parent / "cooling" / "b_000010_000012.mp4").write_bytes(b"no video")
     data.write_text(data.read_text() + "to cool,a,50,60,val\n")
-    report = evaluate_actions(read_kinetics(data, split="val"), Videos(data.parent), ByColour(), "by colour")
+    report = evaluate_actions(read_kinetics(data, split="val"), Videos(data.parent), ByColor(), "by colour")
     assert [failure.source for failure in report.failed] == ["b from 10 s", "c from 0 s", "a from 50 s"]
     assert report["top-1"].value == 1
 
@@ -68,10 +68,10 @@ def test_damaged_videos_and_clips_after_the_end_are_reported(data):
 def test_nothing_readable_and_unknown_labels_are_errors(data, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="none of the clips can be read: a from 0 s: there is no such video"):
-        evaluate_actions(read_kinetics(data), Videos(tmp_path / "empty"), ByColour(), "by colour")
+        evaluate_actions(read_kinetics(data), Videos(tmp_path / "empty"), ByColor(), "by colour")
     data.write_text(HEAD + "to fly,a,0,1,val\n")
     with pytest.raises(InputError, match="by colour does not know the label 'to fly'; it knows to blush, to cool"):
-        evaluate_actions(read_kinetics(data), Videos(data.parent), ByColour(), "by colour")
+        evaluate_actions(read_kinetics(data), Videos(data.parent), ByColor(), "by colour")
     with pytest.raises(InputError, match="is no folder"):
         Videos(data.parent / "gone")
 
@@ -105,8 +105,8 @@ def test_actions_are_measured_in_the_command_line(data, monkeypatch):
     from typer.testing import CliRunner
 
     from florence_rag.cli.app import app
-    from florence_rag.pipeline import opening
+    from florence_rag.loading import model_factory as opening
 
-    monkeypatch.setattr(opening, "open_recognizer", lambda name, access: ByColour())
+    monkeypatch.setattr(opening, "open_recognizer", lambda name, access: ByColor())
     outcome = CliRunner().invoke(app, ["eval", "actions", str(data), "--actions", "mine", "--split", "val"])
     assert outcome.exit_code == 0 and "mine on 3 clips, 2 classes" in outcome.stdout and "86.5%" in outcome.stdout

@@ -6,24 +6,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_rag.adapters.labelled import labelled_pictures
-from florence_rag.adapters.zero_shot import ZeroShotClassifier
 from florence_rag.errors import InputError
 from florence_rag.evaluation.classify import among, evaluate_classify, read_names, with_names
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.tasks.labeled_dataset import labeled_pictures
+from florence_rag.tasks.zero_shot import ZeroShotClassifier
+from florence_rag.testing import ColorEmbedder, color_frame
 
 
 @pytest.fixture
 def data(tmp_path):
     """Three red pictures, one of which is said to be blue, and two blue ones."""
-    for label, colour, number in (("red", "red", 1), ("red", "red", 2), ("blue", "red", 3), ("blue", "blue", 4)):
+    for label, color, number in (("red", "red", 1), ("red", "red", 2), ("blue", "red", 3), ("blue", "blue", 4)):
         (tmp_path / label).mkdir(exist_ok=True)
-        Image.fromarray(colour_frame(colour)).save(tmp_path / label / f"{number}.png")
+        Image.fromarray(color_frame(color)).save(tmp_path / label / f"{number}.png")
     return tmp_path
 
 
 def zero_shot(pictures):
-    return ZeroShotClassifier(ColourEmbedder(), sorted({picture.label for picture in pictures}))
+    return ZeroShotClassifier(ColorEmbedder(), sorted({picture.label for picture in pictures}))
 
 
 def test_a_hand_made_case():
@@ -47,8 +47,8 @@ def test_more_places_never_hold_less_and_all_hold_everything(seed):
 
 
 def test_figures_of_a_data_set(data):
-    pictures = with_names(labelled_pictures(data), {})
-    report = evaluate_classify(pictures, zero_shot(pictures), ColourEmbedder())
+    pictures = with_names(labeled_pictures(data), {})
+    report = evaluate_classify(pictures, zero_shot(pictures), ColorEmbedder())
     assert report.counts == {"pictures": 4, "classes": 2}
     assert [figure.name for figure in report.figures] == ["top-1", "top-1, mean over classes"]
     assert report["top-1"].value == 0.75 and report["top-1, mean over classes"].value == (1 + 0.5) / 2
@@ -56,15 +56,15 @@ def test_figures_of_a_data_set(data):
 
 def test_classes_count_alike_in_their_mean(data):
     (data / "blue" / "4.png").unlink()
-    pictures = labelled_pictures(data)
-    report = evaluate_classify(pictures, zero_shot(pictures), ColourEmbedder())
+    pictures = labeled_pictures(data)
+    report = evaluate_classify(pictures, zero_shot(pictures), ColorEmbedder())
     assert report["top-1"].value == pytest.approx(2 / 3) and report["top-1, mean over classes"].value == 0.5
 
 
 def test_folders_can_be_named(data):
     (data / "red").rename(data / "n01")
     (data / "names.json").write_text(json.dumps({"n01": "red", "blue": "blue", "n99": "not there"}))
-    pictures = labelled_pictures(data)
+    pictures = labeled_pictures(data)
     named = with_names(pictures, read_names(data / "names.json", [picture.label for picture in pictures]))
     assert {picture.label for picture in named} == {"red", "blue"}
 
@@ -86,17 +86,17 @@ def test_wrong_names_are_told(data, names, message):
 
 def test_damaged_pictures_are_reported_and_unknown_labels_refused(data):
     (data / "red" / "1.png").write_text("no picture")
-    pictures = labelled_pictures(data)
-    report = evaluate_classify(pictures, zero_shot(pictures), ColourEmbedder())
+    pictures = labeled_pictures(data)
+    report = evaluate_classify(pictures, zero_shot(pictures), ColorEmbedder())
     assert report.counts["pictures"] == 3 and report.failed[0].source.endswith("1.png")
     with pytest.raises(InputError, match="does not know the label 'blue'; it knows green, red"):
-        evaluate_classify(pictures, ZeroShotClassifier(ColourEmbedder(), ["green", "red"]), ColourEmbedder())
+        evaluate_classify(pictures, ZeroShotClassifier(ColorEmbedder(), ["green", "red"]), ColorEmbedder())
 
 
 def test_the_tiny_model_tells_drawn_things(streets):
-    from florence_rag.pipeline.opening import open_embedder
+    from florence_rag.loading.model_factory import open_embedder
 
-    pictures, embedder = labelled_pictures(streets / "classes"), open_embedder("florence-tiny")
+    pictures, embedder = labeled_pictures(streets / "classes"), open_embedder("florence-tiny")
     labels = sorted({picture.label for picture in pictures})
     report = evaluate_classify(pictures, ZeroShotClassifier(embedder, labels), embedder)
     assert report["top-1"].value > 0.7 and report["top-5"].value > 0.9 and len(labels) == 9

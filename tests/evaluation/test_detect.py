@@ -6,8 +6,8 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.evaluation.detect import ALMOST_ALL, evaluate_detect, read_coco, score
-from florence_rag.perception.base import Region
-from florence_rag.testing import colour_frame
+from florence_rag.perception.base import Detection
+from florence_rag.testing import color_frame
 
 SIZE = 100
 
@@ -26,8 +26,8 @@ def content():
 
 
 def written(folder, content):
-    for number, colour in ((1, "red"), (2, "blue")):
-        Image.fromarray(colour_frame(colour)).save(folder / f"{number}.png")
+    for number, color in ((1, "red"), (2, "blue")):
+        Image.fromarray(color_frame(color)).save(folder / f"{number}.png")
     (folder / "instances.json").write_text(json.dumps(content))
     return folder / "instances.json"
 
@@ -42,9 +42,9 @@ class Scripted:
         return [self.said[int(np.argmax(frame.mean(axis=(0, 1))))] for frame in frames]
 
 
-CAR = Region("car", (0.1, 0.1, 0.5, 0.5), 0.9)
-DOG = Region("dog", (0.6, 0.6, 0.8, 0.8), 0.8)
-OTHER_CAR = Region("car", (0.0, 0.0, 0.5, 0.5))
+CAR = Detection("car", (0.1, 0.1, 0.5, 0.5), 0.9)
+DOG = Detection("dog", (0.6, 0.6, 0.8, 0.8), 0.8)
+OTHER_CAR = Detection("car", (0.0, 0.0, 0.5, 0.5))
 
 
 def test_who_finds_everything_has_all(tmp_path):
@@ -61,7 +61,7 @@ def test_half_of_the_categories_is_half(tmp_path):
 
 
 def test_a_loose_box_counts_at_loose_bounds_only(tmp_path):
-    loose = Region("dog", (0.6, 0.6, 0.8, 0.728), 0.9)  # IoU 0.64
+    loose = Detection("dog", (0.6, 0.6, 0.8, 0.728), 0.9)  # IoU 0.64
     data = content()
     data["annotations"] = data["annotations"][1:2]
     report = evaluate_detect(read_coco(written(tmp_path, data)), Scripted([loose], []), "scripted")
@@ -75,7 +75,7 @@ def test_nothing_found_is_zero(tmp_path):
 
 
 def test_labels_that_the_data_lacks_are_told(tmp_path):
-    ghost = Region("ghost", (0.0, 0.0, 1.0, 1.0), 1.0)
+    ghost = Detection("ghost", (0.0, 0.0, 1.0, 1.0), 1.0)
     report = evaluate_detect(
         read_coco(written(tmp_path, content())), Scripted([CAR, DOG, ghost], [OTHER_CAR]), "scripted"
     )
@@ -145,7 +145,7 @@ def test_the_field_that_is_wrong_is_named(tmp_path, part, change, message):
 
 
 def test_the_tiny_model_finds_drawn_things(streets):
-    from florence_rag.pipeline.opening import open_detector
+    from florence_rag.loading.model_factory import open_detector
 
     data = read_coco(streets / "instances.json", streets / "pictures")
     report = evaluate_detect(data, open_detector("florence-tiny", threshold=ALMOST_ALL), "florence-tiny")

@@ -4,17 +4,17 @@ import json
 import pytest
 from PIL import Image
 
-from florence_rag.chunking.motion import length_s
+from florence_rag.chunking.frame_sampling import length_s
 from florence_rag.errors import InputError
 from florence_rag.evaluation.msrvtt import CaptionedVideo, evaluate_videos, even_frames, read_msrvtt
 from florence_rag.evaluation.videos import Videos
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from florence_rag.training.world.clips import write_frames
 
 
-def film(path, *colours):
+def film(path, *colors):
     """Half a second of each colour."""
-    pictures = [Image.fromarray(colour_frame(colour, size_px=64)) for colour in colours for _ in range(4)]
+    pictures = [Image.fromarray(color_frame(color, size_px=64)) for color in colors for _ in range(4)]
     write_frames(path, pictures, 8, (64, 64))
 
 
@@ -28,13 +28,13 @@ def listing(videos, sentences):
 @pytest.fixture
 def data(tmp_path):
     """Three videos that are mostly of one colour, listed both ways, and one of another split."""
-    colours = {
+    colors = {
         "video0": ("red", "red", "blue"),
         "video1": ("blue", "green", "blue"),
         "video2": ("green", "green", "red"),
     }
     (tmp_path / "videos" / "more").mkdir(parents=True)
-    for name, shown in colours.items():
+    for name, shown in colors.items():
         film(tmp_path / "videos" / "more" / f"{name}.mp4", *shown)
     captions = {"video0": "red", "video1": "blue", "video2": "green"}
     with (tmp_path / "list.csv").open("w", newline="") as file:
@@ -47,7 +47,7 @@ def data(tmp_path):
 
 
 def test_one_caption_each_as_in_the_list_of_1k(data):
-    report = evaluate_videos(read_msrvtt(data / "list.csv"), Videos(data / "videos"), ColourEmbedder(), frames=3)
+    report = evaluate_videos(read_msrvtt(data / "list.csv"), Videos(data / "videos"), ColorEmbedder(), frames=3)
     assert report.counts == {"videos": 3, "captions": 3, "frames a video": 3} and not report.failed
     assert all(figure.value == 1 for figure in report.figures) and len(report.figures) == 8
     assert [published["value"] for published in report.to_dict()["florence_percent"]] == [37.6]
@@ -58,7 +58,7 @@ def test_all_captions_of_a_split(data):
     assert listed[0] == CaptionedVideo("video0", ("red", "red and blue")) and len(listed) == 3
     assert read_msrvtt(data / "list.json", split="train") == [CaptionedVideo("video9", ("white",))]
     assert read_msrvtt(data / "list.json", captions=1)[0].captions == ("red",)
-    report = evaluate_videos(listed, Videos(data / "videos"), ColourEmbedder())
+    report = evaluate_videos(listed, Videos(data / "videos"), ColorEmbedder())
     assert report["text to video R@1"].value == pytest.approx(4 / 5)  # the second caption of video1 is of another
     assert report["video to text R@1"].value == 1 and report["text to video median rank"].text()[0] == "1"
 
@@ -82,13 +82,13 @@ def test_a_stream_that_does_not_know_its_length_is_counted(tmp_path, monkeypatch
 def test_missing_and_damaged_videos_are_reported_with_their_captions_left_out(data):
     (data / "videos" / "more" / "video1.mp4").unlink()
     (data / "videos" / "more" / "video2.mp4").write_bytes(b"no video")
-    report = evaluate_videos(read_msrvtt(data / "list.json"), Videos(data / "videos"), ColourEmbedder())
+    report = evaluate_videos(read_msrvtt(data / "list.json"), Videos(data / "videos"), ColorEmbedder())
     assert report.counts["videos"] == 1 and report.counts["captions"] == 2
     assert [failure.source for failure in report.failed] == ["video1", "video2"]
     assert "there is no such video" in report.failed[0].reason and "is not a video" in report.failed[1].reason
     (data / "videos" / "more" / "video0.mp4").unlink()
     with pytest.raises(InputError, match="none of the videos can be read: video0: there is no such video"):
-        evaluate_videos(read_msrvtt(data / "list.json"), Videos(data / "videos"), ColourEmbedder())
+        evaluate_videos(read_msrvtt(data / "list.json"), Videos(data / "videos"), ColorEmbedder())
 
 
 A = ("a", "test")

@@ -10,7 +10,7 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.evaluation import retrieval
 from florence_rag.evaluation.retrieval import chance, evaluate_retrieval, first_ranks, hits, places, read_karpathy
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 
 
 def entry(name, *captions, **more):
@@ -20,8 +20,8 @@ def entry(name, *captions, **more):
 @pytest.fixture
 def data(tmp_path):
     """Three pictures of a colour each; the caption of the third is about the first."""
-    for colour in ("red", "blue", "green"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    for color in ("red", "blue", "green"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     images = [entry("red.png", "red"), entry("blue.png", "blue", "blue blue"), entry("green.png", "red")]
     (tmp_path / "captions.json").write_text(json.dumps({"images": images}))
     return tmp_path / "captions.json"
@@ -75,7 +75,7 @@ def test_hits_never_fall_with_rank_and_do_not_depend_on_blocks(seed):
 
 
 def test_figures_of_a_data_set(data):
-    report = evaluate_retrieval(read_karpathy(data), ColourEmbedder())
+    report = evaluate_retrieval(read_karpathy(data), ColorEmbedder())
     assert report.counts == {"pictures": 3, "captions": 4}
     assert report["text to image R@1"].value == 3 / 4
     # Of the two captions "red" one is of the red picture; to the green one all four are equally far.
@@ -95,7 +95,7 @@ def test_the_first_five_captions_count(tmp_path):
 
 def test_missing_pictures_are_reported_with_their_captions_left_out(data):
     (data.parent / "blue.png").unlink()
-    report = evaluate_retrieval(read_karpathy(data), ColourEmbedder())
+    report = evaluate_retrieval(read_karpathy(data), ColorEmbedder())
     assert report.counts == {"pictures": 2, "captions": 2}
     assert [failure.source for failure in report.failed] == [str(data.parent / "blue.png")]
     assert "blue.png" in report.to_dict()["failed"][0]["source"]
@@ -103,7 +103,7 @@ def test_missing_pictures_are_reported_with_their_captions_left_out(data):
 
 def test_no_picture_at_all_is_an_error(data):
     with pytest.raises(InputError, match=r"none of the pictures can be read: .*red\.png"):
-        evaluate_retrieval(read_karpathy(data, "elsewhere"), ColourEmbedder())
+        evaluate_retrieval(read_karpathy(data, "elsewhere"), ColorEmbedder())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_field_that_is_wrong_is_named(tmp_path, content, message):
 
 
 def test_the_tiny_model_finds_drawn_streets(streets):
-    from florence_rag.pipeline.opening import open_embedder
+    from florence_rag.loading.model_factory import open_embedder
 
     report = evaluate_retrieval(read_karpathy(streets / "captions.json"), open_embedder("florence-tiny"))
     assert report.counts == {"pictures": 12, "captions": 60}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.evaluation.vqa import Answered, Asked, evaluate_vqa, read_vqa, soft_accuracy, write_answers
-from florence_rag.testing import ScriptedVQA, colour_frame
+from florence_rag.testing import ScriptedVQA, color_frame
 
 TEN = st.lists(st.sampled_from(["red", "blue", "green", "teal"]), min_size=2, max_size=12)
 
@@ -57,8 +57,8 @@ def test_where_all_people_agree_answers_count_as_they_are():
 @pytest.fixture
 def data(tmp_path):
     """Two pictures with two questions each; of the third question nobody is known to have answered."""
-    for number, colour in ((7, "red"), (8, "blue")):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"COCO_val2014_{number:012d}.png")
+    for number, color in ((7, "red"), (8, "blue")):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"COCO_val2014_{number:012d}.png")
     asked = [(70, 7, "colour?"), (71, 7, "bright?"), (80, 8, "colour?"), (81, 8, "bright?")]
     questions = [{"question_id": id, "image_id": image, "question": text} for id, image, text in asked]
     people = {70: ["red"] * 10, 71: ["yes"] * 2 + ["no"] * 8, 81: ["no"] * 10}
@@ -108,7 +108,7 @@ def test_missing_and_damaged_pictures_are_reported(data):
 
 def test_two_pictures_of_one_number_are_an_error(data):
     (data / "thumbs").mkdir()
-    Image.fromarray(colour_frame("red")).save(data / "thumbs" / "7.png")
+    Image.fromarray(color_frame("red")).save(data / "thumbs" / "7.png")
     with pytest.raises(InputError, match="are both picture 7"):
         evaluate_vqa(read_vqa(data / "questions.json", None), data, VQA, "scripted")
     with pytest.raises(InputError, match="is no folder"):
@@ -145,7 +145,7 @@ def test_the_field_that_is_wrong_is_named(data, questions, annotations, message)
 
 
 def test_the_tiny_model_answers_about_drawn_streets(streets):
-    from florence_rag.pipeline.opening import open_vqa
+    from florence_rag.loading.model_factory import open_vqa
 
     questions = read_vqa(streets / "questions.json", streets / "annotations.json")
     report, answered = evaluate_vqa(questions, streets / "pictures", open_vqa("florence-tiny"), "florence-tiny")

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from tests.retrievers.untrained import save_untrained
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,16 +29,16 @@ def load_example(monkeypatch):
 @pytest.fixture
 def pictures(tmp_path):
     """Two walls."""
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     return tmp_path
 
 
 @pytest.fixture
 def rag(pictures):
     """The walls, seen by doubles that know colours."""
-    embedder = ColourEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
+    embedder = ColorEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA()) as rag:
         rag.add(pictures)
         yield rag
 

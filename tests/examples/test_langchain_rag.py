@@ -4,7 +4,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 
 def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(look=rag.answer_about)).invoke("the blue wall")
+    found = example.build_chain(rag, example.ScriptedModel(look=rag.ask_image)).invoke("the blue wall")
     assert found["question"] == "the blue wall"
     assert found["answer"] in ("blue [1]", "red [2]")  # both walls are of one colour, so METER's double is as sure
     example.show(found)
@@ -15,13 +15,13 @@ def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
 
 async def test_it_runs_async(load_example, rag):
     example = load_example("langchain_rag")
-    found = await example.build_chain(rag, example.ScriptedModel(look=rag.answer_about), k=1).ainvoke("a red wall")
+    found = await example.build_chain(rag, example.ScriptedModel(look=rag.ask_image), k=1).ainvoke("a red wall")
     assert found["answer"] == "red [1]"
 
 
 def test_the_message_holds_pictures_as_standard_blocks(load_example, rag):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(look=rag.answer_about)).invoke("a wall")
+    found = example.build_chain(rag, example.ScriptedModel(look=rag.ask_image)).invoke("a wall")
     system, user = example.to_messages(found)
     assert isinstance(system, SystemMessage) and isinstance(user, HumanMessage)
     kinds = [block["type"] for block in user.content_blocks]
@@ -30,7 +30,7 @@ def test_the_message_holds_pictures_as_standard_blocks(load_example, rag):
 
 def test_without_a_picture_it_says_so(load_example, rag):
     example = load_example("langchain_rag")
-    model = example.ScriptedModel(look=rag.answer_about)
+    model = example.ScriptedModel(look=rag.ask_image)
     messages = example.to_messages({"question": "What?", "documents": []})
     assert model.invoke(messages).text == "I do not know: there are no pictures."
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.training.tiny import TinyShape, build_model
 from florence_rag.training.tokenizer import train_tokenizer
 
@@ -25,7 +25,7 @@ SHAPE = TinyShape(
     vocab_size=300,
     projection_dim=16,
 )
-COLOURS = ("red", "blue", "green", "yellow")
+COLORS = ("red", "blue", "green", "yellow")
 
 
 @pytest.fixture(scope="session")
@@ -43,10 +43,10 @@ def start(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def colours(tmp_path) -> Path:
+def colors(tmp_path) -> Path:
     """A folder for each of four colours with six pictures."""
-    for colour in COLOURS:
-        (tmp_path / "data" / colour).mkdir(parents=True)
+    for color in COLORS:
+        (tmp_path / "data" / color).mkdir(parents=True)
         for number in range(6):
-            Image.fromarray(colour_frame(colour)).save(tmp_path / "data" / colour / f"{number}.png")
+            Image.fromarray(color_frame(color)).save(tmp_path / "data" / color / f"{number}.png")
     return tmp_path / "data"

@@ -7,12 +7,12 @@ import torch
 from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
-from florence_rag.finetuning import films as looked_at
+from florence_rag.finetuning import video_dataset as looked_at
 from florence_rag.finetuning.actions import train_actions, with_labels
-from florence_rag.finetuning.films import Clips, Films
 from florence_rag.finetuning.settings import Settings
-from florence_rag.models.cards import find_model
+from florence_rag.finetuning.video_dataset import Clips, Films
 from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.registry import find_model
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.base import Action
@@ -152,7 +152,7 @@ def test_a_run_goes_on_only_with_the_same_labels(network, drawn, tmp_path):
         train_actions(drawn, tmp_path, network, window_s=3.0, settings=QUICK)
 
 
-def grey_film(path, frames):
+def gray_film(path, frames):
     """Each frame is as light as its number says."""
     write_frames(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(frames)), FPS, (PX, PX))
     return path
@@ -161,7 +161,7 @@ def grey_film(path, frames):
 @pytest.mark.parametrize("room", [2 << 30, 0], ids=["kept", "read again"])
 def test_frames_are_those_of_their_times(tmp_path, monkeypatch, room):
     monkeypatch.setattr(looked_at, "IN_MEMORY_BYTES", room)
-    path = grey_film(tmp_path / "a.mp4", 24)
+    path = gray_film(tmp_path / "a.mp4", 24)
     films = Films([path], SMALL, rate_hz=4.0)
     assert films.frames[path] == 12
     seen = films.clip(path, [0, 5, 5, 11])

@@ -12,7 +12,7 @@ from florence_rag.errors import InputError
 from florence_rag.finetuning.coco import find_annotations, read_boxes
 from florence_rag.finetuning.detection import _average_precision, detection_figures, starting_detector, train_detector
 from florence_rag.finetuning.settings import Settings
-from florence_rag.models.cards import find_model
+from florence_rag.models.registry import find_model
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.training.detector import Picture
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
+from florence_rag.finetuning.dataset_io import left_out
 from florence_rag.finetuning.pairs import Example, labels_of, parted, read_pairs
-from florence_rag.finetuning.reading import left_out
 
 
 def karpathy(*images):

@@ -11,10 +11,10 @@ from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.finetuning import run
 from florence_rag.finetuning.settings import Settings
 from florence_rag.finetuning.unicl import PairCollator, train_unicl
-from florence_rag.models.cards import find_model
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.testing import colour_frame
+from florence_rag.models.registry import find_model
+from florence_rag.testing import color_frame
 
 QUICK = Settings(steps=4, batch=8, checks=2, validation=0.2)
 PROMPTS = ("a {} picture",)
@@ -24,18 +24,18 @@ def weights(folder):
     return FlorenceModel.from_pretrained(folder / "florence").state_dict()
 
 
-def test_a_tower_learns_classes_and_opens_by_name(start, colours, tmp_path):
+def test_a_tower_learns_classes_and_opens_by_name(start, colors, tmp_path):
     out = tmp_path / "mine"
     steps = []
     settings = replace(QUICK, steps=40, batch=16, learning_rate=3e-3)
     result = train_unicl(
-        [colours], out, start / "florence", name="small", prompts=PROMPTS, settings=settings, progress=steps.append
+        [colors], out, start / "florence", name="small", prompts=PROMPTS, settings=settings, progress=steps.append
     )
     assert result.after["zero-shot top-1"] == 1.0
     assert (result.examples, result.validation, result.steps) == (20, 4, 40)
     assert steps[-1].step == steps[-1].steps == 40
     embedder = FlorenceEmbedder.from_pretrained(find_model(str(out)).florence, "mine")
-    seen, read = embedder.embed_images([colour_frame("red")]), embedder.embed_texts(["a red picture", "a blue picture"])
+    seen, read = embedder.embed_images([color_frame("red")]), embedder.embed_texts(["a red picture", "a blue picture"])
     assert (seen @ read.T).argmax() == 0
     card = (out / "florence" / "README.md").read_text("utf-8")
     assert "started from `small`" in card and "4: blue, green, red, yellow" in card and "zero-shot top-1" in card
@@ -54,52 +54,52 @@ def test_a_batch_shares_labels(start):
     assert batch["positives"].tolist() == [0, 1, 0, 2] and batch["pixel_values"].shape == (4, 3, 32, 32)
 
 
-def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(start, colours, tmp_path, monkeypatch):
-    whole = train_unicl([colours], tmp_path / "whole", start / "florence", prompts=PROMPTS, settings=QUICK)
+def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(start, colors, tmp_path, monkeypatch):
+    whole = train_unicl([colors], tmp_path / "whole", start / "florence", prompts=PROMPTS, settings=QUICK)
 
     def stop(step):
         if step.step >= 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_unicl([colours], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=QUICK, progress=stop)
+        train_unicl([colors], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=QUICK, progress=stop)
     assert (tmp_path / "cut/runs/florence/checkpoints/checkpoint-2").is_dir()
-    cut = train_unicl([colours], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=QUICK)
+    cut = train_unicl([colors], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=QUICK)
     assert cut.steps == whole.steps == 4
     for name, value in weights(tmp_path / "whole").items():
         torch.testing.assert_close(weights(tmp_path / "cut")[name], value)
     with pytest.raises(InputError, match="begun with another steps: 4, now 5"):
-        train_unicl([colours], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=replace(QUICK, steps=5))
+        train_unicl([colors], tmp_path / "cut", start / "florence", prompts=PROMPTS, settings=replace(QUICK, steps=5))
 
 
-def test_texts_and_labels_are_learned_together(start, colours, tmp_path):
+def test_texts_and_labels_are_learned_together(start, colors, tmp_path):
     table = tmp_path / "said.csv"
-    rows = "".join(f"data/{colour}/0.png,something {colour}\n" for colour in ("red", "blue", "green", "yellow"))
+    rows = "".join(f"data/{color}/0.png,something {color}\n" for color in ("red", "blue", "green", "yellow"))
     table.write_text("image,text\n" + rows + "data/gone.png,nothing\n")
-    (colours / "red" / "damaged.png").write_text("no picture")
-    result = train_unicl([colours, table], tmp_path / "mine", start / "florence", prompts=PROMPTS, settings=QUICK)
+    (colors / "red" / "damaged.png").write_text("no picture")
+    result = train_unicl([colors, table], tmp_path / "mine", start / "florence", prompts=PROMPTS, settings=QUICK)
     assert set(result.after) == {"zero-shot top-1", "image-to-text R@1", "text-to-image R@1"}
     assert result.examples + result.validation == 28
     assert sorted(failure.source.rsplit("/")[-1] for failure in result.failed) == ["damaged.png", "gone.png"]
 
 
-def test_patience_ends_early(start, colours, tmp_path):
+def test_patience_ends_early(start, colors, tmp_path):
     settings = replace(QUICK, steps=40, checks=20, patience=1, learning_rate=1e-12)
-    assert train_unicl([colours], tmp_path, start / "florence", prompts=PROMPTS, settings=settings).steps < 40
+    assert train_unicl([colors], tmp_path, start / "florence", prompts=PROMPTS, settings=settings).steps < 40
 
 
-def test_without_accelerate_the_extra_is_named(start, colours, tmp_path, monkeypatch):
+def test_without_accelerate_the_extra_is_named(start, colors, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(MissingExtraError, match=r"florence-rag\[train\]"):
-        train_unicl([colours], tmp_path, start / "florence", settings=QUICK)
+        train_unicl([colors], tmp_path, start / "florence", settings=QUICK)
 
 
-def test_half_precision_where_there_is_no_gpu(start, colours, tmp_path):
+def test_half_precision_where_there_is_no_gpu(start, colors, tmp_path):
     if torch.cuda.is_available():
         return
     with pytest.raises(InputError, match="fp16 needs a GPU"):
-        train_unicl([colours], tmp_path / "a", start / "florence", settings=replace(QUICK, precision="fp16"))
-    done = train_unicl([colours], tmp_path / "b", start / "florence", settings=replace(QUICK, precision="bf16"))
+        train_unicl([colors], tmp_path / "a", start / "florence", settings=replace(QUICK, precision="fp16"))
+    done = train_unicl([colors], tmp_path / "b", start / "florence", settings=replace(QUICK, precision="bf16"))
     assert done.steps == 4
 
 
@@ -118,18 +118,18 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path):
     assert run.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
-def test_a_finished_run_can_be_repeated(start, colours, tmp_path):
-    train_unicl([colours], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
-    again = train_unicl([colours], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
+def test_a_finished_run_can_be_repeated(start, colors, tmp_path):
+    train_unicl([colors], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
+    again = train_unicl([colors], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
     assert again.steps == 4
     assert run.is_main_process()
 
 
 @pytest.mark.slow
-def test_two_processes_train_together(start, colours, tmp_path):
+def test_two_processes_train_together(start, colors, tmp_path):
     """As `accelerate launch` starts them on several GPUs; only the first writes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    what = ["train", "unicl", str(colours), "--out", str(tmp_path / "m"), "--from", str(start), "--steps", "2"]
+    what = ["train", "unicl", str(colors), "--out", str(tmp_path / "m"), "--from", str(start), "--steps", "2"]
     done = subprocess.run(
         [*command, "-m", "florence_rag", *what, "--batch", "4", "--json"], capture_output=True, text=True, timeout=200
     )

@@ -8,10 +8,10 @@ from florence_rag.errors import InputError
 from florence_rag.finetuning.questions import Question, find_files, read_questions, vocabulary_of
 from florence_rag.finetuning.settings import Settings
 from florence_rag.finetuning.vqa import parted, train_meter, with_answers
-from florence_rag.models.cards import find_model
 from florence_rag.models.meter_heads import MeterForMultipleTasks
+from florence_rag.models.registry import find_model
 from florence_rag.perception.meter import MeterVQA
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 
 ASKED = "what colour is it?"
 QUICK = Settings(steps=4, batch=8, checks=2, validation=0.2)
@@ -36,9 +36,9 @@ def asked(*rows):
 
 
 @pytest.fixture
-def data(colours):
-    paths = sorted(colours.glob("*/*.png"))
-    return write(colours, *asked(*((f"{path.parent.name}/{path.name}", [path.parent.name] * 3) for path in paths)))
+def data(colors):
+    paths = sorted(colors.glob("*/*.png"))
+    return write(colors, *asked(*((f"{path.parent.name}/{path.name}", [path.parent.name] * 3) for path in paths)))
 
 
 def test_meter_learns_answers_and_opens_by_name(start, data, tmp_path):
@@ -48,7 +48,7 @@ def test_meter_learns_answers_and_opens_by_name(start, data, tmp_path):
     assert result.after["soft accuracy"] == 1.0
     assert (result.examples, result.validation, len(steps) > 1) == (19, 5, True)
     meter = MeterVQA.from_pretrained(find_model(str(out), "answer").meter)
-    assert meter.answer(colour_frame("green"), ASKED).answer == "green"
+    assert meter.answer(color_frame("green"), ASKED).answer == "green"
     assert "4: " in (out / "meter" / "README.md").read_text("utf-8")
     assert train_meter(find_files(data), out, start / "meter", settings=settings).steps == 40
 

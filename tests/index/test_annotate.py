@@ -7,16 +7,16 @@ from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError
 from florence_rag.index.filters import expression
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, MemoryIndex
+from florence_rag.testing import ColorEmbedder, MemoryIndex
 
 
 @pytest.fixture(params=["memory", "lite"])
 def rag(request, tmp_path):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     memory = request.param == "memory"
     index = MemoryIndex(embedder.info) if memory else MilvusIndex.open(str(tmp_path / "a.db"), embedder.info)
     with FlorenceRAG(index, embedder) as rag:
-        rag.put_texts(
+        rag.upsert_texts(
             ["red", "blue", "green"], ids=["r", "b", "g"], metadatas=[{"city": "Rome"}, {"tags": ["sea"]}, {}]
         )
         yield rag
@@ -28,16 +28,16 @@ def found(rag, filter):
 
 def test_metadata_are_replaced_and_nothing_else(rag):
     before = rag.index.vectors(["r"])
-    rag.index.annotate({"r": {"tags": ["wine", 'it"s']}, "g": {"tags": []}})
+    rag.index.update_metadata({"r": {"tags": ["wine", 'it"s']}, "g": {"tags": []}})
     (hit,) = rag.get(["r"])
-    assert hit.metadata == {"tags": ["wine", 'it"s']} and hit.text == "red" and hit.given
+    assert hit.metadata == {"tags": ["wine", 'it"s']} and hit.text == "red" and hit.is_item
     assert np.array_equal(rag.index.vectors(["r"]), before) and sum(rag.info().chunks.values()) == 3
     assert rag.search("red", k=1)[0].id == "r"
     assert found(rag, {"metadata.city": "Rome"}) == []
 
 
 def test_a_filter_finds_what_a_list_holds(rag):
-    rag.index.annotate({"r": {"tags": ["wine", 'it"s', 3]}})
+    rag.index.update_metadata({"r": {"tags": ["wine", 'it"s', 3]}})
     assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
     assert found(rag, {"metadata.tags": {"$has": 'it"s'}}) == ["r"]
     assert found(rag, {"metadata.tags": {"$has": 3}}) == ["r"]
@@ -48,15 +48,15 @@ def test_a_filter_finds_what_a_list_holds(rag):
 
 def test_an_unknown_id_replaces_nothing(rag):
     with pytest.raises(InputError, match="id 'x'"):
-        rag.index.annotate({"r": {"tags": ["wine"]}, "x": {}})
+        rag.index.update_metadata({"r": {"tags": ["wine"]}, "x": {}})
     assert rag.get(["r"])[0].metadata == {"city": "Rome"}
 
 
 def test_it_stays_when_the_database_is_opened_again(tmp_path):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
-        rag.put_texts(["red"], ids=["r"])
-        rag.index.annotate({"r": {"tags": ["wine"]}})
+        rag.upsert_texts(["red"], ids=["r"])
+        rag.index.update_metadata({"r": {"tags": ["wine"]}})
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
         assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
 

@@ -4,7 +4,7 @@ import pytest
 from pymilvus import DataType
 
 from florence_rag.errors import InputError
-from florence_rag.index.presets import choosable
+from florence_rag.index.index_types import choosable
 from florence_rag.index.schema import (
     check_vector_type,
     chunk_table,

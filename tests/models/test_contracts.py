@@ -153,7 +153,7 @@ def test_every_parameter_gets_a_gradient(case: Case) -> None:
     assert [name for name in dead if not name.endswith(("key.bias", "k_proj.bias"))] == []
 
 
-def test_every_weight_is_initialised(case: Case) -> None:
+def test_every_weight_is_initialized(case: Case) -> None:
     for name, parameter in case.build().named_parameters():
         assert parameter.isfinite().all(), name
         assert parameter.ndim < 2 or parameter.std() > 0, name

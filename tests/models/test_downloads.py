@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from florence_rag.errors import ModelError
-from florence_rag.models.cards import CARDS
 from florence_rag.models.downloads import Fetcher, is_here
+from florence_rag.models.registry import CARDS
 from tests.models.hub_server import serving
 
 CONTENT = bytes(range(256)) * 5000

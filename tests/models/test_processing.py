@@ -39,7 +39,7 @@ def test_pictures_are_prepared_as_meter_does(transform: str, name: str) -> None:
     assert_close(ours, arrays(PUBLIC / "meter_preprocess" / "expected.npz")[f"{transform}:{name}"], name)
 
 
-def test_values_are_normalised_per_channel() -> None:
+def test_values_are_normalized_per_channel() -> None:
     white = np.full((8, 8, 3), 255, dtype=np.uint8)
     processor = FlorenceImageProcessor(size=8, fit="squash", image_mean=(0.5, 0.25, 1.0), image_std=(0.5, 0.25, 2.0))
     pixels = processor(white)["pixel_values"]
@@ -48,7 +48,7 @@ def test_values_are_normalised_per_channel() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40)])
-def test_cropping_keeps_the_centre_and_squashing_keeps_all(width: int, height: int) -> None:
+def test_cropping_keeps_the_center_and_squashing_keeps_all(width: int, height: int) -> None:
     picture = np.zeros((height, width, 3), dtype=np.uint8)
     middle = (slice(None), slice(10, 30)) if width > height else (slice(10, 30), slice(None))
     picture[middle] = 255

@@ -60,8 +60,8 @@ def scripted(folder: Path) -> Scripted:
     return Scripted.from_pretrained(folder, name="tiny", device="cpu")
 
 
-def greys(*classes: int) -> list[np.ndarray]:
-    return [np.full((8, 8, 3), grey, np.uint8) for grey in classes]
+def grays(*classes: int) -> list[np.ndarray]:
+    return [np.full((8, 8, 3), gray, np.uint8) for gray in classes]
 
 
 def test_it_is_a_recognizer_that_names_its_labels_and_its_rate(recognizer: VideoCoSwinRecognizer) -> None:
@@ -97,7 +97,7 @@ def test_where_nothing_is_shown_nothing_happens(recognizer: VideoCoSwinRecognize
 def test_what_windows_agree_on_is_one_action(scripted: Scripted) -> None:
     # Windows begin at every second picture: five see class 2, which is idle, five class 1, five class 0.
     classes = [2] * 10 + [1] * 10 + [0] * 15
-    actions = scripted.recognize(timed(greys(*classes)), end_s=35 / 3)
+    actions = scripted.recognize(timed(grays(*classes)), end_s=35 / 3)
     assert [action.label for action in actions] == ["starts", "stops"]
     assert all(0.8 < action.confidence <= 0.9 for action in actions)
     assert actions[0].end_s == actions[1].start_s and actions[1].end_s == round(35 / 3, 3)
@@ -106,22 +106,22 @@ def test_what_windows_agree_on_is_one_action(scripted: Scripted) -> None:
 
 def test_a_single_window_does_not_interrupt(scripted: Scripted) -> None:
     classes = [1] * 10 + [0] * 2 + [1] * 14
-    (action,) = scripted.recognize(timed(greys(*classes)))
+    (action,) = scripted.recognize(timed(grays(*classes)))
     assert action.label == "starts" and action.confidence < 0.9
 
 
 def test_a_clip_shorter_than_a_window_is_one_action(scripted: Scripted) -> None:
-    (action,) = scripted.recognize(timed(greys(1, 1)), end_s=0.7)
+    (action,) = scripted.recognize(timed(grays(1, 1)), end_s=0.7)
     assert (action.label, action.start_s, action.end_s) == ("starts", 0.0, 0.7)
 
 
 def test_only_attributes_that_are_sure_are_named(scripted: Scripted) -> None:
-    (action,) = scripted.recognize(timed(greys(1, 1)))
+    (action,) = scripted.recognize(timed(grays(1, 1)))
     assert action.attributes == {"colour": "blue", "thing": "car"}
 
 
 def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
-    assert scripted.recognize(timed(greys(*[2] * 30))) == []
+    assert scripted.recognize(timed(grays(*[2] * 30))) == []
 
 
 @pytest.mark.parametrize(

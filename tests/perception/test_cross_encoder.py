@@ -4,7 +4,7 @@ import pytest
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Reranker
 from florence_rag.perception.cross_encoder import CrossEncoderReranker
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from tests.models.tiny_sentence_transformers import (
     save_bert,
     save_clip,
@@ -12,7 +12,7 @@ from tests.models.tiny_sentence_transformers import (
     save_text_cross_encoder,
 )
 
-FRAMES = [colour_frame("red"), colour_frame("blue", size_px=60), colour_frame("green")]
+FRAMES = [color_frame("red"), color_frame("blue", size_px=60), color_frame("green")]
 
 
 @pytest.fixture(scope="module")

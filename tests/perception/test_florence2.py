@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import ModelOutput
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.base import Captioner, TextReader, VisualQA
+from florence_rag.perception.base import Captioner, OCRReader, VisualQA
 from florence_rag.perception.florence2 import Florence2, Florence2Settings
 from tests.perception.tiny import BOS, EOS, noise, save_florence2
 
@@ -51,7 +51,7 @@ class Script:
 
 def test_it_keeps_the_protocols(folder):
     model = florence2(folder)
-    assert isinstance(model, Captioner) and isinstance(model, TextReader) and isinstance(model, VisualQA)
+    assert isinstance(model, Captioner) and isinstance(model, OCRReader) and isinstance(model, VisualQA)
 
 
 def test_a_batch_of_one_gives_what_a_batch_of_many_gives(folder, wordy):

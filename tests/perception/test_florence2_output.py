@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.perception.base import Region
+from florence_rag.perception.base import Detection
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
 from tests.perception.tiny import processor
 
@@ -16,7 +16,7 @@ TRIANGLE = "<loc_1><loc_1><loc_2><loc_1><loc_2><loc_2>"
 
 
 def region(label, *bins):
-    return Region(label, tuple((bin_ + 0.5) / 1000 for bin_ in bins))
+    return Detection(label, tuple((bin_ + 0.5) / 1000 for bin_ in bins))
 
 
 @pytest.mark.parametrize("task", ["<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>", "<OCR>"])

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
-from florence_rag.models.cards import find_model
-from florence_rag.perception.base import Looker
+from florence_rag.loading.model_factory import lazy_vqa
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import find_model
+from florence_rag.perception.base import AttentionVQA
 from florence_rag.perception.meter import MeterVQA
-from florence_rag.pipeline.access import Access
-from florence_rag.pipeline.opening import lazy_vqa
 from florence_rag.training.world import draw
-from florence_rag.training.world.questions import ask_colour
+from florence_rag.training.world.questions import ask_color
 from florence_rag.training.world.scene import sample_scene
 
 SIZE = (320, 240)
@@ -54,7 +54,7 @@ def asked_scenes(count, seed):
     rng = random.Random(seed)
     while count:
         scene = sample_scene(rng, "any")
-        question = ask_colour(scene, rng)
+        question = ask_color(scene, rng)
         if question is None:
             continue
         asked = (question.answer, question.claim.subject[0])
@@ -108,8 +108,8 @@ def test_an_empty_question_is_an_error(vqa):
 
 
 def test_a_model_opened_by_name_can_look():
-    opened, _ = lazy_vqa("florence-tiny", Access())
-    assert isinstance(opened, Looker)
+    opened, _ = lazy_vqa("florence-tiny", ModelOptions())
+    assert isinstance(opened, AttentionVQA)
     assert opened.look(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
 
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
-from florence_rag.perception.base import TextReader, TextRegion
+from florence_rag.perception.base import OCRReader, TextRegion
 from florence_rag.perception.ocr import RapidOcrReader
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "media" / "photos"
@@ -30,7 +30,7 @@ def reader() -> RapidOcrReader:
 
 
 def test_it_keeps_the_protocol(reader):
-    assert isinstance(reader, TextReader)
+    assert isinstance(reader, OCRReader)
 
 
 def test_words_are_read_where_they_stand(reader):
@@ -45,10 +45,10 @@ def test_lines_come_in_reading_order(reader):
     assert reader.read_text(frame) == "Left\nRight\nMiddle\nLast"
 
 
-@pytest.mark.parametrize("colour", [0, 128, 255])
-def test_a_picture_without_words_has_none(reader, colour):
-    assert reader.read(np.full((240, 320, 3), colour, np.uint8)) == []
-    assert reader.read_text(np.full((240, 320, 3), colour, np.uint8)) == ""
+@pytest.mark.parametrize("color", [0, 128, 255])
+def test_a_picture_without_words_has_none(reader, color):
+    assert reader.read(np.full((240, 320, 3), color, np.uint8)) == []
+    assert reader.read_text(np.full((240, 320, 3), color, np.uint8)) == ""
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 1280), (1280, 4), (31, 33), (2000, 40)])
@@ -87,11 +87,11 @@ def answer(text: str):
     """A recogniser that reads this in every line."""
     from rapidocr.ch_ppocr_rec import TextRecOutput
 
-    def recognise(self, given) -> TextRecOutput:
+    def recognize(self, given) -> TextRecOutput:
         count = len(given.img)
         return TextRecOutput(given.img, (text,) * count, (0.99,) * count, ((),) * count, 0.0)
 
-    return recognise
+    return recognize
 
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"min_confidence": 1.5}, {"max_side_px": 10}, {"detect_side_px": 0}])

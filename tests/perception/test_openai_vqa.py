@@ -16,7 +16,7 @@ from PIL import Image
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.perception.openai_vqa import OpenAIVisionQA
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 
 KEY = "secret-key"
 
@@ -83,7 +83,7 @@ def ask(service):
         options = {"base_url": service.url, "api_key": KEY, "retries": 0, "timeout_s": 5.0, **options}
         model = OpenAIVisionQA("seer", **options)
         opened.append(model)
-        return model.answer(colour_frame("red") if frame is None else frame, question)
+        return model.answer(color_frame("red") if frame is None else frame, question)
 
     yield ask
     for model in opened:
@@ -98,7 +98,7 @@ def test_it_answers_and_does_not_match(service):
 
 def test_the_request_has_the_question_and_the_picture(service, ask):
     service.replies = [(200, completion("Red."))]
-    wide = np.tile(colour_frame("red", "blue", size_px=600), (1, 4, 1))
+    wide = np.tile(color_frame("red", "blue", size_px=600), (1, 4, 1))
     assert ask(wide, "  What colour?\n", max_side_px=256, options={"temperature": 0}).answer == "Red"
     ((path, headers, body),) = service.requests
     assert path == "/v1/chat/completions" and headers["Authorization"] == f"Bearer {KEY}"
@@ -129,7 +129,7 @@ def test_a_service_that_refuses_probabilities_is_asked_without_from_then_on(serv
     refusal = (400, {"error": {"message": "logprobs are not supported by this model"}})
     service.replies = [refusal, (200, completion("red")), (200, completion("blue"))]
     model = OpenAIVisionQA("seer", base_url=service.url, retries=0)
-    assert [model.answer(colour_frame("red"), "What?").answer for _ in range(2)] == ["red", "blue"]
+    assert [model.answer(color_frame("red"), "What?").answer for _ in range(2)] == ["red", "blue"]
     assert ["logprobs" in body for _, _, body in service.requests] == [True, False, False]
     assert service.requests[0][1]["Authorization"] == "Bearer none"
     model.close()

@@ -6,18 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
-from florence_rag.models.cards import TINY
-from florence_rag.perception.base import Captioner, Region, VQAResult
+from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import TINY
+from florence_rag.perception.base import Captioner, Detection, VQAResult
 from florence_rag.perception.scene_captions import MOST, SceneCaptioner, listed, named
-from florence_rag.pipeline.access import Access
-from florence_rag.pipeline.opening import open_captioner
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.training.world.draw import draw
 from florence_rag.training.world.scene import Backdrop, Scene, Thing, sample_scene
 
-CAR = Region("car", (0.0, 0.0, 0.3, 1.0), 0.9)
-BUS = Region("bus", (0.4, 0.0, 0.6, 1.0), 0.9)
-DOG = Region("dog", (0.7, 0.0, 1.0, 1.0), 0.9)
+CAR = Detection("car", (0.0, 0.0, 0.3, 1.0), 0.9)
+BUS = Detection("bus", (0.4, 0.0, 0.6, 1.0), 0.9)
+DOG = Detection("dog", (0.7, 0.0, 1.0, 1.0), 0.9)
 
 
 class Finds:
@@ -51,7 +51,7 @@ class Answers:
 
 def caption(regions, answers=None, frame=None, **options):
     captioner = SceneCaptioner(Finds(*regions), answers or Answers(), **options)
-    (said,) = captioner.caption([colour_frame("white", size_px=60) if frame is None else frame])
+    (said,) = captioner.caption([color_frame("white", size_px=60) if frame is None else frame])
     return said
 
 
@@ -71,9 +71,9 @@ def test_what_is_not_sure_is_left_out():
     assert caption([CAR, BUS], answers, sure=0.3) == "a red car next to a blue bus"
 
 
-def test_the_colour_of_a_thing_is_asked_with_all_others_blotted_out():
-    frame, answers = colour_frame("red", "red", "blue", size_px=90), Answers()
-    caption([Region("car", (0.0, 0.0, 1 / 3, 1.0)), Region("car", (2 / 3, 0.0, 1.0, 1.0))], answers, frame)
+def test_the_color_of_a_thing_is_asked_with_all_others_blotted_out():
+    frame, answers = color_frame("red", "red", "blue", size_px=90), Answers()
+    caption([Detection("car", (0.0, 0.0, 1 / 3, 1.0)), Detection("car", (2 / 3, 0.0, 1.0, 1.0))], answers, frame)
     left, right = answers.frames[:2]
     np.testing.assert_array_equal(left[:, :60], frame[:, :60])
     assert (left[:, 60:] == frame.mean(axis=(0, 1)).round()).all()
@@ -81,7 +81,7 @@ def test_the_colour_of_a_thing_is_asked_with_all_others_blotted_out():
 
 
 def test_one_thing_has_one_name():
-    twice = Region("bicycle", (0.01, 0.0, 0.3, 1.0), 0.6)
+    twice = Detection("bicycle", (0.01, 0.0, 0.3, 1.0), 0.6)
     assert caption([twice, CAR, DOG]) == "a red car, and a red dog"
 
 
@@ -92,7 +92,7 @@ def test_nothing_is_said_where_nothing_is():
 
 
 def test_of_very_many_things_the_surest_are_told():
-    many = [Region(f"thing{i}", (i / 40, 0.0, (i + 1) / 40, 1.0), i / 40) for i in range(40)]
+    many = [Detection(f"thing{i}", (i / 40, 0.0, (i + 1) / 40, 1.0), i / 40) for i in range(40)]
     said = caption(many)
     assert said.count("thing") == MOST and "thing39" in said and "thing27" not in said
 
@@ -104,7 +104,7 @@ edge = st.floats(0, 1, allow_nan=False)
 def test_any_boxes_of_any_picture_can_be_told(boxes, width, height):
     frame = np.zeros((height, width, 3), dtype=np.uint8)
     things = [
-        Region("car", (min(a, c), min(b, d), max(a, c), max(b, d)), confidence)
+        Detection("car", (min(a, c), min(b, d), max(a, c), max(b, d)), confidence)
         for (a, b, c, d), confidence in zip(boxes, (None, 0.5, 0.9, 1.0, 0.7, None), strict=False)
     ]
     said = caption(things, frame=frame)
@@ -129,7 +129,7 @@ def test_words_are_put_together():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return open_captioner(TINY, Access(offline=True, device="cpu"))
+    return open_captioner(TINY, ModelOptions(offline=True, device="cpu"))
 
 
 def test_florence_tiny_tells_a_street(tiny):
@@ -144,6 +144,6 @@ def test_florence_tiny_tells_things_of_one_kind_apart(tiny):
     for _ in range(12):
         scene = sample_scene(rng, "any")
         (said,) = tiny.caption([np.asarray(draw(scene, (320, 240)))])
-        names = [named({"hydrant": "fire hydrant"}.get(t.object, t.object), t.colour) for t in scene.things]
+        names = [named({"hydrant": "fire hydrant"}.get(t.object, t.object), t.color) for t in scene.things]
         right, told = right + sum(name in said for name in names), told + len(names)
     assert right / told >= 0.9

@@ -14,11 +14,11 @@ from transformers import (
 )
 
 from florence_rag.errors import InputError, ModelError
+from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner
 from florence_rag.perception.florence2 import Florence2
 from florence_rag.perception.transformers_captioner import ASKED, TransformersCaptioner
-from florence_rag.pipeline.access import Access
-from florence_rag.pipeline.opening import open_captioner
 from tests.perception.tiny import (
     BOS,
     CHAT,
@@ -182,7 +182,7 @@ def test_wrong_settings_are_refused(folders, wrong):
 
 
 def test_a_name_opens_what_its_files_are(folders, tmp_path):
-    access = Access(offline=True, device="cpu")
+    access = ModelOptions(offline=True, device="cpu")
     florence2 = save_florence2(tmp_path)
     assert isinstance(open_captioner(str(folders["blip"]), access), TransformersCaptioner)
     assert isinstance(open_captioner(f"transformers:{folders['chat']}", access), TransformersCaptioner)

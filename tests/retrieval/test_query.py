@@ -2,12 +2,12 @@ import pytest
 
 from florence_rag.errors import InputError
 from florence_rag.retrieval.query import check_query
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.types import KINDS
 
 
 def test_a_query_knows_what_was_asked_for():
-    frame = colour_frame("red")
+    frame = color_frame("red")
     query = check_query("  red ", frame, 3, ["image", "clip"])
     assert (query.text, query.k, query.kinds) == ("red", 3, {"image", "clip"})
     assert query.image is frame

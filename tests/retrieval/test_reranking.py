@@ -5,7 +5,7 @@ import pytest
 
 from florence_rag.errors import MediaError
 from florence_rag.retrieval.reranking import Reranking
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.types import Hit, Locator
 
 
@@ -24,7 +24,7 @@ class Judge:
 
 
 def hit(name, score, kind="text", text=None):
-    return Hit(name, kind, f"/{name}", Locator(), score, name if text is None else text, why=f"found {name}")
+    return Hit(name, kind, f"/{name}", Locator(), score, name if text is None else text, explanation=f"found {name}")
 
 
 def order(hits):
@@ -37,7 +37,7 @@ HITS = [hit("a", 2.0), hit("b", 1.0), hit("c", 0.5)]
 def test_what_fits_best_comes_first_and_says_so():
     hits = Reranking(Judge({"a": 0.1, "b": 0.2, "c": 0.9}), None, 20)(HITS, "query", 0.75)
     assert order(hits) == ["c", "a", "b"]
-    assert hits[0].why == "its words fit the query (0.90); found c"
+    assert hits[0].explanation == "its words fit the query (0.90); found c"
 
 
 def test_the_best_place_keeps_the_best_score():
@@ -69,18 +69,18 @@ def test_only_the_best_are_looked_at_and_all_at_once():
 
 
 def test_pictures_are_looked_at_and_of_several_the_best_counts():
-    frames = {"dark": [colour_frame("black")], "film": [colour_frame("black"), colour_frame("white")]}
+    frames = {"dark": [color_frame("black")], "film": [color_frame("black"), color_frame("white")]}
     hits = [hit("dark", 1.0, "image"), hit("film", 0.9, "clip")]
     ranked = Reranking(Judge(), lambda each: frames[each.id], 20)(hits, "light", 0.75)
     assert order(ranked) == ["film", "dark"]
-    assert ranked[0].why == "fits the query (1.00); found film"
+    assert ranked[0].explanation == "fits the query (1.00); found film"
 
 
 def test_a_reranker_of_texts_reads_what_is_known_of_a_picture():
     hits = [hit("a", 1.0, "image", text="fog"), hit("b", 0.9, "image", text="sun")]
     ranked = Reranking(Judge({"fog": 0.1, "sun": 0.9}, reads=["text"]), pytest.fail, 20)(hits, "light", 0.75)
     assert order(ranked) == ["b", "a"]
-    assert ranked[0].why.startswith("its words fit the query (0.90)")
+    assert ranked[0].explanation.startswith("its words fit the query (0.90)")
 
 
 def gone(each):
@@ -105,7 +105,7 @@ def test_a_hit_that_cannot_be_judged_keeps_its_place():
 
 def test_a_judge_of_pictures_leaves_passages_where_they_are():
     hits = [hit("passage", 1.0), hit("dark", 0.9, "image"), hit("light", 0.8, "image")]
-    frames = {"dark": [colour_frame("black")], "light": [colour_frame("white")]}
+    frames = {"dark": [color_frame("black")], "light": [color_frame("white")]}
     ranked = Reranking(Judge(reads=["image"]), lambda each: frames[each.id], 20)(hits, "light", 1.0)
     assert order(ranked) == ["passage", "light", "dark"]
 

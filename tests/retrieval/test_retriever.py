@@ -2,18 +2,18 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.perception.matching import MatcherReranker
+from florence_rag.perception.itm import MatcherReranker
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, SynonymEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, SynonymEmbedder, color_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
-EMBEDDER = ColourEmbedder()
+EMBEDDER = ColorEmbedder()
 
 
-def chunk(name, kind="image", colours=(), text="", ocr="", start_s=None, span=None):
+def chunk(name, kind="image", colors=(), text="", ocr="", start_s=None, span=None):
     source = Source(f"/{name}", "text" if kind == "text" else "image", 1, 1, name)
     locator = Locator(start_s=start_s, end_s=None if start_s is None else start_s + 1, span=span)
-    frames = (colour_frame(*colours),) if colours else ()
+    frames = (color_frame(*colors),) if colors else ()
     return Chunk(source, kind, locator, text=text, ocr=ocr, frames=frames)
 
 
@@ -31,34 +31,34 @@ def names(hits):
     return [hit.source.strip("/") for hit in hits]
 
 
-PICTURES = (chunk("red", colours=["red"]), chunk("blue", colours=["blue"]), chunk("mixed", colours=["red", "blue"]))
+PICTURES = (chunk("red", colors=["red"]), chunk("blue", colors=["blue"]), chunk("mixed", colors=["red", "blue"]))
 
 
 def test_a_text_finds_pictures_that_look_like_it():
     first, second, _ = retriever(*PICTURES).search("something red")
     assert names([first, second]) == ["red", "mixed"]
-    assert first.why == "looks like the query (1.00)"
+    assert first.explanation == "looks like the query (1.00)"
     assert first.score == pytest.approx(1.0)
 
 
 def test_a_picture_finds_pictures_that_look_like_it():
-    first, *_ = retriever(*PICTURES).search(image=colour_frame("blue"))
-    assert (names([first]), first.why) == (["blue"], "looks like the picture (1.00)")
+    first, *_ = retriever(*PICTURES).search(image=color_frame("blue"))
+    assert (names([first]), first.explanation) == (["blue"], "looks like the picture (1.00)")
 
 
 def test_text_and_picture_together_find_what_has_something_of_both():
-    assert names(retriever(*PICTURES).search("red", image=colour_frame("blue"), k=1)) == ["mixed"]
+    assert names(retriever(*PICTURES).search("red", image=color_frame("blue"), k=1)) == ["mixed"]
 
 
 def test_the_share_of_the_text_can_be_moved():
     mostly_text = retriever(*PICTURES, text_share=0.9)
-    assert names(mostly_text.search("red", image=colour_frame("blue"), k=1)) == ["red"]
+    assert names(mostly_text.search("red", image=color_frame("blue"), k=1)) == ["red"]
 
 
 def test_words_in_a_picture_are_found_and_named():
-    hits = retriever(*PICTURES, chunk("sign", colours=["white"], ocr="NIGHT BUS")).search("the night bus")
+    hits = retriever(*PICTURES, chunk("sign", colors=["white"], ocr="NIGHT BUS")).search("the night bus")
     assert names(hits)[0] == "sign"
-    assert hits[0].why == 'contains "the night bus"; has the words night, bus'
+    assert hits[0].explanation == 'contains "the night bus"; has the words night, bus'
 
 
 def test_a_passage_does_not_bury_the_picture_that_looks_right():
@@ -103,8 +103,8 @@ def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
         "morgan": "Morgan & Co",
         "shirt": "POLO",
     }
-    chunks = [chunk(each, colours=["grey"], ocr=ocr) for each, ocr in printed.items()]
-    chunks += [chunk(f"other{i}", colours=["grey"]) for i in range(30)]
+    chunks = [chunk(each, colors=["grey"], ocr=ocr) for each, ocr in printed.items()]
+    chunks += [chunk(f"other{i}", colors=["grey"]) for i in range(30)]
     embedder = NoiseEmbedder(seed)
     index = MemoryIndex(embedder.info)
     for each in chunks:
@@ -113,14 +113,14 @@ def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
     assert names(Retriever(embedder, index).search(query, k=1)) == [name]
 
 
-def film(name, *colours):
-    return [chunk(name, "clip", [colour], start_s=float(i)) for i, colour in enumerate(colours)]
+def film(name, *colors):
+    return [chunk(name, "clip", [color], start_s=float(i)) for i, color in enumerate(colors)]
 
 
 def test_clips_are_grouped_under_their_video():
     search = retriever(*film("a.mp4", "blue", "red", "orange"), *film("b.mp4", "blue", "green")).search
     first, second = search("red")
-    assert (names([first]), first.locator.start_s, len(first.moments)) == (["a.mp4"], 1.0, 2)
+    assert (names([first]), first.locator.start_s, len(first.grouped_hits)) == (["a.mp4"], 1.0, 2)
     assert names([second]) == ["b.mp4"]
     assert len(search("red", group=False)) == 5
 
@@ -137,7 +137,7 @@ def test_only_the_kinds_asked_for_are_found():
     search = retriever(*PICTURES, *film("a.mp4", "red"), chunk("note", "text", text="red")).search
     assert {hit.kind for hit in search("red", kinds={"clip", "text"})} == {"clip", "text"}
     assert {hit.kind for hit in search("red", kinds={"text"})} == {"text"}
-    assert names(search(image=colour_frame("red"), kinds={"clip"})) == ["a.mp4"]
+    assert names(search(image=color_frame("red"), kinds={"clip"})) == ["a.mp4"]
 
 
 def test_a_filter_restricts_every_route():
@@ -199,42 +199,42 @@ def test_a_paraphrase_is_found_that_shares_no_word_with_the_query():
     assert "works" not in names(plain.search(query, k=1)), "without a text model it is one passage among others"
     first, *rest = with_meaning(*PASSAGES).search(query)
     assert names([first]) == ["works"]
-    assert first.why.startswith("says something like the query (0.58)")
+    assert first.explanation.startswith("says something like the query (0.58)")
     assert first.score > rest[0].score
 
 
 def test_a_picture_is_found_by_what_its_caption_means():
-    pictures = (chunk("street", colours=["grey"], text="a vehicle"), chunk("wall", colours=["grey"], text="a wall"))
-    mute = [chunk(f"mute{i}", colours=["grey"]) for i in range(5)]
+    pictures = (chunk("street", colors=["grey"], text="a vehicle"), chunk("wall", colors=["grey"], text="a wall"))
+    mute = [chunk(f"mute{i}", colors=["grey"]) for i in range(5)]
     hits = with_meaning(*mute, *pictures).search("car", k=9)
     assert names(hits)[0] == "street"
-    assert not any("says something" in hit.why for hit in hits if hit.source.startswith("/mute"))
+    assert not any("says something" in hit.explanation for hit in hits if hit.source.startswith("/mute"))
 
 
 def test_what_means_nothing_alike_earns_nothing():
-    hits = with_meaning(chunk("red", colours=["red"]), *PASSAGES).search("red")
+    hits = with_meaning(chunk("red", colors=["red"]), *PASSAGES).search("red")
     assert names(hits)[0] == "red"
 
 
 def test_meaning_keeps_to_kinds_and_filters_and_to_queries_with_a_text():
-    search = with_meaning(chunk("street", colours=["red"], text="a vehicle"), *PASSAGES).search
+    search = with_meaning(chunk("street", colors=["red"], text="a vehicle"), *PASSAGES).search
     assert names(search("car", kinds={"image"})) == ["street"]
     assert names(search("car", filter={"source": "/garage"})) == ["garage"]
-    assert search(image=colour_frame("red"))[0].why == "looks like the picture (1.00)"
+    assert search(image=color_frame("red"))[0].explanation == "looks like the picture (1.00)"
 
 
 def reranked(*chunks, **config):
     """METER's place is taken by a matcher that sees colours, where the search goes by what is printed."""
     frames = {each.id: each.frames for each in chunks}
     plain = retriever(*chunks)
-    args = {"reranker": MatcherReranker(ColourVQA()), "load_frames": lambda hit: frames[hit.id]}
+    args = {"reranker": MatcherReranker(ColorVQA()), "load_frames": lambda hit: frames[hit.id]}
     return plain, Retriever(plain.embedder, plain.index, RetrievalConfig(**config), **args)
 
 
 MISLEADING = (
-    chunk("sign", colours=["blue"], ocr="RED"),
-    chunk("rose", colours=["red", "red", "red", "red", "grey"]),
-    chunk("sky", colours=["blue"]),
+    chunk("sign", colors=["blue"], ocr="RED"),
+    chunk("rose", colors=["red", "red", "red", "red", "grey"]),
+    chunk("sky", colors=["blue"]),
 )
 
 
@@ -243,13 +243,13 @@ def test_a_reranker_repairs_the_order():
     assert names(plain.search("red"))[:2] == ["sign", "rose"]
     hits = with_reranker.search("red")
     assert names(hits)[:2] == ["rose", "sign"]
-    assert hits[0].why.startswith("fits the query (0.97); looks like the query")
+    assert hits[0].explanation.startswith("fits the query (0.97); looks like the query")
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_a_reranker_is_not_asked_without_a_text():
     plain, with_reranker = reranked(*MISLEADING)
-    image = colour_frame("blue")
+    image = color_frame("blue")
     assert with_reranker.search(image=image) == plain.search(image=image)
 
 
@@ -258,7 +258,7 @@ def test_a_reranker_has_less_say_beside_a_picture():
     seen = []
     with_reranker._reranking = lambda hits, text, share: seen.append(share) or hits
     with_reranker.search("red")
-    with_reranker.search("red", image=colour_frame("blue"))
+    with_reranker.search("red", image=color_frame("blue"))
     assert seen == [0.75, 0.375]
 
 
@@ -269,4 +269,4 @@ def test_of_a_film_the_clip_that_fits_best_becomes_the_hit():
     assert plain.search("red")[0].locator.start_s == 9.0
     (hit,) = with_reranker.search("red")
     assert hit.locator.start_s == 1.0
-    assert len(hit.moments) == 2
+    assert len(hit.grouped_hits) == 2

@@ -11,30 +11,30 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, ColourVQA, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from tests.retrievers.untrained import save_untrained
 
 SHOTS = ("red", "green", "blue", "yellow", "purple")
 PICTURES = (("red",), ("blue",), ("green", "green", "yellow"))
 
 
-def draw_video(path, colours, seconds=2, fps=10, size_px=96):
+def draw_video(path, colors, seconds=2, fps=10, size_px=96):
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18"})
         stream.width = stream.height = size_px
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, fps)
-        for colour in colours:
+        for color in colors:
             for _ in range(seconds * fps):
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(colour_frame(colour, size_px=size_px))))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(color_frame(color, size_px=size_px))))
         container.mux(stream.encode(None))
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus")
-    for colours in PICTURES:
-        Image.fromarray(colour_frame(*colours)).save(path / f"{'-'.join(colours)}.png")
+    for colors in PICTURES:
+        Image.fromarray(color_frame(*colors)).save(path / f"{'-'.join(colors)}.png")
     (path / "notes.txt").write_text("The red bus leaves at nine.\n")
     draw_video(path / "walk.mp4", SHOTS)
     return path
@@ -42,9 +42,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def rag(folder, tmp_path_factory):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     index = MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "index.db"), embedder.info)
-    with FlorenceRAG(index, embedder, vqa=ColourVQA()) as rag:
+    with FlorenceRAG(index, embedder, vqa=ColorVQA()) as rag:
         assert rag.add(folder).failed == ()
         yield rag
 
@@ -82,7 +82,7 @@ def gate():
 @pytest.fixture
 def slow_rag(rag, gate, monkeypatch):
     """The index with every call into it held at the gate."""
-    for name in ("search", "answer_about"):
+    for name in ("search", "ask_image"):
         method = getattr(rag, name)
 
         def held(*args, _method=method, **options):
@@ -95,7 +95,7 @@ def slow_rag(rag, gate, monkeypatch):
 
 @pytest.fixture
 def slow_embedder(gate):
-    class SlowEmbedder(ColourEmbedder):
+    class SlowEmbedder(ColorEmbedder):
         def embed_texts(self, texts):
             gate.wait()
             return super().embed_texts(texts)
@@ -109,4 +109,4 @@ def slow_embedder(gate):
 
 @pytest.fixture(scope="session")
 def blue_vector():
-    return ColourEmbedder().embed_texts(["blue"])[0].astype(np.float64).tolist()
+    return ColorEmbedder().embed_texts(["blue"])[0].astype(np.float64).tolist()

@@ -16,7 +16,7 @@ import langchain_florence
 import llama_index_florence
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError, StoreError
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 from florence_rag.tools import hit_to_metadata, hit_to_text
 
 
@@ -178,7 +178,7 @@ def test_metadata_cites(plugin, rag, folder):
     assert found.metadata["id"] == found.id
     assert found.metadata["score"] == found.score
     assert found.metadata["locator"]["start_s"] == pytest.approx(8.0, abs=0.3)
-    assert found.metadata["why"]
+    assert found.metadata["explanation"]
     assert found.text.startswith("[clip] walk.mp4, 8.0-")
 
 
@@ -208,7 +208,7 @@ def test_five_clips_of_one_video_stay_five(plugin, rag):
 def test_clips_can_be_grouped(plugin, rag):
     found = plugin.retrieve(retriever_of(plugin, rag, k=5, kinds={"clip"}, group=True), "a walk in red")
     assert len(found) == 1
-    assert len(found[0].metadata["moments"]) == 4
+    assert len(found[0].metadata["grouped_hits"]) == 4
 
 
 def test_filters_narrow(plugin, rag, folder):
@@ -254,14 +254,14 @@ async def test_retrieval_leaves_the_loop_free(plugin, slow_rag, gate):
 
 
 def test_embeddings_are_those_of_the_embedder(plugin, folder):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     embeddings = plugin.Embeddings(embedder=embedder)
     texts = ["red", "blue and green", "nothing"]
     assert np.allclose(plugin.embed_texts(embeddings, texts), embedder.embed_texts(texts))
 
 
 def test_pictures_and_texts_share_one_space(plugin, folder, blue_vector):
-    embeddings = plugin.Embeddings(embedder=ColourEmbedder())
+    embeddings = plugin.Embeddings(embedder=ColorEmbedder())
     rows = plugin.embed_images(embeddings, [folder / "blue.png", folder / "red.png"])
     assert rows[0] == pytest.approx(blue_vector)
     assert rows[1] != pytest.approx(blue_vector)

@@ -18,7 +18,7 @@ import llama_index_florence
 from florence_rag import FlorenceRAG
 from florence_rag.embedding.base import embed_queries
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 
 QUERIES = ["a blue wall", "green next to yellow", "the red bus leaves at nine", "purple"]
 
@@ -106,8 +106,8 @@ FRAMEWORKS = {"langchain": LangChain, "llama_index": LlamaIndex}
 def filled(request, folder, tmp_path_factory):
     """A collection that one of them has filled."""
     path = tmp_path_factory.mktemp(request.param)
-    with MilvusIndex.open(str(path / "items.db"), ColourEmbedder.info) as index:
-        rag = FlorenceRAG(index, ColourEmbedder(), pictures=path / "pictures")
+    with MilvusIndex.open(str(path / "items.db"), ColorEmbedder.info) as index:
+        rag = FlorenceRAG(index, ColorEmbedder(), pictures=path / "pictures")
         FRAMEWORKS[request.param](rag).fill(folder)
         yield rag
 
@@ -133,7 +133,7 @@ def each(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("each")
     rags = {
         name: FlorenceRAG(
-            MilvusIndex.open(str(path / f"{name}.db"), ColourEmbedder.info), ColourEmbedder(), pictures=path / name
+            MilvusIndex.open(str(path / f"{name}.db"), ColorEmbedder.info), ColorEmbedder(), pictures=path / name
         )
         for name in FRAMEWORKS
     }
@@ -168,8 +168,8 @@ def test_each_reads_what_the_other_wrote(filled):
 
 
 def test_each_forgets_what_the_other_wrote(folder, tmp_path):
-    with MilvusIndex.open(str(tmp_path / "items.db"), ColourEmbedder.info) as index:
-        rag = FlorenceRAG(index, ColourEmbedder())
+    with MilvusIndex.open(str(tmp_path / "items.db"), ColorEmbedder.info) as index:
+        rag = FlorenceRAG(index, ColorEmbedder())
         left, right = LangChain(rag).store, LlamaIndex(rag).store
         left.add_documents([Document(id="l", page_content="red")])
         right.add([TextNode(id_="r", text="red")])

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
-from florence_rag.places import Columns
-from florence_rag.sources import Unreached, discover, inside, place_of, places_listed, places_named
+from florence_rag.sources import SourceUnavailable, discover, inside, place_of, places_listed, places_named
+from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, Source
-from tests.places.makers import Page, serving, write_parquet, write_tar
+from tests.sources.io.makers import Page, serving, write_parquet, write_tar
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def test_of_a_list_what_is_not_there_is_a_failure(here):
     make("a.jpg")
     places, lost = places_listed(["a.jpg\n", "", "  ", "gone.jpg", "http://127.0.0.1:1/x.jpg", "no\0where"])
     assert places == [f"{here}/a.jpg", "http://127.0.0.1:1/x.jpg"]
-    assert lost[0] == Unreached(f"{here}/gone.jpg", "it does not exist") and len(lost) == 2
+    assert lost[0] == SourceUnavailable(f"{here}/gone.jpg", "it does not exist") and len(lost) == 2
 
 
 def test_a_file_url_is_its_path(here):
@@ -156,7 +156,7 @@ def test_urls_are_told_apart_by_what_their_server_says():
         found = list(discover(urls))
         assert [each.media for each in found[:2]] == ["image", "image"]
         assert isinstance(found[2], Failure) and "application/zip: no picture" in found[2].reason
-        assert isinstance(found[3], Unreached) and "404" in found[3].reason
+        assert isinstance(found[3], SourceUnavailable) and "404" in found[3].reason
         known = by_uri(found)
         site.asked.clear()
         assert list(discover(urls[:2], known)) == found[:2]

@@ -7,18 +7,18 @@ from PIL import Image
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
-from florence_rag.show.pixels import data_uri, from_data_uri
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.tools import AskImage
 from florence_rag.tools.ask_image import PROMPT
-from florence_rag.tools.given_image import PROMPT_PATHS, PROMPT_URLS
+from florence_rag.tools.image_argument import PROMPT_PATHS, PROMPT_URLS
+from florence_rag.viz.jpeg import data_uri, from_data_uri
 
 QUESTION = "What colour is it?"
 
 
-def png(*colours):
+def png(*colors):
     buffer = io.BytesIO()
-    Image.fromarray(colour_frame(*colours)).save(buffer, "PNG")
+    Image.fromarray(color_frame(*colors)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -53,7 +53,7 @@ def test_the_text_names_answer_confidence_candidates_and_place(rag, striped):
 
 
 def test_the_answer_is_that_of_the_pipeline(rag, striped):
-    seen = rag.answer_about(striped.id, QUESTION)
+    seen = rag.ask_image(striped.id, QUESTION)
     artifact = AskImage(rag)(striped.id, QUESTION).artifact
     assert (artifact["answer"], artifact["confidence"]) == (seen.answer, seen.confidence)
 
@@ -123,7 +123,7 @@ def test_the_prompt_fits_every_provider():
 
 
 def test_the_citation_of_a_picture_without_an_id_brings_its_thumbnail(rag, striped):
-    uri = data_uri(colour_frame("blue"))
+    uri = data_uri(color_frame("blue"))
     cited = AskImage(rag)(uri, "What colour?").artifact["citations"][0]
     assert cited["id"] == "" and read_image(from_data_uri(cited["thumbnail"]))[0, 0].argmax() == 2
     assert "thumbnail" not in AskImage(rag)(striped.id, "What colour?").artifact["citations"][0]

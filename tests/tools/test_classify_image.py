@@ -4,16 +4,16 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.tools import ClassifyImage
 
 
 @pytest.fixture
 def tool(folder, tmp_path):
-    for label, colour in (("warm", "red"), ("cold", "blue")):
+    for label, color in (("warm", "red"), ("cold", "blue")):
         (tmp_path / "data" / label).mkdir(parents=True)
-        Image.fromarray(colour_frame(colour)).save(tmp_path / "data" / label / "1.png")
-    embedder = ColourEmbedder()
+        Image.fromarray(color_frame(color)).save(tmp_path / "data" / label / "1.png")
+    embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, classifiers=tmp_path / "classifiers")
     rag.add(folder)
     rag.train_classifier(tmp_path / "data", "climate")

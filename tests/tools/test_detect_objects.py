@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from florence_rag import FlorenceRAG
-from florence_rag.perception.base import Region
-from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.perception.base import Detection
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.tools import DetectObjects
 from tests.tools.conftest import LookingVQA
 
-CAR, DOG = Region("car", (0.1, 0.2, 0.4, 0.9), 0.9), Region("dog", (0.6, 0.2, 0.8, 0.9), 0.7)
+CAR, DOG = Detection("car", (0.1, 0.2, 0.4, 0.9), 0.9), Detection("dog", (0.6, 0.2, 0.8, 0.9), 0.7)
 
 
 class CarsAndDogs:
@@ -27,7 +27,7 @@ class SaysYes(LookingVQA):
 
 
 def rag_with(**parts):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     return FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=CarsAndDogs(), **parts)
 
 
@@ -35,7 +35,7 @@ def rag_with(**parts):
 def picture(tmp_path):
     from PIL import Image
 
-    Image.fromarray(colour_frame("red")).save(tmp_path / "a.png")
+    Image.fromarray(color_frame("red")).save(tmp_path / "a.png")
     return tmp_path / "a.png"
 
 
@@ -68,7 +68,7 @@ class Outlining(CarsAndDogs):
 
 
 def test_a_named_thing_is_outlined_where_a_model_can(picture):
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=Outlining()) as rag:
         rag.add(picture)
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)

@@ -3,9 +3,9 @@
 import pytest
 
 from florence_rag.errors import ModelError
-from florence_rag.show.pixels import data_uri
-from florence_rag.testing import colour_frame
+from florence_rag.testing import color_frame
 from florence_rag.tools import AskImage, DescribeImage, DetectObjects, FindSimilar, ReadText
+from florence_rag.viz.jpeg import data_uri
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def striped(full_rag):
 @pytest.fixture
 def long_clip(full_rag, monkeypatch):
     """A clip with three keyframes."""
-    frames = tuple(colour_frame(colour) for colour in ("blue", "blue", "red"))
+    frames = tuple(color_frame(color) for color in ("blue", "blue", "red"))
     monkeypatch.setattr(full_rag, "frames", lambda hit: frames)
     return full_rag.search("blue", k=1, kinds={"clip"}, group=False)[0]
 
@@ -41,7 +41,7 @@ def test_a_clip_is_described_without_saying_anything_twice(full_rag, long_clip):
 
 
 def test_a_picture_of_which_the_model_says_nothing(full_rag):
-    assert DescribeImage(full_rag)(data_uri(colour_frame("white"))).text.endswith("No description.")
+    assert DescribeImage(full_rag)(data_uri(color_frame("white"))).text.endswith("No description.")
 
 
 # find_similar
@@ -64,7 +64,7 @@ def test_a_clip_does_not_find_its_own_video(full_rag):
 
 
 def test_a_picture_from_outside_finds_everything(full_rag, red):
-    hits = FindSimilar(full_rag)(data_uri(colour_frame("red")), k=2).artifact["hits"]
+    hits = FindSimilar(full_rag)(data_uri(color_frame("red")), k=2).artifact["hits"]
     assert {hit["source"].rpartition("/")[2] for hit in hits} == {"red.png", "walk.mp4"}
 
 
@@ -137,9 +137,9 @@ def test_of_a_clip_the_keyframe_that_fits_is_asked(full_rag, long_clip):
 
 
 def test_an_answer_that_is_not_sure_says_so(full_rag):
-    frame = colour_frame("red", "blue", "green", "yellow", "purple")
+    frame = color_frame("red", "blue", "green", "yellow", "purple")
     assert "not sure" in AskImage(full_rag)(data_uri(frame), "What colour is it?").text.splitlines()[0]
-    assert "not sure" not in AskImage(full_rag)(data_uri(colour_frame("red")), "What colour is it?").text
+    assert "not sure" not in AskImage(full_rag)(data_uri(color_frame("red")), "What colour is it?").text
 
 
 # without the model

@@ -25,5 +25,5 @@ def test_all_that_was_seen_leaves_nothing(rag):
 def test_an_agent_names_no_files(rag, folder, name, monkeypatch):
     monkeypatch.chdir(folder)
     result = Recommend(rag)(like=[name], kinds=["image"])
-    assert (not result.is_error and 'is like "' in result.artifact["hits"][0]["why"]) or result.artifact["hits"]
+    assert (not result.is_error and 'is like "' in result.artifact["hits"][0]["explanation"]) or result.artifact["hits"]
     assert len(result.artifact["hits"]) == 3  # as words, which exclude nothing

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 from florence_rag.tools import SearchImages
-from florence_rag.tools.listing import MAX_CHARACTERS, check_filter, hits_to_text
+from florence_rag.tools.result_format import MAX_CHARACTERS, check_filter, hits_to_text
 from florence_rag.tools.search_images import PROMPT
 from florence_rag.types import Hit, Locator
 
@@ -70,7 +70,7 @@ def test_words_of_a_file_are_fenced_and_cut(rag):
 
 def test_moments_of_a_video_are_listed(rag):
     clips = [Hit(str(n) * 32, "clip", "/x/v.mp4", Locator(start_s=n, end_s=n + 1), 1.0) for n in range(6)]
-    best = Hit("a" * 32, "clip", "/x/v.mp4", Locator(start_s=9, end_s=10), 1.0, moments=tuple(clips))
+    best = Hit("a" * 32, "clip", "/x/v.mp4", Locator(start_s=9, end_s=10), 1.0, grouped_hits=tuple(clips))
     assert hits_to_text([best]).splitlines()[-3:] == [f"   also: id {str(n) * 32} {n}.0-{n + 1}.0 s" for n in range(3)]
 
 
@@ -117,6 +117,6 @@ def test_the_prompt_fits_every_provider():
     assert len(PROMPT) <= 1024
 
 
-def test_a_query_without_a_colour_still_answers(rag):
-    assert ColourEmbedder().embed_texts(["hello"])[0, -1] == 1
+def test_a_query_without_a_color_still_answers(rag):
+    assert ColorEmbedder().embed_texts(["hello"])[0, -1] == 1
     assert not SearchImages(rag)("hello").is_error

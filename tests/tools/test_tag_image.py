@@ -2,15 +2,15 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder, MemoryIndex, colour_frame
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.tools import TagImage
 
 
 @pytest.fixture
 def tool(tmp_path):
-    for colour in ("red", "blue", "green"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
-    embedder = ColourEmbedder()
+    for color in ("red", "blue", "green"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
+    embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder)
     rag.add(tmp_path)
     return TagImage(rag)

@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 import torch
 
-from florence_rag.models.cards import find_model
 from florence_rag.models.processing import FlorenceImageProcessor
+from florence_rag.models.registry import find_model
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
-from florence_rag.training.actions import ATTRIBUTES, ClipCollator, DrawnClips, build_recogniser, clip_times, train
+from florence_rag.training.actions import ATTRIBUTES, ClipCollator, DrawnClips, build_recognizer, clip_times, train
 from florence_rag.training.world.takes import ACTIONS, IDLE, MIRRORED
 from tests.models import tiny
 
 SMALL = FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0)
 
 
-def small_recogniser() -> VideoCoSwinForVideoClassification:
+def small_recognizer() -> VideoCoSwinForVideoClassification:
     torch.manual_seed(0)
     return VideoCoSwinForVideoClassification(tiny.video(id2label=dict(enumerate(ACTIONS)), attributes=ATTRIBUTES))
 
@@ -43,7 +43,7 @@ def test_batches_are_what_the_network_takes() -> None:
     assert batch["pixel_values"].shape == (11, 6, 3, 32, 32)
     assert set(batch["attribute_labels"]) == {"colour", "thing"}
     assert all(labels[ACTIONS.index(IDLE)] == -100 for labels in batch["attribute_labels"].values())
-    found = small_recogniser()(**batch)
+    found = small_recognizer()(**batch)
     assert found.loss.isfinite() and found.logits.shape == (11, len(ACTIONS))
 
 
@@ -58,18 +58,18 @@ def test_what_is_seen_in_a_mirror_is_called_so() -> None:
         assert (mirrored < same) == flipped
 
 
-def test_the_recogniser_starts_as_the_image_encoder() -> None:
-    model = build_recogniser(find_model("florence-tiny").florence)
+def test_the_recognizer_starts_as_the_image_encoder() -> None:
+    model = build_recognizer(find_model("florence-tiny").florence)
     assert model.config.id2label[0] == ACTIONS[0] and model.config.idle == IDLE
     assert model(torch.randn(1, 8, 3, 112, 112)).logits.shape == (1, len(ACTIONS))
-    assert build_recogniser(find_model("florence-tiny").florence, frames=1).config.num_frames == 1
+    assert build_recognizer(find_model("florence-tiny").florence, frames=1).config.num_frames == 1
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory'")
 def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
     how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
     data, collator = DrawnClips(4, SMALL, frames=6), ClipCollator(SMALL)
-    model, other = small_recogniser(), small_recogniser()
+    model, other = small_recognizer(), small_recognizer()
     before = model.classifier.weight.detach().clone()
     train(model, data, collator, tmp_path / "run", steps=2, **how)
     assert not torch.equal(before, model.classifier.weight)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from florence_rag.models.cards import find_model
 from florence_rag.models.detection_processor import DetectionImageProcessor
+from florence_rag.models.registry import find_model
 from florence_rag.training.detector import LABELS, BoxCollator, Picture, ScenesWithBoxes, build_detector, train, zoomed
 from florence_rag.training.world.draw import boxes, draw
 from florence_rag.training.world.scene import OBJECTS, Scene, Thing

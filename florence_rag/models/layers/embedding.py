@@ -59,5 +59,5 @@ class PatchMerging(nn.Module):
         """(B, C_in, H, W) -> (B, H / 2, W / 2, C_out); odd sides are padded with zeros."""
         height, width = x.shape[-2:]
         x = F.pad(x, (0, width % 2, 0, height % 2)).permute(0, 2, 3, 1)
-        neighbours = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(neighbours, dim=-1)))
+        neighbors = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
+        return self.reduction(self.norm(torch.cat(neighbors, dim=-1)))

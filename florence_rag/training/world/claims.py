@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from florence_rag.training.world.scene import COLOURS, HELD_OUT, OBJECTS, Scene, Thing
+from florence_rag.training.world.scene import COLORS, HELD_OUT, OBJECTS, Scene, Thing
 from florence_rag.training.world.vocabulary import Description, a, left_of, next_to, phrase, right_of
 
 Relation = Literal["next to", "left of", "right of"]
@@ -56,8 +56,8 @@ class Claim:
 
 def _slots(scene: Scene, description: Description) -> list[int]:
     """Where such things stand, from left to right."""
-    name, colour = description
-    return [t.slot for t in scene.things if t.object == name and (colour is None or t.colour == colour)]
+    name, color = description
+    return [t.slot for t in scene.things if t.object == name and (color is None or t.color == color)]
 
 
 def truth_table(claims: Sequence[Claim], scenes: Sequence[Scene]) -> np.ndarray:
@@ -87,12 +87,12 @@ _KIND_INDEX: dict[tuple[Relation | None, bool], int] = {
     ("left of", True): 3,
     ("right of", True): 4,
 }
-_ANY = len(COLOURS)
+_ANY = len(COLORS)
 
 
 def _index(description: Description) -> int:
-    name, colour = description
-    return OBJECTS.index(name) * (_ANY + 1) + (_ANY if colour is None else COLOURS.index(colour))
+    name, color = description
+    return OBJECTS.index(name) * (_ANY + 1) + (_ANY if color is None else COLORS.index(color))
 
 
 def _slot_masks(scenes: Sequence[Scene]) -> np.ndarray:
@@ -101,7 +101,7 @@ def _slot_masks(scenes: Sequence[Scene]) -> np.ndarray:
     for column, scene in enumerate(scenes):
         for thing in scene.things:
             bit = 1 << thing.slot
-            masks[_index((thing.object, thing.colour)), column] |= bit
+            masks[_index((thing.object, thing.color)), column] |= bit
             masks[_index((thing.object, None)), column] |= bit
     return masks
 
@@ -155,16 +155,16 @@ def _true_claim(scene: Scene, rng: random.Random) -> Claim:
     others = [other for other in scene.things if other is not thing]
     if not others or rng.random() < 0.3:
         return Claim(_describe(thing, rng, 0.75))
-    neighbours = scene.neighbours(thing)
-    other = rng.choice(neighbours if neighbours and rng.random() < 0.6 else others)
+    neighbors = scene.neighbors(thing)
+    other = rng.choice(neighbors if neighbors and rng.random() < 0.6 else others)
     options: list[Relation | None] = [None, "left of" if thing.slot < other.slot else "right of"]
-    if other in neighbours:
+    if other in neighbors:
         options += ["next to"] * 3
     return Claim(_describe(thing, rng, 0.6), rng.choice(options), _describe(other, rng, 0.5))
 
 
-def _describe(thing: Thing, rng: random.Random, coloured: float) -> Description:
-    return thing.object, thing.colour if rng.random() < coloured else None
+def _describe(thing: Thing, rng: random.Random, colored: float) -> Description:
+    return thing.object, thing.color if rng.random() < colored else None
 
 
 def _corrupted(claim: Claim, scene: Scene, rng: random.Random) -> Claim:
@@ -173,7 +173,7 @@ def _corrupted(claim: Claim, scene: Scene, rng: random.Random) -> Claim:
     swap = rng.random()
     if other is not None and swap < 0.3:
         partner = rng.choice(scene.things)
-        return Claim(subject, rng.choice(RELATIONS), rng.choice((other, (partner.object, partner.colour))))
+        return Claim(subject, rng.choice(RELATIONS), rng.choice((other, (partner.object, partner.color))))
     if other is not None and swap < 0.5:
         return Claim((subject[0], other[1]), claim.relation, (other[0], subject[1]))
     if other is not None and swap < 0.65:
@@ -183,21 +183,21 @@ def _corrupted(claim: Claim, scene: Scene, rng: random.Random) -> Claim:
 
 def _near_miss(description: Description, scene: Scene, rng: random.Random) -> Description:
     """Mostly the right object in a wrong colour, preferring colours that the picture does show elsewhere."""
-    name, colour = description
+    name, color = description
     if rng.random() < 0.3:
-        return rng.choice(OBJECTS), colour
-    present = [thing.colour for thing in scene.things if thing.colour != colour]
-    return name, rng.choice(present if present and rng.random() < 0.6 else COLOURS)
+        return rng.choice(OBJECTS), color
+    present = [thing.color for thing in scene.things if thing.color != color]
+    return name, rng.choice(present if present and rng.random() < 0.6 else COLORS)
 
 
 def _is_muddled(claim: Claim) -> bool:
     """ "a car and a red car" leaves open whether these are two."""
     if claim.relation is not None or claim.other is None:
         return False
-    (name, colour), (other, tint) = claim.subject, claim.other
-    return name == other and (colour == tint or None in (colour, tint))
+    (name, color), (other, tint) = claim.subject, claim.other
+    return name == other and (color == tint or None in (color, tint))
 
 
 def is_seen(claim: Claim) -> bool:
     """Whether it names no combination that is held out from training."""
-    return all(colour is None or (colour, name) not in HELD_OUT for name, colour in claim.descriptions)
+    return all(color is None or (color, name) not in HELD_OUT for name, color in claim.descriptions)

@@ -25,14 +25,14 @@ class Motion:
     """What passes, from one edge of the picture to the other in the time of the shot."""
 
     object: str
-    colour: str
+    color: str
     heading: Literal["left", "right"] = "right"
 
     def at(self, progress: float) -> Passer:
         """Where it is at 0 (start of the shot) to 1 (end): wholly outside the picture at both."""
         margin = (SHAPES[self.object].width / 2 + OUTLINE) / WIDTH
         x = progress * (1 + 2 * margin) - margin
-        return Passer(self.object, self.colour, self.heading, x if self.heading == "right" else 1 - x)
+        return Passer(self.object, self.color, self.heading, x if self.heading == "right" else 1 - x)
 
 
 @dataclass(frozen=True, slots=True)

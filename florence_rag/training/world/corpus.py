@@ -75,8 +75,8 @@ def street(layout: str, backdrop: Backdrop = NOON, seed: int = 0) -> Scene:
     things = []
     for slot, words in enumerate(layout.split(", ")):
         if words != "-":
-            *size, colour, name = words.split()
-            things.append(Thing(name, colour, _size(size), slot))
+            *size, color, name = words.split()
+            things.append(Thing(name, color, _size(size), slot))
     return Scene(tuple(things), backdrop, seed)
 
 
@@ -229,8 +229,8 @@ def _photo(number: int) -> str:
 
 
 def _thing(words: str) -> tuple[str, str | None]:
-    *colour, name = words.split()
-    return name, colour[0] if colour else None
+    *color, name = words.split()
+    return name, color[0] if color else None
 
 
 def _next(subject: str, other: str) -> Claim:

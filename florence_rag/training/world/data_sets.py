@@ -125,7 +125,7 @@ def _draw_classes(folder: Path, each: int, rng: random.Random) -> None:
         (folder / ANSWER_NAMES[name]).mkdir(parents=True, exist_ok=True)
         for number in range(each):
             thing = sample_scene(rng, "any").things[0]
-            scene = Scene((Thing(name, thing.colour, thing.size, thing.slot),), seed=rng.getrandbits(32))
+            scene = Scene((Thing(name, thing.color, thing.size, thing.slot),), seed=rng.getrandbits(32))
             draw(scene, (320, 240)).save(folder / ANSWER_NAMES[name] / f"{number}.jpg", quality=90)
 
 

@@ -11,12 +11,12 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 from florence_rag.training.world.extent import Extent
-from florence_rag.training.world.pen import HEIGHT, WIDTH, Colour, Pen, shaded
+from florence_rag.training.world.pen import HEIGHT, WIDTH, Color, Pen, shaded
 from florence_rag.training.world.scene import SLOTS, Scene, Size, Thing
 from florence_rag.training.world.shapes import DARK, PALE, SHAPES, Paint, Shape
 from florence_rag.types import Box
 
-PALETTE: dict[str, Colour] = {
+PALETTE: dict[str, Color] = {
     "red": (216, 34, 38),
     "blue": (34, 88, 214),
     "green": (34, 150, 62),
@@ -26,14 +26,14 @@ PALETTE: dict[str, Colour] = {
     "white": (252, 252, 252),
     "black": (26, 26, 30),
 }
-SKIES: dict[str, tuple[Colour, Colour]] = {
+SKIES: dict[str, tuple[Color, Color]] = {
     "morning": ((206, 226, 242), (248, 234, 218)),
     "noon": ((190, 222, 244), (232, 243, 249)),
     "evening": ((208, 206, 230), (248, 224, 220)),
     "overcast": ((206, 212, 218), (230, 233, 235)),
 }
-PAVEMENT: Colour = (224, 219, 210)
-ROAD: Colour = (142, 145, 152)
+PAVEMENT: Color = (224, 219, 210)
+ROAD: Color = (142, 145, 152)
 SCALES: dict[Size, float] = {"small": 0.66, "large": 0.95}
 OUTLINE = 3.6
 GAP = 8.0
@@ -48,7 +48,7 @@ class Passer:
     """
 
     object: str
-    colour: str
+    color: str
     heading: Literal["left", "right"]
     x: float
     across: float = 0.0
@@ -100,16 +100,16 @@ def boxes(scene: Scene) -> list[Box]:
 
 def place(scene: Scene, rng: random.Random) -> list[float]:
     """The middle of every thing. Things in adjacent slots are drawn together, so that an empty slot shows as a gap."""
-    centres: list[float] = []
+    centers: list[float] = []
     for run in _runs(scene.things):
         widths = [_width(thing) for thing in run]
         total = sum(widths) + GAP * (len(run) - 1)
         middle = SLOT * (run[0].slot + run[-1].slot + 1) / 2 + rng.uniform(-8, 8)
         left = min(max(middle - total / 2, GAP), WIDTH - GAP - total)
         for width in widths:
-            centres.append(left + width / 2)
+            centers.append(left + width / 2)
             left += width + GAP
-    return centres
+    return centers
 
 
 def _supersampling(size: tuple[int, int]) -> int:
@@ -156,12 +156,12 @@ def _draw_street(pen: Pen, scene: Scene, rng: random.Random) -> None:
     _draw_markings(ground, scene.backdrop.road, shaded(road, 1.45), rng)
 
 
-def _draw_cloud(pen: Pen, colour: Colour) -> None:
+def _draw_cloud(pen: Pen, color: Color) -> None:
     for x, y, radius in ((-44, 0, 20), (-16, 8, 27), (18, 6, 24), (44, -2, 17)):
-        pen.disc(x, y, radius, colour, stretch=0.75)
+        pen.disc(x, y, radius, color, stretch=0.75)
 
 
-def _draw_buildings(pen: Pen, wall: Colour, window: Colour, rng: random.Random) -> None:
+def _draw_buildings(pen: Pen, wall: Color, window: Color, rng: random.Random) -> None:
     """Pale outlines of the town: never as strong as anything that is asked about."""
     x = rng.uniform(-40, 0)
     while x < WIDTH:
@@ -174,16 +174,16 @@ def _draw_buildings(pen: Pen, wall: Colour, window: Colour, rng: random.Random) 
         x += wide + rng.choice((0, 6, 30))
 
 
-def _draw_markings(ground: Pen, road: str, colour: Colour, rng: random.Random) -> None:
+def _draw_markings(ground: Pen, road: str, color: Color, rng: random.Random) -> None:
     start = rng.uniform(-60, 0)
     if road == "dashed":
         for step in range(8):
-            ground.box(start + step * 96, 20, start + step * 96 + 48, 27, colour)
+            ground.box(start + step * 96, 20, start + step * 96 + 48, 27, color)
     elif road == "crossing":
         left = rng.uniform(40, 460)
         for step in range(5):
             x = left + step * 30
-            ground.polygon([(x, 4), (x + 18, 4), (x + 22, 46), (x + 6, 46)], colour)
+            ground.polygon([(x, 4), (x + 18, 4), (x + 22, 46), (x + 6, 46)], color)
 
 
 def _draw_thing(pen: Pen, thing: Thing, x: float, rng: random.Random) -> None:
@@ -192,7 +192,7 @@ def _draw_thing(pen: Pen, thing: Thing, x: float, rng: random.Random) -> None:
 
 
 def _posed(pen: Pen, thing: Thing, x: float, rng: random.Random) -> tuple[Pen, Paint]:
-    paint = _paint(thing.colour, rng)
+    paint = _paint(thing.color, rng)
     ground = SHAPES[thing.object].ground + rng.uniform(-5, 5)
     return pen.at(x, ground, SCALES[thing.size], rng.choice((-1, 1))), paint
 
@@ -202,7 +202,7 @@ def _draw_passer(pen: Pen, passer: Passer, rng: random.Random) -> None:
     y = LANE_Y + passer.across * (FAR_LANE_Y - LANE_Y)
     scale = SCALES["large"] + passer.across * (SCALES["small"] - SCALES["large"])
     tool = pen.at(passer.x * WIDTH, y, scale, flip)
-    _draw_outlined(tool, SHAPES[passer.object], _paint(passer.colour, rng))
+    _draw_outlined(tool, SHAPES[passer.object], _paint(passer.color, rng))
 
 
 def _draw_outlined(tool: Pen, shape: Shape, paint: Paint) -> None:
@@ -212,11 +212,11 @@ def _draw_outlined(tool: Pen, shape: Shape, paint: Paint) -> None:
     shape.draw(tool, paint)
 
 
-def _paint(colour: str, rng: random.Random) -> Paint:
-    fill = shaded(PALETTE[colour], rng.uniform(0.93, 1.07))
+def _paint(color: str, rng: random.Random) -> Paint:
+    fill = shaded(PALETTE[color], rng.uniform(0.93, 1.07))
     return Paint(
         fill=fill,
-        edge=PALE if colour == "black" else DARK,
-        ink=DARK if colour in ("white", "yellow") else PALE,
+        edge=PALE if color == "black" else DARK,
+        ink=DARK if color in ("white", "yellow") else PALE,
         variant=rng.getrandbits(16),
     )

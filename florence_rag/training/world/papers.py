@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from florence_rag.training.world.pen import Colour
+from florence_rag.training.world.pen import Color
 
-CREAM: Colour = (253, 246, 227)
-INK: Colour = (44, 48, 62)
+CREAM: Color = (253, 246, 227)
+INK: Color = (44, 48, 62)
 A4 = (595, 842)
 MARGIN = 60
 PICTURE = (475, 356)
@@ -24,7 +24,7 @@ class Line:
 
     text: str
     size: int
-    colour: Colour = INK
+    color: Color = INK
 
 
 def draw_poster(lines: Sequence[Line], picture: Image.Image) -> Image.Image:
@@ -36,7 +36,7 @@ def draw_poster(lines: Sequence[Line], picture: Image.Image) -> Image.Image:
     pen = ImageDraw.Draw(poster)
     y = 2 * gap
     for line, font in zip(lines, fonts, strict=True):
-        pen.text((picture.width / 2, y + line.size / 2), line.text, fill=line.colour, font=font, anchor="mm")
+        pen.text((picture.width / 2, y + line.size / 2), line.text, fill=line.color, font=font, anchor="mm")
         y += line.size + gap
     poster.paste(picture, (0, top))
     return poster

@@ -10,15 +10,15 @@ from PIL import ImageDraw
 
 WIDTH, HEIGHT = 640, 480
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 Point = tuple[float, float]
 
 
-def shaded(colour: Colour, factor: float) -> Colour:
+def shaded(color: Color, factor: float) -> Color:
     """Darker for factor < 1, towards white for factor > 1 (2 is white)."""
     if factor <= 1:
-        return tuple(round(value * factor) for value in colour)  # type: ignore[return-value]
-    return tuple(round(value + (255 - value) * (factor - 1)) for value in colour)  # type: ignore[return-value]
+        return tuple(round(value * factor) for value in color)  # type: ignore[return-value]
+    return tuple(round(value + (255 - value) * (factor - 1)) for value in color)  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +37,21 @@ class Pen:
     scale: float = 1.0
     flip: int = 1
     grow: float = 0.0
-    edge: Colour | None = None
+    edge: Color | None = None
 
     def at(self, x: float, y: float, scale: float = 1.0, flip: int = 1) -> Pen:
         return replace(self, x=x, y=y, scale=scale, flip=flip)
 
-    def outlining(self, edge: Colour, grow: float) -> Pen:
+    def outlining(self, edge: Color, grow: float) -> Pen:
         return replace(self, edge=edge, grow=grow)
 
-    def polygon(self, points: Sequence[Point], fill: Colour) -> None:
+    def polygon(self, points: Sequence[Point], fill: Color) -> None:
         pixels = [self._pixel(*point) for point in points]
         self.canvas.polygon(pixels, fill=self.edge or fill)
         if self.grow:
             self._line([*pixels, pixels[0], pixels[1]], 2 * self.grow, self.edge or fill)
 
-    def box(self, left: float, bottom: float, right: float, top: float, fill: Colour, radius: float = 0.0) -> None:
+    def box(self, left: float, bottom: float, right: float, top: float, fill: Color, radius: float = 0.0) -> None:
         corners = self._corners(left, bottom, right, top)
         if radius or self.grow:
             round_px = (radius * self.scale + self.grow) * min(self.zoom)
@@ -59,24 +59,24 @@ class Pen:
         else:
             self.canvas.rectangle(corners, fill=self.edge or fill)
 
-    def disc(self, x: float, y: float, radius: float, fill: Colour, stretch: float = 1.0) -> None:
+    def disc(self, x: float, y: float, radius: float, fill: Color, stretch: float = 1.0) -> None:
         """A filled circle; stretch makes it that much higher than wide."""
         high = radius * stretch
         self.canvas.ellipse(self._corners(x - radius, y - high, x + radius, y + high), fill=self.edge or fill)
 
-    def cap(self, x: float, y: float, radius: float, fill: Colour) -> None:
+    def cap(self, x: float, y: float, radius: float, fill: Color) -> None:
         """The upper half of a disc."""
         corners = self._corners(x - radius, y - radius, x + radius, y + radius)
         self.canvas.pieslice(corners, 180, 360, fill=self.edge or fill)
 
-    def ring(self, x: float, y: float, radius: float, width: float, fill: Colour) -> None:
+    def ring(self, x: float, y: float, radius: float, width: float, fill: Color) -> None:
         """A circle whose stroke of this width lies inside the radius."""
         corners = self._corners(x - radius, y - radius, x + radius, y + radius)
         self.canvas.ellipse(
             corners, outline=self.edge or fill, width=self._thickness(width * self.scale + 2 * self.grow)
         )
 
-    def stroke(self, points: Sequence[Point], width: float, fill: Colour) -> None:
+    def stroke(self, points: Sequence[Point], width: float, fill: Color) -> None:
         """A thick line with round ends."""
         pixels = [self._pixel(*point) for point in points]
         wide = width * self.scale + 2 * self.grow
@@ -85,7 +85,7 @@ class Pen:
         for px, py in (pixels[0], pixels[-1]):
             self.canvas.ellipse((px - across, py - down, px + across, py + down), fill=self.edge or fill)
 
-    def _line(self, pixels: Sequence[Any], width: float, fill: Colour) -> None:
+    def _line(self, pixels: Sequence[Any], width: float, fill: Color) -> None:
         self.canvas.line(pixels, fill=fill, width=self._thickness(width), joint="curve")
 
     def _thickness(self, units: float) -> int:

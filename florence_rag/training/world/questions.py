@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from florence_rag.training.world.claims import RELATIONS, Claim, is_seen, noun_phrase, sample_claim
-from florence_rag.training.world.scene import COLOURS, OBJECTS, Scene, Thing
-from florence_rag.training.world.vocabulary import ANSWER_NAMES, Description, colour_word, phrase, plural
+from florence_rag.training.world.scene import COLORS, OBJECTS, Scene, Thing
+from florence_rag.training.world.vocabulary import ANSWER_NAMES, Description, color_word, phrase, plural
 
 QuestionType = Literal["colour", "count", "existence", "next-to", "left-right"]
 
-COLOUR_TEMPLATES = (
+COLOR_TEMPLATES = (
     "What {colour} is {it}?",
     "What {colour} is {it}?",
     "Which {colour} is {it}?",
@@ -94,7 +94,7 @@ def questions(scene: Scene, rng: random.Random, n: int) -> list[Question]:
     return asked[:n]
 
 
-def ask_colour(scene: Scene, rng: random.Random) -> Question | None:
+def ask_color(scene: Scene, rng: random.Random) -> Question | None:
     """About the only one of its kind, or the only one of its kind that stands in a relation."""
     alone = [thing for thing in scene.things if _is_unique(scene, (thing.object, None))]
     related = [(thing, claim) for thing in scene.things for claim in _identifying(scene, thing)]
@@ -109,34 +109,34 @@ def ask_colour(scene: Scene, rng: random.Random) -> Question | None:
         claim = Claim((thing.object, None))
     else:
         return None
-    return Question(colour_question(claim, rng), thing.colour, "colour", claim)
+    return Question(color_question(claim, rng), thing.color, "colour", claim)
 
 
-def colour_question(claim: Claim, rng: random.Random) -> str:
+def color_question(claim: Claim, rng: random.Random) -> str:
     """A question for the colour of the claim's subject."""
-    templates = WORN_TEMPLATES if claim.subject[0] == "person" else COLOUR_TEMPLATES
-    return _fill(rng, templates, it=noun_phrase(claim, rng, "the"), colour=colour_word(rng))
+    templates = WORN_TEMPLATES if claim.subject[0] == "person" else COLOR_TEMPLATES
+    return _fill(rng, templates, it=noun_phrase(claim, rng, "the"), color=color_word(rng))
 
 
 def ask_count(scene: Scene, rng: random.Random) -> Question | None:
     """How many of a kind, of a kind in a colour, or of a colour."""
     by_count: dict[int, list[tuple[str | None, str | None]]] = {}
-    for name, colour in _countable(scene):
-        number = sum(name in (None, t.object) and colour in (None, t.colour) for t in scene.things)
-        by_count.setdefault(number, []).append((name, colour))
+    for name, color in _countable(scene):
+        number = sum(name in (None, t.object) and color in (None, t.color) for t in scene.things)
+        by_count.setdefault(number, []).append((name, color))
     numbers = [number for number in by_count if number < len(COUNT_WEIGHTS)]
     number = rng.choices(numbers, [COUNT_WEIGHTS[number] for number in numbers])[0]
-    name, colour = rng.choice(by_count[number])
-    things = plural(rng, name, colour) if name else f"{colour} things"
+    name, color = rng.choice(by_count[number])
+    things = plural(rng, name, color) if name else f"{color} things"
     return Question(_fill(rng, COUNT_TEMPLATES, things=things), str(number), "count")
 
 
 def _countable(scene: Scene) -> list[tuple[str | None, str | None]]:
     """(object, colour) with None for any. Combinations only of what is there and its near misses."""
     shown = {thing.object for thing in scene.things}
-    both = [(name, colour) for name in OBJECTS if name in shown for colour in COLOURS]
+    both = [(name, color) for name in OBJECTS if name in shown for color in COLORS]
     seen = [pair for pair in both if scene.has_held_out or is_seen(Claim(pair))]
-    return [*((name, None) for name in OBJECTS), *((None, colour) for colour in COLOURS), *seen]
+    return [*((name, None) for name in OBJECTS), *((None, color) for color in COLORS), *seen]
 
 
 def ask_existence(scene: Scene, rng: random.Random) -> Question:
@@ -150,12 +150,12 @@ def ask_existence(scene: Scene, rng: random.Random) -> Question:
 
 def ask_next_to(scene: Scene, rng: random.Random) -> Question | None:
     """About a thing that can be named and has exactly one neighbour."""
-    things = [t for t in scene.things if len(scene.neighbours(t)) == 1 and _references(scene, t)]
+    things = [t for t in scene.things if len(scene.neighbors(t)) == 1 and _references(scene, t)]
     if not things:
         return None
     thing = rng.choice(things)
     claim = Claim(rng.choice(_references(scene, thing)))
-    answer = ANSWER_NAMES[scene.neighbours(thing)[0].object]
+    answer = ANSWER_NAMES[scene.neighbors(thing)[0].object]
     return Question(_fill(rng, NEXT_TO_TEMPLATES, it=noun_phrase(claim, rng, "the")), answer, "next-to", claim)
 
 
@@ -174,7 +174,7 @@ def ask_left_right(scene: Scene, rng: random.Random) -> Question | None:
 
 
 ASKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
-    ask_colour,
+    ask_color,
     ask_count,
     ask_existence,
     ask_next_to,
@@ -184,13 +184,13 @@ ASKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
 
 def _references(scene: Scene, thing: Thing) -> list[Description]:
     """The descriptions that fit this thing only."""
-    options: list[Description] = [(thing.object, None), (thing.object, thing.colour)]
+    options: list[Description] = [(thing.object, None), (thing.object, thing.color)]
     return [each for each in options if _is_unique(scene, each)]
 
 
 def _is_unique(scene: Scene, description: Description) -> bool:
-    name, colour = description
-    return sum(t.object == name and colour in (None, t.colour) for t in scene.things) == 1
+    name, color = description
+    return sum(t.object == name and color in (None, t.color) for t in scene.things) == 1
 
 
 def _identifying(scene: Scene, thing: Thing) -> list[Claim]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 SLOTS = 5
 OBJECTS = ("car", "bus", "bicycle", "person", "dog", "tree", "house", "hydrant", "sign")
-COLOURS = ("red", "blue", "green", "yellow", "orange", "purple", "white", "black")
+COLORS = ("red", "blue", "green", "yellow", "orange", "purple", "white", "black")
 SIZES: tuple[Size, ...] = ("small", "large")
 TIMES: tuple[Time, ...] = ("morning", "noon", "evening", "overcast")
 ROADS: tuple[Road, ...] = ("dashed", "plain", "crossing")
@@ -34,7 +34,7 @@ HELD_OUT: frozenset[Combination] = frozenset(
 )
 """Never drawn, named or asked about in training: they tell whether colour and object were learned apart."""
 
-COMBINATIONS: tuple[Combination, ...] = tuple((colour, name) for name in OBJECTS for colour in COLOURS)
+COMBINATIONS: tuple[Combination, ...] = tuple((color, name) for name in OBJECTS for color in COLORS)
 SEEN: tuple[Combination, ...] = tuple(pair for pair in COMBINATIONS if pair not in HELD_OUT)
 
 # How many things stand in a street, and how many of them may be of one kind: repetition is what makes counting
@@ -48,13 +48,13 @@ class Thing:
     """One object in one of the slots 0 (left) to 4 (right)."""
 
     object: str
-    colour: str
+    color: str
     size: Size
     slot: int
 
     @property
     def combination(self) -> Combination:
-        return self.colour, self.object
+        return self.color, self.object
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Scene:
     def has_held_out(self) -> bool:
         return any(thing.combination in HELD_OUT for thing in self.things)
 
-    def neighbours(self, thing: Thing) -> tuple[Thing, ...]:
+    def neighbors(self, thing: Thing) -> tuple[Thing, ...]:
         """The things next to it: those in adjacent slots."""
         return tuple(other for other in self.things if abs(other.slot - thing.slot) == 1)
 
@@ -92,11 +92,11 @@ def sample_scene(rng: random.Random, combinations: Literal["seen", "any", "held-
     number = rng.choices(_NUMBERS, _NUMBER_WEIGHTS)[0]
     names = _sample_objects(rng, number)
     allowed = SEEN if combinations == "seen" else COMBINATIONS
-    pairs = [(_sample_colour(rng, name, allowed), name) for name in names]
+    pairs = [(_sample_color(rng, name, allowed), name) for name in names]
     if combinations == "held-out" and not HELD_OUT.intersection(pairs):
         pairs[rng.randrange(number)] = rng.choice(sorted(HELD_OUT))
     slots = sorted(rng.sample(range(SLOTS), number))
-    things = [Thing(name, colour, rng.choice(SIZES), slot) for (colour, name), slot in zip(pairs, slots, strict=True)]
+    things = [Thing(name, color, rng.choice(SIZES), slot) for (color, name), slot in zip(pairs, slots, strict=True)]
     return Scene(tuple(things), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
 
 
@@ -108,5 +108,5 @@ def _sample_objects(rng: random.Random, number: int) -> list[str]:
     return names
 
 
-def _sample_colour(rng: random.Random, name: str, allowed: tuple[Combination, ...]) -> str:
-    return rng.choice([colour for colour, owner in allowed if owner == name])
+def _sample_color(rng: random.Random, name: str, allowed: tuple[Combination, ...]) -> str:
+    return rng.choice([color for color, owner in allowed if owner == name])

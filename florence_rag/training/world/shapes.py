@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from florence_rag.training.world.pen import Colour, Pen, shaded
+from florence_rag.training.world.pen import Color, Pen, shaded
 
-DARK: Colour = (44, 48, 62)
-PALE: Colour = (246, 248, 250)
-GLASS: Colour = (206, 228, 240)
-STEEL: Colour = (150, 154, 164)
-BROWN: Colour = (112, 78, 54)
-SLATE: Colour = (98, 92, 104)
-SKINS: tuple[Colour, ...] = ((241, 206, 178), (206, 156, 118), (140, 96, 70))
-HAIR: tuple[Colour, ...] = ((60, 46, 42), (110, 84, 62), (150, 146, 146))
+DARK: Color = (44, 48, 62)
+PALE: Color = (246, 248, 250)
+GLASS: Color = (206, 228, 240)
+STEEL: Color = (150, 154, 164)
+BROWN: Color = (112, 78, 54)
+SLATE: Color = (98, 92, 104)
+SKINS: tuple[Color, ...] = ((241, 206, 178), (206, 156, 118), (140, 96, 70))
+HAIR: tuple[Color, ...] = ((60, 46, 42), (110, 84, 62), (150, 146, 146))
 
 
 @dataclass(frozen=True, slots=True)
 class Paint:
     """The colours of one thing. ink: reads well on fill; variant: any number, chooses among small differences."""
 
-    fill: Colour
-    edge: Colour
-    ink: Colour
+    fill: Color
+    edge: Color
+    ink: Color
     variant: int
 
     @property
-    def shade(self) -> Colour:
+    def shade(self) -> Color:
         return shaded(self.fill, 0.78)
 
     @property
-    def tint(self) -> Colour:
+    def tint(self) -> Color:
         return shaded(self.fill, 1.22)
 
 

@@ -73,12 +73,12 @@ class Leg:
         """Where the mover is at 0 (start of the leg) to 1 (end)."""
         if self.mover is None:
             return None
-        colour, name = self.mover
+        color, name = self.mover
         after = min(bisect_right([place.when for place in self.path], progress), len(self.path) - 1)
         one, two = self.path[after - 1], self.path[after]
         share = (progress - one.when) / (two.when - one.when)
         x, across = one.x + share * (two.x - one.x), one.across + share * (two.across - one.across)
-        return Passer(name, colour, two.heading, x, across)
+        return Passer(name, color, two.heading, x, across)
 
 
 @dataclass(frozen=True, slots=True)

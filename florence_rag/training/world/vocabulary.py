@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from florence_rag.training.world.scene import COLOURS, OBJECTS
+from florence_rag.training.world.scene import COLORS, OBJECTS
 
 NAMES: dict[str, tuple[str, ...]] = {
     "bicycle": ("bicycle", "bicycle", "bike"),
@@ -16,7 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 ANSWER_NAMES: dict[str, str] = {name: NAMES.get(name, (name,))[0] for name in OBJECTS}
 
 ANSWERS: tuple[str, ...] = (
-    *COLOURS,
+    *COLORS,
     *("0", "1", "2", "3", "4"),
     *("yes", "no"),
     *("left", "right"),
@@ -37,21 +37,21 @@ def name(rng: random.Random, of: str) -> str:
     return rng.choice(NAMES.get(of, (of,)))
 
 
-def plural(rng: random.Random, of: str, colour: str | None = None) -> str:
+def plural(rng: random.Random, of: str, color: str | None = None) -> str:
     """ "red cars" or "cars"."""
     words = {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s"
-    return coloured(words, colour, _wearing(rng)) if colour else words
+    return colored(words, color, _wearing(rng)) if color else words
 
 
 def phrase(rng: random.Random, description: Description) -> str:
     """ "red car" or "car"."""
-    of, colour = description
-    return coloured(name(rng, of), colour, _wearing(rng)) if colour else name(rng, of)
+    of, color = description
+    return colored(name(rng, of), color, _wearing(rng)) if color else name(rng, of)
 
 
-def coloured(words: str, colour: str, wearing: str = "in") -> str:
+def colored(words: str, color: str, wearing: str = "in") -> str:
     """ "red car", but "person in red": the colour of a person is that of the coat."""
-    return f"{words} {wearing} {colour}" if words in ("person", "people") else f"{colour} {words}"
+    return f"{words} {wearing} {color}" if words in ("person", "people") else f"{color} {words}"
 
 
 def _wearing(rng: random.Random) -> str:
@@ -79,5 +79,5 @@ def right_of(rng: random.Random) -> str:
     return rng.choice(RIGHT_OF)
 
 
-def colour_word(rng: random.Random) -> str:
+def color_word(rng: random.Random) -> str:
     return rng.choice(("colour", "color"))

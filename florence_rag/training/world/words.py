@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from florence_rag.training.world.claims import Claim, claim_text, sample_claim, truth_table
 from florence_rag.training.world.questions import Question, QuestionType, questions
 from florence_rag.training.world.scene import Scene, Thing
-from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, coloured, next_to, phrase
+from florence_rag.training.world.vocabulary import ANSWER_NAMES, ANSWERS, a, colored, next_to, phrase
 
 __all__ = [
     "ANSWERS",
@@ -41,7 +41,7 @@ BESIDE = ("{relation} {it}", "with {it} to its right", "and directly to its righ
 
 def canonical_caption(scene: Scene) -> str:
     """Colours and objects from left to right: equal for scenes that captions cannot be relied on to tell apart."""
-    return ", ".join(a(coloured(ANSWER_NAMES[thing.object], thing.colour)) for thing in scene.things)
+    return ", ".join(a(colored(ANSWER_NAMES[thing.object], thing.color)) for thing in scene.things)
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
@@ -54,7 +54,7 @@ def caption(scene: Scene, rng: random.Random) -> str:
 
 
 def _named(thing: Thing, rng: random.Random, sized: float) -> str:
-    words = phrase(rng, (thing.object, thing.colour))
+    words = phrase(rng, (thing.object, thing.color))
     return a(f"{rng.choice(SIZE_WORDS[thing.size])} {words}" if rng.random() < sized else words)
 
 

@@ -49,7 +49,7 @@ def test_convolutional_embedding_by_hand(first: bool, kernel: int, stride: int, 
         assert_close(tokens[row, column], torch.from_numpy(normed), f"token {row}, {column}")
 
 
-def test_merging_takes_the_four_neighbours_in_the_order_of_the_released_weights() -> None:
+def test_merging_takes_the_four_neighbors_in_the_order_of_the_released_weights() -> None:
     merging = PatchMerging(1, 4)
     seen: list[torch.Tensor] = []
     merging.norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

@@ -27,7 +27,7 @@ def test_relative_positions_depend_on_the_offset_only() -> None:
             assert index[query, key] == (down + 2) * 5 + right + 2
 
 
-def test_shifted_windows_keep_torn_neighbours_apart() -> None:
+def test_shifted_windows_keep_torn_neighbors_apart() -> None:
     height, width, window, shift = 6, 6, 3, 1
     mask = shift_mask(height, width, window, shift)
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")

@@ -6,7 +6,7 @@ from PIL import Image
 from florence_rag import Embedder
 from florence_rag.embedding.base import QueryEmbedder
 from florence_rag.errors import InputError
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
 from langchain_florence.embedder import LangChainEmbedder, embedder_to_embeddings, embeddings_to_embedder
 
@@ -19,8 +19,8 @@ class Seeing(Fake):
     """As integrations do it: paths of files in, vectors out, of any length."""
 
     def embed_image(self, uris):
-        colours = ColourEmbedder()
-        return [(5 * colours.embed_images([np.asarray(Image.open(uri))])[0]).tolist() for uri in uris]
+        colors = ColorEmbedder()
+        return [(5 * colors.embed_images([np.asarray(Image.open(uri))])[0]).tolist() for uri in uris]
 
 
 def test_it_is_an_embedder_of_unit_vectors():
@@ -35,17 +35,17 @@ def test_it_is_an_embedder_of_unit_vectors():
 
 def test_pictures_are_embedded_where_the_embeddings_can():
     embedder = LangChainEmbedder(Seeing(size=12))
-    frames = [colour_frame("red"), colour_frame("blue", "green")]
-    assert np.allclose(embedder.embed_images(frames), ColourEmbedder().embed_images(frames), atol=1e-6)
+    frames = [color_frame("red"), color_frame("blue", "green")]
+    assert np.allclose(embedder.embed_images(frames), ColorEmbedder().embed_images(frames), atol=1e-6)
     assert embedder.embed_images([]).shape == (0, 12)
 
 
 def test_pictures_for_embeddings_of_texts_are_an_error(tmp_path):
     with FlorenceVectorStore.open(tmp_path / "t.db", Fake(size=6)) as store:
         with pytest.raises(InputError, match=r"Fake\(fake-1\) embeds texts only; for pictures use FlorenceEmbeddings"):
-            store.add_images([colour_frame("red")])
+            store.add_images([color_frame("red")])
         with pytest.raises(InputError, match="embeds texts only"):
-            store.similarity_search_by_image(colour_frame("red"))
+            store.similarity_search_by_image(color_frame("red"))
 
 
 def test_a_name_can_be_given():
@@ -53,7 +53,7 @@ def test_a_name_can_be_given():
 
 
 def test_our_own_embeddings_are_unwrapped():
-    embedder, fake = ColourEmbedder(), Fake(size=6)
+    embedder, fake = ColorEmbedder(), Fake(size=6)
     ours = FlorenceEmbeddings(embedder=embedder)
     assert embeddings_to_embedder(ours) is embedder
     assert embedder_to_embeddings(embedder).embed_query("red") == ours.embed_query("red")

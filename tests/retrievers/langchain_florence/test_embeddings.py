@@ -8,7 +8,7 @@ from langchain_tests.unit_tests import EmbeddingsUnitTests
 from PIL import Image
 
 from florence_rag.errors import ModelError
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceEmbeddings, embeddings
 
 
@@ -34,18 +34,18 @@ class TestIntegrationSuite(Model, EmbeddingsIntegrationTests): ...
 
 @pytest.fixture
 def model():
-    return FlorenceEmbeddings(embedder=ColourEmbedder())
+    return FlorenceEmbeddings(embedder=ColorEmbedder())
 
 
 def test_every_form_of_a_picture_is_taken(model, folder, blue_vector):
     path = folder / "blue.png"
     data = path.read_bytes()
-    forms = [path, str(path), data, io.BytesIO(data), Image.open(path), colour_frame("blue")]
+    forms = [path, str(path), data, io.BytesIO(data), Image.open(path), color_frame("blue")]
     assert np.allclose(model.embed_images(forms), blue_vector)
 
 
 def test_batches_do_not_change_the_result(model, monkeypatch):
-    frames = [colour_frame(colour) for colour in ("red", "blue", "green", "pink", "grey")]
+    frames = [color_frame(color) for color in ("red", "blue", "green", "pink", "grey")]
     whole = model.embed_images(frames)
     monkeypatch.setattr(embeddings, "BATCH_SIZE", 2)
     assert model.embed_images(frames) == whole

@@ -8,12 +8,12 @@ from PIL import Image
 from florence_rag import ChunkingConfig, FlorenceRAG
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceLoader, FlorenceVectorStore
 from tests.retrievers.conftest import SHOTS, draw_video
 
 
-class CountingEmbedder(ColourEmbedder):
+class CountingEmbedder(ColorEmbedder):
     count = 0
 
     def embed_texts(self, texts):
@@ -63,8 +63,8 @@ def bring_in(request, store, records):
     return run
 
 
-def save(path, *colours):
-    Image.fromarray(colour_frame(*colours)).save(path)
+def save(path, *colors):
+    Image.fromarray(color_frame(*colors)).save(path)
     return path
 
 
@@ -124,7 +124,7 @@ def test_parts_are_found_by_what_they_show_and_cite_their_file(store, folder):
     assert document.metadata["locator"]["start_s"] == pytest.approx(8.0, abs=0.3)
     (hit,) = store.rag.search("purple", k=1, kinds={"clip"})
     assert (hit.id, hit.source, str(hit.locator)) == (document.id, str(folder / "walk.mp4"), "8.0-10.0 s")
-    assert len(hit.moments) == 4
+    assert len(hit.grouped_hits) == 4
     assert len(store.rag.frames(hit)) == len(hit.metadata["keyframes_s"])
     assert store.similarity_search("bus", k=1, kinds={"text"})[0].page_content == "The red bus leaves at nine."
 

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from florence_rag.errors import InputError
-from florence_rag.testing import COLOURS
+from florence_rag.testing import COLORS
 from florence_rag.tools import Budget
 from langchain_florence import FlorencePictures, florence_tools, pictures_for, place_pictures
 
@@ -109,7 +109,7 @@ def test_a_model_that_takes_none_is_given_none_by_setting(rag):
 def test_the_picture_is_the_one_that_was_found(rag, kind):
     _, sent = converse(model_of(PROFILES[kind]), rag)
     first = next(block for message in sent for block in images_of(message))
-    assert np.abs(pixels_of(first).astype(int) - COLOURS["red"]).max() < 8
+    assert np.abs(pixels_of(first).astype(int) - COLORS["red"]).max() < 8
 
 
 def test_a_tool_alone_shows_pictures_where_it_was_told_to(rag):

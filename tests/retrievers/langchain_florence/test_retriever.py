@@ -7,7 +7,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
 from florence_rag.errors import InputError
-from florence_rag.show.pixels import from_data_uri
+from florence_rag.viz.jpeg import from_data_uri
 from langchain_florence import FlorenceRetriever, FlorenceVectorStore, documents_to_content
 
 
@@ -41,7 +41,7 @@ def test_every_setting_can_be_given_for_one_call(rag, folder):
     assert [d.metadata["kind"] for d in retriever.invoke("bus", kinds={"text"})] == ["text"]
     source = str(folder / "blue.png")
     assert [d.metadata["source"] for d in retriever.invoke("red", filter={"source": source})] == [source]
-    assert retriever.invoke("red", kinds={"clip"}, group=True)[0].metadata["moments"]
+    assert retriever.invoke("red", kinds={"clip"}, group=True)[0].metadata["grouped_hits"]
 
 
 async def test_every_setting_can_be_given_for_one_async_call(rag, folder):
@@ -70,7 +70,7 @@ def test_every_way_takes_text_picture_or_both(rag, folder, search_type):
     for documents in (retriever.invoke("blue"), retriever.invoke("", image=blue), retriever.invoke("blue", image=blue)):
         assert documents[0].metadata["source"] == str(blue)
         assert documents[0].metadata["score"] >= documents[1].metadata["score"]
-        assert documents[0].metadata["why"]
+        assert documents[0].metadata["explanation"]
 
 
 async def test_every_way_works_async_and_for_one_call(rag, search_type):

@@ -8,7 +8,7 @@ from PIL import Image
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, colour_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
 
 
@@ -28,16 +28,16 @@ class TestIntegrationSuite(VectorStoreIntegrationTests):
 
 
 @pytest.fixture(scope="module")
-def colour_store(tmp_path_factory):
+def color_store(tmp_path_factory):
     db = tmp_path_factory.mktemp("colours") / "colours.db"
-    with FlorenceVectorStore.open(db, FlorenceEmbeddings(embedder=ColourEmbedder())) as store:
+    with FlorenceVectorStore.open(db, FlorenceEmbeddings(embedder=ColorEmbedder())) as store:
         yield store
 
 
 @pytest.fixture
-def store(colour_store):
-    yield colour_store
-    colour_store.delete()
+def store(color_store):
+    yield color_store
+    color_store.delete()
 
 
 @pytest.fixture
@@ -70,9 +70,9 @@ def test_a_picture_comes_back_with_its_place_and_metadata(walls, folder):
 @pytest.mark.parametrize("form", ["path", "bytes", "pil", "array"])
 def test_every_form_of_a_picture_is_added_and_asked_with(store, folder, form):
     path = folder / "blue.png"
-    pixels = colour_frame("blue")
+    pixels = color_frame("blue")
     image = {"path": path, "bytes": path.read_bytes(), "pil": Image.fromarray(pixels), "array": pixels}[form]
-    store.add_images([colour_frame("red"), image], captions=["a wall", None], ids=["1", "2"])
+    store.add_images([color_frame("red"), image], captions=["a wall", None], ids=["1", "2"])
     assert ids(store.similarity_search_by_image(image, k=1)) == ["2"]
     assert store.get_by_ids(["1"])[0].page_content == "a wall"
     assert np.array_equal(store.rag.frames(store.rag.get(["2"])[0])[0], pixels)
@@ -81,7 +81,7 @@ def test_every_form_of_a_picture_is_added_and_asked_with(store, folder, form):
 def test_a_document_of_a_picture_can_be_added_elsewhere(walls, tmp_path):
     documents = walls.get_by_ids(["r", "sea"])
     other = FlorenceVectorStore.from_documents(
-        documents, FlorenceEmbeddings(embedder=ColourEmbedder()), db=tmp_path / "b.db"
+        documents, FlorenceEmbeddings(embedder=ColorEmbedder()), db=tmp_path / "b.db"
     )
     with other:
         assert ids(other.similarity_search("red", k=1)) == ["r"]
@@ -170,7 +170,7 @@ def test_documents_with_and_without_ids_are_mixed(store):
 
 
 def test_deleting_without_ids_empties_the_store_but_for_files(tmp_path, folder):
-    rag = FlorenceRAG(MilvusIndex.open(str(tmp_path / "f.db"), ColourEmbedder.info), ColourEmbedder())
+    rag = FlorenceRAG(MilvusIndex.open(str(tmp_path / "f.db"), ColorEmbedder.info), ColorEmbedder())
     with FlorenceVectorStore(rag) as store:
         rag.add(folder / "red.png")
         store.add_texts(["red"])
@@ -207,7 +207,7 @@ def test_a_database_must_be_named():
 
 async def test_a_store_is_made_async(tmp_path):
     documents = [Document("red", id="1")]
-    embeddings = FlorenceEmbeddings(embedder=ColourEmbedder())
+    embeddings = FlorenceEmbeddings(embedder=ColorEmbedder())
     with await FlorenceVectorStore.afrom_documents(documents, embeddings, db=tmp_path / "a.db") as store:
         assert await store.aget_by_ids(["1"]) == documents
     with await FlorenceVectorStore.afrom_texts(["blue"], embeddings, ids=["2"], db=tmp_path / "b.db") as store:
@@ -232,7 +232,7 @@ async def test_a_store_is_made_async(tmp_path):
     ],
     ids="search score relevance image image_score mmr documents texts images".split(),
 )
-async def test_the_loop_stays_free(colour_store, slow_embedder, gate, folder, call):
-    store = FlorenceVectorStore(FlorenceRAG(colour_store.rag.index, slow_embedder))
+async def test_the_loop_stays_free(color_store, slow_embedder, gate, folder, call):
+    store = FlorenceVectorStore(FlorenceRAG(color_store.rag.index, slow_embedder))
     await gate.open_while(call(store, folder / "red.png"))
-    colour_store.delete()
+    color_store.delete()

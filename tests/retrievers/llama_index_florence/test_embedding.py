@@ -11,13 +11,13 @@ from llama_index.core.ingestion import IngestionPipeline
 from llama_index.core.schema import ImageDocument, ImageNode, TextNode
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 from llama_index_florence import FlorenceEmbedding
 
 
 @pytest.fixture
 def model():
-    return FlorenceEmbedding(embedder=ColourEmbedder())
+    return FlorenceEmbedding(embedder=ColorEmbedder())
 
 
 def test_it_is_a_multimodal_embedding_of_its_model(model):
@@ -82,7 +82,7 @@ async def test_the_transformation_does_the_same_asynchronously(model, folder, bl
 
 
 def test_a_batch_is_embedded_in_one_call(folder):
-    class Counting(ColourEmbedder):
+    class Counting(ColorEmbedder):
         calls = 0
 
         def embed_images(self, frames):
@@ -121,10 +121,10 @@ def test_the_methods_of_the_base_class_agree(model):
 
 
 def test_settings_of_the_base_class_are_taken():
-    model = FlorenceEmbedding(embedder=ColourEmbedder(), embed_batch_size=7, num_workers=2)
+    model = FlorenceEmbedding(embedder=ColorEmbedder(), embed_batch_size=7, num_workers=2)
     assert (model.embed_batch_size, model.num_workers) == (7, 2)
     with pytest.raises(ValueError):
-        FlorenceEmbedding(embedder=ColourEmbedder(), embed_batch_size=0)
+        FlorenceEmbedding(embedder=ColorEmbedder(), embed_batch_size=0)
 
 
 def test_it_fills_a_multimodal_index_of_llama_index(model, folder):

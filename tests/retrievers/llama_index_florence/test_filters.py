@@ -8,7 +8,7 @@ from llama_index.core.vector_stores.utils import build_metadata_filter_fn
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 from llama_index_florence import FlorenceVectorStore
 from llama_index_florence.filters import filters_to_expression
 
@@ -31,8 +31,8 @@ OPERATORS = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColourEmbedder.info) as index:
-        store = FlorenceVectorStore(FlorenceRAG(index, ColourEmbedder()))
+    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColorEmbedder.info) as index:
+        store = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder()))
         source = {NodeRelationship.SOURCE: RelatedNodeInfo(node_id="doc")}
         store.add([TextNode(id_=id, text=f"text {id}", metadata=metadata) for id, metadata in NODES.items()])
         store.add([TextNode(id_="6", text="text 6", metadata={}, relationships=source)])

@@ -10,7 +10,7 @@ from llama_index.core.llms.mock import MockFunctionCallingLLM
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.testing import COLOURS
+from florence_rag.testing import COLORS
 from florence_rag.tools import Budget
 from llama_index_florence import FlorenceToolSpec, PictureAgent, pictures_for
 
@@ -103,7 +103,7 @@ async def test_a_plain_agent_sends_no_pictures_otherwise(rag, pictures):
 
 async def test_the_picture_is_the_one_that_was_found(rag):
     _, sent = await converse(rag, None, pictures="user")
-    assert np.abs(images_of(sent)[0].astype(int) - COLOURS["red"]).max() < 8
+    assert np.abs(images_of(sent)[0].astype(int) - COLORS["red"]).max() < 8
 
 
 async def test_results_of_one_step_stay_together(rag):

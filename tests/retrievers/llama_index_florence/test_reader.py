@@ -13,13 +13,13 @@ from llama_index.core.storage.docstore import SimpleDocumentStore
 from PIL import Image
 
 from florence_rag.errors import InputError, MediaError
-from florence_rag.testing import COLOURS, ColourEmbedder, colour_frame, colour_shares
+from florence_rag.testing import COLORS, ColorEmbedder, color_frame, color_shares
 from llama_index_florence import FlorenceEmbedding, FlorenceReader
 
 
-def colour_of(document):
+def color_of(document):
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(document.image))))
-    return list(COLOURS)[colour_shares(picture).argmax()]
+    return list(COLORS)[color_shares(picture).argmax()]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_pictures_are_held_and_texts_are_plain(documents):
             assert type(document) is Document and document.text == "The red bus leaves at nine."
         else:
             assert isinstance(document, ImageDocument) and document.text.startswith(f"[{document.metadata['kind']}] ")
-    clips = [colour_of(document) for document in documents if document.metadata["kind"] == "clip"]
+    clips = [color_of(document) for document in documents if document.metadata["kind"] == "clip"]
     assert clips == ["red", "green", "blue", "yellow", "purple"]
 
 
@@ -76,21 +76,21 @@ def test_a_directory_reader_uses_it_for_a_kind_of_file(folder):
 
 
 def test_a_pipeline_embeds_what_has_changed_only(tmp_path):
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     pipeline = IngestionPipeline(
-        transformations=[FlorenceEmbedding(embedder=ColourEmbedder())],
+        transformations=[FlorenceEmbedding(embedder=ColorEmbedder())],
         docstore=SimpleDocumentStore(),
         docstore_strategy=DocstoreStrategy.DUPLICATES_ONLY,
     )
     assert len(pipeline.run(documents=FlorenceReader().load_data(tmp_path))) == 2
-    Image.fromarray(colour_frame("green")).save(tmp_path / "red.png")
+    Image.fromarray(color_frame("green")).save(tmp_path / "red.png")
     changed = pipeline.run(documents=FlorenceReader().load_data(tmp_path))
-    assert [colour_of(document) for document in changed] == ["green"]
+    assert [color_of(document) for document in changed] == ["green"]
 
 
 def test_a_file_that_cannot_be_read_stops_nothing(tmp_path, caplog):
-    Image.fromarray(colour_frame("red")).save(tmp_path / "red.png")
+    Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
     (tmp_path / "broken.png").write_bytes(b"no picture")
     (tmp_path / "empty.jpg").touch()
     with caplog.at_level(logging.WARNING):

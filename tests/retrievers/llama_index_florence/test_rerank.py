@@ -12,7 +12,7 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError
-from florence_rag.testing import ColourEmbedder, ColourVQA, MemoryIndex, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from llama_index_florence import FlorenceRerank, FlorenceRetriever
 
 
@@ -25,10 +25,10 @@ class WordReranker:
         return np.array([float(query in candidate) for candidate in candidates], dtype=np.float32)
 
 
-def picture(colour, **fields):
+def picture(color, **fields):
     buffer = io.BytesIO()
-    Image.fromarray(colour_frame(colour)).save(buffer, "PNG")
-    return ImageNode(id_=colour, image=base64.b64encode(buffer.getvalue()).decode(), **fields)
+    Image.fromarray(color_frame(color)).save(buffer, "PNG")
+    return ImageNode(id_=color, image=base64.b64encode(buffer.getvalue()).decode(), **fields)
 
 
 def scored(*nodes):
@@ -42,13 +42,13 @@ def ids(nodes):
 
 @pytest.fixture
 def looks():
-    return FlorenceRerank(reranker=ColourVQA())
+    return FlorenceRerank(reranker=ColorVQA())
 
 
 def test_the_pictures_of_nodes_are_looked_at(looks):
     ranked = looks.postprocess_nodes(scored(picture("red"), picture("green"), picture("blue")), query_str="blue")
     assert ids(ranked) == ["blue", "red", "green"]
-    assert ranked[0].metadata["why"] == "fits the query (1.00)"
+    assert ranked[0].metadata["explanation"] == "fits the query (1.00)"
 
 
 def test_a_place_keeps_its_score(looks):
@@ -70,18 +70,18 @@ def test_the_reason_stays_away_from_the_model(looks):
 @pytest.mark.parametrize("scores", [(None, None), (-0.2, -0.4)])
 def test_scores_that_say_nothing_leave_it_to_the_model(looks, scores):
     nodes = [
-        NodeWithScore(node=picture(colour), score=score) for colour, score in zip(("red", "blue"), scores, strict=True)
+        NodeWithScore(node=picture(color), score=score) for color, score in zip(("red", "blue"), scores, strict=True)
     ]
     assert ids(looks.postprocess_nodes(nodes, query_str="blue")) == ["blue", "red"]
 
 
 def test_top_n_are_returned_and_the_rest_dropped():
-    looks = FlorenceRerank(reranker=ColourVQA(), top_n=1)
+    looks = FlorenceRerank(reranker=ColorVQA(), top_n=1)
     assert ids(looks.postprocess_nodes(scored(picture("red"), picture("blue")), query_str="blue")) == ["blue"]
 
 
 def test_what_lies_below_the_depth_keeps_its_place():
-    looks = FlorenceRerank(reranker=ColourVQA(), depth=2)
+    looks = FlorenceRerank(reranker=ColorVQA(), depth=2)
     nodes = scored(picture("red"), picture("green"), picture("blue"))
     assert ids(looks.postprocess_nodes(nodes, query_str="blue"))[2] == "blue"
 
@@ -114,23 +114,23 @@ def test_a_reranker_of_words_reads_the_words():
 
 
 def test_hits_of_the_index_are_ranked_as_the_core_ranks_them(rag):
-    from florence_rag.perception.matching import MatcherReranker
+    from florence_rag.perception.itm import MatcherReranker
 
-    with_reranker = FlorenceRAG(rag.index, rag.embedder, reranker=MatcherReranker(ColourVQA()))  # shares the index
+    with_reranker = FlorenceRAG(rag.index, rag.embedder, reranker=MatcherReranker(ColorVQA()))  # shares the index
     hits = with_reranker.search("a blue walk", k=6, group=False)
     nodes = FlorenceRetriever(rag, k=20, images=False).retrieve("a blue walk")
     ranked = FlorenceRerank(rag=rag, top_n=6).postprocess_nodes(nodes, query_str="a blue walk")
-    assert [(found.node_id, found.score, found.metadata["why"]) for found in ranked] == [
-        (hit.id, hit.score, hit.why) for hit in hits
+    assert [(found.node_id, found.score, found.metadata["explanation"]) for found in ranked] == [
+        (hit.id, hit.score, hit.explanation) for hit in hits
     ]
     assert [found.metadata["score"] for found in ranked] == [found.score for found in ranked]
 
 
 def test_the_picture_of_a_file_that_is_gone_is_what_the_node_holds(tmp_path):
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(tmp_path / f"{colour}.png")
-    embedder = ColourEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColourVQA()) as rag:
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
+    embedder = ColorEmbedder()
+    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA()) as rag:
         rag.add(tmp_path)
         nodes = FlorenceRetriever(rag).retrieve("red")
         (tmp_path / "blue.png").unlink()
@@ -146,7 +146,7 @@ def test_a_query_that_is_a_picture_changes_nothing(looks, folder):
 
 def test_of_a_query_with_a_picture_the_model_judges_the_text_only():
     """Its word counts half, so it cannot overturn what the search is surer of."""
-    looks = FlorenceRerank(reranker=ColourVQA(), share=0.6)
+    looks = FlorenceRerank(reranker=ColorVQA(), share=0.6)
     nodes = [NodeWithScore(node=picture("red"), score=1.0), NodeWithScore(node=picture("blue"), score=0.5)]
     assert ids(looks.postprocess_nodes(nodes, query_bundle=QueryBundle("blue"))) == ["blue", "red"]
     assert ids(looks.postprocess_nodes(nodes, query_bundle=QueryBundle("blue", image_path="any.png"))) == [
@@ -163,13 +163,13 @@ async def test_it_serves_a_query_engine(rag):
 
 def test_it_reports_itself_to_callbacks():
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    looks = FlorenceRerank(reranker=ColourVQA(), callback_manager=CallbackManager([debug]))
+    looks = FlorenceRerank(reranker=ColorVQA(), callback_manager=CallbackManager([debug]))
     looks.postprocess_nodes(scored(picture("red")), query_str="red")
     assert [event.event_type for event in debug.get_events()] == [CBEventType.RERANKING] * 2
 
 
 async def test_reranking_leaves_the_loop_free(gate):
-    class SlowVQA(ColourVQA):
+    class SlowVQA(ColorVQA):
         def match(self, frames, texts):
             gate.wait()
             return super().match(frames, texts)
@@ -198,4 +198,4 @@ def test_no_query_is_an_error(looks):
 @pytest.mark.parametrize("settings", [{"top_n": 0}, {"depth": 0}, {"share": 0}, {"share": 2}])
 def test_a_setting_that_cannot_work_is_an_error(settings):
     with pytest.raises(ValueError):
-        FlorenceRerank(reranker=ColourVQA(), **settings)
+        FlorenceRerank(reranker=ColorVQA(), **settings)

@@ -12,7 +12,7 @@ from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNo
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.testing import COLOURS, ColourEmbedder, MemoryIndex, colour_frame, colour_shares
+from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame, color_shares
 from llama_index_florence import FlorenceRetriever
 
 
@@ -33,7 +33,7 @@ def test_images_and_clips_hold_their_picture_and_texts_none(rag):
 
 def test_a_clip_shows_its_own_shot(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"clip"}).retrieve("purple")[0].node
-    assert list(COLOURS)[colour_shares(picture_of(node)).argmax()] == "purple"
+    assert list(COLORS)[color_shares(picture_of(node)).argmax()] == "purple"
 
 
 def test_no_node_names_a_file_for_llama_index_to_read(rag):
@@ -52,8 +52,8 @@ def test_pictures_can_be_left_out(rag):
 
 def test_a_picture_whose_file_is_gone_is_still_found(tmp_path):
     path = tmp_path / "red.png"
-    Image.fromarray(colour_frame("red")).save(path)
-    embedder = ColourEmbedder()
+    Image.fromarray(color_frame("red")).save(path)
+    embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), embedder) as rag:
         rag.add(path)
         path.unlink()
@@ -118,11 +118,11 @@ def test_a_node_belongs_to_its_file(rag, folder):
 
 def test_copies_of_a_picture_stay_apart(tmp_path):
     """LlamaIndex has dropped nodes that have hash and ref_doc_id in common."""
-    embedder = ColourEmbedder()
+    embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), embedder) as rag:
         for folder in ("a", "b"):
             (tmp_path / folder).mkdir()
-            Image.fromarray(colour_frame("red")).save(tmp_path / folder / "red.png")
+            Image.fromarray(color_frame("red")).save(tmp_path / folder / "red.png")
         rag.add(tmp_path)
         left, right = [found.node for found in FlorenceRetriever(rag).retrieve("red")]
     assert left.hash == right.hash and left.ref_doc_id != right.ref_doc_id

@@ -28,12 +28,12 @@ from PIL import Image
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColourEmbedder, ColourVQA, colour_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from llama_index_florence import FlorenceEmbedding, FlorenceReader, FlorenceRetriever, FlorenceVectorStore
 from llama_index_florence._convert import frame_to_base64
 
 
-class CountingEmbedder(ColourEmbedder):
+class CountingEmbedder(ColorEmbedder):
     def __init__(self):
         self.texts = self.images = 0
 
@@ -48,7 +48,7 @@ class CountingEmbedder(ColourEmbedder):
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory):
-    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColourEmbedder.info) as index:
+    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "nodes.db"), ColorEmbedder.info) as index:
         yield index
 
 
@@ -60,7 +60,7 @@ def embedder():
 @pytest.fixture
 def own(index, embedder, tmp_path):
     """An index that is empty."""
-    yield FlorenceRAG(index, embedder, vqa=ColourVQA(), pictures=tmp_path / "kept")
+    yield FlorenceRAG(index, embedder, vqa=ColorVQA(), pictures=tmp_path / "kept")
     index.delete_sources(index.sources())
 
 
@@ -79,12 +79,12 @@ def text(id, content="", *, of=None, **metadata):
     return TextNode(id_=id, text=content or id, metadata=metadata, relationships=source)
 
 
-def picture(id, colour="", **fields):
-    return ImageNode(id_=id, image=frame_to_base64(colour_frame(colour or id)), **fields)
+def picture(id, color="", **fields):
+    return ImageNode(id_=id, image=frame_to_base64(color_frame(color or id)), **fields)
 
 
 def by_vector(store, words, k=3, **options):
-    vector = ColourEmbedder().embed_texts([words])[0].tolist()
+    vector = ColorEmbedder().embed_texts([words])[0].tolist()
     return store.query(VectorStoreQuery(query_embedding=vector, similarity_top_k=k, **options))
 
 
@@ -161,7 +161,7 @@ def test_pictures_can_be_left_out(own):
 
 def test_a_path_whose_file_is_gone_comes_back_as_text(store, tmp_path):
     path = tmp_path / "red.png"
-    Image.fromarray(colour_frame("red")).save(path)
+    Image.fromarray(color_frame("red")).save(path)
     store.add([ImageNode(id_="n", image_path=str(path), text="a wall")])
     path.unlink()
     assert [(type(node), node.text) for node in by_vector(store, "red").nodes] == [(TextNode, "a wall")]
@@ -203,7 +203,7 @@ def test_what_the_embedding_of_this_index_made_is_not_made_again(store, model, e
 
 
 def test_a_vector_of_another_model_is_not_taken(store, embedder):
-    another = FlorenceEmbedding(embedder=ColourEmbedder()).get_text_embedding("blue")
+    another = FlorenceEmbedding(embedder=ColorEmbedder()).get_text_embedding("blue")
     store.add([TextNode(id_="a", text="red", embedding=[1.0, 2.0]), TextNode(id_="b", text="red", embedding=another)])
     assert by_vector(store, "red").similarities == pytest.approx([1, 1])
 
@@ -386,8 +386,8 @@ def test_one_store_serves_a_multimodal_index(store, model, folder):
 
 
 def test_two_stores_serve_a_multimodal_index(store, model, folder, tmp_path):
-    with MilvusIndex.open(str(tmp_path / "images.db"), ColourEmbedder.info) as index:
-        images = FlorenceVectorStore(FlorenceRAG(index, ColourEmbedder(), pictures=tmp_path / "more"))
+    with MilvusIndex.open(str(tmp_path / "images.db"), ColorEmbedder.info) as index:
+        images = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder(), pictures=tmp_path / "more"))
         context = StorageContext.from_defaults(vector_store=store, image_store=images)
         made = MultiModalVectorStoreIndex(
             [text("red"), picture("p", "blue", metadata={"no": 1})],
@@ -424,8 +424,8 @@ def test_a_folder_is_indexed_through_a_pipeline(store, own, model, tmp_path):
     """As `rag.add` would have it, with the docstore of LlamaIndex to tell what has changed."""
     photos = tmp_path / "photos"
     photos.mkdir()
-    for colour in ("red", "blue"):
-        Image.fromarray(colour_frame(colour)).save(photos / f"{colour}.png")
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(photos / f"{color}.png")
     pipeline = IngestionPipeline(
         transformations=[model],
         vector_store=store,
@@ -434,7 +434,7 @@ def test_a_folder_is_indexed_through_a_pipeline(store, own, model, tmp_path):
     )
     assert len(pipeline.run(documents=FlorenceReader().load_data(photos))) == 2
     assert len(pipeline.run(documents=FlorenceReader().load_data(photos))) == 0
-    Image.fromarray(colour_frame("green")).save(photos / "red.png")
+    Image.fromarray(color_frame("green")).save(photos / "red.png")
     (photos / "blue.png").unlink()
     assert len(pipeline.run(documents=FlorenceReader().load_data(photos))) == 1
     (node,) = store.get_nodes()

@@ -89,7 +89,7 @@ def test_films_are_short_and_their_shots_can_be_found(corpus, name):
 
 def test_only_seen_combinations_are_shown():
     things = [thing.combination for scene in chain(*SCENES.values()) for thing in scene.things]
-    passing = [(motion.colour, motion.object) for motion in chain(*PASSERS.values())]
+    passing = [(motion.color, motion.object) for motion in chain(*PASSERS.values())]
     assert not {*things, *passing} & HELD_OUT
 
 
@@ -120,10 +120,10 @@ def test_nothing_that_passes_by_could_be_taken_for_it(example: Example):
 
 
 def _fits(shot, description):
-    shown = [(thing.object, thing.colour) for thing in shot.scene.things]
+    shown = [(thing.object, thing.color) for thing in shot.scene.things]
     if shot.motion:
-        shown.append((shot.motion.object, shot.motion.colour))
-    return any(name == description[0] and description[1] in (None, colour) for name, colour in shown)
+        shown.append((shot.motion.object, shot.motion.color))
+    return any(name == description[0] and description[1] in (None, color) for name, color in shown)
 
 
 EXPECTED = {
@@ -136,16 +136,16 @@ EXPECTED = {
 @pytest.mark.parametrize(
     "example", [e for e in EXAMPLES if e.claim and e.claim.relation == "next to"], ids=lambda e: e.text
 )
-def test_answers_about_colours_are_right(example: Example):
+def test_answers_about_colors_are_right(example: Example):
     scene = SCENES[example.file][0]
-    (name, colour), (other, tint) = example.claim.descriptions
-    anchors = [t for t in scene.things if t.object == other and tint in (None, t.colour)]
-    fitting = {t.colour for t in scene.things for a in anchors if t.object == name and abs(t.slot - a.slot) == 1}
+    (name, color), (other, tint) = example.claim.descriptions
+    anchors = [t for t in scene.things if t.object == other and tint in (None, t.color)]
+    fitting = {t.color for t in scene.things for a in anchors if t.object == name and abs(t.slot - a.slot) == 1}
     assert len(anchors) == 1 and len(fitting) == 1
     if example.task == "ask":
         assert fitting == {example.answer} == {EXPECTED[example.text]}
     else:
-        assert colour in (None, *fitting)
+        assert color in (None, *fitting)
 
 
 def test_the_other_answers_about_pictures_are_right():
@@ -158,10 +158,10 @@ def test_the_other_answers_about_pictures_are_right():
         assert by_text[text].answer == answer and answer in ANSWERS
 
     text = "What is next to the purple dog?"
-    dog = next(t for t in things(text) if (t.colour, t.object) == ("purple", "dog"))
+    dog = next(t for t in things(text) if (t.color, t.object) == ("purple", "dog"))
     check(text, *[t.object for t in things(text) if abs(t.slot - dog.slot) == 1])
     text = "Is the white tree to the left or to the right of the yellow tree?"
-    slots = {t.colour: t.slot for t in things(text) if t.object == "tree"}
+    slots = {t.color: t.slot for t in things(text) if t.object == "tree"}
     check(text, "left" if slots["white"] < slots["yellow"] else "right")
     text = "Is the bus to the left or to the right of the red car?"
     slots = {t.object: t.slot for t in things(text)}
@@ -171,7 +171,7 @@ def test_the_other_answers_about_pictures_are_right():
     text = "How many people can you see?"
     check(text, str(sum(t.object == "person" for t in things(text))))
     text = "Is there a red car?"
-    check(text, "yes" if any((t.colour, t.object) == ("red", "car") for t in things(text)) else "no")
+    check(text, "yes" if any((t.color, t.object) == ("red", "car") for t in things(text)) else "no")
     text = "Is there a house next to a bicycle?"
     near = Claim(("house", None), "next to", ("bicycle", None)).holds(SCENES[by_text[text].file][0])
     check(text, "yes" if near else "no")

@@ -9,7 +9,7 @@ from PIL import Image
 
 from florence_rag.training.world.draw import GAP, PALETTE, SLOT, Passer, draw, place
 from florence_rag.training.world.pen import WIDTH
-from florence_rag.training.world.scene import COLOURS, OBJECTS, Backdrop, Scene, Thing, sample_scene
+from florence_rag.training.world.scene import COLORS, OBJECTS, Backdrop, Scene, Thing, sample_scene
 from florence_rag.training.world.shapes import SHAPES
 
 
@@ -17,8 +17,8 @@ def pixels(scene, size=(160, 120), **more):
     return np.asarray(draw(scene, size, **more)).astype(int)
 
 
-def one(name, colour, size="large", slot=2):
-    return Scene((Thing(name, colour, size, slot),), seed=3)
+def one(name, color, size="large", slot=2):
+    return Scene((Thing(name, color, size, slot),), seed=3)
 
 
 @settings(max_examples=20, deadline=None)
@@ -37,14 +37,14 @@ def test_a_square_picture_is_the_wide_one_squashed():
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-@pytest.mark.parametrize("colour", COLOURS)
-def test_the_colour_of_a_thing_covers_much_of_it(name, colour):
-    with_thing, empty = pixels(one(name, colour), (320, 240)), pixels(Scene((), seed=3), (320, 240))
+@pytest.mark.parametrize("color", COLORS)
+def test_the_color_of_a_thing_covers_much_of_it(name, color):
+    with_thing, empty = pixels(one(name, color), (320, 240)), pixels(Scene((), seed=3), (320, 240))
     drawn = np.abs(with_thing - empty).sum(-1) > 12
-    near = np.abs(with_thing - PALETTE[colour]).max(-1) < 40
+    near = np.abs(with_thing - PALETTE[color]).max(-1) < 40
     assert (near & drawn).sum() > 0.25 * drawn.sum()
     others = [
-        np.abs(with_thing - PALETTE[other]).max(-1) < 40 for other in COLOURS if other not in (colour, "black", "white")
+        np.abs(with_thing - PALETTE[other]).max(-1) < 40 for other in COLORS if other not in (color, "black", "white")
     ]
     assert max((other & drawn).sum() for other in others) < 0.5 * (near & drawn).sum()
 

@@ -16,9 +16,9 @@ def test_the_pdf_has_text_and_picture_on_each_page(tmp_path):
     document = pypdfium2.PdfDocument(tmp_path / "a.pdf")
     texts = [page.get_textpage().get_text_range().splitlines() for page in document]
     assert texts == [["First (one)", "a \\ b", "second line"], ["Second", "caf\u00e9 & \u20ac 3"]]
-    for page, colour in zip(document, [(200, 30, 30), (30, 30, 200)], strict=True):
+    for page, color in zip(document, [(200, 30, 30), (30, 30, 200)], strict=True):
         pixels = page.render(scale=0.5).to_numpy()[..., :3][..., ::-1].astype(int)
-        share = (np.abs(pixels - colour).max(-1) < 12).mean()
+        share = (np.abs(pixels - color).max(-1) < 12).mean()
         assert share > 0.3
     document.close()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.training.world.scene import (
-    COLOURS,
+    COLORS,
     COMBINATIONS,
     HELD_OUT,
     OBJECTS,
@@ -32,7 +32,7 @@ def test_scenes_are_well_formed_and_deterministic(seed, combinations):
     slots = [thing.slot for thing in scene.things]
     assert slots == sorted(set(slots)) and 1 <= len(slots) <= SLOTS
     for thing in scene.things:
-        assert thing.object in OBJECTS and thing.colour in COLOURS and thing.size in SIZES
+        assert thing.object in OBJECTS and thing.color in COLORS and thing.size in SIZES
 
 
 @given(seeds)
@@ -53,12 +53,12 @@ def test_every_combination_is_drawn():
     assert {t.combination for scene in many("held-out") for t in scene.things} >= HELD_OUT
 
 
-def test_held_out_spares_no_object_and_no_colour_entirely():
+def test_held_out_spares_no_object_and_no_color_entirely():
     assert len(HELD_OUT) == 8 and len(SEEN) + 8 == len(COMBINATIONS)
-    for colour in COLOURS:
-        assert sum(pair[0] == colour for pair in SEEN) >= len(OBJECTS) - 1
+    for color in COLORS:
+        assert sum(pair[0] == color for pair in SEEN) >= len(OBJECTS) - 1
     for name in OBJECTS:
-        assert sum(pair[1] == name for pair in SEEN) >= len(COLOURS) - 1
+        assert sum(pair[1] == name for pair in SEEN) >= len(COLORS) - 1
 
 
 def test_usually_three_or_four_things_and_often_several_of_a_kind():
@@ -69,12 +69,12 @@ def test_usually_three_or_four_things_and_often_several_of_a_kind():
     assert sum(number >= 4 for number in repeated) > 0.05 * len(scenes)
 
 
-def test_neighbours_are_those_in_adjacent_slots():
+def test_neighbors_are_those_in_adjacent_slots():
     car, dog, tree = Thing("car", "red", "large", 0), Thing("dog", "red", "large", 1), Thing("tree", "red", "small", 3)
     scene = Scene((car, dog, tree))
-    assert scene.neighbours(car) == (dog,)
-    assert scene.neighbours(dog) == (car,)
-    assert scene.neighbours(tree) == ()
+    assert scene.neighbors(car) == (dog,)
+    assert scene.neighbors(dog) == (car,)
+    assert scene.neighbors(tree) == ()
 
 
 @pytest.mark.parametrize("slots", [(1, 0), (2, 2), (4, 5), (-1, 0)])

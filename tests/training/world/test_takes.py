@@ -75,7 +75,7 @@ def test_only_what_can_move_and_was_allowed_acts():
     assert movers & HELD_OUT
 
 
-def test_the_leg_that_is_asked_for_has_neighbours():
+def test_the_leg_that_is_asked_for_has_neighbors():
     rng = random.Random(2)
     for action in ACTIONS:
         take, index = sample_leg(rng, action, scene=EMPTY)

@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_rag.training.world.scene import COLOURS, HELD_OUT, OBJECTS, sample_scene
+from florence_rag.training.world.scene import COLORS, HELD_OUT, OBJECTS, sample_scene
 from florence_rag.training.world.words import (
     ANSWERS,
     Claim,
@@ -21,10 +21,10 @@ from florence_rag.training.world.words import (
     truth_table,
 )
 
-COLOUR = "red|blue|green|yellow|orange|purple|white|black"
+COLOR = "red|blue|green|yellow|orange|purple|white|black"
 NOUN = "car|bus|bicycle|bike|dog|tree|house|fire hydrant|hydrant|street sign|sign|thing"
 MENTION = re.compile(
-    rf"(?:\b({COLOUR}) )?\b({NOUN})(?:e?s)?\b|\b(person|people)\b(?: (?:in|wearing) ({COLOUR})\b)?", re.IGNORECASE
+    rf"(?:\b({COLOR}) )?\b({NOUN})(?:e?s)?\b|\b(person|people)\b(?: (?:in|wearing) ({COLOR})\b)?", re.IGNORECASE
 )
 SYNONYMS = {"bike": "bicycle", "fire hydrant": "hydrant", "street sign": "sign", "people": "person"}
 NEXT_TO = re.compile(r"\b(next to|beside|close to|alongside|parked by|standing by)\b")
@@ -37,15 +37,15 @@ more_examples = settings(max_examples=300, deadline=None)
 def mentions(text):
     """[(object, colour or None)] in the order of the words."""
     found = []
-    for colour, noun, person, worn in MENTION.findall(text):
+    for color, noun, person, worn in MENTION.findall(text):
         noun = (noun or person).lower()
-        found.append((SYNONYMS.get(noun, noun), (colour or worn).lower() or None))
+        found.append((SYNONYMS.get(noun, noun), (color or worn).lower() or None))
     return found
 
 
 def fitting(scene, mention):
-    name, colour = mention
-    return [t for t in scene.things if name in (t.object, "thing") and colour in (None, t.colour)]
+    name, color = mention
+    return [t for t in scene.things if name in (t.object, "thing") and color in (None, t.color)]
 
 
 def pairs(scene, text):
@@ -71,20 +71,20 @@ def right_answer(scene, text, kind):
     if kind == "count":
         return str(len(fitting(scene, mentions(text)[0])))
     if kind == "colour":
-        return colour_asked_for(scene, text)
+        return color_asked_for(scene, text)
     things = [only(fitting(scene, mention)) for mention in mentions(text)]
     if kind == "next-to":
-        neighbour = only([t for t in scene.things if abs(t.slot - things[0].slot) == 1])
-        return "fire hydrant" if neighbour.object == "hydrant" else neighbour.object
+        neighbor = only([t for t in scene.things if abs(t.slot - things[0].slot) == 1])
+        return "fire hydrant" if neighbor.object == "hydrant" else neighbor.object
     it, other = reversed(things) if "which side of" in text.lower() else things
     return "left" if it.slot < other.slot else "right"
 
 
-def colour_asked_for(scene, text):
+def color_asked_for(scene, text):
     if len(mentions(text)) == 1:
-        return only(fitting(scene, mentions(text)[0])).colour
+        return only(fitting(scene, mentions(text)[0])).color
     only(fitting(scene, mentions(text)[1]))
-    return only([one for one, _ in pairs(scene, text)]).colour
+    return only([one for one, _ in pairs(scene, text)]).color
 
 
 def only(things):
@@ -122,7 +122,7 @@ def test_claims_hold_or_fail_as_asked_and_their_words_say_the_same(seed, combina
 def test_captions_name_everything_from_left_to_right(seed, combinations):
     rng = random.Random(seed)
     scene = sample_scene(rng, combinations)
-    everything = [(t.object, t.colour) for t in scene.things]
+    everything = [(t.object, t.color) for t in scene.things]
     for text in (canonical_caption(scene), *(caption(scene, rng) for _ in range(5))):
         assert mentions(text) == everything, text
         assert text.isascii()
@@ -160,7 +160,7 @@ def test_training_never_names_what_is_held_out(seed):
     scene = sample_scene(rng, "seen")
     texts = [question.text for question in questions(scene, rng, 10)]
     texts += [claim_text(sample_claim(scene, rng, holds), rng) for holds in (True, False)]
-    named = {(colour, name) for text in texts for name, colour in mentions(text)}
+    named = {(color, name) for text in texts for name, color in mentions(text)}
     assert not named & HELD_OUT
 
 
@@ -191,7 +191,7 @@ def test_questions_are_balanced_over_types_and_answers():
     assert {question.answer for question in asked} == set(ANSWERS)
 
 
-def test_colours_often_need_a_relation_to_be_told():
+def test_colors_often_need_a_relation_to_be_told():
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(1500)]
     asked = [(scene, q) for scene in scenes for q in questions(scene, rng, 5) if q.type == "colour"]
@@ -218,7 +218,7 @@ def test_the_same_seed_gives_the_same_words():
     assert words(4) == words(4) != words(5)
 
 
-descriptions = st.tuples(st.sampled_from(OBJECTS), st.sampled_from([None, *COLOURS]))
+descriptions = st.tuples(st.sampled_from(OBJECTS), st.sampled_from([None, *COLORS]))
 claims = st.one_of(
     st.builds(Claim, descriptions),
     st.builds(Claim, descriptions, st.sampled_from([None, "next to", "left of", "right of"]), descriptions),

@@ -1,0 +1,92 @@
+"""Answers that were given about pictures, in a collection of their own beside the index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+
+import numpy as np
+from pymilvus import CollectionSchema, DataType, FieldSchema
+
+from florence_rag.index.base import RememberedAnswer
+from florence_rag.index.connection import Connection
+from florence_rag.index.literals import literal
+from florence_rag.index.rows import MAX_TEXT_BYTES, Row
+from florence_rag.index.schema import Table
+from florence_rag.index.text_codec import truncate
+from florence_rag.types import EmbedderInfo
+
+_FIELDS = ["id", "place", "model", "body"]
+
+
+class MilvusAnswers:
+    """An AnswerStore. Vectors are of question and picture together; those of another embedder lie in another
+    collection."""
+
+    def __init__(self, connection: Connection, collection: str, embedder: EmbedderInfo) -> None:
+        parts = (embedder.name, embedder.fingerprint, str(embedder.dimension), embedder.preprocessing)
+        digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        self._connection = connection
+        self._name = f"{collection}_answers_{digest}"
+        connection.open_table(_table(self._name, 2 * embedder.dimension))
+
+    def get(self, id: str) -> RememberedAnswer | None:
+        """The answer with this id, if there is one."""
+        row = self._connection.rows_of(self._name, [id], _FIELDS).get(id)
+        return _answer(row) if row else None
+
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+        """The k answers of a model to what is nearest to a question about a picture, (2 D,), nearest first."""
+        found = self._connection.search(
+            self._name,
+            "vector",
+            vector.tolist(),
+            limit=k,
+            expression=f"model == {literal(model)}",
+            params={"metric_type": "IP", "params": {}},
+            fields=_FIELDS,
+        )
+        return [_answer(row) for row, _ in found]
+
+    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+        """Remember an answer, with the vector (2 D,) of its question and its picture."""
+        row = {"id": answer.id, "place": _digest(answer.place), "model": answer.model, "vector": vector}
+        body = json.dumps(asdict(answer))
+        assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, a picture's sample is 4 kB
+        self._connection.upsert(self._name, [{**row, "body": body}])
+
+    def forget_others(self, place: str, picture: str) -> None:
+        """Forget what was said of the pictures that were at a place before this one."""
+        at = f"place == {literal(_digest(place))}"
+        rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, at))
+        for row in rows:
+            if _answer(row).picture != picture:
+                self._connection.delete(self._name, f"id == {literal(row['id'])}")
+
+    def count(self) -> int:
+        """How many there are."""
+        return self._connection.count(self._name)
+
+
+def _table(name: str, dimension: int) -> Table:
+    text = {"dtype": DataType.VARCHAR}
+    fields = [
+        FieldSchema("id", max_length=64, is_primary=True, **text),
+        FieldSchema("place", max_length=64, **text),
+        FieldSchema("model", max_length=512, **text),
+        FieldSchema("body", max_length=MAX_TEXT_BYTES, **text),
+        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
+    ]
+    index = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
+    return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")
+
+
+def _digest(place: str) -> str:
+    return blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _answer(row: Row) -> RememberedAnswer:
+    body = json.loads(row["body"])
+    return RememberedAnswer(**{**body, "candidates": tuple((text, share) for text, share in body["candidates"])})

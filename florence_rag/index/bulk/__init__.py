@@ -1,0 +1,1 @@
+"""Bulk files: export to Parquet, and bulk import."""

@@ -1,0 +1,186 @@
+"""What an index of so many images takes: hours of GPUs and processors, memory, disk, money. A model with few terms.
+
+    hours of GPUs       = images * operations per image / (peak * utilisation)
+    hours of processors = images * (seconds to decode and, if words are read, to read) + vectors * seconds to index
+    memory, disk        = vectors * bytes of the preset and of the row * headroom * replicas
+    work of a search    = segments * the time that one takes, of which there are as many as a server closes
+
+Every number is one of `Assumptions` or `MEASURED`, and says where it is from; guesses are there to be replaced.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from types import MappingProxyType
+from typing import Any
+
+from florence_rag.errors import InputError
+from florence_rag.index.index_types import NUMBER_BYTES, PRESETS, SEGMENT_BYTES, IndexPreset, VectorType, choosable
+
+SIZES = (1_000_000, 100_000_000, 10_000_000_000)
+_GB = 1e9
+_MONTH_H = 730
+
+
+def _from(default: Any, source: str) -> Any:
+    return field(default=default, metadata={"from": source})
+
+
+@dataclass(frozen=True, slots=True)
+class Assumptions:
+    """The parameters of the model; where their values come from stands beside them, and in docs/scale.md."""
+
+    chunks_per_image: float = _from(1.0, "pictures are one chunk each, videos one for each shot")
+    dimension: int = _from(768, "numbers of siglip2-base")
+    vectors: VectorType = field(
+        default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantised"}
+    )
+    gflop_per_image: float = _from(
+        35.0, "computed: ViT-B/16 at 224 pixels, 2 x 86M weights x 196 patches, and attention"
+    )
+    gpu_tflops: float = _from(121.0, "data sheet: NVIDIA L4, dense bf16")
+    gpu_utilisation: float = _from(0.3, "guess: of the peak, for a tower of this size")
+    gpu_gb: float = _from(24.0, "data sheet: NVIDIA L4")
+    gpu_usd_h: float = _from(0.8, "guess: a cloud's list price of one L4")
+    decode_core_s: float = _from(2 / 130, "measured: 130 JPEGs of 640x480 a second on two cores, decoded and resized")
+    read_core_s: float = _from(0.0, "words are not read; 0.88 measured for RapidOCR on a 640x480 picture without any")
+    row_bytes: float = _from(600.0, "guess: ids, places, texts and metadata of a chunk as the store loads them")
+    rows_in_memory: float = _from(0.1, "guess: the share of these that is not mapped from disk (Milvus' mmap)")
+    terms: float = _from(20.0, "guess: different words of a chunk, 8 bytes each in the index of words")
+    headroom: float = _from(1.3, "guess: for what grows and is merged")
+    replicas: int = _from(1, "copies that searches are spread over")
+    searches_per_s: float = _from(1.0, "guess: all day long")
+    segment_gib: float = _from(1.0, "Milvus' default (dataCoord.segment.maxSize): what gets an index of its own")
+    core_usd_h: float = _from(0.04, "guess: a cloud's list price")
+    memory_usd_gb_h: float = _from(0.008, "guess: a cloud's list price, of machines with much memory")
+    disk_usd_gb_month: float = _from(0.08, "guess: a cloud's list price of SSD")
+    object_usd_gb_month: float = _from(0.023, "guess: a cloud's list price")
+
+    def sources(self) -> Mapping[str, str]:
+        """By parameter, where its default comes from; of another value, that it was given."""
+        plain = Assumptions()
+        return {
+            each.name: each.metadata["from"] if getattr(self, each.name) == getattr(plain, each.name) else "given"
+            for each in fields(self)
+        }
+
+
+MEASURED_ROWS, MEASURED_DIMENSION = 50_000, 512
+
+MEASURED: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "FLAT": (8, 5.8),
+        "HNSW": (130, 1.34),
+        "HNSW_SQ": (112, 1.17),
+        "IVF_FLAT": (216, 0.62),
+        "IVF_SQ8": (286, 0.55),
+        "IVF_PQ": (1128, 0.24),
+        "IVF_RABITQ": (192, 0.32),
+        "SCANN": (302, 0.34),
+    }
+)
+"""By preset, microseconds of a core to index a vector, and milliseconds to search a segment: benchmarks/scale.py."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """What it takes to make vectors of the images, once."""
+
+    images: int
+    gpu_h: float
+    core_h: float
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What it takes to search them by one kind of index. None where nothing was measured; usd_month then counts no
+    processors."""
+
+    index: str
+    segments: int
+    build_core_h: float | None
+    memory_gb: float
+    gpu_memory_gb: float
+    disk_gb: float
+    object_gb: float
+    search_core_ms: float | None
+    usd_month: float
+
+
+def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assumptions:
+    """Assumptions with some values from texts; InputError for what is no parameter or no value of it."""
+    base = base or Assumptions()
+    known = {each.name: type(getattr(base, each.name)) for each in fields(base)}
+    for name in changes.keys() - known.keys():
+        raise InputError(f"{name!r} is no assumption; there are {', '.join(known)}")
+    return _checked(replace(base, **{name: _value(name, text, known[name]) for name, text in changes.items()}))
+
+
+def filling(images: int, given: Assumptions) -> Filling:
+    """The work of embedding so many images."""
+    per_second = given.gpu_tflops * 1000 * given.gpu_utilisation / given.gflop_per_image
+    gpu_h = images / per_second / 3600
+    core_h = images * (given.decode_core_s + given.read_core_s) / 3600
+    return Filling(images, gpu_h, core_h, gpu_h * given.gpu_usd_h + core_h * given.core_usd_h)
+
+
+def serving(images: int, given: Assumptions) -> Iterator[Serving]:
+    """What each preset takes to search so many images."""
+    return (_serving(PRESETS[name], images, given) for name in choosable() if name != "AUTOINDEX")
+
+
+def _serving(preset: IndexPreset, images: int, given: Assumptions) -> Serving:
+    rows, width = images * given.chunks_per_image, NUMBER_BYTES[given.vectors]
+    vector_bytes, spare = given.dimension * width, given.headroom * given.replicas
+    beside = given.row_bytes * given.rows_in_memory + 8 * given.terms
+    memory = rows * (preset.memory(given.dimension, width) + beside) * spare / _GB
+    gpu = rows * preset.gpu_memory(given.dimension, width) * spare / _GB
+    disk = rows * (preset.disk(given.dimension, width) + given.row_bytes) * given.replicas / _GB
+    stored = rows * (vector_bytes + preset.disk(given.dimension, width) + given.row_bytes) / _GB
+    segments = max(1, math.ceil(rows * vector_bytes / (given.segment_gib * SEGMENT_BYTES)))
+    build, search = _work(preset.name, rows, segments, given)
+    usd = (
+        memory * given.memory_usd_gb_h * _MONTH_H
+        + math.ceil(gpu / given.gpu_gb) * given.gpu_usd_h * _MONTH_H
+        + disk * given.disk_usd_gb_month
+        + stored * given.object_usd_gb_month
+        + given.searches_per_s * (search or 0) / 1000 * given.core_usd_h * _MONTH_H
+    )
+    return Serving(preset.name, segments, build, memory, gpu, disk, stored, search, usd)
+
+
+def _work(name: str, rows: float, segments: int, given: Assumptions) -> tuple[float | None, float | None]:
+    """Core hours to index, and core milliseconds of a search, from those of a segment of MEASURED_ROWS.
+
+    All grow with the dimension; in a larger segment a graph's search with the logarithm of its rows, that of lists
+    with their length, and so with the root of the rows.
+    """
+    if name not in MEASURED:
+        return None, None
+    build_us, search_ms = MEASURED[name]
+    wider, each = given.dimension / MEASURED_DIMENSION, max(rows / segments, 2)
+    build_core_h = rows * build_us * wider / 1e6 / 3600
+    if name == "FLAT":
+        return build_core_h, search_ms * wider * rows / MEASURED_ROWS
+    longer = math.log(each) / math.log(MEASURED_ROWS) if "HNSW" in name else math.sqrt(each / MEASURED_ROWS)
+    return build_core_h, search_ms * wider * longer * segments
+
+
+def _value(name: str, text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{name} is {text!r}, which is no number") from None
+
+
+def _checked(given: Assumptions) -> Assumptions:
+    if given.vectors not in NUMBER_BYTES:
+        raise InputError(f"vectors is {given.vectors!r}; use {', '.join(NUMBER_BYTES)}")
+    for name, value in asdict(given).items():
+        may_be_zero = name.endswith(("_s", "_h", "_gb", "_month")) or name in ("row_bytes", "rows_in_memory", "terms")
+        if name != "vectors" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
+            raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
+    return given

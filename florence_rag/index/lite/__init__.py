@@ -1,0 +1,1 @@
+"""Workarounds for Milvus Lite."""

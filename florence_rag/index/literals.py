@@ -1,0 +1,49 @@
+"""Values as literals of Milvus' filter language.
+
+Every value that reaches a filter goes through here, ids included: pymilvus joins ids unescaped, so that an id can read
+or delete other rows, Milvus Lite has no templates, and JSON's escapes are not Milvus'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from florence_rag.errors import InputError
+from florence_rag.index.text_codec import clean
+
+Scalar = str | bool | int | float
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_LAST = "\U0010ffff"
+
+
+def literal(value: Scalar) -> str:
+    """The value as it is written in a filter."""
+    if isinstance(value, str):
+        return f'"{clean(value).translate(_ESCAPES)}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not math.isfinite(value):
+        raise InputError(f"a filter cannot compare with {value!r}; use a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"a filter cannot compare with {value!r}; whole numbers have 64 bits")
+    return repr(value)
+
+
+def one_of(field: str, values: Iterable[Scalar]) -> str:
+    """The filter "field is one of these"."""
+    return f"{field} in [{', '.join(map(literal, values))}]"
+
+
+def starts_with(field: str, prefix: str) -> str:
+    """The filter "field starts with this". A range and no `like`, in which Lite cannot escape % and _."""
+    prefix = clean(prefix)
+    lower = f"{field} >= {literal(prefix)}"
+    stem = prefix.rstrip(_LAST)
+    return f"{lower} and {field} < {literal(stem[:-1] + _successor(stem[-1]))}" if stem else lower
+
+
+def _successor(character: str) -> str:
+    code = ord(character) + 1
+    return chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters

@@ -1,0 +1,56 @@
+"""How a collection keeps what the rows hold: its vectors in full or half precision, its metadata also flat or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from florence_rag.errors import MissingExtraError
+from florence_rag.index.index_types import VectorType
+from florence_rag.index.lite.metadata import with_flat_metadata
+from florence_rag.index.rows import Row
+
+VECTOR_FIELDS = ("vector", "text_vector")
+
+
+@dataclass(frozen=True, slots=True)
+class RowCodec:
+    """vectors: fp32, or half precision, which only servers have. flat: whether metadata are laid flat besides."""
+
+    vectors: VectorType = "fp32"
+    flat: bool = False
+
+    def stored(self, row: Row) -> Row:
+        """The row as it is sent to the store."""
+        if self.flat:
+            row = with_flat_metadata(row)
+        if self.vectors == "fp32":
+            return row
+        return row | {name: self.rounded(row[name]).tobytes() for name in VECTOR_FIELDS if name in row}
+
+    def query(self, vector: np.ndarray) -> list[float] | np.ndarray:
+        """A vector (D,) as a search for it is sent."""
+        return vector.tolist() if self.vectors == "fp32" else self.rounded(vector)
+
+    def restored(self, value: Any) -> np.ndarray:
+        """(D,) float32: a vector as the store returns it, in numbers or in bytes."""
+        if isinstance(value, bytes):
+            value = np.frombuffer(value, self._dtype())
+        return np.asarray(value, dtype=np.float32)
+
+    def rounded(self, vector: np.ndarray) -> np.ndarray:
+        """A vector (D,) in the numbers of the collection."""
+        return np.asarray(vector, dtype=np.float32).astype(self._dtype())
+
+    def _dtype(self) -> np.dtype:
+        return np.dtype({"fp32": np.float32, "fp16": np.float16}.get(self.vectors) or _bfloat16())
+
+
+def _bfloat16() -> Any:
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise MissingExtraError("ml_dtypes", "bulk") from error
+    return ml_dtypes.bfloat16

@@ -1,0 +1,304 @@
+"""What a program gives instead of files: texts, pictures and chunks, each an item under an id.
+
+    chunk -> is it known? -> read its picture, its words, a caption -> embed -> one source per item
+
+An item is its own source in the ledger ("given:<id>"), so all that keeps sources whole keeps items whole, too: it is
+there or it is not, and one that is put again is replaced. An item that fails leaves the one before it as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from florence_rag.chunking import ChunkingConfig, read_frames
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
+from florence_rag.errors import InputError
+from florence_rag.image_store import (
+    ImageInput,
+    ImageStore,
+    as_detailed_as_needed,
+    data_and_frame,
+    digest_of,
+    path_and_digest,
+)
+from florence_rag.index.base import ChunkIndex
+from florence_rag.index.rows import (
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    checked_metadata,
+    checked_text_vectors,
+    checked_vectors,
+)
+from florence_rag.index.text_codec import clean
+from florence_rag.ingest.embed_stage import add_captions, embed_chunks, embed_words
+from florence_rag.ingest.engine import IngestConfig, model_threads, model_workers
+from florence_rag.perception.base import Captioner
+from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
+
+GIVEN = "given"
+"""The key of an item's metadata that says where its pictures are: {"file": ..., "hash": ...}."""
+
+_REMEMBERED = 16_384  # vectors; of 512 numbers each they take 32 MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """An item that was embedded before, and its vector."""
+
+    hit: Hit
+    vector: np.ndarray
+
+
+_Reading = list[tuple[Future[Chunk], _Known | None]]
+_Vectors = Mapping[str, np.ndarray]
+_Embedded = tuple[list[Chunk], np.ndarray, np.ndarray | None]
+
+
+class ItemStore:
+    """The items of one index. Threads may share it.
+
+    What was embedded is not embedded again: neither an item that is put as it is, nor one that is put soon after it was
+    deleted. LangChain's incremental indexing does the latter to all chunks of a file but the first hundred, in every
+    run (its issue 32612).
+    """
+
+    def __init__(
+        self,
+        index: ChunkIndex,
+        embedder: Embedder,
+        pictures: ImageStore,
+        *,
+        text_embedder: TextEmbedder | None = None,
+        captioner: Captioner | None = None,
+        read_words: Callable[[Chunk], Chunk] | None = None,
+        config: IngestConfig | None = None,
+    ) -> None:
+        self._index = index
+        self.embedder = embedder
+        self._pictures = pictures
+        self._text_embedder = text_embedder
+        self._captioner = captioner
+        self._read_words = read_words
+        self._config = config or IngestConfig()
+        self._deleted: OrderedDict[str, _Known] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def put(self, chunks: Iterable[Chunk], vectors: Mapping[str, Sequence[float]] | None = None) -> list[str]:
+        """Store chunks as items, each under its id; those ids, in their order.
+
+        chunks: with the source that holds their pictures, which are read if they have none. vectors: by id, what the
+        embedder has already made of some. What comes before one that cannot be stored may be stored.
+        """
+        made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
+        ids: list[str] = []
+        workers = model_workers(self.embedder, self._config)
+        size = self._config.batch_of(workers)
+        with ThreadPoolExecutor(self._config.threads) as readers, model_threads(workers) as models:
+            under_way: deque[Future[_Embedded]] = deque()
+            try:
+                for batch, is_only in _batched(map(_to_item, chunks), size):
+                    ids += [chunk.id for chunk in batch]
+                    reading = self._begin_reading(readers, {chunk.id: chunk for chunk in batch}, made)
+                    if is_only:  # it would have one processor of several
+                        self._write(*self._embed(reading, made))
+                    else:
+                        under_way.append(models.submit(self._embed, reading, made))
+                    while len(under_way) > workers + 1:
+                        self._write(*under_way.popleft().result())
+                for embedded in under_way:
+                    self._write(*embedded.result())
+            finally:
+                self._index.write()
+        return ids
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Forget items; how many there were. InputError, and nothing is forgotten, if an id is of a file's chunk."""
+        with self._lock:
+            hits = self._items(list(dict.fromkeys(ids)))
+            for hit, vector in zip(hits, self._index.vectors([hit.id for hit in hits]), strict=True):
+                self._deleted[_content(hit)] = _Known(hit, vector)
+            while len(self._deleted) > _REMEMBERED:
+                self._deleted.popitem(last=False)
+            self._index.delete_sources([hit.uri for hit in hits])
+            self._pictures.drop(map(_file, hits))
+        return len(hits)
+
+    def ids(self) -> list[str]:
+        """Of all items."""
+        start = given_uri("")
+        return [uri.removeprefix(start) for uri in self._index.sources() if uri.startswith(start)]
+
+    def frames(self, hit: Hit) -> tuple[Frame, ...]:
+        """The pictures of an item, read again; () where it has none."""
+        return self._frames(hit) if _file(hit) else ()
+
+    def _frames(self, found: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
+        where = self._pictures.path(_file(found))
+        return read_frames(where, found.kind, found.locator, found.metadata, chunking or ChunkingConfig())
+
+    def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk], made: _Vectors) -> _Reading:
+        known = self._known(chunks)
+        return [
+            (pool.submit(self._read, chunk, known.get(id), id in made), known.get(id)) for id, chunk in chunks.items()
+        ]
+
+    def _checked(self, vector: Sequence[float]) -> np.ndarray:
+        row = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
+        checked: np.ndarray = checked_vectors(row, 1, self.embedder.info.dimension)[0]
+        return checked
+
+    def _known(self, chunks: Mapping[str, Chunk]) -> dict[str, _Known]:
+        """Those that were embedded before, by id."""
+        same = [hit for hit in self._items(list(chunks)) if _content(hit) == _content(chunks[hit.id])]
+        vectors = self._index.vectors([hit.id for hit in same])
+        stored = {hit.id: _Known(hit, vector) for hit, vector in zip(same, vectors, strict=True)}
+        deleted = {id: self._deleted.get(_content(chunk)) for id, chunk in chunks.items()} if self._deleted else {}
+        return {id: known for id, known in deleted.items() if known} | stored
+
+    def _items(self, ids: Sequence[str]) -> list[Hit]:
+        hits = self._index.get(ids)
+        for hit in hits:
+            if not hit.is_item:
+                raise InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
+        return hits
+
+    def _read(self, chunk: Chunk, known: _Known | None, is_embedded: bool) -> Chunk:
+        if known:
+            hit = known.hit
+            return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
+        is_looked_at = not is_embedded or self._read_words or self._captioner
+        if _file(chunk) and not chunk.frames and is_looked_at:
+            needed = as_detailed_as_needed(ChunkingConfig(), self.embedder, self._read_words, self._captioner)
+            chunk = replace(chunk, frames=self._frames(chunk, needed))
+        return self._read_words(chunk) if self._read_words else chunk
+
+    def _embed(self, reading: _Reading, made: _Vectors) -> _Embedded:
+        read = [(each.result(), known) for each, known in reading]
+        fresh = [chunk for chunk, known in read if not known]
+        if self._captioner:
+            fresh = add_captions(self._captioner, fresh)
+        before = [(chunk, made[chunk.id]) for chunk in fresh if chunk.id in made]
+        before += [(chunk, known.vector) for chunk, known in read if known]
+        unmade = [chunk for chunk in fresh if chunk.id not in made]
+        chunks = [*unmade, *(chunk for chunk, _ in before)]
+        vectors = np.stack([*embed_chunks(self.embedder, unmade), *(vector for _, vector in before)])
+        words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
+        return chunks, vectors, words
+
+    def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
+        # With `begin` the items before are gone, so what follows must not fail.
+        checked_vectors(vectors, len(chunks), self.embedder.info.dimension)
+        if self._text_embedder:
+            checked_text_vectors(words, len(chunks), self._text_embedder.info.dimension)
+        with self._lock:
+            replaced = self._items([chunk.id for chunk in chunks])
+            for chunk in chunks:
+                self._index.begin(chunk.source)
+            self._index.add(chunks, vectors, words)
+            for chunk in chunks:
+                self._index.complete(chunk.source)
+            files = set(map(_file, chunks))
+            if gone := [file for file in map(_file, replaced) if file not in files]:
+                self._index.write()
+                self._pictures.drop(gone)
+
+
+def _batched(items: Iterator[Chunk], size: int) -> Iterator[tuple[list[Chunk], bool]]:
+    """Lists of so many items, and whether it is the only one."""
+    batch, number = list(islice(items, size)), 0
+    while batch:
+        following = list(islice(items, size))
+        yield batch, not (number or following)
+        batch, number = following, number + 1
+
+
+def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:
+    """A text to put. id: by default from the text and its metadata."""
+    if not isinstance(text, str):
+        raise InputError(f"a text is a str, not {text!r:.80}")
+    id, metadata = _id_and_metadata(id, metadata, "text", text)
+    return Chunk(Source("", "text", 0, 0, ""), "text", text=text, metadata=metadata, given_id=id)
+
+
+def picture_to_chunk(
+    folder: ImageStore, image: ImageInput, caption: str | None, id: str | None, metadata: Mapping[str, Any] | None
+) -> Chunk:
+    """A picture to put. id: by default from the picture and its metadata. Pixels are kept in the folder."""
+    if isinstance(image, str | Path):
+        file, digest = path_and_digest(image)
+        frames: tuple[Frame, ...] = ()
+        id, metadata = _id_and_metadata(id, metadata, "image", digest)
+    else:
+        data, frame = data_and_frame(image)
+        digest, frames = digest_of(data), (frame,)
+        id, metadata = _id_and_metadata(id, metadata, "image", digest)
+        file = folder.keep(data, f"{id}\0{digest}")
+    source = Source(file, "image", 0, 0, digest)
+    return Chunk(source, "image", caption=caption or "", frames=frames, metadata=metadata, given_id=id)
+
+
+def aligned(items: Iterable[Any], **rest: Collection[Any] | None) -> Iterator[tuple[Any, ...]]:
+    """Each item with its own of each of the rest, None for one that is not given."""
+    if isinstance(items, str | bytes | Mapping):
+        raise InputError(f"give a list of items, not {items!r:.80}")
+    items = list(items)
+    for name, values in rest.items():
+        if isinstance(values, str) or (values is not None and len(values) != len(items)):
+            raise InputError(f"{name} must be a list with one value for each of the {len(items)} items")
+    return zip(items, *(values if values is not None else repeat(None) for values in rest.values()), strict=False)
+
+
+def _id_and_metadata(
+    id: str | None, metadata: Mapping[str, Any] | None, kind: str, content: str
+) -> tuple[str, Mapping[str, Any]]:
+    """The same content with the same metadata has the same id."""
+    metadata = checked_metadata(metadata or {}, f"the {kind} {content[:40]}")
+    return id or digest_of(json.dumps([kind, content, metadata], sort_keys=True).encode()), metadata
+
+
+def _to_item(chunk: Chunk) -> Chunk:
+    """The chunk as the one chunk of a source of its own, if the store can keep it."""
+    id = chunk.id
+    if not isinstance(id, str) or clean(id).replace("\0", "") != id or not 0 < len(id.encode()) <= MAX_ID_BYTES:
+        raise InputError(f"the id {id!r:.80} is no text of 1 to {MAX_ID_BYTES} bytes")
+    if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
+        raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
+    named = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}
+    metadata = checked_metadata({**named, **chunk.metadata, **_where(chunk)}, given_uri(id))
+    item = replace(chunk, text=clean(chunk.text), metadata=metadata, given_id=id)
+    return replace(item, source=Source(given_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
+
+
+def _where(chunk: Chunk) -> dict[str, Any]:
+    """The metadata that say where the pictures of a chunk are."""
+    if chunk.kind == "text":
+        return {}
+    where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
+    if not all(where.values()):
+        raise InputError(f"the {chunk.kind} {chunk.id!r} has no file to look at again; give its source uri and hash")
+    if chunk.metadata.get(GIVEN, where) != where:
+        raise InputError(f"the metadata {GIVEN!r} say where a picture is kept; give yours another name")
+    return {GIVEN: where}
+
+
+def _file(found: Hit | Chunk) -> str:
+    """Where the pictures of an item are; "" of a text."""
+    where = found.metadata.get(GIVEN)
+    return str(where["file"]) if isinstance(where, Mapping) and found.kind != "text" else ""
+
+
+def _content(found: Hit | Chunk) -> str:
+    """Digest of what the vector of an item is made of."""
+    content = found.metadata[GIVEN]["hash"] if _file(found) else found.text
+    return digest_of("\0".join((found.kind, repr(found.locator), content)).encode("utf-8", "replace"))

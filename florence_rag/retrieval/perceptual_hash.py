@@ -1,0 +1,101 @@
+"""How much alike two pictures look, told from a few bytes kept of each: near-duplicates, and the shots of one burst.
+
+The bytes are two difference hashes of 64 bits (is a cell brighter than the one left of it, than the one above it?) and
+the colours of nine fields. The hashes alone, made of grey, take a red car for a blue one, and plain walls for equal.
+Scaling, other compression and a little more light leave them nearly as they are; cropping and turning do not.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from florence_rag.types import Frame
+
+LOOK = "look"
+"""The key of an image's metadata that holds the bytes, in Base64."""
+
+_CELLS = 9
+_STEP = 1.5  # of 255: what is less than this between two cells is noise of the compression
+_BYTES = 16 + 27
+_GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+_SAME_BITS, _SAME_COLOR = 10, 12
+_BURST_BITS, _BURST_COLOR, _BURST_S = 40, 48, 5.0
+
+
+def look_of(frame: Frame) -> str:
+    """What is kept of a picture, in 60 characters."""
+    small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
+    cells = np.asarray(small, dtype=np.float32)
+    gray = cells @ _GRAY
+    across = gray[:-1, 1:] - gray[:-1, :-1] > _STEP
+    down = gray[1:, :-1] - gray[:-1, :-1] > _STEP
+    fields = cells.reshape(3, 3, 3, 3, 3).mean(axis=(1, 3)).round().astype(np.uint8)
+    return b64encode(np.packbits([across, down]).tobytes() + fields.tobytes()).decode()
+
+
+class Looks:
+    """Pictures by their metadata, numbered as they are put in. Those without a look are like no other."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._bits = np.empty((16, 2), dtype=np.uint64)
+        self._colors = np.empty((16, 27), dtype=np.int16)
+        self._times_s = np.empty(16, dtype=np.float64)
+        self._cameras = np.empty(16, dtype=np.int64)
+
+    def put(self, metadata: Mapping[str, Any]) -> int:
+        """Its number, from 0."""
+        if self._count == len(self._bits):
+            for name in ("_bits", "_colours", "_times_s", "_cameras"):
+                rows = getattr(self, name)
+                setattr(self, name, np.concatenate([rows, np.empty_like(rows)]))
+        read = _read(metadata)
+        number = self._count
+        self._bits[number], self._colors[number] = read if read else (0, -1000)
+        self._times_s[number], self._cameras[number] = _taken(metadata)
+        self._count += 1
+        return number
+
+    def find(self, metadata: Mapping[str, Any], *, bursts: bool = True) -> int | None:
+        """The number of the first picture that looks the same, or, with bursts, was taken by the same camera within
+        five seconds and looks much alike."""
+        read = _read(metadata)
+        if read is None or not self._count:
+            return None
+        n = self._count
+        bits = np.bitwise_count(self._bits[:n] ^ read[0]).sum(axis=1, dtype=np.int64)
+        color = np.abs(self._colors[:n] - read[1]).max(axis=1)
+        alike = (bits <= _SAME_BITS) & (color <= _SAME_COLOR)
+        if bursts:
+            time_s, camera = _taken(metadata)
+            near = (self._cameras[:n] == camera) & (np.abs(self._times_s[:n] - time_s) <= _BURST_S)
+            alike |= near & (bits <= _BURST_BITS) & (color <= _BURST_COLOR)
+        found = alike.argmax()
+        return int(found) if alike[found] else None
+
+
+def _read(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Two words of bits and 27 colours; None of what is no look."""
+    try:
+        data = b64decode(metadata.get(LOOK) or "", validate=True)
+    except (Base64Error, TypeError, ValueError):
+        return None
+    if len(data) != _BYTES:
+        return None
+    return np.frombuffer(data[:16], dtype=np.uint64), np.frombuffer(data[16:], dtype=np.uint8).astype(np.int16)
+
+
+def _taken(metadata: Mapping[str, Any]) -> tuple[float, int]:
+    """When, in seconds, NaN where that is not known, and by what."""
+    try:
+        taken = datetime.fromisoformat(metadata["taken_at"])
+    except (KeyError, TypeError, ValueError):
+        return np.nan, 0
+    return (taken.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds(), hash(str(metadata.get("camera", "")))

@@ -1,0 +1,156 @@
+"""A picture that an agent names: guarded, for an agent passes on what strangers wrote.
+
+Ids of the index always, bytes and data URIs up to a size. A path only inside the one folder that the developer opened,
+after links and ".." are resolved; what is refused reads alike whether the file exists or not, so nothing can be
+probed. A URL only where the developer allowed it, by the rules of `urls`. Decoding is left to the one safe loader.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from florence_rag.chunking import read_image
+from florence_rag.errors import InputError
+from florence_rag.rag import FlorenceRAG
+from florence_rag.tools.base import Tool
+from florence_rag.tools.safe_fetch import UrlRules, fetch
+from florence_rag.types import Citation, Frame, Hit, Locator
+from florence_rag.viz.jpeg import data_uri
+from florence_rag.viz.thumbnails import SIDE_PX
+
+CHUNK_ID = re.compile(r"[0-9a-f]{32}")
+DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL | re.IGNORECASE)
+WEB = re.compile(r"https?:", re.IGNORECASE)
+URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
+MAX_BYTES = 20_000_000
+MAX_ID_BYTES = 512
+
+ImageArgument = Annotated[
+    str | bytes, "The id of an image, page or clip from a search result, or a data:image URI; see the description."
+]
+PROMPT_PATHS = "\nA picture outside the index can be named by its path in the folder that was opened for you."
+PROMPT_URLS = "\nA picture on the web can be named by its http or https URL."
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenImage:
+    """The picture that was meant: its frames, and as a hit where they come from, with the id "" outside the index."""
+
+    hit: Hit
+    frames: tuple[Frame, ...]
+
+    @property
+    def middle(self) -> Frame:
+        """The one frame, or the middle keyframe."""
+        return self.frames[len(self.frames) // 2]
+
+    def chosen(self, rag: FlorenceRAG, question: str) -> int:
+        """The position of the frame that fits the question best, as far as there is a choice and who can tell."""
+        if rag.matcher is None or len(self.frames) == 1:
+            return len(self.frames) // 2
+        fits: np.ndarray = rag.matcher.match(self.frames, [question] * len(self.frames))
+        return int(fits.argmax())
+
+    def citation(self, confidence: float | None = None) -> Citation:
+        """Where it can be looked up; with a thumbnail where it cannot."""
+        hit, thumbnail = self.hit, "" if self.hit.id else data_uri(self.middle, SIDE_PX)
+        return Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=confidence, thumbnail=thumbnail)
+
+
+@dataclass(frozen=True)
+class ImageTool(Tool):
+    """A tool that looks at one picture.
+
+    allow_paths: the one folder whose files may be named by path; None, the default, allows no paths.
+    allow_urls: whether a picture may be fetched from the web, by the default rules or by these.
+    """
+
+    rag: FlorenceRAG
+    allow_paths: str | Path | None = None
+    allow_urls: bool | UrlRules = False
+
+    @classmethod
+    def serves(cls, rag: FlorenceRAG) -> bool:
+        """Whether the index has the models that it needs."""
+        return True
+
+    def _described(self, prompt: str) -> str:
+        """The prompt; it mentions paths and URLs only where they are allowed."""
+        return prompt + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
+
+    def _picture(self, image: str | bytes) -> GivenImage:
+        """The picture that is meant; InputError where it may not be looked at, or cannot."""
+        return open_image(self.rag, image, self.allow_paths, self.allow_urls)
+
+
+def open_image(
+    rag: FlorenceRAG, image: str | bytes, root: str | Path | None = None, urls: bool | UrlRules = False
+) -> GivenImage:
+    """root: the folder opened for paths, if any."""
+    if isinstance(image, str) and (found := _in_index(rag, image.strip())):
+        return found
+    named = check_image(image, root, urls)
+    name = str(named) if isinstance(named, Path) else "the given picture"
+    if isinstance(named, bytes) and isinstance(image, str) and WEB.match(image.strip()):
+        name = image.strip()
+    return GivenImage(Hit("", "image", name, Locator(), 1.0), (read_image(named),))
+
+
+def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:
+    """The encoded picture or the file that is meant by what is no id."""
+    if isinstance(image, bytes):
+        return _limited(image)
+    name = image.strip()
+    if uri := DATA_URI.fullmatch(name):
+        return _limited(_decode(uri[1]))
+    if CHUNK_ID.fullmatch(name):
+        raise InputError(f"no chunk has the id {name!r}; search_images returns the ids there are")
+    if WEB.match(name) and urls:
+        return fetch(name, UrlRules() if urls is True else urls)
+    if URL.match(name):
+        raise InputError(f"{name!r:.80} looks like a URL, and it is not fetched; pass the id of a search result")
+    return _inside(name, root)
+
+
+def _in_index(rag: FlorenceRAG, name: str) -> GivenImage | None:
+    if not name or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES or DATA_URI.match(name):
+        return None
+    hits = rag.get([name])
+    if not hits:
+        return None
+    if not (frames := rag.frames(hits[0])):
+        raise InputError(f"{name!r} is a passage of text: there is no picture to look at; pass the id of an image")
+    return GivenImage(hits[0], frames)
+
+
+def _inside(name: str, root: str | Path | None) -> Path:
+    if root is None:
+        raise InputError(f"{name!r:.80} is not an id; pass the id of a search result, as it stands there")
+    folder = Path(root).resolve()
+    try:
+        path = (folder / name).resolve()
+        if path.is_relative_to(folder) and path.is_file():
+            return path
+    except (OSError, ValueError, RuntimeError):
+        # A name that no file system takes: too long, a null byte, a loop of links.
+        pass
+    raise InputError(f"there is no picture {name!r:.80} in the opened folder; pass the id of a search result instead")
+
+
+def _decode(body: str) -> bytes:
+    try:
+        return base64.b64decode(body, validate=True)
+    except ValueError as error:
+        raise InputError(f"the data URI is not valid base64: {error}") from None
+
+
+def _limited(pixels: bytes) -> bytes:
+    if len(pixels) > MAX_BYTES:
+        raise InputError(f"the picture is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
+    return pixels

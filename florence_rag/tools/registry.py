@@ -1,0 +1,38 @@
+"""The tools that an opened index can serve: what no model is open for is not offered, so no agent tries it in vain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from florence_rag.rag import FlorenceRAG
+from florence_rag.tools.ask_image import AskImage
+from florence_rag.tools.base import Tool
+from florence_rag.tools.classify_image import ClassifyImage
+from florence_rag.tools.describe_image import DescribeImage
+from florence_rag.tools.detect_objects import DetectObjects
+from florence_rag.tools.find_similar import FindSimilar
+from florence_rag.tools.find_video_moment import FindVideoMoment
+from florence_rag.tools.image_argument import ImageTool
+from florence_rag.tools.read_text import ReadText
+from florence_rag.tools.recommend import Recommend
+from florence_rag.tools.safe_fetch import UrlRules
+from florence_rag.tools.search_images import SearchImages
+from florence_rag.tools.tag_image import TagImage
+
+LOOKING: tuple[type[ImageTool], ...] = (
+    AskImage,
+    DescribeImage,
+    FindSimilar,
+    ReadText,
+    DetectObjects,
+    ClassifyImage,
+    TagImage,
+)
+
+
+def tools_for(
+    rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
+) -> list[Tool]:
+    """Searching first, then what looks at one picture, then what goes by several, then videos."""
+    looking = [tool(rag, allow_paths, allow_urls) for tool in LOOKING if tool.serves(rag)]
+    return [SearchImages(rag), *looking, Recommend(rag), FindVideoMoment(rag)]

@@ -1,0 +1,8 @@
+"""What was found, for eyes: thumbnails, contact sheets, heat maps, HTML for notebooks, Markdown."""
+
+from florence_rag.viz.gallery import Gallery, show
+from florence_rag.viz.heatmap import heat_map
+from florence_rag.viz.links import link_to
+from florence_rag.viz.thumbnails import thumbnail_of
+
+__all__ = ["Gallery", "heat_map", "link_to", "show", "thumbnail_of"]

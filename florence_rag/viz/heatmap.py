@@ -1,0 +1,29 @@
+"""A heat map over a picture: where a model looked."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from florence_rag.types import Box, Frame
+from florence_rag.viz.jpeg import outline
+
+WARM = (255, 96, 0)
+STRENGTH = 0.65
+
+
+def heat_map(
+    frame: Frame, weights: np.ndarray, box: Box | None = None, view: Box = (0.0, 0.0, 1.0, 1.0)
+) -> Image.Image:
+    """The picture, warmer where the weights (rows, columns) are larger, with the box. view: what the weights cover."""
+    picture = Image.fromarray(frame)
+    size = picture.size
+    left, top = round(view[0] * size[0]), round(view[1] * size[1])
+    covered = (max(1, round(view[2] * size[0]) - left), max(1, round(view[3] * size[1]) - top))
+    levels = Image.fromarray((weights / max(float(weights.max()), 1e-12) * 255 * STRENGTH).astype(np.uint8))
+    mask = Image.new("L", size)
+    mask.paste(levels.resize(covered, Image.Resampling.BICUBIC), (left, top))
+    picture.paste(Image.new("RGB", size, WARM), mask=mask)
+    if box is not None:
+        outline(picture, box)
+    return picture

@@ -1,0 +1,118 @@
+import json
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from florence_rag.cli.output import answer_to_text, hits_to_text, info_to_text, place, plain, report_to_text, show
+from florence_rag.index.base import IndexInfo
+from florence_rag.models.registry import CARDS
+from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, IndexReport, Locator
+
+
+def shown(picture) -> str:
+    console = Console(file=StringIO(), soft_wrap=True, width=80)
+    console.print(picture)
+    return console.file.getvalue()
+
+
+def hit(**changes) -> Hit:
+    values = {"id": "0" * 32, "kind": "image", "source": "/photos/a.jpg", "locator": Locator(), "score": 0.5} | changes
+    return Hit(**values)
+
+
+@pytest.mark.parametrize("name", ["[red]a[/red].jpg", "a\x1b[31mb.jpg", "a\udcff.jpg", "a\u202eb.jpg", "日本.jpg"])
+def test_words_from_a_file_cannot_change_the_terminal(name):
+    text = shown(plain(name))
+    assert "\x1b" not in text
+    assert "\u202e" not in text
+    assert text.encode()
+    assert text.startswith(name[:4] if name.startswith("[") else "a" if name.startswith("a") else name)
+
+
+def test_a_place_is_a_path_from_here_where_that_is_shorter(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shown(place(str(tmp_path / "a.jpg"))).strip() == "a.jpg"
+    assert shown(place("/a.jpg")).strip() == "/a.jpg"
+
+
+def test_a_long_path_is_not_broken():
+    source = "/" + "/".join(["folder"] * 40) + "/a.jpg"
+    assert source in shown(hits_to_text([hit(source=source)]))
+
+
+def test_a_hit_shows_where_why_and_what_it_says():
+    moment = hit(kind="clip", locator=Locator(start_s=9, end_s=12))
+    found = hit(
+        kind="clip",
+        locator=Locator(start_s=1, end_s=4.5),
+        explanation="looks like the query (0.31)",
+        text="words " * 99,
+        grouped_hits=(moment,),
+    )
+    text = shown(hits_to_text([found]))
+    assert "1  /photos/a.jpg, 1.0-4.5 s" in text
+    assert "clip, score 0.500: looks like the query (0.31)" in text
+    assert "words words wo…" in text
+    assert "also at 9.0-12.0 s" in text
+
+
+def test_an_answer_shows_what_it_rests_on_and_what_else_was_considered():
+    citation = Citation("0" * 32, "page", "/a.pdf", Locator(page=3), quote="It is  blue.", confidence=0.8)
+    text = shown(answer_to_text(Answer("blue", 0.9, (citation,), (("blue", 0.9), ("red", 0.05)))))
+    assert text.splitlines() == [
+        "blue  confidence 0.90",
+        "  1  /a.pdf, page 3  confidence 0.80",
+        "     “It is blue.”",
+        "also considered: red (0.05)",
+    ]
+
+
+def test_another_answer_that_is_a_passage_is_cut_to_one_line():
+    text = shown(answer_to_text(Answer("blue", 0.9, (), (("It is\nred " + "red " * 99, 0.05),))))
+    assert "also considered: It is red red" in text and "… (0.05)" in text
+    assert len(text.splitlines()) == 2
+
+
+def test_a_hit_without_a_reason_and_with_a_broken_name_stays_in_its_lines():
+    text = shown(hits_to_text([hit(source="/photos/new\nline.jpg")]))
+    assert text.splitlines() == ["  1  /photos/new line.jpg", "     image, score 0.500"]
+
+
+def test_an_answer_without_confidence_shows_none():
+    assert shown(answer_to_text(Answer("blue", None))).strip() == "blue"
+
+
+def test_a_report_names_failures_first_and_counts_last():
+    text = shown(report_to_text(IndexReport(added=2, failed=(Failure("/a.jpg", "'/a.jpg' is cut off"),))))
+    assert text.splitlines() == [
+        "failed /a.jpg: is cut off",
+        "2 added, 0 updated, 0 unchanged, 0 removed, 1 failed",
+    ]
+
+
+def test_info_says_what_the_model_knows():
+    info = IndexInfo(
+        uri="photos.db",
+        collection="florence",
+        embedder=EmbedderInfo("florence-tiny", "abcdef", 256, "96 px"),
+        chunks={"image": 2, "page": 0, "clip": 1, "text": 0},
+        sources=3,
+        failures=1,
+        index_type="FLAT",
+        server_version="milvus_lite-3.2.2",
+    )
+    text = shown(info_to_text(info, [Failure("/a.jpg", "no picture")], CARDS["florence-tiny"]))
+    assert "3 indexed, 1 failed" in text
+    assert "2 image" in text
+    assert "drawn" in text
+    assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
+    assert "failed /a.jpg: no picture" in text
+
+
+def test_json_is_one_line_that_any_pipe_can_carry(capsys):
+    show({"source": "日本\udcff.jpg"}, "", as_json=True)
+    line = capsys.readouterr().out
+    assert line.isascii()
+    assert json.loads(line) == {"source": "日本\udcff.jpg"}

@@ -1,9 +1,0 @@
-import os
-
-from florence_rag.cli.quiet import quiet_libraries
-
-
-def test_what_the_user_set_is_left_alone(monkeypatch):
-    monkeypatch.setattr(os, "environ", {"GRPC_VERBOSITY": "DEBUG"})
-    quiet_libraries()
-    assert os.environ["GRPC_VERBOSITY"] == "DEBUG" and os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"

@@ -1,0 +1,132 @@
+"""Milvus' bulk import, asked over REST of a server that answers as Milvus does."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from florence_rag.errors import InputError, StoreError, StoreUnavailableError
+from florence_rag.index.bulk.export import export
+from florence_rag.index.bulk.export import load as bulk_import
+from florence_rag.index.bulk.load import import_uploaded
+
+
+class Milvus:
+    """The REST interface of a server, and what stands in for a connection to it. answers: to get_progress, in turn."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict, str | None]] = []
+        self.answers = [{"state": "Importing", "progress": 50}, {"state": "Completed", "progress": 100}]
+        self.refusal: dict | None = None
+        self.collections: set[str] = set()
+        self.is_lite, self.version = False, "v2.6.4"
+
+    def answer(self, path: str, body: dict, token: str | None) -> dict:
+        self.asked.append((path.rpartition("/")[2], body, token))
+        if self.refusal:
+            return self.refusal
+        if path.endswith("/create"):
+            return {"code": 0, "data": {"jobId": body["collectionName"]}}
+        return {"code": 0, "data": self.answers[sum(each[0] == "get_progress" for each in self.asked) % 2 - 1]}
+
+    def has(self, name: str) -> bool:
+        return name in self.collections
+
+    def open_table(self, table) -> None:
+        self.collections.add(table.name)
+        self.tables = [*getattr(self, "tables", []), table]
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def milvus(monkeypatch):
+    server = Milvus()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            record = json.dumps(server.answer(self.path, body, self.headers.get("Authorization"))).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(record)))
+            self.end_headers()
+            self.wfile.write(record)
+
+        def log_message(self, *_):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+    thread.start()
+    server.uri = f"http://127.0.0.1:{http.server_port}"
+    monkeypatch.setattr(bulk_import, "Connection", SimpleNamespace(open=lambda *_, **__: server))
+    monkeypatch.setattr(bulk_import, "_PAUSE_S", 0.0)
+    yield server
+    http.shutdown()
+    thread.join()
+    http.server_close()
+
+
+@pytest.fixture
+def bulk(open_index, put, tmp_path) -> Path:
+    index = open_index()
+    put(index, n=25)
+    export(index, tmp_path / "bulk", rows_per_file=10)
+    return tmp_path / "bulk"
+
+
+def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(milvus, bulk):
+    told = []
+    files = import_uploaded(bulk, milvus.uri, "/exports/1/", token="key", told=lambda *each: told.append(each))
+    assert files.rows == 25
+    created = [(body["collectionName"], body["files"]) for what, body, _ in milvus.asked if what == "create"]
+    assert created == [
+        ("florence", [[f"exports/1/chunks/0000{n}.parquet"] for n in range(3)]),
+        ("florence_ledger", [["exports/1/ledger/00000.parquet"]]),
+    ]
+    assert {token for *_, token in milvus.asked} == {"Bearer key"}
+    assert [name for name, share in told if share == 1] == ["florence", "florence_ledger"]
+    assert milvus.collections == {"florence", "florence_ledger"}
+    assert not next(table for table in milvus.tables if table.name == "florence").schema.enable_dynamic_field
+
+
+def test_a_job_that_fails_says_why_and_leaves_no_complete_ledger(milvus, bulk):
+    milvus.answers = [{"state": "Failed", "reason": "no such file"}] * 2
+    with pytest.raises(StoreError, match=r"could not import 'florence' \(no such file\); drop the collections"):
+        import_uploaded(bulk, milvus.uri, "x")
+    assert [body["collectionName"] for what, body, _ in milvus.asked if what == "create"] == ["florence"]
+
+
+def test_a_refusal_is_passed_on(milvus, bulk):
+    milvus.refusal = {"code": 1800, "message": "user hasn't authenticated"}
+    with pytest.raises(StoreError, match="refuses the import \\(user hasn't authenticated\\)"):
+        import_uploaded(bulk, milvus.uri, "x")
+
+
+def test_what_is_no_milvus_is_told(milvus, bulk):
+    milvus.refusal = {"hello": 1}
+    with pytest.raises(StoreUnavailableError, match=r"REST interface of .* does not answer"):
+        import_uploaded(bulk, milvus.uri, "x")
+
+
+def test_collections_that_are_there_are_not_imported_into(milvus, bulk):
+    milvus.collections.add("florence")
+    with pytest.raises(InputError, match="'florence' is there already; name a new one"):
+        import_uploaded(bulk, milvus.uri, "x")
+    assert not milvus.asked
+
+
+def test_lite_imports_no_files_of_its_own(bulk, tmp_path):
+    with pytest.raises(InputError, match="leave out --uploaded"):
+        import_uploaded(bulk, str(tmp_path / "a.db"), "x")
+
+
+def test_a_server_that_cannot_have_the_index_is_left_as_it_is(milvus, bulk):
+    milvus.version = "2.5.3"
+    with pytest.raises(InputError, match=r"needs Milvus 2\.6"):
+        import_uploaded(bulk, milvus.uri, "x", index_type="ivf_rabitq")
+    assert not milvus.collections

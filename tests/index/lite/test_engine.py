@@ -1,0 +1,230 @@
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.lite import engine as lite
+from florence_rag.index.milvus import MilvusIndex
+
+HOLD = """
+import sys, time
+from florence_rag.index.lite.engine import LiteDatabase
+from pathlib import Path
+LiteDatabase.acquire(Path(sys.argv[1]), create=True)
+print("open", flush=True)
+time.sleep(60)
+"""
+
+FORK_AND_HOLD = """
+import os, sys, time
+from florence_rag.index.lite.engine import LiteDatabase
+from pathlib import Path
+LiteDatabase.acquire(Path(sys.argv[1]), create=True)
+child = os.fork()
+if child:
+    print(child, flush=True)
+time.sleep(300)
+"""
+
+
+def start(script: str, *arguments: str) -> tuple[subprocess.Popen, str]:
+    """A process that runs the script, and the first line it has written."""
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
+    return process, process.stdout.readline().strip()
+
+
+def end(process: subprocess.Popen) -> None:
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_second_process_is_told_who_has_the_database_and_what_to_do(db, open_index):
+    process, line = start(HOLD, db)
+    try:
+        assert line == "open"
+        with pytest.raises(StoreLockedError) as caught:
+            open_index()
+        assert str(caught.value) == (
+            f"another process has {db} open; close it there, or use a Milvus server, which many can share"
+        )
+    finally:
+        end(process)
+    assert open_index().sources() == {}, "a killed process leaves no lock"
+
+
+def test_closing_lets_other_processes_in_and_this_one_again(db, open_index, put):
+    with open_index() as index:
+        put(index)
+    process, line = start(HOLD, db)
+    end(process)
+    assert line == "open"
+    with open_index() as index:
+        assert list(index.sources()) == ["/photos/a.jpg"]
+
+
+def test_who_opens_twice_in_one_process_shares_the_database(open_index, put, source):
+    first, second = open_index(), open_index()
+    put(first, "/a")
+    first.flush()
+    assert list(second.sources()) == ["/a"]
+    first.close()
+    put(second, "/b")
+    assert list(second.sources()) == ["/a", "/b"]
+    second.close()
+    assert lite.LiteDatabase._running == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_child_does_not_keep_the_lock_of_its_dead_parent(db, open_index):
+    process, child = start(FORK_AND_HOLD, db)
+    try:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert open_index().sources() == {}
+    finally:
+        os.kill(int(child), signal.SIGKILL)  # fails if it was dead already, which would prove nothing
+        process.stdout.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_told_to_open_the_database_itself_and_changes_nothing(index, put):
+    put(index, n=5)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            index.sources()
+        except StoreError as error:
+            os.write(write, str(error).encode())
+        index.close()
+        lite.LiteDatabase._stop_all()
+        os._exit(0)
+    os.close(write)
+    message = os.read(read, 10_000).decode()
+    os.close(read)
+    os.waitpid(child, 0)
+    assert f"was opened by process {os.getpid()}, of which this one is a fork; open it again here" in message
+    put(index, "/b")
+    assert list(index.sources()) == ["/b", "/photos/a.jpg"]
+
+
+def test_a_missing_folder_is_named(tmp_path, open_index):
+    with pytest.raises(StoreUnavailableError, match=r"there is no folder .*/nowhere; make it"):
+        open_index(uri=str(tmp_path / "nowhere" / "test.db"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_searching_what_does_not_exist_says_how_to_make_it_and_makes_nothing(tmp_path, db, open_index):
+    with pytest.raises(StoreUnavailableError, match=r"there is no database .*; make it with: florence-rag index"):
+        open_index(create=False)
+    assert MilvusIndex.recorded_embedder(db) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_the_place_of_the_database_is_left_alone(db, open_index):
+    Path(db).write_text("SQLite format 3")
+    with pytest.raises(StoreUnavailableError, match="is a file, but Milvus Lite 3 keeps a folder"):
+        open_index()
+    assert MilvusIndex.recorded_embedder(db) is None
+    assert Path(db).read_text() == "SQLite format 3"
+
+
+def test_a_folder_of_other_things_is_left_alone(db, open_index):
+    Path(db).mkdir()
+    (Path(db) / "letter.txt").write_text("dear")
+    with pytest.raises(StoreUnavailableError, match="holds other things than a database"):
+        open_index()
+    assert [path.name for path in Path(db).iterdir()] == ["letter.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_folder_that_cannot_be_written_is_named_with_the_reason(monkeypatch, db, open_index, number):
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lite, "start_server_in_thread", fail)
+    with pytest.raises(StoreUnavailableError, match=rf"test.db cannot be written \({os.strerror(number)}\)"):
+        open_index()
+
+
+def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
+    def fail(*_, **__):
+        raise lite.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lite, "start_server_in_thread", fail)
+    with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
+        open_index()
+
+
+def test_threads_that_write_at_once_lose_nothing(db, open_index, put):
+    """Through two indexes of one process, which is then killed; Lite itself loses nearly all of it."""
+    script = f"""
+import os, sys, threading
+sys.path[:0] = {sys.path!r}
+import numpy as np
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
+
+indexes = [MilvusIndex.open({db!r}, EmbedderInfo("colours", "0123456789abcdef", 8, "48 px")) for _ in range(2)]
+vectors = np.eye(8, dtype=np.float32)
+
+def fill(thread):
+    index = indexes[thread % 2]
+    for i in range(25):
+        source = Source(f"/{{thread}}/{{i}}", "text", 1, 1, "h")
+        index.begin(source)
+        index.add([Chunk(source, "text", Locator(span=(j, j + 1))) for j in range(8)], vectors)
+        index.complete(source)
+        if i % 5 == 0:
+            index._writer.write()
+    index._writer.write()
+
+threads = [threading.Thread(target=fill, args=(n,)) for n in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("written", flush=True)
+os.kill(os.getpid(), 9)
+"""
+    process, line = start(script)
+    end(process)
+    assert line == "written"
+    with open_index() as index:
+        assert index.info().chunks == {"text": 800}
+        assert index._connection.count("florence") == 800
+
+
+def test_what_was_not_closed_is_kept_when_the_process_ends(db, open_index):
+    script = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import Chunk, EmbedderInfo, Source
+
+index = MilvusIndex.open({db!r}, EmbedderInfo("colours", "0123456789abcdef", 8, "48 px"))
+source = Source("/a", "text", 1, 1, "h")
+index.begin(source)
+index.add([Chunk(source, "text", text="hello")], [[1.0, 0, 0, 0, 0, 0, 0, 0]])
+index.complete(source)
+assert index.search_words("hello", 1)
+print("end")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr, done.returncode) == ("end\n", "", 0)
+    assert list(open_index().sources()) == ["/a"]
+
+
+def test_closing_does_not_wait(index, put):
+    put(index, n=100)
+    started = time.monotonic()
+    index.close()
+    assert time.monotonic() - started < 10
+    assert threading.active_count() < 50

@@ -1,0 +1,66 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from florence_rag.errors import StoreCorruptError
+from florence_rag.index.lite.engine import LiteDatabase
+
+
+def test_a_collection_whose_making_was_cut_short_is_made_again(db, open_index):
+    open_index().close()
+    for name in ("florence", "florence_ledger"):
+        folder = Path(db, "collections", name)
+        (folder / "schema.json").rename(folder / "schema.json.tmp")
+        for path in folder.rglob("*"):
+            if path.is_file() and path.name != "schema.json.tmp":
+                path.unlink()
+        for path in sorted(folder.rglob("*"), reverse=True):
+            if path.is_dir():
+                path.rmdir()
+    assert open_index().sources() == {}
+
+
+def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, put):
+    with open_index() as index:
+        put(index)
+    Path(db, "collections", "florence", "schema.json").unlink()
+    with pytest.raises(StoreCorruptError, match=r"has lost its schema.json; restore"):
+        open_index()
+    assert list(Path(db, "collections", "florence").rglob("*.parquet"))
+    assert LiteDatabase._running == {}
+
+
+def test_rows_of_a_log_whose_flush_was_not_cleared_away_are_not_found_twice(tmp_path, db, open_index, put, unit):
+    index = open_index()
+    put(index, "/a", n=5)
+    index._writer.write()
+    logs = Path(db, "collections", "florence", "wal")
+    shutil.copytree(logs, tmp_path / "logs")
+    index.flush()
+    killed = tmp_path / "killed.db"
+    shutil.copytree(db, killed)
+    shutil.copytree(tmp_path / "logs", killed / logs.relative_to(db), dirs_exist_ok=True)
+    again = open_index(uri=str(killed))
+    assert again._connection.count("florence") == 5
+    assert len(again.search_vector(unit()[0], 10)) == 5
+
+
+def test_rows_of_a_log_that_was_not_flushed_are_kept(tmp_path, db, open_index, put):
+    index = open_index()
+    put(index, "/a", n=5)
+    index.flush()
+    put(index, "/b", n=3)
+    index._writer.write()
+    killed = tmp_path / "killed.db"
+    shutil.copytree(db, killed)
+    assert list(open_index(uri=str(killed)).sources()) == ["/a", "/b"]
+
+
+def test_a_lost_manifest_is_corrupt(db, open_index, put):
+    with open_index() as index:
+        put(index)
+    for path in Path(db, "collections", "florence").glob("manifest.json*"):
+        path.write_text("{")
+    with pytest.raises(StoreCorruptError, match=r"has lost its manifest.json; restore .*test.db from a copy"):
+        open_index()

@@ -1,0 +1,102 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from florence_rag.errors import InputError
+from florence_rag.index.index_types import (
+    LITE_ROWS,
+    PRESETS,
+    build_params,
+    check_preset,
+    choosable,
+    find_preset,
+    lite_advice,
+    pq_bytes,
+    search_params,
+)
+
+NAMED = """FLAT HNSW HNSW_SQ IVF_FLAT IVF_SQ8 IVF_PQ IVF_RABITQ SCANN DISKANN
+GPU_CAGRA GPU_IVF_FLAT GPU_IVF_PQ GPU_BRUTE_FORCE BIN_FLAT SPARSE_INVERTED_INDEX""".split()
+
+
+def test_all_that_milvus_has_for_us_is_there():
+    assert set(NAMED) <= set(PRESETS)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
+def test_a_preset_is_complete(preset):
+    assert preset.summary
+    assert preset.refused or preset.recall
+    for dimension, width in ((64, 4), (768, 2), (1024, 4)):
+        assert preset.memory(dimension, width) >= 0
+        assert preset.disk(dimension, width) >= 0
+        assert (preset.gpu_memory(dimension, width) > 0) == preset.gpu
+    assert isinstance(preset.build(500_000, 768), dict)
+    assert isinstance(preset.search(10), dict)
+
+
+@pytest.mark.parametrize("name", choosable())
+def test_every_choosable_preset_is_found_in_any_case(name):
+    assert find_preset(name.lower()).name == name
+    assert check_preset(name, lite=False, version="v2.6.4").name == name
+
+
+def test_lite_offers_what_it_loads_again():
+    assert choosable(lite=True) == ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"]
+    with pytest.raises(InputError, match=r"'scann' is unknown to Milvus Lite; use FLAT, .* or a Milvus server"):
+        check_preset("scann", lite=True)
+
+
+def test_an_old_server_is_told_what_it_lacks_and_what_it_has():
+    with pytest.raises(InputError, match=r"'IVF_RABITQ' needs Milvus 2.6, and the server runs v2.5.10; use FLAT, HNSW"):
+        check_preset("IVF_RABITQ", lite=False, version="v2.5.10")
+    check_preset("IVF_RABITQ", lite=False, version="2.10.0")
+
+
+@pytest.mark.parametrize(
+    "name,reason", [("BIN_FLAT", "IVF_RABITQ keeps one bit"), ("sparse_inverted_index", "it serves the words")]
+)
+def test_what_cannot_be_chosen_says_why(name, reason):
+    with pytest.raises(InputError, match=f"cannot be chosen: .*{reason}"):
+        find_preset(name)
+
+
+@given(st.text(max_size=20))
+def test_any_other_name_is_refused_in_one_line(name):
+    if name.upper() not in PRESETS:
+        with pytest.raises(InputError) as caught:
+            find_preset(name)
+        assert "\n" not in str(caught.value)
+
+
+@given(st.integers(1, 4096))
+def test_product_quantization_divides_every_dimension(dimension):
+    assert dimension % pq_bytes(dimension) == 0
+
+
+def test_lists_grow_with_the_root_of_the_rows():
+    lists = [PRESETS["IVF_FLAT"].build(rows, 512)["nlist"] for rows in (0, 10_000, 500_000, 10**9, 10**12)]
+    assert lists == [128, 512, 2048, 65536, 65536]
+
+
+def test_a_segment_of_half_precision_holds_twice_the_rows():
+    assert build_params("IVF_FLAT", 512, 2)["nlist"] >= build_params("IVF_FLAT", 512, 4)["nlist"]
+
+
+@pytest.mark.parametrize("limit", [1, 10, 300, 1024, 16_384])
+def test_searches_look_at_least_as_far_as_they_must_return(limit):
+    assert search_params("HNSW", limit, lite=False, filtered=False)["ef"] >= limit
+    assert search_params("DISKANN", limit, lite=False, filtered=False)["search_list"] >= limit
+    assert search_params("SCANN", limit, lite=False, filtered=False)["reorder_k"] >= limit
+    most = PRESETS["GPU_CAGRA"].max_hits
+    assert search_params("GPU_CAGRA", min(limit, most), lite=False, filtered=False)["itopk_size"] >= min(limit, most)
+
+
+def test_the_smaller_presets_are_smaller():
+    sizes = [PRESETS[name].memory(768, 4) for name in ("HNSW", "IVF_FLAT", "HNSW_SQ", "IVF_SQ8", "IVF_PQ")]
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_server_is_due_beyond_what_lite_bears():
+    assert not lite_advice(LITE_ROWS)
+    assert "a Milvus server is due" in lite_advice(LITE_ROWS + 1)

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from florence_rag.errors import StoreCorruptError
+from florence_rag.index.integrity_check import recount
+
+
+@pytest.fixture
+def filled(open_index, put):
+    """Two flushed parts: /a and /b in one, /c in the other."""
+    with open_index() as index:
+        put(index, "/a", n=4)
+        put(index, "/b", n=3)
+        index.flush()
+        put(index, "/c", n=2)
+
+
+def data_files(db):
+    return sorted(Path(db, "collections", "florence").rglob("data_*.parquet"))
+
+
+def test_an_intact_index_opens_without_a_word(filled, open_index):
+    index = open_index()
+    assert list(index.sources()) == ["/a", "/b", "/c"]
+    assert index.info().incomplete == ()
+
+
+def test_sources_that_lost_rows_are_named_and_come_back_with_the_next_run(filled, db, open_index, put):
+    data_files(db)[0].unlink()
+    with pytest.warns(RuntimeWarning, match=r"has 2 chunks where its ledger lists 9: index the 2 files again"):
+        index = open_index()
+    assert list(index.sources()) == ["/c"]
+    assert index.info().incomplete == ("/a", "/b")
+    assert index.info().chunks == {"text": 2}
+    put(index, "/a", n=4)
+    put(index, "/b", n=3)
+    assert index.info().incomplete == ()
+    index.close()
+    assert list(open_index().sources()) == ["/a", "/b", "/c"]
+
+
+def test_an_index_that_lost_all_rows_can_be_filled_again_but_not_searched(filled, db, open_index):
+    for path in data_files(db):
+        path.unlink()
+    with pytest.raises(StoreCorruptError, match="has lost all its 9 chunks; index its files again"):
+        open_index(create=False)
+    with pytest.warns(RuntimeWarning, match="index the 3 files again"):
+        assert open_index().sources() == {}
+
+
+def test_rows_that_came_back_or_belong_to_nobody_are_noticed_and_dropped(filled, open_index, put, source, chunks, unit):
+    with open_index() as index:
+        put(index, "/d", n=2)
+        index.flush()
+        index._ledger.drop(["/d"])
+    with pytest.warns(RuntimeWarning, match="has 11 chunks where its ledger lists 9: index the 1 files"):
+        index = open_index()
+    assert index.info().incomplete == ("/d",)
+    put(index, "/d", n=1, version=2)
+    index.flush()
+    assert index._connection.count("florence") == 10
+    assert index.info().incomplete == ()
+
+
+def test_a_source_that_was_cut_short_is_no_damage(filled, open_index, source, chunks, unit):
+    with open_index() as index:
+        index.begin(source("/d"))
+        index.add(chunks(source("/d"), 3), unit(3))
+        index.flush()
+    index = open_index()
+    assert list(index.sources()) == ["/a", "/b", "/c"]
+    assert index.info().incomplete == ()
+
+
+def test_what_another_machine_writes_meanwhile_is_no_damage(filled, open_index, put, monkeypatch):
+    index = open_index()
+    entries = index._ledger.entries
+
+    def then_another_machine_writes():
+        seen = list(entries())
+        monkeypatch.setattr(index._ledger, "entries", entries)
+        put(index, "/d", n=4)
+        index.flush()
+        return iter(seen)
+
+    monkeypatch.setattr(index._ledger, "entries", then_another_machine_writes)
+    found = recount(index._connection, "florence", index._ledger)
+    assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
+
+
+def test_data_that_cannot_be_read_are_corrupt(filled, db, open_index):
+    data_files(db)[0].write_bytes(data_files(db)[0].read_bytes()[:100])
+    with pytest.raises(StoreCorruptError, match=r"restore it from a copy, or delete it and index again"):
+        open_index()
+
+
+def test_a_schema_that_cannot_be_read_is_corrupt(filled, db, open_index):
+    path = Path(db, "collections", "florence", "schema.json")
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(StoreCorruptError, match=r"is not valid JSON.*restore it from a copy"):
+        open_index()

@@ -1,0 +1,214 @@
+"""A server whose connections are cut, that starts anew, or that stays away."""
+
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+
+import grpc
+import pytest
+from milvus_lite.adapter.grpc.server import start_server_in_thread
+from pymilvus import MilvusException
+
+from florence_rag.errors import StoreUnavailableError
+from florence_rag.index import connection
+from florence_rag.index import retry as patience
+from florence_rag.index.retry import RetryPolicy
+from florence_rag.index.store_errors import may_pass
+
+
+class Proxy:
+    """Hands TCP connections on to a port, until they are cut."""
+
+    def __init__(self):
+        self.target = 0
+        self.cuts = 0
+        self.answers_to_lose = 0
+        self._live = set()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self):
+        live, self._live = self._live, set()
+        self.cuts += bool(live)
+        for end in live:
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def _accept(self):
+        with suppress(OSError):
+            while True:
+                near = self._listener.accept()[0]
+                try:
+                    far = socket.create_connection(("127.0.0.1", self.target))
+                except OSError:
+                    near.close()
+                    continue
+                self._live |= {near, far}
+                for pair in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
+
+    def _pump(self, source, sink, answers):
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if answers and self.answers_to_lose:
+                    self.answers_to_lose -= 1
+                    break
+                sink.sendall(data)
+        for end in (source, sink):
+            with suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+class Server:
+    """Milvus Lite behind a proxy. Starting it anew changes its port, as the proxy's does not."""
+
+    def __init__(self, folder):
+        self.folder = str(folder / "engine.db")
+        self.proxy = Proxy()
+        self.start()
+
+    def start(self):
+        self._server, self._engine, self.proxy.target = start_server_in_thread(
+            self.folder, "127.0.0.1", 0, max_workers=1
+        )
+
+    def stop(self):
+        self.proxy.target = 1  # where nobody listens
+        self.proxy.cut()
+        self._server.stop(0).wait()
+        self._engine.close()
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "server_problem", lambda version: "")
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
+    server = Server(tmp_path)
+    yield server
+    server.proxy.close()
+    with suppress(Exception):
+        server.stop()
+
+
+@pytest.fixture
+def remote(server, open_index):
+    return open_index(uri=f"http://127.0.0.1:{server.proxy.port}")
+
+
+@contextmanager
+def meanwhile(work):
+    over = threading.Event()
+    thread = threading.Thread(target=work, args=(over,))
+    thread.start()
+    yield
+    over.set()
+    thread.join()
+
+
+def rows_of(index):
+    return sorted(row["id"] for row in index._connection.rows("florence", ["id"]))
+
+
+def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, chunks):
+    def cut(over):
+        while not over.wait(0.03):
+            server.proxy.cut()
+
+    sources = []
+    with meanwhile(cut):
+        while server.proxy.cuts < 5:
+            sources.append(put(remote, f"/{len(sources)}.jpg", n=3))
+            remote.write()
+        remote.flush()
+    assert set(remote.sources()) == {source.uri for source in sources}
+    assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
+
+
+def test_what_was_done_before_its_answer_was_lost_is_not_done_twice(server, remote, put, chunks):
+    sources = [put(remote, f"/{number}.jpg", n=3) for number in range(3)]
+    server.proxy.answers_to_lose = 3
+    remote.write()
+    assert server.proxy.answers_to_lose == 0
+    assert list(remote.sources()) == [source.uri for source in sources]
+    assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
+
+
+def test_a_server_that_starts_anew_is_waited_for(server, remote, put, unit):
+    put(remote, "/a.jpg", n=2)
+    remote.write()
+    server.stop()
+    threading.Timer(0.5, server.start).start()
+    put(remote, "/b.jpg", n=3)
+    remote.write()
+    assert list(remote.sources()) == ["/a.jpg", "/b.jpg"]
+    assert len(rows_of(remote)) == 5
+    assert len(remote.search_vector(unit(1)[0], 9)) == 5
+
+
+def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, open_index, put, monkeypatch):
+    monkeypatch.setattr(connection, "PATIENCE_S", 0.5)
+    uri = f"http://127.0.0.1:{server.proxy.port}"
+    index = open_index(uri=uri)
+    put(index, "/a.jpg", n=2)
+    index.write()
+    server.stop()
+    put(index, "/b.jpg", n=3)
+    with pytest.raises(StoreUnavailableError, match=f"^no Milvus server answers at {uri}, for 0 s now; when"):
+        index.write()
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailableError):  # what follows does not wait as long again
+        index.close()
+    assert time.monotonic() - started < 0.5
+
+    server.start()
+    again = open_index(uri=uri)
+    assert list(again.sources()) == ["/a.jpg"]
+    put(again, "/b.jpg", n=3)
+    assert list(again.sources()) == ["/a.jpg", "/b.jpg"]
+    assert len(rows_of(again)) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (MilvusException(2, "Fail connecting"), True),
+        (MilvusException(grpc.StatusCode.UNAVAILABLE, "x"), True),
+        (MilvusException(106, "collection on recovering"), True),
+        (MilvusException(101, "collection not loaded"), True),
+        (MilvusException(1, "service not ready"), True),
+        (MilvusException(1, "No space left on device"), False),
+        (MilvusException(1100, "invalid parameter"), False),
+        (MilvusException(grpc.StatusCode.DEADLINE_EXCEEDED, "x"), False),
+        (ValueError("x"), False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error, passing, monkeypatch):
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.001)
+    calls = []
+
+    def fail_once():
+        calls.append(1)
+        if len(calls) == 1:
+            raise error
+        return "answer"
+
+    assert may_pass(error) == passing
+    told = []
+    ask = RetryPolicy(5.0)
+    if passing:
+        assert ask(fail_once, told.append) == "answer"
+        assert told == [error]
+    else:
+        with pytest.raises(type(error)):
+            ask(fail_once, told.append)
+        assert told == [] and len(calls) == 1
+    assert ask.waited_s == 0

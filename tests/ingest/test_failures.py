@@ -1,0 +1,120 @@
+"""Files that cannot be indexed: kept with their reason, left alone as long as they stay as they are, tried again."""
+
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from florence_rag.errors import InputError
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.ingest import engine
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
+
+
+@pytest.fixture(params=["memory", "milvus"])
+def rag(request, tmp_path):
+    info = ColorEmbedder.info
+    index = MemoryIndex(info) if request.param == "memory" else MilvusIndex.open(str(tmp_path / "x.db"), info)
+    with FlorenceRAG(index, ColorEmbedder()) as rag:
+        yield rag
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Image.fromarray(color_frame("red")).save(folder / "red.png")
+    (folder / "broken.jpg").write_text("this is no picture")
+    return folder
+
+
+@pytest.fixture
+def read(monkeypatch):
+    """The files that are opened, in all runs."""
+    names = []
+    inner = engine.read_chunks
+
+    def read_chunks(source, *rest):
+        names.append(os.path.basename(source.uri))
+        return inner(source, *rest)
+
+    monkeypatch.setattr(engine, "read_chunks", read_chunks)
+    return names
+
+
+def counts(report):
+    return report.added, report.updated, report.unchanged, len(report.failed)
+
+
+def test_an_unchanged_failure_is_told_again_and_not_read_again(rag, folder, read):
+    first = rag.add(folder)
+    read.clear()
+    second = rag.add(folder)
+    assert counts(second) == (0, 0, 1, 1)
+    assert second.failed == first.failed == rag.index.failures()
+    assert read == []
+
+
+@pytest.mark.parametrize(
+    "retry", [lambda rag, folder: rag.add(folder, retry=True), lambda rag, _: rag.retry_failures()]
+)
+def test_it_is_tried_again_on_demand(rag, folder, read, retry):
+    rag.add(folder)
+    read.clear()
+    assert len(retry(rag, folder).failed) == 1
+    assert read == ["broken.jpg"]
+
+
+def test_it_is_tried_again_when_it_changes(rag, folder, read):
+    rag.add(folder)
+    Image.fromarray(color_frame("blue")).save(folder / "broken.jpg", "PNG")
+    assert counts(rag.add(folder)) == (1, 0, 1, 0)
+    assert rag.index.failures() == () and rag.index.left_out() == {}
+
+
+def test_what_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):
+    def refuse(frames):
+        raise InputError("the service is tired")
+
+    embed, rag.embedder.embed_images = rag.embedder.embed_images, refuse
+    assert counts(rag.add(folder)) == (0, 0, 0, 2)
+    rag.embedder.embed_images = embed
+    assert counts(rag.add(folder)) == (1, 0, 0, 1)
+
+
+def test_a_failure_whose_file_is_gone_is_forgotten_when_tried_again(rag, folder):
+    rag.add(folder)
+    (folder / "broken.jpg").unlink()
+    assert counts(rag.retry_failures()) == (0, 0, 0, 0)
+    assert rag.index.failures() == ()
+
+
+def test_to_try_nothing_again_is_nothing(rag):
+    assert counts(rag.retry_failures()) == (0, 0, 0, 0)
+
+
+def test_a_file_with_new_times_and_old_bytes_is_hashed_once(rag, folder, monkeypatch):
+    from florence_rag.sources import files
+
+    hashed = []
+    digest = files._digest
+    monkeypatch.setattr(files, "_digest", lambda parts: hashed.append(os.path.basename(parts[0])) or digest(parts))
+    rag.add(folder)
+    for name in ("red.png", "broken.jpg"):
+        os.utime(folder / name, (1, 1))
+    hashed.clear()
+    assert counts(rag.add(folder)) == (0, 0, 1, 1)
+    assert sorted(hashed) == ["broken.jpg", "red.png"]
+    assert counts(rag.add(folder)) == (0, 0, 1, 1)
+    assert sorted(hashed) == ["broken.jpg", "red.png"]
+    assert len(rag.search("red")) == 1
+
+
+def test_a_path_that_is_gone_is_no_reason_to_forget_it(rag, folder):
+    rag.add(folder)
+    shutil.move(folder, folder.parent / "away")
+    with pytest.raises(InputError, match="does not exist"):
+        rag.add(folder, prune=True)
+    assert len(rag.index.sources()) == 1

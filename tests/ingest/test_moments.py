@@ -1,0 +1,208 @@
+"""What happens in a video is indexed beside its clips, is found by its words, and goes with its file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from florence_rag.chunking import ChunkingConfig
+from florence_rag.ingest.moments import is_moment, overlap, temporal_nms, with_moments
+from florence_rag.perception.base import Action
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame
+from florence_rag.types import Chunk, Hit, Locator, Source
+from tests.chunking.samples import write_video
+
+EMBEDDER = ColorEmbedder()
+FILM = ("red",) * 20 + ("blue",) * 20 + ("green",) * 20
+
+
+def name_of(frame):
+    """The nearest colour: films change them a little."""
+    mean = frame.mean(axis=(0, 1))
+    return min(COLORS, key=lambda name: np.abs(mean - COLORS[name]).sum())
+
+
+class ColorRecognizer:
+    """Sees something happen for as long as a picture is of a colour; nothing happens in green."""
+
+    rate_hz = 5.0
+
+    def __init__(self):
+        self.stretches = []
+
+    def recognize(self, frames, end_s=None):
+        seen = [(time_s, name_of(frame)) for time_s, frame in frames]
+        self.stretches.append((round(seen[0][0] - 0.1, 1), end_s))
+        actions = []
+        for time_s, name in seen:
+            start_s, label = time_s - 0.1, f"glows {name}"
+            if actions and actions[-1].label == label:
+                start_s = actions.pop().start_s
+            actions.append(Action(label, round(start_s, 3), round(time_s + 0.1, 3), 0.9, {"colour": name}))
+        return [action for action in actions if "green" not in action.label]
+
+    def sentence(self, action):
+        return f"the wall {action.label}"
+
+
+class BlindRecognizer(ColorRecognizer):
+    def recognize(self, frames, end_s=None):
+        raise RuntimeError("too\ndark")
+
+
+def write_film(path, colors=FILM):
+    """Ten pictures of one colour are a second."""
+    return write_video(path, [color_frame(color, size_px=64) for color in colors])
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    write_film(folder / "one.mp4")
+    write_film(folder / "other.mp4", ("green",) * 20 + ("yellow",) * 20)
+    return folder
+
+
+def rag_with(recognizer):
+    return FlorenceRAG(MemoryIndex(EMBEDDER.info), EMBEDDER, recognizer=recognizer)
+
+
+@pytest.fixture(scope="module")
+def rag(films):
+    with rag_with(ColorRecognizer()) as rag:
+        report = rag.add(films)
+        assert report.added == 2 and not report.failed
+        yield rag
+
+
+def clip(path, start_s, end_s, **metadata):
+    return Chunk(
+        Source(str(path), "video", 1, 1, "f"),
+        "clip",
+        Locator(start_s=start_s, end_s=end_s),
+        text="said",
+        frames=(color_frame("red"),),
+        metadata={"n": 1, "keyframes_s": [start_s], **metadata},
+    )
+
+
+def test_moments_follow_their_clip_with_its_metadata_and_their_words(films):
+    whole, red, blue = with_moments(ColorRecognizer(), [clip(films / "one.mp4", 0.0, 4.0)])
+    assert not is_moment(whole) and is_moment(red) and is_moment(blue)
+    assert (red.kind, red.source, red.locator) == ("clip", whole.source, Locator(start_s=0.0, end_s=2.0))
+    assert (red.caption, red.text) == ("the wall glows red", "")
+    known = {"n": 1, "action": "glows red", "colour": "red", "confidence": 0.9}
+    assert {name: value for name, value in red.metadata.items() if name != "keyframes_s"} == known
+    assert red.metadata["keyframes_s"] == pytest.approx([0.5, 1.0, 1.5], abs=0.11)
+    assert {name_of(frame) for frame in blue.frames} == {"blue"} and len({whole.id, red.id, blue.id}) == 3
+
+
+def test_a_shot_that_was_cut_into_clips_is_looked_at_as_one(films):
+    recognizer, path = ColorRecognizer(), films / "one.mp4"
+    chunks = [clip(path, 0.0, 1.0), clip(path, 1.0, 3.0, continues=True), clip(path, 3.0, 4.0)]
+    found = with_moments(recognizer, chunks)
+    assert recognizer.stretches == [(0.0, 3.0), (3.0, 4.0)]
+    assert [is_moment(chunk) for chunk in found] == [False, False, True, True, True]
+    assert found[2].locator == Locator(start_s=0.0, end_s=2.0) and "continues" not in found[3].metadata
+
+
+def test_clips_of_two_videos_are_apart(films):
+    recognizer = ColorRecognizer()
+    with_moments(recognizer, [clip(films / "one.mp4", 0.0, 1.0), clip(films / "other.mp4", 0.0, 1.0, continues=True)])
+    assert len(recognizer.stretches) == 2
+
+
+def test_long_shots_say_which_clips_belong_together(tmp_path):
+    path = write_film(tmp_path / "long.mp4", ("red",) * 60)
+    recognizer = ColorRecognizer()
+    index = MemoryIndex(EMBEDDER.info)
+    with FlorenceRAG(index, EMBEDDER, recognizer=recognizer, chunking=ChunkingConfig(clip_max_s=2.0)) as rag:
+        rag.add(path)
+        clips = sorted((hit for hit in index.find(kinds={"clip"})), key=lambda hit: hit.locator.start_s)
+    assert recognizer.stretches == [(0.0, 6.0)]
+    assert [hit.metadata.get("continues", False) for hit in clips if not is_moment(hit)] == [False, True, True]
+    assert [hit.locator for hit in clips if is_moment(hit)] == [Locator(start_s=0.0, end_s=6.0)]
+
+
+def test_what_takes_as_long_as_a_clip_is_said_of_it(films):
+    (found,) = with_moments(ColorRecognizer(), [clip(films / "one.mp4", 0.0, 2.0)])
+    assert (found.text, found.caption, found.metadata["action"]) == ("said", "the wall glows red", "glows red")
+    assert found.metadata["keyframes_s"] == [0.0] and len(found.frames) == 1
+
+
+def test_only_clips_are_looked_at():
+    picture = Chunk(Source("/a", "image", 1, 1, "a"), "image", frames=(color_frame("red"),))
+    passage = Chunk(Source("/t", "text", 1, 1, "t"), "text", text="red")
+    assert with_moments(ColorRecognizer(), [picture, passage]) == [picture, passage]
+    assert with_moments(ColorRecognizer(), []) == []
+
+
+def test_what_happens_is_found_with_its_times_in_all_videos(rag):
+    (best,) = rag.find_moments("when does the wall glow blue?", k=1)
+    assert Path(best.source).name == "one.mp4" and best.metadata["action"] == "glows blue"
+    assert (best.locator.start_s, best.locator.end_s) == pytest.approx((2.0, 4.0), abs=0.11)
+    assert Path(rag.find_moments("the wall glows yellow", k=1)[0].source).name == "other.mp4"
+
+
+def test_a_moment_hides_what_is_mostly_the_same_time(rag):
+    apart = rag.find_moments("yellow wall", k=9)
+    assert apart
+    for hit in apart:
+        for other in apart:
+            if hit is not other and hit.source == other.source:
+                assert overlap(span(hit), span(other)) < 0.5
+
+
+def span(hit):
+    return hit.locator.start_s, hit.locator.end_s
+
+
+def test_moments_can_be_filtered_by_what_happens(rag):
+    hits = rag.find_moments("wall", k=9, filter={"metadata.action": "glows red"})
+    assert [hit.metadata["action"] for hit in hits] == ["glows red"]
+
+
+def test_a_moment_can_be_looked_at_again(rag):
+    (hit,) = rag.find_moments("the wall glows red", k=1)
+    assert {name_of(frame) for frame in rag.frames(hit)} == {"red"}
+
+
+def test_moments_go_with_their_video(tmp_path):
+    path = write_film(tmp_path / "one.mp4")
+    with rag_with(ColorRecognizer()) as rag:
+        rag.add(tmp_path)
+        assert rag.index.find(kinds={"clip"})
+        path.unlink()
+        (tmp_path / "note.txt").write_text("gone")
+        rag.add(tmp_path, prune=True)
+        assert not list(rag.index.find(kinds={"clip"}))
+
+
+def test_a_recognizer_that_fails_costs_the_file_alone(tmp_path):
+    write_film(tmp_path / "one.mp4")
+    (tmp_path / "note.txt").write_text("still here")
+    with rag_with(BlindRecognizer()) as rag:
+        report = rag.add(tmp_path)
+    assert report.added == 1
+    assert [failure.reason for failure in report.failed] == ["could not be looked at: RuntimeError: too dark"]
+
+
+def hit(start_s, end_s, source="/a"):
+    return Hit(f"{source}{start_s}{end_s}", "clip", source, Locator(start_s=start_s, end_s=end_s), 1.0)
+
+
+def test_the_best_are_kept_apart():
+    hits = [hit(0, 4), hit(1, 4), hit(3, 8), hit(1, 4, "/b"), hit(20, 21)]
+    assert temporal_nms(hits, 5) == [hits[0], hits[2], hits[3], hits[4]]
+    assert temporal_nms(hits, 2) == [hits[0], hits[2]]
+    assert temporal_nms([], 2) == []
+
+
+@given(*[st.tuples(st.floats(0, 100), st.floats(0.01, 50))] * 2)
+def test_overlap_is_a_share_and_the_same_both_ways(one, other):
+    one, other = (one[0], one[0] + one[1]), (other[0], other[0] + other[1])
+    assert 0 <= overlap(one, other) == overlap(other, one) <= 1
+    assert overlap(one, one) == pytest.approx(1)

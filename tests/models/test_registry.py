@@ -1,0 +1,76 @@
+"""Which model a name means."""
+
+import json
+
+import pytest
+
+from florence_rag.errors import ModelError
+from florence_rag.models.registry import CARDS, DEFAULT, TINY, find_model
+
+
+def test_cards_name_cards_that_can_do_what_they_are_named_for():
+    for card in CARDS.values():
+        for other, role in ((card.default_vqa, "answer"), (card.default_captioner, "describe")):
+            assert other is None or role in CARDS[other].roles
+        assert card.license and card.training_data and card.roles
+        assert card.size_mb or card.family == "azure"
+
+
+def test_the_default_knows_photographs_and_what_ships_needs_no_network():
+    assert "photographs" in CARDS[DEFAULT].training_data and CARDS[DEFAULT].default_captioner
+    assert CARDS[TINY].is_fetched_from == ""
+    assert {CARDS[name].is_fetched_from for name in ("siglip2-base", "unicl-swin-tiny")} == {"repository", "file"}
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "family", "source"),
+    [
+        ("owner/name", "embed", "sentence-transformers", "owner/name"),
+        ("owner/name", "answer", "transformers", "owner/name"),
+        ("owner/name", "describe", "transformers", "owner/name"),
+        ("owner/Florence-2-mine", "describe", "florence-2", "owner/Florence-2-mine"),
+        ("openai:gpt-4o-mini", "answer", "openai", "gpt-4o-mini"),
+        ("florence-2:owner/name", "answer", "florence-2", "owner/name"),
+    ],
+)
+def test_a_repository_is_opened_by_its_role_or_by_what_stands_before_it(name, role, family, source):
+    card = find_model(name, role)
+    assert (card.name, card.family, card.source) == (name, family, source)
+
+
+def test_a_folder_is_what_its_files_are(tmp_path, monkeypatch):
+    for name, content in {"ours": "florence", "looks": "meter", "tells": "florence2", "other": "clip"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(json.dumps({"model_type": content}))
+    monkeypatch.chdir(tmp_path)
+    assert find_model("ours").family == "florence"
+    assert find_model("ours").florence == tmp_path / "ours"
+    assert find_model("looks", "answer").meter == tmp_path / "looks"
+    assert find_model("tells", "answer").family == "florence-2"
+    assert find_model("other").family == "sentence-transformers"
+    assert find_model("other", "answer").family == "transformers"
+    assert find_model("other").name == str(tmp_path / "other"), "another working folder, the same model"
+
+
+def test_a_checkpoint_file_is_the_family_of_its_role(tmp_path):
+    file = tmp_path / "some.ckpt"
+    file.touch()
+    assert find_model(str(file)).family == "unicl"
+    assert find_model(str(file), "answer").family == "meter"
+
+
+def test_a_model_that_cannot_take_a_role_names_those_that_can():
+    with pytest.raises(ModelError, match="'florence-2-base' cannot embed; models that can: florence-tiny, s"):
+        find_model("florence-2-base")
+
+
+@pytest.mark.parametrize("name", ["nonsense", "./missing", "~/missing/folder", "/missing/folder"])
+def test_what_is_no_model_is_named_with_what_is(name):
+    with pytest.raises(ModelError, match=f"no model '{name}'; known: florence-tiny"):
+        find_model(name)
+
+
+def test_a_broken_configuration_is_named(tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(ModelError, match=r"config\.json' is no JSON"):
+        find_model(str(tmp_path))

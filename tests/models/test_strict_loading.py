@@ -1,0 +1,63 @@
+"""A folder opens whole or not at all."""
+
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers.utils import logging
+
+from florence_rag.embedding.florence import FlorenceEmbedder
+from florence_rag.errors import ModelError
+from florence_rag.models.florence import FlorenceModel
+from florence_rag.models.strict_loading import open_strictly
+from tests.models import tiny
+
+
+@pytest.fixture
+def folder(tmp_path):
+    FlorenceModel(tiny.florence()).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_whole_folder_opens(folder):
+    model = open_strictly(FlorenceModel, folder, device="cpu")
+    assert not model.training and model.dtype == torch.float32
+
+
+def test_nothing_is_drawn_meanwhile_and_bars_stay_as_they_were(folder, capsys):
+    shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        open_strictly(FlorenceModel, folder, device="cpu")
+        assert logging.is_progress_bar_enabled()
+    finally:
+        if not shown:
+            logging.disable_progress_bar()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda weights: weights.pop("logit_scale"), "1 missing keys: logit_scale"),
+        (lambda weights: weights.update(more=torch.ones(1)), "1 unexpected keys: more"),
+    ],
+)
+def test_weights_that_do_not_fit_are_listed(folder, change, said):
+    """transformers would open it all the same, with random weights for those that are missing."""
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    of_pipeline = partial(FlorenceEmbedder.from_pretrained, folder, "x")
+    for open_it in (partial(open_strictly, FlorenceModel, folder), of_pipeline):
+        with pytest.raises(ModelError, match=f"the weights in .* do not fit, {said}"):
+            open_it()
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_truncated_file_is_one_clear_line(folder, file):
+    (folder / file).write_bytes((folder / file).read_bytes()[:200])
+    with pytest.raises(ModelError, match=r"cannot be opened as a FlorenceModel: .*; fetch it again") as error:
+        open_strictly(FlorenceModel, folder)
+    assert "\n" not in str(error.value)

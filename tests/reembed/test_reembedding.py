@@ -1,0 +1,406 @@
+"""An index moves to another embedder: beside it, while it serves, whatever is killed on the way."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag.embedding.base import unit_rows
+from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.index.connection import Connection
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.ingest.engine import IngestConfig
+from florence_rag.rag import FlorenceRAG
+from florence_rag.reembed.reembedding import Reembedding, reembed
+from florence_rag.testing import COLORS, ColorEmbedder, color_frame
+from florence_rag.types import EmbedderInfo
+
+PICTURES = 9
+SMALL = IngestConfig(batch=2, threads=1, ahead=2)
+
+
+class Killed(BaseException):
+    """As if the process had ended here: no handler of the library runs on."""
+
+
+class TurnedEmbedder:
+    """The colours turned into seven dimensions. Counts what it embeds, and dies when it is told to."""
+
+    info = EmbedderInfo(name="turned", fingerprint="7-colours", dimension=7, preprocessing="none")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.dies_after = 1_000_000
+        self._turn = np.random.default_rng(3).normal(size=(ColorEmbedder.info.dimension, 7))
+
+    def embed_images(self, frames):
+        self._count(len(frames))
+        return unit_rows(ColorEmbedder().embed_images(frames) @ self._turn)
+
+    def embed_texts(self, texts):
+        self._count(len(texts))
+        return unit_rows(ColorEmbedder().embed_texts(texts) @ self._turn)
+
+    def _count(self, items: int) -> None:
+        self.seen += items
+        if self.seen > self.dies_after:
+            raise Killed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine striped pictures and two texts."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    names = list(COLORS)
+    for i in range(PICTURES):
+        save(folder / f"{i}-{names[i]}-{names[i + 1]}.png", names[i], names[i + 1])
+    (folder / "red.txt").write_text("The red house stands near the green lake.")
+    (folder / "blue.txt").write_text("A blue boat and a yellow bird.")
+    return folder
+
+
+def save(path, *colors):
+    Image.fromarray(color_frame(*colors)).save(path)
+
+
+@pytest.fixture
+def db(tmp_path):
+    return str(tmp_path / "test.db")
+
+
+@pytest.fixture
+def open_rag(db):
+    opened = []
+
+    def open_it(embedder=None):
+        embedder = embedder or ColorEmbedder()
+        opened.append(FlorenceRAG(MilvusIndex.open(db, embedder.info), embedder, ingest=SMALL))
+        return opened[-1]
+
+    yield open_it
+    for rag in opened:
+        rag.index._connection.close()
+
+
+@pytest.fixture
+def rag(open_rag, folder):
+    rag = open_rag()
+    assert rag.add(folder).added == PICTURES + 2
+    return rag
+
+
+@pytest.fixture
+def turned():
+    return TurnedEmbedder()
+
+
+RUN = """
+import sys, time
+from florence_rag.index import writer
+sys.path.insert(0, sys.argv[1])
+import test_reembed as plan
+
+class Slow(plan.TurnedEmbedder):
+    def embed_images(self, frames):
+        time.sleep(0.2)
+        return super().embed_images(frames)
+
+writer._GATHER_ROWS = 3
+embedder = plan.ColourEmbedder()
+with plan.FlorenceRAG(plan.MilvusIndex.open(sys.argv[2], embedder.info), embedder) as rag:
+    plan.work_on(rag, Slow(), progress=lambda step: print(step.files_done, flush=True)).switch()
+"""
+
+
+def work_on(rag, embedder, **options):
+    return Reembedding(rag.index, embedder, rag.frames, config=SMALL, **options)
+
+
+def top(rag, text, k=3):
+    return [os.path.basename(hit.source) for hit in rag.search(text, k=k)]
+
+
+def die(rag):
+    """The process is gone; what was not flushed may be lost."""
+    rag.index._connection.close()
+
+
+def rows(index):
+    return {hit.id: hit for hit in index.stored(index.sources())}
+
+
+def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_model(
+    rag, turned, open_rag, folder, tmp_path
+):
+    before, sources = rows(rag.index), rag.index.sources()
+    with FlorenceRAG(MilvusIndex.open(str(tmp_path / "fresh.db"), turned.info), turned) as fresh:
+        fresh.add(folder)
+        ids = sorted(rows(fresh.index))
+        wanted = fresh.index.vectors(ids)
+    report = work_on(rag, turned).switch()
+    assert (report.model, report.sources, report.total, report.chunks) == ("turned", 11, 11, 11)
+    assert report.switched and report.left_out == ()
+    rag.close()
+    again = open_rag(turned)
+    assert rows(again.index) == before and again.index.sources() == sources
+    np.testing.assert_allclose(again.index.vectors(ids), wanted, atol=1e-6)
+    assert top(again, "red house", 1) == ["red.txt"]
+    assert (again.add(folder).unchanged, again.index.info().incomplete) == (11, ())
+    with pytest.raises(StoreMismatchError, match=r"was filled by turned .* not by colours"):
+        open_rag()
+
+
+def test_the_index_serves_with_the_old_model_until_the_switch(rag, turned):
+    before = [top(rag, color) for color in COLORS]
+    seen = []
+
+    def search_meanwhile(step):
+        seen.append((step.files_done, step.files_total))
+        assert top(rag, "blue") == before[1]
+
+    work = work_on(rag, turned, progress=search_meanwhile)
+    report = work.fill()
+    assert (report.sources, report.switched) == (11, False)
+    assert [top(rag, color) for color in COLORS] == before
+    assert seen == sorted(seen) and seen[-1] == (11, 11)
+    assert rag.index.embedder == ColorEmbedder.info
+
+
+@pytest.mark.parametrize("dies_after", [0, 1, 6, 10])
+def test_after_a_kill_while_embedding_only_the_rest_is_embedded(rag, turned, open_rag, dies_after):
+    turned.dies_after = dies_after
+    with pytest.raises(Killed):
+        work_on(rag, turned).fill()
+    rag.close()
+    rag, turned = open_rag(), TurnedEmbedder()
+    work = work_on(rag, turned)
+    done = work.report().sources
+    assert dies_after - 3 <= done <= dies_after
+    assert work.fill().sources == 11
+    assert turned.seen == 11 - done
+    assert len(rows(work.successor)) == 11
+    work.fill()
+    assert turned.seen == 11 - done
+
+
+def test_a_run_that_is_killed_from_outside_is_gone_on_with(rag, turned, open_rag, db):
+    before = rows(rag.index)
+    rag.close()
+    command = [sys.executable, "-W", "error", "-c", RUN, os.path.dirname(__file__), db]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        while int(run.stdout.readline()) < 6:
+            pass
+        run.kill()
+    rag = open_rag()
+    assert top(rag, "red house", 1) == ["red.txt"]
+    work = work_on(rag, turned)
+    done = work.report().sources
+    assert 0 < done < 11
+    assert work.switch().sources == 11 and turned.seen == 11 - done
+    assert rows(rag.index) == before
+
+
+@pytest.mark.parametrize("calls", range(7))
+def test_after_a_kill_in_any_write_the_next_run_ends_as_if_there_had_been_none(
+    rag, turned, open_rag, monkeypatch, db, calls
+):
+    sources, before = rag.index.sources(), rows(rag.index)
+    with monkeypatch.context() as patch:
+        left, upsert = [calls], Connection.upsert
+
+        def dying(self, collection, some):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            upsert(self, collection, some)
+
+        patch.setattr(Connection, "upsert", dying)
+        with pytest.raises(Killed):
+            work = work_on(rag, turned)
+            work.fill()
+            work.switch()
+    die(rag)
+    switched = MilvusIndex.recorded_embedder(db) == turned.info
+    rag = open_rag(turned if switched else None)
+    if not switched:
+        work_on(rag, turned).switch()
+    assert rag.index.sources() == sources and rows(rag.index) == before
+    assert rag.index.vectors(list(before)).shape == (11, 7)
+
+
+def test_what_is_added_changed_and_removed_meanwhile_is_caught_up_with(rag, turned, folder):
+    work = work_on(rag, turned)
+    work.fill()
+    save(folder / "new.png", "red")
+    save(folder / "0-black-blue.png", "white", "grey")
+    (folder / "red.txt").unlink()
+    report = rag.add(folder, prune=True)
+    assert (report.added, report.updated, report.removed) == (1, 1, 1)
+    embedded = turned.seen
+    report = work.switch()
+    assert (report.sources, turned.seen - embedded) == (11, 2)
+    rag.embedder, rag.retriever.embedder = turned, turned
+    assert rag.index.info().sources == 11
+    assert top(rag, "red", 1) == ["new.png"]
+    assert rag.add(folder).unchanged == 11
+
+
+def test_what_changes_while_it_is_filled_is_caught_up_with_at_once(rag, turned, folder):
+    late = iter([True])
+
+    def add_one(step):
+        if next(late, False):
+            save(folder / "late.png", "pink")
+            rag.add(folder)
+
+    assert work_on(rag, turned, progress=add_one).fill().sources == 12
+
+
+def test_what_another_machine_indexes_just_before_the_switch_is_not_lost(rag, turned, folder, db, monkeypatch):
+    other = FlorenceRAG(MilvusIndex.open(db, ColorEmbedder.info), ColorEmbedder())
+    work = work_on(rag, turned)
+    switch = rag.index.switch
+
+    def just_before(successor):
+        save(folder / "late.png", "pink")
+        (folder / "blue.txt").unlink()
+        other.add(folder, prune=True)
+        return switch(successor)
+
+    monkeypatch.setattr(rag.index, "switch", just_before)
+    work.switch()
+    other.close()
+    names = {os.path.basename(uri) for uri in rag.index.sources()}
+    assert "late.png" in names and "blue.txt" not in names
+    assert rag.index.vectors([next(rag.index.stored([str(folder / "late.png")])).id]).shape == (1, 7)
+
+
+def test_a_file_that_is_gone_blocks_the_switch_and_says_so(rag, turned, folder):
+    lost = folder / "3-green-grey.png"
+    lost.unlink()
+    work = work_on(rag, turned)
+    report = work.fill()
+    assert (report.sources, report.total) == (10, 11)
+    assert [failure.source for failure in report.left_out] == [str(lost)]
+    with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded anew, such as .*3-green-grey.png"):
+        work.switch()
+    assert rag.index.embedder == ColorEmbedder.info
+    assert len(rag.index.sources()) == 11 and str(lost) in rag.index.sources()
+    save(lost, "green", "grey")
+    assert work.switch().sources == 11
+
+
+def test_a_file_that_is_gone_is_listed_as_failed_if_so_wished(rag, turned, folder, open_rag):
+    lost, broken = folder / "3-green-grey.png", folder / "broken.png"
+    broken.write_bytes(b"\x89PNG no picture")
+    rag.add(folder)
+    lost.unlink()
+    report = work_on(rag, turned).switch(unreadable="fail")
+    assert (report.sources, report.total, [each.source for each in report.left_out]) == (10, 11, [str(lost)])
+    rag.close()
+    again = open_rag(turned)
+    failures = {failure.source: failure.reason for failure in again.index.failures()}
+    assert failures.keys() == {str(lost), str(broken)} and "3-green-grey.png" in failures[str(lost)]
+    assert str(lost) not in again.index.sources()
+    save(lost, "green", "grey")
+    assert again.add(folder).added == 1
+
+
+def test_a_file_that_changed_since_it_was_indexed_is_not_mixed_with_its_old_words(rag, turned, folder):
+    changed = folder / "3-green-grey.png"
+    save(changed, "red", "red")
+    os.utime(folder / "4-grey-orange.png", ns=(1, 1))  # touched, but the same
+    report = work_on(rag, turned).fill()
+    assert [failure.source for failure in report.left_out] == [str(changed)]
+    assert "has changed since it was indexed; index it again first" in report.left_out[0].reason
+    rag.add(folder)
+    assert work_on(rag, turned).switch().sources == 11
+
+
+def test_a_text_needs_no_file(rag, turned, folder):
+    (folder / "red.txt").unlink()
+    assert work_on(rag, turned).fill().left_out == ()
+
+
+def test_sources_that_have_lost_chunks_are_not_lost_silently(rag, turned, folder):
+    rag.index._incomplete.add(str(folder / "red.txt"))
+    work = work_on(rag, turned)
+    (left_out,) = work.fill().left_out
+    assert (left_out.source, left_out.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
+    with pytest.raises(InputError, match="not switched: 1 files"):
+        work.switch()
+
+
+def test_pictures_that_load_frames_does_not_give_are_left_out(rag, turned):
+    work = Reembedding(rag.index, turned, lambda hit: ())
+    assert len(work.fill().left_out) == PICTURES
+    with pytest.raises(InputError, match="allowed are 'block' and 'fail'"):
+        work.switch(unreadable="skip")
+
+
+def test_vectors_of_words_are_kept_as_they_are(tmp_path, folder, turned):
+    words = ColorEmbedder()
+    words.info = replace(ColorEmbedder.info, name="words")
+    index = MilvusIndex.open(str(tmp_path / "words.db"), ColorEmbedder.info, text_embedder=words.info)
+    with FlorenceRAG(index, ColorEmbedder(), text_embedder=words) as rag:
+        rag.add(folder)
+        ids = list(rows(rag.index))
+        before = rag.index.text_vectors(ids)
+        assert before.any(axis=1).sum() == 2
+        work_on(rag, turned).switch()
+        np.testing.assert_array_equal(rag.index.text_vectors(ids), before)
+        assert rag.index.text_embedder == words.info
+    with MilvusIndex.open(str(tmp_path / "words.db"), turned.info, text_embedder=words.info) as again:
+        assert again.search_text_vector(words.embed_texts(["red and green"])[0], 1)[0].source.endswith("red.txt")
+
+
+def test_the_overlap_is_told_before_the_switch(rag, turned):
+    work = work_on(rag, turned)
+    with pytest.raises(InputError, match="no file has vectors of turned yet; fill first, then compare"):
+        work.compare()
+    work.fill()
+    asked, near = work.compare(ColorEmbedder(), k=3), work.compare(k=3)
+    assert 0 < asked.mean < 1 and 0 < near.mean < 1
+    assert {"The red house stands near the green lake.", "3 green grey"} <= set(asked.queries)
+    assert len(near.queries) == 11 and near.queries[0].startswith("near ")
+
+
+def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
+    work = reembed(rag.index, turned, rag.frames, batch=4)
+    assert work.report().sources == 11
+    third = ColorEmbedder()
+    third.info = replace(ColorEmbedder.info, name="third")
+    with pytest.raises(StoreMismatchError, match=r"is being embedded anew with turned, not with third"):
+        work_on(rag, third)
+    work.abandon()
+    assert work_on(rag, third).report().sources == 0
+    with pytest.raises(InputError, match="already has the vectors of colours"):
+        work_on(rag, ColorEmbedder())
+    assert top(rag, "red house", 1) == ["red.txt"]
+
+
+def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, folder):
+    work = rag.reembed(turned)
+    work.fill()
+    assert rag.info().successor == turned.info and rag.embedder is not turned
+    assert work.compare(rag.embedder, ["red"], k=3).queries == ("red",)
+    assert work.switch().switched
+    assert rag.embedder is turned and rag.info().successor is None
+    assert top(rag, "red house", 1) == ["red.txt"]
+    assert rag.add(folder).unchanged == 11
+    assert rag.upsert_texts(["A pink bird."], ids=["pink"]) == ["pink"]
+    assert "pink" in [hit.id for hit in rag.search("a pink bird", k=11)]
+
+
+def test_an_index_for_one_embedder_says_so(turned):
+    from florence_rag.testing import MemoryIndex
+
+    embedder = ColorEmbedder()
+    with pytest.raises(InputError, match="MemoryIndex cannot hold the vectors of two embedders"):
+        FlorenceRAG(MemoryIndex(embedder.info), embedder).reembed(turned)

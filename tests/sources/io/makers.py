@@ -1,0 +1,97 @@
+"""Pictures, tars, tables and a web server for tests."""
+
+import io
+import tarfile
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from florence_rag.testing import color_frame
+
+
+def png(color: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(color_frame(color)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_tar(path: Path, members: Mapping[str, bytes | str]) -> Path:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members.items():
+            data = data.encode() if isinstance(data, str) else data
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return path
+
+
+def write_parquet(path: Path, columns: Mapping[str, list[Any]], rows_at_once: int = 2) -> Path:
+    pq.write_table(pa.table(dict(columns)), path, row_group_size=rows_at_once)
+    return path
+
+
+@dataclass
+class Page:
+    """What a server answers. says: how long the body is, if it lies."""
+
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    says: int | None = None
+    knows_head: bool = True
+    ranges: bool = False
+
+
+@dataclass
+class Site:
+    """pages: by path. asked: (method, path) of all requests."""
+
+    url: str
+    pages: dict[str, Page]
+    asked: list[tuple[str, str]]
+
+
+@contextmanager
+def serving(pages: dict[str, Page]) -> Iterator[Site]:
+    asked: list[tuple[str, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            asked.append((self.command, self.path))
+            page = pages.get(self.path.partition("?")[0], Page(status=404))
+            status, body = page.status, page.body
+            if self.command == "HEAD" and not page.knows_head:
+                status, body = 405, b""
+            if page.ranges and (wanted := self.headers.get("Range")):
+                first, last = map(int, wanted.removeprefix("bytes=").split("-"))
+                status, body = 206, body[first : last + 1]
+            self.send_response(status)
+            for name, value in page.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body) if page.says is None else page.says))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_GET = do_HEAD = answer
+
+        def log_message(self, *words: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    try:
+        yield Site(f"http://127.0.0.1:{server.server_address[1]}", pages, asked)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

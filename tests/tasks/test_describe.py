@@ -1,0 +1,61 @@
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError, ModelError
+from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
+
+
+@pytest.fixture
+def rag():
+    embedder = ColorEmbedder()
+    captioner = ScriptedCaptioner({"red": "a red wall", "blue": "the sea"})
+    return FlorenceRAG(MemoryIndex(embedder.info), embedder, captioner=captioner)
+
+
+@pytest.fixture
+def red(tmp_path) -> Path:
+    Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+def test_files_pixels_and_ids_are_described(rag, red):
+    rag.add(red)
+    (hit,) = rag.search("red", k=1)
+    said = rag.describe([red, color_frame("blue"), hit.id, color_frame("green")])
+    assert [each.caption for each in said.pictures] == ["a red wall", "the sea", "a red wall", ""]
+    assert [each.source for each in said.pictures[:2]] == [str(red), "the given picture"]
+    assert (said.pictures[2].id, said.pictures[2].source) == (hit.id, str(red))
+    assert said.failed == () and said.to_dict()["pictures"][0]["caption"] == "a red wall"
+
+
+def test_what_cannot_be_read_is_reported_and_stops_nothing(rag, red, tmp_path):
+    (tmp_path / "no.jpg").write_text("no picture")
+    said = rag.describe([tmp_path / "no.jpg", tmp_path / "none.jpg", red, "0" * 32])
+    assert [each.caption for each in said.pictures] == ["a red wall"]
+    assert [Path(each.source).name for each in said.failed] == ["no.jpg", "none.jpg", "0" * 32]
+    assert all("\n" not in each.reason for each in said.failed)
+    assert said.to_dict()["failed"][0]["source"].endswith("no.jpg")
+
+
+def test_pictures_are_described_together(rag):
+    rag.describe(color_frame("red") for _ in range(70))
+    assert rag.captioner.batches == [32, 32, 6]
+
+
+def test_no_pictures_are_no_error(rag):
+    assert rag.describe([]).to_dict() == {"pictures": (), "failed": ()}
+
+
+@pytest.mark.parametrize("images", ["red.png", b"red", Path("red.png")])
+def test_one_picture_is_no_list(rag, images):
+    with pytest.raises(InputError, match="give a list of pictures"):
+        rag.describe(images)
+
+
+def test_without_a_captioner_it_says_what_to_name(red):
+    embedder = ColorEmbedder()
+    with pytest.raises(ModelError, match="name one with describe="):
+        FlorenceRAG(MemoryIndex(embedder.info), embedder).describe([red])

@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag import FlorenceRAG
+from florence_rag.errors import InputError
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
+from tests.retrievers.conftest import draw_video
+
+PICTURES = ("red red blue", "red blue red", "red green", "red red green", "blue", "blue green", "yellow", "green")
+
+
+@pytest.fixture
+def rag(tmp_path):
+    embedder = ColorEmbedder()
+    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder)
+    for colors in PICTURES:
+        Image.fromarray(color_frame(*colors.split())).save(tmp_path / f"{colors.replace(' ', '-')}.png")
+    rag.add(tmp_path)
+    return rag
+
+
+def names(hits):
+    return [Path(hit.source).stem for hit in hits]
+
+
+def id_of(rag, name):
+    return next(hit.id for hit in rag.index.find() if Path(hit.source).stem == name)
+
+
+def test_more_like_a_picture_comes_without_itself(rag):
+    found = rag.recommend([id_of(rag, "blue")], k=3, diversity=0)
+    assert names(found)[0] == "blue-green" and "blue" not in names(found)
+    assert found[0].score == 1.0 and "is like blue.png" in found[0].explanation
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+
+
+def test_what_is_disliked_is_left_out_and_kept_away_from(rag):
+    liked = id_of(rag, "red-red-green")
+    plain = names(rag.recommend([liked], k=6, diversity=0))
+    found = names(rag.recommend([liked], ["green"], k=6, diversity=0))
+    assert plain.index("red-green") < plain.index("red-red-blue")
+    assert found.index("red-red-blue") < found.index("red-green") and "green" not in found[:5]
+    assert "green" not in names(rag.recommend([liked], [id_of(rag, "green")], k=8))
+
+
+def test_ids_files_pixels_and_words_can_be_liked(rag, tmp_path):
+    for blue in (id_of(rag, "blue"), str(tmp_path / "blue.png"), tmp_path / "blue.png", color_frame("blue"), "blue"):
+        assert "blue-green" in names(rag.recommend([blue], k=2, diversity=0))
+    assert "blue" in names(rag.recommend(["blue"], k=2, diversity=0))
+    assert "blue" not in names(rag.recommend([tmp_path / "blue.png"], k=8))
+
+
+def test_a_picture_that_looks_the_same_was_seen_whatever_its_name(rag, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.fromarray(color_frame("red", "green", size_px=96)).save(elsewhere / "copy.jpg", quality=80)
+    assert "red-green" not in names(rag.recommend([elsewhere / "copy.jpg"], k=8))
+
+
+def test_two_tastes_stay_two(rag):
+    found = names(rag.recommend(["yellow", "blue"], k=2, diversity=0))
+    assert set(found) == {"yellow", "blue"}
+
+
+def test_what_was_seen_does_not_come_again(rag):
+    first = rag.recommend(["red"], k=3)
+    more = rag.recommend(["red"], k=8, seen=[hit.id for hit in first])
+    assert len(more) == len(PICTURES) - 3 and not {hit.id for hit in first} & {hit.id for hit in more}
+
+
+def test_diversity_brings_others_in(rag):
+    alike = names(rag.recommend(["red red blue"], k=2, diversity=0))
+    assert set(alike) == {"red-red-blue", "red-blue-red"}
+    assert set(names(rag.recommend(["red red blue"], k=2, diversity=0.6))) != set(alike)
+
+
+def test_a_filter_and_kinds_hold(rag, tmp_path):
+    source = str(tmp_path / "blue.png")
+    assert names(rag.recommend(["red"], filter={"source": source})) == ["blue"]
+    assert rag.recommend(["red"], kinds={"text"}) == []
+
+
+def test_a_video_is_one_hit_and_one_that_is_liked_does_not_come_again(rag, tmp_path):
+    draw_video(tmp_path / "walk.mp4", ("red", "green", "blue"))
+    draw_video(tmp_path / "ride.mp4", ("red", "purple"))
+    rag.add(tmp_path)
+    clip = next(hit for hit in rag.index.find(kinds={"clip"}) if hit.source.endswith("walk.mp4"))
+    for walk in (clip.id, tmp_path / "walk.mp4"):
+        found = names(rag.recommend([walk], k=20))
+        assert "walk" not in found and found.count("ride") == 1
+
+
+@pytest.mark.parametrize(
+    ("like", "options", "message"),
+    [
+        ([], {}, "nothing to go by"),
+        ("red", {}, "give a list"),
+        ([" "], {}, "empty text"),
+        (["red"], {"dislike": ["red"]}, "both liked and disliked"),
+        (["0" * 32], {}, "no chunk has the id"),
+        (["gone.jpg"], {}, "gone.jpg"),
+        (["red"], {"diversity": 1.5}, "between 0"),
+        (["red"], {"k": 0}, "at least 1"),
+        (["red"], {"kinds": {"photo"}}, "kinds must be"),
+        ([np.zeros((3, 3))], {}, "picture|thin"),
+    ],
+)
+def test_bad_requests_are_one_line(rag, like, options, message):
+    with pytest.raises(InputError, match=message) as error:
+        rag.recommend(like, **options)
+    assert "\n" not in str(error.value)

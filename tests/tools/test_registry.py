@@ -1,0 +1,114 @@
+import inspect
+import json
+
+import pytest
+
+from florence_rag.tools import (
+    AskImage,
+    ClassifyImage,
+    DescribeImage,
+    DetectObjects,
+    FindSimilar,
+    FindVideoMoment,
+    ReadText,
+    Recommend,
+    SearchImages,
+    TagImage,
+    tools_for,
+)
+from florence_rag.tools.registry import LOOKING
+
+ALL = (
+    SearchImages,
+    AskImage,
+    DescribeImage,
+    FindSimilar,
+    ReadText,
+    DetectObjects,
+    ClassifyImage,
+    TagImage,
+    Recommend,
+    FindVideoMoment,
+)
+
+NEEDED = {
+    "ask_image": {"question": "What colour?"},
+    "classify_image": {"labels": ["red", "blue"]},
+    "tag_image": {"labels": ["red", "blue"]},
+    "recommend": {"kinds": ["image"]},
+}
+"""What a tool must be told besides the picture, or should be."""
+
+
+def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
+    assert [type(tool) for tool in tools_for(bare_rag)] == [
+        SearchImages,
+        FindSimilar,
+        ClassifyImage,
+        TagImage,
+        Recommend,
+        FindVideoMoment,
+    ]
+    assert [type(tool) for tool in tools_for(rag)] == [
+        SearchImages,
+        AskImage,
+        FindSimilar,
+        ClassifyImage,
+        TagImage,
+        Recommend,
+        FindVideoMoment,
+    ]
+    assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
+
+
+def test_settings_reach_every_tool_that_takes_pictures(full_rag, tmp_path):
+    looking = [
+        tool for tool in tools_for(full_rag, allow_paths=tmp_path, allow_urls=True) if hasattr(tool, "allow_paths")
+    ]
+    assert len(looking) == 7
+    assert all("path" in tool.description and "http" in tool.description for tool in looking)
+
+
+@pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)
+def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
+    settings = {"allow_paths": ".", "allow_urls": True} if hasattr(tool, "allow_paths") else {}
+    description = tool(full_rag, **settings).description
+    assert 300 < len(description) <= 1024  # OpenAI takes 1024 characters
+    assert inspect.cleandoc(description) == description
+    schema = tool(full_rag).parameters
+    assert all(argument["description"] for argument in schema["properties"].values())
+    assert json.loads(json.dumps(schema)) == schema
+
+
+@pytest.mark.parametrize("tool", [*LOOKING], ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("0" * 32, "no chunk has the id"),
+        ("", "is not an id"),
+        ("/etc/passwd", "is not an id"),
+        ('x"] or id != "', "is not an id"),
+        ("x" * 100_000, "is not an id"),
+        ("\udcff", "is not an id"),
+        ("http://169.254.169.254/", "is not fetched"),
+        ("data:image/png;base64,?", "not valid base64"),
+        (b"not a picture", "is not an image"),
+        ({"id": 1}, "must be of type string"),
+    ],
+)
+def test_a_picture_that_cannot_be_opened_is_answered_with_one_line(full_rag, tool, image, message):
+    result = tool(full_rag)(image=image, **NEEDED.get(tool.name, {}))
+    assert result.is_error
+    assert result.text.startswith(f"{tool.name} failed: ") and message in result.text
+    assert "\n" not in result.text and len(result.text) < 300
+
+
+def test_every_artifact_is_json(full_rag):
+    picture = full_rag.search("red", k=1, kinds={"image"})[0].id
+    for tool in tools_for(full_rag):
+        first = next(iter(tool.parameters["properties"]))
+        given = {"image": picture, "like": [picture]}.get(first, "red")
+        result = tool(**{first: given}, **NEEDED.get(tool.name, {}))
+        assert not result.is_error
+        assert json.loads(json.dumps(result.artifact)) == result.artifact
+        assert result.artifact["pictures"][0]["number"] == 1

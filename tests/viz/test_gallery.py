@@ -1,0 +1,187 @@
+"""Hits, answers and citations on a page, and nothing that a file could do to that page."""
+
+import base64
+import io
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from florence_rag.errors import InputError
+from florence_rag.testing import COLORS
+from florence_rag.types import Answer, Citation, Hit, Locator
+from florence_rag.viz import show, thumbnail_of
+from florence_rag.viz.jpeg import data_uri
+
+ATTACKS = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "javascript:alert(1)",
+    "</div></body><svg onload=alert(1)>",
+    "[click](javascript:alert(1))",
+    "![x](http://evil.example/?leak)",
+    "\n\n# heading\n\n<iframe src=//evil.example>",
+    "<http://evil.example>",
+    "$\\href{javascript:alert(1)}{x}$",
+    "&lt;script&gt;",
+]
+
+
+class Elements(HTMLParser):
+    """Every element of a fragment with its attributes, and all text."""
+
+    def __init__(self, fragment):
+        super().__init__()
+        self.elements, self.text = [], ""
+        self.feed(fragment)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def picture_of(fragment, number=0):
+    uris = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", fragment)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uris[number]))))
+
+
+def test_hits_draw_themselves_in_a_notebook(rag):
+    hits = rag.search("blue", k=3)
+    page = Elements(show(rag, hits)._repr_html_())
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert len(images) == sum(hit.kind != "text" for hit in hits)
+    assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
+    for hit in hits:
+        assert hit.id in page.text and f"{hit.score:.3f}" in page.text
+    assert "a blue & <wall>.png" in page.text
+
+
+def test_the_thumbnail_shows_the_picture(rag):
+    (hit,) = rag.search("blue", k=1, kinds={"image"})
+    pixels = picture_of(show(rag, hit).html())
+    assert np.abs(pixels.astype(int) - COLORS["blue"]).max() < 8
+
+
+def test_a_box_is_drawn(rag):
+    (hit,) = rag.search("blue", k=1, kinds={"image"})
+    citation = Citation(hit.id, "image", hit.source, Locator(box=(0.25, 0.25, 0.75, 0.75)), confidence=0.5)
+    red = picture_of(show(rag, citation).html())[..., 0].astype(int)
+    assert red[50, 100] > 150 and red[100, 50] > 150  # on the edges
+    assert red[100, 100] < 60 and red[10, 10] < 60  # inside and outside
+
+
+def test_a_clip_has_its_start_and_end_and_opens_there(rag):
+    (hit,) = rag.search("green", k=1, kinds={"clip"}, group=False)
+    page = Elements(show(rag, hit).html())
+    start, end = hit.locator.start_s, hit.locator.end_s
+    assert f"{start:.1f}-{end:.1f} s" in page.text
+    (link,) = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert re.fullmatch(r"file:///.*/walk\.mp4#t=[\d.]+,[\d.]+", link)
+
+
+def test_an_answer_is_shown_with_what_it_rests_on(rag):
+    answer = rag.ask("What colour is it?", image=rag.search("blue", k=1, kinds={"image"})[0].id)
+    gallery = show(rag, answer)
+    page = Elements(gallery.html())
+    assert page.text.startswith("blue (confidence")
+    assert [tag for tag, _ in page.elements].count("img") == 1
+    assert gallery.markdown().startswith("**blue** (confidence")
+
+
+def test_a_picture_that_lies_in_no_index_brings_its_thumbnail(rag):
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    pixels[..., 2] = 255
+    where = Locator(box=(0.25, 0.25, 0.75, 0.75))
+    citation = Citation("", "image", "the given picture", where, thumbnail=data_uri(pixels))
+    drawn = picture_of(show(rag, citation).html())
+    assert drawn[2, 2].argmax() == 2
+    assert drawn[15:18, 32].argmax(axis=-1).min() == 0  # the box
+    assert thumbnail_of(rag, replace(citation, thumbnail="")) is None
+
+
+@pytest.mark.parametrize("thumbnail", ["http://evil.example/a.jpg", "data:text/html;base64,PGI+", "/etc/passwd"])
+def test_a_thumbnail_is_a_picture_and_nothing_else(rag, thumbnail):
+    with pytest.raises(InputError, match="no JPEG as a data URI"):
+        show(rag, Citation("", "image", "x", Locator(), thumbnail=thumbnail)).html()
+
+
+def test_a_passage_is_quoted(rag):
+    (hit,) = rag.search("bus", k=1, kinds={"text"})
+    gallery = show(rag, hit)
+    assert "<b>red</b> bus" in Elements(gallery.html()).text
+    assert "> The &lt;b&gt;red&lt;/b&gt; bus leaves at nine\\." in gallery.markdown()
+
+
+def test_what_is_gone_is_shown_without_a_picture(rag):
+    gone = Hit("f" * 32, "image", "/nowhere/a.png", Locator(), 0.5)
+    cited = Citation("0" * 32, "image", "/nowhere/b.png", Locator())
+    outside = Citation("", "image", "the given picture", Locator())
+    page = Elements(show(rag, [gone, cited, outside]).html())
+    assert "img" not in dict(page.elements)
+    assert "the given picture" in page.text
+
+
+def test_nothing_found_is_said(rag):
+    assert "Nothing found" in show(rag, []).html()
+    assert show(rag, []).markdown() == "Nothing found.\n"
+    assert repr(show(rag, [])) == "Nothing found."
+
+
+def test_in_a_terminal_it_is_a_list(rag):
+    lines = repr(show(rag, rag.search("blue", k=2))).splitlines()
+    assert lines[0].startswith("1. ") and lines[1].startswith("2. ")
+
+
+def test_what_is_no_hit_is_refused(rag):
+    with pytest.raises(InputError, match="a dict cannot be shown"):
+        show(rag, [{"id": "x"}])
+
+
+def strange(attack):
+    """Everything that comes from a file or from a model says the same."""
+    hit = Hit(attack, "image", attack, Locator(), 0.5, text=attack, caption=attack, ocr=attack, explanation=attack)
+    citation = Citation(attack, "image", f"/folder/{attack}", Locator(start_s=1.0, end_s=2.0), quote=attack)
+    return Answer(attack, 0.5, (citation,), ((attack + "!", 0.2),)), hit
+
+
+class StrangeAlbum:
+    def __init__(self, rag):
+        self.picture = rag.search("blue", k=1, kinds={"image"})[0]
+        self.rag = rag
+
+    def get(self, ids):
+        return [replace(self.picture, id=ids[0])]
+
+    def frames(self, hit):
+        return self.rag.frames(self.picture)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_html_lets_nothing_through(rag, attack):
+    for found in strange(attack):
+        fragment = show(StrangeAlbum(rag), found).html()
+        page = Elements(fragment)
+        assert {tag for tag, _ in page.elements} <= {"div", "p", "b", "br", "span", "img", "a"}
+        for _, attributes in page.elements:
+            assert set(attributes) <= {"style", "class", "src", "alt", "href", "rel"}
+            assert attributes.get("href", "file://").startswith("file://")
+            assert attributes.get("src", "data:image/jpeg;").startswith("data:image/jpeg;")
+        assert "mathjax_ignore" in fragment
+        assert " ".join(attack.split()) in " ".join(page.text.split())
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_markdown_lets_nothing_through(rag, attack):
+    for found in strange(attack):
+        page = show(StrangeAlbum(rag), found).markdown()
+        assert "<" not in page.replace("(<file:", "")
+        links = re.findall(r"(?<!\\)\]\(<?([^)>]*)", page)
+        assert all(link.startswith(("file:", "data:image/jpeg;")) for link in links)
+        assert not re.search(r"(?<!\\)\$", page)
+        assert not re.search(r"^#", page, re.MULTILINE)
