@@ -58,3 +58,8 @@ class StoreMismatchError(StoreError):
 
 class StoreCorruptError(StoreError):
     """Rows are missing or cannot be read."""
+
+
+def unknown_chunk_error(id: str) -> InputError:
+    """Return the error for an id that no chunk of the index has."""
+    return InputError(f"no chunk has the id {id!r}; searches return the ids that exist")

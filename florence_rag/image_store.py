@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -18,14 +17,13 @@ from PIL import Image
 from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.embedding.base import TextEmbedder
 from florence_rag.errors import InputError
-from florence_rag.types import Failure, Frame, Hit, Locator
+from florence_rag.types import Failure, Frame, Hit, Locator, is_chunk_id
 
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
 """A picture: a path, the bytes of a file, an open file, or pixels."""
 
 S = TypeVar("S")
 T = TypeVar("T")
-_KEPT = re.compile("[0-9a-f]{32}")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
@@ -61,14 +59,14 @@ class ImageStore:
         """Where a picture lies: a kept one by its name, any other by its path."""
         if os.path.isabs(file):
             return file
-        if not _KEPT.fullmatch(file):
+        if not is_chunk_id(file):
             raise InputError(f"{file!r} is neither an absolute path nor the name of a kept picture")
         return str(self.needed() / file)
 
     def drop(self, files: Iterable[str]) -> None:
         """Delete those that are kept; files of others stay."""
         for file in files:
-            if _KEPT.fullmatch(file):
+            if is_chunk_id(file):
                 Path(self.path(file)).unlink(missing_ok=True)
 
     def needed(self) -> Path:

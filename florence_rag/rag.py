@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -18,7 +17,7 @@ from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ChunkingConfig, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
-from florence_rag.errors import InputError, ModelError
+from florence_rag.errors import InputError, ModelError, unknown_chunk_error
 from florence_rag.image_store import ImageInput, ImageStore, look_at
 from florence_rag.index.address import Address, classifier_folder, picture_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
@@ -70,11 +69,9 @@ from florence_rag.tasks.describe import Descriptions, describe_pictures
 from florence_rag.tasks.recommend import Item, recommended
 from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
-from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind
+from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, is_chunk_id
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
-
-_CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class FlorenceRAG:
@@ -524,8 +521,8 @@ class FlorenceRAG:
             if not (frames := self.frames(hits[0])):
                 raise InputError(f"the chunk {image!r} is a passage of text: there is no picture to look at")
             return hits[0], frames
-        if isinstance(image, str) and _CHUNK_ID.fullmatch(image):
-            raise InputError(f"no chunk has the id {image!r}; search returns the ids there are")
+        if isinstance(image, str) and is_chunk_id(image):
+            raise unknown_chunk_error(image)
         return look_at(image)
 
     def require_vqa(self) -> VisualQA:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -14,6 +15,8 @@ Kind = Literal["image", "page", "clip", "text"]
 Box = tuple[float, float, float, float]
 Frame = np.ndarray
 """One picture: (H, W, 3) uint8, RGB, upright."""
+
+_CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
 KINDS: tuple[Kind, ...] = ("image", "page", "clip", "text")
 MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": "video", "text": "text"}
@@ -109,6 +112,11 @@ class Chunk:
             return self.given_id
         key = "\0".join((self.source.uri, self.source.content_hash, self.kind, repr(self.locator)))
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def is_chunk_id(text: str) -> bool:
+    """Return whether a text has the form of a chunk id that follows from a file: 32 hex digits."""
+    return _CHUNK_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index import schema
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import Connection, in_batches
@@ -180,7 +180,7 @@ class Reader:
         rows = self._rows_of(ids, fields)
         unknown = [id for id in ids if id not in rows]
         if unknown:
-            raise InputError(f"there is no chunk with the id {unknown[0]!r}; ids come from hits")
+            raise unknown_chunk_error(unknown[0])
         return [rows[id] for id in ids]
 
     def _rows_of(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:

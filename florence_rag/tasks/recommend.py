@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries, unit_rows
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.image_store import ImageInput
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.perceptual_hash import LOOK, look_of
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.tasks.recommend_scoring import Example, recommend
-from florence_rag.types import Hit, Kind
+from florence_rag.types import Hit, Kind, is_chunk_id
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
 
-_CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 _NAMED = 40
 
 Item = str | ImageInput
@@ -74,8 +72,8 @@ def _example(rag: FlorenceRAG, item: Item, hits: dict[str, Hit], name: str, file
 def _words(rag: FlorenceRAG, text: str, name: str) -> Example:
     if not text.strip():
         raise InputError(f"{name} has an empty text; leave it out, or say what it should be")
-    if _CHUNK_ID.fullmatch(text):
-        raise InputError(f"no chunk has the id {text!r}; search returns the ids there are")
+    if is_chunk_id(text):
+        raise unknown_chunk_error(text)
     return Example(f'"{text[:_NAMED]}"', embed_queries(rag.embedder, [text])[0])
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import check_labels
 from florence_rag.tasks.classify import whole_images
@@ -130,7 +130,7 @@ def set_tags(rag: FlorenceRAG, tags: Mapping[str, Sequence[str]]) -> None:
     """As FlorenceRAG.set_tags."""
     hits = {hit.id: hit for hit in rag.get(list(tags))}
     if unknown := [id for id in tags if id not in hits]:
-        raise InputError(f"no chunk has the id {unknown[0]!r}; search returns the ids there are")
+        raise unknown_chunk_error(unknown[0])
     rag.index.update_metadata({id: _with_tags(hits[id].metadata, _checked(names), {}) for id, names in tags.items()})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.errors import InputError, StoreError
+from florence_rag.errors import InputError, StoreError, unknown_chunk_error
 from florence_rag.index.base import Filter, IndexInfo, RememberedAnswer
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
@@ -105,7 +105,7 @@ class MemoryIndex:
     def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks; an unknown id is an InputError."""
         if unknown := [id_ for id_ in metadata if id_ not in self._rows]:
-            raise InputError(f"no chunk has the id {unknown[0]!r}")
+            raise unknown_chunk_error(unknown[0])
         for id_, values in metadata.items():
             row = self._rows[id_]
             self._rows[id_] = replace(row, hit=replace(row.hit, metadata=checked_metadata(values, row.hit.uri)))
@@ -130,7 +130,7 @@ class MemoryIndex:
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D), in the order of ids; an unknown id is an InputError."""
         if unknown := [id_ for id_ in ids if id_ not in self._rows]:
-            raise InputError(f"no chunk has the id {unknown[0]!r}")
+            raise unknown_chunk_error(unknown[0])
         return np.array([self._rows[id_].vector for id_ in ids]).reshape(len(ids), self.embedder.dimension)
 
     def search_vector(

@@ -16,15 +16,14 @@ from typing import Annotated
 import numpy as np
 
 from florence_rag.chunking import read_image
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import Tool
 from florence_rag.tools.safe_fetch import UrlRules, fetch
-from florence_rag.types import Citation, Frame, Hit, Locator
+from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
-CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL | re.IGNORECASE)
 WEB = re.compile(r"https?:", re.IGNORECASE)
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
@@ -109,8 +108,8 @@ def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRul
     name = image.strip()
     if uri := DATA_URI.fullmatch(name):
         return _limited(_decode(uri[1]))
-    if CHUNK_ID.fullmatch(name):
-        raise InputError(f"no chunk has the id {name!r}; search_images returns the ids there are")
+    if is_chunk_id(name):
+        raise unknown_chunk_error(name)
     if WEB.match(name) and urls:
         return fetch(name, UrlRules() if urls is True else urls)
     if URL.match(name):

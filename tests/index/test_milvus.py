@@ -147,7 +147,7 @@ def test_find_gives_all_that_fit(index, street):
 def test_vectors_come_in_order_and_an_unknown_id_is_an_error(index, street):
     assert np.array_equal(index.vectors([street[1].id, street[0].id]), np.eye(8)[[1, 0]])
     assert index.vectors([]).shape == (0, 8)
-    with pytest.raises(InputError, match=r"there is no chunk with the id '0+'; ids come from hits"):
+    with pytest.raises(InputError, match=r"no chunk has the id '0+'; searches return the ids that exist"):
         index.vectors([street[0].id, "0" * 32])
 
 

@@ -69,7 +69,7 @@ def test_the_vectors_of_words_come_back_by_id_with_zeros_where_there_are_none(wo
     ids = [chunk.id for chunk in reversed(three)]
     np.testing.assert_array_equal(worded.text_vectors(ids), [AXES[1], np.zeros(3), AXES[0]])
     assert worded.text_vectors([]).shape == (0, 3)
-    with pytest.raises(InputError, match="there is no chunk with the id 'x'"):
+    with pytest.raises(InputError, match="no chunk has the id 'x'"):
         worded.text_vectors(["x"])
 
 
