@@ -22,9 +22,9 @@ import sys, time
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.rag import FlorenceRAG
 from florence_rag.ingest.engine import IngestConfig
-from florence_rag.testing import ColourEmbedder
+from florence_rag.testing import ColorEmbedder
 
-class Slow(ColourEmbedder):
+class Slow(ColorEmbedder):
     def embed_images(self, frames):
         time.sleep(0.3)
         return super().embed_images(frames)

@@ -53,7 +53,7 @@ class Looks:
     def put(self, metadata: Mapping[str, Any]) -> int:
         """Its number, from 0."""
         if self._count == len(self._bits):
-            for name in ("_bits", "_colours", "_times_s", "_cameras"):
+            for name in ("_bits", "_colors", "_times_s", "_cameras"):
                 rows = getattr(self, name)
                 setattr(self, name, np.concatenate([rows, np.empty_like(rows)]))
         read = _read(metadata)

@@ -1,7 +1,7 @@
 """Test doubles without weights, models or files, for our tests and yours. They really look, read and search.
 
-index = MemoryIndex(ColourEmbedder().info)
-rag = FlorenceRAG(index, ColourEmbedder(), vqa=ColourVQA())
+index = MemoryIndex(ColorEmbedder().info)
+rag = FlorenceRAG(index, ColorEmbedder(), vqa=ColorVQA())
 """
 
 from florence_rag.testing.doubles import (

@@ -463,8 +463,8 @@ import os
 from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.rag import FlorenceRAG
-from florence_rag.testing import ColourEmbedder
-rag = FlorenceRAG(MilvusIndex.open({str(tmp_path / "k.db")!r}, ColourEmbedder.info), ColourEmbedder())
+from florence_rag.testing import ColorEmbedder
+rag = FlorenceRAG(MilvusIndex.open({str(tmp_path / "k.db")!r}, ColorEmbedder.info), ColorEmbedder())
 rag.upsert_texts(["red", "blue"], ids=["1", "2"])
 os._exit(9)
 """

@@ -111,7 +111,7 @@ class Slow(plan.TurnedEmbedder):
         return super().embed_images(frames)
 
 writer._GATHER_ROWS = 3
-embedder = plan.ColourEmbedder()
+embedder = plan.ColorEmbedder()
 with plan.FlorenceRAG(plan.MilvusIndex.open(sys.argv[2], embedder.info), embedder) as rag:
     plan.work_on(rag, Slow(), progress=lambda step: print(step.files_done, flush=True)).switch()
 """

@@ -26,7 +26,7 @@ def test_the_text_has_what_is_needed_to_go_on(rag):
         "1 result for 'a blue wall', best first:",
         f"1. id {hit['id']}",
         "   [image] blue.png",
-        f"   why: {hit['why']}",
+        f"   why: {hit['explanation']}",
     ]
 
 

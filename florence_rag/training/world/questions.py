@@ -14,23 +14,23 @@ from florence_rag.training.world.vocabulary import ANSWER_NAMES, Description, co
 QuestionType = Literal["colour", "count", "existence", "next-to", "left-right"]
 
 COLOR_TEMPLATES = (
-    "What {colour} is {it}?",
-    "What {colour} is {it}?",
-    "Which {colour} is {it}?",
-    "What is the {colour} of {it}?",
-    "Which {colour} does {it} have?",
-    "What {colour} is {it} in the picture?",
-    "Tell me the {colour} of {it}.",
-    "{it} is what {colour}?",
+    "What {color} is {it}?",
+    "What {color} is {it}?",
+    "Which {color} is {it}?",
+    "What is the {color} of {it}?",
+    "Which {color} does {it} have?",
+    "What {color} is {it} in the picture?",
+    "Tell me the {color} of {it}.",
+    "{it} is what {color}?",
 )
 WORN_TEMPLATES = (
-    "What {colour} is {it}?",
-    "What {colour} is {it} wearing?",
-    "What {colour} is {it} dressed in?",
-    "Which {colour} does {it} wear?",
-    "Which {colour} is worn by {it}?",
-    "What is the {colour} of the coat of {it}?",
-    "What {colour} coat does {it} have?",
+    "What {color} is {it}?",
+    "What {color} is {it} wearing?",
+    "What {color} is {it} dressed in?",
+    "Which {color} does {it} wear?",
+    "Which {color} is worn by {it}?",
+    "What is the {color} of the coat of {it}?",
+    "What {color} coat does {it} have?",
 )
 COUNT_TEMPLATES = (
     "How many {things} are there?",
