@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reembed": LOADABLE | {"ingest"},
     "rag": RUNNABLE | {"viz"},
     "viz": BASE,
-    "datasets": LOADABLE,
+    "datasets": {"types", "errors", "sources"},
     "evaluation": LOADABLE | {"datasets", "tasks"},
     "finetuning": LOADABLE | {"datasets", "tasks", "training"},
     "testing": LOADABLE | {"ingest", "tasks", "rag"},

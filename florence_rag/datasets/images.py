@@ -1,0 +1,152 @@
+"""Images with labels, captions or both: class folders, CSV and JSON Lines files, and Karpathy's splits."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from florence_rag.datasets.dataset_io import Row, field, read_json, read_table, records
+from florence_rag.datasets.media_files import check_labels_agree, class_folders
+from florence_rag.errors import InputError
+
+CAPTIONS = 5
+"""Captions of an image that retrieval is measured with, as the published protocols do."""
+_COLUMNS = {"image": ("image", "path", "file"), "text": ("text", "caption"), "label": ("label", "class")}
+_LAYOUTS = (
+    "a folder with a folder of images for each class, a CSV or JSON Lines file with the columns image and text or "
+    "label, or a JSON file with Karpathy's splits"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageExample:
+    """One image of a data set.
+
+    Attributes:
+        path: Its file, which may be missing.
+        captions: Texts about it.
+        label: Its class, or "".
+        split: The part of the data set that it belongs to, in the words of the data set, or "".
+    """
+
+    path: Path
+    captions: tuple[str, ...] = ()
+    label: str = ""
+    split: str = ""
+
+
+def read_images(data: str | Path, images: str | Path | None = None) -> list[ImageExample]:
+    """Return all examples of a data set.
+
+    Args:
+        data: One of three layouts. A folder: each folder in it is a class of its name, and the images may lie deeper.
+            A CSV or JSON Lines file with the columns image (or path, file), and text (or caption) or label (or class);
+            without a header, a CSV file has the columns path and label. A JSON file with Karpathy's splits of COCO or
+            Flickr30k: {"images": [{"filename", "split", "sentences": [{"raw"}], "filepath" for a file in a folder}]}.
+        images: The folder where relative paths begin, by default that of the file.
+
+    Raises:
+        InputError: The data set has another layout, or no example.
+    """
+    path = Path(data).expanduser()
+    if path.is_dir():
+        found = [ImageExample(file, label=label) for file, label in class_folders(path, "image")]
+    elif path.suffix.lower() not in (".csv", ".jsonl", ".json") or not path.is_file():
+        raise InputError(f"{str(data)!r} is not a data set; give {_LAYOUTS}")
+    else:
+        top = path.parent if images is None else Path(images).expanduser()
+        found = list(_karpathy(path, top) if path.suffix.lower() == ".json" else _table(path, top))
+    if not found:
+        raise InputError(f"{str(data)!r} has no examples; give {_LAYOUTS}")
+    return found
+
+
+def _table(path: Path, top: Path) -> Iterator[ImageExample]:
+    for row, where in read_table(path, default_header=("path", "label")):
+        image, text, label = (_column(row, names) for names in _COLUMNS.values())
+        if image is None or (text is None and label is None):
+            missing = "image" if image is None else "text or label"
+            raise InputError(f"{where} has no column {missing}; its columns are {', '.join(row) or 'none'}")
+        if not image or not (text or label):
+            empty = [name for name, value in zip(_COLUMNS, (image, text, label), strict=True) if value == ""]
+            raise InputError(f"{where} has nothing in the column {' and '.join(empty)}")
+        yield ImageExample(top / Path(image).expanduser(), (text,) if text else (), label or "")
+
+
+def _column(row: Row, names: Sequence[str]) -> str | None:
+    return next((row[name] for name in names if name in row), None)
+
+
+def _karpathy(path: Path, top: Path) -> Iterator[ImageExample]:
+    for record, where in records(read_json(path), "images", path):
+        split, sentences = field(record, "split", str, where), field(record, "sentences", list, where)
+        captions = tuple(field(sentence, "raw", str, f"a sentence of {where}") for sentence in sentences)
+        file = top / field(record, "filepath", str, where, "") / field(record, "filename", str, where)
+        yield ImageExample(file, captions, split=split)
+
+
+def read_labeled_images(data: str | Path) -> list[ImageExample]:
+    """Return the examples of a data set that have a label, each once.
+
+    Args:
+        data: A data set that `read_images` reads.
+
+    Raises:
+        InputError: The data set has another layout, no label, or two labels for one image.
+    """
+    found = list(dict.fromkeys(example for example in read_images(data) if example.label))
+    check_labels_agree(((example.path, example.label) for example in found), data)
+    if not found:
+        raise InputError(f"{str(data)!r} has no labeled images; give {_LAYOUTS}")
+    return found
+
+
+def read_captioned_images(
+    data: str | Path, images: str | Path | None = None, *, split: str = "test", captions: int = CAPTIONS
+) -> list[ImageExample]:
+    """Return the images of one split with their first captions, each image once.
+
+    Args:
+        data: A data set that `read_images` reads.
+        images: The folder where relative paths begin, by default that of the file.
+        split: The part of the data set; a data set without splits counts as a whole.
+        captions: The number of captions that count.
+
+    Raises:
+        InputError: The data set has another layout, no such split, or an image without caption.
+    """
+    everything = read_images(data, images)
+    chosen = [example for example in everything if example.split in ("", split)]
+    if not chosen:
+        splits = ", ".join(sorted({example.split for example in everything}))
+        raise InputError(f"{str(data)!r} has no split {split!r}; it has {splits}")
+    texts: dict[Path, tuple[str, ...]] = {}
+    for example in chosen:
+        texts[example.path] = texts.get(example.path, ()) + example.captions
+    found = [ImageExample(path, each[:captions], split=split) for path, each in texts.items()]
+    for example in found:
+        if not example.captions or not all(caption.strip() for caption in example.captions):
+            raise InputError(f"{str(example.path)!r} in {str(data)!r} has no caption, or an empty one")
+    return found
+
+
+def read_class_names(file: str | Path, labels: Sequence[str]) -> dict[str, str]:
+    """Return the names of classes from a JSON file such as {"n01440764": "tench"}.
+
+    Raises:
+        InputError: A label has no name, or two labels have the same name.
+    """
+    content = read_json(file)
+    names = {label: field(content, label, str, f"the file {str(file)!r}") for label in dict.fromkeys(labels)}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            same = " and ".join(repr(label) for label, other in names.items() if other == name)
+            raise InputError(f"{str(file)!r} gives {same} the same name, {name!r}; give each class its own name")
+    return names
+
+
+def rename_labels(examples: Sequence[ImageExample], names: Mapping[str, str]) -> list[ImageExample]:
+    """Return the examples with the names of their classes as labels; a class without a name keeps its label."""
+    return [replace(each, label=" ".join(names.get(each.label, each.label).split())) for each in examples]

@@ -1,0 +1,90 @@
+"""Finds the image and video files of a data set by their names, and the classes that their folders stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from florence_rag.datasets.dataset_io import Id
+from florence_rag.errors import InputError
+from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.types import Failure
+
+Medium = Literal["image", "video"]
+
+_NUMBER = re.compile(r"(\d+)$")
+
+
+def media_below(folder: str | Path, medium: Medium) -> list[Path]:
+    """Return the images or videos below a folder, sorted; raise InputError if it is not a folder."""
+    top = Path(folder).expanduser()
+    if not top.is_dir():
+        raise InputError(f"{str(top)!r} is not a folder; give the folder of the {medium}s with --{medium}s")
+    return [path for path in sorted(top.rglob("*")) if MEDIA_BY_SUFFIX.get(path.suffix.lower()) == medium]
+
+
+def class_folders(top: Path, medium: Medium) -> Iterator[tuple[Path, str]]:
+    """Yield the images or videos of a folder with a folder for each class, each with its class, sorted by class."""
+    for folder in sorted(path for path in top.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        for path in media_below(folder, medium):
+            if not path.name.startswith("."):
+                yield path, folder.name
+
+
+def check_labels_agree(labels: Iterable[tuple[Path, str]], data: str | Path) -> None:
+    """Raise InputError if a data set gives two labels to one file."""
+    first: dict[Path, str] = {}
+    for path, label in labels:
+        if (other := first.setdefault(path, label)) != label:
+            raise InputError(f"{str(data)!r} labels {str(path)!r} both {other!r} and {label!r}; give it one label")
+
+
+def image_paths(ids: Iterable[Id], folder: str | Path, failed: list[Failure]) -> dict[Id, Path]:
+    """Return the image file of each id, and append a failure for each id that has none.
+
+    Args:
+        ids: Numbers or names of images. The image with the number 42 is the file whose name ends with it, such as
+            COCO_val2014_000000000042.jpg; one with a name is the file at this path below the folder, or anywhere below
+            it the one with this name, with or without its suffix.
+        folder: The folder with the images.
+        failed: Receives the failures.
+
+    Raises:
+        InputError: There is no such folder, or two files fit an id.
+    """
+    top = Path(folder).expanduser()
+    by_name: dict[str, list[Path]] = {}
+    for path in media_below(top, "image"):
+        number = _NUMBER.search(path.stem)
+        for name in {path.name, path.stem, str(int(number[1])) if number else path.stem}:
+            by_name.setdefault(name, []).append(path)
+    found: dict[Id, Path] = {}
+    for id in ids:
+        paths = [top / id] if isinstance(id, str) and (top / id).is_file() else by_name.get(str(id), [])
+        if len(paths) > 1:
+            two = " and ".join(repr(str(path)) for path in paths[:2])
+            raise InputError(f"{two} are both image {id}; give a folder with one of them")
+        if paths:
+            found[id] = paths[0]
+        else:
+            failed.append(Failure(f"image {id}", f"no image in {str(folder)!r} has the name or number {id!r}"))
+    return found
+
+
+class VideoFolder:
+    """The videos below a folder by the names of their files without suffix."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self._files = {path.stem: path for path in media_below(folder, "video")}
+
+    def get(self, name: str) -> Path | None:
+        """Return the file with a name, or None."""
+        return self._files.get(name)
+
+    def __getitem__(self, name: str) -> Path:
+        """Return the file with a name; raise InputError if there is none."""
+        if name not in self._files:
+            raise InputError("there is no such video")
+        return self._files[name]
