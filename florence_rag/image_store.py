@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.chunking import ChunkingConfig, read_image
-from florence_rag.embedding.base import TextEmbedder
+from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.types import Failure, Frame, Hit, Locator, is_chunk_id
 
@@ -27,12 +27,12 @@ T = TypeVar("T")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def as_detailed_as_needed(chunking: ChunkingConfig, embedder: TextEmbedder, *others: object) -> ChunkingConfig:
+def as_detailed_as_needed(chunking: ChunkingConfig, embedder: Embedder, *others: object) -> ChunkingConfig:
     """Where the embedder alone looks at the pictures, it says how much of them it can see. others: that look besides,
     None for one that there is not."""
     if any(other is not None for other in others):
         return chunking
-    return replace(chunking, image_detail_px=chunking.image_detail_px or getattr(embedder, "detail_px", None))
+    return replace(chunking, image_detail_px=chunking.image_detail_px or embedder.capabilities.detail_px)
 
 
 class ImageStore:

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.embedding.azure_client import AzureVisionClient, Clock, RetryPolicy
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.types import EmbedderInfo, Frame
 
@@ -92,6 +92,11 @@ class AzureEmbedder:
     def info(self) -> EmbedderInfo:
         """The two model versions differ in name and fingerprint, so that no index mixes them."""
         return self._info
+
+    @property
+    def capabilities(self) -> EmbedderCapabilities:
+        """The defaults: the service does not publish more."""
+        return EmbedderCapabilities()
 
     def __enter__(self) -> AzureEmbedder:
         return self

@@ -1,62 +1,136 @@
-"""What the pipeline asks of an embedder: pictures and texts as unit vectors in one space."""
+"""The protocols of embedders, which turn images and texts into unit vectors, and what an embedder can do."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from florence_rag.types import EmbedderInfo, Frame
 
+RegionView = Literal["cut out", "in place"]
+
+CLIP_LOGIT_SCALE = 100.0
+"""The logit scale at which the training of CLIP ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderCapabilities:
+    """What an embedder can do, and what it needs. The defaults suit an embedder about which nothing is known.
+
+    Args:
+        workers: The number of batches that may be embedded at the same time, at least 1.
+        detail_px: The side in pixels beyond which a larger image does not change the vector, so that it can be decoded
+            at a smaller size. None if there is no such limit.
+        region_view: How to show a region of an image: "cut out", or "in place" with the rest of the image blank.
+        logit_scale: The factor by which the model multiplied cosines before the softmax in training, larger than 0.
+    """
+
+    workers: int = 1
+    detail_px: int | None = None
+    region_view: RegionView = "cut out"
+    logit_scale: float = CLIP_LOGIT_SCALE
+
 
 @runtime_checkable
 class TextEmbedder(Protocol):
-    """Turns texts into vectors, where a cosine says how near in meaning two of them are. Every Embedder is one."""
+    """Turns texts into vectors whose cosine measures how close two texts are in meaning.
+
+    Every `Embedder` is a TextEmbedder, too.
+    """
 
     @property
     def info(self) -> EmbedderInfo:
-        """What an index records, so that no other embedder is ever mixed in."""
+        """The name, fingerprint, dimension and preprocessing that an index records to refuse other embedders."""
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) float32, unit length: one row per text, cut to what the model can read; (0, D) for none."""
+        """Embed texts.
+
+        Args:
+            texts: Texts of any length. The embedder truncates what its model cannot read.
+
+        Returns:
+            (N, D) float32, one row of unit length per text; (0, D) for no texts.
+
+        Raises:
+            InputError: If the embedder was configured to refuse long texts, or cannot embed an empty one.
+        """
         ...
 
 
 @runtime_checkable
 class QueryEmbedder(Protocol):
-    """What an embedder may have besides: some models read a question otherwise than what answers it."""
+    """An optional part of a `TextEmbedder`: embeds queries differently from the texts that answer them."""
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) float32, unit length: one row per text that is searched with."""
+        """Embed queries.
+
+        Args:
+            texts: The queries.
+
+        Returns:
+            (N, D) float32, one row of unit length per query; (0, D) for no queries.
+        """
         ...
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns pictures and texts into vectors of one space, where a cosine says how well two of them agree."""
+    """Turns images and texts into vectors of one space, where a cosine measures how well two of them match."""
 
     @property
     def info(self) -> EmbedderInfo:
-        """What an index records, so that no other embedder is ever mixed in."""
+        """The name, fingerprint, dimension and preprocessing that an index records to refuse other embedders."""
+        ...
+
+    @property
+    def capabilities(self) -> EmbedderCapabilities:
+        """What the embedder can do; `EmbedderCapabilities()` if nothing is known."""
         ...
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """(N, D) float32, unit length: one row per frame, whatever their sizes; (0, D) for none."""
+        """Embed images.
+
+        Args:
+            frames: RGB images (H, W, 3) uint8 of any sizes.
+
+        Returns:
+            (N, D) float32, one row of unit length per image; (0, D) for no images.
+        """
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D) float32, unit length: one row per text, cut to what the model can read; (0, D) for none."""
+        """Embed texts in the same space as images.
+
+        Args:
+            texts: Texts of any length. The embedder truncates what its model cannot read.
+
+        Returns:
+            (N, D) float32, one row of unit length per text; (0, D) for no texts.
+
+        Raises:
+            InputError: If the embedder was configured to refuse long texts, or cannot embed an empty one.
+        """
         ...
 
 
 def embed_queries(embedder: TextEmbedder, texts: Sequence[str]) -> np.ndarray:
-    """(N, D): texts to search with, in the way of the embedder for these if it has one, else as any texts."""
+    """Embed queries with `embed_queries` of the embedder if it has that method, and with `embed_texts` otherwise.
+
+    Args:
+        embedder: Embeds the queries.
+        texts: The queries.
+
+    Returns:
+        (N, D) float32, one row of unit length per query.
+    """
     return embedder.embed_queries(texts) if isinstance(embedder, QueryEmbedder) else embedder.embed_texts(texts)
 
 
 def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """Every row of (N, D) scaled to length one, as float32; a row of zeros stays zero."""
+    """Scale every row of (N, D) to unit length, as float32; a row of zeros stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)

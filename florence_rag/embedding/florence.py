@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.models.fast_resize import scaled
 from florence_rag.models.florence import FlorenceModel
@@ -76,25 +76,15 @@ class FlorenceEmbedder:
         return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
 
     @property
-    def workers(self) -> int:
-        """How many batches are best embedded at a time: on a CPU one for each thread that torch has."""
-        return torch.get_num_threads() if self._model.device.type == "cpu" and self._backend == "torch" else 1
-
-    @property
-    def detail_px(self) -> int:
-        """Pictures of more than twice what the network looks at give it nothing more."""
-        image = self._processor.image_processor
-        return int(2 * image.size * (image.enlarge if image.fit == "crop" else 1))
-
-    @property
-    def logit_scale(self) -> float:
-        """What cosines of pictures and texts were multiplied by in training, before the softmax."""
-        return float(self._model.logit_scale.detach().exp().clamp(max=100.0))
-
-    @property
-    def region_view(self) -> str:
-        """How it is best shown a part of a picture: "cut out", or "in place" with the rest blank."""
-        return str(self._processor.image_processor.region_view)
+    def capabilities(self) -> EmbedderCapabilities:
+        """One worker per thread of torch on a CPU; images of up to twice the size that the network reads."""
+        image, on_cpu = self._processor.image_processor, self._model.device.type == "cpu"
+        return EmbedderCapabilities(
+            workers=torch.get_num_threads() if on_cpu and self._backend == "torch" else 1,
+            detail_px=int(2 * image.size * (image.enlarge if image.fit == "crop" else 1)),
+            region_view=image.region_view,
+            logit_scale=float(self._model.logit_scale.detach().exp().clamp(max=CLIP_LOGIT_SCALE)),
+        )
 
     @property
     def info(self) -> EmbedderInfo:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.errors import InputError, MissingExtraError, ModelError
 from florence_rag.models.fast_resize import scale_of
@@ -167,16 +167,18 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
             )
 
     @property
-    def workers(self) -> int:
-        """How many batches are best embedded at a time: on a CPU one for each thread that torch has."""
-        can_share = self._sees_alone and self._backend == "torch" and self._model.device.type == "cpu"
-        return torch.get_num_threads() if can_share else 1
+    def capabilities(self) -> EmbedderCapabilities:
+        """One worker per thread of torch on a CPU, and images of up to twice the size that the network reads.
 
-    @property
-    def detail_px(self) -> int | None:
-        """Pictures of more than twice what the network looks at give it nothing more; None where that varies."""
+        Models with a chat template share the tokenizer between images and texts, so they embed one batch at a time, and
+        read images of any size.
+        """
+        can_share = self._sees_alone and self._backend == "torch" and self._model.device.type == "cpu"
         side = getattr(getattr(self._model.config, "vision_config", None), "image_size", None)
-        return 2 * side if self._sees_alone and isinstance(side, int) else None
+        return EmbedderCapabilities(
+            workers=torch.get_num_threads() if can_share else 1,
+            detail_px=2 * side if self._sees_alone and isinstance(side, int) else None,
+        )
 
     @property
     def _sees_alone(self) -> bool:

@@ -45,7 +45,7 @@ def embedded(
     """The items that can be read, and the vectors of their pictures, (N, D); InputError where none can be."""
     kept: list[S] = []
     vectors = []
-    pairs = readable(items, path_of, failed, getattr(embedder, "detail_px", None))
+    pairs = readable(items, path_of, failed, embedder.capabilities.detail_px)
     while batch := list(islice(pairs, _BATCH)):
         kept += [item for item, _ in batch]
         vectors.append(embedder.embed_images([frame for _, frame in batch]))

@@ -174,8 +174,7 @@ def _finished(under_way: deque[Future[BatchResult]], leave: int, check: Callable
 
 def model_workers(embedder: Embedder, config: IngestConfig) -> int:
     """How many batches are embedded at a time."""
-    asked_for: int = getattr(embedder, "workers", 1)
-    return config.workers or asked_for
+    return config.workers or embedder.capabilities.workers
 
 
 @contextmanager

@@ -94,7 +94,7 @@ def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
     if box is None:
         return frame
     rows, columns = _pixels(frame, box)
-    if getattr(embedder, "region_view", "cut out") != "in place":
+    if embedder.capabilities.region_view != "in place":
         return np.ascontiguousarray(frame[rows, columns])
     alone = np.empty_like(frame)
     alone[:] = frame.mean(axis=(0, 1)).round().astype(np.uint8)

@@ -17,7 +17,7 @@ from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import check_labels
 from florence_rag.tasks.classify import whole_images
 from florence_rag.tasks.tag_propagation import Known, Quality, Tagger, agreement, ranked, train_tagger
-from florence_rag.tasks.zero_shot import SCALE, label_vectors
+from florence_rag.tasks.zero_shot import label_vectors
 from florence_rag.types import Hit
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_tagger(rag: FlorenceRAG, labels: Iterable[str] | None) -> OpenTagger:
     names = check_labels(labels)
     ids = sorted(by_hand)[:_MOST]
     has = np.array([[label in by_hand[id] for label in names] for id in ids], dtype=bool).reshape(len(ids), len(names))
-    scale = float(getattr(rag.embedder, "logit_scale", SCALE))
+    scale = rag.embedder.capabilities.logit_scale
     tagger = train_tagger(label_vectors(rag.embedder, names), Known(rag.index.vectors(ids), has), scale)
     return OpenTagger(names, tagger, frozenset(by_hand))
 

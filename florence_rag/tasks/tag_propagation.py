@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from florence_rag.embedding.base import CLIP_LOGIT_SCALE
 from florence_rag.tasks.probe import logistic_regression
-from florence_rag.tasks.zero_shot import SCALE, softmax
+from florence_rag.tasks.zero_shot import softmax
 
 NEIGHBOURS = 10
 LEAST = 10
@@ -84,7 +85,7 @@ class Tagger:
         )
 
 
-def train_tagger(labels: np.ndarray, known: Known, scale: float = SCALE) -> Tagger:
+def train_tagger(labels: np.ndarray, known: Known, scale: float = CLIP_LOGIT_SCALE) -> Tagger:
     """Weigh the witnesses on what is known, if that is enough."""
     if not known.can_teach():
         return Tagger(labels, known, None, np.zeros(len(labels)), np.ones(len(labels)), scale)

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from florence_rag.embedding.base import TextEmbedder, unit_rows
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, sentences_for
 from florence_rag.tasks.classifier import check_labels
 
-SCALE = 100.0
-"""Of the cosines, where an embedder does not say (by `logit_scale`) what it was trained with: CLIP's."""
 _LABELS_AT_A_TIME = 64
 
 
@@ -29,7 +27,7 @@ class ZeroShotClassifier:
 
     def __init__(
         self,
-        embedder: TextEmbedder,
+        embedder: Embedder,
         labels: Sequence[str],
         *,
         prompts: Sequence[str] | None = None,
@@ -37,7 +35,7 @@ class ZeroShotClassifier:
     ) -> None:
         self.labels = check_labels(labels)
         self.vectors = label_vectors(embedder, self.labels, prompts)
-        self._scale = float(getattr(embedder, "logit_scale", SCALE)) if scale is None else scale
+        self._scale = embedder.capabilities.logit_scale if scale is None else scale
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
         """(N, D) unit vectors of pictures -> (N, labels) float32, rows sum to one."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.perception.base import TextRegion, VQAResult
 from florence_rag.tokenize import words
@@ -48,6 +48,7 @@ class ColorEmbedder:
     """An Embedder that knows colours and nothing else: a picture is its shares of colours, a text its colour words."""
 
     info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLORS) + 1, preprocessing="none")
+    capabilities = EmbedderCapabilities()
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """One row per frame: the shares of the colours, and 0 for "no colour"."""

@@ -12,7 +12,7 @@ from langchain_core.embeddings import Embeddings
 from PIL import Image
 
 from florence_rag import Embedder, EmbedderInfo, InputError
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.types import Frame
 from langchain_florence.embeddings import FlorenceEmbeddings
 
@@ -30,6 +30,11 @@ class LangChainEmbedder:
         self.embeddings = embeddings
         dimension = len(embeddings.embed_query(_PROBE))
         self.info = EmbedderInfo(name or _name(embeddings), "langchain", dimension, "langchain")
+
+    @property
+    def capabilities(self) -> EmbedderCapabilities:
+        """The defaults, as the interface of LangChain says nothing about them."""
+        return EmbedderCapabilities()
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """(N, D): as documents."""

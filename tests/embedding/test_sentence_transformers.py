@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import SiglipModel, SiglipProcessor
 
-from florence_rag.embedding.base import Embedder, QueryEmbedder, TextEmbedder, embed_queries
+from florence_rag.embedding.base import Embedder, EmbedderCapabilities, QueryEmbedder, TextEmbedder, embed_queries
 from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder, SentenceTransformerTextEmbedder
 from florence_rag.errors import InputError, ModelError
 from florence_rag.testing import ColorEmbedder, color_frame
@@ -167,7 +167,7 @@ def test_fewer_bits_and_other_engines_are_close_to_fp32_and_the_same_model_to_an
     cosines = np.sum(fast.embed_images(frames()) * clip.embed_images(frames()), axis=1)
     assert cosines.min() > 0.99
     assert np.array_equal(fast.embed_texts(["a blue car"]), clip.embed_texts(["a blue car"]))
-    assert fast.workers == (torch.get_num_threads() if backend == "torch" else 1)
+    assert fast.capabilities.workers == (torch.get_num_threads() if backend == "torch" else 1)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -197,7 +197,7 @@ def test_a_combination_that_there_is_not_is_refused_with_those_that_there_are(cl
 
 
 def test_pictures_are_embedded_by_several_threads_at_once(clip):
-    assert (clip.workers, clip.detail_px) == (torch.get_num_threads(), 64)
+    assert clip.capabilities == EmbedderCapabilities(workers=torch.get_num_threads(), detail_px=64)
     pictures = [np.random.default_rng(i).integers(0, 256, (40, 40, 3)).astype(np.uint8) for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
         found = np.concatenate(list(pool.map(lambda one: clip.embed_images([one]), pictures)))

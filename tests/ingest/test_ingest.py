@@ -3,6 +3,7 @@ import threading
 import numpy as np
 import pytest
 
+from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
 from florence_rag.ingest.embed_stage import EmbedStage, add_captions, embed_chunks, embed_words
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
@@ -268,7 +269,7 @@ def test_several_workers_embed_at_a_time_and_store_in_order():
     class Waiting(CountingEmbedder):
         """The first batch is ready when the second has begun."""
 
-        workers = 2
+        capabilities = EmbedderCapabilities(workers=2)
         meeting = threading.Barrier(2, timeout=20)
 
         def embed_images(self, frames):

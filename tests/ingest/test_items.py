@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
@@ -169,7 +170,7 @@ def test_several_batches_are_embedded_at_a_time(index, save):
     class Meeting(ColorEmbedder):
         """A batch is ready when another one has begun."""
 
-        workers = 2
+        capabilities = EmbedderCapabilities(workers=2)
         barrier = threading.Barrier(2, timeout=20)
 
         def embed_images(self, frames):
@@ -490,7 +491,7 @@ def test_a_large_photo_is_decoded_as_large_as_the_embedder_can_see(tmp_path, rea
     seen = []
 
     class Nearsighted(ColorEmbedder):
-        detail_px = 200
+        capabilities = EmbedderCapabilities(detail_px=200)
 
         def embed_images(self, frames):
             seen.extend(frame.shape[1] for frame in frames)

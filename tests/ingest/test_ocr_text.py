@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.ocr import RapidOcrReader
 from florence_rag.rag import FlorenceRAG
@@ -17,6 +18,7 @@ WITH_WORDS = ("885", "724", "069", "042", "solar-farm", "sewing-threads")
 
 class NoiseEmbedder:
     info = EmbedderInfo("noise", "0", 32, "none")
+    capabilities = EmbedderCapabilities()
 
     def __init__(self):
         self.random = np.random.default_rng(0)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import embed_chunks
@@ -155,7 +156,7 @@ edge = st.floats(0, 1, allow_nan=False)
 def test_any_part_of_any_picture_can_be_shown(box, width, height, view):
     frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     embedder = ColorEmbedder()
-    embedder.region_view = view
+    embedder.capabilities = EmbedderCapabilities(region_view=view)
     shown = region_view(
         embedder, frame, (min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3]))
     )
@@ -165,7 +166,7 @@ def test_any_part_of_any_picture_can_be_shown(box, width, height, view):
 
 def test_in_place_the_rest_has_the_mean_color():
     embedder = ColorEmbedder()
-    embedder.region_view = "in place"
+    embedder.capabilities = EmbedderCapabilities(region_view="in place")
     frame = color_frame("black", "black", "black", "white", size_px=80)
     shown = region_view(embedder, frame, (0.75, 0.0, 1.0, 1.0))
     assert (shown[:, 62:] == frame[:, 62:]).all()

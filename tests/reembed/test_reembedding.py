@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.embedding.base import unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
 from florence_rag.index.milvus import MilvusIndex
@@ -31,6 +31,7 @@ class TurnedEmbedder:
     """The colours turned into seven dimensions. Counts what it embeds, and dies when it is told to."""
 
     info = EmbedderInfo(name="turned", fingerprint="7-colours", dimension=7, preprocessing="none")
+    capabilities = EmbedderCapabilities()
 
     def __init__(self) -> None:
         self.seen = 0

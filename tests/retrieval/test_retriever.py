@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.perception.itm import MatcherReranker
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
@@ -82,6 +83,7 @@ class NoiseEmbedder:
     """Vectors that mean nothing: no route but words can find anything."""
 
     info = EmbedderInfo("noise", "0", 16, "none")
+    capabilities = EmbedderCapabilities()
 
     def __init__(self, seed):
         self.random = np.random.default_rng(seed)
