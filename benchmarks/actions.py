@@ -26,7 +26,7 @@ from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.training.actions import clip_times
 from florence_rag.training.world.scene import HELD_OUT, sample_scene
 from florence_rag.training.world.takes import ACTIONS, Take, sample_leg
-from florence_rag.types import Frame
+from florence_rag.types import Frame, middle_frame
 
 SIZE = (480, 360)
 Clip = tuple[str, tuple[str, str] | None, Callable[[], list[Frame]]]
@@ -86,7 +86,7 @@ def figures_of(recognizer: VideoCoSwinRecognizer, embedder: FlorenceEmbedder, co
         "top-1, all frames in order": whole,
         f"of these, {len(unseen)} clips of movers never seen in training": top1(recognizer, unseen, list),
         "top-1, frames shuffled": top1(recognizer, test, shuffled),
-        "top-1, middle frame only": top1(recognizer, test, lambda frames: [frames[len(frames) // 2]]),
+        "top-1, middle frame only": top1(recognizer, test, lambda frames: [middle_frame(frames)]),
         "probe on the embedder's vector of the middle frame": probe(embedder, train, test, slice(4, 5)),
         "probe on the mean vector of all frames": probe(embedder, train, test, slice(None)),
         "chance": 1 / len(ACTIONS),

@@ -69,7 +69,18 @@ from florence_rag.tasks.describe import Descriptions, describe_pictures
 from florence_rag.tasks.recommend import Item, recommended
 from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
-from florence_rag.types import Answer, Chunk, Citation, Frame, Hit, IndexReport, Kind, is_chunk_id
+from florence_rag.types import (
+    Answer,
+    Chunk,
+    Citation,
+    Frame,
+    Hit,
+    IndexReport,
+    Kind,
+    is_chunk_id,
+    middle_frame,
+    middle_index,
+)
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
@@ -510,7 +521,7 @@ class FlorenceRAG:
     def _look(self, hit: Hit, frames: tuple[Frame, ...], question: str, cache_answers: bool | None = None) -> VQAResult:
         """Of several keyframes, the one that fits the question best is asked, or the middle one."""
         vqa, question = self.memory.looking_at(hit, frames, cache_answers), check_question(question)
-        best = len(frames) // 2
+        best = middle_index(frames)
         if self.matcher and len(frames) > 1:
             best = int(self.matcher.match(frames, [question] * len(frames)).argmax())
         return vqa.answer(frames[best], question)
@@ -548,7 +559,7 @@ class FlorenceRAG:
         the picture. ModelError where no model draws outlines, as Florence-2 does.
         """
         _, frames = self._picture(image)
-        return require_segmenter(self.detector, self.captioner).segment(frames[len(frames) // 2], text)
+        return require_segmenter(self.detector, self.captioner).segment(middle_frame(frames), text)
 
     def classify(
         self,

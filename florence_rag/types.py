@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": 
 class Source:
     """One file that can be indexed, or one item that a program gave.
 
-    uri: absolute path, or given_uri of the item. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest
+    uri: absolute path, or item_uri of the item. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest
     of its bytes.
     """
 
@@ -37,9 +37,23 @@ class Source:
     content_hash: str
 
 
-def given_uri(id: str) -> str:
-    """The uri of the source that an item is which a program gave under this id; no path looks like it."""
-    return f"given:{id}"
+ITEM_IMAGE = "item_image"
+"""The key of an item's metadata that says where its image is: {"file": ..., "hash": ...}."""
+
+
+def item_uri(id: str) -> str:
+    """Return the uri of the source that an item forms; no path and no URL has this form."""
+    return f"item:{id}"
+
+
+def middle_index(frames: Sequence[Frame]) -> int:
+    """Return the position of the only frame, or of the middle keyframe of a clip."""
+    return len(frames) // 2
+
+
+def middle_frame(frames: Sequence[Frame]) -> Frame:
+    """Return the only frame, or the middle keyframe of a clip, which stands for the whole clip."""
+    return frames[middle_index(frames)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +105,7 @@ class Chunk:
 
     frames: the pictures of the chunk: one for an image or a page, the keyframes for a clip, none for text.
     text: a passage, the text layer of a page or a transcript; caption and ocr: what perception models said of frames.
-    given_id: the id, where it does not follow from the rest.
+    custom_id: the id, where it does not follow from the rest.
     """
 
     source: Source
@@ -102,14 +116,14 @@ class Chunk:
     ocr: str = ""
     frames: tuple[Frame, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    given_id: str = ""
+    custom_id: str = ""
 
     @property
     def id(self) -> str:
         """32 hex digits from where the chunk lies and what its source contains: equal on every machine and run; or the
         given id."""
-        if self.given_id:
-            return self.given_id
+        if self.custom_id:
+            return self.custom_id
         key = "\0".join((self.source.uri, self.source.content_hash, self.kind, repr(self.locator)))
         return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
@@ -160,7 +174,7 @@ class Hit:
     @property
     def uri(self) -> str:
         """Of its source, as the index lists it."""
-        return given_uri(self.id) if self.is_item else self.source
+        return item_uri(self.id) if self.is_item else self.source
 
     @property
     def content(self) -> str:

@@ -20,7 +20,7 @@ from PIL import Image
 from florence_rag.answering.base import LoadFrames, Search, check_question
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
-from florence_rag.types import Answer, Citation, Frame, Hit, Kind
+from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_frame
 
 INSTRUCTION = """\
 You answer questions about the user's own files. Answer only from the numbered results below, in one or two sentences.
@@ -99,7 +99,7 @@ class LLMAnswerer:
         except MediaError as error:
             log.warning("left out of an answer: %s", error)
             return None
-        return frames[len(frames) // 2] if frames else None
+        return middle_frame(frames) if frames else None
 
 
 def cited_numbers(reply: str, count: int) -> list[int]:

@@ -21,7 +21,7 @@ from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.tokenize import content_words, coverage
-from florence_rag.types import KINDS, Answer, Frame, Hit, Kind
+from florence_rag.types import KINDS, Answer, Frame, Hit, Kind, middle_frame
 
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
 
@@ -119,7 +119,7 @@ class Answerer:
     def _ranked(self, seen: Sequence[Seen]) -> Iterator[VisualCandidate]:
         """The picture of each hit, of a clip the middle keyframe."""
         for rank, (hit, frames) in enumerate(seen):
-            yield VisualCandidate(hit, frames[len(frames) // 2], odds_of_rank(rank, self.config.rank_weight_alone))
+            yield VisualCandidate(hit, middle_frame(frames), odds_of_rank(rank, self.config.rank_weight_alone))
 
     def _frames(self, hit: Hit) -> tuple[Frame, ...]:
         try:

@@ -18,7 +18,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.lite.metadata import flat_path
 from florence_rag.index.literals import Scalar, literal, one_of, starts_with
 from florence_rag.index.text_codec import encode_uri
-from florence_rag.types import KINDS, Kind, given_uri
+from florence_rag.types import KINDS, Kind, item_uri
 
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _OPERATORS = (*_COMPARISONS, "$in", "$prefix", "$has")
@@ -81,7 +81,7 @@ def _or_named(part: str, operator: str, value: Any, flat: bool) -> str:
     """A condition on the uri, widened to the source that an item's metadata name."""
     if value is None:
         return part
-    named, given = "metadata.source", starts_with("source", given_uri(""))
+    named, given = "metadata.source", starts_with("source", item_uri(""))
     if operator == "$ne":
         same = _condition(named, *_field(named, flat), "$eq", value)
         return f"{part} and not ({given} and {_present(_field(named, flat)[0])} and {same})"

@@ -18,7 +18,7 @@ from florence_rag.index.literals import one_of, starts_with
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import HIT_FIELDS, STORED_FIELDS, Row, checked_uri, checked_vectors, row_to_hit
 from florence_rag.index.text_codec import query_terms
-from florence_rag.types import KINDS, Hit, Kind, given_uri
+from florence_rag.types import KINDS, Hit, Kind, item_uri
 
 _SPARES = (1, 16, 256)  # hits asked for beyond k, to break ties at the end by id; more only where the last are equal
 _URIS_PER_CALL = 200
@@ -113,7 +113,7 @@ class Reader:
 
     def _has_items(self) -> bool:
         self._write()
-        return self._connection.count(self._collection, starts_with("source", given_uri(""))) > 0
+        return self._connection.count(self._collection, starts_with("source", item_uri(""))) > 0
 
     def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
         if field == "bm25":

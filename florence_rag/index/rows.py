@@ -11,7 +11,7 @@ import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.index.text_codec import clean, decode_uri, document_terms, encode_uri, truncate
-from florence_rag.types import Chunk, Hit, Locator, given_uri
+from florence_rag.types import Chunk, Hit, Locator, item_uri
 
 MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
 MAX_ID_BYTES = 512
@@ -68,13 +68,13 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
         caption=row["caption"],
         ocr=row["ocr"],
         metadata=row["metadata"],
-        is_item=uri == given_uri(row["id"]),
+        is_item=uri == item_uri(row["id"]),
     )
 
 
 def shown_source(uri: str, id: str, metadata: Mapping[str, Any]) -> str:
     """The source of a hit: a given item may name another than its uri, such as the file of its picture."""
-    named = metadata.get("source") if uri == given_uri(id) else None
+    named = metadata.get("source") if uri == item_uri(id) else None
     return named if isinstance(named, str) and named else uri
 
 

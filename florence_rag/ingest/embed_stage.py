@@ -19,7 +19,7 @@ from florence_rag.ingest.moments import with_moments
 from florence_rag.ingest.regions import is_region, region_view, with_regions
 from florence_rag.ingest.stage_timer import StageTimer
 from florence_rag.perception.base import ActionRecognizer, Captioner, Detector
-from florence_rag.types import Chunk, Failure, Frame, Source
+from florence_rag.types import Chunk, Failure, Frame, Source, middle_frame
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:
     would cost as much again and count the same words twice, so that clips would be found before pictures.
     """
     due = [i for i, chunk in enumerate(chunks) if chunk.frames and not chunk.caption]
-    captions = captioner.caption([chunks[i].frames[len(chunks[i].frames) // 2] for i in due]) if due else []
+    captions = captioner.caption([middle_frame(chunks[i].frames) for i in due]) if due else []
     said = dict(zip(due, captions, strict=True))
     return [replace(chunk, caption=said[i]) if i in said else chunk for i, chunk in enumerate(chunks)]
 

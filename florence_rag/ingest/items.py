@@ -2,7 +2,7 @@
 
     chunk -> is it known? -> read its picture, its words, a caption -> embed -> one source per item
 
-An item is its own source in the ledger ("given:<id>"), so all that keeps sources whole keeps items whole, too: it is
+An item is its own source in the ledger ("item:<id>"), so all that keeps sources whole keeps items whole, too: it is
 there or it is not, and one that is put again is replaced. An item that fails leaves the one before it as it was.
 """
 
@@ -44,10 +44,7 @@ from florence_rag.index.text_codec import clean
 from florence_rag.ingest.embed_stage import add_captions, embed_chunks, embed_words
 from florence_rag.ingest.engine import IngestConfig, model_threads, model_workers
 from florence_rag.perception.base import Captioner
-from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, given_uri
-
-GIVEN = "given"
-"""The key of an item's metadata that says where its pictures are: {"file": ..., "hash": ...}."""
+from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _REMEMBERED = 16_384  # vectors; of 512 numbers each they take 32 MB
 
@@ -136,7 +133,7 @@ class ItemStore:
 
     def ids(self) -> list[str]:
         """Of all items."""
-        start = given_uri("")
+        start = item_uri("")
         return [uri.removeprefix(start) for uri in self._index.sources() if uri.startswith(start)]
 
     def frames(self, hit: Hit) -> tuple[Frame, ...]:
@@ -228,7 +225,7 @@ def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None)
     if not isinstance(text, str):
         raise InputError(f"a text is a str, not {text!r:.80}")
     id, metadata = _id_and_metadata(id, metadata, "text", text)
-    return Chunk(Source("", "text", 0, 0, ""), "text", text=text, metadata=metadata, given_id=id)
+    return Chunk(Source("", "text", 0, 0, ""), "text", text=text, metadata=metadata, custom_id=id)
 
 
 def picture_to_chunk(
@@ -245,7 +242,7 @@ def picture_to_chunk(
         id, metadata = _id_and_metadata(id, metadata, "image", digest)
         file = folder.keep(data, f"{id}\0{digest}")
     source = Source(file, "image", 0, 0, digest)
-    return Chunk(source, "image", caption=caption or "", frames=frames, metadata=metadata, given_id=id)
+    return Chunk(source, "image", caption=caption or "", frames=frames, metadata=metadata, custom_id=id)
 
 
 def aligned(items: Iterable[Any], **rest: Collection[Any] | None) -> Iterator[tuple[Any, ...]]:
@@ -275,9 +272,9 @@ def _to_item(chunk: Chunk) -> Chunk:
     if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
         raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
     named = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}
-    metadata = checked_metadata({**named, **chunk.metadata, **_where(chunk)}, given_uri(id))
-    item = replace(chunk, text=clean(chunk.text), metadata=metadata, given_id=id)
-    return replace(item, source=Source(given_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
+    metadata = checked_metadata({**named, **chunk.metadata, **_where(chunk)}, item_uri(id))
+    item = replace(chunk, text=clean(chunk.text), metadata=metadata, custom_id=id)
+    return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
 
 
 def _where(chunk: Chunk) -> dict[str, Any]:
@@ -287,18 +284,18 @@ def _where(chunk: Chunk) -> dict[str, Any]:
     where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
     if not all(where.values()):
         raise InputError(f"the {chunk.kind} {chunk.id!r} has no file to look at again; give its source uri and hash")
-    if chunk.metadata.get(GIVEN, where) != where:
-        raise InputError(f"the metadata {GIVEN!r} say where a picture is kept; give yours another name")
-    return {GIVEN: where}
+    if chunk.metadata.get(ITEM_IMAGE, where) != where:
+        raise InputError(f"the metadata {ITEM_IMAGE!r} say where a picture is kept; give yours another name")
+    return {ITEM_IMAGE: where}
 
 
 def _file(found: Hit | Chunk) -> str:
     """Where the pictures of an item are; "" of a text."""
-    where = found.metadata.get(GIVEN)
+    where = found.metadata.get(ITEM_IMAGE)
     return str(where["file"]) if isinstance(where, Mapping) and found.kind != "text" else ""
 
 
 def _content(found: Hit | Chunk) -> str:
     """Digest of what the vector of an item is made of."""
-    content = found.metadata[GIVEN]["hash"] if _file(found) else found.text
+    content = found.metadata[ITEM_IMAGE]["hash"] if _file(found) else found.text
     return digest_of("\0".join((found.kind, repr(found.locator), content)).encode("utf-8", "replace"))

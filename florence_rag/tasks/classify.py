@@ -19,7 +19,7 @@ from florence_rag.tasks.classifier import Classified, Classifier, classify
 from florence_rag.tasks.labeled_dataset import Labeled, labeled_pictures
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
 from florence_rag.tasks.zero_shot import ZeroShotClassifier
-from florence_rag.types import Failure, Frame, Hit, Locator
+from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -137,7 +137,7 @@ class Classifying:
         """Batches of what is known of pictures, with the vectors of these; those that cannot be read are put down."""
         looked = readable(items, look, failed, _name)
         while batch := list(islice(looked, _BATCH)):
-            frames = [each[len(each) // 2] for _, each in batch]
+            frames = [middle_frame(each) for _, each in batch]
             yield [name for name, _ in batch], self.embedder.embed_images(frames)
 
     def _open(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:

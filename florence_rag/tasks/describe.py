@@ -10,7 +10,7 @@ from typing import Any
 from florence_rag.errors import InputError, ModelError
 from florence_rag.image_store import ImageInput, picture_name, readable
 from florence_rag.perception.base import Captioner
-from florence_rag.types import Failure, Frame, Hit
+from florence_rag.types import Failure, Frame, Hit, middle_frame
 
 _BATCH = 32
 
@@ -59,7 +59,7 @@ def describe_pictures(
     described: list[Described] = []
     looked = readable(images, look, failed, picture_name)
     while batch := list(islice(looked, _BATCH)):
-        captions = captioner.caption([frames[len(frames) // 2] for _, frames in batch])
+        captions = captioner.caption([middle_frame(frames) for _, frames in batch])
         said = zip(batch, captions, strict=True)
         described += [Described(hit.source, caption, hit.id) for (hit, _), caption in said]
     return Descriptions(tuple(described), tuple(failed))

@@ -17,7 +17,7 @@ from florence_rag.index.base import Filter, IndexInfo, RememberedAnswer
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
 from florence_rag.tokenize import words
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source, given_uri
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source, item_uri
 
 
 class MemoryIndex:
@@ -239,7 +239,7 @@ def _to_hit(chunk: Chunk) -> Hit:
         chunk.caption,
         chunk.ocr,
         metadata=metadata,
-        is_item=chunk.source.uri == given_uri(chunk.id),
+        is_item=chunk.source.uri == item_uri(chunk.id),
     )
 
 

@@ -11,6 +11,7 @@ from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.tools.image_ref import picture_of
+from florence_rag.types import middle_index
 
 PROMPT = """\
 Choose which of several labels fits one picture best. Use it to sort pictures into kinds of which you know the names: \
@@ -45,7 +46,7 @@ class ClassifyImage(ImageTool):
         given = self._picture(image)
         (found,) = classify(chosen, self.rag.embedder.embed_images([given.middle]))
         artifact = {**found.named(given.hit.source, given.hit.id).to_dict(), "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
+        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
         return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, pictures=(picture,))
 
     def _known(self, classifier: str | None) -> str | None:

@@ -12,6 +12,7 @@ from florence_rag.tools.formatting import hit_to_text, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.tools.image_ref import picture_of
 from florence_rag.tools.result_format import fenced
+from florence_rag.types import middle_index
 
 PROMPT = """\
 Describe one picture in words: what it shows as a whole, written by a captioning model that looks at the pixels.
@@ -48,7 +49,7 @@ class DescribeImage(ImageTool):
         if known:
             lines.append(f"Known of it: {fenced(known)}")
         artifact = {"captions": captions, "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
+        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
         return ToolResult("\n".join(lines), artifact, pictures=(picture,))
 
 

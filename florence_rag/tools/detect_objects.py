@@ -15,7 +15,7 @@ from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.tools.image_ref import picture_of
 from florence_rag.tools.vqa_grounding import pointing_of
-from florence_rag.types import Frame
+from florence_rag.types import Frame, middle_index
 
 PROMPT = """\
 Find the things in one picture and where each is, as a box in shares of the picture's width and height.
@@ -65,7 +65,7 @@ class DetectObjects(ImageTool):
         given, named = self._picture(image), (thing or "").strip()
         regions = self._outlined(given.middle, named) if outline else self._found(given.middle, named)
         artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, len(given.frames) // 2)
+        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
         lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
         return ToolResult(text, artifact, pictures=(picture,))

@@ -20,7 +20,7 @@ from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import Tool
 from florence_rag.tools.safe_fetch import UrlRules, fetch
-from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id
+from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
@@ -47,12 +47,12 @@ class GivenImage:
     @property
     def middle(self) -> Frame:
         """The one frame, or the middle keyframe."""
-        return self.frames[len(self.frames) // 2]
+        return middle_frame(self.frames)
 
     def chosen(self, rag: FlorenceRAG, question: str) -> int:
         """The position of the frame that fits the question best, as far as there is a choice and who can tell."""
         if rag.matcher is None or len(self.frames) == 1:
-            return len(self.frames) // 2
+            return middle_index(self.frames)
         fits: np.ndarray = rag.matcher.match(self.frames, [question] * len(self.frames))
         return int(fits.argmax())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
-from florence_rag.types import Frame, Hit
+from florence_rag.types import Frame, Hit, middle_index
 from florence_rag.viz.jpeg import data_uri, from_data_uri
 from florence_rag.viz.thumbnails import FrameProvider
 
@@ -45,7 +45,7 @@ class Picture:
             return None
         if not frames:
             return None
-        place = len(frames) // 2 if self.keyframe is None else min(self.keyframe, len(frames) - 1)
+        place = middle_index(frames) if self.keyframe is None else min(self.keyframe, len(frames) - 1)
         return hit, frames[place]
 
 

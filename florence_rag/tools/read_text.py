@@ -12,6 +12,7 @@ from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
 from florence_rag.tools.image_ref import picture_of
+from florence_rag.types import middle_index
 
 MAX_LINES = 100
 PROMPT = """\
@@ -45,7 +46,7 @@ class ReadText(ImageTool):
         given = self._picture(image)
         lines = list(self._lines(given))
         artifact = {"lines": lines, "citation": given.citation().to_dict()}
-        picture = (picture_of(given.hit, given.middle, len(given.frames) // 2),)
+        picture = (picture_of(given.hit, given.middle, middle_index(given.frames)),)
         place = place_to_text(given.hit)
         if not lines:
             return ToolResult(f"No words were read in {place}.", artifact, pictures=picture)

@@ -8,7 +8,7 @@ from typing import Protocol
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.types import Box, Citation, Frame, Hit
+from florence_rag.types import Box, Citation, Frame, Hit, middle_index
 from florence_rag.viz.jpeg import from_data_uri, outline, to_jpeg
 from florence_rag.viz.polygons import Polygons, polygons_of
 
@@ -33,7 +33,7 @@ def thumbnail_of(album: FrameProvider, found: Hit | Citation, side_px: int = SID
     hit, frames = _stored(album, found)
     if hit is None or not frames:
         return _carried(found, side_px)
-    middle = len(frames) // 2
+    middle = middle_index(frames)
     boxes = {middle: found.locator.box}
     chosen = sorted({0, middle, len(frames) - 1})
     pictures = [_shrunk(Image.fromarray(frames[i]), boxes.get(i), side_px, polygons_of(hit)) for i in chosen]

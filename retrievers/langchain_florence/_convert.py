@@ -8,10 +8,10 @@ from typing import Annotated, Any
 from langchain_core.documents import Document
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
-from florence_rag.ingest.items import GIVEN, text_to_chunk
+from florence_rag.ingest.items import text_to_chunk
 from florence_rag.tools import Tool, hit_to_metadata, hit_to_text
 from florence_rag.tools.formatting import place_to_text
-from florence_rag.types import MEDIA_OF_KIND, Chunk, Hit, Locator, Source
+from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Hit, Locator, Source
 
 _OF_FILES = frozenset({"source", "kind", "start_s", "end_s"})
 """Fields to filter by that are no metadata."""
@@ -37,7 +37,7 @@ def chunk_to_document(chunk: Chunk) -> Document:
         "source": chunk.source.uri,
         "kind": chunk.kind,
         "locator": chunk.locator.to_dict(),
-        GIVEN: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
+        ITEM_IMAGE: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
     }
     return Document(id=chunk.id, page_content=chunk.text, metadata={**chunk.metadata, **ours})
 
@@ -45,13 +45,13 @@ def chunk_to_document(chunk: Chunk) -> Document:
 def document_to_chunk(document: Document, id: str | None) -> Chunk:
     """The part of a file that chunk_to_document told of, or a text. id: by default the document's, or from it."""
     id, metadata = id or document.id, document.metadata
-    where: Any = metadata.get(GIVEN)
+    where: Any = metadata.get(ITEM_IMAGE)
     kind: Any = metadata.get("kind")
     if not isinstance(where, Mapping) or kind not in MEDIA_OF_KIND:
         return text_to_chunk(document.page_content, id, metadata)
     source = Source(where["file"], MEDIA_OF_KIND[kind], 0, 0, where["hash"])
     locator = Locator.from_dict(metadata["locator"])
-    return Chunk(source, kind, locator, document.page_content, metadata=metadata, given_id=id or "")
+    return Chunk(source, kind, locator, document.page_content, metadata=metadata, custom_id=id or "")
 
 
 def filter_to_core(filter: str | Mapping[str, Any] | None) -> str | Mapping[str, Any] | None:

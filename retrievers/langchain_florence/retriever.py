@@ -13,7 +13,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.types import Hit, Kind
+from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.viz.jpeg import thumbnail
 from langchain_florence._convert import hit_to_document
 
@@ -111,7 +111,7 @@ class FlorenceRetriever(BaseRetriever):
         document = hit_to_document(hit)
         if images:
             frames = self.rag.frames(hit)
-            document.metadata[IMAGES] = [_to_block(thumbnail(frames[len(frames) // 2], side_px=1024))] if frames else []
+            document.metadata[IMAGES] = [_to_block(thumbnail(middle_frame(frames), side_px=1024))] if frames else []
         return document
 
 

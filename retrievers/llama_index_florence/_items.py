@@ -10,9 +10,8 @@ from typing import Any
 from llama_index.core.schema import BaseNode, IndexNode, TextNode
 
 from florence_rag import InputError
-from florence_rag.ingest.items import GIVEN
 from florence_rag.tools import hit_to_text
-from florence_rag.types import KINDS, MEDIA_OF_KIND, Chunk, Frame, Hit, Locator, Source
+from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Frame, Hit, Locator, Source
 from llama_index_florence._convert import PictureNode, frame_to_base64, node_to_picture
 from llama_index_florence.filters import NODE
 
@@ -57,13 +56,13 @@ def node_to_metadata(node: BaseNode) -> dict[str, Any]:
 
 def node_to_file_chunk(node: BaseNode) -> Chunk | None:
     """The chunk of a file that the node stands for, as a FlorenceReader says, if the file is there."""
-    where, kind, locator = (node.metadata.get(key) for key in (GIVEN, "kind", "locator"))
+    where, kind, locator = (node.metadata.get(key) for key in (ITEM_IMAGE, "kind", "locator"))
     if not (isinstance(where, Mapping) and isinstance(locator, Mapping) and kind in KINDS):
         return None
     if not os.path.isfile(where.get("file", "")):
         return None
     source = Source(where["file"], MEDIA_OF_KIND[kind], 0, 0, where["hash"])
-    chunk = Chunk(source, kind, Locator.from_dict(locator), given_id=node.node_id)
+    chunk = Chunk(source, kind, Locator.from_dict(locator), custom_id=node.node_id)
     words = node.get_content() if kind == "text" else node.get_content().removeprefix(chunk_to_text(chunk)).lstrip("\n")
     return replace(chunk, text=words, metadata=node_to_metadata(node))
 
@@ -86,7 +85,7 @@ def hit_to_own_node(hit: Hit, frame: Frame | None) -> TextNode:
     fields = {
         **kept["fields"],
         "id_": hit.id,
-        "text": hit_to_text(hit) if GIVEN in kept["keys"] and hit.kind != "text" else hit.text or hit.caption,
+        "text": hit_to_text(hit) if ITEM_IMAGE in kept["keys"] and hit.kind != "text" else hit.text or hit.caption,
         "metadata": {key: hit.metadata[key] for key in kept["keys"]},
     }
     if "index_id" in fields:

@@ -13,9 +13,8 @@ from llama_index.core.schema import Document, ImageDocument
 
 from florence_rag import InputError, MediaError
 from florence_rag.chunking import ChunkingConfig, chunk
-from florence_rag.ingest.items import GIVEN
 from florence_rag.sources import discover
-from florence_rag.types import Chunk, Failure
+from florence_rag.types import ITEM_IMAGE, Chunk, Failure, middle_frame
 from llama_index_florence._convert import frame_to_base64
 from llama_index_florence._items import chunk_to_text
 
@@ -67,7 +66,7 @@ class FlorenceReader(BasePydanticReader):
             "source": chunk.source.uri,
             "kind": chunk.kind,
             "locator": chunk.locator.to_dict(),
-            GIVEN: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
+            ITEM_IMAGE: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
         }
         metadata = {**extra, **chunk.metadata, **ours}
         fields: dict[str, Any] = {
@@ -76,7 +75,7 @@ class FlorenceReader(BasePydanticReader):
             "excluded_llm_metadata_keys": list(metadata),
             "excluded_embed_metadata_keys": list(metadata),
         }
-        frame = chunk.frames[len(chunk.frames) // 2] if self.images and chunk.frames else None
+        frame = middle_frame(chunk.frames) if self.images and chunk.frames else None
         if frame is None:
             return Document(text=chunk_to_text(chunk), **fields)
         return ImageDocument(

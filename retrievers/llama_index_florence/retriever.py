@@ -10,7 +10,7 @@ from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.types import Frame, Hit, Kind
+from florence_rag.types import Frame, Hit, Kind, middle_frame
 from llama_index_florence._convert import hit_to_node
 
 
@@ -72,4 +72,4 @@ class FlorenceRetriever(BaseRetriever):
             frames = self.rag.frames(hit)
         except InputError:
             return None
-        return frames[len(frames) // 2] if frames else None
+        return middle_frame(frames) if frames else None

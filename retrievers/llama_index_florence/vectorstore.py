@@ -17,7 +17,7 @@ from llama_index.core.vector_stores.types import (
 )
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.types import Chunk, Frame, Hit
+from florence_rag.types import Chunk, Frame, Hit, middle_frame
 from llama_index_florence._convert import hit_to_node, node_to_picture
 from llama_index_florence._items import hit_to_own_node, node_to_file_chunk, node_to_metadata
 from llama_index_florence.embedding import FlorenceEmbedding, Made
@@ -216,7 +216,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             frames = self._rag.frames(hit)
         except InputError:
             return None
-        return frames[len(frames) // 2] if frames else None
+        return middle_frame(frames) if frames else None
 
 
 def _vector(query: VectorStoreQuery) -> list[float]:

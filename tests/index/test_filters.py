@@ -17,7 +17,7 @@ from florence_rag.types import Chunk, Locator
         ({"id": {"$prefix": "a/"}}, '(id >= "a/" and id < "a0")'),
         (
             {"source": "/a"},
-            '((source == "/a") or (source >= "given:" and source < "given;" and (metadata["source"] == "/a")))',
+            '((source == "/a") or (source >= "item:" and source < "item;" and (metadata["source"] == "/a")))',
         ),
         ({"start_s": {"$gte": 3, "$lt": 9.5}}, "(start_s >= 3.0) and (start_s < 9.5)"),
         ({"page": 2, "id": "x"}, '(page == 2) and (id == "x")'),

@@ -87,7 +87,7 @@ def found(rag, text, **options):
 def test_texts_are_found_under_their_ids(rag):
     assert rag.upsert_texts(["a red wall", "a blue wall"], ids=["r", "b"], metadatas=[{"n": 1}, None]) == ["r", "b"]
     (hit,) = rag.search("red", k=1)
-    assert (hit.id, hit.kind, hit.text, hit.source, hit.is_item) == ("r", "text", "a red wall", "given:r", True)
+    assert (hit.id, hit.kind, hit.text, hit.source, hit.is_item) == ("r", "text", "a red wall", "item:r", True)
     assert hit.metadata == {"n": 1}
     assert rag.info().sources == rag.info().chunks["text"] == 2
 
@@ -100,7 +100,7 @@ def test_an_id_follows_from_text_and_metadata(rag):
     assert len(first[0]) == 32
 
 
-@pytest.mark.parametrize("id", ["x" * 512, 'a" or id != "', "ü/猫\n.jpg", "given:r", "1" * 32])
+@pytest.mark.parametrize("id", ["x" * 512, 'a" or id != "', "ü/猫\n.jpg", "item:r", "1" * 32])
 def test_any_text_is_an_id(rag, id):
     rag.upsert_texts(["red", "blue"], ids=[id, "other"])
     assert found(rag, "red", k=1) == [id]
@@ -242,7 +242,7 @@ def test_pixels_are_kept(rag, save, form, tmp_path):
     rag.upsert_images([forms[form]], ids=["wall"])
     path.unlink()
     (hit,) = rag.search("red")
-    assert (hit.id, hit.source) == ("wall", "given:wall")
+    assert (hit.id, hit.source) == ("wall", "item:wall")
     assert np.array_equal(rag.frames(hit)[0], color_frame("red"))
     assert rag.ask_image("wall", "What colour is it?").answer == "red"
     assert len(list((tmp_path / "kept").iterdir())) == 1
@@ -318,12 +318,12 @@ def test_words_are_embedded_where_the_index_keeps_their_vectors(tmp_path):
 
 def test_chunks_of_a_file_are_items_of_their_own(rag, save, embedder):
     (source,) = discover([save("red", "blue")])
-    chunk = Chunk(source, "image", Locator(box=(0.0, 0.0, 0.5, 1.0)), given_id="left")
+    chunk = Chunk(source, "image", Locator(box=(0.0, 0.0, 0.5, 1.0)), custom_id="left")
     assert rag.upsert_chunks([chunk]) == ["left"]
     rag.add(source.uri)
     assert rag.info().sources == 2
     hit = rag.get(["left"])[0]
-    assert (hit.source, hit.uri, hit.locator) == (source.uri, "given:left", chunk.locator)
+    assert (hit.source, hit.uri, hit.locator) == (source.uri, "item:left", chunk.locator)
     rag.delete(["left"])
     assert [hit.source for hit in rag.search("red")] == [source.uri]
 
@@ -386,9 +386,9 @@ def test_items_are_filtered_by_the_source_that_they_name(rag, save):
     def ids(condition):
         return {hit.id for hit in rag.search("red", filter={"source": condition})}
 
-    assert [rag.get([id])[0].source for id in "123"] == ["a.pdf", "given:2", path]
+    assert [rag.get([id])[0].source for id in "123"] == ["a.pdf", "item:2", path]
     assert ids("a.pdf") == {"1"}
-    assert ids(["a.pdf", "given:2"]) == {"1", "2"}
+    assert ids(["a.pdf", "item:2"]) == {"1", "2"}
     assert ids({"$prefix": path[:-4]}) == {"3"}
     assert ids({"$ne": "a.pdf"}) == {"2", "3"}
 

@@ -14,7 +14,7 @@ from florence_rag.viz.links import link_to
         ('/p/">#?&.png', Locator(), "file:///p/%22%3E%23%3F%26.png"),
         ("javascript:alert(1)", Locator(), ""),
         ("http://evil.example/a.png", Locator(), ""),
-        ("given:42", Locator(), ""),
+        ("item:42", Locator(), ""),
         ("the given picture", Locator(), ""),
         ("", Locator(), ""),
     ],

@@ -138,7 +138,7 @@ def test_mmr_leaves_out_what_repeats(store):
         ({"page": 3}, {"grass"}),
         ({"metadata.page": {"$gte": 4}}, set()),
         ({"kind": "image", "city": "Oslo"}, {"b"}),
-        ({"source": {"$prefix": "given:"}}, {"b", "r", "sea", "grass"}),
+        ({"source": {"$prefix": "item:"}}, {"b", "r", "sea", "grass"}),
         ('kind == "text"', {"sea", "grass"}),
     ],
 )

@@ -20,7 +20,7 @@ def test_an_item_is_what_its_uri_says(folder, name, scheme):
 
 
 @pytest.mark.parametrize(
-    "uri", ["/a/tar:b#c", "tar:a.tar#b", "tar:/a.tar", "zip:/a.zip#b", "https://host/a#b", "given:tar:/a#b", "", "#"]
+    "uri", ["/a/tar:b#c", "tar:a.tar#b", "tar:/a.tar", "zip:/a.zip#b", "https://host/a#b", "item:tar:/a#b", "", "#"]
 )
 def test_what_has_another_form_is_no_item(uri):
     assert parse_item(uri) is None
