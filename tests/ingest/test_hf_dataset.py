@@ -66,8 +66,8 @@ def test_rows_that_were_picked_and_mapped_are_what_is_indexed(rag):
 
 
 def test_another_dataset_under_a_name_replaces_the_first(rag):
-    rag.add_dataset(dataset(), name="colours")
-    report = rag.add_dataset(dataset(["red", "blue"]), name="colours")
+    rag.add_dataset(dataset(), name="colors")
+    report = rag.add_dataset(dataset(["red", "blue"]), name="colors")
     assert counts(report) == (0, 1, 1, 1, 0)
 
 

@@ -244,7 +244,7 @@ def test_pixels_are_kept(rag, save, form, tmp_path):
     (hit,) = rag.search("red")
     assert (hit.id, hit.source) == ("wall", "item:wall")
     assert np.array_equal(rag.frames(hit)[0], color_frame("red"))
-    assert rag.ask_image("wall", "What colour is it?").answer == "red"
+    assert rag.ask_image("wall", "What color is it?").answer == "red"
     assert len(list((tmp_path / "kept").iterdir())) == 1
     rag.delete(["wall"])
     assert list((tmp_path / "kept").iterdir()) == []

@@ -20,13 +20,13 @@ FILM = ("red",) * 20 + ("blue",) * 20 + ("green",) * 20
 
 
 def name_of(frame):
-    """The nearest colour: films change them a little."""
+    """The nearest color: films change them a little."""
     mean = frame.mean(axis=(0, 1))
     return min(COLORS, key=lambda name: np.abs(mean - COLORS[name]).sum())
 
 
 class ColorRecognizer:
-    """Sees something happen for as long as a picture is of a colour; nothing happens in green."""
+    """Sees something happen for as long as a picture is of a color; nothing happens in green."""
 
     rate_hz = 5.0
 
@@ -41,7 +41,7 @@ class ColorRecognizer:
             start_s, label = time_s - 0.1, f"glows {name}"
             if actions and actions[-1].label == label:
                 start_s = actions.pop().start_s
-            actions.append(Action(label, round(start_s, 3), round(time_s + 0.1, 3), 0.9, {"colour": name}))
+            actions.append(Action(label, round(start_s, 3), round(time_s + 0.1, 3), 0.9, {"color": name}))
         return [action for action in actions if "green" not in action.label]
 
     def sentence(self, action):
@@ -54,7 +54,7 @@ class BlindRecognizer(ColorRecognizer):
 
 
 def write_film(path, colors=FILM):
-    """Ten pictures of one colour are a second."""
+    """Ten pictures of one color are a second."""
     return write_video(path, [color_frame(color, size_px=64) for color in colors])
 
 
@@ -94,7 +94,7 @@ def test_moments_follow_their_clip_with_its_metadata_and_their_words(films):
     assert not is_moment(whole) and is_moment(red) and is_moment(blue)
     assert (red.kind, red.source, red.locator) == ("clip", whole.source, Locator(start_s=0.0, end_s=2.0))
     assert (red.caption, red.text) == ("the wall glows red", "")
-    known = {"n": 1, "action": "glows red", "colour": "red", "confidence": 0.9}
+    known = {"n": 1, "action": "glows red", "color": "red", "confidence": 0.9}
     assert {name: value for name, value in red.metadata.items() if name != "keyframes_s"} == known
     assert red.metadata["keyframes_s"] == pytest.approx([0.5, 1.0, 1.5], abs=0.11)
     assert {name_of(frame) for frame in blue.frames} == {"blue"} and len({whole.id, red.id, blue.id}) == 3

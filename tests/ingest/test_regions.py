@@ -26,7 +26,7 @@ EMBEDDER = ColorEmbedder()
 
 
 class StripeDetector:
-    """Finds every stripe of a colour but the first, which is the background."""
+    """Finds every stripe of a color but the first, which is the background."""
 
     def detect(self, frames):
         return [self._regions(frame) for frame in frames]
