@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Measure and print."""
     quiet_libraries()
-    card, tower = find_model(actions, "recognise"), find_model(TINY)
+    card, tower = find_model(actions, "action"), find_model(TINY)
     recognizer = VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name)
     figures = figures_of(recognizer, FlorenceEmbedder.from_pretrained(tower.florence, tower.name), clips)
     if single is not None:

@@ -29,7 +29,7 @@ train = typer.Typer(
 )
 
 
-PARTS: dict[Role, str] = {"embed": "florence", "answer": "meter", "recognise": "video"}
+PARTS: dict[Role, str] = {"embed": "florence", "answer": "meter", "action": "video"}
 
 
 class Job(NamedTuple):
@@ -193,7 +193,7 @@ def actions(
     """Train what recognises actions, on videos with labels; the actions are those of the data."""
     from florence_rag.finetuning.actions import train_actions
 
-    return train_actions(data, job.out, job.start("recognise"), idle=idle, window_s=window, **job.rest)
+    return train_actions(data, job.out, job.start("action"), idle=idle, window_s=window, **job.rest)
 
 
 @contextmanager

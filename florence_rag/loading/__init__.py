@@ -1,1 +1,1 @@
-"""From a model's name to a component that is loaded on first use."""
+"""Turns the names of models into components, which are loaded when they are first used."""

@@ -145,7 +145,7 @@ def open_detector(name: str, access: ModelOptions | None = None, *, threshold: f
 
 def open_recognizer(name: str, access: ModelOptions | None = None) -> ActionRecognizer:
     """The model that says what happens in videos."""
-    card, access = find_model(name, "recognise"), access or ModelOptions.from_environment()
+    card, access = find_model(name, "action"), access or ModelOptions.from_environment()
     if card.family != "florence":
         raise ModelError(f"a model of the family {card.family!r} cannot recognise actions: name a folder with video/")
     from florence_rag.perception.actions import VideoCoSwinRecognizer
@@ -219,7 +219,7 @@ def lazy_recognizer(name: str | None, access: ModelOptions) -> LazyRecognizer | 
     """None for no name, and for "never"; a wrong name is told now."""
     if name is None or name == "never":
         return None
-    find_model(name, "recognise")
+    find_model(name, "action")
     return LazyRecognizer(partial(open_recognizer, name, access))
 
 

@@ -1,4 +1,4 @@
-"""How models are opened: from the network or not, on what and in how many bits, and with the keys of services."""
+"""How models are loaded: with or without the network, on which device, in which precision, with which keys."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """offline: never fetch a model. announce: told what is about to be fetched. device: a torch device, by default
-    a GPU where there is one. precision: fp32, bf16 or int8, and backend: torch, compile, openvino or onnx, of the
-    embedder. too_long: whether texts that a model cannot read to their end are cut, or refused.
+    """Options that all models of an index share. Each loader reads those that concern its model.
 
-    azure_endpoint, azure_key, azure_token: of an Azure AI Vision resource. openai_url: of an endpoint that speaks
-    OpenAI's protocol, None for OpenAI itself; openai_key: its key.
+    Args:
+        offline: Whether to use only files that are on this machine.
+        announce: Called with one line before the files of a model are downloaded.
+        device: A torch device. By default a GPU if there is one.
+        precision: "fp32", "bf16" or "int8": the precision of the embedder. By default the model's own.
+        backend: "torch", "compile", "openvino" or "onnx": what runs the embedder's image tower.
+        too_long: Whether an embedder truncates texts longer than its limit ("cut") or refuses them ("refuse").
+        detection_threshold: The lowest confidence of a detection, in [0, 1], for detectors that report one.
+        azure_endpoint: The address of an Azure AI Vision resource.
+        azure_key: The key of that resource.
+        azure_token: A Microsoft Entra token, instead of the key.
+        openai_url: The base URL of a service with OpenAI's API; None for OpenAI itself.
+        openai_key: The key of that service.
     """
 
     offline: bool = False
@@ -30,6 +39,7 @@ class ModelOptions:
     precision: Precision | None = None
     backend: Backend = "torch"
     too_long: TooLong = "cut"
+    detection_threshold: float = 0.5
     azure_endpoint: str | None = None
     azure_key: str | None = field(default=None, repr=False)
     azure_token: str | None = field(default=None, repr=False)
@@ -38,7 +48,17 @@ class ModelOptions:
 
     @classmethod
     def from_environment(cls, *, offline: bool = False, announce: Callable[[str], None] | None = None) -> ModelOptions:
-        """Keys as the services' own tools read them: AZURE_VISION_ENDPOINT, _KEY, _TOKEN; OPENAI_BASE_URL, _API_KEY."""
+        """Read addresses and keys from the environment variables that the services' own tools read.
+
+        These are AZURE_VISION_ENDPOINT, AZURE_VISION_KEY, AZURE_VISION_TOKEN, OPENAI_BASE_URL and OPENAI_API_KEY.
+
+        Args:
+            offline: As in the class.
+            announce: As in the class.
+
+        Returns:
+            The options, with the defaults for everything else.
+        """
         read = os.environ.get
         return cls(
             offline=offline,
@@ -51,10 +71,14 @@ class ModelOptions:
         )
 
     def require_azure_endpoint(self) -> str:
-        """ModelError where none is given."""
+        """Return the Azure endpoint.
+
+        Raises:
+            ModelError: If there is none.
+        """
         if not self.azure_endpoint:
             raise ModelError(
                 "the original Florence is a service: set AZURE_VISION_ENDPOINT and AZURE_VISION_KEY, "
-                "or give Access(azure_endpoint=..., azure_key=...)"
+                "or pass ModelOptions(azure_endpoint=..., azure_key=...)"
             )
         return self.azure_endpoint

@@ -13,11 +13,13 @@ from florence_rag.errors import ModelError
 
 ASSETS = Path(__file__).parent.parent / "assets"
 
-Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "recognise"]
+Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "action", "ocr"]
 """What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank, detect,
 actions."""
 
-Family = Literal["florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai"]
+Family = Literal[
+    "florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai", "rapidocr"
+]
 """How a model is opened."""
 
 _UNICL = "https://github.com/microsoft/UniCL/releases/download/v1.0"
@@ -141,7 +143,7 @@ _ALL = (
     ModelCard(
         name="florence-tiny",
         family="florence",
-        roles=("embed", "answer", "match", "describe", "detect", "recognise"),
+        roles=("embed", "answer", "match", "describe", "detect", "action"),
         source=str(ASSETS / "florence_tiny"),
         training_data="only the drawn street world it was trained on; photographs need a model trained on photographs",
         license="MIT",
@@ -311,6 +313,16 @@ _ALL = (
         size_mb=4260,
     ),
 )
+RAPIDOCR = ModelCard(
+    name="rapidocr",
+    family="rapidocr",
+    roles=("ocr",),
+    source="",
+    training_data="text in Latin, Chinese and Japanese script (PP-OCR)",
+    license="Apache-2.0",
+)
+"""The only model that reads text in images. It comes with the package rapidocr, and needs no name."""
+
 CARDS = MappingProxyType({card.name: card for card in _ALL})
 
 TINY = "florence-tiny"
@@ -324,7 +336,8 @@ _FAMILIES: dict[Role, Family] = {
     "answer": "transformers",
     "describe": "transformers",
     "detect": "florence-2",
-    "recognise": "florence",
+    "action": "florence",
+    "ocr": "rapidocr",
     "match": "meter",
 }
 """Of a repository of which nothing but the role is known."""
@@ -350,7 +363,7 @@ def find_model(name: str, role: Role = "embed") -> ModelCard:
     if card := CARDS.get(name):
         if role not in card.roles:
             able = ", ".join(other.name for other in _ALL if role in other.roles)
-            raise ModelError(f"the model {name!r} cannot {role}; models that can: {able}")
+            raise ModelError(f"the model {name!r} lacks the role {role!r}; models with it: {able}")
         return card
     family, _, rest = name.partition(":")
     if family in _PREFIXES and rest:
@@ -401,9 +414,9 @@ def _model_type(folder: Path) -> str:
         raise ModelError(f"{str(config)!r} is no JSON ({error}); fetch it again") from error
 
 
-def is_florence2(folder: Path) -> bool:
-    """Whether a folder holds one, whatever it is called."""
-    return _model_type(folder) == "florence2"
+def is_florence2(folder: str | Path) -> bool:
+    """Return whether a folder holds a Florence-2, whatever its name is."""
+    return _model_type(Path(folder)) == "florence2"
 
 
 def fingerprint(folder: Path) -> str:

@@ -186,7 +186,7 @@ def test_models_lists_what_each_is_for_and_whether_it_is_here(run):
     assert (tiny["here"], tiny["default"], default["here"], default["default"]) == (True, False, False, True)
     assert "drawn" in tiny["training_data"]
     told = run("models").out
-    assert "florence-tiny  embed, answer, match, describe, detect, recognise, 9.8M parameters, on this machine" in told
+    assert "florence-tiny  embed, answer, match, describe, detect, action, 9.8M parameters, on this machine" in told
     assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in told
     assert run("models", "--markdown").out.startswith("| name | for |")
 

@@ -53,7 +53,7 @@ def test_it_fails_where_nothing_can_be_read(run, opened, files):
 def test_a_model_that_cannot_describe_is_one_line(run, files):
     outcome = run("describe", files[0], "--describe", "siglip2-base")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
-    assert "'siglip2-base' cannot describe; models that can: florence-tiny, florence-2-base" in outcome.err
+    assert "'siglip2-base' lacks the role 'describe'; models with it: florence-tiny, florence-2-base" in outcome.err
 
 
 def test_a_model_that_is_not_there_is_told_before_pictures_are_read(run, files, monkeypatch):

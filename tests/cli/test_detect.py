@@ -103,7 +103,7 @@ def test_two_pictures_of_one_name_are_not_drawn_over_each_other(run, opened, pic
 def test_a_model_that_cannot_detect_is_one_line(run, picture):
     outcome = run("detect", picture, "--detect", "siglip2-base")
     assert outcome.code == 1
-    assert "'siglip2-base' cannot detect; models that can: florence-tiny, florence-2-base" in outcome.err
+    assert "'siglip2-base' lacks the role 'detect'; models with it: florence-tiny, florence-2-base" in outcome.err
 
 
 def test_search_takes_a_part_of_a_picture(run, photos):

@@ -48,7 +48,7 @@ def test_index_is_told_what_recognizes(run, photos, opened_with):
 def test_a_model_that_cannot_recognize_is_one_line(run, photos, monkeypatch, tmp_path):
     monkeypatch.undo()
     outcome = run("index", photos, "--db", tmp_path / "x.db", "--model", "florence-tiny", "--actions", "siglip2-base")
-    assert outcome.code == 1 and "'siglip2-base' cannot recognise; models that can: florence-tiny" in outcome.err
+    assert outcome.code == 1 and "'siglip2-base' lacks the role 'action'; models with it: florence-tiny" in outcome.err
 
 
 def test_a_folder_without_a_network_is_one_line(tmp_path):

@@ -67,7 +67,7 @@ def test_all_trainers_have_the_same_options(run):
         (("unicl", "data", "--out", "m", "--validation", "0.9"), "validation is 0.9"),
         (("meter", "data", "--out", "m"), "there is no file *questions*.json"),
         (("actions", "data", "--out", "m"), "has no labelled videos; it must be a folder with a folder of videos"),
-        (("actions", "data", "--out", "m", "--from", "siglip2-base"), "cannot recognise"),
+        (("actions", "data", "--out", "m", "--from", "siglip2-base"), "lacks the role 'action'"),
         (("meter", "--out", "m"), "give a folder with questions, annotations and pictures"),
     ],
 )

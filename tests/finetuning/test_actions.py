@@ -64,7 +64,7 @@ def test_actions_are_learned_and_open_by_name(network, drawn, tmp_path):
     result = train_actions(drawn, out, network, name="small", settings=settings)
     assert (result.examples, result.validation, result.failed) == (16, 4, ())
     assert result.after["top-1"] == 1.0 > result.before["top-1"]
-    recognizer = VideoCoSwinRecognizer.from_pretrained(find_model(str(out), "recognise").video, name="mine")
+    recognizer = VideoCoSwinRecognizer.from_pretrained(find_model(str(out), "action").video, name="mine")
     assert recognizer.labels == ("rises", "sinks") and recognizer.rate_hz == 3.0
     seen = [np.asarray(each) for each in pictures("sinks", shift=9)]
     assert recognizer.classify(seen)[0][0] == "sinks"

@@ -89,7 +89,8 @@ def test_nothing_describes_where_nothing_is_to(name):
 
 def test_a_wrong_describer_is_told_before_anything_is_opened():
     with pytest.raises(
-        ModelError, match="'siglip2-base' cannot describe; models that can: florence-tiny, florence-2-base"
+        ModelError,
+        match="'siglip2-base' lacks the role 'describe'; models with it: florence-tiny, florence-2-base",
     ):
         lazy_captioner("siglip2-base", ModelOptions())
 

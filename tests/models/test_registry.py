@@ -60,7 +60,7 @@ def test_a_checkpoint_file_is_the_family_of_its_role(tmp_path):
 
 
 def test_a_model_that_cannot_take_a_role_names_those_that_can():
-    with pytest.raises(ModelError, match="'florence-2-base' cannot embed; models that can: florence-tiny, s"):
+    with pytest.raises(ModelError, match="'florence-2-base' lacks the role 'embed'; models with it: florence-tiny, s"):
         find_model("florence-2-base")
 
 

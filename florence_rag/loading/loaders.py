@@ -1,0 +1,208 @@
+"""The registry of loaders: for every role, the function that loads a model of each family.
+
+A loader receives a card and the `ModelLoader`, and imports the libraries of its model only when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.loading.model_loader import ModelLoader, ModelRole
+from florence_rag.models.registry import ModelCard, is_florence2
+from florence_rag.perception.base import (
+    ActionRecognizer,
+    AttentionVQA,
+    Captioner,
+    Detector,
+    Grounder,
+    Matcher,
+    OCRReader,
+    Reranker,
+    Segmenter,
+    VisualQA,
+)
+
+if TYPE_CHECKING:
+    from florence_rag.models.meter_heads import MeterForMultipleTasks
+    from florence_rag.models.processing import FlorenceProcessor
+    from florence_rag.perception.detector import DyHeadDetector
+    from florence_rag.perception.florence2 import Florence2
+    from florence_rag.perception.meter import MeterMatcher, MeterVQA
+
+
+def _sentence_transformer(card: ModelCard, loader: ModelLoader) -> Embedder:
+    from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder
+
+    options = loader.options
+    return SentenceTransformerEmbedder.from_pretrained(
+        loader.fetch(card).source,
+        name=card.name,
+        device=options.device,
+        precision=options.precision,
+        backend=options.backend,
+        too_long=options.too_long,
+    )
+
+
+def _azure(card: ModelCard, loader: ModelLoader) -> Embedder:
+    from florence_rag.embedding.azure import AzureEmbedder
+
+    options = loader.options
+    return AzureEmbedder(
+        options.require_azure_endpoint(),
+        key=options.azure_key,
+        token=options.azure_token,
+        model_version=card.source,  # type: ignore[arg-type]  # the source of such a card is one of the two versions
+        name=card.name,
+        too_long=options.too_long,
+    )
+
+
+def _florence(card: ModelCard, loader: ModelLoader) -> Embedder:
+    from florence_rag.embedding.florence import FlorenceEmbedder
+
+    options = loader.options
+    return FlorenceEmbedder.from_pretrained(
+        loader.fetch(card).florence,
+        card.name,
+        device=options.device,
+        precision=options.precision or "fp32",
+        backend=options.backend,
+        too_long=options.too_long,
+    )
+
+
+def _text_sentence_transformer(card: ModelCard, loader: ModelLoader) -> TextEmbedder:
+    from florence_rag.embedding.sentence_transformers import SentenceTransformerTextEmbedder
+
+    source, options = loader.fetch(card).source, loader.options
+    return SentenceTransformerTextEmbedder.from_pretrained(
+        source, name=card.name, device=options.device, too_long=options.too_long
+    )
+
+
+def _openai_vqa(card: ModelCard, loader: ModelLoader) -> VisualQA:
+    from florence_rag.perception.openai_vqa import OpenAIVisionQA
+
+    return OpenAIVisionQA(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
+
+
+def _transformers_vqa(card: ModelCard, loader: ModelLoader) -> VisualQA:
+    from florence_rag.perception.transformers_vqa import TransformersVQA
+
+    return TransformersVQA.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
+
+
+def _florence2(card: ModelCard, loader: ModelLoader) -> Florence2:
+    from florence_rag.perception.florence2 import Florence2
+
+    return Florence2.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
+
+
+def _meter(card: ModelCard, loader: ModelLoader) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
+    from florence_rag.perception.meter import load_meter
+
+    return load_meter(loader.fetch(card).meter, loader.options.device)
+
+
+def _meter_vqa(card: ModelCard, loader: ModelLoader) -> MeterVQA:
+    from florence_rag.perception.meter import MeterVQA
+
+    return MeterVQA(*loader.shared(_meter, card).get())
+
+
+def _meter_matcher(card: ModelCard, loader: ModelLoader) -> MeterMatcher:
+    from florence_rag.perception.meter import MeterMatcher
+
+    return MeterMatcher(*loader.shared(_meter, card).get())
+
+
+def _scene_captioner(card: ModelCard, loader: ModelLoader) -> Captioner:
+    from florence_rag.perception.scene_captions import SceneCaptioner
+
+    detector, vqa = loader.shared(_dyhead, card).get(), loader.shared(_meter_vqa, card).get()
+    return SceneCaptioner(detector, vqa)
+
+
+def _transformers_captioner(card: ModelCard, loader: ModelLoader) -> Captioner:
+    local = loader.fetch(card)
+    if is_florence2(local.source):
+        return loader.shared(_florence2, card).get()
+    from florence_rag.perception.transformers_captioner import TransformersCaptioner
+
+    return TransformersCaptioner.from_pretrained(local.source, name=card.name, device=loader.options.device)
+
+
+def _dyhead(card: ModelCard, loader: ModelLoader) -> DyHeadDetector:
+    from florence_rag.perception.detector import DyHeadDetector
+
+    options = loader.options
+    return DyHeadDetector.from_pretrained(
+        loader.fetch(card).detector, name=card.name, device=options.device, threshold=options.detection_threshold
+    )
+
+
+def _video_coswin(card: ModelCard, loader: ModelLoader) -> ActionRecognizer:
+    from florence_rag.perception.actions import VideoCoSwinRecognizer
+
+    return VideoCoSwinRecognizer.from_pretrained(loader.fetch(card).video, name=card.name, device=loader.options.device)
+
+
+def _rapidocr(card: ModelCard, loader: ModelLoader) -> OCRReader:
+    from florence_rag.perception.ocr import RapidOcrReader
+
+    return RapidOcrReader()
+
+
+def _cross_encoder(card: ModelCard, loader: ModelLoader) -> Reranker:
+    from florence_rag.perception.cross_encoder import CrossEncoderReranker
+
+    return CrossEncoderReranker.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
+
+
+def _meter_reranker(card: ModelCard, loader: ModelLoader) -> Reranker:
+    from florence_rag.perception.itm import MatcherReranker
+
+    return MatcherReranker(_meter_matcher(card, loader))
+
+
+EMBEDDER = ModelRole[Embedder](
+    ("embed",),
+    {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
+)
+TEXT_EMBEDDER = ModelRole[TextEmbedder](("embed texts",), {"sentence-transformers": _text_sentence_transformer})
+VQA = ModelRole[VisualQA](
+    ("answer",),
+    {
+        "florence": _meter_vqa,
+        "meter": _meter_vqa,
+        "florence-2": _florence2,
+        "transformers": _transformers_vqa,
+        "openai": _openai_vqa,
+    },
+)
+ATTENTION_VQA = ModelRole[AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
+MATCHER = ModelRole[Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
+CAPTIONER = ModelRole[Captioner](
+    ("describe",),
+    {"florence": _scene_captioner, "florence-2": _florence2, "transformers": _transformers_captioner},
+)
+DETECTOR = ModelRole[Detector](("detect",), {"florence": _dyhead, "florence-2": _florence2})
+GROUNDER = ModelRole[Grounder](("detect",), {"florence-2": _florence2})
+SEGMENTER = ModelRole[Segmenter](("detect",), {"florence-2": _florence2})
+ACTION_RECOGNIZER = ModelRole[ActionRecognizer](("action",), {"florence": _video_coswin})
+OCR_READER = ModelRole[OCRReader](("ocr",), {"rapidocr": _rapidocr})
+RERANKER = ModelRole[Reranker](
+    ("rerank", "match"),
+    {"sentence-transformers": _cross_encoder, "florence": _meter_reranker, "meter": _meter_reranker},
+)
+
+
+def can_match(card: ModelCard) -> bool:
+    """Return whether the METER of a local card has a head that matches texts with images."""
+    if card.family != "florence" or card.is_fetched_from:
+        return False
+    heads = json.loads((card.meter / "config.json").read_text("utf-8")).get("heads", ())
+    return bool({"itm", "rank"} & set(heads))

@@ -1,0 +1,134 @@
+"""Loads one component for a role and a model's name, and shares weights between components."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from florence_rag.context import LazyValue
+from florence_rag.errors import ModelError
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import CARDS, Family, ModelCard, Role, find_model
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelRole(Generic[T]):
+    """What a component does, and how to load a component of each family that can do it.
+
+    Args:
+        names: The role in the registry, and other roles whose models can serve here, too.
+        loaders: By family, a function from a card and a `ModelLoader` to the component. Register a family of your own,
+            or a stand-in for a test, by assigning to it.
+    """
+
+    names: tuple[Role, ...]
+    loaders: dict[Family, Callable[[ModelCard, ModelLoader], T]]
+
+    def card(self, model: str) -> ModelCard:
+        """Find the card of a model for this role. Nothing is loaded or downloaded.
+
+        Args:
+            model: A name as `find_model` takes it.
+
+        Returns:
+            A card of a family that has a loader.
+
+        Raises:
+            ModelError: If there is no such model, or it cannot fill the role.
+        """
+        known = CARDS[model].roles if model in CARDS else ()
+        card = find_model(model, next((name for name in self.names if name in known), self.names[0]))
+        if card.family not in self.loaders:
+            raise ModelError(
+                f"{model!r}: models of the family {card.family!r} lack the role {self.names[0]!r}; "
+                f"families with it: {', '.join(self.loaders)}"
+            )
+        return card
+
+
+class ModelLoader:
+    """Loads components. Components that are loaded lazily from the same weights share them.
+
+    Args:
+        options: How to load. By default `ModelOptions.from_environment()`.
+        upcoming: Models that will be needed later. The first download announces them, or reports them missing, too.
+    """
+
+    def __init__(self, options: ModelOptions | None = None, *, upcoming: Sequence[ModelCard] = ()) -> None:
+        self.options = options or ModelOptions.from_environment()
+        self._upcoming = upcoming
+        self._shared: dict[tuple[object, str], LazyValue[Any]] = {}
+
+    def load(self, role: ModelRole[T], card: ModelCard) -> T:
+        """Load a component now.
+
+        Args:
+            role: What the component does.
+            card: The card that `role.card` found.
+
+        Returns:
+            A new component.
+
+        Raises:
+            ModelError: If its files are missing, cannot be downloaded, or do not fit.
+        """
+        return role.loaders[card.family](card, self)
+
+    def lazy(self, role: ModelRole[T], *cards: ModelCard | None) -> LazyValue[T] | None:
+        """Prepare a component that is loaded on first use.
+
+        Args:
+            role: What the component does.
+            cards: The candidates, best first.
+
+        Returns:
+            The component of the first card whose family can fill the role; None if there is no such card.
+        """
+        for card in cards:
+            if card is not None and (load := role.loaders.get(card.family)):
+                return self.shared(load, card)
+        return None
+
+    def shared(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> LazyValue[T]:
+        """Return what a function loads for a card; every call with the same arguments returns the same value."""
+        lazy: LazyValue[T] = LazyValue(lambda: load(card, self))
+        return self._shared.setdefault((load, card.source), lazy)
+
+    def fetch(self, card: ModelCard) -> ModelCard:
+        """Return the card with its files on this machine, after downloading or converting them if necessary.
+
+        Raises:
+            ModelError: If the files are missing and cannot be downloaded.
+        """
+        if not card.is_fetched_from and not Path(card.source).is_file():
+            return card
+        from florence_rag.models.downloads import Fetcher
+
+        upcoming, self._upcoming = self._upcoming, ()
+        fetcher = Fetcher(offline=self.options.offline, announce=self.options.announce, later=upcoming)
+        if card.is_fetched_from == "repository":
+            return replace(card, source=str(fetcher.repository(card.source, about=str(card))))
+        from florence_rag.models.pretrained import released_folder
+
+        return replace(card, source=str(released_folder(card, fetcher)))
+
+
+def load_model(role: ModelRole[T], model: str, options: ModelOptions | None = None) -> T:
+    """Load one component by the name of its model.
+
+    Args:
+        role: What the component does, such as `EMBEDDER`.
+        model: A name that `florence-rag models` lists, a folder, a checkpoint file, or a repository "owner/name".
+        options: How to load. By default `ModelOptions.from_environment()`.
+
+    Returns:
+        The component.
+
+    Raises:
+        ModelError: If there is no such model, it cannot fill the role, or its files are missing or do not fit.
+    """
+    return ModelLoader(options).load(role, role.card(model))

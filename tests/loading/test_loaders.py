@@ -1,0 +1,25 @@
+import inspect
+import typing
+
+import pytest
+
+from florence_rag.loading import loaders
+from florence_rag.loading.model_loader import ModelRole
+from florence_rag.models.registry import CARDS, Family
+
+ROLES = {name: role for name, role in vars(loaders).items() if isinstance(role, ModelRole)}
+
+
+@pytest.mark.parametrize("name", sorted(ROLES))
+def test_every_loader_has_the_one_signature_and_a_known_family(name):
+    for family, load in ROLES[name].loaders.items():
+        assert family in typing.get_args(Family)
+        assert list(inspect.signature(load).parameters) == ["card", "loader"]
+
+
+def test_every_model_of_the_registry_can_be_loaded_in_its_roles():
+    by_role = {role.names[0]: role for role in reversed(ROLES.values())}
+    for card in CARDS.values():
+        for role in card.roles:
+            assert any(card.family in each.loaders for each in ROLES.values() if role in each.names), (card.name, role)
+    assert by_role.keys() >= {role for card in CARDS.values() for role in card.roles}

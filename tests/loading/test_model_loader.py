@@ -1,0 +1,71 @@
+import pytest
+
+from florence_rag.errors import ModelError
+from florence_rag.loading.loaders import CAPTIONER, EMBEDDER, RERANKER, VQA
+from florence_rag.loading.model_loader import ModelLoader, ModelRole, load_model
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.downloads import Fetcher
+from florence_rag.models.registry import find_model
+from florence_rag.testing import ColorEmbedder, color_frame
+from tests.retrievers.untrained import save_untrained
+
+OPTIONS = ModelOptions(offline=True, device="cpu")
+
+
+@pytest.mark.parametrize("role", [EMBEDDER, VQA, RERANKER])
+def test_an_unknown_model_is_named(role):
+    with pytest.raises(ModelError, match="no-such-model"):
+        load_model(role, "no-such-model")
+
+
+def test_a_family_that_cannot_fill_a_role_is_an_error_before_anything_is_loaded():
+    message = r"family 'openai' lack the role 'describe'; families with it: florence, florence-2, transformers"
+    with pytest.raises(ModelError, match=message):
+        CAPTIONER.card("openai:gpt")
+
+
+def test_a_reranker_may_be_a_model_that_matches_texts_with_images():
+    assert RERANKER.card("meter-clip16-coco").roles == ("match",)
+    assert RERANKER.card("ms-marco-minilm").roles == ("rerank",)
+
+
+def test_a_loader_can_be_registered(monkeypatch):
+    monkeypatch.setitem(EMBEDDER.loaders, "sentence-transformers", lambda card, loader: ColorEmbedder())
+    assert isinstance(load_model(EMBEDDER, "siglip2-base"), ColorEmbedder)
+
+
+def test_what_is_lazy_is_loaded_once_for_all_roles_with_the_same_loader():
+    loaded = []
+
+    def load(card, loader):
+        loaded.append((card.name, loader.options.device))
+        return object()
+
+    one, other = ModelRole(("describe",), {"florence-2": load}), ModelRole(("detect",), {"florence-2": load})
+    loader = ModelLoader(OPTIONS)
+    card = find_model("florence-2-base", "describe")
+    values = loader.lazy(one, None, card), loader.lazy(other, card)
+    assert loaded == []
+    assert values[0].get() is values[1].get() and loaded == [("florence-2-base", "cpu")]
+    assert loader.lazy(one, find_model("siglip2-base")) is None and loader.lazy(one) is None
+    loader.load(one, card)
+    assert len(loaded) == 2
+
+
+def test_a_folder_of_ours_that_was_pushed_to_a_hub_opens_by_its_name(tmp_path, monkeypatch):
+    fetched = []
+
+    def repository(self, name, **_):
+        fetched.append(name)
+        return tmp_path
+
+    save_untrained(tmp_path)
+    monkeypatch.setattr(Fetcher, "repository", repository)
+    options = ModelOptions(device="cpu")
+    for prefix in ("florence", "unicl"):
+        assert load_model(EMBEDDER, f"{prefix}:owner/name", options).info.name == f"{prefix}:owner/name"
+    assert fetched == ["owner/name"] * 2
+    vqa = ModelLoader(options).lazy(VQA, VQA.card("florence:owner/name"))
+    assert fetched == ["owner/name"] * 2
+    assert vqa.get().answer(color_frame("red"), "What colour is it?").answer
+    assert fetched == ["owner/name"] * 3
