@@ -55,27 +55,35 @@ def retrieval(
     as_json: AsJson = False,
 ) -> None:
     """R@1, R@5, R@10 and the median rank of pictures, or videos, by captions, and of captions by these."""
-    from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.msrvtt import evaluate_videos, read_msrvtt
-    from florence_rag.evaluation.retrieval import CAPTIONS, evaluate_retrieval, read_karpathy
-    from florence_rag.evaluation.videos import Videos
+    from florence_rag.datasets.dataset_io import sample_items
+    from florence_rag.datasets.images import CAPTIONS, read_captioned_images
+    from florence_rag.datasets.media_files import VideoFolder
+    from florence_rag.datasets.msrvtt import is_video_list, read_msrvtt
+    from florence_rag.evaluation.retrieval import evaluate_retrieval
+    from florence_rag.evaluation.video_retrieval import evaluate_video_retrieval
 
-    if videos is None and data.suffix.lower() == ".csv":
+    if videos is None and is_video_list(data):
         raise typer.BadParameter("a list of videos needs their folder: give --videos")
     if videos is None:
-        pictures = some(read_karpathy(data, images, split=split, captions=captions or CAPTIONS), limit)
-        report = evaluate_retrieval(pictures, _embedder(model, offline), _watched)
+        examples = read_captioned_images(data, images, split=split, captions=captions or CAPTIONS)
+        report = evaluate_retrieval(sample_items(examples, limit), _embedder(model, offline), _watched)
     else:
-        listed, there = some(read_msrvtt(data, split=split, captions=captions), limit), Videos(videos)
-        report = evaluate_videos(listed, there, _embedder(model, offline), frames=frames, watch=_watched)
+        listed, folder = read_msrvtt(data, split=split, captions=captions), VideoFolder(videos)
+        report = evaluate_video_retrieval(
+            sample_items(listed, limit), folder, _embedder(model, offline), frames=frames, track=_watched
+        )
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
 @evaluate.command()
 def vqa(
-    data: Annotated[Path, typer.Argument(metavar="DATA", help="VQAv2's file of questions.")],
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="[DATA]", help="A folder with *questions*.json, *annotations*.json and the images."),
+    ] = None,
+    questions: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="Questions in VQAv2's format.")] = None,
     annotations: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="VQAv2's file of people's answers; the test splits have none.")
+        list[Path] | None, typer.Option(metavar="FILE", help="Answers in VQAv2's format; test splits have none.")
     ] = None,
     images: Images = None,
     answers: Annotated[
@@ -87,21 +95,23 @@ def vqa(
     as_json: AsJson = False,
 ) -> None:
     """VQA's soft accuracy, over all questions and for each type of answer."""
-    from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.vqa import evaluate_vqa, read_vqa, write_answers
+    from florence_rag.datasets.dataset_io import sample_items
+    from florence_rag.datasets.vqav2 import find_vqa_files, read_vqa
+    from florence_rag.evaluation.vqa import evaluate_vqa, write_answers
     from florence_rag.loading.model_factory import open_vqa
     from florence_rag.models.registry import DEFAULT, find_model
 
-    if annotations is None and answers is None:
+    files = find_vqa_files(data, questions or (), annotations or (), images, need_annotations=False).for_evaluation()
+    if not files.annotations and answers is None:
         raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
     if answers is not None and not answers.expanduser().absolute().parent.is_dir():
         raise InputError(f"{str(answers)!r} cannot be written: there is no such folder")
-    questions = read_vqa(data, annotations)
-    questions = replace(questions, asked=tuple(some(questions.asked, limit)))
+    dataset = read_vqa(files)
+    dataset = dataset._replace(questions=tuple(sample_items(dataset.questions, limit)))
     chosen = name or find_model(DEFAULT).default_vqa or DEFAULT
     with notes().status("Loading the model"):
         model = open_vqa(chosen, _access(offline))
-    report, answered = evaluate_vqa(questions, images or data.parent, model, chosen, _watched)
+    report, answered = evaluate_vqa(dataset, model, chosen, _watched)
     if answers is not None:
         write_answers(answered, answers)
     show(report.to_dict(), _report_to_text(report), as_json)
@@ -123,26 +133,27 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Top-1 and top-5, zero-shot by the names of the classes or by a trained classifier."""
-    from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.classify import evaluate_classify, read_names, with_names
-    from florence_rag.tasks.labeled_dataset import labeled_pictures
+    from florence_rag.datasets.dataset_io import sample_items
+    from florence_rag.datasets.images import read_class_names, read_labeled_images, rename_labels
+    from florence_rag.evaluation.classify import evaluate_classify
     from florence_rag.tasks.probe import LinearProbe
     from florence_rag.tasks.zero_shot import ZeroShotClassifier
 
-    pictures = labeled_pictures(data)
-    named = with_names(pictures, read_names(names, [each.label for each in pictures]) if names else {})
+    examples = read_labeled_images(data)
+    named = rename_labels(examples, read_class_names(names, [each.label for each in examples]) if names else {})
     embedder = _embedder(model, offline)
     labels = sorted({each.label for each in named})
     classifier = LinearProbe.load(probe, embedder.info) if probe else ZeroShotClassifier(embedder, labels)
-    report = evaluate_classify(some(named, limit), classifier, embedder, _watched)
+    report = evaluate_classify(sample_items(named, limit), classifier, embedder, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
 @evaluate.command()
 def detect(
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="COCO's instances_val2017.json, or another of its form.")
-    ],
+        Path | None, typer.Argument(metavar="[DATA]", help="A folder with annotations in COCO's format and the images.")
+    ] = None,
+    annotations: Annotated[list[Path] | None, typer.Option(metavar="FILE", help="In COCO's format.")] = None,
     images: Images = None,
     name: DetectWith = "florence-2-base",
     limit: Limit = None,
@@ -150,15 +161,17 @@ def detect(
     as_json: AsJson = False,
 ) -> None:
     """COCO's average precision of the boxes that a detector finds."""
-    from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.detect import ALMOST_ALL, evaluate_detect, read_coco
+    from florence_rag.datasets.coco import find_coco_files, read_coco
+    from florence_rag.datasets.dataset_io import sample_items
+    from florence_rag.evaluation.detect import MIN_CONFIDENCE, evaluate_detect
     from florence_rag.loading.model_factory import open_detector
 
-    annotated = read_coco(data, images)
-    annotated = replace(annotated, photos=tuple(some(annotated.photos, limit)))
+    files = find_coco_files(data, annotations or (), images)
+    dataset = read_coco(files.evaluation_file(), files.images)
+    dataset = replace(dataset, images=tuple(sample_items(dataset.images, limit)))
     with notes().status("Loading the model"):
-        detector = open_detector(name, _access(offline), threshold=ALMOST_ALL)
-    report = evaluate_detect(annotated, detector, name, _watched)
+        detector = open_detector(name, _access(offline), threshold=MIN_CONFIDENCE)
+    report = evaluate_detect(dataset, detector, name, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
@@ -175,15 +188,15 @@ def actions(
     as_json: AsJson = False,
 ) -> None:
     """Top-1 and top-5 of what is done in clips."""
-    from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions, read_kinetics
-    from florence_rag.evaluation.annotations import some
-    from florence_rag.evaluation.videos import Videos
+    from florence_rag.datasets.dataset_io import sample_items
+    from florence_rag.datasets.videos import read_labeled_videos
+    from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions
     from florence_rag.loading.model_factory import open_recognizer
 
-    clips, there = some(read_kinetics(data, split=split), limit), Videos(videos or data.parent)
+    clips = sample_items(read_labeled_videos(data, videos, split=split), limit)
     with notes().status("Loading the model"):
         model = cast(ClipClassifier, open_recognizer(name, _access(offline)))
-    report = evaluate_actions(clips, there, model, name, _watched)
+    report = evaluate_actions(clips, model, name, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
 
@@ -210,11 +223,11 @@ def _report_to_text(report: EvaluationReport) -> RenderableType:
     from florence_rag.evaluation.published import HEADLINES
 
     table = Table("", "measured", "95 % interval", box=None)
-    for figure in report.figures:
-        table.add_row(figure.name, *figure.text())
+    for metric in report.metrics:
+        table.add_row(metric.name, *metric.text())
     article = Table("", "Florence", "on", box=None)
     for published in HEADLINES[report.task]:
-        article.add_row(published.figure, f"{published.value:g}%", published.data)
+        article.add_row(published.metric, f"{published.value:g}%", published.data)
     counts = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
     return Group(
         failed_to_text(report.failed),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from florence_rag.datasets.dataset_io import Row, field, read_json, read_table, records
-from florence_rag.datasets.media_files import check_labels_agree, class_folders
+from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
 
 CAPTIONS = 5
@@ -54,7 +54,7 @@ def read_images(data: str | Path, images: str | Path | None = None) -> list[Imag
     if path.is_dir():
         found = [ImageExample(file, label=label) for file, label in class_folders(path, "image")]
     elif path.suffix.lower() not in (".csv", ".jsonl", ".json") or not path.is_file():
-        raise InputError(f"{str(data)!r} is not a data set; give {_LAYOUTS}")
+        raise not_a_data_set(data, _LAYOUTS)
     else:
         top = path.parent if images is None else Path(images).expanduser()
         found = list(_karpathy(path, top) if path.suffix.lower() == ".json" else _table(path, top))

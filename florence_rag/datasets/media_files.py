@@ -73,6 +73,12 @@ def image_paths(ids: Iterable[Id], folder: str | Path, failed: list[Failure]) ->
     return found
 
 
+def not_a_data_set(data: str | Path, layouts: str) -> InputError:
+    """Return the error for a path that is missing or of another kind than the layouts of a reader."""
+    state = "is not a data set" if Path(data).expanduser().exists() else "does not exist"
+    return InputError(f"{str(data)!r} {state}; give {layouts}")
+
+
 class VideoFolder:
     """The videos below a folder by the names of their files without suffix."""
 

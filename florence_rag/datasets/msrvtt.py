@@ -32,6 +32,11 @@ def read_msrvtt(file: str | Path, *, split: str = "test", captions: int | None =
     return [CaptionedVideo(video, tuple(each[:captions])) for video, each in texts.items()]
 
 
+def is_video_list(file: Path) -> bool:
+    """Return whether a file is a CSV file with the column video_id."""
+    return file.suffix.lower() == ".csv" and "video_id" in next(read_table(file), ({}, ""))[0]
+
+
 def _from_csv(file: str | Path) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for row, where in read_table(file, required=("video_id", "sentence")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from florence_rag.datasets.dataset_io import Row, cell, read_table
-from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders
+from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
 
 _LAYOUTS = (
@@ -58,7 +58,7 @@ def read_labeled_videos(
     if path.is_dir():
         found = [VideoClip(file, label, name=str(file)) for file, label in class_folders(path, "video")]
     elif path.suffix.lower() != ".csv" or not path.is_file():
-        raise InputError(f"{str(data)!r} is not a data set; give {_LAYOUTS}")
+        raise not_a_data_set(data, _LAYOUTS)
     elif "youtube_id" in next(read_table(path, default_header=("path", "label")), ({}, ""))[0]:
         return read_kinetics(path, videos, split=split)
     else:

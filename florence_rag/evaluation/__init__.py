@@ -1,1 +1,1 @@
-"""How good models are on data sets in the formats of the field, scored as the field scores them."""
+"""Measures models on data sets in published formats with the published metrics."""

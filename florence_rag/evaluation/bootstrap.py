@@ -1,6 +1,6 @@
-"""How sure a figure is: percentiles of what it would have been on data sets drawn from this one (bootstrap).
+"""Confidence intervals of metrics: percentiles over data sets that are drawn with replacement from the measured one.
 
-What belongs to one picture is drawn together, as its captions and its questions are not independent of each other.
+The captions or questions of one image depend on each other, so they form a group that is drawn as a whole.
 """
 
 from __future__ import annotations
@@ -13,55 +13,55 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 
-def intervals_of(
-    figures: Callable[[np.ndarray], Sequence[float]], units: int, *, resamples: int = RESAMPLES, level: float = LEVEL
+def bootstrap_intervals(
+    metrics: Callable[[np.ndarray], Sequence[float]], count: int, *, resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
-    """From where to where each figure goes; those that are no number are left out.
+    """Return the 95 % interval of each metric.
 
-    figures: of the units with these numbers, (units,), some of which are there more than once.
+    Args:
+        metrics: Returns the metrics of a resampled data set, given the indices of its groups, (count,), some of which
+            are repeated. Values that are not a number are ignored.
+        count: The number of groups in the data set.
+        resamples: The number of data sets to draw.
     """
     rng = np.random.default_rng(0)
-    drawn = [figures(rng.integers(units, size=units)) for _ in range(resamples)]
-    low, high = np.nanquantile(np.asarray(drawn, np.float64), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    drawn = [metrics(rng.integers(count, size=count)) for _ in range(resamples)]
+    low, high = np.nanquantile(np.asarray(drawn, np.float64), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def interval_of(
-    figure: Callable[[np.ndarray], float], units: int, *, resamples: int = RESAMPLES, level: float = LEVEL
+def bootstrap_interval(
+    metric: Callable[[np.ndarray], float], count: int, *, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """The same of one figure."""
-    return intervals_of(lambda drawn: [figure(drawn)], units, resamples=resamples, level=level)[0]
+    """Return the 95 % interval of one metric; the arguments are those of `bootstrap_intervals`."""
+    return bootstrap_intervals(lambda drawn: [metric(drawn)], count, resamples=resamples)[0]
 
 
-def interval(
-    values: np.ndarray,
-    together: Sequence[Hashable] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    level: float = LEVEL,
+def mean_interval(
+    values: np.ndarray, groups: Sequence[Hashable] | None = None, *, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Of the mean of the values, (N,). together: of each, what it belongs to; by default all stand alone."""
-    unit = _units(range(len(values)) if together is None else together)
-    sums, counts = np.bincount(unit, values), np.bincount(unit)
+    """Return the interval of the mean of values, (N,); groups: the group of each, by default one of its own."""
+    group = _group_indices(range(len(values)) if groups is None else groups)
+    sums, counts = np.bincount(group, values), np.bincount(group)
 
     def mean(drawn: np.ndarray) -> float:
         return float(sums[drawn].sum() / counts[drawn].sum())
 
-    return interval_of(mean, len(sums), resamples=resamples, level=level)
+    return bootstrap_interval(mean, len(sums), resamples=resamples)
 
 
-def median_interval(values: np.ndarray, together: Sequence[Hashable]) -> tuple[float, float]:
-    """Of the median of the values, (N,)."""
+def median_interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float]:
+    """Return the interval of the median of values, (N,); groups: the group of each."""
     order = np.argsort(values)
-    unit, ranked = _units(together)[order], values[order]
+    group, ranked = _group_indices(groups)[order], values[order]
 
     def median(drawn: np.ndarray) -> float:
-        return float(np.median(np.repeat(ranked, np.bincount(drawn, minlength=unit.max() + 1)[unit])))
+        return float(np.median(np.repeat(ranked, np.bincount(drawn, minlength=group.max() + 1)[group])))
 
-    return interval_of(median, int(unit.max()) + 1)
+    return bootstrap_interval(median, int(group.max()) + 1)
 
 
-def _units(together: Iterable[Hashable]) -> np.ndarray:
-    """(N,) the number of what each belongs to."""
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(key, len(numbers)) for key in together])
+def _group_indices(groups: Iterable[Hashable]) -> np.ndarray:
+    """Return the index of the group of each value, (N,)."""
+    indices: dict[Hashable, int] = {}
+    return np.array([indices.setdefault(group, len(indices)) for group in groups])

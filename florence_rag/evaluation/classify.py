@@ -1,83 +1,80 @@
-"""Classification of pictures in a folder for each class, as ImageNet's validation set and others are laid out.
+"""Classification of labeled images: top-1, top-5, and the mean of top-1 over classes.
 
-Top-1 and top-5, and the mean over classes of top-1, which some data sets (Caltech-101, Pets, Flowers) are reported in.
+Caltech-101, Pets and Flowers are reported in the mean over classes.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
+from florence_rag.datasets.images import ImageExample
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
-from florence_rag.evaluation.annotations import field, read_json
-from florence_rag.evaluation.bootstrap import interval, interval_of
-from florence_rag.evaluation.image_dataset import Watch, embedded
-from florence_rag.evaluation.report import EvaluationReport, Figure
-from florence_rag.tasks.classifier import Classifier
-from florence_rag.tasks.labeled_dataset import Labeled
+from florence_rag.evaluation.bootstrap import bootstrap_interval, mean_interval
+from florence_rag.evaluation.image_reading import Track, embed_images
+from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.types import Failure
 
 TOPS = (1, 5)
 
 
-def read_names(file: str | Path, folders: Sequence[str]) -> dict[str, str]:
-    """What the folders of classes stand for: {"n01440764": "tench", ...}, as a JSON file.
+class Classifier(Protocol):
+    """A classifier of images by their vectors, such as tasks.probe.LinearProbe."""
 
-    InputError where one is not named, or two are named alike.
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the classifier knows."""
+        ...
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        """Return the confidences of all labels for unit vectors: (N, D) -> (N, labels), rows that sum to one."""
+        ...
+
+
+def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
+    """Return whether the right label is among the k likeliest, (N,) float64.
+
+    Where labels are equally likely, it is the probability that the right one is drawn.
+
+    Args:
+        probabilities: (N, labels).
+        labels: (N,) the column of the right label.
+        k: The number of labels.
     """
-    content = read_json(file)
-    names = {folder: field(content, folder, str, f"the file {str(file)!r}") for folder in dict.fromkeys(folders)}
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            alike = " and ".join(repr(folder) for folder, other in names.items() if other == name)
-            raise InputError(f"{str(file)!r} names {alike} alike, {name!r}; give each a name of its own")
-    return names
-
-
-def with_names(pictures: Sequence[Labeled], names: Mapping[str, str]) -> list[Labeled]:
-    """The pictures with the names in place of their folders; a folder without a name keeps its own."""
-    return [picture._replace(label=" ".join(names.get(picture.label, picture.label).split())) for picture in pictures]
-
-
-def among(shares: np.ndarray, label: np.ndarray, top: int) -> np.ndarray:
-    """(N,) float64: whether the right label is among the likeliest; of equally likely ones the chance that it is.
-
-    shares: (N, labels). label: (N,) the column of the right one.
-    """
-    own = shares[np.arange(len(label)), label][:, None]
-    likelier, alike = (shares > own).sum(axis=1), (shares == own).sum(axis=1)
-    return np.asarray(np.clip((top - likelier) / alike, 0, 1))
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    likelier, tied = (probabilities > own).sum(axis=1), (probabilities == own).sum(axis=1)
+    return np.asarray(np.clip((k - likelier) / tied, 0, 1))
 
 
 def evaluate_classify(
-    pictures: Sequence[Labeled], classifier: Classifier, embedder: Embedder, watch: Watch = iter
+    images: Sequence[ImageExample], classifier: Classifier, embedder: Embedder, track: Track = iter
 ) -> EvaluationReport:
-    """Top-1, the mean over classes of it, and top-5 where there are more than five labels.
+    """Measure top-1, its mean over classes, and top-5 if there are more than five labels; intervals are over images.
 
-    InputError where a picture has a label that the classifier does not know. Intervals are over pictures.
+    Raises:
+        InputError: An image has a label that the classifier does not know, or no image can be read.
     """
     number = {label: i for i, label in enumerate(classifier.labels)}
-    if unknown := sorted({picture.label for picture in pictures} - set(number)):
+    if unknown := sorted({image.label for image in images} - set(number)):
         raise InputError(f"the classifier does not know the label {unknown[0]!r}; it knows {', '.join(number):.200}")
     failed: list[Failure] = []
-    kept, vectors = embedded(watch(pictures), lambda picture: picture.path, embedder, failed)
-    labels = np.array([number[picture.label] for picture in kept])
-    shares = classifier.probabilities(vectors)
-    right = {top: among(shares, labels, top) for top in TOPS if top < len(number)}
-    figures = [Figure(f"top-{top}", float(each.mean()), *interval(each)) for top, each in right.items()]
-    figures.append(_mean_over_classes(right[1], labels))
-    counts = {"pictures": len(kept), "classes": len(number)}
-    return EvaluationReport("classify", embedder.info.name, counts, tuple(figures), tuple(failed))
+    usable, vectors = embed_images(track(images), embedder, failed)
+    labels = np.array([number[image.label] for image in usable])
+    probabilities = classifier.probabilities(vectors)
+    right = {k: top_k_accuracy(probabilities, labels, k) for k in TOPS if k < len(number)}
+    metrics = [Metric(f"top-{k}", float(each.mean()), *mean_interval(each)) for k, each in right.items()]
+    metrics.append(_mean_over_classes(right[1], labels))
+    counts = {"images": len(usable), "classes": len(number)}
+    return EvaluationReport("classify", embedder.info.name, counts, tuple(metrics), tuple(failed))
 
 
-def _mean_over_classes(right: np.ndarray, labels: np.ndarray) -> Figure:
+def _mean_over_classes(right: np.ndarray, labels: np.ndarray) -> Metric:
     def mean(drawn: np.ndarray) -> float:
         count = np.bincount(labels[drawn])
         return float((np.bincount(labels[drawn], right[drawn])[count > 0] / count[count > 0]).mean())
 
-    everything = np.arange(len(labels))
-    return Figure("top-1, mean over classes", mean(everything), *interval_of(mean, len(labels)))
+    value = mean(np.arange(len(labels)))
+    return Metric("top-1, mean over classes", value, *bootstrap_interval(mean, len(labels)))

@@ -1,4 +1,4 @@
-"""An embedder as mteb takes models, so that the tasks of MTEB and MIEB (arXiv 2504.10471) run on it.
+"""Adapts an embedder to mteb, so that the tasks of MTEB and MIEB (arXiv 2504.10471) run on it.
 
 import mteb
 from florence_rag.evaluation.mteb_encoder import MtebEncoder
@@ -26,26 +26,26 @@ except ImportError as error:
 
 
 class MtebEncoder:
-    """mteb's EncoderProtocol over an embedder of pictures and texts.
+    """mteb's EncoderProtocol over an embedder of images and texts.
 
-    Its results are filed under the embedder's name and the digest of its weights.
+    mteb stores its results under the embedder's name and the fingerprint of its weights.
     """
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
         info = embedder.info
-        facts = {
+        metadata = {
             "name": info.name if "/" in info.name else f"florence_rag/{info.name}",
             "revision": info.fingerprint[:12],
             "embed_dim": info.dimension,
             "modalities": ["image", "text"],
             "similarity_fn_name": ScoringFunction.COSINE,
         }
-        self._meta = ModelMeta.create_empty(facts)
+        self._meta = ModelMeta.create_empty(metadata)
 
     @property
     def mteb_model_meta(self) -> ModelMeta:
-        """What mteb files results under."""
+        """The metadata that mteb stores results under."""
         return self._meta
 
     def encode(
@@ -58,10 +58,16 @@ class MtebEncoder:
         prompt_type: PromptType | None = None,
         **options: Any,
     ) -> np.ndarray:
-        """(N, D) float32, unit length: a vector for each item of the batches.
+        """Return a unit vector for each item of the batches, (N, D) float32.
 
-        inputs: batches with the keys "image" (PIL images), "text", or both; an item with both has the direction of its
-        two vectors together. options of mteb, such as its batch size, are its loader's: the embedder has its own.
+        Args:
+            inputs: Batches with the keys "image" (PIL images), "text", or both; an item with both gets the mean
+                direction of its two vectors.
+            task_metadata: Not used.
+            hf_split: Not used.
+            hf_subset: Not used.
+            prompt_type: Whether the texts are queries, for embedders that embed queries and documents differently.
+            options: Not used, as mteb's batch size: the embedder has its own.
         """
         vectors = [self._vectors(batch, prompt_type) for batch in inputs]
         return np.concatenate([np.zeros((0, self.embedder.info.dimension), np.float32), *vectors])
@@ -73,7 +79,7 @@ class MtebEncoder:
         if "text" in batch:
             parts.append(self._texts(list(batch["text"]), prompt_type))
         if not parts:
-            raise InputError(f"a batch of mteb has {', '.join(map(repr, batch))}; this model reads 'image' and 'text'")
+            raise InputError(f"a batch of mteb has {', '.join(map(repr, batch))}; it must have 'image', 'text' or both")
         return unit_rows(np.sum(parts, axis=0))
 
     def _texts(self, texts: list[str], prompt_type: PromptType | None) -> np.ndarray:
@@ -82,11 +88,11 @@ class MtebEncoder:
         return self.embedder.embed_texts(texts)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """(N, M) Cosines of all pairs; one vector counts as one row."""
+        """Return the cosines of all pairs, (N, M); a single vector counts as one row."""
         return _rows(embeddings1) @ _rows(embeddings2).T
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """(N,) Cosines of the vectors that stand at the same place."""
+        """Return the cosines of the vectors with the same index, (N,)."""
         return (_rows(embeddings1) * _rows(embeddings2)).sum(-1)
 
 

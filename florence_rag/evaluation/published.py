@@ -1,6 +1,6 @@
-"""The headline figures of the Florence article (arXiv 2111.11432), to be printed beside what is measured here.
+"""The headline results of the Florence article (arXiv 2111.11432), which reports print next to measured metrics.
 
-Its weights were never released. Figures are in percent, each on the data set that it names and on no other.
+Florence's weights were never released. A result in percent holds for the data set that it names, and for no other.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ Task = Literal["retrieval", "video retrieval", "vqa", "classify", "detect", "act
 
 
 class Published(NamedTuple):
-    """One figure of the article, in percent."""
+    """One result of the article, in percent."""
 
     data: str
-    figure: str
+    metric: str
     value: float
 
 

@@ -1,9 +1,9 @@
-"""What an evaluation found, with its bounds, beside what the article reports."""
+"""The result of an evaluation: metrics with confidence intervals, next to the published results of Florence."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from florence_rag.evaluation.published import HEADLINES, Task
@@ -11,10 +11,10 @@ from florence_rag.types import Failure
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """A measured value, and its 95 % bootstrap interval from low to high; None where none was drawn.
+class Metric:
+    """A measured value with its 95 % bootstrap interval, which may be None.
 
-    A share is in [0, 1], a rank from 1.
+    A share lies in [0, 1]; a rank is at least 1.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Figure:
     unit: Literal["share", "rank"] = "share"
 
     def text(self) -> tuple[str, str]:
-        """The value and the interval as people read them."""
+        """Return the value and the interval for printing."""
         form = "{:.2%}" if self.unit == "share" else "{:g}"
         bounds = "" if self.low is None else f"{form.format(self.low)} to {form.format(self.high)}"
         return form.format(self.value), bounds
@@ -32,31 +32,37 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationReport:
-    """The figures of one task. counts: what they were measured on. failed: what was left out, and why.
+    """The metrics of one task.
 
-    notes: what else a reader of the figures must know.
+    Attributes:
+        task: The task.
+        model: The name of the model.
+        counts: The size of the data set, such as {"images": 60, "captions": 300}.
+        metrics: The metrics.
+        failed: The items that were skipped, with the reasons.
+        notes: Other facts that a reader of the metrics must know.
     """
 
     task: Task
     model: str
     counts: Mapping[str, int]
-    figures: tuple[Figure, ...]
+    metrics: tuple[Metric, ...]
     failed: tuple[Failure, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __getitem__(self, name: str) -> Figure:
-        """The figure of a name."""
-        return next(figure for figure in self.figures if figure.name == name)
+    def __getitem__(self, name: str) -> Metric:
+        """Return the metric with a name."""
+        return next(metric for metric in self.metrics if metric.name == name)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; measured figures are shares, from 0 to 1, or ranks; published ones percentages, as printed."""
-        measured = {f.name: {"value": f.value, "low": f.low, "high": f.high} for f in self.figures}
+        """Return the report for JSON: measured metrics are shares from 0 to 1 or ranks, published ones percentages."""
+        measured = {each.name: {"value": each.value, "low": each.low, "high": each.high} for each in self.metrics}
         return {
             "task": self.task,
             "model": self.model,
             "counts": dict(self.counts),
-            "figures": measured,
+            "metrics": measured,
             "florence_percent": [published._asdict() for published in HEADLINES[self.task]],
-            "failed": [{"source": failure.source, "reason": failure.reason} for failure in self.failed],
+            "failed": [asdict(failure) for failure in self.failed],
             "notes": list(self.notes),
         }

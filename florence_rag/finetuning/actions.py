@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from florence_rag.datasets.videos import VideoClip, read_labeled_videos
 from florence_rag.errors import InputError
 from florence_rag.finetuning.dataset_io import counted, left_out
 from florence_rag.finetuning.image_dataset import readable
@@ -19,7 +20,6 @@ from florence_rag.finetuning.video_dataset import Clips, Films
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
-from florence_rag.tasks.labeled_dataset import Labeled, labeled_videos
 
 
 @dataclass
@@ -87,7 +87,7 @@ def train_actions(
     settings = begun(settings)
     if window_s is not None and not 0 < window_s < float("inf"):
         raise InputError(f"window_s is {window_s!r}; it must be seconds above 0")
-    rows = _each_once(labeled_videos(data), data)
+    rows = _each_once(read_labeled_videos(data), data)
     known, processor = open_with_processor(
         VideoCoSwinForVideoClassification,
         FlorenceImageProcessor,
@@ -124,9 +124,9 @@ def train_actions(
     return lesson.teach(out, name or str(start), settings, progress)
 
 
-def _each_once(rows: Sequence[Labeled], data: str | Path) -> list[Labeled]:
+def _each_once(rows: Sequence[VideoClip], data: str | Path) -> list[VideoClip]:
     """A video under two names would be on both sides of the split."""
-    first: dict[Path, Labeled] = {}
+    first: dict[Path, VideoClip] = {}
     for row in rows:
         known = first.setdefault(row.path.resolve(), row)
         if known.label != row.label:
@@ -134,7 +134,7 @@ def _each_once(rows: Sequence[Labeled], data: str | Path) -> list[Labeled]:
     return list(first.values())
 
 
-def _labels_of(rows: Sequence[Labeled], data: str | Path) -> list[str]:
+def _labels_of(rows: Sequence[VideoClip], data: str | Path) -> list[str]:
     labels = sorted({row.label for row in rows})
     if len(labels) < 2:
         raise InputError(f"all videos of {str(data)!r} are {labels[0]!r}: there is nothing to tell apart")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from florence_rag.datasets.images import read_labeled_images
 from florence_rag.errors import InputError
 from florence_rag.finetuning.dataset_io import counted, field, left_out, listed, read_json, table_rows
-from florence_rag.tasks.labeled_dataset import labeled_pictures
 
 COLUMNS = {"image": ("image", "path", "file"), "text": ("text", "caption"), "label": ("label", "class")}
 SHAPES = (
@@ -49,7 +49,7 @@ def read_pairs(data: str | Path, images: Path | None = None) -> list[Example]:
         ".jsonl": _table,
     }
     if path.is_dir():
-        return [Example(each.path, label=each.label) for each in labeled_pictures(path)]
+        return [Example(each.path, label=each.label) for each in read_labeled_images(path)]
     reader = readers.get(path.suffix.lower())
     if reader is None or not path.is_file():
         raise InputError(f"{str(data)!r} is no data set; give {SHAPES}")

@@ -11,9 +11,9 @@ import torch
 from torch.utils.data import Dataset
 
 from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.datasets.videos import VideoClip
 from florence_rag.finetuning.image_dataset import IN_MEMORY_BYTES, faults, random_part
 from florence_rag.models.processing import FlorenceImageProcessor
-from florence_rag.tasks.labeled_dataset import Labeled
 
 
 class Films:
@@ -59,7 +59,7 @@ class Clips(Dataset[dict[str, Any]]):
     """
 
     def __init__(
-        self, rows: Sequence[Labeled], films: Films, labels: Sequence[str], frames: int, *, varied: bool
+        self, rows: Sequence[VideoClip], films: Films, labels: Sequence[str], frames: int, *, varied: bool
     ) -> None:
         self.rows, self.films, self.frames, self.varied = rows, films, frames, varied
         self.number = {label: i for i, label in enumerate(labels)}

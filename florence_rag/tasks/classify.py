@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.datasets.images import ImageExample, read_labeled_images
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageInput, as_detailed_as_needed, picture_name, readable
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import Classified, Classifier, classify
-from florence_rag.tasks.labeled_dataset import Labeled, labeled_pictures
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
 from florence_rag.tasks.zero_shot import ZeroShotClassifier
 from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
@@ -98,7 +98,7 @@ class Classifying:
         failed: list[Failure] = []
         labels: list[str] = []
         parts = [np.zeros((0, self.embedder.info.dimension), np.float32)]
-        pairs = labeled_pictures(data)
+        pairs = read_labeled_images(data)
         for names, vectors in self._embedded(pairs, self._open_labeled, failed):
             labels += names
             parts.append(vectors)
@@ -145,7 +145,7 @@ class Classifying:
         frame = read_image(image, config.image_side_px, config.image_detail_px)
         return Hit("", "image", picture_name(image), Locator(), 0.0), (frame,)
 
-    def _open_labeled(self, picture: Labeled) -> tuple[str, tuple[Frame, ...]]:
+    def _open_labeled(self, picture: ImageExample) -> tuple[str, tuple[Frame, ...]]:
         return picture.label, self._open(picture.path)[1]
 
 
@@ -177,6 +177,6 @@ def whole_images(rag: FlorenceRAG, filter: Filter | None = None) -> Iterator[lis
 
 
 def _name(item: object) -> str:
-    if isinstance(item, Labeled):
+    if isinstance(item, ImageExample):
         return str(item.path)
     return picture_name(item)

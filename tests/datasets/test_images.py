@@ -131,9 +131,9 @@ def test_other_things_are_no_data_set(tmp_path):
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(InputError, match="has no examples; give a folder with a folder"):
         read_labeled_images(tmp_path)
-    for nothing in (tmp_path / "photo.jpg", tmp_path / "gone"):
-        with pytest.raises(InputError, match="is not a data set"):
-            read_labeled_images(nothing)
+    for name, message in (("photo.jpg", "is not a data set"), ("gone", "gone' does not exist; give a folder")):
+        with pytest.raises(InputError, match=message):
+            read_labeled_images(tmp_path / name)
 
 
 def test_classes_can_be_named(tmp_path):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from florence_rag.datasets.msrvtt import CaptionedVideo, read_msrvtt
+from florence_rag.datasets.msrvtt import CaptionedVideo, is_video_list, read_msrvtt
 from florence_rag.errors import InputError
 
 A = ("a", "test")
@@ -22,6 +22,7 @@ def test_the_1k_a_list_has_one_caption_for_each_video(tmp_path):
         csv.writer(file).writerows([("key", "vid_key", "video_id", "sentence"), *rows])
     expected = [CaptionedVideo("video0", ("red",)), CaptionedVideo("video1", ("blue, dark",))]
     assert read_msrvtt(tmp_path / "list.csv") == expected
+    assert is_video_list(tmp_path / "list.csv") and not is_video_list(tmp_path / "list.json")
 
 
 def test_a_split_has_all_captions(tmp_path):

@@ -18,7 +18,7 @@ def test_a_folder_of_class_folders(tmp_path):
     ]
     with pytest.raises(InputError, match="has no labeled videos"):
         read_labeled_videos(tmp_path / "waves")
-    with pytest.raises(InputError, match="is not a data set"):
+    with pytest.raises(InputError, match="does not exist"):
         read_labeled_videos(tmp_path / "gone")
 
 

@@ -1,4 +1,4 @@
-"""A few drawn streets in all formats, once for all tests."""
+"""Synthetic scenes in all formats of data sets, written once for all tests."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from florence_rag.training.world.data_sets import draw_data_sets
 
 
 @pytest.fixture(scope="session")
-def streets(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("streets")
+def scenes(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
     draw_data_sets(folder, 12)
     return folder

@@ -21,14 +21,14 @@ TASKS = [
     MockImageTextPairClassificationTask,
     MockZeroShotClassificationTask,
 ]
-PLACE = {"task_metadata": None, "hf_split": "test", "hf_subset": "default"}
+SPLIT = {"task_metadata": None, "hf_split": "test", "hf_subset": "default"}
 
 
-def picture(*colors):
+def image(*colors):
     return Image.fromarray(color_frame(*colors))
 
 
-def test_it_is_what_mteb_takes_and_names_the_model():
+def test_it_is_an_encoder_of_mteb_and_names_the_model():
     encoder = MtebEncoder(ColorEmbedder())
     assert isinstance(encoder, EncoderProtocol)
     meta, info = encoder.mteb_model_meta, ColorEmbedder().info
@@ -37,7 +37,7 @@ def test_it_is_what_mteb_takes_and_names_the_model():
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.__name__)
-@pytest.mark.filterwarnings("ignore")  # what mteb and datasets warn of is theirs
+@pytest.mark.filterwarnings("ignore")  # mteb and datasets warn of their own code
 def test_tasks_of_mteb_run(task):
     result = mteb.evaluate(MtebEncoder(ColorEmbedder()), task(), cache=None, show_progress_bar=False)
     (scores,) = result.task_results
@@ -46,29 +46,29 @@ def test_tasks_of_mteb_run(task):
 
 def test_vectors_are_the_embedders_in_order():
     embedder = ColorEmbedder()
-    batches = [{"image": [picture("red"), picture("blue")]}, {"image": [picture("green")]}]
-    vectors = MtebEncoder(embedder).encode(batches, **PLACE, batch_size=2)
+    batches = [{"image": [image("red"), image("blue")]}, {"image": [image("green")]}]
+    vectors = MtebEncoder(embedder).encode(batches, **SPLIT, batch_size=2)
     expected = embedder.embed_images([color_frame(color) for color in ("red", "blue", "green")])
     assert vectors == pytest.approx(expected) and vectors.dtype == np.float32
-    texts = MtebEncoder(embedder).encode([{"text": ["red", "blue"], "id": ["a", "b"]}], **PLACE)
+    texts = MtebEncoder(embedder).encode([{"text": ["red", "blue"], "id": ["a", "b"]}], **SPLIT)
     assert texts == pytest.approx(embedder.embed_texts(["red", "blue"]))
 
 
-def test_an_item_with_both_has_the_direction_of_both():
+def test_an_item_with_image_and_text_has_their_mean_direction():
     encoder = MtebEncoder(ColorEmbedder())
-    (both,) = encoder.encode([{"image": [picture("red")], "text": ["blue"]}], **PLACE)
+    (both,) = encoder.encode([{"image": [image("red")], "text": ["blue"]}], **SPLIT)
     red, blue = ColorEmbedder().embed_texts(["red", "blue"])
     assert both @ red == pytest.approx(both @ blue) and np.linalg.norm(both) == pytest.approx(1)
 
 
-def test_queries_are_read_as_queries_where_a_model_tells_them_apart():
-    class Asking(ColorEmbedder):
+def test_queries_are_embedded_as_queries_by_models_that_distinguish_them():
+    class PrefixingEmbedder(ColorEmbedder):
         def embed_queries(self, texts):
             return self.embed_texts(["blue"] * len(texts))
 
-    encoder, blue = MtebEncoder(Asking()), ColorEmbedder().embed_texts(["blue"])
-    assert encoder.encode([{"text": ["red"]}], **PLACE, prompt_type=PromptType.query) == pytest.approx(blue)
-    assert encoder.encode([{"text": ["red"]}], **PLACE, prompt_type=PromptType.document) @ blue[0] == pytest.approx(0)
+    encoder, blue = MtebEncoder(PrefixingEmbedder()), ColorEmbedder().embed_texts(["blue"])
+    assert encoder.encode([{"text": ["red"]}], **SPLIT, prompt_type=PromptType.query) == pytest.approx(blue)
+    assert encoder.encode([{"text": ["red"]}], **SPLIT, prompt_type=PromptType.document) @ blue[0] == pytest.approx(0)
 
 
 def test_similarities_are_cosines():
@@ -79,8 +79,8 @@ def test_similarities_are_cosines():
     assert encoder.similarity(one[0], two[0]).shape == (1, 1)
 
 
-def test_nothing_gives_nothing_and_sound_is_refused():
+def test_no_items_give_no_vectors_and_audio_is_refused():
     encoder = MtebEncoder(ColorEmbedder())
-    assert encoder.encode([], **PLACE).shape == (0, ColorEmbedder().info.dimension)
-    with pytest.raises(InputError, match="a batch of mteb has 'audio'; this model reads"):
-        encoder.encode([{"audio": [1]}], **PLACE)
+    assert encoder.encode([], **SPLIT).shape == (0, ColorEmbedder().info.dimension)
+    with pytest.raises(InputError, match="a batch of mteb has 'audio'; it must have"):
+        encoder.encode([{"audio": [1]}], **SPLIT)

@@ -6,15 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from florence_rag.datasets.vqav2 import VQAFiles, VQAQuestion, read_vqa
 from florence_rag.errors import InputError
-from florence_rag.evaluation.vqa import Answered, Asked, evaluate_vqa, read_vqa, soft_accuracy, write_answers
+from florence_rag.evaluation.vqa import AnsweredQuestion, evaluate_vqa, soft_accuracy, write_answers
 from florence_rag.testing import ScriptedVQA, color_frame
 
 TEN = st.lists(st.sampled_from(["red", "blue", "green", "teal"]), min_size=2, max_size=12)
 
 
 def published(answer: str, people: Sequence[str]) -> float:
-    """The formula as it is printed: min(n / 3, 1), averaged over the sets of all people but one."""
+    """Return the published formula: min(n / 3, 1), averaged over the sets of all people but one."""
     subsets = [[*people[:i], *people[i + 1 :]] for i in range(len(people))]
     return sum(min(subset.count(answer) / 3, 1) for subset in subsets) / len(subsets)
 
@@ -25,7 +26,7 @@ def test_soft_accuracy_is_the_published_formula(answer, people):
 
 
 @pytest.mark.parametrize(("same", "score"), [(0, 0), (1, 0.3), (2, 0.6), (3, 0.9), (4, 1), (10, 1)])
-def test_of_ten_people(same, score):
+def test_the_scores_of_ten_people(same, score):
     assert soft_accuracy("yes", ["yes"] * same + ["no"] * (10 - same)) == pytest.approx(score)
 
 
@@ -44,22 +45,22 @@ def test_of_ten_people(same, score):
         ("its", "its"),
     ],
 )
-def test_answers_are_written_in_one_way_where_people_disagree(said, meant):
+def test_answers_are_normalized_where_people_disagree(said, meant):
     assert soft_accuracy(said, [meant] * 5 + ["other"] * 5) == 1
     assert soft_accuracy(meant, [said] * 5 + ["other"] * 5) == 1
 
 
-def test_where_all_people_agree_answers_count_as_they_are():
+def test_answers_are_not_normalized_where_all_people_agree():
     assert soft_accuracy("Dog", ["dog"] * 10) == 0
     assert soft_accuracy(" dog\n", ["dog"] * 10) == 1
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Two pictures with two questions each; of the third question nobody is known to have answered."""
+    """Two images with two questions each; the third question has no annotation."""
     for number, color in ((7, "red"), (8, "blue")):
         Image.fromarray(color_frame(color)).save(tmp_path / f"COCO_val2014_{number:012d}.png")
-    asked = [(70, 7, "colour?"), (71, 7, "bright?"), (80, 8, "colour?"), (81, 8, "bright?")]
+    asked = [(70, 7, "color?"), (71, 7, "bright?"), (80, 8, "color?"), (81, 8, "bright?")]
     questions = [{"question_id": id, "image_id": image, "question": text} for id, image, text in asked]
     people = {70: ["red"] * 10, 71: ["yes"] * 2 + ["no"] * 8, 81: ["no"] * 10}
     annotations = [
@@ -75,79 +76,63 @@ def data(tmp_path):
     return tmp_path
 
 
-VQA = ScriptedVQA({"colour?": ("red", 1.0), "bright?": ("yes", 0.5)})
+def scored(data, images=None):
+    return read_vqa(VQAFiles((data / "questions.json",), (data / "annotations.json",), images or data))
 
 
-def test_figures_of_a_data_set(data):
-    questions = read_vqa(data / "questions.json", data / "annotations.json")
-    report, answered = evaluate_vqa(questions, data, VQA, "scripted")
-    assert report.counts == {"pictures": 2, "questions": 3}
+def unscored(data, images=None):
+    return read_vqa(VQAFiles((data / "questions.json",), (), images or data))
+
+
+VQA = ScriptedVQA({"color?": ("red", 1.0), "bright?": ("yes", 0.5)})
+
+
+def test_metrics_of_a_data_set(data):
+    report, answered = evaluate_vqa(scored(data), VQA, "scripted")
+    assert report.counts == {"images": 2, "questions": 3}
     assert report["accuracy"].value == pytest.approx((1 + 0.6 + 0) / 3)
     assert report["accuracy, other"].value == 1 and report["accuracy, yes/no"].value == pytest.approx(0.3)
     assert [failure.source for failure in report.failed] == ["question 80"]
     assert [each.answer for each in answered] == ["red", "yes", "yes"]
 
 
-def test_a_test_split_is_answered_without_figures(data, tmp_path):
-    report, answered = evaluate_vqa(read_vqa(data / "questions.json", None), data, VQA, "scripted")
-    assert report.figures == () and "no annotations" in report.notes[0] and len(answered) == 4
+def test_a_test_split_is_answered_without_metrics(data, tmp_path):
+    report, answered = evaluate_vqa(unscored(data), VQA, "scripted")
+    assert report.metrics == () and "no annotations" in report.notes[0] and len(answered) == 4
     write_answers(answered[::-1], tmp_path / "answers.json")
     rows = json.loads((tmp_path / "answers.json").read_text())
     assert rows[0] == {"question_id": 70, "answer": "red"} and [row["question_id"] for row in rows] == [70, 71, 80, 81]
 
 
-def test_missing_and_damaged_pictures_are_reported(data):
+def test_a_question_with_only_a_common_answer_is_scored_by_that(data):
+    rows = [{"question_id": id, "multiple_choice_answer": answer} for id, answer in ((70, "The red."), (81, "no"))]
+    (data / "annotations.json").write_text(json.dumps({"annotations": rows}))
+    report, _ = evaluate_vqa(scored(data), VQA, "scripted")
+    assert report["accuracy"].value == 0.5
+
+
+def test_missing_and_damaged_images_are_reported(data):
     next(data.glob("*7.png")).unlink()
-    questions = read_vqa(data / "questions.json", data / "annotations.json")
-    report, _ = evaluate_vqa(questions, data, VQA, "scripted")
-    assert report.counts["questions"] == 1 and "picture 7" in [failure.source for failure in report.failed]
-    next(data.glob("*8.png")).write_text("no picture")
-    with pytest.raises(InputError, match="none of the pictures"):
-        evaluate_vqa(questions, data, VQA, "scripted")
+    report, _ = evaluate_vqa(scored(data), VQA, "scripted")
+    assert report.counts["questions"] == 1 and "image 7" in [failure.source for failure in report.failed]
+    next(data.glob("*8.png")).write_text("no image")
+    with pytest.raises(InputError, match="none of the images"):
+        evaluate_vqa(scored(data), VQA, "scripted")
 
 
-def test_two_pictures_of_one_number_are_an_error(data):
+def test_two_images_with_one_number_are_an_error(data):
     (data / "thumbs").mkdir()
     Image.fromarray(color_frame("red")).save(data / "thumbs" / "7.png")
-    with pytest.raises(InputError, match="are both picture 7"):
-        evaluate_vqa(read_vqa(data / "questions.json", None), data, VQA, "scripted")
-    with pytest.raises(InputError, match="is no folder"):
-        evaluate_vqa(read_vqa(data / "questions.json", None), data / "gone", VQA, "scripted")
+    with pytest.raises(InputError, match="are both image 7"):
+        evaluate_vqa(unscored(data), VQA, "scripted")
+    with pytest.raises(InputError, match="is not a folder"):
+        evaluate_vqa(unscored(data, data / "gone"), VQA, "scripted")
 
 
-@pytest.mark.parametrize(
-    ("questions", "annotations", "message"),
-    [
-        ({"questions": [{"image_id": 1}]}, None, r"questions\[0\] of .* has no field 'question_id'"),
-        (
-            {"questions": [{"question_id": 1, "image_id": "1", "question": "?"}]},
-            None,
-            "'image_id' of .* is '1'; it must",
-        ),
-        ({"questions": [{"question_id": 1, "image_id": 1, "question": " "}]}, None, "'question' of .* is empty"),
-        (None, {"annotations": [{"question_id": 70}]}, "has no field 'answers'"),
-        (None, {"annotations": [{"question_id": 70, "answers": []}]}, "'answers' of .* is empty"),
-        (None, {"annotations": [{"question_id": 70, "answers": ["red"]}]}, "an answer of .* it must be an object"),
-        (
-            None,
-            {"annotations": [{"question_id": 1, "answers": [{"answer": "red"}]}]},
-            "annotates none of the questions",
-        ),
-        (None, {"questions": []}, "has no field 'annotations'"),
-    ],
-)
-def test_the_field_that_is_wrong_is_named(data, questions, annotations, message):
-    for name, content in (("questions", questions), ("annotations", annotations)):
-        if content is not None:
-            (data / f"{name}.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=message):
-        read_vqa(data / "questions.json", data / "annotations.json")
-
-
-def test_the_tiny_model_answers_about_drawn_streets(streets):
+def test_the_tiny_model_answers_about_synthetic_scenes(scenes):
     from florence_rag.loading.model_factory import open_vqa
 
-    questions = read_vqa(streets / "questions.json", streets / "annotations.json")
-    report, answered = evaluate_vqa(questions, streets / "pictures", open_vqa("florence-tiny"), "florence-tiny")
-    assert report["accuracy"].value > 0.85 and report.counts == {"pictures": 12, "questions": 60}
-    assert isinstance(answered[0], Answered) and isinstance(answered[0].asked, Asked)
+    data = scored(scenes, scenes / "pictures")
+    report, answered = evaluate_vqa(data, open_vqa("florence-tiny"), "florence-tiny")
+    assert report["accuracy"].value > 0.85 and report.counts == {"images": 12, "questions": 60}
+    assert isinstance(answered[0], AnsweredQuestion) and isinstance(answered[0].question, VQAQuestion)
