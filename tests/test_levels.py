@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rag": RUNNABLE | {"viz"},
     "viz": BASE,
     "datasets": {"types", "errors", "sources"},
-    "evaluation": LOADABLE | {"datasets", "tasks"},
+    "evaluation": LOADABLE | {"datasets"},
     "finetuning": LOADABLE | {"datasets", "tasks", "training"},
     "testing": LOADABLE | {"ingest", "tasks", "rag"},
     "training": BASE | {"models"},

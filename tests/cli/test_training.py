@@ -60,13 +60,13 @@ def test_all_trainers_have_the_same_options(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("unicl", "gone", "--out", "m"), "'gone' is no data set"),
-        (("unicl", "data/red", "--out", "m"), "has no labelled pictures"),
+        (("unicl", "gone", "--out", "m"), "'gone'"),
+        (("unicl", "data/red", "--out", "m"), "has no examples"),
         (("unicl", "data", "--out", "m", "--prompt", "a photo"), "needs {} once"),
         (("unicl", "data", "--out", "m", "--from", "nothing"), "no model 'nothing'"),
         (("unicl", "data", "--out", "m", "--validation", "0.9"), "validation is 0.9"),
         (("meter", "data", "--out", "m"), "there is no file *questions*.json"),
-        (("actions", "data", "--out", "m"), "has no labelled videos; it must be a folder with a folder of videos"),
+        (("actions", "data", "--out", "m"), "has no labeled videos; give a folder with a folder of videos"),
         (("actions", "data", "--out", "m", "--from", "siglip2-base"), "lacks the role 'action'"),
         (("meter", "--out", "m"), "give a folder with questions, annotations and pictures"),
     ],
