@@ -23,7 +23,8 @@ from rich.table import Table
 from florence_rag import FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.cli.logging_setup import quiet_libraries
-from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.loaders import CAPTIONER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
 from florence_rag.perception.scene_captions import RELATIONS, named
@@ -108,7 +109,7 @@ def measure(describe: str, group: str, count: int) -> dict[str, dict[str, float]
         for index, scene in enumerate(scenes):
             draw(scene, SIZE).save(folder / f"{index:04}.jpg", quality=90)
         frames = [read_image(path) for path in sorted(folder.iterdir())]
-        captioner = open_captioner(describe, ModelOptions(offline=True))
+        captioner = load_model(CAPTIONER, describe, ModelOptions(offline=True))
         captioner.caption(frames[:2])
         start = time.process_time()
         captions = captioner.caption(frames)

@@ -24,7 +24,8 @@ from sklearn.datasets import load_digits
 
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.base import Embedder
-from florence_rag.loading.model_factory import open_embedder
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY
 from florence_rag.tasks.classifier import Classifier
 from florence_rag.tasks.probe import train_probe
@@ -118,7 +119,7 @@ def main(
 ) -> None:
     """Measure and print."""
     quiet_libraries()
-    embedder, rows, embed_ms = open_embedder(model), [], {}
+    embedder, rows, embed_ms = load_model(EMBEDDER, model), [], {}
     for name, (frames, labels) in {"drawn things": things(random.Random(8), each), "digits": digits()}.items():
         start = time.perf_counter()
         vectors = embedder.embed_images(frames)

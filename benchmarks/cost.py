@@ -36,7 +36,8 @@ from florence_rag.finetuning.questions import QuestionFiles
 from florence_rag.finetuning.settings import Settings, Step
 from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
-from florence_rag.loading.model_factory import open_captioner, open_detector, open_recognizer
+from florence_rag.loading.loaders import ACTION_RECOGNIZER, CAPTIONER, DETECTOR
+from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.tasks.cached_vqa import CachedVQA
 from florence_rag.training.world.clips import write_frames
@@ -116,13 +117,13 @@ def tag(data: Path, done: Done) -> None:
 
 def detect(data: Path, done: Done) -> None:
     """One picture after the other, with its file."""
-    paths, detector = pictures(data), open_detector(TINY)
+    paths, detector = pictures(data), load_model(DETECTOR, TINY)
     repeat(lambda number: detector.detect([read_image(paths[number])]), 30, done)
 
 
 def describe(data: Path, done: Done) -> None:
     """One picture after the other."""
-    paths, captioner = pictures(data), open_captioner(TINY)
+    paths, captioner = pictures(data), load_model(CAPTIONER, TINY)
     repeat(lambda number: captioner.caption([read_image(paths[number])]), 30, done)
 
 
@@ -142,7 +143,7 @@ def index(data: Path, done: Done, **parts: str) -> None:
 
 def recognize(data: Path, done: Done) -> None:
     """What happens in films, without an index."""
-    recognizer, seconds = open_recognizer(TINY), 0.0
+    recognizer, seconds = load_model(ACTION_RECOGNIZER, TINY), 0.0
     for film in sorted((data / "films").iterdir()):
         end_s = length_s(str(film))
         frames = ((time_s, frame) for time_s, _, frame in read_motion(str(film), 0, end_s, recognizer.rate_hz))

@@ -80,7 +80,8 @@ def _classifying(db: str, model: str | None, offline: bool, token: str | None) -
     """With the embedder that the database has or will have; the database itself is not opened."""
     from florence_rag.index.address import classifier_folder
     from florence_rag.index.milvus import MilvusIndex
-    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.loading.loaders import EMBEDDER
+    from florence_rag.loading.model_loader import load_model
     from florence_rag.loading.model_options import ModelOptions
     from florence_rag.models.registry import DEFAULT
     from florence_rag.tasks.classify import Classifying
@@ -88,7 +89,7 @@ def _classifying(db: str, model: str | None, offline: bool, token: str | None) -
     with notes().status("Loading the model"):
         recorded = None if model else MilvusIndex.recorded_embedder(db, token)
         access = replace(ModelOptions.from_environment(offline=offline), announce=print_download)
-        embedder = open_embedder(model or (recorded.name if recorded else DEFAULT), access)
+        embedder = load_model(EMBEDDER, model or (recorded.name if recorded else DEFAULT), access)
     return Classifying(embedder, classifier_folder(db, "florence"))
 
 

@@ -34,12 +34,13 @@ def describe(
 
 def _described(images: Sequence[Path], name: str, offline: bool) -> Descriptions:
     from florence_rag.image_store import look_at
-    from florence_rag.loading.model_factory import open_captioner
+    from florence_rag.loading.loaders import CAPTIONER
+    from florence_rag.loading.model_loader import load_model
     from florence_rag.loading.model_options import ModelOptions
     from florence_rag.tasks.describe import describe_pictures
 
     with notes().status("Loading the model"):
-        captioner = open_captioner(name, ModelOptions.from_environment(offline=offline, announce=print_download))
+        captioner = load_model(CAPTIONER, name, ModelOptions.from_environment(offline=offline, announce=print_download))
     return describe_pictures(captioner, images, look_at)
 
 

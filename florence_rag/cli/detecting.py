@@ -35,7 +35,8 @@ def detected(
     """
     from florence_rag.chunking import read_image
     from florence_rag.image_store import readable
-    from florence_rag.loading.model_factory import open_detector
+    from florence_rag.loading.loaders import DETECTOR
+    from florence_rag.loading.model_loader import load_model
     from florence_rag.loading.model_options import ModelOptions
 
     if folder is not None and len({image.stem for image in images}) < len(images):
@@ -45,7 +46,7 @@ def detected(
         raise InputError(f"none of the pictures can be read: {failed[0].reason}")
     with notes().status("Loading the model"):
         access = replace(ModelOptions.from_environment(), offline=offline, announce=print_download)
-        detector = open_detector(name, access)
+        detector = load_model(DETECTOR, name, access)
         find = detector.detect if segment is None else _outlining(detector, segment)
     for image, (frame,) in pictures:
         (regions,) = find([frame])

@@ -98,7 +98,8 @@ def vqa(
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.vqav2 import find_vqa_files, read_vqa
     from florence_rag.evaluation.vqa import evaluate_vqa, write_answers
-    from florence_rag.loading.model_factory import open_vqa
+    from florence_rag.loading.loaders import VQA
+    from florence_rag.loading.model_loader import load_model
     from florence_rag.models.registry import DEFAULT, find_model
 
     files = find_vqa_files(data, questions or (), annotations or (), images, need_annotations=False).for_evaluation()
@@ -110,7 +111,7 @@ def vqa(
     dataset = dataset._replace(questions=tuple(sample_items(dataset.questions, limit)))
     chosen = name or find_model(DEFAULT).default_vqa or DEFAULT
     with notes().status("Loading the model"):
-        model = open_vqa(chosen, _access(offline))
+        model = load_model(VQA, chosen, _access(offline))
     report, answered = evaluate_vqa(dataset, model, chosen, _watched)
     if answers is not None:
         write_answers(answered, answers)
@@ -164,13 +165,14 @@ def detect(
     from florence_rag.datasets.coco import find_coco_files, read_coco
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.evaluation.detect import MIN_CONFIDENCE, evaluate_detect
-    from florence_rag.loading.model_factory import open_detector
+    from florence_rag.loading.loaders import DETECTOR
+    from florence_rag.loading.model_loader import load_model
 
     files = find_coco_files(data, annotations or (), images)
     dataset = read_coco(files.evaluation_file(), files.images)
     dataset = replace(dataset, images=tuple(sample_items(dataset.images, limit)))
     with notes().status("Loading the model"):
-        detector = open_detector(name, _access(offline), threshold=MIN_CONFIDENCE)
+        detector = load_model(DETECTOR, name, replace(_access(offline), detection_threshold=MIN_CONFIDENCE))
     report = evaluate_detect(dataset, detector, name, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
@@ -191,11 +193,12 @@ def actions(
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.videos import read_labeled_videos
     from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions
-    from florence_rag.loading.model_factory import open_recognizer
+    from florence_rag.loading.loaders import ACTION_RECOGNIZER
+    from florence_rag.loading.model_loader import load_model
 
     clips = sample_items(read_labeled_videos(data, videos, split=split), limit)
     with notes().status("Loading the model"):
-        model = cast(ClipClassifier, open_recognizer(name, _access(offline)))
+        model = cast(ClipClassifier, load_model(ACTION_RECOGNIZER, name, _access(offline)))
     report = evaluate_actions(clips, model, name, _watched)
     show(report.to_dict(), _report_to_text(report), as_json)
 
@@ -207,11 +210,12 @@ def _access(offline: bool) -> ModelOptions:
 
 
 def _embedder(model: str | None, offline: bool) -> Embedder:
-    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.loading.loaders import EMBEDDER
+    from florence_rag.loading.model_loader import load_model
     from florence_rag.models.registry import DEFAULT
 
     with notes().status("Loading the model"):
-        return open_embedder(model or DEFAULT, _access(offline))
+        return load_model(EMBEDDER, model or DEFAULT, _access(offline))
 
 
 def _watched(items: Sequence[Any]) -> Iterable[Any]:

@@ -102,14 +102,16 @@ def reembedding(
     with notes().status("Loading the models"):
         from florence_rag.index.address import picture_folder
         from florence_rag.index.milvus import MilvusIndex
-        from florence_rag.loading.model_factory import open_embedder
+        from florence_rag.loading.loaders import EMBEDDER
+        from florence_rag.loading.model_loader import load_model
         from florence_rag.loading.model_options import ModelOptions
         from florence_rag.rag import FlorenceRAG
         from florence_rag.reembed.reembedding import Reembedding
 
         recorded = MilvusIndex.require_embedders(db, token)
         access = replace(ModelOptions.from_environment(), **_told(offline), **speed)
-        embedder, old = open_embedder(to, access), open_embedder(recorded[0].name, access) if with_old else None
+        embedder = load_model(EMBEDDER, to, access)
+        old = load_model(EMBEDDER, recorded[0].name, access) if with_old else None
     with (
         MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
         shown_progress() as progress,

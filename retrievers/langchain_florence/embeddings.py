@@ -12,7 +12,8 @@ from langchain_core.runnables.config import run_in_executor
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
-from florence_rag.loading.model_factory import open_embedder
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
 
 BATCH_SIZE = 32
 """Pictures that are decoded at a time: a folder of photographs does not fit into memory at once."""
@@ -31,7 +32,7 @@ class FlorenceEmbeddings(Embeddings):
     def __init__(
         self, model: str = "florence-tiny", *, rag: FlorenceRAG | None = None, embedder: Embedder | None = None
     ) -> None:
-        self.embedder = embedder or (rag.embedder if rag else open_embedder(model))
+        self.embedder = embedder or (rag.embedder if rag else load_model(EMBEDDER, model))
         self.model = self.embedder.info.name
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -19,7 +19,8 @@ from llama_index.core.schema import BaseNode, ImageType
 from florence_rag import Embedder, FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
-from florence_rag.loading.model_factory import open_embedder
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
 from llama_index_florence._convert import node_to_picture
 
 _READING_THREADS = 4
@@ -57,7 +58,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
         embedder: Embedder | None = None,
         **settings: Any,
     ) -> None:
-        chosen = embedder or (rag.embedder if rag else open_embedder(model_name))
+        chosen = embedder or (rag.embedder if rag else load_model(EMBEDDER, model_name))
         super().__init__(**{**settings, "model_name": chosen.info.name, "fingerprint": chosen.info.fingerprint})
         self._embedder = chosen
 

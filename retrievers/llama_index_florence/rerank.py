@@ -13,7 +13,8 @@ from llama_index.core.schema import BaseNode, NodeWithScore, QueryBundle
 
 from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.chunking import read_image
-from florence_rag.loading.model_factory import open_reranker
+from florence_rag.loading.loaders import RERANKER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.perception.base import Matcher, Reranker
 from florence_rag.perception.itm import MatcherReranker
 from florence_rag.retrieval.reranking import Reranking
@@ -125,7 +126,7 @@ def _read(picture: str | bytes) -> Frame:
 
 
 def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Matcher | None) -> Reranker:
-    chosen = reranker or (open_reranker(model_name) if model_name else rag.matcher if rag else None)
+    chosen = reranker or (load_model(RERANKER, model_name) if model_name else rag.matcher if rag else None)
     if chosen is None:
         raise InputError("nothing here can rerank; name a model, such as 'florence-tiny', or give a reranker")
     return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)

@@ -1,14 +1,15 @@
 import pytest
 from PIL import Image
 
-from florence_rag.loading import model_factory as opening
+from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.testing import ColorEmbedder, color_frame
+from tests.loading.stand_ins import stand_in
 
 
 @pytest.fixture
 def embedder(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(opening, "open_embedder", lambda name, access: ColorEmbedder())
+    stand_in(monkeypatch, EMBEDDER, lambda card, loader: ColorEmbedder())
 
 
 @pytest.fixture

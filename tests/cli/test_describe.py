@@ -2,19 +2,20 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import ModelError
-from florence_rag.loading import model_factory as opening
+from florence_rag.loading.loaders import CAPTIONER
 from florence_rag.testing import ScriptedCaptioner, color_frame
+from tests.loading.stand_ins import stand_in
 
 
 @pytest.fixture
 def opened(monkeypatch):
     names = []
 
-    def open_captioner(name, access):
-        names.append((name, access.offline))
+    def load(card, loader):
+        names.append((card.name, loader.options.offline))
         return ScriptedCaptioner({"red": "a [red] wall"})
 
-    monkeypatch.setattr(opening, "open_captioner", open_captioner)
+    stand_in(monkeypatch, CAPTIONER, load)
     return names
 
 
@@ -57,10 +58,10 @@ def test_a_model_that_cannot_describe_is_one_line(run, files):
 
 
 def test_a_model_that_is_not_there_is_told_before_pictures_are_read(run, files, monkeypatch):
-    def missing(name, access):
+    def missing(card, loader):
         raise ModelError("not here")
 
-    monkeypatch.setattr(opening, "open_captioner", missing)
+    stand_in(monkeypatch, CAPTIONER, missing)
     outcome = run("describe", files[2])
     assert outcome.code == 1 and outcome.err == "Error: not here\n"
 

@@ -1,9 +1,10 @@
 import pytest
 from PIL import Image
 
-from florence_rag.loading import model_factory as opening
+from florence_rag.loading.loaders import DETECTOR
 from florence_rag.perception.base import Detection
 from florence_rag.testing import color_frame
+from tests.loading.stand_ins import stand_in
 
 
 class LeftHalf:
@@ -16,9 +17,12 @@ class LeftHalf:
 @pytest.fixture
 def opened(monkeypatch):
     names = []
-    monkeypatch.setattr(
-        opening, "open_detector", lambda name, access: names.append((name, access.offline)) or LeftHalf()
-    )
+
+    def load(card, loader):
+        names.append((card.name, loader.options.offline))
+        return LeftHalf()
+
+    stand_in(monkeypatch, DETECTOR, load)
     return names
 
 
@@ -61,7 +65,7 @@ class Outlining(LeftHalf):
 
 
 def test_what_is_named_is_outlined_and_drawn(run, monkeypatch, picture, tmp_path):
-    monkeypatch.setattr(opening, "open_detector", lambda name, access: Outlining())
+    stand_in(monkeypatch, DETECTOR, lambda card, loader: Outlining())
     segment = ("detect", picture, "--segment", "the red car", "--draw", tmp_path / "drawn")
     (record,) = run(*segment, "--json").json["images"]
     (found,) = record["objects"]

@@ -79,7 +79,10 @@ def test_actions_are_told(run, data):
         (("retrieval", "instances.json"), "has no field 'split'"),
         (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
         (("retrieval", "captions.json", "--videos", "videos"), "has no field 'videos'"),
-        (("retrieval", "msrvtt.csv", "--videos", "gone"), "is not a folder; give the folder of the videos with --videos"),
+        (
+            ("retrieval", "msrvtt.csv", "--videos", "gone"),
+            "is not a folder; give the folder of the videos with --videos",
+        ),
         (("retrieval", "msrvtt.csv", "--videos", "pictures", "--model", "florence-tiny"), "none of the videos can be"),
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
         (("classify", "gone"), "'gone' does not exist"),

@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from florence_rag.loading import model_factory as opening
+from florence_rag.loading.loaders import ACTION_RECOGNIZER
+from florence_rag.loading.model_loader import load_model
 from tests.ingest.test_moments import ColorRecognizer, write_film
 
 
@@ -55,4 +56,4 @@ def test_a_folder_without_a_network_is_one_line(tmp_path):
     from florence_rag.errors import ModelError
 
     with pytest.raises(ModelError):
-        opening.open_recognizer(str(tmp_path))
+        load_model(ACTION_RECOGNIZER, str(tmp_path))

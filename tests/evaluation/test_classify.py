@@ -69,9 +69,10 @@ def test_damaged_images_are_reported_and_unknown_labels_refused(data):
 
 
 def test_the_tiny_model_classifies_synthetic_scenes(scenes):
-    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.loading.loaders import EMBEDDER
+    from florence_rag.loading.model_loader import load_model
 
-    images, embedder = read_labeled_images(scenes / "classes"), open_embedder("florence-tiny")
+    images, embedder = read_labeled_images(scenes / "classes"), load_model(EMBEDDER, "florence-tiny")
     labels = sorted({image.label for image in images})
     report = evaluate_classify(images, ZeroShotClassifier(embedder, labels), embedder)
     assert report["top-1"].value > 0.7 and report["top-5"].value > 0.9 and len(labels) == 9

@@ -112,8 +112,11 @@ def test_a_data_set_without_boxes_is_an_error(tmp_path):
 
 
 def test_the_tiny_model_detects_synthetic_objects(scenes):
-    from florence_rag.loading.model_factory import open_detector
+    from florence_rag.loading.loaders import DETECTOR
+    from florence_rag.loading.model_loader import load_model
+    from florence_rag.loading.model_options import ModelOptions
 
     data = read_coco(scenes / "instances.json", scenes / "pictures")
-    report = evaluate_detect(data, open_detector("florence-tiny", threshold=MIN_CONFIDENCE), "florence-tiny")
+    detector = load_model(DETECTOR, "florence-tiny", ModelOptions(detection_threshold=MIN_CONFIDENCE))
+    report = evaluate_detect(data, detector, "florence-tiny")
     assert report["AP50"].value > 0.85 and report["AP50"].low <= report["AP50"].value <= report["AP50"].high

@@ -97,8 +97,9 @@ def test_a_data_set_without_readable_images_is_an_error(data):
 
 
 def test_the_tiny_model_retrieves_synthetic_scenes(scenes):
-    from florence_rag.loading.model_factory import open_embedder
+    from florence_rag.loading.loaders import EMBEDDER
+    from florence_rag.loading.model_loader import load_model
 
-    report = evaluate_retrieval(read_captioned_images(scenes / "captions.json"), open_embedder("florence-tiny"))
+    report = evaluate_retrieval(read_captioned_images(scenes / "captions.json"), load_model(EMBEDDER, "florence-tiny"))
     assert report.counts == {"images": 12, "captions": 60}
     assert report["text to image R@1"].value > 0.8 and report["image to text R@5"].value > 0.9

@@ -130,9 +130,10 @@ def test_two_images_with_one_number_are_an_error(data):
 
 
 def test_the_tiny_model_answers_about_synthetic_scenes(scenes):
-    from florence_rag.loading.model_factory import open_vqa
+    from florence_rag.loading.loaders import VQA
+    from florence_rag.loading.model_loader import load_model
 
     data = scored(scenes, scenes / "pictures")
-    report, answered = evaluate_vqa(data, open_vqa("florence-tiny"), "florence-tiny")
+    report, answered = evaluate_vqa(data, load_model(VQA, "florence-tiny"), "florence-tiny")
     assert report["accuracy"].value > 0.85 and report.counts == {"images": 12, "questions": 60}
     assert isinstance(answered[0], AnsweredQuestion) and isinstance(answered[0].question, VQAQuestion)

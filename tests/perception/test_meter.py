@@ -8,7 +8,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
-from florence_rag.loading.model_factory import lazy_vqa
+from florence_rag.loading.loaders import ATTENTION_VQA
+from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import find_model
 from florence_rag.perception.base import AttentionVQA
@@ -108,7 +109,7 @@ def test_an_empty_question_is_an_error(vqa):
 
 
 def test_a_model_opened_by_name_can_look():
-    opened, _ = lazy_vqa("florence-tiny", ModelOptions())
+    opened = load_model(ATTENTION_VQA, "florence-tiny", ModelOptions())
     assert isinstance(opened, AttentionVQA)
     assert opened.look(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
-from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.loaders import CAPTIONER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
 from florence_rag.perception.base import Captioner, Detection, VQAResult
@@ -129,7 +130,7 @@ def test_words_are_put_together():
 
 @pytest.fixture(scope="module")
 def tiny():
-    return open_captioner(TINY, ModelOptions(offline=True, device="cpu"))
+    return load_model(CAPTIONER, TINY, ModelOptions(offline=True, device="cpu"))
 
 
 def test_florence_tiny_tells_a_street(tiny):

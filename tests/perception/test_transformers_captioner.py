@@ -14,7 +14,8 @@ from transformers import (
 )
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.loading.model_factory import open_captioner
+from florence_rag.loading.loaders import CAPTIONER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner
 from florence_rag.perception.florence2 import Florence2
@@ -184,12 +185,12 @@ def test_wrong_settings_are_refused(folders, wrong):
 def test_a_name_opens_what_its_files_are(folders, tmp_path):
     access = ModelOptions(offline=True, device="cpu")
     florence2 = save_florence2(tmp_path)
-    assert isinstance(open_captioner(str(folders["blip"]), access), TransformersCaptioner)
-    assert isinstance(open_captioner(f"transformers:{folders['chat']}", access), TransformersCaptioner)
-    assert isinstance(open_captioner(str(florence2), access), Florence2)
-    assert isinstance(open_captioner(f"transformers:{florence2}", access), Florence2)
-    with pytest.raises(ModelError, match="of the family 'sentence-transformers' cannot describe"):
-        open_captioner(f"sentence-transformers:{folders['blip']}", access)
+    assert isinstance(load_model(CAPTIONER, str(folders["blip"]), access), TransformersCaptioner)
+    assert isinstance(load_model(CAPTIONER, f"transformers:{folders['chat']}", access), TransformersCaptioner)
+    assert isinstance(load_model(CAPTIONER, str(florence2), access), Florence2)
+    assert isinstance(load_model(CAPTIONER, f"transformers:{florence2}", access), Florence2)
+    with pytest.raises(ModelError, match="of the family 'sentence-transformers' lack the role 'describe'"):
+        load_model(CAPTIONER, f"sentence-transformers:{folders['blip']}", access)
 
 
 def test_blip_for_questions_describes_if_it_has_what_it_takes(tmp_path):
