@@ -104,7 +104,7 @@ RUN = """
 import sys, time
 from florence_rag.index import writer
 sys.path.insert(0, sys.argv[1])
-import test_reembed as plan
+import test_reembedding as plan
 
 class Slow(plan.TurnedEmbedder):
     def embed_images(self, frames):
