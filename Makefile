@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format types bench bench-all card train train-detector train-actions wheel constraints clean
+.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ train-detector: $(VENV)/.dev ## Train the detector of florence-tiny anew, or go 
 train-actions: $(VENV)/.dev ## Train what florence-tiny recognises actions with, or go on where a run was cut off
 	$(BIN)/python -m florence_rag.training.actions $(ARGS)
 
+docs: $(VENV)/.dev ## Build the documentation site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
@@ -76,7 +79,7 @@ constraints: $(VENV)/.dev ## Pin what the virtual environment holds, after a dep
 	mv constraints.new constraints.txt
 
 clean: ## Remove the virtual environment, the demo and every cache
-	rm -rf $(VENV) florence-demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) florence-demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
