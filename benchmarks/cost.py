@@ -30,9 +30,10 @@ from florence_rag import FlorenceRAG
 from florence_rag.chunking import read_image
 from florence_rag.chunking.frame_sampling import length_s, read_motion
 from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.datasets.coco import CocoFiles
+from florence_rag.datasets.vqav2 import VQAFiles
 from florence_rag.finetuning.actions import train_actions
 from florence_rag.finetuning.detection import train_detector
-from florence_rag.finetuning.questions import QuestionFiles
 from florence_rag.finetuning.settings import Settings, Step
 from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
@@ -199,10 +200,10 @@ def train(data: Path, done: Done, what: str) -> None:
     if what == "unicl":
         train_unicl([data / "classes"], out, start / "florence", **told)
     elif what == "meter":
-        files = QuestionFiles((data / "questions.json",), (data / "annotations.json",), data / "pictures")
+        files = VQAFiles((data / "questions.json",), (data / "annotations.json",), data / "pictures")
         train_meter(files, out, start / "meter", **told)
     elif what == "detector":
-        train_detector([data / "instances.json"], data / "pictures", out, start / "florence", **told)
+        train_detector(CocoFiles((data / "instances.json",), data / "pictures"), out, start / "florence", **told)
     else:
         rows = [line.split(",") for line in (data / "actions.csv").read_text("utf-8").splitlines()[1:]]
         (data / "moves.csv").write_text("".join(f"actions/{row[1]}.mp4,{row[0]}\n" for row in rows), "utf-8")

@@ -23,8 +23,8 @@ from sklearn.datasets import load_digits
 
 from florence_rag.chunking import read_image
 from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.datasets.vqav2 import find_vqa_files
 from florence_rag.embedding.florence import FlorenceEmbedder
-from florence_rag.finetuning.questions import find_files
 from florence_rag.finetuning.settings import Settings
 from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
@@ -93,7 +93,7 @@ def measured(folder: Path, settings: Settings) -> list[Row]:
     before, after = (tower_accuracy(each, test) for each in (card.florence, out / "florence"))
     rows.append({"model": "dual tower", "task": "digit, by labels alone", "before": before, "after": after})
     rows[-1]["seconds"] = tower.seconds
-    meter = train_meter(find_files(folder / "train"), out, card.meter, settings=settings)
+    meter = train_meter(find_vqa_files(folder / "train"), out, card.meter, settings=settings)
     for which, task in enumerate(("which digit is this?", "is it more than four?")):
         before, after = (meter_accuracy(each, test, which) for each in (card.meter, out / "meter"))
         rows.append({"model": "METER", "task": task, "before": before, "after": after, "seconds": meter.seconds})

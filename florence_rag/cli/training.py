@@ -152,11 +152,11 @@ def meter(
     ] = None,
 ) -> FineTuned:
     """Train what answers questions about pictures, on files in VQAv2's form; the answers are those of the data."""
-    from florence_rag.finetuning.questions import find_files
+    from florence_rag.datasets.vqav2 import find_vqa_files
     from florence_rag.finetuning.vqa import train_meter
 
-    files = find_files(data, questions or (), annotations or (), images)
-    return train_meter(files, job.out, job.start("answer"), least=least, **job.rest)
+    files = find_vqa_files(data, questions or (), annotations or (), images)
+    return train_meter(files, job.out, job.start("answer"), min_questions=least, **job.rest)
 
 
 @_trainer(batch=16)
@@ -169,20 +169,25 @@ def detector(
     images: Images = None,
 ) -> FineTuned:
     """Train what finds things in pictures, on boxes in COCO's form, over the image encoder of an embedder."""
-    from florence_rag.finetuning.coco import find_annotations
+    from florence_rag.datasets.coco import find_coco_files
     from florence_rag.finetuning.detection import train_detector
 
-    files = find_annotations(data, annotations or ())
-    place = images or data or files[0].parent
-    return train_detector(files, place, job.out, job.start("embed"), **job.rest)
+    files = find_coco_files(data, annotations or (), images)
+    return train_detector(files, job.out, job.start("embed"), **job.rest)
 
 
 @_trainer(batch=16, epochs=30)
 def actions(
     job: Job,
     data: Annotated[
-        Path, typer.Argument(metavar="DATA", help="A folder with a folder of videos for each class, or CSV.")
+        Path,
+        typer.Argument(
+            metavar="DATA", help="A folder with a folder of videos for each class, a CSV file or a Kinetics list."
+        ),
     ],
+    videos: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="The folder of the videos of a list; by default that of DATA.")
+    ] = None,
     idle: Annotated[
         str | None, typer.Option(metavar="LABEL", help="That of videos in which nothing happens: no moments.")
     ] = None,
@@ -193,7 +198,7 @@ def actions(
     """Train what recognises actions, on videos with labels; the actions are those of the data."""
     from florence_rag.finetuning.actions import train_actions
 
-    return train_actions(data, job.out, job.start("action"), idle=idle, window_s=window, **job.rest)
+    return train_actions(data, job.out, job.start("action"), videos=videos, idle=idle, window_s=window, **job.rest)
 
 
 @contextmanager
@@ -221,7 +226,7 @@ def _tell(result: FineTuned, as_json: bool) -> None:
 def _result_to_text(result: FineTuned) -> RenderableType:
     from florence_rag.finetuning.card import USE
 
-    figures = [
+    metrics = [
         f"{name}: {result.before[name]:.3f} before, {value:.3f} after"
         if name in result.before
         else f"{name}: {value:.3f}"
@@ -229,11 +234,11 @@ def _result_to_text(result: FineTuned) -> RenderableType:
     ]
     return Group(
         failed_to_text(result.failed),
-        *(plain(f"{name}: {value}") for name, value in result.about.items()),
+        *(plain(f"{name}: {value}") for name, value in result.details.items()),
         plain(
             f"Learned from {result.examples} examples in {result.steps} steps and {result.seconds:.0f} s; "
             f"on {result.validation} that were left out:"
         ),
-        *(plain(f"  {line}", "bold") for line in figures),
+        *(plain(f"  {line}", "bold") for line in metrics),
         plain(f"Use it with: {USE[result.part].format(folder=result.folder)}"),
     )

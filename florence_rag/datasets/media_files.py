@@ -41,15 +41,14 @@ def check_labels_agree(labels: Iterable[tuple[Path, str]], data: str | Path) -> 
             raise InputError(f"{str(data)!r} labels {str(path)!r} both {other!r} and {label!r}; give it one label")
 
 
-def image_paths(ids: Iterable[Id], folder: str | Path, failed: list[Failure]) -> dict[Id, Path]:
-    """Return the image file of each id, and append a failure for each id that has none.
+def image_paths(ids: Iterable[Id], folder: str | Path) -> tuple[dict[Id, Path], dict[Id, Failure]]:
+    """Return the image file of each id, and a failure for each id that has none.
 
     Args:
         ids: Numbers or names of images. The image with the number 42 is the file whose name ends with it, such as
             COCO_val2014_000000000042.jpg; one with a name is the file at this path below the folder, or anywhere below
             it the one with this name, with or without its suffix.
         folder: The folder with the images.
-        failed: Receives the failures.
 
     Raises:
         InputError: There is no such folder, or two files fit an id.
@@ -61,6 +60,7 @@ def image_paths(ids: Iterable[Id], folder: str | Path, failed: list[Failure]) ->
         for name in {path.name, path.stem, str(int(number[1])) if number else path.stem}:
             by_name.setdefault(name, []).append(path)
     found: dict[Id, Path] = {}
+    failed: dict[Id, Failure] = {}
     for id in ids:
         paths = [top / id] if isinstance(id, str) and (top / id).is_file() else by_name.get(str(id), [])
         if len(paths) > 1:
@@ -69,8 +69,8 @@ def image_paths(ids: Iterable[Id], folder: str | Path, failed: list[Failure]) ->
         if paths:
             found[id] = paths[0]
         else:
-            failed.append(Failure(f"image {id}", f"no image in {str(folder)!r} has the name or number {id!r}"))
-    return found
+            failed[id] = Failure(f"image {id}", f"no image in {str(folder)!r} has the name or number {id!r}")
+    return found, failed
 
 
 def not_a_data_set(data: str | Path, layouts: str) -> InputError:

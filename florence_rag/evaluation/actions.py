@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.datasets.clip_frames import clip_frames
 from florence_rag.datasets.videos import VideoClip
 from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval
@@ -17,7 +17,6 @@ from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.types import Failure, Frame
 
 _MAX_FRAMES = 300
-_MAX_GAP_S = 1.0
 
 
 class ClipClassifier(Protocol):
@@ -36,19 +35,6 @@ class ClipClassifier(Protocol):
     def classify(self, frames: Sequence[Frame]) -> list[tuple[str, float]]:
         """Return all labels with their confidences for one clip, the likeliest first."""
         ...
-
-
-def clip_frames(clip: VideoClip, rate_hz: float) -> list[Frame]:
-    """Return the frames of a clip at even times; raise MediaError or InputError if there are none."""
-    if not clip.path.is_file():
-        raise InputError("there is no such video")
-    end_s = length_s(str(clip.path)) if clip.end_s is None else clip.end_s
-    rate_hz = min(rate_hz, _MAX_FRAMES / (end_s - clip.start_s))
-    frames = list(read_motion(str(clip.path), clip.start_s, end_s, rate_hz))
-    # A video that ends before the clip starts shows its last frame at all times of the clip.
-    if not frames or frames[-1][1] < clip.start_s - _MAX_GAP_S:
-        raise InputError(f"{str(clip.path)!r} ends before {clip.start_s:g} s")
-    return [frame for _, _, frame in frames]
 
 
 def evaluate_actions(
@@ -80,7 +66,7 @@ def _ranks(clips: Iterable[VideoClip], classifier: ClipClassifier, failed: list[
     """Yield the rank of the right label of each readable clip, from 0."""
     for clip in clips:
         try:
-            frames = clip_frames(clip, classifier.rate_hz)
+            frames = list(clip_frames(clip, classifier.rate_hz, _MAX_FRAMES))
         except InputError as error:
             failed.append(Failure(clip.name, str(error)))
             continue

@@ -57,7 +57,8 @@ def answer_questions(
     by_image: dict[Id, list[VQAQuestion]] = {}
     for question in data.questions:
         by_image.setdefault(question.image_id, []).append(question)
-    paths = image_paths(by_image, data.images, failed)
+    paths, missing = image_paths(by_image, data.images)
+    failed += missing.values()
     answered = [
         AnsweredQuestion(question, vqa.answer(frame, question.text).answer)
         for id, frame in read_images(track(list(paths)), failed, paths.__getitem__)

@@ -1,1 +1,1 @@
-"""Trains models on one's own data: dual towers, METER, detectors; what comes out opens by name like any other."""
+"""Trains dual encoders, METER, detectors and action models on your own data; the result opens by its folder's name."""

@@ -1,4 +1,4 @@
-"""Fine-tunes what recognises actions, Video CoSwin, on videos with labels."""
+"""Fine-tunes Video CoSwin to recognize the actions of labeled videos."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import torch
 
 from florence_rag.datasets.videos import VideoClip, read_labeled_videos
 from florence_rag.errors import InputError
-from florence_rag.finetuning.dataset_io import counted, left_out
-from florence_rag.finetuning.image_dataset import readable
+from florence_rag.finetuning.card import summarize_names
+from florence_rag.finetuning.image_dataset import usable_examples
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.trainer import Lesson, batches, begun
-from florence_rag.finetuning.video_dataset import Clips, Films
+from florence_rag.finetuning.splits import split_examples
+from florence_rag.finetuning.trainer import FineTuning, batches, keep_known_rows, start_run
+from florence_rag.finetuning.video_dataset import ClipDataset, VideoCache
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
@@ -24,12 +25,12 @@ from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVi
 
 @dataclass
 class ClipCollator:
-    """Rows of Clips -> the arguments of VideoCoSwinForVideoClassification.forward."""
+    """Turns rows of a ClipDataset into the arguments of VideoCoSwinForVideoClassification.forward."""
 
     processor: FlorenceImageProcessor
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """-> pixel_values (B, T, 3, H, W), labels (B,)."""
+        """Return pixel_values (B, T, 3, H, W), labels (B,)."""
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
         values = self.processor.normalize_pixels(pixels.flatten(0, 1))
         return {
@@ -38,19 +39,23 @@ class ClipCollator:
         }
 
 
-def with_labels(
+def adapt_to_labels(
     known: VideoCoSwinForVideoClassification, labels: Sequence[str], *, idle: str | None, window_s: float | None
 ) -> VideoCoSwinForVideoClassification:
-    """A network for these labels; what it knew of those among them it keeps, other outputs begin anew.
+    """Return a network for these labels; weights for labels that the network knows are kept, others start anew.
 
-    Its other heads are dropped: they would not learn, and what they read off would change under them. idle: the label
-    of videos in which nothing happens, by default what it was if that is still a label; window_s: how long the windows
-    are through which it will look at videos, in seconds, by default as before.
+    Its other heads are dropped, because the features that they read change in training.
+
+    Args:
+        known: The network to start from.
+        labels: The labels.
+        idle: The label of videos in which nothing happens, by default that of the network if it is among the labels.
+        window_s: The length of the windows in which the network will recognize actions, in seconds, by default that of
+            the network.
     """
     old: Any = known.config
-    before = list((old.id2label or {}).values())
-    named = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    settings = {**old.to_dict(), **named, "attributes": None, "wording": None}
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    settings = {**old.to_dict(), **names, "attributes": None, "wording": None}
     settings |= {"idle": idle or (old.idle if old.idle in labels else None), "window_s": window_s or old.window_s}
     for derived in ("num_labels", "architectures"):
         settings.pop(derived, None)
@@ -58,94 +63,105 @@ def with_labels(
     model.video_coswin.load_state_dict(known.video_coswin.state_dict())
     if known.trajectory is not None and model.trajectory is not None:
         model.trajectory.load_state_dict(known.trajectory.state_dict())
-    with torch.no_grad():
-        for i, label in enumerate(labels):
-            if label in before:
-                model.classifier.weight[i] = known.classifier.weight[before.index(label)]
-                model.classifier.bias[i] = known.classifier.bias[before.index(label)]
-    placed: Any = model
-    return placed.to(known.device)
+    keep_known_rows(model.classifier, known.classifier, labels, list((old.id2label or {}).values()))
+    untyped: Any = model
+    return untyped.to(known.device)
 
 
 def train_actions(
     data: str | Path,
     out: Path,
-    start: Path,
+    base_model: Path,
     *,
+    videos: Path | None = None,
     name: str | None = None,
     idle: str | None = None,
     window_s: float | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Fine-tune a network that recognises actions; it is written to out/video, its log to out/runs/video.
+    """Fine-tune an action model and write it to out/video, and its log to out/runs/video.
 
-    data: a folder with a folder of videos for each class, or a CSV file of paths and labels. start: folder of the
-    network to begin with; name: what that is called. idle, window_s: see with_labels. Called again with the same, a run
-    that was cut off goes on. Raises InputError for data that cannot be learned from.
+    A call with the same arguments resumes an interrupted run.
+
+    Args:
+        data: A data set that `florence_rag.datasets.videos.read_labeled_videos` reads.
+        out: The folder of the trained model.
+        base_model: The folder of the network to start from.
+        videos: The folder with the videos of a list, by default that of the list.
+        name: The name of the base model in the model card, by default its folder.
+        idle: See `adapt_to_labels`.
+        window_s: See `adapt_to_labels`.
+        settings: How to train.
+        progress: Is called at each log entry.
+
+    Raises:
+        InputError: The data cannot be learned from, or `out` holds another run.
+        MissingExtraError: The extra `train` is not installed.
     """
-    settings = begun(settings)
+    settings = start_run(settings)
     if window_s is not None and not 0 < window_s < float("inf"):
-        raise InputError(f"window_s is {window_s!r}; it must be seconds above 0")
-    rows = _each_once(read_labeled_videos(data), data)
+        raise InputError(f"window_s is {window_s!r}; it must be a number of seconds above 0")
+    clips = _distinct_clips(read_labeled_videos(data, videos), data)
     known, processor = open_with_processor(
         VideoCoSwinForVideoClassification,
         FlorenceImageProcessor,
-        start,
-        name=name or str(start),
+        base_model,
+        name=name or str(base_model),
         what="an action model",
     )
     frames, window_s = known.config.num_frames, window_s or known.config.window_s
-    films = Films((each.path for each in rows), processor, frames / window_s)
-    usable = readable(rows, films.failed, data, lambda row: row.path)
-    labels = _labels_of(usable, data)
+    cache = VideoCache(clips, processor, frames / window_s)
+    usable = usable_examples(clips, cache.failed, data, lambda clip: clip)
+    labels = _distinct_labels(usable, data)
     if idle is not None and idle not in labels:
-        raise InputError(f"idle is {idle!r}, which is no label of {str(data)!r}; it has {counted(labels)}")
-    model = with_labels(known, labels, idle=idle, window_s=window_s)
-    learn, kept = left_out(usable, [each.label for each in usable], settings.validation, settings.seed)
-    collate, check = ClipCollator(processor), Clips(kept, films, labels, frames, varied=False)
-    short = [f"{each.label}/{each.path.name}" for each in usable if films.frames[each.path] < frames]
-    lesson = Lesson(
+        raise InputError(f"idle is {idle!r}, which is not a label of {str(data)!r}; it has {summarize_names(labels)}")
+    model = adapt_to_labels(known, labels, idle=idle, window_s=window_s)
+    learn, check = split_examples(
+        usable, settings.validation, settings.seed, stratum=lambda clip: clip.label, unit=lambda clip: clip.path
+    )
+    collate, validation = ClipCollator(processor), ClipDataset(check, cache, labels, frames, augment=False)
+    details = {"labels": summarize_names(labels)}
+    if short := [f"{clip.label}/{clip.path.name}" for clip in usable if cache.frames[clip] < frames]:
+        details[f"videos shorter than {window_s:g} s, with repeated frames"] = summarize_names(short, 3)
+    task = FineTuning(
         part="video",
         data=[data],
         model=model,
         processor=processor,
-        learn=Clips(learn, films, labels, frames, varied=True),
-        check=check,
+        train=ClipDataset(learn, cache, labels, frames, augment=True),
+        validation=validation,
         collate=collate,
-        figures=lambda: action_figures(model, collate, check),
-        facts={
-            "labels": counted(labels),
-            **({f"shorter than {window_s:g} s, so shown for longer": counted(short, 3)} if short else {}),
-        },
-        same={"labels": labels, "idle": model.config.idle, "window_s": window_s},
-        failed=films.failed.values(),
+        metrics=lambda: action_metrics(model, collate, validation),
+        details=details,
+        identity={"labels": labels, "idle": model.config.idle, "window_s": window_s},
+        failed=cache.failed.values(),
     )
-    return lesson.teach(out, name or str(start), settings, progress)
+    return task.run(out, name or str(base_model), settings, progress)
 
 
-def _each_once(rows: Sequence[VideoClip], data: str | Path) -> list[VideoClip]:
-    """A video under two names would be on both sides of the split."""
-    first: dict[Path, VideoClip] = {}
-    for row in rows:
-        known = first.setdefault(row.path.resolve(), row)
-        if known.label != row.label:
-            raise InputError(f"{str(row.path)!r} in {str(data)!r} is both {known.label!r} and {row.label!r}")
+def _distinct_clips(clips: Sequence[VideoClip], data: str | Path) -> list[VideoClip]:
+    """Return each clip once: one with two names would be in both parts of the split."""
+    first: dict[tuple[Path, float, float | None], VideoClip] = {}
+    for clip in clips:
+        known = first.setdefault((clip.path.resolve(), clip.start_s, clip.end_s), clip)
+        if known.label != clip.label:
+            raise InputError(f"{str(clip.path)!r} in {str(data)!r} is labeled both {known.label!r} and {clip.label!r}")
     return list(first.values())
 
 
-def _labels_of(rows: Sequence[VideoClip], data: str | Path) -> list[str]:
-    labels = sorted({row.label for row in rows})
+def _distinct_labels(clips: Sequence[VideoClip], data: str | Path) -> list[str]:
+    labels = sorted({clip.label for clip in clips})
     if len(labels) < 2:
-        raise InputError(f"all videos of {str(data)!r} are {labels[0]!r}: there is nothing to tell apart")
+        raise InputError(f"all videos of {str(data)!r} are labeled {labels[0]!r}: there is nothing to distinguish")
     return labels
 
 
 @torch.inference_mode()
-def action_figures(
-    model: VideoCoSwinForVideoClassification, collate: ClipCollator, data: Clips, batch: int = 16
+def action_metrics(
+    model: VideoCoSwinForVideoClassification, collate: ClipCollator, data: ClipDataset, batch: int = 16
 ) -> dict[str, float]:
-    """ "top-1": the share of the videos, each seen as a whole, whose label is the likeliest."""
+    """Return "top-1": the share of the videos, each covered by one clip, whose label is the likeliest."""
     model.eval()
     right = 0
     for inputs in batches(data, collate, batch):

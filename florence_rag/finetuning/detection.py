@@ -1,8 +1,9 @@
-"""Fine-tunes a detector, Dynamic Head over the image encoder of a dual tower, on boxes in COCO's form."""
+"""Fine-tunes a detector, a Dynamic Head over the image encoder of a dual encoder, on boxes in COCO's format."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,145 +12,195 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.coco import Boxed, read_boxes
-from florence_rag.finetuning.dataset_io import counted, left_out
-from florence_rag.finetuning.image_dataset import Pictures, readable
+from florence_rag.datasets.coco import CocoBox, CocoFiles, read_coco
+from florence_rag.datasets.dataset_io import splits_by_name
+from florence_rag.errors import InputError
+from florence_rag.finetuning.average_precision import MatchedBoxes
+from florence_rag.finetuning.boxed_images import CROP_PROBABILITY, BoxCollator, BoxedImage, crop_boxed_image
+from florence_rag.finetuning.card import summarize_names
+from florence_rag.finetuning.image_dataset import ImageCache, usable_examples
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.trainer import Lesson, begun
-from florence_rag.models.boxes import iou
+from florence_rag.finetuning.splits import split_examples
+from florence_rag.finetuning.trainer import FineTuning, start_run
+from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection, found_objects
+from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
-from florence_rag.training.detector import ZOOMED, BoxCollator, Picture, build_detector, zoomed
-
-OVERLAP = 0.5
-"""Least IoU of a box that was found with the one that is meant (AP50)."""
+from florence_rag.types import Box
 
 
-class BoxedPictures(Dataset[Picture]):
-    """Pictures with their boxes in shares; in training only a part of some of them is shown."""
+@dataclass(slots=True)
+class BoxExample:
+    """An image with its boxes.
 
-    def __init__(self, rows: Sequence[Boxed], pictures: Pictures, labels: Sequence[str], *, varied: bool) -> None:
-        self.rows, self.pictures, self.varied = rows, pictures, varied
-        self.number = {label: i for i, label in enumerate(labels)}
+    Attributes:
+        path: Its file.
+        size: Its width and height in pixels as annotated.
+        split: The part of the data set that it belongs to, or "".
+        boxes: Left, top, right and bottom in pixels.
+        labels: The label of each box.
+        skipped: The number of boxes that hold crowds, or have no area inside the image.
+    """
+
+    path: Path
+    size: tuple[float, float]
+    split: str = ""
+    boxes: list[Box] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+    def add(self, box: CocoBox, label: str) -> None:
+        """Add the part of a box that lies inside the image, or count the box as skipped."""
+        (width, height), (x, y, w, h) = self.size, box.bbox
+        left, right = (min(max(edge, 0.0), width) for edge in (x, x + w))
+        top, bottom = (min(max(edge, 0.0), height) for edge in (y, y + h))
+        if box.iscrowd or not (right - left >= 1 and bottom - top >= 1):
+            self.skipped += 1
+            return
+        self.boxes.append((left, top, right, bottom))
+        self.labels.append(label)
+
+
+def read_boxes(files: CocoFiles) -> list[BoxExample]:
+    """Return all images with their boxes, also those without a box; raise InputError if there is no box at all."""
+    found: list[BoxExample] = []
+    for path, split in splits_by_name(files.annotations).items():
+        data = read_coco(path, files.images)
+        examples = {image.id: BoxExample(image.path, (image.width, image.height), split) for image in data.images}
+        for box in data.boxes:
+            examples[box.image_id].add(box, data.categories[box.category_id])
+        found += examples.values()
+    if not any(each.boxes for each in found):
+        raise InputError(f"there is no usable box in {', '.join(repr(str(path)) for path in files.annotations):.200}")
+    return found
+
+
+class BoxDataset(Dataset[BoxedImage]):
+    """Images with their boxes in [0, 1]; augmentation replaces some of them by a crop."""
+
+    def __init__(
+        self, examples: Sequence[BoxExample], images: ImageCache, labels: Sequence[str], *, augment: bool
+    ) -> None:
+        self.examples, self.images, self.augment = examples, images, augment
+        self.index = {label: i for i, label in enumerate(labels)}
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.examples)
 
-    def __getitem__(self, index: int) -> Picture:
-        row = self.rows[index]
-        boxes = np.array(row.boxes, dtype=np.float32).reshape(-1, 4) / np.array([*row.size, *row.size], np.float32)
-        classes = np.array([self.number[label] for label in row.classes], dtype=np.int64)
-        picture = Picture(Image.fromarray(self.pictures[row.image]), boxes, classes)
-        if not self.varied or float(torch.rand(())) >= ZOOMED:
-            return picture
+    def __getitem__(self, index: int) -> BoxedImage:
+        example = self.examples[index]
+        scale = np.array([*example.size, *example.size], np.float32)
+        boxes = np.array(example.boxes, dtype=np.float32).reshape(-1, 4) / scale
+        classes = np.array([self.index[label] for label in example.labels], dtype=np.int64)
+        boxed = BoxedImage(Image.fromarray(self.images[example.path]), boxes, classes)
+        if not self.augment or float(torch.rand(())) >= CROP_PROBABILITY:
+            return boxed
         width, height = (0.5 + 0.5 * torch.rand(2)).tolist()
         left, top = (torch.rand(2) * torch.tensor([1 - width, 1 - height])).tolist()
-        return zoomed(picture, (left, top, left + width, top + height))
+        return crop_boxed_image(boxed, (left, top, left + width, top + height))
 
 
-def starting_detector(known_in: Path, tower: Path, labels: Sequence[str]) -> DyHeadForObjectDetection:
-    """The detector in a folder, if there is one of these labels; otherwise one with a fresh head over the tower."""
-    if (known_in / "config.json").is_file():
-        known = open_strictly(DyHeadForObjectDetection, known_in)
+def open_or_build_detector(folder: Path, base_model: Path, labels: Sequence[str]) -> DyHeadForObjectDetection:
+    """Return the detector in a folder if it has these labels, or else a new one over the dual encoder."""
+    if (folder / "config.json").is_file():
+        known = open_strictly(DyHeadForObjectDetection, folder)
         if list((known.config.id2label or {}).values()) == list(labels):
             return known
-    return build_detector(tower, labels)
+    return build_detector(base_model, labels)
+
+
+def build_detector(start: Path, labels: Sequence[str], *, channels: int = 64) -> DyHeadForObjectDetection:
+    """Build a detector with a new head over the trained image encoder of the dual encoder in the folder `start`."""
+    florence = FlorenceModel.from_pretrained(start, dtype=torch.float32)
+    config = DyHeadDetectorConfig(
+        backbone_config=florence.config.image_config,
+        head_config=DyHeadConfig(channels=channels, num_blocks=2, groups=8),
+        # Objects are 10 to 50 pixels wide in an image of 112 x 112 pixels.
+        stages=(0, 1, 2),
+        extra_levels=0,
+        anchor_scale=4.0,
+        id2label=dict(enumerate(labels)),
+    )
+    model = DyHeadForObjectDetection(config)
+    model.backbone.stages.load_state_dict(florence.image_encoder.stages.state_dict())
+    return model
 
 
 def train_detector(
-    annotations: Sequence[Path],
-    images: Path,
+    files: CocoFiles,
     out: Path,
-    start: Path,
+    base_model: Path,
     *,
     name: str | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Train a detector; it is written to out/detector, its log to out/runs/detector.
+    """Train a detector and write it to out/detector, and its log to out/runs/detector.
 
-    annotations: files in COCO's form; images: the folder with the pictures. start: folder of the tower to begin with,
-    whose neighbour "detector" is gone on with where it has the same labels; name: what that is called. Called again
-    with the same, a run that was cut off goes on. Raises InputError for data that cannot be learned from.
+    A call with the same arguments resumes an interrupted run.
+
+    Args:
+        files: A data set that `florence_rag.datasets.coco.find_coco_files` finds. Files with "val" in their names
+            validate, where there are also others.
+        out: The folder of the trained model.
+        base_model: The folder of the dual encoder to start from. If the folder "detector" next to it holds a detector
+            with the labels of the data, training continues with that.
+        name: The name of the base model in the model card, by default its folder.
+        settings: How to train.
+        progress: Is called at each log entry.
+
+    Raises:
+        InputError: The data cannot be learned from, or `out` holds another run.
+        MissingExtraError: The extra `train` is not installed.
     """
-    settings = begun(settings)
-    rows = read_boxes(annotations, images)
-    model = starting_detector(start.parent / "detector", start, sorted({each for row in rows for each in row.classes}))
-    labels = list((model.config.id2label or {}).values())
-    seen: Any = FlorenceProcessor.from_pretrained(start).image_processor
-    # Boxes are shares of the whole picture, so that nothing may be cut off.
-    look = {"fit": "squash", "enlarge": 1.0, "image_mean": seen.image_mean, "image_std": seen.image_std}
-    processor = DetectionImageProcessor(size=seen.size, **look)
-    pictures = Pictures((each.image for each in rows), processor)
-    usable = readable(rows, pictures.failed, annotations[0])
-    learn, kept = parted(usable, settings)
-    check = BoxedPictures(kept, pictures, labels, varied=False)
+    settings = start_run(settings)
+    examples = read_boxes(files)
+    labels = sorted({label for example in examples for label in example.labels})
+    model = open_or_build_detector(base_model.parent / "detector", base_model, labels)
+    known: Any = FlorenceProcessor.from_pretrained(base_model).image_processor
+    # Boxes are relative to the whole image, so nothing may be cropped.
+    view = {"fit": "squash", "enlarge": 1.0, "image_mean": known.image_mean, "image_std": known.image_std}
+    processor = DetectionImageProcessor(size=known.size, **view)
+    cache = ImageCache((each.path for each in examples), processor)
+    usable = usable_examples(examples, cache.failed, files.annotations[0], lambda each: each.path)
+    learn, check = split_examples(usable, settings.validation, settings.seed)
+    validation = BoxDataset(check, cache, labels, augment=False)
     boxes, skipped = sum(len(each.boxes) for each in usable), sum(each.skipped for each in usable)
-    lesson = Lesson(
+    task = FineTuning(
         part="detector",
-        data=annotations,
+        data=files.annotations,
         model=model,
         processor=processor,
-        learn=BoxedPictures(learn, pictures, labels, varied=True),
-        check=check,
+        train=BoxDataset(learn, cache, labels, augment=True),
+        validation=validation,
         collate=BoxCollator(processor),
-        figures=lambda: detection_figures(model, processor, check),
-        facts={
-            "labels": counted(labels),
-            "boxes": f"{boxes}, {skipped} left away (crowds, outside the picture)",
+        metrics=lambda: detection_metrics(model, processor, validation),
+        details={
+            "labels": summarize_names(labels),
+            "boxes": f"{boxes}, {skipped} skipped (crowds, outside the image)",
         },
-        same={"labels": labels},
-        failed=pictures.failed.values(),
+        identity={"labels": labels},
+        failed=cache.failed.values(),
     )
-    return lesson.teach(out, name or str(start), settings, progress)
-
-
-def parted(rows: Sequence[Boxed], settings: Settings) -> tuple[list[Boxed], list[Boxed]]:
-    """To learn from, and to look at in between; as the data say, or a share of them."""
-    given = [each for each in rows if each.part == "train"], [each for each in rows if each.part == "validation"]
-    return given if all(given) else left_out(rows, [None] * len(rows), settings.validation, settings.seed)
+    return task.run(out, name or str(base_model), settings, progress)
 
 
 @torch.inference_mode()
-def detection_figures(
-    model: DyHeadForObjectDetection, processor: DetectionImageProcessor, data: BoxedPictures, batch: int = 16
+def detection_metrics(
+    model: DyHeadForObjectDetection,
+    processor: DetectionImageProcessor,
+    data: BoxDataset | Sequence[BoxedImage],
+    batch: int = 16,
 ) -> dict[str, float]:
-    """ "AP50": the mean over labels of the area below precision over recall, where boxes overlap by half or more."""
+    """Return "AP50", the mean over labels of the average precision at an IoU of 0.5; nothing if there is no box."""
     model.eval()
-    rows = [data[i] for i in range(len(data))]
-    hits: dict[int, list[tuple[float, bool]]] = {}
-    meant: dict[int, int] = {}
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        inputs = processor([row.image for row in part])["pixel_values"].to(model.device)
-        for row, found in zip(part, found_objects(model(pixel_values=inputs), threshold=0.01), strict=True):
-            _count(row, {key: value.cpu() for key, value in found.items()}, hits, meant)
-    areas = [_average_precision(hits.get(label, []), count) for label, count in meant.items()]
-    return {"AP50": sum(areas) / len(areas)} if areas else {}
-
-
-def _count(
-    row: Picture, found: dict[str, Any], hits: dict[int, list[tuple[float, bool]]], meant: dict[int, int]
-) -> None:
-    """Best first, each box takes the one of its label that it overlaps most, once."""
-    for label in row.classes.tolist():
-        meant[label] = meant.get(label, 0) + 1
-    boxes, taken = torch.from_numpy(row.boxes), [False] * len(row.boxes)
-    for score, label, box in zip(found["scores"], found["labels"].tolist(), found["boxes"], strict=True):
-        free = [i for i, of in enumerate(row.classes.tolist()) if of == label and not taken[i]]
-        overlaps = iou(box, boxes[free]).tolist() if free else []
-        best = max(range(len(free)), key=overlaps.__getitem__, default=None)
-        right = best is not None and overlaps[best] >= OVERLAP
-        if right and best is not None:
-            taken[free[best]] = True
-        hits.setdefault(label, []).append((float(score), right))
-
-
-def _average_precision(hits: list[tuple[float, bool]], meant: int) -> float:
-    """Precision is that of the best recall from there on."""
-    right = np.cumsum([hit for _, hit in sorted(hits, key=lambda each: -each[0])] or [False])
-    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
-    gained = np.diff(right, prepend=0) > 0
-    return float((precision * gained).sum() / meant)
+    matched = MatchedBoxes()
+    for start in range(0, len(data), batch):
+        images = [data[i] for i in range(start, min(start + batch, len(data)))]
+        pixels = processor([each.image for each in images])["pixel_values"].to(model.device)
+        for image, found in zip(images, found_objects(model(pixel_values=pixels), threshold=0.01), strict=True):
+            matched.add(image, {key: value.cpu() for key, value in found.items()})
+    value = matched.mean_average_precision()
+    return {} if value is None else {"AP50": value}

@@ -1,10 +1,9 @@
-"""The pictures of a data set, each looked at once before training: what cannot be read is told then, not at night."""
+"""The images of a data set, all of which are read before training, so that unreadable ones are reported at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import attrgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,67 +17,85 @@ from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.types import Failure
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 
-IN_MEMORY_BYTES = 2 << 30
-"""As many resized pictures are kept; others are read again whenever they come up."""
-LEAST_SHOWN = 0.8
-"""Of the sides of a picture, when a part of it is shown in training."""
+MEMORY_BYTES = 2 << 30
+"""The memory for resized images; those that do not fit are read from their files again."""
+MIN_CROP = 0.8
+"""The least side of a random crop, as a share of the side of the image."""
 
 
-class Pictures:
-    """Files -> pixels of the size that a network takes. failed: those that are missing or damaged, each once."""
+class ImageCache:
+    """Image files as pixels of the size that a network takes.
 
-    def __init__(self, paths: Iterable[Path], processor: FlorenceImageProcessor) -> None:
+    Attributes:
+        failed: Why files cannot be read.
+    """
+
+    def __init__(
+        self, paths: Iterable[Path], processor: FlorenceImageProcessor, memory_bytes: int = MEMORY_BYTES
+    ) -> None:
         self._processor = processor
-        self._kept: dict[Path, np.ndarray] = {}
-        self._room = IN_MEMORY_BYTES // (3 * processor.size**2)
-        self.failed = faults(paths, self._look)
+        self._pixels: dict[Path, np.ndarray] = {}
+        self._capacity = memory_bytes // (3 * processor.size**2)
+        self.failed = find_unreadable(paths, self._load)
 
     def __getitem__(self, path: Path) -> np.ndarray:
-        """(size, size, 3) uint8 RGB."""
-        kept = self._kept.get(path)
-        return self._read(path) if kept is None else kept
+        """Return the pixels of a file, (size, size, 3) uint8 RGB."""
+        pixels = self._pixels.get(path)
+        return self._read(path) if pixels is None else pixels
 
-    def _look(self, path: Path) -> None:
+    def _load(self, path: Path) -> None:
         pixels = self._read(path)
-        if len(self._kept) < self._room:
-            self._kept[path] = pixels
+        if len(self._pixels) < self._capacity:
+            self._pixels[path] = pixels
 
     def _read(self, path: Path) -> np.ndarray:
         return self._processor.resize(read_image(path))
 
 
-def faults(paths: Iterable[Path], look: Callable[[Path], None], *, threads: int = 4) -> dict[Path, Failure]:
-    """Looks at each file once, several at a time; why some cannot be read."""
+def find_unreadable(
+    items: Iterable[K], read: Callable[[K], None], name_of: Callable[[K], str] = str, *, threads: int = 4
+) -> dict[K, Failure]:
+    """Read each item once, several at a time, and return a failure for each that raises InputError."""
 
-    def fault(path: Path) -> Failure | None:
+    def failure_of(item: K) -> Failure | None:
         try:
-            look(path)
+            read(item)
         except InputError as error:
-            return Failure(str(path), str(error))
+            return Failure(name_of(item), str(error))
         return None
 
-    files = list(dict.fromkeys(paths))
+    distinct = list(dict.fromkeys(items))
     with ThreadPoolExecutor(threads) as pool:
-        told = zip(files, pool.map(fault, files), strict=True)
-        return {path: failure for path, failure in told if failure is not None}
+        results = zip(distinct, pool.map(failure_of, distinct), strict=True)
+        return {item: failure for item, failure in results if failure is not None}
 
 
-def readable(
-    rows: Sequence[T], failed: Mapping[Path, Failure], data: object, file: Callable[[T], Path] = attrgetter("image")
-) -> list[T]:
-    """The rows whose files can be read; InputError, with the first reason, where not even two are left."""
-    kept = [row for row in rows if file(row) not in failed]
-    if len(kept) < 2:
+def usable_examples(examples: Sequence[T], failed: Mapping[K, Failure], data: object, key: Callable[[T], K]) -> list[T]:
+    """Return the examples whose files can be read; raise InputError if there are fewer than two.
+
+    Args:
+        examples: The examples.
+        failed: The failures by key.
+        data: The name of the data set in the error message.
+        key: The key of an example in `failed`.
+    """
+    usable = [example for example in examples if key(example) not in failed]
+    if len(usable) < 2:
         reason = next((f": {failure.reason}" for failure in failed.values()), "")
-        raise InputError(f"{len(kept)} of the {len(rows)} examples of {data} can be used; training needs two{reason}")
-    return kept
+        total = len(examples)
+        raise InputError(f"{len(usable)} of the {total} examples of {data} can be used; training needs two{reason}")
+    return usable
 
 
-def random_part(frames: np.ndarray) -> np.ndarray:
-    """The same part of all frames (T, size, size, 3), as large as they are. Not mirrored: left and right may matter."""
+def random_crop(frames: np.ndarray) -> np.ndarray:
+    """Return the same random crop of all frames, (T, size, size, 3) uint8, at their size.
+
+    Frames are not mirrored, as left and right may matter.
+    """
     size = frames.shape[1]
-    side = size * (LEAST_SHOWN + (1 - LEAST_SHOWN) * float(torch.rand(())))
+    side = size * (MIN_CROP + (1 - MIN_CROP) * float(torch.rand(())))
     left, top = ((size - side) * float(torch.rand(())) for _ in range(2))
     box = (left, top, left + side, top + side)
     return np.stack(

@@ -1,4 +1,4 @@
-"""How to train, and what came of it."""
+"""How to train, and the result of a training run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 class Settings:
     """How to train.
 
-    epochs: passes over the data; steps: of the optimiser, instead of epochs. batch: examples in a step, on each device.
-    learning_rate: the largest, after the warm-up; None chooses by the size of the network. precision: "auto" is bf16,
-    or else fp16, on a GPU and fp32 elsewhere. validation: share of the data that is not learned from, in (0, 0.5],
-    where the data do not say themselves what that is. checks: how often the validation data are looked at, and a
-    checkpoint is kept; patience: end after so many checks that were no better. workers: processes that load data.
+    Args:
+        epochs: Passes over the data.
+        steps: Steps of the optimizer, instead of epochs.
+        batch: Examples in a step, on each device.
+        learning_rate: The largest learning rate, after the warm-up; None chooses by the size of the network.
+        precision: The number format; "auto" is bf16, or else fp16, on a GPU, and fp32 on a CPU.
+        validation: The share of the data that validates, in (0, 0.5], unless the data set has its own splits.
+        checks: How often the validation loss is measured and a checkpoint saved.
+        patience: The number of checks without improvement after which training ends; None trains to the end.
+        workers: The number of processes that load data.
+        seed: The seed of the split, the order of the examples, and new weights.
+
+    Raises:
+        InputError: A value is out of its range.
     """
 
     epochs: float = 10
@@ -37,7 +46,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not 0 < self.validation <= 0.5:
-            raise InputError(f"validation is {self.validation!r}; it is a share of the data above 0, 0.5 at most")
+            raise InputError(f"validation is {self.validation!r}; give a share of the data above 0, at most 0.5")
         for name in ("epochs", "steps", "batch", "learning_rate", "checks", "patience"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -45,7 +54,7 @@ class Settings:
 
 
 class Step(NamedTuple):
-    """How far a run is: step of steps, and the last loss of training."""
+    """The progress of a run: the current step, the number of steps, and the last training loss."""
 
     step: int
     steps: int
@@ -59,14 +68,25 @@ Progress = Callable[[Step], None]
 class FineTuned:
     """A model that was trained.
 
-    part: "florence", "meter", "detector" or "video"; folder: opens by name. start: the model it started from. examples,
-    validation: how many were learned from, and how many left out. before, after: figures on those that were left out.
-    failed: files that could not be read.
+    Attributes:
+        part: The part of the model: "florence", "meter", "detector" or "video".
+        folder: The folder that holds the part; it opens by its name.
+        base_model: The name of the model that training started from.
+        data: The data sets.
+        examples: The number of examples that the model learned from.
+        validation: The number of examples that validated it.
+        steps: The number of steps in all runs together.
+        seconds: The duration of the last run.
+        settings: The settings.
+        before: The metrics on the validation examples before training.
+        after: The metrics on them after training.
+        details: Facts about the data for the model card.
+        failed: The files that could not be read.
     """
 
     part: str
     folder: Path
-    start: str
+    base_model: str
     data: tuple[str, ...]
     examples: int
     validation: int
@@ -75,10 +95,9 @@ class FineTuned:
     settings: Settings
     before: dict[str, float]
     after: dict[str, float]
-    about: dict[str, Any]
+    details: dict[str, Any]
     failed: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        failed = [{"source": failure.source, "reason": failure.reason} for failure in self.failed]
-        return {**asdict(self), "folder": str(self.folder), "data": list(self.data), "failed": failed}
+        """Return the result for JSON."""
+        return {**asdict(self), "folder": str(self.folder)}

@@ -1,4 +1,4 @@
-"""What all trainers do: figures before, one run, figures after, and a folder that opens by name."""
+"""The steps that all trainers share: metrics before, one run, metrics after, and a folder that opens by its name."""
 
 from __future__ import annotations
 
@@ -10,78 +10,102 @@ from typing import Any
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.card import card_of
-from florence_rag.finetuning.run import fine_tune, forget_checkpoints, is_main_process, require_accelerate
+from florence_rag.finetuning.card import model_card
+from florence_rag.finetuning.run import delete_checkpoints, fine_tune, is_main_process, require_train_extra
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
 from florence_rag.types import Failure
 
 
-def begun(settings: Settings | None) -> Settings:
-    """The settings of a run that begins now: what is random is of their seed. MissingExtraError without accelerate."""
-    require_accelerate()
+def start_run(settings: Settings | None) -> Settings:
+    """Return the settings of a run after seeding the random numbers; raise MissingExtraError without `train`."""
+    require_train_extra()
     settings = settings or Settings()
     torch.manual_seed(settings.seed)
     return settings
 
 
 def batches(data: Dataset[Any], collate: Callable[..., Any], size: int) -> Iterator[Any]:
-    """All rows in their order, so many at a time, as the model takes them."""
-    count = len(data)  # type: ignore[arg-type]  # it has a length
+    """Yield all rows of a data set in batches, as the arguments of the network."""
+    count = len(data)  # type: ignore[arg-type]  # our data sets have a length
     for start in range(0, count, size):
         yield collate([data[i] for i in range(start, min(start + size, count))])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lesson:
-    """What a trainer brings: a model, what it learns from, and how it is judged.
+def keep_known_rows(new: torch.nn.Linear, old: torch.nn.Linear, names: Sequence[str], known: Sequence[str]) -> None:
+    """Copy the weights of the outputs that two layers share.
 
-    part: the folder that it becomes. check: what is left out of learn. figures: what the model reaches on it now.
-    facts: for the model card. same: what a run must have in common with one that it goes on with, beside its start, its
-    data and its settings. failed: files that could not be read.
+    Args:
+        new: The layer with an output for each of `names`.
+        old: The layer with an output for each of `known`.
+        names: The labels or answers of the new layer.
+        known: Those of the old layer.
+    """
+    row_of = {name: row for row, name in enumerate(known)}
+    with torch.no_grad():
+        for row, name in enumerate(names):
+            if name in row_of:
+                new.weight[row] = old.weight[row_of[name]]
+                new.bias[row] = old.bias[row_of[name]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """A network with its data and its metrics, ready to be trained.
+
+    Attributes:
+        part: The folder that the network becomes.
+        data: The data sets.
+        model: The network.
+        processor: Its processor, which is saved with it.
+        train: The examples to learn from.
+        validation: The examples to validate with.
+        collate: Turns rows of examples into the arguments of the network.
+        metrics: Measures the network on the validation examples.
+        details: Facts about the data for the model card.
+        identity: What a run must have in common with the one that it resumes, next to its base model, its data and its
+            settings.
+        failed: The files that could not be read.
     """
 
     part: str
     data: Sequence[str | Path]
     model: Any
     processor: Any
-    learn: Dataset[Any]
-    check: Dataset[Any]
+    train: Dataset[Any]
+    validation: Dataset[Any]
     collate: Callable[..., Any]
-    figures: Callable[[], dict[str, float]]
-    facts: Mapping[str, Any]
-    same: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Callable[[], dict[str, float]]
+    details: Mapping[str, Any]
+    identity: Mapping[str, Any] = field(default_factory=dict)
     failed: Iterable[Failure] = ()
 
-    def teach(self, out: Path, start: str, settings: Settings, progress: Progress | None = None) -> FineTuned:
-        """Train the model, or go on where that was cut off; it is written to out/part, its log to out/runs/part.
-
-        start: what the model is called that it was.
-        """
-        data, examples = tuple(map(str, self.data)), len(self.learn)  # type: ignore[arg-type]  # it has a length
-        before = self.figures()
+    def run(self, out: Path, base_model: str, settings: Settings, progress: Progress | None = None) -> FineTuned:
+        """Train the network, or resume its training, and write it to out/part and its log to out/runs/part."""
+        data, examples = tuple(map(str, self.data)), len(self.train)  # type: ignore[arg-type]
+        before = self.metrics()
         steps, seconds = fine_tune(
             self.model,
-            self.learn,
-            self.check,
+            self.train,
+            self.validation,
             self.collate,
             out / "runs" / self.part,
             settings,
-            about={"model": start, "data": data, "examples": examples, **self.same},
+            identity={"model": base_model, "data": data, "examples": examples, **self.identity},
             progress=progress,
         )
         result = FineTuned(
             part=self.part,
             folder=out,
-            start=start,
+            base_model=base_model,
             data=data,
             examples=examples,
-            validation=len(self.check),  # type: ignore[arg-type]
+            validation=len(self.validation),  # type: ignore[arg-type]
             steps=steps,
             seconds=round(seconds, 1),
             settings=settings,
             before=before,
-            after=self.figures(),
-            about=dict(self.facts),
+            after=self.metrics(),
+            details=dict(self.details),
             failed=tuple(self.failed),
         )
         if is_main_process():
@@ -89,9 +113,9 @@ class Lesson:
         return result
 
     def _write(self, result: FineTuned) -> None:
-        """Weights, configuration, processor and model card."""
+        """Write weights, configuration, processor and model card."""
         folder = result.folder / self.part
         self.model.save_pretrained(folder)
         self.processor.save_pretrained(folder)
-        (folder / "README.md").write_text(card_of(result), "utf-8")
-        forget_checkpoints(result.folder / "runs" / self.part)
+        (folder / "README.md").write_text(model_card(result), "utf-8")
+        delete_checkpoints(result.folder / "runs" / self.part)

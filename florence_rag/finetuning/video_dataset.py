@@ -1,87 +1,94 @@
-"""The videos of a data set, each looked at once before training, and the clips that a network learns from them."""
+"""The videos of a data set, all of which are read before training, and the clips that a network learns from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.chunking.frame_sampling import read_motion
+from florence_rag.datasets.clip_frames import clip_frames
 from florence_rag.datasets.videos import VideoClip
-from florence_rag.finetuning.image_dataset import IN_MEMORY_BYTES, faults, random_part
+from florence_rag.finetuning.image_dataset import MEMORY_BYTES, find_unreadable, random_crop
 from florence_rag.models.processing import FlorenceImageProcessor
 
 
-class Films:
-    """Videos as pictures of the size that a network takes, and as many in a second.
+class VideoCache:
+    """Videos as frames of the size and the rate that a network takes.
 
-    frames: how many each has. failed: those that are missing or damaged. Of videos that are too many to be kept, what
-    is wanted is read again whenever it is.
-    """
-
-    def __init__(self, paths: Iterable[Path], processor: FlorenceImageProcessor, rate_hz: float) -> None:
-        self._processor, self._rate_hz = processor, rate_hz
-        self._kept: dict[Path, np.ndarray] = {}
-        self._room = IN_MEMORY_BYTES // (3 * processor.size**2)
-        self.frames: dict[Path, int] = {}
-        self.failed = faults(paths, self._look)
-
-    def clip(self, path: Path, numbers: Sequence[int]) -> np.ndarray:
-        """These frames of a video, in rising order: (T, size, size, 3) uint8 RGB."""
-        kept = self._kept.get(path)
-        if kept is not None:
-            return kept[list(numbers)]
-        first, last = numbers[0], min(numbers[-1], self.frames[path] - 1)
-        seen = self._read(path, first / self._rate_hz, (last + 1) / self._rate_hz)
-        return seen[[min(number - first, len(seen) - 1) for number in numbers]]
-
-    def _look(self, path: Path) -> None:
-        seen = self._read(path, 0.0, length_s(str(path)))
-        self.frames[path] = len(seen)
-        if sum(map(len, self._kept.values())) + len(seen) <= self._room:
-            self._kept[path] = seen
-
-    def _read(self, path: Path, start_s: float, end_s: float) -> np.ndarray:
-        shown = read_motion(str(path), start_s, end_s, self._rate_hz)
-        return np.stack([self._processor.resize(frame) for _, _, frame in shown])
-
-
-class Clips(Dataset[dict[str, Any]]):
-    """Videos as clips of so many frames with the number of their label.
-
-    One that is not varied shows all of its video, at even times. In training half of them are as dense as what a
-    recogniser looks at, from anywhere in the video, the others spread over it; the view and the light vary, too. Of a
-    video that has fewer frames some are shown several times.
+    Attributes:
+        frames: The number of frames of each readable video.
+        failed: Why videos cannot be read.
     """
 
     def __init__(
-        self, rows: Sequence[VideoClip], films: Films, labels: Sequence[str], frames: int, *, varied: bool
+        self,
+        clips: Iterable[VideoClip],
+        processor: FlorenceImageProcessor,
+        rate_hz: float,
+        memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self.rows, self.films, self.frames, self.varied = rows, films, frames, varied
-        self.number = {label: i for i, label in enumerate(labels)}
+        self._processor, self._rate_hz = processor, rate_hz
+        self._pixels: dict[VideoClip, np.ndarray] = {}
+        self._capacity = memory_bytes // (3 * processor.size**2)
+        self.frames: dict[VideoClip, int] = {}
+        self.failed = find_unreadable(clips, self._load, lambda clip: clip.name)
+
+    def select(self, clip: VideoClip, indices: Sequence[int]) -> np.ndarray:
+        """Return the frames with these rising indices, (T, size, size, 3) uint8 RGB."""
+        pixels = self._pixels.get(clip)
+        if pixels is not None:
+            return pixels[list(indices)]
+        first, last = indices[0], min(indices[-1], self.frames[clip] - 1)
+        start_s, end_s = (clip.start_s + index / self._rate_hz for index in (first, last + 1))
+        read = [frame for _, _, frame in read_motion(str(clip.path), start_s, end_s, self._rate_hz)]
+        return np.stack([self._processor.resize(read[min(index - first, len(read) - 1)]) for index in indices])
+
+    def _load(self, clip: VideoClip) -> None:
+        pixels = np.stack([self._processor.resize(frame) for frame in clip_frames(clip, self._rate_hz)])
+        self.frames[clip] = len(pixels)
+        if sum(map(len, self._pixels.values())) + len(pixels) <= self._capacity:
+            self._pixels[clip] = pixels
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Videos as clips of a fixed number of frames, with the indices of their labels.
+
+    Without augmentation, a clip covers its whole video at even times. With augmentation, half of the clips are as dense
+    as those that a recognizer sees, from a random part of the video, and the others are spread over it; the crop and
+    the brightness vary. A video with too few frames shows some of them several times.
+    """
+
+    def __init__(
+        self, clips: Sequence[VideoClip], cache: VideoCache, labels: Sequence[str], frames: int, *, augment: bool
+    ) -> None:
+        self.clips, self.cache, self.frames, self.augment = clips, cache, frames, augment
+        self.index = {label: i for i, label in enumerate(labels)}
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.clips)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        pixels = self.films.clip(row.path, self._chosen(self.films.frames[row.path]))
-        return {"pixels": _lit(random_part(pixels)) if self.varied else pixels, "label": self.number[row.label]}
+        clip = self.clips[index]
+        pixels = self.cache.select(clip, self.frame_indices(self.cache.frames[clip]))
+        return {
+            "pixels": _random_brightness(random_crop(pixels)) if self.augment else pixels,
+            "label": self.index[clip.label],
+        }
 
-    def _chosen(self, count: int) -> list[int]:
-        """Of so many frames."""
-        if self.varied and count > self.frames and float(torch.rand(())) < 0.5:
+    def frame_indices(self, count: int) -> list[int]:
+        """Return the rising indices of the frames that a clip shows of a video with `count` frames."""
+        if self.augment and count > self.frames and float(torch.rand(())) < 0.5:
             first = int(torch.randint(count - self.frames + 1, ()))
             return list(range(first, first + self.frames))
-        within = torch.rand(self.frames) if self.varied else torch.full((self.frames,), 0.5)
+        within = torch.rand(self.frames) if self.augment else torch.full((self.frames,), 0.5)
         return ((torch.arange(self.frames) + within) * count / self.frames).long().clamp(max=count - 1).tolist()
 
 
-def _lit(pixels: np.ndarray) -> np.ndarray:
-    """All frames of a clip as much lighter or darker."""
-    light = 1 + 0.1 * float(torch.randn(()))
-    return (pixels * np.float32(light)).clip(0, 255).astype(np.uint8)
+def _random_brightness(pixels: np.ndarray) -> np.ndarray:
+    """Return all frames of a clip with the same random change of brightness."""
+    factor = 1 + 0.1 * float(torch.randn(()))
+    return (pixels * np.float32(factor)).clip(0, 255).astype(np.uint8)

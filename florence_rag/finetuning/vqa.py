@@ -1,8 +1,12 @@
-"""Fine-tunes METER to answer questions, on files in VQAv2's form: the answers are those of the data, targets soft."""
+"""Fine-tunes METER to answer questions with the answers of a data set, by soft targets.
+
+The score of an answer is that of VQA's ten annotators as METER rounds it; fewer annotators count for more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,48 +15,89 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.dataset_io import counted, left_out
-from florence_rag.finetuning.image_dataset import Pictures, readable
-from florence_rag.finetuning.questions import Question, QuestionFiles, read_questions, vocabulary_of
+from florence_rag.datasets.dataset_io import Id
+from florence_rag.datasets.media_files import image_paths
+from florence_rag.datasets.vqav2 import VQAFiles, VQAQuestion, read_vqa
+from florence_rag.errors import InputError
+from florence_rag.finetuning.card import summarize_names
+from florence_rag.finetuning.image_dataset import ImageCache, usable_examples
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.trainer import Lesson, batches, begun
+from florence_rag.finetuning.splits import split_examples
+from florence_rag.finetuning.trainer import FineTuning, batches, keep_known_rows, start_run
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
-from florence_rag.models.vqa_vocabulary import MIN_QUESTIONS
+from florence_rag.models.vqa_vocabulary import MIN_QUESTIONS, normalize, soft_score
 
-MANY = 50_000
-"""From so many questions on an answer must be that of METER's nine; of fewer, every one counts."""
+ANNOTATORS = 10
+MANY_QUESTIONS = 50_000
+"""From this number of questions on, an answer must be that of METER's nine questions; below, every answer counts."""
 
 
-class Questions(Dataset[dict[str, Any]]):
-    """Questions as pixels, a text and scores of the answers."""
+def answer_scores(question: VQAQuestion) -> dict[str, float]:
+    """Return the score of each normalized answer to a question, in [0, 1]."""
+    answers = [normalize(answer) for answer in question.answers or (question.common,)]
+    agreeing = {answer: round(count * ANNOTATORS / len(answers)) for answer, count in Counter(answers).items()}
+    return {answer: soft_score(max(1, count)) for answer, count in agreeing.items()}
 
-    def __init__(self, questions: Sequence[Question], pictures: Pictures, answers: Sequence[str]) -> None:
-        self.questions, self.pictures = questions, pictures
-        self.number = {answer: i for i, answer in enumerate(answers)}
+
+def common_answer(question: VQAQuestion) -> str:
+    """Return the normalized most common answer to a question."""
+    if question.common:
+        return normalize(question.common)
+    return Counter(map(normalize, question.answers)).most_common(1)[0][0]
+
+
+def answer_vocabulary(questions: Sequence[VQAQuestion], min_questions: int) -> list[str]:
+    """Return the answers that are the most common one of enough questions, in the order in which they first appear.
+
+    Raises:
+        InputError: There are fewer than two.
+    """
+    counts = Counter(answer for question in questions if (answer := common_answer(question)))
+    answers = [answer for answer in counts if counts[answer] >= min_questions]
+    if len(answers) < 2:
+        raise InputError(
+            f"{len(answers)} answers are the most common one of {min_questions} or more questions, and training needs "
+            f"two; the most common are {dict(counts.most_common(3))!r:.80}; lower --least, or give more data"
+        )
+    return answers
+
+
+class QuestionDataset(Dataset[dict[str, Any]]):
+    """Questions as pixels, a text and the scores of all answers, (A,)."""
+
+    def __init__(
+        self,
+        questions: Sequence[VQAQuestion],
+        images: ImageCache,
+        paths: Mapping[Id, Path],
+        answers: Sequence[str],
+    ) -> None:
+        self.questions, self.images, self.paths = questions, images, paths
+        self.index = {answer: i for i, answer in enumerate(answers)}
 
     def __len__(self) -> int:
         return len(self.questions)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         question = self.questions[index]
-        target = torch.zeros(len(self.number))
-        for answer, score in question.scores().items():
-            if answer in self.number:
-                target[self.number[answer]] = score
-        return {"pixels": self.pictures[question.image], "text": question.text, "target": target}
+        target = torch.zeros(len(self.index))
+        for answer, score in answer_scores(question).items():
+            if answer in self.index:
+                target[self.index[answer]] = score
+        return {"pixels": self.images[self.paths[question.image_id]], "text": question.text, "target": target}
 
 
 @dataclass
 class QuestionCollator:
-    """Rows of Questions -> the arguments of MeterForQuestionAnswering.forward."""
+    """Turns rows of a QuestionDataset into the arguments of MeterForQuestionAnswering.forward."""
 
     processor: FlorenceProcessor
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """-> pixel_values (B, 3, H, W), input_ids and attention_mask (B, T), labels (B, A)."""
+        """Return pixel_values (B, 3, H, W), input_ids and attention_mask (B, L), labels (B, A)."""
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
         return {
             "pixel_values": self.processor.image_processor.normalize_pixels(pixels),
@@ -61,12 +106,12 @@ class QuestionCollator:
         }
 
 
-def with_answers(start: Path, answers: Sequence[str]) -> MeterForQuestionAnswering:
-    """A METER for these answers; what it knew of those among them it keeps, other outputs begin anew.
+def adapt_to_answers(base_model: Path, answers: Sequence[str]) -> MeterForQuestionAnswering:
+    """Return a METER for these answers; weights for answers that the base model knows are kept, others start anew.
 
-    Its other heads are dropped: they would not learn, and what they read off would change under them.
+    Its other heads are dropped, because the features that they read change in training.
     """
-    known = open_strictly(MeterForMultipleTasks, start)
+    known = open_strictly(MeterForMultipleTasks, base_model)
     old: MeterConfig = known.config
     settings = {**old.to_dict(), "heads": ["vqa"], "answers": list(answers)}
     for derived in ("num_answers", "id2label", "label2id", "architectures"):
@@ -74,81 +119,83 @@ def with_answers(start: Path, answers: Sequence[str]) -> MeterForQuestionAnsweri
     model = MeterForQuestionAnswering(MeterConfig(**settings))
     model.meter.load_state_dict(known.meter.state_dict())
     if "vqa" in old.heads:
-        _keep_answers(known.heads["vqa"], model.heads["vqa"], old.answers or (), answers)
-    placed: Any = model
-    return placed.to(known.device)
-
-
-def _keep_answers(old: Any, new: Any, before: Sequence[str], now: Sequence[str]) -> None:
-    """Of the answers that both classifiers have."""
-    for i in (0, 1):
-        new[i].load_state_dict(old[i].state_dict())
-    numbers = {answer: i for i, answer in enumerate(before)}
-    with torch.no_grad():
-        for i, answer in enumerate(now):
-            if answer in numbers:
-                new[3].weight[i] = old[3].weight[numbers[answer]]
-                new[3].bias[i] = old[3].bias[numbers[answer]]
+        old_head: Any = known.heads["vqa"]
+        new_head: Any = model.heads["vqa"]
+        for layer in (0, 1):
+            new_head[layer].load_state_dict(old_head[layer].state_dict())
+        keep_known_rows(new_head[3], old_head[3], answers, old.answers or ())
+    untyped: Any = model
+    return untyped.to(known.device)
 
 
 def train_meter(
-    files: QuestionFiles,
+    files: VQAFiles,
     out: Path,
-    start: Path,
+    base_model: Path,
     *,
     name: str | None = None,
-    least: int | None = None,
+    min_questions: int | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Fine-tune METER to answer; it is written to out/meter, its log to out/runs/meter.
+    """Fine-tune METER and write it to out/meter, and its log to out/runs/meter.
 
-    start: folder of the METER to begin with; name: what that is called. least: of how many questions an answer must be
-    the most common one to be learned, by default 1, and METER's 9 from 50,000 questions on. Called again with the same,
-    a run that was cut off goes on. Raises InputError for data that cannot be learned from.
+    A call with the same arguments resumes an interrupted run.
+
+    Args:
+        files: A data set that `florence_rag.datasets.vqav2.find_vqa_files` finds.
+        out: The folder of the trained model.
+        base_model: The folder of the METER to start from.
+        name: The name of the base model in the model card, by default its folder.
+        min_questions: The number of questions whose most common answer an answer must be to be learned; by default 1,
+            and METER's 9 if there are at least 50,000 questions.
+        settings: How to train.
+        progress: Is called at each log entry.
+
+    Raises:
+        InputError: The data cannot be learned from, or `out` holds another run.
+        MissingExtraError: The extra `train` is not installed.
     """
-    settings = begun(settings)
-    questions = read_questions(files)
-    processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(start)
-    pictures = Pictures((each.image for each in questions), processor.image_processor)
-    usable = readable(questions, pictures.failed, files.questions[0])
-    learn, kept = parted(usable, settings.validation, settings.seed)
-    answers = vocabulary_of(learn, least or (MIN_QUESTIONS if len(learn) >= MANY else 1))
-    model, check = with_answers(start, answers), Questions(kept, pictures, answers)
+    settings = start_run(settings)
+    questions = read_vqa(files).questions
+    paths, failed = image_paths(dict.fromkeys(each.image_id for each in questions), files.images)
+    processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
+    cache = ImageCache(paths.values(), processor.image_processor)
+    failed |= {id: cache.failed[path] for id, path in paths.items() if path in cache.failed}
+    usable = usable_examples(questions, failed, files.questions[0], lambda each: each.image_id)
+    learn, check = split_questions(usable, settings.validation, settings.seed)
+    answers = answer_vocabulary(learn, min_questions or (MIN_QUESTIONS if len(learn) >= MANY_QUESTIONS else 1))
+    model, validation = adapt_to_answers(base_model, answers), QuestionDataset(check, cache, paths, answers)
     collate = QuestionCollator(processor)
-    lesson = Lesson(
+    task = FineTuning(
         part="meter",
         data=(*files.questions, *files.annotations),
         model=model,
         processor=processor,
-        learn=Questions(learn, pictures, answers),
-        check=check,
+        train=QuestionDataset(learn, cache, paths, answers),
+        validation=validation,
         collate=collate,
-        figures=lambda: answer_figures(model, collate, check),
-        facts={"answers": counted(answers)},
-        same={"answers": len(answers)},
-        failed=pictures.failed.values(),
+        metrics=lambda: answer_metrics(model, collate, validation),
+        details={"answers": summarize_names(answers)},
+        identity={"answers": len(answers)},
+        failed=failed.values(),
     )
-    return lesson.teach(out, name or str(start), settings, progress)
+    return task.run(out, name or str(base_model), settings, progress)
 
 
-def parted(questions: Sequence[Question], share: float, seed: int) -> tuple[list[Question], list[Question]]:
-    """To learn from, and to look at in between; as the data say, or this share of the pictures with their questions."""
-    given = [each for each in questions if each.part == "train"], [each for each in questions if each.part != "train"]
-    if all(given) and all(each.part for each in questions):
-        return given
-    images = list(dict.fromkeys(each.image for each in questions))
-    if len(images) == 1:
-        return left_out(questions, [None] * len(questions), share, seed)
-    shown = set(left_out(images, [None] * len(images), share, seed)[0])
-    return [each for each in questions if each.image in shown], [each for each in questions if each.image not in shown]
+def split_questions(
+    questions: Sequence[VQAQuestion], share: float, seed: int
+) -> tuple[list[VQAQuestion], list[VQAQuestion]]:
+    """Divide questions into a training and a validation part; the questions about one image stay together."""
+    learn = set(split_examples(questions, share, seed, unit=lambda each: each.image_id)[0])
+    return [each for each in questions if each in learn], [each for each in questions if each not in learn]
 
 
 @torch.inference_mode()
-def answer_figures(
-    model: MeterForQuestionAnswering, collate: QuestionCollator, data: Questions, batch: int = 32
+def answer_metrics(
+    model: MeterForQuestionAnswering, collate: QuestionCollator, data: QuestionDataset, batch: int = 32
 ) -> dict[str, float]:
-    """ "soft accuracy": the mean score of the likeliest answers, as METER scores them in training."""
+    """Return the "soft accuracy": the mean score of the likeliest answers, as METER scores them in training."""
     model.eval()
     total = 0.0
     for inputs in batches(data, collate, batch):

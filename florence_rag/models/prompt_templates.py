@@ -6,6 +6,10 @@ with the bare label. The vector of a label is the mean of the vectors of its sen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from florence_rag.errors import InputError
+
 _WITH_EITHER_ARTICLE = """
 a bad photo of {a} {}. | a sculpture of {a} {}. | a photo of {a} hard to see {}. | a low resolution photo of {a} {}.
 a rendering of {a} {}. | graffiti of {a} {}. | a cropped photo of {a} {}. | a tattoo of {a} {}. | {a} embroidered {}.
@@ -37,3 +41,13 @@ UNICL_PROMPTS: tuple[str, ...] = ("{}.", *CLIP_PROMPTS)
 def sentences_for(label: str, prompts: tuple[str, ...] = UNICL_PROMPTS) -> list[str]:
     """What to embed for a label."""
     return [prompt.format(label) for prompt in prompts]
+
+
+def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
+    """Return the prompts; raise InputError if there are none, or one does not have exactly one {} for the label."""
+    if isinstance(prompts, str) or not prompts:
+        raise InputError(f"prompts must be a list of sentences with {{}} in place of the label, not {prompts!r:.80}")
+    for prompt in prompts:
+        if not isinstance(prompt, str) or prompt.replace("{}", "", 1).strip("{}") == prompt or prompt.count("{}") != 1:
+            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label")
+    return tuple(prompts)

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
-from florence_rag.errors import InputError
-from florence_rag.models.prompt_templates import UNICL_PROMPTS, sentences_for
+from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts, sentences_for
 from florence_rag.tasks.classifier import check_labels
 
 _LABELS_AT_A_TIME = 64
@@ -52,16 +51,6 @@ def label_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: Sequen
 def _vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: tuple[str, ...]) -> np.ndarray:
     rows = embedder.embed_texts([sentence for label in labels for sentence in sentences_for(label, prompts)])
     return unit_rows(rows.reshape(len(labels), len(prompts), -1).mean(axis=1))
-
-
-def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
-    """InputError where one has no place for the label, or there is none."""
-    if isinstance(prompts, str) or not prompts:
-        raise InputError(f"prompts must be a list of sentences with {{}} in place of the label, not {prompts!r:.80}")
-    for prompt in prompts:
-        if not isinstance(prompt, str) or prompt.replace("{}", "", 1).strip("{}") == prompt or prompt.count("{}") != 1:
-            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label")
-    return tuple(prompts)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ from PIL import Image
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.testing import color_frame
-from tests.finetuning.test_actions import write_film
+from tests.finetuning.test_actions import write_clip
 from tests.models import tiny
 
 
@@ -16,7 +16,7 @@ def data(tmp_path, monkeypatch):
         (tmp_path / "data" / color).mkdir(parents=True)
         for number in range(3):
             Image.fromarray(color_frame(color)).save(tmp_path / "data" / color / f"{number}.png")
-    (tmp_path / "data" / "red" / "damaged.png").write_text("no picture")
+    (tmp_path / "data" / "red" / "damaged.png").write_text("no image")
     return tmp_path / "data"
 
 
@@ -41,7 +41,7 @@ def test_actions_are_trained_and_told_of(run, tmp_path, monkeypatch):
     FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0).save_pretrained("start/video")
     for label in ("rises", "sinks"):
         for i in range(3):
-            write_film(tmp_path / "data" / label / f"{i}.mp4", label)
+            write_clip(tmp_path / "data" / label / f"{i}.mp4", label)
     few = ("--steps", 2, "--batch", 4, "--from", "start", "--idle", "sinks", "--window", 1)
     outcome = run("train", "actions", "data", *few, "--out", "mine")
     assert outcome.code == 0 and "labels: 2: rises, sinks" in outcome.out and "top-1: " in outcome.out
@@ -68,7 +68,7 @@ def test_all_trainers_have_the_same_options(run):
         (("meter", "data", "--out", "m"), "there is no file *questions*.json"),
         (("actions", "data", "--out", "m"), "has no labeled videos; give a folder with a folder of videos"),
         (("actions", "data", "--out", "m", "--from", "siglip2-base"), "lacks the role 'action'"),
-        (("meter", "--out", "m"), "give a folder with questions, annotations and pictures"),
+        (("meter", "--out", "m"), "give a folder with questions, annotations and images"),
     ],
 )
 def test_a_mistake_is_one_line(run, data, arguments, message):

@@ -26,22 +26,21 @@ def test_one_file_has_one_label(tmp_path):
 
 def test_images_are_found_by_number_and_by_name(tmp_path):
     touch(tmp_path, "val2014/COCO_val2014_000000000042.jpg", "more/kitchen.png", "more/notes.txt")
-    failed = []
     ids = [42, "42", "kitchen", "kitchen.png", "more/kitchen.png", 43, "notes.txt"]
-    found = image_paths(ids, tmp_path, failed)
+    found, failed = image_paths(ids, tmp_path)
     assert found[42] == found["42"] == tmp_path / "val2014" / "COCO_val2014_000000000042.jpg"
     assert {found[id] for id in ids[2:5]} == {tmp_path / "more" / "kitchen.png"}
-    assert [failure.source for failure in failed] == ["image 43", "image notes.txt"]
-    assert "has the name or number 43" in failed[0].reason
+    assert [failure.source for failure in failed.values()] == ["image 43", "image notes.txt"]
+    assert "has the name or number 43" in failed[43].reason
 
 
 def test_two_images_with_one_number_are_an_error(tmp_path):
     touch(tmp_path, "COCO_7.png", "thumbs/7.png", "8.png")
-    assert image_paths([8], tmp_path, []) == {8: tmp_path / "8.png"}
+    assert image_paths([8], tmp_path) == ({8: tmp_path / "8.png"}, {})
     with pytest.raises(InputError, match="are both image 7"):
-        image_paths([7], tmp_path, [])
+        image_paths([7], tmp_path)
     with pytest.raises(InputError, match="is not a folder; give the folder of the images with --images"):
-        image_paths([7], tmp_path / "gone", [])
+        image_paths([7], tmp_path / "gone")
 
 
 def test_videos_are_found_by_name_at_any_depth(tmp_path):

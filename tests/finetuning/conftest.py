@@ -1,4 +1,4 @@
-"""Tiny models with random weights, and drawn data: a few steps take a second."""
+"""Tiny models with random weights, and small images: a few steps take a second."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ COLORS = ("red", "blue", "green", "yellow")
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory) -> Path:
-    """A folder with florence/ and meter/, as `--from` takes it."""
+    """A folder with florence/ and meter/, which `train` can start from."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start")
     tokenizer = train_tokenizer(["a red car", "what colour is it?"], vocab_size=SHAPE.vocab_size, max_length=76)
@@ -44,7 +44,7 @@ def start(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def colors(tmp_path) -> Path:
-    """A folder for each of four colours with six pictures."""
+    """A folder for each of four colors with six images."""
     for color in COLORS:
         (tmp_path / "data" / color).mkdir(parents=True)
         for number in range(6):

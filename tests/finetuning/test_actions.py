@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from florence_rag.datasets.videos import VideoClip
 from florence_rag.errors import InputError
-from florence_rag.finetuning import video_dataset as looked_at
-from florence_rag.finetuning.actions import train_actions, with_labels
+from florence_rag.finetuning.actions import adapt_to_labels, train_actions
 from florence_rag.finetuning.settings import Settings
-from florence_rag.finetuning.video_dataset import Clips, Films
+from florence_rag.finetuning.video_dataset import ClipDataset, VideoCache
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.registry import find_model
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
@@ -24,24 +24,24 @@ SMALL = FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0)
 PX, FPS = 64, 8
 
 
-def pictures(label, shift=0, frames=16):
-    """A square that rises, sinks or stands."""
-    for i in range(frames):
+def frames_of(label, shift=0, count=16):
+    """Yield frames of a square that rises, sinks or stands."""
+    for i in range(count):
         y = {"rises": 44 - 3 * i, "sinks": 3 * i, "stands": 20}[label]
-        picture = Image.new("RGB", (PX, PX), "black")
-        ImageDraw.Draw(picture).rectangle((10 + shift, y, 25 + shift, y + 15), fill="white")
-        yield picture
+        image = Image.new("RGB", (PX, PX), "black")
+        ImageDraw.Draw(image).rectangle((10 + shift, y, 25 + shift, y + 15), fill="white")
+        yield image
 
 
-def write_film(path, label="rises", **how):
+def write_clip(path, label="rises", **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_frames(path, pictures(label, **how), FPS, (PX, PX))
+    write_frames(path, frames_of(label, **options), FPS, (PX, PX))
     return path
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
-    """Knows "stops", "starts" and "stands"."""
+    """A network with the labels "stops", "starts" and "stands"."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start") / "video"
     VideoCoSwinForVideoClassification(tiny.video(idle="stands", wording={"car": ["", "", ""]})).save_pretrained(folder)
@@ -50,33 +50,33 @@ def network(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("drawn")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
     for label in ("rises", "sinks"):
         for i in range(10):
-            write_film(folder / label / f"{i}.mp4", label, shift=3 * i)
+            write_clip(folder / label / f"{i}.mp4", label, shift=3 * i)
     return folder
 
 
-def test_actions_are_learned_and_open_by_name(network, drawn, tmp_path):
+def test_actions_are_learned_and_the_model_opens_by_name(network, videos, tmp_path):
     out = tmp_path / "mine"
     settings = replace(QUICK, steps=60, batch=8, checks=4, learning_rate=5e-3)
-    result = train_actions(drawn, out, network, name="small", settings=settings)
+    result = train_actions(videos, out, network, name="small", settings=settings)
     assert (result.examples, result.validation, result.failed) == (16, 4, ())
     assert result.after["top-1"] == 1.0 > result.before["top-1"]
     recognizer = VideoCoSwinRecognizer.from_pretrained(find_model(str(out), "action").video, name="mine")
     assert recognizer.labels == ("rises", "sinks") and recognizer.rate_hz == 3.0
-    seen = [np.asarray(each) for each in pictures("sinks", shift=9)]
-    assert recognizer.classify(seen)[0][0] == "sinks"
-    (action,) = recognizer.recognize([((i + 0.5) / 3, seen[int(i * FPS / 3)]) for i in range(6)], 2.0)
+    frames = [np.asarray(each) for each in frames_of("sinks", shift=9)]
+    assert recognizer.classify(frames)[0][0] == "sinks"
+    (action,) = recognizer.recognize([((i + 0.5) / 3, frames[int(i * FPS / 3)]) for i in range(6)], 2.0)
     assert recognizer.sentence(action) == "sinks"
     card = (out / "video" / "README.md").read_text("utf-8")
     assert "labels: 2: rises, sinks" in card and "--actions mine" in card
 
 
-def test_known_labels_keep_what_was_known(network):
+def test_known_labels_keep_their_weights(network):
     known = VideoCoSwinForVideoClassification.from_pretrained(network)
-    model = with_labels(known, ["rises", "stands", "stops"], idle=None, window_s=None)
+    model = adapt_to_labels(known, ["rises", "stands", "stops"], idle=None, window_s=None)
     rows = torch.stack([known.classifier.weight[2], known.classifier.weight[0]])
     torch.testing.assert_close(model.classifier.weight[1:], rows)
     torch.testing.assert_close(model.classifier.bias[1:], known.classifier.bias[[2, 0]])
@@ -86,15 +86,15 @@ def test_known_labels_keep_what_was_known(network):
     assert config.id2label == {0: "rises", 1: "stands", 2: "stops"} and config.label2id["stops"] == 2
     assert (config.idle, config.window_s, config.attributes, config.wording) == ("stands", 2.0, None, None)
     assert not model.attributes and model(torch.zeros(1, 6, 3, 32, 32)).logits.shape == (1, 3)
-    other = with_labels(known, ["a", "b"], idle="b", window_s=4.0).config
+    other = adapt_to_labels(known, ["a", "b"], idle="b", window_s=4.0).config
     assert (other.idle, other.window_s) == ("b", 4.0)
-    assert with_labels(known, ["a", "b"], idle=None, window_s=None).config.idle is None
+    assert adapt_to_labels(known, ["a", "b"], idle=None, window_s=None).config.idle is None
 
 
-def test_what_is_missing_damaged_or_short_is_told(network, drawn, tmp_path):
-    paths = [path for label in ("rises", "sinks") for path in sorted((drawn / label).iterdir())[:4]]
-    (tmp_path / "broken.mp4").write_text("no film")
-    short = write_film(tmp_path / "short.mp4", frames=4)
+def test_missing_damaged_and_short_videos_are_reported(network, videos, tmp_path):
+    paths = [path for label in ("rises", "sinks") for path in sorted((videos / label).iterdir())[:4]]
+    (tmp_path / "broken.mp4").write_text("no video")
+    short = write_clip(tmp_path / "short.mp4", count=4)
     rows = [(path, path.parent.name) for path in (*paths, paths[0])]
     rows += [("broken.mp4", "rises"), ("gone.mp4", "sinks"), (short, "rises")]
     with (tmp_path / "list.csv").open("w", newline="") as file:
@@ -102,87 +102,84 @@ def test_what_is_missing_damaged_or_short_is_told(network, drawn, tmp_path):
     result = train_actions(tmp_path / "list.csv", tmp_path / "mine", network, settings=QUICK)
     assert result.examples + result.validation == 9
     assert sorted(failure.source.rsplit("/")[-1] for failure in result.failed) == ["broken.mp4", "gone.mp4"]
-    assert result.about["shorter than 2 s, so shown for longer"] == "1: rises/short.mp4"
+    assert result.details["videos shorter than 2 s, with repeated frames"] == "1: rises/short.mp4"
 
 
-def test_the_parts_share_no_video(network, drawn, tmp_path):
-    """Not even one that is listed under two names."""
+def test_the_parts_share_no_video(network, videos, tmp_path):
+    """A video with two names counts once."""
     (tmp_path / "rises").mkdir()
     for i in range(3):
-        (tmp_path / "rises" / f"a{i}.mp4").symlink_to(drawn / "rises" / f"{i}.mp4")
-        (tmp_path / "rises" / f"b{i}.mp4").symlink_to(drawn / "rises" / f"{i}.mp4")
-    (tmp_path / "sinks").symlink_to(drawn / "sinks")
+        (tmp_path / "rises" / f"a{i}.mp4").symlink_to(videos / "rises" / f"{i}.mp4")
+        (tmp_path / "rises" / f"b{i}.mp4").symlink_to(videos / "rises" / f"{i}.mp4")
+    (tmp_path / "sinks").symlink_to(videos / "sinks")
     result = train_actions(tmp_path, tmp_path / "mine", network, settings=QUICK)
     assert result.examples + result.validation == 13
 
 
-def test_one_label_is_nothing_to_tell_apart(network, drawn, tmp_path):
+def test_one_label_alone_is_refused(network, videos, tmp_path):
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "rises").symlink_to(drawn / "rises")
-    write_film(tmp_path / "data" / "stands" / "0.mp4", "stands").write_text("damaged")
-    with pytest.raises(InputError, match=r"all videos of .* are 'rises': there is nothing to tell apart"):
+    (tmp_path / "data" / "rises").symlink_to(videos / "rises")
+    write_clip(tmp_path / "data" / "stands" / "0.mp4", "stands").write_text("damaged")
+    with pytest.raises(InputError, match=r"all videos of .* are labeled 'rises': there is nothing to distinguish"):
         train_actions(tmp_path / "data", tmp_path / "mine", network, settings=QUICK)
 
 
-def test_one_video_has_one_label(network, drawn, tmp_path):
-    """Also under two names."""
+def test_one_video_has_one_label(network, videos, tmp_path):
+    """A video with two names counts once."""
     for label in ("rises", "sinks"):
         (tmp_path / "data" / label).mkdir(parents=True)
-        (tmp_path / "data" / label / "0.mp4").symlink_to(drawn / "rises" / "0.mp4")
-    with pytest.raises(InputError, match=r"0\.mp4' in .* is both 'rises' and 'sinks'"):
+        (tmp_path / "data" / label / "0.mp4").symlink_to(videos / "rises" / "0.mp4")
+    with pytest.raises(InputError, match=r"0\.mp4' in .* is labeled both 'rises' and 'sinks'"):
         train_actions(tmp_path / "data", tmp_path / "mine", network, settings=QUICK)
 
 
 @pytest.mark.parametrize(
-    ("how", "message"),
+    ("options", "message"),
     [
-        ({"idle": "stands"}, "idle is 'stands', which is no label of .* it has 2: rises, sinks"),
+        ({"idle": "stands"}, "idle is 'stands', which is not a label of .* it has 2: rises, sinks"),
         ({"window_s": 0.0}, r"window_s is 0\.0"),
         ({"window_s": float("nan")}, "window_s is nan"),
     ],
 )
-def test_what_cannot_be_is_one_line(network, drawn, tmp_path, how, message):
+def test_wrong_arguments_are_refused(network, videos, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        train_actions(drawn, tmp_path / "mine", network, settings=QUICK, **how)
+        train_actions(videos, tmp_path / "mine", network, settings=QUICK, **options)
 
 
-def test_a_run_goes_on_only_with_the_same_labels(network, drawn, tmp_path):
-    train_actions(drawn, tmp_path, network, settings=QUICK)
-    with pytest.raises(InputError, match="begun with another window_s"):
-        train_actions(drawn, tmp_path, network, window_s=3.0, settings=QUICK)
+def test_a_run_is_resumed_only_with_the_same_arguments(network, videos, tmp_path):
+    train_actions(videos, tmp_path, network, settings=QUICK)
+    with pytest.raises(InputError, match="started with another window_s"):
+        train_actions(videos, tmp_path, network, window_s=3.0, settings=QUICK)
 
 
-def gray_film(path, frames):
-    """Each frame is as light as its number says."""
-    write_frames(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(frames)), FPS, (PX, PX))
+def write_ramp(path, count):
+    """Write a video whose frames get brighter."""
+    write_frames(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(count)), FPS, (PX, PX))
     return path
 
 
-@pytest.mark.parametrize("room", [2 << 30, 0], ids=["kept", "read again"])
-def test_frames_are_those_of_their_times(tmp_path, monkeypatch, room):
-    monkeypatch.setattr(looked_at, "IN_MEMORY_BYTES", room)
-    path = gray_film(tmp_path / "a.mp4", 24)
-    films = Films([path], SMALL, rate_hz=4.0)
-    assert films.frames[path] == 12
-    seen = films.clip(path, [0, 5, 5, 11])
-    assert seen.shape == (4, 32, 32, 3)
-    assert np.abs(seen.mean((1, 2, 3)) - [10, 110, 110, 230]).max() < 12
+@pytest.mark.parametrize("memory_bytes", [2 << 30, 0], ids=["in memory", "from the file"])
+def test_frames_are_those_of_their_times(tmp_path, memory_bytes):
+    clip = VideoClip(write_ramp(tmp_path / "a.mp4", 24), "brighter")
+    cache = VideoCache([clip], SMALL, 4.0, memory_bytes)
+    assert cache.frames[clip] == 12
+    frames = cache.select(clip, [0, 5, 5, 11])
+    assert frames.shape == (4, 32, 32, 3)
+    assert np.abs(frames.mean((1, 2, 3)) - [10, 110, 110, 230]).max() < 12
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 40])
-def test_clips_show_what_is_there(tmp_path, count):
-    path = tmp_path / "a.mp4"
-    films = Films([], SMALL, rate_hz=3.0)
-    films.frames[path] = count
-    whole = Clips([], films, [], 6, varied=False)._chosen(count)
+def test_clips_cover_videos_of_any_length(count):
+    cache = VideoCache([], SMALL, rate_hz=3.0)
+    whole = ClipDataset([], cache, [], 6, augment=False).frame_indices(count)
     assert whole == [(2 * i + 1) * count // 12 for i in range(6)]
     torch.manual_seed(0)
-    chosen = [Clips([], films, [], 6, varied=True)._chosen(count) for _ in range(50)]
+    chosen = [ClipDataset([], cache, [], 6, augment=True).frame_indices(count) for _ in range(50)]
     assert all(each == sorted(each) and len(each) == 6 and 0 <= each[0] <= each[-1] < count for each in chosen)
     dense = sum(each[-1] - each[0] == 5 for each in chosen)
     assert count < 40 or 10 < dense < 40
 
 
-def test_a_network_that_was_taught_no_words_says_its_labels(network):
+def test_a_network_without_wording_names_its_labels(network):
     model = VideoCoSwinForVideoClassification(tiny.video(wording=None))
     assert VideoCoSwinRecognizer(model, SMALL).sentence(Action("playing guitar", 0, 1, 1.0, {})) == "playing guitar"
