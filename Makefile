@@ -59,13 +59,13 @@ card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/mo
 	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md
 
 train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ was cut off
-	$(BIN)/python -m florence_rag.training.tiny $(ARGS)
+	$(BIN)/python -m recipes.florence_tiny.train $(ARGS)
 
 train-detector: $(VENV)/.dev ## Train the detector of florence-tiny anew, or go on where a run was cut off
-	$(BIN)/python -m florence_rag.training.detector $(ARGS)
+	$(BIN)/python -m recipes.florence_tiny.train_detector $(ARGS)
 
 train-actions: $(VENV)/.dev ## Train what florence-tiny recognises actions with, or go on where a run was cut off
-	$(BIN)/python -m florence_rag.training.actions $(ARGS)
+	$(BIN)/python -m recipes.florence_tiny.train_actions $(ARGS)
 
 docs: $(VENV)/.dev ## Build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -23,10 +23,10 @@ from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
-from florence_rag.training.actions import clip_times
-from florence_rag.training.world.scene import HELD_OUT, sample_scene
-from florence_rag.training.world.takes import ACTIONS, Take, sample_leg
 from florence_rag.types import Frame, middle_frame
+from recipes.florence_tiny.synthetic.scene import HELD_OUT, sample_scene
+from recipes.florence_tiny.synthetic.video_scenes import ACTIONS, VideoScene, sample_action_segment
+from recipes.florence_tiny.train_actions import clip_times
 
 SIZE = (480, 360)
 Clip = tuple[str, tuple[str, str] | None, Callable[[], list[Frame]]]
@@ -42,12 +42,12 @@ def draw_clips(count: int, name: str, *, held_out: bool = True) -> list[Clip]:
     clips: list[Clip] = []
     for index in range(count):
         action = ACTIONS[index % len(ACTIONS)]
-        take, leg = sample_leg(rng, action, scene=sample_scene(rng, "any"), held_out=held_out)
-        clips.append((action, take.legs[leg].mover, partial(_drawn, take, leg)))
+        take, leg = sample_action_segment(rng, action, scene=sample_scene(rng, "any"), held_out=held_out)
+        clips.append((action, take.segments[leg].mover, partial(_drawn, take, leg)))
     return clips
 
 
-def _drawn(take: Take, leg: int) -> list[Frame]:
+def _drawn(take: VideoScene, leg: int) -> list[Frame]:
     return [np.asarray(picture) for picture in take.draw(clip_times(*take.spans()[leg]), SIZE)]
 
 

@@ -28,12 +28,12 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
 from florence_rag.perception.scene_captions import RELATIONS, named
-from florence_rag.training.world.claims import Claim
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import COMBINATIONS, Combination, Scene, sample_scene
-from florence_rag.training.world.vocabulary import ANSWER_NAMES
-from florence_rag.training.world.words import canonical_caption, caption
 from florence_rag.types import Hit
+from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import COMBINATIONS, Combination, Scene, sample_scene
+from recipes.florence_tiny.synthetic.statements import Statement
+from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 
 SIZE = (640, 480)
 GROUPS: dict[str, Literal["any", "held-out"]] = {
@@ -47,7 +47,7 @@ NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], color): (color, name)
 _RELATION = re.compile("|".join(f" {relation} " for relation in RELATIONS))
 
 
-def told(text: str) -> tuple[Counter[Combination], list[Claim]]:
+def told(text: str) -> tuple[Counter[Combination], list[Statement]]:
     """What a caption says there is, each thing with its colour, and how things stand."""
     things: Counter[Combination] = Counter()
     claims = []
@@ -56,13 +56,13 @@ def told(text: str) -> tuple[Counter[Combination], list[Claim]]:
         things.update(named_here)
         if (found := _RELATION.search(part)) and len(named_here) == 2:
             one, other = ((name, color) for color, name in named_here)
-            claims.append(Claim(one, "next to" if "next to" in found[0] else "left of", other))
+            claims.append(Statement(one, "next to" if "next to" in found[0] else "left of", other))
     return things, claims
 
 
 def truth(scenes: Sequence[Scene], captions: Sequence[str]) -> dict[str, float]:
     """How much of what is there is told, and how much of what is told is there."""
-    there = [Counter(thing.combination for thing in scene.things) for scene in scenes]
+    there = [Counter(thing.combination for thing in scene.objects) for scene in scenes]
     said = [told(text) for text in captions]
     right = sum((things & true).total() for (things, _), true in zip(said, there, strict=True))
     relations = [claim.holds(scene) for (_, claims), scene in zip(said, scenes, strict=True) for claim in claims]
@@ -107,7 +107,7 @@ def measure(describe: str, group: str, count: int) -> dict[str, dict[str, float]
         folder = Path(temporary) / "streets"
         folder.mkdir()
         for index, scene in enumerate(scenes):
-            draw(scene, SIZE).save(folder / f"{index:04}.jpg", quality=90)
+            draw_scene(scene, SIZE).save(folder / f"{index:04}.jpg", quality=90)
         frames = [read_image(path) for path in sorted(folder.iterdir())]
         captioner = load_model(CAPTIONER, describe, ModelOptions(offline=True))
         captioner.caption(frames[:2])

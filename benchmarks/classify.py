@@ -30,10 +30,20 @@ from florence_rag.models.registry import TINY
 from florence_rag.tasks.classifier import Classifier
 from florence_rag.tasks.probe import train_probe
 from florence_rag.tasks.zero_shot import ZeroShotClassifier
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import COLORS, OBJECTS, ROADS, SIZES, SLOTS, TIMES, Backdrop, Scene, Thing
-from florence_rag.training.world.vocabulary import ANSWER_NAMES
 from florence_rag.types import Frame
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import (
+    CATEGORIES,
+    COLORS,
+    ROADS,
+    SIZES,
+    SLOTS,
+    TIMES,
+    Backdrop,
+    Scene,
+    SceneObject,
+)
+from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 
 Data = tuple[np.ndarray, list[str]]
 """Vectors (N, D), and the label of each."""
@@ -42,14 +52,14 @@ Row = dict[str, Any]
 
 def things(rng: random.Random, each: int) -> tuple[list[Frame], list[str]]:
     """Streets with one thing, in any colour, size, place and light."""
-    names = [name for name in OBJECTS for _ in range(each)]
-    frames = [np.asarray(draw(street(rng, name), (320, 240))) for name in names]
+    names = [name for name in CATEGORIES for _ in range(each)]
+    frames = [np.asarray(draw_scene(street(rng, name), (320, 240))) for name in names]
     return frames, [ANSWER_NAMES[name] for name in names]
 
 
 def street(rng: random.Random, name: str) -> Scene:
     """With this one thing in it."""
-    thing = Thing(name, rng.choice(COLORS), rng.choice(SIZES), rng.randrange(SLOTS))
+    thing = SceneObject(name, rng.choice(COLORS), rng.choice(SIZES), rng.randrange(SLOTS))
     return Scene((thing,), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
 
 

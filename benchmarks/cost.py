@@ -41,15 +41,15 @@ from florence_rag.loading.loaders import ACTION_RECOGNIZER, CAPTIONER, DETECTOR
 from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.tasks.cached_vqa import CachedVQA
-from florence_rag.training.world.clips import write_frames
-from florence_rag.training.world.data_sets import draw_data_sets
-from florence_rag.training.world.scene import OBJECTS, sample_scene
-from florence_rag.training.world.takes import sample_take
-from florence_rag.training.world.vocabulary import ANSWER_NAMES
+from recipes.florence_tiny.synthetic.clips import write_mp4
+from recipes.florence_tiny.synthetic.dataset_export import export_datasets
+from recipes.florence_tiny.synthetic.scene import CATEGORIES, sample_scene
+from recipes.florence_tiny.synthetic.video_scenes import sample_video_scene
+from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 
 STREETS, FILMS, TAKES, LEGS = 60, 3, 2, 5
 FPS, SIZE = 12, (480, 360)
-LABELS = [ANSWER_NAMES[name] for name in OBJECTS]
+LABELS = [ANSWER_NAMES[name] for name in CATEGORIES]
 QUESTION = "What colour is the bus?"
 BATCH, STEPS = 16, 6
 
@@ -60,17 +60,17 @@ Row = Callable[[Path, Done], None]
 
 def prepare(data: Path) -> None:
     """Streets, films, an index of each, a trained classifier, and answers by people as tags."""
-    draw_data_sets(data, STREETS)
+    export_datasets(data, STREETS)
     rng = random.Random("cost benchmark")
     (data / "films").mkdir()
     for number in range(FILMS):
-        takes = [sample_take(rng, LEGS, scene=sample_scene(rng)) for _ in range(TAKES)]
+        takes = [sample_video_scene(rng, LEGS, scene=sample_scene(rng)) for _ in range(TAKES)]
         drawn = (
             picture
             for take in takes
             for picture in take.draw([i / FPS for i in range(round(take.seconds * FPS))], SIZE)
         )
-        write_frames(data / "films" / f"{number}.mp4", drawn, FPS, SIZE)
+        write_mp4(data / "films" / f"{number}.mp4", drawn, FPS, SIZE)
     with FlorenceRAG.open(data / "town.db", TINY, read="never") as rag:
         rag.add(data / "pictures")
         rag.train_classifier(data / "classes", "kinds")

@@ -26,10 +26,10 @@ from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.base import Detection
 from florence_rag.perception.detector import DyHeadDetector
-from florence_rag.training.detector import LABELS
-from florence_rag.training.world.draw import boxes, draw
-from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
 from florence_rag.types import Box, Frame
+from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
+from recipes.florence_tiny.synthetic.scene import CATEGORIES, Scene, sample_scene
+from recipes.florence_tiny.train_detector import LABELS
 
 SIZE = (640, 480)
 GROUPS = {"all combinations": "any", "with a combination never trained on": "held-out"}
@@ -40,7 +40,7 @@ ALMOST_ALL = 0.01
 def photograph(scene: Scene) -> Frame:
     """The scene as a person would index it: a 640 x 480 JPEG, decoded again."""
     file = io.BytesIO()
-    draw(scene).save(file, "JPEG", quality=90)
+    draw_scene(scene).save(file, "JPEG", quality=90)
     return np.asarray(Image.open(file))
 
 
@@ -81,8 +81,8 @@ def _entries(pictures: Sequence[Sequence[tuple[str, Box]]]) -> list[dict[str, An
 
 def truth_of(scene: Scene) -> list[tuple[str, Box]]:
     """What stands in a scene, and where."""
-    names = [LABELS[OBJECTS.index(thing.object)] for thing in scene.things]
-    return list(zip(names, boxes(scene), strict=True))
+    names = [LABELS[CATEGORIES.index(thing.category)] for thing in scene.objects]
+    return list(zip(names, object_boxes(scene), strict=True))
 
 
 def measure(detector: DyHeadDetector, group: str, count: int) -> dict[str, float]:

@@ -26,10 +26,10 @@ from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
 from florence_rag.tasks.cached_vqa import CachedVQA
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.questions import questions
-from florence_rag.training.world.scene import sample_scene
 from florence_rag.types import Frame
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.questions import questions
+from recipes.florence_tiny.synthetic.scene import sample_scene
 
 
 def compressed(picture: Image.Image) -> Frame:
@@ -45,7 +45,7 @@ def stream(rng: random.Random, scenes: int, asked: int) -> list[tuple[Frame, str
     asks: list[tuple[Frame, str]] = []
     for _ in range(scenes):
         scene = sample_scene(rng, "any")
-        picture = draw(scene)
+        picture = draw_scene(scene)
         looks = (np.asarray(picture), compressed(picture))
         for question in questions(scene, rng, asked):
             lazy = question.text.lower().rstrip("?.").replace("colour", "color")

@@ -22,9 +22,11 @@ from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA, load_meter
-from florence_rag.training.world.scene import HELD_OUT, Scene, sample_scene
-from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
 from florence_rag.types import Frame
+from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
+from recipes.florence_tiny.synthetic.questions import questions
+from recipes.florence_tiny.synthetic.scene import HELD_OUT, Scene, sample_scene
+from recipes.florence_tiny.synthetic.statements import sample_statement, statement_text
 
 Combinations = Literal["any", "held-out"]
 TITLES: dict[Combinations, str] = {
@@ -75,7 +77,8 @@ def matching_accuracy(
     """Share of search phrases, half true and half near misses, that are judged rightly."""
     truths = [rng.random() < 0.5 for _ in scenes]
     texts = [
-        claim_text(sample_claim(scene, rng, holds=truth), rng) for scene, truth in zip(scenes, truths, strict=True)
+        statement_text(sample_statement(scene, rng, holds=truth), rng)
+        for scene, truth in zip(scenes, truths, strict=True)
     ]
     return float(((matcher.match(frames, texts) > 0.5) == np.array(truths)).mean())
 
@@ -135,9 +138,9 @@ def introduction(name: str) -> str:
         [
             "# Model card: florence-tiny",
             f"Knows {card.training_data}. Licence of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
-            "Trained by `python -m florence_rag.training.tiny` (towers, METER), `python -m "
-            "florence_rag.training.detector` (Dynamic Head) and `python -m florence_rag.training.actions` (Video "
-            "CoSwin); measured by `make card`, which writes this page. "
+            "Trained by `python -m recipes.florence_tiny.train` (towers, METER), `python -m "
+            "recipes.florence_tiny.train_detector` (Dynamic Head) and `python -m "
+            "recipes.florence_tiny.train_actions` (Video CoSwin); measured by `make card`, which writes this page. "
             "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
             f"Combinations never drawn in training: {held_out}.",
         ]

@@ -23,9 +23,9 @@ from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.ingest.moments import LOOKS, overlap
 from florence_rag.models.registry import TINY
-from florence_rag.training.world.clips import write_frames
-from florence_rag.training.world.scene import sample_scene
-from florence_rag.training.world.takes import IDLE, Leg, Take, sample_take
+from recipes.florence_tiny.synthetic.clips import write_mp4
+from recipes.florence_tiny.synthetic.scene import sample_scene
+from recipes.florence_tiny.synthetic.video_scenes import IDLE, ActionSegment, VideoScene, sample_video_scene
 
 FPS = 12
 TAKES, LEGS = 3, 6
@@ -46,7 +46,7 @@ class Event:
 
     film: str
     span: tuple[float, float]
-    leg: Leg
+    leg: ActionSegment
 
 
 def make_films(folder: Path, count: int) -> tuple[list[Event], float]:
@@ -55,18 +55,18 @@ def make_films(folder: Path, count: int) -> tuple[list[Event], float]:
     events, total_s = [], 0.0
     for number in range(count):
         path = folder / f"film-{number:02}.mp4"
-        takes = [sample_take(rng, LEGS, scene=sample_scene(rng)) for _ in range(TAKES)]
-        write_frames(path, (frame for take in takes for frame in take.draw(_times(take), (480, 360))), FPS, (480, 360))
+        takes = [sample_video_scene(rng, LEGS, scene=sample_scene(rng)) for _ in range(TAKES)]
+        write_mp4(path, (frame for take in takes for frame in take.draw(_times(take), (480, 360))), FPS, (480, 360))
         start_s = 0.0
         for take in takes:
             spans = [(start_s + start, start_s + end) for start, end in take.spans()]
-            events += [Event(str(path), span, leg) for span, leg in zip(spans, take.legs, strict=True)]
+            events += [Event(str(path), span, leg) for span, leg in zip(spans, take.segments, strict=True)]
             start_s += take.seconds
         total_s += start_s
     return [event for event in events if event.leg.action != IDLE], total_s
 
 
-def _times(take: Take) -> list[float]:
+def _times(take: VideoScene) -> list[float]:
     return [i / FPS for i in range(round(take.seconds * FPS))]
 
 
@@ -80,7 +80,7 @@ def queries(events: Sequence[Event]) -> dict[str, list[Event]]:
     return {words: fitting for words, fitting in asked.items() if len(fitting) <= 2}
 
 
-def wordings(leg: Leg) -> tuple[str, str]:
+def wordings(leg: ActionSegment) -> tuple[str, str]:
     """ "the purple bus leaves to the right" and "when does the bus leave to the right?"."""
     assert leg.mover is not None
     color, thing = leg.mover

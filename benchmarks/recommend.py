@@ -26,8 +26,8 @@ from rich.table import Table
 from florence_rag import FlorenceRAG, Hit
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import CATEGORIES, Scene, sample_scene
 
 K = 10
 Taste = tuple[str, str, str]
@@ -36,7 +36,7 @@ Taste = tuple[str, str, str]
 
 def shows(scene: Scene, kind: str) -> bool:
     """Whether it stands in the street."""
-    return any(thing.object == kind for thing in scene.things)
+    return any(thing.category == kind for thing in scene.objects)
 
 
 def is_right(scene: Scene, taste: Taste) -> bool:
@@ -46,8 +46,8 @@ def is_right(scene: Scene, taste: Taste) -> bool:
 
 def tastes(rng: random.Random) -> Iterator[Taste]:
     """All pairs, each with another kind that is disliked."""
-    for one, other in combinations(OBJECTS, 2):
-        yield one, other, rng.choice([kind for kind in OBJECTS if kind not in (one, other)])
+    for one, other in combinations(CATEGORIES, 2):
+        yield one, other, rng.choice([kind for kind in CATEGORIES if kind not in (one, other)])
 
 
 def examples(rng: random.Random, scenes: Sequence[Scene], kind: str, without: Sequence[str], n: int) -> list[int]:
@@ -106,7 +106,9 @@ def main(
         tempfile.TemporaryDirectory() as folder,
         FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag,
     ):
-        ids = rag.upsert_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        ids = rag.upsert_images(
+            [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
+        )
         figures = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]
     table = Table("", *next(iter(figures.values())))
     for name, row in figures.items():

@@ -21,11 +21,12 @@ from rich.table import Table
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
-from florence_rag.training.world.draw import boxes, draw
-from florence_rag.training.world.scene import Combination, Scene, sample_scene
-from florence_rag.training.world.vocabulary import a, phrase
-from florence_rag.training.world.words import canonical_caption, caption, claim_text, sample_claim
 from florence_rag.types import Box, Hit
+from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
+from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
+from recipes.florence_tiny.synthetic.scene import Combination, Scene, sample_scene
+from recipes.florence_tiny.synthetic.statements import sample_statement, statement_text
+from recipes.florence_tiny.synthetic.vocabulary import a, phrase
 
 WAYS = {"whole pictures": None, "with regions": TINY}
 
@@ -40,19 +41,19 @@ def overlap(one: Box, other: Box) -> float:
 
 def with_small_things(scene: Scene) -> Scene:
     """The same street; nothing in it covers more than a twenty-fifth of the picture."""
-    return replace(scene, things=tuple(replace(thing, size="small") for thing in scene.things))
+    return replace(scene, objects=tuple(replace(thing, size="small") for thing in scene.objects))
 
 
 def combinations(scenes: Sequence[Scene]) -> list[Combination]:
     """All that can be searched for."""
-    return sorted({thing.combination for scene in scenes for thing in scene.things})
+    return sorted({thing.combination for scene in scenes for thing in scene.objects})
 
 
 def places(scenes: Sequence[Scene], wanted: Combination) -> dict[str, list[Box]]:
     """Name of each picture with the thing, and where in it."""
     found: dict[str, list[Box]] = {}
     for index, scene in enumerate(scenes):
-        for thing, box in zip(scene.things, boxes(scene), strict=True):
+        for thing, box in zip(scene.objects, object_boxes(scene), strict=True):
             if thing.combination == wanted:
                 found.setdefault(name_of(index), []).append(box)
     return found
@@ -100,9 +101,9 @@ def measure(folder: Path, detect: str | None, scenes: Sequence[Scene]) -> dict[s
 def relations(scenes: Sequence[Scene]) -> list[tuple[str, set[str]]]:
     """Searches for two things and how they stand, with the names of the pictures that fit: no region shows both."""
     rng = random.Random("relations")
-    claims = [sample_claim(scene, rng, holds=True) for scene in scenes]
+    claims = [sample_statement(scene, rng, holds=True) for scene in scenes]
     return [
-        (claim_text(claim, rng), {name_of(i) for i, scene in enumerate(scenes) if claim.holds(scene)})
+        (statement_text(claim, rng), {name_of(i) for i, scene in enumerate(scenes) if claim.holds(scene)})
         for claim in claims
         if claim.relation
     ]
@@ -144,7 +145,7 @@ def main(
         folder = Path(temporary) / "streets"
         folder.mkdir()
         for index, scene in enumerate(streets):
-            draw(scene).save(folder / name_of(index), quality=90)
+            draw_scene(scene).save(folder / name_of(index), quality=90)
         figures = {way: measure(folder, detect, streets) for way, detect in WAYS.items()}
     Console().print(table(figures))
     if json_file is not None:

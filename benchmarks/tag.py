@@ -26,17 +26,17 @@ from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
 from florence_rag.tasks.tag_propagation import Known, train_tagger
 from florence_rag.tasks.zero_shot import label_vectors
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import OBJECTS, Scene, sample_scene
-from florence_rag.training.world.vocabulary import ANSWER_NAMES
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import CATEGORIES, Scene, sample_scene
+from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 
-LABELS = [ANSWER_NAMES[name] for name in OBJECTS]
+LABELS = [ANSWER_NAMES[name] for name in CATEGORIES]
 THRESHOLD = 0.5
 
 
 def truth(scene: Scene) -> list[str]:
     """The things that stand in it."""
-    return sorted({ANSWER_NAMES[thing.object] for thing in scene.things})
+    return sorted({ANSWER_NAMES[thing.category] for thing in scene.objects})
 
 
 def scores(said: np.ndarray, has: np.ndarray) -> dict[str, float]:
@@ -85,7 +85,9 @@ def main(
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag:
-        ids = rag.upsert_images([draw(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)])
+        ids = rag.upsert_images(
+            [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
+        )
         has = np.array([[label in truth(scene) for label in LABELS] for scene in streets])
         none = train_tagger(label_vectors(rag.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
         figures["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)

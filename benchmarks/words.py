@@ -21,8 +21,8 @@ from rapidocr.ch_ppocr_rec import TextRecInput
 
 from florence_rag import FlorenceRAG, Progress
 from florence_rag.models.registry import TINY
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import sample_scene
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import sample_scene
 
 BATCHES = (1, 6, 24)
 
@@ -31,7 +31,7 @@ def save_streets(folder: Path, count: int) -> None:
     """PNGs of 640x480."""
     random = Random(0)
     for number in range(count):
-        picture = draw(sample_scene(random), (640, 480))
+        picture = draw_scene(sample_scene(random), (640, 480))
         if number % 4 == 0:
             pen = ImageDraw.Draw(picture)
             pen.rectangle((180, 20, 460, 80), fill="white")

@@ -13,12 +13,14 @@ from florence_rag.models.registry import find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.detector import DyHeadDetector
 from florence_rag.perception.meter import MeterMatcher, MeterVQA
-from florence_rag.training.actions import clip_times
-from florence_rag.training.world.draw import boxes, draw
-from florence_rag.training.world.scene import sample_scene
-from florence_rag.training.world.takes import ACTIONS, sample_leg
-from florence_rag.training.world.vocabulary import ANSWER_NAMES
-from florence_rag.training.world.words import canonical_caption, caption, claim_text, questions, sample_claim
+from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
+from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
+from recipes.florence_tiny.synthetic.questions import questions
+from recipes.florence_tiny.synthetic.scene import sample_scene
+from recipes.florence_tiny.synthetic.statements import sample_statement, statement_text
+from recipes.florence_tiny.synthetic.video_scenes import ACTIONS, sample_action_segment
+from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
+from recipes.florence_tiny.train_actions import clip_times
 
 CARD = find_model("florence-tiny")
 
@@ -32,7 +34,7 @@ def scenes():
 
 @pytest.fixture(scope="module")
 def frames(scenes):
-    return [np.asarray(draw(scene)) for scene in scenes]
+    return [np.asarray(draw_scene(scene)) for scene in scenes]
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,9 @@ def test_phrases_are_judged(scenes, frames):
     matcher = MeterMatcher.from_pretrained(CARD.meter, device="cpu")
     rng = random.Random(3)
     truths = [rng.random() < 0.5 for _ in scenes]
-    texts = [claim_text(sample_claim(s, rng, holds=truth), rng) for s, truth in zip(scenes, truths, strict=True)]
+    texts = [
+        statement_text(sample_statement(s, rng, holds=truth), rng) for s, truth in zip(scenes, truths, strict=True)
+    ]
     assert ((matcher.match(frames, texts) > 0.5) == np.array(truths)).mean() >= 0.9
 
 
@@ -84,8 +88,8 @@ def test_things_are_found_where_they_stand(scenes, frames):
     detector = DyHeadDetector.from_pretrained(CARD.detector, name=CARD.name, device="cpu")
     wanted = found = right = 0
     for scene, regions in zip(scenes[:40], detector.detect(frames[:40]), strict=True):
-        names = [ANSWER_NAMES[thing.object] for thing in scene.things]
-        truth = torch.tensor(boxes(scene))
+        names = [ANSWER_NAMES[thing.category] for thing in scene.objects]
+        truth = torch.tensor(object_boxes(scene))
         for region in regions:
             overlaps = iou(torch.tensor(region.box), truth)
             right += bool(overlaps.max() > 0.8) and names[int(overlaps.argmax())] == region.label
@@ -98,7 +102,7 @@ def test_actions_are_recognized_and_a_single_picture_does_not_tell_them():
     assert recognizer.labels == ACTIONS
     rng, right, guessed = random.Random("clips for the test of the weights"), [], []
     for action in ACTIONS * 5:
-        take, leg = sample_leg(rng, action, scene=sample_scene(rng, "any"))
+        take, leg = sample_action_segment(rng, action, scene=sample_scene(rng, "any"))
         frames = [np.asarray(frame) for frame in take.draw(clip_times(*take.spans()[leg]), (240, 180))]
         right.append(recognizer.classify(frames)[0][0] == action)
         guessed.append(recognizer.classify(frames[4:5])[0][0] == action)

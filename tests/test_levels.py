@@ -15,7 +15,7 @@ STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
 RUNNABLE = LOADABLE | {"ingest", "tasks", "reembed", "datasets"}
-PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning", "training"}
+PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
@@ -42,7 +42,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": LOADABLE | {"datasets"},
     "finetuning": LOADABLE | {"datasets"},
     "testing": LOADABLE | {"ingest", "tasks", "rag"},
-    "training": BASE | {"models"},
     "tools": RUNNABLE | {"rag", "viz"},
     "cli": PUBLIC | {"tools", "viz"},
     "__main__": {"cli"},
@@ -67,7 +66,7 @@ def imports_of(path: Path) -> Iterator[Import]:
 
 
 def python_files() -> list[Path]:
-    folders = ("florence_rag", "retrievers", "examples", "benchmarks", "tests")
+    folders = ("florence_rag", "retrievers", "recipes", "examples", "benchmarks", "tests")
     return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
 
 

@@ -18,10 +18,10 @@ from florence_rag.cli.opening import opened
 from florence_rag.cli.output import answer_line, place, plain, report_to_text
 from florence_rag.cli.progress import shown_progress
 from florence_rag.models.registry import CARDS, DEFAULT, TINY
-from florence_rag.training.world.corpus import Example, draw_corpus, examples, photos
-from florence_rag.training.world.draw import draw
 from florence_rag.types import Answer, Frame
 from florence_rag.viz.contact_sheet import Row, draw_sheet, hits_to_row
+from recipes.florence_tiny.synthetic.demo_corpus import DemoExample, demo_examples, photo_scenes, write_demo_corpus
+from recipes.florence_tiny.synthetic.drawing import draw_scene
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -45,15 +45,15 @@ class Search:
 
     def frame(self) -> Frame | None:
         """The picture to search with."""
-        return np.asarray(draw(photos(ANOTHER_DAY)[self.picture])) if self.picture else None
+        return np.asarray(draw_scene(photo_scenes(ANOTHER_DAY)[self.picture])) if self.picture else None
 
 
 SEARCHES = (
-    *(Search(example.text, None, example.file) for example in examples() if example.task == "search"),
+    *(Search(example.text, None, example.file) for example in demo_examples() if example.task == "search"),
     Search(None, "photos/street-14.jpg", "photos/street-14.jpg"),
     Search("a blue car", "photos/street-06.jpg", "photos/street-01.jpg"),
 )
-QUESTIONS = tuple(example for example in examples() if example.task != "search")
+QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
 def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     started = time.perf_counter()
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
     screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
-    draw_corpus(corpus)
+    write_demo_corpus(corpus)
     with opened(str(folder / "demo.db"), TINY) as rag:
         screen.print("\n[bold]Indexing it[/]")
         with shown_progress() as progress:
@@ -97,7 +97,7 @@ def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> 
     return hits_to_row(str(search), hits, rag.frames, search.frame())
 
 
-def _ask(rag: FlorenceRAG, corpus: Path, question: Example, screen: Console) -> Answer:
+def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, screen: Console) -> Answer:
     picture = corpus / question.file if question.task == "look" else None
     answer = rag.ask(question.text, image=picture)
     about = f" ({question.file})" if picture else ""

@@ -41,7 +41,7 @@ class VideoCoSwinConfig(PreTrainedConfig):
     pooling: how a classifier sums up a clip: the mean of its tokens, or the "trajectory" of what
     moves, for networks of two stages and more.
     attributes: what else it tells of a clip: name -> values. idle: the class for clips in which nothing happens.
-    window_s: how long the clips were that it was taught. wording: how to speak of a value of the attribute "thing":
+    window_s: how long the clips were that it was taught. wording: how to speak of a value of the attribute "object":
     with a "{colour}", without, and how it drives. What the classes are called is transformers' id2label.
     The other settings are those of CoSwinConfig.
     """

@@ -148,11 +148,11 @@ class VideoCoSwinRecognizer:
         """
         if not self._model.config.wording:
             return action.label
-        wording = self._model.config.wording.get(action.attributes.get("thing", ""))
+        wording = self._model.config.wording.get(action.attributes.get("object", ""))
         if wording is None:
             return f"something {action.label}"
         colored, plain, verb = wording
-        color = action.attributes.get("colour")
+        color = action.attributes.get("color")
         return f"{colored.format(color=color) if color else plain} {action.label.replace('drives', verb)}"
 
 

@@ -62,7 +62,7 @@ class Detection:
 class Action:
     """Something that happens in a video from start_s to end_s.
 
-    confidence in [0, 1]. attributes: what else is known of it, such as {"thing": "bus", "colour": "purple"}.
+    confidence in [0, 1]. attributes: what else is known of it, such as {"object": "bus", "color": "purple"}.
     """
 
     label: str

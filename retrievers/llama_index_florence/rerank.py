@@ -34,8 +34,8 @@ class FlorenceRerank(BaseNodePostprocessor):
 
     With a rag its files are looked at, of a clip all keyframes; else, and where a file is gone, the picture that the
     node holds. What cannot be looked at keeps its place, and so does a text where the model reads none. As in
-    `FlorenceRAG.search` a place keeps its score, and what the model says is in metadata["explanation"]. A query without text
-    changes nothing.
+    `FlorenceRAG.search` a place keeps its score, and what the model says is in metadata["explanation"]. A query without
+    text changes nothing.
     """
 
     top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")

@@ -2,13 +2,13 @@ import json
 
 import pytest
 
-from florence_rag.training.world.data_sets import draw_data_sets
+from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("streets")
-    draw_data_sets(folder, 9)
+    export_datasets(folder, 9)
     return folder
 
 

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from florence_rag.training.world.corpus import photos
-from florence_rag.training.world.draw import draw
+from recipes.florence_tiny.synthetic.demo_corpus import photo_scenes
+from recipes.florence_tiny.synthetic.drawing import draw_scene
 
 PAGE = Path(__file__).parents[2] / "docs" / "adapters.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -19,11 +19,11 @@ BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text("utf-8"), re.
 @pytest.fixture
 def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    for name, scene in list(photos().items())[8:16]:
+    for name, scene in list(photo_scenes().items())[8:16]:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw(scene, (480, 360)).save(path)
-        kind = "bus" if any(thing.object == "bus" for thing in scene.things) else "no bus"
+        draw_scene(scene, (480, 360)).save(path)
+        kind = "bus" if any(thing.category == "bus" for thing in scene.objects) else "no bus"
         (tmp_path / "kinds" / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, tmp_path / "kinds" / kind)
     return tmp_path

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from florence_rag.training.world.corpus import photos
-from florence_rag.training.world.draw import draw
+from recipes.florence_tiny.synthetic.demo_corpus import photo_scenes
+from recipes.florence_tiny.synthetic.drawing import draw_scene
 
 PAGE = (Path(__file__).parents[2] / "docs" / "detection.md").read_text("utf-8")
 COMMANDS = re.findall(r"^florence-rag (.*)$", "".join(re.findall("```bash.*?```", PAGE, re.DOTALL)), re.MULTILINE)
@@ -17,10 +17,10 @@ COMMANDS = re.findall(r"^florence-rag (.*)$", "".join(re.findall("```bash.*?```"
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, scene in list(photos().items())[:4]:
+    for name, scene in list(photo_scenes().items())[:4]:
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        draw(scene).save(path)
+        draw_scene(scene).save(path)
     outputs = [CliRunner().invoke(app, shlex.split(command)) for command in COMMANDS]
     assert [output.exit_code for output in outputs] == [0] * 5, [output.output for output in outputs]
     listed, _, indexed, found, by_box = (output.stdout for output in outputs)

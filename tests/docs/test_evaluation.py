@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from florence_rag.training.world.data_sets import draw_data_sets
+from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
 COMMANDS = [
@@ -18,8 +18,8 @@ COMMANDS = [
 
 def test_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert COMMANDS[0] == "python -m florence_rag.training.world.data_sets data/"
-    draw_data_sets(tmp_path / "data", 9)
+    assert COMMANDS[0] == "python -m recipes.florence_tiny.synthetic.dataset_export data/"
+    export_datasets(tmp_path / "data", 9)
     for command in COMMANDS[1:]:
         outcome = CliRunner().invoke(app, shlex.split(command)[1:])
         assert outcome.exit_code == 0 and "Florence" in outcome.stdout, f"{command}: {outcome.output}"

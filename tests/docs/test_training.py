@@ -10,10 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from florence_rag.training.world.clips import write_frames
-from florence_rag.training.world.corpus import photos
-from florence_rag.training.world.draw import boxes, draw
-from florence_rag.training.world.takes import sample_leg
+from recipes.florence_tiny.synthetic.clips import write_mp4
+from recipes.florence_tiny.synthetic.demo_corpus import photo_scenes
+from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
+from recipes.florence_tiny.synthetic.video_scenes import sample_action_segment
 
 PAGE = Path(__file__).parents[2] / "docs" / "training.md"
 BLOCKS = re.findall(r"^```(sh|python)\n(.*?)^```$", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
@@ -25,25 +25,25 @@ def town(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("photos", "kinds/a bus", "kinds/no bus", "asked", "boxes"):
         (tmp_path / name).mkdir(parents=True)
     said, questions, answers, images, things = ["image,text"], [], [], [], []
-    for number, scene in enumerate(list(photos().values())[8:16]):
+    for number, scene in enumerate(list(photo_scenes().values())[8:16]):
         file = f"{number}.png"
-        kind = "a bus" if any(thing.object == "bus" for thing in scene.things) else "no bus"
+        kind = "a bus" if any(thing.category == "bus" for thing in scene.objects) else "no bus"
         for folder in ("photos", f"kinds/{kind}", "asked", "boxes"):
-            draw(scene, (160, 120)).save(tmp_path / folder / file)
+            draw_scene(scene, (160, 120)).save(tmp_path / folder / file)
         said.append(f"photos/{file},street number {number}")
         questions.append({"question_id": number, "image_id": number, "question": "is there a bus?"})
         answers.append({"question_id": number, "multiple_choice_answer": "yes" if kind == "a bus" else "no"})
         images.append({"id": number, "file_name": file, "width": 160, "height": 120})
-        for left, top, right, bottom in boxes(scene):
+        for left, top, right, bottom in object_boxes(scene):
             shape = [160 * left, 120 * top, 160 * (right - left), 120 * (bottom - top)]
             things.append({"image_id": number, "category_id": 1, "bbox": shape})
     for action in ("leaves to the left", "leaves to the right"):
         (tmp_path / "moves" / action).mkdir(parents=True)
         for number in range(3):
-            take, leg = sample_leg(random.Random(number), action, scene=scene)
+            take, leg = sample_action_segment(random.Random(number), action, scene=scene)
             start_s, _ = take.spans()[leg]
             seen = take.draw([start_s + i / 4 for i in range(6)], (160, 120))
-            write_frames(tmp_path / "moves" / action / f"{number}.mp4", seen, 4, (160, 120))
+            write_mp4(tmp_path / "moves" / action / f"{number}.mp4", seen, 4, (160, 120))
     (tmp_path / "said.csv").write_text("\n".join(said))
     (tmp_path / "asked/questions.json").write_text(json.dumps({"questions": questions}))
     (tmp_path / "asked/annotations.json").write_text(json.dumps({"annotations": answers}))

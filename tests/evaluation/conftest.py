@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag.training.world.data_sets import draw_data_sets
+from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 
 
 @pytest.fixture(scope="session")
 def scenes(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("scenes")
-    draw_data_sets(folder, 12)
+    export_datasets(folder, 12)
     return folder

@@ -10,7 +10,7 @@ from florence_rag.evaluation.actions import evaluate_actions
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.testing import color_frame
-from florence_rag.training.world.clips import write_frames
+from recipes.florence_tiny.synthetic.clips import write_mp4
 from tests.models import tiny
 
 HEADER = "label,youtube_id,time_start,time_end,split\n"
@@ -34,7 +34,7 @@ class ByColor:
 def write_video(path, *colors):
     """Write a second of each color."""
     images = [Image.fromarray(color_frame(color, size_px=64)) for color in colors for _ in range(8)]
-    write_frames(path, images, 8, (64, 64))
+    write_mp4(path, images, 8, (64, 64))
 
 
 @pytest.fixture

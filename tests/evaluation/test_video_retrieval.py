@@ -10,13 +10,13 @@ from florence_rag.datasets.msrvtt import CaptionedVideo, read_msrvtt
 from florence_rag.errors import InputError
 from florence_rag.evaluation.video_retrieval import evaluate_video_retrieval, even_frames
 from florence_rag.testing import ColorEmbedder, color_frame
-from florence_rag.training.world.clips import write_frames
+from recipes.florence_tiny.synthetic.clips import write_mp4
 
 
 def write_video(path, *colors):
     """Write half a second of each color."""
     images = [Image.fromarray(color_frame(color, size_px=64)) for color in colors for _ in range(4)]
-    write_frames(path, images, 8, (64, 64))
+    write_mp4(path, images, 8, (64, 64))
 
 
 def listing(videos, sentences):

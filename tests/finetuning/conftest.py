@@ -9,8 +9,8 @@ from PIL import Image
 
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.testing import color_frame
-from florence_rag.training.tiny import TinyShape, build_model
-from florence_rag.training.tokenizer import train_tokenizer
+from recipes.florence_tiny.tokenizer import train_tokenizer
+from recipes.florence_tiny.train import TinyShape, build_model
 
 SHAPE = TinyShape(
     image_size=32,

@@ -16,7 +16,7 @@ from florence_rag.models.registry import find_model
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.perception.actions import VideoCoSwinRecognizer
 from florence_rag.perception.base import Action
-from florence_rag.training.world.clips import write_frames
+from recipes.florence_tiny.synthetic.clips import write_mp4
 from tests.models import tiny
 
 QUICK = Settings(steps=2, batch=4, checks=1, validation=0.2)
@@ -35,7 +35,7 @@ def frames_of(label, shift=0, count=16):
 
 def write_clip(path, label="rises", **options):
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_frames(path, frames_of(label, **options), FPS, (PX, PX))
+    write_mp4(path, frames_of(label, **options), FPS, (PX, PX))
     return path
 
 
@@ -154,7 +154,7 @@ def test_a_run_is_resumed_only_with_the_same_arguments(network, videos, tmp_path
 
 def write_ramp(path, count):
     """Write a video whose frames get brighter."""
-    write_frames(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(count)), FPS, (PX, PX))
+    write_mp4(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(count)), FPS, (PX, PX))
     return path
 
 

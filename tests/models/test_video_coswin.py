@@ -172,19 +172,19 @@ def test_it_learns_what_it_is_shown() -> None:
     torch.manual_seed(0)
     network = VideoCoSwinForVideoClassification(tiny.video()).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
-    labels = {"colour": torch.tensor([0, 1, -100]), "thing": torch.tensor([1, 0, -100])}
+    labels = {"color": torch.tensor([0, 1, -100]), "object": torch.tensor([1, 0, -100])}
     for _ in range(80):
         found = network(tiny.clips(), labels=torch.tensor([0, 1, 2]), attribute_labels=labels)
         optimiser.zero_grad()
         found.loss.backward()
         optimiser.step()
     assert found.loss < 0.1
-    assert found.attribute_logits["thing"][:2].argmax(dim=1).tolist() == [1, 0]
+    assert found.attribute_logits["object"][:2].argmax(dim=1).tolist() == [1, 0]
 
 
 def test_clips_without_attributes_do_not_make_the_loss_nan() -> None:
     network = VideoCoSwinForVideoClassification(tiny.video())
-    nobody = {name: torch.full((3,), -100) for name in ("colour", "thing")}
+    nobody = {name: torch.full((3,), -100) for name in ("color", "object")}
     assert network(tiny.clips(), labels=torch.tensor([0, 1, 2]), attribute_labels=nobody).loss.isfinite()
 
 

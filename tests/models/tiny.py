@@ -61,7 +61,7 @@ def video(**changes: Any) -> VideoCoSwinConfig:
         "num_heads": (1, 2),
         "windows": ((2, 4), (4, 4)),
         "id2label": {0: "stops", 1: "starts", 2: "stands"},
-        "attributes": {"colour": ["red", "blue"], "thing": ["car", "bus"]},
+        "attributes": {"color": ["red", "blue"], "object": ["car", "bus"]},
         "pooling": "trajectory",
     }
     return VideoCoSwinConfig(**{**shape, **changes})

@@ -15,7 +15,7 @@ from florence_rag.perception.actions import VideoCoSwinRecognizer, likeliest_pat
 from florence_rag.perception.base import Action, ActionRecognizer
 from tests.models import tiny
 
-WORDING = {"car": ["a {colour} car", "a car", "drives"], "dog": ["a {colour} dog", "a dog", "runs"]}
+WORDING = {"car": ["a {color} car", "a car", "drives"], "dog": ["a {color} dog", "a dog", "runs"]}
 
 
 def noise(count: int, seed: int = 0) -> list[np.ndarray]:
@@ -50,8 +50,8 @@ class Scripted(VideoCoSwinRecognizer):
         sure[range(len(classes)), classes] = 0.9
         return {
             "label": sure,
-            "colour": np.tile([0.4, 0.6], (len(sure), 1)),
-            "thing": np.tile([0.5, 0.5], (len(sure), 1)),
+            "color": np.tile([0.4, 0.6], (len(sure), 1)),
+            "object": np.tile([0.5, 0.5], (len(sure), 1)),
         }
 
 
@@ -117,7 +117,7 @@ def test_a_clip_shorter_than_a_window_is_one_action(scripted: Scripted) -> None:
 
 def test_only_attributes_that_are_sure_are_named(scripted: Scripted) -> None:
     (action,) = scripted.recognize(timed(grays(1, 1)))
-    assert action.attributes == {"colour": "blue", "thing": "car"}
+    assert action.attributes == {"color": "blue", "object": "car"}
 
 
 def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
@@ -127,11 +127,11 @@ def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
 @pytest.mark.parametrize(
     ("label", "attributes", "sentence"),
     [
-        ("drives to the left", {"thing": "car", "colour": "red"}, "a red car drives to the left"),
-        ("drives to the left", {"thing": "dog", "colour": "red"}, "a red dog runs to the left"),
-        ("stops", {"thing": "car"}, "a car stops"),
-        ("stops", {"colour": "red"}, "something stops"),
-        ("stops", {"thing": "cow"}, "something stops"),
+        ("drives to the left", {"object": "car", "color": "red"}, "a red car drives to the left"),
+        ("drives to the left", {"object": "dog", "color": "red"}, "a red dog runs to the left"),
+        ("stops", {"object": "car"}, "a car stops"),
+        ("stops", {"color": "red"}, "something stops"),
+        ("stops", {"object": "cow"}, "something stops"),
         ("stops", {}, "something stops"),
     ],
 )

@@ -1,11 +1,9 @@
 """METER's heat map on drawn scenes, where it is known where everything stands."""
 
 import random
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
 from florence_rag.loading.loaders import ATTENTION_VQA
@@ -14,40 +12,16 @@ from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import find_model
 from florence_rag.perception.base import AttentionVQA
 from florence_rag.perception.meter import MeterVQA
-from florence_rag.training.world import draw
-from florence_rag.training.world.questions import ask_color
-from florence_rag.training.world.scene import sample_scene
+from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
+from recipes.florence_tiny.synthetic.questions import ask_color
+from recipes.florence_tiny.synthetic.scene import sample_scene
 
 SIZE = (320, 240)
-NOTHING = (1, 2, 3)
 
 
 @pytest.fixture(scope="module")
 def vqa():
     return MeterVQA.from_pretrained(find_model("florence-tiny").meter)
-
-
-class Truth:
-    """Draws scenes and remembers where each thing was drawn."""
-
-    def __init__(self, monkeypatch):
-        self.drawn = []
-        outlined = draw._draw_outlined
-        monkeypatch.setattr(draw, "_draw_outlined", lambda *what: (self.drawn.append(what), outlined(*what)))
-
-    def draw(self, scene):
-        self.drawn.clear()
-        return np.asarray(draw.draw(scene, SIZE))
-
-    def box(self, place):
-        """What the thing covers when it is drawn alone."""
-        tool, shape, paint = self.drawn[place]
-        finer = draw._supersampling(SIZE)
-        canvas = Image.new("RGB", (SIZE[0] * finer, SIZE[1] * finer), NOTHING)
-        shape.draw(replace(tool, canvas=ImageDraw.Draw(canvas)), paint)
-        rows, columns = np.where((np.asarray(canvas) != NOTHING).any(axis=-1))
-        across, down = columns / canvas.width, rows / canvas.height
-        return across.min(), down.min(), across.max(), down.max()
 
 
 def asked_scenes(count, seed):
@@ -58,20 +32,20 @@ def asked_scenes(count, seed):
         question = ask_color(scene, rng)
         if question is None:
             continue
-        asked = (question.answer, question.claim.subject[0])
-        places = [place for place, thing in enumerate(scene.things) if thing.combination == asked]
+        asked = (question.answer, question.statement.subject[0])
+        places = [place for place, thing in enumerate(scene.objects) if thing.combination == asked]
         if len(places) == 1:
             count -= 1
             yield scene, question, places[0]
 
 
-def test_the_box_usually_covers_the_asked_thing(vqa, monkeypatch):
+def test_the_box_usually_covers_the_asked_thing(vqa):
     """Measured over 300 scenes: the middle lies in the box in 96 %, which covers 11 % of the picture."""
-    truth, hits, areas = Truth(monkeypatch), [], []
+    hits, areas = [], []
     for scene, question, place in asked_scenes(60, seed=3):
-        frame = truth.draw(scene)
+        frame = np.asarray(draw_scene(scene, SIZE))
         left, top, right, bottom = vqa.look(frame, question.text).box
-        thing = truth.box(place)
+        thing = object_boxes(scene)[place]
         x, y = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
         hits.append(left <= x <= right and top <= y <= bottom)
         areas.append((right - left) * (bottom - top))
@@ -81,25 +55,25 @@ def test_the_box_usually_covers_the_asked_thing(vqa, monkeypatch):
 
 def test_the_weights_are_a_map_of_the_picture(vqa):
     scene, question, _ = next(asked_scenes(1, seed=1))
-    attention = vqa.look(np.asarray(draw.draw(scene, SIZE)), question.text)
+    attention = vqa.look(np.asarray(draw_scene(scene, SIZE)), question.text)
     assert attention.weights.shape == (7, 7)
     assert attention.weights.sum() == pytest.approx(1, abs=1e-5)
     assert attention.view == (0.0, 0.0, 1.0, 1.0)
 
 
-def test_another_question_looks_elsewhere(vqa, monkeypatch):
-    truth, apart = Truth(monkeypatch), 0
+def test_another_question_looks_elsewhere(vqa):
+    apart = 0
     rng = random.Random(2)
     for _ in range(10):
         scene = next(scene for scene in iter(lambda: sample_scene(rng), None) if _has_two_kinds(scene))
-        frame = truth.draw(scene)
-        first, second = (vqa.look(frame, f"What colour is the {scene.things[i].object}?") for i in (0, -1))
+        frame = np.asarray(draw_scene(scene, SIZE))
+        first, second = (vqa.look(frame, f"What colour is the {scene.objects[i].category}?") for i in (0, -1))
         apart += first.box != second.box
     assert apart >= 9
 
 
 def _has_two_kinds(scene):
-    things = [thing.object for thing in scene.things]
+    things = [thing.category for thing in scene.objects]
     return things and things.count(things[0]) == things.count(things[-1]) == 1 and len(things) >= 3
 
 
@@ -116,7 +90,7 @@ def test_a_model_opened_by_name_can_look():
 
 def test_many_questions_are_answered_as_each_alone(vqa):
     rng = random.Random("many")
-    frames = [np.asarray(draw.draw(sample_scene(rng), SIZE)) for _ in range(3)]
+    frames = [np.asarray(draw_scene(sample_scene(rng), SIZE)) for _ in range(3)]
     questions = ["Is there a car?", "How many buses are there in the picture?", "What is next to the tree?"]
     together = vqa.answer_many(frames, questions)
     for result, frame, question in zip(together, frames, questions, strict=True):

@@ -13,8 +13,8 @@ from florence_rag.models.registry import TINY
 from florence_rag.perception.base import Captioner, Detection, VQAResult
 from florence_rag.perception.scene_captions import MOST, SceneCaptioner, listed, named
 from florence_rag.testing import color_frame
-from florence_rag.training.world.draw import draw
-from florence_rag.training.world.scene import Backdrop, Scene, Thing, sample_scene
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import Backdrop, Scene, SceneObject, sample_scene
 
 CAR = Detection("car", (0.0, 0.0, 0.3, 1.0), 0.9)
 BUS = Detection("bus", (0.4, 0.0, 0.6, 1.0), 0.9)
@@ -134,17 +134,23 @@ def tiny():
 
 
 def test_florence_tiny_tells_a_street(tiny):
-    things = (Thing("car", "red", "large", 0), Thing("bus", "blue", "large", 1), Thing("dog", "yellow", "large", 4))
+    things = (
+        SceneObject("car", "red", "large", 0),
+        SceneObject("bus", "blue", "large", 1),
+        SceneObject("dog", "yellow", "large", 4),
+    )
     scene = Scene(things, Backdrop(), 7)
     assert isinstance(tiny, Captioner)
-    assert tiny.caption([np.asarray(draw(scene, (640, 480)))]) == ["a red car next to a blue bus, and a yellow dog"]
+    assert tiny.caption([np.asarray(draw_scene(scene, (640, 480)))]) == [
+        "a red car next to a blue bus, and a yellow dog"
+    ]
 
 
 def test_florence_tiny_tells_things_of_one_kind_apart(tiny):
     rng, right, told = random.Random("captions"), 0, 0
     for _ in range(12):
         scene = sample_scene(rng, "any")
-        (said,) = tiny.caption([np.asarray(draw(scene, (320, 240)))])
-        names = [named({"hydrant": "fire hydrant"}.get(t.object, t.object), t.color) for t in scene.things]
+        (said,) = tiny.caption([np.asarray(draw_scene(scene, (320, 240)))])
+        names = [named({"hydrant": "fire hydrant"}.get(t.category, t.category), t.color) for t in scene.objects]
         right, told = right + sum(name in said for name in names), told + len(names)
     assert right / told >= 0.9

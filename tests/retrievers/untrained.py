@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
-from florence_rag.training.tiny import TinyShape, build_model, build_tokenizer, save
+from recipes.florence_tiny.train import TinyShape, build_model, build_tokenizer, save
 
 SHAPE = TinyShape(embed_dim=8, depths=(1, 1, 1), num_heads=(1, 2, 4), text_width=16, text_layers=1, fusion_width=16)
 
