@@ -1,6 +1,6 @@
 """Measures what florence-tiny recognises in drawn clips that it never saw, and how much of it motion tells.
 
-python benchmarks/actions.py [--actions NAME_OR_FOLDER] [--clips 550] [--single FOLDER] [--json FILE]
+python benchmarks/actions.py [--action-model NAME_OR_FOLDER] [--clips 550] [--single FOLDER] [--json FILE]
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def figures_of(recognizer: VideoCoSwinRecognizer, embedder: FlorenceEmbedder, co
 
 
 def main(
-    actions: Annotated[str, typer.Option(help="Name of a model, or a folder with video/.")] = TINY,
+    action_model: Annotated[str, typer.Option(help="Name of a model, or a folder with video/.")] = TINY,
     clips: Annotated[int, typer.Option(help="How many to measure on.")] = 550,
     single: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Also one that was trained with --frames 1.")
@@ -104,7 +104,7 @@ def main(
 ) -> None:
     """Measure and print."""
     quiet_libraries()
-    card, tower = find_model(actions, "action"), find_model(TINY)
+    card, tower = find_model(action_model, "action"), find_model(TINY)
     recognizer = VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name)
     figures = figures_of(recognizer, FlorenceEmbedder.from_pretrained(tower.florence, tower.name), clips)
     if single is not None:

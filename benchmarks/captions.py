@@ -1,6 +1,6 @@
 """How true the captions of florence-tiny are, and what they add to a search by words, on drawn scenes it never saw.
 
-python benchmarks/captions.py [--describe NAME_OR_FOLDER] [--scenes 200] [--json FILE]
+python benchmarks/captions.py [--captioner NAME_OR_FOLDER] [--scenes 200] [--json FILE]
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def searched(folder: Path, describe: str, scenes: Sequence[Scene]) -> dict[str, 
     rng = random.Random("descriptions")
     same = [canonical_caption(scene) for scene in scenes]
     queries = [caption(scene, rng) for scene in scenes]
-    with FlorenceRAG.open(folder.parent / f"{Path(describe).name}.db", TINY, describe=describe, read="never") as rag:
+    with FlorenceRAG.open(folder.parent / f"{Path(describe).name}.db", TINY, captioner=describe, ocr="never") as rag:
         start = time.process_time()
         rag.add(folder)
         spent_ms = 1000 * (time.process_time() - start) / len(scenes)
@@ -130,14 +130,14 @@ def table(figures: dict[str, dict[str, dict[str, float]]]) -> Table:
 
 
 def main(
-    describe: Annotated[str, typer.Option(help="A name of `florence-rag models`, or a folder.")] = TINY,
+    captioner: Annotated[str, typer.Option(help="A name of `florence-rag models`, or a folder.")] = TINY,
     scenes: Annotated[int, typer.Option(help="Pictures of each group.")] = 200,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:
     """Measure and print."""
     quiet_libraries()
     torch.set_num_threads(1)
-    figures = {group: measure(describe, group, scenes) for group in GROUPS}
+    figures = {group: measure(captioner, group, scenes) for group in GROUPS}
     Console().print(table(figures))
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")

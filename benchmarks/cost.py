@@ -71,11 +71,11 @@ def prepare(data: Path) -> None:
             for picture in take.draw([i / FPS for i in range(round(take.seconds * FPS))], SIZE)
         )
         write_mp4(data / "films" / f"{number}.mp4", drawn, FPS, SIZE)
-    with FlorenceRAG.open(data / "town.db", TINY, read="never") as rag:
+    with FlorenceRAG.open(data / "town.db", TINY, ocr="never") as rag:
         rag.add(data / "pictures")
         rag.train_classifier(data / "classes", "kinds")
         rag.set_tags({hit.id: [LABELS[i % 2], LABELS[2 + i % 3]] for i, hit in enumerate(streets(rag)[:20])})
-    with FlorenceRAG.open(data / "films.db", TINY, actions=TINY, read="never") as rag:
+    with FlorenceRAG.open(data / "films.db", TINY, action_model=TINY, ocr="never") as rag:
         rag.add(data / "films")
 
 
@@ -136,7 +136,7 @@ def new_database(data: Path) -> Path:
 def index(data: Path, done: Done, **parts: str) -> None:
     """Pictures into a new database; the first ten load what is needed."""
     paths = pictures(data)
-    with FlorenceRAG.open(new_database(data), TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
+    with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
         for end in (10, STREETS):
             rag.add(*paths[:end])
             done(end)
@@ -155,7 +155,7 @@ def recognize(data: Path, done: Done) -> None:
 def index_films(data: Path, done: Done, **parts: str) -> None:
     """Films into a new database; the first one loads what is needed."""
     films, seconds = sorted((data / "films").iterdir()), 0.0
-    with FlorenceRAG.open(new_database(data), TINY, read="never", **parts) as rag:  # type: ignore[arg-type]
+    with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
         for film in films:
             rag.add(film)
             done(seconds := seconds + length_s(str(film)))
@@ -220,12 +220,12 @@ ROWS: dict[str, tuple[str, Row]] = {
     "classify by a trained probe": ("picture", lambda data, done: classify(data, done, "kinds")),
     "tag what is indexed": ("picture", tag),
     "detect": ("picture", detect),
-    "caption (`--describe`)": ("picture", describe),
+    "caption (`--captioner`)": ("picture", describe),
     "index": ("picture", index),
-    "index with regions (`--detect`)": ("picture", lambda data, done: index(data, done, detect=TINY)),
+    "index with regions (`--detector`)": ("picture", lambda data, done: index(data, done, detector=TINY)),
     "recognise actions": ("second of film", recognize),
     "index films": ("second of film", index_films),
-    "index films with actions": ("second of film", lambda data, done: index_films(data, done, actions=TINY)),
+    "index films with actions": ("second of film", lambda data, done: index_films(data, done, action_model=TINY)),
     "find moments": ("search", moments),
     "recommend": ("search", recommend),
     "ask METER": ("question", ask),

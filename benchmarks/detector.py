@@ -1,6 +1,6 @@
 """Measures the detector of florence-tiny on drawn scenes it never saw, with COCO's own scoring (pycocotools).
 
-python benchmarks/detector.py [--detect NAME_OR_FOLDER] [--scenes 500] [--json FILE]
+python benchmarks/detector.py [--detector NAME_OR_FOLDER] [--scenes 500] [--json FILE]
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def table(figures: dict[str, dict[str, float]]) -> Table:
 
 
 def main(
-    detect: Annotated[str, typer.Option(help="Name of a model, or a folder with detector/.")] = TINY,
+    detect: Annotated[str, typer.Option("--detector", help="Name of a model, or a folder with detector/.")] = TINY,
     scenes: Annotated[int, typer.Option(help="Scenes of each kind.")] = 500,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
 ) -> None:

@@ -159,7 +159,7 @@ def main(
             for network, batches in chosen.items():
                 folder = scratch / f"{network[-2:]} {wide}"
                 model, ways = opened(network, folder)
-                with FlorenceRAG.open(scratch / f"{network[-2:]}{wide}.db", model, read="never") as rag:
+                with FlorenceRAG.open(scratch / f"{network[-2:]}{wide}.db", model, ocr="never") as rag:
                     rows.append(measure(network, {**ways, "indexing": indexing(rag)}, cut(files, batches, turns), wide))
     if output:
         output.write_text(json.dumps(rows))

@@ -126,7 +126,7 @@ def main(
         events, seconds = make_films(home / "films", films)
         asked = queries(events)
         for name, model in (("clips alone", None), ("with actions", actions)):
-            with FlorenceRAG.open(str(home / f"{name}.db"), TINY, actions=model, read="never") as rag:
+            with FlorenceRAG.open(str(home / f"{name}.db"), TINY, action_model=model, ocr="never") as rag:
                 start = time.perf_counter()
                 rag.add(home / "films")
                 indexing = {"s of indexing for 1 s of film": (time.perf_counter() - start) / seconds}

@@ -135,7 +135,7 @@ def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[
 
 def latencies(rows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
     """Median milliseconds of each way, all asked in turn, and their ratio to pymilvus with as many searches."""
-    with FlorenceRAG.open(folder / "ours.db", TINY, read="never") as rag:
+    with FlorenceRAG.open(folder / "ours.db", TINY, ocr="never") as rag:
         fill(rag, rows)
         with bare_client(rag, folder / "bare.db") as client:
             bare = bare_searches(rag, client)

@@ -104,7 +104,7 @@ def main(
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
     with (
         tempfile.TemporaryDirectory() as folder,
-        FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag,
+        FlorenceRAG.open(Path(folder) / "town.db", TINY, ocr="never") as rag,
     ):
         ids = rag.upsert_images(
             [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]

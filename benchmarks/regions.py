@@ -82,7 +82,7 @@ def judge(hits: Sequence[Hit], truth: dict[str, list[Box]]) -> dict[str, float]:
 def measure(folder: Path, detect: str | None, scenes: Sequence[Scene]) -> dict[str, float]:
     """Index the folder in one way, and search it."""
     rng = random.Random("phrases")
-    with FlorenceRAG.open(folder.parent / f"{detect}.db", TINY, detect=detect, read="never") as rag:
+    with FlorenceRAG.open(folder.parent / f"{detect}.db", TINY, detector=detect, ocr="never") as rag:
         start = time.perf_counter()
         rag.add(folder)
         spent_ms = 1000 * (time.perf_counter() - start) / len(scenes)

@@ -84,7 +84,7 @@ def main(
     rng = random.Random("tag benchmark")
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
     figures: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, read="never") as rag:
+    with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, ocr="never") as rag:
         ids = rag.upsert_images(
             [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
         )

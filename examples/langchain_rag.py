@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
             write_demo_corpus(Path(scratch))
-        with FlorenceRAG.open(Path(scratch) / "rag.db", "florence-tiny", read="never") as rag:
+        with FlorenceRAG.open(Path(scratch) / "rag.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             model = init_chat_model(options.model) if options.model else ScriptedModel(look=rag.ask_image)
             show(build_chain(rag, model).invoke(options.question))

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
             write_demo_corpus(Path(scratch))
-        with FlorenceRAG.open(Path(scratch) / "agent.db", "florence-tiny", read="never") as rag:
+        with FlorenceRAG.open(Path(scratch) / "agent.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             show(asyncio.run(run_agent(rag, options.question, load_llm(options.llm))))
 

@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
             write_demo_corpus(Path(scratch))
-        with FlorenceRAG.open(Path(scratch) / "query.db", "florence-tiny", read="never") as rag:
+        with FlorenceRAG.open(Path(scratch) / "query.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             show(build_engine(rag, load_llm(options.llm, rag)).query(options.question))
 

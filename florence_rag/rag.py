@@ -108,7 +108,7 @@ class FlorenceRAG:
         vqa: VisualQA | None = None,
         matcher: Matcher | None = None,
         reader: OCRReader | None = None,
-        read: OCRMode = "auto",
+        ocr: OCRMode = "auto",
         captioner: Captioner | None = None,
         detector: Detector | None = None,
         regions: bool = False,
@@ -141,7 +141,7 @@ class FlorenceRAG:
         self._pictures = ImageStore(pictures)
         self.memory = AnswerCache(self, vqa_name, always=cache_answers)
         self.classifying = Classifying(embedder, classifiers, self._picture)
-        read_words = OCRStage(reader, read) if reader is not None and read != "never" else None
+        read_words = OCRStage(reader, ocr) if reader is not None and ocr != "never" else None
         self._files = FileIngestor(
             self, read_words=read_words, detector=detector if regions else None, chunking=chunking, config=ingest
         )
@@ -162,16 +162,16 @@ class FlorenceRAG:
         model: str | None = None,
         *,
         vqa: str | None = None,
-        describe: str | None = None,
-        detect: str | None = None,
-        actions: str | None = None,
-        rerank: str | None = None,
-        text_model: str | None = None,
+        captioner: str | None = None,
+        detector: str | None = None,
+        action_model: str | None = None,
+        reranker: str | None = None,
+        text_embedder: str | None = None,
         token: str | None = None,
         collection: str = "florence",
-        index: str | None = None,
-        vectors: VectorType | None = None,
-        read: OCRMode = "auto",
+        index_type: str | None = None,
+        vector_dtype: VectorType | None = None,
+        ocr: OCRMode = "auto",
         create: bool = True,
         access: ModelOptions | None = None,
         pictures: str | Path | None = None,
@@ -182,60 +182,60 @@ class FlorenceRAG:
 
         db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. The other names are those of
         `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
-        database records; vqa answers questions; describe captions pictures when they are indexed, or "never"; detect
-        finds things in images, which become regions beside them when they are indexed; actions says what happens in
-        videos, which becomes moments beside their clips; rerank looks at the best hits again; text_model embeds
-        captions and texts besides, for a new database. read: when to read the words in pictures. index: how vectors are
-        searched, by a name in docs/scale.md; by default what the database has, and a new one FLAT in a file and HNSW on
-        a server. vectors: their numbers in a new database, fp32, or on servers fp16 or bf16. create: whether a new
-        database may be made. access: the network, keys of services. pictures: a folder for pictures that are put
-        without a file, by default one beside the file of the database. chunking: how files are cut.
-        remember: whether `ask` remembers what was answered about pictures, unless it is told otherwise.
+        database records; vqa answers questions; captioner captions pictures when they are indexed, or "never"; detector
+        finds things in images, which become regions beside them when they are indexed; action_model says what happens
+        in videos, which becomes moments beside their clips; reranker looks at the best hits again; text_embedder embeds
+        captions and texts besides, for a new database. ocr: when to read the words in pictures. index_type: how vectors
+        are searched, by a name in docs/scale.md; by default what the database has, and a new one FLAT in a file and
+        HNSW on a server. vector_dtype: their numbers in a new database, fp32, or on servers fp16 or bf16. create:
+        whether a new database may be made. access: the network, keys of services. pictures: a folder for pictures that
+        are put without a file, by default one beside the file of the database. chunking: how files are cut.
+        cache_answers: whether `ask` remembers what was answered about pictures, unless it is told otherwise.
         """
         from florence_rag.index.milvus import MilvusIndex
 
-        if index is not None:  # before a model is fetched
-            check_preset(index, lite=Address.parse(str(db)).path is not None)
+        if index_type is not None:  # before a model is fetched
+            check_preset(index_type, lite=Address.parse(str(db)).path is not None)
         access = access or ModelOptions.from_environment()
         look = MilvusIndex.recorded_embedders if create else MilvusIndex.require_embedders
         recorded, recorded_text = look(str(db), token, collection) or (None, None)
         card = find_model(model or (recorded.name if recorded else DEFAULT))
         if recorded:
             check_not_another(card, recorded.name, str(db))
-        describe = describe or card.default_captioner
-        text_model = text_model or (recorded_text.name if recorded_text else None)
-        reads = find_model(text_model, "embed texts") if text_model else None
-        describes = describer(describe) if create else None  # what is only searched needs no captions
+        captioner = captioner or card.default_captioner
+        text_embedder = text_embedder or (recorded_text.name if recorded_text else None)
+        reads = find_model(text_embedder, "embed texts") if text_embedder else None
+        describes = describer(captioner) if create else None  # what is only searched needs no captions
         embedder = open_embedder(card.name, access, later=[each for each in (reads, describes) if each])
-        text_embedder = open_text_embedder(text_model, access) if text_model else None
-        captioner = lazy_captioner(describe, access)
+        opened_text_embedder = open_text_embedder(text_embedder, access) if text_embedder else None
+        lazy_caption = lazy_captioner(captioner, access)
         answers, matcher = lazy_vqa(vqa or card.default_vqa, access)
-        detector = lazy_detector(detect or card.default_detector, access, captioner)
-        recognizer = lazy_recognizer(actions, access)
-        reranker = open_reranker(rerank, access) if rerank else None
+        lazy_detect = lazy_detector(detector or card.default_detector, access, lazy_caption)
+        recognizer = lazy_recognizer(action_model, access)
+        opened_reranker = open_reranker(reranker, access) if reranker else None
         store = MilvusIndex.open(  # last: whatever cannot be had leaves no database behind, new or locked
             str(db),
             embedder.info,
             token=token,
             collection=collection,
             create=create,
-            index_type=index,
-            vectors=vectors,
-            text_embedder=text_embedder.info if text_embedder else None,
+            index_type=index_type,
+            vectors=vector_dtype,
+            text_embedder=opened_text_embedder.info if opened_text_embedder else None,
         )
         return cls(
             store,
             embedder,
-            text_embedder=text_embedder,
+            text_embedder=opened_text_embedder,
             vqa=answers,
             matcher=matcher,
             reader=LazyOCRReader(open_reader),
-            read=read,
-            captioner=captioner,
-            detector=detector,
-            regions=detect is not None,
+            ocr=ocr,
+            captioner=lazy_caption,
+            detector=lazy_detect,
+            regions=detector is not None,
             recognizer=recognizer,
-            reranker=reranker,
+            reranker=opened_reranker,
             pictures=pictures or picture_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
             cache_answers=cache_answers,

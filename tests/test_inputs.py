@@ -207,6 +207,6 @@ def test_chunking_is_chosen_when_a_database_is_opened(tmp_path, monkeypatch):
     seen, embed = [], ColorEmbedder.embed_images
     monkeypatch.setattr(ColorEmbedder, "embed_images", lambda self, frames: seen.extend(frames) or embed(self, frames))
     chunking = ChunkingConfig(image_side_px=64)
-    with FlorenceRAG.open(tmp_path / "x.db", "florence-tiny", read="never", chunking=chunking) as rag:
+    with FlorenceRAG.open(tmp_path / "x.db", "florence-tiny", ocr="never", chunking=chunking) as rag:
         rag.add(tmp_path / "red.png")
     assert [frame.shape for frame in seen] == [(64, 64, 3)]

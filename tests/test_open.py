@@ -26,7 +26,7 @@ def db(tmp_path, model):
     """A database of one picture."""
     picture = tmp_path / "red.png"
     Image.fromarray(color_frame("red")).save(picture)
-    with FlorenceRAG.open(tmp_path / "test.db", model, read="never") as rag:
+    with FlorenceRAG.open(tmp_path / "test.db", model, ocr="never") as rag:
         assert rag.add(picture).added == 1
     return tmp_path / "test.db"
 
@@ -85,8 +85,8 @@ PAIR = ("huggingface.co/google/siglip2-base-patch16-224", "huggingface.co/floren
     ("options", "wanted"),
     [
         ({}, PAIR),
-        ({"describe": "never"}, PAIR[:1]),
-        ({"text_model": "all-minilm-l6"}, (*PAIR, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2/")),
+        ({"captioner": "never"}, PAIR[:1]),
+        ({"text_embedder": "all-minilm-l6"}, (*PAIR, "huggingface.co/sentence-transformers/all-MiniLM-L6-v2/")),
     ],
 )
 def test_all_that_is_missing_is_named_in_one_line(tmp_path, nothing_fetched, options, wanted):
@@ -120,7 +120,7 @@ def test_the_default_pair_is_told_with_sizes_and_licenses_before_the_first_downl
     assert "florence-2-base" in describer and "924 MB, licence MIT" in describer
 
 
-@pytest.mark.parametrize("part", ["vqa", "describe", "detect", "actions", "rerank", "text_model"])
+@pytest.mark.parametrize("part", ["vqa", "captioner", "detector", "action_model", "reranker", "text_embedder"])
 def test_a_part_that_cannot_be_had_leaves_no_database(part, tmp_path):
     with pytest.raises(ModelError, match="no-such-model"):
         FlorenceRAG.open(tmp_path / "photos.db", "florence-tiny", **{part: "no-such-model"})

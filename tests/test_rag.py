@@ -257,7 +257,7 @@ def test_the_picture_of_a_file_that_is_gone_is_an_error_that_names_it(filled, fo
 @pytest.mark.parametrize(("read", "reads"), [("auto", 2), ("always", 2), ("never", 0)])
 def test_words_in_pictures_are_read_and_found(folder, read, reads):
     reader = ScriptedReader({"red": "STOP", "blue": "NIGHT BUS"})
-    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), reader=reader, read=read)
+    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), reader=reader, ocr=read)
     rag.add(folder)
     assert reader.reads == reads
     assert ("blue.png" in files(rag.search("night bus", k=1))) == bool(reads)

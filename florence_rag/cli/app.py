@@ -17,7 +17,7 @@ from florence_rag.cli.classifying import classify
 from florence_rag.cli.describing import describe
 from florence_rag.cli.error_handling import Commands, treat_termination_as_interrupt
 from florence_rag.cli.evaluating import evaluate
-from florence_rag.cli.import_export import export, import_, scale
+from florence_rag.cli.import_export import estimate, export, import_
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.cli.moments import moments_to_text
 from florence_rag.cli.opening import abandon as abandon_move
@@ -127,15 +127,15 @@ def index(
         bool, typer.Option("--retry", help="Try files again that failed, also those that have not changed.")
     ] = False,
     near_duplicates: NearDuplicates = "link",
-    read: OCRMode = "auto",
-    describe: Describe = None,
-    detect: Detect = None,
-    actions: Actions = None,
-    text_model: TextModel = None,
+    ocr: OCRMode = "auto",
+    captioner: Describe = None,
+    detector: Detect = None,
+    action_model: Actions = None,
+    text_embedder: TextModel = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say in the end where the time went.")] = False,
     events: Annotated[bool, typer.Option("--events", help="Progress as lines of JSON on standard error.")] = False,
     index_type: IndexType = None,
-    vectors: VectorNumbers = None,
+    vector_dtype: VectorNumbers = None,
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
@@ -152,18 +152,19 @@ def index(
     from florence_rag.sources import check_there
 
     if not paths and listed is None:
-        raise typer.BadParameter("give paths, or a list of them with --from")
+        raise typer.BadParameter("give paths, or a list of them with --files-from")
     lines = lines_of(listed)
     check_there(paths or ())  # a path that is not there is told before a model is fetched for it
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
-    names: dict[str, Any] = {**looks, "text_model": text_model, "index": index_type, "vectors": vectors}
+    looks: dict[str, Any] = {"captioner": captioner, "detector": detector, "action_model": action_model}
+    names: dict[str, Any] = {**looks, "text_embedder": text_embedder}
+    names |= {"index_type": index_type, "vector_dtype": vector_dtype}
     with (
-        opened(db, model, offline=offline, token=token, read=read, video_frames=video_frames, **speed, **names) as rag,
+        opened(db, model, offline=offline, token=token, ocr=ocr, video_frames=video_frames, **speed, **names) as rag,
         shown_progress(events=events, profile=profile) as progress,
     ):
         cluster: dict[str, Any] = {"address": address, "actors": actors, "gpus": gpus, **looks}
-        there = ray_engine(rag, read=read, offline=offline, **cluster, **speed) if engine == "ray" else None
+        there = ray_engine(rag, ocr=ocr, offline=offline, **cluster, **speed) if engine == "ray" else None
         report = rag.add(
             *(paths or ()),
             listed=lines,
@@ -186,11 +187,11 @@ def watch(
     model: Model = None,
     video_frames: VideoFrames = "all",
     near_duplicates: NearDuplicates = "link",
-    read: OCRMode = "auto",
-    describe: Describe = None,
-    detect: Detect = None,
-    actions: Actions = None,
-    text_model: TextModel = None,
+    ocr: OCRMode = "auto",
+    captioner: Describe = None,
+    detector: Detect = None,
+    action_model: Actions = None,
+    text_embedder: TextModel = None,
     precision: Precision = None,
     backend: Backend = "torch",
     offline: Offline = False,
@@ -199,9 +200,9 @@ def watch(
 ) -> None:
     """Keep a database current with folders until Ctrl-C: files that come, change, move and go are seen at once."""
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
-    looks: dict[str, Any] = {"describe": describe, "detect": detect, "actions": actions}
-    names: dict[str, Any] = {**looks, "text_model": text_model, "video_frames": video_frames}
-    with opened(db, model, offline=offline, token=token, read=read, **speed, **names) as rag:
+    looks: dict[str, Any] = {"captioner": captioner, "detector": detector, "action_model": action_model}
+    names: dict[str, Any] = {**looks, "text_embedder": text_embedder, "video_frames": video_frames}
+    with opened(db, model, offline=offline, token=token, ocr=ocr, **speed, **names) as rag:
         try:
             watch_and_tell(rag, folders, near_duplicates, as_json=as_json)
         except KeyboardInterrupt:
@@ -235,8 +236,10 @@ def search(
     k: Count = 5,
     kind: Kinds = None,
     filter: Filter = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits as a contact sheet.")] = None,
-    rerank: Rerank = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Also draw the hits as a contact sheet.")
+    ] = None,
+    reranker: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
     offline: Offline = False,
@@ -247,7 +250,7 @@ def search(
     from florence_rag.chunking import read_image
     from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
 
-    with opened(db, model, offline=offline, token=token, create=False, rerank=rerank) as rag:
+    with opened(db, model, offline=offline, token=token, create=False, reranker=reranker) as rag:
         picture = read_image(image) if image else None
         hits = rag.search(text, image=picture, box=edges(box), k=k, kinds=chosen_kinds(kind), filter=filter)
         if sheet:
@@ -287,9 +290,9 @@ def ask(
     ] = None,
     vqa: Annotated[str | None, typer.Option(metavar="NAME", help="What looks at pictures and answers.")] = None,
     cache_answers: Annotated[
-        bool, typer.Option("--remember", help="Answer what was asked before from memory, and remember the rest.")
+        bool, typer.Option("--cache-answers", help="Answer what was asked before from memory, and remember the rest.")
     ] = False,
-    rerank: Rerank = None,
+    reranker: Rerank = None,
     db: Database = DEFAULT_DB,
     model: Model = None,
     offline: Offline = False,
@@ -297,7 +300,7 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Answer a question, with the confidence and the places the answer rests on."""
-    with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, rerank=rerank) as rag:
+    with opened(db, model, offline=offline, token=token, create=False, vqa=vqa, reranker=reranker) as rag:
         where: dict[str, Any] = {"kinds": chosen_kinds(kind), "filter": filter, "image": image}
         answer = rag.ask(question, k=k, llm=llm, cache_answers=cache_answers, **where)
     show(answer.to_dict(), answer_to_text(answer), as_json)
@@ -344,8 +347,8 @@ def info(db: Database = DEFAULT_DB, token: Token = None, as_json: AsJson = False
 @app.command()
 def reembed(
     to: Annotated[str | None, typer.Option(metavar="NAME", help="The embedder to move to.")] = None,
-    abandon: Annotated[
-        bool, typer.Option("--abandon", help="Drop what an unfinished move has done; the database stays as it is.")
+    rollback: Annotated[
+        bool, typer.Option("--rollback", help="Drop what an unfinished move has done; the database stays as it is.")
     ] = False,
     db: Database = DEFAULT_DB,
     queries: Annotated[
@@ -361,11 +364,11 @@ def reembed(
     as_json: AsJson = False,
 ) -> None:
     """Move a database to another embedder, while it can be searched; run it again to go on after an interruption."""
-    if (to is None) != abandon:
-        raise typer.BadParameter("say either --to NAME or --abandon")
+    if (to is None) != rollback:
+        raise typer.BadParameter("say either --to NAME or --rollback")
     if to is None:
         name = abandon_move(db, token)
-        show({"abandoned": name}, plain(f"Dropped the vectors of {name}; the database stays as it is."), as_json)
+        show({"rolled_back": name}, plain(f"Dropped the vectors of {name}; the database stays as it is."), as_json)
         return
     with reembedding(
         db, to, with_old=queries is not None, offline=offline, token=token, precision=precision, backend=backend
@@ -437,7 +440,7 @@ def demo(
 app.command()(describe)
 app.command()(export)
 app.command("import")(import_)
-app.command()(scale)
+app.command()(estimate)
 app.command()(recommend)
 app.command()(tag)
 app.add_typer(classify, name="classify")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def describe(
     images: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Pictures to look at.")],
-    name: Annotated[str, typer.Option("--describe", metavar="NAME", help="What captions them.")] = "florence-2-base",
+    name: Annotated[str, typer.Option("--captioner", metavar="NAME", help="What captions them.")] = "florence-2-base",
     offline: Offline = False,
     as_json: AsJson = False,
 ) -> None:

@@ -180,7 +180,7 @@ def detect(
 @evaluate.command()
 def actions(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="A list of clips as Kinetics has it: validate.csv.")],
-    name: Annotated[str, typer.Option("--actions", metavar="NAME", help="The model, or a folder with video/.")],
+    name: Annotated[str, typer.Option("--action-model", metavar="NAME", help="The model, or a folder with video/.")],
     videos: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Where the videos are, by default beside the list.")
     ] = None,

@@ -19,7 +19,7 @@ Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the e
 def export(
     folder: Folder,
     db: Database = DEFAULT_DB,
-    vectors: VectorNumbers = None,
+    vector_dtype: VectorNumbers = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +29,7 @@ def export(
 
     recorded = MilvusIndex.require_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
-        files = write(index, folder, vectors=vectors)
+        files = write(index, folder, vectors=vector_dtype)
     count = len(files.chunks) + len(files.ledger)
     show(files.to_dict(), f"{files.rows} chunks of {files.sources} files in {count} Parquet files in {folder}", as_json)
 
@@ -71,7 +71,7 @@ def import_(
     show(files.to_dict(), f"{files.rows} chunks of {files.sources} files are now in {db}", as_json)
 
 
-def scale(
+def estimate(
     images: Annotated[list[float] | None, typer.Option(help="How many; repeat it for several, such as 1e8.")] = None,
     assume: Annotated[
         list[str] | None,

@@ -70,7 +70,7 @@ VideoFrames = Annotated[
 ]
 ListFile = Annotated[
     Path | None,
-    typer.Option("--from", metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one a line."),
+    typer.Option("--files-from", metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one a line."),
 ]
 ImageColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Of tables: the column of the pictures.")]
 CaptionColumn = Annotated[str | None, typer.Option(metavar="NAME", help="Of tables: the column of the captions.")]
@@ -79,7 +79,7 @@ NearDuplicates = Annotated[
     typer.Option(help="Of pictures that look the same: show them as one hit (link), index one (drop), or keep all."),
 ]
 OCRMode = Annotated[
-    Literal["auto", "always", "never"], typer.Option("--read", help="When to read the words in pictures (OCR).")
+    Literal["auto", "always", "never"], typer.Option("--ocr", help="When to read the words in pictures (OCR).")
 ]
 Describe = Annotated[
     str | None, typer.Option(metavar="NAME|never", help="What captions pictures, such as florence-2-base.")
@@ -99,7 +99,7 @@ Rerank = Annotated[
 IndexType = Annotated[
     str | None,
     typer.Option(
-        "--index",
+        "--index-type",
         metavar="KIND",
         callback=known_index_type,
         help="How vectors are searched, such as flat, hnsw, diskann; docs/scale.md lists all. "
@@ -108,7 +108,7 @@ IndexType = Annotated[
 ]
 VectorNumbers = Annotated[
     Literal["fp32", "fp16", "bf16"] | None,
-    typer.Option("--vectors", help="Numbers of the vectors in a new database; only servers keep half precision."),
+    typer.Option("--vector-dtype", help="Numbers of the vectors in a new database; only servers keep half precision."),
 ]
 Kinds = Annotated[
     list[str] | None,
@@ -123,10 +123,13 @@ Detect = Annotated[
 Actions = Annotated[
     str | None, typer.Option(metavar="NAME", help="What says what happens in videos, such as florence-tiny: moments.")
 ]
-DetectWith = Annotated[str, typer.Option("--detect", metavar="NAME", help="The model that finds things.")]
+DetectWith = Annotated[str, typer.Option("--detector", metavar="NAME", help="The model that finds things.")]
 PictureBox = Annotated[
     str | None, typer.Option("--box", metavar="L,T,R,B", help="Only this part of the picture: 0.1,0.2,0.5,0.9.")
 ]
 ImageFile = Annotated[Path | None, typer.Option("--image", metavar="FILE", help="A picture, alone or with words.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="How many hits.")]
 AsJson = Annotated[bool, typer.Option("--json", help="One line of JSON on standard output.")]
+ContactSheet = Annotated[
+    Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Also draw the hits as a contact sheet.")
+]

@@ -118,7 +118,7 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()) or "none",
     }
     if info.successor:
-        facts["moving to"] = f"{info.successor.name}: go on with reembed --to, or drop it with reembed --abandon"
+        facts["moving to"] = f"{info.successor.name}: go on with reembed --to, or drop it with reembed --rollback"
     if info.incomplete:
         facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
     if info.advice:

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from florence_rag.cli.opening import opened
-from florence_rag.cli.options import DEFAULT_DB, AsJson, Count, Database, Filter, Kinds, Offline, Token, chosen_kinds
+from florence_rag.cli.options import (
+    DEFAULT_DB,
+    AsJson,
+    Count,
+    Database,
+    Filter,
+    Kinds,
+    Offline,
+    Token,
+    chosen_kinds,
+)
 from florence_rag.cli.output import hits_to_text, show
 
 WHAT = "An id, a file, or words."
@@ -26,7 +36,9 @@ def recommend(
     ] = 0.3,
     kind: Kinds = None,
     filter: Filter = None,
-    sheet: Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits as a contact sheet.")] = None,
+    sheet: Annotated[
+        Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Also draw the hits as a contact sheet.")
+    ] = None,
     db: Database = DEFAULT_DB,
     offline: Offline = False,
     token: Token = None,

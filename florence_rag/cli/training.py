@@ -66,7 +66,7 @@ def _shared(
     *,
     out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="The model; it opens by this name everywhere.")],
     start: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="The model to begin with: a name or a folder.")
+        str, typer.Option("--base-model", metavar="NAME", help="The model to begin with: a name or a folder.")
     ] = "florence-tiny",
     epochs: Annotated[float, typer.Option(min=0, help="Passes over the data.")] = 10,
     steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser, instead of --epochs.")] = None,
@@ -135,7 +135,7 @@ def unicl(
 
 
 @_trainer()
-def meter(
+def vqa(
     job: Job,
     data: Annotated[
         Path | None,
@@ -160,7 +160,7 @@ def meter(
 
 
 @_trainer(batch=16)
-def detector(
+def detect(
     job: Job,
     data: Annotated[
         Path | None, typer.Argument(metavar="[DATA]", help="A folder with annotations in COCO's form, and pictures.")

@@ -9,8 +9,8 @@ from florence_rag.finetuning.settings import FineTuned
 USE = {
     "florence": "florence-rag index PATH --model {folder}",
     "meter": "florence-rag ask QUESTION --vqa {folder}",
-    "detector": "florence-rag detect IMAGE --detect {folder}",
-    "video": "florence-rag index PATH --actions {folder}",
+    "detector": "florence-rag detect IMAGE --detector {folder}",
+    "video": "florence-rag index PATH --action-model {folder}",
 }
 KINDS = {"florence": "A dual encoder", "meter": "METER", "detector": "A detector", "video": "Video CoSwin"}
 

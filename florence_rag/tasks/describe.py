@@ -40,7 +40,7 @@ def require_captioner(captioner: Captioner | None) -> Captioner:
     """ModelError where there is none."""
     if captioner is None:
         raise ModelError(
-            "describing needs a model that captions: name one with describe=..., or --describe; "
+            "describing needs a model that captions: name one with captioner=..., or --captioner; "
             "`florence-rag models` lists them"
         )
     return captioner

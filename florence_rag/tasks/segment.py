@@ -17,4 +17,4 @@ def require_segmenter(*models: object) -> Segmenter:
     if found := segmenter_among(*models):
         return found
     able = ", ".join(card.name for card in CARDS.values() if card.family == "florence-2")
-    raise ModelError(f"no model that is open draws outlines; name one that can to detect or describe: {able}")
+    raise ModelError(f"no model that is open draws outlines; name one that can to detector or captioner: {able}")

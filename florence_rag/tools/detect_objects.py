@@ -85,7 +85,7 @@ class DetectObjects(ImageTool):
     def _found(self, frame: Frame, named: str) -> list[Detection]:
         detector, grounder = detector_of(self.rag), grounder_of(self.rag)
         if detector is None and grounder is None:
-            raise ModelError("detecting needs a model that can: open the index with detect='florence-2-base'")
+            raise ModelError("detecting needs a model that can: open the index with detector='florence-2-base'")
         if not named:
             if detector is None:
                 raise InputError("thing is empty; name the one thing to look for, for others cannot be listed")

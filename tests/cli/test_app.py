@@ -110,14 +110,14 @@ def test_search_says_when_nothing_is_found(run, photos):
 def test_search_draws_a_contact_sheet(run, photos, tmp_path):
     run("index", photos)
     sheet = tmp_path / "sheet.png"
-    assert run("search", "blue", "--sheet", sheet).code == 0
+    assert run("search", "blue", "--contact-sheet", sheet).code == 0
     with Image.open(sheet) as picture:
         assert picture.width > 480
 
 
 def test_a_sheet_that_cannot_be_written_is_one_line(run, photos, tmp_path):
     run("index", photos)
-    outcome = run("search", "blue", "--sheet", tmp_path / "missing" / "sheet.png")
+    outcome = run("search", "blue", "--contact-sheet", tmp_path / "missing" / "sheet.png")
     assert outcome.code == 1
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1
@@ -151,7 +151,7 @@ def test_ask_about_one_picture(run, photos):
         ["search", "red", "--kind", "photo"],
         ["search", "red", "-k", "0"],
         ["ask"],
-        ["index", ".", "--read", "sometimes"],
+        ["index", ".", "--ocr", "sometimes"],
         ["dance"],
     ],
     ids=" ".join,
@@ -164,13 +164,13 @@ def test_wrong_arguments_exit_with_2_before_anything_is_opened(run, opened_with,
 
 
 def test_options_reach_open(run, photos, opened_with):
-    run("index", photos, "--db", "my.db", "--model", "some-model", "--read", "never", "--token", "root:Milvus",
-        "--describe", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
-    names = {"describe": "some-captioner", "detect": None, "actions": None, "text_model": None, "index": None}
-    names |= {"vectors": None, "chunking": ChunkingConfig()}
+    run("index", photos, "--db", "my.db", "--model", "some-model", "--ocr", "never", "--token", "root:Milvus",
+        "--captioner", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
+    names = {"captioner": "some-captioner", "detector": None, "action_model": None, "text_embedder": None}
+    names |= {"index_type": None, "vector_dtype": None, "chunking": ChunkingConfig()}
     ((arguments, options),) = opened_with
     access = options.pop("access")
-    assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "read": "never", **names})
+    assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "ocr": "never", **names})
     assert (access.offline, access.precision, access.backend) == (True, "bf16", "openvino")
 
 

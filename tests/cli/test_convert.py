@@ -35,7 +35,7 @@ def test_a_converted_dual_tower_opens_everywhere(run, tmp_path, towers):
     assert type(AutoModel.from_pretrained(out)) is FlorenceModel
     assert AutoProcessor.from_pretrained(out)(text="a dog")["input_ids"].shape[0] == 1
     Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
-    indexed = run("index", tmp_path / "red.png", "--db", tmp_path / "my.db", "--model", out, "--read", "never")
+    indexed = run("index", tmp_path / "red.png", "--db", tmp_path / "my.db", "--model", out, "--ocr", "never")
     assert indexed.code == 0 and "1 added" in indexed.out
 
 

@@ -28,7 +28,7 @@ def files(tmp_path):
 
 
 def test_captions_are_listed_and_what_cannot_be_read_is_named(run, opened, files):
-    outcome = run("describe", *files, "--describe", "florence-tiny", "--offline")
+    outcome = run("describe", *files, "--captioner", "florence-tiny", "--offline")
     assert outcome.code == 0 and opened == [("florence-tiny", True)]
     failed, red, wall, blue, nothing = outcome.out.splitlines()
     assert "no.jpg" in failed and "is not an image" in failed
@@ -52,7 +52,7 @@ def test_it_fails_where_nothing_can_be_read(run, opened, files):
 
 
 def test_a_model_that_cannot_describe_is_one_line(run, files):
-    outcome = run("describe", files[0], "--describe", "siglip2-base")
+    outcome = run("describe", files[0], "--captioner", "siglip2-base")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
     assert "'siglip2-base' lacks the role 'describe'; models with it: florence-tiny, florence-2-base" in outcome.err
 

@@ -34,7 +34,7 @@ def picture(tmp_path):
 
 
 def test_things_are_listed_with_their_places(run, opened, picture):
-    outcome = run("detect", picture, "--detect", "florence-tiny", "--offline")
+    outcome = run("detect", picture, "--detector", "florence-tiny", "--offline")
     assert outcome.code == 0 and opened == [("florence-tiny", True)]
     first, car, dog = outcome.out.splitlines()
     assert "street.jpg" in first and "2 found" in first
@@ -78,9 +78,9 @@ def test_what_is_named_is_outlined_and_drawn(run, monkeypatch, picture, tmp_path
 
 
 def test_a_model_without_outlines_names_those_that_draw_them(run, opened, picture):
-    outcome = run("detect", picture, "--segment", "the red car", "--detect", "florence-tiny")
+    outcome = run("detect", picture, "--segment", "the red car", "--detector", "florence-tiny")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
-    assert "draws outlines; name one that can to detect or describe: florence-2-base" in outcome.err
+    assert "draws outlines; name one that can to detector or captioner: florence-2-base" in outcome.err
 
 
 def test_a_file_that_is_no_picture_is_one_line(run, opened, tmp_path):
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_picture_is_one_line(run, opened, tmp_path):
 
 
 def test_bad_files_are_reported_and_the_others_looked_at(run, opened, picture, tmp_path):
-    arguments = ("detect", tmp_path / "gone.jpg", picture, "--detect", "florence-tiny")
+    arguments = ("detect", tmp_path / "gone.jpg", picture, "--detector", "florence-tiny")
     outcome = run(*arguments)
     assert outcome.code == 0 and "gone.jpg: cannot be opened" in outcome.out and "2 found" in outcome.out
     record = run(*arguments, "--json").json
@@ -105,7 +105,7 @@ def test_two_pictures_of_one_name_are_not_drawn_over_each_other(run, opened, pic
 
 
 def test_a_model_that_cannot_detect_is_one_line(run, picture):
-    outcome = run("detect", picture, "--detect", "siglip2-base")
+    outcome = run("detect", picture, "--detector", "siglip2-base")
     assert outcome.code == 1
     assert "'siglip2-base' lacks the role 'detect'; models with it: florence-tiny, florence-2-base" in outcome.err
 

@@ -53,7 +53,7 @@ def test_classes_are_told_by_their_names(run, data):
 
 
 def test_boxes_are_scored(run, data):
-    arguments = (data / "instances.json", "--images", data / "pictures", "--detect", "florence-tiny")
+    arguments = (data / "instances.json", "--images", data / "pictures", "--detector", "florence-tiny")
     outcome = run("eval", "detect", *arguments, "--limit", 6)
     assert outcome.code == 0 and "6 images" in outcome.out and "AP50" in outcome.out and "62.4%" in outcome.out
     assert "6 images" in run("eval", "detect", data, *arguments[1:], "--limit", 6).out
@@ -67,7 +67,7 @@ def test_a_list_of_videos_needs_their_folder(run, data):
 
 
 def test_actions_are_told(run, data):
-    arguments = (data / "actions.csv", "--videos", data / "actions", "--actions", "florence-tiny", "--limit", 3)
+    arguments = (data / "actions.csv", "--videos", data / "actions", "--action-model", "florence-tiny", "--limit", 3)
     outcome = run("eval", "actions", *arguments)
     assert outcome.code == 0 and "3 clips, 11 classes" in outcome.out and "86.5%" in outcome.out
 

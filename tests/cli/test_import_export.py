@@ -19,7 +19,7 @@ def db(tmp_path):
 def test_a_database_goes_to_files_and_back(run, db, tmp_path):
     written = run("export", tmp_path / "bulk", "--db", db, "--json")
     assert (written.code, written.json["rows"], written.json["chunks"]) == (0, 1, ["chunks/00000.parquet"])
-    made = run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--index", "hnsw")
+    made = run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--index-type", "hnsw")
     assert made.code == 0
     assert "1 chunks of 1 files are now in" in made.out
     about = run("info", "--db", tmp_path / "b.db", "--json").json
@@ -40,7 +40,7 @@ def test_what_is_no_database_is_not_exported(run, tmp_path):
 @pytest.mark.parametrize("command", [("index", "x"), ("import", "x")], ids=["index", "import"])
 @pytest.mark.parametrize("name,explanation", [("nonsense", "is unknown"), ("bin_flat", "cannot be chosen")])
 def test_kinds_of_index_are_checked_with_the_arguments(run, command, name, explanation):
-    outcome = run(*command, "--index", name)
+    outcome = run(*command, "--index-type", name)
     assert outcome.code == 2
     assert explanation in " ".join(outcome.err.replace("│", " ").split())
 
@@ -51,21 +51,21 @@ def test_lite_refuses_other_kinds_before_a_model_is_loaded(tmp_path, monkeypatch
 
     monkeypatch.setattr(rag, "open_embedder", lambda *_, **__: pytest.fail("a model was opened"))
     with pytest.raises(InputError, match="unknown to Milvus Lite"):
-        FlorenceRAG.open(tmp_path / "a.db", index="diskann")
+        FlorenceRAG.open(tmp_path / "a.db", index_type="diskann")
     assert not list(tmp_path.iterdir())
 
 
 def test_index_passes_on_what_is_asked_for(run, photos, opened_with):
-    assert run("index", photos, "--index", "hnsw", "--vectors", "fp16").code == 0
+    assert run("index", photos, "--index-type", "hnsw", "--vector-dtype", "fp16").code == 0
     (_, options), *_ = opened_with
-    assert (options["index"], options["vectors"]) == ("HNSW", "fp16")
+    assert (options["index_type"], options["vector_dtype"]) == ("HNSW", "fp16")
 
 
 def test_scale_estimates(run):
-    outcome = run("scale", "--images", "1e6", "--assume", "dimension=512", "--json").json
+    outcome = run("estimate", "--images", "1e6", "--assume", "dimension=512", "--json").json
     assert outcome["assumptions"]["dimension"] == 512
     assert [each["images"] for each in outcome["estimates"]] == [1_000_000]
-    table = run("scale", "--images", "1e6").out
+    table = run("estimate", "--images", "1e6").out
     assert "To search 1,000,000 images" in table
     assert "IVF_RABITQ" in table
 
@@ -80,7 +80,7 @@ def test_scale_estimates(run):
     ],
 )
 def test_wrong_estimates_are_told_in_one_line(run, arguments, explanation):
-    outcome = run("scale", *arguments)
+    outcome = run("estimate", *arguments)
     assert outcome.code == 1
     assert explanation in outcome.err
     assert len(outcome.err.strip().splitlines()) == 1

@@ -25,7 +25,7 @@ def doubles(monkeypatch, tmp_path) -> None:
 
 @pytest.fixture
 def index(run):
-    return lambda *arguments: run("index", *arguments, "--db", "x.db", "--read", "never", "--json")
+    return lambda *arguments: run("index", *arguments, "--db", "x.db", "--ocr", "never", "--json")
 
 
 def test_patterns_urls_tars_and_tables_in_one_run(index, run, tmp_path):
@@ -46,7 +46,7 @@ def test_patterns_urls_tars_and_tables_in_one_run(index, run, tmp_path):
 def test_a_list_is_read_and_what_is_missing_is_told(index, tmp_path):
     (tmp_path / "red.png").write_bytes(png("red"))
     (tmp_path / "list.txt").write_text("red.png\n\ngone.png\nhttp://127.0.0.1:1/a.png\n")
-    outcome = index("--from", "list.txt")
+    outcome = index("--files-from", "list.txt")
     assert outcome.code == 0
     assert outcome.json["added"] == 1
     assert [failure["source"] for failure in outcome.json["failed"]] == [
@@ -66,7 +66,7 @@ def test_without_paths_or_a_list_it_says_what_to_give(index):
 
 
 def test_a_list_that_is_not_there_is_one_line(index):
-    outcome = index("--from", "nowhere.txt")
+    outcome = index("--files-from", "nowhere.txt")
     assert outcome.code != 0 and "'nowhere.txt' cannot be read" in outcome.err
 
 

@@ -42,13 +42,14 @@ def test_an_empty_text_is_one_line(run, film):
 
 
 def test_index_is_told_what_recognizes(run, photos, opened_with):
-    run("index", photos, "--actions", "florence-tiny")
-    assert opened_with[-1][1]["actions"] == "florence-tiny"
+    run("index", photos, "--action-model", "florence-tiny")
+    assert opened_with[-1][1]["action_model"] == "florence-tiny"
 
 
 def test_a_model_that_cannot_recognize_is_one_line(run, photos, monkeypatch, tmp_path):
     monkeypatch.undo()
-    outcome = run("index", photos, "--db", tmp_path / "x.db", "--model", "florence-tiny", "--actions", "siglip2-base")
+    models = ("--model", "florence-tiny", "--action-model", "siglip2-base")
+    outcome = run("index", photos, "--db", tmp_path / "x.db", *models)
     assert outcome.code == 1 and "'siglip2-base' lacks the role 'action'; models with it: florence-tiny" in outcome.err
 
 

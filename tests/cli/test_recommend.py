@@ -8,7 +8,7 @@ def test_more_of_what_is_liked(run, photos):
 
 def test_a_contact_sheet_is_drawn(run, photos, tmp_path):
     run("index", photos)
-    assert run("recommend", "red", "--kind", "image", "--sheet", tmp_path / "sheet.png").code == 0
+    assert run("recommend", "red", "--kind", "image", "--contact-sheet", tmp_path / "sheet.png").code == 0
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 

@@ -22,7 +22,7 @@ def db(run, tmp_path, other):
     for color in ("red", "blue", "green"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     files = sorted(tmp_path.glob("*.png"))
-    run("index", *files, "--db", tmp_path / "my.db", "--model", "florence-tiny", "--read", "never")
+    run("index", *files, "--db", tmp_path / "my.db", "--model", "florence-tiny", "--ocr", "never")
     return tmp_path / "my.db"
 
 
@@ -63,26 +63,26 @@ def test_what_is_no_database_says_how_to_make_one(run, tmp_path):
 
 
 def test_an_unfinished_move_is_shown_and_can_be_abandoned(run, db, other):
-    nothing = run("reembed", "--abandon", "--db", db)
+    nothing = run("reembed", "--rollback", "--db", db)
     assert nothing.code == 1 and "nothing to abandon" in nothing.err
     run("reembed", "--to", other, "--db", db, "--no-switch")
     assert run("info", "--db", db, "--json").json["successor"]["name"] == str(other)
     assert f"moving to   {other}: go on with reembed --to, or drop it" in run("info", "--db", db).out
-    assert run("reembed", "--abandon", "--db", db, "--json").json == {"abandoned": str(other)}
+    assert run("reembed", "--rollback", "--db", db, "--json").json == {"rolled_back": str(other)}
     assert run("info", "--db", db, "--json").json["successor"] is None
     assert embedder(run, db) == "florence-tiny"
 
 
-@pytest.mark.parametrize("arguments", [(), ("--to", "florence-tiny", "--abandon")])
+@pytest.mark.parametrize("arguments", [(), ("--to", "florence-tiny", "--rollback")])
 def test_a_move_goes_somewhere_or_is_abandoned(run, tmp_path, arguments):
     outcome = run("reembed", "--db", tmp_path / "none.db", *arguments)
-    assert outcome.code == 2 and "either --to NAME or --abandon" in outcome.err
+    assert outcome.code == 2 and "either --to NAME or --rollback" in outcome.err
 
 
 def test_pictures_that_a_program_gave_move_too(run, tmp_path, other):
     from florence_rag import FlorenceRAG
 
-    with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", read="never") as rag:
+    with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", ocr="never") as rag:
         (given,) = rag.upsert_images([color_frame("red")], ids=["mine"])
     record = run("reembed", "--to", other, "--db", tmp_path / "given.db", "--json").json
     assert (record["sources"], record["left_out"], record["switched"]) == (1, [], True)

@@ -42,19 +42,20 @@ def test_actions_are_trained_and_told_of(run, tmp_path, monkeypatch):
     for label in ("rises", "sinks"):
         for i in range(3):
             write_clip(tmp_path / "data" / label / f"{i}.mp4", label)
-    few = ("--steps", 2, "--batch", 4, "--from", "start", "--idle", "sinks", "--window", 1)
+    few = ("--steps", 2, "--batch", 4, "--base-model", "start", "--idle", "sinks", "--window", 1)
     outcome = run("train", "actions", "data", *few, "--out", "mine")
     assert outcome.code == 0 and "labels: 2: rises, sinks" in outcome.out and "top-1: " in outcome.out
-    assert "florence-rag index PATH --actions mine" in outcome.out
+    assert "florence-rag index PATH --action-model mine" in outcome.out
     config = VideoCoSwinForVideoClassification.from_pretrained("mine/video").config
     assert (config.idle, config.window_s) == ("sinks", 1.0)
 
 
 def test_all_trainers_have_the_same_options(run):
-    for name in ("unicl", "meter", "detector", "actions"):
+    for name in ("unicl", "vqa", "detect", "actions"):
         shown = run("train", name, "--help").out
-        assert all(option in shown for option in ("--from", "--steps", "--precision", "--seed", "--offline", "--json"))
-    assert run("train", "actions", "data").code == 2 and run("train", "meter", "--out", "m", "--steps", "0").code == 2
+        options = ("--base-model", "--steps", "--precision", "--seed", "--offline", "--json")
+        assert all(option in shown for option in options)
+    assert run("train", "actions", "data").code == 2 and run("train", "vqa", "--out", "m", "--steps", "0").code == 2
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,12 @@ def test_all_trainers_have_the_same_options(run):
         (("unicl", "gone", "--out", "m"), "'gone'"),
         (("unicl", "data/red", "--out", "m"), "has no examples"),
         (("unicl", "data", "--out", "m", "--prompt", "a photo"), "needs {} once"),
-        (("unicl", "data", "--out", "m", "--from", "nothing"), "no model 'nothing'"),
+        (("unicl", "data", "--out", "m", "--base-model", "nothing"), "no model 'nothing'"),
         (("unicl", "data", "--out", "m", "--validation", "0.9"), "validation is 0.9"),
-        (("meter", "data", "--out", "m"), "there is no file *questions*.json"),
+        (("vqa", "data", "--out", "m"), "there is no file *questions*.json"),
         (("actions", "data", "--out", "m"), "has no labeled videos; give a folder with a folder of videos"),
-        (("actions", "data", "--out", "m", "--from", "siglip2-base"), "lacks the role 'action'"),
-        (("meter", "--out", "m"), "give a folder with questions, annotations and images"),
+        (("actions", "data", "--out", "m", "--base-model", "siglip2-base"), "lacks the role 'action'"),
+        (("vqa", "--out", "m"), "give a folder with questions, annotations and images"),
     ],
 )
 def test_a_mistake_is_one_line(run, data, arguments, message):

@@ -80,9 +80,9 @@ def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monke
 
 
 def test_it_looks_as_index_does(folder, opened_with, run):
-    run("watch", folder / "gone", "--actions", "florence-tiny", "--detect", "mine", "--describe", "never")
+    run("watch", folder / "gone", "--action-model", "florence-tiny", "--detector", "mine", "--captioner", "never")
     told = opened_with[-1][1]
-    assert (told["actions"], told["detect"], told["describe"]) == ("florence-tiny", "mine", "never")
+    assert (told["action_model"], told["detector"], told["captioner"]) == ("florence-tiny", "mine", "never")
 
 
 def test_failures_are_listed_without_a_model(run, tmp_path):

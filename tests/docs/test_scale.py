@@ -11,11 +11,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
 
 
 def test_the_tables_are_those_of_the_model():
-    assert scale_to_markdown(SIZES, Assumptions()) in PAGE, "write them anew with: florence-rag scale --markdown"
+    assert scale_to_markdown(SIZES, Assumptions()) in PAGE, "write them anew with: florence-rag estimate --markdown"
 
 
 def test_every_index_that_is_named_can_be_chosen():
-    named = set(re.findall(r"--index ([a-z]\w+)", PAGE))
+    named = set(re.findall(r"--index-type ([a-z]\w+)", PAGE))
     assert len(named) >= 1
     assert {name.upper() for name in named} <= set(choosable())
 

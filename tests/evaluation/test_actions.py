@@ -97,6 +97,6 @@ def test_actions_are_measured_in_the_command_line(data):
     torch.manual_seed(0)
     VideoCoSwinForVideoClassification(tiny.video(id2label=dict(enumerate(ByColor.labels)))).save_pretrained(folder)
     FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0).save_pretrained(folder)
-    arguments = ["eval", "actions", str(data), "--actions", str(folder.parent), "--split", "val"]
+    arguments = ["eval", "actions", str(data), "--action-model", str(folder.parent), "--split", "val"]
     outcome = CliRunner().invoke(app, arguments)
     assert outcome.exit_code == 0 and "mine on 3 clips, 2 classes" in outcome.stdout and "86.5%" in outcome.stdout

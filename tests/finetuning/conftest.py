@@ -30,7 +30,7 @@ COLORS = ("red", "blue", "green", "yellow")
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory) -> Path:
-    """A folder with florence/ and meter/, which `train` can start from."""
+    """A folder with florence/ and meter/, which `train` takes as `--base-model`."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start")
     tokenizer = train_tokenizer(["a red car", "what colour is it?"], vocab_size=SHAPE.vocab_size, max_length=76)

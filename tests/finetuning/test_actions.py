@@ -71,7 +71,7 @@ def test_actions_are_learned_and_the_model_opens_by_name(network, videos, tmp_pa
     (action,) = recognizer.recognize([((i + 0.5) / 3, frames[int(i * FPS / 3)]) for i in range(6)], 2.0)
     assert recognizer.sentence(action) == "sinks"
     card = (out / "video" / "README.md").read_text("utf-8")
-    assert "labels: 2: rises, sinks" in card and "--actions mine" in card
+    assert "labels: 2: rises, sinks" in card and "--action-model mine" in card
 
 
 def test_known_labels_keep_their_weights(network):

@@ -141,7 +141,7 @@ def test_a_finished_run_can_be_repeated(start, colors, tmp_path):
 def test_two_processes_train_together(start, colors, tmp_path):
     """`accelerate launch` starts processes like this on several GPUs; only the first writes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    options = ["train", "unicl", str(colors), "--out", str(tmp_path / "m"), "--from", str(start), "--steps", "2"]
+    options = ["train", "unicl", str(colors), "--out", str(tmp_path / "m"), "--base-model", str(start), "--steps", "2"]
     done = subprocess.run(
         [*command, "-m", "florence_rag", *options, "--batch", "4", "--json"],
         capture_output=True,

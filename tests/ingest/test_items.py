@@ -499,7 +499,7 @@ def test_a_large_photo_is_decoded_as_large_as_the_embedder_can_see(tmp_path, rea
 
     Image.new("RGB", (800, 600), "red").save(tmp_path / "large.jpg")
     reader = ScriptedReader({}) if reads else None
-    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), Nearsighted(), reader=reader, read="always") as rag:
+    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), Nearsighted(), reader=reader, ocr="always") as rag:
         rag.upsert_images([tmp_path / "large.jpg"], ids=["a"])
         assert seen == [width]
         assert rag.frames(rag.get(["a"])[0])[0].shape == (600, 800, 3)

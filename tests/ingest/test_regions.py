@@ -261,7 +261,7 @@ def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
 
 
 def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):
-    with rag_with_regions(reader=ScriptedReader({"grey": "EXIT"}), read="always") as rag:
+    with rag_with_regions(reader=ScriptedReader({"grey": "EXIT"}), ocr="always") as rag:
         rag.add(folder)
         found = rag.search("red", k=20, group=False)
         assert {hit.ocr for hit in found if hit.locator.box} == {""}

@@ -180,8 +180,8 @@ def test_each_forgets_what_the_other_wrote(folder, tmp_path):
 
 
 def test_a_database_on_disk_is_opened_by_one_after_the_other(untrained, folder, tmp_path):
-    with FlorenceRAG.open(tmp_path / "items.db", untrained, read="never") as rag:
+    with FlorenceRAG.open(tmp_path / "items.db", untrained, ocr="never") as rag:
         LangChain(rag).fill(folder)
         written = [LangChain(rag).search(query) for query in QUERIES]
-    with FlorenceRAG.open(tmp_path / "items.db", read="never") as rag:
+    with FlorenceRAG.open(tmp_path / "items.db", ocr="never") as rag:
         assert [LlamaIndex(rag).search(query) for query in QUERIES] == written

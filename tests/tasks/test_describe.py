@@ -57,5 +57,5 @@ def test_one_picture_is_no_list(rag, images):
 
 def test_without_a_captioner_it_says_what_to_name(red):
     embedder = ColorEmbedder()
-    with pytest.raises(ModelError, match="name one with describe="):
+    with pytest.raises(ModelError, match="name one with captioner="):
         FlorenceRAG(MemoryIndex(embedder.info), embedder).describe([red])
