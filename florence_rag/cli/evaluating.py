@@ -58,9 +58,8 @@ def retrieval(
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.images import CAPTIONS, read_captioned_images
     from florence_rag.datasets.media_files import VideoFolder
-    from florence_rag.datasets.msrvtt import is_video_list, read_msrvtt
-    from florence_rag.evaluation.retrieval import evaluate_retrieval
-    from florence_rag.evaluation.video_retrieval import evaluate_video_retrieval
+    from florence_rag.datasets.videos import is_video_list, read_msrvtt
+    from florence_rag.evaluation.retrieval import evaluate_retrieval, evaluate_video_retrieval
 
     if videos is None and is_video_list(data):
         raise typer.BadParameter("a list of videos needs their folder: give --videos")
@@ -224,7 +223,7 @@ def _watched(items: Sequence[Any]) -> Iterable[Any]:
 
 
 def _report_to_text(report: EvaluationReport) -> RenderableType:
-    from florence_rag.evaluation.published import HEADLINES
+    from florence_rag.evaluation.report import HEADLINES
 
     table = Table("", "measured", "95 % interval", box=None)
     for metric in report.metrics:

@@ -48,16 +48,7 @@ class CocoImage(NamedTuple):
 
 
 class CocoBox(NamedTuple):
-    """One annotation.
-
-    Attributes:
-        id: Its number in error messages.
-        image_id: The image it belongs to.
-        category_id: The category of the object.
-        bbox: Left, top, width and height in pixels.
-        area: The area of the object in square pixels.
-        iscrowd: 1 if the box holds a crowd of objects, else 0.
-    """
+    """One annotation: `bbox` is left, top, width, height in pixels; `iscrowd` is 1 for a crowd of objects, else 0."""
 
     id: Id
     image_id: Id
@@ -77,16 +68,13 @@ class CocoDataset:
 
 
 def find_coco_files(data: Path | None, annotations: Sequence[Path] = (), images: Path | None = None) -> CocoFiles:
-    """Find the files of a data set in COCO's format.
+    """Find the files of a data set in COCO's format; raise InputError if there is none.
 
     Args:
         data: An annotation file, or a folder with annotation files at any depth: those with "instances" in their names
             as COCO has, or else all JSON files.
         annotations: The annotation files, instead of those in the folder.
         images: The folder with the images, by default the data folder or the folder of the first annotation file.
-
-    Raises:
-        InputError: There is no annotation file.
     """
     files = tuple(annotations)
     if not files and data is None:
@@ -99,7 +87,9 @@ def find_coco_files(data: Path | None, annotations: Sequence[Path] = (), images:
 
 
 def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset:
-    """Return the content of one annotation file. Categories with equal names, as some tools write them, become one.
+    """Return the content of one annotation file; raise InputError if it has another form.
+
+    Categories with equal names, as some tools write them, become one.
 
     Args:
         file: {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}], "annotations":
@@ -107,9 +97,6 @@ def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset
             "id", "area" (by default that of the box) and "iscrowd" (by default 0).
         images: The folder with the images, by default that of the file. An image that is not at its "file_name" is
             looked up by name anywhere below the folder.
-
-    Raises:
-        InputError: The file has another form, or its ids contradict each other.
     """
     top = Path(file).expanduser().parent if images is None else Path(images).expanduser()
     content, file_by_name = read_json(file), cache(lambda: {path.name: path for path in media_below(top, "image")})

@@ -34,17 +34,10 @@ def read_json(file: str | Path) -> Any:
 
 
 def field(record: Any, name: str, kind: type[T], where: str, default: T | None = None) -> T:
-    """Return a field of a JSON object after checking its type.
+    """Return a field of a JSON object; raise InputError if it is missing or has another type.
 
-    Args:
-        record: The object.
-        name: The field.
-        kind: Its type: str, int, float, list or dict. An integer counts as a float, true and false as neither.
-        where: The name of the record in error messages, such as "images[3] of 'a.json'".
-        default: The value of a field that is missing or null; by default such a field is an error.
-
-    Raises:
-        InputError: The record is not an object, or the field is missing or has another type.
+    An integer counts as a float, true and false as neither. `where` names the record in error messages, such as
+    "images[3] of 'a.json'". A missing field or null becomes the default, if there is one.
     """
     value = _value(record, name, where, default)
     fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
@@ -97,9 +90,6 @@ def read_table(
         file: A file in UTF-8; its suffix is .jsonl, or it is a CSV file.
         required: The columns that the table must have; a table with required columns must have rows, too.
         default_header: The columns of a CSV file without a header. By default its first row is the header.
-
-    Raises:
-        InputError: The file cannot be read, lacks a required column, or a row does not fit the header.
     """
     path = Path(file).expanduser()
     try:

@@ -22,14 +22,7 @@ _LAYOUTS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageExample:
-    """One image of a data set.
-
-    Attributes:
-        path: Its file, which may be missing.
-        captions: Texts about it.
-        label: Its class, or "".
-        split: The part of the data set that it belongs to, in the words of the data set, or "".
-    """
+    """An image file with its captions, its class or "", and its split in the words of the data set or ""."""
 
     path: Path
     captions: tuple[str, ...] = ()
@@ -38,7 +31,7 @@ class ImageExample:
 
 
 def read_images(data: str | Path, images: str | Path | None = None) -> list[ImageExample]:
-    """Return all examples of a data set.
+    """Return all examples of a data set; raise InputError if it has another layout or no example.
 
     Args:
         data: One of three layouts. A folder: each folder in it is a class of its name, and the images may lie deeper.
@@ -46,9 +39,6 @@ def read_images(data: str | Path, images: str | Path | None = None) -> list[Imag
             without a header, a CSV file has the columns path and label. A JSON file with Karpathy's splits of COCO or
             Flickr30k: {"images": [{"filename", "split", "sentences": [{"raw"}], "filepath" for a file in a folder}]}.
         images: The folder where relative paths begin, by default that of the file.
-
-    Raises:
-        InputError: The data set has another layout, or no example.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -88,10 +78,7 @@ def _karpathy(path: Path, top: Path) -> Iterator[ImageExample]:
 
 
 def read_labeled_images(data: str | Path) -> list[ImageExample]:
-    """Return the examples of a data set that have a label, each once.
-
-    Args:
-        data: A data set that `read_images` reads.
+    """Return the labeled examples of a data set that `read_images` reads, each once.
 
     Raises:
         InputError: The data set has another layout, no label, or two labels for one image.
@@ -106,13 +93,7 @@ def read_labeled_images(data: str | Path) -> list[ImageExample]:
 def read_captioned_images(
     data: str | Path, images: str | Path | None = None, *, split: str = "test", captions: int = CAPTIONS
 ) -> list[ImageExample]:
-    """Return the images of one split with their first captions, each image once.
-
-    Args:
-        data: A data set that `read_images` reads.
-        images: The folder where relative paths begin, by default that of the file.
-        split: The part of the data set; a data set without splits counts as a whole.
-        captions: The number of captions that count.
+    """Return the images of one split, each once with its first captions; a data set without splits counts as a whole.
 
     Raises:
         InputError: The data set has another layout, no such split, or an image without caption.
@@ -133,11 +114,7 @@ def read_captioned_images(
 
 
 def read_class_names(file: str | Path, labels: Sequence[str]) -> dict[str, str]:
-    """Return the names of classes from a JSON file such as {"n01440764": "tench"}.
-
-    Raises:
-        InputError: A label has no name, or two labels have the same name.
-    """
+    """Return the names of classes from a JSON file such as {"n01440764": "tench"}; each class needs its own."""
     content = read_json(file)
     names = {label: field(content, label, str, f"the file {str(file)!r}") for label in dict.fromkeys(labels)}
     for name, count in Counter(names.values()).items():

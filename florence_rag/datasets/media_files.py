@@ -44,14 +44,8 @@ def check_labels_agree(labels: Iterable[tuple[Path, str]], data: str | Path) -> 
 def image_paths(ids: Iterable[Id], folder: str | Path) -> tuple[dict[Id, Path], dict[Id, Failure]]:
     """Return the image file of each id, and a failure for each id that has none.
 
-    Args:
-        ids: Numbers or names of images. The image with the number 42 is the file whose name ends with it, such as
-            COCO_val2014_000000000042.jpg; one with a name is the file at this path below the folder, or anywhere below
-            it the one with this name, with or without its suffix.
-        folder: The folder with the images.
-
-    Raises:
-        InputError: There is no such folder, or two files fit an id.
+    The image with the number 42 is the file whose name ends with it, such as COCO_val2014_000000000042.jpg. An id may
+    also be a path below the folder, or a file name with or without suffix. Two files for one id are an InputError.
     """
     top = Path(folder).expanduser()
     by_name: dict[str, list[Path]] = {}

@@ -1,33 +1,31 @@
-"""Videos with labels: class folders, CSV files of paths and labels, and Kinetics' lists of clips."""
+"""Videos with labels or captions: class folders, CSV files, Kinetics' lists of clips, and the lists of MSR-VTT."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from florence_rag.datasets.dataset_io import Row, cell, read_table
+from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.datasets.dataset_io import Row, cell, field, read_json, read_table, records, text_field
 from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
+from florence_rag.types import Frame
 
 _LAYOUTS = (
     "a folder with a folder of videos for each class, a CSV file with the columns path and label, or a Kinetics list "
     "with the columns label, youtube_id, time_start and time_end"
 )
 _KINETICS = ("label", "youtube_id", "time_start", "time_end")
+_MAX_GAP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class VideoClip:
-    """A video, or a part of one, and the action in it.
+    """A labeled video, or a part of one from `start_s` to `end_s` in seconds, where None is the end of the file.
 
-    Attributes:
-        path: Its file, which may be missing.
-        label: The action.
-        start_s: Where the clip starts in the file, in seconds.
-        end_s: Where it ends, or None for the end of the file.
-        split: The part of the data set that it belongs to, in the words of the data set, or "".
-        name: The name of the clip in reports.
+    `name` stands for the clip in reports; `split` is the split in the words of the data set, or "".
     """
 
     path: Path
@@ -41,18 +39,14 @@ class VideoClip:
 def read_labeled_videos(
     data: str | Path, videos: str | Path | None = None, *, split: str | None = None
 ) -> list[VideoClip]:
-    """Return the labeled videos of a data set, each once.
+    """Return the labeled videos of a data set, each once; raise InputError if it has another layout.
 
     Args:
         data: One of three layouts. A folder: each folder in it is a class of its name, and the videos may lie deeper. A
             CSV file with the columns path (or video, file) and label (or class), with or without a header. A Kinetics
             list, see `read_kinetics`.
-        videos: The folder with the videos of a Kinetics list, or where relative paths begin; by default the folder of
-            the file.
-        split: The part of a Kinetics list; by default all of it.
-
-    Raises:
-        InputError: The data set has another layout, no such split, no video, or two labels for one video.
+        videos: The folder where the paths of a CSV file begin, or with the videos of a list; by default that of `data`.
+        split: The split of a Kinetics list; by default all of them.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -80,17 +74,14 @@ def _table(path: Path, top: Path) -> Iterator[VideoClip]:
 
 
 def read_kinetics(file: str | Path, videos: str | Path | None = None, *, split: str | None = None) -> list[VideoClip]:
-    """Return the clips of one split of a Kinetics list.
+    """Return the clips of one split of a Kinetics list, by default of all; raise InputError if it has another form.
 
     Args:
         file: A CSV file with the columns label, youtube_id, time_start and time_end, in seconds of the whole video, and
             split, which may be missing if no split is chosen.
         videos: The folder with the videos, by default that of the file. ID_000010_000020.mp4 is a clip that was cut
             out, ID.mp4 is a whole video.
-        split: The split; by default all of them.
-
-    Raises:
-        InputError: The file has another form, or no such split.
+        split: The split.
     """
     folder = VideoFolder(Path(file).expanduser().parent if videos is None else videos)
     rows = list(read_table(file, required=_KINETICS if split is None else (*_KINETICS, "split")))
@@ -116,3 +107,75 @@ def _clip(row: Row, where: str, folder: VideoFolder) -> VideoClip:
     if (cut := folder.get(f"{video}_{int(start_s):06d}_{int(end_s):06d}")) is not None:
         return VideoClip(cut, label, 0.0, end_s - start_s, split, name)
     return VideoClip(folder.get(video) or Path(video), label, start_s, end_s, split, name)
+
+
+def clip_frames(clip: VideoClip, rate_hz: float, max_frames: int | None = None) -> Iterator[Frame]:
+    """Yield the frames of a clip at even times, at most `max_frames`.
+
+    Raises:
+        InputError: The file is missing, is not a video, or ends before the clip starts.
+    """
+    if not clip.path.is_file():
+        raise InputError("there is no such video")
+    end_s = length_s(str(clip.path)) if clip.end_s is None else clip.end_s
+    if max_frames is not None:
+        rate_hz = min(rate_hz, max_frames / (end_s - clip.start_s))
+    last_s = float("-inf")
+    for _, frame_s, frame in read_motion(str(clip.path), clip.start_s, end_s, rate_hz):
+        last_s = frame_s
+        yield frame
+    # A video that ends before the clip starts shows its last frame at all times of the clip.
+    if last_s < clip.start_s - _MAX_GAP_S:
+        raise InputError(f"{str(clip.path)!r} ends before {clip.start_s:g} s")
+
+
+class CaptionedVideo(NamedTuple):
+    """The name of a video file without its suffix, and the captions of the video."""
+
+    id: str
+    captions: tuple[str, ...]
+
+
+def read_msrvtt(file: str | Path, *, split: str = "test", captions: int | None = None) -> list[CaptionedVideo]:
+    """Return the videos of a list with their first captions; raise InputError if it has another form.
+
+    Args:
+        file: A CSV file with the columns video_id and sentence (MSRVTT_JSFUSION_test.csv), or MSR-VTT's JSON file:
+            {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}.
+        split: The split of the JSON file.
+        captions: The number of captions of each video that count, by default all.
+    """
+    texts = _captions_from_csv(file) if Path(file).suffix.lower() == ".csv" else _captions_from_json(file, split)
+    return [CaptionedVideo(video, tuple(each[:captions])) for video, each in texts.items()]
+
+
+def is_video_list(file: Path) -> bool:
+    """Return whether a file is a CSV file with the column video_id."""
+    return file.suffix.lower() == ".csv" and "video_id" in next(read_table(file), ({}, ""))[0]
+
+
+def _captions_from_csv(file: str | Path) -> dict[str, list[str]]:
+    texts: dict[str, list[str]] = {}
+    for row, where in read_table(file, required=("video_id", "sentence")):
+        texts.setdefault(cell(row, "video_id", where), []).append(cell(row, "sentence", where))
+    return texts
+
+
+def _captions_from_json(file: str | Path, split: str) -> dict[str, list[str]]:
+    content = read_json(file)
+    videos = records(content, "videos", file)
+    splits = {field(record, "video_id", str, where): field(record, "split", str, where) for record, where in videos}
+    if len(splits) < len(videos):
+        raise InputError(f"two of the 'videos' of {str(file)!r} have the same 'video_id'")
+    texts: dict[str, list[str]] = {video: [] for video, own in splits.items() if own == split}
+    if not texts:
+        raise InputError(f"{str(file)!r} has no split {split!r}; it has {', '.join(sorted(set(splits.values())))}")
+    for record, where in records(content, "sentences", file):
+        video, caption = field(record, "video_id", str, where), text_field(record, "caption", where)
+        if video not in splits:
+            raise InputError(f"the field 'video_id' of {where} is {video!r}, which the file does not describe")
+        if video in texts:
+            texts[video].append(caption)
+    if silent := [video for video, each in texts.items() if not each]:
+        raise InputError(f"the 'sentences' of {str(file)!r} have no caption of the video {silent[0]!r}")
+    return texts

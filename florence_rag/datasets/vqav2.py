@@ -36,16 +36,10 @@ class VQAFiles(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class VQAQuestion:
-    """One question about an image.
+    """One question about an image, whose number or name is `image_id` (see `media_files.image_paths`).
 
-    Attributes:
-        id: Its number in the data set.
-        image_id: The number or the name of the image, see `media_files.image_paths`.
-        text: The question.
-        answers: The answers of all people, as they wrote them; none of a test split.
-        common: The most common answer according to the data set, or "".
-        answer_type: The type of the answer, such as "yes/no", or "".
-        split: "train" or "val" by the names of the files, or "" if these do not tell.
+    `answers` are those of all people as they wrote them, none in a test split; `common` is the most common one or "";
+    `split` is "train" or "val" by the names of the files, or "".
     """
 
     id: Id
@@ -73,7 +67,7 @@ def find_vqa_files(
     *,
     need_annotations: bool = True,
 ) -> VQAFiles:
-    """Find the files of a data set in VQAv2's format.
+    """Find the files of a data set in VQAv2's format; raise InputError if one is missing.
 
     Args:
         data: A folder with files *questions*.json and *annotations*.json at any depth, or one file of questions.
@@ -81,9 +75,6 @@ def find_vqa_files(
         annotations: The files of annotations, instead of those of `data`.
         images: The folder with the images, by default the data folder or the folder of the first file of questions.
         need_annotations: Whether a data set without annotations, such as a test split, is an error.
-
-    Raises:
-        InputError: `data` does not exist, or a file is missing.
     """
     if data is not None and not data.exists():
         raise InputError(f"{str(data)!r} does not exist; give a folder with *questions*.json and *annotations*.json")
@@ -104,14 +95,10 @@ def find_vqa_files(
 def read_vqa(files: VQAFiles) -> VQADataset:
     """Return the questions that have annotations, or all questions if there is no file of annotations.
 
-    Args:
-        files: Files of questions, {"questions": [{"question_id", "image_id", "question"}]}, where "image" may name the
-            file of the image instead of its number; and files of annotations, {"annotations": [{"question_id",
-            "answers": [{"answer"}]}]}, where "multiple_choice_answer" may stand for or next to "answers", and
-            "answer_type" may be given.
-
-    Raises:
-        InputError: A file has another form, or no question has an annotation.
+    Questions are {"questions": [{"question_id", "image_id", "question"}]}, where "image" may name the file of the image
+    instead of its number. Annotations are {"annotations": [{"question_id", "answers": [{"answer"}]}]}, where
+    "multiple_choice_answer" may stand for "answers" or next to it, and "answer_type" may be given. InputError is raised
+    if a file has another form, or no question has an annotation.
     """
     questions = {
         each.id: each for file, split in splits_by_name(files.questions).items() for each in _asked(file, split)

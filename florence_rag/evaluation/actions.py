@@ -7,8 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from florence_rag.datasets.clip_frames import clip_frames
-from florence_rag.datasets.videos import VideoClip
+from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval
 from florence_rag.evaluation.classify import TOPS
@@ -42,14 +41,7 @@ def evaluate_actions(
 ) -> EvaluationReport:
     """Measure top-1, and top-5 if there are more than five labels, on one view of each whole clip.
 
-    Args:
-        clips: The clips; missing and damaged ones are reported.
-        classifier: The model.
-        name: The name of the model in the report.
-        track: Iterates over the clips, and may show the progress.
-
-    Raises:
-        InputError: A clip has a label that the model does not know, or no clip can be read.
+    Missing and damaged clips are reported. InputError is raised for an unknown label, or if no clip can be read.
     """
     if unknown := sorted({clip.label for clip in clips} - set(classifier.labels)):
         raise InputError(f"{name} does not know the label {unknown[0]!r}; it knows {', '.join(classifier.labels):.200}")

@@ -16,13 +16,10 @@ LEVEL = 0.95
 def bootstrap_intervals(
     metrics: Callable[[np.ndarray], Sequence[float]], count: int, *, resamples: int = RESAMPLES
 ) -> list[tuple[float, float]]:
-    """Return the 95 % interval of each metric.
+    """Return the 95 % interval of each metric over resampled data sets of `count` groups.
 
-    Args:
-        metrics: Returns the metrics of a resampled data set, given the indices of its groups, (count,), some of which
-            are repeated. Values that are not a number are ignored.
-        count: The number of groups in the data set.
-        resamples: The number of data sets to draw.
+    `metrics` receives the indices of the drawn groups, (count,), some of which are repeated. Values that are not a
+    number are ignored.
     """
     rng = np.random.default_rng(0)
     drawn = [metrics(rng.integers(count, size=count)) for _ in range(resamples)]

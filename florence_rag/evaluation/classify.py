@@ -35,14 +35,9 @@ class Classifier(Protocol):
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """Return whether the right label is among the k likeliest, (N,) float64.
+    """Return whether the right label is among the k likeliest, (N,) float64; labels: (N,) its column.
 
     Where labels are equally likely, it is the probability that the right one is drawn.
-
-    Args:
-        probabilities: (N, labels).
-        labels: (N,) the column of the right label.
-        k: The number of labels.
     """
     own = probabilities[np.arange(len(labels)), labels][:, None]
     likelier, tied = (probabilities > own).sum(axis=1), (probabilities == own).sum(axis=1)

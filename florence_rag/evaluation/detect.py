@@ -70,14 +70,8 @@ def _result(image: CocoImage, detection: Detection, category: object) -> CocoRes
 def evaluate_detect(data: CocoDataset, detector: Detector, name: str, track: Track = iter) -> EvaluationReport:
     """Measure COCO's AP (over IoU 0.50 to 0.95), AP50, AP75, AP by size, and AR; intervals are over images.
 
-    Args:
-        data: The data set. Unreadable images and boxes outside of their images are reported.
-        detector: The model, with a confidence threshold of MIN_CONFIDENCE.
-        name: The name of the model in the report.
-        track: Iterates over the images, and may show the progress.
-
-    Raises:
-        InputError: No image can be read, or there is no annotated box in those that can.
+    Unreadable images and boxes outside of their images are reported. The detector needs a confidence threshold of
+    MIN_CONFIDENCE. InputError is raised if the readable images have no annotated box.
     """
     (inside, outside), failed = _split_outside(data), list[Failure]()
     images, results, unknown = detect_boxes(data, detector, failed, track)

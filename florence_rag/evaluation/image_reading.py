@@ -41,11 +41,7 @@ def read_images(
 
 
 def embed_images(items: Iterable[S], embedder: Embedder, failed: list[Failure]) -> tuple[list[S], np.ndarray]:
-    """Return the items whose `path` is a readable image, and the vectors of these images, (N, D).
-
-    Raises:
-        InputError: No image can be read.
-    """
+    """Return the items whose `path` is a readable image, and the vectors of these images, (N, D)."""
     usable: list[S] = []
     vectors = []
     pairs = read_images(items, failed, detail_px=embedder.capabilities.detail_px)

@@ -60,14 +60,8 @@ class MtebEncoder:
     ) -> np.ndarray:
         """Return a unit vector for each item of the batches, (N, D) float32.
 
-        Args:
-            inputs: Batches with the keys "image" (PIL images), "text", or both; an item with both gets the mean
-                direction of its two vectors.
-            task_metadata: Not used.
-            hf_split: Not used.
-            hf_subset: Not used.
-            prompt_type: Whether the texts are queries, for embedders that embed queries and documents differently.
-            options: Not used, as mteb's batch size: the embedder has its own.
+        Batches have the keys "image" (PIL images), "text", or both; an item with both gets the mean direction of its
+        two vectors. The embedder has its own batch size and ignores mteb's options.
         """
         vectors = [self._vectors(batch, prompt_type) for batch in inputs]
         return np.concatenate([np.zeros((0, self.embedder.info.dimension), np.float32), *vectors])

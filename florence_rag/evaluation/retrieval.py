@@ -1,4 +1,4 @@
-"""Retrieval of images by captions and of captions by images.
+"""Retrieval of images or videos by captions, and of captions by images or videos.
 
 R@K is the share of queries with a right item among the K nearest. The median rank is that of the first right item.
 """
@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
+from florence_rag.chunking import ChunkingConfig
+from florence_rag.chunking.frame_sampling import length_s, read_motion
 from florence_rag.datasets.images import ImageExample
-from florence_rag.embedding.base import Embedder
+from florence_rag.datasets.media_files import VideoFolder
+from florence_rag.datasets.videos import CaptionedVideo
+from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval, median_interval
-from florence_rag.evaluation.image_reading import Track, embed_images
+from florence_rag.evaluation.image_reading import Track, check_any_usable, embed_images
 from florence_rag.evaluation.report import EvaluationReport, Metric
-from florence_rag.types import Failure
+from florence_rag.types import Failure, Frame
 
 RANKS = (1, 5, 10)
+FRAMES = 12
+"""Frames of a video that are embedded; the Florence article does not say how many it took."""
 
 
 def rank_counts(
@@ -105,3 +113,41 @@ def _metrics(direction: str, counts: np.ndarray, group: np.ndarray) -> Iterator[
     for rank, column in zip(RANKS, recall_at(counts).T, strict=True):
         yield Metric(f"{direction} R@{rank}", float(column.mean()), *mean_interval(column, groups))
     yield Metric(f"{direction} median rank", float(np.median(ranks)), *median_interval(ranks, groups), unit="rank")
+
+
+def even_frames(path: Path, count: int) -> list[Frame]:
+    """Return frames of a whole video, each from the middle of its part; raise MediaError if it cannot be read."""
+    end_s = length_s(str(path))
+    side_px = ChunkingConfig().keyframe_side_px
+    return [frame for _, _, frame in read_motion(str(path), 0.0, end_s, count / end_s, side_px)]
+
+
+def evaluate_video_retrieval(
+    listed: Sequence[CaptionedVideo],
+    videos: VideoFolder,
+    embedder: Embedder,
+    *,
+    frames: int = FRAMES,
+    track: Track = iter,
+) -> EvaluationReport:
+    """Measure R@1, R@5, R@10 and the median rank in both directions; intervals are over videos.
+
+    A video has the mean direction of its frames, as a clip of an index has. Missing and damaged videos are reported;
+    InputError is raised if no video can be read.
+    """
+    failed: list[Failure] = []
+    usable: list[CaptionedVideo] = []
+    vectors: list[np.ndarray] = []
+    for video in track(listed):
+        try:
+            shown = even_frames(videos[video.id], frames)
+        except InputError as error:
+            failed.append(Failure(video.id, str(error)))
+            continue
+        usable.append(video)
+        vectors.append(embedder.embed_images(shown).sum(axis=0))
+    check_any_usable(usable, failed, "videos")
+    captions = [video.captions for video in usable]
+    counts = {"videos": len(usable), "captions": sum(map(len, captions)), "frames per video": frames}
+    metrics = retrieval_metrics("video", unit_rows(np.stack(vectors)), captions, embedder)
+    return EvaluationReport("video retrieval", embedder.info.name, counts, metrics, tuple(failed))

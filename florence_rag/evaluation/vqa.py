@@ -71,20 +71,10 @@ def answer_questions(
 def evaluate_vqa(
     data: VQADataset, vqa: VisualQA, name: str, track: Track = iter
 ) -> tuple[EvaluationReport, list[AnsweredQuestion]]:
-    """Measure the accuracy over all questions and for each type of answer; intervals are over images.
+    """Return the accuracy over all questions and for each type of answer, and the answers; intervals are over images.
 
-    Args:
-        data: The questions. Where people's answers are missing, as in a test split, there are no metrics. A question
-            that has only a most common answer is scored by whether the model gives it.
-        vqa: The model.
-        name: The name of the model in the report.
-        track: Iterates over the images, and may show the progress.
-
-    Returns:
-        The report and the answers.
-
-    Raises:
-        InputError: No image can be read, or two files are the image of one question.
+    A question that has only a most common answer is scored by whether the model gives it. Without people's answers, as
+    in a test split, there are no metrics. InputError is raised if no image can be read.
     """
     failed: list[Failure] = []
     answered = answer_questions(data, vqa, failed, track)

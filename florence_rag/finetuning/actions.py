@@ -44,14 +44,9 @@ def adapt_to_labels(
 ) -> VideoCoSwinForVideoClassification:
     """Return a network for these labels; weights for labels that the network knows are kept, others start anew.
 
-    Its other heads are dropped, because the features that they read change in training.
-
-    Args:
-        known: The network to start from.
-        labels: The labels.
-        idle: The label of videos in which nothing happens, by default that of the network if it is among the labels.
-        window_s: The length of the windows in which the network will recognize actions, in seconds, by default that of
-            the network.
+    Its other heads are dropped, because the features that they read change in training. `idle` is the label of videos
+    in which nothing happens, and `window_s` the length of the windows in which actions are recognized; by default
+    those of the network.
     """
     old: Any = known.config
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
@@ -80,24 +75,21 @@ def train_actions(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Fine-tune an action model and write it to out/video, and its log to out/runs/video.
-
-    A call with the same arguments resumes an interrupted run.
+    """Fine-tune an action model and write it to out/video; a call with the same arguments resumes an interrupted run.
 
     Args:
         data: A data set that `florence_rag.datasets.videos.read_labeled_videos` reads.
-        out: The folder of the trained model.
+        out: The folder of the trained model, and of its log in runs/video.
         base_model: The folder of the network to start from.
         videos: The folder with the videos of a list, by default that of the list.
         name: The name of the base model in the model card, by default its folder.
-        idle: See `adapt_to_labels`.
-        window_s: See `adapt_to_labels`.
+        idle: The label of videos in which nothing happens.
+        window_s: The length of the windows in which actions will be recognized, in seconds.
         settings: How to train.
         progress: Is called at each log entry.
 
     Raises:
         InputError: The data cannot be learned from, or `out` holds another run.
-        MissingExtraError: The extra `train` is not installed.
     """
     settings = start_run(settings)
     if window_s is not None and not 0 < window_s < float("inf"):

@@ -26,9 +26,7 @@ class MatchedBoxes:
     def add(self, image: BoxedImage, found: Mapping[str, Any]) -> None:
         """Match the detections of an image, best first, each to the free box of its label with the largest IoU.
 
-        Args:
-            image: The image with its annotated boxes.
-            found: scores (N,), labels (N,) and boxes (N, 4) xyxy in [0, 1], the most confident first.
+        `found` has scores (N,), labels (N,) and boxes (N, 4) xyxy in [0, 1].
         """
         labels = image.classes.tolist()
         for label in labels:
@@ -50,12 +48,7 @@ class MatchedBoxes:
 
 
 def average_precision(detections: list[tuple[float, bool]], annotated: int) -> float:
-    """Return the area below precision over recall, where each precision is the best at its recall or a higher one.
-
-    Args:
-        detections: Confidences, and whether the detections are right.
-        annotated: The number of annotated boxes.
-    """
+    """Return the area below precision over recall, where each precision is the best at its recall or a higher one."""
     right = np.cumsum([hit for _, hit in sorted(detections, key=lambda each: -each[0])] or [False])
     precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
     gained = np.diff(right, prepend=0) > 0

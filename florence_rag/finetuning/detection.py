@@ -33,15 +33,9 @@ from florence_rag.types import Box
 
 @dataclass(slots=True)
 class BoxExample:
-    """An image with its boxes.
+    """An image of a size in pixels, with boxes (left, top, right, bottom in pixels) and their labels.
 
-    Attributes:
-        path: Its file.
-        size: Its width and height in pixels as annotated.
-        split: The part of the data set that it belongs to, or "".
-        boxes: Left, top, right and bottom in pixels.
-        labels: The label of each box.
-        skipped: The number of boxes that hold crowds, or have no area inside the image.
+    `skipped` counts the boxes that hold crowds, or have no area inside the image.
     """
 
     path: Path
@@ -137,14 +131,12 @@ def train_detector(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Train a detector and write it to out/detector, and its log to out/runs/detector.
-
-    A call with the same arguments resumes an interrupted run.
+    """Train a detector and write it to out/detector; a call with the same arguments resumes an interrupted run.
 
     Args:
         files: A data set that `florence_rag.datasets.coco.find_coco_files` finds. Files with "val" in their names
             validate, where there are also others.
-        out: The folder of the trained model.
+        out: The folder of the trained model, and of its log in runs/detector.
         base_model: The folder of the dual encoder to start from. If the folder "detector" next to it holds a detector
             with the labels of the data, training continues with that.
         name: The name of the base model in the model card, by default its folder.
@@ -153,7 +145,6 @@ def train_detector(
 
     Raises:
         InputError: The data cannot be learned from, or `out` holds another run.
-        MissingExtraError: The extra `train` is not installed.
     """
     settings = start_run(settings)
     examples = read_boxes(files)

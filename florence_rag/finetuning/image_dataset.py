@@ -26,11 +26,7 @@ MIN_CROP = 0.8
 
 
 class ImageCache:
-    """Image files as pixels of the size that a network takes.
-
-    Attributes:
-        failed: Why files cannot be read.
-    """
+    """Image files as pixels of the size that a network takes; `failed` tells why files cannot be read."""
 
     def __init__(
         self, paths: Iterable[Path], processor: FlorenceImageProcessor, memory_bytes: int = MEMORY_BYTES
@@ -73,14 +69,7 @@ def find_unreadable(
 
 
 def usable_examples(examples: Sequence[T], failed: Mapping[K, Failure], data: object, key: Callable[[T], K]) -> list[T]:
-    """Return the examples whose files can be read; raise InputError if there are fewer than two.
-
-    Args:
-        examples: The examples.
-        failed: The failures by key.
-        data: The name of the data set in the error message.
-        key: The key of an example in `failed`.
-    """
+    """Return the examples whose key is not in `failed`; raise InputError if there are fewer than two."""
     usable = [example for example in examples if key(example) not in failed]
     if len(usable) < 2:
         reason = next((f": {failure.reason}" for failure in failed.values()), "")

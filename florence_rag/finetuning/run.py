@@ -86,21 +86,9 @@ def fine_tune(
 ) -> tuple[int, float]:
     """Train a model in place, and leave it with the weights that did best on the validation data.
 
-    Args:
-        model: The network.
-        data: The examples to learn from.
-        validation: The examples to validate with.
-        collate: Turns rows of examples into the arguments of the network.
-        folder: Receives checkpoints, log.jsonl and TensorBoard's event files. A run in it is resumed.
-        settings: How to train.
-        identity: What a run must have in common with the one that it resumes, next to its settings.
-        progress: Is called at each log entry.
-
-    Returns:
-        The number of steps in all runs together, and the seconds of this run.
-
-    Raises:
-        InputError: The folder holds a run with another identity or other settings.
+    The folder receives checkpoints, log.jsonl and TensorBoard's event files. A run in it is resumed if it has the same
+    `identity` and settings, and is an InputError otherwise. Returns the steps of all runs together, and the seconds of
+    this one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     _check_identity(folder / "settings.json", {**identity, **asdict(settings)})

@@ -66,22 +66,10 @@ Progress = Callable[[Step], None]
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """A model that was trained.
+    """A model that was trained: `folder` opens by its name, and `part` in it is what training wrote.
 
-    Attributes:
-        part: The part of the model: "florence", "meter", "detector" or "video".
-        folder: The folder that holds the part; it opens by its name.
-        base_model: The name of the model that training started from.
-        data: The data sets.
-        examples: The number of examples that the model learned from.
-        validation: The number of examples that validated it.
-        steps: The number of steps in all runs together.
-        seconds: The duration of the last run.
-        settings: The settings.
-        before: The metrics on the validation examples before training.
-        after: The metrics on them after training.
-        details: Facts about the data for the model card.
-        failed: The files that could not be read.
+    `before` and `after` are the metrics on the validation examples before and after training; `steps` counts those of
+    all runs together, `seconds` the last run; `details` are facts about the data for the model card.
     """
 
     part: str

@@ -33,20 +33,10 @@ def split_examples(
     stratum: Callable[[S], object] = lambda _: None,
     unit: Callable[[S], Hashable] | None = None,
 ) -> tuple[list[S], list[S]]:
-    """Divide examples by their splits, and those without a split at random.
+    """Divide examples into those to learn from and those to validate with, by their splits or else at random.
 
-    Args:
-        examples: The examples.
-        share: The share of the examples without a split that validates, in (0, 1).
-        seed: The seed of the random choice.
-        stratum: The class of an example; each class is divided by the same share.
-        unit: Examples with the same unit, such as questions about one image, stay together.
-
-    Returns:
-        The examples to learn from and those to validate with.
-
-    Raises:
-        InputError: All examples are for validation.
+    `share` is the share of each `stratum`, such as a class, that validates. Examples with the same `unit`, such as
+    questions about one image, stay together. InputError is raised if all examples are for validation.
     """
     train = [each for each in examples if each.split in TRAINING_SPLITS]
     validation = [each for each in examples if each.split in VALIDATION_SPLITS]

@@ -34,11 +34,7 @@ def batches(data: Dataset[Any], collate: Callable[..., Any], size: int) -> Itera
 def keep_known_rows(new: torch.nn.Linear, old: torch.nn.Linear, names: Sequence[str], known: Sequence[str]) -> None:
     """Copy the weights of the outputs that two layers share.
 
-    Args:
-        new: The layer with an output for each of `names`.
-        old: The layer with an output for each of `known`.
-        names: The labels or answers of the new layer.
-        known: Those of the old layer.
+    `names` are the labels or answers of the new layer, `known` those of the old one.
     """
     row_of = {name: row for row, name in enumerate(known)}
     with torch.no_grad():
@@ -52,19 +48,9 @@ def keep_known_rows(new: torch.nn.Linear, old: torch.nn.Linear, names: Sequence[
 class FineTuning:
     """A network with its data and its metrics, ready to be trained.
 
-    Attributes:
-        part: The folder that the network becomes.
-        data: The data sets.
-        model: The network.
-        processor: Its processor, which is saved with it.
-        train: The examples to learn from.
-        validation: The examples to validate with.
-        collate: Turns rows of examples into the arguments of the network.
-        metrics: Measures the network on the validation examples.
-        details: Facts about the data for the model card.
-        identity: What a run must have in common with the one that it resumes, next to its base model, its data and its
-            settings.
-        failed: The files that could not be read.
+    `part` is the folder that the network becomes. `metrics` measures it on the validation examples. `details` are facts
+    for the model card. `identity` is what a run must have in common with the one that it resumes, next to its base
+    model, its data and its settings.
     """
 
     part: str

@@ -15,15 +15,66 @@ import torch
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from florence_rag.datasets.images import ImageExample
+from florence_rag.datasets.images import ImageExample, read_images
+from florence_rag.errors import InputError
+from florence_rag.finetuning.card import summarize_names
 from florence_rag.finetuning.image_dataset import ImageCache, random_crop, usable_examples
-from florence_rag.finetuning.pairs import describe_pairs, distinct_labels, positives_key, read_pairs, split_pairs
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+from florence_rag.finetuning.splits import TRAINING_SPLITS, VALIDATION_SPLITS, split_examples
 from florence_rag.finetuning.trainer import FineTuning, start_run
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts
 from florence_rag.models.strict_loading import open_strictly
+
+_SPLITS = (*TRAINING_SPLITS, *VALIDATION_SPLITS)
+
+
+def read_pairs(data: str | Path, images: Path | None = None) -> list[ImageExample]:
+    """Return the examples of a data set without those of its test split; the arguments are those of `read_images`."""
+    found = read_images(data, images)
+    splits = {example.split for example in found}
+    if not splits & {"", *_SPLITS}:
+        names = ", ".join(map(repr, sorted(splits)))
+        raise InputError(
+            f"the field 'split' of all images of {str(data)!r} is {names}; training uses {', '.join(_SPLITS)}"
+        )
+    return [each for each in found if each.split in ("", *_SPLITS) and (each.captions or each.label)]
+
+
+def positives_key(example: ImageExample, text: str) -> tuple[str, str]:
+    """Return a key that is equal for pairs that are each other's positives: of one class, or of one text."""
+    return ("label", example.label.casefold()) if example.label else ("text", text)
+
+
+def split_pairs(
+    examples: Sequence[ImageExample], share: float, seed: int
+) -> tuple[list[ImageExample], list[ImageExample]]:
+    """Divide examples by their splits or else by this share of each class.
+
+    Raises:
+        InputError: All pairs are each other's positives, or all examples are for validation.
+    """
+    keys = {positives_key(each, text) for each in examples for text in (each.captions or ("",))}
+    if len(keys) < 2:
+        only = next(iter(keys))[1] if keys else "nothing"
+        raise InputError(f"all examples are of one class or text, {only!r}: there is nothing to distinguish")
+    return split_examples(examples, share, seed, stratum=lambda each: each.label.casefold())
+
+
+def distinct_labels(examples: Sequence[ImageExample]) -> list[str]:
+    """Return the classes, each as it is first written, sorted."""
+    first: dict[str, str] = {}
+    for each in examples:
+        if each.label:
+            first.setdefault(each.label.casefold(), each.label)
+    return sorted(first.values(), key=str.casefold)
+
+
+def describe_pairs(examples: Sequence[ImageExample]) -> dict[str, Any]:
+    """Return facts about the examples for the model card."""
+    labels, texts = distinct_labels(examples), sum(len(each.captions) for each in examples)
+    return {**({"classes": summarize_names(labels)} if labels else {}), **({"texts": texts} if texts else {})}
 
 
 class PairDataset(Dataset[dict[str, Any]]):
@@ -77,13 +128,11 @@ def train_unicl(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Fine-tune a dual encoder and write it to out/florence, and its log to out/runs/florence.
-
-    A call with the same arguments resumes an interrupted run.
+    """Fine-tune a dual encoder and write it to out/florence; a call with the same arguments resumes an interrupted run.
 
     Args:
         data: One or several data sets that `florence_rag.datasets.images.read_images` reads.
-        out: The folder of the trained model.
+        out: The folder of the trained model, and of its log in runs/florence.
         base_model: The folder of the dual encoder to start from.
         name: The name of the base model in the model card, by default its folder.
         images: The folder where relative paths in files begin, by default that of the file.
@@ -93,7 +142,6 @@ def train_unicl(
 
     Raises:
         InputError: The data cannot be learned from, or `out` holds another run.
-        MissingExtraError: The extra `train` is not installed.
     """
     settings, sentences = start_run(settings), check_prompts(prompts or UNICL_PROMPTS)
     examples = [example for each in data for example in read_pairs(each, images)]
@@ -123,11 +171,9 @@ def train_unicl(
 def dual_encoder_metrics(
     model: FlorenceModel, processor: FlorenceProcessor, data: PairDataset, labels: Sequence[str], batch: int = 64
 ) -> dict[str, float]:
-    """Measure a dual encoder on pairs.
+    """Return "zero-shot top-1" of the examples with a label, and R@1 in both directions of those with captions.
 
-    Returns:
-        "zero-shot top-1" of the examples with a label, among `labels`, and "image-to-text R@1" and "text-to-image R@1"
-        of the examples with texts, of which the first counts.
+    The first caption of an example counts.
     """
     model.eval()
     labeled = [each for each in data.examples if each.label]

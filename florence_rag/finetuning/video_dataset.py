@@ -10,18 +10,15 @@ import torch
 from torch.utils.data import Dataset
 
 from florence_rag.chunking.frame_sampling import read_motion
-from florence_rag.datasets.clip_frames import clip_frames
-from florence_rag.datasets.videos import VideoClip
+from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.finetuning.image_dataset import MEMORY_BYTES, find_unreadable, random_crop
 from florence_rag.models.processing import FlorenceImageProcessor
 
 
 class VideoCache:
-    """Videos as frames of the size and the rate that a network takes.
+    """Videos as frames of the size and rate that a network takes.
 
-    Attributes:
-        frames: The number of frames of each readable video.
-        failed: Why videos cannot be read.
+    `frames` is the number of frames of each video, and `failed` tells why videos cannot be read.
     """
 
     def __init__(

@@ -50,11 +50,7 @@ def common_answer(question: VQAQuestion) -> str:
 
 
 def answer_vocabulary(questions: Sequence[VQAQuestion], min_questions: int) -> list[str]:
-    """Return the answers that are the most common one of enough questions, in the order in which they first appear.
-
-    Raises:
-        InputError: There are fewer than two.
-    """
+    """Return the answers that are the most common one of enough questions, in their order; at least two are needed."""
     counts = Counter(answer for question in questions if (answer := common_answer(question)))
     answers = [answer for answer in counts if counts[answer] >= min_questions]
     if len(answers) < 2:
@@ -138,13 +134,11 @@ def train_meter(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> FineTuned:
-    """Fine-tune METER and write it to out/meter, and its log to out/runs/meter.
-
-    A call with the same arguments resumes an interrupted run.
+    """Fine-tune METER and write it to out/meter; a call with the same arguments resumes an interrupted run.
 
     Args:
         files: A data set that `florence_rag.datasets.vqav2.find_vqa_files` finds.
-        out: The folder of the trained model.
+        out: The folder of the trained model, and of its log in runs/meter.
         base_model: The folder of the METER to start from.
         name: The name of the base model in the model card, by default its folder.
         min_questions: The number of questions whose most common answer an answer must be to be learned; by default 1,
@@ -154,7 +148,6 @@ def train_meter(
 
     Raises:
         InputError: The data cannot be learned from, or `out` holds another run.
-        MissingExtraError: The extra `train` is not installed.
     """
     settings = start_run(settings)
     questions = read_vqa(files).questions

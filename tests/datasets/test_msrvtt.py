@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from florence_rag.datasets.msrvtt import CaptionedVideo, is_video_list, read_msrvtt
+from florence_rag.datasets.videos import CaptionedVideo, is_video_list, read_msrvtt
 from florence_rag.errors import InputError
 
 A = ("a", "test")

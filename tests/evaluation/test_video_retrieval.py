@@ -6,9 +6,9 @@ from PIL import Image
 
 from florence_rag.chunking.frame_sampling import length_s
 from florence_rag.datasets.media_files import VideoFolder
-from florence_rag.datasets.msrvtt import CaptionedVideo, read_msrvtt
+from florence_rag.datasets.videos import CaptionedVideo, read_msrvtt
 from florence_rag.errors import InputError
-from florence_rag.evaluation.video_retrieval import evaluate_video_retrieval, even_frames
+from florence_rag.evaluation.retrieval import evaluate_video_retrieval, even_frames
 from florence_rag.testing import ColorEmbedder, color_frame
 from recipes.florence_tiny.synthetic.clips import write_mp4
 

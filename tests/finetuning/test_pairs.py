@@ -1,13 +1,10 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from florence_rag.datasets.images import ImageExample
 from florence_rag.errors import InputError
-from florence_rag.finetuning.pairs import distinct_labels, read_pairs, split_pairs
-from florence_rag.finetuning.splits import train_val_split
+from florence_rag.finetuning.unicl import distinct_labels, read_pairs, split_pairs
 
 
 def karpathy(*images):
@@ -50,12 +47,3 @@ def test_validation_data_alone_are_refused(tmp_path):
 
 def test_labels_are_compared_without_case(tmp_path):
     assert distinct_labels([ImageExample(tmp_path, label=label) for label in ("dog", "Cat", "cat")]) == ["Cat", "dog"]
-
-
-@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=60), st.floats(0.01, 0.5), st.integers(0, 5))
-def test_a_split_is_deterministic_and_leaves_no_part_empty(groups, share, seed):
-    items = list(range(len(groups)))
-    learn, kept = train_val_split(items, groups, share, seed)
-    assert sorted(learn + kept) == items and kept and learn
-    assert (learn, kept) == train_val_split(items, groups, share, seed)
-    assert {groups[i] for i in items} >= {groups[i] for i in learn}

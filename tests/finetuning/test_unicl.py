@@ -115,21 +115,6 @@ def test_half_precision_without_a_gpu(start, colors, tmp_path):
     assert done.steps == 4
 
 
-@pytest.mark.parametrize("name", ["epochs", "steps", "batch", "learning_rate", "checks", "patience"])
-def test_settings_must_be_above_zero(name):
-    with pytest.raises(InputError, match=f"{name} is 0"):
-        Settings(**{name: 0})
-
-
-def test_an_incomplete_checkpoint_is_skipped(tmp_path):
-    assert run.last_checkpoint(tmp_path) is None
-    for step, state in ((2, "{}"), (8, '{"a": 1}'), (10, '{"a": 1}'), (12, '{"a"'), (14, None)):
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-    assert run.last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-
-
 def test_a_finished_run_can_be_repeated(start, colors, tmp_path):
     train_unicl([colors], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)
     again = train_unicl([colors], tmp_path / "m", start / "florence", prompts=PROMPTS, settings=QUICK)

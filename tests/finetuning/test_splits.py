@@ -1,0 +1,27 @@
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from florence_rag.datasets.videos import VideoClip
+from florence_rag.finetuning.splits import split_examples, train_val_split
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=2, max_size=60), st.floats(0.01, 0.5), st.integers(0, 5))
+def test_a_split_is_deterministic_and_leaves_no_part_empty(groups, share, seed):
+    items = list(range(len(groups)))
+    learn, kept = train_val_split(items, groups, share, seed)
+    assert sorted(learn + kept) == items and kept and learn
+    assert (learn, kept) == train_val_split(items, groups, share, seed)
+    assert {groups[i] for i in items} >= {groups[i] for i in learn}
+
+
+def test_the_splits_of_the_data_are_kept():
+    clips = [VideoClip(Path(str(i)), "a", split=split) for i, split in enumerate(("train", "val", "test", "train"))]
+    assert split_examples(clips, 0.5, 0) == ([clips[0], clips[3]], [clips[1]])
+
+
+def test_examples_of_one_unit_stay_together():
+    clips = [VideoClip(Path(str(i % 4)), "a", float(i)) for i in range(12)]
+    learn, check = split_examples(clips, 0.25, 0, stratum=lambda clip: clip.label, unit=lambda clip: clip.path)
+    assert len(check) == 3 and len({clip.path for clip in check}) == 1 and len(learn) == 9
