@@ -84,7 +84,7 @@ def searched(folder: Path, describe: str, scenes: Sequence[Scene]) -> dict[str, 
         rag.add(folder)
         spent_ms = 1000 * (time.process_time() - start) / len(scenes)
         ways: dict[str, Callable[[str], list[Hit]]] = {
-            "by words alone, BM25 (R@1)": lambda text: rag.index.search_words(text, 1),
+            "by words alone, BM25 (R@1)": lambda text: rag.index.search_bm25(text, 1),
             "by words and looks (R@1)": lambda text: rag.search(text, k=1),
         }
         shares = {name: _first_is_right(search, queries, same) for name, search in ways.items()}

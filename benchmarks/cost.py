@@ -186,7 +186,7 @@ def cache_answers(data: Path, done: Done) -> None:
     """The same about the same pictures a second time."""
     frames = [read_image(path) for path in pictures(data)[:30]]
     with FlorenceRAG.open(data / "town.db") as rag:
-        memory = CachedVQA(rag.require_vqa(), rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
+        memory = CachedVQA(rag.require_vqa(), rag.index.answer_store(), rag.embedder, TINY)  # type: ignore[attr-defined]
         for frame in frames:
             memory.answer(frame, QUESTION)
         repeat(lambda number: memory.answer(frames[number], QUESTION), len(frames), done)

@@ -46,7 +46,7 @@ def fill(index: MilvusIndex, start: int, stop: int) -> None:
         index.begin(source)
         index.add([_chunk(source, number) for number in numbers], unit(len(numbers), first))
         index.complete(source)
-    index.write()
+    index.flush_buffer()
 
 
 def _chunk(source: Source, number: int) -> Chunk:
@@ -72,7 +72,7 @@ def searches(index: MilvusIndex) -> dict[str, float]:
     raw = 'metadata["city"] == "city 7"'
     return {
         "vector": fastest_ms(lambda query, _: index.search_vector(query, 5)),
-        "words": fastest_ms(lambda _, n: index.search_words(f"thing {n}", 5)),
+        "words": fastest_ms(lambda _, n: index.search_bm25(f"thing {n}", 5)),
         "kind": fastest_ms(lambda query, _: index.search_vector(query, 5, kinds={"image"})),
         "source": fastest_ms(lambda query, _: index.search_vector(query, 5, filter='source >= "/photos/5"')),
         "metadata": fastest_ms(lambda query, _: index.search_vector(query, 5, filter={"metadata.city": "city 7"})),

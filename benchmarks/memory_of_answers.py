@@ -58,7 +58,7 @@ def measure(rag: FlorenceRAG, asks: list[tuple[Frame, str]]) -> dict[str, Any]:
     """Ask all, with the memory and directly."""
     vqa = rag.require_vqa()
     vqa.answer(*asks[0])  # which loads it
-    memory = CachedVQA(vqa, rag.index.answers(), rag.embedder, TINY)  # type: ignore[attr-defined]
+    memory = CachedVQA(vqa, rag.index.answer_store(), rag.embedder, TINY)  # type: ignore[attr-defined]
     spent: dict[str, list[float]] = {"direct": [], "same picture": [], "looks the same": [], "asked": []}
     agree = 0
     for frame, question in asks:

@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 import typer
 
-from florence_rag.index.index_types import PRESETS, pq_bytes
+from florence_rag.index.index_types import INDEX_TYPES, pq_bytes
 
 K = 10
 QUERIES = 100
@@ -43,8 +43,8 @@ def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
 
 def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
     """By preset, what makes the empty index, as Milvus would make it."""
-    lists = PRESETS["IVF_FLAT"].build(rows, dimension)["nlist"]
-    links = PRESETS["HNSW"].build(rows, dimension)["M"]
+    lists = INDEX_TYPES["IVF_FLAT"].build(rows, dimension)["nlist"]
+    links = INDEX_TYPES["HNSW"].build(rows, dimension)["M"]
 
     def coarse() -> Any:
         return faiss.IndexFlatIP(dimension)
@@ -63,13 +63,13 @@ def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
 
 def again(name: str) -> int:
     """How many candidates are looked at again."""
-    params = PRESETS[name].search(K)
+    params = INDEX_TYPES[name].search(K)
     return int(params.get("reorder_k") or K * params.get("refine_k", 1))
 
 
 def set_effort(index: Any, name: str) -> None:
     """Search as hard as the preset does."""
-    params = PRESETS[name].search(K)
+    params = INDEX_TYPES[name].search(K)
     if "ef" in params:
         index.hnsw.efSearch = params["ef"]
     if "nprobe" in params:
@@ -106,7 +106,7 @@ def table(rows: int, dimension: int) -> Iterator[dict[str, Any]]:
         found = row.pop("found")
         exact = found if exact is None else exact
         shared = [len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)]
-        modelled = PRESETS[name].memory(dimension, 4)
+        modelled = INDEX_TYPES[name].memory(dimension, 4)
         yield row | {"modelled_bytes": modelled, "recall": float(np.mean(shared)) / K}
 
 

@@ -19,9 +19,9 @@ from florence_rag.chunking import ChunkingConfig, read_frames, read_image
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError, ModelError, unknown_chunk_error
 from florence_rag.image_store import ImageInput, ImageStore, look_at
-from florence_rag.index.address import Address, classifier_folder, picture_folder
+from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
-from florence_rag.index.index_types import VectorType, check_preset
+from florence_rag.index.index_types import VectorDtype, check_index_type
 from florence_rag.index.rows import checked_vectors
 from florence_rag.ingest.engine import ChunksOf, Engine, IngestConfig
 from florence_rag.ingest.file_ingestor import FileIngestor, IngestOptions
@@ -170,7 +170,7 @@ class FlorenceRAG:
         token: str | None = None,
         collection: str = "florence",
         index_type: str | None = None,
-        vector_dtype: VectorType | None = None,
+        vector_dtype: VectorDtype | None = None,
         ocr: OCRMode = "auto",
         create: bool = True,
         access: ModelOptions | None = None,
@@ -195,7 +195,7 @@ class FlorenceRAG:
         from florence_rag.index.milvus import MilvusIndex
 
         if index_type is not None:  # before a model is fetched
-            check_preset(index_type, lite=Address.parse(str(db)).path is not None)
+            check_index_type(index_type, lite=Address.parse(str(db)).path is not None)
         access = access or ModelOptions.from_environment()
         look = MilvusIndex.recorded_embedders if create else MilvusIndex.require_embedders
         recorded, recorded_text = look(str(db), token, collection) or (None, None)
@@ -220,7 +220,7 @@ class FlorenceRAG:
             collection=collection,
             create=create,
             index_type=index_type,
-            vectors=vector_dtype,
+            vector_dtype=vector_dtype,
             text_embedder=opened_text_embedder.info if opened_text_embedder else None,
         )
         return cls(
@@ -236,7 +236,7 @@ class FlorenceRAG:
             regions=detector is not None,
             recognizer=recognizer,
             reranker=opened_reranker,
-            pictures=pictures or picture_folder(str(db), collection),
+            pictures=pictures or image_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
             cache_answers=cache_answers,
             vqa_name=vqa or card.default_vqa or "",

@@ -106,8 +106,8 @@ def names(hits):
 def test_memory_index_searches_by_cosine_and_by_words():
     index = filled(a="red and red", b="a blue whale", c="red and blue and a very long sentence about nothing")
     assert names(index.search_vector(EMBEDDER.embed_texts(["red"])[0], 2)) == ["a", "c"]
-    assert names(index.search_words("blue whales", 3)) == ["b", "c"]
-    assert index.search_words("green", 3) == []
+    assert names(index.search_bm25("blue whales", 3)) == ["b", "c"]
+    assert index.search_bm25("green", 3) == []
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_memory_index_filters(filter, found):
 
 def test_memory_index_refuses_filters_that_it_or_milvus_cannot_evaluate():
     with pytest.raises(InputError, match="MemoryIndex cannot evaluate 'start_s > 3'"):
-        filled(a="red").search_words("red", 1, filter="start_s > 3")
+        filled(a="red").search_bm25("red", 1, filter="start_s > 3")
     with pytest.raises(InputError, match="filter field 'size' is unknown"):
-        filled(a="red").search_words("red", 1, filter={"size": 3})
+        filled(a="red").search_bm25("red", 1, filter={"size": 3})
 
 
 def test_memory_index_keeps_a_ledger():
@@ -151,7 +151,7 @@ def test_memory_index_keeps_a_ledger():
 
 def test_memory_index_gives_back_chunks_and_vectors_by_id():
     index = filled(a="red", b="blue")
-    blue, red = (index.search_words(word, 1)[0].id for word in ("blue", "red"))
+    blue, red = (index.search_bm25(word, 1)[0].id for word in ("blue", "red"))
     assert names(index.get([red, "unknown", blue])) == ["a", "b"]
     np.testing.assert_array_equal(index.vectors([blue]), EMBEDDER.embed_texts(["blue"]))
     with pytest.raises(InputError, match="no chunk has the id 'unknown'"):

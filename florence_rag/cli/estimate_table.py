@@ -18,7 +18,7 @@ from florence_rag.index.capacity_estimate import (
     filling,
     serving,
 )
-from florence_rag.index.index_types import PRESETS, choosable
+from florence_rag.index.index_types import INDEX_TYPES, available_index_types
 
 _FILLING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
 _SERVING = (
@@ -63,8 +63,8 @@ def scale_to_text(sizes: Sequence[int], given: Assumptions) -> RenderableType:
 
 
 def _preset_rows(given: Assumptions) -> Iterable[Sequence[str]]:
-    for name in (*choosable(), *(name for name, preset in PRESETS.items() if preset.refused)):
-        preset = PRESETS[name]
+    for name in (*available_index_types(), *(name for name, preset in INDEX_TYPES.items() if preset.refused)):
+        preset = INDEX_TYPES[name]
         if preset.refused:
             yield f"`{name}`", preset.summary, "", "", f"cannot be chosen: {preset.refused}"
             continue

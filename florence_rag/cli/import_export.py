@@ -29,7 +29,7 @@ def export(
 
     recorded = MilvusIndex.require_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
-        files = write(index, folder, vectors=vector_dtype)
+        files = write(index, folder, vector_dtype=vector_dtype)
     count = len(files.chunks) + len(files.ledger)
     show(files.to_dict(), f"{files.rows} chunks of {files.sources} files in {count} Parquet files in {folder}", as_json)
 
@@ -58,7 +58,7 @@ def import_(
             text_embedder=files.text_embedder,
             token=token,
             index_type=index_type,
-            vectors=None if lite else files.vectors,
+            vector_dtype=None if lite else files.vector_dtype,
         )
 
     def tell(collection: str, share: float) -> None:

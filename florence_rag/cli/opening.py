@@ -100,7 +100,7 @@ def reembedding(
     The old one is not needed otherwise: it may be a service that is no more.
     """
     with notes().status("Loading the models"):
-        from florence_rag.index.address import picture_folder
+        from florence_rag.index.address import image_folder
         from florence_rag.index.milvus import MilvusIndex
         from florence_rag.loading.loaders import EMBEDDER
         from florence_rag.loading.model_loader import load_model
@@ -116,7 +116,7 @@ def reembedding(
         MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
         shown_progress() as progress,
     ):
-        pictures = FlorenceRAG(index, embedder, pictures=picture_folder(db, index.info().collection))
+        pictures = FlorenceRAG(index, embedder, pictures=image_folder(db, index.info().collection))
         yield Reembedding(index, embedder, pictures.frames, progress=progress), old
 
 
@@ -126,10 +126,10 @@ def abandon(db: str, token: str | None) -> str:
 
     recorded = MilvusIndex.require_embedders(db, token)
     with MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index:
-        if index.successor is None:
+        if index.shadow_embedder is None:
             raise InputError(f"{db!r} is not being moved to another model: there is nothing to abandon")
-        name = index.successor.name
-        index.abandon()
+        name = index.shadow_embedder.name
+        index.drop_shadow()
     return name
 
 

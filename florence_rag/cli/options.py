@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import find_preset
+from florence_rag.index.index_types import find_index_type
 from florence_rag.types import KINDS, Kind
 
 DEFAULT_DB = "florence.db"
@@ -26,7 +26,7 @@ def known_kinds(names: list[str] | None) -> list[str] | None:
 def known_index_type(name: str | None) -> str | None:
     """The kind of index, if it can be chosen; a usage error otherwise."""
     try:
-        return name if name is None else find_preset(name).name
+        return name if name is None else find_index_type(name).name
     except InputError as error:
         raise typer.BadParameter(str(error)) from error
 

@@ -112,13 +112,13 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
     embedder = info.embedder
     facts = {
         "database": f"{info.uri}, collection {info.collection}",
-        "served by": f"{info.server_version}, index {info.index_type}, vectors in {info.vectors}",
+        "served by": f"{info.server_version}, index {info.index_type}, vectors in {info.vector_dtype}",
         "embedder": f"{embedder.name}, {embedder.dimension} dimensions, weights {embedder.fingerprint}",
         "files": f"{info.sources} indexed, {info.failures} failed",
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()) or "none",
     }
-    if info.successor:
-        facts["moving to"] = f"{info.successor.name}: go on with reembed --to, or drop it with reembed --rollback"
+    if info.shadow_embedder:
+        facts["moving to"] = f"{info.shadow_embedder.name}: go on with reembed --to, or drop it with reembed --rollback"
     if info.incomplete:
         facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
     if info.advice:

@@ -42,7 +42,7 @@ def classifier_folder(uri: str, collection: str) -> Path | None:
     return path.with_suffix(".classifiers") / collection if path else None
 
 
-def picture_folder(uri: str, collection: str) -> Path | None:
+def image_folder(uri: str, collection: str) -> Path | None:
     """Beside a Milvus Lite database, the folder for pictures of an index that have no file; None of a server."""
     path = Address.parse(uri).path
-    return path.with_suffix(".pictures") / collection if path else None
+    return path.with_suffix(".images") / collection if path else None

@@ -10,7 +10,7 @@ from hashlib import blake2b
 import numpy as np
 from pymilvus import CollectionSchema, DataType, FieldSchema
 
-from florence_rag.index.base import RememberedAnswer
+from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
 from florence_rag.index.literals import literal
 from florence_rag.index.rows import MAX_TEXT_BYTES, Row
@@ -21,7 +21,7 @@ from florence_rag.types import EmbedderInfo
 _FIELDS = ["id", "place", "model", "body"]
 
 
-class MilvusAnswers:
+class MilvusAnswerStore:
     """An AnswerStore. Vectors are of question and picture together; those of another embedder lie in another
     collection."""
 
@@ -32,12 +32,12 @@ class MilvusAnswers:
         self._name = f"{collection}_answers_{digest}"
         connection.open_table(_table(self._name, 2 * embedder.dimension))
 
-    def get(self, id: str) -> RememberedAnswer | None:
+    def get(self, id: str) -> CachedAnswer | None:
         """The answer with this id, if there is one."""
         row = self._connection.rows_of(self._name, [id], _FIELDS).get(id)
         return _answer(row) if row else None
 
-    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
         """The k answers of a model to what is nearest to a question about a picture, (2 D,), nearest first."""
         found = self._connection.search(
             self._name,
@@ -50,14 +50,14 @@ class MilvusAnswers:
         )
         return [_answer(row) for row, _ in found]
 
-    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+    def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """Remember an answer, with the vector (2 D,) of its question and its picture."""
         row = {"id": answer.id, "place": _digest(answer.place), "model": answer.model, "vector": vector}
         body = json.dumps(asdict(answer))
         assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, a picture's sample is 4 kB
         self._connection.upsert(self._name, [{**row, "body": body}])
 
-    def forget_others(self, place: str, picture: str) -> None:
+    def delete_outdated(self, place: str, picture: str) -> None:
         """Forget what was said of the pictures that were at a place before this one."""
         at = f"place == {literal(_digest(place))}"
         rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, at))
@@ -87,6 +87,6 @@ def _digest(place: str) -> str:
     return blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _answer(row: Row) -> RememberedAnswer:
+def _answer(row: Row) -> CachedAnswer:
     body = json.loads(row["body"])
-    return RememberedAnswer(**{**body, "candidates": tuple((text, share) for text, share in body["candidates"])})
+    return CachedAnswer(**{**body, "candidates": tuple((text, share) for text, share in body["candidates"])})

@@ -36,9 +36,9 @@ class IndexInfo:
     server_version: str
     incomplete: tuple[str, ...] = ()
     text_embedder: EmbedderInfo | None = None
-    vectors: str = "fp32"
+    vector_dtype: str = "fp32"
     advice: str = ""
-    successor: EmbedderInfo | None = None
+    shadow_embedder: EmbedderInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -46,7 +46,7 @@ class IndexInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class RememberedAnswer:
+class CachedAnswer:
     """What a model answered. place: where the picture is from, "" if that is not known. picture: digest of its pixels.
 
     sample: of what it looks like. key: equal for questions that ask the same. at: when, in ISO 8601.
@@ -68,19 +68,19 @@ class RememberedAnswer:
 class AnswerStore(Protocol):
     """Keeps what models answered, with the vectors (2 D,) of question and picture together."""
 
-    def get(self, id: str) -> RememberedAnswer | None:
+    def get(self, id: str) -> CachedAnswer | None:
         """The answer with this id, if there is one."""
         ...
 
-    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
         """The k answers of a model to what is nearest, nearest first."""
         ...
 
-    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+    def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """Remember an answer, in place of an older one of its id."""
         ...
 
-    def forget_others(self, place: str, picture: str) -> None:
+    def delete_outdated(self, place: str, picture: str) -> None:
         """Forget what was said of the pictures that were at a place before this one."""
         ...
 
@@ -127,7 +127,7 @@ class ChunkIndex(Protocol):
         """Record that another source, of the uri like, stands for this one; its rows are dropped."""
         ...
 
-    def left_out(self) -> dict[str, SkippedSource]:
+    def skipped(self) -> dict[str, SkippedSource]:
         """By uri, the sources that need not be looked at again before they change."""
         ...
 
@@ -143,7 +143,7 @@ class ChunkIndex(Protocol):
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
         ...
 
-    def write(self) -> None:
+    def flush_buffer(self) -> None:
         """Send what has gathered, so that all who have the index open find it."""
         ...
 
@@ -166,7 +166,7 @@ class ChunkIndex(Protocol):
         """
         ...
 
-    def search_words(
+    def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better."""
@@ -213,11 +213,11 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         """(N, T): the vectors of the words of these ids, in this order, zeros where there are none."""
         ...
 
-    def stored(self, uris: Collection[str]) -> Iterator[Hit]:
+    def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
         """All chunks of these sources, in no order, with score 0."""
         ...
 
-    def beside(self, embedder: EmbedderInfo) -> Self:
+    def open_shadow(self, embedder: EmbedderInfo) -> Self:
         """The successor of this index, as far as it is filled; never to be closed by itself."""
         ...
 
@@ -225,10 +225,10 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         """Become the successor; returns what the index was."""
         ...
 
-    def drop_retired(self) -> None:
+    def drop_previous(self) -> None:
         """Drop what the index was before the last switch, if it is still there."""
         ...
 
-    def abandon(self) -> None:
+    def drop_shadow(self) -> None:
         """Drop the successor, if there is one."""
         ...

@@ -8,21 +8,21 @@ from pymilvus import CollectionSchema
 
 from florence_rag.errors import InputError
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import NUMBER_BYTES, VectorType, build_params, check_preset
+from florence_rag.index.index_types import DTYPE_BYTES, VectorDtype, build_params, check_index_type
 from florence_rag.index.schema import Table, probe_schema
 
 _DIMENSION = 128
 
 
-def check_served(connection: Connection, name: str, vectors: VectorType) -> None:
+def check_capabilities(connection: Connection, name: str, vectors: VectorDtype) -> None:
     """InputError if this store cannot build the index over such vectors.
 
     Whether a server was built for GPUs does not show in its version, so that it is asked to index nothing.
     """
-    preset = check_preset(name, lite=connection.is_lite, version=connection.version)
+    preset = check_index_type(name, lite=connection.is_lite, version=connection.version)
     if not preset.gpu:
         return
-    params = build_params(preset.name, _DIMENSION, NUMBER_BYTES[vectors])
+    params = build_params(preset.name, _DIMENSION, DTYPE_BYTES[vectors])
     index = {"index_type": preset.name, "metric_type": "IP", "params": params}
     schema: CollectionSchema = probe_schema(_DIMENSION, vectors)
     problem = connection.can_index(Table(f"florence_probe_{uuid.uuid4().hex}", schema, {"vector": index}, "Strong"))

@@ -17,7 +17,14 @@ from types import MappingProxyType
 from typing import Any
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import NUMBER_BYTES, PRESETS, SEGMENT_BYTES, IndexPreset, VectorType, choosable
+from florence_rag.index.index_types import (
+    DTYPE_BYTES,
+    INDEX_TYPES,
+    SEGMENT_BYTES,
+    IndexType,
+    VectorDtype,
+    available_index_types,
+)
 
 SIZES = (1_000_000, 100_000_000, 10_000_000_000)
 _GB = 1e9
@@ -34,7 +41,7 @@ class Assumptions:
 
     chunks_per_image: float = _from(1.0, "pictures are one chunk each, videos one for each shot")
     dimension: int = _from(768, "numbers of siglip2-base")
-    vectors: VectorType = field(
+    vector_dtype: VectorDtype = field(
         default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantised"}
     )
     gflop_per_image: float = _from(
@@ -129,11 +136,11 @@ def filling(images: int, given: Assumptions) -> Filling:
 
 def serving(images: int, given: Assumptions) -> Iterator[Serving]:
     """What each preset takes to search so many images."""
-    return (_serving(PRESETS[name], images, given) for name in choosable() if name != "AUTOINDEX")
+    return (_serving(INDEX_TYPES[name], images, given) for name in available_index_types() if name != "AUTOINDEX")
 
 
-def _serving(preset: IndexPreset, images: int, given: Assumptions) -> Serving:
-    rows, width = images * given.chunks_per_image, NUMBER_BYTES[given.vectors]
+def _serving(preset: IndexType, images: int, given: Assumptions) -> Serving:
+    rows, width = images * given.chunks_per_image, DTYPE_BYTES[given.vector_dtype]
     vector_bytes, spare = given.dimension * width, given.headroom * given.replicas
     beside = given.row_bytes * given.rows_in_memory + 8 * given.terms
     memory = rows * (preset.memory(given.dimension, width) + beside) * spare / _GB
@@ -177,10 +184,10 @@ def _value(name: str, text: str, kind: type) -> Any:
 
 
 def _checked(given: Assumptions) -> Assumptions:
-    if given.vectors not in NUMBER_BYTES:
-        raise InputError(f"vectors is {given.vectors!r}; use {', '.join(NUMBER_BYTES)}")
+    if given.vector_dtype not in DTYPE_BYTES:
+        raise InputError(f"vector_dtype is {given.vector_dtype!r}; use {', '.join(DTYPE_BYTES)}")
     for name, value in asdict(given).items():
         may_be_zero = name.endswith(("_s", "_h", "_gb", "_month")) or name in ("row_bytes", "rows_in_memory", "terms")
-        if name != "vectors" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
+        if name != "vector_dtype" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
             raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
     return given

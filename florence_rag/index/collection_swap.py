@@ -12,7 +12,7 @@ from hashlib import blake2b
 
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import VectorType
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.types import EmbedderInfo
 
@@ -31,7 +31,7 @@ class CollectionSwap:
         return self._settings().chunks or self.collection
 
     @property
-    def successor(self) -> EmbedderInfo | None:
+    def shadow_embedder(self) -> EmbedderInfo | None:
         """The embedder whose vectors are being put beside the present ones."""
         return self._settings().successor
 
@@ -41,9 +41,9 @@ class CollectionSwap:
         return self._settings().text_embedder
 
     @property
-    def vectors(self) -> VectorType:
+    def vector_dtype(self) -> VectorDtype:
         """How vectors are kept, which a succession leaves as it is, too."""
-        return self._settings().vectors
+        return self._settings().vector_dtype
 
     @property
     def text_dimension(self) -> int | None:
@@ -67,7 +67,7 @@ class CollectionSwap:
 
     def prepare(self, embedder: EmbedderInfo) -> str:
         """Announce a successor, or go on with it; the name of its collection."""
-        self.drop_retired()
+        self.drop_previous()
         settings = self._settings()
         where = f"the index {self.collection!r} of {self._connection.address}"
         if embedder == settings.embedder:
@@ -97,14 +97,14 @@ class CollectionSwap:
             )
         )
 
-    def drop_retired(self) -> None:
+    def drop_previous(self) -> None:
         """Drop what was the index before the last switch."""
         settings = self._settings()
         if settings.retired:
             self._drop(settings.retired)
             self._head.put_settings(replace(settings, retired=""))
 
-    def abandon(self) -> None:
+    def drop_shadow(self) -> None:
         """Drop the successor, however far it is filled."""
         settings = self._settings()
         if settings.successor is not None:

@@ -29,7 +29,7 @@ _READ_S = 120.0
 _WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes here
 _IDS_PER_CALL = 1000
-PATIENCE_S = 60.0
+MAX_WAIT_S = 60.0
 """How long a server that stops answering is asked again before a call fails."""
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Connection:
         self._lite = lite
         self._process = os.getpid()
         self._unusable = ""
-        self._patience = RetryPolicy(0.0 if lite else PATIENCE_S)
+        self._patience = RetryPolicy(0.0 if lite else MAX_WAIT_S)
         with self.mapped_errors():
             self.version = str(client.get_server_version(timeout=_CONNECT_S))
 

@@ -17,10 +17,10 @@ from typing import Any, Literal
 
 from florence_rag.errors import InputError
 
-VectorType = Literal["fp32", "fp16", "bf16"]
+VectorDtype = Literal["fp32", "fp16", "bf16"]
 """How a collection keeps the numbers of its vectors."""
 
-NUMBER_BYTES: Mapping[VectorType, int] = MappingProxyType({"fp32": 4, "fp16": 2, "bf16": 2})
+DTYPE_BYTES: Mapping[VectorDtype, int] = MappingProxyType({"fp32": 4, "fp16": 2, "bf16": 2})
 
 SEGMENT_BYTES = 2**30
 """A server builds one index per segment, and by default seals segments at 1 GiB."""
@@ -40,7 +40,7 @@ _LITE_SEGMENT_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class IndexPreset:
+class IndexType:
     """One kind of index.
 
     build: its parameters from (rows per segment, dimension). search: those of a search for so many hits. memory, disk,
@@ -65,30 +65,31 @@ class IndexPreset:
     refused: str = ""
 
 
-def find_preset(name: str) -> IndexPreset:
+def find_index_type(name: str) -> IndexType:
     """The preset of this name, in whatever case, that an index can have; InputError for others."""
-    preset = PRESETS.get(name.upper())
+    preset = INDEX_TYPES.get(name.upper())
     if preset is None:
-        raise InputError(f"index type {name!r} is unknown; use {', '.join(choosable())}")
+        raise InputError(f"index type {name!r} is unknown; use {', '.join(available_index_types())}")
     if preset.refused:
         raise InputError(f"index type {name!r} cannot be chosen: {preset.refused}")
     return preset
 
 
-def choosable(*, lite: bool = False) -> list[str]:
+def available_index_types(*, lite: bool = False) -> list[str]:
     """The names that can be chosen; lite: on Milvus Lite."""
-    return [name for name, preset in PRESETS.items() if not preset.refused and (preset.lite or not lite)]
+    return [name for name, preset in INDEX_TYPES.items() if not preset.refused and (preset.lite or not lite)]
 
 
-def check_preset(name: str, *, lite: bool, version: str = "") -> IndexPreset:
+def check_index_type(name: str, *, lite: bool, version: str = "") -> IndexType:
     """The preset, if such a store has it; else an InputError that says what the store lacks and what to take instead.
 
     version: of a server, if known. What is built for GPUs does not show in it.
     """
-    preset = find_preset(name)
+    preset = find_index_type(name)
     if lite and not preset.lite:  # Lite takes any name, and fails at the next start
         raise InputError(
-            f"index type {name!r} is unknown to Milvus Lite; use {', '.join(choosable(lite=True))}, or a Milvus server"
+            f"index type {name!r} is unknown to Milvus Lite; use {', '.join(available_index_types(lite=True))}, "
+            "or a Milvus server"
         )
     number = re.search(r"(\d+)\.(\d+)", version)
     if not lite and number and (int(number[1]), int(number[2])) < preset.since:
@@ -98,10 +99,10 @@ def check_preset(name: str, *, lite: bool, version: str = "") -> IndexPreset:
 
 
 def _older(since: tuple[int, int]) -> list[str]:
-    return [name for name in choosable() if PRESETS[name].since < since and not PRESETS[name].gpu]
+    return [name for name in available_index_types() if INDEX_TYPES[name].since < since and not INDEX_TYPES[name].gpu]
 
 
-def lite_advice(rows: int) -> str:
+def capacity_advice(rows: int) -> str:
     """What to do about a Milvus Lite database of so many rows; "" while it is comfortable."""
     if rows <= LITE_ROWS:
         return ""
@@ -115,7 +116,7 @@ def build_params(name: str, dimension: int, width: int = 4, *, lite: bool = Fals
     """Of the index of one vector field, of segments that are full. width: bytes per number."""
     if lite and name != "SPARSE_INVERTED_INDEX":
         return _lite_build_params(name)
-    return PRESETS[name].build(SEGMENT_BYTES // (dimension * width), dimension)
+    return INDEX_TYPES[name].build(SEGMENT_BYTES // (dimension * width), dimension)
 
 
 def search_params(name: str, limit: int, *, lite: bool, filtered: bool) -> Params:
@@ -125,7 +126,7 @@ def search_params(name: str, limit: int, *, lite: bool, filtered: bool) -> Param
     of a small index.
     """
     if not lite:
-        return PRESETS[name].search(limit)
+        return INDEX_TYPES[name].search(limit)
     if name.startswith("HNSW") or name == "AUTOINDEX":
         return {"ef": _LITE_SEGMENT_ROWS if filtered else max(512, 2 * limit)}
     return {"nprobe": _LITE_LISTS} if name.startswith("IVF") else {}
@@ -183,7 +184,7 @@ def _itopk(limit: int) -> int:
 _LIST_ID_BYTES = 8
 
 _ALL = (
-    IndexPreset(
+    IndexType(
         "FLAT",
         "exact: compares with every vector; the default on Milvus Lite",
         _none,
@@ -192,7 +193,7 @@ _ALL = (
         "1: exact",
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "HNSW",
         "a graph in memory: the fastest on processors; the default on servers",
         _hnsw,
@@ -202,7 +203,7 @@ _ALL = (
         disk=lambda d, w: d * w + _links(d, w),
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "HNSW_SQ",
         "the graph over vectors of 8 bits a number: a quarter of the memory",
         lambda n, d: {**_hnsw(n, d), "sq_type": "SQ8"},
@@ -212,7 +213,7 @@ _ALL = (
         disk=lambda d, w: d + _links(d, w),
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "IVF_FLAT",
         "lists of neighbours, the nearest of which are searched: quick to build",
         _lists,
@@ -221,7 +222,7 @@ _ALL = (
         "1.00",
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "IVF_SQ8",
         "the lists with 8 bits a number: a quarter of the memory",
         _lists,
@@ -231,7 +232,7 @@ _ALL = (
         disk=lambda d, w: d + _LIST_ID_BYTES,
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "IVF_PQ",
         "the lists with one byte for four numbers: a sixteenth, and coarse",
         _pq,
@@ -240,7 +241,7 @@ _ALL = (
         "0.84",
         disk=lambda d, w: pq_bytes(d) + _LIST_ID_BYTES,
     ),
-    IndexPreset(
+    IndexType(
         "IVF_RABITQ",
         "the lists with one bit a number, the best looked at again with 8 bits",
         lambda n, d: {**_lists(n, d), "refine": True, "refine_type": "SQ8"},
@@ -250,7 +251,7 @@ _ALL = (
         disk=lambda d, w: d / 8 + 8 + d + _LIST_ID_BYTES,
         since=(2, 6),
     ),
-    IndexPreset(
+    IndexType(
         "SCANN",
         "the lists with 4 bits for two numbers, the best looked at again in full",
         lambda n, d: {**_lists(n, d), "with_raw_data": True},
@@ -259,7 +260,7 @@ _ALL = (
         "1.00 after its second look, about 0.7 before",
         disk=lambda d, w: d / 4 + d * w + _LIST_ID_BYTES,
     ),
-    IndexPreset(
+    IndexType(
         "DISKANN",
         "a graph on NVMe disks, a quarter of the vectors in memory: for more vectors than memory holds",
         _none,
@@ -269,7 +270,7 @@ _ALL = (
         "not measured here",
         disk=lambda d, w: d * w + _LINK_BYTES * (_DISKANN_DEGREE + 1),
     ),
-    IndexPreset(
+    IndexType(
         "GPU_CAGRA",
         "a graph in the memory of GPUs: the most searches per second",
         lambda n, d: {
@@ -286,7 +287,7 @@ _ALL = (
         gpu=True,
         max_hits=1024,
     ),
-    IndexPreset(
+    IndexType(
         "GPU_IVF_FLAT",
         "the lists in the memory of GPUs",
         _lists,
@@ -297,7 +298,7 @@ _ALL = (
         gpu=True,
         max_hits=256,
     ),
-    IndexPreset(
+    IndexType(
         "GPU_IVF_PQ",
         "the lists in the memory of GPUs, one byte for four numbers",
         _pq,
@@ -309,7 +310,7 @@ _ALL = (
         gpu=True,
         max_hits=1024,
     ),
-    IndexPreset(
+    IndexType(
         "GPU_BRUTE_FORCE",
         "exact, in the memory of GPUs",
         _none,
@@ -320,7 +321,7 @@ _ALL = (
         gpu=True,
         max_hits=1024,
     ),
-    IndexPreset(
+    IndexType(
         "AUTOINDEX",
         "what the store thinks best; HNSW on Milvus Lite and on servers as they come",
         _none,
@@ -330,7 +331,7 @@ _ALL = (
         disk=lambda d, w: d * w + _links(d, w),
         lite=True,
     ),
-    IndexPreset(
+    IndexType(
         "BIN_FLAT",
         "exact over the signs of the numbers, one bit each",
         _none,
@@ -341,7 +342,7 @@ _ALL = (
         refused="it searches bits and scores by their distance, where hits here carry cosines and full vectors must "
         "stay for re-embedding and for diverse results; IVF_RABITQ keeps one bit a number, too, and scores by cosine",
     ),
-    IndexPreset(
+    IndexType(
         "SPARSE_INVERTED_INDEX",
         "words, by BM25; part of every index",
         lambda n, d: {"bm25_k1": 1.2, "bm25_b": 0.75},
@@ -354,5 +355,5 @@ _ALL = (
     ),
 )
 
-PRESETS: Mapping[str, IndexPreset] = MappingProxyType({preset.name: preset for preset in _ALL})
+INDEX_TYPES: Mapping[str, IndexType] = MappingProxyType({preset.name: preset for preset in _ALL})
 """All of them by name, from exact to large, those of GPUs, and those that cannot be chosen."""

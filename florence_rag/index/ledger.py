@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection, batched, in_batches
-from florence_rag.index.index_types import VectorType
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_table
@@ -57,7 +57,7 @@ class Settings:
     successor: EmbedderInfo | None = None
     retired: str = ""
     text_embedder: EmbedderInfo | None = None
-    vectors: VectorType = "fp32"
+    vector_dtype: VectorDtype = "fp32"
 
 
 class Ledger:
@@ -82,7 +82,7 @@ class Ledger:
         *,
         create: bool,
         text_embedder: EmbedderInfo | None = None,
-        vectors: VectorType | None = None,
+        vector_dtype: VectorDtype | None = None,
     ) -> None:
         """Make it readable if these embedders filled the index; record them if the index is new.
 
@@ -101,11 +101,11 @@ class Ledger:
         if settings is not None:
             _check_settings(settings, embedder, where)
             _check_text_embedder(settings.text_embedder, text_embedder, where)
-            _check_vectors(settings.vectors, vectors, where)
+            _check_vector_dtype(settings.vector_dtype, vector_dtype, where)
         elif self._connection.has(self._collection):
             raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
         else:
-            self.put_settings(Settings(embedder, text_embedder=text_embedder, vectors=vectors or "fp32"))
+            self.put_settings(Settings(embedder, text_embedder=text_embedder, vector_dtype=vector_dtype or "fp32"))
 
     def settings(self) -> Settings | None:
         """None where a kill came between making the ledger and writing them."""
@@ -133,7 +133,7 @@ class Ledger:
         failed = sorted(self.entries("failed"), key=lambda entry: entry.uri)
         return tuple(Failure(entry.uri, entry.reason) for entry in failed)
 
-    def left_out(self) -> dict[str, SkippedSource]:
+    def skipped(self) -> dict[str, SkippedSource]:
         """By uri, those that need not be looked at again before they change."""
         found = {entry.uri: _left_out(entry) for entry in self.entries("failed", "near-duplicate")}
         return {uri: each for uri, each in sorted(found.items()) if each}
@@ -197,7 +197,7 @@ def _settings(body: Mapping[str, Any]) -> Settings:
         body["version"],
         chunks=body.get("chunks", ""),
         retired=body.get("retired", ""),
-        vectors=body.get("vectors", "fp32"),
+        vector_dtype=body.get("vector_dtype", "fp32"),
         **others,
     )
 
@@ -231,7 +231,7 @@ def _check_text_embedder(recorded: EmbedderInfo | None, given: EmbedderInfo | No
         )
 
 
-def _check_vectors(recorded: VectorType, given: VectorType | None, where: str) -> None:
+def _check_vector_dtype(recorded: VectorDtype, given: VectorDtype | None, where: str) -> None:
     if given not in (None, recorded):
         raise StoreMismatchError(
             f"the index {where} keeps its vectors as {recorded}, not as {given}; leave that out, or index the files "

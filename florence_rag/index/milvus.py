@@ -17,12 +17,12 @@ import numpy as np
 from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
 from florence_rag.index import schema
 from florence_rag.index.address import Address
-from florence_rag.index.answer_store import MilvusAnswers
+from florence_rag.index.answer_store import MilvusAnswerStore
 from florence_rag.index.base import Filter, IndexInfo
-from florence_rag.index.capabilities import check_served
+from florence_rag.index.capabilities import check_capabilities
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import VectorType, check_preset, lite_advice
+from florence_rag.index.index_types import VectorDtype, capacity_advice, check_index_type
 from florence_rag.index.integrity_check import recount
 from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.index.lite.engine import is_database
@@ -60,14 +60,14 @@ class MilvusIndex:
         self._index_type = index_type
         self._succession = succession
         check = partial(succession.check, collection)
-        self._form = RowCodec(succession.vectors, flat=connection.has_dynamic_field(collection))
+        self._form = RowCodec(succession.vector_dtype, flat=connection.has_dynamic_field(collection))
         self._writer = Writer(
             connection, collection, ledger, embedder.dimension, check, succession.text_dimension, self._form
         )
         self._reader = Reader(
             connection,
             collection,
-            self._writer.write,
+            self._writer.flush_buffer,
             self._form,
             index_type,
             embedder.dimension,
@@ -86,7 +86,7 @@ class MilvusIndex:
         token: str | None = None,
         collection: str = "florence",
         index_type: str | None = None,
-        vectors: VectorType | None = None,
+        vector_dtype: VectorDtype | None = None,
         create: bool = True,
     ) -> MilvusIndex:
         """Open an index, or make it.
@@ -101,17 +101,17 @@ class MilvusIndex:
         address = Address.parse(uri)
         _check_name(collection)
         lite = address.path is not None
-        schema.check_vector_type(vectors, lite=lite)
+        schema.check_vector_dtype(vector_dtype, lite=lite)
         if index_type is not None:
-            check_preset(index_type, lite=lite)
+            check_index_type(index_type, lite=lite)
         with _connecting(address, token, create) as connection:
             if index_type is not None:
-                check_served(connection, index_type, vectors or "fp32")
+                check_capabilities(connection, index_type, vector_dtype or "fp32")
             ledger = Ledger(connection, collection)
-            ledger.open_for(embedder, create=create, text_embedder=text_embedder, vectors=vectors)
+            ledger.open_for(embedder, create=create, text_embedder=text_embedder, vector_dtype=vector_dtype)
             succession = CollectionSwap(connection, collection, ledger)
             if connection.is_lite:  # on a server another machine may still read what it retired
-                succession.drop_retired()
+                succession.drop_previous()
             index = cls._opened(connection, succession, succession.chunks, embedder, index_type)
             index._check_rows(create)
             return index
@@ -128,7 +128,9 @@ class MilvusIndex:
         """The index whose chunks are in this collection, which is made if need be."""
         ledger = succession.ledger_of(collection)
         if collection != succession.collection:
-            ledger.open_for(embedder, create=True, text_embedder=succession.text_embedder, vectors=succession.vectors)
+            ledger.open_for(
+                embedder, create=True, text_embedder=succession.text_embedder, vector_dtype=succession.vector_dtype
+            )
         present = connection.index_type(collection, "vector")
         wanted = schema.index_type_for(index_type, present, lite=connection.is_lite)
         table = schema.chunk_table(
@@ -136,7 +138,7 @@ class MilvusIndex:
             embedder.dimension,
             wanted,
             succession.text_dimension,
-            vectors=succession.vectors,
+            vector_dtype=succession.vector_dtype,
             lite=connection.is_lite,
         )
         connection.open_table(table, reindex=present not in (None, wanted))
@@ -198,13 +200,13 @@ class MilvusIndex:
 
     def sources(self) -> dict[str, Source]:
         """The sources that are wholly indexed by their uri, sorted."""
-        self._writer.write()
+        self._writer.flush_buffer()
         entries = self._ledger.sources().values()
         return {entry.uri: entry.source for entry in entries if entry.source and entry.uri not in self._incomplete}
 
     def failures(self) -> tuple[Failure, ...]:
         """The sources that could not be indexed, sorted by uri."""
-        self._writer.write()
+        self._writer.flush_buffer()
         return self._ledger.failures()
 
     def begin(self, source: Source) -> None:
@@ -242,10 +244,10 @@ class MilvusIndex:
         self._writer.mark_duplicate(source, duplicate_of)
         self._incomplete.discard(source.uri)
 
-    def left_out(self) -> dict[str, SkippedSource]:
+    def skipped(self) -> dict[str, SkippedSource]:
         """By uri, the sources that need not be looked at again before they change."""
-        self._writer.write()
-        return self._ledger.left_out()
+        self._writer.flush_buffer()
+        return self._ledger.skipped()
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
@@ -258,9 +260,9 @@ class MilvusIndex:
         self._incomplete.difference_update(gone)
         return rows
 
-    def answers(self) -> MilvusAnswers:
+    def answer_store(self) -> MilvusAnswerStore:
         """What was answered about its pictures, in a collection beside it that is made if need be."""
-        return MilvusAnswers(self._connection, self._succession.collection, self.embedder)
+        return MilvusAnswerStore(self._connection, self._succession.collection, self.embedder)
 
     def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
         """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
@@ -269,9 +271,9 @@ class MilvusIndex:
         kept = map(emptied, rows) if self._form.flat else rows
         self._writer.load(row | {"metadata": each} for row, each in zip(kept, given, strict=True))
 
-    def write(self) -> None:
+    def flush_buffer(self) -> None:
         """Send what has gathered, so that all who have the index open find it."""
-        self._writer.write()
+        self._writer.flush_buffer()
 
     def flush(self) -> None:
         """Make everything so far durable and fast to search."""
@@ -292,14 +294,14 @@ class MilvusIndex:
         """
         return self._reader.search_text_vector(vector, k, kinds, filter)
 
-    def search_words(
+    def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better.
 
         Milvus Lite weighs a word by how rare it is among the rows that were flushed together.
         """
-        return self._reader.search_words(query, k, kinds, filter)
+        return self._reader.search_bm25(query, k, kinds, filter)
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
         """All chunks that fit, in no order, with score 0."""
@@ -320,7 +322,7 @@ class MilvusIndex:
 
     def info(self) -> IndexInfo:
         """What is in the index."""
-        self._writer.write()
+        self._writer.flush_buffer()
         entries = [entry for entry in self._ledger.entries() if entry.uri not in self._incomplete]
         complete = [entry for entry in entries if entry.state == "complete"]
         chunks: Counter[Kind] = Counter()
@@ -337,28 +339,30 @@ class MilvusIndex:
             server_version=self._connection.version,
             incomplete=tuple(sorted(self._incomplete)),
             text_embedder=self.text_embedder,
-            successor=self.successor,
-            vectors=self._form.vectors,
-            advice=lite_advice(sum(chunks.values())) if self._connection.is_lite else "",
+            shadow_embedder=self.shadow_embedder,
+            vector_dtype=self._form.dtype,
+            advice=capacity_advice(sum(chunks.values())) if self._connection.is_lite else "",
         )
 
-    def stored(self, uris: Collection[str]) -> Iterator[Hit]:
+    def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
         """All chunks of these sources, in no order, with score 0."""
-        return self._reader.stored(uris)
+        return self._reader.chunks_of(uris)
 
     @property
-    def vectors_kept(self) -> VectorType:
+    def vector_dtype(self) -> VectorDtype:
         """How many bits the numbers of its vectors have in the store."""
-        return self._form.vectors
+        return self._form.dtype
 
     def stored_rows(self) -> Iterator[Row]:
         """All rows of complete sources as they are stored, but for what the store computes; vectors are float32."""
         return self._reader.whole_rows(self.sources())
 
-    def ledger_rows(self, vectors: VectorType) -> Iterator[Row]:
+    def ledger_rows(self, vectors: VectorDtype) -> Iterator[Row]:
         """The ledger of such an index that keeps its vectors this way, in which nothing is under way."""
-        self._writer.write()
-        return self._ledger.settled_rows(Settings(self.embedder, text_embedder=self.text_embedder, vectors=vectors))
+        self._writer.flush_buffer()
+        return self._ledger.settled_rows(
+            Settings(self.embedder, text_embedder=self.text_embedder, vector_dtype=vectors)
+        )
 
     def load_rows(self, rows: Iterator[Row]) -> int:
         """Store rows that `stored_rows` gave; how many there were. They count once `load_ledger_rows` says so."""
@@ -369,11 +373,11 @@ class MilvusIndex:
         self._ledger.load(rows)
 
     @property
-    def successor(self) -> EmbedderInfo | None:
+    def shadow_embedder(self) -> EmbedderInfo | None:
         """The embedder whose vectors are being put beside the present ones."""
-        return self._succession.successor
+        return self._succession.shadow_embedder
 
-    def beside(self, embedder: EmbedderInfo) -> MilvusIndex:
+    def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:
         """The successor of this index, for the vectors of another embedder, as far as it is filled.
 
         It is open for as long as this index is. StoreMismatchError if there is one of a third embedder.
@@ -386,22 +390,22 @@ class MilvusIndex:
     def switch(self, successor: MilvusIndex) -> MilvusIndex:
         """Become the successor, for all who will open this index, in one write.
 
-        Returns what the index was, which `drop_retired` drops. Until then a kill leaves it to be dropped later.
+        Returns what the index was, which `drop_previous` drops. Until then a kill leaves it to be dropped later.
         """
-        self._writer.write()
+        self._writer.flush_buffer()
         successor.flush()
         self._succession.switch()
         retired = copy(self)
         vars(self).update(vars(successor))
         return retired
 
-    def drop_retired(self) -> None:
+    def drop_previous(self) -> None:
         """Drop what the index was before the last switch, if it is still there."""
-        self._succession.drop_retired()
+        self._succession.drop_previous()
 
-    def abandon(self) -> None:
+    def drop_shadow(self) -> None:
         """Drop the successor, if there is one."""
-        self._succession.abandon()
+        self._succession.drop_shadow()
 
     def _check_rows(self, create: bool) -> None:
         """A source that has lost rows counts as not indexed, so that the next run brings it back."""
@@ -412,7 +416,7 @@ class MilvusIndex:
         if not found.present and not create:
             raise StoreCorruptError(f"{where} has lost all its {found.expected} chunks; index its files again")
         self._incomplete = set(found.damaged)
-        self._writer.suspect(found.damaged)
+        self._writer.mark_unverified(found.damaged)
         warnings.warn(
             f"{where} has {found.present} chunks where its ledger lists {found.expected}: "
             f"index the {len(found.damaged)} files again whose rows are missing or too many",

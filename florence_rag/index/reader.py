@@ -12,7 +12,7 @@ from florence_rag.index import schema
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import Connection, in_batches
 from florence_rag.index.filters import expression
-from florence_rag.index.index_types import find_preset
+from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
 from florence_rag.index.literals import one_of, starts_with
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
@@ -54,7 +54,7 @@ class Reader:
     ) -> list[Hit]:
         """The k chunks nearest to vector (D,). score: the cosine."""
         query = checked_vectors(np.asarray(vector)[None], 1, self._dimension)[0]
-        return self._search("vector", self._form.query(query), k, self._restriction(filter, kinds), filter)
+        return self._search("vector", self._form.encode_query(query), k, self._restriction(filter, kinds), filter)
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, kinds: Collection[Kind] | None, filter: Filter | None
@@ -63,16 +63,16 @@ class Reader:
         query = checked_vectors(np.asarray(vector)[None], 1, self._needed_text_dimension())[0]
         restriction = self._restriction(filter, kinds)
         worded = f"({restriction}) and worded == true" if restriction else "worded == true"
-        return self._search("text_vector", self._form.query(query), k, worded, filter)
+        return self._search("text_vector", self._form.encode_query(query), k, worded, filter)
 
-    def search_words(self, query: str, k: int, kinds: Collection[Kind] | None, filter: Filter | None) -> list[Hit]:
+    def search_bm25(self, query: str, k: int, kinds: Collection[Kind] | None, filter: Filter | None) -> list[Hit]:
         """The k chunks whose words fit the query best. score: BM25, above 0, larger is better."""
         return self._search("bm25", query_terms(query), k, self._restriction(filter, kinds), filter)
 
     def _search(
         self, field: str, query: str | list[float] | np.ndarray, k: int, restriction: str, given: Filter | None
     ) -> list[Hit]:
-        most = find_preset(self._index_type).max_hits if field != "bm25" else schema.MAX_LIMIT
+        most = find_index_type(self._index_type).max_hits if field != "bm25" else schema.MAX_LIMIT
         _check_k(k, most)
         if isinstance(query, str) and not query:  # a server rejects what Lite finds nothing for
             return []
@@ -134,7 +134,7 @@ class Reader:
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D): of these ids, in this order; an unknown id is an InputError."""
-        vectors = [self._form.restored(row["vector"]) for row in self._known_rows(ids, ["id", "vector"])]
+        vectors = [self._form.decode_vector(row["vector"]) for row in self._known_rows(ids, ["id", "vector"])]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), self._dimension)
 
     def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
@@ -143,7 +143,7 @@ class Reader:
         width = self._needed_text_dimension()
         rows = self._known_rows(ids, ["id", "worded", "text_vector"])
         none = np.zeros(width, dtype=np.float32)
-        vectors = [self._form.restored(row["text_vector"]) if row["worded"] else none for row in rows]
+        vectors = [self._form.decode_vector(row["text_vector"]) if row["worded"] else none for row in rows]
         return np.array(vectors, dtype=np.float32).reshape(len(ids), width)
 
     def _needed_text_dimension(self) -> int:
@@ -151,7 +151,7 @@ class Reader:
             raise InputError("the index keeps no vectors of words; make a new one with a text_embedder")
         return self._text_dimension
 
-    def stored(self, uris: Collection[str]) -> Iterator[Hit]:
+    def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
         """All chunks of these sources, in no order."""
         self._write()
         return map(row_to_hit, self._rows_below(uris, HIT_FIELDS))
@@ -173,7 +173,7 @@ class Reader:
         return [*STORED_FIELDS, *(("worded", "text_vector") if self._text_dimension else ())]
 
     def _restored(self, row: Row) -> Row:
-        vectors = {name: self._form.restored(row[name]) for name in VECTOR_FIELDS if name in row}
+        vectors = {name: self._form.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
         return {name: row[name] for name in self._kept_fields()} | vectors
 
     def _known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:

@@ -7,10 +7,10 @@ from typing import TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from florence_rag.index.store_errors import STORE_EXCEPTIONS, may_pass
+from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_transient
 
 FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 5.0
+MAX_PAUSE_S = 5.0
 
 T = TypeVar("T")
 
@@ -39,8 +39,8 @@ class RetryPolicy:
                 prepare(error)
 
         asking = Retrying(
-            retry=retry_if_exception(may_pass),
-            wait=wait_random_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S),
+            retry=retry_if_exception(is_transient),
+            wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
             stop=stop_after_delay(0 if self._gave_up else self._longest_s),
             before_sleep=before_pause,
             reraise=True,
@@ -48,7 +48,7 @@ class RetryPolicy:
         try:
             result = asking(call)
         except STORE_EXCEPTIONS as error:
-            self._gave_up = may_pass(error)
+            self._gave_up = is_transient(error)
             raise
         self._gave_up = False
         return result

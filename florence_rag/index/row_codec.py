@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import MissingExtraError
-from florence_rag.index.index_types import VectorType
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.lite.metadata import with_flat_metadata
 from florence_rag.index.rows import Row
 
@@ -17,35 +17,35 @@ VECTOR_FIELDS = ("vector", "text_vector")
 
 @dataclass(frozen=True, slots=True)
 class RowCodec:
-    """vectors: fp32, or half precision, which only servers have. flat: whether metadata are laid flat besides."""
+    """dtype: fp32, or half precision, which only servers have. flat: whether metadata are laid flat besides."""
 
-    vectors: VectorType = "fp32"
+    dtype: VectorDtype = "fp32"
     flat: bool = False
 
-    def stored(self, row: Row) -> Row:
+    def encode(self, row: Row) -> Row:
         """The row as it is sent to the store."""
         if self.flat:
             row = with_flat_metadata(row)
-        if self.vectors == "fp32":
+        if self.dtype == "fp32":
             return row
-        return row | {name: self.rounded(row[name]).tobytes() for name in VECTOR_FIELDS if name in row}
+        return row | {name: self.to_dtype(row[name]).tobytes() for name in VECTOR_FIELDS if name in row}
 
-    def query(self, vector: np.ndarray) -> list[float] | np.ndarray:
+    def encode_query(self, vector: np.ndarray) -> list[float] | np.ndarray:
         """A vector (D,) as a search for it is sent."""
-        return vector.tolist() if self.vectors == "fp32" else self.rounded(vector)
+        return vector.tolist() if self.dtype == "fp32" else self.to_dtype(vector)
 
-    def restored(self, value: Any) -> np.ndarray:
+    def decode_vector(self, value: Any) -> np.ndarray:
         """(D,) float32: a vector as the store returns it, in numbers or in bytes."""
         if isinstance(value, bytes):
             value = np.frombuffer(value, self._dtype())
         return np.asarray(value, dtype=np.float32)
 
-    def rounded(self, vector: np.ndarray) -> np.ndarray:
+    def to_dtype(self, vector: np.ndarray) -> np.ndarray:
         """A vector (D,) in the numbers of the collection."""
         return np.asarray(vector, dtype=np.float32).astype(self._dtype())
 
     def _dtype(self) -> np.dtype:
-        return np.dtype({"fp32": np.float32, "fp16": np.float16}.get(self.vectors) or _bfloat16())
+        return np.dtype({"fp32": np.float32, "fp16": np.float16}.get(self.dtype) or _bfloat16())
 
 
 def _bfloat16() -> Any:

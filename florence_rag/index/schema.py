@@ -9,7 +9,7 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import NUMBER_BYTES, VectorType, build_params, choosable, search_params
+from florence_rag.index.index_types import DTYPE_BYTES, VectorDtype, available_index_types, build_params, search_params
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 
 VERSION = 1
@@ -18,7 +18,7 @@ VERSION = 1
 MAX_LIMIT = 16_384
 """The most hits that a server returns for one search."""
 
-_VECTOR_FIELDS: Mapping[VectorType, DataType] = {
+_VECTOR_FIELDS: Mapping[VectorDtype, DataType] = {
     "fp32": DataType.FLOAT_VECTOR,
     "fp16": DataType.FLOAT16_VECTOR,
     "bf16": DataType.BFLOAT16_VECTOR,
@@ -37,7 +37,7 @@ class Table:
     consistency: str
 
 
-def check_vector_type(vectors: str | None, *, lite: bool) -> None:
+def check_vector_dtype(vectors: str | None, *, lite: bool) -> None:
     """InputError for a way to keep vectors that the store does not have."""
     if vectors is not None and vectors not in _VECTOR_FIELDS:
         raise InputError(f"vectors {vectors!r} are unknown; use {', '.join(_VECTOR_FIELDS)}")
@@ -53,7 +53,7 @@ def index_type_for(asked: str | None, present: str | None, *, lite: bool) -> str
     """
     if asked:
         return asked.upper()
-    if present and present in choosable(lite=lite):
+    if present and present in available_index_types(lite=lite):
         return present
     return "FLAT" if lite else "HNSW"
 
@@ -64,7 +64,7 @@ def chunk_table(
     index_type: str,
     text_dimension: int | None = None,
     *,
-    vectors: VectorType = "fp32",
+    vector_dtype: VectorDtype = "fp32",
     lite: bool = True,
 ) -> Table:
     """Chunks: what they are, where they lie, their words and their vector, and that of their words if an index has it.
@@ -87,15 +87,15 @@ def chunk_table(
         # Terms are split before they come here: Milvus' analyzers differ, and Lite's cannot split Japanese.
         _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
-        FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension),
+        FieldSchema("vector", _VECTOR_FIELDS[vector_dtype], dim=dimension),
     ]
     if text_dimension is not None:
         fields.append(FieldSchema("worded", DataType.BOOL))
-        fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vectors], dim=text_dimension))
+        fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vector_dtype], dim=text_dimension))
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
     widths = {"vector": dimension, **({"text_vector": text_dimension} if text_dimension is not None else {})}
     indexes = {
-        **{field: _vector_index(index_type, width, vectors, lite=lite) for field, width in widths.items()},
+        **{field: _vector_index(index_type, width, vector_dtype, lite=lite) for field, width in widths.items()},
         "bm25": {
             "index_type": "SPARSE_INVERTED_INDEX",
             "metric_type": "BM25",
@@ -107,7 +107,7 @@ def chunk_table(
     return Table(name, schema, indexes, "Session")
 
 
-def probe_schema(dimension: int, vectors: VectorType) -> CollectionSchema:
+def probe_schema(dimension: int, vectors: VectorDtype) -> CollectionSchema:
     """The least that an index can be tried on."""
     return CollectionSchema(
         [_varchar("id", MAX_ID_BYTES, is_primary=True), FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension)]
@@ -135,8 +135,8 @@ def vector_search_params(index_type: str, limit: int, *, lite: bool, filtered: b
     return {"metric_type": "IP", "params": search_params(index_type, limit, lite=lite, filtered=filtered)}
 
 
-def _vector_index(index_type: str, dimension: int, vectors: VectorType, *, lite: bool) -> IndexParams:
-    params = build_params(index_type, dimension, NUMBER_BYTES[vectors], lite=lite)
+def _vector_index(index_type: str, dimension: int, vectors: VectorDtype, *, lite: bool) -> IndexParams:
+    params = build_params(index_type, dimension, DTYPE_BYTES[vectors], lite=lite)
     # Vectors have unit length, so their inner product is the cosine.
     return {"index_type": index_type, "metric_type": "IP", "params": params}
 

@@ -37,7 +37,7 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     return StoreError(f"{where}: {reason}")
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed in a while: the connection was cut, or the server is only just starting."""
     if not isinstance(error, STORE_EXCEPTIONS):
         return False

@@ -71,7 +71,7 @@ class Writer:
         self._unflushed = 0
         self._in_doubt = False
 
-    def suspect(self, uris: Iterable[str]) -> None:
+    def mark_unverified(self, uris: Iterable[str]) -> None:
         """Of these uris there may be rows that the ledger does not know."""
         self._suspects.update(uris)
 
@@ -117,7 +117,7 @@ class Writer:
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and times of sources whose bytes are the same."""
         with self._lock:
-            self.write()
+            self.flush_buffer()
             for start in range(0, len(sources), _ROWS_PER_CALL):
                 with self._writing():
                     self._ledger.update_stat(list(sources)[start : start + _ROWS_PER_CALL])
@@ -126,7 +126,7 @@ class Writer:
         """Forget sources; how many rows went with them."""
         gone = sorted(set(uris))
         with self._lock:
-            self.write()
+            self.flush_buffer()
             with self._writing():
                 self._ledger.put(Entry(uri, "begun") for uri in gone)
                 rows = self._drop_rows(gone)
@@ -144,7 +144,7 @@ class Writer:
                 total += len(some)
         return total
 
-    def write(self) -> None:
+    def flush_buffer(self) -> None:
         """Send what has gathered."""
         with self._lock:
             if not self._pending:
@@ -163,7 +163,7 @@ class Writer:
     def flush(self) -> None:
         """Send what has gathered, and make all durable."""
         with self._lock:
-            self.write()
+            self.flush_buffer()
             self._flush_chunks()
             self._ledger.flush()
 
@@ -177,7 +177,7 @@ class Writer:
         rows = sum(len(each.rows) for each in self._pending.values())
         ended = sum(each.last is not None for each in self._pending.values())
         if rows + ended >= _GATHER_ROWS or time.monotonic() - self._gathered_at > _GATHER_S:
-            self.write()
+            self.flush_buffer()
 
     def _announce(self, fresh: dict[str, _Pending]) -> None:
         """Say in the ledger that the sources have begun, and drop what there is of them."""
@@ -200,7 +200,7 @@ class Writer:
     def _write_rows(self, rows: list[Row]) -> None:
         for start in range(0, len(rows), _ROWS_PER_CALL):
             some = rows[start : start + _ROWS_PER_CALL]
-            self._connection.upsert(self._collection, [self._form.stored(row) for row in some])
+            self._connection.upsert(self._collection, [self._form.encode(row) for row in some])
         self._unflushed += len(rows)
 
     def _flush_chunks(self) -> None:

@@ -49,7 +49,7 @@ class IndexSnapshot:
 
     def __init__(self, index: ChunkIndex) -> None:
         self.sources = index.sources()
-        self.left_out = index.left_out()
+        self.left_out = index.skipped()
         self.failed = {failure.source for failure in index.failures()}
 
     def look(

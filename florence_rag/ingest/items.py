@@ -116,7 +116,7 @@ class ItemStore:
                 for embedded in under_way:
                     self._write(*embedded.result())
             finally:
-                self._index.write()
+                self._index.flush_buffer()
         return ids
 
     def delete(self, ids: Sequence[str]) -> int:
@@ -207,7 +207,7 @@ class ItemStore:
                 self._index.complete(chunk.source)
             files = set(map(_file, chunks))
             if gone := [file for file in map(_file, replaced) if file not in files]:
-                self._index.write()
+                self._index.flush_buffer()
                 self._pictures.drop(gone)
 
 

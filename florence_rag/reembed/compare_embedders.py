@@ -108,7 +108,7 @@ def _sample(index: ReembeddableIndex, successor: ReembeddableIndex) -> list[Hit]
     """One chunk of each of some files that both have, the same in every run."""
     both = sorted(index.sources().keys() & successor.sources().keys(), key=_shuffled)[:_SAMPLE]
     first: dict[str, Hit] = {}
-    for hit in sorted(index.stored(both), key=lambda hit: hit.id):
+    for hit in sorted(index.chunks_of(both), key=lambda hit: hit.id):
         first.setdefault(hit.source, hit)
     return [first[uri] for uri in both if uri in first]
 

@@ -67,7 +67,7 @@ class Reembedding:
     ) -> None:
         self.index = index
         self.embedder = embedder
-        self.successor = index.beside(embedder.info)
+        self.successor = index.open_shadow(embedder.info)
         self._load_frames = load_frames
         self._progress = progress
         self._config = config
@@ -135,7 +135,7 @@ class Reembedding:
             )
         for failure in (*left_out, *self.index.failures()):
             self.successor.fail(failure.source, failure.reason)
-        for each in self.index.left_out().values():
+        for each in self.index.skipped().values():
             if each.duplicate_of:
                 self.successor.mark_duplicate(each.source, each.duplicate_of)
             else:
@@ -147,12 +147,12 @@ class Reembedding:
             self._switched(self.embedder)
         self._catch_up(retired, seen)  # with what other machines wrote to a server until this moment
         self.successor.flush()
-        self.index.drop_retired()
+        self.index.drop_previous()
         return self.report()
 
     def abandon(self) -> None:
         """Drop the new vectors; the index stays as it is."""
-        self.index.abandon()
+        self.index.drop_shadow()
 
     def _catch_up(self, index: ReembeddableIndex, seen: Mapping[str, Source] | None = None) -> bool:
         """Bring over what differs from the index, or only what has changed since it was seen; whether there was any."""
@@ -171,7 +171,7 @@ class Reembedding:
 
     def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], so_far: Progress) -> int:
         """Embed the chunks of these sources anew; how many there were."""
-        by_place = sorted(index.stored([source.uri for source in sources]), key=_place)
+        by_place = sorted(index.chunks_of([source.uri for source in sources]), key=_place)
         hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
         engine = ThreadEngine(
             _StoredWords(self.embedder, index),

@@ -155,7 +155,7 @@ class Retriever:
         yield RetrievalBranch(config.image_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
         yield RetrievalBranch(config.text_weight, [_near(hit, f"is about the {subject}") for hit in passages])
         if query.text:
-            worded = self.index.search_words(query.text, depth, kinds=query.kinds, filter=filter)
+            worded = self.index.search_bm25(query.text, depth, kinds=query.kinds, filter=filter)
             yield RetrievalBranch(config.bm25_weight, _by_words(worded, query.text))
             alike = self._alike(meaning, depth, query.kinds, filter)
             yield RetrievalBranch(config.text_dense_weight, [_means(hit) for hit in alike])

@@ -58,7 +58,7 @@ class AnswerCache:
             return self._opened[2]
 
     def _store(self) -> AnswerStore:
-        answers = getattr(self._rag.index, "answers", None)
+        answers = getattr(self._rag.index, "answer_store", None)
         if answers is None:
             raise InputError(f"{type(self._rag.index).__name__} cannot remember answers; leave remember out")
         store: AnswerStore = answers()

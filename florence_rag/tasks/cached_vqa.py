@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.embedding.base import Embedder
-from florence_rag.index.base import AnswerStore, RememberedAnswer
+from florence_rag.index.base import AnswerStore, CachedAnswer
 from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.tasks.question_normalization import question_key
 from florence_rag.types import Frame
@@ -69,7 +69,7 @@ class CachedVQA:
                 while len(self._places) > _PLACES:
                     self._places.popitem(last=False)
             if not is_known:
-                self._store.forget_others(where, picture)
+                self._store.delete_outdated(where, picture)
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """From memory, and then `remembered` says from where; or from the model."""
@@ -87,15 +87,15 @@ class CachedVQA:
         self.asked["model"] += 1
         at = self._now().isoformat(timespec="seconds")
         facts = (said.answer, said.confidence, tuple(said.candidates))
-        self._store.put(RememberedAnswer(id, self._model, place, picture, sample, question, key, *facts, at), vector)
+        self._store.put(CachedAnswer(id, self._model, place, picture, sample, question, key, *facts, at), vector)
         return said
 
-    def _same(self, vector: np.ndarray, key: str, sample: str, place: str) -> RememberedAnswer | None:
+    def _same(self, vector: np.ndarray, key: str, sample: str, place: str) -> CachedAnswer | None:
         near = self._store.nearest(vector, self._model, NEAREST)
         same = (each for each in near if each.key == key and samples_agree(each.sample, sample))
         return next((each for each in same if not place or each.place != place), None)
 
-    def _known(self, found: RememberedAnswer, about: str) -> VQAResult:
+    def _known(self, found: CachedAnswer, about: str) -> VQAResult:
         self.asked["memory"] += 1
         origin = f"remembered from {found.at}, when {found.question!r} was asked about {about}"
         return VQAResult(found.answer, found.confidence, found.candidates, origin)

@@ -15,13 +15,13 @@ from florence_rag.testing.doubles import (
     color_frame,
     color_shares,
 )
-from florence_rag.testing.memory_index import MemoryAnswers, MemoryIndex
+from florence_rag.testing.memory_index import MemoryAnswerStore, MemoryIndex
 
 __all__ = [
     "COLORS",
     "ColorEmbedder",
     "ColorVQA",
-    "MemoryAnswers",
+    "MemoryAnswerStore",
     "MemoryIndex",
     "ScriptedCaptioner",
     "ScriptedReader",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import InputError, StoreError, unknown_chunk_error
-from florence_rag.index.base import Filter, IndexInfo, RememberedAnswer
+from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
 from florence_rag.tokenize import words
@@ -34,7 +34,7 @@ class MemoryIndex:
         self._failures: dict[str, Failure] = {}
         self._left_out: dict[str, SkippedSource] = {}
         self._begun: set[str] = set()
-        self._answers = MemoryAnswers()
+        self._answers = MemoryAnswerStore()
 
     def sources(self) -> dict[str, Source]:
         """The complete sources by URI."""
@@ -78,7 +78,7 @@ class MemoryIndex:
         self._drop(source.uri)
         self._left_out[source.uri] = SkippedSource(source, f"looks the same as {duplicate_of!r}", duplicate_of)
 
-    def left_out(self) -> dict[str, SkippedSource]:
+    def skipped(self) -> dict[str, SkippedSource]:
         """The sources that need not be looked at again before they change."""
         return dict(sorted(self._left_out.items()))
 
@@ -98,7 +98,7 @@ class MemoryIndex:
             self._failures.pop(uri, None)
         return before - len(self._rows)
 
-    def answers(self) -> MemoryAnswers:
+    def answer_store(self) -> MemoryAnswerStore:
         """What was answered about its pictures."""
         return self._answers
 
@@ -110,7 +110,7 @@ class MemoryIndex:
             row = self._rows[id_]
             self._rows[id_] = replace(row, hit=replace(row.hit, metadata=checked_metadata(values, row.hit.uri)))
 
-    def write(self) -> None:
+    def flush_buffer(self) -> None:
         """Nothing is pending in memory."""
 
     def flush(self) -> None:
@@ -149,7 +149,7 @@ class MemoryIndex:
         rows = [(row.text_vector, row.hit) for row in self._chosen(kinds, filter)]
         return _best(k, ((float(words @ vector), hit) for words, hit in rows if words is not None and words.any()))
 
-    def search_words(
+    def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """By BM25 over caption, text and what was read in the picture."""
@@ -191,26 +191,26 @@ class MemoryIndex:
         return [row for row in rows if all(_fits(row.hit, name, wanted) for name, wanted in conditions)]
 
 
-class MemoryAnswers:
+class MemoryAnswerStore:
     """An AnswerStore in a dictionary."""
 
     def __init__(self) -> None:
-        self._answers: dict[str, tuple[RememberedAnswer, np.ndarray]] = {}
+        self._answers: dict[str, tuple[CachedAnswer, np.ndarray]] = {}
 
-    def get(self, id: str) -> RememberedAnswer | None:
+    def get(self, id: str) -> CachedAnswer | None:
         """The answer with this id."""
         return self._answers[id][0] if id in self._answers else None
 
-    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[RememberedAnswer]:
+    def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
         """By inner product."""
         near = [pair for pair in self._answers.values() if pair[0].model == model]
         return [answer for answer, _ in sorted(near, key=lambda pair: -float(pair[1] @ vector))[:k]]
 
-    def put(self, answer: RememberedAnswer, vector: np.ndarray) -> None:
+    def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """One for each id."""
         self._answers[answer.id] = (answer, vector)
 
-    def forget_others(self, place: str, picture: str) -> None:
+    def delete_outdated(self, place: str, picture: str) -> None:
         """Of the pictures that were at a place before."""
         kept = self._answers.items()
         self._answers = {id: each for id, each in kept if each[0].place != place or each[0].picture == picture}

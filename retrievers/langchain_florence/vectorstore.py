@@ -15,7 +15,7 @@ from langchain_core.vectorstores import VectorStore
 
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.embedding.base import embed_queries
-from florence_rag.index.address import picture_folder
+from florence_rag.index.address import image_folder
 from florence_rag.types import Hit, Kind
 from langchain_florence._convert import document_to_chunk, filter_to_core, stored_to_document
 from langchain_florence.embedder import embedder_to_embeddings, embeddings_to_embedder
@@ -56,7 +56,7 @@ class FlorenceVectorStore(VectorStore):
 
         embedder = embeddings_to_embedder(embedding)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection)
-        return cls(FlorenceRAG(index, embedder, pictures=pictures or picture_folder(str(db), collection)))
+        return cls(FlorenceRAG(index, embedder, pictures=pictures or image_folder(str(db), collection)))
 
     def close(self) -> None:
         """Let go of the database, so that another process can open it."""

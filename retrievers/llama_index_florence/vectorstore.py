@@ -184,7 +184,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             case VectorStoreQueryMode.DEFAULT:
                 return self._rag.search_by_vector(_vector(query), k, filter=filter)
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
-                return self._rag.index.search_words(_words(query), query.sparse_top_k or k, filter=filter)
+                return self._rag.index.search_bm25(_words(query), query.sparse_top_k or k, filter=filter)
             case VectorStoreQueryMode.HYBRID:
                 return self._rag.search(_words(query), k=query.hybrid_top_k or k, filter=filter, group=False)
             case VectorStoreQueryMode.MMR:

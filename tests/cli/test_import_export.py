@@ -23,7 +23,7 @@ def test_a_database_goes_to_files_and_back(run, db, tmp_path):
     assert made.code == 0
     assert "1 chunks of 1 files are now in" in made.out
     about = run("info", "--db", tmp_path / "b.db", "--json").json
-    assert (about["chunks"], about["index_type"], about["vectors"], about["advice"]) == (
+    assert (about["chunks"], about["index_type"], about["vector_dtype"], about["advice"]) == (
         {"image": 1},
         "HNSW",
         "fp32",

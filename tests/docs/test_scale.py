@@ -5,7 +5,7 @@ from pathlib import Path
 
 from florence_rag.cli.estimate_table import scale_to_markdown
 from florence_rag.index.capacity_estimate import SIZES, Assumptions
-from florence_rag.index.index_types import LITE_ROWS, choosable
+from florence_rag.index.index_types import LITE_ROWS, available_index_types
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
 
@@ -17,7 +17,7 @@ def test_the_tables_are_those_of_the_model():
 def test_every_index_that_is_named_can_be_chosen():
     named = set(re.findall(r"--index-type ([a-z]\w+)", PAGE))
     assert len(named) >= 1
-    assert {name.upper() for name in named} <= set(choosable())
+    assert {name.upper() for name in named} <= set(available_index_types())
 
 
 def test_the_size_that_lite_bears_is_that_of_info():

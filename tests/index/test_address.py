@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.index.address import Address, picture_folder
+from florence_rag.index.address import Address, image_folder
 
 
 @pytest.mark.parametrize("uri", ["http://localhost:19530", "https://host", "tcp://10.0.0.1:19530", "unix:/run/m.sock"])
@@ -30,5 +30,5 @@ def test_messages_never_show_a_password():
 
 
 def test_pictures_lie_beside_a_file_and_nowhere_for_a_server(tmp_path):
-    assert picture_folder(str(tmp_path / "photos.db"), "florence") == tmp_path / "photos.pictures" / "florence"
-    assert picture_folder("http://localhost:19530", "florence") is None
+    assert image_folder(str(tmp_path / "photos.db"), "florence") == tmp_path / "photos.images" / "florence"
+    assert image_folder("http://localhost:19530", "florence") is None

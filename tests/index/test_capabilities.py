@@ -5,7 +5,7 @@ from pymilvus import MilvusException
 
 from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.address import Address
-from florence_rag.index.capabilities import check_served
+from florence_rag.index.capabilities import check_capabilities
 from florence_rag.index.connection import Connection
 
 
@@ -51,32 +51,32 @@ def connected(server: Server) -> Connection:
 def test_a_server_without_gpus_is_told_apart_before_anything_stays_on_it(name):
     server = Server(error=NO_GPU)
     with pytest.raises(InputError, match=f"'{name}' needs a Milvus server that was built for GPUs.*use HNSW"):
-        check_served(connected(server), name, "fp32")
+        check_capabilities(connected(server), name, "fp32")
     assert len(server.made) == 1
     assert not server.collections
 
 
 def test_a_server_with_gpus_is_asked_once_and_left_clean():
     server = Server()
-    check_served(connected(server), "GPU_CAGRA", "fp16")
+    check_capabilities(connected(server), "GPU_CAGRA", "fp16")
     assert len(server.made) == 1
     assert not server.collections
 
 
 def test_others_are_not_asked():
     server = Server(error=NO_GPU)
-    check_served(connected(server), "DISKANN", "fp32")
+    check_capabilities(connected(server), "DISKANN", "fp32")
     assert not server.made
 
 
 def test_the_version_speaks_before_the_server_is_asked():
     server = Server(version="2.5.1")
     with pytest.raises(InputError, match=r"needs Milvus 2\.6"):
-        check_served(connected(server), "IVF_RABITQ", "fp32")
+        check_capabilities(connected(server), "IVF_RABITQ", "fp32")
     assert not server.made
 
 
 def test_a_server_that_is_gone_is_no_server_without_gpus(monkeypatch):
-    monkeypatch.setattr("florence_rag.index.connection.PATIENCE_S", 0.0)
+    monkeypatch.setattr("florence_rag.index.connection.MAX_WAIT_S", 0.0)
     with pytest.raises(StoreUnavailableError):
-        check_served(connected(Server(error=MilvusException(2, "gone"))), "GPU_CAGRA", "fp32")
+        check_capabilities(connected(Server(error=MilvusException(2, "gone"))), "GPU_CAGRA", "fp32")

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
 from florence_rag.index.capacity_estimate import MEASURED, SIZES, Assumptions, assume, filling, serving
-from florence_rag.index.index_types import PRESETS, choosable
+from florence_rag.index.index_types import INDEX_TYPES, available_index_types
 
 
 def by_name(images, assumptions=None):
@@ -20,7 +20,7 @@ def test_hours_of_gpus_follow_from_operations():
 
 
 def test_every_index_that_can_be_chosen_is_estimated():
-    assert [*by_name(10**6), "AUTOINDEX"] == choosable()
+    assert [*by_name(10**6), "AUTOINDEX"] == available_index_types()
 
 
 def test_a_flat_index_takes_its_vectors_and_what_is_beside_them():
@@ -28,15 +28,15 @@ def test_a_flat_index_takes_its_vectors_and_what_is_beside_them():
     flat = by_name(10**6, given_)["FLAT"]
     assert flat.memory_gb == pytest.approx(4)
     assert flat.object_gb == pytest.approx(8), "the rows, and the index"
-    assert by_name(10**6, assume({"vectors": "fp16"}, given_))["FLAT"].memory_gb == pytest.approx(2)
+    assert by_name(10**6, assume({"vector_dtype": "fp16"}, given_))["FLAT"].memory_gb == pytest.approx(2)
 
 
-@pytest.mark.parametrize("name", [name for name in choosable() if name != "AUTOINDEX"])
+@pytest.mark.parametrize("name", [name for name in available_index_types() if name != "AUTOINDEX"])
 def test_all_grows_with_the_images(name):
     small, large = (by_name(size)[name] for size in SIZES[:2])
     assert large.disk_gb == pytest.approx(100 * small.disk_gb)
     assert large.memory_gb == pytest.approx(100 * small.memory_gb)
-    assert large.usd_month > 90 * small.usd_month or PRESETS[name].gpu
+    assert large.usd_month > 90 * small.usd_month or INDEX_TYPES[name].gpu
     if name in MEASURED:
         assert large.search_core_ms > 50 * small.search_core_ms
         assert large.build_core_h == pytest.approx(100 * small.build_core_h)
@@ -53,7 +53,7 @@ def test_larger_segments_make_searches_of_graphs_cheaper():
 
 def test_only_indexes_of_gpus_take_their_memory():
     assert {name for name, need in by_name(10**6).items() if need.gpu_memory_gb} == {
-        name for name in choosable() if PRESETS[name].gpu
+        name for name in available_index_types() if INDEX_TYPES[name].gpu
     }
 
 
@@ -65,7 +65,7 @@ def test_only_indexes_of_gpus_take_their_memory():
         ({"dimension": "0"}, "dimension is 0; it must be above 0"),
         ({"headroom": "nan"}, "headroom is nan; it must be above 0"),
         ({"core_usd_h": "-1"}, "core_usd_h is -1.0; it must be 0 or more"),
-        ({"vectors": "int4"}, "vectors is 'int4'; use fp32, fp16, bf16"),
+        ({"vector_dtype": "int4"}, "vector_dtype is 'int4'; use fp32, fp16, bf16"),
     ],
 )
 def test_wrong_assumptions_are_told(changes, message):
@@ -75,6 +75,6 @@ def test_wrong_assumptions_are_told(changes, message):
 
 @given(st.integers(1, 10**12), st.integers(1, 4096), st.sampled_from(["fp32", "fp16", "bf16"]))
 def test_no_size_breaks_the_model(images, dimension, vectors):
-    for need in serving(images, Assumptions(dimension=dimension, vectors=vectors)):
+    for need in serving(images, Assumptions(dimension=dimension, vector_dtype=vectors)):
         assert need.usd_month > 0
         assert need.memory_gb > 0

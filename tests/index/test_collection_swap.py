@@ -54,43 +54,43 @@ def collections(index: MilvusIndex) -> set[str]:
 
 def test_the_index_serves_while_its_successor_is_filled(two, fill, unit):
     before = two.search_vector(unit()[0], 3)
-    successor = two.beside(OTHER)
+    successor = two.open_shadow(OTHER)
     typed: ReembeddableIndex = two
-    assert typed.successor == OTHER
+    assert typed.shadow_embedder == OTHER
     fill(two, successor)
     assert [hit.id for hit in two.search_vector(unit()[0], 3)] == [hit.id for hit in before]
     assert {hit.id for hit in successor.search_vector(unit(dimension=5)[0], 9)} == {
-        hit.id for hit in two.stored(["/a", "/b"])
+        hit.id for hit in two.chunks_of(["/a", "/b"])
     }
     assert (two.embedder.name, successor.embedder.name) == ("colours", "shapes")
 
 
 def test_switching_makes_the_successor_the_index_and_drops_what_was(two, fill, unit, open_index, db, embedder):
-    fill(two, two.beside(OTHER))
-    ids = sorted(hit.id for hit in two.stored(["/a", "/b"]))
+    fill(two, two.open_shadow(OTHER))
+    ids = sorted(hit.id for hit in two.chunks_of(["/a", "/b"]))
     sources = two.sources()
-    retired = two.switch(two.beside(OTHER))
+    retired = two.switch(two.open_shadow(OTHER))
     assert (two.embedder, retired.embedder) == (OTHER, embedder)
     assert list(retired.sources()) == ["/a", "/b"]
-    two.drop_retired()
+    two.drop_previous()
     assert "florence" not in collections(two)
     two.close()
     assert MilvusIndex.recorded_embedder(db) == OTHER
     with pytest.raises(StoreMismatchError, match=r"was filled by shapes .* not by colours"):
         open_index()
     again = open_index(embedder=OTHER)
-    assert again.sources() == sources and again.successor is None
+    assert again.sources() == sources and again.shadow_embedder is None
     assert sorted(hit.id for hit in again.search_vector(unit(dimension=5)[0], 9)) == ids
     assert again.info().collection == "florence"
-    assert len(again.search_words("passage", 9)) == 4
+    assert len(again.search_bm25("passage", 9)) == 4
 
 
 def test_a_switched_index_takes_sources_and_can_be_switched_back(
     two, fill, put, open_index, embedder, source, chunks, unit
 ):
-    fill(two, two.beside(OTHER))
-    two.switch(two.beside(OTHER))
-    two.drop_retired()
+    fill(two, two.open_shadow(OTHER))
+    two.switch(two.open_shadow(OTHER))
+    two.drop_previous()
     one = source("/c")
     two.begin(one)
     two.add(chunks(one, 2), unit(2, dimension=5))
@@ -99,9 +99,9 @@ def test_a_switched_index_takes_sources_and_can_be_switched_back(
     two.close()
     index = open_index(embedder=OTHER)
     assert list(index.sources()) == ["/b", "/c"]
-    fill(index, index.beside(embedder))
-    index.switch(index.beside(embedder))
-    index.drop_retired()
+    fill(index, index.open_shadow(embedder))
+    index.switch(index.open_shadow(embedder))
+    index.drop_previous()
     assert len([name for name in collections(index) if not name.endswith("ledger")]) == 1
     index.close()
     index = open_index()
@@ -111,7 +111,7 @@ def test_a_switched_index_takes_sources_and_can_be_switched_back(
 
 
 def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index, source, chunks, unit):
-    successor = two.beside(OTHER)
+    successor = two.open_shadow(OTHER)
     one = source("/a")
     successor.begin(one)
     successor.add(chunks(one, 2), unit(2, dimension=5))
@@ -119,19 +119,19 @@ def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index
     successor.flush()
     two.close()
     index = open_index()
-    assert (index.successor, list(index.beside(OTHER).sources())) == (OTHER, ["/a"])
+    assert (index.shadow_embedder, list(index.open_shadow(OTHER).sources())) == (OTHER, ["/a"])
     with pytest.raises(StoreMismatchError, match=r"being embedded anew with shapes, not with sounds; go on with that"):
-        index.beside(THIRD)
-    index.abandon()
-    assert (index.successor, collections(index)) == (None, {"florence", "florence_ledger"})
-    index.abandon()
-    assert list(index.beside(THIRD).sources()) == []
+        index.open_shadow(THIRD)
+    index.drop_shadow()
+    assert (index.shadow_embedder, collections(index)) == (None, {"florence", "florence_ledger"})
+    index.drop_shadow()
+    assert list(index.open_shadow(THIRD).sources()) == []
     assert list(index.sources()) == ["/a", "/b"]
 
 
 def test_an_index_is_not_its_own_successor(index, embedder):
     with pytest.raises(InputError, match="already has the vectors of colours"):
-        index.beside(embedder)
+        index.open_shadow(embedder)
     with pytest.raises(InputError, match="has no successor to switch to"):
         index.switch(index)
 
@@ -162,14 +162,14 @@ def killed_after(monkeypatch, owner, name: str, calls: int):
 def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
     two, fill, open_index, embedder, monkeypatch, db, method, calls, switched, unit
 ):
-    successor = two.beside(OTHER)
+    successor = two.open_shadow(OTHER)
     fill(two, successor)
     sources = two.sources()
     with monkeypatch.context() as patch:
         killed_after(patch, *method, calls)
         with pytest.raises(Killed):
             two.switch(successor)
-            two.drop_retired()
+            two.drop_previous()
     two._connection.close()  # what was not flushed is lost
     assert MilvusIndex.recorded_embedder(db) == (OTHER if switched else embedder)
     index = open_index(embedder=OTHER if switched else embedder)
@@ -178,14 +178,14 @@ def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
     if switched:
         assert "florence" not in collections(index)
     else:
-        index.switch(index.beside(OTHER))
+        index.switch(index.open_shadow(OTHER))
         assert index.sources() == sources
 
 
 @pytest.mark.parametrize("left", ["schema.json", "manifest.json", "nothing"])
 def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, fill, open_index, db, left, monkeypatch):
-    fill(two, two.beside(OTHER))
-    two.switch(two.beside(OTHER))
+    fill(two, two.open_shadow(OTHER))
+    two.switch(two.open_shadow(OTHER))
     folder = Path(db, "collections", "florence")
 
     def killed_in_between(*args, **options):
@@ -196,7 +196,7 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
 
     monkeypatch.setattr(two._connection._client, "drop_collection", killed_in_between)
     with pytest.raises(Killed):
-        two.drop_retired()
+        two.drop_previous()
     two._connection.close()
     assert folder.exists()
     assert list(open_index(embedder=OTHER).sources()) == ["/a", "/b"]
@@ -205,12 +205,12 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
 
 def test_who_still_uses_what_was_retired_is_told(two, fill, put, open_index, unit):
     other_machine, reader = open_index(), open_index()
-    fill(two, two.beside(OTHER))
-    two.switch(two.beside(OTHER))
+    fill(two, two.open_shadow(OTHER))
+    two.switch(two.open_shadow(OTHER))
     put(other_machine, "/late")
     with pytest.raises(StoreMismatchError, match=r"now has the vectors of shapes: open it again and repeat"):
         other_machine.flush()
-    two.drop_retired()
+    two.drop_previous()
     with pytest.raises(StoreMismatchError, match=r"moved to another model: open it again"):
         reader.get(["0" * 32])
     with pytest.raises(StoreMismatchError, match=r"moved to another model: open it again"):
@@ -219,8 +219,8 @@ def test_who_still_uses_what_was_retired_is_told(two, fill, put, open_index, uni
 
 
 def test_who_writes_to_an_abandoned_successor_is_told(two, fill):
-    successor = two.beside(OTHER)
-    two.abandon()
+    successor = two.open_shadow(OTHER)
+    two.drop_shadow()
     with pytest.raises(StoreMismatchError, match=r"now has the vectors of colours"):
         fill(two, successor)
         successor.flush()
@@ -233,14 +233,14 @@ def test_an_index_from_before_there_were_successors_opens(two, open_index, embed
     two._connection.upsert("florence_ledger", [{**row, "body": json.dumps(old), "vector": [0.0, 0.0]}])
     two.close()
     index = open_index()
-    assert (list(index.sources()), index.successor) == (["/a", "/b"], None)
+    assert (list(index.sources()), index.shadow_embedder) == (["/a", "/b"], None)
 
 
 def test_stored_gives_all_chunks_of_the_sources(two, put):
     put(two, b"/caf\xe9".decode("utf-8", "surrogateescape"), n=3)
-    assert len(list(two.stored(["/a", "/none"]))) == 2
-    assert [hit.text for hit in two.stored([])] == []
-    odd = list(two.stored(two.sources()))
+    assert len(list(two.chunks_of(["/a", "/none"]))) == 2
+    assert [hit.text for hit in two.chunks_of([])] == []
+    odd = list(two.chunks_of(two.sources()))
     assert len(odd) == 7 and len({hit.id for hit in odd}) == 7
     assert two.get([odd[0].id]) == [odd[0]]
 
@@ -248,13 +248,13 @@ def test_stored_gives_all_chunks_of_the_sources(two, put):
 def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put, fill):
     other = open_index(collection="other")
     put(other, "/x", n=1)
-    fill(two, two.beside(OTHER))
-    fill(other, other.beside(OTHER))
-    two.switch(two.beside(OTHER))
-    two.drop_retired()
+    fill(two, two.open_shadow(OTHER))
+    fill(other, other.open_shadow(OTHER))
+    two.switch(two.open_shadow(OTHER))
+    two.drop_previous()
     assert (list(two.sources()), list(other.sources())) == (["/a", "/b"], ["/x"])
-    assert list(other.beside(OTHER).sources()) == ["/x"]
-    assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.stored(["/x"])).id])).all()
+    assert list(other.open_shadow(OTHER).sources()) == ["/x"]
+    assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.chunks_of(["/x"])).id])).all()
 
 
 def test_on_a_server_what_was_retired_waits_for_the_next_successor(tmp_path, open_index, put, fill, monkeypatch):
@@ -263,15 +263,15 @@ def test_on_a_server_what_was_retired_waits_for_the_next_successor(tmp_path, ope
     server, engine, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
     index = open_index(uri=f"http://127.0.0.1:{port}")
     put(index, "/a", n=2)
-    successor = index.beside(OTHER)
+    successor = index.open_shadow(OTHER)
     fill(index, successor)
     index.switch(successor)
     again = open_index(uri=f"http://127.0.0.1:{port}", embedder=OTHER)
     assert "florence" in collections(again)
     with pytest.raises(InputError, match="already has the vectors of shapes"):
-        again.beside(OTHER)
+        again.open_shadow(OTHER)
     assert "florence" not in collections(again)
-    assert list(again.sources()) == ["/a"] and len(list(again.stored(["/a"]))) == 2
+    assert list(again.sources()) == ["/a"] and len(list(again.chunks_of(["/a"]))) == 2
     index.close()
     again.close()
     server.stop(2).wait()

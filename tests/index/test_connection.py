@@ -47,7 +47,7 @@ def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
 def test_a_server_that_goes_away_is_named_and_not_asked_75_times(engine, open_index, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "_CONNECT_S", 1.0)
-    monkeypatch.setattr(module, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
     server, database, port = start_server_in_thread(str(tmp_path / "short.db"), "127.0.0.1", 0)
     index = open_index(uri=f"http://127.0.0.1:{port}")
     server.stop(0).wait()
@@ -91,7 +91,7 @@ def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_in
         assert not index._connection.is_lite
         put(index, "/a", n=3)
         put(index, "/b", n=2)
-        assert {hit.source for hit in index.search_words("passage 1", 10)} == {"/a", "/b"}
+        assert {hit.source for hit in index.search_bm25("passage 1", 10)} == {"/a", "/b"}
         assert list(index.sources()) == ["/a", "/b"]
         assert index.info().index_type == "HNSW"
         assert index.delete_sources(["/a"]) == 3
@@ -128,7 +128,7 @@ for _ in range(2):
         index.begin(source)
         index.add([Chunk(source, "text", Locator(span=(i, i + 1)), "hello") for i in range(2000)], [[1.0, 0.0]] * 2000)
         index.complete(source)
-        index.search_words("hello", 3)
+        index.search_bm25("hello", 3)
         index.info()
         if os.fork() == 0:
             os._exit(0)

@@ -156,7 +156,7 @@ def test_milvus_lite_finds_what_the_filter_means(travel, flushed, filter, found)
 @pytest.mark.parametrize(
     "raw", ["foo == 1", "page =", "{x}", "kind == 3", "vector == 1", "page", "(" * 3000 + "true" + ")" * 3000]
 )
-@pytest.mark.parametrize("search", ["search_vector", "search_words"])
+@pytest.mark.parametrize("search", ["search_vector", "search_bm25"])
 def test_an_expression_that_milvus_does_not_understand_is_an_input_error_of_one_line(travel, raw, search):
     query = [1.0, 0.0] if search == "search_vector" else "word"
     with pytest.raises(InputError, match="Milvus does not understand the filter") as caught:

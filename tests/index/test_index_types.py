@@ -4,13 +4,13 @@ from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import (
+    INDEX_TYPES,
     LITE_ROWS,
-    PRESETS,
+    available_index_types,
     build_params,
-    check_preset,
-    choosable,
-    find_preset,
-    lite_advice,
+    capacity_advice,
+    check_index_type,
+    find_index_type,
     pq_bytes,
     search_params,
 )
@@ -20,10 +20,10 @@ GPU_CAGRA GPU_IVF_FLAT GPU_IVF_PQ GPU_BRUTE_FORCE BIN_FLAT SPARSE_INVERTED_INDEX
 
 
 def test_all_that_milvus_has_for_us_is_there():
-    assert set(NAMED) <= set(PRESETS)
+    assert set(NAMED) <= set(INDEX_TYPES)
 
 
-@pytest.mark.parametrize("preset", PRESETS.values(), ids=list(PRESETS))
+@pytest.mark.parametrize("preset", INDEX_TYPES.values(), ids=list(INDEX_TYPES))
 def test_a_preset_is_complete(preset):
     assert preset.summary
     assert preset.refused or preset.recall
@@ -35,22 +35,22 @@ def test_a_preset_is_complete(preset):
     assert isinstance(preset.search(10), dict)
 
 
-@pytest.mark.parametrize("name", choosable())
+@pytest.mark.parametrize("name", available_index_types())
 def test_every_choosable_preset_is_found_in_any_case(name):
-    assert find_preset(name.lower()).name == name
-    assert check_preset(name, lite=False, version="v2.6.4").name == name
+    assert find_index_type(name.lower()).name == name
+    assert check_index_type(name, lite=False, version="v2.6.4").name == name
 
 
 def test_lite_offers_what_it_loads_again():
-    assert choosable(lite=True) == ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"]
+    assert available_index_types(lite=True) == ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT", "IVF_SQ8", "AUTOINDEX"]
     with pytest.raises(InputError, match=r"'scann' is unknown to Milvus Lite; use FLAT, .* or a Milvus server"):
-        check_preset("scann", lite=True)
+        check_index_type("scann", lite=True)
 
 
 def test_an_old_server_is_told_what_it_lacks_and_what_it_has():
     with pytest.raises(InputError, match=r"'IVF_RABITQ' needs Milvus 2.6, and the server runs v2.5.10; use FLAT, HNSW"):
-        check_preset("IVF_RABITQ", lite=False, version="v2.5.10")
-    check_preset("IVF_RABITQ", lite=False, version="2.10.0")
+        check_index_type("IVF_RABITQ", lite=False, version="v2.5.10")
+    check_index_type("IVF_RABITQ", lite=False, version="2.10.0")
 
 
 @pytest.mark.parametrize(
@@ -58,14 +58,14 @@ def test_an_old_server_is_told_what_it_lacks_and_what_it_has():
 )
 def test_what_cannot_be_chosen_says_why(name, reason):
     with pytest.raises(InputError, match=f"cannot be chosen: .*{reason}"):
-        find_preset(name)
+        find_index_type(name)
 
 
 @given(st.text(max_size=20))
 def test_any_other_name_is_refused_in_one_line(name):
-    if name.upper() not in PRESETS:
+    if name.upper() not in INDEX_TYPES:
         with pytest.raises(InputError) as caught:
-            find_preset(name)
+            find_index_type(name)
         assert "\n" not in str(caught.value)
 
 
@@ -75,7 +75,7 @@ def test_product_quantization_divides_every_dimension(dimension):
 
 
 def test_lists_grow_with_the_root_of_the_rows():
-    lists = [PRESETS["IVF_FLAT"].build(rows, 512)["nlist"] for rows in (0, 10_000, 500_000, 10**9, 10**12)]
+    lists = [INDEX_TYPES["IVF_FLAT"].build(rows, 512)["nlist"] for rows in (0, 10_000, 500_000, 10**9, 10**12)]
     assert lists == [128, 512, 2048, 65536, 65536]
 
 
@@ -88,15 +88,15 @@ def test_searches_look_at_least_as_far_as_they_must_return(limit):
     assert search_params("HNSW", limit, lite=False, filtered=False)["ef"] >= limit
     assert search_params("DISKANN", limit, lite=False, filtered=False)["search_list"] >= limit
     assert search_params("SCANN", limit, lite=False, filtered=False)["reorder_k"] >= limit
-    most = PRESETS["GPU_CAGRA"].max_hits
+    most = INDEX_TYPES["GPU_CAGRA"].max_hits
     assert search_params("GPU_CAGRA", min(limit, most), lite=False, filtered=False)["itopk_size"] >= min(limit, most)
 
 
 def test_the_smaller_presets_are_smaller():
-    sizes = [PRESETS[name].memory(768, 4) for name in ("HNSW", "IVF_FLAT", "HNSW_SQ", "IVF_SQ8", "IVF_PQ")]
+    sizes = [INDEX_TYPES[name].memory(768, 4) for name in ("HNSW", "IVF_FLAT", "HNSW_SQ", "IVF_SQ8", "IVF_PQ")]
     assert sizes == sorted(sizes, reverse=True)
 
 
 def test_a_server_is_due_beyond_what_lite_bears():
-    assert not lite_advice(LITE_ROWS)
-    assert "a Milvus server is due" in lite_advice(LITE_ROWS + 1)
+    assert not capacity_advice(LITE_ROWS)
+    assert "a Milvus server is due" in capacity_advice(LITE_ROWS + 1)

@@ -79,7 +79,7 @@ def check(db: str, round: int) -> None:
         assert index.failures() == ()
         ids = sorted(row["id"] for row in index._connection.rows("florence", ["id"]))
         assert ids == sorted(chunk.id for _, chunks in plans for chunk in chunks)
-        assert len(index.search_words("passage", 500)) == 500 == len(index.get(ids[:500]))
+        assert len(index.search_bm25("passage", 500)) == 500 == len(index.get(ids[:500]))
 
 
 @pytest.mark.parametrize("index_type", ["FLAT"])

@@ -94,14 +94,14 @@ def test_a_hit_holds_all_that_the_chunk_said(index, street, flushed):
 def test_words_are_found_in_caption_text_and_picture_in_any_script(index, street, query, found, flushed):
     if flushed:
         index.flush()
-    hits = index.search_words(query, 10)
+    hits = index.search_bm25(query, 10)
     assert sorted({hit.source for hit in hits}) == found.split()
     assert all(hit.score > 0 for hit in hits)
     assert hits == sorted(hits, key=lambda hit: -hit.score)
 
 
 def test_more_of_the_words_score_higher(index, street):
-    hits = index.search_words("red car hydrant", 10)
+    hits = index.search_bm25("red car hydrant", 10)
     assert hits[0].source == "/p/car.jpg"
     assert hits[0].score > hits[1].score > 0
 
@@ -110,9 +110,9 @@ def test_kinds_and_filters_restrict_both_searches(index, street):
     assert [hit.kind for hit in index.search_vector(direction(1, 1, 1, 1), 9, kinds={"clip", "text"})] == [
         hit.kind for hit in sorted(index.get([street[1].id, street[3].id]), key=lambda hit: hit.id)
     ]
-    assert [hit.kind for hit in index.search_words("attention", 9, kinds=["text"])] == ["text"]
-    assert [hit.source for hit in index.search_words("car", 9, filter={"metadata.city": "Rome"})] == ["/p/car.jpg"]
-    assert index.search_words("car", 9, kinds=["clip"], filter='kind == "image" or true')[0].kind == "clip"
+    assert [hit.kind for hit in index.search_bm25("attention", 9, kinds=["text"])] == ["text"]
+    assert [hit.source for hit in index.search_bm25("car", 9, filter={"metadata.city": "Rome"})] == ["/p/car.jpg"]
+    assert index.search_bm25("car", 9, kinds=["clip"], filter='kind == "image" or true')[0].kind == "clip"
 
 
 def test_ties_are_broken_by_id_also_at_the_end(index, source, chunks, unit):
@@ -124,7 +124,7 @@ def test_ties_are_broken_by_id_also_at_the_end(index, source, chunks, unit):
     first = sorted(chunk.id for chunk in made)[:7]
     for _ in range(2):
         assert [hit.id for hit in index.search_vector(unit(1)[0], 7)] == first
-        assert [hit.id for hit in index.search_words("same", 7)] == first
+        assert [hit.id for hit in index.search_bm25("same", 7)] == first
         index.flush()
 
 
@@ -173,7 +173,7 @@ def test_k_has_limits(index, unit, k):
     with pytest.raises(InputError, match=f"k is {k}; allowed are 1 to 16384"):
         index.search_vector(unit()[0], k)
     with pytest.raises(InputError, match=f"k is {k}"):
-        index.search_words("word", k)
+        index.search_bm25("word", k)
 
 
 @pytest.mark.parametrize("query", [np.ones(8), np.full(8, np.nan), np.zeros(8), np.eye(4)[0], np.eye(8)])
@@ -183,7 +183,7 @@ def test_a_query_vector_is_a_unit_vector(index, query):
 
 
 def test_an_empty_index_finds_nothing(index, unit):
-    assert index.search_vector(unit()[0], 3) == index.search_words("word", 3) == []
+    assert index.search_vector(unit()[0], 3) == index.search_bm25("word", 3) == []
     assert (index.sources(), index.failures(), index.get(["a"])) == ({}, (), [])
 
 
@@ -200,12 +200,12 @@ def test_info_counts_what_is_complete(db, index, street, embedder, source, chunk
 
 
 def test_everything_is_there_when_opened_again(open_index, street, index):
-    before = index.search_vector(direction(4, 3), 4), index.search_words("car", 4), index.sources(), index.info()
+    before = index.search_vector(direction(4, 3), 4), index.search_bm25("car", 4), index.sources(), index.info()
     index.close()
     again = open_index(create=False)
     assert (
         again.search_vector(direction(4, 3), 4),
-        again.search_words("car", 4),
+        again.search_bm25("car", 4),
         again.sources(),
         again.info(),
     ) == before
@@ -219,7 +219,7 @@ sys.path[:0] = {sys.path!r}
 from florence_rag.index.milvus import MilvusIndex
 embedder = MilvusIndex.recorded_embedder({db!r})
 with MilvusIndex.open({db!r}, embedder, create=False) as index:
-    print(index.search_words("hydrant", 1)[0].source)
+    print(index.search_bm25("hydrant", 1)[0].source)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("/p/car.jpg\n", "")

@@ -14,7 +14,7 @@ from florence_rag.errors import StoreUnavailableError
 from florence_rag.index import connection
 from florence_rag.index import retry as patience
 from florence_rag.index.retry import RetryPolicy
-from florence_rag.index.store_errors import may_pass
+from florence_rag.index.store_errors import is_transient
 
 
 class Proxy:
@@ -91,7 +91,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "server_problem", lambda version: "")
-    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
+    monkeypatch.setattr(patience, "MAX_PAUSE_S", 0.3)
     server = Server(tmp_path)
     yield server
     server.proxy.close()
@@ -127,7 +127,7 @@ def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, c
     with meanwhile(cut):
         while server.proxy.cuts < 5:
             sources.append(put(remote, f"/{len(sources)}.jpg", n=3))
-            remote.write()
+            remote.flush_buffer()
         remote.flush()
     assert set(remote.sources()) == {source.uri for source in sources}
     assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
@@ -136,7 +136,7 @@ def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, c
 def test_what_was_done_before_its_answer_was_lost_is_not_done_twice(server, remote, put, chunks):
     sources = [put(remote, f"/{number}.jpg", n=3) for number in range(3)]
     server.proxy.answers_to_lose = 3
-    remote.write()
+    remote.flush_buffer()
     assert server.proxy.answers_to_lose == 0
     assert list(remote.sources()) == [source.uri for source in sources]
     assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
@@ -144,26 +144,26 @@ def test_what_was_done_before_its_answer_was_lost_is_not_done_twice(server, remo
 
 def test_a_server_that_starts_anew_is_waited_for(server, remote, put, unit):
     put(remote, "/a.jpg", n=2)
-    remote.write()
+    remote.flush_buffer()
     server.stop()
     threading.Timer(0.5, server.start).start()
     put(remote, "/b.jpg", n=3)
-    remote.write()
+    remote.flush_buffer()
     assert list(remote.sources()) == ["/a.jpg", "/b.jpg"]
     assert len(rows_of(remote)) == 5
     assert len(remote.search_vector(unit(1)[0], 9)) == 5
 
 
 def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, open_index, put, monkeypatch):
-    monkeypatch.setattr(connection, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(connection, "MAX_WAIT_S", 0.5)
     uri = f"http://127.0.0.1:{server.proxy.port}"
     index = open_index(uri=uri)
     put(index, "/a.jpg", n=2)
-    index.write()
+    index.flush_buffer()
     server.stop()
     put(index, "/b.jpg", n=3)
     with pytest.raises(StoreUnavailableError, match=f"^no Milvus server answers at {uri}, for 0 s now; when"):
-        index.write()
+        index.flush_buffer()
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError):  # what follows does not wait as long again
         index.close()
@@ -201,7 +201,7 @@ def test_only_what_may_pass_is_tried_again(error, passing, monkeypatch):
             raise error
         return "answer"
 
-    assert may_pass(error) == passing
+    assert is_transient(error) == passing
     told = []
     ask = RetryPolicy(5.0)
     if passing:

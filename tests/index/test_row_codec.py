@@ -4,35 +4,35 @@ import pytest
 from florence_rag.index.row_codec import RowCodec
 
 
-@pytest.mark.parametrize("vectors,loss", [("fp32", 1e-7), ("fp16", 1e-6), ("bf16", 3e-5)])
+@pytest.mark.parametrize("vector_dtype,loss", [("fp32", 1e-7), ("fp16", 1e-6), ("bf16", 3e-5)])
 @pytest.mark.parametrize("dimension", [8, 768])
-def test_what_comes_back_points_where_it_did(unit, vectors, loss, dimension):
-    form = RowCodec(vectors)
+def test_what_comes_back_points_where_it_did(unit, vector_dtype, loss, dimension):
+    form = RowCodec(vector_dtype)
     full = unit(200, dimension=dimension)
-    back = np.array([form.restored(form.stored({"vector": each})["vector"]) for each in full])
+    back = np.array([form.decode_vector(form.encode({"vector": each})["vector"]) for each in full])
     assert back.dtype == np.float32
     cosines = (back * full).sum(1) / np.linalg.norm(back, axis=1)
     assert (1 - cosines).max() < loss
 
 
-@pytest.mark.parametrize("vectors", ["fp16", "bf16"])
-def test_half_precision_moves_no_cosine_much(unit, vectors):
-    form, full, queries = RowCodec(vectors), unit(500, dimension=512), unit(20, seed=9, dimension=512)
-    half = np.array([form.restored(form.stored({"vector": each})["vector"]) for each in full])
-    asked = np.array([form.restored(form.query(each)) for each in queries])
-    assert np.abs(asked @ half.T - queries @ full.T).max() < (2e-4 if vectors == "fp16" else 1.5e-3)
+@pytest.mark.parametrize("vector_dtype", ["fp16", "bf16"])
+def test_half_precision_moves_no_cosine_much(unit, vector_dtype):
+    form, full, queries = RowCodec(vector_dtype), unit(500, dimension=512), unit(20, seed=9, dimension=512)
+    half = np.array([form.decode_vector(form.encode({"vector": each})["vector"]) for each in full])
+    asked = np.array([form.decode_vector(form.encode_query(each)) for each in queries])
+    assert np.abs(asked @ half.T - queries @ full.T).max() < (2e-4 if vector_dtype == "fp16" else 1.5e-3)
 
 
-@pytest.mark.parametrize("vectors,width", [("fp16", 2), ("bf16", 2)])
-def test_both_vectors_are_sent_as_bytes_of_half_the_width(unit, vectors, width):
+@pytest.mark.parametrize("vector_dtype,width", [("fp16", 2), ("bf16", 2)])
+def test_both_vectors_are_sent_as_bytes_of_half_the_width(unit, vector_dtype, width):
     row = {"id": "a", "vector": unit()[0], "text_vector": unit(dimension=4)[0]}
-    stored = RowCodec(vectors).stored(row)
+    stored = RowCodec(vector_dtype).encode(row)
     assert (len(stored["vector"]), len(stored["text_vector"])) == (8 * width, 4 * width)
     assert stored["id"] == "a"
     assert row["vector"].dtype == np.float32, "the caller's row stays as it is"
 
 
-@pytest.mark.parametrize("vectors,dtype", [("fp16", "float16"), ("bf16", "bfloat16")])
-def test_a_query_says_its_precision_by_its_type(unit, vectors, dtype):
-    assert RowCodec(vectors).query(unit()[0]).dtype.name == dtype
+@pytest.mark.parametrize("vector_dtype,dtype", [("fp16", "float16"), ("bf16", "bfloat16")])
+def test_a_query_says_its_precision_by_its_type(unit, vector_dtype, dtype):
+    assert RowCodec(vector_dtype).encode_query(unit()[0]).dtype.name == dtype
     assert isinstance(RowCodec().query(unit()[0]), list)

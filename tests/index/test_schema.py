@@ -4,16 +4,16 @@ import pytest
 from pymilvus import DataType
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import choosable
+from florence_rag.index.index_types import available_index_types
 from florence_rag.index.schema import (
-    check_vector_type,
+    check_vector_dtype,
     chunk_table,
     index_type_for,
     ledger_table,
     vector_search_params,
 )
 
-LITE_TYPES = choosable(lite=True)
+LITE_TYPES = available_index_types(lite=True)
 
 
 def test_the_default_is_exact_on_lite_and_fast_on_a_server():
@@ -35,25 +35,25 @@ def test_what_lite_would_accept_and_never_load_again_is_refused(open_index, db, 
     assert not Path(db).exists()
 
 
-@pytest.mark.parametrize("vectors", ["fp16", "bf16"])
-def test_lite_keeps_no_half_precision_and_says_so_before_it_makes_anything(open_index, db, vectors):
-    with pytest.raises(InputError, match=f"Milvus Lite keeps vectors as fp32 only, not as {vectors}"):
-        open_index(vectors=vectors)
+@pytest.mark.parametrize("vector_dtype", ["fp16", "bf16"])
+def test_lite_keeps_no_half_precision_and_says_so_before_it_makes_anything(open_index, db, vector_dtype):
+    with pytest.raises(InputError, match=f"Milvus Lite keeps vectors as fp32 only, not as {vector_dtype}"):
+        open_index(vector_dtype=vector_dtype)
     assert not Path(db).exists()
 
 
 def test_vectors_are_kept_in_known_ways():
-    check_vector_type("bf16", lite=False)
+    check_vector_dtype("bf16", lite=False)
     with pytest.raises(InputError, match="vectors 'int4' are unknown; use fp32, fp16, bf16"):
-        check_vector_type("int4", lite=False)
+        check_vector_dtype("int4", lite=False)
 
 
 @pytest.mark.parametrize(
-    "vectors,dtype",
+    "vector_dtype,dtype",
     [("fp32", DataType.FLOAT_VECTOR), ("fp16", DataType.FLOAT16_VECTOR), ("bf16", DataType.BFLOAT16_VECTOR)],
 )
-def test_both_vector_fields_have_the_precision(vectors, dtype):
-    fields = chunk_table("a", 8, "HNSW", 4, vectors=vectors, lite=False).schema.fields
+def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
+    fields = chunk_table("a", 8, "HNSW", 4, vector_dtype=vector_dtype, lite=False).schema.fields
     assert {field.name: field.dtype for field in fields if "vector" in field.name} == {
         "vector": dtype,
         "text_vector": dtype,

@@ -129,7 +129,7 @@ def test_an_index_from_before_there_were_text_models_still_opens(open_index):
 def test_an_index_that_is_embedded_anew_takes_the_vectors_of_words_along(worded, three, open_index, unit):
     ids = [chunk.id for chunk in three]
     other = EmbedderInfo("other", "fedcba", 4, "none")
-    successor = worded.beside(other)
+    successor = worded.open_shadow(other)
     for chunk in three:
         successor.begin(chunk.source)
     successor.add(three, unit(3, dimension=4), worded.text_vectors(ids))

@@ -33,7 +33,7 @@ def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(ind
     for i in range(3):
         put(index, f"/{i}", n=2)
     assert calls == []
-    index._writer.write()
+    index._writer.flush_buffer()
     assert calls == [("upsert", "_ledger", 3), ("upsert", "chunks", 6), ("upsert", "_ledger", 3)]
 
 
@@ -111,7 +111,7 @@ def test_equal_chunks_count_once_and_the_last_is_kept(index, source, unit):
     index.begin(one)
     first, second, third = (Chunk(one, "text", text=text) for text in ("first", "second", "third"))
     index.add([first, second], unit(2))
-    index._writer.write()
+    index._writer.flush_buffer()
     index.add([third], unit(1))
     index.complete(one)
     assert [hit.text for hit in index.get([first.id])] == ["third"]
@@ -193,7 +193,7 @@ def full_disk(monkeypatch):
 
 def test_after_a_failed_write_nothing_is_promised_until_a_flush_succeeds(index, put, calls, full_disk):
     put(index, "/a")
-    index._writer.write()
+    index._writer.flush_buffer()
     full_disk["full"] = True
     put(index, "/b")
     with pytest.raises(StoreError, match="No space left on device"):
@@ -210,12 +210,12 @@ def test_after_a_failed_flush_the_index_must_be_opened_again(index, open_index, 
     put(index, "/a", n=3)
     index.flush()
     put(index, "/b", n=3)
-    index._writer.write()
+    index._writer.flush_buffer()
     with monkeypatch.context() as patch:
         patch.setattr("milvus_lite.engine.flush.write_data_file", lambda *_: _raise(OSError(28, "No space left")))
         with pytest.raises(StoreError, match="No space left"):
             index.flush()
-    for call in (index.sources, index.flush, lambda: index.search_words("passage", 3)):
+    for call in (index.sources, index.flush, lambda: index.search_bm25("passage", 3)):
         with pytest.raises(StoreError, match=r"unusable since a flush failed \(.*No space left.*; open it again"):
             call()
     index.close()

@@ -71,7 +71,7 @@ def test_it_is_tried_again_when_it_changes(rag, folder, read):
     rag.add(folder)
     Image.fromarray(color_frame("blue")).save(folder / "broken.jpg", "PNG")
     assert counts(rag.add(folder)) == (1, 0, 1, 0)
-    assert rag.index.failures() == () and rag.index.left_out() == {}
+    assert rag.index.failures() == () and rag.index.skipped() == {}
 
 
 def test_what_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):

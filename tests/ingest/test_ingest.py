@@ -146,7 +146,7 @@ def test_pictures_of_many_files_are_captioned_together_and_found_by_their_captio
     captioner = ScriptedCaptioner(SEEN)
     run = ingest(lambda of: iter([picture(of, "red")]), [f"{i:02}" for i in range(20)], captioner=captioner, batch=8)
     assert captioner.batches == [8, 8, 4]
-    hits = run.index.search_words("a red thing", 30)
+    hits = run.index.search_bm25("a red thing", 30)
     assert len(hits) == 20 and {hit.caption for hit in hits} == {"a red thing"}
 
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_captioned_fails_alone_and_with_the_reason(error, reason)
     run = ingest(lambda of: iter([picture(of, COLOR_OF[of.uri])]), "abcde", captioner=Choosy(error), batch=4)
     assert run.failures == list(run.index.failures()) == [Failure("/b", reason)]
     assert list(run.index.sources()) == ["/a", "/c", "/d", "/e"]
-    assert {hit.caption for hit in run.index.search_words("thing", 9)} == {"a red thing", "a green thing"}
+    assert {hit.caption for hit in run.index.search_bm25("thing", 9)} == {"a red thing", "a green thing"}
 
 
 def test_a_captioner_that_forgets_a_picture_is_at_fault():

@@ -95,7 +95,7 @@ def test_exact_copies_are_left_out_too_but_for_one_that_moved(rag, folder):
 def test_who_changes_his_mind_gets_them_all(rag, folder):
     rag.add(folder, near_duplicates="drop")
     assert rag.add(folder).added == 1
-    assert rag.index.left_out() == {}
+    assert rag.index.skipped() == {}
 
 
 def test_the_shots_of_a_burst_are_one_hit(rag, folder):

@@ -9,7 +9,7 @@ from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 
 class Stored(MemoryIndex):
-    def stored(self, uris):
+    def chunks_of(self, uris):
         return [hit for hit in self.get(list(self._rows)) if hit.source in uris]
 
 

@@ -132,7 +132,7 @@ def die(rag):
 
 
 def rows(index):
-    return {hit.id: hit for hit in index.stored(index.sources())}
+    return {hit.id: hit for hit in index.chunks_of(index.sources())}
 
 
 def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_model(
@@ -279,7 +279,7 @@ def test_what_another_machine_indexes_just_before_the_switch_is_not_lost(rag, tu
     other.close()
     names = {os.path.basename(uri) for uri in rag.index.sources()}
     assert "late.png" in names and "blue.txt" not in names
-    assert rag.index.vectors([next(rag.index.stored([str(folder / "late.png")])).id]).shape == (1, 7)
+    assert rag.index.vectors([next(rag.index.chunks_of([str(folder / "late.png")])).id]).shape == (1, 7)
 
 
 def test_a_file_that_is_gone_blocks_the_switch_and_says_so(rag, turned, folder):
@@ -389,10 +389,10 @@ def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
 def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, folder):
     work = rag.reembed(turned)
     work.fill()
-    assert rag.info().successor == turned.info and rag.embedder is not turned
+    assert rag.info().shadow_embedder == turned.info and rag.embedder is not turned
     assert work.compare(rag.embedder, ["red"], k=3).queries == ("red",)
     assert work.switch().switched
-    assert rag.embedder is turned and rag.info().successor is None
+    assert rag.embedder is turned and rag.info().shadow_embedder is None
     assert top(rag, "red house", 1) == ["red.txt"]
     assert rag.add(folder).unchanged == 11
     assert rag.upsert_texts(["A pink bird."], ids=["pink"]) == ["pink"]

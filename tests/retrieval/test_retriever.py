@@ -197,7 +197,7 @@ PASSAGES = (
 def test_a_paraphrase_is_found_that_shares_no_word_with_the_query():
     query = "fixed standpipe"
     plain = retriever(*PASSAGES)
-    assert plain.index.search_words(query, 5) == []
+    assert plain.index.search_bm25(query, 5) == []
     assert "works" not in names(plain.search(query, k=1)), "without a text model it is one passage among others"
     first, *rest = with_meaning(*PASSAGES).search(query)
     assert names([first]) == ["works"]

@@ -32,7 +32,7 @@ def test_nothing_is_remembered_unless_asked_for(tmp_path):
     rag = opened(tmp_path)
     for _ in range(2):
         rag.ask("What colour is it?", image=tmp_path / "red.png")
-    assert len(rag.vqa.questions) == 2 and rag.index.answers().count() == 0
+    assert len(rag.vqa.questions) == 2 and rag.index.answer_store().count() == 0
 
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path):
@@ -46,7 +46,7 @@ def test_a_file_that_changed_is_looked_at_again(tmp_path):
     Image.fromarray(color_frame("green", size_px=64)).save(tmp_path / "red.png")
     rag.add(tmp_path)
     assert ask().text == "green"
-    assert [each.answer for each in (pair[0] for pair in rag.index.answers()._answers.values())] == ["green"]
+    assert [each.answer for each in (pair[0] for pair in rag.index.answer_store()._answers.values())] == ["green"]
 
 
 def test_an_index_that_remembers_gives_its_memory_to_the_tool(tmp_path):

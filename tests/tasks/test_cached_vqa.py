@@ -8,7 +8,7 @@ from PIL import Image
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.base import VQAResult
 from florence_rag.tasks.cached_vqa import CachedVQA
-from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswers, color_frame
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswerStore, color_frame
 
 EMBEDDER = ColorEmbedder()
 NOON = datetime(2029, 7, 14, 12, tzinfo=UTC)
@@ -26,10 +26,10 @@ class Asked(ColorVQA):
 @pytest.fixture(params=["memory", "lite"])
 def store(request, tmp_path):
     if request.param == "memory":
-        yield MemoryAnswers()
+        yield MemoryAnswerStore()
         return
     with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
-        yield index.answers()
+        yield index.answer_store()
 
 
 @pytest.fixture
@@ -115,5 +115,5 @@ def test_it_is_still_known_after_the_database_was_closed(tmp_path):
     red = color_frame("red")
     for known in (False, True):
         with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
-            memory = CachedVQA(ColorVQA(), index.answers(), EMBEDDER, "colours")
+            memory = CachedVQA(ColorVQA(), index.answer_store(), EMBEDDER, "colours")
             assert bool(memory.answer(red, "What colour?").remembered) == known

@@ -22,7 +22,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType
 
 from florence_rag.errors import InputError, MissingExtraError, StoreCorruptError
-from florence_rag.index.index_types import VectorType
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import Row
@@ -59,7 +59,7 @@ class BulkFiles:
 
     embedder: EmbedderInfo
     text_embedder: EmbedderInfo | None
-    vectors: VectorType
+    vector_dtype: VectorDtype
     rows: int
     sources: int
     chunks: tuple[str, ...]
@@ -77,21 +77,21 @@ def arrow_schema(schema: CollectionSchema) -> pa.Schema:
 
 
 def export(
-    index: MilvusIndex, folder: Path, *, vectors: VectorType | None = None, rows_per_file: int = _ROWS_PER_FILE
+    index: MilvusIndex, folder: Path, *, vector_dtype: VectorDtype | None = None, rows_per_file: int = _ROWS_PER_FILE
 ) -> BulkFiles:
     """Write all complete sources of the index into a new folder.
 
-    vectors: the precision of the collection that the files are for; by default that of the index.
+    vector_dtype: the precision of the collection that the files are for; by default that of the index.
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"the folder {str(folder)!r} is not empty; name a new one")
-    form = RowCodec(vectors or index.vectors_kept)
+    form = RowCodec(vector_dtype or index.vector_dtype)
     width = index.text_embedder.dimension if index.text_embedder else None
-    table = chunk_table("chunks", index.embedder.dimension, "FLAT", width, vectors=form.vectors, lite=False)
+    table = chunk_table("chunks", index.embedder.dimension, "FLAT", width, vector_dtype=form.dtype, lite=False)
     names, rows = _write(folder, "chunks", table.schema, index.stored_rows(), form, rows_per_file)
-    entries = index.ledger_rows(form.vectors)
+    entries = index.ledger_rows(form.dtype)
     ledger, sources = _write(folder, "ledger", ledger_table("ledger").schema, entries, RowCodec(), rows_per_file)
-    files = BulkFiles(index.embedder, index.text_embedder, form.vectors, rows, sources - 1, names, ledger)
+    files = BulkFiles(index.embedder, index.text_embedder, form.dtype, rows, sources - 1, names, ledger)
     (folder / _MANIFEST).write_text(json.dumps(files.to_dict(), indent=1), "utf-8")
     return files
 
@@ -153,13 +153,13 @@ def _to_column(name: str, value: Any, form: RowCodec) -> Any:
         return json.dumps(value)
     if name not in VECTOR_FIELDS:
         return value
-    rounded = form.rounded(value)
-    return rounded if form.vectors == "fp32" else rounded.view(np.uint8)
+    rounded = form.to_dtype(value)
+    return rounded if form.dtype == "fp32" else rounded.view(np.uint8)
 
 
 def _rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
     """The rows of the files, as the store is given them, vectors in float32."""
-    form = RowCodec(exported(folder).vectors)
+    form = RowCodec(exported(folder).vector_dtype)
     for name in names:
         file = pq.ParquetFile(folder / name)
         part_form = form if name.startswith("chunks/") else RowCodec()
@@ -169,7 +169,7 @@ def _rows(folder: Path, names: Iterable[str]) -> Iterator[Row]:
 
 def _from_columns(row: Row, form: RowCodec) -> Row:
     vectors = {name: row[name] for name in VECTOR_FIELDS if name in row}
-    if form.vectors != "fp32":
+    if form.dtype != "fp32":
         vectors = {name: bytes(value) for name, value in vectors.items()}
     documents = {name: json.loads(row[name]) for name in ("locator", "metadata") if name in row}
-    return row | documents | {name: form.restored(value) for name, value in vectors.items()}
+    return row | documents | {name: form.decode_vector(value) for name, value in vectors.items()}

@@ -16,9 +16,9 @@ import httpx
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.bulk.export import BulkFiles, exported
-from florence_rag.index.capabilities import check_served
+from florence_rag.index.capabilities import check_capabilities
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import check_preset
+from florence_rag.index.index_types import check_index_type
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.schema import chunk_table
 
@@ -49,10 +49,10 @@ def import_uploaded(
     files, address = exported(folder), Address.parse(uri)
     if address.path is not None:
         raise InputError(f"{uri!r} is Milvus Lite, which imports no files of its own; leave out --uploaded")
-    check_preset(index_type, lite=False)
+    check_index_type(index_type, lite=False)
     connection = Connection.open(address, token, create=False)
     try:
-        check_served(connection, index_type, files.vectors)
+        check_capabilities(connection, index_type, files.vector_dtype)
         _make(connection, files, collection, index_type.upper())
         with httpx.Client(base_url=_base(uri), headers=_headers(token), timeout=_ASK_S, trust_env=False) as client:
             for name, paths in ((collection, files.chunks), (Ledger(connection, collection).name, files.ledger)):
@@ -69,7 +69,9 @@ def _make(connection: Connection, files: BulkFiles, collection: str, index_type:
     width = files.text_embedder.dimension if files.text_embedder else None
     ledger.open()
     connection.open_table(
-        chunk_table(collection, files.embedder.dimension, index_type, width, vectors=files.vectors, lite=False)
+        chunk_table(
+            collection, files.embedder.dimension, index_type, width, vector_dtype=files.vector_dtype, lite=False
+        )
     )
 
 

@@ -62,8 +62,8 @@ def test_an_export_loaded_into_a_new_database_answers_alike(filled, tmp_path, un
         assert other.search_vector(query, 5, filter={"metadata.city": "夜景"}) == filled.search_vector(
             query, 5, filter={"metadata.city": "夜景"}
         )
-        assert [hit.id for hit in other.search_words("attention drive", 31)] == [
-            hit.id for hit in filled.search_words("attention drive", 31)
+        assert [hit.id for hit in other.search_bm25("attention drive", 31)] == [
+            hit.id for hit in filled.search_bm25("attention drive", 31)
         ]
         if files.text_embedder:
             query = unit(seed=9, dimension=4)[0]
@@ -100,15 +100,15 @@ def bulk_writer(monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("vectors", ["fp32", "fp16", "bf16"])
+@pytest.mark.parametrize("vector_dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vectors):
-    schema, form = chunk_table("a", 8, "FLAT", 4, vectors=vectors, lite=False).schema, RowCodec(vectors)
+def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
+    schema, form = chunk_table("a", 8, "FLAT", 4, vector_dtype=vector_dtype, lite=False).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
     row |= {"metadata": {"city": "夜景"}, "worded": True, "text_vector": unit(dimension=4)[0]}
-    given = {name: row[name] if name not in VECTOR_FIELDS else form.rounded(row[name]) for name in row}
+    given = {name: row[name] if name not in VECTOR_FIELDS else form.to_dtype(row[name]) for name in row}
     writer = bulk_writer(schema, str(tmp_path), file_type=3)
-    lists = {name: given[name].tolist() for name in VECTOR_FIELDS} if vectors == "fp32" else {}
+    lists = {name: given[name].tolist() for name in VECTOR_FIELDS} if vector_dtype == "fp32" else {}
     writer.append_row(given | lists)
     writer.commit()
     theirs = pq.read_table(writer.batch_files[0][0])
@@ -117,13 +117,13 @@ def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, 
     assert ours.to_pylist() == theirs.select(ours.column_names).to_pylist()
 
 
-@pytest.mark.parametrize("vectors,loss", [("fp16", 1e-6), ("bf16", 3e-5)])
-def test_files_for_a_collection_of_half_precision(filled, tmp_path, vectors, loss):
-    files = export(filled, tmp_path / "bulk", vectors=vectors)
+@pytest.mark.parametrize("vector_dtype,loss", [("fp16", 1e-6), ("bf16", 3e-5)])
+def test_files_for_a_collection_of_half_precision(filled, tmp_path, vector_dtype, loss):
+    files = export(filled, tmp_path / "bulk", vector_dtype=vector_dtype)
     table = pq.read_table(tmp_path / "bulk" / files.chunks[0])
     assert all(len(each) == 16 for each in table.column("vector").to_pylist())
     settings = pq.read_table(tmp_path / "bulk" / files.ledger[0]).to_pylist()[0]
-    assert json.loads(settings["body"])["vectors"] == vectors
+    assert json.loads(settings["body"])["vector_dtype"] == vector_dtype
     load(tmp_path / "bulk", opener(tmp_path / "other.db"))
     with opener(tmp_path / "other.db")(files) as other:
         ids = table.column("id").to_pylist()
@@ -135,7 +135,7 @@ def test_files_for_a_collection_of_half_precision(filled, tmp_path, vectors, los
 def test_what_is_under_way_is_left_out(filled, source, chunks, unit, tmp_path):
     filled.begin(one := source("/p/half.jpg"))
     filled.add(chunks(one, 3), unit(3))
-    filled.write()
+    filled.flush_buffer()
     assert export(filled, tmp_path / "bulk").rows == 31
 
 

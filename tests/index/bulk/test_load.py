@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
+from florence_rag.index.bulk import load as bulk_import
 from florence_rag.index.bulk.export import export
-from florence_rag.index.bulk.export import load as bulk_import
 from florence_rag.index.bulk.load import import_uploaded
 
 

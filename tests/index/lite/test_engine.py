@@ -185,8 +185,8 @@ def fill(thread):
         index.add([Chunk(source, "text", Locator(span=(j, j + 1))) for j in range(8)], vectors)
         index.complete(source)
         if i % 5 == 0:
-            index._writer.write()
-    index._writer.write()
+            index._writer.flush_buffer()
+    index._writer.flush_buffer()
 
 threads = [threading.Thread(target=fill, args=(n,)) for n in range(4)]
 [thread.start() for thread in threads]
@@ -214,7 +214,7 @@ source = Source("/a", "text", 1, 1, "h")
 index.begin(source)
 index.add([Chunk(source, "text", text="hello")], [[1.0, 0, 0, 0, 0, 0, 0, 0]])
 index.complete(source)
-assert index.search_words("hello", 1)
+assert index.search_bm25("hello", 1)
 print("end")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)

@@ -34,7 +34,7 @@ def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, p
 def test_rows_of_a_log_whose_flush_was_not_cleared_away_are_not_found_twice(tmp_path, db, open_index, put, unit):
     index = open_index()
     put(index, "/a", n=5)
-    index._writer.write()
+    index._writer.flush_buffer()
     logs = Path(db, "collections", "florence", "wal")
     shutil.copytree(logs, tmp_path / "logs")
     index.flush()
@@ -51,7 +51,7 @@ def test_rows_of_a_log_that_was_not_flushed_are_kept(tmp_path, db, open_index, p
     put(index, "/a", n=5)
     index.flush()
     put(index, "/b", n=3)
-    index._writer.write()
+    index._writer.flush_buffer()
     killed = tmp_path / "killed.db"
     shutil.copytree(db, killed)
     assert list(open_index(uri=str(killed)).sources()) == ["/a", "/b"]
