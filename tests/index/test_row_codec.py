@@ -35,4 +35,4 @@ def test_both_vectors_are_sent_as_bytes_of_half_the_width(unit, vector_dtype, wi
 @pytest.mark.parametrize("vector_dtype,dtype", [("fp16", "float16"), ("bf16", "bfloat16")])
 def test_a_query_says_its_precision_by_its_type(unit, vector_dtype, dtype):
     assert RowCodec(vector_dtype).encode_query(unit()[0]).dtype.name == dtype
-    assert isinstance(RowCodec().query(unit()[0]), list)
+    assert isinstance(RowCodec().encode_query(unit()[0]), list)
