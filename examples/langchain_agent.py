@@ -22,7 +22,7 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langchain_core.outputs import ChatResult
 
 from florence_rag import FlorenceRAG
-from langchain_florence import FlorencePictures, florence_tools
+from langchain_florence import FlorenceImages, florence_tools
 from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
@@ -55,7 +55,7 @@ def _call(name: str, **arguments: Any) -> AIMessage:
 
 def run_agent(rag: FlorenceRAG, question: str, model: str | BaseChatModel) -> list[AnyMessage]:
     """The whole conversation, with the answer last. A model that takes pictures is shown those of the tools."""
-    agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorencePictures(rag)])
+    agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])
     messages: list[AnyMessage] = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
     return messages
 

@@ -1,5 +1,6 @@
-"""What an agent may call, defined once and bound to no framework; the plug-ins wrap these objects."""
+"""Agent tools, defined once and bound to no framework; both plug-ins wrap these objects."""
 
+from florence_rag.tools.arguments import unchecked_model
 from florence_rag.tools.ask_image import AskImage
 from florence_rag.tools.base import Tool, ToolResult
 from florence_rag.tools.classify_image import ClassifyImage
@@ -11,13 +12,13 @@ from florence_rag.tools.formatting import hit_to_metadata, hit_to_text, place_to
 from florence_rag.tools.image_delivery import (
     Block,
     Budget,
+    ImageMode,
     ImageRenderer,
-    Pictures,
     RenderedImage,
-    check_pictures,
-    pictures_in,
+    check_image_mode,
+    images_in,
 )
-from florence_rag.tools.image_ref import Picture
+from florence_rag.tools.image_ref import ImageRef
 from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.registry import tools_for
@@ -34,9 +35,9 @@ __all__ = [
     "DetectObjects",
     "FindSimilar",
     "FindVideoMoment",
+    "ImageMode",
+    "ImageRef",
     "ImageRenderer",
-    "Picture",
-    "Pictures",
     "ReadText",
     "Recommend",
     "RenderedImage",
@@ -45,10 +46,11 @@ __all__ = [
     "Tool",
     "ToolResult",
     "UrlRules",
-    "check_pictures",
+    "check_image_mode",
     "hit_to_metadata",
     "hit_to_text",
-    "pictures_in",
+    "images_in",
     "place_to_text",
     "tools_for",
+    "unchecked_model",
 ]

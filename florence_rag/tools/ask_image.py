@@ -10,8 +10,8 @@ from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
-from florence_rag.tools.result_format import check_words
+from florence_rag.tools.image_ref import image_of
+from florence_rag.tools.result_format import check_text
 from florence_rag.types import Answer, Frame
 
 PROMPT = """\
@@ -48,7 +48,7 @@ class AskImage(ImageTool):
         self, image: ImageArgument, question: Annotated[str, "One short question about what can be seen."]
     ) -> ToolResult:
         """The answer in words; in the artifact `Answer.to_dict()` and looked_at. Raises InputError."""
-        question = check_words(question, "question", "ask one thing about the picture")
+        question = check_text(question, "question", "ask one thing about the image")
         given = self._picture(image)
         keyframe = given.chosen(self.rag, question)
         frame = given.frames[keyframe]
@@ -58,8 +58,8 @@ class AskImage(ImageTool):
         artifact: dict[str, Any] = answer.to_dict()
         if looked_at:
             artifact["looked_at"] = attention_to_dict(looked_at)
-        pictures = (picture_of(given.hit, frame, keyframe),)
-        return ToolResult(answer_to_text(answer), artifact, pictures=pictures)
+        pictures = (image_of(given.hit, frame, keyframe),)
+        return ToolResult(answer_to_text(answer), artifact, images=pictures)
 
     def _look(self, frame: Frame, question: str) -> Attention | None:
         return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, AttentionVQA) else None

@@ -10,7 +10,7 @@ from florence_rag.tasks.classifier import Classified, classify
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.image_ref import image_of
 from florence_rag.types import middle_index
 
 PROMPT = """\
@@ -46,8 +46,8 @@ class ClassifyImage(ImageTool):
         given = self._picture(image)
         (found,) = classify(chosen, self.rag.embedder.embed_images([given.middle]))
         artifact = {**found.named(given.hit.source, given.hit.id).to_dict(), "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
-        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, pictures=(picture,))
+        picture = image_of(given.hit, given.middle, middle_index(given.frames))
+        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, images=(picture,))
 
     def _known(self, classifier: str | None) -> str | None:
         """Names only: an agent opens no files."""

@@ -10,7 +10,7 @@ from florence_rag.tasks.describe import require_captioner
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import hit_to_text, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.image_ref import image_of
 from florence_rag.tools.result_format import fenced
 from florence_rag.types import middle_index
 
@@ -49,8 +49,8 @@ class DescribeImage(ImageTool):
         if known:
             lines.append(f"Known of it: {fenced(known)}")
         artifact = {"captions": captions, "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
-        return ToolResult("\n".join(lines), artifact, pictures=(picture,))
+        picture = image_of(given.hit, given.middle, middle_index(given.frames))
+        return ToolResult("\n".join(lines), artifact, images=(picture,))
 
 
 def _different(captions: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from florence_rag.tasks.segment import segmenter_among
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.image_ref import image_of
 from florence_rag.tools.vqa_grounding import pointing_of
 from florence_rag.types import Frame, middle_index
 
@@ -65,10 +65,10 @@ class DetectObjects(ImageTool):
         given, named = self._picture(image), (thing or "").strip()
         regions = self._outlined(given.middle, named) if outline else self._found(given.middle, named)
         artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
+        picture = image_of(given.hit, given.middle, middle_index(given.frames))
         lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
         text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
-        return ToolResult(text, artifact, pictures=(picture,))
+        return ToolResult(text, artifact, images=(picture,))
 
     def _outlined(self, frame: Frame, named: str) -> list[Detection]:
         segmenter = self._segmenter()

@@ -18,13 +18,13 @@ from florence_rag.errors import InputError
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.detect_objects import detector_of, region_to_text
 from florence_rag.tools.formatting import clean, place_to_text
-from florence_rag.tools.image_ref import Picture
+from florence_rag.tools.image_ref import ImageRef
 from florence_rag.tools.result_format import fenced
 from florence_rag.types import Frame, Hit
 from florence_rag.viz.contact_sheet import draw_tiles
 from florence_rag.viz.jpeg import scaled, to_jpeg
 
-Pictures = Literal["auto", "tool", "user", "text"]
+ImageMode = Literal["auto", "tool", "user", "text"]
 """tool: image blocks in the tool message. user: in a user message after it. text: words instead. auto: as the model
 says that it can."""
 
@@ -70,11 +70,11 @@ class RenderedImage:
 Block = str | RenderedImage
 
 
-def check_pictures(pictures: str) -> Pictures:
+def check_image_mode(image_mode: str) -> ImageMode:
     """InputError for a way that does not exist."""
-    if pictures not in get_args(Pictures):
-        raise InputError(f"pictures is {pictures!r}; it must be one of {', '.join(get_args(Pictures))}")
-    return pictures  # type: ignore[return-value]
+    if image_mode not in get_args(ImageMode):
+        raise InputError(f"image_mode is {image_mode!r}; it must be one of {', '.join(get_args(ImageMode))}")
+    return image_mode  # type: ignore[return-value]
 
 
 class ImageRenderer:
@@ -82,31 +82,31 @@ class ImageRenderer:
 
     def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, *, remembered: int = 32) -> None:
         budget = budget or Budget()
-        self.shown = lru_cache(remembered)(lambda pictures: tuple(pictures_to_blocks(rag, pictures, budget)))
+        self.shown = lru_cache(remembered)(lambda pictures: tuple(images_to_blocks(rag, pictures, budget)))
         self._words = lru_cache(remembered)(
-            lambda pictures: "\n".join(pictures_to_words(rag, pictures[: budget.max_images]))
+            lambda pictures: "\n".join(images_to_text(rag, pictures[: budget.max_images]))
         )
 
-    def __call__(self, text: str, artifact: Mapping[str, Any], way: Pictures) -> list[Block]:
+    def __call__(self, text: str, artifact: Mapping[str, Any], way: ImageMode) -> list[Block]:
         """What a tool message holds: the text, with pictures only for "tool", and with words for them for "text"."""
         if way == "tool":
-            return [text, *self.shown(pictures_in(artifact))]
+            return [text, *self.shown(images_in(artifact))]
         if way == "text" and FOUND & set(artifact) and TOLD not in text:
-            words = self._words(pictures_in(artifact))
+            words = self._words(images_in(artifact))
             return [f"{text}{TOLD}{words}" if words else text]
         return [text]
 
 
-def pictures_in(artifact: Any) -> tuple[Picture, ...]:
+def images_in(artifact: Any) -> tuple[ImageRef, ...]:
     """What the artifact of a tool result names; () for the artifact of another tool."""
-    named = artifact.get("pictures") if isinstance(artifact, Mapping) else None
+    named = artifact.get("images") if isinstance(artifact, Mapping) else None
     try:
-        return tuple(Picture.from_dict(values) for values in named or ())
+        return tuple(ImageRef.from_dict(values) for values in named or ())
     except TypeError:
         return ()
 
 
-def pictures_to_blocks(rag: FlorenceRAG, pictures: Sequence[Picture], budget: Budget) -> list[Block]:
+def images_to_blocks(rag: FlorenceRAG, pictures: Sequence[ImageRef], budget: Budget) -> list[Block]:
     """Within the budget: each picture under its name, or one sheet of numbered tiles; nothing where neither fits."""
     if not budget.max_images or budget.pixels < MIN_PIXELS:
         return []
@@ -119,7 +119,7 @@ def pictures_to_blocks(rag: FlorenceRAG, pictures: Sequence[Picture], budget: Bu
     return [f"The pictures of the results {numbers} on one sheet, each under its number:", _shown(sheet)]
 
 
-def pictures_to_words(rag: FlorenceRAG, pictures: Sequence[Picture]) -> Iterator[str]:
+def images_to_text(rag: FlorenceRAG, pictures: Sequence[ImageRef]) -> Iterator[str]:
     """For a model that sees nothing: what other models say of each picture, a line each."""
     for picture in pictures:
         if loaded := picture.load(rag):
@@ -128,7 +128,7 @@ def pictures_to_words(rag: FlorenceRAG, pictures: Sequence[Picture]) -> Iterator
                 yield f"{picture.number}. {fenced(clean(told))}"
 
 
-def _named(picture: Picture, hit: Hit | None, frame: Frame, share: int) -> list[Block]:
+def _named(picture: ImageRef, hit: Hit | None, frame: Frame, share: int) -> list[Block]:
     place = place_to_text(hit) if hit else "the given picture"
     return [f"Picture of result {picture.number}, {place}:", _shown(scaled(Image.fromarray(frame), share))]
 

@@ -1,4 +1,4 @@
-"""A picture that a tool result is about: a reference that goes through JSON, and is loaded only to be shown."""
+"""A reference to an image of a tool result: it survives JSON, and the image is loaded only to be shown."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from florence_rag.viz.thumbnails import FrameProvider
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """number: of the result in the text. id: of the chunk. keyframe: which picture of it, by default the middle one.
+class ImageRef:
+    """A reference to one image.
 
-    data: of a picture outside the index, which could not be found again: a JPEG as a data URI.
+    Attributes:
+        number: The number of the result in the text, from 1.
+        id: The id of its chunk; "" if the image is not in the index.
+        keyframe: The position of the frame within the chunk; None for the middle one.
+        data: A JPEG as a data URI, if the image is not in the index and could not be found again.
     """
 
     number: int
@@ -26,36 +30,36 @@ class Picture:
     data: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; only what is known."""
+        """Return the fields that have a value, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, "")}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Picture:
-        """The inverse of to_dict."""
+    def from_dict(cls, values: Mapping[str, Any]) -> ImageRef:
+        """Return the reference that `to_dict` described."""
         return cls(**{"id": "", **values})
 
-    def load(self, album: FrameProvider) -> tuple[Hit | None, Frame] | None:
-        """The pixels, and the hit they belong to if any; None where the chunk or its file is gone by now."""
+    def load(self, provider: FrameProvider) -> tuple[Hit | None, Frame] | None:
+        """Return the hit, if the image is in the index, and its pixels; None if the chunk or its file is gone."""
         if self.data:
             return None, read_image(from_data_uri(self.data))
         try:
-            hit = next(iter(album.get([self.id])), None)
-            frames = album.frames(hit) if hit else ()
+            hit = next(iter(provider.get([self.id])), None)
+            frames = provider.frames(hit) if hit else ()
         except InputError:
             return None
         if not frames:
             return None
-        place = middle_index(frames) if self.keyframe is None else min(self.keyframe, len(frames) - 1)
-        return hit, frames[place]
+        position = middle_index(frames) if self.keyframe is None else min(self.keyframe, len(frames) - 1)
+        return hit, frames[position]
 
 
-def pictures_of(hits: Iterable[Hit]) -> tuple[Picture, ...]:
-    """One for each hit that has any, with the number of the hit in its list."""
-    return tuple(Picture(number, hit.id) for number, hit in enumerate(hits, start=1) if hit.kind != "text")
+def images_of(hits: Iterable[Hit]) -> tuple[ImageRef, ...]:
+    """Return one reference per hit that has an image, numbered by its position among the hits."""
+    return tuple(ImageRef(number, hit.id) for number, hit in enumerate(hits, start=1) if hit.kind != "text")
 
 
-def picture_of(hit: Hit, frame: Frame, keyframe: int) -> Picture:
-    """The one that was looked at."""
+def image_of(hit: Hit, frame: Frame, keyframe: int) -> ImageRef:
+    """Return a reference to the frame of a hit, or to an image outside the index."""
     if not hit.id:
-        return Picture(1, "", data=data_uri(frame))
-    return Picture(1, hit.id, keyframe if hit.kind == "clip" else None)
+        return ImageRef(1, "", data=data_uri(frame))
+    return ImageRef(1, hit.id, keyframe if hit.kind == "clip" else None)

@@ -11,7 +11,7 @@ from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.image_ref import image_of
 from florence_rag.types import middle_index
 
 MAX_LINES = 100
@@ -46,14 +46,14 @@ class ReadText(ImageTool):
         given = self._picture(image)
         lines = list(self._lines(given))
         artifact = {"lines": lines, "citation": given.citation().to_dict()}
-        picture = (picture_of(given.hit, given.middle, middle_index(given.frames)),)
+        picture = (image_of(given.hit, given.middle, middle_index(given.frames)),)
         place = place_to_text(given.hit)
         if not lines:
-            return ToolResult(f"No words were read in {place}.", artifact, pictures=picture)
+            return ToolResult(f"No words were read in {place}.", artifact, images=picture)
         shown = [_line_to_text(line) for line in lines[:MAX_LINES]]
         more = [f"and {len(lines) - MAX_LINES} more lines"] if len(lines) > MAX_LINES else []
         text = "\n".join([f"{len(lines)} lines read in {place}:", *shown, *more])
-        return ToolResult(text, artifact, pictures=picture)
+        return ToolResult(text, artifact, images=picture)
 
     def _lines(self, given: GivenImage) -> Iterator[dict[str, Any]]:
         if self.rag.reader is None:

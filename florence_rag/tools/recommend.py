@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tasks.recommend import recommended
 from florence_rag.tools.base import Tool, ToolResult
-from florence_rag.tools.image_ref import pictures_of
+from florence_rag.tools.image_ref import images_of
 from florence_rag.tools.result_format import (
     CountArgument,
     FilterArgument,
@@ -69,4 +69,4 @@ class Recommend(Tool):
         if not hits:
             return ToolResult("There is nothing else to recommend: all that fits was seen.", {"hits": []})
         text = f"{counted(hits, 'recommendation')}, best first:\n{hits_to_text(hits)}"
-        return ToolResult(text, {"hits": [hit.to_dict() for hit in hits]}, pictures=pictures_of(hits))
+        return ToolResult(text, {"hits": [hit.to_dict() for hit in hits]}, images=images_of(hits))

@@ -1,4 +1,4 @@
-"""The tools that an opened index can serve: what no model is open for is not offered, so no agent tries it in vain."""
+"""The tools that an index supports: a tool is offered only if its model is available."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from florence_rag.tools.safe_fetch import UrlRules
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
 
-LOOKING: tuple[type[ImageTool], ...] = (
+IMAGE_TOOLS: tuple[type[ImageTool], ...] = (
     AskImage,
     DescribeImage,
     FindSimilar,
@@ -33,6 +33,12 @@ LOOKING: tuple[type[ImageTool], ...] = (
 def tools_for(
     rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
 ) -> list[Tool]:
-    """Searching first, then what looks at one picture, then what goes by several, then videos."""
-    looking = [tool(rag, allow_paths, allow_urls) for tool in LOOKING if tool.serves(rag)]
-    return [SearchImages(rag), *looking, Recommend(rag), FindVideoMoment(rag)]
+    """Return the tools: search first, then those that take one image, then recommendation and videos.
+
+    Args:
+        rag: The index that the tools work on.
+        allow_paths: A folder whose files an agent may name by path.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+    """
+    image_tools = [tool(rag, allow_paths, allow_urls) for tool in IMAGE_TOOLS if tool.serves(rag)]
+    return [SearchImages(rag), *image_tools, Recommend(rag), FindVideoMoment(rag)]

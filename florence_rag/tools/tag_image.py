@@ -9,7 +9,7 @@ from florence_rag.tasks.tag import Tagged, open_tagger
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import picture_of
+from florence_rag.tools.image_ref import image_of
 from florence_rag.types import middle_index
 
 PROMPT = """\
@@ -46,9 +46,9 @@ class TagImage(ImageTool):
         ((tags, best),) = tagger.of(self.rag.embedder.embed_images([given.middle]), THRESHOLD)
         tagged = Tagged(given.hit.id, given.hit.source, tuple(tags), tuple(best))
         artifact = {**tagged.to_dict(), "citation": given.citation().to_dict()}
-        picture = picture_of(given.hit, given.middle, middle_index(given.frames))
+        picture = image_of(given.hit, given.middle, middle_index(given.frames))
         text = f"{_to_text(tagged)}\nSeen in: {place_to_text(given.hit)}"
-        return ToolResult(text, artifact, pictures=(picture,))
+        return ToolResult(text, artifact, images=(picture,))
 
 
 def _to_text(tagged: Tagged) -> str:

@@ -14,41 +14,41 @@ except ImportError as error:
 from langchain_florence.document_index import FlorenceDocumentIndex
 from langchain_florence.embedder import LangChainEmbedder
 from langchain_florence.embeddings import FlorenceEmbeddings
+from langchain_florence.images import ImagePlacer, image_mode_for, place_images
 from langchain_florence.loader import FlorenceLoader
-from langchain_florence.pictures import PicturePlacer, pictures_for, place_pictures
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content
 from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, MeterVQATool, florence_tools
 from langchain_florence.vectorstore import FlorenceVectorStore
 
 if TYPE_CHECKING:
-    from langchain_florence.middleware import FlorencePictures
+    from langchain_florence.middleware import FlorenceImages
 
 __all__ = [
     "FlorenceDocumentIndex",
     "FlorenceEmbeddings",
+    "FlorenceImages",
     "FlorenceLoader",
-    "FlorencePictures",
     "FlorenceRetriever",
     "FlorenceSearchTool",
     "FlorenceTool",
     "FlorenceVectorStore",
+    "ImagePlacer",
     "LangChainEmbedder",
     "MeterVQATool",
-    "PicturePlacer",
     "documents_to_content",
     "florence_tools",
-    "pictures_for",
-    "place_pictures",
+    "image_mode_for",
+    "place_images",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """FlorencePictures needs LangChain's agents, all others the core alone; so it is imported when it is used."""
-    if name != "FlorencePictures":
+    """FlorenceImages needs LangChain's agents, all others the core alone; so it is imported when it is used."""
+    if name != "FlorenceImages":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from langchain_florence.middleware import FlorencePictures
+    from langchain_florence.middleware import FlorenceImages
 
-    return FlorencePictures
+    return FlorenceImages
 
 
 def __dir__() -> list[str]:

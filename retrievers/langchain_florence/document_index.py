@@ -1,4 +1,4 @@
-"""LangChain's DocumentIndex, a retriever that also stores, over a FlorenceVectorStore."""
+"""LangChain's DocumentIndex over a FlorenceVectorStore: a retriever that also stores documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from langchain_florence.vectorstore import FlorenceVectorStore
 
 
 class FlorenceDocumentIndex(DocumentIndex):
-    """The store behind the interface that `langchain_core.indexing.index` takes as well. LangChain calls it beta."""
+    """A FlorenceVectorStore as a DocumentIndex, which `langchain_core.indexing.index` also accepts.
+
+    LangChain marks this interface as beta.
+
+    Attributes:
+        store: The vector store.
+        k: The number of documents that a query returns, at least 1.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
@@ -23,11 +30,15 @@ class FlorenceDocumentIndex(DocumentIndex):
     k: int = Field(default=4, ge=1)
 
     def upsert(self, items: Sequence[Document], /, **_: Any) -> UpsertResponse:
-        """Store documents, in place of what is stored under their ids."""
+        """Store documents; each replaces the document that has its id."""
         return {"succeeded": self.store.add_documents(items), "failed": []}
 
     def delete(self, ids: list[str] | None = None, **_: Any) -> DeleteResponse:
-        """Forget documents. InputError without ids: it never deletes all."""
+        """Delete documents.
+
+        Raises:
+            InputError: If no ids are given; it never deletes everything.
+        """
         if ids is None:
             raise InputError("delete needs the ids of documents")
         known = [document.id for document in self.get(ids) if document.id]
@@ -35,7 +46,7 @@ class FlorenceDocumentIndex(DocumentIndex):
         return {"succeeded": known, "num_deleted": len(known), "failed": [], "num_failed": 0}
 
     def get(self, ids: Sequence[str], /, **_: Any) -> list[Document]:
-        """The documents with these ids; unknown ids are left out."""
+        """Return the documents with these ids; unknown ids are skipped."""
         return self.store.get_by_ids(list(dict.fromkeys(ids)))
 
     def _get_relevant_documents(

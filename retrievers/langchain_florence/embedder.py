@@ -1,4 +1,4 @@
-"""Any LangChain embeddings as an embedder of florence_rag."""
+"""Adapts any LangChain embeddings to the Embedder protocol of florence_rag."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ _PROBE = "How many numbers are there?"
 
 
 class LangChainEmbedder:
-    """An Embedder over LangChain's interface. Asks once for a vector, to learn its length.
+    """An Embedder over LangChain's interface. It embeds one text when it is created, to learn the dimension.
 
-    Pictures go to `embed_images` or `embed_image`, which several integrations have, as a list of paths; where there is
-    neither, they are an InputError. name: what the index records; by default the class and its model.
+    Images are passed to `embed_images` or `embed_image`, which several integrations have, as a list of paths.
+
+    Args:
+        embeddings: The LangChain embeddings.
+        name: The name that the index records; by default the class and its model.
     """
 
     def __init__(self, embeddings: Embeddings, name: str | None = None) -> None:
@@ -33,19 +36,23 @@ class LangChainEmbedder:
 
     @property
     def capabilities(self) -> EmbedderCapabilities:
-        """The defaults, as the interface of LangChain says nothing about them."""
+        """The defaults, because the LangChain interface declares nothing."""
         return EmbedderCapabilities()
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D): as documents."""
+        """Embed texts as documents: (N, D) float32, unit length."""
         return self._rows(self.embeddings.embed_documents(list(texts)) if texts else [])
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, D): as queries."""
+        """Embed texts as queries: (N, D) float32, unit length."""
         return self._rows([self.embeddings.embed_query(text) for text in texts])
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """(N, D): of pictures, where these embeddings can."""
+        """Embed images: (N, D) float32, unit length.
+
+        Raises:
+            InputError: If these embeddings support texts only.
+        """
         embed = self._image_method()
         with tempfile.TemporaryDirectory() as folder:
             paths = [str(Path(folder) / f"{i}.png") for i in range(len(frames))]
@@ -58,7 +65,7 @@ class LangChainEmbedder:
             if callable(method := getattr(self.embeddings, name, None)):
                 return method  # type: ignore[no-any-return]
         raise InputError(
-            f"{self.info.name} embeds texts only; for pictures use FlorenceEmbeddings, or others with embed_images"
+            f"{self.info.name} embeds texts only; for images use FlorenceEmbeddings, or embeddings with embed_images"
         )
 
     def _rows(self, vectors: Any) -> np.ndarray:
@@ -66,17 +73,17 @@ class LangChainEmbedder:
 
 
 def embeddings_to_embedder(embeddings: Embeddings) -> Embedder:
-    """Our own embedder out of FlorenceEmbeddings, or an adapter."""
+    """Return the embedder of FlorenceEmbeddings, or an adapter for other embeddings."""
     return embeddings.embedder if isinstance(embeddings, FlorenceEmbeddings) else LangChainEmbedder(embeddings)
 
 
 def embedder_to_embeddings(embedder: Embedder) -> Embeddings:
-    """The other way round."""
+    """Return the embeddings of an adapter, or FlorenceEmbeddings for other embedders."""
     return embedder.embeddings if isinstance(embedder, LangChainEmbedder) else FlorenceEmbeddings(embedder=embedder)
 
 
 def _name(embeddings: Embeddings) -> str:
-    """What tells these embeddings from others: an index filled by one model must not be searched by another."""
+    """Return a name that identifies the model, because an index must not be searched with another one."""
     model = next(
         (value for key in ("model", "model_name", "model_id") if (value := getattr(embeddings, key, None))), ""
     )

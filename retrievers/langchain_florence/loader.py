@@ -1,4 +1,4 @@
-"""A LangChain document loader: pictures, videos, PDFs and texts, cut as an index run cuts them."""
+"""A LangChain document loader for images, videos, PDFs and texts, chunked as the index chunks them."""
 
 from __future__ import annotations
 
@@ -19,15 +19,23 @@ log = logging.getLogger(__name__)
 
 
 class FlorenceLoader(BaseLoader):
-    """Files and folders as documents: one for an image, a page, a clip of a video, a passage of a text.
+    """Loads files and folders as documents: one per image, page, video clip or passage.
 
         loader = FlorenceLoader("photos/", "talk.mp4")
         index(loader, record_manager, store, cleanup="scoped_full", source_id_key="source", key_encoder="blake2b")
 
-    A FlorenceVectorStore reads the pictures of a document again from its file and embeds these. page_content is the
-    passage, the text of the page or the transcript; metadata have source, kind, locator and what the file says of
-    itself. Ids and metadata stay the same as long as the file does.
-    strict: a file that cannot be read raises MediaError; else a warning names it, and the others are loaded.
+    A FlorenceVectorStore embeds the images of such a document, read again from its file. `page_content` is the
+    passage, the text of the page or the transcript. The metadata have source, kind, locator, and the metadata of the
+    file. Ids and metadata do not change as long as the file does not.
+
+    Args:
+        *paths: Files and folders.
+        chunking: How files are chunked.
+        strict: Whether a file that cannot be read raises MediaError. By default a warning names it, and the other files
+            are loaded.
+
+    Raises:
+        InputError: If no path is given.
     """
 
     def __init__(self, *paths: str | Path, chunking: ChunkingConfig | None = None, strict: bool = False) -> None:
@@ -38,7 +46,7 @@ class FlorenceLoader(BaseLoader):
         self.strict = strict
 
     def lazy_load(self) -> Iterator[Document]:
-        """The documents, one by one: never more of a file is in memory than a clip or a page."""
+        """Yield the documents one by one; at most one clip or page of a file is in memory."""
         for source in discover(self.paths):
             try:
                 if isinstance(source, Failure):
@@ -47,4 +55,4 @@ class FlorenceLoader(BaseLoader):
             except MediaError as error:
                 if self.strict:
                     raise
-                log.warning("left out: %s", error)
+                log.warning("skipped: %s", error)

@@ -1,4 +1,4 @@
-"""FlorencePictures: middleware for `create_agent` that puts the tools' pictures where the model at hand takes them."""
+"""FlorenceImages: middleware for `create_agent` that places the images of tool results where the model accepts them."""
 
 from __future__ import annotations
 
@@ -8,40 +8,46 @@ from typing import Any
 
 from florence_rag import FlorenceRAG
 from florence_rag.errors import MissingExtraError
-from florence_rag.tools import Budget, Pictures, check_pictures
+from florence_rag.tools import Budget, ImageMode, check_image_mode
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 except ImportError as error:
     raise MissingExtraError("langchain", "langchain") from error
 
-from langchain_florence.pictures import NEWEST, PicturePlacer
+from langchain_florence.images import NEWEST, ImagePlacer
 
 
-class FlorencePictures(AgentMiddleware[Any, Any, Any]):
-    """`create_agent(model, tools=florence_tools(rag), middleware=[FlorencePictures(rag)])`.
+class FlorenceImages(AgentMiddleware[Any, Any, Any]):
+    """Agent middleware: `create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])`.
 
-    The conversation keeps text and references only; pictures are loaded for each call of the model, so that it may
-    change on the way, and memory and checkpoints stay small. "auto" goes by the profile of the model that is called.
+    The conversation holds text and references only. Images are loaded for each model call, so the model may change
+    during a conversation, and memory and checkpoints stay small.
+
+    Args:
+        rag: The index that the tools work on.
+        image_mode: Where images are placed; "auto" uses the profile of the model that is called.
+        budget: The limits for the images of one tool result.
+        newest: The number of newest results that are shown with images.
     """
 
     def __init__(
-        self, rag: FlorenceRAG, pictures: Pictures = "auto", *, budget: Budget | None = None, newest: int = NEWEST
+        self, rag: FlorenceRAG, image_mode: ImageMode = "auto", *, budget: Budget | None = None, newest: int = NEWEST
     ) -> None:
         super().__init__()
-        self.pictures = check_pictures(pictures)
-        self._place = PicturePlacer(rag, budget, newest)
+        self.image_mode = check_image_mode(image_mode)
+        self._place = ImagePlacer(rag, budget, newest)
 
     def wrap_model_call(self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Any]) -> Any:
-        """The call, with pictures."""
-        return handler(self._shown(request))
+        """Call the model with images placed."""
+        return handler(self._with_images(request))
 
     async def awrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[ModelResponse[Any]]]
     ) -> Any:
-        """The same; pictures are loaded in a worker thread."""
-        return await handler(await asyncio.to_thread(self._shown, request))
+        """Call the model with images placed; a worker thread loads them."""
+        return await handler(await asyncio.to_thread(self._with_images, request))
 
-    def _shown(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
-        way = request.model if self.pictures == "auto" else self.pictures
-        return request.override(messages=self._place(request.messages, way))
+    def _with_images(self, request: ModelRequest[Any]) -> ModelRequest[Any]:
+        mode = request.model if self.image_mode == "auto" else self.image_mode
+        return request.override(messages=self._place(request.messages, mode))

@@ -1,4 +1,4 @@
-"""A LangChain retriever over an index of images, clips, pages and texts."""
+"""A LangChain retriever over an index of images, clips, pages and passages."""
 
 from __future__ import annotations
 
@@ -20,24 +20,32 @@ from langchain_florence._convert import hit_to_document
 SearchType = Literal["hybrid", "similarity", "mmr"]
 
 IMAGES = "images"
-"""The key of a document's metadata with its pictures, where they are asked for."""
+"""The metadata key of a document's images, if they were requested."""
 
 
 class FlorenceRetriever(BaseRetriever):
-    """Documents for a text, a picture, or both.
+    """Retrieves documents by text, image or both.
 
-    Every setting can also be given for one call:
+    Every attribute can also be passed to one call:
 
         retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
         retriever.invoke("a red bus", k=3)
         retriever.invoke("", image="query.jpg")          # a path, bytes, a PIL image or an array; with or without text
         await retriever.ainvoke("a red bus", filter={"metadata.city": "Rome"}, search_type="mmr")
 
-    search_type: "hybrid", what `FlorenceRAG.search` does, by looks and by words; "similarity", by cosine alone; "mmr",
-    of the fetch_k nearest those that differ, lambda_mult from 0, as different as can be, to 1, the nearest.
-    images: each document brings its picture, of a clip the middle one, as a standard content block in
-    metadata["images"]; `documents_to_content` puts them in front of a chat model.
-    group: one document per video, with its other clips as moments; hybrid only.
+    Attributes:
+        rag: The index.
+        k: The number of documents, at least 1.
+        kinds: The kinds of chunks to search; None for all.
+        filter: A mapping of conditions, or a Milvus expression.
+        group: Whether to return one document per video, with its other clips in metadata["grouped_hits"]; only for
+            "hybrid".
+        search_type: "hybrid" searches by visual similarity and terms, as `FlorenceRAG.search` does; "similarity" ranks
+            by cosine; "mmr" selects k diverse documents among the fetch_k nearest.
+        fetch_k: The number of candidates for "mmr", at least 1.
+        lambda_mult: The weight of relevance for "mmr", from 0 (most diverse) to 1 (nearest).
+        images: Whether each document carries its image (of a clip, the middle keyframe) as a standard content block in
+            metadata["images"]; `documents_to_content` passes them to a chat model.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -54,7 +62,10 @@ class FlorenceRetriever(BaseRetriever):
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
-        """Over an existing database: `from_db("photos.db", k=3)`; `retriever.rag.close()` lets go of it."""
+        """Open a retriever over an existing database, such as `from_db("photos.db", k=3)`.
+
+        Close the database with `retriever.rag.close()`.
+        """
         return cls(rag=FlorenceRAG.open(db, model, create=False), **settings)
 
     def _get_relevant_documents(
@@ -72,7 +83,7 @@ class FlorenceRetriever(BaseRetriever):
         lambda_mult: float | None = None,
         images: bool | None = None,
     ) -> list[Document]:
-        within = {
+        scope = {
             "k": self.k if k is None else k,
             "kinds": self.kinds if kinds is None else kinds,
             "filter": self.filter if filter is None else filter,
@@ -82,7 +93,7 @@ class FlorenceRetriever(BaseRetriever):
             "relevance": self.lambda_mult if lambda_mult is None else lambda_mult,
         }
         group = self.group if group is None else group
-        hits = self._search(search_type or self.search_type, query.strip() or None, image, group, within, diverse)
+        hits = self._search(search_type or self.search_type, query.strip() or None, image, group, scope, diverse)
         images = self.images if images is None else images
         return [self._document(hit, images) for hit in hits]
 
@@ -94,18 +105,24 @@ class FlorenceRetriever(BaseRetriever):
         )
 
     def _search(
-        self, how: str, text: str | None, image: Any, group: bool, within: dict[str, Any], diverse: dict[str, Any]
+        self,
+        search_type: str,
+        text: str | None,
+        image: Any,
+        group: bool,
+        scope: dict[str, Any],
+        diverse: dict[str, Any],
     ) -> list[Hit]:
-        if how == "hybrid":
-            return self.rag.search(text, image=image, group=group, **within)
-        if how not in ("similarity", "mmr"):
-            raise InputError(f"search_type is {how!r}; it must be 'hybrid', 'similarity' or 'mmr'")
+        if search_type == "hybrid":
+            return self.rag.search(text, image=image, group=group, **scope)
+        if search_type not in ("similarity", "mmr"):
+            raise InputError(f"search_type is {search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
         if group:
-            raise InputError(f"group is for search_type 'hybrid', not for {how!r}")
+            raise InputError(f"group is for search_type 'hybrid', not for {search_type!r}")
         vector = self.rag.embed_query(text, image=image)
-        if how == "mmr":
-            return self.rag.search_mmr(vector, **within, **diverse)
-        return self.rag.search_by_vector(vector, **within)
+        if search_type == "mmr":
+            return self.rag.search_mmr(vector, **scope, **diverse)
+        return self.rag.search_by_vector(vector, **scope)
 
     def _document(self, hit: Hit, images: bool) -> Document:
         document = hit_to_document(hit)
@@ -116,7 +133,7 @@ class FlorenceRetriever(BaseRetriever):
 
 
 def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:
-    """Content blocks for a message to a multimodal chat model: of each document its number, its words, its pictures."""
+    """Return content blocks for a message to a multimodal chat model: number, text and images of each document."""
     blocks: list[dict[str, Any]] = []
     for number, document in enumerate(documents, start=1):
         blocks.append({"type": "text", "text": f"[{number}] {document.page_content}"})

@@ -1,4 +1,4 @@
-"""The tools of florence_rag as LangChain tools: text for the model, with or without pictures, the data as artifact."""
+"""The tools of florence_rag as LangChain tools: text and images for the model, the data as artifact."""
 
 from __future__ import annotations
 
@@ -13,51 +13,63 @@ from florence_rag import FlorenceRAG
 from florence_rag.tools import (
     AskImage,
     Budget,
+    ImageMode,
     ImageRenderer,
-    Pictures,
     SearchImages,
     Tool,
     UrlRules,
-    check_pictures,
+    check_image_mode,
     tools_for,
+    unchecked_model,
 )
-from langchain_florence._convert import tool_to_args_schema, validation_error_to_text
-from langchain_florence.pictures import blocks_to_content, pictures_for
+from langchain_florence._convert import validation_error_to_text
+from langchain_florence.images import blocks_to_content, image_mode_for
 
 
 class FlorenceTool(BaseTool):
-    """One tool of florence_rag. A call that cannot work comes back as a short message with status "error".
+    """One tool of florence_rag. A wrong call returns a short message with status "error".
 
-    pictures: "tool" puts image blocks into the tool message, "text" tells in words what they show; "user" and "auto"
-    leave them to `place_pictures` or `FlorencePictures`, which know the model. budget: of the pictures of one result.
+    Attributes:
+        tool: The tool.
+        image_mode: "tool" places image blocks in the tool message, "text" describes the images; "user" and "auto" leave
+            them to `place_images` or `FlorenceImages`, which know the model.
+        budget: The limits for the images of one result.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     tool: Tool = Field(exclude=True, repr=False)
-    pictures: Pictures = "auto"
+    image_mode: ImageMode = "auto"
     budget: Budget = Budget()
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
     handle_validation_error: Any = validation_error_to_text
 
     def __init__(self, *, tool: Tool, **settings: Any) -> None:
-        defaults = {"name": tool.name, "description": tool.description, "args_schema": tool_to_args_schema(tool)}
+        defaults = {
+            "name": tool.name,
+            "description": tool.description,
+            "args_schema": unchecked_model(tool.name, tool.parameters),
+        }
         super().__init__(tool=tool, **{**defaults, **settings})
 
     def _run(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         result = self.tool(*args, **kwargs)
         if result.is_error:
             raise ToolException(result.text)
-        blocks = ImageRenderer(self.tool.rag, self.budget)(result.text, result.artifact, self.pictures)
+        blocks = ImageRenderer(self.tool.rag, self.budget)(result.text, result.artifact, self.image_mode)
         return blocks_to_content(blocks), result.artifact
 
 
 class MeterVQATool(FlorenceTool):
-    """ask_image: METER looks at one picture and answers one question, with confidence, candidates and citation.
+    """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
-    allow_paths: a folder whose files the agent may name by path. allow_urls: whether it may name pictures on the web.
-    Without them, ids of search results and data URIs only.
+    Args:
+        rag: The index.
+        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
+            results and data URIs.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+        **settings: Further fields of `FlorenceTool`.
     """
 
     def __init__(
@@ -83,16 +95,22 @@ def florence_tools(
     *,
     allow_paths: str | Path | None = None,
     allow_urls: bool | UrlRules = False,
-    pictures: Pictures = "auto",
+    image_mode: ImageMode = "auto",
     budget: Budget | None = None,
     model: BaseChatModel | None = None,
 ) -> list[BaseTool]:
-    """The tools that the index can serve, for `create_agent(model, tools=florence_tools(rag))`.
+    """Return the tools that the index supports, for `create_agent(model, tools=florence_tools(rag))`.
 
-    pictures: how they reach the model, see FlorenceTool; "auto" goes by model's profile where the model is given.
+    Args:
+        rag: The index.
+        allow_paths: A folder whose files an agent may name by path.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+        image_mode: Where images are placed; see `FlorenceTool`. "auto" uses the profile of `model`, if it is given.
+        budget: The limits for the images of one result.
+        model: The chat model that calls the tools.
     """
-    check_pictures(pictures)
-    if pictures == "auto" and model is not None:
-        pictures = pictures_for(model)
-    offered = tools_for(rag, allow_paths=allow_paths, allow_urls=allow_urls)
-    return [FlorenceTool(tool=tool, pictures=pictures, budget=budget or Budget()) for tool in offered]
+    check_image_mode(image_mode)
+    if image_mode == "auto" and model is not None:
+        image_mode = image_mode_for(model)
+    tools = tools_for(rag, allow_paths=allow_paths, allow_urls=allow_urls)
+    return [FlorenceTool(tool=tool, image_mode=image_mode, budget=budget or Budget()) for tool in tools]

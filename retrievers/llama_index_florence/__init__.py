@@ -7,9 +7,9 @@ try:
 except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
-from llama_index_florence.agent import PictureAgent
+from llama_index_florence.agent import ImageAgent
 from llama_index_florence.embedding import FlorenceEmbedding
-from llama_index_florence.pictures import pictures_for
+from llama_index_florence.images import image_mode_for
 from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
@@ -25,7 +25,7 @@ __all__ = [
     "FlorenceTool",
     "FlorenceToolSpec",
     "FlorenceVectorStore",
+    "ImageAgent",
     "MeterVQATool",
-    "PictureAgent",
-    "pictures_for",
+    "image_mode_for",
 ]

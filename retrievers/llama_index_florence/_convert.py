@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
-from typing import Annotated, Any
+from typing import Any
 
 from llama_index.core.base.llms.types import BaseContentBlock, TextBlock
-from llama_index.core.bridge.pydantic import Field, WithJsonSchema, create_model
 from llama_index.core.schema import (
     BaseNode,
     ImageNode,
@@ -18,17 +17,16 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from llama_index.core.tools import ToolMetadata
 from PIL import Image
 
 from florence_rag import MediaError
-from florence_rag.tools import Tool, hit_to_metadata, hit_to_text
+from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Frame, Hit
 
 MAX_SIDE_PX = 1024
 
 
-class PictureNode(ImageNode):
+class TextImageNode(ImageNode):
     """An ImageNode whose words reach a model, too; LlamaIndex's own shows the picture alone."""
 
     def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[BaseContentBlock]:
@@ -38,7 +36,7 @@ class PictureNode(ImageNode):
 
 
 def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
-    """A PictureNode that holds the picture, or a TextNode where there is none; its ref_doc_id is the source.
+    """A TextImageNode that holds the picture, or a TextNode where there is none; its ref_doc_id is the source.
 
     A picture is never carried as a path: LlamaIndex would read whatever file lies there and send it to the model.
     Metadata stays away from the model, for the text names kind, file and place already.
@@ -54,11 +52,11 @@ def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
     }
     if frame is None:
         return NodeWithScore(node=TextNode(**fields), score=hit.score)
-    node = PictureNode(image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
+    node = TextImageNode(image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
     return NodeWithScore(node=node, score=hit.score)
 
 
-def node_to_picture(node: BaseNode) -> str | bytes | None:
+def node_to_image(node: BaseNode) -> str | bytes | None:
     """The picture of any node as `read_image` takes it: the bytes of a file, else a path or URL; None where none is."""
     data: str | bytes | None = None
     place: Any = None
@@ -81,13 +79,3 @@ def frame_to_base64(frame: Frame) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=90)
     return base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def tool_to_metadata(tool: Tool) -> ToolMetadata:
-    """The tool's own prompt and JSON schema; values pass as they come, for the tool itself checks them and explains."""
-    parameters = tool.parameters
-    fields: dict[str, Any] = {}
-    for name, schema in parameters["properties"].items():
-        default = ... if name in parameters["required"] else schema.get("default")
-        fields[name] = (Annotated[Any, WithJsonSchema(schema)], Field(default, description=schema["description"]))
-    return ToolMetadata(tool.description, tool.name, create_model(tool.name, **fields))

@@ -12,7 +12,7 @@ from llama_index.core.schema import BaseNode, IndexNode, TextNode
 from florence_rag import InputError
 from florence_rag.tools import hit_to_text
 from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Frame, Hit, Locator, Source
-from llama_index_florence._convert import PictureNode, frame_to_base64, node_to_picture
+from llama_index_florence._convert import TextImageNode, frame_to_base64, node_to_image
 from llama_index_florence.filters import NODE
 
 _KEPT = (
@@ -41,7 +41,7 @@ def node_to_metadata(node: BaseNode) -> dict[str, Any]:
     fields = node.model_dump(mode="json", exclude={"embedding", "image", "image_resource", "text_resource"})
     metadata: dict[str, Any] = fields["metadata"]
     rest = {name: fields[name] for name in _KEPT if fields.get(name)}
-    if isinstance(path := node_to_picture(node), str):
+    if isinstance(path := node_to_image(node), str):
         rest["image_path"] = path
     return {
         **metadata,
@@ -94,4 +94,4 @@ def hit_to_own_node(hit: Hit, frame: Frame | None) -> TextNode:
         return TextNode(**{name: value for name, value in fields.items() if not name.startswith("image_")})
     if frame is not None and "image_path" not in fields:
         fields |= {"image": frame_to_base64(frame), "image_mimetype": "image/jpeg"}
-    return PictureNode(**fields)
+    return TextImageNode(**fields)

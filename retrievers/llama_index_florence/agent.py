@@ -1,4 +1,4 @@
-"""PictureAgent: a FunctionAgent that puts the tools' pictures where its LLM takes them."""
+"""ImageAgent: a FunctionAgent that places the images of tool results where its LLM accepts them."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import BaseMemory
 from llama_index.core.workflow import Context
 
-from florence_rag.tools import Block, Pictures, pictures_in
-from llama_index_florence.pictures import blocks_to_content, pictures_for
+from florence_rag.tools import Block, ImageMode, images_in
+from llama_index_florence.images import blocks_to_content, image_mode_for
 from llama_index_florence.tools import FlorenceTool
 
 
-class PictureAgent(FunctionAgent):
-    """`PictureAgent(tools=FlorenceToolSpec(rag, pictures="user").to_tool_list(), llm=llm)`.
+class ImageAgent(FunctionAgent):
+    """An agent that shows images: `ImageAgent(tools=FlorenceToolSpec(rag, image_mode="user").to_tool_list(), llm=llm)`.
 
-    Tools that say "user" get one user message with their pictures after all results of a step, as providers want it;
-    tools that say "auto" go by what the LLM says of itself, see pictures_for.
+    For tools with the mode "user", one user message with their images follows all results of a step, as providers
+    require. Tools with the mode "auto" use what the LLM declares; see `image_mode_for`.
     """
 
     async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
-        """Take the results into the conversation, with their pictures."""
-        ways = {tool: self._way(tool) for tool in self.tools or () if isinstance(tool, FlorenceTool)}
-        found = await asyncio.to_thread(_show_results, results, ways)
+        """Add the results to the conversation, with their images."""
+        modes = {tool: self._mode(tool) for tool in self.tools or () if isinstance(tool, FlorenceTool)}
+        found = await asyncio.to_thread(_show_results, results, modes)
         await super().handle_tool_call_results(ctx, results, memory)
         if found and not any(result.return_direct for result in results):
             messages = [*await ctx.store.get(self.scratchpad_key, default=[])]
             messages.append(ChatMessage(role="user", blocks=blocks_to_content(found)))
             await ctx.store.set(self.scratchpad_key, messages)
 
-    def _way(self, tool: FlorenceTool) -> Pictures:
-        return pictures_for(self.llm) if tool.pictures == "auto" else tool.pictures
+    def _mode(self, tool: FlorenceTool) -> ImageMode:
+        return image_mode_for(self.llm) if tool.image_mode == "auto" else tool.image_mode
 
 
-def _show_results(results: Sequence[ToolCallResult], ways: Mapping[FlorenceTool, Pictures]) -> list[Block]:
-    """Gives the results of tools that were opened with "auto" what belongs into them, and collects the rest."""
-    named = {tool.metadata.name: tool for tool in ways}
+def _show_results(results: Sequence[ToolCallResult], modes: Mapping[FlorenceTool, ImageMode]) -> list[Block]:
+    """Complete the results of tools with the mode "auto", and return the blocks for a user message."""
+    named = {tool.metadata.name: tool for tool in modes}
     blocks: list[Block] = []
     for result in results:
         tool = named.get(result.tool_name)
         if tool is None or result.tool_output.is_error:
             continue
-        if tool.pictures == "auto":
+        if tool.image_mode == "auto":
             output = result.tool_output
-            output.blocks = blocks_to_content(tool.show(output.content, output.raw_output, ways[tool]))
-        if ways[tool] == "user":
+            output.blocks = blocks_to_content(tool.show(output.content, output.raw_output, modes[tool]))
+        if modes[tool] == "user":
             blocks += _of_call(result, tool)
     return blocks
 
 
 def _of_call(result: ToolCallResult, tool: FlorenceTool) -> Iterator[Block]:
-    if shown := tool.show.shown(pictures_in(result.tool_output.raw_output)):
-        yield f"Of the call {result.tool_id} of {result.tool_name}:"
+    if shown := tool.show.shown(images_in(result.tool_output.raw_output)):
+        yield f"Images of the call {result.tool_id} of {result.tool_name}:"
         yield from shown

@@ -21,7 +21,7 @@ from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
-from llama_index_florence._convert import node_to_picture
+from llama_index_florence._convert import node_to_image
 
 _READING_THREADS = 4
 _REMEMBERED = 100_000  # vectors, 20 MB
@@ -76,7 +76,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """The nodes, each with its vector."""
-        seen, images, read = _by_picture(nodes)
+        seen, images, read = _split_by_image(nodes)
         super().__call__(read, **options)
         for node, vector in zip(seen, self.get_image_embedding_batch(images, **options), strict=True):
             node.embedding = vector
@@ -84,7 +84,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     async def acall(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """The same; the event loop goes on."""
-        seen, images, read = _by_picture(nodes)
+        seen, images, read = _split_by_image(nodes)
         await super().acall(read, **options)
         for node, vector in zip(seen, await self.aget_image_embedding_batch(images, **options), strict=True):
             node.embedding = vector
@@ -136,13 +136,13 @@ def _digest(vector: Sequence[float]) -> bytes:
     return hashlib.blake2b(np.asarray(vector, dtype=np.float32).tobytes(), digest_size=16).digest()
 
 
-def _by_picture(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:
+def _split_by_image(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:
     """The nodes that have a picture, their pictures, and the other nodes."""
     seen: list[BaseNode] = []
     images: list[ImageType] = []
     read: list[BaseNode] = []
     for node in nodes:
-        picture = node_to_picture(node)
+        picture = node_to_image(node)
         if picture is None:
             read.append(node)
             continue

@@ -1,8 +1,8 @@
-"""LlamaIndex's metadata filters as expressions of the store, which mean what they mean in LlamaIndex's own store.
+"""Translates LlamaIndex's metadata filters to expressions of the store, with the semantics of LlamaIndex's own store.
 
-A key is one of the node's metadata. `id`, `kind` and `source` are florence_rag's own, and so is what lies in `locator`
-("locator.page", "locator.start_s", "locator.end_s"); `ref_doc_id` is the document of the node. Dots lead into nested
-values. A node that lacks a key fits only "!=", "nin" and "is_empty".
+A key is one of the node's metadata. `id`, `kind`, `source` and the fields of `locator` ("locator.page",
+"locator.start_s", "locator.end_s") are those of the chunk, and `ref_doc_id` is the document of the node. Dots access
+nested values. A node that lacks a key matches only "!=", "nin" and "is_empty".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from florence_rag.index.filters import expression
 from florence_rag.index.literals import literal
 
 NODE = "_node"
-"""The key of an item's metadata under which the rest of its node is kept."""
+"""The metadata key of an item that stores the other fields of its node."""
 
 _OWN = {
     "id": "id",
@@ -32,7 +32,11 @@ _ALWAYS_THERE = ("id", "kind", "source")
 
 
 def filters_to_expression(filters: MetadataFilters | None) -> str:
-    """The filters in Milvus' language; "" for none. InputError for an operator that no index of ours evaluates."""
+    """Return the filters as a Milvus expression; "" for none.
+
+    Raises:
+        InputError: If an operator is not supported.
+    """
     if filters is None or not filters.filters:
         return ""
     every = (
@@ -46,17 +50,17 @@ def filters_to_expression(filters: MetadataFilters | None) -> str:
 
 
 def all_of(parts: Sequence[str]) -> str:
-    """Those that say something, joined by "and"."""
+    """Join the parts that are not empty by "and"."""
     return " and ".join(f"({part})" for part in parts if part)
 
 
 def any_of(parts: Sequence[str]) -> str:
-    """Joined by "or"."""
+    """Join the parts by "or"."""
     return " or ".join(f"({part})" for part in parts)
 
 
 def one_of(field: str, values: Sequence[str]) -> str:
-    """The field is one of these."""
+    """Return the condition that the field has one of these values."""
     return expression({field: list(values)})
 
 
@@ -70,7 +74,7 @@ def _condition(filter: MetadataFilter) -> str:
 
 
 def _compares(sign: str) -> Callable[[str, Any], str]:
-    return lambda field, value: _is_there(field, expression({field: {sign: value}}))
+    return lambda field, value: _exists_and(field, expression({field: {sign: value}}))
 
 
 def _equals(field: str, value: Any) -> str:
@@ -82,7 +86,7 @@ def _differs(field: str, value: Any) -> str:
 
 
 def _is_in(field: str, values: Any) -> str:
-    return _is_there(field, expression({field: {"$in": values}}))
+    return _exists_and(field, expression({field: {"$in": values}}))
 
 
 def _is_not_in(field: str, values: Any) -> str:
@@ -92,34 +96,34 @@ def _is_not_in(field: str, values: Any) -> str:
 def _contains(field: str, value: Any) -> str:
     if isinstance(value, list):
         raise InputError(f"the filter operator 'contains' of {field!r} takes one value, not {value!r}")
-    return _is_there(field, f"json_contains({_path(field)}, {literal(value)})")
+    return _exists_and(field, f"json_contains({_path(field)}, {literal(value)})")
 
 
 def _contains_some(function: str) -> Callable[[str, Any], str]:
     def condition(field: str, values: Any) -> str:
         if not isinstance(values, list) or not values:
             raise InputError(f"the filter operators 'any' and 'all' of {field!r} take a list of values, not {values!r}")
-        return _is_there(field, f"{function}({_path(field)}, [{', '.join(map(literal, values))}])")
+        return _exists_and(field, f"{function}({_path(field)}, [{', '.join(map(literal, values))}])")
 
     return condition
 
 
 def _is_empty(field: str, _: Any) -> str:
-    """What is there and empty was noted with the node, for not every store can look into a list."""
+    """Use the empty keys that are stored with the node, because not every store can test for an empty list."""
     absent = expression({field: None})
     key = field.removeprefix("metadata.")
     return any_of([absent, f'json_contains(metadata["{NODE}"]["empty"], {literal(key)})']) if key != field else absent
 
 
-def _is_there(field: str, condition: str) -> str:
-    """The condition, false instead of unknown where there is no such key, so that it can be negated."""
+def _exists_and(field: str, condition: str) -> str:
+    """Make the condition false instead of unknown if the key is missing, so that it can be negated."""
     return condition if field in _ALWAYS_THERE else all_of([expression({field: {"$ne": None}}), condition])
 
 
 def _path(field: str) -> str:
     keys = field.split(".")
     if keys[0] != "metadata":
-        raise InputError(f"{field!r} is no list; 'contains', 'any' and 'all' look into lists in metadata")
+        raise InputError(f"{field!r} is not a list; 'contains', 'any' and 'all' apply to lists in metadata")
     expression({field: None})  # refuses what cannot be quoted
     return "metadata" + "".join(f'["{key}"]' for key in keys[1:])
 

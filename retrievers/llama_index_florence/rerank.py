@@ -20,7 +20,7 @@ from florence_rag.perception.itm import MatcherReranker
 from florence_rag.retrieval.reranking import Reranking
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
-from llama_index_florence._convert import node_to_picture
+from llama_index_florence._convert import node_to_image
 
 _DEFAULT = RetrievalConfig()
 
@@ -100,7 +100,7 @@ class FlorenceRerank(BaseNodePostprocessor):
         return {hit.id: hit for hit in self._rag.get([found.node_id for found in nodes])} if self._rag else {}
 
     def _frames(self, node: BaseNode, stored: Mapping[str, Hit]) -> Sequence[Frame]:
-        carried = node_to_picture(node)
+        carried = node_to_image(node)
         if self._rag and node.node_id in stored:
             try:
                 return self._rag.frames(stored[node.node_id])

@@ -1,4 +1,4 @@
-"""A LlamaIndex retriever over an index of images, clips, pages and texts."""
+"""A LlamaIndex retriever over an index of images, clips, pages and passages."""
 
 from __future__ import annotations
 
@@ -15,16 +15,24 @@ from llama_index_florence._convert import hit_to_node
 
 
 class FlorenceRetriever(BaseRetriever):
-    """Nodes for a text, a picture, or both.
+    """Retrieves nodes by text, image or both.
 
         retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
         retriever.retrieve("a red bus")
         retriever.retrieve(QueryBundle(query_str="", image_path="query.jpg"))      # with or without text
 
-    k, kinds, filter and group are the settings of `FlorenceRAG.search`; unlike there, clips of one video are separate
-    nodes unless group is True. Images, pages and clips are ImageNodes that hold their picture, a clip its middle
-    keyframe; a picture whose file is gone, and with images=False every hit, comes as a TextNode, which is faster.
-    A query vector of another model (QueryBundle.embedding) is not used: the index knows only its own embedder.
+    Images, pages and clips are returned as ImageNodes that hold their image (of a clip, the middle keyframe). If the
+    file is gone, the node is a TextNode. A query vector (QueryBundle.embedding) is ignored, because it may be of
+    another model.
+
+    Args:
+        rag: The index.
+        k: The number of nodes, at least 1.
+        kinds: The kinds of chunks to search; None for all.
+        filter: A mapping of conditions, or a Milvus expression.
+        group: Whether the clips of one video are one node.
+        images: Whether nodes hold their images; False returns TextNodes only, which is faster.
+        **settings: Fields of LlamaIndex's BaseRetriever.
     """
 
     def __init__(
@@ -48,7 +56,10 @@ class FlorenceRetriever(BaseRetriever):
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
-        """Over an existing database: `from_db("photos.db", k=3)`; `retriever.rag.close()` lets go of it."""
+        """Open a retriever over an existing database, such as `from_db("photos.db", k=3)`.
+
+        Close the database with `retriever.rag.close()`.
+        """
         return cls(FlorenceRAG.open(db, model, create=False), **settings)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
@@ -60,12 +71,12 @@ class FlorenceRetriever(BaseRetriever):
             filter=self.filter,
             group=self.group,
         )
-        return [hit_to_node(hit, self._picture(hit)) for hit in hits]
+        return [hit_to_node(hit, self._frame(hit)) for hit in hits]
 
     async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
         return await asyncio.to_thread(self._retrieve, query_bundle)
 
-    def _picture(self, hit: Hit) -> Frame | None:
+    def _frame(self, hit: Hit) -> Frame | None:
         if not self.images or hit.kind == "text":
             return None
         try:

@@ -1,4 +1,4 @@
-"""The tools of florence_rag as LlamaIndex tools: text for the model, pictures if it takes them, data as raw_output."""
+"""The tools of florence_rag as LlamaIndex tools: text and images for the model, the data as raw_output."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from florence_rag import FlorenceRAG
 from florence_rag.tools import (
     AskImage,
     Budget,
+    ImageMode,
     ImageRenderer,
-    Pictures,
     SearchImages,
     Tool,
     UrlRules,
-    check_pictures,
+    check_image_mode,
     tools_for,
+    unchecked_model,
 )
-from llama_index_florence._convert import tool_to_metadata
-from llama_index_florence.pictures import blocks_to_content, pictures_for
+from llama_index_florence.images import blocks_to_content, image_mode_for
 
 
 class FlorenceTool(FunctionTool):
-    """One tool of florence_rag. A call that cannot work comes back as a short text with is_error set.
+    """One tool of florence_rag. A wrong call returns a short text with `is_error` set.
 
-    pictures: "tool" puts image blocks into the output, "text" tells in words what they show; "user" and "auto" leave
-    them to a PictureAgent, which knows the model. budget: of the pictures of one result.
+    Args:
+        tool: The tool.
+        metadata: Name, description and schema, by default those of the tool.
+        image_mode: "tool" places image blocks in the output, "text" describes the images; "user" and "auto" leave them
+            to an `ImageAgent`, which knows the model.
+        budget: The limits for the images of one result.
+        **settings: Further arguments of LlamaIndex's FunctionTool.
     """
 
     def __init__(
@@ -38,36 +43,40 @@ class FlorenceTool(FunctionTool):
         tool: Tool,
         metadata: ToolMetadata | None = None,
         *,
-        pictures: Pictures = "auto",
+        image_mode: ImageMode = "auto",
         budget: Budget | None = None,
         **settings: Any,
     ) -> None:
         self.tool = tool
-        self.pictures = check_pictures(pictures)
+        self.image_mode = check_image_mode(image_mode)
         self.show = ImageRenderer(tool.rag, budget)
-        super().__init__(fn=tool, metadata=metadata or tool_to_metadata(tool), **settings)
+        super().__init__(fn=tool, metadata=metadata or _metadata_of(tool), **settings)
 
     def call(self, *args: Any, **kwargs: Any) -> ToolOutput:
-        """ToolOutput: blocks for the model, raw_output as JSON-ready data."""
+        """Call the tool: the output has blocks for the model, and data for the program in `raw_output`."""
         return self._unpacked(super().call(*args, **kwargs))
 
     async def acall(self, *args: Any, **kwargs: Any) -> ToolOutput:
-        """The same in a worker thread; the event loop goes on."""
+        """Call the tool in a worker thread."""
         output = await super().acall(*args, **kwargs)
         return await asyncio.to_thread(self._unpacked, output)
 
     def _unpacked(self, output: ToolOutput) -> ToolOutput:
         result = output.raw_output
         output.raw_output, output.is_error = result.artifact, result.is_error
-        output.blocks = blocks_to_content(self.show(result.text, result.artifact, self.pictures))
+        output.blocks = blocks_to_content(self.show(result.text, result.artifact, self.image_mode))
         return output
 
 
 class MeterVQATool(FlorenceTool):
-    """ask_image: METER looks at one picture and answers one question, with confidence, candidates and citation.
+    """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
-    allow_paths: a folder whose files the agent may name by path. allow_urls: whether it may name pictures on the web.
-    Without them, ids of search results and data URIs only.
+    Args:
+        rag: The index.
+        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
+            results and data URIs.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+        **settings: Further arguments of `FlorenceTool`.
     """
 
     def __init__(
@@ -89,9 +98,15 @@ class FlorenceSearchTool(FlorenceTool):
 
 
 class FlorenceToolSpec(BaseToolSpec):
-    """The tools that the index can serve: `FunctionAgent(tools=FlorenceToolSpec(rag).to_tool_list(), llm=llm)`.
+    """The tools that an index supports: `FunctionAgent(tools=FlorenceToolSpec(rag).to_tool_list(), llm=llm)`.
 
-    pictures: how they reach the model, see FlorenceTool; "auto" goes by what llm says of itself where it is given.
+    Args:
+        rag: The index.
+        allow_paths: A folder whose files an agent may name by path.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+        image_mode: Where images are placed; see `FlorenceTool`. "auto" uses what `llm` declares, if it is given.
+        budget: The limits for the images of one result.
+        llm: The LLM that calls the tools.
     """
 
     def __init__(
@@ -100,21 +115,21 @@ class FlorenceToolSpec(BaseToolSpec):
         *,
         allow_paths: str | Path | None = None,
         allow_urls: bool | UrlRules = False,
-        pictures: Pictures = "auto",
+        image_mode: ImageMode = "auto",
         budget: Budget | None = None,
         llm: LLM | None = None,
     ) -> None:
-        check_pictures(pictures)
-        self._pictures = pictures_for(llm) if pictures == "auto" and llm is not None else pictures
+        check_image_mode(image_mode)
+        self._image_mode = image_mode_for(llm) if image_mode == "auto" and llm is not None else image_mode
         self._budget = budget
         self._tools = {tool.name: tool for tool in tools_for(rag, allow_paths=allow_paths, allow_urls=allow_urls)}
         self.spec_functions: list[SPEC_FUNCTION_TYPE] = list(self._tools)
 
     def __getattr__(self, name: str) -> Tool:
-        """The tool of this name, as LlamaIndex expects of the functions of a spec."""
+        """Return the tool of this name, as LlamaIndex expects of the functions of a spec."""
         tools: dict[str, Tool] = self.__dict__.get("_tools", {})
         if name not in tools:
-            raise AttributeError(f"this index serves no tool {name!r}; it serves {', '.join(tools)}")
+            raise AttributeError(f"this index has no tool {name!r}; it has {', '.join(tools)}")
         return tools[name]
 
     def to_tool_list(
@@ -122,8 +137,17 @@ class FlorenceToolSpec(BaseToolSpec):
         spec_functions: list[SPEC_FUNCTION_TYPE] | None = None,
         func_to_metadata_mapping: dict[str, ToolMetadata] | None = None,
     ) -> list[FunctionTool]:
-        """The tools, or those that spec_functions names; each runs in a worker thread when awaited."""
+        """Return the tools; each runs in a worker thread when it is awaited.
+
+        Args:
+            spec_functions: The names of the tools to return; None for all.
+            func_to_metadata_mapping: Metadata that replace those of a tool, by its name.
+        """
         metadata = func_to_metadata_mapping or {}
         names = [spec if isinstance(spec, str) else spec[0] for spec in spec_functions or self.spec_functions]
-        settings: dict[str, Any] = {"pictures": self._pictures, "budget": self._budget}
+        settings: dict[str, Any] = {"image_mode": self._image_mode, "budget": self._budget}
         return [FlorenceTool(getattr(self, name), metadata.get(name), **settings) for name in names]
+
+
+def _metadata_of(tool: Tool) -> ToolMetadata:
+    return ToolMetadata(tool.description, tool.name, unchecked_model(tool.name, tool.parameters))

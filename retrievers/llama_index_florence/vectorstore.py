@@ -18,7 +18,7 @@ from llama_index.core.vector_stores.types import (
 
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.types import Chunk, Frame, Hit, middle_frame
-from llama_index_florence._convert import hit_to_node, node_to_picture
+from llama_index_florence._convert import hit_to_node, node_to_image
 from llama_index_florence._items import hit_to_own_node, node_to_file_chunk, node_to_metadata
 from llama_index_florence.embedding import FlorenceEmbedding, Made
 from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
@@ -87,12 +87,12 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         for node in nodes:
             if chunk := node_to_file_chunk(node):
                 chunks.append(chunk)
-            elif picture := node_to_picture(node):
+            elif picture := node_to_image(node):
                 pictures.append((node, picture))
             else:
                 texts.append(node)
         self._rag.upsert_chunks(chunks)
-        self._put_pictures(pictures)
+        self._upsert_images(pictures)
         self._put_texts(texts)
         return [node.node_id for node in nodes]
 
@@ -155,7 +155,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         """Make all durable where the index lies, which is not at persist_path."""
         self._rag.index.flush()
 
-    def _put_pictures(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
+    def _upsert_images(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
         nodes = [node for node, _ in pictures]
         self._rag.upsert_images(
             [picture for _, picture in pictures],

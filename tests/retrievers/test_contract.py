@@ -146,9 +146,9 @@ def test_importing_a_plug_in_loads_no_model_and_no_store(package):
 
 
 def test_the_agents_of_langchain_are_imported_only_where_they_are_used():
-    code = "import sys, langchain_florence as l; print('langchain' in sys.modules, l.FlorencePictures.__name__)"
+    code = "import sys, langchain_florence as l; print('langchain' in sys.modules, l.FlorenceImages.__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment())
-    assert done.stdout.strip() == "False FlorencePictures"
+    assert done.stdout.strip() == "False FlorenceImages"
 
 
 @pytest.mark.parametrize("package", [langchain_florence, llama_index_florence], ids=lambda package: package.__name__)
@@ -340,7 +340,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("search_images", {"query": "red", "k": "five"}, "k must be of type integer"),
         ("search_images", {"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'"),
         ("search_images", {"query": {"text": "red"}}, "query must be of type string"),
-        ("search_images", {"query": "red", "filter": "city = Rome"}, "is no JSON object"),
+        ("search_images", {"query": "red", "filter": "city = Rome"}, "is not a JSON object"),
         ("search_images", {"query": "red", "filter": {"year": {"$near": 3}}}, "operator '$near'"),
         ("ask_image", {"image": "0" * 32, "question": " "}, "question is empty"),
         ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "is not fetched"),

@@ -73,7 +73,7 @@ class LlamaIndex:
                 TextNode(id_="t1", text="a blue wall", metadata={"city": "Oslo"}),
                 TextNode(id_="t2", text="a red wall", metadata={"city": "Rome"}),
                 ImageNode(id_="p1", image_path=str(folder / "red.png"), text="a wall", metadata={"city": "Oslo"}),
-                ImageNode(id_="p2", image=picture_of(folder / "blue.png"), metadata={"city": "Rome"}),
+                ImageNode(id_="p2", image=image_of(folder / "blue.png"), metadata={"city": "Rome"}),
                 *reader.load_data(folder / "walk.mp4", folder / "notes.txt"),
             ]
         )
@@ -95,7 +95,7 @@ class LlamaIndex:
         return cited(self.rag, found.ids, found.similarities)
 
 
-def picture_of(path):
+def image_of(path):
     return base64.b64encode(path.read_bytes()).decode()
 
 

@@ -25,7 +25,7 @@ def test_a_picture_of_the_index_gets_one_of_the_labels(tool):
     result = tool(image=hit.id, labels=["red", "blue"])
     assert result.text.startswith("blue (confidence 1.00)\nOther candidates: red 0.00\nSeen in: [image] blue.png")
     assert result.artifact["label"] == "blue" and result.artifact["id"] == hit.id
-    assert result.artifact["citation"]["source"] == hit.source and result.pictures[0].id == hit.id
+    assert result.artifact["citation"]["source"] == hit.source and result.images[0].id == hit.id
 
 
 def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):

@@ -11,12 +11,12 @@ from florence_rag.testing import COLORS, color_frame
 from florence_rag.tools import (
     AskImage,
     Budget,
+    ImageRef,
     ImageRenderer,
-    Picture,
     RenderedImage,
     SearchImages,
-    check_pictures,
-    pictures_in,
+    check_image_mode,
+    images_in,
 )
 from florence_rag.tools.image_delivery import PIXELS_PER_TOKEN
 
@@ -50,7 +50,7 @@ def test_the_tool_message_stays_text_where_others_place_the_pictures(full_rag, w
 
 def test_too_many_pictures_become_one_numbered_sheet(full_rag):
     result = search(full_rag)
-    numbers = [picture["number"] for picture in result.artifact["pictures"]]
+    numbers = [picture["number"] for picture in result.artifact["images"]]
     assert len(numbers) > 4
     _, about, sheet = blocks_of(full_rag, result, max_images=4)
     assert about == f"The pictures of the results {', '.join(map(str, numbers))} on one sheet, each under its number:"
@@ -62,8 +62,8 @@ def test_too_many_pictures_become_one_numbered_sheet(full_rag):
 def test_the_artifact_keeps_the_originals_that_the_sheet_stands_for(full_rag):
     result = search(full_rag)
     blocks_of(full_rag, result, max_images=1)
-    assert [picture["id"] for picture in result.artifact["pictures"]] == [hit["id"] for hit in result.artifact["hits"]]
-    for picture in pictures_in(result.artifact):
+    assert [picture["id"] for picture in result.artifact["images"]] == [hit["id"] for hit in result.artifact["hits"]]
+    for picture in images_in(result.artifact):
         hit, frame = picture.load(full_rag)
         assert hit.id == picture.id and frame.shape[2] == 3
 
@@ -90,7 +90,7 @@ def test_the_budget_is_kept(full_rag, budget):
 
 
 def test_large_pictures_share_the_pixels(full_rag, tmp_path):
-    wide = Picture(1, "", data="")
+    wide = ImageRef(1, "", data="")
     for number in range(2):
         Image.fromarray(np.random.default_rng(number).integers(0, 255, (900, 1600, 3), np.uint8)).save(
             tmp_path / f"{number}.png"
@@ -109,7 +109,7 @@ def test_a_passage_has_no_picture(full_rag):
 
 
 def test_a_picture_that_is_gone_is_left_out(full_rag, tmp_path):
-    gone = Picture(1, "0" * 32)
+    gone = ImageRef(1, "0" * 32)
     artifact = {"hits": [], "pictures": [gone.to_dict()]}
     assert ImageRenderer(full_rag)("text", artifact, "tool") == ["text"]
     assert ImageRenderer(full_rag)("text", artifact, "text") == ["text"]
@@ -165,11 +165,11 @@ def test_a_picture_from_outside_goes_through_json(full_rag, tmp_path):
 
 @pytest.mark.parametrize("artifact", [None, "text", [], {}, {"pictures": [{"size": 3}]}, {"pictures": None}])
 def test_artifacts_of_other_tools_have_no_pictures(artifact):
-    assert pictures_in(artifact) == ()
+    assert images_in(artifact) == ()
 
 
 def test_wrong_settings_are_refused():
     with pytest.raises(InputError, match="one of auto, tool, user, text"):
-        check_pictures("image")
+        check_image_mode("image")
     with pytest.raises(InputError, match="must not be below 0"):
         Budget(max_images=-1)

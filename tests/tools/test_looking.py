@@ -53,7 +53,7 @@ def test_similar_pictures_are_found_in_other_files(full_rag, red):
     assert sources[0].endswith("walk.mp4")
     assert red.source not in sources
     assert "text" not in [hit["kind"] for hit in result.artifact["hits"]]
-    assert result.text.startswith("3 results that look like [image] red.png, most similar first:\n1. id ")
+    assert result.text.startswith("3 results similar to [image] red.png, most similar first:\n1. id ")
 
 
 def test_a_clip_does_not_find_its_own_video(full_rag):
@@ -133,7 +133,7 @@ def test_of_a_clip_the_keyframe_that_fits_is_asked(full_rag, long_clip):
     result = AskImage(full_rag)(long_clip.id, "What is red?")
     assert result.artifact["answer"] == "red"
     assert result.artifact["citations"][0]["locator"]["start_s"] == long_clip.locator.start_s
-    assert result.artifact["pictures"] == [{"number": 1, "id": long_clip.id, "keyframe": 2}]
+    assert result.artifact["images"] == [{"number": 1, "id": long_clip.id, "keyframe": 2}]
 
 
 def test_an_answer_that_is_not_sure_says_so(full_rag):

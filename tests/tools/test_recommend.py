@@ -12,7 +12,7 @@ def test_likes_are_ids_and_phrases(rag):
     assert result.text.startswith("2 recommendations, best first:\n1. id ")
     sources = [hit["source"] for hit in result.artifact["hits"]]
     assert sources[0].endswith("red.png") and not any(source.endswith("/blue.png") for source in sources)
-    assert [picture.number for picture in result.pictures] == [1, 2]
+    assert [picture.number for picture in result.images] == [1, 2]
 
 
 def test_all_that_was_seen_leaves_nothing(rag):

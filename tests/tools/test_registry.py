@@ -16,7 +16,7 @@ from florence_rag.tools import (
     TagImage,
     tools_for,
 )
-from florence_rag.tools.registry import LOOKING
+from florence_rag.tools.registry import IMAGE_TOOLS
 
 ALL = (
     SearchImages,
@@ -80,7 +80,7 @@ def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
     assert json.loads(json.dumps(schema)) == schema
 
 
-@pytest.mark.parametrize("tool", [*LOOKING], ids=lambda t: t.name)
+@pytest.mark.parametrize("tool", [*IMAGE_TOOLS], ids=lambda t: t.name)
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -111,4 +111,4 @@ def test_every_artifact_is_json(full_rag):
         result = tool(**{first: given}, **NEEDED.get(tool.name, {}))
         assert not result.is_error
         assert json.loads(json.dumps(result.artifact)) == result.artifact
-        assert result.artifact["pictures"][0]["number"] == 1
+        assert result.artifact["images"][0]["number"] == 1

@@ -42,7 +42,7 @@ def test_pictures_are_embedded_where_the_embeddings_can():
 
 def test_pictures_for_embeddings_of_texts_are_an_error(tmp_path):
     with FlorenceVectorStore.open(tmp_path / "t.db", Fake(size=6)) as store:
-        with pytest.raises(InputError, match=r"Fake\(fake-1\) embeds texts only; for pictures use FlorenceEmbeddings"):
+        with pytest.raises(InputError, match=r"Fake\(fake-1\) embeds texts only; for images use FlorenceEmbeddings"):
             store.add_images([color_frame("red")])
         with pytest.raises(InputError, match="embeds texts only"):
             store.similarity_search_by_image(color_frame("red"))

@@ -169,7 +169,7 @@ def test_joined_as_here_is_joined_as_llama_index_joins(some, condition):
         (one("tags", "all", "sea"), "take a list"),
         (one("tags", "contains", ["sea"]), "takes one value"),
         (one("kind", "==", "photo"), "kinds are image"),
-        (one("kind", "contains", "text"), "is no list"),
+        (one("kind", "contains", "text"), "is not a list"),
         (one('a"] or true', "==", 1), "a key that no filter can name"),
         (one('a"] or true', "contains", 1), "a key that no filter can name"),
         (one("year", "==", float("nan")), "finite"),

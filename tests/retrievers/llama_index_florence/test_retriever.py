@@ -16,7 +16,7 @@ from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame
 from llama_index_florence import FlorenceRetriever
 
 
-def picture_of(node):
+def image_of(node):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(node.image))))
 
 
@@ -27,13 +27,13 @@ def test_images_and_clips_hold_their_picture_and_texts_none(rag):
             assert type(node) is TextNode
         else:
             assert isinstance(node, ImageNode)
-            assert picture_of(node).shape[2] == 3
+            assert image_of(node).shape[2] == 3
     assert {node.metadata["kind"] for node in nodes} == {"image", "clip", "text"}
 
 
 def test_a_clip_shows_its_own_shot(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"clip"}).retrieve("purple")[0].node
-    assert list(COLORS)[color_shares(picture_of(node)).argmax()] == "purple"
+    assert list(COLORS)[color_shares(image_of(node)).argmax()] == "purple"
 
 
 def test_no_node_names_a_file_for_llama_index_to_read(rag):

@@ -26,7 +26,7 @@ def test_the_spec_gives_all_tools_or_the_named_ones(rag):
 
 
 def test_the_spec_names_what_the_index_cannot_serve(rag):
-    with pytest.raises(AttributeError, match="serves no tool 'describe_image'; it serves search_images"):
+    with pytest.raises(AttributeError, match="has no tool 'describe_image'; it has search_images"):
         FlorenceToolSpec(rag).to_tool_list(["describe_image"])
 
 

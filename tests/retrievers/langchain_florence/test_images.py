@@ -14,7 +14,7 @@ from pydantic import Field
 from florence_rag.errors import InputError
 from florence_rag.testing import COLORS
 from florence_rag.tools import Budget
-from langchain_florence import FlorencePictures, florence_tools, pictures_for, place_pictures
+from langchain_florence import FlorenceImages, florence_tools, image_mode_for, place_images
 
 PROFILES = {
     "tool": {"image_inputs": True, "image_tool_message": True},
@@ -66,10 +66,10 @@ def pixels_of(block):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(block["base64"]))))
 
 
-def converse(model, rag, pictures="auto", middleware=True, **settings):
+def converse(model, rag, image_mode="auto", middleware=True, **settings):
     """The messages of the agent, and those that the model was sent last."""
-    tools = florence_tools(rag, pictures=pictures)
-    middle = [FlorencePictures(rag, pictures, **settings)] if middleware else []
+    tools = florence_tools(rag, image_mode=image_mode)
+    middle = [FlorenceImages(rag, image_mode, **settings)] if middleware else []
     agent = create_agent(model, tools=tools, middleware=middle)
     return agent.invoke({"messages": [HumanMessage("What is red?")]})["messages"], model.sent[-1]
 
@@ -83,7 +83,7 @@ def placed(sent):
 def test_auto_goes_by_the_profile_of_the_model(rag, kind):
     model = model_of(PROFILES[kind])
     _, sent = converse(model, rag)
-    assert pictures_for(model) == kind
+    assert image_mode_for(model) == kind
     assert placed(sent) == {"tool": ["tool", "tool"], "user": ["human", "human"], "text": []}[kind]
 
 
@@ -121,7 +121,7 @@ def test_a_tool_alone_shows_pictures_where_it_was_told_to(rag):
 def test_the_tools_can_be_made_for_a_model(rag):
     for kind, expected in (("tool", list), ("user", str), ("text", str)):
         tools = florence_tools(rag, model=model_of(PROFILES[kind]))
-        assert {tool.pictures for tool in tools} == {kind}
+        assert {tool.image_mode for tool in tools} == {kind}
         assert isinstance(tools[0].invoke(search()).content, expected)
 
 
@@ -137,9 +137,9 @@ def test_results_of_one_turn_stay_together(rag):
     _, sent = converse(model_of(PROFILES["user"], turn), rag)
     assert [message.type for message in sent] == ["human", "ai", "tool", "tool", "human"]
     texts = [block["text"] for block in sent[-1].content if block["type"] == "text"]
-    assert [text for text in texts if text.startswith("Of the call")] == [
-        "Of the call 1 of search_images:",
-        "Of the call 2 of search_images:",
+    assert [text for text in texts if text.startswith("Images of the call")] == [
+        "Images of the call 1 of search_images:",
+        "Images of the call 2 of search_images:",
     ]
 
 
@@ -166,7 +166,7 @@ def test_past_the_budget_one_sheet_stands_for_all(rag, kind):
     height, width, _ = pixels_of(sheet).shape
     assert height * width <= 200 * 750
     (artifact,) = [message.artifact for message in messages if isinstance(message, ToolMessage)]
-    assert [picture["id"] for picture in artifact["pictures"]] == [hit["id"] for hit in artifact["hits"]]
+    assert [picture["id"] for picture in artifact["images"]] == [hit["id"] for hit in artifact["hits"]]
 
 
 def test_a_call_that_failed_has_no_pictures(rag):
@@ -177,7 +177,7 @@ def test_a_call_that_failed_has_no_pictures(rag):
 
 async def test_the_async_agent_is_shown_the_same(rag):
     model = model_of(PROFILES["user"])
-    agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorencePictures(rag)])
+    agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])
     await agent.ainvoke({"messages": [HumanMessage("What is red?")]})
     assert placed(model.sent[-1]) == ["human", "human"]
 
@@ -185,18 +185,18 @@ async def test_the_async_agent_is_shown_the_same(rag):
 def test_messages_are_placed_without_an_agent(rag):
     result = florence_tools(rag)[0].invoke(search())
     mine = [HumanMessage("?"), AIMessage("", tool_calls=[search()]), result, AIMessage("so")]
-    shown = place_pictures(mine, rag, "user")
+    shown = place_images(mine, rag, "user")
     assert [message.type for message in shown] == ["human", "ai", "tool", "human", "ai"]
     assert mine[2] is result and isinstance(result.content, str)
-    assert place_pictures(shown, rag, model_of(PROFILES["tool"]))[2].content[0]["text"] == result.content
+    assert place_images(shown, rag, model_of(PROFILES["tool"]))[2].content[0]["text"] == result.content
 
 
 def test_messages_of_other_tools_are_left_alone(rag):
     others = [ToolMessage("x", tool_call_id="1", artifact=artifact) for artifact in (None, {"pictures": 3}, {"a": 1})]
-    assert place_pictures(others, rag, "tool") == others
+    assert place_images(others, rag, "tool") == others
 
 
 def test_a_way_that_does_not_exist_is_refused(rag):
-    for make in (florence_tools, FlorencePictures):
+    for make in (florence_tools, FlorenceImages):
         with pytest.raises(InputError, match="one of auto, tool, user, text"):
-            make(rag, pictures="images")
+            make(rag, image_mode="images")

@@ -1,4 +1,4 @@
-"""Pictures of tool results in front of any LLM: where it takes them, or in words."""
+"""Places the images of tool results where an LLM accepts them."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from typing import Any
 from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
 from llama_index.core.llms import LLM
 
-from florence_rag.tools import Block, Pictures, RenderedImage
+from florence_rag.tools import Block, ImageMode, RenderedImage
 
 
-def pictures_for(llm: LLM) -> Pictures:
-    """Where the LLM takes pictures: "tool", "user", or "text" for one that says nothing of them.
+def image_mode_for(llm: LLM) -> ImageMode:
+    """Return where an LLM accepts images.
 
-    LlamaIndex's LLMMetadata has no field for it. Read are image_tool_message and image_inputs, LangChain's names, of
-    the metadata of LLMs that have them; for all others name the way yourself. Know that integrations differ in
-    silence: some turn the blocks of a tool message into text, which leaves the pictures out; "user" is safe.
+    LlamaIndex's LLMMetadata has no field for this. The fields `image_tool_message` and `image_inputs` (LangChain's
+    names) are read if an LLM's metadata have them; for all others, choose the mode yourself. Some integrations silently
+    turn the blocks of a tool message into text and drop the images; "user" is safe.
+
+    Returns:
+        "tool", "user", or "text" if the LLM declares nothing.
     """
     metadata: Any = llm.metadata
     if getattr(metadata, "image_tool_message", False):
@@ -25,7 +28,7 @@ def pictures_for(llm: LLM) -> Pictures:
 
 
 def blocks_to_content(blocks: Sequence[Block]) -> list[ContentBlock]:
-    """As LlamaIndex's content blocks."""
+    """Return LlamaIndex content blocks."""
     return [_to_block(block) for block in blocks]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of tool results in front of any chat model: where it takes them, or in words."""
+"""Places the images of tool results where a chat model accepts them, or describes them in text."""
 
 from __future__ import annotations
 
@@ -11,51 +11,66 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
 from florence_rag import FlorenceRAG
-from florence_rag.tools import Block, Budget, ImageRenderer, Pictures, RenderedImage, check_pictures, pictures_in
+from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, RenderedImage, check_image_mode, images_in
 
 NEWEST = 3
 
 
-def pictures_for(model: BaseChatModel) -> Pictures:
-    """Where the model takes pictures, by its profile: "tool", "user", or "text" for one that says nothing of them."""
+def image_mode_for(model: BaseChatModel) -> ImageMode:
+    """Return where a model accepts images, from its profile.
+
+    Returns:
+        "tool", "user", or "text" if the profile does not mention images.
+    """
     profile = model.profile or {}
     if profile.get("image_tool_message"):
         return "tool"
     return "user" if profile.get("image_inputs") else "text"
 
 
-def place_pictures(
+def place_images(
     messages: Sequence[AnyMessage],
     rag: FlorenceRAG,
-    pictures: Pictures | BaseChatModel = "user",
+    image_mode: ImageMode | BaseChatModel = "user",
     budget: Budget | None = None,
     newest: int = NEWEST,
 ) -> list[AnyMessage]:
-    """The messages as a model can take them; those given are not changed.
+    """Return the messages with the images of our tool results; the given messages are not changed.
 
-    Pictures of our tools' results come into their tool message, or into one user message after all results of a turn,
-    as providers want it, or are told in words. pictures: the way, or the model that tells it by its profile. newest: of
-    so many results; older ones keep their text, for a conversation is sent anew with each of its turns.
+    Args:
+        messages: The conversation.
+        rag: The index that the tools work on.
+        image_mode: "tool" places images in their tool message, "user" in one user message after all results of a turn,
+            "text" describes them; a model stands for the mode that its profile declares.
+        budget: The limits for the images of one tool result.
+        newest: The number of newest results that are shown with images; older ones keep their text, because the whole
+            conversation is sent again at each turn.
     """
-    return PicturePlacer(rag, budget, newest)(messages, pictures)
+    return ImagePlacer(rag, budget, newest)(messages, image_mode)
 
 
-class PicturePlacer:
-    """place_pictures that remembers what it has loaded."""
+class ImagePlacer:
+    """`place_images` with a cache of loaded images.
+
+    Args:
+        rag: The index that the tools work on.
+        budget: The limits for the images of one tool result.
+        newest: The number of newest results that are shown with images.
+    """
 
     def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, newest: int = NEWEST) -> None:
         self._show = ImageRenderer(rag, budget)
         self._newest = newest
 
-    def __call__(self, messages: Sequence[AnyMessage], pictures: Pictures | BaseChatModel) -> list[AnyMessage]:
-        """See place_pictures."""
-        way = check_pictures(pictures) if isinstance(pictures, str) else pictures_for(pictures)
+    def __call__(self, messages: Sequence[AnyMessage], image_mode: ImageMode | BaseChatModel) -> list[AnyMessage]:
+        """Return the messages with images, as `place_images` does."""
+        mode = check_image_mode(image_mode) if isinstance(image_mode, str) else image_mode_for(image_mode)
         shown = self._shown_calls(messages)
         placed: list[AnyMessage] = []
         for is_result, turn in groupby(messages, lambda message: isinstance(message, ToolMessage)):
-            results = [self._placed(message, way, shown) for message in turn]
+            results = [self._placed(message, mode, shown) for message in turn]
             placed += results
-            if is_result and way == "user":
+            if is_result and mode == "user":
                 placed += self._user_message(message for message in results if _is_shown(message, shown))
         return placed
 
@@ -63,25 +78,25 @@ class PicturePlacer:
         calls = [message.tool_call_id for message in messages if _is_ours(message)]
         return set(calls[-self._newest :]) if self._newest > 0 else set()
 
-    def _placed(self, message: Any, way: Pictures, shown: set[str]) -> Any:
-        """A tool message of ours made anew from its text and artifact; any other as it is."""
+    def _placed(self, message: Any, mode: ImageMode, shown: set[str]) -> Any:
+        """Rebuild one of our tool messages from its text and artifact; return any other unchanged."""
         if not _is_ours(message):
             return message
         text = _first_text(message)
-        blocks = self._show(text, message.artifact, way) if _is_shown(message, shown) else [text]
+        blocks = self._show(text, message.artifact, mode) if _is_shown(message, shown) else [text]
         return message.model_copy(update={"content": blocks_to_content(blocks)})
 
     def _user_message(self, results: Iterable[ToolMessage]) -> Iterator[HumanMessage]:
         blocks: list[Block] = []
         for message in results:
-            if found := self._show.shown(pictures_in(message.artifact)):
-                blocks += [f"Of the call {message.tool_call_id} of {message.name or 'a tool'}:", *found]
+            if found := self._show.shown(images_in(message.artifact)):
+                blocks += [f"Images of the call {message.tool_call_id} of {message.name or 'a tool'}:", *found]
         if blocks:
             yield HumanMessage([_block_to_dict(block) for block in blocks])
 
 
 def blocks_to_content(blocks: Sequence[Block]) -> str | list[str | dict[str, Any]]:
-    """Text alone as a string, which every model takes; with pictures as standard content blocks."""
+    """Return a string for text alone, which every model accepts, and standard content blocks if there are images."""
     if len(blocks) == 1 and isinstance(blocks[0], str):
         return blocks[0]
     return [_block_to_dict(block) for block in blocks]
@@ -94,8 +109,8 @@ def _block_to_dict(block: Block) -> dict[str, Any]:
 
 
 def _is_ours(message: BaseMessage) -> TypeGuard[ToolMessage]:
-    """Whether it is the result of a tool of florence_rag, with pictures."""
-    return isinstance(message, ToolMessage) and message.status == "success" and bool(pictures_in(message.artifact))
+    """Return whether the message is a result of one of our tools that has images."""
+    return isinstance(message, ToolMessage) and message.status == "success" and bool(images_in(message.artifact))
 
 
 def _is_shown(message: BaseMessage, shown: set[str]) -> bool:
@@ -103,7 +118,7 @@ def _is_shown(message: BaseMessage, shown: set[str]) -> bool:
 
 
 def _first_text(message: ToolMessage) -> str:
-    """What the tool said, without the pictures that it may have put below."""
+    """Return the text of a tool message, without image blocks."""
     if isinstance(message.content, str):
         return message.content
     return next((block["text"] for block in message.content if isinstance(block, dict) and "text" in block), "")

@@ -1,0 +1,140 @@
+"""The arguments of a tool: a pydantic model that is read from the signature of its `run` method."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    create_model,
+)
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from florence_rag.errors import InputError
+
+
+def arguments_model(name: str, run: Callable[..., Any]) -> type[BaseModel]:
+    """Build the model of a tool's arguments.
+
+    Args:
+        name: The name of the tool.
+        run: A method whose parameters are hinted as `Annotated[type, description]`. In a union, the type that JSON can
+            carry stands first.
+    """
+    hints = get_type_hints(run, include_extras=True)
+    fields: dict[str, Any] = {}
+    for parameter in inspect.signature(run).parameters.values():
+        hint, description = get_args(hints[parameter.name])
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[parameter.name] = (_lenient(hint), Field(default, description=description))
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of the arguments, as a chat model receives it."""
+    schema = model.model_json_schema(schema_generator=_PlainSchema)
+    properties = {name: _without_null_default(each) for name, each in schema.get("properties", {}).items()}
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": schema.get("required", []),
+        "additionalProperties": False,
+    }
+
+
+def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments by name, converted where the meaning is plain ("5" for 5, one string for a list of one).
+
+    Raises:
+        InputError: If an argument is missing, unknown or of the wrong type.
+    """
+    names = list(model.model_fields)
+    if len(args) > len(names):
+        raise InputError(f"too many arguments; the arguments are {', '.join(names)}")
+    # Models often fill arguments that they do not use with null.
+    stated = {
+        name: value for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items() if value is not None
+    }
+    try:
+        parsed = model.model_validate(stated)
+    except ValidationError as error:
+        raise InputError(_first_problem(error, names, json_schema(model), stated)) from None
+    return {name: getattr(parsed, name) for name in stated}
+
+
+def unchecked_model(name: str, parameters: Mapping[str, Any]) -> type[BaseModel]:
+    """Build a pydantic model with the schema of a tool that passes values on unchanged.
+
+    Both plug-ins give it to their framework: the tool itself checks the values and explains mistakes.
+    """
+    fields: dict[str, Any] = {}
+    for field, schema in parameters["properties"].items():
+        default = ... if field in parameters["required"] else schema.get("default")
+        fields[field] = (Annotated[Any, WithJsonSchema(schema)], Field(default, description=schema["description"]))
+    return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
+
+
+def _first_problem(
+    error: ValidationError, names: list[str], schema: Mapping[str, Any], stated: Mapping[str, Any]
+) -> str:
+    problem = error.errors(include_url=False)[0]
+    field = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return f"missing a required argument: {field!r}; the arguments are {', '.join(names)}"
+    if problem["type"] == "extra_forbidden":
+        return f"got an unexpected keyword argument {field!r}; the arguments are {', '.join(names)}"
+    return f"{field} must be of type {schema['properties'][field]['type']}, got {stated[field]!r:.80}"
+
+
+def _lenient(hint: Any) -> Any:
+    """Accept one string for a list of strings; refuse what pydantic would convert but no model means."""
+    types = (hint, *get_args(hint))
+    if any(get_origin(each) is list for each in types):  # the tool itself checks the strings, and names those it knows
+        schema = TypeAdapter(hint).json_schema(schema_generator=_PlainSchema)
+        return Annotated[list[str] | None, BeforeValidator(_one_as_list), WithJsonSchema(schema)]
+    if int in types:
+        return Annotated[hint, BeforeValidator(_refuser(bool))]
+    return hint if bytes in types else Annotated[hint, BeforeValidator(_refuser(bytes))]
+
+
+def _one_as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _refuser(type_: type) -> Callable[[Any], Any]:
+    def refuse(value: Any) -> Any:
+        if isinstance(value, type_):
+            raise ValueError(f"{type_.__name__} is not allowed")
+        return value
+
+    return refuse
+
+
+class _PlainSchema(GenerateJsonSchema):
+    """Describe a union by its first member, and leave out titles: small models follow plain schemas better."""
+
+    def union_schema(self, schema: core_schema.UnionSchema) -> JsonSchemaValue:
+        """Describe the first member."""
+        first = schema["choices"][0]
+        return self.generate_inner(first[0] if isinstance(first, tuple) else first)
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        """Describe the type without null."""
+        return self.generate_inner(schema["schema"])
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """Return False."""
+        return False
+
+
+def _without_null_default(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if not (key == "default" and value is None)}
