@@ -69,7 +69,7 @@ def _title(search: DemoExample) -> str:
 
 def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, screen: Console) -> Row:
     image = read_image(search.image) if search.image else None
-    hits = rag.search(search.text, image=image, k=HITS)
+    hits = rag.search(search.text or None, image=image, k=HITS)
     best = hits[0]
     screen.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(_title(search)))
     screen.print("   ", place(best.source, best.locator))

@@ -16,14 +16,14 @@ class DemoExample:
 
     Attributes:
         task: "search" must find `file` first, "ask" must answer from `file`, "ask_image" asks about that image.
-        text: The query or question; None for a search by image alone.
+        text: The query or question; "" for a search by image alone.
         image: An image to search with that is not in the corpus.
         file: The expected file, relative to the corpus.
         answer: The expected answer, or a part of it.
     """
 
     task: Literal["search", "ask", "ask_image"]
-    text: str | None
+    text: str
     image: Path | None
     file: str
     answer: str
@@ -48,7 +48,7 @@ def demo_examples() -> tuple[DemoExample, ...]:
     return tuple(
         DemoExample(
             record["task"],
-            record["text"] or None,
+            record["text"],
             ASSETS / record["image"] if record["image"] else None,
             record["file"],
             record["answer"],
