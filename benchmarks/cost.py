@@ -178,7 +178,7 @@ def ask(data: Path, done: Done) -> None:
     """METER about one picture after the other."""
     frames = [read_image(path) for path in pictures(data)]
     with FlorenceRAG.open(data / "town.db") as rag:
-        vqa = rag.require_vqa()
+        vqa = rag.models.require_vqa()
         repeat(lambda number: vqa.answer(frames[number], QUESTION), 40, done)
 
 
@@ -186,7 +186,7 @@ def cache_answers(data: Path, done: Done) -> None:
     """The same about the same pictures a second time."""
     frames = [read_image(path) for path in pictures(data)[:30]]
     with FlorenceRAG.open(data / "town.db") as rag:
-        memory = CachedVQA(rag.require_vqa(), rag.index.answer_store(), rag.embedder, TINY)  # type: ignore[attr-defined]
+        memory = CachedVQA(rag.models.require_vqa(), rag.index.answer_store(), rag.models.embedder, TINY)  # type: ignore[attr-defined]
         for frame in frames:
             memory.answer(frame, QUESTION)
         repeat(lambda number: memory.answer(frames[number], QUESTION), len(frames), done)

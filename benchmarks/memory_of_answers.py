@@ -24,6 +24,7 @@ from rich.console import Console
 
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
+from florence_rag.context import loaded
 from florence_rag.models.registry import TINY
 from florence_rag.tasks.cached_vqa import CachedVQA
 from florence_rag.types import Frame
@@ -56,9 +57,9 @@ def stream(rng: random.Random, scenes: int, asked: int) -> list[tuple[Frame, str
 
 def measure(rag: FlorenceRAG, asks: list[tuple[Frame, str]]) -> dict[str, Any]:
     """Ask all, with the memory and directly."""
-    vqa = rag.require_vqa()
+    vqa = rag.models.require_vqa()
     vqa.answer(*asks[0])  # which loads it
-    memory = CachedVQA(vqa, rag.index.answer_store(), rag.embedder, TINY)  # type: ignore[attr-defined]
+    memory = CachedVQA(loaded(vqa), rag.index.answer_store(), rag.models.embedder, TINY)  # type: ignore[attr-defined]
     spent: dict[str, list[float]] = {"direct": [], "same picture": [], "looks the same": [], "asked": []}
     agree = 0
     for frame, question in asks:

@@ -74,7 +74,7 @@ def fill(rag: FlorenceRAG, rows: int) -> None:
         kind = "text" if number % 6 == 5 else "image"
         source = Source(f"/album/{number}.{'txt' if kind == 'text' else 'jpg'}", kind, 1, 1, f"{number}")
         words = " ".join(random.choice(WORDS, random.integers(5, 30))) if kind == "text" or number % 5 == 0 else ""
-        vector = unit_rows(random.standard_normal((1, rag.embedder.info.dimension)).astype(np.float32))
+        vector = unit_rows(random.standard_normal((1, rag.models.embedder.info.dimension)).astype(np.float32))
         rag.index.begin(source)
         rag.index.add([Chunk(source, kind, text=words, metadata={"width": 640, "height": 480})], vector)
         rag.index.complete(source)
@@ -123,10 +123,10 @@ def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[
         return client.search("album", [query], filter=kinds, limit=limit, output_fields=fields, anns_field=field)
 
     def once(text: str) -> Any:
-        return search(embed_queries(rag.embedder, [text])[0].tolist(), K)
+        return search(embed_queries(rag.models.embedder, [text])[0].tolist(), K)
 
     def thrice(text: str) -> Any:
-        vector, depth = embed_queries(rag.embedder, [text])[0].tolist(), rag.retriever.config.depth
+        vector, depth = embed_queries(rag.models.embedder, [text])[0].tolist(), rag.retriever.config.depth
         pictures, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
         return search(vector, depth, pictures), search(vector, depth, passages), search(text, depth, "", "bm25")
 

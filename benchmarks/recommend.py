@@ -106,7 +106,7 @@ def main(
         tempfile.TemporaryDirectory() as folder,
         FlorenceRAG.open(Path(folder) / "town.db", TINY, ocr="never") as rag,
     ):
-        ids = rag.upsert_images(
+        ids = rag.items.upsert_images(
             [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
         )
         figures = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]

@@ -58,7 +58,7 @@ def measure(rag: FlorenceRAG, ids: Sequence[str], scenes: Sequence[Scene], tagge
     report = rag.tag(LABELS, threshold=THRESHOLD)
     spent_ms = 1000 * (time.perf_counter() - start) / len(report.images)
     has = np.array([[label in truth(scene) for label in LABELS] for scene in scenes])
-    vectors, labels = rag.index.vectors(ids), label_vectors(rag.embedder, LABELS)
+    vectors, labels = rag.index.vectors(ids), label_vectors(rag.models.embedder, LABELS)
     known = Known(vectors[:tagged], has[:tagged])
     mute = np.roll(labels, labels.shape[1] // 2, axis=1)
     ways = {
@@ -85,11 +85,11 @@ def main(
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
     figures: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, ocr="never") as rag:
-        ids = rag.upsert_images(
+        ids = rag.items.upsert_images(
             [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
         )
         has = np.array([[label in truth(scene) for label in LABELS] for scene in streets])
-        none = train_tagger(label_vectors(rag.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
+        none = train_tagger(label_vectors(rag.models.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
         figures["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)
         for tagged in (20, 50, 200):
             figures |= measure(rag, ids, streets, tagged)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.errors import ModelError
 from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import (
@@ -32,9 +33,11 @@ class LazyValue(Generic[T_co]):
 
     Args:
         load: Creates the value. If it raises, the next `get` calls it again.
+        name: The name of a model, under which its answers are cached.
     """
 
-    def __init__(self, load: Callable[[], T_co]) -> None:
+    def __init__(self, load: Callable[[], T_co], name: str = "") -> None:
+        self.name = name
         self._load = load
         self._value: T_co | None = None
         self._lock = threading.Lock()
@@ -49,6 +52,11 @@ class LazyValue(Generic[T_co]):
             if self._value is None:
                 self._value = self._load()
             return self._value
+
+
+def loaded(value: T) -> LazyValue[T]:
+    """Hold a value that exists already."""
+    return LazyValue(lambda: value)
 
 
 @dataclass
@@ -109,20 +117,38 @@ class Models:
         return cls(
             embedder,
             text_embedder,
-            vqa=_loaded(vqa),
-            attention_vqa=_loaded(vqa if isinstance(vqa, AttentionVQA) else None),
-            matcher=_loaded(matcher or (vqa if isinstance(vqa, Matcher) else None)),
-            captioner=_loaded(captioner),
-            detector=_loaded(next((each for each in finders if isinstance(each, Detector)), None)),
-            grounder=_loaded(next((each for each in finders if isinstance(each, Grounder)), None)),
-            segmenter=_loaded(next((each for each in finders[:2] if isinstance(each, Segmenter)), None)),
-            action_recognizer=_loaded(action_recognizer),
-            ocr_reader=_loaded(ocr_reader),
+            vqa=_optional(vqa),
+            attention_vqa=_optional(vqa if isinstance(vqa, AttentionVQA) else None),
+            matcher=_optional(matcher or (vqa if isinstance(vqa, Matcher) else None)),
+            captioner=_optional(captioner),
+            detector=_optional(next((each for each in finders if isinstance(each, Detector)), None)),
+            grounder=_optional(next((each for each in finders if isinstance(each, Grounder)), None)),
+            segmenter=_optional(next((each for each in finders[:2] if isinstance(each, Segmenter)), None)),
+            action_recognizer=_optional(action_recognizer),
+            ocr_reader=_optional(ocr_reader),
             reranker=reranker,
         )
 
+    def require_vqa(self) -> LazyValue[VisualQA]:
+        """Return the model that answers questions about images.
 
-@dataclass
+        Raises:
+            ModelError: If there is none.
+        """
+        return _required(
+            self.vqa, "answering needs a model for questions about images: name one with vqa=..., or --vqa"
+        )
+
+    def require_captioner(self) -> LazyValue[Captioner]:
+        """Return the model that writes captions.
+
+        Raises:
+            ModelError: If there is none.
+        """
+        return _required(self.captioner, "describing needs a captioner: name one with captioner=..., or --captioner")
+
+
+@dataclass(frozen=True)
 class Context:
     """What every part below the facade receives: an index with its models and its images.
 
@@ -137,5 +163,11 @@ class Context:
     images: ImageStore
 
 
-def _loaded(model: T | None) -> LazyValue[T] | None:
-    return None if model is None else LazyValue(lambda: model)
+def _required(model: LazyValue[T] | None, problem: str) -> LazyValue[T]:
+    if model is None:
+        raise ModelError(f"{problem}; `florence-rag models` lists them")
+    return model
+
+
+def _optional(model: T | None) -> LazyValue[T] | None:
+    return None if model is None else loaded(model)

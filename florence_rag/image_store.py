@@ -1,11 +1,11 @@
-"""Where the pictures are that a program gives: files stay where they are, pixels are kept beside the database."""
+"""The images of an index: images without a file are stored, image arguments are resolved, frames of hits are loaded."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +14,14 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.chunking import ChunkingConfig, read_frames, read_image
 from florence_rag.embedding.base import Embedder
-from florence_rag.errors import InputError
-from florence_rag.types import Failure, Frame, Hit, Locator, is_chunk_id
+from florence_rag.errors import InputError, unknown_chunk_error
+from florence_rag.index.base import ChunkIndex
+from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 
 ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
-"""A picture: a path, the bytes of a file, an open file, or pixels."""
+"""An image: a path, the id of a chunk, the bytes of a file, an open file, or pixels."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -28,27 +29,76 @@ _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
 def as_detailed_as_needed(chunking: ChunkingConfig, embedder: Embedder, *others: object) -> ChunkingConfig:
-    """Where the embedder alone looks at the pictures, it says how much of them it can see. others: that look besides,
-    None for one that there is not."""
+    """Return the configuration with the embedder's resolution if no other model reads the images.
+
+    Args:
+        chunking: The configuration to start from.
+        embedder: The model that reads every image; it may limit how many pixels it can see.
+        *others: Further models that read the images, or None for those that are not used.
+
+    Returns:
+        The same configuration, with `image_detail_px` set where only the embedder reads the images.
+    """
     if any(other is not None for other in others):
         return chunking
     return replace(chunking, image_detail_px=chunking.image_detail_px or embedder.capabilities.detail_px)
 
 
 class ImageStore:
-    """Keeps pictures that have no file, so that a hit can be looked at later; with None for a folder it keeps none.
+    """Loads the images of hits, resolves image arguments, and stores images that were given without a file.
 
-    The folder lies beside a Milvus Lite database. A server has no folder that all who search it can reach, and its
-    rows are too small for pictures.
+    The folder lies next to a Milvus Lite database. A Milvus server has no folder that all its clients can reach, and
+    its rows are too small for images.
+
+    Args:
+        index: The index whose chunks are looked up by id.
+        folder: Where images without a file are stored; None refuses them.
     """
 
-    def __init__(self, folder: str | Path | None) -> None:
+    def __init__(self, index: ChunkIndex, folder: str | Path | None = None) -> None:
+        self._index = index
         self.folder = None if folder is None else Path(folder).expanduser().resolve()
 
-    def keep(self, data: bytes, key: str) -> str:
-        """The name under which the picture is kept from now on, which follows from the key."""
+    def resolve(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
+        """Return the image that an argument names.
+
+        Args:
+            image: A path, bytes, an open file, pixels, or the id of an image, page or clip of the index.
+
+        Returns:
+            Where the image comes from, as a hit whose id is "" outside the index, and its frames, at least one.
+
+        Raises:
+            InputError: If no chunk has the id, or the chunk has no image.
+            MediaError: If the file cannot be read.
+        """
+        if isinstance(image, str) and (hits := self._index.get([image])):
+            if not (frames := self.frames(hits[0])):
+                raise InputError(f"the chunk {image!r} is a passage of text; give the id of an image, page or clip")
+            return hits[0], frames
+        if isinstance(image, str) and is_chunk_id(image):
+            raise unknown_chunk_error(image)
+        return read_outside_index(image)
+
+    def frames(self, hit: Hit) -> tuple[Frame, ...]:
+        """Load the frames of a hit again: one of an image or page, the keyframes of a clip, none of a text.
+
+        Raises:
+            MediaError: If the file is missing or broken.
+        """
+        if not hit.is_item:
+            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
+        return self.item_frames(hit) if item_file(hit) else ()
+
+    def item_frames(self, item: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
+        """Load the frames of an item that has a file."""
+        path = self.path(item_file(item))
+        return read_frames(path, item.kind, item.locator, item.metadata, chunking or ChunkingConfig())
+
+    def store(self, data: bytes, key: str) -> str:
+        """Store the bytes of an image file and return its name, which follows from the key."""
         name = _new_digest(key.encode("utf-8", "replace")).hexdigest()
-        folder = self.needed()
+        folder = self.require_folder()
         folder.mkdir(parents=True, exist_ok=True)
         written = folder / f"{name}.part"
         written.write_bytes(data)
@@ -56,67 +106,81 @@ class ImageStore:
         return name
 
     def path(self, file: str) -> str:
-        """Where a picture lies: a kept one by its name, any other by its path."""
+        """Return the path of an image: that of a stored one by its name, any other is a path already."""
         if os.path.isabs(file):
             return file
         if not is_chunk_id(file):
-            raise InputError(f"{file!r} is neither an absolute path nor the name of a kept picture")
-        return str(self.needed() / file)
+            raise InputError(f"{file!r} is neither an absolute path nor the name of a stored image")
+        return str(self.require_folder() / file)
 
     def drop(self, files: Iterable[str]) -> None:
-        """Delete those that are kept; files of others stay."""
+        """Delete the stored images among these files; other files stay."""
         for file in files:
             if is_chunk_id(file):
                 Path(self.path(file)).unlink(missing_ok=True)
 
-    def needed(self) -> Path:
-        """The folder; InputError where there is none."""
+    def require_folder(self) -> Path:
+        """Return the folder of stored images.
+
+        Raises:
+            InputError: If there is none.
+        """
         if self.folder is None:
             raise InputError(
-                "there is no folder for pictures without a file, as the database is not a file on this machine: "
-                "give paths, or open it with pictures=FOLDER, one that all who search it can reach"
+                "there is no folder for images without a file, as the database is not a file on this machine: "
+                "give paths, or open it with images=FOLDER, one that all its clients can reach"
             )
         return self.folder
 
 
-def picture_name(image: object) -> str:
-    """For people: the path, of what has one."""
-    return str(image) if isinstance(image, str | Path) else "the given picture"
+def item_file(item: Hit | Chunk) -> str:
+    """Return the path or stored name of the image of an item; "" for a text."""
+    where = item.metadata.get(ITEM_IMAGE)
+    return str(where["file"]) if isinstance(where, Mapping) and item.kind != "text" else ""
 
 
-def look_at(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-    """A picture of no index: as a hit where it is from, and its frame. MediaError where it cannot be read."""
-    return Hit("", "image", picture_name(image), Locator(), 1.0), (read_image(image),)
+def image_name(image: object) -> str:
+    """Return the path of an image for a message, or a phrase for an image without one."""
+    return str(image) if isinstance(image, str | Path) else "the given image"
+
+
+def read_outside_index(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
+    """Read an image that is not looked up in the index; the hit names its file.
+
+    Raises:
+        MediaError: If it cannot be read.
+    """
+    return Hit("", "image", image_name(image), Locator(), 1.0), (read_image(image),)
 
 
 def readable(
     items: Iterable[S],
-    look: Callable[[S], tuple[T, tuple[Frame, ...]]],
+    resolve: Callable[[S], tuple[T, tuple[Frame, ...]]],
     failed: list[Failure],
     name: Callable[[S], str],
 ) -> Iterator[tuple[T, tuple[Frame, ...]]]:
-    """What look makes of each; those that it cannot are put down as failed, under their name."""
+    """Yield every item that can be resolved, and append the others to `failed` under their name."""
     for item in items:
         try:
-            yield look(item)
+            yield resolve(item)
         except InputError as error:
             failed.append(Failure(name(item), str(error)))
 
 
 def path_and_digest(image: str | Path) -> tuple[str, str]:
-    """The absolute path of a file, and the digest of its bytes."""
+    """Return the absolute path of a file and the digest of its bytes."""
     path = Path(image).expanduser()
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, _new_digest).hexdigest()
     except (OSError, ValueError):
-        read_image(image)  # says what is wrong with it
+        read_image(image)  # raises an error that says what is wrong
         raise
     return str(path.parent.resolve() / path.name), digest
 
 
 def data_and_frame(image: bytes | BinaryIO | Image.Image | np.ndarray) -> tuple[bytes, Frame]:
-    """The bytes to keep, and the picture. Pixels are kept as they are looked at."""
+    """Return the bytes of the image file to store, and its frame; pixels become a PNG."""
     if not isinstance(image, bytes | Image.Image | np.ndarray) and hasattr(image, "read"):
         image = image.read()
     frame = read_image(image)
@@ -128,5 +192,5 @@ def data_and_frame(image: bytes | BinaryIO | Image.Image | np.ndarray) -> tuple[
 
 
 def digest_of(data: bytes) -> str:
-    """32 hex digits."""
+    """Return the BLAKE2b digest as 32 hex digits."""
     return _new_digest(data).hexdigest()

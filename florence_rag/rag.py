@@ -4,58 +4,39 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Unpack, cast
 
 import numpy as np
 
-from florence_rag.answering.base import check_question
+from florence_rag.answering.base import best_index, check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
-from florence_rag.chunking import ChunkingConfig, read_frames, read_image
-from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
-from florence_rag.errors import InputError, ModelError, unknown_chunk_error
-from florence_rag.image_store import ImageInput, ImageStore, look_at
-from florence_rag.index.address import Address, classifier_folder, image_folder
+from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.context import Context, Models
+from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.errors import InputError
+from florence_rag.image_store import ImageInput, ImageStore
+from florence_rag.index.address import classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
-from florence_rag.index.index_types import VectorDtype, check_index_type
 from florence_rag.index.rows import checked_vectors
 from florence_rag.ingest.engine import ChunksOf, Engine, IngestConfig
 from florence_rag.ingest.file_ingestor import FileIngestor, IngestOptions
 from florence_rag.ingest.hf_dataset import Dataset, keep_dataset
 from florence_rag.ingest.ingest import Progress
-from florence_rag.ingest.items import ItemStore, aligned, picture_to_chunk, text_to_chunk
+from florence_rag.ingest.items import ItemStore
 from florence_rag.ingest.moments import LOOKS, temporal_nms
 from florence_rag.ingest.near_duplicates import NearDuplicates
 from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
 from florence_rag.ingest.regions import checked_box, region_view
-from florence_rag.loading.lazy import LazyOCRReader
-from florence_rag.loading.model_factory import (
-    check_not_another,
-    describer,
-    lazy_captioner,
-    lazy_detector,
-    lazy_recognizer,
-    lazy_vqa,
-    open_embedder,
-    open_reader,
-    open_reranker,
-    open_text_embedder,
-)
+from florence_rag.loading.database import DatabaseOptions, open_database
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import DEFAULT, find_model
 from florence_rag.perception.base import (
-    ActionRecognizer,
-    Captioner,
     Detection,
-    Detector,
-    Matcher,
-    OCRReader,
-    Reranker,
-    VisualQA,
     VQAResult,
 )
 from florence_rag.reembed.reembedding import Reembedding
@@ -69,18 +50,7 @@ from florence_rag.tasks.describe import Descriptions, describe_pictures
 from florence_rag.tasks.recommend import Item, recommended
 from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
-from florence_rag.types import (
-    Answer,
-    Chunk,
-    Citation,
-    Frame,
-    Hit,
-    IndexReport,
-    Kind,
-    is_chunk_id,
-    middle_frame,
-    middle_index,
-)
+from florence_rag.types import Answer, Citation, Frame, Hit, IndexReport, Kind, middle_frame
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
@@ -102,58 +72,37 @@ class FlorenceRAG:
     def __init__(
         self,
         index: ChunkIndex,
-        embedder: Embedder,
+        models: Embedder | Models,
         *,
-        text_embedder: TextEmbedder | None = None,
-        vqa: VisualQA | None = None,
-        matcher: Matcher | None = None,
-        reader: OCRReader | None = None,
+        images: str | Path | None = None,
+        classifiers: Path | None = None,
         ocr: OCRMode = "auto",
-        captioner: Captioner | None = None,
-        detector: Detector | None = None,
-        regions: bool = False,
-        recognizer: ActionRecognizer | None = None,
-        reranker: Reranker | None = None,
+        index_regions: bool = False,
         chunking: ChunkingConfig | None = None,
         ingest: IngestConfig | None = None,
         retrieval: RetrievalConfig | None = None,
         answering: AnsweringConfig | None = None,
         llm: LLMConfig | None = None,
-        pictures: str | Path | None = None,
-        classifiers: Path | None = None,
         cache_answers: bool = False,
-        vqa_name: str = "",
     ) -> None:
-        self.index = index
-        self.embedder = embedder
-        self.vqa = vqa
-        self.matcher = matcher or (vqa if isinstance(vqa, Matcher) else None)
-        self.captioner = captioner
-        self.detector = detector
-        self.recognizer = recognizer
-        self.reader = reader
-        self.retriever = Retriever(
-            embedder, index, retrieval, text_embedder=text_embedder, reranker=reranker, load_frames=self.frames
-        )
+        models = models if isinstance(models, Models) else Models.of(models)
+        self.context = context = Context(index, models, ImageStore(index, images))
+        self.index, self.models = index, models
+        self.retriever = Retriever(context, retrieval)
         self._ingest = ingest
         self._answering = answering
         self._llm = llm
-        self._pictures = ImageStore(pictures)
-        self.memory = AnswerCache(self, vqa_name, always=cache_answers)
-        self.classifying = Classifying(embedder, classifiers, self._picture)
-        read_words = OCRStage(reader, ocr) if reader is not None and ocr != "never" else None
+        self.memory = AnswerCache(context, always=cache_answers)
+        self.classifying = Classifying(models, classifiers, context.images.resolve)
+        read_words = OCRStage(models.ocr_reader, ocr) if models.ocr_reader is not None and ocr != "never" else None
         self._files = FileIngestor(
-            self, read_words=read_words, detector=detector if regions else None, chunking=chunking, config=ingest
-        )
-        self._given = ItemStore(
-            index,
-            embedder,
-            self._pictures,
-            text_embedder=text_embedder,
-            captioner=captioner,
+            context,
             read_words=read_words,
+            detector=models.detector if index_regions else None,
+            chunking=chunking,
             config=ingest,
         )
+        self.items = ItemStore(context, read_words=read_words, config=ingest)
 
     @classmethod
     def open(
@@ -161,85 +110,41 @@ class FlorenceRAG:
         db: str | Path,
         model: str | None = None,
         *,
-        vqa: str | None = None,
-        captioner: str | None = None,
-        detector: str | None = None,
-        action_model: str | None = None,
-        reranker: str | None = None,
-        text_embedder: str | None = None,
-        token: str | None = None,
-        collection: str = "florence",
-        index_type: str | None = None,
-        vector_dtype: VectorDtype | None = None,
         ocr: OCRMode = "auto",
-        create: bool = True,
-        access: ModelOptions | None = None,
-        pictures: str | Path | None = None,
+        images: str | Path | None = None,
         cache_answers: bool = False,
         chunking: ChunkingConfig | None = None,
+        **options: Unpack[DatabaseOptions],
     ) -> FlorenceRAG:
         """Open a database, or create it.
 
-        db: a file, which is Milvus Lite, or the URI of a Milvus server, with its token. The other names are those of
-        `florence-rag models`, folders, or repositories "owner/name": model, the embedder, by default the one that the
-        database records; vqa answers questions; captioner captions pictures when they are indexed, or "never"; detector
-        finds things in images, which become regions beside them when they are indexed; action_model says what happens
-        in videos, which becomes moments beside their clips; reranker looks at the best hits again; text_embedder embeds
-        captions and texts besides, for a new database. ocr: when to read the words in pictures. index_type: how vectors
-        are searched, by a name in docs/scale.md; by default what the database has, and a new one FLAT in a file and
-        HNSW on a server. vector_dtype: their numbers in a new database, fp32, or on servers fp16 or bf16. create:
-        whether a new database may be made. access: the network, keys of services. pictures: a folder for pictures that
-        are put without a file, by default one beside the file of the database. chunking: how files are cut.
-        cache_answers: whether `ask` remembers what was answered about pictures, unless it is told otherwise.
-        """
-        from florence_rag.index.milvus import MilvusIndex
+        Args:
+            db: The file of a Milvus Lite database, or the URI of a Milvus server.
+            model: The embedder: a name that `florence-rag models` lists, a folder, or a repository "owner/name". By
+                default the one that the database records.
+            ocr: When to read the text in images: "always", "never", or "auto", in images and in pages without text.
+            images: A folder for images without a file; by default one next to the file of the database.
+            cache_answers: Whether `ask` stores the answers about images and reuses them.
+            chunking: How files are split into chunks.
+            **options: The other models, and how the vectors are stored; see `DatabaseOptions`.
 
-        if index_type is not None:  # before a model is fetched
-            check_index_type(index_type, lite=Address.parse(str(db)).path is not None)
-        access = access or ModelOptions.from_environment()
-        look = MilvusIndex.recorded_embedders if create else MilvusIndex.require_embedders
-        recorded, recorded_text = look(str(db), token, collection) or (None, None)
-        card = find_model(model or (recorded.name if recorded else DEFAULT))
-        if recorded:
-            check_not_another(card, recorded.name, str(db))
-        captioner = captioner or card.default_captioner
-        text_embedder = text_embedder or (recorded_text.name if recorded_text else None)
-        reads = find_model(text_embedder, "embed texts") if text_embedder else None
-        describes = describer(captioner) if create else None  # what is only searched needs no captions
-        embedder = open_embedder(card.name, access, later=[each for each in (reads, describes) if each])
-        opened_text_embedder = open_text_embedder(text_embedder, access) if text_embedder else None
-        lazy_caption = lazy_captioner(captioner, access)
-        answers, matcher = lazy_vqa(vqa or card.default_vqa, access)
-        lazy_detect = lazy_detector(detector or card.default_detector, access, lazy_caption)
-        recognizer = lazy_recognizer(action_model, access)
-        opened_reranker = open_reranker(reranker, access) if reranker else None
-        store = MilvusIndex.open(  # last: whatever cannot be had leaves no database behind, new or locked
-            str(db),
-            embedder.info,
-            token=token,
-            collection=collection,
-            create=create,
-            index_type=index_type,
-            vector_dtype=vector_dtype,
-            text_embedder=opened_text_embedder.info if opened_text_embedder else None,
-        )
+        Returns:
+            The open database.
+
+        Raises:
+            ModelError: If a model is unknown or cannot be loaded.
+            StoreError: If the database cannot be opened, or another embedder filled it.
+        """
+        database = open_database(db, model, options)
+        collection = options.get("collection", "florence")
         return cls(
-            store,
-            embedder,
-            text_embedder=opened_text_embedder,
-            vqa=answers,
-            matcher=matcher,
-            reader=LazyOCRReader(open_reader),
+            database.index,
+            database.models,
             ocr=ocr,
-            captioner=lazy_caption,
-            detector=lazy_detect,
-            regions=detector is not None,
-            recognizer=recognizer,
-            reranker=opened_reranker,
-            pictures=pictures or image_folder(str(db), collection),
+            index_regions=options.get("detector") is not None,
+            images=images or image_folder(str(db), collection),
             classifiers=classifier_folder(str(db), collection),
             cache_answers=cache_answers,
-            vqa_name=vqa or card.default_vqa or "",
             chunking=chunking,
         )
 
@@ -297,7 +202,7 @@ class FlorenceRAG:
         kept under, by default its fingerprint; what was indexed of another dataset of this name is replaced. The
         pictures are copied to a tar beside the database, so that hits can be looked at when the dataset is gone.
         """
-        tar = keep_dataset(dataset, self._pictures.needed(), image, caption, name)
+        tar = keep_dataset(dataset, self.context.images.require_folder(), image, caption, name)
         return self.add(tar, prune=True, near_duplicates=near_duplicates, progress=progress, engine=engine)
 
     def retry_failures(
@@ -323,55 +228,6 @@ class FlorenceRAG:
         meanwhile. InputError if a folder disappears; what was indexed of it is kept.
         """
         return self._files.watch(folders, IngestOptions(near_duplicates, progress), stop)
-
-    def upsert_texts(
-        self,
-        texts: Iterable[str],
-        *,
-        ids: Sequence[str | None] | None = None,
-        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
-        vectors: Mapping[str, Sequence[float]] | None = None,
-    ) -> list[str]:
-        """Store texts as they are, each as one item; their ids.
-
-        ids: 1 to 512 bytes each; by default from text and metadata, so that the same twice is one. What is put under an
-        id again is replaced, and not embedded anew if it says the same. metadatas: JSON; "source" says where it is
-        from. vectors: by id, what this very embedder has already made of some.
-        """
-        return self._given.put((text_to_chunk(*each) for each in aligned(texts, ids=ids, metadatas=metadatas)), vectors)
-
-    def upsert_images(
-        self,
-        images: Iterable[ImageInput],
-        *,
-        captions: Sequence[str | None] | None = None,
-        ids: Sequence[str | None] | None = None,
-        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
-        vectors: Mapping[str, Sequence[float]] | None = None,
-    ) -> list[str]:
-        """Store pictures, each as one item; their ids. As upsert_texts, and captions say what they show.
-
-        A file is looked at again where it lies; bytes and pixels are kept in a folder beside the database. The pictures
-        before one that cannot be read may be stored.
-        """
-        each = aligned(images, captions=captions, ids=ids, metadatas=metadatas)
-        return self._given.put((picture_to_chunk(self._pictures, *one) for one in each), vectors)
-
-    def upsert_chunks(self, chunks: Iterable[Chunk]) -> list[str]:
-        """Store chunks of files, each as one item, apart from the files that are added; their ids.
-
-        A chunk without its frames is read from its source.
-        """
-        return self._given.put(chunks)
-
-    def delete(self, ids: Sequence[str]) -> int:
-        """Forget items that were put; how many there were. Unknown ids are passed over, and those of parts of files
-        are an InputError."""
-        return self._given.delete(ids)
-
-    def item_ids(self) -> list[str]:
-        """The ids of all items that were put, sorted."""
-        return self._given.ids()
 
     def search(
         self,
@@ -405,7 +261,7 @@ class FlorenceRAG:
                 raise InputError("a box is a part of a picture: give the picture, too")
             return None
         part = None if box is None else checked_box(box)
-        return region_view(self.embedder, read_image(image), part)
+        return region_view(self.models.embedder, read_image(image), part)
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
@@ -415,8 +271,8 @@ class FlorenceRAG:
         Moments are the clips that videos are cut into and, where the index was filled with `actions`, what happens in
         them. overlapping: also those that are mostly the same time of a video as a better one.
         """
-        finder = copy(self.retriever)
-        finder.config = replace(finder.config, image_weight=LOOKS * finder.config.image_weight)
+        config = self.retriever.config
+        finder = Retriever(self.context, replace(config, image_weight=LOOKS * config.image_weight))
         wanted = check_count(k) * (1 if overlapping else 4)
         hits = finder.search(text, k=wanted, kinds={"clip"}, filter=filter, group=False)
         return hits if overlapping else temporal_nms(hits, k)
@@ -450,7 +306,7 @@ class FlorenceRAG:
     ) -> list[Hit]:
         """The k chunks nearest to a vector (D,) of the embedder's space, of any length but 0. score: the cosine."""
         rows = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
-        (row,) = checked_vectors(rows, 1, self.embedder.info.dimension)
+        (row,) = checked_vectors(rows, 1, self.models.embedder.info.dimension)
         hits = self.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
         return [replace(hit, explanation=f"is near the given vector ({hit.score:.2f})") for hit in hits]
 
@@ -471,7 +327,7 @@ class FlorenceRAG:
         there is, or else words. What is of the same file as one of them, looks the same, or is a shot of the same burst
         is left out, too. diversity: from 0, the best alone, to 1, as unlike each other as can be. score: up to 1.
         """
-        return recommended(self, like, dislike, seen, k, kinds=kinds, filter=filter, diversity=diversity)
+        return recommended(self.context, like, dislike, seen, k, kinds=kinds, filter=filter, diversity=diversity)
 
     def ask(
         self,
@@ -494,7 +350,12 @@ class FlorenceRAG:
         if image is not None:
             return self._ask_about(image, question, llm, cache_answers)
         answerer = (
-            Answerer(self.retriever, *self.memory.looking(cache_answers), self._answering, matcher=self.matcher)
+            Answerer(
+                self.retriever,
+                *self.memory.looking(cache_answers),
+                self._answering,
+                matcher=self.models.matcher,
+            )
             if llm is None
             else LLMAnswerer(self.retriever, _chat_model(llm), self.frames, self._llm)
         )
@@ -503,7 +364,7 @@ class FlorenceRAG:
     def _ask_about(
         self, image: ImageInput, question: str, llm: str | ChatModel | None, cache_answers: bool | None
     ) -> Answer:
-        hit, frames = self._picture(image)
+        hit, frames = self.context.images.resolve(image)
         if llm is not None:
             model = LLMAnswerer(self.retriever, _chat_model(llm), lambda _: frames, self._llm)
             answer = model.ask_about(question, [hit])
@@ -516,41 +377,19 @@ class FlorenceRAG:
 
     def ask_image(self, image: ImageInput, question: str) -> VQAResult:
         """What METER sees in one picture: a file, pixels, or the id of an indexed image, page or clip."""
-        return self._look(*self._picture(image), question)
+        return self._look(*self.context.images.resolve(image), question)
 
     def _look(self, hit: Hit, frames: tuple[Frame, ...], question: str, cache_answers: bool | None = None) -> VQAResult:
         """Of several keyframes, the one that fits the question best is asked, or the middle one."""
         vqa, question = self.memory.looking_at(hit, frames, cache_answers), check_question(question)
-        best = middle_index(frames)
-        if self.matcher and len(frames) > 1:
-            best = int(self.matcher.match(frames, [question] * len(frames)).argmax())
-        return vqa.answer(frames[best], question)
-
-    def _picture(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-        """The pictures that are meant, and as a hit where they come from."""
-        if isinstance(image, str) and (hits := self.get([image])):
-            if not (frames := self.frames(hits[0])):
-                raise InputError(f"the chunk {image!r} is a passage of text: there is no picture to look at")
-            return hits[0], frames
-        if isinstance(image, str) and is_chunk_id(image):
-            raise unknown_chunk_error(image)
-        return look_at(image)
-
-    def require_vqa(self) -> VisualQA:
-        """What looks at pictures and answers; ModelError where there is none."""
-        if self.vqa is None:
-            raise ModelError(
-                "answering needs a model that looks at pictures: name one with vqa=..., or --vqa; "
-                "`florence-rag models` lists them"
-            )
-        return self.vqa
+        return vqa.answer(frames[best_index(frames, question, self.models.matcher)], question)
 
     def describe(self, images: Iterable[ImageInput]) -> Descriptions:
         """What pictures show, in words: of files, pixels, or ids of indexed images, pages and clips.
 
         What cannot be read is reported, and stops nothing. ModelError where no model describes.
         """
-        return describe_pictures(self.captioner, images, self._picture)
+        return describe_pictures(self.models.require_captioner().get(), images, self.context.images.resolve)
 
     def segment(self, image: ImageInput, text: str) -> Detection | None:
         """The outlines in one picture of what words refer to, such as "the red car"; None where the model draws none.
@@ -558,8 +397,8 @@ class FlorenceRAG:
         image: a file, pixels, or an id; of a clip the middle keyframe. The region has a box and polygons, in [0, 1] of
         the picture. ModelError where no model draws outlines, as Florence-2 does.
         """
-        _, frames = self._picture(image)
-        return require_segmenter(self.detector, self.captioner).segment(middle_frame(frames), text)
+        _, frames = self.context.images.resolve(image)
+        return require_segmenter(self.models).segment(middle_frame(frames), text)
 
     def classify(
         self,
@@ -577,7 +416,7 @@ class FlorenceRAG:
         {} in place of the label, by default UniCL's 81. A file that cannot be read is reported, and stops nothing.
         """
         classifier = self.classifying.classifier(labels, probe, prompts)
-        return classify_pictures(self, classifier, images, filter)
+        return classify_pictures(self.context, self.classifying, classifier, images, filter)
 
     def tag(
         self,
@@ -594,11 +433,11 @@ class FlorenceRAG:
         {"metadata.tags": {"$has": "beach"}} finds them, and `tags_guessed` tells them from those given by hand. Needs
         the extra `adapters`.
         """
-        return tag_images(self, labels, filter, threshold, apply)
+        return tag_images(self.context, labels, filter, threshold, apply)
 
     def set_tags(self, tags: Mapping[str, Sequence[str]]) -> None:
         """Tag chunks by hand, by their ids, in place of all tags they have."""
-        set_tags(self, tags)
+        set_tags(self.context, tags)
 
     def train_classifier(self, data: str | Path, name: str) -> TrainedClassifier:
         """Train a linear probe on labelled pictures, and keep it beside the index under a name.
@@ -614,9 +453,7 @@ class FlorenceRAG:
 
     def frames(self, hit: Hit) -> tuple[Frame, ...]:
         """The pictures of a hit, read again from its file: one of an image or page, keyframes of a clip, () of text."""
-        if hit.is_item:
-            return self._given.frames(hit)
-        return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
+        return self.context.images.frames(hit)
 
     def reembed(
         self,
@@ -633,13 +470,13 @@ class FlorenceRAG:
         index = cast("ReembeddableIndex", self.index)
         if not hasattr(index, "beside"):
             raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files anew")
-        embedder = open_embedder(to, access) if isinstance(to, str) else to
+        embedder = load_model(EMBEDDER, to, access) if isinstance(to, str) else to
         return Reembedding(
             index, embedder, self.frames, progress=progress, config=self._ingest, switched=self._use_embedder
         )
 
     def _use_embedder(self, embedder: Embedder) -> None:
-        self.embedder = self.retriever.embedder = self._given.embedder = self.classifying.embedder = embedder
+        self.models.embedder = embedder
 
     def info(self) -> IndexInfo:
         """What is in the database."""

@@ -6,6 +6,7 @@ from PIL import Image
 
 from florence_rag import rag as pipeline
 from florence_rag.chunking import ChunkingConfig
+from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest import engine
@@ -20,7 +21,7 @@ from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 def rag(request, tmp_path):
     info = ColorEmbedder.info
     index = MemoryIndex(info) if request.param == "memory" else MilvusIndex.open(str(tmp_path / "x.db"), info)
-    with FlorenceRAG(index, ColorEmbedder(), vqa=ColorVQA()) as rag:
+    with FlorenceRAG(index, Models.of(ColorEmbedder(), vqa=ColorVQA())) as rag:
         yield rag
 
 

@@ -33,7 +33,7 @@ def db(tmp_path, model):
 
 def test_a_database_remembers_its_model(db, model):
     with FlorenceRAG.open(db) as rag:
-        assert rag.embedder.info.name == model
+        assert rag.models.embedder.info.name == model
         (hit,) = rag.search("anything")
         assert rag.ask_image(hit.id, "What colour is it?").answer
 

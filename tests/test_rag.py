@@ -7,6 +7,7 @@ from langchain_core.messages import AIMessage
 from PIL import Image
 
 from florence_rag.answering.vqa_answerer import UNKNOWN, AnsweringConfig
+from florence_rag.context import Models
 from florence_rag.errors import InputError, MediaError, ModelError
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
@@ -33,7 +34,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def rag():
-    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), vqa=ColorVQA())
+    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), vqa=ColorVQA()))
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_an_interrupted_run_is_completed_by_the_next(rag, folder):
         if step.files_done > 4:
             raise KeyboardInterrupt
 
-    stopped = FlorenceRAG(rag.index, rag.embedder, ingest=IngestConfig(batch=4))
+    stopped = FlorenceRAG(rag.index, rag.models.embedder, ingest=IngestConfig(batch=4))
     with pytest.raises(KeyboardInterrupt):
         stopped.add(folder, progress=interrupted)
     report = rag.add(folder)
@@ -257,7 +258,7 @@ def test_the_picture_of_a_file_that_is_gone_is_an_error_that_names_it(filled, fo
 @pytest.mark.parametrize(("read", "reads"), [("auto", 2), ("always", 2), ("never", 0)])
 def test_words_in_pictures_are_read_and_found(folder, read, reads):
     reader = ScriptedReader({"red": "STOP", "blue": "NIGHT BUS"})
-    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), reader=reader, ocr=read)
+    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), ocr_reader=reader), ocr=read)
     rag.add(folder)
     assert reader.reads == reads
     assert ("blue.png" in files(rag.search("night bus", k=1))) == bool(reads)
@@ -265,7 +266,7 @@ def test_words_in_pictures_are_read_and_found(folder, read, reads):
 
 def test_a_threshold_can_be_set(folder):
     config = AnsweringConfig(threshold=1.1)
-    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), vqa=ColorVQA(), answering=config)
+    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), vqa=ColorVQA()), answering=config)
     rag.add(folder)
     assert rag.ask("Which thing is blue?").text == UNKNOWN
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from florence_rag.context import LazyValue
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
-from florence_rag.types import Citation, Frame, Hit, Kind
+from florence_rag.perception.base import Matcher
+from florence_rag.types import Citation, Frame, Hit, Kind, middle_index
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the pictures of a hit again; () for a passage. Raises MediaError where the file is gone or broken."""
@@ -46,6 +48,13 @@ class Evidence:
         hit = self.hit
         confidence = round(self.confidence, 4)
         return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, remembered=self.remembered)
+
+
+def best_index(frames: Sequence[Frame], question: str, matcher: LazyValue[Matcher] | None) -> int:
+    """Return the position of the frame that fits a question best, or of the middle frame without a matcher."""
+    if matcher is None or len(frames) == 1:
+        return middle_index(frames)
+    return int(matcher.get().match(frames, [question] * len(frames)).argmax())
 
 
 def check_question(question: str) -> str:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from florence_rag.answering.base import Evidence, LoadFrames, Search, check_question
 from florence_rag.answering.extractive import best_quote, inscriptions, sentences
+from florence_rag.context import LazyValue
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
@@ -71,11 +72,11 @@ class Answerer:
     def __init__(
         self,
         retriever: Search,
-        vqa: VisualQA,
+        vqa: LazyValue[VisualQA],
         load_frames: LoadFrames,
         config: AnsweringConfig | None = None,
         *,
-        matcher: Matcher | None = None,
+        matcher: LazyValue[Matcher] | None = None,
     ) -> None:
         self.retriever = retriever
         self.vqa = vqa
@@ -100,10 +101,10 @@ class Answerer:
 
     def _look(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
         seen = [(hit, frames) for hit in hits if (frames := self._frames(hit))]
-        sights = list(self._matched(question, seen, self.matcher) if self.matcher else self._ranked(seen))
+        sights = list(self._matched(question, seen, self.matcher.get()) if self.matcher else self._ranked(seen))
         total = self.config.none + sum(sight.odds for sight in sights)
         for sight in sorted(sights, key=lambda sight: -sight.odds)[:k]:
-            result = self.vqa.answer(sight.frame, question)
+            result = self.vqa.get().answer(sight.frame, question)
             certainty = 1.0 if result.confidence is None else result.confidence
             if result.answer:
                 yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, remembered=result.remembered)

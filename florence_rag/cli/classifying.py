@@ -78,6 +78,7 @@ def apply(
 
 def _classifying(db: str, model: str | None, offline: bool, token: str | None) -> Classifying:
     """With the embedder that the database has or will have; the database itself is not opened."""
+    from florence_rag.context import Models
     from florence_rag.index.address import classifier_folder
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.loading.loaders import EMBEDDER
@@ -90,7 +91,7 @@ def _classifying(db: str, model: str | None, offline: bool, token: str | None) -
         recorded = None if model else MilvusIndex.recorded_embedder(db, token)
         access = replace(ModelOptions.from_environment(offline=offline), announce=print_download)
         embedder = load_model(EMBEDDER, model or (recorded.name if recorded else DEFAULT), access)
-    return Classifying(embedder, classifier_folder(db, "florence"))
+    return Classifying(Models(embedder), classifier_folder(db, "florence"))
 
 
 def _trained_to_text(trained: TrainedClassifier) -> RenderableType:

@@ -33,7 +33,7 @@ def describe(
 
 
 def _described(images: Sequence[Path], name: str, offline: bool) -> Descriptions:
-    from florence_rag.image_store import look_at
+    from florence_rag.image_store import read_outside_index
     from florence_rag.loading.loaders import CAPTIONER
     from florence_rag.loading.model_loader import load_model
     from florence_rag.loading.model_options import ModelOptions
@@ -41,7 +41,7 @@ def _described(images: Sequence[Path], name: str, offline: bool) -> Descriptions
 
     with notes().status("Loading the model"):
         captioner = load_model(CAPTIONER, name, ModelOptions.from_environment(offline=offline, announce=print_download))
-    return describe_pictures(captioner, images, look_at)
+    return describe_pictures(captioner, images, read_outside_index)
 
 
 def _said_to_text(said: Descriptions) -> RenderableType:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from florence_rag.cli.opening import print_download
 from florence_rag.cli.output import notes, place, plain
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, ModelError
 
 if TYPE_CHECKING:
     from florence_rag.perception.base import Detection
@@ -55,9 +55,12 @@ def detected(
 
 
 def _outlining(model: object, words: str) -> Callable[[Sequence[Frame]], list[list[Detection]]]:
-    from florence_rag.tasks.segment import require_segmenter
+    from florence_rag.perception.base import Segmenter
+    from florence_rag.tasks.segment import NO_SEGMENTER
 
-    segmenter = require_segmenter(model)
+    if not isinstance(model, Segmenter):
+        raise ModelError(NO_SEGMENTER)
+    segmenter = model
     return lambda frames: [[region] if (region := segmenter.segment(frame, words)) else [] for frame in frames]
 
 

@@ -68,7 +68,7 @@ def ray_engine(
     from florence_rag.loading.model_options import ModelOptions
     from florence_rag.models.registry import find_model
 
-    model, words = rag.embedder.info.name, rag.retriever.text_embedder
+    model, words = rag.models.embedder.info.name, rag.models.text_embedder
     recipe = Models(
         model,
         text_model=words.info.name if words else None,
@@ -116,7 +116,7 @@ def reembedding(
         MilvusIndex.open(db, recorded[0], token=token, create=False, text_embedder=recorded[1]) as index,
         shown_progress() as progress,
     ):
-        pictures = FlorenceRAG(index, embedder, pictures=image_folder(db, index.info().collection))
+        pictures = FlorenceRAG(index, embedder, images=image_folder(db, index.info().collection))
         yield Reembedding(index, embedder, pictures.frames, progress=progress), old
 
 

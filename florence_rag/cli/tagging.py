@@ -42,7 +42,7 @@ def tag(
     with opened(db, offline=offline, token=token, create=False) as rag:
         if items and by_hand is not None:
             names = list(dict.fromkeys(name.strip() for name in by_hand.split(",")))
-            ids = indexed_ids(rag, items)
+            ids = indexed_ids(rag.context, items)
             rag.set_tags({id: names for id in ids})
             show({"tagged": ids, "tags": names}, plain(f"{len(ids)} images are tagged {', '.join(names)}"), as_json)
             return

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from florence_rag.chunking import ChunkingConfig, chunk
+from florence_rag.context import Context, LazyValue
 from florence_rag.errors import InputError
 from florence_rag.image_store import as_detailed_as_needed
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -25,14 +25,10 @@ from florence_rag.ingest.near_duplicates import (
 )
 from florence_rag.ingest.ocr_stage import OCRStage
 from florence_rag.ingest.run import IndexRun, report_of
-from florence_rag.loading.lazy import Lazy
 from florence_rag.perception.base import Detector
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.sources.io import Columns
 from florence_rag.types import IndexReport
-
-if TYPE_CHECKING:
-    from florence_rag.rag import FlorenceRAG
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +53,14 @@ class FileIngestor:
 
     def __init__(
         self,
-        rag: FlorenceRAG,
+        context: Context,
         *,
         read_words: OCRStage | None = None,
-        detector: Detector | None = None,
+        detector: LazyValue[Detector] | None = None,
         chunking: ChunkingConfig | None = None,
         config: IngestConfig | None = None,
     ) -> None:
-        self._rag = rag
+        self._context = context
         self._read_words = read_words
         self._detector = detector
         self._chunking = chunking or ChunkingConfig()
@@ -83,7 +79,7 @@ class FileIngestor:
     ) -> IndexReport:
         """What is below the paths; InputError if that is nothing."""
         with self._lock:
-            books = IndexSnapshot(self._rag.index)
+            books = IndexSnapshot(self._context.index)
             work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=how.drops)
             if work.is_empty:
                 named = ", ".join(repr(str(path)) for path in paths) or "the list"
@@ -93,7 +89,7 @@ class FileIngestor:
     def retry(self, how: IngestOptions) -> IndexReport:
         """All that could not be indexed; what is gone is forgotten."""
         with self._lock:
-            books = IndexSnapshot(self._rag.index)
+            books = IndexSnapshot(self._context.index)
             return self._do(books.look(sorted(books.failed), gone=True, retry=True, drop=how.drops), books, how)
 
     def watch(
@@ -104,7 +100,7 @@ class FileIngestor:
 
         with FolderWatch(folders, stop) as changes:
             with self._lock:
-                books = IndexSnapshot(self._rag.index)
+                books = IndexSnapshot(self._context.index)
             for places in chain([changes.folders], changes):
                 with self._lock:
                     work = books.look(places, gone=True, drop=how.drops)
@@ -115,12 +111,10 @@ class FileIngestor:
     def _do(self, work: IndexDiff, books: IndexSnapshot, how: IngestOptions) -> IndexReport:
         if not work.is_due:
             return report_of(work)
-        index = self._rag.index
-        if work.changed:
-            self._load_models()
+        index = self._context.index
+        embedding = self._embedding(load=bool(work.changed))
         for failure in work.unreadable:
             index.fail(failure.source, failure.reason)
-        embedding = self._embedding()
         replaced = {*work.gone, *(source.uri for source in work.changed)}
         run = IndexRun(
             index,
@@ -140,21 +134,23 @@ class FileIngestor:
         books.record(work, run.done, run.left_out, (failure.source for failure in run.failures))
         return report
 
-    def _load_models(self) -> None:
-        """Before the first file, so that what cannot be had is told at once."""
-        parts = (self._rag.captioner, self._detector, self._rag.recognizer)
-        for part in {id(part): part for part in parts}.values():
-            if isinstance(part, Lazy):
-                part.load()
-
-    def _embedding(self) -> EmbedStage:
-        rag = self._rag
-        return EmbedStage(rag.embedder, rag.captioner, rag.retriever.text_embedder, self._detector, rag.recognizer)
+    def _embedding(self, *, load: bool) -> EmbedStage:
+        """Return the stage that embeds; load: with all models, so that one that cannot be loaded fails the run now."""
+        models = self._context.models
+        if not load:
+            return EmbedStage(models.embedder)
+        return EmbedStage(
+            models.embedder,
+            models.captioner.get() if models.captioner else None,
+            models.text_embedder,
+            self._detector.get() if self._detector else None,
+            models.action_recognizer.get() if models.action_recognizer else None,
+        )
 
     def _stages(self, embedding: EmbedStage, how: IngestOptions) -> Engine:
         cut = chunk if how.near_duplicates == "keep" else chunk_with_looks
-        others = self._read_words, self._rag.captioner, self._detector
-        chunks_of = partial(cut, config=as_detailed_as_needed(self._chunking, self._rag.embedder, *others))
+        others = self._read_words, self._context.models.captioner, self._detector
+        chunks_of = partial(cut, config=as_detailed_as_needed(self._chunking, self._context.models.embedder, *others))
         if how.engine:
             return how.engine(chunks_of)
         return ThreadEngine(embedding, chunks_of, add_words=self._read_words, config=self._config)

@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.chunking import ChunkingConfig, read_frames
-from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
+from florence_rag.chunking import ChunkingConfig
+from florence_rag.context import Context
+from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.image_store import (
     ImageInput,
@@ -30,9 +31,9 @@ from florence_rag.image_store import (
     as_detailed_as_needed,
     data_and_frame,
     digest_of,
+    item_file,
     path_and_digest,
 )
-from florence_rag.index.base import ChunkIndex
 from florence_rag.index.rows import (
     MAX_ID_BYTES,
     MAX_TEXT_BYTES,
@@ -43,7 +44,6 @@ from florence_rag.index.rows import (
 from florence_rag.index.text_codec import clean
 from florence_rag.ingest.embed_stage import add_captions, embed_chunks, embed_words
 from florence_rag.ingest.engine import IngestConfig, model_threads, model_workers
-from florence_rag.perception.base import Captioner
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _REMEMBERED = 16_384  # vectors; of 512 numbers each they take 32 MB
@@ -72,26 +72,67 @@ class ItemStore:
 
     def __init__(
         self,
-        index: ChunkIndex,
-        embedder: Embedder,
-        pictures: ImageStore,
+        context: Context,
         *,
-        text_embedder: TextEmbedder | None = None,
-        captioner: Captioner | None = None,
         read_words: Callable[[Chunk], Chunk] | None = None,
         config: IngestConfig | None = None,
     ) -> None:
-        self._index = index
-        self.embedder = embedder
-        self._pictures = pictures
-        self._text_embedder = text_embedder
-        self._captioner = captioner
+        self._context = context
         self._read_words = read_words
         self._config = config or IngestConfig()
         self._deleted: OrderedDict[str, _Known] = OrderedDict()
         self._lock = threading.RLock()
 
-    def put(self, chunks: Iterable[Chunk], vectors: Mapping[str, Sequence[float]] | None = None) -> list[str]:
+    def upsert_texts(
+        self,
+        texts: Iterable[str],
+        *,
+        ids: Sequence[str | None] | None = None,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        vectors: Mapping[str, Sequence[float]] | None = None,
+    ) -> list[str]:
+        """Store texts as they are, each as one item.
+
+        Args:
+            texts: The texts.
+            ids: One id of 1 to 512 bytes per text; by default it follows from the text and its metadata, so that equal
+                items are stored once. An item with the id of an older one replaces it, and is not embedded again if the
+                text is the same.
+            metadatas: One JSON object per text; "source" says where the text comes from.
+            vectors: Vectors by id that this very embedder has already computed.
+
+        Returns:
+            The ids of the items.
+        """
+        rows = aligned(texts, ids=ids, metadatas=metadatas)
+        return self.upsert_chunks((text_to_chunk(*row) for row in rows), vectors)
+
+    def upsert_images(
+        self,
+        images: Iterable[ImageInput],
+        *,
+        captions: Sequence[str | None] | None = None,
+        ids: Sequence[str | None] | None = None,
+        metadatas: Sequence[Mapping[str, Any] | None] | None = None,
+        vectors: Mapping[str, Sequence[float]] | None = None,
+    ) -> list[str]:
+        """Store images, each as one item; the images before one that cannot be read may be stored.
+
+        Args:
+            images: Paths, bytes, open files or pixels. A file is read again where it lies; bytes and pixels are stored
+                in a folder next to the database.
+            captions: One description per image.
+            ids: As for `upsert_texts`.
+            metadatas: As for `upsert_texts`.
+            vectors: As for `upsert_texts`.
+
+        Returns:
+            The ids of the items.
+        """
+        rows = aligned(images, captions=captions, ids=ids, metadatas=metadatas)
+        return self.upsert_chunks((picture_to_chunk(self._context.images, *row) for row in rows), vectors)
+
+    def upsert_chunks(self, chunks: Iterable[Chunk], vectors: Mapping[str, Sequence[float]] | None = None) -> list[str]:
         """Store chunks as items, each under its id; those ids, in their order.
 
         chunks: with the source that holds their pictures, which are read if they have none. vectors: by id, what the
@@ -99,7 +140,7 @@ class ItemStore:
         """
         made = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
         ids: list[str] = []
-        workers = model_workers(self.embedder, self._config)
+        workers = model_workers(self._context.models.embedder, self._config)
         size = self._config.batch_of(workers)
         with ThreadPoolExecutor(self._config.threads) as readers, model_threads(workers) as models:
             under_way: deque[Future[_Embedded]] = deque()
@@ -116,33 +157,25 @@ class ItemStore:
                 for embedded in under_way:
                     self._write(*embedded.result())
             finally:
-                self._index.flush_buffer()
+                self._context.index.flush_buffer()
         return ids
 
     def delete(self, ids: Sequence[str]) -> int:
         """Forget items; how many there were. InputError, and nothing is forgotten, if an id is of a file's chunk."""
         with self._lock:
             hits = self._items(list(dict.fromkeys(ids)))
-            for hit, vector in zip(hits, self._index.vectors([hit.id for hit in hits]), strict=True):
+            for hit, vector in zip(hits, self._context.index.vectors([hit.id for hit in hits]), strict=True):
                 self._deleted[_content(hit)] = _Known(hit, vector)
             while len(self._deleted) > _REMEMBERED:
                 self._deleted.popitem(last=False)
-            self._index.delete_sources([hit.uri for hit in hits])
-            self._pictures.drop(map(_file, hits))
+            self._context.index.delete_sources([hit.uri for hit in hits])
+            self._context.images.drop(map(item_file, hits))
         return len(hits)
 
     def ids(self) -> list[str]:
         """Of all items."""
         start = item_uri("")
-        return [uri.removeprefix(start) for uri in self._index.sources() if uri.startswith(start)]
-
-    def frames(self, hit: Hit) -> tuple[Frame, ...]:
-        """The pictures of an item, read again; () where it has none."""
-        return self._frames(hit) if _file(hit) else ()
-
-    def _frames(self, found: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
-        where = self._pictures.path(_file(found))
-        return read_frames(where, found.kind, found.locator, found.metadata, chunking or ChunkingConfig())
+        return [uri.removeprefix(start) for uri in self._context.index.sources() if uri.startswith(start)]
 
     def _begin_reading(self, pool: ThreadPoolExecutor, chunks: Mapping[str, Chunk], made: _Vectors) -> _Reading:
         known = self._known(chunks)
@@ -152,63 +185,66 @@ class ItemStore:
 
     def _checked(self, vector: Sequence[float]) -> np.ndarray:
         row = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
-        checked: np.ndarray = checked_vectors(row, 1, self.embedder.info.dimension)[0]
+        checked: np.ndarray = checked_vectors(row, 1, self._context.models.embedder.info.dimension)[0]
         return checked
 
     def _known(self, chunks: Mapping[str, Chunk]) -> dict[str, _Known]:
         """Those that were embedded before, by id."""
         same = [hit for hit in self._items(list(chunks)) if _content(hit) == _content(chunks[hit.id])]
-        vectors = self._index.vectors([hit.id for hit in same])
+        vectors = self._context.index.vectors([hit.id for hit in same])
         stored = {hit.id: _Known(hit, vector) for hit, vector in zip(same, vectors, strict=True)}
         deleted = {id: self._deleted.get(_content(chunk)) for id, chunk in chunks.items()} if self._deleted else {}
         return {id: known for id, known in deleted.items() if known} | stored
 
     def _items(self, ids: Sequence[str]) -> list[Hit]:
-        hits = self._index.get(ids)
+        hits = self._context.index.get(ids)
         for hit in hits:
             if not hit.is_item:
                 raise InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
         return hits
 
     def _read(self, chunk: Chunk, known: _Known | None, is_embedded: bool) -> Chunk:
+        models = self._context.models
         if known:
             hit = known.hit
             return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=())
-        is_looked_at = not is_embedded or self._read_words or self._captioner
-        if _file(chunk) and not chunk.frames and is_looked_at:
-            needed = as_detailed_as_needed(ChunkingConfig(), self.embedder, self._read_words, self._captioner)
-            chunk = replace(chunk, frames=self._frames(chunk, needed))
+        is_looked_at = not is_embedded or self._read_words or models.captioner
+        if item_file(chunk) and not chunk.frames and is_looked_at:
+            needed = as_detailed_as_needed(ChunkingConfig(), models.embedder, self._read_words, models.captioner)
+            chunk = replace(chunk, frames=self._context.images.item_frames(chunk, needed))
         return self._read_words(chunk) if self._read_words else chunk
 
     def _embed(self, reading: _Reading, made: _Vectors) -> _Embedded:
+        models = self._context.models
         read = [(each.result(), known) for each, known in reading]
         fresh = [chunk for chunk, known in read if not known]
-        if self._captioner:
-            fresh = add_captions(self._captioner, fresh)
+        if models.captioner:
+            fresh = add_captions(models.captioner.get(), fresh)
         before = [(chunk, made[chunk.id]) for chunk in fresh if chunk.id in made]
         before += [(chunk, known.vector) for chunk, known in read if known]
         unmade = [chunk for chunk in fresh if chunk.id not in made]
         chunks = [*unmade, *(chunk for chunk, _ in before)]
-        vectors = np.stack([*embed_chunks(self.embedder, unmade), *(vector for _, vector in before)])
-        words = embed_words(self._text_embedder, chunks) if self._text_embedder else None
+        vectors = np.stack([*embed_chunks(models.embedder, unmade), *(vector for _, vector in before)])
+        words = embed_words(models.text_embedder, chunks) if models.text_embedder else None
         return chunks, vectors, words
 
     def _write(self, chunks: Sequence[Chunk], vectors: np.ndarray, words: np.ndarray | None) -> None:
+        index, models = self._context.index, self._context.models
         # With `begin` the items before are gone, so what follows must not fail.
-        checked_vectors(vectors, len(chunks), self.embedder.info.dimension)
-        if self._text_embedder:
-            checked_text_vectors(words, len(chunks), self._text_embedder.info.dimension)
+        checked_vectors(vectors, len(chunks), models.embedder.info.dimension)
+        if models.text_embedder:
+            checked_text_vectors(words, len(chunks), models.text_embedder.info.dimension)
         with self._lock:
             replaced = self._items([chunk.id for chunk in chunks])
             for chunk in chunks:
-                self._index.begin(chunk.source)
-            self._index.add(chunks, vectors, words)
+                index.begin(chunk.source)
+            index.add(chunks, vectors, words)
             for chunk in chunks:
-                self._index.complete(chunk.source)
-            files = set(map(_file, chunks))
-            if gone := [file for file in map(_file, replaced) if file not in files]:
-                self._index.flush_buffer()
-                self._pictures.drop(gone)
+                index.complete(chunk.source)
+            files = set(map(item_file, chunks))
+            if gone := [file for file in map(item_file, replaced) if file not in files]:
+                index.flush_buffer()
+                self._context.images.drop(gone)
 
 
 def _batched(items: Iterator[Chunk], size: int) -> Iterator[tuple[list[Chunk], bool]]:
@@ -240,7 +276,7 @@ def picture_to_chunk(
         data, frame = data_and_frame(image)
         digest, frames = digest_of(data), (frame,)
         id, metadata = _id_and_metadata(id, metadata, "image", digest)
-        file = folder.keep(data, f"{id}\0{digest}")
+        file = folder.store(data, f"{id}\0{digest}")
     source = Source(file, "image", 0, 0, digest)
     return Chunk(source, "image", caption=caption or "", frames=frames, metadata=metadata, custom_id=id)
 
@@ -289,13 +325,7 @@ def _where(chunk: Chunk) -> dict[str, Any]:
     return {ITEM_IMAGE: where}
 
 
-def _file(found: Hit | Chunk) -> str:
-    """Where the pictures of an item are; "" of a text."""
-    where = found.metadata.get(ITEM_IMAGE)
-    return str(where["file"]) if isinstance(where, Mapping) and found.kind != "text" else ""
-
-
 def _content(found: Hit | Chunk) -> str:
     """Digest of what the vector of an item is made of."""
-    content = found.metadata[ITEM_IMAGE]["hash"] if _file(found) else found.text
+    content = found.metadata[ITEM_IMAGE]["hash"] if item_file(found) else found.text
     return digest_of("\0".join((found.kind, repr(found.locator), content)).encode("utf-8", "replace"))

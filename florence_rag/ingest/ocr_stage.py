@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+from florence_rag.context import LazyValue
 from florence_rag.perception.base import OCRReader
 from florence_rag.types import Chunk
 
@@ -15,7 +16,7 @@ OCRMode = Literal["auto", "always", "never"]
 class OCRStage:
     """Adds to chunks the words in their pictures. The reader is used by all threads that decode."""
 
-    def __init__(self, reader: OCRReader, when: OCRMode) -> None:
+    def __init__(self, reader: LazyValue[OCRReader], when: OCRMode) -> None:
         self.reader = reader
         self.when = when
 
@@ -23,7 +24,7 @@ class OCRStage:
         """The chunk with its `ocr`, or as it is where nothing is to be read."""
         if not chunk.frames or not self._is_due(chunk):
             return chunk
-        regions = (region for frame in chunk.frames for region in self.reader.read(frame))
+        regions = (region for frame in chunk.frames for region in self.reader.get().read(frame))
         return replace(chunk, ocr="\n".join(dict.fromkeys(region.text for region in regions)))
 
     def _is_due(self, chunk: Chunk) -> bool:

@@ -16,13 +16,13 @@ from collections.abc import Callable, Collection, Generator, Iterator, Mapping, 
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from florence_rag.context import LazyValue
 from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import AddWords, Batch, BatchResult, ChunksOf, read_chunks
 from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
 from florence_rag.ingest.prefetch import Read, read_steps
 from florence_rag.ingest.stage_timer import StageTimer
-from florence_rag.loading.lazy import LazyOCRReader
 from florence_rag.loading.model_factory import (
     lazy_captioner,
     lazy_detector,
@@ -79,7 +79,7 @@ class Models:
 
     def add_words(self) -> AddWords | None:
         """Loaded with the first picture."""
-        return None if self.read == "never" else OCRStage(LazyOCRReader(open_reader), self.read)
+        return None if self.read == "never" else OCRStage(LazyValue(open_reader), self.read)
 
 
 @dataclass(frozen=True, slots=True)

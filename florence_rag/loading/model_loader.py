@@ -95,7 +95,7 @@ class ModelLoader:
 
     def shared(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> LazyValue[T]:
         """Return what a function loads for a card; every call with the same arguments returns the same value."""
-        lazy: LazyValue[T] = LazyValue(lambda: load(card, self))
+        lazy: LazyValue[T] = LazyValue(lambda: load(card, self), card.name)
         return self._shared.setdefault((load, card.source), lazy)
 
     def fetch(self, card: ModelCard) -> ModelCard:

@@ -19,15 +19,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from florence_rag.embedding.base import Embedder, TextEmbedder, embed_queries, unit_rows
+from florence_rag.context import Context
+from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError
-from florence_rag.index.base import ChunkIndex, Filter
-from florence_rag.perception.base import Reranker
+from florence_rag.index.base import Filter
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.query import Query, check_query
 from florence_rag.retrieval.regions import rank_regions
-from florence_rag.retrieval.reranking import LoadFrames, Reranking
+from florence_rag.retrieval.reranking import Reranking
 from florence_rag.tokenize import content_words, coverage, fold, phrase_pattern, shared_words
 from florence_rag.types import Frame, Hit, Kind
 
@@ -77,21 +77,9 @@ class Retriever:
     text; load_frames: gives it their pictures.
     """
 
-    def __init__(
-        self,
-        embedder: Embedder,
-        index: ChunkIndex,
-        config: RetrievalConfig | None = None,
-        *,
-        text_embedder: TextEmbedder | None = None,
-        reranker: Reranker | None = None,
-        load_frames: LoadFrames | None = None,
-    ) -> None:
-        self.embedder = embedder
-        self.index = index
+    def __init__(self, context: Context, config: RetrievalConfig | None = None) -> None:
+        self._context = context
         self.config = config or RetrievalConfig()
-        self.text_embedder = text_embedder
-        self._reranking = Reranking(reranker, load_frames, self.config.rerank_depth) if reranker else None
 
     def search(
         self,
@@ -106,8 +94,10 @@ class Retriever:
         burst are one hit, with the others as its moments."""
         query = check_query(text, image, k, kinds)
         hits = self._found(query, filter, group)
-        if self._reranking and query.text:
-            hits = self._reranking(hits, query.text, self._rerank_share(query))
+        reranker = self._context.models.reranker
+        if reranker and query.text:
+            rerank = Reranking(reranker, self._context.images.frames, self.config.rerank_depth)
+            hits = rerank(hits, query.text, self._rerank_share(query))
         return (group_hits(hits, self.config.max_moments) if group else hits)[:k]
 
     def _found(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
@@ -131,17 +121,18 @@ class Retriever:
         """(D,): of the text, of the image, or their weighed sum, of unit length."""
         rows = []
         if query.text:
-            rows.append(self.config.text_share * embed_queries(self.embedder, [query.text]))
+            rows.append(self.config.text_share * embed_queries(self._context.models.embedder, [query.text]))
         if query.image is not None:
-            rows.append((1.0 - self.config.text_share) * self.embedder.embed_images([query.image]))
+            rows.append((1.0 - self.config.text_share) * self._context.models.embedder.embed_images([query.image]))
         vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
         return vector
 
     def _meaning(self, query: Query) -> np.ndarray | None:
         """(T,): of the text, in the space of the text model, if there is one."""
-        if self.text_embedder is None or not query.text:
+        text_embedder = self._context.models.text_embedder
+        if text_embedder is None or not query.text:
             return None
-        vector: np.ndarray = embed_queries(self.text_embedder, [query.text])[0]
+        vector: np.ndarray = embed_queries(text_embedder, [query.text])[0]
         return vector
 
     def _routes(
@@ -155,19 +146,23 @@ class Retriever:
         yield RetrievalBranch(config.image_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
         yield RetrievalBranch(config.text_weight, [_near(hit, f"is about the {subject}") for hit in passages])
         if query.text:
-            worded = self.index.search_bm25(query.text, depth, kinds=query.kinds, filter=filter)
+            worded = self._context.index.search_bm25(query.text, depth, kinds=query.kinds, filter=filter)
             yield RetrievalBranch(config.bm25_weight, _by_words(worded, query.text))
             alike = self._alike(meaning, depth, query.kinds, filter)
             yield RetrievalBranch(config.text_dense_weight, [_means(hit) for hit in alike])
             yield RetrievalBranch(config.phrase_weight, _exact([*worded, *alike, *pictures, *passages], query.text))
 
     def _nearest(self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
-        return self.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
+        return self._context.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
 
     def _alike(
         self, meaning: np.ndarray | None, depth: int, kinds: frozenset[Kind], filter: Filter | None
     ) -> list[Hit]:
-        return [] if meaning is None else self.index.search_text_vector(meaning, depth, kinds=kinds, filter=filter)
+        return (
+            []
+            if meaning is None
+            else self._context.index.search_text_vector(meaning, depth, kinds=kinds, filter=filter)
+        )
 
 
 def _near(hit: Hit, reason: str) -> RankedHit:

@@ -20,6 +20,7 @@ from hashlib import blake2b
 import numpy as np
 from PIL import Image
 
+from florence_rag.context import LazyValue
 from florence_rag.embedding.base import Embedder
 from florence_rag.index.base import AnswerStore, CachedAnswer
 from florence_rag.perception.base import VisualQA, VQAResult
@@ -42,7 +43,7 @@ class CachedVQA:
 
     def __init__(
         self,
-        vqa: VisualQA,
+        vqa: LazyValue[VisualQA],
         store: AnswerStore,
         embedder: Embedder,
         model: str,
@@ -75,7 +76,7 @@ class CachedVQA:
         """From memory, and then `remembered` says from where; or from the model."""
         key, picture = question_key(question), picture_digest(frame)
         if not key or len(question) > _MOST_CHARACTERS:
-            return self.vqa.answer(frame, question)
+            return self.vqa.get().answer(frame, question)
         id = blake2b("\0".join((self._model, picture, key)).encode(), digest_size=16).hexdigest()
         if known := self._store.get(id):
             return self._known(known, "this picture")
@@ -83,7 +84,7 @@ class CachedVQA:
         place = self._places.get(picture, "")
         if found := self._same(vector, key, sample, place):
             return self._known(found, "a picture that looks the same")
-        said = self.vqa.answer(frame, question)
+        said = self.vqa.get().answer(frame, question)
         self.asked["model"] += 1
         at = self._now().isoformat(timespec="seconds")
         facts = (said.answer, said.confidence, tuple(said.candidates))

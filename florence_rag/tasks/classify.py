@@ -6,23 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.context import Context, Models
 from florence_rag.datasets.images import ImageExample, read_labeled_images
-from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
-from florence_rag.image_store import ImageInput, as_detailed_as_needed, picture_name, readable
+from florence_rag.image_store import ImageInput, as_detailed_as_needed, image_name, readable
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import Classified, Classifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
 from florence_rag.tasks.zero_shot import ZeroShotClassifier
 from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
-
-if TYPE_CHECKING:
-    from florence_rag.rag import FlorenceRAG
 
 _BATCH = 32
 _IN_MEMORY = 1000
@@ -68,8 +65,8 @@ class Classifying:
     """Of one embedder. folder: where probes are kept by name; None where there is no such place. look: opens what is
     to be classified; by default it is a file or pixels."""
 
-    def __init__(self, embedder: Embedder, folder: Path | None = None, look: Look | None = None) -> None:
-        self.embedder = embedder
+    def __init__(self, models: Models, folder: Path | None = None, look: Look | None = None) -> None:
+        self._models = models
         self.folder = folder
         self._look = look or self._open
 
@@ -81,7 +78,7 @@ class Classifying:
             raise InputError("give either labels, such as cat and dog, or the name of a trained probe")
         if probe is not None:
             return self.open_probe(probe)
-        return ZeroShotClassifier(self.embedder, labels or (), prompts=prompts)
+        return ZeroShotClassifier(self._models.embedder, labels or (), prompts=prompts)
 
     def pictures(self, classifier: Classifier, images: Iterable[ImageInput]) -> Classification:
         """What it says of each; those that cannot be read are reported."""
@@ -97,14 +94,14 @@ class Classifying:
         path = self._path(name)
         failed: list[Failure] = []
         labels: list[str] = []
-        parts = [np.zeros((0, self.embedder.info.dimension), np.float32)]
+        parts = [np.zeros((0, self._models.embedder.info.dimension), np.float32)]
         pairs = read_labeled_images(data)
         for names, vectors in self._embedded(pairs, self._open_labeled, failed):
             labels += names
             parts.append(vectors)
         if not labels:
             raise InputError(f"none of the {len(pairs)} pictures of {str(data)!r} can be read: {failed[0].reason}")
-        probe = train_probe(np.concatenate(parts), labels, self.embedder.info)
+        probe = train_probe(np.concatenate(parts), labels, self._models.embedder.info)
         probe.save(path)
         return TrainedClassifier(name, str(path), dict(probe.examples), probe.accuracy, probe.strength, tuple(failed))
 
@@ -116,7 +113,7 @@ class Classifying:
             raise InputError(
                 f"there is no classifier {str(name)!r}{known}; train one with: florence-rag classify train"
             )
-        return LinearProbe.load(path, self.embedder.info)
+        return LinearProbe.load(path, self._models.embedder.info)
 
     def names(self) -> list[str]:
         """Of the probes that were trained."""
@@ -138,39 +135,43 @@ class Classifying:
         looked = readable(items, look, failed, _name)
         while batch := list(islice(looked, _BATCH)):
             frames = [middle_frame(each) for _, each in batch]
-            yield [name for name, _ in batch], self.embedder.embed_images(frames)
+            yield [name for name, _ in batch], self._models.embedder.embed_images(frames)
 
     def _open(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-        config = as_detailed_as_needed(ChunkingConfig(), self.embedder)
+        config = as_detailed_as_needed(ChunkingConfig(), self._models.embedder)
         frame = read_image(image, config.image_side_px, config.image_detail_px)
-        return Hit("", "image", picture_name(image), Locator(), 0.0), (frame,)
+        return Hit("", "image", image_name(image), Locator(), 0.0), (frame,)
 
     def _open_labeled(self, picture: ImageExample) -> tuple[str, tuple[Frame, ...]]:
         return picture.label, self._open(picture.path)[1]
 
 
 def classify_pictures(
-    rag: FlorenceRAG, classifier: Classifier, images: Iterable[ImageInput] | None, filter: Filter | None
+    context: Context,
+    classifying: Classifying,
+    classifier: Classifier,
+    images: Iterable[ImageInput] | None,
+    filter: Filter | None,
 ) -> Classification:
     """Of images that are given, or of those of the index, whose vectors are there already."""
     if images is None:
-        return Classification(tuple(_indexed(rag, classifier, filter)))
+        return Classification(tuple(_indexed(context, classifier, filter)))
     if filter is not None:
         raise InputError("a filter chooses among the images of the index: leave it out, or the images")
     if isinstance(images, str | Path | bytes):
         raise InputError(f"images is {images!r:.80}; give a list of pictures")
-    return rag.classifying.pictures(classifier, images)
+    return classifying.pictures(classifier, images)
 
 
-def _indexed(rag: FlorenceRAG, classifier: Classifier, filter: Filter | None) -> Iterator[Classified]:
-    for hits in whole_images(rag, filter):
-        said = classify(classifier, rag.index.vectors([hit.id for hit in hits]))
+def _indexed(context: Context, classifier: Classifier, filter: Filter | None) -> Iterator[Classified]:
+    for hits in whole_images(context, filter):
+        said = classify(classifier, context.index.vectors([hit.id for hit in hits]))
         yield from (each.named(hit.source, hit.id) for each, hit in zip(said, hits, strict=True))
 
 
-def whole_images(rag: FlorenceRAG, filter: Filter | None = None) -> Iterator[list[Hit]]:
+def whole_images(context: Context, filter: Filter | None = None) -> Iterator[list[Hit]]:
     """The images of the index without their regions, by source, a thousand at a time."""
-    found = rag.index.find(kinds={"image"}, filter=filter)
+    found = context.index.find(kinds={"image"}, filter=filter)
     whole = iter(sorted((hit for hit in found if hit.locator.box is None), key=lambda hit: (hit.source, hit.id)))
     while some := list(islice(whole, _IN_MEMORY)):
         yield some
@@ -179,4 +180,4 @@ def whole_images(rag: FlorenceRAG, filter: Filter | None = None) -> Iterator[lis
 def _name(item: object) -> str:
     if isinstance(item, ImageExample):
         return str(item.path)
-    return picture_name(item)
+    return image_name(item)

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
-from florence_rag.errors import InputError, ModelError
-from florence_rag.image_store import ImageInput, picture_name, readable
+from florence_rag.errors import InputError
+from florence_rag.image_store import ImageInput, image_name, readable
 from florence_rag.perception.base import Captioner
 from florence_rag.types import Failure, Frame, Hit, middle_frame
 
@@ -36,28 +36,17 @@ class Descriptions:
         return asdict(self)
 
 
-def require_captioner(captioner: Captioner | None) -> Captioner:
-    """ModelError where there is none."""
-    if captioner is None:
-        raise ModelError(
-            "describing needs a model that captions: name one with captioner=..., or --captioner; "
-            "`florence-rag models` lists them"
-        )
-    return captioner
-
-
 def describe_pictures(
-    captioner: Captioner | None,
+    captioner: Captioner,
     images: Iterable[ImageInput],
     look: Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]],
 ) -> Descriptions:
     """look: opens a picture; of a clip's keyframes the middle one is told, as when it is indexed."""
-    captioner = require_captioner(captioner)
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         raise InputError(f"images is {images!r:.80}; give a list of pictures")
     failed: list[Failure] = []
     described: list[Described] = []
-    looked = readable(images, look, failed, picture_name)
+    looked = readable(images, look, failed, image_name)
     while batch := list(islice(looked, _BATCH)):
         captions = captioner.caption([middle_frame(frames) for _, frames in batch])
         said = zip(batch, captions, strict=True)

@@ -1,20 +1,23 @@
-"""Which of the models at hand draws outlines, and those that could."""
+"""Which of the models segments, and which models could."""
 
 from __future__ import annotations
 
+from florence_rag.context import Models
 from florence_rag.errors import ModelError
 from florence_rag.models.registry import CARDS
 from florence_rag.perception.base import Segmenter
 
+NO_SEGMENTER = "no model here can segment; name one that can as detector or captioner: " + ", ".join(
+    card.name for card in CARDS.values() if card.family == "florence-2"
+)
 
-def segmenter_among(*models: object) -> Segmenter | None:
-    """The first that can."""
-    return next((model for model in models if isinstance(model, Segmenter)), None)
 
+def require_segmenter(models: Models) -> Segmenter:
+    """Return the model that segments.
 
-def require_segmenter(*models: object) -> Segmenter:
-    """The first that can; ModelError where none does."""
-    if found := segmenter_among(*models):
-        return found
-    able = ", ".join(card.name for card in CARDS.values() if card.family == "florence-2")
-    raise ModelError(f"no model that is open draws outlines; name one that can to detector or captioner: {able}")
+    Raises:
+        ModelError: If no model does.
+    """
+    if models.segmenter is None:
+        raise ModelError(NO_SEGMENTER)
+    return models.segmenter.get()

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from florence_rag.context import Context
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import check_labels
@@ -19,9 +20,6 @@ from florence_rag.tasks.classify import whole_images
 from florence_rag.tasks.tag_propagation import Known, Quality, Tagger, agreement, ranked, train_tagger
 from florence_rag.tasks.zero_shot import label_vectors
 from florence_rag.types import Hit
-
-if TYPE_CHECKING:
-    from florence_rag.rag import FlorenceRAG
 
 TAGS, GUESSED = "tags", "tags_guessed"
 _MOST = 5000
@@ -90,9 +88,9 @@ class OpenTagger:
         return [([pair for pair in row if pair[1] >= threshold], row[:_LISTED]) for row in rows]
 
 
-def open_tagger(rag: FlorenceRAG, labels: Iterable[str] | None) -> OpenTagger:
+def open_tagger(context: Context, labels: Iterable[str] | None) -> OpenTagger:
     """labels: by default all tags that people gave. At most 5,000 tagged images are learned from."""
-    found = (hit for hits in whole_images(rag, {"metadata.tags": {"$ne": None}}) for hit in hits)
+    found = (hit for hits in whole_images(context, {"metadata.tags": {"$ne": None}}) for hit in hits)
     by_hand = {hit.id: tags for hit in found if (tags := hand_tags(hit))}
     if labels is None:
         labels = sorted({tag for tags in by_hand.values() for tag in tags})
@@ -101,37 +99,39 @@ def open_tagger(rag: FlorenceRAG, labels: Iterable[str] | None) -> OpenTagger:
     names = check_labels(labels)
     ids = sorted(by_hand)[:_MOST]
     has = np.array([[label in by_hand[id] for label in names] for id in ids], dtype=bool).reshape(len(ids), len(names))
-    scale = rag.embedder.capabilities.logit_scale
-    tagger = train_tagger(label_vectors(rag.embedder, names), Known(rag.index.vectors(ids), has), scale)
+    scale = context.models.embedder.capabilities.logit_scale
+    tagger = train_tagger(label_vectors(context.models.embedder, names), Known(context.index.vectors(ids), has), scale)
     return OpenTagger(names, tagger, frozenset(by_hand))
 
 
 def tag_images(
-    rag: FlorenceRAG, labels: Iterable[str] | None, filter: Filter | None, threshold: float, apply: bool
+    context: Context, labels: Iterable[str] | None, filter: Filter | None, threshold: float, apply: bool
 ) -> TagReport:
     """As FlorenceRAG.tag."""
     check_threshold(threshold)
-    opened = open_tagger(rag, labels)
+    opened = open_tagger(context, labels)
     images: list[Tagged] = []
-    for hits in whole_images(rag, filter):
+    for hits in whole_images(context, filter):
         fresh = [hit for hit in hits if hit.id not in opened.by_hand]
         if not fresh:
             continue
-        said = opened.of(rag.index.vectors([hit.id for hit in fresh]), threshold)
+        said = opened.of(context.index.vectors([hit.id for hit in fresh]), threshold)
         pairs = list(zip(fresh, said, strict=True))
         images += [Tagged(hit.id, hit.source, tuple(tags), tuple(best)) for hit, (tags, best) in pairs]
         if apply:
-            rag.index.update_metadata({hit.id: _guessed(hit, dict(tags)) for hit, (tags, _) in pairs})
+            context.index.update_metadata({hit.id: _guessed(hit, dict(tags)) for hit, (tags, _) in pairs})
     quality = agreement(opened.tagger.labels, opened.tagger.known, threshold)
     return TagReport(tuple(images), opened.labels, len(opened.by_hand), quality, apply)
 
 
-def set_tags(rag: FlorenceRAG, tags: Mapping[str, Sequence[str]]) -> None:
+def set_tags(context: Context, tags: Mapping[str, Sequence[str]]) -> None:
     """As FlorenceRAG.set_tags."""
-    hits = {hit.id: hit for hit in rag.get(list(tags))}
+    hits = {hit.id: hit for hit in context.index.get(list(tags))}
     if unknown := [id for id in tags if id not in hits]:
         raise unknown_chunk_error(unknown[0])
-    rag.index.update_metadata({id: _with_tags(hits[id].metadata, _checked(names), {}) for id, names in tags.items()})
+    context.index.update_metadata(
+        {id: _with_tags(hits[id].metadata, _checked(names), {}) for id, names in tags.items()}
+    )
 
 
 def hand_tags(hit: Hit) -> list[str]:
@@ -162,18 +162,18 @@ def _with_tags(metadata: Mapping[str, Any], tags: list[str], guessed: dict[str, 
     return {**rest, **({TAGS: tags} if tags else {}), **({GUESSED: guessed} if guessed else {})}
 
 
-def indexed_ids(rag: FlorenceRAG, items: Sequence[str]) -> list[str]:
+def indexed_ids(context: Context, items: Sequence[str]) -> list[str]:
     """The ids that are named, and those of the images in files that are named."""
-    known = {hit.id for hit in rag.get(items)}
-    return [id for item in items for id in ([item] if item in known else _ids_of_file(rag, item))]
+    known = {hit.id for hit in context.index.get(items)}
+    return [id for item in items for id in ([item] if item in known else _ids_of_file(context, item))]
 
 
-def _ids_of_file(rag: FlorenceRAG, item: str) -> list[str]:
+def _ids_of_file(context: Context, item: str) -> list[str]:
     from pathlib import Path
 
     path = Path(item).expanduser()
     source = str(path.parent.resolve() / path.name)
-    ids = [hit.id for hits in whole_images(rag, {"source": source}) for hit in hits]
+    ids = [hit.id for hits in whole_images(context, {"source": source}) for hit in hits]
     if not ids:
         raise InputError(f"{item!r} is neither the id of a chunk nor an image file that is indexed")
     return ids

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from florence_rag.perception.base import Attention, AttentionVQA, VQAResult
+from florence_rag.perception.base import Attention, VQAResult
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
@@ -37,7 +37,7 @@ class AskImage(ImageTool):
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether a model answers questions."""
-        return rag.vqa is not None
+        return rag.models.vqa is not None
 
     @property
     def description(self) -> str:
@@ -62,7 +62,8 @@ class AskImage(ImageTool):
         return ToolResult(answer_to_text(answer), artifact, images=pictures)
 
     def _look(self, frame: Frame, question: str) -> Attention | None:
-        return self.rag.vqa.look(frame, question) if isinstance(self.rag.vqa, AttentionVQA) else None
+        vqa = self.rag.models.attention_vqa
+        return vqa.get().look(frame, question) if vqa else None
 
     def _answer(self, given: GivenImage, seen: VQAResult, looked_at: Attention | None) -> Answer:
         """As the pipeline answers; the citation names the region, or where the answer is remembered from."""

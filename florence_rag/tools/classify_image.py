@@ -44,7 +44,7 @@ class ClassifyImage(ImageTool):
         """The label in words, and with its candidates in the artifact. Raises InputError."""
         chosen = self.rag.classifying.classifier(labels, self._known(classifier))
         given = self._picture(image)
-        (found,) = classify(chosen, self.rag.embedder.embed_images([given.middle]))
+        (found,) = classify(chosen, self.rag.models.embedder.embed_images([given.middle]))
         artifact = {**found.named(given.hit.source, given.hit.id).to_dict(), "citation": given.citation().to_dict()}
         picture = image_of(given.hit, given.middle, middle_index(given.frames))
         return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, images=(picture,))

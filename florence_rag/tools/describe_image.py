@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from florence_rag.rag import FlorenceRAG
-from florence_rag.tasks.describe import require_captioner
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import hit_to_text, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
@@ -33,7 +32,7 @@ class DescribeImage(ImageTool):
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether there is a captioner."""
-        return rag.captioner is not None
+        return rag.models.captioner is not None
 
     @property
     def description(self) -> str:
@@ -43,7 +42,7 @@ class DescribeImage(ImageTool):
     def run(self, image: ImageArgument) -> ToolResult:
         """Captions in words, and as a list in the artifact. Raises InputError."""
         given = self._picture(image)
-        captions = _different(require_captioner(self.rag.captioner).caption(given.frames))
+        captions = _different(self.rag.models.require_captioner().get().caption(given.frames))
         known = hit_to_text(given.hit).partition("\n")[2]
         lines = [place_to_text(given.hit), *(captions or ["No description."])]
         if known:

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Detection, Detector, Grounder, Segmenter
 from florence_rag.rag import FlorenceRAG
-from florence_rag.tasks.segment import segmenter_among
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
@@ -47,13 +46,14 @@ class DetectObjects(ImageTool):
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether a model is open that can."""
-        return detector_of(rag) is not None or grounder_of(rag) is not None
+        models = rag.models
+        return bool(models.detector or models.grounder or models.attention_vqa)
 
     @property
     def description(self) -> str:
         """The prompt."""
-        prompt = PROMPT if detector_of(self.rag) else PROMPT_NAMED
-        return self._described(prompt + PROMPT_OUTLINE * (self._segmenter() is not None))
+        prompt = PROMPT if self.rag.models.detector else PROMPT_NAMED
+        return self._described(prompt + PROMPT_OUTLINE * (self.rag.models.segmenter is not None))
 
     def run(
         self,
@@ -80,7 +80,8 @@ class DetectObjects(ImageTool):
         return [region] if region else []
 
     def _segmenter(self) -> Segmenter | None:
-        return segmenter_among(self.rag.detector, self.rag.captioner)
+        segmenter = self.rag.models.segmenter
+        return segmenter.get() if segmenter else None
 
     def _found(self, frame: Frame, named: str) -> list[Detection]:
         detector, grounder = detector_of(self.rag), grounder_of(self.rag)
@@ -99,14 +100,12 @@ class DetectObjects(ImageTool):
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:
     """The model of the index that finds things, if it has one."""
-    models: tuple[object, ...] = (rag.detector, rag.captioner, rag.vqa)
-    return next((model for model in models if isinstance(model, Detector)), None)
+    return rag.models.detector.get() if rag.models.detector else None
 
 
 def grounder_of(rag: FlorenceRAG) -> Grounder | None:
     """The model of the index that finds what is named, if it has one."""
-    models: tuple[object, ...] = (rag.detector, rag.captioner, rag.vqa)
-    return next((model for model in models if isinstance(model, Grounder)), None) or pointing_of(rag)
+    return rag.models.grounder.get() if rag.models.grounder else pointing_of(rag)
 
 
 def _sharpened(pointed: Detection, known: Sequence[Detection]) -> Detection:

@@ -51,9 +51,9 @@ class GivenImage:
 
     def chosen(self, rag: FlorenceRAG, question: str) -> int:
         """The position of the frame that fits the question best, as far as there is a choice and who can tell."""
-        if rag.matcher is None or len(self.frames) == 1:
+        if rag.models.matcher is None or len(self.frames) == 1:
             return middle_index(self.frames)
-        fits: np.ndarray = rag.matcher.match(self.frames, [question] * len(self.frames))
+        fits: np.ndarray = rag.models.matcher.get().match(self.frames, [question] * len(self.frames))
         return int(fits.argmax())
 
     def citation(self, confidence: float | None = None) -> Citation:

@@ -15,7 +15,6 @@ from typing import Any, Literal, get_args
 from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.detect_objects import detector_of, region_to_text
 from florence_rag.tools.formatting import clean, place_to_text
@@ -23,7 +22,7 @@ from florence_rag.tools.image_ref import ImageRef
 from florence_rag.tools.result_format import fenced
 from florence_rag.types import Frame, Hit
 from florence_rag.viz.contact_sheet import draw_tiles
-from florence_rag.viz.jpeg import scaled
+from florence_rag.viz.jpeg import scaled, to_jpeg
 
 ImageMode = Literal["auto", "tool", "user", "text"]
 """tool: image blocks in the tool message. user: in a user message after it. text: words instead. auto: as the model
@@ -142,13 +141,14 @@ def _told(rag: FlorenceRAG, hit: Hit | None, frame: Frame) -> Iterator[str]:
     """Caption, words and objects, as far as there are models for them; without a captioner an answer. What stands in
     the index is in the text of the result already."""
     if not (hit and hit.caption):
-        if rag.captioner is not None:
-            yield from filter(None, rag.captioner.caption([frame]))
-        elif rag.vqa is not None:
+        if rag.models.captioner is not None:
+            yield from filter(None, rag.models.captioner.get().caption([frame]))
+        elif rag.models.vqa is not None:
             seen = rag.ask_image(frame, WHAT)
             sure = "" if seen.confidence is None else f" (confidence {seen.confidence:.2f})"
             yield f'asked "{WHAT}": {seen.answer}{sure}'
-    if rag.reader is not None and not (hit and hit.ocr) and (lines := rag.reader.read(frame)):
+    reader = rag.models.ocr_reader
+    if reader is not None and not (hit and hit.ocr) and (lines := reader.get().read(frame)):
         yield f"words: {' / '.join(line.text for line in lines)}"
     if (detector := detector_of(rag)) and (regions := detector.detect([frame])[0]):
         yield f"objects: {', '.join(map(region_to_text, regions[:10]))}"

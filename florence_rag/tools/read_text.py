@@ -34,7 +34,7 @@ class ReadText(ImageTool):
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
         """Whether there is a reader."""
-        return rag.reader is not None
+        return rag.models.ocr_reader is not None
 
     @property
     def description(self) -> str:
@@ -56,11 +56,11 @@ class ReadText(ImageTool):
         return ToolResult(text, artifact, images=picture)
 
     def _lines(self, given: GivenImage) -> Iterator[dict[str, Any]]:
-        if self.rag.reader is None:
+        if self.rag.models.ocr_reader is None:
             raise ModelError("reading needs a reader of words: give FlorenceRAG one with reader=...")
         seen: set[str] = set()
         for number, frame in enumerate(given.frames):
-            for region in self.rag.reader.read(frame):
+            for region in self.rag.models.ocr_reader.get().read(frame):
                 if region.text not in seen:
                     seen.add(region.text)
                     frame_of = {"keyframe": number} if len(given.frames) > 1 else {}

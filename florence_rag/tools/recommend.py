@@ -56,7 +56,7 @@ class Recommend(Tool):
     ) -> ToolResult:
         """A numbered list in words, and the hits as dictionaries in the artifact. Raises InputError."""
         hits = recommended(
-            self.rag,
+            self.rag.context,
             like,
             dislike or (),
             seen or (),

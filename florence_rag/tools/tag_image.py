@@ -42,8 +42,8 @@ class TagImage(ImageTool):
     ) -> ToolResult:
         """The tags in words, and with candidates in the artifact. Raises InputError."""
         given = self._picture(image)
-        tagger = open_tagger(self.rag, labels)
-        ((tags, best),) = tagger.of(self.rag.embedder.embed_images([given.middle]), THRESHOLD)
+        tagger = open_tagger(self.rag.context, labels)
+        ((tags, best),) = tagger.of(self.rag.models.embedder.embed_images([given.middle]), THRESHOLD)
         tagged = Tagged(given.hit.id, given.hit.source, tuple(tags), tuple(best))
         artifact = {**tagged.to_dict(), "citation": given.citation().to_dict()}
         picture = image_of(given.hit, given.middle, middle_index(given.frames))

@@ -35,4 +35,5 @@ class VQAGrounder:
 
 def pointing_of(rag: FlorenceRAG) -> VQAGrounder | None:
     """By the model of the index that answers, if it shows where it looks."""
-    return VQAGrounder(rag.vqa, rag.vqa) if rag.vqa is not None and isinstance(rag.vqa, AttentionVQA) else None
+    attention = rag.models.attention_vqa
+    return VQAGrounder(rag.models.require_vqa().get(), attention.get()) if attention else None

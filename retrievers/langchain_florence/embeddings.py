@@ -32,7 +32,7 @@ class FlorenceEmbeddings(Embeddings):
     def __init__(
         self, model: str = "florence-tiny", *, rag: FlorenceRAG | None = None, embedder: Embedder | None = None
     ) -> None:
-        self.embedder = embedder or (rag.embedder if rag else load_model(EMBEDDER, model))
+        self.embedder = embedder or (rag.models.embedder if rag else load_model(EMBEDDER, model))
         self.model = self.embedder.info.name
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:

@@ -56,7 +56,7 @@ class FlorenceVectorStore(VectorStore):
 
         embedder = embeddings_to_embedder(embedding)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection)
-        return cls(FlorenceRAG(index, embedder, pictures=pictures or image_folder(str(db), collection)))
+        return cls(FlorenceRAG(index, embedder, images=pictures or image_folder(str(db), collection)))
 
     def close(self) -> None:
         """Let go of the database, so that another process can open it."""
@@ -73,7 +73,7 @@ class FlorenceVectorStore(VectorStore):
     @property
     def embeddings(self) -> Embeddings:
         """What embeds texts and queries."""
-        return embedder_to_embeddings(self.rag.embedder)
+        return embedder_to_embeddings(self.rag.models.embedder)
 
     # Adding and deleting
 
@@ -86,7 +86,7 @@ class FlorenceVectorStore(VectorStore):
         batch_size: int | None = None,
     ) -> list[str]:
         """Store texts; their ids. batch_size is LangChain's, and of no effect: the index has its own."""
-        return self.rag.upsert_texts(texts, ids=ids, metadatas=metadatas)
+        return self.rag.items.upsert_texts(texts, ids=ids, metadatas=metadatas)
 
     def add_documents(  # type: ignore[override]  # an unknown option is an error
         self, documents: Iterable[Document], *, ids: Sequence[str | None] | None = None, batch_size: int | None = None
@@ -99,7 +99,7 @@ class FlorenceVectorStore(VectorStore):
         given = [document.id for document in documents] if ids is None else ids
         if len(given) != len(documents):
             raise InputError(f"ids must be a list with one value for each of the {len(documents)} documents")
-        return self.rag.upsert_chunks(map(document_to_chunk, documents, given))
+        return self.rag.items.upsert_chunks(map(document_to_chunk, documents, given))
 
     def add_images(
         self,
@@ -113,7 +113,7 @@ class FlorenceVectorStore(VectorStore):
 
         A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
         """
-        return self.rag.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
+        return self.rag.items.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
 
     async def aadd_images(self, images: Iterable[Any], *args: Any, **options: Any) -> list[str]:
         """add_images in a worker thread."""
@@ -121,7 +121,7 @@ class FlorenceVectorStore(VectorStore):
 
     def delete(self, ids: Sequence[str] | None = None, **_: Any) -> bool:
         """Forget what was added under these ids, or all that was ever added; unknown ids are passed over."""
-        self.rag.delete(self.rag.item_ids() if ids is None else list(ids))
+        self.rag.items.delete(self.rag.items.ids() if ids is None else list(ids))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -198,7 +198,7 @@ class FlorenceVectorStore(VectorStore):
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
 
     def _query(self, text: str) -> np.ndarray:
-        vector: np.ndarray = embed_queries(self.rag.embedder, [text])[0]
+        vector: np.ndarray = embed_queries(self.rag.models.embedder, [text])[0]
         return vector
 
     def _nearest(self, vector: Sequence[float] | np.ndarray, k: int, **within: Any) -> list[Hit]:

@@ -58,7 +58,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
         embedder: Embedder | None = None,
         **settings: Any,
     ) -> None:
-        chosen = embedder or (rag.embedder if rag else load_model(EMBEDDER, model_name))
+        chosen = embedder or (rag.models.embedder if rag else load_model(EMBEDDER, model_name))
         super().__init__(**{**settings, "model_name": chosen.info.name, "fingerprint": chosen.info.fingerprint})
         self._embedder = chosen
 

@@ -126,7 +126,8 @@ def _read(picture: str | bytes) -> Frame:
 
 
 def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Matcher | None) -> Reranker:
-    chosen = reranker or (load_model(RERANKER, model_name) if model_name else rag.matcher if rag else None)
+    matcher = rag.models.matcher if rag else None
+    chosen = reranker or (load_model(RERANKER, model_name) if model_name else matcher.get() if matcher else None)
     if chosen is None:
         raise InputError("nothing here can rerank; name a model, such as 'florence-tiny', or give a reranker")
     return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)

@@ -53,10 +53,10 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         super().__init__(**settings)
         self._rag = rag
         self._embed_model = embed_model or FlorenceEmbedding(rag=rag)
-        if self._embed_model.fingerprint != rag.embedder.info.fingerprint:
+        if self._embed_model.fingerprint != rag.models.embedder.info.fingerprint:
             raise InputError(
                 f"embed_model is {self._embed_model.model_name!r}, but the index was filled by "
-                f"{rag.embedder.info.name!r}; leave it out, and take the store's own"
+                f"{rag.models.embedder.info.name!r}; leave it out, and take the store's own"
             )
 
     @classmethod
@@ -91,7 +91,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
                 pictures.append((node, picture))
             else:
                 texts.append(node)
-        self._rag.upsert_chunks(chunks)
+        self._rag.items.upsert_chunks(chunks)
         self._upsert_images(pictures)
         self._put_texts(texts)
         return [node.node_id for node in nodes]
@@ -102,7 +102,9 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Forget the nodes of a document. Chunks of files stay: they go with `FlorenceRAG.add(..., prune=True)`."""
-        self._rag.delete([hit.id for hit in self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})])
+        self._rag.items.delete(
+            [hit.id for hit in self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})]
+        )
 
     async def adelete(self, ref_doc_id: str, **options: Any) -> None:
         """The same; the event loop goes on."""
@@ -112,7 +114,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         """Forget nodes by id, by filter, or by both; neither is an error, see `clear`."""
         if node_ids is None and filters is None:
             raise InputError("neither node_ids nor filters were given; clear() forgets all nodes")
-        self._rag.delete([hit.id for hit in self._find(node_ids, filters)])
+        self._rag.items.delete([hit.id for hit in self._find(node_ids, filters)])
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **options: Any
@@ -122,7 +124,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def clear(self) -> None:
         """Forget all nodes; chunks of files stay."""
-        self._rag.delete(self._rag.item_ids())
+        self._rag.items.delete(self._rag.items.ids())
 
     async def aclear(self) -> None:
         """The same; the event loop goes on."""
@@ -157,7 +159,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def _upsert_images(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
         nodes = [node for node, _ in pictures]
-        self._rag.upsert_images(
+        self._rag.items.upsert_images(
             [picture for _, picture in pictures],
             captions=[node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
@@ -166,7 +168,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         )
 
     def _put_texts(self, nodes: Sequence[BaseNode]) -> None:
-        self._rag.upsert_texts(
+        self._rag.items.upsert_texts(
             [node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
             metadatas=[node_to_metadata(node) for node in nodes],

@@ -5,6 +5,7 @@ import pytest
 
 from florence_rag.answering.base import Evidence
 from florence_rag.answering.vqa_answerer import UNKNOWN, Answerer, AnsweringConfig, conclude
+from florence_rag.context import loaded
 from florence_rag.errors import InputError, MediaError
 from florence_rag.perception.base import VQAResult
 from florence_rag.testing import COLORS, ColorVQA, ScriptedVQA, color_frame
@@ -30,9 +31,9 @@ class Found:
 def answerer(frames, vqa=None, **config):
     """Over pictures by name; a value that is a tuple gives the keyframes of a clip."""
     hits = [hit(name, "clip" if isinstance(frame, tuple) else "image") for name, frame in frames.items()]
-    loaded = {name: frame if isinstance(frame, tuple) else (frame,) for name, frame in frames.items()}
-    vqa = vqa or ColorVQA()
-    return Answerer(Found(hits), vqa, lambda h: loaded[h.id], AnsweringConfig(**config), matcher=vqa)
+    images = {name: frame if isinstance(frame, tuple) else (frame,) for name, frame in frames.items()}
+    vqa = loaded(vqa or ColorVQA())
+    return Answerer(Found(hits), vqa, lambda h: images[h.id], AnsweringConfig(**config), matcher=vqa)
 
 
 def test_the_picture_that_fits_the_question_is_asked_and_cited():
@@ -99,7 +100,7 @@ def test_a_passage_with_the_words_of_the_question_beats_a_picture_that_hardly_fi
     text = "Dogs are welcome. The night bus leaves the market every hour."
     found = Found([hit("a"), hit("b", "text", text=text)])
     vqa = ScriptedVQA({"": ("car", 0.8)}, fit=0.2)
-    asked = Answerer(found, vqa, lambda h: (color_frame("red"),) * (h.id == "a"), matcher=vqa)
+    asked = Answerer(found, loaded(vqa), lambda h: (color_frame("red"),) * (h.id == "a"), matcher=loaded(vqa))
     answer = asked.ask("When does the night bus leave the market?")
     assert answer.text == "The night bus leaves the market every hour."
     assert answer.citations[0].quote == answer.text
@@ -108,7 +109,7 @@ def test_a_passage_with_the_words_of_the_question_beats_a_picture_that_hardly_fi
 
 def test_words_read_in_a_picture_are_quoted():
     found = Found([hit("a", ocr="STREET MARKET\nSATURDAY 9 AM")])
-    asked = Answerer(found, ScriptedVQA({"": ("sign", 0.3)}), lambda _: (color_frame("red"),))
+    asked = Answerer(found, loaded(ScriptedVQA({"": ("sign", 0.3)})), lambda _: (color_frame("red"),))
     answer = asked.ask("When is the street market?")
     assert (answer.text, answer.citations[0].kind) == ("STREET MARKET SATURDAY 9 AM", "image")
 
@@ -119,7 +120,9 @@ def test_a_picture_whose_file_is_gone_is_left_out():
             raise MediaError("'/a' is gone")
         return (color_frame("blue"),)
 
-    answer = Answerer(Found([hit("a"), hit("b")]), ColorVQA(), load, matcher=ColorVQA()).ask("Which one is blue?")
+    answer = Answerer(Found([hit("a"), hit("b")]), loaded(ColorVQA()), load, matcher=loaded(ColorVQA())).ask(
+        "Which one is blue?"
+    )
     assert [citation.id for citation in answer.citations] == ["b"]
 
 
@@ -158,7 +161,7 @@ class AttentionVQA:
 
 def unmatched(frames, vqa=None, **config):
     matched = answerer(frames, ColorVQA(), **config)
-    return Answerer(matched.retriever, vqa or AttentionVQA(), matched.load_frames, matched.config)
+    return Answerer(matched.retriever, loaded(vqa or AttentionVQA()), matched.load_frames, matched.config)
 
 
 def test_without_a_matcher_the_order_of_the_search_decides():
@@ -177,7 +180,7 @@ def test_without_a_matcher_the_order_of_the_search_decides():
 def test_without_a_matcher_no_more_is_searched_for_and_looked_at_than_is_asked():
     asked = unmatched({name: color_frame("red") for name in "abcdefgh"})
     assert asked.ask("Anything?", k=3).text == "red"
-    assert asked.retriever.calls[0][1] == 3 and len(asked.vqa.seen) == 3
+    assert asked.retriever.calls[0][1] == 3 and len(asked.vqa.get().seen) == 3
 
 
 def test_without_a_matcher_the_middle_keyframe_stands_for_a_clip():

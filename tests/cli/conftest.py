@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
+from florence_rag.context import Models
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, ScriptedReader, color_frame
 
@@ -43,7 +44,8 @@ def run() -> Callable[..., Outcome]:
 def rag() -> FlorenceRAG:
     embedder = ColorEmbedder()
     return FlorenceRAG(
-        MemoryIndex(embedder.info), embedder, vqa=ColorVQA(), reader=ScriptedReader({"red": "STOP at the red line"})
+        MemoryIndex(embedder.info),
+        Models.of(embedder, vqa=ColorVQA(), ocr_reader=ScriptedReader({"red": "STOP at the red line"})),
     )
 
 

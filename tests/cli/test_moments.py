@@ -2,6 +2,7 @@ import re
 
 import pytest
 
+from florence_rag.context import LazyValue
 from florence_rag.loading.loaders import ACTION_RECOGNIZER
 from florence_rag.loading.model_loader import load_model
 from tests.ingest.test_moments import ColorRecognizer, write_film
@@ -9,7 +10,7 @@ from tests.ingest.test_moments import ColorRecognizer, write_film
 
 @pytest.fixture
 def film(tmp_path, rag, opened_with):
-    rag.recognizer = ColorRecognizer()
+    rag.models.action_recognizer = LazyValue(ColorRecognizer)
     return write_film(tmp_path / "wall.mp4")
 
 

@@ -83,7 +83,7 @@ def test_pictures_that_a_program_gave_move_too(run, tmp_path, other):
     from florence_rag import FlorenceRAG
 
     with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", ocr="never") as rag:
-        (given,) = rag.upsert_images([color_frame("red")], ids=["mine"])
+        (given,) = rag.items.upsert_images([color_frame("red")], ids=["mine"])
     record = run("reembed", "--to", other, "--db", tmp_path / "given.db", "--json").json
     assert (record["sources"], record["left_out"], record["switched"]) == (1, [], True)
     (hit,) = run("search", "red", "--db", tmp_path / "given.db", "--json").json["hits"]

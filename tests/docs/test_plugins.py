@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +23,7 @@ def test_the_blocks_run(page, blocks, tmp_path, monkeypatch):
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / "photos" / f"{color}.png")
     embedder = ColorEmbedder()
-    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA())
+    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA()))
     monkeypatch.setattr(FlorenceRAG, "open", lambda db: rag)
     monkeypatch.chdir(tmp_path)
     code = BLOCK.findall(PAGES[page].read_text("utf-8"))

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from tests.retrievers.untrained import save_untrained
 
@@ -38,7 +39,7 @@ def pictures(tmp_path):
 def rag(pictures):
     """The walls, seen by doubles that know colours."""
     embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA()) as rag:
+    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
         rag.add(pictures)
         yield rag
 

@@ -16,7 +16,7 @@ def rag(request, tmp_path):
     memory = request.param == "memory"
     index = MemoryIndex(embedder.info) if memory else MilvusIndex.open(str(tmp_path / "a.db"), embedder.info)
     with FlorenceRAG(index, embedder) as rag:
-        rag.upsert_texts(
+        rag.items.upsert_texts(
             ["red", "blue", "green"], ids=["r", "b", "g"], metadatas=[{"city": "Rome"}, {"tags": ["sea"]}, {}]
         )
         yield rag
@@ -55,7 +55,7 @@ def test_an_unknown_id_replaces_nothing(rag):
 def test_it_stays_when_the_database_is_opened_again(tmp_path):
     embedder = ColorEmbedder()
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
-        rag.upsert_texts(["red"], ids=["r"])
+        rag.items.upsert_texts(["red"], ids=["r"])
         rag.index.update_metadata({"r": {"tags": ["wine"]}})
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
         assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]

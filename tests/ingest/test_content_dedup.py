@@ -5,6 +5,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, ScriptedReader, color_frame
 
@@ -23,7 +24,9 @@ def rag():
     captioner = ScriptedCaptioner({"red": "a red wall", "blue": "a blue wall"})
     reader = ScriptedReader({"red": "STOP"})
     index = MemoryIndex(ColorEmbedder.info, ColorEmbedder.info)
-    return FlorenceRAG(index, Counting(), text_embedder=ColorEmbedder(), reader=reader, captioner=captioner)
+    return FlorenceRAG(
+        index, Models.of(Counting(), text_embedder=ColorEmbedder(), ocr_reader=reader, captioner=captioner)
+    )
 
 
 @pytest.fixture
@@ -34,7 +37,7 @@ def folder(tmp_path):
 
 
 def work(rag):
-    return rag.embedder.pictures, sum(rag.captioner.batches)
+    return rag.models.embedder.pictures, sum(rag.models.captioner.batches)
 
 
 def test_a_copy_is_found_like_its_original_and_costs_nothing(rag, folder):

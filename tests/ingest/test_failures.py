@@ -78,9 +78,9 @@ def test_what_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):
     def refuse(frames):
         raise InputError("the service is tired")
 
-    embed, rag.embedder.embed_images = rag.embedder.embed_images, refuse
+    embed, rag.models.embedder.embed_images = rag.models.embedder.embed_images, refuse
     assert counts(rag.add(folder)) == (0, 0, 0, 2)
-    rag.embedder.embed_images = embed
+    rag.models.embedder.embed_images = embed
     assert counts(rag.add(folder)) == (1, 0, 0, 1)
 
 

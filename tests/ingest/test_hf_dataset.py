@@ -13,7 +13,7 @@ COLORS = ["red", "green", "blue"]
 
 @pytest.fixture
 def rag(tmp_path):
-    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), pictures=tmp_path / "kept")
+    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), images=tmp_path / "kept")
 
 
 def dataset(colors=COLORS):
@@ -101,5 +101,5 @@ def test_mistakes_are_one_line(rag):
 
 def test_without_a_folder_for_pictures_it_is_said():
     rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder())
-    with pytest.raises(InputError, match="no folder for pictures"):
+    with pytest.raises(InputError, match="no folder for images"):
         rag.add_dataset(dataset())

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index import schema
@@ -64,7 +65,7 @@ def index(request, milvus):
 @pytest.fixture
 def rag(index, embedder, tmp_path):
     config = IngestConfig(batch=4, threads=2)
-    return FlorenceRAG(index, embedder, vqa=ColorVQA(), ingest=config, pictures=tmp_path / "kept")
+    return FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), ingest=config, images=tmp_path / "kept")
 
 
 @pytest.fixture
@@ -85,7 +86,10 @@ def found(rag, text, **options):
 
 
 def test_texts_are_found_under_their_ids(rag):
-    assert rag.upsert_texts(["a red wall", "a blue wall"], ids=["r", "b"], metadatas=[{"n": 1}, None]) == ["r", "b"]
+    assert rag.items.upsert_texts(["a red wall", "a blue wall"], ids=["r", "b"], metadatas=[{"n": 1}, None]) == [
+        "r",
+        "b",
+    ]
     (hit,) = rag.search("red", k=1)
     assert (hit.id, hit.kind, hit.text, hit.source, hit.is_item) == ("r", "text", "a red wall", "item:r", True)
     assert hit.metadata == {"n": 1}
@@ -93,32 +97,32 @@ def test_texts_are_found_under_their_ids(rag):
 
 
 def test_an_id_follows_from_text_and_metadata(rag):
-    first = rag.upsert_texts(["red", "red", "red"], metadatas=[{}, {"n": 1}, {}])
+    first = rag.items.upsert_texts(["red", "red", "red"], metadatas=[{}, {"n": 1}, {}])
     assert first[0] == first[2] != first[1]
-    assert rag.upsert_texts(["red"]) == first[:1]
+    assert rag.items.upsert_texts(["red"]) == first[:1]
     assert rag.info().chunks["text"] == 2
     assert len(first[0]) == 32
 
 
 @pytest.mark.parametrize("id", ["x" * 512, 'a" or id != "', "ü/猫\n.jpg", "item:r", "1" * 32])
 def test_any_text_is_an_id(rag, id):
-    rag.upsert_texts(["red", "blue"], ids=[id, "other"])
+    rag.items.upsert_texts(["red", "blue"], ids=[id, "other"])
     assert found(rag, "red", k=1) == [id]
     assert [hit.id for hit in rag.get([id])] == [id]
-    assert rag.delete([id]) == 1
+    assert rag.items.delete([id]) == 1
     assert found(rag, "red") == ["other"]
 
 
 @pytest.mark.parametrize("id", ["x" * 513, "a\0b", "\ud800", 7])
 def test_what_is_no_id_is_an_error(rag, id):
     with pytest.raises(InputError, match="is no text of 1 to 512 bytes"):
-        rag.upsert_texts(["red"], ids=[id])
+        rag.items.upsert_texts(["red"], ids=[id])
     assert rag.info().sources == 0
 
 
 def test_what_is_put_again_replaces(rag):
-    rag.upsert_texts(["red", "blue"], ids=["1", "2"], metadatas=[{"n": 1}, {"n": 2}])
-    rag.upsert_texts(["green"], ids=["1"], metadatas=[{"m": 3}])
+    rag.items.upsert_texts(["red", "blue"], ids=["1", "2"], metadatas=[{"n": 1}, {"n": 2}])
+    rag.items.upsert_texts(["green"], ids=["1"], metadatas=[{"m": 3}])
     (hit,) = rag.get(["1"])
     assert (hit.text, hit.metadata) == ("green", {"m": 3})
     assert found(rag, "green", k=1) == ["1"]
@@ -126,8 +130,8 @@ def test_what_is_put_again_replaces(rag):
 
 
 def test_what_says_the_same_is_not_embedded_again(rag, embedder):
-    rag.upsert_texts(["red", "blue"], ids=["1", "2"])
-    rag.upsert_texts(["red", "blue", "green"], ids=["1", "2", "3"], metadatas=[{"n": 9}, {}, {}])
+    rag.items.upsert_texts(["red", "blue"], ids=["1", "2"])
+    rag.items.upsert_texts(["red", "blue", "green"], ids=["1", "2", "3"], metadatas=[{"n": 9}, {}, {}])
     assert embedder.texts == 3
     assert rag.get(["1"])[0].metadata == {"n": 9}
     assert found(rag, "red", k=1) == ["1"]
@@ -135,8 +139,8 @@ def test_what_says_the_same_is_not_embedded_again(rag, embedder):
 
 def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
     path, blue = save("red"), ColorEmbedder().embed_texts(["blue"])[0]
-    rag.upsert_texts(["a", "red"], ids=["1", "2"], vectors={"1": (3 * blue).tolist()})
-    rag.upsert_images([path, str(path)], ids=["3", "4"], vectors={"4": blue})
+    rag.items.upsert_texts(["a", "red"], ids=["1", "2"], vectors={"1": (3 * blue).tolist()})
+    rag.items.upsert_images([path, str(path)], ids=["3", "4"], vectors={"4": blue})
     assert (embedder.texts, embedder.images) == (1, 1)
     nearest = rag.search_by_vector(blue, 4)
     assert [hit.score for hit in nearest] == pytest.approx([1, 1, 0, 0])
@@ -146,23 +150,23 @@ def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
 
 @pytest.mark.parametrize("vector", [[1.0, 2.0], [0.0] * 12, [float("nan")] * 12])
 def test_a_vector_that_no_embedder_made_is_an_error(rag, vector):
-    rag.upsert_texts(["before"], ids=["1"])
+    rag.items.upsert_texts(["before"], ids=["1"])
     with pytest.raises(InputError, match="vectors"):
-        rag.upsert_texts(["red"], ids=["1"], vectors={"1": vector})
+        rag.items.upsert_texts(["red"], ids=["1"], vectors={"1": vector})
     assert rag.get(["1"])[0].text == "before"
 
 
 def test_what_was_deleted_is_not_embedded_again(rag, embedder):
-    rag.upsert_texts(["red", "blue"], ids=["1", "2"])
-    rag.delete(["1", "2"])
+    rag.items.upsert_texts(["red", "blue"], ids=["1", "2"])
+    rag.items.delete(["1", "2"])
     embedder.texts = 0
-    rag.upsert_texts(["blue", "red"], ids=["2", "one"])
+    rag.items.upsert_texts(["blue", "red"], ids=["2", "one"])
     assert embedder.texts == 0
     assert found(rag, "red", k=1) == ["one"]
 
 
 def test_of_equal_ids_the_last_counts(rag):
-    assert rag.upsert_texts(["red", "blue"], ids=["1", "1"]) == ["1", "1"]
+    assert rag.items.upsert_texts(["red", "blue"], ids=["1", "1"]) == ["1", "1"]
     assert [hit.text for hit in rag.get(["1"])] == ["blue"]
 
 
@@ -179,14 +183,14 @@ def test_several_batches_are_embedded_at_a_time(index, save):
 
     rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=8, threads=1))
     paths = [save("red", other) for other in ("blue", "green", "white", "black")]
-    ids = rag.upsert_images(paths)
+    ids = rag.items.upsert_images(paths)
     assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
 
 
 def test_many_are_put_in_batches(rag):
-    ids = rag.upsert_texts([f"text {n} red" for n in range(300)])
+    ids = rag.items.upsert_texts([f"text {n} red" for n in range(300)])
     assert len(set(ids)) == rag.info().chunks["text"] == 300
-    assert rag.item_ids() == sorted(ids)
+    assert rag.items.ids() == sorted(ids)
 
 
 @pytest.mark.parametrize(
@@ -203,15 +207,15 @@ def test_many_are_put_in_batches(rag):
 )
 def test_what_cannot_be_kept_is_an_error(rag, given, problem):
     with pytest.raises(InputError, match=problem):
-        rag.upsert_texts(**given)
+        rag.items.upsert_texts(**given)
 
 
 def test_an_item_that_fails_leaves_the_one_before_it(rag, monkeypatch):
-    rag.upsert_texts(["red"], ids=["1"])
+    rag.items.upsert_texts(["red"], ids=["1"])
     with monkeypatch.context() as patch:
-        patch.setattr(rag.embedder, "embed_texts", lambda texts: np.full((len(texts), 12), np.nan, np.float32))
+        patch.setattr(rag.models.embedder, "embed_texts", lambda texts: np.full((len(texts), 12), np.nan, np.float32))
         with pytest.raises(InputError, match="finite"):
-            rag.upsert_texts(["blue"], ids=["1"])
+            rag.items.upsert_texts(["blue"], ids=["1"])
     assert [hit.text for hit in rag.get(["1"])] == ["red"]
     assert rag.info().sources == 1
 
@@ -221,7 +225,7 @@ def test_an_item_that_fails_leaves_the_one_before_it(rag, monkeypatch):
 
 def test_a_picture_file_is_looked_at_where_it_lies(rag, save, tmp_path):
     path = save("red")
-    (id,) = rag.upsert_images([path], captions=["a wall"], metadatas=[{"city": "Rome"}])
+    (id,) = rag.items.upsert_images([path], captions=["a wall"], metadatas=[{"city": "Rome"}])
     (hit,) = rag.search("red", k=1)
     assert (hit.id, hit.kind, hit.source, hit.caption) == (id, "image", str(path), "a wall")
     assert hit.metadata["city"] == "Rome"
@@ -239,67 +243,67 @@ def test_pixels_are_kept(rag, save, form, tmp_path):
         "pil": Image.fromarray(color_frame("red")),
         "array": color_frame("red"),
     }
-    rag.upsert_images([forms[form]], ids=["wall"])
+    rag.items.upsert_images([forms[form]], ids=["wall"])
     path.unlink()
     (hit,) = rag.search("red")
     assert (hit.id, hit.source) == ("wall", "item:wall")
     assert np.array_equal(rag.frames(hit)[0], color_frame("red"))
     assert rag.ask_image("wall", "What color is it?").answer == "red"
     assert len(list((tmp_path / "kept").iterdir())) == 1
-    rag.delete(["wall"])
+    rag.items.delete(["wall"])
     assert list((tmp_path / "kept").iterdir()) == []
 
 
 def test_a_kept_picture_goes_with_what_it_is_replaced_by(rag, tmp_path):
-    rag.upsert_images([color_frame("red")], ids=["1"])
-    rag.upsert_images([color_frame("blue")], ids=["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["1"])
+    rag.items.upsert_images([color_frame("blue")], ids=["1"])
     assert len(list((tmp_path / "kept").iterdir())) == 1
     assert np.array_equal(rag.frames(rag.get(["1"])[0])[0], color_frame("blue"))
 
 
 def test_without_a_folder_pixels_are_refused_and_files_taken(index, save):
     rag = FlorenceRAG(index, ColorEmbedder())
-    with pytest.raises(InputError, match="give paths, or open it with pictures=FOLDER"):
-        rag.upsert_images([color_frame("red")])
-    rag.upsert_images([save("red")])
+    with pytest.raises(InputError, match="give paths, or open it with images=FOLDER"):
+        rag.items.upsert_images([color_frame("red")])
+    rag.items.upsert_images([save("red")])
     assert len(rag.search("red")) == 1
 
 
 def test_the_same_picture_twice_is_one_and_embedded_once(rag, save, embedder):
     path = save("red")
-    first = rag.upsert_images([path, color_frame("blue")])
-    assert rag.upsert_images([path, color_frame("blue")]) == first
-    assert rag.upsert_images([path.read_bytes()]) == first[:1]
+    first = rag.items.upsert_images([path, color_frame("blue")])
+    assert rag.items.upsert_images([path, color_frame("blue")]) == first
+    assert rag.items.upsert_images([path.read_bytes()]) == first[:1]
     assert embedder.images == 2
     assert rag.info().chunks["image"] == 2
 
 
 def test_a_file_that_changed_is_embedded_again(rag, save):
-    rag.upsert_images([save("red", name="wall")], ids=["wall"])
-    rag.upsert_images([save("blue", name="wall")], ids=["wall"])
-    assert rag.search("blue")[0].score == rag.search_by_vector(rag.embedder.embed_texts(["blue"])[0], 1)[0].score
+    rag.items.upsert_images([save("red", name="wall")], ids=["wall"])
+    rag.items.upsert_images([save("blue", name="wall")], ids=["wall"])
+    assert rag.search("blue")[0].score == rag.search_by_vector(rag.models.embedder.embed_texts(["blue"])[0], 1)[0].score
 
 
 @pytest.mark.parametrize("bad", ["gone.png", "https://example.org/a.png", b"no picture", b""])
 def test_a_picture_that_cannot_be_read_is_an_error_and_the_one_before_it_stays(rag, bad):
-    rag.upsert_images([color_frame("red")], ids=["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["1"])
     with pytest.raises(InputError):
-        rag.upsert_images([bad], ids=["1"])
+        rag.items.upsert_images([bad], ids=["1"])
     assert np.array_equal(rag.frames(rag.get(["1"])[0])[0], color_frame("red"))
 
 
 def test_a_broken_file_is_named(rag, tmp_path, save):
     (tmp_path / "broken.jpg").write_text("this is no picture")
     with pytest.raises(MediaError, match=r"broken\.jpg"):
-        rag.upsert_images([save("red"), tmp_path / "broken.jpg"])
+        rag.items.upsert_images([save("red"), tmp_path / "broken.jpg"])
 
 
 def test_pictures_are_captioned_and_read_as_those_of_files(index, tmp_path):
     captioner, reader = ScriptedCaptioner({"red": "a fire engine", "blue": "the sea"}), ScriptedReader({"red": "STOP"})
-    rag = FlorenceRAG(index, ColorEmbedder(), captioner=captioner, reader=reader, pictures=tmp_path)
-    rag.upsert_images([color_frame("red"), color_frame("blue")], captions=[None, "my own words"], ids=["1", "2"])
+    rag = FlorenceRAG(index, Models.of(ColorEmbedder(), captioner=captioner, ocr_reader=reader), images=tmp_path)
+    rag.items.upsert_images([color_frame("red"), color_frame("blue")], captions=[None, "my own words"], ids=["1", "2"])
     assert [(hit.caption, hit.ocr) for hit in rag.get(["1", "2"])] == [("a fire engine", "STOP"), ("my own words", "")]
-    rag.upsert_images([color_frame("red")], ids=["1"])
+    rag.items.upsert_images([color_frame("red")], ids=["1"])
     assert rag.get(["1"])[0].caption == "a fire engine"
     assert (sum(captioner.batches), reader.reads) == (1, 2)
 
@@ -307,9 +311,9 @@ def test_pictures_are_captioned_and_read_as_those_of_files(index, tmp_path):
 def test_words_are_embedded_where_the_index_keeps_their_vectors(tmp_path):
     words = SynonymEmbedder("dog hound")
     with MilvusIndex.open(str(tmp_path / "w.db"), ColorEmbedder.info, text_embedder=words.info) as index:
-        rag = FlorenceRAG(index, ColorEmbedder(), text_embedder=words, pictures=tmp_path / "kept")
-        rag.upsert_images([color_frame("red")], captions=["a dog"], ids=["1"])
-        rag.upsert_texts(["a cat"], ids=["2"])
+        rag = FlorenceRAG(index, Models.of(ColorEmbedder(), text_embedder=words), images=tmp_path / "kept")
+        rag.items.upsert_images([color_frame("red")], captions=["a dog"], ids=["1"])
+        rag.items.upsert_texts(["a cat"], ids=["2"])
         assert found(rag, "hound", k=1) == ["1"]
 
 
@@ -319,12 +323,12 @@ def test_words_are_embedded_where_the_index_keeps_their_vectors(tmp_path):
 def test_chunks_of_a_file_are_items_of_their_own(rag, save, embedder):
     (source,) = discover([save("red", "blue")])
     chunk = Chunk(source, "image", Locator(box=(0.0, 0.0, 0.5, 1.0)), custom_id="left")
-    assert rag.upsert_chunks([chunk]) == ["left"]
+    assert rag.items.upsert_chunks([chunk]) == ["left"]
     rag.add(source.uri)
     assert rag.info().sources == 2
     hit = rag.get(["left"])[0]
     assert (hit.source, hit.uri, hit.locator) == (source.uri, "item:left", chunk.locator)
-    rag.delete(["left"])
+    rag.items.delete(["left"])
     assert [hit.source for hit in rag.search("red")] == [source.uri]
 
 
@@ -332,7 +336,7 @@ def test_a_picture_without_a_file_to_look_at_again_is_refused(rag, save):
     (source,) = discover([save("red")])
     nowhere = type(source)("", "image", 0, 0, "")
     with pytest.raises(InputError, match="no file to look at again"):
-        rag.upsert_chunks([Chunk(nowhere, "image", frames=(color_frame("red"),))])
+        rag.items.upsert_chunks([Chunk(nowhere, "image", frames=(color_frame("red"),))])
 
 
 # Ids, deleting, searching
@@ -342,29 +346,29 @@ def test_the_ids_of_files_are_not_for_items(rag, save):
     path = save("red")
     rag.add(path)
     (hit,) = rag.search("red")
-    for change in (lambda: rag.upsert_texts(["blue"], ids=[hit.id]), lambda: rag.delete(["1", hit.id])):
+    for change in (lambda: rag.items.upsert_texts(["blue"], ids=[hit.id]), lambda: rag.items.delete(["1", hit.id])):
         with pytest.raises(InputError, match=r"part of the file .*red\.png"):
             change()
-    assert rag.get([hit.id]) and rag.item_ids() == []
+    assert rag.get([hit.id]) and rag.items.ids() == []
 
 
 def test_unknown_ids_are_passed_over(rag):
-    rag.upsert_texts(["red"], ids=["1"])
-    assert rag.delete(["1", "1", "2"]) == 1
-    assert rag.delete([]) == rag.delete(["1"]) == 0
+    rag.items.upsert_texts(["red"], ids=["1"])
+    assert rag.items.delete(["1", "1", "2"]) == 1
+    assert rag.items.delete([]) == rag.items.delete(["1"]) == 0
     assert rag.info().sources == 0
 
 
 def test_pruning_leaves_items_alone(rag, save, tmp_path):
-    rag.upsert_texts(["red"], ids=["1"])
+    rag.items.upsert_texts(["red"], ids=["1"])
     save("blue")
     assert rag.add(tmp_path, prune=True).removed == 0
     assert rag.get(["1"])
 
 
 def test_a_vector_of_any_length_is_a_query(rag):
-    rag.upsert_texts(["red", "blue", "red blue"], ids=["r", "b", "rb"])
-    vector = 7 * rag.embedder.embed_texts(["red"])[0]
+    rag.items.upsert_texts(["red", "blue", "red blue"], ids=["r", "b", "rb"])
+    vector = 7 * rag.models.embedder.embed_texts(["red"])[0]
     hits = rag.search_by_vector(vector.tolist(), 2)
     assert [hit.id for hit in hits] == ["r", "rb"]
     assert hits[0].score == pytest.approx(1.0, abs=1e-5)
@@ -380,8 +384,8 @@ def test_a_vector_of_another_space_is_an_error(rag, vector):
 
 def test_items_are_filtered_by_the_source_that_they_name(rag, save):
     path = str(save("red"))
-    rag.upsert_texts(["red", "red"], ids=["1", "2"], metadatas=[{"source": "a.pdf"}, {}])
-    rag.upsert_images([path], ids=["3"])
+    rag.items.upsert_texts(["red", "red"], ids=["1", "2"], metadatas=[{"source": "a.pdf"}, {}])
+    rag.items.upsert_images([path], ids=["3"])
 
     def ids(condition):
         return {hit.id for hit in rag.search("red", filter={"source": condition})}
@@ -398,9 +402,9 @@ def test_the_source_that_a_file_names_is_not_asked(rag, save):
     (source,) = discover([save("red")])
     rag.index.begin(source)
     chunk = Chunk(source, "image", metadata={"source": "a.pdf"})
-    rag.index.add([chunk], rag.embedder.embed_texts(["red"]))
+    rag.index.add([chunk], rag.models.embedder.embed_texts(["red"]))
     rag.index.complete(source)
-    rag.upsert_texts(["red"], ids=["1"], metadatas=[{"source": "b.pdf"}])
+    rag.items.upsert_texts(["red"], ids=["1"], metadatas=[{"source": "b.pdf"}])
     assert found(rag, "red", filter={"source": ["b.pdf", "a.pdf"]}) == ["1"]
     assert found(rag, "red", filter={"source": source.uri}) == [chunk.id]
 
@@ -417,24 +421,24 @@ def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
 
     def opened(embedder):
         index = MilvusIndex.open(str(tmp_path / "r.db"), embedder.info)
-        return FlorenceRAG(index, embedder, pictures=tmp_path / "kept")
+        return FlorenceRAG(index, embedder, images=tmp_path / "kept")
 
     with opened(ColorEmbedder()) as rag:
-        rag.upsert_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
-        rag.upsert_images([save("red"), color_frame("blue")], ids=["file", "kept"])
+        rag.items.upsert_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
+        rag.items.upsert_images([save("red"), color_frame("blue")], ids=["file", "kept"])
         report = reembed(rag.index, Turned(), rag.frames).switch()
         assert (report.sources, report.left_out) == (3, ())
     with opened(Turned()) as rag:
         nearest = (rag.search_by_vector(rag.embed_query(color), 1)[0] for color in ("green", "red", "blue"))
         assert [hit.id for hit in nearest] == ["text", "file", "kept"]
         assert rag.get(["text"])[0].source == "a.pdf"
-        assert rag.delete(["text", "file", "kept"]) == 3
+        assert rag.items.delete(["text", "file", "kept"]) == 3
 
 
 def test_threads_may_put_at_once(rag):
     def work(n):
         for i in range(5):
-            rag.upsert_texts([f"red {n} {i}", "blue"], ids=[f"{n}-{i}", "shared"])
+            rag.items.upsert_texts([f"red {n} {i}", "blue"], ids=[f"{n}-{i}", "shared"])
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
     for thread in threads:
@@ -449,7 +453,7 @@ def test_what_was_put_is_there_when_the_database_is_opened_again(tmp_path):
         return FlorenceRAG(MilvusIndex.open(str(tmp_path / "p.db"), ColorEmbedder.info), ColorEmbedder())
 
     with opened() as rag:
-        rag.upsert_texts(["red"], ids=["1"])
+        rag.items.upsert_texts(["red"], ids=["1"])
     with opened() as rag:
         assert found(rag, "red") == ["1"]
         assert rag.info().incomplete == ()
@@ -466,7 +470,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder
 rag = FlorenceRAG(MilvusIndex.open({str(tmp_path / "k.db")!r}, ColorEmbedder.info), ColorEmbedder())
-rag.upsert_texts(["red", "blue"], ids=["1", "2"])
+rag.items.upsert_texts(["red", "blue"], ids=["1", "2"])
 os._exit(9)
 """
     assert subprocess.run([sys.executable, "-c", script]).returncode == 9
@@ -478,11 +482,11 @@ os._exit(9)
 def test_an_index_of_an_older_make_takes_shorter_ids_and_stays_usable(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "MAX_ID_BYTES", 64)
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "o.db"), ColorEmbedder.info), ColorEmbedder()) as rag:
-        rag.upsert_texts(["red"], ids=["x" * 64])
+        rag.items.upsert_texts(["red"], ids=["x" * 64])
         with pytest.raises(InputError, match="an older florence_rag made: allowed are 64 bytes"):
-            rag.upsert_texts(["blue"], ids=["x" * 65])
-        rag.upsert_texts(["green"], ids=["g"])
-        assert set(rag.item_ids()) == {"x" * 64, "g"}
+            rag.items.upsert_texts(["blue"], ids=["x" * 65])
+        rag.items.upsert_texts(["green"], ids=["g"])
+        assert set(rag.items.ids()) == {"x" * 64, "g"}
 
 
 @pytest.mark.parametrize(("reads", "width"), [(False, 400), (True, 800)])
@@ -499,7 +503,7 @@ def test_a_large_photo_is_decoded_as_large_as_the_embedder_can_see(tmp_path, rea
 
     Image.new("RGB", (800, 600), "red").save(tmp_path / "large.jpg")
     reader = ScriptedReader({}) if reads else None
-    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), Nearsighted(), reader=reader, ocr="always") as rag:
-        rag.upsert_images([tmp_path / "large.jpg"], ids=["a"])
+    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(Nearsighted(), ocr_reader=reader), ocr="always") as rag:
+        rag.items.upsert_images([tmp_path / "large.jpg"], ids=["a"])
         assert seen == [width]
         assert rag.frames(rag.get(["a"])[0])[0].shape == (600, 800, 3)

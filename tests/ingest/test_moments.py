@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.chunking import ChunkingConfig
+from florence_rag.context import Models
 from florence_rag.ingest.moments import is_moment, overlap, temporal_nms, with_moments
 from florence_rag.perception.base import Action
 from florence_rag.rag import FlorenceRAG
@@ -67,7 +68,7 @@ def films(tmp_path_factory):
 
 
 def rag_with(recognizer):
-    return FlorenceRAG(MemoryIndex(EMBEDDER.info), EMBEDDER, recognizer=recognizer)
+    return FlorenceRAG(MemoryIndex(EMBEDDER.info), Models.of(EMBEDDER, action_recognizer=recognizer))
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,9 @@ def test_long_shots_say_which_clips_belong_together(tmp_path):
     path = write_film(tmp_path / "long.mp4", ("red",) * 60)
     recognizer = ColorRecognizer()
     index = MemoryIndex(EMBEDDER.info)
-    with FlorenceRAG(index, EMBEDDER, recognizer=recognizer, chunking=ChunkingConfig(clip_max_s=2.0)) as rag:
+    with FlorenceRAG(
+        index, Models.of(EMBEDDER, action_recognizer=recognizer), chunking=ChunkingConfig(clip_max_s=2.0)
+    ) as rag:
         rag.add(path)
         clips = sorted((hit for hit in index.find(kinds={"clip"})), key=lambda hit: hit.locator.start_s)
     assert recognizer.stretches == [(0.0, 6.0)]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.ocr import RapidOcrReader
@@ -32,7 +33,9 @@ class NoiseEmbedder:
 
 def first_of(folder, db, *queries):
     """The names of the pictures that come first for each query, in ten searches with different noise."""
-    with FlorenceRAG(MilvusIndex.open(str(db), NoiseEmbedder.info), NoiseEmbedder(), reader=RapidOcrReader()) as rag:
+    with FlorenceRAG(
+        MilvusIndex.open(str(db), NoiseEmbedder.info), Models.of(NoiseEmbedder(), ocr_reader=RapidOcrReader())
+    ) as rag:
         rag.add(folder)
         return [{Path(rag.search(query, k=1)[0].source).stem for _ in range(10)} for query in queries]
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
@@ -71,8 +72,9 @@ def folder(tmp_path):
     return path
 
 
-def rag_with_regions(index=None, **parts):
-    return FlorenceRAG(index or MemoryIndex(EMBEDDER.info), EMBEDDER, detector=StripeDetector(), regions=True, **parts)
+def rag_with_regions(index=None, ocr="auto", **models):
+    models = Models.of(EMBEDDER, detector=StripeDetector(), **models)
+    return FlorenceRAG(index or MemoryIndex(EMBEDDER.info), models, index_regions=True, ocr=ocr)
 
 
 def names(hits):
@@ -140,7 +142,7 @@ def test_a_stored_region_can_be_drawn_with_its_outline(folder, tmp_path):
             return [replace(each, polygons=(((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)),)) for each in super()._regions(frame)]
 
     index = MilvusIndex.open(str(tmp_path / "t.db"), EMBEDDER.info)
-    with FlorenceRAG(index, EMBEDDER, detector=Outlines(), regions=True) as rag:
+    with FlorenceRAG(index, Models.of(EMBEDDER, detector=Outlines()), index_regions=True) as rag:
         rag.add(folder)
         best = rag.search("blue", k=1)[0]
         assert best.locator.box and polygons_of(best) == [[[0.5, 0.0], [1.0, 1.0], [0.0, 1.0]]]
@@ -253,7 +255,7 @@ def test_a_copy_of_a_file_takes_its_regions_over(folder, tmp_path):
 
 def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
     Image.fromarray(color_frame("black")).save(folder / "black.png")
-    rag = FlorenceRAG(MemoryIndex(EMBEDDER.info), EMBEDDER, detector=FailingDetector(), regions=True)
+    rag = FlorenceRAG(MemoryIndex(EMBEDDER.info), Models.of(EMBEDDER, detector=FailingDetector()), index_regions=True)
     with rag:
         report = rag.add(folder)
         assert report.added == 4
@@ -261,7 +263,7 @@ def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
 
 
 def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):
-    with rag_with_regions(reader=ScriptedReader({"grey": "EXIT"}), ocr="always") as rag:
+    with rag_with_regions(ocr_reader=ScriptedReader({"grey": "EXIT"}), ocr="always") as rag:
         rag.add(folder)
         found = rag.search("red", k=20, group=False)
         assert {hit.ocr for hit in found if hit.locator.box} == {""}
@@ -269,6 +271,6 @@ def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):
 
 
 def test_without_regions_the_detector_only_answers(folder):
-    with FlorenceRAG(MemoryIndex(EMBEDDER.info), EMBEDDER, detector=StripeDetector()) as rag:
+    with FlorenceRAG(MemoryIndex(EMBEDDER.info), Models.of(EMBEDDER, detector=StripeDetector())) as rag:
         rag.add(folder)
         assert rag.info().chunks["image"] == 4

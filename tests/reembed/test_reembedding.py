@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
@@ -246,7 +247,7 @@ def test_what_is_added_changed_and_removed_meanwhile_is_caught_up_with(rag, turn
     embedded = turned.seen
     report = work.switch()
     assert (report.sources, turned.seen - embedded) == (11, 2)
-    rag.embedder, rag.retriever.embedder = turned, turned
+    rag.models.embedder = turned
     assert rag.index.info().sources == 11
     assert top(rag, "red", 1) == ["new.png"]
     assert rag.add(folder).unchanged == 11
@@ -349,7 +350,7 @@ def test_vectors_of_words_are_kept_as_they_are(tmp_path, folder, turned):
     words = ColorEmbedder()
     words.info = replace(ColorEmbedder.info, name="words")
     index = MilvusIndex.open(str(tmp_path / "words.db"), ColorEmbedder.info, text_embedder=words.info)
-    with FlorenceRAG(index, ColorEmbedder(), text_embedder=words) as rag:
+    with FlorenceRAG(index, Models.of(ColorEmbedder(), text_embedder=words)) as rag:
         rag.add(folder)
         ids = list(rows(rag.index))
         before = rag.index.text_vectors(ids)
@@ -389,13 +390,13 @@ def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
 def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, folder):
     work = rag.reembed(turned)
     work.fill()
-    assert rag.info().shadow_embedder == turned.info and rag.embedder is not turned
-    assert work.compare(rag.embedder, ["red"], k=3).queries == ("red",)
+    assert rag.info().shadow_embedder == turned.info and rag.models.embedder is not turned
+    assert work.compare(rag.models.embedder, ["red"], k=3).queries == ("red",)
     assert work.switch().switched
-    assert rag.embedder is turned and rag.info().shadow_embedder is None
+    assert rag.models.embedder is turned and rag.info().shadow_embedder is None
     assert top(rag, "red house", 1) == ["red.txt"]
     assert rag.add(folder).unchanged == 11
-    assert rag.upsert_texts(["A pink bird."], ids=["pink"]) == ["pink"]
+    assert rag.items.upsert_texts(["A pink bird."], ids=["pink"]) == ["pink"]
     assert "pink" in [hit.id for hit in rag.search("a pink bird", k=11)]
 
 

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 
+from florence_rag.context import Context, Models
 from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
+from florence_rag.image_store import ImageStore
 from florence_rag.perception.itm import MatcherReranker
+from florence_rag.retrieval.reranking import Reranking
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, SynonymEmbedder, color_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
@@ -18,14 +21,30 @@ def chunk(name, kind="image", colors=(), text="", ocr="", start_s=None, span=Non
     return Chunk(source, kind, locator, text=text, ocr=ocr, frames=frames)
 
 
-def retriever(*chunks, **config):
+class ChunkImages(ImageStore):
+    """Images of chunks that have no file."""
+
+    def __init__(self, index, chunks):
+        super().__init__(index)
+        self.of = {each.id: each.frames for each in chunks}
+
+    def frames(self, hit):
+        return self.of[hit.id]
+
+
+def filled(*chunks):
     index = MemoryIndex(EMBEDDER.info)
     for source in {each.source for each in chunks}:
         index.begin(source)
     for each in chunks:
         vector = EMBEDDER.embed_images(each.frames) if each.frames else EMBEDDER.embed_texts([each.text])
         index.add([each], vector)
-    return Retriever(EMBEDDER, index, RetrievalConfig(**config))
+    return index
+
+
+def retriever(*chunks, **config):
+    index = filled(*chunks)
+    return Retriever(Context(index, Models.of(EMBEDDER), ImageStore(index)), RetrievalConfig(**config))
 
 
 def names(hits):
@@ -112,7 +131,7 @@ def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
     for each in chunks:
         index.begin(each.source)
     index.add(chunks, embedder.embed_images([each.frames[0] for each in chunks]))
-    assert names(Retriever(embedder, index).search(query, k=1)) == [name]
+    assert names(Retriever(Context(index, Models.of(embedder), ImageStore(index))).search(query, k=1)) == [name]
 
 
 def film(name, *colors):
@@ -184,7 +203,8 @@ def with_meaning(*chunks, **config):
         vector = EMBEDDER.embed_images(each.frames) if each.frames else EMBEDDER.embed_texts([each.text])
         meaning = SYNONYMS.embed_texts([each.text]) if each.text else np.zeros((1, SYNONYMS.info.dimension))
         index.add([each], vector, meaning)
-    return Retriever(EMBEDDER, index, RetrievalConfig(**config), text_embedder=SYNONYMS)
+    context = Context(index, Models.of(EMBEDDER, text_embedder=SYNONYMS), ImageStore(index))
+    return Retriever(context, RetrievalConfig(**config))
 
 
 PASSAGES = (
@@ -196,8 +216,8 @@ PASSAGES = (
 
 def test_a_paraphrase_is_found_that_shares_no_word_with_the_query():
     query = "fixed standpipe"
+    assert filled(*PASSAGES).search_bm25(query, 5) == []
     plain = retriever(*PASSAGES)
-    assert plain.index.search_bm25(query, 5) == []
     assert "works" not in names(plain.search(query, k=1)), "without a text model it is one passage among others"
     first, *rest = with_meaning(*PASSAGES).search(query)
     assert names([first]) == ["works"]
@@ -225,12 +245,13 @@ def test_meaning_keeps_to_kinds_and_filters_and_to_queries_with_a_text():
     assert search(image=color_frame("red"))[0].explanation == "looks like the picture (1.00)"
 
 
-def reranked(*chunks, **config):
+def reranked(*chunks, reranker=None):
     """METER's place is taken by a matcher that sees colours, where the search goes by what is printed."""
-    frames = {each.id: each.frames for each in chunks}
-    plain = retriever(*chunks)
-    args = {"reranker": MatcherReranker(ColorVQA()), "load_frames": lambda hit: frames[hit.id]}
-    return plain, Retriever(plain.embedder, plain.index, RetrievalConfig(**config), **args)
+    index = filled(*chunks)
+    images = ChunkImages(index, chunks)
+    models = Models.of(EMBEDDER, reranker=reranker or MatcherReranker(ColorVQA()))
+    plain, reranked = Context(index, Models.of(EMBEDDER), images), Context(index, models, images)
+    return Retriever(plain), Retriever(reranked)
 
 
 MISLEADING = (
@@ -255,13 +276,13 @@ def test_a_reranker_is_not_asked_without_a_text():
     assert with_reranker.search(image=image) == plain.search(image=image)
 
 
-def test_a_reranker_has_less_say_beside_a_picture():
+def test_a_reranker_weighs_less_next_to_an_image(monkeypatch):
     _, with_reranker = reranked(*MISLEADING)
-    seen = []
-    with_reranker._reranking = lambda hits, text, share: seen.append(share) or hits
+    shares = []
+    monkeypatch.setattr(Reranking, "__call__", lambda self, hits, text, share: shares.append(share) or hits)
     with_reranker.search("red")
     with_reranker.search("red", image=color_frame("blue"))
-    assert seen == [0.75, 0.375]
+    assert shares == [0.75, 0.375]
 
 
 def test_of_a_film_the_clip_that_fits_best_becomes_the_hit():

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from tests.retrievers.untrained import save_untrained
@@ -44,7 +45,7 @@ def folder(tmp_path_factory):
 def rag(folder, tmp_path_factory):
     embedder = ColorEmbedder()
     index = MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "index.db"), embedder.info)
-    with FlorenceRAG(index, embedder, vqa=ColorVQA()) as rag:
+    with FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA())) as rag:
         assert rag.add(folder).failed == ()
         yield rag
 

@@ -79,7 +79,7 @@ class LlamaIndex:
         )
 
     def ask(self, text, k=6, **options):
-        vector = embed_queries(self.rag.embedder, [text])[0].tolist()
+        vector = embed_queries(self.rag.models.embedder, [text])[0].tolist()
         return self.store.query(VectorStoreQuery(query_embedding=vector, query_str=text, similarity_top_k=k, **options))
 
     def search(self, text, k=6, city=None):
@@ -107,7 +107,7 @@ def filled(request, folder, tmp_path_factory):
     """A collection that one of them has filled."""
     path = tmp_path_factory.mktemp(request.param)
     with MilvusIndex.open(str(path / "items.db"), ColorEmbedder.info) as index:
-        rag = FlorenceRAG(index, ColorEmbedder(), pictures=path / "pictures")
+        rag = FlorenceRAG(index, ColorEmbedder(), images=path / "pictures")
         FRAMEWORKS[request.param](rag).fill(folder)
         yield rag
 
@@ -133,7 +133,7 @@ def each(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("each")
     rags = {
         name: FlorenceRAG(
-            MilvusIndex.open(str(path / f"{name}.db"), ColorEmbedder.info), ColorEmbedder(), pictures=path / name
+            MilvusIndex.open(str(path / f"{name}.db"), ColorEmbedder.info), ColorEmbedder(), images=path / name
         )
         for name in FRAMEWORKS
     }

@@ -2,6 +2,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import LazyValue, Models
 from florence_rag.errors import ModelError
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from florence_rag.tools import AskImage
@@ -10,7 +11,7 @@ from tests.tasks.test_cached_vqa import Asked
 
 def opened(tmp_path, **options):
     embedder = ColorEmbedder()
-    rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=Asked(), **options)
+    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=Asked()), **options)
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     rag.add(tmp_path)
@@ -20,9 +21,9 @@ def opened(tmp_path, **options):
 def test_a_question_to_the_index_is_answered_from_memory_and_says_so(tmp_path):
     rag = opened(tmp_path)
     first = rag.ask("What colour is the red wall?", cache_answers=True)
-    looked = len(rag.vqa.questions)
+    looked = len(rag.models.vqa.get().questions)
     again = rag.ask("Which color is the red wall?", cache_answers=True)
-    assert looked and len(rag.vqa.questions) == looked
+    assert looked and len(rag.models.vqa.get().questions) == looked
     assert (again.text, again.confidence) == (first.text, first.confidence)
     assert "remembered from" in again.citations[0].remembered
     assert "remembered" not in first.to_dict()["citations"][0] and "remembered" in again.to_dict()["citations"][0]
@@ -32,7 +33,7 @@ def test_nothing_is_remembered_unless_asked_for(tmp_path):
     rag = opened(tmp_path)
     for _ in range(2):
         rag.ask("What colour is it?", image=tmp_path / "red.png")
-    assert len(rag.vqa.questions) == 2 and rag.index.answer_store().count() == 0
+    assert len(rag.models.vqa.get().questions) == 2 and rag.index.answer_store().count() == 0
 
 
 def test_a_file_that_changed_is_looked_at_again(tmp_path):
@@ -56,25 +57,25 @@ def test_an_index_that_remembers_gives_its_memory_to_the_tool(tmp_path):
     again = tool(image=hit.id, question="What color is it?")
     assert "Not looked at again: remembered from" in again.text
     assert again.artifact["citations"][0]["remembered"].startswith("remembered from")
-    assert len(tool.rag.vqa.questions) == 1
+    assert len(tool.rag.models.vqa.get().questions) == 1
 
 
 def test_a_call_may_decline_the_memory_of_an_index(tmp_path):
     rag = opened(tmp_path, cache_answers=True)
     for _ in range(2):
         rag.ask("What colour is it?", image=tmp_path / "red.png", cache_answers=False)
-    assert len(rag.vqa.questions) == 2
+    assert len(rag.models.vqa.get().questions) == 2
 
 
 def test_another_model_has_another_memory(tmp_path):
     rag = opened(tmp_path, cache_answers=True)
     rag.ask("What colour is it?", image=tmp_path / "red.png")
-    rag.vqa = ColorVQA()
+    rag.models.vqa = LazyValue(ColorVQA)
     assert not rag.ask("What colour is it?", image=tmp_path / "red.png").citations[0].remembered
 
 
 def test_without_a_model_there_is_nothing_to_remember(tmp_path):
     rag = opened(tmp_path)
-    rag.vqa = None
+    rag.models.vqa = None
     with pytest.raises(ModelError, match="answering needs"):
         rag.ask("What colour is it?", cache_answers=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from florence_rag.context import loaded
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.base import VQAResult
 from florence_rag.tasks.cached_vqa import CachedVQA
@@ -34,7 +35,7 @@ def store(request, tmp_path):
 
 @pytest.fixture
 def memory(store):
-    return CachedVQA(Asked(), store, EMBEDDER, "colours", now=lambda: NOON)
+    return CachedVQA(loaded(Asked()), store, EMBEDDER, "colours", now=lambda: NOON)
 
 
 def jpeg(frame, size, quality=85):
@@ -47,7 +48,7 @@ def test_the_same_question_is_asked_once(memory):
     red = color_frame("red", "red", "blue")
     first = memory.answer(red, "What colour is the wall?")
     again = memory.answer(red.copy(), "which color is the wall")
-    assert memory.vqa.questions == ["What colour is the wall?"] and memory.asked == {"model": 1, "memory": 1}
+    assert memory.vqa.get().questions == ["What colour is the wall?"] and memory.asked == {"model": 1, "memory": 1}
     assert (again.answer, again.confidence, again.candidates) == (first.answer, first.confidence, first.candidates)
     assert not first.remembered
     assert again.remembered == (
@@ -59,7 +60,7 @@ def test_a_picture_that_was_scaled_and_compressed_is_the_same(memory):
     picture = color_frame("red", "blue", size_px=256)
     memory.answer(picture, "What colour?")
     assert "looks the same" in memory.answer(jpeg(picture, 256), "What colour?").remembered
-    assert len(memory.vqa.questions) == 1
+    assert len(memory.vqa.get().questions) == 1
 
 
 @pytest.mark.parametrize(
@@ -96,13 +97,13 @@ def test_a_picture_that_changed_at_its_place_is_asked_about_again(memory, store)
 def test_answers_of_another_model_are_not_used(memory, store):
     red = color_frame("red")
     memory.answer(red, "What colour?")
-    other = CachedVQA(Asked(), store, EMBEDDER, "another")
+    other = CachedVQA(loaded(Asked()), store, EMBEDDER, "another")
     assert not other.answer(red, "What colour?").remembered
 
 
 def test_answers_without_confidence_and_odd_questions_are_kept_as_they_are(memory, monkeypatch):
     said = VQAResult("so", None, ())
-    monkeypatch.setattr(memory.vqa, "answer", lambda frame, question: said)
+    monkeypatch.setattr(memory.vqa.get(), "answer", lambda frame, question: said)
     red = color_frame("red")
     for question in ('\udcff "what" \\ it\'s?', "日本語?"):
         assert memory.answer(red, question) == said
@@ -115,5 +116,5 @@ def test_it_is_still_known_after_the_database_was_closed(tmp_path):
     red = color_frame("red")
     for known in (False, True):
         with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
-            memory = CachedVQA(ColorVQA(), index.answer_store(), EMBEDDER, "colours")
+            memory = CachedVQA(loaded(ColorVQA()), index.answer_store(), EMBEDDER, "colours")
             assert bool(memory.answer(red, "What colour?").remembered) == known

@@ -32,7 +32,7 @@ def test_files_and_pixels_are_classified_by_labels(rag, data):
 
 def test_all_images_of_the_index_are_classified_by_their_stored_vectors(rag, data, monkeypatch):
     rag.add(data)
-    monkeypatch.setattr(rag.embedder, "embed_images", None)
+    monkeypatch.setattr(rag.models.embedder, "embed_images", None)
     found = rag.classify(labels=["red", "blue", "green", "yellow", "orange", "purple"])
     assert [Path(each.source).stem for each in found.pictures] == [each.label for each in found.pictures]
     assert all(rag.get([each.id])[0].source == each.source for each in found.pictures)

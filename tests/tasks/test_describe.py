@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.errors import InputError, ModelError
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
 
@@ -12,7 +13,7 @@ from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, 
 def rag():
     embedder = ColorEmbedder()
     captioner = ScriptedCaptioner({"red": "a red wall", "blue": "the sea"})
-    return FlorenceRAG(MemoryIndex(embedder.info), embedder, captioner=captioner)
+    return FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, captioner=captioner))
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def test_files_pixels_and_ids_are_described(rag, red):
     (hit,) = rag.search("red", k=1)
     said = rag.describe([red, color_frame("blue"), hit.id, color_frame("green")])
     assert [each.caption for each in said.pictures] == ["a red wall", "the sea", "a red wall", ""]
-    assert [each.source for each in said.pictures[:2]] == [str(red), "the given picture"]
+    assert [each.source for each in said.pictures[:2]] == [str(red), "the given image"]
     assert (said.pictures[2].id, said.pictures[2].source) == (hit.id, str(red))
     assert said.failed == () and said.to_dict()["pictures"][0]["caption"] == "a red wall"
 
@@ -42,7 +43,7 @@ def test_what_cannot_be_read_is_reported_and_stops_nothing(rag, red, tmp_path):
 
 def test_pictures_are_described_together(rag):
     rag.describe(color_frame("red") for _ in range(70))
-    assert rag.captioner.batches == [32, 32, 6]
+    assert rag.models.captioner.get().batches == [32, 32, 6]
 
 
 def test_no_pictures_are_no_error(rag):

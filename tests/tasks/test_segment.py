@@ -2,12 +2,13 @@ import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.errors import ModelError
-from florence_rag.loading.model_factory import lazy_captioner, lazy_detector
+from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
-from florence_rag.perception.base import Detection, Segmenter
-from florence_rag.tasks.segment import require_segmenter, segmenter_among
+from florence_rag.perception.base import Detection
+from florence_rag.tasks.segment import require_segmenter
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Chunk, Source
 
@@ -21,9 +22,9 @@ class DrawsTriangles:
         return None if "cat" in expression else Detection(expression, (0.1, 0.1, 0.9, 0.9), None, (TRIANGLE,))
 
 
-def rag_with(**parts):
+def rag_with(**models):
     embedder = ColorEmbedder()
-    return FlorenceRAG(MemoryIndex(embedder.info), embedder, **parts)
+    return FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, **models))
 
 
 def test_files_and_indexed_pictures_are_outlined(tmp_path):
@@ -31,18 +32,19 @@ def test_files_and_indexed_pictures_are_outlined(tmp_path):
     rag = rag_with(detector=DrawsTriangles())
     region = rag.segment(tmp_path / "red.png", "the red car")
     assert (region.label, region.polygons) == ("the red car", (TRIANGLE,))
-    (id,) = rag.upsert_chunks([Chunk(Source("/r", "image", 1, 1, "r"), "image", frames=(color_frame("red"),))])
+    (id,) = rag.items.upsert_chunks([Chunk(Source("/r", "image", 1, 1, "r"), "image", frames=(color_frame("red"),))])
     assert rag.segment(color_frame("red"), "a cat") is None and id
 
 
-def test_without_a_model_that_can_those_are_named_that_can(tmp_path):
+def test_without_a_model_that_can_segment_those_that_can_are_named():
     with pytest.raises(ModelError, match="florence-2-base, florence-2-large") as caught:
-        rag_with(detector=lazy_detector(TINY, ModelOptions())).segment(color_frame("red"), "the car")
+        rag_with().segment(color_frame("red"), "the car")
     assert "\n" not in str(caught.value)
 
 
 def test_florence_2_can_and_florence_tiny_cannot_before_they_are_loaded():
-    access = ModelOptions(offline=True)
-    florence2 = lazy_captioner("florence-2-base", access)
-    assert isinstance(florence2, Segmenter) and require_segmenter(None, florence2) is florence2
-    assert segmenter_among(lazy_captioner(TINY, access), lazy_detector(TINY, access), None) is None
+    options = ModelOptions(offline=True)
+    florence2 = load_models(ModelNames(TINY, captioner="florence-2-base"), options)
+    assert florence2.segmenter is not None
+    with pytest.raises(ModelError, match="can segment"):
+        require_segmenter(load_models(ModelNames(TINY, captioner=TINY, detector=TINY), options))

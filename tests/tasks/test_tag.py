@@ -88,7 +88,7 @@ def test_tags_by_hand_replace_guesses(rag):
 
 
 def test_only_tags_of_images_are_learned(rag):
-    rag.upsert_texts(["a red text"], metadatas=[{"tags": ["of a text"]}])
+    rag.items.upsert_texts(["a red text"], metadatas=[{"tags": ["of a text"]}])
     rag.set_tags({rag.search("red", k=1, kinds={"image"})[0].id: ["odd", "bright"]})
     assert rag.tag().labels == ("bright", "odd")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.perception.base import Detection
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.tools import DetectObjects
@@ -26,9 +27,9 @@ class SaysYes(LookingVQA):
         return type(seen)("yes", 0.8, (("yes", 0.8),))
 
 
-def rag_with(**parts):
+def rag_with(**models):
     embedder = ColorEmbedder()
-    return FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=CarsAndDogs(), **parts)
+    return FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, detector=CarsAndDogs(), **models))
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ class Outlining(CarsAndDogs):
 
 def test_a_named_thing_is_outlined_where_a_model_can(picture):
     embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, detector=Outlining()) as rag:
+    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, detector=Outlining())) as rag:
         rag.add(picture)
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         result = tool(hit.id, "the red car", outline="true")

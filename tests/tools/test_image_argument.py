@@ -4,6 +4,7 @@ import os
 import pytest
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex
 from florence_rag.tools import AskImage, FindSimilar, image_argument
@@ -131,8 +132,8 @@ def test_what_is_too_large_is_refused_whatever_its_way(monkeypatch):
 def test_an_item_that_a_program_gave_is_named_by_its_id(folder, tmp_path, id):
     """Whatever the id looks like: it is looked up, never opened or fetched."""
     embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA()) as rag:
-        rag.upsert_images([folder / "blue.png"], ids=[id])
+    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
+        rag.items.upsert_images([folder / "blue.png"], ids=[id])
         result = AskImage(rag)(id, "What colour is it?")
         assert result.artifact["answer"] == "blue"
         assert result.artifact["citations"][0]["id"] == id

@@ -1,5 +1,6 @@
 import pytest
 
+from florence_rag.context import loaded
 from florence_rag.perception.base import Attention, VQAResult
 from florence_rag.testing import color_frame
 from florence_rag.tools import DetectObjects
@@ -23,7 +24,9 @@ class YesOrNo:
 
 @pytest.fixture
 def pointing_rag(rag, monkeypatch):
-    monkeypatch.setattr(rag, "vqa", YesOrNo())
+    vqa = YesOrNo()
+    monkeypatch.setattr(rag.models, "vqa", loaded(vqa))
+    monkeypatch.setattr(rag.models, "attention_vqa", loaded(vqa))
     return rag
 
 

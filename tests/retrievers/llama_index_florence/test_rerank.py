@@ -11,6 +11,7 @@ from llama_index.core.schema import ImageDocument, ImageNode, MetadataMode, Node
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
 from llama_index_florence import FlorenceRerank, FlorenceRetriever
@@ -116,7 +117,9 @@ def test_a_reranker_of_words_reads_the_words():
 def test_hits_of_the_index_are_ranked_as_the_core_ranks_them(rag):
     from florence_rag.perception.itm import MatcherReranker
 
-    with_reranker = FlorenceRAG(rag.index, rag.embedder, reranker=MatcherReranker(ColorVQA()))  # shares the index
+    with_reranker = FlorenceRAG(
+        rag.index, Models.of(rag.models.embedder, reranker=MatcherReranker(ColorVQA()))
+    )  # shares the index
     hits = with_reranker.search("a blue walk", k=6, group=False)
     nodes = FlorenceRetriever(rag, k=20, images=False).retrieve("a blue walk")
     ranked = FlorenceRerank(rag=rag, top_n=6).postprocess_nodes(nodes, query_str="a blue walk")
@@ -130,7 +133,7 @@ def test_the_picture_of_a_file_that_is_gone_is_what_the_node_holds(tmp_path):
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     embedder = ColorEmbedder()
-    with FlorenceRAG(MemoryIndex(embedder.info), embedder, vqa=ColorVQA()) as rag:
+    with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
         rag.add(tmp_path)
         nodes = FlorenceRetriever(rag).retrieve("red")
         (tmp_path / "blue.png").unlink()

@@ -26,6 +26,7 @@ from llama_index.core.vector_stores.types import (
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
@@ -60,7 +61,7 @@ def embedder():
 @pytest.fixture
 def own(index, embedder, tmp_path):
     """An index that is empty."""
-    yield FlorenceRAG(index, embedder, vqa=ColorVQA(), pictures=tmp_path / "kept")
+    yield FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), images=tmp_path / "kept")
     index.delete_sources(index.sources())
 
 
@@ -387,7 +388,7 @@ def test_one_store_serves_a_multimodal_index(store, model, folder):
 
 def test_two_stores_serve_a_multimodal_index(store, model, folder, tmp_path):
     with MilvusIndex.open(str(tmp_path / "images.db"), ColorEmbedder.info) as index:
-        images = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder(), pictures=tmp_path / "more"))
+        images = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder(), images=tmp_path / "more"))
         context = StorageContext.from_defaults(vector_store=store, image_store=images)
         made = MultiModalVectorStoreIndex(
             [text("red"), picture("p", "blue", metadata={"no": 1})],
@@ -507,7 +508,7 @@ def test_it_is_opened_by_the_path_of_a_database(untrained, tmp_path):
 
 
 async def test_queries_and_additions_leave_the_loop_free(index, gate, slow_embedder, tmp_path):
-    store = FlorenceVectorStore(FlorenceRAG(index, slow_embedder, pictures=tmp_path))
+    store = FlorenceVectorStore(FlorenceRAG(index, slow_embedder, images=tmp_path))
     assert await gate.open_while(store.async_add([text("red")])) == ["red"]
     found = await store.aquery(VectorStoreQuery(query_str="red", mode=VectorStoreQueryMode.HYBRID))
     assert found.ids == ["red"]

@@ -1,0 +1,122 @@
+"""Opens a database together with the models it needs, by their names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
+
+from florence_rag.context import Models
+from florence_rag.index.address import Address
+from florence_rag.index.base import ChunkIndex
+from florence_rag.index.index_types import VectorDtype, check_index_type
+from florence_rag.loading.index_models import ModelNames, check_same_embedder, load_models
+from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import DEFAULT, find_model
+
+if TYPE_CHECKING:
+    from florence_rag.index.milvus import MilvusIndex
+
+
+class DatabaseOptions(TypedDict, total=False):
+    """Keyword arguments of `FlorenceRAG.open` that say which models to load and how the vectors are stored.
+
+    A model is a name that `florence-rag models` lists, a folder, or a Hugging Face repository "owner/name".
+
+    Attributes:
+        vqa: The model that answers questions about images.
+        captioner: The model that captions images when they are indexed; "never" for none.
+        detector: The model that finds objects. If it is given, the objects in images are indexed as regions.
+        action_model: The model that recognizes actions in videos, which are indexed as moments.
+        reranker: The model that scores the best hits of a search again.
+        text_embedder: The model that embeds captions, texts and OCR text for a second vector, in a new database.
+        token: The token of a Milvus server.
+        collection: The Milvus collection, by default "florence".
+        index_type: How vectors are searched, a name that `florence-rag estimate` lists. By default what the database
+            has; a new one has "flat" in a file and "hnsw" on a server.
+        vector_dtype: The number type of the vectors of a new database: "fp32", or on servers "fp16" or "bf16".
+        create: Whether a missing database is created; True by default.
+        access: How models are downloaded and loaded, and the keys of services.
+    """
+
+    vqa: str | None
+    captioner: str | None
+    detector: str | None
+    action_model: str | None
+    reranker: str | None
+    text_embedder: str | None
+    token: str | None
+    collection: str
+    index_type: str | None
+    vector_dtype: VectorDtype | None
+    create: bool
+    access: ModelOptions | None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """An open index and its models."""
+
+    index: ChunkIndex
+    models: Models
+
+
+def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) -> Database:
+    """Open a database, or create it, and load its models.
+
+    Nothing is created if a model cannot be loaded.
+
+    Args:
+        uri: The file of a Milvus Lite database, or the URI of a Milvus server.
+        model: The embedder; by default the one that the database records, or the default embedder.
+        options: The other models, and how the vectors are stored.
+
+    Returns:
+        The index and its models.
+
+    Raises:
+        ModelError: If a model is unknown or cannot be loaded.
+        StoreMismatchError: If another embedder filled the database.
+        StoreUnavailableError: If there is no database and `create` is False, or the server cannot be reached.
+    """
+    from florence_rag.index.milvus import MilvusIndex
+
+    uri, create = str(uri), options.get("create", True)
+    token, collection = options.get("token"), options.get("collection", "florence")
+    if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
+        check_index_type(index_type, lite=Address.parse(uri).path is not None)
+    names = _model_names(MilvusIndex, uri, model, options)
+    models = load_models(names, options.get("access"), indexing=create)
+    index = MilvusIndex.open(  # last, so that no database is created or locked if a model cannot be loaded
+        uri,
+        models.embedder.info,
+        token=token,
+        collection=collection,
+        create=create,
+        index_type=index_type,
+        vector_dtype=options.get("vector_dtype"),
+        text_embedder=models.text_embedder.info if models.text_embedder else None,
+    )
+    return Database(index, models)
+
+
+def _model_names(milvus: type[MilvusIndex], uri: str, model: str | None, options: DatabaseOptions) -> ModelNames:
+    """Return the names of all models, those that the database records included."""
+    read_embedders = milvus.recorded_embedders if options.get("create", True) else milvus.require_embedders
+    recorded, recorded_text = read_embedders(uri, options.get("token"), options.get("collection", "florence")) or (
+        None,
+        None,
+    )
+    card = find_model(model or (recorded.name if recorded else DEFAULT))
+    if recorded:
+        check_same_embedder(card, recorded.name, uri)
+    names = ModelNames(
+        card.name,
+        text_embedder=options.get("text_embedder") or (recorded_text.name if recorded_text else None),
+        vqa=options.get("vqa"),
+        captioner=options.get("captioner"),
+        detector=options.get("detector"),
+        action_recognizer=options.get("action_model"),
+        reranker=options.get("reranker"),
+    )
+    return names.with_defaults()
