@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions wheel constraints clean
+.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.base ## Draw a small corpus, index it, search it, ask it (writes florence-demo/)
+demo: $(VENV)/.base ## Copy a small corpus, index it, search it, ask it (writes florence-demo/)
 	$(BIN)/florence-rag demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests that take less than a minute each
@@ -58,17 +58,20 @@ bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
 	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md
 
-train: $(VENV)/.dev ## Train florence-tiny anew, or go on where a run in runs/ was cut off
+train: $(VENV)/.dev ## Train florence-tiny, or resume an interrupted run in runs/
 	$(BIN)/python -m recipes.florence_tiny.train $(ARGS)
 
-train-detector: $(VENV)/.dev ## Train the detector of florence-tiny anew, or go on where a run was cut off
+train-detector: $(VENV)/.dev ## Train the detector of florence-tiny, or resume an interrupted run
 	$(BIN)/python -m recipes.florence_tiny.train_detector $(ARGS)
 
-train-actions: $(VENV)/.dev ## Train what florence-tiny recognises actions with, or go on where a run was cut off
+train-actions: $(VENV)/.dev ## Train the action recognizer of florence-tiny, or resume an interrupted run
 	$(BIN)/python -m recipes.florence_tiny.train_actions $(ARGS)
 
 docs: $(VENV)/.dev ## Build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+demo-corpus: $(VENV)/.dev ## Draw the corpus of `florence-rag demo` again (writes florence_rag/assets/demo)
+	$(BIN)/python -m recipes.florence_tiny.synthetic.demo_corpus $(ARGS)
 
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel

@@ -22,8 +22,8 @@ from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMes
 from langchain_core.outputs import ChatResult
 
 from florence_rag import FlorenceRAG
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from langchain_florence import FlorenceImages, florence_tools
-from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
-            write_demo_corpus(Path(scratch))
+            copy_demo_corpus(Path(scratch))
         with FlorenceRAG.open(Path(scratch) / "agent.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             show(run_agent(rag, options.question, options.model or ScriptedModel()))

@@ -27,8 +27,8 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from florence_rag import FlorenceRAG, VQAResult
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from langchain_florence import FlorenceRetriever, documents_to_content
-from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
 
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
-            write_demo_corpus(Path(scratch))
+            copy_demo_corpus(Path(scratch))
         with FlorenceRAG.open(Path(scratch) / "rag.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             model = init_chat_model(options.model) if options.model else ScriptedModel(look=rag.ask_image)

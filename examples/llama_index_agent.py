@@ -24,8 +24,8 @@ from llama_index.core.llms import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 
 from florence_rag import FlorenceRAG
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceToolSpec
-from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
 
@@ -83,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
-            write_demo_corpus(Path(scratch))
+            copy_demo_corpus(Path(scratch))
         with FlorenceRAG.open(Path(scratch) / "agent.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             show(asyncio.run(run_agent(rag, options.question, load_llm(options.llm))))

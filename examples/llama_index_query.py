@@ -27,8 +27,8 @@ from llama_index.core.query_engine import CitationQueryEngine
 from llama_index.core.schema import NodeWithScore
 
 from florence_rag import FlorenceRAG, VQAResult
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceRerank, FlorenceRetriever, FlorenceVectorStore
-from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
 
 QUESTION = "What colour is the car parked next to the fire hydrant?"
 
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as scratch:
         if options.folder is None:
-            write_demo_corpus(Path(scratch))
+            copy_demo_corpus(Path(scratch))
         with FlorenceRAG.open(Path(scratch) / "query.db", "florence-tiny", ocr="never") as rag:
             rag.add(options.folder or Path(scratch) / "photos")
             show(build_engine(rag, load_llm(options.llm, rag)).query(options.question))

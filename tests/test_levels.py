@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "tokenize", "deferred_signals"}
+BASE = {"types", "errors", "tokenize", "deferred_signals", "jpeg"}
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
@@ -22,6 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "tokenize": set(),
     "deferred_signals": set(),
+    "jpeg": {"types"},
     "models": BASE,
     "sources": BASE,
     "chunking": BASE | {"sources"},

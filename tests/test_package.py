@@ -78,6 +78,13 @@ def test_the_command_is_installed(run_clean):
     assert "Index images" in subprocess.check_output([where, "--help"], text=True)
 
 
-def test_the_test_suite_stays_out(run_clean):
-    look = "from importlib.util import find_spec; print(*map(find_spec, ('tests', 'examples', 'retrievers')))"
-    assert run_clean("-c", look) == "None None None"
+def test_the_demo_corpus_is_whole(run_clean, tmp_path):
+    script = "from florence_rag.datasets.demo_corpus import copy_demo_corpus; import sys; copy_demo_corpus(sys.argv[1])"
+    run_clean("-c", script, tmp_path)
+    assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 31
+
+
+def test_tests_recipes_and_examples_stay_out(run_clean):
+    names = ("tests", "recipes", "benchmarks", "examples", "retrievers")
+    script = f"from importlib.util import find_spec; print([name for name in {names} if find_spec(name)])"
+    assert run_clean("-c", script) == "[]"

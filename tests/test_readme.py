@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
-from recipes.florence_tiny.synthetic.demo_corpus import write_demo_corpus
+from florence_rag.datasets.demo_corpus import copy_demo_corpus
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -24,7 +24,7 @@ TARGETS = [line.split()[1] for _, body in BLOCKS for line in body.splitlines() i
 def town(tmp_path_factory) -> Path:
     """A folder with photos/, query.jpg, and the index photos.db that the first command makes."""
     folder = tmp_path_factory.mktemp("readme")
-    write_demo_corpus(folder / "photos")
+    copy_demo_corpus(folder / "photos")
     shutil.copy(folder / "photos" / "photos" / "street-01.jpg", folder / "query.jpg")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

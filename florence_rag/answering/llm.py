@@ -7,7 +7,6 @@ What was found in files is given as quoted data and called so: a file must not b
 from __future__ import annotations
 
 import base64
-import io
 import json
 import logging
 import re
@@ -15,11 +14,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from PIL import Image
-
 from florence_rag.answering.base import LoadFrames, Search, check_question
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
+from florence_rag.jpeg import to_jpeg
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_frame
 
 INSTRUCTION = """\
@@ -113,11 +111,8 @@ def _to_citation(hit: Hit) -> Citation:
 
 
 def _image_block(frame: Frame, config: LLMConfig) -> dict[str, Any]:
-    picture = Image.fromarray(frame)
-    picture.thumbnail((config.side_px, config.side_px))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=config.jpeg_quality)
-    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(buffer.getvalue()).decode()}
+    jpeg = to_jpeg(frame, max_side_px=config.side_px, quality=config.jpeg_quality)
+    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
 
 
 def _harmless(words: str) -> str:

@@ -1,67 +1,40 @@
-"""The demo: a drawn town is indexed, searched and asked, and what is found is held against what was drawn."""
+"""The demo: it indexes a small corpus, searches it, asks questions, and compares the results with the expected ones."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from florence_rag.chunking import read_image
 from florence_rag.cli.opening import opened
 from florence_rag.cli.output import answer_line, place, plain, report_to_text
 from florence_rag.cli.progress import shown_progress
+from florence_rag.datasets.demo_corpus import DemoExample, copy_demo_corpus, demo_examples
 from florence_rag.models.registry import CARDS, DEFAULT, TINY
-from florence_rag.types import Answer, Frame
+from florence_rag.types import Answer
 from florence_rag.viz.contact_sheet import Row, draw_sheet, hits_to_row
-from recipes.florence_tiny.synthetic.demo_corpus import DemoExample, demo_examples, photo_scenes, write_demo_corpus
-from recipes.florence_tiny.synthetic.drawing import draw_scene
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
 
 HITS = 4
-ANOTHER_DAY = 8
-"""A seed that gives the streets another weather: pictures to search with that are not in the corpus."""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search, and the file that must come first. picture: a photo of the corpus, drawn anew on another day."""
-
-    text: str | None
-    picture: str | None
-    expected: str
-
-    def __str__(self) -> str:
-        picture = self.picture and f"a picture of {Path(self.picture).stem} on another day"
-        return " and ".join(part for part in (picture, self.text and f"“{self.text}”") if part)
-
-    def frame(self) -> Frame | None:
-        """The picture to search with."""
-        return np.asarray(draw_scene(photo_scenes(ANOTHER_DAY)[self.picture])) if self.picture else None
-
-
-SEARCHES = (
-    *(Search(example.text, None, example.file) for example in demo_examples() if example.task == "search"),
-    Search(None, "photos/street-14.jpg", "photos/street-14.jpg"),
-    Search("a blue car", "photos/street-06.jpg", "photos/street-01.jpg"),
-)
+SEARCHES = tuple(example for example in demo_examples() if example.task == "search")
 QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
 def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
-    """Draw, index, search, ask and draw the contact sheet in a folder; what happened, JSON-ready."""
+    """Copy the corpus to a folder, index it, search it and ask it; return the results, ready for JSON."""
     started = time.perf_counter()
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
-    screen.print(f"[bold]Drawing a small town:[/] photos, films, a poster and papers, in {corpus}")
-    write_demo_corpus(corpus)
+    screen.print(f"[bold]Copying the demo corpus:[/] photos, videos, a poster and documents, to {corpus}")
+    copy_demo_corpus(corpus)
     with opened(str(folder / "demo.db"), TINY) as rag:
         screen.print("\n[bold]Indexing it[/]")
         with shown_progress() as progress:
@@ -76,7 +49,7 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     return {
         "index": report.to_dict(),
         "searches": [
-            {"query": row.title, "expected": search.expected, "hits": [cell.hit.to_dict() for cell in row.cells]}
+            {"query": row.title, "expected": search.file, "hits": [cell.hit.to_dict() for cell in row.cells]}
             for search, row in zip(SEARCHES, rows, strict=True)
         ],
         "answers": [
@@ -88,19 +61,26 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
     }
 
 
-def _search(rag: FlorenceRAG, corpus: Path, search: Search, screen: Console) -> Row:
-    hits = rag.search(search.text, image=search.frame(), k=HITS)
+def _title(search: DemoExample) -> str:
+    """Describe the query in words."""
+    image = search.image and f"an image of {search.image.stem} on another day"
+    return " and ".join(part for part in (image, search.text and f"“{search.text}”") if part)
+
+
+def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, screen: Console) -> Row:
+    image = read_image(search.image) if search.image else None
+    hits = rag.search(search.text or None, image=image, k=HITS)
     best = hits[0]
-    screen.print(_mark(Path(best.source) == (corpus / search.expected).resolve()), plain(str(search)))
+    screen.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(_title(search)))
     screen.print("   ", place(best.source, best.locator))
     screen.print("   ", plain(best.explanation, "dim"))
-    return hits_to_row(str(search), hits, rag.frames, search.frame())
+    return hits_to_row(_title(search), hits, rag.frames, image)
 
 
 def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, screen: Console) -> Answer:
-    picture = corpus / question.file if question.task == "look" else None
-    answer = rag.ask(question.text, image=picture)
-    about = f" ({question.file})" if picture else ""
+    image = corpus / question.file if question.task == "ask_image" else None
+    answer = rag.ask(question.text, image=image)
+    about = f" ({question.file})" if image else ""
     screen.print(_mark(question.answer in answer.text), plain(question.text), plain(about, "dim"))
     screen.print("   ", answer_line(answer))
     for citation in answer.citations[:1]:
@@ -109,7 +89,7 @@ def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, screen: Console)
 
 
 def _mark(is_right: bool) -> Text:
-    """Whether the drawn world agrees."""
+    """Return a check mark or a cross."""
     return Text("✓", "green") if is_right else Text("✗", "red")
 
 
@@ -117,7 +97,7 @@ def _say_goodbye(sheet: Path, screen: Console) -> None:
     installed = shutil.which("florence-rag") is not None
     called_by_path = Path(sys.argv[0]).name == "florence-rag"
     command = "florence-rag" if installed else relpath(sys.argv[0]) if called_by_path else "python -m florence_rag"
-    screen.print(f"\n[bold]The hits as a picture:[/] {sheet}")
+    screen.print(f"\n[bold]The hits as an image:[/] {sheet}")
     screen.print("\n[bold]Now your own folder:[/]")
     screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
     screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)

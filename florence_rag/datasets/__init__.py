@@ -12,5 +12,5 @@
 | question answering | a folder with VQAv2's JSON files and the images; one file of questions | `vqav2` |
 
 The readers open the lists, not the images and videos. A file of another form raises InputError, which names the record
-and the field.
+and the field. `demo_corpus` holds the files of `florence-rag demo`.
 """

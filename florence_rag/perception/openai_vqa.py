@@ -5,15 +5,12 @@ Pictures leave this machine for the address that is given, and for no other.
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
 from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.perception.base import VQAResult
 from florence_rag.types import Frame
 
@@ -120,16 +117,8 @@ class OpenAIVisionQA:
 
 def _messages(frame: Frame, question: str, max_side_px: int) -> list[dict[str, Any]]:
     text = {"type": "text", "text": f"{INSTRUCTION}\nQuestion: {question}"}
-    picture = {"type": "image_url", "image_url": {"url": _data_uri(frame, max_side_px)}}
+    picture = {"type": "image_url", "image_url": {"url": jpeg_uri(to_jpeg(frame, max_side_px=max_side_px, quality=90))}}
     return [{"role": "user", "content": [picture, text]}]
-
-
-def _data_uri(frame: Frame, max_side_px: int) -> str:
-    image = Image.fromarray(frame)
-    image.thumbnail((max_side_px, max_side_px))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=90)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _to_result(completion: ChatCompletion) -> VQAResult:

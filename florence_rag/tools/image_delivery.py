@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 from PIL import Image
 
 from florence_rag.errors import InputError
+from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.detect_objects import detector_of, region_to_text
 from florence_rag.tools.formatting import clean, place_to_text
@@ -22,7 +23,7 @@ from florence_rag.tools.image_ref import ImageRef
 from florence_rag.tools.result_format import fenced
 from florence_rag.types import Frame, Hit
 from florence_rag.viz.contact_sheet import draw_tiles
-from florence_rag.viz.jpeg import scaled, to_jpeg
+from florence_rag.viz.jpeg import scaled
 
 ImageMode = Literal["auto", "tool", "user", "text"]
 """tool: image blocks in the tool message. user: in a user message after it. text: words instead. auto: as the model

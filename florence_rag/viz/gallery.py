@@ -12,8 +12,8 @@ from html import escape
 from pathlib import PurePath
 
 from florence_rag.errors import InputError
+from florence_rag.jpeg import jpeg_uri
 from florence_rag.types import Answer, Citation, Hit
-from florence_rag.viz.jpeg import jpeg_uri
 from florence_rag.viz.links import link_to
 from florence_rag.viz.markdown import as_link, as_text, quoted
 from florence_rag.viz.thumbnails import SIDE_PX, FrameProvider, thumbnail_of

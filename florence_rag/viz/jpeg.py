@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import io
 import re
 
 from PIL import Image, ImageDraw
 
 from florence_rag.errors import InputError
+from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.types import Box, Frame
 from florence_rag.viz.polygons import Polygons
 
@@ -40,13 +40,6 @@ def scaled(picture: Image.Image, pixels: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def to_jpeg(picture: Image.Image, quality: int = 85) -> bytes:
-    """The file, without any metadata."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
 def thumbnail(frame: Frame, box: Box | None = None, side_px: int = 320) -> bytes:
     """A small JPEG of the frame, with the box drawn."""
     picture = Image.fromarray(frame)
@@ -59,11 +52,6 @@ def thumbnail(frame: Frame, box: Box | None = None, side_px: int = 320) -> bytes
 def data_uri(frame: Frame, side_px: int = 1024) -> str:
     """The picture as text."""
     return jpeg_uri(thumbnail(frame, side_px=side_px))
-
-
-def jpeg_uri(jpeg: bytes) -> str:
-    """The file as text."""
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
 
 
 def from_data_uri(uri: str) -> bytes:

@@ -8,8 +8,9 @@ from typing import Protocol
 from PIL import Image
 
 from florence_rag.errors import InputError
+from florence_rag.jpeg import to_jpeg
 from florence_rag.types import Box, Citation, Frame, Hit, middle_index
-from florence_rag.viz.jpeg import from_data_uri, outline, to_jpeg
+from florence_rag.viz.jpeg import from_data_uri, outline
 from florence_rag.viz.polygons import Polygons, polygons_of
 
 SIDE_PX = 320

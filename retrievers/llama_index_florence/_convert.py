@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from typing import Any
 
 from llama_index.core.base.llms.types import BaseContentBlock, TextBlock
@@ -17,9 +16,9 @@ from llama_index.core.schema import (
     RelatedNodeInfo,
     TextNode,
 )
-from PIL import Image
 
 from florence_rag import MediaError
+from florence_rag.jpeg import to_jpeg
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Frame, Hit
 
@@ -74,8 +73,4 @@ def node_to_image(node: BaseNode) -> str | bytes | None:
 
 def frame_to_base64(frame: Frame) -> str:
     """The picture as a JPEG of at most MAX_SIDE_PX."""
-    picture = Image.fromarray(frame)
-    picture.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
+    return base64.b64encode(to_jpeg(frame, max_side_px=MAX_SIDE_PX, quality=90)).decode("ascii")

@@ -1,4 +1,4 @@
-"""The commands of docs/evaluation.md run in their order, on drawn streets as data/."""
+"""The commands of docs/evaluation.md run in their order, on synthetic scenes in data/."""
 
 import re
 import shlex

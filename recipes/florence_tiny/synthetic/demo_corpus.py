@@ -1,19 +1,30 @@
-"""The demo corpus: photos, films and papers of the drawn town of Pebbleford, and what can be asked about them."""
+"""The demo corpus: photos, videos and documents of the imaginary town of Pebbleford, with searches and questions.
+
+`make demo-corpus` writes the corpus to florence_rag/assets/demo, from where `florence-rag demo` copies it.
+"""
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import typer
 
 from recipes.florence_tiny.synthetic.clips import Motion, Shot, Subtitle, write_clip, write_srt
 from recipes.florence_tiny.synthetic.documents import Page, PosterLine, draw_poster, write_pdf
 from recipes.florence_tiny.synthetic.drawing import PALETTE, draw_scene
-from recipes.florence_tiny.synthetic.scene import ROADS, TIMES, Backdrop, Scene, SceneObject, Size, Time
+from recipes.florence_tiny.synthetic.scene import ROADS, TIMES, Backdrop, Scene, SceneObject, Time
 from recipes.florence_tiny.synthetic.statements import Statement
+from recipes.florence_tiny.synthetic.vocabulary import Description
 
-# Five slots from left to right, "-" for an empty one. Only photos/street-01.jpg has a car next to a fire hydrant.
+ASSETS = Path(__file__).parents[3] / "florence_rag" / "assets" / "demo"
+CORPUS_SEED, QUERY_SEED = 7, 8
+"""Seeds of the weather and the small variations: of the photos, and of the query images that are not in the corpus."""
+# Every layout lists five slots from left to right; "-" is an empty slot.
+# Only photos/street-01.jpg has a car next to a fire hydrant.
 PHOTOS = (
     "red car, -, blue car, yellow hydrant, green tree",
     "green car, -, red hydrant, -, white house",
@@ -70,34 +81,26 @@ NOTICE = (
 
 
 def parse_layout(layout: str, backdrop: Backdrop = NOON, seed: int = 0) -> Scene:
-    """A scene from words: "red car, -, small blue tree, -, -"."""
+    """Parse a layout such as "red car, -, small blue tree, -, -" into a scene."""
     objects = []
     for slot, words in enumerate(layout.split(", ")):
         if words != "-":
-            *size, color, name = words.split()
-            objects.append(SceneObject(name, color, _size(size), slot))
+            *size, color, category = words.split()
+            objects.append(SceneObject(category, color, "small" if size == ["small"] else "large", slot))
     return Scene(tuple(objects), backdrop, seed)
 
 
-def _size(words: list[str]) -> Size:
-    return "small" if words == ["small"] else "large"
-
-
-def photo_scenes(seed: int = 7) -> dict[str, Scene]:
-    """File name and scene of every photo. The seed changes weather and small variations only."""
+def photo_scenes(seed: int = CORPUS_SEED) -> dict[str, Scene]:
+    """Return the file name and scene of every photo; the seed changes only the weather and small variations."""
     rng = random.Random(seed)
     return {
-        f"photos/street-{number:02}.jpg": parse_layout(layout, _backdrop(rng), rng.getrandbits(32))
+        _photo(number): parse_layout(layout, Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
         for number, layout in enumerate(PHOTOS, 1)
     }
 
 
-def _backdrop(rng: random.Random) -> Backdrop:
-    return Backdrop(rng.choice(TIMES), rng.choice(ROADS))
-
-
 def video_shots() -> dict[str, tuple[Shot, ...]]:
-    """File name and shots of every film. The light changes from shot to shot, as cuts do in life."""
+    """Return the file name and shots of every video; the light changes at every cut."""
     return {
         "videos/line-four.mp4": (
             _shot("yellow house, green tree, -, -, red sign", "noon", 3, Motion("bus", "purple")),
@@ -127,9 +130,9 @@ def _shot(layout: str, time: Time, seconds: float, motion: Motion | None = None)
     return Shot(parse_layout(layout, Backdrop(time, "plain"), seed=len(layout)), seconds, motion)
 
 
-def write_demo_corpus(folder: Path, seed: int = 7) -> None:
-    """Fill a folder with photos/, videos/ and papers/. One megabyte, two seconds."""
-    for name in ("photos", "videos", "papers"):
+def write_demo_corpus(folder: Path, seed: int = CORPUS_SEED) -> None:
+    """Write photos/, videos/ and documents/ to a folder: one megabyte in two seconds."""
+    for name in ("photos", "videos", "documents"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     for name, scene in photo_scenes(seed).items():
         draw_scene(scene).save(folder / name, quality=88)
@@ -137,15 +140,13 @@ def write_demo_corpus(folder: Path, seed: int = 7) -> None:
         write_clip(folder / name, shots)
     for name, subtitles in SUBTITLES.items():
         write_srt(folder / name, subtitles)
-    _write_papers(folder / "papers")
+    _write_documents(folder / "documents")
 
 
-def _write_papers(folder: Path) -> None:
-    chronicle = Path(__file__).with_name("chronicle.txt")
-    (folder / "chronicle.txt").write_bytes(chronicle.read_bytes())
-    draw_poster(POSTER, draw_scene(parse_layout(POSTER_STREET, Backdrop("evening", "plain")), (720, 540))).save(
-        folder / "fair.png"
-    )
+def _write_documents(folder: Path) -> None:
+    (folder / "chronicle.txt").write_bytes(Path(__file__).with_name("chronicle.txt").read_bytes())
+    poster_scene = parse_layout(POSTER_STREET, Backdrop("evening", "plain"))
+    draw_poster(POSTER, draw_scene(poster_scene, (720, 540))).save(folder / "fair.png")
     timetable, notice = (
         draw_scene(parse_layout(layout, seed=len(layout))) for layout in (TIMETABLE_STREET, NOTICE_STREET)
     )
@@ -155,23 +156,28 @@ def _write_papers(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class DemoExample:
-    """Something to try, and what must come of it.
+    """A search or question to try on the corpus, with the expected result.
 
-    task: "search" finds `file`; "ask" answers from `file`; "look" is a question about that one picture.
-    answer: one of the world's ANSWERS, or for a paper the words that the quoted passage must contain.
-    claim: what the words say is in the picture; it holds in `file` and in no other picture of the corpus.
+    Attributes:
+        task: "search" must find `file` first, "ask" must answer from `file`, "ask_image" asks about that image.
+        text: The query or question; "" for a search by image alone.
+        file: The expected file, relative to the corpus.
+        answer: The expected answer, or a part of it.
+        statement: A statement that holds in `file` and in no other image of the corpus.
+        image: An image to search with, relative to the assets.
     """
 
-    task: Literal["search", "ask", "look"]
+    task: Literal["search", "ask", "ask_image"]
     text: str
     file: str
     answer: str = ""
     statement: Statement | None = None
+    image: str = ""
 
 
 def demo_examples() -> tuple[DemoExample, ...]:
-    """The searches and questions of the demo."""
-    return (*_searches(), *_questions(), *_looks())
+    """Return the searches and questions of the demo."""
+    return (*_searches(), *_image_searches(), *_questions(), *_image_questions())
 
 
 def _searches() -> tuple[DemoExample, ...]:
@@ -187,12 +193,19 @@ def _searches() -> tuple[DemoExample, ...]:
             "search",
             "a small blue tree to the left of a black sign",
             "videos/line-four.mp4",
-            statement=Statement(_thing("blue tree"), "left of", _thing("black sign")),
+            statement=Statement(_description("blue tree"), "left of", _description("black sign")),
         ),
         DemoExample("search", "the driver rings the bell", "videos/line-four.mp4"),
-        DemoExample("search", "summer street fair", "papers/fair.png"),
-        DemoExample("search", "how much is a day ticket", "papers/line-4.pdf"),
-        DemoExample("search", "the bakery and its caraway rolls", "papers/chronicle.txt"),
+        DemoExample("search", "summer street fair", "documents/fair.png"),
+        DemoExample("search", "how much is a day ticket", "documents/line-4.pdf"),
+        DemoExample("search", "the bakery and its caraway rolls", "documents/chronicle.txt"),
+    )
+
+
+def _image_searches() -> tuple[DemoExample, ...]:
+    return (
+        DemoExample("search", "", _photo(14), image=_query_image(_photo(14))),
+        DemoExample("search", "a blue car", _photo(1), image=_query_image(_photo(6))),
     )
 
 
@@ -207,38 +220,70 @@ def _questions() -> tuple[DemoExample, ...]:
         DemoExample(
             "ask", "What colour is the dog beside the person in green?", _photo(13), "red", _next("dog", "green person")
         ),
-        DemoExample("ask", "What is next to the purple dog?", _photo(14), "tree", Statement(_thing("purple dog"))),
+        DemoExample(
+            "ask", "What is next to the purple dog?", _photo(14), "tree", Statement(_description("purple dog"))
+        ),
         DemoExample(
             "ask",
             "Is the white tree to the left or to the right of the yellow tree?",
             _photo(23),
             "left",
-            Statement(_thing("white tree"), None, _thing("yellow tree")),
+            Statement(_description("white tree"), None, _description("yellow tree")),
         ),
-        DemoExample("ask", "Who built the clock tower?", "papers/chronicle.txt", "Anton Ferrier"),
-        DemoExample("ask", "How many books does the library hold?", "papers/chronicle.txt", "27,000 books"),
-        DemoExample("ask", "When is the Old Mill Bridge closed?", "papers/line-4.pdf", "3 to 9 September 2029"),
+        DemoExample("ask", "Who built the clock tower?", "documents/chronicle.txt", "Anton Ferrier"),
+        DemoExample("ask", "How many books does the library hold?", "documents/chronicle.txt", "27,000 books"),
+        DemoExample("ask", "When is the Old Mill Bridge closed?", "documents/line-4.pdf", "3 to 9 September 2029"),
     )
 
 
-def _looks() -> tuple[DemoExample, ...]:
+def _image_questions() -> tuple[DemoExample, ...]:
     return (
-        DemoExample("look", "How many dogs are in the picture?", _photo(13), "3"),
-        DemoExample("look", "How many people can you see?", _photo(15), "4"),
-        DemoExample("look", "Is there a red car?", _photo(3), "no"),
-        DemoExample("look", "Is there a house next to a bicycle?", _photo(12), "yes"),
-        DemoExample("look", "Is the bus to the left or to the right of the red car?", _photo(24), "right"),
+        DemoExample("ask_image", "How many dogs are in the picture?", _photo(13), "3"),
+        DemoExample("ask_image", "How many people can you see?", _photo(15), "4"),
+        DemoExample("ask_image", "Is there a red car?", _photo(3), "no"),
+        DemoExample("ask_image", "Is there a house next to a bicycle?", _photo(12), "yes"),
+        DemoExample("ask_image", "Is the bus to the left or to the right of the red car?", _photo(24), "right"),
     )
 
 
 def _photo(number: int) -> str:
+    """Return the file name of a photo."""
     return f"photos/street-{number:02}.jpg"
 
 
-def _thing(words: str) -> tuple[str, str | None]:
+def _query_image(photo: str) -> str:
+    """Return the file name of the query image that shows the scene of a photo on another day."""
+    return f"queries/{Path(photo).stem}.png"
+
+
+def _description(words: str) -> Description:
+    """Parse "red car" or "car"."""
     *color, name = words.split()
     return name, color[0] if color else None
 
 
 def _next(subject: str, other: str) -> Statement:
-    return Statement(_thing(subject), "next to", _thing(other))
+    return Statement(_description(subject), "next to", _description(other))
+
+
+def write_assets(folder: Path = ASSETS) -> None:
+    """Write the corpus, the query images and examples.json to a folder."""
+    write_demo_corpus(folder / "corpus")
+    (folder / "queries").mkdir(parents=True, exist_ok=True)
+    for name, scene in photo_scenes(QUERY_SEED).items():
+        if any(example.image == _query_image(name) for example in demo_examples()):
+            draw_scene(scene).save(folder / _query_image(name))
+    records = [
+        {"task": each.task, "text": each.text, "image": each.image, "file": each.file, "answer": each.answer}
+        for each in demo_examples()
+    ]
+    (folder / "examples.json").write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+def main(folder: Annotated[Path, typer.Argument(help="Where to write the files.")] = ASSETS) -> None:
+    """Write the files of the demo."""
+    write_assets(folder)
+
+
+if __name__ == "__main__":
+    typer.run(main)

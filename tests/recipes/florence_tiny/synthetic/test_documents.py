@@ -1,5 +1,3 @@
-import io
-
 import numpy as np
 import pypdfium2
 from PIL import Image
@@ -10,7 +8,7 @@ RED = Image.new("RGB", (64, 48), (200, 30, 30))
 BLUE = Image.new("RGB", (64, 48), (30, 30, 200))
 
 
-def test_the_pdf_has_text_and_picture_on_each_page(tmp_path):
+def test_the_pdf_has_text_and_an_image_on_each_page(tmp_path):
     pages = [Page("First (one)", ("a \\ b", "second line"), RED), Page("Second", ("caf\u00e9 & \u20ac 3",), BLUE)]
     write_pdf(tmp_path / "a.pdf", pages)
     document = pypdfium2.PdfDocument(tmp_path / "a.pdf")
@@ -23,17 +21,13 @@ def test_the_pdf_has_text_and_picture_on_each_page(tmp_path):
     document.close()
 
 
-def test_the_table_of_the_pdf_points_at_its_objects(tmp_path):
-    write_pdf(tmp_path / "a.pdf", [Page("Title", ("text",), RED)])
-    data = (tmp_path / "a.pdf").read_bytes()
-    start = int(data.split(b"startxref\n")[1].split(b"\n")[0])
-    lines = io.BytesIO(data[start:]).read().split(b"\n")
-    assert lines[0] == b"xref" and lines[1] == b"0 7"
-    for number, entry in enumerate(lines[3:9], 1):
-        assert data[int(entry[:10]) :].startswith(b"%d 0 obj\n" % number)
+def test_equal_pages_give_equal_files(tmp_path):
+    for name in ("a.pdf", "b.pdf"):
+        write_pdf(tmp_path / name, [Page("Title", ("text",), RED)])
+    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
 
 
-def test_the_poster_is_as_wide_as_its_picture_and_carries_the_lines():
+def test_the_poster_is_as_wide_as_its_image_and_has_the_lines():
     poster = draw_poster(
         [PosterLine("FAIR", 40), PosterLine("Saturday", 30)], Image.new("RGB", (320, 240), (0, 200, 0))
     )

@@ -1,0 +1,57 @@
+"""The corpus of `florence-rag demo`: photos, videos and documents of an imaginary town, with searches and questions."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+ASSETS = Path(__file__).parents[1] / "assets" / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoExample:
+    """A search or question to try on the demo corpus, with the expected result.
+
+    Attributes:
+        task: "search" must find `file` first, "ask" must answer from `file`, "ask_image" asks about that image.
+        text: The query or question; "" for a search by image alone.
+        image: An image to search with that is not in the corpus.
+        file: The expected file, relative to the corpus.
+        answer: The expected answer, or a part of it.
+    """
+
+    task: Literal["search", "ask", "ask_image"]
+    text: str
+    image: Path | None
+    file: str
+    answer: str
+
+
+def copy_demo_corpus(folder: str | Path) -> None:
+    """Copy the demo corpus into a folder.
+
+    Args:
+        folder: Receives the folders photos, videos and documents: one megabyte. Existing files are replaced.
+    """
+    corpus = ASSETS / "corpus"
+    for path in sorted(corpus.rglob("*.*")):
+        copy = Path(folder) / path.relative_to(corpus)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(path.read_bytes())
+
+
+def demo_examples() -> tuple[DemoExample, ...]:
+    """Return the searches and questions that the demo tries."""
+    records = json.loads((ASSETS / "examples.json").read_text("utf-8"))
+    return tuple(
+        DemoExample(
+            record["task"],
+            record["text"],
+            ASSETS / record["image"] if record["image"] else None,
+            record["file"],
+            record["answer"],
+        )
+        for record in records
+    )
