@@ -73,30 +73,27 @@ def evaluate_detect(data: CocoDataset, detector: Detector, name: str, track: Tra
     Unreadable images and boxes outside of their images are reported. The detector needs a confidence threshold of
     MIN_CONFIDENCE. InputError is raised if the readable images have no annotated box.
     """
-    (inside, outside), failed = _split_outside(data), list[Failure]()
+    failed: list[Failure] = []
+    chosen = {image.id: image for image in data.images}
+    boxes = [box for box in data.boxes if box.image_id in chosen]
+    outside = [
+        Failure(f"annotation {box.id}", f"its box {box.bbox} lies outside of the image")
+        for box in boxes
+        if not _is_inside(box, chosen[box.image_id])
+    ]
     images, results, unknown = detect_boxes(data, detector, failed, track)
-    ids = {image.id for image in images}
-    readable = replace(data, images=tuple(images), boxes=tuple(box for box in inside if box.image_id in ids))
+    readable = {image.id: image for image in images}
+    scored = [box for box in boxes if box.image_id in readable and _is_inside(box, readable[box.image_id])]
+    data = replace(data, images=tuple(images), boxes=tuple(scored))
     notes = (f"The data has no category for {', '.join(sorted(unknown)):.200}: not scored.",) if unknown else ()
-    metrics = tuple(score(readable, results))
-    counts = {"images": len(images), "boxes": len(readable.boxes), "categories": len(data.categories)}
+    counts = {"images": len(images), "boxes": len(scored), "categories": len(data.categories)}
+    metrics = tuple(score(data, results))
     return EvaluationReport("detect", name, counts, metrics, (*outside, *failed), notes)
 
 
-def _split_outside(data: CocoDataset) -> tuple[list[CocoBox], list[Failure]]:
-    """Return the boxes inside of their images, and a failure for each of the others."""
-    images = {image.id: image for image in data.images}
-    inside: list[CocoBox] = []
-    failed: list[Failure] = []
-    for box in data.boxes:
-        (left, top, width, height), image = box.bbox, images.get(box.image_id)
-        if image is None:
-            continue
-        if left < image.width and top < image.height and left + width > 0 and top + height > 0:
-            inside.append(box)
-        else:
-            failed.append(Failure(f"annotation {box.id}", f"its box {box.bbox} lies outside of the image"))
-    return inside, failed
+def _is_inside(box: CocoBox, image: CocoImage) -> bool:
+    left, top, width, height = box.bbox
+    return left < image.width and top < image.height and left + width > 0 and top + height > 0
 
 
 def score(data: CocoDataset, results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) -> Iterator[Metric]:

@@ -12,21 +12,21 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import Embedder, QueryEmbedder, unit_rows
 from florence_rag.errors import InputError, MissingExtraError
 
 try:
+    from mteb.models.abs_encoder import AbsEncoder
     from mteb.models.model_meta import ModelMeta, ScoringFunction
     from mteb.types import PromptType
 except ImportError as error:
     raise MissingExtraError("mteb", "mteb") from error
 
 
-class MtebEncoder:
-    """mteb's EncoderProtocol over an embedder of images and texts.
+class MtebEncoder(AbsEncoder):
+    """mteb's encoder over an embedder of images and texts.
 
     mteb stores its results under the embedder's name and the fingerprint of its weights.
     """
@@ -41,12 +41,7 @@ class MtebEncoder:
             "modalities": ["image", "text"],
             "similarity_fn_name": ScoringFunction.COSINE,
         }
-        self._meta = ModelMeta.create_empty(metadata)
-
-    @property
-    def mteb_model_meta(self) -> ModelMeta:
-        """The metadata that mteb stores results under."""
-        return self._meta
+        self.mteb_model_meta = ModelMeta.create_empty(metadata)
 
     def encode(
         self,
@@ -80,15 +75,3 @@ class MtebEncoder:
         if prompt_type == PromptType.query and isinstance(self.embedder, QueryEmbedder):
             return self.embedder.embed_queries(texts)
         return self.embedder.embed_texts(texts)
-
-    def similarity(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Return the cosines of all pairs, (N, M); a single vector counts as one row."""
-        return _rows(embeddings1) @ _rows(embeddings2).T
-
-    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> torch.Tensor:
-        """Return the cosines of the vectors with the same index, (N,)."""
-        return (_rows(embeddings1) * _rows(embeddings2)).sum(-1)
-
-
-def _rows(vectors: Any) -> torch.Tensor:
-    return torch.from_numpy(unit_rows(np.atleast_2d(np.asarray(vectors))))

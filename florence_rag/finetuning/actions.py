@@ -42,7 +42,7 @@ class ClipCollator:
 def adapt_to_labels(
     known: VideoCoSwinForVideoClassification, labels: Sequence[str], *, idle: str | None, window_s: float | None
 ) -> VideoCoSwinForVideoClassification:
-    """Return a network for these labels; weights for labels that the network knows are kept, others start anew.
+    """Return a network for these labels: known labels keep their weights, the others get new ones.
 
     Its other heads are dropped, because the features that they read change in training. `idle` is the label of videos
     in which nothing happens, and `window_s` the length of the windows in which actions are recognized; by default

@@ -26,7 +26,7 @@ MIN_CROP = 0.8
 
 
 class ImageCache:
-    """Image files as pixels of the size that a network takes; `failed` tells why files cannot be read."""
+    """Image files as pixels of the size that a network takes; `failed` has the reasons for unreadable files."""
 
     def __init__(
         self, paths: Iterable[Path], processor: FlorenceImageProcessor, memory_bytes: int = MEMORY_BYTES

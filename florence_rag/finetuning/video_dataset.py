@@ -18,7 +18,7 @@ from florence_rag.models.processing import FlorenceImageProcessor
 class VideoCache:
     """Videos as frames of the size and rate that a network takes.
 
-    `frames` is the number of frames of each video, and `failed` tells why videos cannot be read.
+    `frames` is the number of frames of each video, and `failed` has the reasons for unreadable ones.
     """
 
     def __init__(

@@ -103,7 +103,7 @@ class QuestionCollator:
 
 
 def adapt_to_answers(base_model: Path, answers: Sequence[str]) -> MeterForQuestionAnswering:
-    """Return a METER for these answers; weights for answers that the base model knows are kept, others start anew.
+    """Return a METER for these answers: known answers keep their weights, the others get new ones.
 
     Its other heads are dropped, because the features that they read change in training.
     """

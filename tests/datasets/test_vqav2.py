@@ -75,7 +75,7 @@ def test_missing_files_are_an_error(tmp_path):
         find_vqa_files(None)
 
 
-ASKED = {"questions": [question()]}
+ONE_QUESTION = {"questions": [question()]}
 
 
 @pytest.mark.parametrize(
@@ -87,12 +87,12 @@ ASKED = {"questions": [question()]}
         ({"questions": [question(image_id=1.5)]}, {}, "'image_id' of .* is 1.5; it must"),
         ({"questions": [question(question=5)]}, {}, "'question' of .* is 5"),
         ({"questions": [question(question=" ")]}, {}, "'question' of .* is empty"),
-        (ASKED, {"questions": []}, "has no field 'annotations'"),
-        (ASKED, {"annotations": [{}]}, r"annotations\[0\] of .* has no field 'question_id'"),
-        (ASKED, {"annotations": [annotation(7, "x")]}, "annotates none of the questions"),
-        (ASKED, {"annotations": [{"question_id": 1}]}, "has no field 'answers'"),
-        (ASKED, {"annotations": [{"question_id": 1, "answers": []}]}, "'answers' of .* is empty"),
-        (ASKED, {"annotations": [{"question_id": 1, "answers": ["x"]}]}, "an answer of .* it must be an object"),
+        (ONE_QUESTION, {"questions": []}, "has no field 'annotations'"),
+        (ONE_QUESTION, {"annotations": [{}]}, r"annotations\[0\] of .* has no field 'question_id'"),
+        (ONE_QUESTION, {"annotations": [annotation(7, "x")]}, "annotates none of the questions"),
+        (ONE_QUESTION, {"annotations": [{"question_id": 1}]}, "has no field 'answers'"),
+        (ONE_QUESTION, {"annotations": [{"question_id": 1, "answers": []}]}, "'answers' of .* is empty"),
+        (ONE_QUESTION, {"annotations": [{"question_id": 1, "answers": ["x"]}]}, "an answer of .* it must be an object"),
     ],
 )
 def test_an_error_names_the_wrong_field(tmp_path, questions, annotations, message):

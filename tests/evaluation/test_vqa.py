@@ -31,7 +31,7 @@ def test_the_scores_of_ten_people(same, score):
 
 
 @pytest.mark.parametrize(
-    ("said", "meant"),
+    ("written", "normalized"),
     [
         ("A dog.", "dog"),
         ("the dog", "dog"),
@@ -45,9 +45,9 @@ def test_the_scores_of_ten_people(same, score):
         ("its", "its"),
     ],
 )
-def test_answers_are_normalized_where_people_disagree(said, meant):
-    assert soft_accuracy(said, [meant] * 5 + ["other"] * 5) == 1
-    assert soft_accuracy(meant, [said] * 5 + ["other"] * 5) == 1
+def test_answers_are_normalized_where_people_disagree(written, normalized):
+    assert soft_accuracy(written, [normalized] * 5 + ["other"] * 5) == 1
+    assert soft_accuracy(normalized, [written] * 5 + ["other"] * 5) == 1
 
 
 def test_answers_are_not_normalized_where_all_people_agree():
@@ -60,16 +60,16 @@ def data(tmp_path):
     """Two images with two questions each; the third question has no annotation."""
     for number, color in ((7, "red"), (8, "blue")):
         Image.fromarray(color_frame(color)).save(tmp_path / f"COCO_val2014_{number:012d}.png")
-    asked = [(70, 7, "color?"), (71, 7, "bright?"), (80, 8, "color?"), (81, 8, "bright?")]
-    questions = [{"question_id": id, "image_id": image, "question": text} for id, image, text in asked]
+    rows = [(70, 7, "color?"), (71, 7, "bright?"), (80, 8, "color?"), (81, 8, "bright?")]
+    questions = [{"question_id": id, "image_id": image, "question": text} for id, image, text in rows]
     people = {70: ["red"] * 10, 71: ["yes"] * 2 + ["no"] * 8, 81: ["no"] * 10}
     annotations = [
         {
             "question_id": id,
-            "answers": [{"answer": each} for each in said],
+            "answers": [{"answer": each} for each in answers],
             "answer_type": "other" if id == 70 else "yes/no",
         }
-        for id, said in people.items()
+        for id, answers in people.items()
     ]
     (tmp_path / "questions.json").write_text(json.dumps({"questions": questions}))
     (tmp_path / "annotations.json").write_text(json.dumps({"annotations": annotations}))

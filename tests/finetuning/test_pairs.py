@@ -25,8 +25,8 @@ def test_karpathys_splits_are_kept_without_the_test_split(tmp_path):
     found = read_pairs(tmp_path / "coco.json")
     assert [each.split for each in found] == ["train", "restval", "val"]
     assert found[0].path == tmp_path / "val2014" / "train.jpg" and found[0].captions == ("one", "train")
-    learn, kept = split_pairs(found, 0.1, 0)
-    assert [each.path.stem for each in learn] == ["train", "restval"] and [each.path.stem for each in kept] == ["val"]
+    learn, check = split_pairs(found, 0.1, 0)
+    assert [each.path.stem for each in learn] == ["train", "restval"] and [each.path.stem for each in check] == ["val"]
 
 
 def test_a_test_split_alone_is_refused(tmp_path):

@@ -10,9 +10,9 @@ from florence_rag.finetuning.splits import split_examples, train_val_split
 @given(st.lists(st.sampled_from("abc"), min_size=2, max_size=60), st.floats(0.01, 0.5), st.integers(0, 5))
 def test_a_split_is_deterministic_and_leaves_no_part_empty(groups, share, seed):
     items = list(range(len(groups)))
-    learn, kept = train_val_split(items, groups, share, seed)
-    assert sorted(learn + kept) == items and kept and learn
-    assert (learn, kept) == train_val_split(items, groups, share, seed)
+    learn, check = train_val_split(items, groups, share, seed)
+    assert sorted(learn + check) == items and check and learn
+    assert (learn, check) == train_val_split(items, groups, share, seed)
     assert {groups[i] for i in items} >= {groups[i] for i in learn}
 
 

@@ -42,10 +42,8 @@ def test_a_dual_encoder_learns_classes_and_opens_by_name(start, colors, tmp_path
     assert (result.examples, result.validation, result.steps) == (20, 4, 40)
     assert steps[-1].step == steps[-1].steps == 40
     embedder = FlorenceEmbedder.from_pretrained(find_model(str(out)).florence, "mine")
-    images, texts = (
-        embedder.embed_images([color_frame("red")]),
-        embedder.embed_texts(["a red picture", "a blue picture"]),
-    )
+    images = embedder.embed_images([color_frame("red")])
+    texts = embedder.embed_texts(["a red picture", "a blue picture"])
     assert (images @ texts.T).argmax() == 0
     card = (out / "florence" / "README.md").read_text("utf-8")
     assert "base model: `small`" in card and "4: blue, green, red, yellow" in card and "zero-shot top-1" in card

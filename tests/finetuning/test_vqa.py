@@ -20,7 +20,7 @@ from florence_rag.models.registry import find_model
 from florence_rag.perception.meter import MeterVQA
 from florence_rag.testing import color_frame
 
-ASKED = "what colour is it?"
+QUESTION = "what colour is it?"
 QUICK = Settings(steps=4, batch=8, checks=2, validation=0.2)
 
 
@@ -31,10 +31,11 @@ def write(folder, questions, annotations, name=""):
     return folder
 
 
-def asked(*rows):
+def vqa_files(*rows):
     """Return the content of both files for pairs of an image and its answers."""
     questions = [
-        {"question_id": i, "image_id": 100 + i, "image": image, "question": ASKED} for i, (image, _) in enumerate(rows)
+        {"question_id": i, "image_id": 100 + i, "image": image, "question": QUESTION}
+        for i, (image, _) in enumerate(rows)
     ]
     annotations = [
         {"question_id": i, "answers": [{"answer": answer} for answer in answers]} for i, (_, answers) in enumerate(rows)
@@ -45,7 +46,7 @@ def asked(*rows):
 @pytest.fixture
 def data(colors):
     paths = sorted(colors.glob("*/*.png"))
-    return write(colors, *asked(*((f"{path.parent.name}/{path.name}", [path.parent.name] * 3) for path in paths)))
+    return write(colors, *vqa_files(*((f"{path.parent.name}/{path.name}", [path.parent.name] * 3) for path in paths)))
 
 
 def test_meter_learns_answers_and_opens_by_name(start, data, tmp_path):
@@ -55,7 +56,7 @@ def test_meter_learns_answers_and_opens_by_name(start, data, tmp_path):
     assert result.after["soft accuracy"] == 1.0
     assert (result.examples, result.validation, len(steps) > 1) == (19, 5, True)
     meter = MeterVQA.from_pretrained(find_model(str(out), "answer").meter)
-    assert meter.answer(color_frame("green"), ASKED).answer == "green"
+    assert meter.answer(color_frame("green"), QUESTION).answer == "green"
     assert "4: " in (out / "meter" / "README.md").read_text("utf-8")
     assert train_meter(find_vqa_files(data), out, start / "meter", settings=settings).steps == 40
 
@@ -93,14 +94,14 @@ def test_splits_follow_the_names_of_the_files(tmp_path):
     found = read_vqa(find_vqa_files(tmp_path)).questions
     assert [each.split for each in found] == ["train", "val"]
     assert answer_scores(found[0]) == {"cat": 1.0} and common_answer(found[0]) == "yes"
-    learn, kept = split_questions(found, 0.1, 0)
-    assert [each.split for each in learn + kept] == ["train", "val"]
+    learn, check = split_questions(found, 0.1, 0)
+    assert [each.split for each in learn + check] == ["train", "val"]
 
 
 def test_questions_about_one_image_stay_together():
     questions = [VQAQuestion(i, i % 5, str(i), ("a",)) for i in range(20)]
-    learn, kept = split_questions(questions, 0.2, 0)
-    assert len(kept) == 4 and not {each.image_id for each in learn} & {each.image_id for each in kept}
+    learn, check = split_questions(questions, 0.2, 0)
+    assert len(check) == 4 and not {each.image_id for each in learn} & {each.image_id for each in check}
 
 
 def test_rare_answers_are_not_learned():
@@ -111,6 +112,6 @@ def test_rare_answers_are_not_learned():
 
 
 def test_a_data_set_without_readable_images_is_refused(start, tmp_path):
-    nothing = write(tmp_path / "data", *asked(("gone.png", ["a"]), ("lost.png", ["b"])))
+    nothing = write(tmp_path / "data", *vqa_files(("gone.png", ["a"]), ("lost.png", ["b"])))
     with pytest.raises(InputError, match=r"0 of the 2 examples .* can be used.*gone\.png"):
         train_meter(find_vqa_files(nothing), tmp_path / "m", start / "meter")
