@@ -1,8 +1,8 @@
-"""Embeds pictures and texts with the original Florence, which is reachable only through Azure AI Vision.
+"""Embeds images and texts with the original Florence, which is available only through Azure AI Vision.
 
-The weights were never released (arXiv 2111.11432); Microsoft serves the two towers as "multimodal embeddings", 1024
-numbers, one item a request, until 2028-09-25. Of the two model versions, "2023-04-15" reads 102 languages and
-"2022-04-11" English; their vectors do not agree with each other.
+The weights were never released (arXiv 2111.11432). Until 2028-09-25 Microsoft serves the dual encoder as "multimodal
+embeddings": vectors of 1024 numbers, one item per request. The model version "2023-04-15" reads 102 languages,
+"2022-04-11" reads English; their vectors cannot be compared with each other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import re
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -24,6 +23,7 @@ from PIL import Image
 from florence_rag.embedding.azure_client import AzureVisionClient, Clock, RetryPolicy
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, ModelError
+from florence_rag.jpeg import to_jpeg
 from florence_rag.types import EmbedderInfo, Frame
 
 log = logging.getLogger(__name__)
@@ -35,11 +35,11 @@ DIMENSION = 1024
 MAX_WORDS = 70
 
 _MAX_BYTES = 20_000_000 - 1
-_MIN_SIDE_PX, _MAX_SIDE_PX = 11, 15_999  # it takes more than 10 and less than 16,000
-_PNG_SIDE_PX = 64  # below it JPEG's blocks of 8 blur what there is, and PNG is small, too
-# florence-tiny's vectors of 24 photographs keep a cosine of 0.99994 or more; at 75 it is 0.9990, at 95 hardly more.
+_MIN_SIDE_PX, _MAX_SIDE_PX = 11, 15_999  # the service accepts sides of more than 10 and less than 16,000 px
+_PNG_SIDE_PX = 64  # smaller images are sent as PNG: the 8 x 8 blocks of JPEG would blur them
+# At this quality the vectors of 24 photographs by florence-tiny keep a cosine of 0.99994; at 75 it is 0.9990.
 _JPEG_QUALITY = 90
-# Scripts without spaces between words: two characters make about one word.
+# Scripts without spaces between words, where two characters make about one word.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff"
 _WORD = re.compile(rf"[{_UNSPACED}]{{1,2}}|[^\s{_UNSPACED}]+")
 
@@ -47,12 +47,11 @@ Item = TypeVar("Item")
 
 
 class AzureEmbedder:
-    """An Embedder at the other end of a network. Safe to call from several threads; close it in the end.
+    """An `Embedder` that sends every item to Azure AI Vision. Threads may share it. Close it after use.
 
-    endpoint, key, token: see AzureVisionClient. name: what an index records; by default it tells the version.
-    requests_per_s: what the pricing tier allows (S1: 10; the free one: 20 a minute). in_flight: requests at a time.
-    too_long: texts of more than 70 words are cut, which is logged once, or refused with InputError.
-    max_side_px: larger pictures are scaled down before they are sent; those under 11 px are scaled up.
+    Texts of more than 70 words are truncated ("cut"), which is logged once, or refused ("refuse"). Images whose longer
+    side has more than max_side_px are scaled down, those below 11 px are scaled up. requests_per_s is what the pricing
+    tier allows: 10 for S1, 20 per minute for the free tier; in_flight is the number of requests at the same time.
     """
 
     def __init__(
@@ -67,30 +66,30 @@ class AzureEmbedder:
         in_flight: int = 4,
         too_long: Literal["cut", "refuse"] = "cut",
         max_side_px: int = 1280,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         clock: Clock | None = None,
         today: date | None = None,
     ) -> None:
         _check(model_version, in_flight, too_long, max_side_px)
         self._version = model_version
         self._client = AzureVisionClient(
-            endpoint, key=key, token=token, requests_per_s=requests_per_s, patience=patience, clock=clock
+            endpoint, key=key, token=token, requests_per_s=requests_per_s, retry_policy=retry_policy, clock=clock
         )
         self._in_flight = in_flight
         self._too_long = too_long
         self._max_side_px = max_side_px
-        self._told_of_cut = threading.Event()
+        self._warned_of_cut = False
         self._info = EmbedderInfo(
             name=name or f"azure-florence-{model_version}",
             fingerprint=model_version,
             dimension=DIMENSION,
             preprocessing=f"at most {max_side_px} px, JPEG {_JPEG_QUALITY}; texts of {MAX_WORDS} words",
         )
-        _tell_of_retirement(self._info.name, today or date.today())
+        _warn_of_retirement(self._info.name, today or date.today())
 
     @property
     def info(self) -> EmbedderInfo:
-        """The two model versions differ in name and fingerprint, so that no index mixes them."""
+        """The name and the model version as fingerprint, so that no index mixes the two versions."""
         return self._info
 
     @property
@@ -107,19 +106,19 @@ class AzureEmbedder:
         self.close()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """Frames (H, W, 3) uint8 RGB of any sizes -> (N, 1024) float32, unit length."""
-        return self._embedded(self._embed_image, frames)
+        """Embed RGB images (H, W, 3) uint8 of any sizes as (N, 1024) float32 of unit length."""
+        return self._embed(self._embed_image, frames)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts of 1 to 70 words -> (N, 1024) float32, unit length. An empty text is an InputError."""
-        return self._embedded(self._embed_text, [self._fitting(text) for text in texts])
+        """Embed texts of 1 to 70 words as (N, 1024) float32 of unit length; refuse an empty text with an InputError."""
+        return self._embed(self._embed_text, [self._truncated(text) for text in texts])
 
-    def _embedded(self, embed: Callable[[Item], np.ndarray], items: Sequence[Item]) -> np.ndarray:
-        """One row per item, in their order. After the first failure no further item is sent."""
+    def _embed(self, embed: Callable[[Item], np.ndarray], items: Sequence[Item]) -> np.ndarray:
+        """Embed items in their order. After the first failure no further item is sent."""
         if not items:
             return np.zeros((0, DIMENSION), dtype=np.float32)
         with ThreadPoolExecutor(min(self._in_flight, len(items)), "florence-azure") as pool:
@@ -127,18 +126,18 @@ class AzureEmbedder:
 
     def _embed_image(self, frame: Frame) -> np.ndarray:
         encoded = encode_frame(frame, self._max_side_px)
-        return self._sent("retrieval:vectorizeImage", encoded, "application/octet-stream")
+        return self._request("retrieval:vectorizeImage", encoded, "application/octet-stream")
 
     def _embed_text(self, text: str) -> np.ndarray:
         body = json.dumps({"text": text}).encode()
-        return self._sent("retrieval:vectorizeText", body, "application/json")
+        return self._request("retrieval:vectorizeText", body, "application/json")
 
-    def _sent(self, operation: str, content: bytes, content_type: str) -> np.ndarray:
+    def _request(self, operation: str, content: bytes, content_type: str) -> np.ndarray:
         reply = self._client.post(operation, {"model-version": self._version}, content, content_type)
         return _read_vector(reply, self._version, self._client.endpoint)
 
-    def _fitting(self, text: str) -> str:
-        """The text, or what the service takes of it."""
+    def _truncated(self, text: str) -> str:
+        """Return as much of the text as the service accepts."""
         ends = [word.end() for word in _WORD.finditer(text)]
         if not ends:
             raise InputError(f"the text {text!r} has no word; Azure AI Vision embeds texts of 1 to {MAX_WORDS} words")
@@ -146,49 +145,49 @@ class AzureEmbedder:
             return text
         if self._too_long == "refuse":
             raise InputError(f"the text {text[:40]!r}... has {len(ends)} words; Azure AI Vision takes {MAX_WORDS}")
-        if not self._told_of_cut.is_set():
-            self._told_of_cut.set()
+        if not self._warned_of_cut:
+            self._warned_of_cut = True
             log.warning("%s reads the first %d words of longer texts", self._info.name, MAX_WORDS)
         return text[: ends[MAX_WORDS - 1]]
 
 
 def encode_frame(frame: Frame, max_side_px: int = _MAX_SIDE_PX) -> bytes:
-    """A picture (H, W, 3) uint8 RGB as the service takes it: 11 to 15,999 px a side, under 20 MB, JPEG or PNG."""
+    """Encode an RGB image (H, W, 3) uint8 as a JPEG or PNG below 20 MB with sides of 11 to 15,999 px."""
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
-        raise InputError(f"a picture is (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
-    picture = _scaled(Image.fromarray(frame), max_side_px)
-    encoded = io.BytesIO()
-    if max(picture.size) < _PNG_SIDE_PX:
-        picture.save(encoded, "PNG")
-    else:
-        picture.save(encoded, "JPEG", quality=_JPEG_QUALITY)
-    if encoded.tell() > _MAX_BYTES:
+        raise InputError(f"an image must be (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
+    image = _scaled(Image.fromarray(frame), max_side_px)
+    if max(image.size) < _PNG_SIDE_PX:
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+    encoded = to_jpeg(image, quality=_JPEG_QUALITY)
+    if len(encoded) > _MAX_BYTES:
         raise InputError(
-            f"a picture of {picture.width} x {picture.height} px takes {encoded.tell()} bytes as JPEG, "
-            f"of which Azure AI Vision takes {_MAX_BYTES}; set a smaller max_side_px"
+            f"an image of {image.width} x {image.height} px takes {len(encoded)} bytes as JPEG, "
+            f"and Azure AI Vision takes at most {_MAX_BYTES}; set a smaller max_side_px"
         )
-    return encoded.getvalue()
+    return encoded
 
 
-def _scaled(picture: Image.Image, max_side_px: int) -> Image.Image:
-    """With its shape kept as far as the limits on both sides allow."""
-    scale = min(1.0, max_side_px / max(picture.size))
-    scale = max(scale, _MIN_SIDE_PX / min(picture.size))
-    width, height = (min(max_side_px, max(_MIN_SIDE_PX, round(side * scale))) for side in picture.size)
-    return picture if (width, height) == picture.size else picture.resize((width, height), Image.Resampling.BICUBIC)
+def _scaled(image: Image.Image, max_side_px: int) -> Image.Image:
+    """Scale an image to the limits, keeping its aspect ratio as far as both limits allow."""
+    scale = min(1.0, max_side_px / max(image.size))
+    scale = max(scale, _MIN_SIDE_PX / min(image.size))
+    width, height = (min(max_side_px, max(_MIN_SIDE_PX, round(side * scale))) for side in image.size)
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.BICUBIC)
 
 
 def _read_vector(reply: dict[str, Any], version: str, endpoint: str) -> np.ndarray:
-    """(1024,) of the reply, if it is what was asked for."""
+    """Return the vector (1024,) of a reply, after checking it."""
     if reply.get("modelVersion") != version:
         raise ModelError(f"{endpoint} answers with model version {reply.get('modelVersion')!r}, not {version!r}")
     try:
         vector = np.asarray(reply.get("vector"))
-    except ValueError:  # of lists of different lengths
+    except ValueError:  # lists of different lengths
         vector = np.zeros(0)
     if vector.shape != (DIMENSION,) or vector.dtype.kind not in "fi":
         raise ModelError(f"{endpoint} answers with a vector of shape {vector.shape}; expected are {DIMENSION} numbers")
-    if not 0 < np.abs(vector).max() < 1e9:  # false for NaN, too
+    if not 0 < np.abs(vector).max() < 1e9:  # also false for NaN
         raise ModelError(f"{endpoint} answers with a vector that has no direction; try again later")
     return vector
 
@@ -204,7 +203,7 @@ def _check(model_version: str, in_flight: int, too_long: str, max_side_px: int) 
         raise InputError(f"max_side_px is {max_side_px!r}; allowed are {_MIN_SIDE_PX} to {_MAX_SIDE_PX}")
 
 
-def _tell_of_retirement(name: str, today: date) -> None:
+def _warn_of_retirement(name: str, today: date) -> None:
     days = (RETIRES - today).days
     if days < 365:
         when = f"retires in {days} days, on {RETIRES}" if days > 0 else f"was to retire on {RETIRES}"

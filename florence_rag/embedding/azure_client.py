@@ -1,23 +1,26 @@
-"""One HTTP call of Azure AI Vision, asked again for as long as that can help.
+"""One HTTP call of Azure AI Vision, repeated for as long as that can help.
 
-A call takes its turn in the pace that all threads share. 429, 5xx, cut connections and timeouts are tried again after
-the time that the service names, or else after a growing, random one. Everything else is an error in one line, in which
-neither key nor token can stand.
+All threads share one rate limit. A call is repeated after a status of 408, 429 or 5xx, a broken connection or a
+timeout, and waits as long as the service asks, or else for a growing random time. Every other failure is an error in
+one line, which never contains the key or the token.
+
+tenacity repeats the call. It has no rate limiter, so the one here is our own.
 """
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any
+from functools import partial
+from typing import Any, NoReturn
 
 import httpx
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from florence_rag.errors import FlorenceError, InputError, ModelError
 
@@ -33,9 +36,9 @@ _MAX_REASON = 300
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How long to insist. timeout_s: of one try. tries: at most, per item. total_s: at most, with all waiting.
+    """How often and how long a call is repeated: timeout_s per attempt, at most total_s for all tries and waits.
 
-    The wait before try n is random in the upper half of first_wait_s * 2**n, at most longest_wait_s.
+    The longest wait doubles with every attempt, from first_wait_s to longest_wait_s; the service may ask for more.
     """
 
     timeout_s: float = 30.0
@@ -44,15 +47,15 @@ class RetryPolicy:
     first_wait_s: float = 1.0
     longest_wait_s: float = 30.0
 
-    def wait_s(self, tried: int, chance: float) -> float:
-        """Seconds before the next try. tried: 1 after the first one. chance: in [0, 1]."""
-        longest = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (tried - 1))
+    def wait_s(self, attempts: int, chance: float) -> float:
+        """Return the seconds to wait after so many attempts: by chance, in [0, 1], from half to all of the longest."""
+        longest = min(self.longest_wait_s, self.first_wait_s * 2.0 ** (attempts - 1))
         return longest * (0.5 + 0.5 * chance)
 
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Time and chance, to be replaced in tests. now: seconds that never jump. today: seconds since 1970."""
+    """Time and chance, which tests replace: a monotonic clock, seconds since 1970, a wait, a number in [0, 1]."""
 
     now: Callable[[], float] = time.monotonic
     today: Callable[[], float] = time.time
@@ -61,7 +64,7 @@ class Clock:
 
 
 class RateLimiter:
-    """At most so many calls per second, whichever thread makes them."""
+    """Limits the calls of all threads together to so many per second."""
 
     def __init__(self, per_s: float, clock: Clock) -> None:
         if not per_s > 0:
@@ -71,7 +74,7 @@ class RateLimiter:
         self._next_s = clock.now()
         self._lock = threading.Lock()
 
-    def take_turn(self) -> None:
+    def acquire(self) -> None:
         """Wait until this call is due."""
         with self._lock:
             now = self._clock.now()
@@ -80,17 +83,25 @@ class RateLimiter:
         if due > now:
             self._clock.sleep(due - now)
 
-    def hold(self, wait_s: float) -> None:
-        """No call of any thread is due for that long."""
+    def pause(self, wait_s: float) -> None:
+        """Let no call of any thread become due for so many seconds."""
         with self._lock:
             self._next_s = max(self._next_s, self._clock.now() + wait_s)
 
 
-class AzureVisionClient:
-    """Sends one item at a time and returns its JSON reply. Safe to share between threads.
+class _TransientError(Exception):
+    """A failure that may pass. wait_s: how long the service asks to wait; 0 if it does not ask."""
 
-    endpoint: such as "https://NAME.cognitiveservices.azure.com". key: of the resource; token: of Entra, or what returns
-    one when called, which it is before every try.
+    def __init__(self, problem: str, wait_s: float = 0.0) -> None:
+        super().__init__(problem)
+        self.wait_s = wait_s
+
+
+class AzureVisionClient:
+    """Sends one item at a time and returns the JSON reply. Threads may share it.
+
+    Give the key of the resource, or a Microsoft Entra token. If the token is a function, it is called before every
+    attempt.
     """
 
     def __init__(
@@ -100,39 +111,52 @@ class AzureVisionClient:
         key: str | None = None,
         token: str | Callable[[], str] | None = None,
         requests_per_s: float = 10.0,
-        patience: RetryPolicy | None = None,
+        retry_policy: RetryPolicy | None = None,
         clock: Clock | None = None,
-        transport: httpx.BaseTransport | None = None,
     ) -> None:
         if (key is None) == (token is None):
             raise InputError("Azure AI Vision needs either a key or a token; give one of the two")
         self.endpoint = _checked_endpoint(endpoint)
         self._secret: Callable[[], str] = token if callable(token) else lambda: key or str(token)
         self._with_key = key is not None
-        self._patience = patience or RetryPolicy()
+        self._policy = retry_policy or RetryPolicy()
         self._clock = clock or Clock()
-        self._pace = RateLimiter(requests_per_s, self._clock)
-        self._http = httpx.Client(timeout=self._patience.timeout_s, transport=transport)
+        self._limiter = RateLimiter(requests_per_s, self._clock)
+        self._http = httpx.Client(timeout=self._policy.timeout_s)
         if not callable(token):
             _checked_secret(self._secret())
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._http.close()
 
     def post(self, operation: str, parameters: Mapping[str, str], content: bytes, content_type: str) -> dict[str, Any]:
-        """The JSON object that the service answers; InputError where it refuses the item, ModelError for all else."""
-        url = f"{self.endpoint}/computervision/{operation}"
+        """Send one item; an InputError means that the service refuses it, a ModelError any other failure."""
         started = self._clock.now()
-        for tried in itertools.count(1):
-            self._pace.take_turn()
-            secret = self._fresh_secret()
-            headers = {"Content-Type": content_type, **self._authorization(secret)}
-            reply = self._try(url, {"api-version": API_VERSION, **parameters}, content, headers)
-            if isinstance(reply, httpx.Response) and not _is_worth_retrying(reply):
-                return self._read(reply, secret)
-            self._wait(reply, _hidden(_problem(reply), secret), tried, started)
-        raise AssertionError("counting has no end")
+        retrying = Retrying(
+            retry=retry_if_exception_type(_TransientError),
+            wait=self._wait_s,
+            stop=partial(self._is_over, started),
+            sleep=self._clock.sleep,
+            before_sleep=lambda state: self._limiter.pause(_transient(state).wait_s),
+            retry_error_callback=partial(self._give_up, started),
+        )
+        url, query = f"{self.endpoint}/computervision/{operation}", {"api-version": API_VERSION, **parameters}
+        return retrying(self._attempt, url, query, content, content_type)
+
+    def _attempt(self, url: str, query: Mapping[str, str], content: bytes, content_type: str) -> dict[str, Any]:
+        self._limiter.acquire()
+        secret = self._fresh_secret()
+        login = {"Ocp-Apim-Subscription-Key": secret} if self._with_key else {"Authorization": f"Bearer {secret}"}
+        try:
+            reply = self._http.post(url, params=query, content=content, headers={"Content-Type": content_type, **login})
+        except httpx.TimeoutException as error:
+            raise _TransientError(f"no answer within {self._policy.timeout_s:g} s") from error
+        except httpx.RequestError as error:
+            raise _TransientError(_hidden(f"{type(error).__name__} {error}".strip(), secret)) from error
+        if reply.status_code in (408, 429) or reply.status_code >= 500:
+            raise _TransientError(_problem(reply, secret), _retry_after_s(reply, self._clock.today()))
+        return self._read(reply, secret)
 
     def _fresh_secret(self) -> str:
         try:
@@ -142,44 +166,28 @@ class AzureVisionClient:
         except Exception as error:
             raise ModelError(f"no token for {self.endpoint} could be had ({type(error).__name__}); log in") from error
 
-    def _try(
-        self, url: str, parameters: dict[str, str], content: bytes, headers: dict[str, str]
-    ) -> httpx.Response | str:
-        """A reply, or why there is none."""
-        try:
-            return self._http.post(url, params=parameters, content=content, headers=headers)
-        except httpx.TimeoutException:
-            return f"no answer within {self._patience.timeout_s:g} s"
-        except httpx.RequestError as error:
-            return f"{type(error).__name__} {error}".strip()
+    def _wait_s(self, state: RetryCallState) -> float:
+        return _transient(state).wait_s or self._policy.wait_s(state.attempt_number, self._clock.chance())
 
-    def _authorization(self, secret: str) -> dict[str, str]:
-        if self._with_key:
-            return {"Ocp-Apim-Subscription-Key": secret}
-        return {"Authorization": f"Bearer {secret}"}
-
-    def _wait(self, reply: httpx.Response | str, problem: str, tried: int, started: float) -> None:
-        """Until the next try; ModelError if it would come too late."""
-        asked_s = _retry_after_s(reply, self._clock.today()) if isinstance(reply, httpx.Response) else None
-        wait_s = asked_s or self._patience.wait_s(tried, self._clock.chance())
+    def _is_over(self, started: float, state: RetryCallState) -> bool:
         spent_s = self._clock.now() - started
-        if tried >= self._patience.tries or spent_s + wait_s > self._patience.total_s:
-            asked = f" and asks to wait {asked_s:.0f} s" if asked_s else ""
-            raise ModelError(
-                f"{self.endpoint} does not serve ({problem}{asked}), tried {tried} times in {spent_s:.0f} s; "
-                "try again later, or with fewer requests_per_s"
-            )
-        if asked_s:
-            self._pace.hold(wait_s)
-        self._clock.sleep(wait_s)
+        return state.attempt_number >= self._policy.tries or spent_s + state.upcoming_sleep > self._policy.total_s
+
+    def _give_up(self, started: float, state: RetryCallState) -> NoReturn:
+        error = _transient(state)
+        asks = f" and asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
+        raise ModelError(
+            f"{self.endpoint} does not serve ({error}{asks}), tried {state.attempt_number} times in "
+            f"{self._clock.now() - started:.0f} s; try again later, or with fewer requests_per_s"
+        ) from error
 
     def _read(self, reply: httpx.Response, secret: str) -> dict[str, Any]:
         status = reply.status_code
+        if status in (400, 413, 415):
+            raise InputError(f"{self.endpoint} refuses the item ({_problem(reply, secret)})")
         if status != 200:
-            problem = _hidden(_problem(reply), secret)
-            if status in (400, 413, 415):
-                raise InputError(f"{self.endpoint} refuses the item ({problem})")
-            raise ModelError(f"{self.endpoint} answers {problem}; {_ADVICE.get(status, 'check the endpoint')}")
+            advice = _ADVICE.get(status, "check the endpoint")
+            raise ModelError(f"{self.endpoint} answers {_problem(reply, secret)}; {advice}")
         try:
             answer = reply.json()
         except ValueError:
@@ -189,67 +197,65 @@ class AzureVisionClient:
         return answer
 
 
+def _transient(state: RetryCallState) -> _TransientError:
+    """Return the error of an attempt that is repeated."""
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, _TransientError)
+    return error
+
+
 def _checked_endpoint(endpoint: str) -> str:
-    """Without the slash at its end. A key travels encrypted, or within this machine."""
+    """Return the endpoint without a slash at its end. A key travels encrypted, or within this machine."""
     try:
         url = httpx.URL(endpoint.strip())
     except (httpx.InvalidURL, TypeError, AttributeError):
-        raise InputError("the endpoint is no address; give https://NAME.cognitiveservices.azure.com") from None
+        raise InputError("the endpoint is not an address; give https://NAME.cognitiveservices.azure.com") from None
     local = url.scheme == "http" and url.host in ("127.0.0.1", "::1", "localhost")
     if not url.host or not (url.scheme == "https" or local) or url.userinfo or url.query or url.fragment:
         raise InputError(
-            f"the endpoint is to have the form https://NAME.cognitiveservices.azure.com, not {url.scheme}://{url.host}"
+            f"the endpoint must have the form https://NAME.cognitiveservices.azure.com, not {url.scheme}://{url.host}"
         )
     return str(url).rstrip("/")
 
 
 def _checked_secret(secret: str) -> str:
-    """What can stand in a header: a key read from a file often ends with a line break."""
+    """Return the secret as a header can hold it: a key that was read from a file often ends with a line break."""
     secret = secret.strip() if isinstance(secret, str) else ""
     if not secret or not secret.isascii() or not secret.isprintable():
         raise InputError("the key or token for Azure AI Vision is empty or has characters that none has")
     return secret
 
 
-def _is_worth_retrying(reply: httpx.Response) -> bool:
-    return reply.status_code in (408, 429) or reply.status_code >= 500
-
-
-def _problem(reply: httpx.Response | str) -> str:
-    """The status with what the service says of it, in one line."""
-    if isinstance(reply, str):
-        return reply
+def _problem(reply: httpx.Response, secret: str) -> str:
+    """Return the status and what the service says about it, in one line without the secret."""
     try:
         error = reply.json()["error"]
-        said = f"{error.get('code', '')} {error.get('message', '')}"
+        reason = f"{error.get('code', '')} {error.get('message', '')}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        said = ""
-    return " ".join(f"{reply.status_code} {said}".split())[:_MAX_REASON]
+        reason = ""
+    return _hidden(" ".join(f"{reply.status_code} {reason}".split())[:_MAX_REASON], secret)
 
 
 def _hidden(text: str, secret: str) -> str:
     return text.replace(secret, "***")
 
 
-def _retry_after_s(reply: httpx.Response, today: float) -> float | None:
-    """Seconds that the service asks to wait, which it says in seconds or as a date; None where it does not."""
+def _retry_after_s(reply: httpx.Response, today: float) -> float:
+    """Return how long the service asks to wait, in seconds or until a date; 0 if it does not ask.
+
+    A date is compared with the service's own clock if the reply has one, since ours may be wrong.
+    """
     value = reply.headers.get("Retry-After", "").strip()
     if value.isdecimal():
         return float(value)
+    answered = _timestamp(reply.headers.get("Date", ""))
+    return max(0.0, (_timestamp(value) or 0.0) - (today if answered is None else answered))
+
+
+def _timestamp(date: str) -> float | None:
+    """Return the seconds since 1970 of a date in a header, which is in UTC if it names no zone."""
     try:
-        return max(0.0, _utc(value).timestamp() - _said_at(reply, today))
+        moment = parsedate_to_datetime(date)
     except ValueError:
         return None
-
-
-def _said_at(reply: httpx.Response, today: float) -> float:
-    """When the service answered, by its own clock if it says: ours may be wrong."""
-    try:
-        return _utc(reply.headers.get("Date", "")).timestamp()
-    except ValueError:
-        return today
-
-
-def _utc(date: str) -> datetime:
-    moment = parsedate_to_datetime(date)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,4 +1,4 @@
-"""Embeds pictures and texts with the two towers of Florence."""
+"""Embeds images and texts with the dual encoder of Florence."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class FlorenceEmbedder:
-    """A FlorenceModel in evaluation mode with its processor. Safe to call from several threads.
+    """An `Embedder` over a FlorenceModel and its processor. Threads may share it.
 
-    batch: items in a forward pass. precision, backend: of the image tower, see models/acceleration.py; vectors point
-    the same way in all of them, so an index filled with one can be searched with another. too_long: whether texts of
-    more tokens than the model reads are cut, which is logged once, or refused.
+    `precision` and `backend` concern the image tower (see models/inference_backends.py). The vectors of all of them
+    agree, so that an index filled with one can be searched with another. `batch` is the number of items per forward
+    pass. Texts of more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse").
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class FlorenceEmbedder:
         self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
         side = processor.image_processor.size
         example = torch.zeros(2, 3, side, side, device=model.device)
-        self._see = accelerated(model, "get_image_features", example, backend=backend, precision=precision)
+        self._embed_pixels = accelerated(model, "get_image_features", example, backend=backend, precision=precision)
 
     @classmethod
     def from_pretrained(
@@ -62,7 +62,7 @@ class FlorenceEmbedder:
         backend: Backend = "torch",
         too_long: TooLong = "cut",
     ) -> FlorenceEmbedder:
-        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
+        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
         folder = Path(folder)
         model = open_strictly(FlorenceModel, folder, device=device)
         processor = FlorenceProcessor.from_pretrained(folder)
@@ -77,7 +77,7 @@ class FlorenceEmbedder:
 
     @property
     def capabilities(self) -> EmbedderCapabilities:
-        """One worker per thread of torch on a CPU; images of up to twice the size that the network reads."""
+        """One worker per thread of torch on a CPU, and images of up to twice the size that the network reads."""
         image, on_cpu = self._processor.image_processor, self._model.device.type == "cpu"
         return EmbedderCapabilities(
             workers=torch.get_num_threads() if on_cpu and self._backend == "torch" else 1,
@@ -88,21 +88,19 @@ class FlorenceEmbedder:
 
     @property
     def info(self) -> EmbedderInfo:
-        """Name, fingerprint of the weights, dimension and preprocessing."""
+        """The name, the fingerprint of the weights, the dimension and the preprocessing."""
         return self._info
 
     @torch.inference_mode()
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
-        rows = [
-            self._see(self._processor(images=[*map(self._scaled, batch)])["pixel_values"].to(self._model.device))
-            for batch in self._batches(frames)
-        ]
+        """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""
+        inputs = (self._processor(images=[*map(self._scaled, batch)]) for batch in self._batches(frames))
+        rows = [self._embed_pixels(each["pixel_values"].to(self._model.device)) for each in inputs]
         return self._stacked(rows)
 
     @torch.inference_mode()
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts, cut at the length the model knows -> (N, D) float32, unit length."""
+        """Embed texts as (N, D) float32 of unit length."""
         self._limit.check(texts)
         rows = [
             self._model.get_text_features(self._processor(text=batch)["input_ids"].to(self._model.device))
@@ -111,7 +109,7 @@ class FlorenceEmbedder:
         return self._stacked(rows)
 
     def _scaled(self, frame: Frame) -> Frame:
-        """As the processor would, which then has nothing to scale."""
+        """Scale a frame as the processor would, only faster; the processor then has nothing to scale."""
         image = self._processor.image_processor
         width, height = image.scaled_size(frame.shape[1], frame.shape[0])
         return scaled(frame, width, height, image.resample)

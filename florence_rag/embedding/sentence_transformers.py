@@ -1,4 +1,4 @@
-"""Embeds with any model of sentence-transformers: CLIP, SigLIP 2, Qwen3-VL-Embedding ..., or one for texts alone."""
+"""Embeds with the models of sentence-transformers: CLIP, SigLIP 2, Qwen3-VL-Embedding, and models for texts only."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from florence_rag.models.fast_resize import scale_of
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
+    accelerate_images,
     has_image_tower,
     is_cross_encoder,
     model_folder,
     open_model,
-    speed_up_pictures,
     weights_fingerprint,
 )
 from florence_rag.types import EmbedderInfo, Frame
@@ -40,17 +40,17 @@ except ImportError as error:
 log = logging.getLogger(__name__)
 
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
-"""Models that were trained on texts padded to their full length, and lose most of their accuracy on shorter ones."""
+"""Models that were trained on texts padded to the full length, and lose most of their accuracy on shorter inputs."""
 
 _UNLIMITED = 1_000_000
 
 
 class SentenceTransformerTextEmbedder:
-    """A TextEmbedder. Safe to call from several threads, which wait for each other. batch: items in a forward pass.
-    too_long: whether texts of more tokens than the model reads are cut, which is logged once, or refused. backend: what
-    runs the image tower, if there is one.
+    """A `TextEmbedder`. Threads may share it, and take turns. `batch` is the number of items per forward pass.
 
-    What is searched with gets the model's prompt for queries, anything else the one for documents, where it has them.
+    Queries get the model's prompt for queries, other texts its prompt for documents, if it has these prompts. Texts of
+    more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse"). `backend` names
+    what runs the image tower, if there is one.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class SentenceTransformerTextEmbedder:
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
         self._limit = TextLimit(name, limit, self._count, too_long)
-        # Given as a plain str, a query that looks like a URL or a file of a picture would be fetched and looked at.
-        self._as_item: Callable[[str], Any] = _named_text if _sees(model) else str
+        # As a plain str, a query that is the URL or the path of an image would be opened as that image.
+        self._as_item: Callable[[str], Any] = _named_text if _reads_media(model) else str
         self._options = _text_options(model, limit)
         self._info = EmbedderInfo(name, fingerprint, self._dimension(), _preprocessing(model, limit))
 
@@ -90,18 +90,17 @@ class SentenceTransformerTextEmbedder:
         dimension: int | None = None,
         too_long: TooLong = "cut",
     ) -> Self:
-        """Open a folder or a repository of the hub.
+        """Load a folder or a repository of the Hugging Face hub, by default onto a GPU if there is one.
 
-        device: a torch device; a GPU is used where there is one. offline: download nothing. precision, backend: of CLIP
-        and SigLIP those of models/acceleration.py, for the image tower; of any other model fp32 or bf16 on torch.
-        dimension: keep so many numbers of each vector, for models trained to be cut. Raises ModelError, and InputError
-        for a combination that there is not.
+        CLIP and SigLIP run their image tower with any precision and backend of models/inference_backends.py, other
+        models run on torch in fp32 or bf16. `dimension` truncates vectors, for models that were trained for it.
+        Missing files are a ModelError, an impossible combination of options is an InputError.
         """
         folder = model_folder(source, offline=offline)
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
-        opened = partial(open_model, SentenceTransformer, folder, device=device, truncate_dim=dimension)
-        model = _opened(opened, name, has_image_tower(folder), precision, backend)
+        opener = partial(open_model, SentenceTransformer, folder, device=device, truncate_dim=dimension)
+        model = _open_accelerated(opener, name, has_image_tower(folder), precision, backend)
         embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long, backend=backend)
         if dimension is not None and embedder.info.dimension != dimension:
             raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
@@ -109,38 +108,38 @@ class SentenceTransformerTextEmbedder:
 
     @property
     def info(self) -> EmbedderInfo:
-        """Name, fingerprint of the weights, dimension and preprocessing."""
+        """The name, the fingerprint of the weights, the dimension and the preprocessing."""
         return self._info
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to be found, cut at the length the model knows -> (N, D) float32, unit length."""
-        return self._embed_words(self._model.encode_document, texts)
+        """Embed texts with the prompt for documents, as (N, D) float32 of unit length."""
+        return self._embed_strings(self._model.encode_document, texts)
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts to search with, cut at the length the model knows -> (N, D) float32, unit length."""
-        return self._embed_words(self._model.encode_query, texts)
+        """Embed texts with the prompt for queries, as (N, D) float32 of unit length."""
+        return self._embed_strings(self._model.encode_query, texts)
 
-    def _embed_words(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+    def _embed_strings(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
         with self._lock:
             self._limit.check(texts)
-            return self._encoded(encode, [self._as_item(text) for text in texts], **self._options)
+            return self._encode(encode, [self._as_item(text) for text in texts], **self._options)
 
-    def _encoded(self, encode: Callable[..., Any], items: list[Any], **options: Any) -> np.ndarray:
+    def _encode(self, encode: Callable[..., Any], items: list[Any], **options: Any) -> np.ndarray:
         if not items:
             return np.zeros((0, self._info.dimension), dtype=np.float32)
         rows = encode(items, batch_size=self._batch, show_progress_bar=False, convert_to_tensor=True, **options)
         return unit_rows(rows.float().cpu().numpy())
 
     def _dimension(self) -> int:
-        """Of a vector that was made: what the configuration says is wrong for some models."""
-        return int(self._encoded(self._model.encode_query, [self._as_item("a")], **self._options).shape[1])
+        """Measure the dimension on a vector, since the configuration of some models states a wrong one."""
+        return int(self._encode(self._model.encode_query, [self._as_item("a")], **self._options).shape[1])
 
     def _count(self, text: str) -> int:
         return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
-    """An Embedder, of a model that takes pictures and texts. Safe to call from several threads."""
+    """An `Embedder`, for models that read images and texts. Threads may share it."""
 
     def __init__(
         self,
@@ -155,15 +154,15 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         if not model.supports("image"):
             raise ModelError(
                 f"the model {name!r} cannot embed images; it takes {_listed(model.modalities)}, "
-                "so it can serve as text_model beside a model that can"
+                "so use it as text_embedder, next to a model that can"
             )
         super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long, backend=backend)
         self._scale = scale_of(getattr(getattr(model[0], "processor", None), "image_processor", None))
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(
-                f"the model {name!r} puts pictures and texts into different spaces: "
-                f"{width} numbers against {self.info.dimension}"
+                f"the model {name!r} embeds images and texts in different spaces: "
+                f"vectors of {width} numbers and of {self.info.dimension}"
             )
 
     @property
@@ -173,51 +172,51 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         Models with a chat template share the tokenizer between images and texts, so they embed one batch at a time, and
         read images of any size.
         """
-        can_share = self._sees_alone and self._backend == "torch" and self._model.device.type == "cpu"
+        can_share = self._reads_images_alone and self._backend == "torch" and self._model.device.type == "cpu"
         side = getattr(getattr(self._model.config, "vision_config", None), "image_size", None)
         return EmbedderCapabilities(
             workers=torch.get_num_threads() if can_share else 1,
-            detail_px=2 * side if self._sees_alone and isinstance(side, int) else None,
+            detail_px=2 * side if self._reads_images_alone and isinstance(side, int) else None,
         )
 
     @property
-    def _sees_alone(self) -> bool:
-        """Whether pictures need no tokenizer: models with a template for chats put them among words."""
+    def _reads_images_alone(self) -> bool:
+        """Whether images need no tokenizer, unlike in models with a chat template, which puts images between texts."""
         return "message" not in self._model.modalities
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """Frames (H, W, 3) uint8 RGB of any sizes -> (N, D) float32, unit length."""
-        with nullcontext() if self._sees_alone else self._lock:
-            return self._encoded(self._model.encode_document, [Image.fromarray(self._scale(frame)) for frame in frames])
+        """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""
+        with nullcontext() if self._reads_images_alone else self._lock:
+            return self._encode(self._model.encode_document, [Image.fromarray(self._scale(frame)) for frame in frames])
 
 
-def _opened(
-    open_in: Callable[..., SentenceTransformer],
+def _open_accelerated(
+    opener: Callable[..., SentenceTransformer],
     name: str,
     has_tower: bool,
     precision: Precision | None,
     backend: Backend,
 ) -> SentenceTransformer:
-    """A model of one network whole in its bits; of one with an image tower only that."""
+    """Open a model in a precision, which concerns the image tower alone if the model has one."""
     if has_tower:
-        model = open_in(precision=None)
+        model = opener(precision=None)
         check_acceleration(backend, precision or "fp32", model.device)
         if (backend, precision or "fp32") != ("torch", "fp32"):
-            speed_up_pictures(model, backend=backend, precision=precision or "fp32")
+            accelerate_images(model, backend=backend, precision=precision or "fp32")
         return model
     if backend != "torch" or precision not in (None, *PRECISIONS):
         raise InputError(
-            f"{name!r} has no image tower that could run by itself: it runs on the backend 'torch' with "
+            f"{name!r} has no image tower of its own: it runs on the backend 'torch' with "
             f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
         )
-    return open_in(precision=precision)
+    return opener(precision=precision)
 
 
 def _named_text(text: str) -> dict[str, str]:
     return {"text": text}
 
 
-def _sees(model: SentenceTransformer) -> bool:
+def _reads_media(model: SentenceTransformer) -> bool:
     return any(model.supports(modality) for modality in ("image", "video", "audio"))
 
 
@@ -226,7 +225,7 @@ def _listed(modalities: Sequence[str | tuple[str, ...]]) -> str:
 
 
 def _text_limit(model: SentenceTransformer) -> int:
-    """Tokens of the longest text. Some tokenizers do not know; then the network does."""
+    """Return the tokens of the longest text, from the tokenizer or, if that does not know, from the network."""
     limit = model.max_seq_length
     if limit is None or limit > _UNLIMITED:
         config = model.config
@@ -244,7 +243,7 @@ def _text_options(model: SentenceTransformer, limit: int) -> dict[str, Any]:
 
 
 def _preprocessing(model: SentenceTransformer, limit: int) -> str:
-    """What an index must not mix: another kind of network, another length, other prompts."""
+    """Describe what an index must not mix: the kind of network, the length of texts, and the prompts."""
     kind = getattr(model.config, "model_type", "") or type(model[0]).__name__
     length = f"texts of {limit} tokens" if limit < _UNLIMITED else "texts of any length"
     prompts = {key: prompt for key, prompt in model.prompts.items() if prompt}

@@ -92,7 +92,7 @@ def has_image_tower(folder: Path) -> bool:
     return any(config.get("model_type") in _TWO_TOWERS for config in configs)
 
 
-def speed_up_pictures(model: BaseModel, *, backend: Backend, precision: Precision) -> None:
+def accelerate_images(model: BaseModel, *, backend: Backend, precision: Precision) -> None:
     """Run the image tower in fewer bits or on another engine, see acceleration.py; texts are embedded as before.
 
     The library's own engines need its companion optimum, of which no release works with transformers 5.

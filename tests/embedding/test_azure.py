@@ -155,7 +155,7 @@ def test_waits_are_spread_by_chance_and_bounded(service, embedder, time):
 
 def test_a_slow_answer_is_a_try_that_failed(service, embedder, time):
     service.plan = [azure.slow(0.6)]
-    embedder(patience=RetryPolicy(timeout_s=0.2)).embed_texts(["a"])
+    embedder(retry_policy=RetryPolicy(timeout_s=0.2)).embed_texts(["a"])
     assert (len(service.requests), time.slept) == (2, [1.0])
 
 
@@ -181,10 +181,10 @@ def test_the_service_says_how_long_to_wait(service, embedder, time, headers, wai
 def test_patience_ends_after_so_many_tries_or_so_long(service, embedder, time):
     service.plan = [azure.status(500, "the server is tired")] * 20
     with pytest.raises(ModelError, match=r"does not serve \(500 Trouble the server is tired\), tried 3 times in 3 s"):
-        embedder(patience=RetryPolicy(tries=3)).embed_texts(["a"])
+        embedder(retry_policy=RetryPolicy(tries=3)).embed_texts(["a"])
     assert len(service.requests) == 3
     with pytest.raises(ModelError, match=r"tried 3 times in 3 s; try again later, or with fewer requests_per_s"):
-        embedder(patience=RetryPolicy(total_s=6.0)).embed_texts(["a"])
+        embedder(retry_policy=RetryPolicy(total_s=6.0)).embed_texts(["a"])
 
 
 def test_a_wait_longer_than_patience_is_an_error_at_once(service, embedder, time):
@@ -200,15 +200,15 @@ def test_while_one_is_told_to_wait_all_wait(service, embedder, time):
     one.embed_texts(["a", "b"])
     assert time.slept[0] == 20.0
     assert time.now_s >= 1020.0
-    pace = RateLimiter(1000.0, time.clock())
-    pace.hold(5.0)
+    limiter = RateLimiter(1000.0, time.clock())
+    limiter.pause(5.0)
     before = time.now_s
-    pace.take_turn()
+    limiter.acquire()
     assert time.now_s == before + 5.0
 
 
 def test_a_server_that_is_not_there_is_named(service, embedder, time):
-    gone = embedder(patience=RetryPolicy(tries=2))
+    gone = embedder(retry_policy=RetryPolicy(tries=2))
     service._server.server_close()
     with pytest.raises(ModelError, match=r"does not serve \(ConnectError .*tried 2 times") as caught:
         gone.embed_texts(["a"])
@@ -266,9 +266,9 @@ def test_several_requests_fly_at_once_but_not_more(service, embedder):
 
 
 def test_requests_keep_the_pace_over_all_threads(time):
-    pace = RateLimiter(10.0, time.clock())
+    limiter = RateLimiter(10.0, time.clock())
     with ThreadPoolExecutor(4) as pool:
-        for each in [pool.submit(pace.take_turn) for _ in range(21)]:
+        for each in [pool.submit(limiter.acquire) for _ in range(21)]:
             each.result()
     assert time.now_s >= 1000.0 + 20 / 10
     with pytest.raises(InputError, match="requests_per_s is 0"):
@@ -346,7 +346,7 @@ def test_a_picture_that_takes_too_many_bytes_is_refused():
 
 @pytest.mark.parametrize("frame", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3))])
 def test_what_is_no_picture_is_refused(frame):
-    with pytest.raises(InputError, match=r"a picture is \(H, W, 3\) uint8, not"):
+    with pytest.raises(InputError, match=r"an image must be \(H, W, 3\) uint8, not"):
         encode_frame(frame)
 
 
@@ -402,7 +402,7 @@ def test_no_error_tells_the_key(service, embedder):
     ):
         service.plan = [trouble]
         with pytest.raises(FlorenceError) as caught:
-            embedder(patience=RetryPolicy(tries=1)).embed_texts(["a"])
+            embedder(retry_policy=RetryPolicy(tries=1)).embed_texts(["a"])
         assert KEY not in str(caught.value)
     assert KEY not in repr(vars(embedder()))
 

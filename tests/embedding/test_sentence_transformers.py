@@ -213,7 +213,7 @@ def test_several_threads_may_embed_at_once(clip):
 
 
 def test_a_text_model_is_refused_as_embedder_with_what_it_can_do(bert_folder):
-    with pytest.raises(ModelError, match=r"'tiny' cannot embed images; it takes text, so it can serve as text_model"):
+    with pytest.raises(ModelError, match=r"'tiny' cannot embed images; it takes text, so use it as text_embedder"):
         SentenceTransformerEmbedder.from_pretrained(bert_folder, name="tiny", device="cpu")
 
 

@@ -18,7 +18,7 @@ def test_that_a_text_is_cut_is_said_once(caplog):
         limit.check(["a", "a b c d e"])
         limit.check(["a b c d e f"])
     assert [record.getMessage() for record in caplog.records] == [
-        "small reads 5 tokens of a text; of one with 7 its vector knows the beginning alone, and so of others"
+        "small reads 5 tokens of a text; the vector of a text with 7 tokens ignores the rest of it"
     ]
 
 
