@@ -468,7 +468,7 @@ class FlorenceRAG:
         left half filled stays beside the index, also for another process: go on with the same embedder, or abandon it.
         """
         index = cast("ReembeddableIndex", self.index)
-        if not hasattr(index, "beside"):
+        if not hasattr(index, "open_shadow"):
             raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files anew")
         embedder = load_model(EMBEDDER, to, access) if isinstance(to, str) else to
         return Reembedding(

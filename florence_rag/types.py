@@ -145,6 +145,12 @@ class EmbedderInfo:
     dimension: int
     preprocessing: str
 
+    @property
+    def digest(self) -> str:
+        """Eight hex digits that differ between embedders whose vectors cannot be compared."""
+        parts = (self.name, self.fingerprint, str(self.dimension), self.preprocessing)
+        return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Hit:

@@ -54,7 +54,7 @@ def interruptible() -> None:
 
 def open_databases() -> set[Any]:
     lite = sys.modules.get("florence_rag.index.lite.engine")
-    return set(lite.LiteDatabase._running) if lite else set()
+    return set(lite.LiteDatabase.running) if lite else set()
 
 
 @pytest.fixture(autouse=True)

@@ -46,8 +46,9 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Make a new database of an export, by inserting its rows or, with --uploaded, by Milvus' bulk import."""
-    from florence_rag.index.bulk.export import BulkFiles, load
-    from florence_rag.index.bulk.load import import_uploaded
+    from florence_rag.index.bulk.export import load
+    from florence_rag.index.bulk.files import BulkFiles
+    from florence_rag.index.bulk.server_import import import_uploaded
     from florence_rag.index.milvus import MilvusIndex
 
     def open_index(files: BulkFiles) -> MilvusIndex:
@@ -67,7 +68,7 @@ def import_(
     if uploaded is None:
         files = load(folder, open_index)
     else:
-        files = import_uploaded(folder, db, uploaded, token=token, index_type=index_type or "HNSW", told=tell)
+        files = import_uploaded(folder, db, uploaded, token=token, index_type=index_type or "HNSW", progress=tell)
     show(files.to_dict(), f"{files.rows} chunks of {files.sources} files are now in {db}", as_json)
 
 

@@ -1,4 +1,4 @@
-"""Answers that were given about pictures, in a collection of their own beside the index."""
+"""Cached answers about images, in a collection of their own next to the index."""
 
 from __future__ import annotations
 
@@ -22,23 +22,20 @@ _FIELDS = ["id", "place", "model", "body"]
 
 
 class MilvusAnswerStore:
-    """An AnswerStore. Vectors are of question and picture together; those of another embedder lie in another
-    collection."""
+    """An `AnswerStore` in Milvus. The answers of each embedder's vectors lie in a collection of their own."""
 
     def __init__(self, connection: Connection, collection: str, embedder: EmbedderInfo) -> None:
-        parts = (embedder.name, embedder.fingerprint, str(embedder.dimension), embedder.preprocessing)
-        digest = blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
         self._connection = connection
-        self._name = f"{collection}_answers_{digest}"
+        self._name = f"{collection}_answers_{embedder.digest}"
         connection.open_table(_table(self._name, 2 * embedder.dimension))
 
     def get(self, id: str) -> CachedAnswer | None:
-        """The answer with this id, if there is one."""
+        """Return the answer with this id, or None."""
         row = self._connection.rows_of(self._name, [id], _FIELDS).get(id)
         return _answer(row) if row else None
 
     def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
-        """The k answers of a model to what is nearest to a question about a picture, (2 D,), nearest first."""
+        """Return the k answers of a model whose vectors are nearest to vector (2 D,), nearest first."""
         found = self._connection.search(
             self._name,
             "vector",
@@ -51,14 +48,14 @@ class MilvusAnswerStore:
         return [_answer(row) for row, _ in found]
 
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
-        """Remember an answer, with the vector (2 D,) of its question and its picture."""
+        """Store an answer with the vector (2 D,) of its question and image."""
         row = {"id": answer.id, "place": _digest(answer.place), "model": answer.model, "vector": vector}
         body = json.dumps(asdict(answer))
-        assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, a picture's sample is 4 kB
+        assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, and an image's sample has 4 kB
         self._connection.upsert(self._name, [{**row, "body": body}])
 
     def delete_outdated(self, place: str, picture: str) -> None:
-        """Forget what was said of the pictures that were at a place before this one."""
+        """Delete the answers about other images that were at this place before."""
         at = f"place == {literal(_digest(place))}"
         rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, at))
         for row in rows:
@@ -66,7 +63,7 @@ class MilvusAnswerStore:
                 self._connection.delete(self._name, f"id == {literal(row['id'])}")
 
     def count(self) -> int:
-        """How many there are."""
+        """Return the number of answers."""
         return self._connection.count(self._name)
 
 

@@ -1,4 +1,4 @@
-"""What the stages above ask of an index, whatever stores it."""
+"""The protocols of an index: what the stages above it may ask, whatever stores the chunks."""
 
 from __future__ import annotations
 
@@ -17,13 +17,22 @@ in the store's own language."""
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What is in an index, and what serves it.
+    """The contents of an index and the store that serves it.
 
-    chunks: of complete sources, counted by kind. incomplete: sources that have lost rows, which the next index run
-    brings back. server_version: of the store, such as "2.6.4" or "milvus_lite-3.2.2".
-    text_embedder: the one whose vectors of the words it has besides, if any. vectors: how these are kept: fp32, fp16 or
-    bf16. advice: what to do when the store is no longer the right one for so much. successor: the embedder whose
-    vectors are being put beside the present ones, if any.
+    Attributes:
+        uri: address of the store, without credentials.
+        collection: name of the index in the store.
+        embedder: the embedder whose vectors are searched.
+        chunks: number of chunks of complete sources, by kind.
+        sources: number of complete sources.
+        failures: number of sources that could not be indexed.
+        index_type: index over the vectors, such as "HNSW".
+        server_version: version of the store, such as "2.6.4" or "milvus_lite-3.2.2".
+        incomplete: sources that have lost rows; the next index run restores them.
+        text_embedder: the embedder of the text vectors, if the index keeps any.
+        vector_dtype: precision of the stored vectors: "fp32", "fp16" or "bf16".
+        advice: what to do when the store is too small for the number of chunks, or "".
+        shadow_embedder: the embedder whose vectors fill the shadow collection, if there is one.
     """
 
     uri: str
@@ -41,15 +50,26 @@ class IndexInfo:
     shadow_embedder: EmbedderInfo | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the fields as values that JSON can hold."""
         return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class CachedAnswer:
-    """What a model answered. place: where the picture is from, "" if that is not known. picture: digest of its pixels.
+    """An answer of a visual question answering model, and what identifies its image and question.
 
-    sample: of what it looks like. key: equal for questions that ask the same. at: when, in ISO 8601.
+    Attributes:
+        id: key of the exact model, image and question.
+        model: name of the model that answered.
+        place: where the image lies, or "" if that is not known.
+        picture: digest of the pixels of the image.
+        sample: small copy of the image, for comparison with similar images.
+        question: the question as the caller put it.
+        key: normalized question; equal for questions with the same meaning.
+        answer: the answer.
+        confidence: probability in [0, 1], or None if the model gives none.
+        candidates: other answers with their confidence, best first.
+        at: time of the answer, in ISO 8601.
     """
 
     id: str
@@ -66,169 +86,335 @@ class CachedAnswer:
 
 
 class AnswerStore(Protocol):
-    """Keeps what models answered, with the vectors (2 D,) of question and picture together."""
+    """A store of answers, with a vector (2 D,) for each pair of question and image."""
 
     def get(self, id: str) -> CachedAnswer | None:
-        """The answer with this id, if there is one."""
+        """Return the answer with this id, or None."""
         ...
 
     def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
-        """The k answers of a model to what is nearest, nearest first."""
+        """Return the k answers of a model whose vectors are nearest to vector (2 D,), nearest first."""
         ...
 
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
-        """Remember an answer, in place of an older one of its id."""
+        """Store an answer with its vector (2 D,); it replaces an answer with the same id."""
         ...
 
     def delete_outdated(self, place: str, picture: str) -> None:
-        """Forget what was said of the pictures that were at a place before this one."""
+        """Delete the answers about other images that were at this place before the image with this digest."""
         ...
 
 
-@runtime_checkable
-class ChunkIndex(Protocol):
-    """Chunks with their vectors, and a ledger of the sources they come from.
+class ChunkReader(Protocol):
+    """Search and read access to chunks. Every call sees all writes before it.
 
-    A source is written by `begin`, any number of `add`, and `complete`. Whatever happens in between, only a complete
-    source counts as indexed; `begin` drops what an older version or an interrupted run left of it.
+    All searches take the same restrictions. `kinds` limits the hits to some kinds of chunks, and None allows all.
+    `filter` is a `Filter`. Hits come best first; ties are broken by id.
     """
-
-    def sources(self) -> dict[str, Source]:
-        """The complete sources by their uri, sorted."""
-        ...
-
-    def failures(self) -> tuple[Failure, ...]:
-        """The sources that could not be indexed, sorted by uri."""
-        ...
-
-    def begin(self, source: Source) -> None:
-        """Announce a source whose chunks follow; all older rows of its uri are dropped."""
-        ...
-
-    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
-        """Store chunks of announced sources. vectors: (N, D) float32, unit length, one row per chunk.
-
-        text_vectors: (N, T), likewise, of their words, and zeros where there are none; for an index that keeps these.
-        """
-        ...
-
-    def complete(self, source: Source) -> None:
-        """Declare that all chunks of the source were added."""
-        ...
-
-    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
-        """Record why a source could not be indexed; its rows are dropped.
-
-        source: as it was, if the reason lies in its bytes; then it is one of those `left_out`.
-        """
-        ...
-
-    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
-        """Record that another source, of the uri like, stands for this one; its rows are dropped."""
-        ...
-
-    def skipped(self) -> dict[str, SkippedSource]:
-        """By uri, the sources that need not be looked at again before they change."""
-        ...
-
-    def update_stat(self, sources: Collection[Source]) -> None:
-        """Record new sizes and times of sources whose bytes are the same."""
-        ...
-
-    def delete_sources(self, uris: Iterable[str]) -> int:
-        """Forget sources and failures; how many rows went with them."""
-        ...
-
-    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the metadata of chunks, by their ids; an unknown id is an InputError, and nothing is replaced."""
-        ...
-
-    def flush_buffer(self) -> None:
-        """Send what has gathered, so that all who have the index open find it."""
-        ...
-
-    def flush(self) -> None:
-        """Make everything so far durable and fast to search."""
-        ...
 
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """The k chunks nearest to vector (D,), best first, ties by id. score: the cosine."""
+        """Return the k chunks with the largest cosine to a vector.
+
+        Args:
+            vector: query vector (D,), finite and of unit length.
+            k: number of hits, 1 or more.
+            kinds: kinds of chunks to search, or None for all.
+            filter: restriction on fields and metadata, or None.
+
+        Returns:
+            At most k hits, whose score is the cosine in [-1, 1].
+
+        Raises:
+            InputError: if the vector, k, kinds or filter is not valid.
+        """
         ...
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """The k chunks whose words are nearest to vector (T,), best first, ties by id. score: the cosine.
+        """Return the k chunks whose text vector has the largest cosine to a vector.
 
-        InputError of an index that keeps no vectors of words.
+        Args:
+            vector: query vector (T,) of the text embedder, finite and of unit length.
+            k: number of hits, 1 or more.
+            kinds: kinds of chunks to search, or None for all.
+            filter: restriction on fields and metadata, or None.
+
+        Returns:
+            At most k hits among the chunks that have text, whose score is the cosine in [-1, 1].
+
+        Raises:
+            InputError: if an argument is not valid, or if the index keeps no text vectors.
         """
         ...
 
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """The k chunks whose words fit the query best, ties by id. score: BM25, above 0, larger is better."""
+        """Return the k chunks whose caption, text and OCR text match the terms of a query best.
+
+        Args:
+            query: free text.
+            k: number of hits, 1 or more.
+            kinds: kinds of chunks to search, or None for all.
+            filter: restriction on fields and metadata, or None.
+
+        Returns:
+            At most k hits, whose score is BM25, above 0.
+
+        Raises:
+            InputError: if k, kinds or filter is not valid.
+        """
         ...
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
-        """All chunks that fit, in no order, with score 0."""
+        """Iterate over all chunks that match the restrictions, in no order.
+
+        Args:
+            kinds: kinds of chunks, or None for all.
+            filter: restriction on fields and metadata, or None.
+
+        Returns:
+            An iterator over hits with score 0.
+
+        Raises:
+            InputError: if kinds or filter is not valid.
+        """
         ...
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
-        """The chunks of these ids, in this order, with score 0; unknown ids are left out."""
+        """Return the chunks with these ids, in this order.
+
+        Args:
+            ids: ids of chunks.
+
+        Returns:
+            Hits with score 0. Unknown ids are skipped.
+
+        Raises:
+            InputError: if ids is not a sequence of strings.
+        """
         ...
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """(N, D): the vectors of these ids, in this order; an unknown id is an InputError."""
+        """Return the vectors of the chunks with these ids.
+
+        Args:
+            ids: ids of chunks.
+
+        Returns:
+            (N, D) float32, one row per id, in this order.
+
+        Raises:
+            InputError: if an id is unknown.
+        """
+        ...
+
+
+class ChunkWriter(Protocol):
+    """Write access to chunks, source by source.
+
+    A source is written by `begin`, any number of `add`, and `complete`. Whatever happens in between, only a complete
+    source counts as indexed; `begin` drops what an older version or an interrupted run left of it.
+
+    Writes are buffered. Reads through the same index see them at once. `flush_buffer` makes them visible to every
+    other process that has the index open, and `flush` also makes them durable: end each run with it.
+    """
+
+    def begin(self, source: Source) -> None:
+        """Announce a source whose chunks follow. All older rows of its uri are dropped.
+
+        Args:
+            source: the source.
+
+        Raises:
+            InputError: if the uri is empty or too long.
+        """
+        ...
+
+    def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
+        """Store chunks of announced sources.
+
+        Args:
+            chunks: N chunks. A chunk replaces an earlier one with the same id.
+            vectors: (N, D) float32 of unit length, one row per chunk.
+            text_vectors: (N, T) float32 of unit length, or zeros for chunks without text. Required by an index that
+                keeps text vectors, and refused by any other.
+
+        Raises:
+            InputError: if the vectors do not fit, or if a source was not announced.
+        """
+        ...
+
+    def complete(self, source: Source) -> None:
+        """Declare that all chunks of the source were added.
+
+        Args:
+            source: the source that `begin` announced.
+
+        Raises:
+            InputError: if this source was not announced.
+        """
+        ...
+
+    def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
+        """Record why a source could not be indexed. Its rows are dropped.
+
+        Args:
+            uri: uri of the source.
+            reason: one line.
+            source: the state of the source, if the failure is permanent until the source changes; it is then one of
+                `ChunkIndex.skipped`.
+        """
+        ...
+
+    def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
+        """Record that a source is skipped because it is a near-duplicate of another. Its rows are dropped.
+
+        Args:
+            source: the skipped source.
+            duplicate_of: uri of the source that is indexed in its place.
+        """
+        ...
+
+    def update_stat(self, sources: Collection[Source]) -> None:
+        """Record new sizes and modification times of sources whose content is unchanged.
+
+        Args:
+            sources: the sources in their present state.
+        """
+        ...
+
+    def delete_sources(self, uris: Iterable[str]) -> int:
+        """Delete sources, with their rows and failures.
+
+        Args:
+            uris: uris of sources. Unknown uris are skipped.
+
+        Returns:
+            The number of rows that were deleted.
+        """
+        ...
+
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of chunks.
+
+        Args:
+            metadata: new metadata by chunk id.
+
+        Raises:
+            InputError: if an id is unknown or a value cannot be stored. Nothing is replaced then.
+        """
+        ...
+
+    def flush_buffer(self) -> None:
+        """Write buffered rows to the store, so that every process that has the index open can find them."""
+        ...
+
+    def flush(self) -> None:
+        """Write buffered rows and make everything so far durable and fast to search."""
+        ...
+
+
+@runtime_checkable
+class ChunkIndex(ChunkReader, ChunkWriter, Protocol):
+    """An index of chunks with their vectors, and a ledger of the sources that they come from."""
+
+    def sources(self) -> dict[str, Source]:
+        """Return the complete sources by uri, sorted."""
+        ...
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return the sources that could not be indexed, sorted by uri."""
+        ...
+
+    def skipped(self) -> dict[str, SkippedSource]:
+        """Return the sources that a run need not read again before they change, by uri."""
         ...
 
     def info(self) -> IndexInfo:
-        """What is in the index."""
+        """Return a summary of the contents and the store."""
         ...
 
     def close(self) -> None:
-        """Flush and let go of the store; nothing can be called afterwards."""
+        """Flush and release the store. No other call is allowed afterwards."""
         ...
 
 
 class ReembeddableIndex(ChunkIndex, Protocol):
-    """An index that can be filled anew with the vectors of another embedder, beside the present ones, and then switch.
+    """An index that can fill a shadow collection with the vectors of another embedder, and then switch to it.
 
-    Until then it serves as before; a kill at any point leaves it wholly as it was or wholly switched.
+    Until the switch the index serves as before. A kill at any point leaves either the old or the new vectors whole.
     """
 
     @property
     def embedder(self) -> EmbedderInfo:
-        """Whose vectors are searched."""
+        """The embedder whose vectors are searched."""
         ...
 
     @property
     def text_embedder(self) -> EmbedderInfo | None:
-        """Whose vectors of the words are searched besides, if the index keeps any; a successor keeps the same."""
+        """The embedder of the text vectors, if the index keeps any. A shadow keeps the same."""
         ...
 
     def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """(N, T): the vectors of the words of these ids, in this order, zeros where there are none."""
+        """Return the text vectors of the chunks with these ids.
+
+        Args:
+            ids: ids of chunks.
+
+        Returns:
+            (N, T) float32, one row per id, in this order; zeros for chunks without text.
+
+        Raises:
+            InputError: if an id is unknown, or if the index keeps no text vectors.
+        """
         ...
 
     def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
-        """All chunks of these sources, in no order, with score 0."""
+        """Iterate over all chunks of these sources, in no order.
+
+        Args:
+            uris: uris of sources.
+
+        Returns:
+            An iterator over hits with score 0.
+        """
         ...
 
     def open_shadow(self, embedder: EmbedderInfo) -> Self:
-        """The successor of this index, as far as it is filled; never to be closed by itself."""
+        """Open the shadow of this index for another embedder, and create it if necessary.
+
+        Args:
+            embedder: the embedder whose vectors fill the shadow.
+
+        Returns:
+            The shadow, with everything that an earlier run wrote to it. It is open as long as this index is; do not
+            close it.
+
+        Raises:
+            InputError: if the index already has the vectors of this embedder.
+            StoreMismatchError: if there is a shadow for a third embedder.
+        """
         ...
 
-    def switch(self, successor: Self) -> Self:
-        """Become the successor; returns what the index was."""
+    def switch(self, shadow: Self) -> Self:
+        """Replace the searched vectors by those of the shadow, in one write.
+
+        Args:
+            shadow: the shadow that `open_shadow` returned.
+
+        Returns:
+            The previous state of this index, which `drop_previous` deletes.
+        """
         ...
 
     def drop_previous(self) -> None:
-        """Drop what the index was before the last switch, if it is still there."""
+        """Delete the collection that was searched before the last switch, if it still exists."""
         ...
 
     def drop_shadow(self) -> None:
-        """Drop the successor, if there is one."""
+        """Delete the shadow, if there is one."""
         ...

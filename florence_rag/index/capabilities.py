@@ -1,4 +1,4 @@
-"""What a server can do, asked before an index is made on it."""
+"""Checks what a server can do before an index is created on it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DIMENSION = 128
 
 
 def check_capabilities(connection: Connection, name: str, vectors: VectorDtype) -> None:
-    """InputError if this store cannot build the index over such vectors.
+    """Raise InputError if this store cannot build the index over vectors of this precision.
 
-    Whether a server was built for GPUs does not show in its version, so that it is asked to index nothing.
+    The version of a server does not show whether it was built for GPUs, so the check lets it index an empty collection.
     """
     preset = check_index_type(name, lite=connection.is_lite, version=connection.version)
     if not preset.gpu:
@@ -25,7 +25,9 @@ def check_capabilities(connection: Connection, name: str, vectors: VectorDtype) 
     params = build_params(preset.name, _DIMENSION, DTYPE_BYTES[vectors])
     index = {"index_type": preset.name, "metric_type": "IP", "params": params}
     schema: CollectionSchema = probe_schema(_DIMENSION, vectors)
-    problem = connection.can_index(Table(f"florence_probe_{uuid.uuid4().hex}", schema, {"vector": index}, "Strong"))
+    problem = connection.indexing_problem(
+        Table(f"florence_probe_{uuid.uuid4().hex}", schema, {"vector": index}, "Strong")
+    )
     if problem:
         raise InputError(
             f"index type {name!r} needs a Milvus server that was built for GPUs, and a GPU ({problem}); "

@@ -25,18 +25,26 @@ _OPERATORS = (*_COMPARISONS, "$in", "$prefix", "$has")
 
 
 def expression(
-    filter: Filter | None = None, kinds: Collection[Kind] | None = None, *, named: bool = True, flat: bool = False
+    filter: Filter | None = None,
+    kinds: Collection[Kind] | None = None,
+    *,
+    match_item_source: bool = True,
+    flat: bool = False,
 ) -> str:
-    """Both restrictions as one Milvus expression; "" if there is none.
+    """Combine the filter and the kinds into one Milvus expression, or return "" if there is no restriction.
 
-    named: whether `source` is also the source that an item's metadata name, and not the uri alone. flat: whether the
-    store has metadata laid flat, as Milvus Lite needs them.
+    match_item_source: whether `source` also matches the source that an item's metadata name, not only its uri. flat:
+    whether the store keeps flat metadata, as Milvus Lite needs them.
     """
     parts = [] if kinds is None else [_kinds(kinds)]
     if isinstance(filter, str):
         parts += [_closed(filter)] if filter.strip() else []
     elif isinstance(filter, Mapping):
-        parts += (part for field, condition in filter.items() for part in _conditions(field, condition, named, flat))
+        parts += (
+            part
+            for field, condition in filter.items()
+            for part in _conditions(field, condition, match_item_source, flat)
+        )
     elif filter is not None:
         raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
     return " and ".join(f"({part})" for part in parts)
@@ -66,7 +74,7 @@ def _closed(raw: str) -> str:
     return raw
 
 
-def _conditions(field: str, condition: Any, named: bool, flat: bool) -> Iterator[str]:
+def _conditions(field: str, condition: Any, match_item_source: bool, flat: bool) -> Iterator[str]:
     path, check = _field(field, flat)
     if not isinstance(condition, Mapping):
         condition = {"$in" if isinstance(condition, list | tuple | set | frozenset) else "$eq": condition}
@@ -74,18 +82,18 @@ def _conditions(field: str, condition: Any, named: bool, flat: bool) -> Iterator
         raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
     for operator, value in condition.items():
         part = _condition(field, path, check, operator, value)
-        yield _or_named(part, operator, value, flat) if named and field == "source" else part
+        yield _or_item_source(part, operator, value, flat) if match_item_source and field == "source" else part
 
 
-def _or_named(part: str, operator: str, value: Any, flat: bool) -> str:
+def _or_item_source(part: str, operator: str, value: Any, flat: bool) -> str:
     """A condition on the uri, widened to the source that an item's metadata name."""
     if value is None:
         return part
-    named, given = "metadata.source", starts_with("source", item_uri(""))
+    named, is_item = "metadata.source", starts_with("source", item_uri(""))
     if operator == "$ne":
         same = _condition(named, *_field(named, flat), "$eq", value)
-        return f"{part} and not ({given} and {_present(_field(named, flat)[0])} and {same})"
-    return f"({part}) or ({given} and ({_condition(named, *_field(named, flat), operator, value)}))"
+        return f"{part} and not ({is_item} and {_present(_field(named, flat)[0])} and {same})"
+    return f"({part}) or ({is_item} and ({_condition(named, *_field(named, flat), operator, value)}))"
 
 
 def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:

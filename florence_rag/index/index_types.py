@@ -25,9 +25,6 @@ DTYPE_BYTES: Mapping[VectorDtype, int] = MappingProxyType({"fp32": 4, "fp16": 2,
 SEGMENT_BYTES = 2**30
 """A server builds one index per segment, and by default seals segments at 1 GiB."""
 
-LITE_ROWS = 25_000
-"""Up to here a search by words and vectors in Milvus Lite takes about a tenth of a second: benchmarks/lite.py."""
-
 Params = dict[str, Any]
 Bytes = Callable[[int, int], float]
 
@@ -35,8 +32,7 @@ _HNSW_LINKS = 16
 _LINK_BYTES = 4
 _DISKANN_DEGREE = 56
 _PROBES = 64
-_LITE_LISTS = 128
-_LITE_SEGMENT_ROWS = 100_000
+_MIN_LISTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,40 +98,14 @@ def _older(since: tuple[int, int]) -> list[str]:
     return [name for name in available_index_types() if INDEX_TYPES[name].since < since and not INDEX_TYPES[name].gpu]
 
 
-def capacity_advice(rows: int) -> str:
-    """What to do about a Milvus Lite database of so many rows; "" while it is comfortable."""
-    if rows <= LITE_ROWS:
-        return ""
-    return (
-        f"Milvus Lite is comfortable up to {LITE_ROWS:,} chunks, as its searches take longer with every one; "
-        "a Milvus server is due: docs/scale.md says which and how"
-    )
-
-
-def build_params(name: str, dimension: int, width: int = 4, *, lite: bool = False) -> Params:
-    """Of the index of one vector field, of segments that are full. width: bytes per number."""
-    if lite and name != "SPARSE_INVERTED_INDEX":
-        return _lite_build_params(name)
+def build_params(name: str, dimension: int, width: int = 4) -> Params:
+    """Return the parameters of an index over full segments. width: bytes per number."""
     return INDEX_TYPES[name].build(SEGMENT_BYTES // (dimension * width), dimension)
 
 
-def search_params(name: str, limit: int, *, lite: bool, filtered: bool) -> Params:
-    """How hard to look for so many hits.
-
-    On Lite, HNSW looks everywhere under a filter, or it would miss matches, and IVF always, as it returns too few hits
-    of a small index.
-    """
-    if not lite:
-        return INDEX_TYPES[name].search(limit)
-    if name.startswith("HNSW") or name == "AUTOINDEX":
-        return {"ef": _LITE_SEGMENT_ROWS if filtered else max(512, 2 * limit)}
-    return {"nprobe": _LITE_LISTS} if name.startswith("IVF") else {}
-
-
-def _lite_build_params(name: str) -> Params:
-    if name.startswith("HNSW"):
-        return _hnsw(0, 0)
-    return {"nlist": 1} if name.startswith("IVF") else {}  # as all are searched, more would only take time to make
+def search_params(name: str, limit: int) -> Params:
+    """Return the parameters of a search for so many hits."""
+    return INDEX_TYPES[name].search(limit)
 
 
 def _none(*_: int) -> Params:
@@ -152,7 +122,7 @@ def _ef(limit: int) -> Params:
 
 def _lists(rows: int, dimension: int) -> Params:
     """4 times the root of the rows, as faiss advises, to a power of two."""
-    return {"nlist": min(65_536, max(_LITE_LISTS, 2 ** round(math.log2(4 * math.sqrt(max(rows, 1))))))}
+    return {"nlist": min(65_536, max(_MIN_LISTS, 2 ** round(math.log2(4 * math.sqrt(max(rows, 1))))))}
 
 
 def _probes(limit: int) -> Params:

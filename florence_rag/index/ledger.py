@@ -1,4 +1,4 @@
-"""What the index knows of its sources, kept in the store itself: machines that share a server share this, too."""
+"""The ledger of an index: its sources and settings, in the store itself, so that machines share it with the server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any, Literal
 
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
-from florence_rag.index.connection import Connection, batched, in_batches
+from florence_rag.index.connection import Connection, batched
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
@@ -25,9 +25,10 @@ _MAX_REASON = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One source. begun: rows of it may be there, but not all. chunks: how many there must be, by kind.
+    """The state of one source.
 
-    reason: of a failure; of a near-duplicate the uri of the source that stands for it.
+    state: "begun" if some rows may exist, but not all. chunks: number of rows that must exist, by kind. reason: of a
+    failure; for a near-duplicate the uri of the source that is indexed in its place.
     """
 
     uri: str
@@ -38,30 +39,30 @@ class Entry:
 
     @property
     def rows(self) -> int:
-        """How many rows the source must have."""
+        """The number of rows that the source must have."""
         return sum(self.chunks.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of the whole index: who filled it, and in which schema.
+    """The settings of a whole index: who filled it, in which schema.
 
-    chunks: the collection that holds them, if not the index's own. successor: the embedder whose vectors are being put
-    beside them. retired: the collection that held them before, until it is dropped. text_embedder: whose vectors of
-    the words it has besides, if any. vectors: how these are kept.
+    chunks: the collection that holds the chunks, if it is not the index's own. shadow_embedder: the embedder whose
+    vectors fill the shadow. previous: the collection that held the chunks before, until it is dropped. text_embedder:
+    the embedder of the text vectors, if there are any. vector_dtype: precision of the vectors.
     """
 
     embedder: EmbedderInfo
     version: int = VERSION
     chunks: str = ""
-    successor: EmbedderInfo | None = None
-    retired: str = ""
+    shadow_embedder: EmbedderInfo | None = None
+    previous: str = ""
     text_embedder: EmbedderInfo | None = None
     vector_dtype: VectorDtype = "fp32"
 
 
 class Ledger:
-    """One row per source, and one with the settings."""
+    """A collection with one row per source, and one row with the settings."""
 
     def __init__(self, connection: Connection, collection: str) -> None:
         self._connection = connection
@@ -69,11 +70,11 @@ class Ledger:
         self.name = f"{collection}_ledger"
 
     def exists(self) -> bool:
-        """Whether there is a ledger, and so an index."""
+        """Return whether the ledger, and so the index, exists."""
         return self._connection.has(self.name)
 
     def open(self) -> None:
-        """Make it readable; make it, if there is none."""
+        """Load the ledger, and create it if it does not exist."""
         self._connection.open_table(ledger_table(self.name))
 
     def open_for(
@@ -84,11 +85,10 @@ class Ledger:
         text_embedder: EmbedderInfo | None = None,
         vector_dtype: VectorDtype | None = None,
     ) -> None:
-        """Make it readable if these embedders filled the index; record them if the index is new.
+        """Load the ledger if these embedders filled the index, or record them in a new index.
 
-        vectors: how it keeps them; by default as it does, and a new one as fp32.
-
-        The ledger is made before the chunks, so chunks without a ledger are somebody else's.
+        vector_dtype: precision of the vectors; the default is the present one, and fp32 for a new index. The ledger is
+        created before the chunks, so that chunks without a ledger belong to another program.
         """
         where = f"{self._collection!r} of {self._connection.address}"
         if not self.exists():
@@ -108,38 +108,38 @@ class Ledger:
             self.put_settings(Settings(embedder, text_embedder=text_embedder, vector_dtype=vector_dtype or "fp32"))
 
     def settings(self) -> Settings | None:
-        """None where a kill came between making the ledger and writing them."""
+        """Return the settings, or None if a kill came between creating the ledger and writing them."""
         row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
         if row is None:
             return None
         return _settings(json.loads(row["body"]))
 
     def put_settings(self, settings: Settings) -> None:
-        """Replace the settings, in one write, and make that durable."""
+        """Replace the settings in one write, and make it durable."""
         self._write([_row(_SETTINGS, _SETTINGS, asdict(settings))])
         self.flush()
 
     def entries(self, *states: State) -> Iterator[Entry]:
-        """All of them, or those in these states, in no order."""
+        """Iterate over all entries, or over those in these states, in no order."""
         wanted = one_of("state", states) if states else f'state != "{_SETTINGS}"'
         return map(_entry, self._connection.rows(self.name, _FIELDS, wanted))
 
     def sources(self) -> dict[str, Entry]:
-        """The complete ones by uri, sorted."""
+        """Return the complete entries by uri, sorted."""
         return {entry.uri: entry for entry in sorted(self.entries("complete"), key=lambda entry: entry.uri)}
 
     def failures(self) -> tuple[Failure, ...]:
-        """Sorted by uri."""
+        """Return the failures, sorted by uri."""
         failed = sorted(self.entries("failed"), key=lambda entry: entry.uri)
         return tuple(Failure(entry.uri, entry.reason) for entry in failed)
 
     def skipped(self) -> dict[str, SkippedSource]:
-        """By uri, those that need not be looked at again before they change."""
-        found = {entry.uri: _left_out(entry) for entry in self.entries("failed", "near-duplicate")}
+        """Return the sources that a run need not read again before they change, by uri."""
+        found = {entry.uri: _skipped(entry) for entry in self.entries("failed", "near-duplicate")}
         return {uri: each for uri, each in sorted(found.items()) if each}
 
     def update_stat(self, sources: Collection[Source]) -> None:
-        """Record new sizes and times of sources whose bytes are the same."""
+        """Record new sizes and modification times of sources whose content is unchanged."""
         ids = {_id(source.uri): source for source in sources}
         rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
         entries = ((_entry(row), ids[id]) for id, row in rows.items())
@@ -150,38 +150,38 @@ class Ledger:
         )
 
     def known(self, uris: Collection[str]) -> set[str]:
-        """Those of the uris that have an entry, whatever its state."""
+        """Return those uris that have an entry in any state."""
         by_id = {_id(uri): uri for uri in uris}
         return {by_id[id] for id in self._connection.rows_of(self.name, list(by_id), ["id"])}
 
     def put(self, entries: Iterable[Entry]) -> None:
-        """Write entries in place of what was known of their uris."""
+        """Write entries; they replace earlier entries of the same uris."""
         self._write([_row(_id(entry.uri), entry.state, _body(entry)) for entry in entries])
 
     def drop(self, uris: Iterable[str]) -> None:
-        """Forget the uris."""
-        for some in in_batches([_id(uri) for uri in uris], 1000):
+        """Delete the entries of these uris."""
+        for some in batched([_id(uri) for uri in uris], 1000):
             self._connection.delete(self.name, one_of("id", some))
 
     def clear(self) -> None:
-        """Forget all sources; the settings stay."""
+        """Delete all entries except the settings."""
         self._connection.delete(self.name, f'state != "{_SETTINGS}"')
 
     def settled_rows(self, settings: Settings) -> Iterator[Row]:
-        """The rows of a ledger with these settings and what is complete or has failed here."""
+        """Iterate over rows for a ledger with these settings and all entries except those that have only begun."""
         yield _row(_SETTINGS, _SETTINGS, asdict(settings))
         for entry in self.entries():
             if entry.state != "begun":
                 yield _row(_id(entry.uri), entry.state, _body(entry))
 
     def load(self, rows: Iterable[Row]) -> None:
-        """Write rows that `settled_rows` gave; the settings are the ledger's own."""
+        """Write rows that `settled_rows` returned, except the settings."""
         for some in batched((row for row in rows if row["state"] != _SETTINGS), 1000):
             self._write(some)
         self.flush()
 
     def flush(self) -> None:
-        """Make it durable."""
+        """Make all writes to the ledger durable."""
         self._connection.flush(self.name)
 
     def _write(self, rows: list[Row]) -> None:
@@ -190,13 +190,13 @@ class Ledger:
 
 
 def _settings(body: Mapping[str, Any]) -> Settings:
-    """Of any age: the first ones knew only embedder and version."""
-    others = {name: EmbedderInfo(**body[name]) for name in ("successor", "text_embedder") if body.get(name)}
+    """Parse settings; fields that older versions did not write get their defaults."""
+    others = {name: EmbedderInfo(**body[name]) for name in ("shadow_embedder", "text_embedder") if body.get(name)}
     return Settings(
         EmbedderInfo(**body["embedder"]),
         body["version"],
         chunks=body.get("chunks", ""),
-        retired=body.get("retired", ""),
+        previous=body.get("previous", ""),
         vector_dtype=body.get("vector_dtype", "fp32"),
         **others,
     )
@@ -220,21 +220,21 @@ def _check_text_embedder(recorded: EmbedderInfo | None, given: EmbedderInfo | No
         return
     if recorded is None and given is not None:
         raise StoreMismatchError(
-            f"the index {where} keeps no vectors of words, so {_described(given)} cannot search it; "
-            "open it without a text model, or index the files into a new database"
+            f"the index {where} keeps no text vectors, so {_described(given)} cannot search it; "
+            "open it without a text embedder, or index the files into a new database"
         )
     if recorded is not None:
         raise StoreMismatchError(
-            f"the words in the index {where} were embedded by {_described(recorded)}, "
+            f"the text vectors of the index {where} were embedded by {_described(recorded)}, "
             f"not by {_described(given) if given else 'none'}; "
-            "open it with that text model, or index the files into a new database"
+            "open it with that text embedder, or index the files into a new database"
         )
 
 
 def _check_vector_dtype(recorded: VectorDtype, given: VectorDtype | None, where: str) -> None:
     if given not in (None, recorded):
         raise StoreMismatchError(
-            f"the index {where} keeps its vectors as {recorded}, not as {given}; leave that out, or index the files "
+            f"the index {where} keeps its vectors as {recorded}, not as {given}; omit that, or index the files "
             "into a new database"
         )
 
@@ -248,7 +248,7 @@ def _id(uri: str) -> str:
 
 
 def _row(id: str, state: str, body: Mapping[str, Any]) -> Row:
-    # ASCII, because a uri may hold what is no valid Unicode.
+    # ASCII, because a uri may contain invalid Unicode.
     return {"id": id, "state": state, "body": json.dumps(body), "vector": [0.0, 0.0]}
 
 
@@ -261,8 +261,8 @@ def _body(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _left_out(entry: Entry) -> SkippedSource | None:
-    """None of a failure that is tried again in every run."""
+def _skipped(entry: Entry) -> SkippedSource | None:
+    """Return the skipped source, or None for a failure that every run tries again."""
     if entry.source is None:
         return None
     if entry.state == "failed":

@@ -1,4 +1,4 @@
-"""Waiting for a server that went away: the same call again, with growing pauses, for a while."""
+"""Repeats calls to a server that went away, with growing pauses, for a limited time."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ T = TypeVar("T")
 
 
 class RetryPolicy:
-    """Of one connection. longest_s: how long it asks again before a call fails.
+    """The retries of one connection. Threads may share it.
 
-    Once it has given up, it asks only once, so that what follows, such as closing, does not wait as long again; with
-    the first answer its patience is back. Threads may share it.
+    After a call has failed for `max_wait_s` seconds, later calls are tried only once, so that what follows, such as
+    closing, does not wait as long again. The first answer resets this.
     """
 
-    def __init__(self, longest_s: float) -> None:
-        self._longest_s = longest_s
+    def __init__(self, max_wait_s: float) -> None:
+        self._max_wait_s = max_wait_s
         self._gave_up = False
 
     @property
     def waited_s(self) -> float:
-        """How long was waited before giving up; 0 if the last call was answered."""
-        return self._longest_s if self._gave_up else 0.0
+        """The time in seconds that the last call was repeated in vain; 0 if it was answered."""
+        return self._max_wait_s if self._gave_up else 0.0
 
-    def __call__(self, call: Callable[[], T], prepare: Callable[[BaseException], None]) -> T:
-        """What the call returns. prepare: told of each error before the call is repeated."""
+    def __call__(self, call: Callable[[], T], before_retry: Callable[[BaseException], None]) -> T:
+        """Return the result of a call, and run `before_retry` with each error before the call is repeated."""
 
-        def before_pause(state: RetryCallState) -> None:
+        def before_sleep(state: RetryCallState) -> None:
             if state.outcome and (error := state.outcome.exception()):
-                prepare(error)
+                before_retry(error)
 
-        asking = Retrying(
+        retrying = Retrying(
             retry=retry_if_exception(is_transient),
             wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
-            stop=stop_after_delay(0 if self._gave_up else self._longest_s),
-            before_sleep=before_pause,
+            stop=stop_after_delay(0 if self._gave_up else self._max_wait_s),
+            before_sleep=before_sleep,
             reraise=True,
         )
         try:
-            result = asking(call)
+            result = retrying(call)
         except STORE_EXCEPTIONS as error:
             self._gave_up = is_transient(error)
             raise

@@ -50,9 +50,10 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
 
 
 def _text_vector(vector: np.ndarray) -> Row:
-    """The store takes no zeros: any direction stands for them."""
-    worded = bool(vector.any())
-    return {"worded": worded, "text_vector": vector if worded else np.eye(1, len(vector), dtype=np.float32)[0]}
+    """Return the fields of a text vector; an arbitrary unit vector replaces zeros, which the store does not take."""
+    has_text = bool(vector.any())
+    stored = vector if has_text else np.eye(1, len(vector), dtype=np.float32)[0]
+    return {"has_text_vector": has_text, "text_vector": stored}
 
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
@@ -101,17 +102,17 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
     """One per row: none where the index keeps none, else as checked_vectors has them, or zeros."""
     if (vectors is None) != (dimension is None):
         raise InputError(
-            "the index keeps no vectors of words, so none can be added"
+            "the index keeps no text vectors, so none can be added"
             if dimension is None
-            else f"the index keeps vectors of words; give add text_vectors of the shape {(rows, dimension)}"
+            else f"the index keeps text vectors; give add text_vectors of the shape {(rows, dimension)}"
         )
     if vectors is None or dimension is None:
         return [None] * rows
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.shape != (rows, dimension):
         raise InputError(f"text vectors have the shape {vectors.shape}; needed is {(rows, dimension)}")
-    worded = vectors.any(axis=1)
-    checked_vectors(vectors[worded], int(worded.sum()), dimension)
+    has_text_vector = vectors.any(axis=1)
+    checked_vectors(vectors[has_text_vector], int(has_text_vector.sum()), dimension)
     return list(vectors)
 
 

@@ -1,4 +1,4 @@
-"""The collections of an index: their fields, their indexes, and how to search these."""
+"""The schemas of an index's collections: their fields, the indexes over them, and the parameters of searches."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pymilvus import CollectionSchema, DataType, FieldSchema, Function, Function
 
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import DTYPE_BYTES, VectorDtype, available_index_types, build_params, search_params
+from florence_rag.index.lite import tuning as lite_tuning
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 
 VERSION = 1
-"""Of what is written below. An index of another version is not opened."""
+"""Version of the schemas below. An index of another version is not opened."""
 
 MAX_LIMIT = 16_384
 """The most hits that a server returns for one search."""
@@ -29,7 +30,7 @@ IndexParams = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One collection. indexes: by field. consistency: what readers of a server see of recent writes."""
+    """The definition of a collection. indexes: by field. consistency: which recent writes readers of a server see."""
 
     name: str
     schema: CollectionSchema
@@ -38,24 +39,20 @@ class Table:
 
 
 def check_vector_dtype(vectors: str | None, *, lite: bool) -> None:
-    """InputError for a way to keep vectors that the store does not have."""
+    """Raise InputError for a precision of vectors that the store does not support."""
     if vectors is not None and vectors not in _VECTOR_FIELDS:
         raise InputError(f"vectors {vectors!r} are unknown; use {', '.join(_VECTOR_FIELDS)}")
     if lite and vectors not in (None, "fp32"):
-        raise InputError(f"Milvus Lite keeps vectors as fp32 only, not as {vectors}; leave it out, or use a server")
+        raise InputError(f"Milvus Lite keeps vectors as fp32 only, not as {vectors}; omit it, or use a server")
 
 
-def index_type_for(asked: str | None, present: str | None, *, lite: bool) -> str:
-    """The index type that is asked for, or else the present one if the store can load it, or else the best.
-
-    On Lite that is FLAT: exact, also under filters, and as fast as its HNSW at any size, as what takes the time is the
-    store's own work on every row.
-    """
-    if asked:
-        return asked.upper()
+def index_type_for(requested: str | None, present: str | None, *, lite: bool) -> str:
+    """Return the requested index type, or the present one if the store can load it, or the default of the store."""
+    if requested:
+        return requested.upper()
     if present and present in available_index_types(lite=lite):
         return present
-    return "FLAT" if lite else "HNSW"
+    return lite_tuning.DEFAULT_INDEX_TYPE if lite else "HNSW"
 
 
 def chunk_table(
@@ -67,10 +64,10 @@ def chunk_table(
     vector_dtype: VectorDtype = "fp32",
     lite: bool = True,
 ) -> Table:
-    """Chunks: what they are, where they lie, their words and their vector, and that of their words if an index has it.
+    """Return the table of chunks. text_dimension: of the text vectors, or None if the index keeps none.
 
-    A row without words has a text vector, too, that says nothing: servers demand one, and Lite returns rows without one
-    at distance 0, before all that is worse. Searches leave out what is not worded.
+    A row without text has an arbitrary text vector, because servers demand one and Lite would return rows without one
+    at distance 0, before all worse hits. Searches select the rows whose `has_text_vector` is true.
     """
     # No partition key: in Lite it halves the speed and tears batches apart, and a server whose upsert was tried with
     # one (2.3.5) put rows where no filter on the key found them.
@@ -84,13 +81,13 @@ def chunk_table(
         FieldSchema("locator", DataType.JSON),
         *(_varchar(field, MAX_TEXT_BYTES) for field in ("text", "caption", "ocr")),
         FieldSchema("metadata", DataType.JSON),
-        # Terms are split before they come here: Milvus' analyzers differ, and Lite's cannot split Japanese.
+        # The index splits terms itself: Milvus' analyzers differ, and Lite's cannot split Japanese.
         _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
         FieldSchema("vector", _VECTOR_FIELDS[vector_dtype], dim=dimension),
     ]
     if text_dimension is not None:
-        fields.append(FieldSchema("worded", DataType.BOOL))
+        fields.append(FieldSchema("has_text_vector", DataType.BOOL))
         fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vector_dtype], dim=text_dimension))
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
     widths = {"vector": dimension, **({"text_vector": text_dimension} if text_dimension is not None else {})}
@@ -102,23 +99,23 @@ def chunk_table(
             "params": build_params("SPARSE_INVERTED_INDEX", dimension),
         },
     }
-    # On Lite the metadata lie in the dynamic field as well: see index/lite_metadata.py.
+    # On Lite the dynamic field holds the metadata as well: see index/lite/metadata.py.
     schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=lite)
     return Table(name, schema, indexes, "Session")
 
 
 def probe_schema(dimension: int, vectors: VectorDtype) -> CollectionSchema:
-    """The least that an index can be tried on."""
+    """Return the smallest schema on which an index can be tried."""
     return CollectionSchema(
         [_varchar("id", MAX_ID_BYTES, is_primary=True), FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension)]
     )
 
 
 def ledger_table(name: str) -> Table:
-    """Sources, failures and settings, each a JSON text.
+    """Return the table of sources, failures and settings, each of which is a JSON text.
 
-    A collection of its own, so that no search, filter or count over chunks has to step around it. Milvus demands a
-    vector; two zeros do.
+    It is a collection of its own, so that no search, filter or count over chunks has to exclude it. Milvus demands a
+    vector, and two zeros suffice.
     """
     fields = [
         _varchar("id", 64, is_primary=True),
@@ -131,12 +128,16 @@ def ledger_table(name: str) -> Table:
 
 
 def vector_search_params(index_type: str, limit: int, *, lite: bool, filtered: bool) -> dict[str, Any]:
-    """How hard to look."""
-    return {"metric_type": "IP", "params": search_params(index_type, limit, lite=lite, filtered=filtered)}
+    """Return the parameters of a search for so many hits by a vector."""
+    if lite:
+        params = lite_tuning.search_params(index_type, limit, filtered=filtered)
+    else:
+        params = search_params(index_type, limit)
+    return {"metric_type": "IP", "params": params}
 
 
 def _vector_index(index_type: str, dimension: int, vectors: VectorDtype, *, lite: bool) -> IndexParams:
-    params = build_params(index_type, dimension, DTYPE_BYTES[vectors], lite=lite)
+    params = lite_tuning.build_params(index_type) if lite else build_params(index_type, dimension, DTYPE_BYTES[vectors])
     # Vectors have unit length, so their inner product is the cosine.
     return {"index_type": index_type, "metric_type": "IP", "params": params}
 

@@ -1,7 +1,7 @@
-"""Writing in an order that survives a kill at any point.
+"""Writes chunks and their ledger in an order that survives a kill at any point.
 
 Of each source the ledger says "begun" before its first row is written, and "complete", with the number of rows, after
-its last. Rows are gathered over many sources, as a write of one row costs ten times its share in a write of a hundred.
+its last. Rows are buffered over many sources, because a write of one row costs ten times its share of a large write.
 """
 
 from __future__ import annotations
@@ -9,30 +9,42 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from florence_rag.errors import InputError
-from florence_rag.index.connection import Connection, batched, in_batches
-from florence_rag.index.ledger import Entry, Ledger
-from florence_rag.index.literals import one_of
-from florence_rag.index.row_codec import RowCodec
-from florence_rag.index.rows import Row, checked_text_vectors, checked_uri, checked_vectors, chunk_to_row
+from florence_rag.index.chunk_collection import ChunkCollection
+from florence_rag.index.connection import batched
+from florence_rag.index.ledger import Entry
+from florence_rag.index.lite.metadata import without_flat_metadata
+from florence_rag.index.lite.write_guard import WriteGuard
+from florence_rag.index.rows import (
+    Row,
+    checked_metadata,
+    checked_text_vectors,
+    checked_uri,
+    checked_vectors,
+    chunk_to_row,
+)
+from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import Chunk, Kind, Source
 
-_GATHER_ROWS = 128
-_GATHER_S = 5.0
+BUFFER_ROWS = 128
+BUFFER_S = 5.0
 _ROWS_PER_CALL = 500  # of at most 260 kB each
-_FLUSH_ROWS = 1000  # rows not flushed cost Lite 60 ms per thousand in every search
-_URIS_PER_CALL = 200
+_ROWS_PER_LOAD = 1000
 
 
 @dataclass
-class _Pending:
-    """A source on its way. kinds: of all its chunks, by id. rows: not yet written. last: the entry that ends it."""
+class _PendingSource:
+    """A source that is not yet written completely.
+
+    kinds: kinds of all its chunks, by id. rows: rows that are not yet written, by id. last: the entry that ends it.
+    """
 
     source: Source | None = None
     kinds: dict[str, Kind] = field(default_factory=dict)
@@ -41,180 +53,160 @@ class _Pending:
     last: Entry | None = None
 
 
-class Writer:
-    """All that is written to an index, one thread at a time. check: called before every write, to forbid it.
+class MilvusWriter:
+    """A `ChunkWriter` to the collection `chunks`; one thread writes at a time."""
 
-    form: how the collection keeps rows.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        collection: str,
-        ledger: Ledger,
-        dimension: int,
-        check: Callable[[], None] = lambda: None,
-        text_dimension: int | None = None,
-        form: RowCodec | None = None,
-    ) -> None:
-        self._connection = connection
-        self._collection = collection
-        self._ledger = ledger
-        self._dimension = dimension
-        self._text_dimension = text_dimension
-        self._check = check
-        self._form = form or RowCodec()
+    def __init__(self, chunks: ChunkCollection) -> None:
         self._lock = threading.RLock()
-        self._pending: dict[str, _Pending] = {}
-        self._suspects: set[str] = set()
-        self._gathered_at = time.monotonic()
-        self._unflushed = 0
-        self._in_doubt = False
+        self._bind(chunks)
 
-    def mark_unverified(self, uris: Iterable[str]) -> None:
-        """Of these uris there may be rows that the ledger does not know."""
-        self._suspects.update(uris)
+    def _bind(self, chunks: ChunkCollection, incomplete: Iterable[str] = ()) -> None:
+        """Write to this collection from now on, with an empty buffer."""
+        self.chunks = chunks
+        self._incomplete = set(incomplete)
+        self._pending: dict[str, _PendingSource] = {}
+        self._buffered_at = time.monotonic()
+        self._guard = WriteGuard(chunks.connection, chunks.name, chunks.ledger.name)
+
+    def mark_incomplete(self, uris: Iterable[str]) -> None:
+        """Count sources as incomplete, because their rows do not fit the ledger, until they are written again."""
+        self._incomplete.update(uris)
 
     def begin(self, source: Source) -> None:
-        """Start a source afresh."""
+        """Announce a source whose chunks follow, as `ChunkWriter.begin` says."""
         checked_uri(source.uri)
         with self._lock:
-            self._pending[source.uri] = _Pending(source)
+            self._pending[source.uri] = _PendingSource(source)
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
-        """Take chunks of sources that have begun."""
-        vectors = checked_vectors(vectors, len(chunks), self._dimension)
-        of_words = checked_text_vectors(text_vectors, len(chunks), self._text_dimension)
-        rows = [chunk_to_row(*each) for each in zip(chunks, vectors, of_words, strict=True)]
+        """Store chunks of announced sources, as `ChunkWriter.add` says."""
+        self._check_ids(chunks)
+        vectors = checked_vectors(vectors, len(chunks), self.chunks.embedder.dimension)
+        checked_texts = checked_text_vectors(text_vectors, len(chunks), self.chunks.text_dimension)
+        rows = [chunk_to_row(*each) for each in zip(chunks, vectors, checked_texts, strict=True)]
         with self._lock:
             for chunk, row in zip(chunks, rows, strict=True):
-                pending = self._open(chunk.source)
+                pending = self._announced(chunk.source)
                 pending.kinds[row["id"]] = chunk.kind
                 pending.rows[row["id"]] = row
-            self._write_if_due()
+            self._flush_buffer_if_due()
 
     def complete(self, source: Source) -> None:
-        """End a source; with the next write it counts as indexed."""
+        """Declare that all chunks of the source were added, as `ChunkWriter.complete` says."""
         with self._lock:
-            pending = self._open(source)
+            pending = self._announced(source)
             pending.last = Entry(source.uri, "complete", source, Counter(pending.kinds.values()))
-            self._write_if_due()
+            self._flush_buffer_if_due()
 
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
-        """Replace whatever there is of the source by the reason why there is nothing."""
+        """Record why a source could not be indexed, as `ChunkWriter.fail` says."""
         self._replace(Entry(uri, "failed", source, reason=reason))
 
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
-        """Replace whatever there is of the source by the source that stands for it."""
+        """Record that a source is a near-duplicate, as `ChunkWriter.mark_duplicate` says."""
         self._replace(Entry(source.uri, "near-duplicate", source, reason=duplicate_of))
 
-    def _replace(self, entry: Entry) -> None:
-        checked_uri(entry.uri)
-        with self._lock:
-            self._pending[entry.uri] = _Pending(last=entry)
-            self._write_if_due()
-
     def update_stat(self, sources: Collection[Source]) -> None:
-        """Record new sizes and times of sources whose bytes are the same."""
+        """Record new sizes and modification times, as `ChunkWriter.update_stat` says."""
         with self._lock:
             self.flush_buffer()
-            for start in range(0, len(sources), _ROWS_PER_CALL):
+            for some in batched(sources, _ROWS_PER_CALL):
                 with self._writing():
-                    self._ledger.update_stat(list(sources)[start : start + _ROWS_PER_CALL])
+                    self.chunks.ledger.update_stat(some)
 
-    def delete(self, uris: Iterable[str]) -> int:
-        """Forget sources; how many rows went with them."""
-        gone = sorted(set(uris))
+    def delete_sources(self, uris: Iterable[str]) -> int:
+        """Delete sources and return the number of deleted rows, as `ChunkWriter.delete_sources` says."""
+        deleted = sorted(set(uris))
         with self._lock:
             self.flush_buffer()
             with self._writing():
-                self._ledger.put(Entry(uri, "begun") for uri in gone)
-                rows = self._drop_rows(gone)
-                self._ledger.drop(gone)
+                self.chunks.ledger.put(Entry(uri, "begun") for uri in deleted)
+                rows = self.chunks.drop_sources(deleted)
+                self.chunks.ledger.drop(deleted)
+            self._incomplete.difference_update(deleted)
         return rows
 
-    def load(self, rows: Iterable[Row]) -> int:
-        """Store rows as they are, of sources that the ledger will name; how many there were."""
+    def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace the metadata of chunks, as `ChunkWriter.update_metadata` says."""
+        self.flush_buffer()
+        rows = self.chunks.whole_rows(list(metadata))
+        updates = [checked_metadata(metadata[row["id"]], decode_uri(row["source"])) for row in rows]
+        bases = map(without_flat_metadata, rows) if self.chunks.codec.flat else rows
+        self.load_rows(row | {"metadata": update} for row, update in zip(bases, updates, strict=True))
+
+    def load_rows(self, rows: Iterable[Row]) -> int:
+        """Store whole rows, without entries in the ledger, and return their number."""
         total = 0
         with self._lock:
-            for some in batched(rows, _FLUSH_ROWS):
+            for some in batched(rows, _ROWS_PER_LOAD):
                 with self._writing():
                     self._write_rows(some)
-                self._flush_chunks()
+                self._guard.flush_rows()
                 total += len(some)
         return total
 
     def flush_buffer(self) -> None:
-        """Send what has gathered."""
+        """Write buffered rows to the store, as `ChunkWriter.flush_buffer` says."""
         with self._lock:
             if not self._pending:
                 return
             with self._writing():
                 self._announce({uri: each for uri, each in self._pending.items() if not each.announced})
                 self._write_rows([row for each in self._pending.values() for row in each.rows.values()])
-                self._ledger.put(each.last for each in self._pending.values() if each.last)
+                self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
+            self._incomplete.difference_update(uri for uri, each in self._pending.items() if each.last)
             self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
             for each in self._pending.values():
                 each.rows.clear()
-            self._gathered_at = time.monotonic()
-            if self._connection.is_lite and self._unflushed >= _FLUSH_ROWS:
-                self._flush_chunks()
+            self._buffered_at = time.monotonic()
+            self._guard.flush_rows_if_due()
 
     def flush(self) -> None:
-        """Send what has gathered, and make all durable."""
+        """Write buffered rows and make everything durable, as `ChunkWriter.flush` says."""
         with self._lock:
             self.flush_buffer()
-            self._flush_chunks()
-            self._ledger.flush()
+            self._guard.flush_all()
 
-    def _open(self, source: Source) -> _Pending:
+    def _writing(self) -> AbstractContextManager[None]:
+        self.chunks.swap.check(self.chunks.name)
+        return self._guard.writing()
+
+    def _check_ids(self, chunks: Sequence[Chunk]) -> None:
+        for chunk in chunks:
+            if len(chunk.id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
+                raise InputError(
+                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag made: "
+                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
+                )
+
+    def _announced(self, source: Source) -> _PendingSource:
         pending = self._pending.get(source.uri)
         if pending is None or pending.last or pending.source != source:
             raise InputError(f"{source.uri!r} has not begun; call begin with this very source before add and complete")
         return pending
 
-    def _write_if_due(self) -> None:
+    def _replace(self, entry: Entry) -> None:
+        """Replace everything known of a source by this entry."""
+        checked_uri(entry.uri)
+        with self._lock:
+            self._pending[entry.uri] = _PendingSource(last=entry)
+            self._flush_buffer_if_due()
+
+    def _flush_buffer_if_due(self) -> None:
         rows = sum(len(each.rows) for each in self._pending.values())
         ended = sum(each.last is not None for each in self._pending.values())
-        if rows + ended >= _GATHER_ROWS or time.monotonic() - self._gathered_at > _GATHER_S:
+        if rows + ended >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S:
             self.flush_buffer()
 
-    def _announce(self, fresh: dict[str, _Pending]) -> None:
-        """Say in the ledger that the sources have begun, and drop what there is of them."""
-        stale = self._ledger.known(fresh) | (self._suspects & fresh.keys())
-        self._ledger.put(Entry(uri, "begun", each.source) for uri, each in fresh.items())
-        self._drop_rows(sorted(stale))
-        self._suspects -= stale
+    def _announce(self, fresh: dict[str, _PendingSource]) -> None:
+        """Record in the ledger that the sources have begun, and drop their older rows."""
+        stale = self.chunks.ledger.known(fresh) | (self._incomplete & fresh.keys())
+        self.chunks.ledger.put(Entry(uri, "begun", each.source) for uri, each in fresh.items())
+        self.chunks.drop_sources(sorted(stale))
         for each in fresh.values():
             each.announced = True
 
-    def _drop_rows(self, uris: Sequence[str]) -> int:
-        rows = 0
-        for some in in_batches([checked_uri(uri) for uri in uris], _URIS_PER_CALL):
-            present = self._connection.count(self._collection, one_of("source", some))
-            if present:
-                self._connection.delete(self._collection, one_of("source", some))
-            rows += present
-        return rows
-
     def _write_rows(self, rows: list[Row]) -> None:
-        for start in range(0, len(rows), _ROWS_PER_CALL):
-            some = rows[start : start + _ROWS_PER_CALL]
-            self._connection.upsert(self._collection, [self._form.encode(row) for row in some])
-        self._unflushed += len(rows)
-
-    def _flush_chunks(self) -> None:
-        self._connection.flush(self._collection)
-        self._unflushed = 0
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """A write that failed or was interrupted may have torn Lite's log: what is written after the tear is lost at
-        the next start, unless a flush has succeeded in between."""
-        self._check()
-        if self._in_doubt:
-            self._flush_chunks()
-            self._ledger.flush()
-        self._in_doubt = True
-        yield
-        self._in_doubt = False
+        for some in batched(rows, _ROWS_PER_CALL):
+            self.chunks.connection.upsert(self.chunks.name, [self.chunks.codec.encode(row) for row in some])
+            self._guard.rows_written(len(some))

@@ -145,7 +145,7 @@ class MemoryIndex:
     ) -> list[Hit]:
         """By cosine of the words, of chunks that have some."""
         if self.text_embedder is None:
-            raise InputError("the index keeps no vectors of words; make a new one with a text_embedder")
+            raise InputError("the index keeps no text vectors; make a new one with a text_embedder")
         rows = [(row.text_vector, row.hit) for row in self._chosen(kinds, filter)]
         return _best(k, ((float(words @ vector), hit) for words, hit in rows if words is not None and words.any()))
 

@@ -31,7 +31,7 @@ def open_index(db: str, embedder: EmbedderInfo) -> Iterator[Callable[..., Milvus
 
     yield open_it
     for index in opened:
-        index._connection.close()
+        index.chunks.connection.close()
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index import connection as connection_module
 from florence_rag.index.base import ReembeddableIndex
-from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
+from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import EmbedderInfo
 
@@ -49,7 +49,7 @@ class Killed(BaseException):
 
 
 def collections(index: MilvusIndex) -> set[str]:
-    return set(index._connection._client.list_collections())
+    return set(index.chunks.connection.client.list_collections())
 
 
 def test_the_index_serves_while_its_successor_is_filled(two, fill, unit):
@@ -120,7 +120,7 @@ def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index
     two.close()
     index = open_index()
     assert (index.shadow_embedder, list(index.open_shadow(OTHER).sources())) == (OTHER, ["/a"])
-    with pytest.raises(StoreMismatchError, match=r"being embedded anew with shapes, not with sounds; go on with that"):
+    with pytest.raises(StoreMismatchError, match=r"being re-embedded with shapes, not with sounds; continue with that"):
         index.open_shadow(THIRD)
     index.drop_shadow()
     assert (index.shadow_embedder, collections(index)) == (None, {"florence", "florence_ledger"})
@@ -132,7 +132,7 @@ def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index
 def test_an_index_is_not_its_own_successor(index, embedder):
     with pytest.raises(InputError, match="already has the vectors of colours"):
         index.open_shadow(embedder)
-    with pytest.raises(InputError, match="has no successor to switch to"):
+    with pytest.raises(InputError, match="has no shadow to switch to"):
         index.switch(index)
 
 
@@ -154,7 +154,7 @@ def killed_after(monkeypatch, owner, name: str, calls: int):
     [
         ((MilvusIndex, "flush"), 0, False),
         ((Ledger, "put_settings"), 0, False),
-        ((Connection, "drop"), 0, True),
+        ((LiteConnection, "drop"), 0, True),
         ((Ledger, "clear"), 0, True),
         ((Ledger, "put_settings"), 1, True),
     ],
@@ -170,7 +170,7 @@ def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
         with pytest.raises(Killed):
             two.switch(successor)
             two.drop_previous()
-    two._connection.close()  # what was not flushed is lost
+    two.chunks.connection.close()  # what was not flushed is lost
     assert MilvusIndex.recorded_embedder(db) == (OTHER if switched else embedder)
     index = open_index(embedder=OTHER if switched else embedder)
     assert index.sources() == sources
@@ -194,10 +194,10 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
                 path.unlink()
         raise Killed
 
-    monkeypatch.setattr(two._connection._client, "drop_collection", killed_in_between)
+    monkeypatch.setattr(two.chunks.connection.client, "drop_collection", killed_in_between)
     with pytest.raises(Killed):
         two.drop_previous()
-    two._connection.close()
+    two.chunks.connection.close()
     assert folder.exists()
     assert list(open_index(embedder=OTHER).sources()) == ["/a", "/b"]
     assert not folder.exists() and not list(Path(db).glob(".dropping-*"))
@@ -227,10 +227,10 @@ def test_who_writes_to_an_abandoned_successor_is_told(two, fill):
 
 
 def test_an_index_from_before_there_were_successors_opens(two, open_index, embedder):
-    row = two._connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
+    row = two.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
     body = json.loads(row["body"])
     old = {"embedder": body["embedder"], "version": 1}
-    two._connection.upsert("florence_ledger", [{**row, "body": json.dumps(old), "vector": [0.0, 0.0]}])
+    two.chunks.connection.upsert("florence_ledger", [{**row, "body": json.dumps(old), "vector": [0.0, 0.0]}])
     two.close()
     index = open_index()
     assert (list(index.sources()), index.shadow_embedder) == (["/a", "/b"], None)

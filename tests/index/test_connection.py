@@ -9,7 +9,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index import connection as module
-from florence_rag.index.connection import in_batches, server_problem
+from florence_rag.index.connection import batched, server_problem
 from florence_rag.index.milvus import MilvusIndex
 
 
@@ -88,7 +88,7 @@ def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_in
     """Without the lock and without flushes by plan."""
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     with open_index(uri=engine, create=True) as index:
-        assert not index._connection.is_lite
+        assert not index.chunks.connection.is_lite
         put(index, "/a", n=3)
         put(index, "/b", n=2)
         assert {hit.source for hit in index.search_bm25("passage 1", 10)} == {"/a", "/b"}
@@ -158,12 +158,12 @@ def test_an_application_may_still_listen_to_milvus(index):
     logging.getLogger("pymilvus").addHandler(listener)
     try:
         with pytest.raises(StoreError):
-            index._connection.count("no_such_collection")
+            index.chunks.connection.count("no_such_collection")
     finally:
         logging.getLogger("pymilvus").removeHandler(listener)
     assert "no_such_collection" in " ".join(heard)
 
 
-def test_in_batches():
-    assert [list(batch) for batch in in_batches("abcde", 2)] == [["a", "b"], ["c", "d"], ["e"]]
-    assert list(in_batches([], 2)) == []
+def test_batched():
+    assert [list(batch) for batch in batched("abcde", 2)] == [["a", "b"], ["c", "d"], ["e"]]
+    assert list(batched([], 2)) == []

@@ -39,8 +39,8 @@ def test_a_filter_is_written_as_milvus_reads_it(filter, expected):
 
 
 def test_the_uri_alone_can_be_asked_for():
-    assert expression({"source": ["/a", "/b"]}, named=False) == '(source in ["/a", "/b"])'
-    assert expression({"source": {"$prefix": "/a/"}}, named=False) == '(source >= "/a/" and source < "/a0")'
+    assert expression({"source": ["/a", "/b"]}, match_item_source=False) == '(source in ["/a", "/b"])'
+    assert expression({"source": {"$prefix": "/a/"}}, match_item_source=False) == '(source >= "/a/" and source < "/a0")'
 
 
 def test_kinds_are_joined_to_a_filter_that_cannot_widen_them():

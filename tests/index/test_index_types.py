@@ -5,10 +5,8 @@ from hypothesis import strategies as st
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import (
     INDEX_TYPES,
-    LITE_ROWS,
     available_index_types,
     build_params,
-    capacity_advice,
     check_index_type,
     find_index_type,
     pq_bytes,
@@ -85,18 +83,13 @@ def test_a_segment_of_half_precision_holds_twice_the_rows():
 
 @pytest.mark.parametrize("limit", [1, 10, 300, 1024, 16_384])
 def test_searches_look_at_least_as_far_as_they_must_return(limit):
-    assert search_params("HNSW", limit, lite=False, filtered=False)["ef"] >= limit
-    assert search_params("DISKANN", limit, lite=False, filtered=False)["search_list"] >= limit
-    assert search_params("SCANN", limit, lite=False, filtered=False)["reorder_k"] >= limit
+    assert search_params("HNSW", limit)["ef"] >= limit
+    assert search_params("DISKANN", limit)["search_list"] >= limit
+    assert search_params("SCANN", limit)["reorder_k"] >= limit
     most = INDEX_TYPES["GPU_CAGRA"].max_hits
-    assert search_params("GPU_CAGRA", min(limit, most), lite=False, filtered=False)["itopk_size"] >= min(limit, most)
+    assert search_params("GPU_CAGRA", min(limit, most))["itopk_size"] >= min(limit, most)
 
 
 def test_the_smaller_presets_are_smaller():
     sizes = [INDEX_TYPES[name].memory(768, 4) for name in ("HNSW", "IVF_FLAT", "HNSW_SQ", "IVF_SQ8", "IVF_PQ")]
     assert sizes == sorted(sizes, reverse=True)
-
-
-def test_a_server_is_due_beyond_what_lite_bears():
-    assert not capacity_advice(LITE_ROWS)
-    assert "a Milvus server is due" in capacity_advice(LITE_ROWS + 1)

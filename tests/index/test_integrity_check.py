@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import StoreCorruptError
-from florence_rag.index.integrity_check import recount
+from florence_rag.index.integrity_check import check_integrity
 
 
 @pytest.fixture
@@ -53,13 +53,13 @@ def test_rows_that_came_back_or_belong_to_nobody_are_noticed_and_dropped(filled,
     with open_index() as index:
         put(index, "/d", n=2)
         index.flush()
-        index._ledger.drop(["/d"])
+        index.chunks.ledger.drop(["/d"])
     with pytest.warns(RuntimeWarning, match="has 11 chunks where its ledger lists 9: index the 1 files"):
         index = open_index()
     assert index.info().incomplete == ("/d",)
     put(index, "/d", n=1, version=2)
     index.flush()
-    assert index._connection.count("florence") == 10
+    assert index.chunks.connection.count("florence") == 10
     assert index.info().incomplete == ()
 
 
@@ -75,17 +75,17 @@ def test_a_source_that_was_cut_short_is_no_damage(filled, open_index, source, ch
 
 def test_what_another_machine_writes_meanwhile_is_no_damage(filled, open_index, put, monkeypatch):
     index = open_index()
-    entries = index._ledger.entries
+    entries = index.chunks.ledger.entries
 
     def then_another_machine_writes():
         seen = list(entries())
-        monkeypatch.setattr(index._ledger, "entries", entries)
+        monkeypatch.setattr(index.chunks.ledger, "entries", entries)
         put(index, "/d", n=4)
         index.flush()
         return iter(seen)
 
-    monkeypatch.setattr(index._ledger, "entries", then_another_machine_writes)
-    found = recount(index._connection, "florence", index._ledger)
+    monkeypatch.setattr(index.chunks.ledger, "entries", then_another_machine_writes)
+    found = check_integrity(index.chunks)
     assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
 
 

@@ -18,11 +18,12 @@ RUN = """
 import sys
 import numpy as np
 from florence_rag.index import writer
+from florence_rag.index.lite import write_guard
 from florence_rag.index.milvus import MilvusIndex
 sys.path.insert(0, sys.argv[1])
 import test_kill as plan
 
-writer._GATHER_ROWS, writer._FLUSH_ROWS = 20, 60  # more of what a kill can hit
+writer.BUFFER_ROWS, write_guard.FLUSH_ROWS = 20, 60  # more of what a kill can hit
 generator = np.random.default_rng(0)
 with MilvusIndex.open(sys.argv[2], plan.EMBEDDER, index_type=sys.argv[4]) as index:
     print("open", flush=True)
@@ -77,7 +78,7 @@ def check(db: str, round: int) -> None:
     with MilvusIndex.open(db, EMBEDDER, create=False) as index:
         assert index.sources() == dict(sorted((source.uri, source) for source, _ in plans))
         assert index.failures() == ()
-        ids = sorted(row["id"] for row in index._connection.rows("florence", ["id"]))
+        ids = sorted(row["id"] for row in index.chunks.connection.rows("florence", ["id"]))
         assert ids == sorted(chunk.id for _, chunks in plans for chunk in chunks)
         assert len(index.search_bm25("passage", 500)) == 500 == len(index.get(ids[:500]))
 

@@ -12,7 +12,7 @@ from florence_rag.types import Failure
 
 @pytest.fixture
 def ledger(index) -> Ledger:
-    return index._ledger
+    return index.chunks.ledger
 
 
 def test_entries_come_back_as_they_were(ledger, source):
@@ -40,7 +40,7 @@ def test_an_entry_replaces_the_one_before_and_can_be_dropped(ledger):
 def test_clearing_keeps_the_settings_which_change_in_one_write(ledger, embedder):
     ledger.put([Entry("/a", "begun"), Entry("/b", "failed", reason="x")])
     other = replace(embedder, name="other")
-    changed = replace(ledger.settings(), chunks="florence_1", successor=other, retired="florence")
+    changed = replace(ledger.settings(), chunks="florence_1", shadow_embedder=other, previous="florence")
     ledger.put_settings(changed)
     ledger.clear()
     assert list(ledger.entries()) == []
@@ -79,31 +79,31 @@ def test_the_recorded_embedder_opens_the_index(db, open_index, embedder):
 
 def test_an_index_of_another_schema_version_is_refused(db, open_index):
     with open_index() as index:
-        row = index._connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
+        row = index.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
         body = json.loads(row["body"]) | {"version": 0}
-        index._connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
+        index.chunks.connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
     with pytest.raises(StoreMismatchError, match=r"schema version 0, this florence_rag writes 1; index the files into"):
         open_index()
 
 
 def test_chunks_without_settings_are_corrupt(open_index):
     with open_index() as index:
-        index._connection.delete("florence_ledger", 'id in ["settings"]')
+        index.chunks.connection.delete("florence_ledger", 'id in ["settings"]')
     with pytest.raises(StoreCorruptError, match=r"has lost its settings; delete it and index again"):
         open_index()
 
 
 def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedder):
     with open_index() as index:
-        index._connection.delete("florence_ledger", 'id in ["settings"]')
-        index._connection._client.drop_collection("florence")
+        index.chunks.connection.delete("florence_ledger", 'id in ["settings"]')
+        index.chunks.connection.client.drop_collection("florence")
     open_index().close()
     open_index()
 
 
 def test_a_collection_of_another_program_is_left_alone(open_index):
     with open_index() as index:
-        index._connection._client.create_collection("photos", dimension=4)
+        index.chunks.connection.client.create_collection("photos", dimension=4)
     with pytest.raises(StoreMismatchError, match=r"'photos' of .* was made by another program; name another one"):
         open_index(collection="photos")
 

@@ -268,4 +268,4 @@ def test_importing_the_package_and_the_protocol_loads_no_milvus():
 def test_leaving_the_block_closes(db, embedder):
     with MilvusIndex.open(db, embedder) as index:
         pass
-    assert not index._connection.is_usable
+    assert not index.chunks.connection.is_usable

@@ -115,7 +115,7 @@ def meanwhile(work):
 
 
 def rows_of(index):
-    return sorted(row["id"] for row in index._connection.rows("florence", ["id"]))
+    return sorted(row["id"] for row in index.chunks.connection.rows("florence", ["id"]))
 
 
 def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, chunks):

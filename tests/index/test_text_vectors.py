@@ -84,7 +84,7 @@ def test_the_index_says_whose_vectors_it_has(worded, three, open_index, db):
 def test_text_vectors_are_needed_where_they_are_kept_and_refused_elsewhere(worded, open_index, source, chunks, unit):
     one = source()
     worded.begin(one)
-    with pytest.raises(InputError, match=r"keeps vectors of words; give add text_vectors of the shape \(2, 3\)"):
+    with pytest.raises(InputError, match=r"keeps text vectors; give add text_vectors of the shape \(2, 3\)"):
         worded.add(chunks(one, 2), unit(2))
     for wrong in (AXES[:1], np.ones((2, 3)), np.full((2, 3), np.nan), np.ones((2, 4)) / 2, AXES[0]):
         with pytest.raises(InputError, match="vectors"):
@@ -93,10 +93,10 @@ def test_text_vectors_are_needed_where_they_are_kept_and_refused_elsewhere(worde
     assert worded.info().chunks == {}
     plain = open_index(collection="plain")
     plain.begin(one)
-    with pytest.raises(InputError, match="keeps no vectors of words, so none can be added"):
+    with pytest.raises(InputError, match="keeps no text vectors, so none can be added"):
         plain.add(chunks(one), unit(), AXES[:1])
     for call in (lambda: plain.search_text_vector(AXES[0], 1), lambda: plain.text_vectors([])):
-        with pytest.raises(InputError, match="keeps no vectors of words; make a new one with a text_embedder"):
+        with pytest.raises(InputError, match="keeps no text vectors; make a new one with a text_embedder"):
             call()
     assert plain.info().text_embedder is None
 
@@ -113,16 +113,16 @@ def test_another_text_model_or_none_is_refused_with_what_to_do(worded, open_inde
 
 def test_an_index_without_vectors_of_words_says_so(open_index):
     open_index().close()
-    with pytest.raises(StoreMismatchError, match=r"keeps no vectors of words, so words .* cannot search it; open it w"):
+    with pytest.raises(StoreMismatchError, match=r"keeps no text vectors, so words .* cannot search it; open it w"):
         open_index(text_embedder=WORDS)
     open_index()
 
 
 def test_an_index_from_before_there_were_text_models_still_opens(open_index):
     with open_index() as index:
-        row = index._connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
+        row = index.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
         body = {key: value for key, value in json.loads(row["body"]).items() if key in ("embedder", "version")}
-        index._connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
+        index.chunks.connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
     assert open_index().info().text_embedder is None
 
 

@@ -16,7 +16,7 @@ from florence_rag.types import Chunk
 def calls(index, monkeypatch):
     """What is sent to the store, in order: ("upsert", collection, rows), ("flush", collection, 0), ..."""
     seen = []
-    connection = index._connection
+    connection = index.chunks.connection
     for name in ("upsert", "delete", "flush"):
         real = getattr(connection, name)
 
@@ -33,20 +33,20 @@ def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(ind
     for i in range(3):
         put(index, f"/{i}", n=2)
     assert calls == []
-    index._writer.flush_buffer()
+    index.flush_buffer()
     assert calls == [("upsert", "_ledger", 3), ("upsert", "chunks", 6), ("upsert", "_ledger", 3)]
 
 
 def test_what_has_gathered_is_written_when_it_is_much(index, put, calls):
-    put(index, "/a", n=module._GATHER_ROWS)
-    assert ("upsert", "chunks", module._GATHER_ROWS) in calls
+    put(index, "/a", n=module.BUFFER_ROWS)
+    assert ("upsert", "chunks", module.BUFFER_ROWS) in calls
 
 
 def test_what_has_gathered_is_written_when_it_is_old(index, put, calls, monkeypatch):
     put(index, "/a")
     assert calls == []
     now = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: now + module._GATHER_S + 1)
+    monkeypatch.setattr(time, "monotonic", lambda: now + module.BUFFER_S + 1)
     put(index, "/b")
     assert ("upsert", "chunks", 2) in calls
 
@@ -92,7 +92,7 @@ def test_beginning_again_before_anything_was_written_keeps_the_last(index, sourc
         index.add(chunks(one, 3 - version), unit(3 - version))
     index.complete(one)
     assert index.sources() == {one.uri: one}
-    assert index._connection.count("florence") == 1
+    assert index.chunks.connection.count("florence") == 1
 
 
 def test_a_batch_may_hold_chunks_of_several_sources(index, source, chunks, unit):
@@ -111,7 +111,7 @@ def test_equal_chunks_count_once_and_the_last_is_kept(index, source, unit):
     index.begin(one)
     first, second, third = (Chunk(one, "text", text=text) for text in ("first", "second", "third"))
     index.add([first, second], unit(2))
-    index._writer.flush_buffer()
+    index.flush_buffer()
     index.add([third], unit(1))
     index.complete(one)
     assert [hit.text for hit in index.get([first.id])] == ["third"]
@@ -137,7 +137,7 @@ def test_a_failure_takes_the_rows_with_it_and_a_success_the_failure(index, put, 
     index.add(chunks(one, 2), unit(2))
     index.fail("/a", "again")
     index.flush()
-    assert index._connection.count("florence") == 0
+    assert index.chunks.connection.count("florence") == 0
 
 
 def test_deleting_forgets_sources_and_failures_and_counts_rows(index, put):
@@ -146,7 +146,7 @@ def test_deleting_forgets_sources_and_failures_and_counts_rows(index, put):
     index.fail("/c", "x")
     assert index.delete_sources(["/a", "/c", "/nowhere"]) == 3
     assert (list(index.sources()), index.failures()) == (["/b"], ())
-    assert index._connection.count("florence") == 2
+    assert index.chunks.connection.count("florence") == 2
     assert index.delete_sources([]) == 0
 
 
@@ -193,7 +193,7 @@ def full_disk(monkeypatch):
 
 def test_after_a_failed_write_nothing_is_promised_until_a_flush_succeeds(index, put, calls, full_disk):
     put(index, "/a")
-    index._writer.flush_buffer()
+    index.flush_buffer()
     full_disk["full"] = True
     put(index, "/b")
     with pytest.raises(StoreError, match="No space left on device"):
@@ -210,7 +210,7 @@ def test_after_a_failed_flush_the_index_must_be_opened_again(index, open_index, 
     put(index, "/a", n=3)
     index.flush()
     put(index, "/b", n=3)
-    index._writer.flush_buffer()
+    index.flush_buffer()
     with monkeypatch.context() as patch:
         patch.setattr("milvus_lite.engine.flush.write_data_file", lambda *_: _raise(OSError(28, "No space left")))
         with pytest.raises(StoreError, match="No space left"):
@@ -228,7 +228,7 @@ def _raise(error):
 
 
 def test_an_interrupted_write_is_repeated(index, put, monkeypatch):
-    real = index._connection.upsert
+    real = index.chunks.connection.upsert
 
     def interrupted(collection, rows):
         real(collection, rows)
@@ -237,11 +237,11 @@ def test_an_interrupted_write_is_repeated(index, put, monkeypatch):
 
     put(index, "/a", n=3)
     with monkeypatch.context() as patch:
-        patch.setattr(index._connection, "upsert", interrupted)
+        patch.setattr(index.chunks.connection, "upsert", interrupted)
         with pytest.raises(KeyboardInterrupt):
             index.flush()
     assert list(index.sources()) == ["/a"]
-    assert index._connection.count("florence") == 3
+    assert index.chunks.connection.count("florence") == 3
 
 
 def test_leaving_a_block_by_an_error_does_not_hide_it(open_index, put, full_disk, db):

@@ -86,7 +86,7 @@ def open_rag(db):
 
     yield open_it
     for rag in opened:
-        rag.index._connection.close()
+        rag.index.chunks.connection.close()
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def top(rag, text, k=3):
 
 def die(rag):
     """The process is gone; what was not flushed may be lost."""
-    rag.index._connection.close()
+    rag.index.chunks.connection.close()
 
 
 def rows(index):

@@ -1,1 +1,1 @@
-"""Bulk files: export to Parquet, and bulk import."""
+"""Bulk files: an index as Parquet files in the layout of Milvus' bulk import, and the ways back."""

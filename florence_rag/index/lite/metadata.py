@@ -16,7 +16,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.rows import STORED_FIELDS, Row
 
 _FIELD = "metadata"
-_FIELDS = {*STORED_FIELDS, "worded", "text_vector", "bm25", "$meta"}
+_FIELDS = {*STORED_FIELDS, "has_text_vector", "text_vector", "bm25", "$meta"}
 _WORDS = {"and", "or", "not", "in", "like", "is", "null", "exists", "true", "false"}
 _TEXT = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.VERBOSE | re.DOTALL)
 _NAME = re.compile(r"(?<![\w.])[$A-Za-z_]\w*(?!\w|\s*\()")  # and no function
@@ -27,7 +27,7 @@ def with_flat_metadata(row: Row) -> Row:
     return row | dict(_flat([_FIELD], row.get(_FIELD, {})))
 
 
-def emptied(row: Row) -> Row:
+def without_flat_metadata(row: Row) -> Row:
     """The row as `with_flat_metadata` is to get it where it takes the place of one with these metadata: an upsert of
     Lite keeps what it does not name."""
     return row | {path: None for path, _ in _flat([_FIELD], row.get(_FIELD, {}))}

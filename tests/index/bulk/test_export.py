@@ -13,7 +13,8 @@ import pymilvus
 import pytest
 
 from florence_rag.errors import InputError, StoreCorruptError
-from florence_rag.index.bulk.export import arrow_schema, export, exported, load, to_columns
+from florence_rag.index.bulk.export import export, load
+from florence_rag.index.bulk.files import arrow_schema, read_manifest, row_to_columns
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import chunk_to_row
@@ -105,14 +106,14 @@ def bulk_writer(monkeypatch):
 def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
     schema, form = chunk_table("a", 8, "FLAT", 4, vector_dtype=vector_dtype, lite=False).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
-    row |= {"metadata": {"city": "夜景"}, "worded": True, "text_vector": unit(dimension=4)[0]}
+    row |= {"metadata": {"city": "夜景"}, "has_text_vector": True, "text_vector": unit(dimension=4)[0]}
     given = {name: row[name] if name not in VECTOR_FIELDS else form.to_dtype(row[name]) for name in row}
     writer = bulk_writer(schema, str(tmp_path), file_type=3)
     lists = {name: given[name].tolist() for name in VECTOR_FIELDS} if vector_dtype == "fp32" else {}
     writer.append_row(given | lists)
     writer.commit()
     theirs = pq.read_table(writer.batch_files[0][0])
-    ours = pa.Table.from_pylist([to_columns(row, arrow_schema(schema), form)], arrow_schema(schema))
+    ours = pa.Table.from_pylist([row_to_columns(row, arrow_schema(schema), form)], arrow_schema(schema))
     assert {field.name: field.type for field in ours.schema} == {field.name: field.type for field in theirs.schema}
     assert ours.to_pylist() == theirs.select(ours.column_names).to_pylist()
 
@@ -164,7 +165,7 @@ def test_a_database_with_something_in_it_is_not_loaded_into(filled, tmp_path, pu
 def test_a_folder_that_is_no_export(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(InputError, match="holds no exported index; make one with: florence-rag export"):
-        exported(tmp_path)
+        read_manifest(tmp_path)
 
 
 def test_rows_that_are_missing_are_missed(filled, tmp_path):

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
-from florence_rag.index.lite import engine as lite
+from florence_rag.index.lite import internals
+from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.milvus import MilvusIndex
 
 HOLD = """
@@ -79,7 +80,7 @@ def test_who_opens_twice_in_one_process_shares_the_database(open_index, put, sou
     put(second, "/b")
     assert list(second.sources()) == ["/a", "/b"]
     second.close()
-    assert lite.LiteDatabase._running == {}
+    assert LiteDatabase.running == {}
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -106,7 +107,7 @@ def test_a_forked_child_is_told_to_open_the_database_itself_and_changes_nothing(
         except StoreError as error:
             os.write(write, str(error).encode())
         index.close()
-        lite.LiteDatabase._stop_all()
+        LiteDatabase.stop_all()
         os._exit(0)
     os.close(write)
     message = os.read(read, 10_000).decode()
@@ -151,16 +152,16 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(monkeypatch, d
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lite, "start_server_in_thread", fail)
+    monkeypatch.setattr(internals, "start_server_in_thread", fail)
     with pytest.raises(StoreUnavailableError, match=rf"test.db cannot be written \({os.strerror(number)}\)"):
         open_index()
 
 
 def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
     def fail(*_, **__):
-        raise lite.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
+        raise internals.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lite, "start_server_in_thread", fail)
+    monkeypatch.setattr(internals, "start_server_in_thread", fail)
     with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
         open_index()
 
@@ -185,8 +186,8 @@ def fill(thread):
         index.add([Chunk(source, "text", Locator(span=(j, j + 1))) for j in range(8)], vectors)
         index.complete(source)
         if i % 5 == 0:
-            index._writer.flush_buffer()
-    index._writer.flush_buffer()
+            index.flush_buffer()
+    index.flush_buffer()
 
 threads = [threading.Thread(target=fill, args=(n,)) for n in range(4)]
 [thread.start() for thread in threads]
@@ -199,7 +200,7 @@ os.kill(os.getpid(), 9)
     assert line == "written"
     with open_index() as index:
         assert index.info().chunks == {"text": 800}
-        assert index._connection.count("florence") == 800
+        assert index.chunks.connection.count("florence") == 800
 
 
 def test_what_was_not_closed_is_kept_when_the_process_ends(db, open_index):

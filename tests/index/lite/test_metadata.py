@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
 from florence_rag.index.lite.metadata import check_names, flat_path, with_flat_metadata
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.types import Chunk, Source
 
 
@@ -78,7 +81,7 @@ CONDITIONS = st.one_of(
 def flat_and_nested(open_index):
     """Indexes of the same rows, with metadata laid flat and without."""
     flat, nested = open_index(collection="flat"), open_index(collection="nested")
-    nested._form = nested._writer._form = nested._reader._form = type(nested._form)()
+    nested.chunks = replace(nested.chunks, codec=RowCodec())
     return flat, nested
 
 

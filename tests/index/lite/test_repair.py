@@ -28,13 +28,13 @@ def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, p
     with pytest.raises(StoreCorruptError, match=r"has lost its schema.json; restore"):
         open_index()
     assert list(Path(db, "collections", "florence").rglob("*.parquet"))
-    assert LiteDatabase._running == {}
+    assert LiteDatabase.running == {}
 
 
 def test_rows_of_a_log_whose_flush_was_not_cleared_away_are_not_found_twice(tmp_path, db, open_index, put, unit):
     index = open_index()
     put(index, "/a", n=5)
-    index._writer.flush_buffer()
+    index.flush_buffer()
     logs = Path(db, "collections", "florence", "wal")
     shutil.copytree(logs, tmp_path / "logs")
     index.flush()
@@ -42,7 +42,7 @@ def test_rows_of_a_log_whose_flush_was_not_cleared_away_are_not_found_twice(tmp_
     shutil.copytree(db, killed)
     shutil.copytree(tmp_path / "logs", killed / logs.relative_to(db), dirs_exist_ok=True)
     again = open_index(uri=str(killed))
-    assert again._connection.count("florence") == 5
+    assert again.chunks.connection.count("florence") == 5
     assert len(again.search_vector(unit()[0], 10)) == 5
 
 
@@ -51,7 +51,7 @@ def test_rows_of_a_log_that_was_not_flushed_are_kept(tmp_path, db, open_index, p
     put(index, "/a", n=5)
     index.flush()
     put(index, "/b", n=3)
-    index._writer.flush_buffer()
+    index.flush_buffer()
     killed = tmp_path / "killed.db"
     shutil.copytree(db, killed)
     assert list(open_index(uri=str(killed)).sources()) == ["/a", "/b"]

@@ -2,16 +2,15 @@
 
 import json
 import threading
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
-from florence_rag.index.bulk import load as bulk_import
+from florence_rag.index.bulk import server_import
 from florence_rag.index.bulk.export import export
-from florence_rag.index.bulk.load import import_uploaded
 
 
 class Milvus:
@@ -44,7 +43,7 @@ class Milvus:
 
 
 @pytest.fixture
-def milvus(monkeypatch):
+def milvus():
     server = Milvus()
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,12 +62,16 @@ def milvus(monkeypatch):
     thread = threading.Thread(target=http.serve_forever, args=(0.01,))
     thread.start()
     server.uri = f"http://127.0.0.1:{http.server_port}"
-    monkeypatch.setattr(bulk_import, "Connection", SimpleNamespace(open=lambda *_, **__: server))
-    monkeypatch.setattr(bulk_import, "_PAUSE_S", 0.0)
     yield server
     http.shutdown()
     thread.join()
     http.server_close()
+
+
+@pytest.fixture
+def import_uploaded(milvus):
+    """Imports through a connection to the stand-in, without pauses."""
+    return partial(server_import.import_uploaded, connect=lambda *_: milvus, pause_s=0.0)
 
 
 @pytest.fixture
@@ -79,9 +82,9 @@ def bulk(open_index, put, tmp_path) -> Path:
     return tmp_path / "bulk"
 
 
-def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(milvus, bulk):
+def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(import_uploaded, milvus, bulk):
     told = []
-    files = import_uploaded(bulk, milvus.uri, "/exports/1/", token="key", told=lambda *each: told.append(each))
+    files = import_uploaded(bulk, milvus.uri, "/exports/1/", token="key", progress=lambda *each: told.append(each))
     assert files.rows == 25
     created = [(body["collectionName"], body["files"]) for what, body, _ in milvus.asked if what == "create"]
     assert created == [
@@ -94,26 +97,26 @@ def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(milvus, bul
     assert not next(table for table in milvus.tables if table.name == "florence").schema.enable_dynamic_field
 
 
-def test_a_job_that_fails_says_why_and_leaves_no_complete_ledger(milvus, bulk):
+def test_a_job_that_fails_says_why_and_leaves_no_complete_ledger(import_uploaded, milvus, bulk):
     milvus.answers = [{"state": "Failed", "reason": "no such file"}] * 2
     with pytest.raises(StoreError, match=r"could not import 'florence' \(no such file\); drop the collections"):
         import_uploaded(bulk, milvus.uri, "x")
     assert [body["collectionName"] for what, body, _ in milvus.asked if what == "create"] == ["florence"]
 
 
-def test_a_refusal_is_passed_on(milvus, bulk):
+def test_a_refusal_is_passed_on(import_uploaded, milvus, bulk):
     milvus.refusal = {"code": 1800, "message": "user hasn't authenticated"}
     with pytest.raises(StoreError, match="refuses the import \\(user hasn't authenticated\\)"):
         import_uploaded(bulk, milvus.uri, "x")
 
 
-def test_what_is_no_milvus_is_told(milvus, bulk):
+def test_what_is_no_milvus_is_told(import_uploaded, milvus, bulk):
     milvus.refusal = {"hello": 1}
     with pytest.raises(StoreUnavailableError, match=r"REST interface of .* does not answer"):
         import_uploaded(bulk, milvus.uri, "x")
 
 
-def test_collections_that_are_there_are_not_imported_into(milvus, bulk):
+def test_collections_that_are_there_are_not_imported_into(import_uploaded, milvus, bulk):
     milvus.collections.add("florence")
     with pytest.raises(InputError, match="'florence' is there already; name a new one"):
         import_uploaded(bulk, milvus.uri, "x")
@@ -121,11 +124,11 @@ def test_collections_that_are_there_are_not_imported_into(milvus, bulk):
 
 
 def test_lite_imports_no_files_of_its_own(bulk, tmp_path):
-    with pytest.raises(InputError, match="leave out --uploaded"):
-        import_uploaded(bulk, str(tmp_path / "a.db"), "x")
+    with pytest.raises(InputError, match="omit --uploaded"):
+        server_import.import_uploaded(bulk, str(tmp_path / "a.db"), "x")
 
 
-def test_a_server_that_cannot_have_the_index_is_left_as_it_is(milvus, bulk):
+def test_a_server_that_cannot_have_the_index_is_left_as_it_is(import_uploaded, milvus, bulk):
     milvus.version = "2.5.3"
     with pytest.raises(InputError, match=r"needs Milvus 2\.6"):
         import_uploaded(bulk, milvus.uri, "x", index_type="ivf_rabitq")

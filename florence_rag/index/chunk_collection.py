@@ -1,0 +1,120 @@
+"""One open collection of chunks, with the ledger of its sources and the form of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from florence_rag.errors import InputError, unknown_chunk_error
+from florence_rag.index import schema
+from florence_rag.index.collection_swap import CollectionSwap
+from florence_rag.index.connection import Connection, batched
+from florence_rag.index.ledger import Ledger
+from florence_rag.index.literals import one_of
+from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
+from florence_rag.index.rows import STORED_FIELDS, Row, checked_uri
+from florence_rag.types import EmbedderInfo
+
+_URIS_PER_CALL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCollection:
+    """What reading and writing need to know of a collection; none of it changes while the collection is open.
+
+    Attributes:
+        connection: the connection to the store.
+        name: name of the collection.
+        ledger: the ledger of the collection's sources.
+        swap: says which collection of the index is in use.
+        embedder: the embedder of the vectors, with D dimensions.
+        text_embedder: the embedder of the text vectors, with T dimensions, or None.
+        index_type: index over the vectors.
+        codec: converts rows to the form in which the store keeps them.
+        max_id_bytes: length limit of chunk ids.
+    """
+
+    connection: Connection
+    name: str
+    ledger: Ledger
+    swap: CollectionSwap
+    embedder: EmbedderInfo
+    text_embedder: EmbedderInfo | None
+    index_type: str
+    codec: RowCodec
+    max_id_bytes: int
+
+    @classmethod
+    def open(cls, swap: CollectionSwap, name: str, embedder: EmbedderInfo, index_type: str | None) -> ChunkCollection:
+        """Open the collection of this name, and create it if it does not exist."""
+        connection, settings = swap.connection, swap.settings()
+        dtype, text_embedder = settings.vector_dtype, settings.text_embedder
+        ledger = swap.ledger_of(name)
+        if ledger is not swap.ledger:
+            ledger.open_for(embedder, create=True, text_embedder=text_embedder, vector_dtype=dtype)
+        present = connection.index_type(name, "vector")
+        wanted = schema.index_type_for(index_type, present, lite=connection.is_lite)
+        width = text_embedder.dimension if text_embedder else None
+        table = schema.chunk_table(name, embedder.dimension, wanted, width, vector_dtype=dtype, lite=connection.is_lite)
+        connection.open_table(table, reindex=present not in (None, wanted))
+        codec = RowCodec(dtype, flat=connection.has_dynamic_field(name))
+        max_id_bytes = connection.max_length(name, "id")
+        return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes)
+
+    @property
+    def text_dimension(self) -> int | None:
+        """The dimension T of the text vectors, or None if the collection has none."""
+        return self.text_embedder.dimension if self.text_embedder else None
+
+    def require_text_dimension(self) -> int:
+        """Return the dimension T of the text vectors, or raise InputError if the collection has none."""
+        if self.text_embedder is None:
+            raise InputError("the index keeps no text vectors; make a new one with a text_embedder")
+        return self.text_embedder.dimension
+
+    def count(self, uris: Collection[str]) -> int:
+        """Count the rows of at most 200 sources."""
+        return self.connection.count(self.name, one_of("source", map(checked_uri, uris))) if uris else 0
+
+    def rows_of_sources(self, uris: Collection[str], fields: list[str]) -> Iterator[Row]:
+        """Iterate over the rows of these sources, in no order."""
+        for some in batched((checked_uri(uri) for uri in uris), _URIS_PER_CALL):
+            yield from self.connection.rows(self.name, fields, one_of("source", some))
+
+    def drop_sources(self, uris: Collection[str]) -> int:
+        """Delete the rows of these sources and return their number."""
+        deleted = 0
+        for some in batched(uris, _URIS_PER_CALL):
+            if present := self.count(some):
+                self.connection.delete(self.name, one_of("source", map(checked_uri, some)))
+            deleted += present
+        return deleted
+
+    def rows(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
+        """Return the rows of those ids that exist, by id."""
+        if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
+            raise InputError(f"ids {ids!r} are no list of texts; they come from hits")
+        return self.connection.rows_of(self.name, list(dict.fromkeys(ids)), fields)
+
+    def known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:
+        """Return one row per id, or raise InputError for an unknown id."""
+        rows = self.rows(ids, fields)
+        for id in ids:
+            if id not in rows:
+                raise unknown_chunk_error(id)
+        return [rows[id] for id in ids]
+
+    def whole_rows(self, ids: Sequence[str]) -> list[Row]:
+        """Return one decoded row per id, without the fields that the store computes."""
+        return [self._decode(row) for row in self.known_rows(ids, self._fields())]
+
+    def whole_rows_of_sources(self, uris: Collection[str]) -> Iterator[Row]:
+        """Iterate over the decoded rows of these sources, without the fields that the store computes."""
+        return map(self._decode, self.rows_of_sources(uris, self._fields()))
+
+    def _fields(self) -> list[str]:
+        return [*STORED_FIELDS, *(("has_text_vector", "text_vector") if self.text_embedder else ())]
+
+    def _decode(self, row: Row) -> Row:
+        vectors = {name: self.codec.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
+        return {name: row[name] for name in self._fields()} | vectors

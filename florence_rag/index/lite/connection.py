@@ -1,0 +1,81 @@
+"""A connection to Milvus Lite inside this process, with everything in which it differs from a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from pymilvus import MilvusClient
+
+from florence_rag.errors import InputError, StoreError
+from florence_rag.index.address import Address
+from florence_rag.index.base import Filter
+from florence_rag.index.connection import Connection, connect
+from florence_rag.index.lite.engine import LiteDatabase
+from florence_rag.index.rows import Row
+from florence_rag.index.schema import Table
+
+_READ_S = 120.0
+_WRITE_S = 600.0
+
+_GRPC_OPTIONS = {
+    # A proxy that the environment names would be used even for this machine.
+    "grpc.enable_http_proxy": 0,
+    # pymilvus asks every ten seconds whether the server is there, and Lite hangs up on clients that ask so often.
+    "grpc.keepalive_time_ms": 2**31 - 1,
+}
+
+
+class LiteConnection(Connection):
+    """A running Milvus Lite database. Its calls are never repeated, as it does not go away."""
+
+    is_lite: ClassVar[bool] = True
+
+    def __init__(self, address: Address, client: MilvusClient, database: LiteDatabase) -> None:
+        self._database = database
+        super().__init__(address, client, max_wait_s=0.0)
+
+    @classmethod
+    def start(cls, address: Address, *, create: bool) -> LiteConnection:
+        """Start or join the engine of a database, which is created if necessary and allowed, and connect to it."""
+        if address.path is None:
+            raise InputError(f"{address} is no file name; Milvus Lite keeps its database in a file such as photos.db")
+        database = LiteDatabase.acquire(address.path, create=create)
+        try:
+            client = connect(address, f"http://127.0.0.1:{database.port}", "", grpc_options=_GRPC_OPTIONS)
+            return cls(address, client, database)
+        except BaseException:
+            database.release()
+            raise
+
+    def _release(self) -> None:
+        self._database.release()
+
+    def _load(self, table: Table) -> None:
+        """Load the table; build an index again that a kill has left half written."""
+        try:
+            super()._load(table)
+        except StoreError:
+            self._drop_indexes(table)
+            self._create_indexes(table)
+            super()._load(table)
+
+    def rows(
+        self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
+    ) -> Iterator[Row]:
+        """Iterate over the rows that match. Lite returns all at once, and complains about iterators on the terminal."""
+        query = lambda: self.client.query(collection, filter, fields, timeout=_READ_S)  # noqa: E731
+        yield from self._call(collection, query, user_filter)
+
+    def drop(self, collection: str) -> None:
+        """Delete the collection; the next start finishes a deletion that a kill cuts short."""
+        with self.mapped_errors(), self._database.dropping(collection):
+            self.client.drop_collection(collection, timeout=_WRITE_S)
+
+    def flush(self, collection: str) -> None:
+        """Make all writes so far durable. After a failure Lite no longer sees its rows, so that no call is allowed."""
+        try:
+            super().flush(collection)
+        except StoreError as error:
+            self._unusable = f"unusable since a flush failed ({error})"
+            raise
