@@ -43,7 +43,7 @@ def draw_clips(count: int, name: str, *, held_out: bool = True) -> list[Clip]:
     for index in range(count):
         action = ACTIONS[index % len(ACTIONS)]
         take, leg = sample_action_segment(rng, action, scene=sample_scene(rng, "any"), held_out=held_out)
-        clips.append((action, take.segments[leg].mover, partial(_drawn, take, leg)))
+        clips.append((action, take.segments[leg].actor, partial(_drawn, take, leg)))
     return clips
 
 

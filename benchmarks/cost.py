@@ -72,7 +72,7 @@ def prepare(data: Path) -> None:
         )
         write_mp4(data / "films" / f"{number}.mp4", drawn, FPS, SIZE)
     with FlorenceRAG.open(data / "town.db", TINY, ocr="never") as rag:
-        rag.add(data / "pictures")
+        rag.add(data / "images")
         rag.train_classifier(data / "classes", "kinds")
         rag.set_tags({hit.id: [LABELS[i % 2], LABELS[2 + i % 3]] for i, hit in enumerate(streets(rag)[:20])})
     with FlorenceRAG.open(data / "films.db", TINY, action_model=TINY, ocr="never") as rag:
@@ -86,7 +86,7 @@ def streets(rag: FlorenceRAG) -> list[Any]:
 
 def pictures(data: Path) -> list[Path]:
     """Their files."""
-    return sorted((data / "pictures").iterdir())
+    return sorted((data / "images").iterdir())
 
 
 def repeat(work: Callable[[int], object], times: int, done: Done, items: float = 1) -> None:
@@ -200,10 +200,10 @@ def train(data: Path, done: Done, what: str) -> None:
     if what == "unicl":
         train_unicl([data / "classes"], out, start / "florence", **told)
     elif what == "meter":
-        files = VQAFiles((data / "questions.json",), (data / "annotations.json",), data / "pictures")
+        files = VQAFiles((data / "questions.json",), (data / "annotations.json",), data / "images")
         train_meter(files, out, start / "meter", **told)
     elif what == "detector":
-        train_detector(CocoFiles((data / "instances.json",), data / "pictures"), out, start / "florence", **told)
+        train_detector(CocoFiles((data / "instances.json",), data / "images"), out, start / "florence", **told)
     else:
         rows = [line.split(",") for line in (data / "actions.csv").read_text("utf-8").splitlines()[1:]]
         (data / "moves.csv").write_text("".join(f"actions/{row[1]}.mp4,{row[0]}\n" for row in rows), "utf-8")

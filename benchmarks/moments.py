@@ -82,8 +82,8 @@ def queries(events: Sequence[Event]) -> dict[str, list[Event]]:
 
 def wordings(leg: ActionSegment) -> tuple[str, str]:
     """ "the purple bus leaves to the right" and "when does the bus leave to the right?"."""
-    assert leg.mover is not None
-    color, thing = leg.mover
+    assert leg.actor is not None
+    color, thing = leg.actor
     verb = {"person": "walks", "dog": "runs", "bicycle": "rides"}.get(thing, "drives")
     action = leg.action.replace("drives", verb)
     first, _, rest = action.partition(" ")

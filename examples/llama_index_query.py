@@ -94,7 +94,7 @@ def show(response: RESPONSE_TYPE) -> None:
     print(f"{response}\n")
     for found in cited(response):
         source: dict[str, Any] = found.node.metadata
-        print(f"Source: {source['source']} (id {source['id']}, {source['why']})")
+        print(f"Source: {source['source']} (id {source['id']}, {source['explanation']})")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Losses, data and recipes that train the models we ship. Only the command line imports it."""
+"""The recipe of florence-tiny: losses, data and training scripts."""

@@ -1,8 +1,8 @@
-"""Where in the picture words point to: the drawn world knows where everything stands.
+"""Losses that ground words in image regions, which are known for synthetic scenes.
 
-Teaches METER's first cross-attention where to look, as word-region alignment does in UNITER (arXiv 1909.11740, section
-3.2), and its states to know where they looked. Answers alone teach it too, but need many times the steps; left and
-right were not learned from them at all.
+They supervise the first cross-attention of METER, as word-region alignment does in UNITER (arXiv 1909.11740, section
+3.2), and require its states to encode the attended position. Answers alone need many times the steps, and do not teach
+left and right at all.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from recipes.florence_tiny.synthetic.scene import CATEGORIES, COLORS, SLOTS, Sce
 
 OTHER_FORMS = {"bike": "bicycle", "bikes": "bicycle", "people": "person", "buses": "bus"}
 SKY = 2 / 7
-"""Share of the picture, from the top, in which nothing stands."""
+"""Share of the image, from the top, that shows no object."""
 REACH = 0.9
-"""How far the middle of a token may lie from the middle of a thing, in tokens of a grid of 7."""
-
+"""Largest distance between the centers of a token and an object, in tokens of a grid of 7."""
 
 NOWHERE = (-1.0, -1.0)
 
 
 def pair_places(question: Question, scene: Scene) -> tuple[float, float]:
-    """Where the two things of a left-or-right question stand, from 0 (left) to 1; NOWHERE for any other question."""
+    """Return the positions, 0 (left) to 1, of the two objects of a left-or-right question, or NOWHERE."""
     statement = question.statement
     if question.type != "left-right" or statement is None:
         return NOWHERE
@@ -45,7 +44,7 @@ def pair_places(question: Question, scene: Scene) -> tuple[float, float]:
 
 
 class WordRegions:
-    """Finds the words for objects and colours among tokens, and the image tokens of what they mean."""
+    """Finds the tokens that name categories and colors, and the image tokens of the objects that they name."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, grid: int) -> None:
         self.grid = grid
@@ -54,7 +53,7 @@ class WordRegions:
         self._meaning = {tokens[0]: {**names, **OTHER_FORMS}[word] for word, tokens in ids.items() if len(tokens) == 1}
 
     def __call__(self, input_ids: Tensor, about: Sequence[int], scenes: Sequence[Scene]) -> Tensor:
-        """input_ids (T, L), about: the scene of each text -> (T, L, grid^2) bool; all false where no word points."""
+        """Return (T, L, grid^2) bool for input_ids (T, L) and the scene of each text; all false for other words."""
         regions = torch.zeros(*input_ids.shape, self.grid**2, dtype=torch.bool)
         maps = [self._map(scene) for scene in scenes]
         for row, (ids, index) in enumerate(zip(input_ids.tolist(), about, strict=True)):
@@ -65,8 +64,8 @@ class WordRegions:
         return regions
 
     def _map(self, scene: Scene) -> dict[str, Tensor]:
-        """Object or colour -> its image tokens."""
-        # The drawing shifts things by a few pixels at random; to a token that is nothing.
+        """Map each category and color to its image tokens."""
+        # The drawing shifts objects by a few pixels at random, which is much less than a token.
         centers = object_centers(scene, random.Random(0))
         found: dict[str, Tensor] = {}
         for obj, center in zip(scene.objects, centers, strict=True):
@@ -82,9 +81,11 @@ class WordRegions:
 
 
 def attention_loss(weights: Tensor, regions: Tensor) -> Tensor:
-    """Mean of -log of the attention that falls into a word's region, over the words that have one.
+    """Return the mean of -log of the attention inside a word's region, over the words that have one.
 
-    weights (T, L, N): rows sum to 1; regions (T, L, N) bool.
+    Args:
+        weights: (T, L, N), rows that sum to 1.
+        regions: (T, L, N) bool.
     """
     pointing = regions.any(dim=-1)
     inside = (weights * regions).sum(dim=-1).clamp(min=1e-6)
@@ -92,8 +93,10 @@ def attention_loss(weights: Tensor, regions: Tensor) -> Tensor:
 
 
 class PlaceHeads(nn.Module):
-    """Two linear read-outs that are thrown away after training: the place of a word's thing from its state after the
-    first layer, and the places of the two things of a left-or-right question from the pooled features.
+    """Two linear heads that are only used in training.
+
+    One predicts the position of a word's object from the state of the word after the first layer, the other the
+    positions of the two objects of a left-or-right question from the pooled features.
     """
 
     def __init__(self, hidden_size: int) -> None:
@@ -102,17 +105,17 @@ class PlaceHeads(nn.Module):
         self.pair = nn.Linear(2 * hidden_size, 2)
 
     def forward(self, fusion: MeterOutput, regions: Tensor, places: Tensor | None) -> dict[str, Tensor]:
-        """regions (T, L, N) bool; places (T, 2) in [0, 1] or NOWHERE -> named losses."""
+        """Return named losses for regions (T, L, N) bool and places (T, 2) in [0, 1] or NOWHERE."""
         if fusion.cross_attentions is None or fusion.hidden_states is None:
             raise ValueError("run METER with output_cross_attentions and output_hidden_states")
         columns = regions.unflatten(-1, (math.isqrt(regions.shape[-1]), -1)).any(dim=-2).float()
         count = columns.sum(dim=-1)
         grid = torch.linspace(0, 1, columns.shape[-1], device=columns.device)
-        # A word for things in several places has no one place.
+        # A word for several objects has no single position.
         compact = (count > 0) & (count <= 2)
         losses = {
-            "looked": attention_loss(fusion.cross_attentions[0].float(), regions),
-            "where": squared_error(
+            "attention": attention_loss(fusion.cross_attentions[0].float(), regions),
+            "position": squared_error(
                 self.word(fusion.hidden_states[0])[..., 0], (columns @ grid) / count.clamp(min=1), compact
             ),
         }
@@ -122,5 +125,5 @@ class PlaceHeads(nn.Module):
 
 
 def squared_error(guess: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """5 x the mean squared error where known: places lie in [0, 1], other losses around 1."""
+    """Return 5 times the mean squared error where known, as places are in [0, 1] and other losses around 1."""
     return 5 * ((guess.float() - target) ** 2 * known).sum() / known.sum().clamp(min=1)

@@ -1,7 +1,7 @@
-"""Both towers and METER over one image encoder, trained in one pass.
+"""The dual encoder and METER over one image encoder, trained together.
 
-A picture is encoded once; a caption, several questions and several statements are held against it. Then the two models
-part, and METER learns on alone: tokens that serve a mean over the picture need not tell where in it something is.
+An image is encoded once for a caption, several questions and several statements. Later METER gets its own copy of the
+image encoder: tokens that only serve a mean over the image need not encode where in the image an object is.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from recipes.florence_tiny.grounding import PlaceHeads
 
 
 class JointModel(nn.Module):
-    """Sum of the UniCL loss and METER's losses: answers, matching, masked words."""
+    """Sums the UniCL loss and the losses of METER: answers, image-text matching, masked language modeling."""
 
     def __init__(self, florence: FlorenceModel, meter: MeterForMultipleTasks) -> None:
         super().__init__()
         self.florence = florence
         self.meter = meter
-        # Held once, by the dual tower; METER is handed the tokens.
+        # The dual encoder owns the image encoder; METER receives its tokens.
         self.meter.meter.image_encoder = nn.Identity()
         self.place_heads = PlaceHeads(meter.config.hidden_size)
 
-    def part(self) -> None:
-        """Give METER a copy of the image encoder, to learn on alone."""
-        if not self.is_parted:
+    def split(self) -> None:
+        """Give METER its own copy of the image encoder."""
+        if not self.is_split:
             self.meter.meter.image_encoder = deepcopy(self.florence.image_encoder)
 
     @property
-    def is_parted(self) -> bool:
+    def is_split(self) -> bool:
         """Whether each model has its own image encoder."""
         return not isinstance(self.meter.meter.image_encoder, nn.Identity)
 
@@ -47,17 +47,24 @@ class JointModel(nn.Module):
         asked: dict[str, Any] | None = None,
         masked: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """pixel_values (P, 3, H, W); caption_ids (P, L) with positives as in unicl_loss. asked and masked are texts
-        for METER: input_ids and attention_mask (T, L), image_index (T,), labels: head -> (T, ...), -100 where a text
-        is not meant for it; optionally regions (T, L, N) and places (T, 2), see PlaceHeads.
+        """Return the sum of the losses and each of them.
+
+        Args:
+            pixel_values: (P, 3, H, W).
+            caption_ids: (P, L).
+            positives: (P, P), as in unicl_loss.
+            asked: Questions and statements for METER: `input_ids` and `attention_mask` (T, L), `image_index` (T,),
+                `labels`, head -> (T, ...), with -100 for texts that a head ignores; optionally `regions` (T, L, N)
+                and `places` (T, 2), see PlaceHeads.
+            masked: Masked captions for METER, in the same form.
         """
-        encoder = self.meter.meter.image_encoder if self.is_parted else self.florence.image_encoder
+        encoder = self.meter.meter.image_encoder if self.is_split else self.florence.image_encoder
         encoded = encoder(pixel_values)
         losses: dict[str, Tensor] = {}
         for name, texts in (("asked", asked), ("masked", masked)):
             if texts is not None:
                 losses.update(self._fused(name, encoded.last_hidden_state, **texts))
-        if not self.is_parted:
+        if not self.is_split:
             losses["contrastive"] = self._contrastive(encoded.pooler_output, caption_ids, positives)
         return {"loss": torch.stack([*losses.values()]).sum(), **{name: loss.detach() for name, loss in losses.items()}}
 
@@ -80,7 +87,7 @@ class JointModel(nn.Module):
         scale = self.florence.logit_scale.exp().clamp(max=100.0)
         return unicl_loss(image_embeds, text_embeds, scale, positives)
 
-    def parted(self) -> tuple[FlorenceModel, MeterForMultipleTasks]:
-        """The two models, each whole."""
-        self.part()
+    def models(self) -> tuple[FlorenceModel, MeterForMultipleTasks]:
+        """Return the two models, each with its own image encoder."""
+        self.split()
         return self.florence, self.meter

@@ -1,4 +1,4 @@
-"""What the recipes of florence-tiny's parts share: one run of transformers' Trainer over drawn data."""
+"""One run of transformers' Trainer over synthetic data, shared by the recipes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from florence_rag.finetuning.run import fast_attention
 
 
 class RecipeTrainer(Trainer):
-    """Trainer with the attention kernel that is fastest here."""
+    """A Trainer that uses the fastest attention kernel."""
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The network's own loss."""
+        """Return the loss that the network computes."""
         with fast_attention(self.args.use_cpu):
             loss: torch.Tensor = model(**inputs).loss
         return loss
@@ -35,7 +35,7 @@ def train(
     learning_rate: float,
     seed: int,
 ) -> None:
-    """Train, going on from the last checkpoint in the folder; the learning rate falls along a cosine."""
+    """Train with a cosine learning rate; resume from the last checkpoint in the folder if there is one."""
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,

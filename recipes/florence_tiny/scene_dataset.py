@@ -1,4 +1,4 @@
-"""Drawn scenes as training batches: pictures kept on disk, words made up anew every time."""
+"""Synthetic scenes as training batches: images are cached on disk, texts are sampled for every batch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DRAWN_SIZE = (448, 336)
 
 
 def scene_at(index: int, seed: int) -> Scene:
-    """Scene number index of the training world; no held-out combination of colour and object is in it."""
+    """Return a training scene; it shows no held-out combination of color and category."""
     return sample_scene(random.Random(f"{seed}/{index}"), "seen")
 
 
@@ -38,7 +38,7 @@ def _draw_resized(index: int, seed: int, processor: FlorenceImageProcessor) -> n
 
 
 class SceneDataset(Dataset[dict[str, Any]]):
-    """Scenes with their pictures, (size, size, 3) uint8, drawn once into a file and mapped from there."""
+    """Scenes with their images, (size, size, 3) uint8, drawn once into a memory-mapped file."""
 
     def __init__(self, cache: Path, count: int, processor: FlorenceImageProcessor, *, seed: int = 0) -> None:
         self.count, self.seed = count, seed
@@ -69,10 +69,10 @@ def _draw_all(path: Path, count: int, seed: int, processor: FlorenceImageProcess
 
 @dataclass
 class SceneCollator:
-    """Scenes -> one batch of pictures, captions, questions and statements.
+    """Turns scenes into a batch of images, captions, questions and statements.
 
-    Of the texts for the dual tower most are whole captions; the rest are search phrases and questions that are true
-    of several pictures, which is what the positives of the UniCL loss are for.
+    Most texts for the dual encoder are whole captions; the others are search phrases and questions that match several
+    images, for which the UniCL loss has several positives.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -85,7 +85,7 @@ class SceneCollator:
     word_regions: WordRegions | None = None
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """rows of SceneDataset -> the arguments of JointModel.forward."""
+        """Return the arguments of JointModel.forward for rows of a SceneDataset."""
         rng = random.Random(torch.randint(2**62, ()).item())
         scenes = [row["scene"] for row in rows]
         pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
@@ -112,7 +112,7 @@ class SceneCollator:
 
     def _asked(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
         texts: list[str] = []
-        about: list[int] = []
+        image_index: list[int] = []
         answers: list[int] = []
         matches: list[int] = []
         places: list[tuple[float, float]] = []
@@ -121,49 +121,49 @@ class SceneCollator:
                 texts.append(question.text)
                 answers.append(ANSWERS.index(question.answer))
                 matches.append(IGNORE)
-                about.append(index)
+                image_index.append(index)
                 places.append(pair_places(question, scene))
             for _ in range(self.statements_per_scene):
                 text, match = itm_example(scene, rng.choice(scenes), rng)
                 texts.append(text)
                 answers.append(IGNORE)
                 matches.append(int(match))
-                about.append(index)
+                image_index.append(index)
                 places.append(NOWHERE)
         encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors="pt")
         return {
             "input_ids": encoded["input_ids"],
             "attention_mask": encoded["attention_mask"],
-            "image_index": torch.tensor(about),
-            **self._regions(encoded["input_ids"], about, scenes),
+            "image_index": torch.tensor(image_index),
+            **self._regions(encoded["input_ids"], image_index, scenes),
             **({"places": torch.tensor(places)} if self.word_regions else {}),
             "labels": {"vqa": one_hot_answers(answers), "itm": torch.tensor(matches)},
         }
 
     def _masked(self, scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
-        """Captions with words blotted out, to be read off the picture: METER's pre-training task, a target a word."""
-        about = [index for index in range(len(scenes)) for _ in range(self.masked_per_scene)]
-        texts = [caption(scenes[index], rng) for index in about]
+        """Return captions with masked words, as in the pre-training of METER."""
+        image_index = [index for index in range(len(scenes)) for _ in range(self.masked_per_scene)]
+        texts = [caption(scenes[index], rng) for index in image_index]
         encoded = self.tokenizer(
             texts, padding=True, truncation=True, return_tensors="pt", return_special_tokens_mask=True
         )
         input_ids = encoded["input_ids"]
-        blotted = (torch.rand(input_ids.shape) < self.mask_share) & ~encoded["special_tokens_mask"].bool()
-        shown = input_ids.masked_fill(blotted, self.tokenizer.mask_token_id)
+        masked = (torch.rand(input_ids.shape) < self.mask_share) & ~encoded["special_tokens_mask"].bool()
+        inputs = input_ids.masked_fill(masked, self.tokenizer.mask_token_id)
         return {
-            "input_ids": shown,
+            "input_ids": inputs,
             "attention_mask": encoded["attention_mask"],
-            "image_index": torch.tensor(about),
-            **self._regions(shown, about, scenes),
-            "labels": {"mlm": input_ids.masked_fill(~blotted, IGNORE)},
+            "image_index": torch.tensor(image_index),
+            **self._regions(inputs, image_index, scenes),
+            "labels": {"mlm": input_ids.masked_fill(~masked, IGNORE)},
         }
 
-    def _regions(self, input_ids: torch.Tensor, about: Sequence[int], scenes: Sequence[Scene]) -> dict[str, Any]:
-        return {"regions": self.word_regions(input_ids, about, scenes)} if self.word_regions else {}
+    def _regions(self, input_ids: torch.Tensor, image_index: Sequence[int], scenes: Sequence[Scene]) -> dict[str, Any]:
+        return {"regions": self.word_regions(input_ids, image_index, scenes)} if self.word_regions else {}
 
 
 def search_phrase(scene: Scene, rng: random.Random) -> tuple[str, Statement]:
-    """What a person may type to find this scene: a search phrase, or a question that the scene can answer."""
+    """Sample a search phrase for the scene, or a question that it answers, with the statement that it implies."""
     if rng.random() < 0.4:
         for question in questions(scene, rng, 2):
             if question.statement is not None:
@@ -173,10 +173,10 @@ def search_phrase(scene: Scene, rng: random.Random) -> tuple[str, Statement]:
 
 
 def itm_example(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bool]:
-    """Words that fit the scene or not, and whether they do."""
+    """Sample a text for image-text matching, and whether it matches the scene."""
     kind = rng.random()
-    if kind < 0.25 and (missed := missed_question(scene, rng)) is not None:
-        return missed, False
+    if kind < 0.25 and (question := unanswerable_question(scene, rng)) is not None:
+        return question, False
     if kind < 0.55:
         text, statement = search_phrase(scene if rng.random() < 0.8 else other, rng)
         return text, statement.holds(scene)
@@ -184,8 +184,8 @@ def itm_example(scene: Scene, other: Scene, rng: random.Random) -> tuple[str, bo
     return statement_text(statement, rng), statement.holds(scene)
 
 
-def missed_question(scene: Scene, rng: random.Random) -> str | None:
-    """A question for the colour of something that the scene nearly shows, such as a car near, not next to, a tree."""
+def unanswerable_question(scene: Scene, rng: random.Random) -> str | None:
+    """Sample a color question about a near miss, such as a car near a tree instead of next to it."""
     for _ in range(8):
         near = sample_statement(scene, rng, holds=False)
         statement = Statement((near.subject[0], None), near.relation, near.other)
@@ -195,7 +195,7 @@ def missed_question(scene: Scene, rng: random.Random) -> str | None:
 
 
 def one_hot_answers(answers: Sequence[int]) -> torch.Tensor:
-    """Answer ids (N,), -100 for none -> soft scores (N, A) with rows of -100 for none."""
+    """Return soft scores (N, A) for answer ids (N,); an id of -100 gives a row of -100."""
     labels = torch.zeros(len(answers), len(ANSWERS))
     for row, answer in enumerate(answers):
         if answer == IGNORE:

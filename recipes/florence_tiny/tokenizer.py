@@ -1,4 +1,4 @@
-"""The small byte-pair tokenizer of florence-tiny, learned from what is said of drawn scenes."""
+"""The small byte-pair tokenizer of florence-tiny, learned from captions and questions of synthetic scenes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
-# RoBERTa's order, because METER counts positions from the padding id.
+# The order of RoBERTa, because METER counts positions from the padding id.
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 BOS, PAD, EOS = range(3)
 
 
 def train_tokenizer(texts: Iterable[str], *, vocab_size: int, max_length: int) -> PreTrainedTokenizerFast:
-    """Byte-level BPE, lower-cased: any text has tokens, the words of the world have one each."""
+    """Train a lower-case byte-level BPE: it encodes any text, and the words of the scenes are one token each."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)

@@ -1,7 +1,7 @@
-"""The recipe of florence-tiny: python -m recipes.florence_tiny.train --help.
+"""Trains the dual encoder and METER of florence-tiny: python -m recipes.florence_tiny.train --help.
 
-Draws the scenes, learns the tokenizer, trains both models together with transformers' Trainer (a run that was cut off
-goes on from its last checkpoint; a GPU is used where there is one) and writes what the package ships.
+The script draws the scenes, trains the tokenizer and then both models with transformers' Trainer, and writes the files
+that the package ships. An interrupted run resumes from its last checkpoint; a GPU is used if there is one.
 """
 
 from __future__ import annotations
@@ -56,8 +56,18 @@ class TinyShape:
 
 @dataclass(frozen=True)
 class Stage:
-    """One part of the training. batch: scenes in a step, for each process; decay: share of the steps in which the
-    learning rate falls; learns: what is trained, the rest rests.
+    """One stage of the training.
+
+    Attributes:
+        name: Its name.
+        steps: Optimizer steps.
+        batch: Scenes per step and process.
+        learning_rate: Peak learning rate.
+        questions: Questions per scene.
+        statements: Statements per scene.
+        masked: Masked captions per scene.
+        decay: Share of the steps in which the learning rate falls.
+        trained: The trained part; the other weights are frozen.
     """
 
     name: str
@@ -68,21 +78,21 @@ class Stage:
     statements: int
     masked: int
     decay: float
-    learns: Literal["all", "towers", "meter"] = "all"
+    trained: Literal["all", "dual encoder", "meter"] = "all"
 
 
 STAGES = (
-    # Both models over one image encoder: objects, colours, and the space that captions and pictures share.
+    # Both models over one image encoder learn objects, colors, and the shared space of captions and images.
     Stage("joint", 1200, 64, 1e-3, questions=3, statements=1, masked=0, decay=0.0),
-    # The towers alone, in larger batches, until the learning rate is nothing.
-    Stage("towers", 800, 128, 1e-3, questions=0, statements=0, masked=0, decay=0.8, learns="towers"),
-    # METER alone: it needs many more steps than the towers, and to be told where to look.
-    Stage("meter", 8000, 16, 5e-4, questions=7, statements=2, masked=1, decay=0.5, learns="meter"),
+    # The dual encoder alone, in larger batches, until the learning rate is zero.
+    Stage("dual_encoder", 800, 128, 1e-3, questions=0, statements=0, masked=0, decay=0.8, trained="dual encoder"),
+    # METER alone: it needs many more steps than the dual encoder, and supervised attention.
+    Stage("meter", 8000, 16, 5e-4, questions=7, statements=2, masked=1, decay=0.5, trained="meter"),
 )
 
 
 def build_tokenizer(shape: TinyShape, *, scenes: int = 5000, seed: int = 0) -> PreTrainedTokenizerBase:
-    """A tokenizer for everything that is said of the first scenes."""
+    """Train a tokenizer on captions, phrases and questions of the first scenes."""
     rng = random.Random(seed)
     texts: list[str] = []
     for index in range(scenes):
@@ -92,7 +102,7 @@ def build_tokenizer(shape: TinyShape, *, scenes: int = 5000, seed: int = 0) -> P
 
 
 def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
-    """Freshly initialised."""
+    """Build both models with random weights."""
     tokens: dict[str, Any] = {
         "vocab_size": vocab_size,
         "bos_token_id": BOS,
@@ -114,7 +124,7 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
         layer_norm_eps=1e-5,
         **tokens,
     )
-    # The usual 0.02 is made for widths of 768 and more: here it would leave attention blind for thousands of steps.
+    # The usual 0.02 suits widths of 768 and more: here attention would stay uniform for thousands of steps.
     narrow = shape.fusion_width**-0.5
     roberta = RobertaConfig(
         hidden_size=shape.text_width,
@@ -146,19 +156,19 @@ def build_model(shape: TinyShape, vocab_size: int) -> JointModel:
     )
     florence = FlorenceConfig(image_config=image, text_config=text, projection_dim=shape.projection_dim)
     model = JointModel(FlorenceModel(florence), MeterForMultipleTasks(meter))
-    # As large as the tokens they are added to: much smaller, and left and right go unnoticed.
+    # METER learns left and right only if positions are as large as the tokens that they are added to.
     positions: Any = model.meter.meter.image_positions
     torch.nn.init.normal_(positions.weight, std=0.5)
     return model
 
 
 class JointTrainer(Trainer):
-    """Trainer that also logs the parts of the loss."""
+    """A Trainer that also logs the parts of the loss."""
 
     _parts: dict[str, list[float]]
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """The sum of the losses; its parts are kept for the next log line."""
+        """Return the sum of the losses, and store its parts for the next log line."""
         with fast_attention(self.args.use_cpu):
             outputs = model(**inputs)
         if not hasattr(self, "_parts"):
@@ -169,15 +179,15 @@ class JointTrainer(Trainer):
         return loss
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the mean of each part since the last line."""
+        """Add the mean of each part since the last line."""
         parts = {name: round(sum(values) / len(values), 4) for name, values in getattr(self, "_parts", {}).items()}
         self._parts = {}
         super().log({**logs, **parts}, *args, **kwargs)
 
 
 def save(model: JointModel, processor: FlorenceProcessor, folder: Path) -> None:
-    """Write florence/ and meter/, each with weights in half precision, configuration and processor."""
-    florence, meter = model.parted()
+    """Write florence/ and meter/, each with half-precision weights, configuration and processor."""
+    florence, meter = model.models()
     for name, network in (("florence", florence), ("meter", meter)):
         network.half().save_pretrained(folder / name)
         processor.save_pretrained(folder / name)
@@ -186,11 +196,11 @@ def save(model: JointModel, processor: FlorenceProcessor, folder: Path) -> None:
 def train_stage(
     stage: Stage, model: JointModel, data: Callable[[], SceneDataset], collator: SceneCollator, folder: Path, seed: int
 ) -> None:
-    """Train one stage, going on from its last checkpoint; a stage that was finished is only loaded."""
-    if stage.learns == "meter":
-        model.part()
-    model.florence.requires_grad_(stage.learns != "meter")
-    model.meter.requires_grad_(stage.learns != "towers")
+    """Train one stage from its last checkpoint on; a finished stage is only loaded."""
+    if stage.trained == "meter":
+        model.split()
+    model.florence.requires_grad_(stage.trained != "meter")
+    model.meter.requires_grad_(stage.trained != "dual encoder")
     finished = folder / f"{stage.name}.safetensors"
     if finished.exists():
         model.load_state_dict(load_file(finished))
@@ -209,7 +219,7 @@ def train_stage(
         max_grad_norm=1.0,
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        # Named without several processes, it would make one process look for its group.
+        # With a single process, a named backend would wait for a process group.
         ddp_backend="gloo" if "WORLD_SIZE" in os.environ and not torch.cuda.is_available() else None,
         logging_steps=25,
         save_steps=100,
@@ -229,7 +239,7 @@ def train_stage(
         statements_per_scene=stage.statements,
         masked_per_scene=stage.masked,
         word_regions=WordRegions(collator.tokenizer, model.florence.config.image_config.token_grid)
-        if stage.learns == "meter"
+        if stage.trained == "meter"
         else None,
     )
     trainer = JointTrainer(model=model, args=arguments, train_dataset=dataset, data_collator=collator)
@@ -239,12 +249,14 @@ def train_stage(
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Checkpoints and the finished models go here.")] = Path("runs/tiny"),
-    cache: Annotated[Path, typer.Option(help="Drawn scenes are kept here.")] = Path("runs/scenes"),
-    scenes: Annotated[int, typer.Option(help="How many scenes to draw.")] = 50_000,
-    seed: Annotated[int, typer.Option(help="Of scenes, words and weights.")] = 0,
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoints and the finished models.")] = Path(
+        "runs/tiny"
+    ),
+    cache: Annotated[Path, typer.Option(help="Folder for the drawn scenes.")] = Path("runs/scenes"),
+    scenes: Annotated[int, typer.Option(help="The number of scenes.")] = 50_000,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes, texts and weights.")] = 0,
 ) -> None:
-    """Train florence-tiny; run it again to go on after an interruption."""
+    """Train florence-tiny; run it again to resume an interrupted run."""
     torch.manual_seed(seed)
     shape = TinyShape()
     processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0, region_view="in place")

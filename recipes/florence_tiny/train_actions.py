@@ -1,7 +1,7 @@
-"""The recipe of florence-tiny's eye for actions: python -m recipes.florence_tiny.train_actions --help.
+"""Trains the action recognizer of florence-tiny: python -m recipes.florence_tiny.train_actions --help.
 
-Video CoSwin, inflated from the image encoder that florence-tiny already has, trained on drawn takes of which it is
-known what happens when. A run that was cut off goes on from its last checkpoint; a GPU is used where there is one.
+A Video CoSwin, inflated from the image encoder of florence-tiny, learns from synthetic videos whose actions are known.
+An interrupted run resumes from its last checkpoint; a GPU is used if there is one.
 """
 
 from __future__ import annotations
@@ -50,19 +50,24 @@ ATTRIBUTES = {"color": list(COLORS), "object": list(MOVERS)}
 
 @dataclass(frozen=True)
 class LabeledClip:
-    """pixels (T, side, side, 3) uint8, what happens, and who does it: (colour, object)."""
+    """A clip, (T, side, side, 3) uint8, with its action and its actor, (color, category)."""
 
     pixels: np.ndarray
     action: Action
-    mover: tuple[str, str] | None
+    actor: tuple[str, str] | None
 
 
 class SyntheticClipDataset(Dataset[LabeledClip]):
-    """Clips of takes, drawn when they are asked for, all actions equally often.
+    """Clips of synthetic videos, drawn on access, with all actions equally often.
 
-    exact: each is one action from its start to its end; otherwise it begins and ends a little off, and half of them are
-    as long as what a recogniser looks at in a video. held_out: also of combinations of colour and object that training
-    never shows, in which case clip i is of another take than clip i of training. frames: of each clip.
+    Args:
+        count: The number of clips.
+        processor: Resizes the frames.
+        frames: The number of frames of a clip.
+        seed: The seed of the videos.
+        exact: Every clip shows an action from its start to its end. Otherwise the clip starts and ends a little earlier
+            or later, and half of the clips have the length of the windows that a recognizer sees in a video.
+        held_out: Use also combinations of color and category that training never shows, and other videos.
     """
 
     def __init__(
@@ -86,20 +91,20 @@ class SyntheticClipDataset(Dataset[LabeledClip]):
         action = ACTIONS[index % len(ACTIONS)]
         scene = sample_scene(rng, "any" if self.held_out else "seen")
         video_scene, segment = sample_action_segment(rng, action, scene=scene, held_out=self.held_out)
-        start, end = video_scene.spans()[segment] if self.exact else _about(video_scene.spans()[segment], rng)
+        start, end = video_scene.spans()[segment] if self.exact else _jittered(video_scene.spans()[segment], rng)
         images = video_scene.draw(clip_times(start, end, self.frames), DRAWN_SIZE)
         return LabeledClip(
-            np.stack([self.processor.resize(each) for each in images]), action, _seen(video_scene, segment)
+            np.stack([self.processor.resize(each) for each in images]), action, _actor(video_scene, segment)
         )
 
 
 def clip_times(start_s: float, end_s: float, count: int = FRAMES) -> list[float]:
-    """The middles of equal parts of a clip, in seconds."""
+    """Return the middles of equal parts of a clip, in seconds."""
     return [start_s + (end_s - start_s) * (i + 0.5) / count for i in range(count)]
 
 
-def _about(span: tuple[float, float], rng: random.Random) -> tuple[float, float]:
-    """A clip that shows what happens in a span, not to the frame."""
+def _jittered(span: tuple[float, float], rng: random.Random) -> tuple[float, float]:
+    """Return the start and end of a clip that shows about a span."""
     start, end = span
     if rng.random() < 0.5:
         first = (start + end - WINDOW_S) / 2 + rng.uniform(-0.3, 0.3)
@@ -108,46 +113,46 @@ def _about(span: tuple[float, float], rng: random.Random) -> tuple[float, float]
     return start + rng.uniform(-slack, slack), end + rng.uniform(-slack, slack)
 
 
-def _seen(video_scene: VideoScene, segment: int) -> tuple[str, str] | None:
-    """Who acts; nobody does where nothing moves."""
-    return None if video_scene.segments[segment].action == IDLE else video_scene.segments[segment].mover
+def _actor(video_scene: VideoScene, segment: int) -> tuple[str, str] | None:
+    """Return the actor of a segment; None if nothing moves."""
+    return None if video_scene.segments[segment].action == IDLE else video_scene.segments[segment].actor
 
 
 @dataclass
 class ClipCollator:
-    """Clips -> the arguments of VideoCoSwinForVideoClassification.forward; half of them as seen in a mirror."""
+    """Turns clips into the arguments of VideoCoSwinForVideoClassification.forward; augmentation mirrors half."""
 
     processor: FlorenceImageProcessor
     augment: bool = True
 
     def __call__(self, rows: Sequence[LabeledClip]) -> dict[str, Any]:
-        """-> pixel_values (B, T, 3, H, W), labels (B,), attribute_labels."""
-        turned = [self.augment and bool(torch.rand(()) < 0.5) for _ in rows]
+        """Return `pixel_values` (B, T, 3, H, W), `labels` (B,) and `attribute_labels`, name -> (B,)."""
+        mirrored = [self.augment and bool(torch.rand(()) < 0.5) for _ in rows]
         clips = [torch.from_numpy(row.pixels) for row in rows]
-        pixels = torch.stack([clip.flip(2) if flip else clip for clip, flip in zip(clips, turned, strict=True)])
+        pixels = torch.stack([clip.flip(2) if flip else clip for clip, flip in zip(clips, mirrored, strict=True)])
         values = self.processor.normalize_pixels(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
-        actions = [MIRRORED[row.action] if flip else row.action for row, flip in zip(rows, turned, strict=True)]
+        actions = [MIRRORED[row.action] if flip else row.action for row, flip in zip(rows, mirrored, strict=True)]
         return {
-            "pixel_values": self._varied(values) if self.augment else values,
+            "pixel_values": self._with_noise(values) if self.augment else values,
             "labels": torch.tensor([ACTIONS.index(action) for action in actions]),
             "attribute_labels": {
-                name: torch.tensor([known.index(row.mover[i]) if row.mover else IGNORE for row in rows])
+                name: torch.tensor([known.index(row.actor[i]) if row.actor else IGNORE for row in rows])
                 for i, (name, known) in enumerate(ATTRIBUTES.items())
             },
         }
 
     @staticmethod
-    def _varied(values: torch.Tensor) -> torch.Tensor:
-        """Lighter or darker, and noisy, as films are that were compressed."""
+    def _with_noise(values: torch.Tensor) -> torch.Tensor:
+        """Change the brightness and add noise, as compressed videos have it."""
         light = 1 + 0.1 * torch.randn(len(values), 1, 1, 1, 1)
         return values * light + 0.05 * torch.randn_like(values)
 
 
 def build_recognizer(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
-    """A fresh classifier over the inflated image encoder of a trained dual tower; start: its folder."""
+    """Build a classifier with a new head over the inflated image encoder of the dual encoder in `start`."""
     image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
     config = VideoCoSwinConfig.inflating(
-        image.config,  # type: ignore[arg-type]  # that of a CoSwin
+        image.config,  # type: ignore[arg-type]  # The config is that of a CoSwin.
         frames=(2, 4, 4),
         num_frames=frames,
         pooling="trajectory",
@@ -163,15 +168,19 @@ def build_recognizer(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoCl
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Checkpoints and the finished network go here.")] = Path("runs/actions"),
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoints and the finished network.")] = Path(
+        "runs/actions"
+    ),
     start: Annotated[str, typer.Option(help="The model whose image encoder is inflated.")] = TINY,
-    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 2400,
-    batch: Annotated[int, typer.Option(help="Clips in a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 8e-4,
-    frames: Annotated[int, typer.Option(help="Of a clip; 1 tells what can be told without seeing motion.")] = FRAMES,
-    seed: Annotated[int, typer.Option(help="Of takes and weights.")] = 0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 2400,
+    batch: Annotated[int, typer.Option(help="Clips per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, after the warm-up.")] = 8e-4,
+    frames: Annotated[
+        int, typer.Option(help="Frames per clip; 1 measures what can be recognized without motion.")
+    ] = FRAMES,
+    seed: Annotated[int, typer.Option(help="Seed of the videos and the weights.")] = 0,
 ) -> None:
-    """Train what florence-tiny recognises actions with; run it again to go on after an interruption."""
+    """Train the action recognizer of florence-tiny; run it again to resume an interrupted run."""
     torch.manual_seed(seed)
     model = build_recognizer(find_model(start).florence, frames)
     processor = FlorenceImageProcessor(size=model.config.image_size, fit="squash", enlarge=1.0)

@@ -1,7 +1,7 @@
-"""The recipe of florence-tiny's detector: python -m recipes.florence_tiny.train_detector --help.
+"""Trains the detector of florence-tiny: python -m recipes.florence_tiny.train_detector --help.
 
-Dynamic Head over the image encoder that florence-tiny already has, trained on drawn scenes whose boxes are known.
-A run that was cut off goes on from its last checkpoint; a GPU is used where there is one.
+A Dynamic Head over the image encoder of florence-tiny learns from synthetic scenes whose boxes are known.
+An interrupted run resumes from its last checkpoint; a GPU is used if there is one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LABELS: tuple[str, ...] = tuple(ANSWER_NAMES[name] for name in CATEGORIES)
 
 
 class SceneBoxDataset(Dataset[BoxedImage]):
-    """The training scenes, drawn when they are asked for."""
+    """The training scenes with their boxes, drawn on access."""
 
     def __init__(self, count: int, *, seed: int = 0) -> None:
         self.count, self.seed = count, seed
@@ -41,32 +41,31 @@ class SceneBoxDataset(Dataset[BoxedImage]):
     def __getitem__(self, index: int) -> BoxedImage:
         scene = scene_at(index, self.seed)
         classes = np.array([CATEGORIES.index(obj.category) for obj in scene.objects])
-        image = BoxedImage(draw_scene(scene, DRAWN_SIZE), np.array(object_boxes(scene), dtype=np.float32), classes)
+        boxed = BoxedImage(draw_scene(scene, DRAWN_SIZE), np.array(object_boxes(scene), dtype=np.float32), classes)
         rng = random.Random(f"{self.seed}/zoom/{index}")
-        return crop_boxed_image(image, _window(rng)) if rng.random() < CROP_PROBABILITY else image
+        return crop_boxed_image(boxed, _sample_window(rng)) if rng.random() < CROP_PROBABILITY else boxed
 
 
-def _window(rng: random.Random) -> Box:
-    """A part of a picture, at least half as wide and high."""
+def _sample_window(rng: random.Random) -> Box:
+    """Sample a window, xyxy in [0, 1], that is at least half as wide and high as the image."""
     width, height = rng.uniform(0.5, 1), rng.uniform(0.5, 1)
     left, top = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
     return left, top, left + width, top + height
 
 
 def main(
-    output: Annotated[Path, typer.Option(help="Checkpoints and the finished detector go here.")] = Path(
+    output: Annotated[Path, typer.Option(help="Folder for the checkpoints and the finished detector.")] = Path(
         "runs/detector"
     ),
     start: Annotated[str, typer.Option(help="The model whose image encoder the detector starts from.")] = TINY,
-    steps: Annotated[int, typer.Option(help="Of the optimiser.")] = 1300,
-    batch: Annotated[int, typer.Option(help="Pictures in a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="The largest, after the warm-up.")] = 7e-4,
-    seed: Annotated[int, typer.Option(help="Of scenes and weights.")] = 0,
+    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = 1300,
+    batch: Annotated[int, typer.Option(help="Images per step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate, after the warm-up.")] = 7e-4,
+    seed: Annotated[int, typer.Option(help="Seed of the scenes and the weights.")] = 0,
 ) -> None:
-    """Train the detector of florence-tiny; run it again to go on after an interruption."""
+    """Train the detector of florence-tiny; run it again to resume an interrupted run."""
     torch.manual_seed(seed)
-    tower = find_model(start).florence
-    model = build_detector(tower, LABELS)
+    model = build_detector(find_model(start).florence, LABELS)
     side = model.config.backbone_config.image_size
     processor = DetectionImageProcessor(size=side, fit="squash", enlarge=1.0)
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters", flush=True)

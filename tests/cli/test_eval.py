@@ -33,7 +33,7 @@ def test_retrieval_of_videos_is_measured(run, data):
 
 
 def test_questions_are_scored_and_answers_written(run, data, tmp_path):
-    images = ("--images", data / "pictures", "--vqa", "florence-tiny", "--limit", 10)
+    images = ("--images", data / "images", "--vqa", "florence-tiny", "--limit", 10)
     scored = ("--annotations", data / "annotations.json", "--answers", tmp_path / "answers.json")
     outcome = run("eval", "vqa", data / "questions.json", *scored, *images)
     assert outcome.code == 0 and "80.16%" in outcome.out and "10 questions" in outcome.out
@@ -53,7 +53,7 @@ def test_classes_are_told_by_their_names(run, data):
 
 
 def test_boxes_are_scored(run, data):
-    arguments = (data / "instances.json", "--images", data / "pictures", "--detector", "florence-tiny")
+    arguments = (data / "instances.json", "--images", data / "images", "--detector", "florence-tiny")
     outcome = run("eval", "detect", *arguments, "--limit", 6)
     assert outcome.code == 0 and "6 images" in outcome.out and "AP50" in outcome.out and "62.4%" in outcome.out
     assert "6 images" in run("eval", "detect", data, *arguments[1:], "--limit", 6).out
@@ -83,7 +83,7 @@ def test_actions_are_told(run, data):
             ("retrieval", "msrvtt.csv", "--videos", "gone"),
             "is not a folder; give the folder of the videos with --videos",
         ),
-        (("retrieval", "msrvtt.csv", "--videos", "pictures", "--model", "florence-tiny"), "none of the videos can be"),
+        (("retrieval", "msrvtt.csv", "--videos", "images", "--model", "florence-tiny"), "none of the videos can be"),
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
         (("classify", "gone"), "'gone' does not exist"),
         (("classify", "classes", "--names", "captions.json"), "has no field"),

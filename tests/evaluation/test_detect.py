@@ -116,7 +116,7 @@ def test_the_tiny_model_detects_synthetic_objects(scenes):
     from florence_rag.loading.model_loader import load_model
     from florence_rag.loading.model_options import ModelOptions
 
-    data = read_coco(scenes / "instances.json", scenes / "pictures")
+    data = read_coco(scenes / "instances.json", scenes / "images")
     detector = load_model(DETECTOR, "florence-tiny", ModelOptions(detection_threshold=MIN_CONFIDENCE))
     report = evaluate_detect(data, detector, "florence-tiny")
     assert report["AP50"].value > 0.85 and report["AP50"].low <= report["AP50"].value <= report["AP50"].high

@@ -133,7 +133,7 @@ def test_the_tiny_model_answers_about_synthetic_scenes(scenes):
     from florence_rag.loading.loaders import VQA
     from florence_rag.loading.model_loader import load_model
 
-    data = scored(scenes, scenes / "pictures")
+    data = scored(scenes, scenes / "images")
     report, answered = evaluate_vqa(data, load_model(VQA, "florence-tiny"), "florence-tiny")
     assert report["accuracy"].value > 0.85 and report.counts == {"images": 12, "questions": 60}
     assert isinstance(answered[0], AnsweredQuestion) and isinstance(answered[0].question, VQAQuestion)

@@ -1,1 +1,1 @@
-"""A drawn street world: scenes, their pictures, and everything true that can be said and asked about them."""
+"""Synthetic street scenes: their images and videos, and true statements, captions and questions about them."""

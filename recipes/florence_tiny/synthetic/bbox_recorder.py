@@ -1,4 +1,4 @@
-"""A canvas that keeps no picture, only how far the shapes on it reach."""
+"""A drawing without pixels that records the bounding box of the shapes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from florence_rag.types import Box
 
 
 class BBoxRecorder(ImageDraw.ImageDraw):
-    """Takes what a Pen draws. Its unit is that of the pen's zoom: (1 / WIDTH, 1 / HEIGHT) for shares of the picture."""
+    """Receives the shapes of a Canvas; with a zoom of (1 / WIDTH, 1 / HEIGHT) the coordinates are in [0, 1]."""
 
     def __init__(self) -> None:
         self._xs: list[float] = []
@@ -18,28 +18,28 @@ class BBoxRecorder(ImageDraw.ImageDraw):
 
     @property
     def box(self) -> Box:
-        """Left, top, right, bottom of all shapes, cut to [0, 1]."""
+        """The box around all shapes, xyxy, clipped to [0, 1]."""
         left, top, right, bottom = (
             min(max(edge, 0.0), 1.0) for edge in (min(self._xs), min(self._ys), max(self._xs), max(self._ys))
         )
         return left, top, right, bottom
 
     def polygon(self, xy: Any, *_: Any, **__: Any) -> None:
-        """All corners."""
+        """Record all corners."""
         self._xs += [x for x, _ in xy]
         self._ys += [y for _, y in xy]
 
     def line(self, xy: Any, *_: Any, **__: Any) -> None:
-        """The middle of the line only: its thickness is in whole pixels, which are not known here."""
+        """Record the middle of the line: its thickness is in whole pixels of a size that is unknown."""
         self.polygon(xy)
 
     def rectangle(self, xy: Any, *_: Any, **__: Any) -> None:
-        """Also of rounded corners, and of ellipses, which touch all four sides."""
+        """Record the corners; also used for rounded rectangles, and for ellipses, which touch all four sides."""
         left, top, right, bottom = xy
         self.polygon([(left, top), (right, bottom)])
 
     def pieslice(self, xy: Any, *_: Any, **__: Any) -> None:
-        """The upper half, the only one that is drawn."""
+        """Record the upper half, which is the only one that is drawn."""
         left, top, right, bottom = xy
         self.polygon([(left, top), (right, (top + bottom) / 2)])
 

@@ -1,4 +1,4 @@
-"""A pen that draws in the units of a 640x480 street, y upwards from the ground, on a canvas of any size."""
+"""A canvas that takes coordinates of a 640x480 street, y upwards from the ground, and draws at any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Point = tuple[float, float]
 
 
 def shaded(color: Color, factor: float) -> Color:
-    """Darker for factor < 1, towards white for factor > 1 (2 is white)."""
+    """Return a darker color for factor < 1, and a lighter one for factor > 1 (2 is white)."""
     if factor <= 1:
         return tuple(round(value * factor) for value in color)  # type: ignore[return-value]
     return tuple(round(value + (255 - value) * (factor - 1)) for value in color)  # type: ignore[return-value]
@@ -23,14 +23,20 @@ def shaded(color: Color, factor: float) -> Color:
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """Shapes in local units around an origin on the ground.
+    """Draws shapes in local units around an origin on the ground.
 
-    zoom: canvas pixels a unit, across and down; they differ when the picture is squashed. x, y: the origin in units of
-    the street, y downwards. scale: of the shapes; flip -1 mirrors them. When `edge` is set, every shape is
-    drawn in that colour and wider by `grow`: the same drawing made twice gives an object an outline.
+    Attributes:
+        target: The drawing that receives the shapes.
+        zoom: Pixels per unit, horizontally and vertically; they differ if the aspect ratio is not 4:3.
+        x: Horizontal position of the origin in units of the street.
+        y: Vertical position of the origin in units of the street, downwards.
+        scale: Scale of the shapes.
+        flip: -1 mirrors the shapes.
+        grow: Widens every shape on all sides; with `edge` it draws the outline of an object.
+        edge: Replaces the color of every shape if set.
     """
 
-    canvas: ImageDraw.ImageDraw
+    target: ImageDraw.ImageDraw
     zoom: tuple[float, float]
     x: float = 0.0
     y: float = 0.0
@@ -40,53 +46,57 @@ class Canvas:
     edge: Color | None = None
 
     def at(self, x: float, y: float, scale: float = 1.0, flip: int = 1) -> Canvas:
+        """Return a canvas with another origin."""
         return replace(self, x=x, y=y, scale=scale, flip=flip)
 
-    def outlining(self, edge: Color, grow: float) -> Canvas:
+    def with_outline(self, edge: Color, grow: float) -> Canvas:
+        """Return a canvas that draws every shape in the color of the edge, wider by `grow`."""
         return replace(self, edge=edge, grow=grow)
 
     def polygon(self, points: Sequence[Point], fill: Color) -> None:
+        """Draw a filled polygon."""
         pixels = [self._pixel(*point) for point in points]
-        self.canvas.polygon(pixels, fill=self.edge or fill)
+        self.target.polygon(pixels, fill=self.edge or fill)
         if self.grow:
             self._line([*pixels, pixels[0], pixels[1]], 2 * self.grow, self.edge or fill)
 
     def box(self, left: float, bottom: float, right: float, top: float, fill: Color, radius: float = 0.0) -> None:
+        """Draw a filled rectangle, with round corners if a radius is given."""
         corners = self._corners(left, bottom, right, top)
         if radius or self.grow:
             round_px = (radius * self.scale + self.grow) * min(self.zoom)
-            self.canvas.rounded_rectangle(corners, round_px, fill=self.edge or fill)
+            self.target.rounded_rectangle(corners, round_px, fill=self.edge or fill)
         else:
-            self.canvas.rectangle(corners, fill=self.edge or fill)
+            self.target.rectangle(corners, fill=self.edge or fill)
 
     def disc(self, x: float, y: float, radius: float, fill: Color, stretch: float = 1.0) -> None:
-        """A filled circle; stretch makes it that much higher than wide."""
-        high = radius * stretch
-        self.canvas.ellipse(self._corners(x - radius, y - high, x + radius, y + high), fill=self.edge or fill)
+        """Draw a filled circle; `stretch` is the ratio of its height to its width."""
+        height = radius * stretch
+        self.target.ellipse(self._corners(x - radius, y - height, x + radius, y + height), fill=self.edge or fill)
 
-    def cap(self, x: float, y: float, radius: float, fill: Color) -> None:
-        """The upper half of a disc."""
+    def half_disc(self, x: float, y: float, radius: float, fill: Color) -> None:
+        """Draw the upper half of a disc."""
         corners = self._corners(x - radius, y - radius, x + radius, y + radius)
-        self.canvas.pieslice(corners, 180, 360, fill=self.edge or fill)
+        self.target.pieslice(corners, 180, 360, fill=self.edge or fill)
 
     def ring(self, x: float, y: float, radius: float, width: float, fill: Color) -> None:
-        """A circle whose stroke of this width lies inside the radius."""
+        """Draw a circle line of this width inside the radius."""
         corners = self._corners(x - radius, y - radius, x + radius, y + radius)
-        self.canvas.ellipse(
+        self.target.ellipse(
             corners, outline=self.edge or fill, width=self._thickness(width * self.scale + 2 * self.grow)
         )
 
     def stroke(self, points: Sequence[Point], width: float, fill: Color) -> None:
-        """A thick line with round ends."""
+        """Draw a thick line with round ends."""
         pixels = [self._pixel(*point) for point in points]
         wide = width * self.scale + 2 * self.grow
         self._line(pixels, wide, self.edge or fill)
         across, down = wide / 2 * self.zoom[0], wide / 2 * self.zoom[1]
         for px, py in (pixels[0], pixels[-1]):
-            self.canvas.ellipse((px - across, py - down, px + across, py + down), fill=self.edge or fill)
+            self.target.ellipse((px - across, py - down, px + across, py + down), fill=self.edge or fill)
 
     def _line(self, pixels: Sequence[Any], width: float, fill: Color) -> None:
-        self.canvas.line(pixels, fill=fill, width=self._thickness(width), joint="curve")
+        self.target.line(pixels, fill=fill, width=self._thickness(width), joint="curve")
 
     def _thickness(self, units: float) -> int:
         return max(1, round(units * (self.zoom[0] + self.zoom[1]) / 2))
@@ -95,7 +105,7 @@ class Canvas:
         return (self.x + self.flip * x * self.scale) * self.zoom[0], (self.y - y * self.scale) * self.zoom[1]
 
     def _corners(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float, float, float]:
-        """Canvas box (x0, y0, x1, y1) of a local box, grown."""
+        """Return the box in pixels (x0, y0, x1, y1) of a local box, widened by `grow`."""
         x0, y0 = self._pixel(left, top)
         x1, y1 = self._pixel(right, bottom)
         wide, high = self.grow * self.zoom[0], self.grow * self.zoom[1]

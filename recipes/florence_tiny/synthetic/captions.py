@@ -1,4 +1,4 @@
-"""Captions that name everything in a scene from left to right, and the door to claims and questions."""
+"""Captions that name every object of a scene from left to right."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ BESIDE = ("{relation} {it}", "with {it} to its right", "and directly to its righ
 
 
 def canonical_caption(scene: Scene) -> str:
-    """Colours and objects from left to right: equal for scenes that captions cannot be relied on to tell apart."""
+    """Return colors and objects from left to right: equal for scenes that captions may not distinguish."""
     return ", ".join(a(colored(ANSWER_NAMES[obj.category], obj.color)) for obj in scene.objects)
 
 
 def caption(scene: Scene, rng: random.Random) -> str:
-    """A description that names every thing with its colour, always from left to right."""
+    """Return a random description that names every object with its color from left to right."""
     sized = 0.5 if rng.random() < 0.4 else 0.0
     names = [_named(obj, rng, sized) for obj in scene.objects]
     if rng.random() < 0.4:
@@ -44,7 +44,7 @@ def _named(obj: SceneObject, rng: random.Random, sized: float) -> str:
 
 
 def _listed(names: Sequence[str], rng: random.Random) -> str:
-    """ "a red car, a green tree and a black dog"."""
+    """Return a list such as "a red car, a green tree and a black dog"."""
     if len(names) == 1 or rng.random() < 0.25:
         return ", ".join(names)
     last = rng.choice((" and ", ", and ", ", then "))
@@ -52,7 +52,7 @@ def _listed(names: Sequence[str], rng: random.Random) -> str:
 
 
 def _walked(objects: Sequence[SceneObject], names: Sequence[str], rng: random.Random) -> str:
-    """ "a red car next to a yellow fire hydrant, and a green tree further right"."""
+    """Return a walk such as "a red car next to a yellow fire hydrant, and a green tree further right"."""
     text = names[0]
     for before, obj, words in zip(objects, objects[1:], names[1:], strict=False):
         if obj.slot == before.slot + 1:

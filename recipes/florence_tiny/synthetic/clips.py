@@ -1,4 +1,4 @@
-"""Short films of the drawn street: a few shots, in each of which something may pass by."""
+"""Short videos of synthetic scenes: a few shots, in each of which an object may pass by."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Literal
 import av
 import numpy as np
 from PIL import Image
+from pysubs2 import SSAEvent, SSAFile
 
 from recipes.florence_tiny.synthetic.canvas import WIDTH
 from recipes.florence_tiny.synthetic.drawing import OUTLINE_WIDTH, MovingObject, draw_frames
@@ -17,19 +18,19 @@ from recipes.florence_tiny.synthetic.scene import Scene
 from recipes.florence_tiny.synthetic.shapes import SHAPES
 
 ENCODING = {"crf": "20", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
-"""One thread, and no macroblock tree: x264's reads memory that it has not written, so equal films got unequal bytes."""
+"""One thread and no macroblock tree, which reads uninitialized memory in x264: equal frames give equal bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Motion:
-    """What passes, from one edge of the picture to the other in the time of the shot."""
+    """An object that passes from one edge of the image to the other during a shot."""
 
     category: str
     color: str
     heading: Literal["left", "right"] = "right"
 
     def at(self, progress: float) -> MovingObject:
-        """Where it is at 0 (start of the shot) to 1 (end): wholly outside the picture at both."""
+        """Return the object at a progress from 0 (start of the shot) to 1 (end); at both it is outside the image."""
         margin = (SHAPES[self.category].width / 2 + OUTLINE_WIDTH) / WIDTH
         x = progress * (1 + 2 * margin) - margin
         return MovingObject(self.category, self.color, self.heading, x if self.heading == "right" else 1 - x)
@@ -37,7 +38,7 @@ class Motion:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One scene seen by a camera at rest for so many seconds."""
+    """A scene that a camera at rest films for a number of seconds."""
 
     scene: Scene
     seconds: float
@@ -45,7 +46,7 @@ class Shot:
 
 
 def draw_clip(shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> Iterator[Image.Image]:
-    """The frames of all shots, one after the other."""
+    """Yield the frames of all shots."""
     for shot in shots:
         count = round(shot.seconds * fps)
         moving_objects = (shot.motion.at(index / max(count - 1, 1)) if shot.motion else None for index in range(count))
@@ -53,12 +54,12 @@ def draw_clip(shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480
 
 
 def write_clip(path: Path, shots: Sequence[Shot], fps: int = 12, size: tuple[int, int] = (480, 360)) -> None:
-    """H.264 in an MP4 file. The same shots give the same bytes under the same version of the encoder."""
+    """Write shots as H.264 in an MP4 file; one version of the encoder writes equal bytes for equal shots."""
     write_mp4(path, draw_clip(shots, fps, size), fps, size)
 
 
 def write_mp4(path: Path, images: Iterable[Image.Image], fps: int, size: tuple[int, int]) -> None:
-    """The same of pictures of this size, whatever they show."""
+    """Write images of this size as H.264 in an MP4 file."""
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=fps, options=ENCODING)
         stream.width, stream.height = size
@@ -70,7 +71,7 @@ def write_mp4(path: Path, images: Iterable[Image.Image], fps: int, size: tuple[i
 
 @dataclass(frozen=True, slots=True)
 class Subtitle:
-    """Words spoken from start_s to end_s."""
+    """A text that is spoken from start_s to end_s."""
 
     start_s: float
     end_s: float
@@ -78,15 +79,10 @@ class Subtitle:
 
 
 def write_srt(path: Path, subtitles: Sequence[Subtitle]) -> None:
-    """SubRip subtitles."""
-    blocks = (
-        f"{number}\n{_timestamp(line.start_s)} --> {_timestamp(line.end_s)}\n{line.text}\n"
-        for number, line in enumerate(subtitles, 1)
-    )
-    path.write_text("\n".join(blocks), encoding="utf-8")
-
-
-def _timestamp(seconds: float) -> str:
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02},{rest % 1000:03}"
+    """Write subtitles as a SubRip file."""
+    events = [
+        SSAEvent(start=round(line.start_s * 1000), end=round(line.end_s * 1000), text=line.text) for line in subtitles
+    ]
+    file = SSAFile()
+    file.events = events
+    path.write_text(file.to_string("srt").rstrip() + "\n", encoding="utf-8")

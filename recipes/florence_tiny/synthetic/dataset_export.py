@@ -1,4 +1,4 @@
-"""Drawn streets written in the formats of the field's data sets, to try evaluations on.
+"""Exports synthetic scenes in the formats of published data sets, to try evaluation and training on.
 
 python -m recipes.florence_tiny.synthetic.dataset_export FOLDER [--scenes 60]
 """
@@ -32,23 +32,26 @@ FPS = 8
 
 
 def export_datasets(folder: Path, count: int, seed: int = 0) -> None:
-    """So many streets with distinct captions in folder/pictures, and what is to be known of them beside it:
+    """Write scenes with distinct captions as data sets for every task.
 
-    captions.json (Karpathy's format), questions.json and annotations.json (VQAv2), instances.json (COCO); and
-    folder/classes, streets with one thing, a folder for each kind; folder/videos, in which something passes through a
-    third of the streets, with msrvtt.csv (a caption of each, as in MSR-VTT's 1k-A list) and msrvtt.json (20 of each);
-    folder/actions, clips of one action each, with actions.csv (Kinetics).
+    Args:
+        folder: Receives `images` with captions.json (Karpathy's format), questions.json and annotations.json (VQAv2)
+            and instances.json (COCO); `classes`, scenes with one object in a folder for each category; `videos`, with
+            msrvtt.csv (MSR-VTT's 1k-A list, a caption for each) and msrvtt.json (20 captions for each); and `actions`,
+            clips of one action each, with actions.csv (Kinetics).
+        count: The number of scenes.
+        seed: The seed of all random choices.
     """
     rng = random.Random(f"data sets {seed}")
     scenes = _distinct(count, rng)
-    (folder / "pictures").mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
     for number, scene in enumerate(scenes, start=1):
-        draw_scene(scene, SIZE).save(folder / "pictures" / file_name(number), quality=90)
-    asked, annotated = _vqa(scenes, rng)
+        draw_scene(scene, SIZE).save(folder / "images" / file_name(number), quality=90)
+    questions_json, annotations_json = _vqa(scenes, rng)
     written = {
         "captions": _karpathy(scenes, rng),
-        "questions": asked,
-        "annotations": annotated,
+        "questions": questions_json,
+        "annotations": annotations_json,
         "instances": _coco(scenes),
     }
     for name, content in written.items():
@@ -59,7 +62,7 @@ def export_datasets(folder: Path, count: int, seed: int = 0) -> None:
 
 
 def file_name(number: int) -> str:
-    """Of the picture with this number, as COCO names them."""
+    """Return the name of an image file, as COCO names it."""
     return f"{number:012d}.jpg"
 
 
@@ -74,7 +77,7 @@ def _distinct(count: int, rng: random.Random) -> list[Scene]:
 def _karpathy(scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
     images = [
         {
-            "filepath": "pictures",
+            "filepath": "images",
             "filename": file_name(number),
             "imgid": number,
             "split": "test",
@@ -82,19 +85,19 @@ def _karpathy(scenes: Sequence[Scene], rng: random.Random) -> dict[str, Any]:
         }
         for number, scene in enumerate(scenes, start=1)
     ]
-    return {"dataset": "drawn streets", "images": images}
+    return {"dataset": "synthetic scenes", "images": images}
 
 
 def _vqa(scenes: Sequence[Scene], rng: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
-    asked, annotated = [], []
+    questions_json, annotations_json = [], []
     for number, scene in enumerate(scenes, start=1):
         for position, question in enumerate(questions(scene, rng, QUESTIONS)):
             ids = {"image_id": number, "question_id": number * 1000 + position}
-            asked.append({**ids, "question": question.text})
+            questions_json.append({**ids, "question": question.text})
             answers = [{"answer": question.answer, "answer_id": i} for i in range(1, ANNOTATORS + 1)]
             kind = {"question_type": question.type, "answer_type": _answer_type(question.answer)}
-            annotated.append({**ids, **kind, "multiple_choice_answer": question.answer, "answers": answers})
-    return {"questions": asked}, {"annotations": annotated}
+            annotations_json.append({**ids, **kind, "multiple_choice_answer": question.answer, "answers": answers})
+    return {"questions": questions_json}, {"annotations": annotations_json}
 
 
 def _answer_type(answer: str) -> str:
@@ -131,15 +134,15 @@ def _draw_classes(folder: Path, each: int, rng: random.Random) -> None:
 
 def _draw_videos(folder: Path, scenes: Sequence[Scene], rng: random.Random) -> None:
     (folder / "videos").mkdir(exist_ok=True)
-    said: dict[str, list[str]] = {}
+    captions: dict[str, list[str]] = {}
     for number, scene in enumerate(scenes):
-        said[f"video{number}"] = [caption(scene, rng) for _ in range(VIDEO_CAPTIONS)]
-        _film(folder / "videos" / f"video{number}.mp4", sample_video_scene(rng, 1, scene=scene))
-    rows = [(f"ret{i}", f"msr{i}", video, texts[0]) for i, (video, texts) in enumerate(said.items())]
+        captions[f"video{number}"] = [caption(scene, rng) for _ in range(VIDEO_CAPTIONS)]
+        _write_video(folder / "videos" / f"video{number}.mp4", sample_video_scene(rng, 1, scene=scene))
+    rows = [(f"ret{i}", f"msr{i}", video, texts[0]) for i, (video, texts) in enumerate(captions.items())]
     _write_table(folder / "msrvtt.csv", [("key", "vid_key", "video_id", "sentence"), *rows])
     content = {
-        "videos": [{"id": i, "video_id": video, "split": "test"} for i, video in enumerate(said)],
-        "sentences": [{"video_id": video, "caption": text} for video, texts in said.items() for text in texts],
+        "videos": [{"id": i, "video_id": video, "split": "test"} for i, video in enumerate(captions)],
+        "sentences": [{"video_id": video, "caption": text} for video, texts in captions.items() for text in texts],
     }
     (folder / "msrvtt.json").write_text(json.dumps(content), "utf-8")
 
@@ -149,13 +152,13 @@ def _draw_actions(folder: Path, each: int, rng: random.Random) -> None:
     rows = []
     for number, action in enumerate(ACTIONS * each):
         video_scene, segment = sample_action_segment(rng, action, scene=sample_scene(rng, "any"))
-        alone = VideoScene(video_scene.scene, (video_scene.segments[segment],))
-        _film(folder / "actions" / f"clip{number}.mp4", alone)
-        rows.append((action, f"clip{number}", 0, round(alone.seconds, 3), "val"))
+        clip = VideoScene(video_scene.scene, (video_scene.segments[segment],))
+        _write_video(folder / "actions" / f"clip{number}.mp4", clip)
+        rows.append((action, f"clip{number}", 0, round(clip.seconds, 3), "val"))
     _write_table(folder / "actions.csv", [("label", "youtube_id", "time_start", "time_end", "split"), *rows])
 
 
-def _film(path: Path, video_scene: VideoScene) -> None:
+def _write_video(path: Path, video_scene: VideoScene) -> None:
     times_s = [i / FPS for i in range(round(video_scene.seconds * FPS))]
     write_mp4(path, video_scene.draw(times_s, VIDEO_SIZE), FPS, VIDEO_SIZE)
 
@@ -166,10 +169,10 @@ def _write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(help="Where to write them.")],
-    scenes: Annotated[int, typer.Option(min=1, help="How many streets.")] = 60,
+    folder: Annotated[Path, typer.Argument(help="Where to write the data sets.")],
+    scenes: Annotated[int, typer.Option(min=1, help="The number of scenes.")] = 60,
 ) -> None:
-    """Draw them."""
+    """Write the data sets."""
     export_datasets(folder, scenes)
 
 

@@ -1,4 +1,4 @@
-"""Draws a scene, at any size and any aspect: a square picture equals the 4:3 one squashed."""
+"""Draws a scene at any size and aspect ratio; a square image equals the 4:3 image resized."""
 
 from __future__ import annotations
 
@@ -43,35 +43,33 @@ SLOT = WIDTH / SLOTS
 
 @dataclass(frozen=True, slots=True)
 class MovingObject:
-    """Something under way: with its middle at x, 0 (left edge) to 1 (right edge), and so far over to the other side of
-    the road, 0 to 1.
-    """
+    """An object on the road: its center is at x, 0 (left edge) to 1 (right edge); lane is 0 (near) to 1 (far)."""
 
     category: str
     color: str
     heading: Literal["left", "right"]
     x: float
-    across: float = 0.0
+    lane: float = 0.0
 
 
 def draw_scene(
     scene: Scene, size: tuple[int, int] = (WIDTH, HEIGHT), moving_object: MovingObject | None = None
 ) -> Image.Image:
-    """RGB picture of size (width, height). Equal arguments give equal pixels."""
+    """Return an RGB image of size (width, height); equal arguments give equal pixels."""
     return next(draw_frames(scene, size, [moving_object]))
 
 
 def draw_frames(
     scene: Scene, size: tuple[int, int], moving_objects: Iterable[MovingObject | None]
 ) -> Iterator[Image.Image]:
-    """The same scene with one passer after the other: each as `draw` would draw it, but the street only once."""
-    finer = _supersampling(size)
-    parse_layout = _draw_still(scene, (size[0] * finer, size[1] * finer))
+    """Yield the scene with each moving object as draw_scene draws it; the street is drawn only once."""
+    factor = _supersampling_factor(size)
+    street = _draw_still(scene, (size[0] * factor, size[1] * factor))
     for moving_object in moving_objects:
-        image = parse_layout.copy()
+        image = street.copy()
         if moving_object is not None:
             _draw_moving_object(_canvas_on(image), moving_object, random.Random(scene.seed))
-        yield image.reduce(finer)
+        yield image.reduce(factor)
 
 
 def _draw_still(scene: Scene, size: tuple[int, int]) -> Image.Image:
@@ -89,21 +87,21 @@ def _canvas_on(image: Image.Image) -> Canvas:
 
 
 def object_boxes(scene: Scene) -> list[Box]:
-    """The box around every thing with its outline and without its shadow, in the order of scene.things."""
+    """Return the box, xyxy in [0, 1], of every object with its outline and without its shadow."""
     rng = random.Random(scene.seed)
     canvas = Canvas(BBoxRecorder(), (1 / WIDTH, 1 / HEIGHT))
-    _draw_street(canvas, scene, rng)  # which draws random numbers, too
+    _draw_street(canvas, scene, rng)  # This consumes the same random numbers as drawing does.
     found = []
     for obj, x in zip(scene.objects, object_centers(scene, rng), strict=True):
         recorder = BBoxRecorder()
-        tool, paint = _posed(replace(canvas, canvas=recorder), obj, x, rng)
-        SHAPES[obj.category].draw(tool.outlining(paint.edge, OUTLINE_WIDTH), paint)
+        placed, paint = _placed(replace(canvas, target=recorder), obj, x, rng)
+        SHAPES[obj.category].draw(placed.with_outline(paint.edge, OUTLINE_WIDTH), paint)
         found.append(recorder.box)
     return found
 
 
 def object_centers(scene: Scene, rng: random.Random) -> list[float]:
-    """The middle of every thing. Things in adjacent slots are drawn together, so that an empty slot shows as a gap."""
+    """Return the center of every object; objects in adjacent slots stand together, so that an empty slot is a gap."""
     centers: list[float] = []
     for run in _runs(scene.objects):
         widths = [_width(obj) for obj in run]
@@ -116,13 +114,13 @@ def object_centers(scene: Scene, rng: random.Random) -> list[float]:
     return centers
 
 
-def _supersampling(size: tuple[int, int]) -> int:
-    """Small pictures are drawn finer: there an edge is a larger part of a thing."""
+def _supersampling_factor(size: tuple[int, int]) -> int:
+    """Return a larger factor for small images, where an edge is a larger part of an object."""
     return 4 if max(size) <= 240 else 3 if max(size) <= 360 else 2
 
 
 def _runs(objects: tuple[SceneObject, ...]) -> list[list[SceneObject]]:
-    """Groups of things in adjacent slots."""
+    """Group the objects in adjacent slots."""
     runs = [[objects[0]]] if objects else []
     for before, obj in pairwise(objects):
         if obj.slot == before.slot + 1:
@@ -137,7 +135,7 @@ def _width(obj: SceneObject) -> float:
 
 
 def _sky(scene: Scene, size: tuple[int, int]) -> Image.Image:
-    """The canvas, filled with a vertical gradient."""
+    """Return an image with the vertical gradient of the sky."""
     column = Image.new("RGB", (1, 2))
     column.putdata(SKIES[scene.backdrop.time])
     gradient = column.resize((1, size[1]), Image.Resampling.BILINEAR, box=(0, 0.5, 1, 1.9))
@@ -166,7 +164,7 @@ def _draw_cloud(canvas: Canvas, color: Color) -> None:
 
 
 def _draw_buildings(canvas: Canvas, wall: Color, window: Color, rng: random.Random) -> None:
-    """Pale outlines of the town: never as strong as anything that is asked about."""
+    """Draw buildings in the background, much paler than the objects of the scene."""
     x = rng.uniform(-40, 0)
     while x < WIDTH:
         wide, high = rng.uniform(50, 110), rng.uniform(50, 150)
@@ -191,11 +189,11 @@ def _draw_markings(ground: Canvas, road: str, color: Color, rng: random.Random) 
 
 
 def _draw_object(canvas: Canvas, obj: SceneObject, x: float, rng: random.Random) -> None:
-    tool, paint = _posed(canvas, obj, x, rng)
-    _draw_outlined(tool, SHAPES[obj.category], paint)
+    placed, paint = _placed(canvas, obj, x, rng)
+    _draw_outlined(placed, SHAPES[obj.category], paint)
 
 
-def _posed(canvas: Canvas, obj: SceneObject, x: float, rng: random.Random) -> tuple[Canvas, Paint]:
+def _placed(canvas: Canvas, obj: SceneObject, x: float, rng: random.Random) -> tuple[Canvas, Paint]:
     paint = _paint(obj.color, rng)
     ground = SHAPES[obj.category].ground + rng.uniform(-5, 5)
     return canvas.at(x, ground, SCALES[obj.size], rng.choice((-1, 1))), paint
@@ -203,17 +201,17 @@ def _posed(canvas: Canvas, obj: SceneObject, x: float, rng: random.Random) -> tu
 
 def _draw_moving_object(canvas: Canvas, moving_object: MovingObject, rng: random.Random) -> None:
     flip = 1 if moving_object.heading == "right" else -1
-    y = LANE_Y + moving_object.across * (FAR_LANE_Y - LANE_Y)
-    scale = SCALES["large"] + moving_object.across * (SCALES["small"] - SCALES["large"])
-    tool = canvas.at(moving_object.x * WIDTH, y, scale, flip)
-    _draw_outlined(tool, SHAPES[moving_object.category], _paint(moving_object.color, rng))
+    y = LANE_Y + moving_object.lane * (FAR_LANE_Y - LANE_Y)
+    scale = SCALES["large"] + moving_object.lane * (SCALES["small"] - SCALES["large"])
+    placed = canvas.at(moving_object.x * WIDTH, y, scale, flip)
+    _draw_outlined(placed, SHAPES[moving_object.category], _paint(moving_object.color, rng))
 
 
-def _draw_outlined(tool: Canvas, shape: Shape, paint: Paint) -> None:
-    shadow = shaded(ROAD if tool.y > ROAD_Y + 4 else PAVEMENT, 0.84)
-    tool.disc(0, 1, shape.width * 0.47, shadow, stretch=0.13)
-    shape.draw(tool.outlining(paint.edge, OUTLINE_WIDTH), paint)
-    shape.draw(tool, paint)
+def _draw_outlined(placed: Canvas, shape: Shape, paint: Paint) -> None:
+    shadow = shaded(ROAD if placed.y > ROAD_Y + 4 else PAVEMENT, 0.84)
+    placed.disc(0, 1, shape.width * 0.47, shadow, stretch=0.13)
+    shape.draw(placed.with_outline(paint.edge, OUTLINE_WIDTH), paint)
+    shape.draw(placed, paint)
 
 
 def _paint(color: str, rng: random.Random) -> Paint:

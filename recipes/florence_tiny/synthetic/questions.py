@@ -69,13 +69,13 @@ LEFT_RIGHT_TEMPLATES = (
     "Does {it} stand to the left or to the right of {other}?",
 )
 
-# Chosen so that all counts come about equally often over many scenes: a scene rarely shows four of a kind.
+# All counts are about equally frequent over many scenes, although a scene rarely shows four objects of a category.
 COUNT_WEIGHTS = (1.0, 1.0, 1.3, 8.0, 80.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """answer: one of ANSWERS. claim: what the question takes for granted, if anything can be wrong with it."""
+    """A question with its answer, one of ANSWERS, and the statement that it presupposes, if there is one."""
 
     text: str
     answer: str
@@ -84,26 +84,26 @@ class Question:
 
 
 def questions(scene: Scene, rng: random.Random, n: int) -> list[Question]:
-    """n questions, as evenly spread over the types as the scene allows."""
-    asked: list[Question] = []
-    while len(asked) < n:
-        for asker in rng.sample(ASKERS, len(ASKERS)):
-            question = asker(scene, rng)
+    """Sample n questions, spread over the types as evenly as the scene allows."""
+    sampled: list[Question] = []
+    while len(sampled) < n:
+        for ask in rng.sample(QUESTION_TYPES, len(QUESTION_TYPES)):
+            question = ask(scene, rng)
             if question is not None:
-                asked.append(question)
-    return asked[:n]
+                sampled.append(question)
+    return sampled[:n]
 
 
 def ask_color(scene: Scene, rng: random.Random) -> Question | None:
-    """About the only one of its kind, or the only one of its kind that stands in a relation."""
+    """Ask for the color of the only object of a category, or of the only one in a relation to another object."""
     alone = [obj for obj in scene.objects if _is_unique(scene, (obj.category, None))]
     related = [(obj, statement) for obj in scene.objects for statement in _identifying(scene, obj)]
     needed = [pair for pair in related if pair[0] not in alone]
     if needed and rng.random() < 0.7:
         related, alone = needed, []
     if related and (not alone or rng.random() < 0.5):
-        beside = [pair for pair in related if pair[1].relation == "next to"]
-        obj, statement = rng.choice(beside if beside and rng.random() < 0.6 else related)
+        adjacent = [pair for pair in related if pair[1].relation == "next to"]
+        obj, statement = rng.choice(adjacent if adjacent and rng.random() < 0.6 else related)
     elif alone:
         obj = rng.choice(alone)
         statement = Statement((obj.category, None))
@@ -113,13 +113,13 @@ def ask_color(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def color_question(statement: Statement, rng: random.Random) -> str:
-    """A question for the colour of the claim's subject."""
+    """Return a question for the color of the subject of a statement."""
     templates = WORN_TEMPLATES if statement.subject[0] == "person" else COLOR_TEMPLATES
     return _fill(rng, templates, it=noun_phrase(statement, rng, "the"), color=color_word(rng))
 
 
 def ask_count(scene: Scene, rng: random.Random) -> Question | None:
-    """How many of a kind, of a kind in a colour, or of a colour."""
+    """Ask for the number of objects of a category, of a color, or of both."""
     by_count: dict[int, list[tuple[str | None, str | None]]] = {}
     for name, color in _countable(scene):
         number = sum(name in (None, t.category) and color in (None, t.color) for t in scene.objects)
@@ -132,7 +132,7 @@ def ask_count(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def _countable(scene: Scene) -> list[tuple[str | None, str | None]]:
-    """(object, colour) with None for any. Combinations only of what is there and its near misses."""
+    """Return (category, color), with None for any; combinations are limited to categories that the scene shows."""
     shown = {obj.category for obj in scene.objects}
     both = [(name, color) for name in CATEGORIES if name in shown for color in COLORS]
     seen = [pair for pair in both if scene.has_held_out or is_seen(Statement(pair))]
@@ -140,7 +140,7 @@ def _countable(scene: Scene) -> list[tuple[str | None, str | None]]:
 
 
 def ask_existence(scene: Scene, rng: random.Random) -> Question:
-    """Yes and no in equal parts; a no is a near miss."""
+    """Ask whether the scene shows something; half of the answers are no, of near misses."""
     holds = rng.random() < 0.5
     statement = sample_statement(scene, rng, holds)
     return Question(
@@ -149,7 +149,7 @@ def ask_existence(scene: Scene, rng: random.Random) -> Question:
 
 
 def ask_next_to(scene: Scene, rng: random.Random) -> Question | None:
-    """About a thing that can be named and has exactly one neighbour."""
+    """Ask for the neighbor of an object that is unique and has exactly one neighbor."""
     objects = [t for t in scene.objects if len(scene.neighbors(t)) == 1 and _references(scene, t)]
     if not objects:
         return None
@@ -160,7 +160,7 @@ def ask_next_to(scene: Scene, rng: random.Random) -> Question | None:
 
 
 def ask_left_right(scene: Scene, rng: random.Random) -> Question | None:
-    """About two things that can be named."""
+    """Ask for the order of two unique objects."""
     named = [(obj, reference) for obj in scene.objects for reference in _references(scene, obj)]
     pairs = [(one, other) for one in named for other in named if one[0] is not other[0]]
     if not pairs:
@@ -173,7 +173,7 @@ def ask_left_right(scene: Scene, rng: random.Random) -> Question | None:
     )
 
 
-ASKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
+QUESTION_TYPES: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
     ask_color,
     ask_count,
     ask_existence,
@@ -183,7 +183,7 @@ ASKERS: tuple[Callable[[Scene, random.Random], Question | None], ...] = (
 
 
 def _references(scene: Scene, obj: SceneObject) -> list[Description]:
-    """The descriptions that fit this thing only."""
+    """Return the descriptions that match only this object."""
     options: list[Description] = [(obj.category, None), (obj.category, obj.color)]
     return [each for each in options if _is_unique(scene, each)]
 
@@ -194,7 +194,7 @@ def _is_unique(scene: Scene, description: Description) -> bool:
 
 
 def _identifying(scene: Scene, obj: SceneObject) -> list[Statement]:
-    """Relations to another nameable thing that only this one of its kind stands in."""
+    """Return the statements about relations that hold for only this object of its category."""
     kind = [t.slot for t in scene.objects if t.category == obj.category]
     statements: list[Statement] = []
     for anchor in scene.objects:
@@ -212,6 +212,6 @@ def _identifying(scene: Scene, obj: SceneObject) -> list[Statement]:
 
 
 def _fill(rng: random.Random, templates: Sequence[str], **words: str) -> str:
-    """A question; now and then typed the lazy way."""
+    """Fill in a random template; one in ten questions is in lower case and without punctuation."""
     text = rng.choice(templates).format(**words)
     return text.lower().rstrip("?.") if rng.random() < 0.1 else text[0].upper() + text[1:]

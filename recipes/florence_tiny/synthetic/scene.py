@@ -1,4 +1,4 @@
-"""What can stand in a drawn street, and how a random street is put together."""
+"""The contents of a synthetic street scene, and how to sample one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Size = Literal["small", "large"]
 Time = Literal["morning", "noon", "evening", "overcast"]
 Road = Literal["dashed", "plain", "crossing"]
 Combination = tuple[str, str]
-"""(colour, object)"""
+"""(color, category)"""
 
 HELD_OUT: frozenset[Combination] = frozenset(
     {
@@ -32,20 +32,20 @@ HELD_OUT: frozenset[Combination] = frozenset(
         ("blue", "hydrant"),
     }
 )
-"""Never drawn, named or asked about in training: they tell whether colour and object were learned apart."""
+"""Training never shows or names these combinations: they measure how well the model combines color and category."""
 
 COMBINATIONS: tuple[Combination, ...] = tuple((color, name) for name in CATEGORIES for color in COLORS)
 SEEN: tuple[Combination, ...] = tuple(pair for pair in COMBINATIONS if pair not in HELD_OUT)
 
-# How many things stand in a street, and how many of them may be of one kind: repetition is what makes counting
-# and relations ("the car next to the hydrant") worth asking about.
+# The number of objects in a scene, and how many of them may be of one category: counting and relations ("the car next
+# to the hydrant") are only interesting if categories repeat.
 _NUMBERS, _NUMBER_WEIGHTS = (1, 2, 3, 4, 5), (4, 12, 32, 36, 16)
 _REPEATS, _REPEAT_WEIGHTS = (1, 2, 3, 4), (36, 28, 18, 18)
 
 
 @dataclass(frozen=True, slots=True)
 class SceneObject:
-    """One object in one of the slots 0 (left) to 4 (right)."""
+    """An object in one of the slots 0 (left) to 4 (right)."""
 
     category: str
     color: str
@@ -59,7 +59,7 @@ class SceneObject:
 
 @dataclass(frozen=True, slots=True)
 class Backdrop:
-    """What lies behind the things. Nothing is ever said or asked about it."""
+    """The background of a scene; captions and questions never mention it."""
 
     time: Time = "noon"
     road: Road = "dashed"
@@ -67,7 +67,7 @@ class Backdrop:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A street. things: from left to right, one a slot. seed: of the small variations of the drawing."""
+    """A street with objects from left to right, one per slot; the seed selects small variations of the drawing."""
 
     objects: tuple[SceneObject, ...]
     backdrop: Backdrop = Backdrop()
@@ -83,12 +83,12 @@ class Scene:
         return any(obj.combination in HELD_OUT for obj in self.objects)
 
     def neighbors(self, obj: SceneObject) -> tuple[SceneObject, ...]:
-        """The things next to it: those in adjacent slots."""
+        """Return the objects in adjacent slots."""
         return tuple(other for other in self.objects if abs(other.slot - obj.slot) == 1)
 
 
 def sample_scene(rng: random.Random, combinations: Literal["seen", "any", "held-out"] = "seen") -> Scene:
-    """A random street. "seen": only combinations of training; "held-out": at least one that training never shows."""
+    """Sample a scene: "seen" has only combinations of training, "held-out" at least one that training never shows."""
     number = rng.choices(_NUMBERS, _NUMBER_WEIGHTS)[0]
     names = _sample_objects(rng, number)
     allowed = SEEN if combinations == "seen" else COMBINATIONS
@@ -103,7 +103,7 @@ def sample_scene(rng: random.Random, combinations: Literal["seen", "any", "held-
 
 
 def _sample_objects(rng: random.Random, number: int) -> list[str]:
-    """One kind may come several times; the others are drawn without regard to each other."""
+    """Repeat one category several times, and sample the others independently."""
     repeats = min(number, rng.choices(_REPEATS, _REPEAT_WEIGHTS)[0])
     names = [rng.choice(CATEGORIES)] * repeats + [rng.choice(CATEGORIES) for _ in range(number - repeats)]
     rng.shuffle(names)
@@ -111,4 +111,4 @@ def _sample_objects(rng: random.Random, number: int) -> list[str]:
 
 
 def _sample_color(rng: random.Random, name: str, allowed: tuple[Combination, ...]) -> str:
-    return rng.choice([color for color, owner in allowed if owner == name])
+    return rng.choice([color for color, category in allowed if category == name])

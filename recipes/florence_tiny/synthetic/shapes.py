@@ -1,4 +1,4 @@
-"""How each object looks: bold silhouettes whose own colour fills most of them."""
+"""The shape of each category: bold silhouettes that are mostly filled with the color of the object."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HAIR: tuple[Color, ...] = ((60, 46, 42), (110, 84, 62), (150, 146, 146))
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """The colours of one thing. ink: reads well on fill; variant: any number, chooses among small differences."""
+    """The colors of an object: `ink` contrasts with `fill`, and `variant` is a number that selects small variations."""
 
     fill: Color
     edge: Color
@@ -37,7 +37,7 @@ class Paint:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """width: of the large one, in units of the street. ground: its baseline, y downwards."""
+    """How to draw a category: `width` is that of a large object and `ground` its baseline, in units of the street."""
 
     draw: Callable[[Canvas, Paint], None]
     width: float
@@ -93,7 +93,7 @@ def person(canvas: Canvas, paint: Paint) -> None:
     canvas.disc(0, 150, 21, skin)
     for x in (-7, 7):
         canvas.disc(x, 147, 3, DARK)
-    canvas.cap(0, 153, 22, HAIR[paint.variant // 3 % len(HAIR)])
+    canvas.half_disc(0, 153, 22, HAIR[paint.variant // 3 % len(HAIR)])
 
 
 def dog(canvas: Canvas, paint: Paint) -> None:
@@ -131,7 +131,7 @@ def hydrant(canvas: Canvas, paint: Paint) -> None:
     canvas.box(-30, 0, 30, 14, paint.fill, 4)
     canvas.box(-36, 46, 36, 66, paint.shade, 5)
     canvas.box(-21, 10, 21, 82, paint.fill, 3)
-    canvas.cap(0, 82, 24, paint.fill)
+    canvas.half_disc(0, 82, 24, paint.fill)
     canvas.box(-7, 100, 7, 114, paint.fill, 3)
     canvas.box(-26, 76, 26, 86, paint.shade, 3)
     canvas.disc(0, 50, 13, STEEL)

@@ -1,4 +1,4 @@
-"""Claims: what may be true of a scene, the words for it, and a fast check over many claims and scenes."""
+"""Statements about a scene, their text, and a fast check of many statements in many scenes."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ RELATIONS: tuple[Relation, ...] = ("next to", "left of", "right of")
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """There is a `subject` that stands in `relation` to an `other`.
+    """The statement that the scene shows a `subject`, in a `relation` to an `other` object if one is given.
 
-    Without other: there is such a subject. With other but without relation: both are in the picture.
-    "left of" and "right of" hold at any distance, "next to" in adjacent slots only.
+    With `other` but without `relation`, both objects are in the scene.
+    "left of" and "right of" hold at any distance, "next to" only in adjacent slots.
     """
 
     subject: Description
@@ -32,7 +32,7 @@ class Statement:
 
     def __post_init__(self) -> None:
         if self.relation and not self.other:
-            raise ValueError(f"a claim with relation {self.relation!r} needs the other thing")
+            raise ValueError(f"a statement with relation {self.relation!r} needs another object")
 
     def holds(self, scene: Scene) -> bool:
         found = _slots(scene, self.subject)
@@ -55,28 +55,28 @@ class Statement:
 
 
 def _slots(scene: Scene, description: Description) -> list[int]:
-    """Where such things stand, from left to right."""
+    """Return the slots of the objects that match a description, from left to right."""
     name, color = description
     return [t.slot for t in scene.objects if t.category == name and (color is None or t.color == color)]
 
 
 def truth_table(statements: Sequence[Statement], scenes: Sequence[Scene]) -> np.ndarray:
-    """(claims, scenes) bool: whether claim i holds in scene j. The same as Claim.holds, hundreds of times faster."""
+    """Return (statements, scenes) bool: whether each statement holds, much faster than Statement.holds."""
     masks = _slot_masks(scenes)
     found = masks[[_index(statement.subject) for statement in statements]]
     others = masks[[_index(statement.other or statement.subject) for statement in statements]]
-    beside = ((found << 1) | (found >> 1)) & others != 0
+    adjacent = ((found << 1) | (found >> 1)) & others != 0
     together = (found != 0) & (others != 0) & ((found != others) | (found != found & -found))
     left, right = others & _above_lowest(found) != 0, found & _above_lowest(others) != 0
     kinds = np.array([_KIND_INDEX[statement.relation, statement.other is not None] for statement in statements])[
         :, None
     ]
-    table: np.ndarray = np.choose(kinds, [found != 0, together, beside, left, right])
+    table: np.ndarray = np.choose(kinds, [found != 0, together, adjacent, left, right])
     return table
 
 
 def _above_lowest(masks: np.ndarray) -> np.ndarray:
-    """All bits above the lowest set one; none where no bit is set."""
+    """Return masks with all bits above the lowest set bit; 0 where no bit is set."""
     lowest: np.ndarray = masks & -masks
     above: np.ndarray = ~(lowest | (lowest - 1))
     return above
@@ -98,7 +98,7 @@ def _index(description: Description) -> int:
 
 
 def _slot_masks(scenes: Sequence[Scene]) -> np.ndarray:
-    """(descriptions, scenes) int16: bit s is set where such a thing stands in slot s."""
+    """Return (descriptions, scenes) int16: bit s is set if slot s holds such an object."""
     masks = np.zeros((len(CATEGORIES) * (_ANY + 1), len(scenes)), np.int16)
     for column, scene in enumerate(scenes):
         for obj in scene.objects:
@@ -109,7 +109,7 @@ def _slot_masks(scenes: Sequence[Scene]) -> np.ndarray:
 
 
 def statement_text(statement: Statement, rng: random.Random) -> str:
-    """The claim as a person would type it into a search box."""
+    """Return a statement as a person would type it into a search box."""
     words = noun_phrase(statement, rng, _article(rng))
     return rng.choice(("{}", "{}", "{}", "{}", "a picture of {}", "a photo of {}", "a street with {}")).format(words)
 
@@ -120,7 +120,7 @@ def _article(rng: random.Random) -> Article:
 
 
 def noun_phrase(statement: Statement, rng: random.Random, article: Article) -> str:
-    """ "a red car parked next to a fire hydrant"."""
+    """Return a phrase such as "a red car parked next to a fire hydrant"."""
     subject, *rest = (_with_article(phrase(rng, each), article) for each in statement.descriptions)
     if not rest:
         return subject
@@ -138,21 +138,21 @@ def _with_article(words: str, article: Article) -> str:
 
 
 def sample_statement(scene: Scene, rng: random.Random, holds: bool) -> Statement:
-    """A claim that holds in the scene, or a near miss that does not.
+    """Sample a statement that holds in the scene, or a near miss that does not.
 
     Combinations held out from training are named only for scenes that show one themselves.
     """
     while True:
         statement = _true_statement(scene, rng)
         if not holds:
-            statement = _corrupted(statement, scene, rng)
-        allowed = (scene.has_held_out or is_seen(statement)) and not _is_muddled(statement)
+            statement = _corrupt(statement, scene, rng)
+        allowed = (scene.has_held_out or is_seen(statement)) and not _is_ambiguous(statement)
         if allowed and statement.holds(scene) == holds:
             return statement
 
 
 def _true_statement(scene: Scene, rng: random.Random) -> Statement:
-    """About one thing or about a pair; colours are left out now and then."""
+    """Sample a true statement about one object or a pair; it does not always name the colors."""
     obj = rng.choice(scene.objects)
     others = [other for other in scene.objects if other is not obj]
     if not others or rng.random() < 0.3:
@@ -169,8 +169,8 @@ def _describe(obj: SceneObject, rng: random.Random, colored: float) -> Descripti
     return obj.category, obj.color if rng.random() < colored else None
 
 
-def _corrupted(statement: Statement, scene: Scene, rng: random.Random) -> Statement:
-    """A claim one step away: another colour, swapped colours, another object, another relation or partner."""
+def _corrupt(statement: Statement, scene: Scene, rng: random.Random) -> Statement:
+    """Return a statement one step away: another or swapped colors, another object, relation or partner."""
     subject, other = statement.subject, statement.other
     swap = rng.random()
     if other is not None and swap < 0.3:
@@ -184,7 +184,7 @@ def _corrupted(statement: Statement, scene: Scene, rng: random.Random) -> Statem
 
 
 def _near_miss(description: Description, scene: Scene, rng: random.Random) -> Description:
-    """Mostly the right object in a wrong colour, preferring colours that the picture does show elsewhere."""
+    """Return mostly the right category in a wrong color, often one of another object of the scene."""
     name, color = description
     if rng.random() < 0.3:
         return rng.choice(CATEGORIES), color
@@ -192,14 +192,14 @@ def _near_miss(description: Description, scene: Scene, rng: random.Random) -> De
     return name, rng.choice(present if present and rng.random() < 0.6 else COLORS)
 
 
-def _is_muddled(statement: Statement) -> bool:
-    """ "a car and a red car" leaves open whether these are two."""
+def _is_ambiguous(statement: Statement) -> bool:
+    """Return whether a statement such as "a car and a red car" does not say whether these are two objects."""
     if statement.relation is not None or statement.other is None:
         return False
-    (name, color), (other, tint) = statement.subject, statement.other
-    return name == other and (color == tint or None in (color, tint))
+    (name, color), (other, other_color) = statement.subject, statement.other
+    return name == other and (color == other_color or None in (color, other_color))
 
 
 def is_seen(statement: Statement) -> bool:
-    """Whether it names no combination that is held out from training."""
+    """Return whether a statement names no combination that is held out from training."""
     return all(color is None or (color, name) not in HELD_OUT for name, color in statement.descriptions)

@@ -1,4 +1,4 @@
-"""How things are named, in British and American English, with the small grammar that sentences need."""
+"""Names of objects and relations in British and American English, and the grammar that sentences need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "hydrant": ("fire hydrant", "fire hydrant", "hydrant"),
     "sign": ("sign", "sign", "street sign"),
 }
-"""Synonyms, the usual one more often. An object that is not listed has its own name only."""
+"""Synonyms, the usual one more often; a category that is not listed has only its own name."""
 
 ANSWER_NAMES: dict[str, str] = {name: NAMES.get(name, (name,))[0] for name in CATEGORIES}
 
@@ -22,10 +22,10 @@ ANSWERS: tuple[str, ...] = (
     *("left", "right"),
     *(ANSWER_NAMES[name] for name in CATEGORIES),
 )
-"""Every answer that a question of this world can have."""
+"""Every answer that a question about a scene can have."""
 
 Description = tuple[str, str | None]
-"""(object, colour), or (object, None) for one of any colour"""
+"""(category, color), or (category, None) for any color"""
 
 NEXT_TO = ("next to", "next to", "beside", "close to", "right next to", "alongside")
 LEFT_OF = ("left of", "to the left of", "on the left of", "to the left of")
@@ -38,19 +38,19 @@ def name(rng: random.Random, of: str) -> str:
 
 
 def plural(rng: random.Random, of: str, color: str | None = None) -> str:
-    """ "red cars" or "cars"."""
+    """Return a plural such as "red cars" or "cars"."""
     words = {"person": "people", "bus": "buses"}.get(of) or name(rng, of) + "s"
     return colored(words, color, _wearing(rng)) if color else words
 
 
 def phrase(rng: random.Random, description: Description) -> str:
-    """ "red car" or "car"."""
+    """Return a phrase such as "red car" or "car"."""
     of, color = description
     return colored(name(rng, of), color, _wearing(rng)) if color else name(rng, of)
 
 
 def colored(words: str, color: str, wearing: str = "in") -> str:
-    """ "red car", but "person in red": the colour of a person is that of the coat."""
+    """Return "red car", but "person in red": the color of a person is that of the coat."""
     return f"{words} {wearing} {color}" if words in ("person", "people") else f"{color} {words}"
 
 
@@ -59,12 +59,12 @@ def _wearing(rng: random.Random) -> str:
 
 
 def a(words: str) -> str:
-    """The words with their indefinite article."""
+    """Return the words with their indefinite article."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def next_to(rng: random.Random, subject: str) -> str:
-    """Vehicles may be parked, everything else may stand there."""
+    """Return a phrase for "next to"; vehicles may be parked there, other objects stand there."""
     if rng.random() < 0.5:
         return rng.choice(NEXT_TO)
     verb = "parked" if subject in VEHICLES else "standing"

@@ -31,7 +31,7 @@ def test_clips_are_always_the_same_and_of_all_actions() -> None:
     for index, clip in enumerate(clips[:5]):
         assert clip.pixels.shape == (4, 32, 32, 3)
         assert np.array_equal(clip.pixels, data[index].pixels)
-    assert all((clip.mover is None) == (clip.action == IDLE) for clip in clips)
+    assert all((clip.actor is None) == (clip.action == IDLE) for clip in clips)
 
 
 def test_held_out_clips_are_others() -> None:

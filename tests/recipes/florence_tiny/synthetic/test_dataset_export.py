@@ -14,7 +14,7 @@ def folder(tmp_path_factory):
 
 
 def test_all_files_speak_of_the_pictures_that_are_drawn(folder):
-    names = sorted(path.name for path in (folder / "pictures").iterdir())
+    names = sorted(path.name for path in (folder / "images").iterdir())
     assert names == [file_name(number) for number in range(1, 10)]
     content = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
     assert [image["filename"] for image in content["captions"]["images"]] == names
@@ -27,7 +27,7 @@ def test_all_files_speak_of_the_pictures_that_are_drawn(folder):
 
 def test_boxes_lie_in_their_pictures(folder):
     content = json.loads((folder / "instances.json").read_text())
-    with Image.open(folder / "pictures" / file_name(1)) as image:
+    with Image.open(folder / "images" / file_name(1)) as image:
         assert image.size == (content["images"][0]["width"], content["images"][0]["height"])
     for annotation in content["annotations"]:
         left, top, width, height = annotation["bbox"]

@@ -33,8 +33,8 @@ def test_a_leg_begins_where_the_one_before_ended():
     for video_scene in video_scenes():
         for one, other in zip(video_scene.segments, video_scene.segments[1:], strict=False):
             before, after = one.at(1.0), other.at(0.0)
-            if before is not None and after is not None and one.mover == other.mover:
-                assert (before.x, before.across) == pytest.approx((after.x, after.across))
+            if before is not None and after is not None and one.actor == other.actor:
+                assert (before.x, before.lane) == pytest.approx((after.x, after.lane))
 
 
 def test_what_appears_was_out_of_sight_and_what_leaves_will_be():
@@ -45,7 +45,7 @@ def test_what_appears_was_out_of_sight_and_what_leaves_will_be():
                 assert not 0 < start.x < 1 and 0 < end.x < 1
             elif segment.action.startswith("leaves"):
                 assert 0 < start.x < 1 and not 0 < end.x < 1
-            elif segment.mover:
+            elif segment.actor:
                 assert all(0 < segment.at(i / 10).x < 1 for i in range(11))
 
 
@@ -74,7 +74,7 @@ def test_what_stops_what_starts_and_what_turns():
         elif segment.action == "turns around":
             assert (xs[3] - xs[0]) * (xs[10] - xs[7]) < 0 and segment.at(0).heading != segment.at(1).heading
         elif segment.action == "crosses the road":
-            assert {segment.at(0).across, segment.at(1).across} == {0.0, 1.0}
+            assert {segment.at(0).lane, segment.at(1).lane} == {0.0, 1.0}
         elif segment.action == IDLE:
             assert len(set(xs)) == 1
 
@@ -82,13 +82,13 @@ def test_what_stops_what_starts_and_what_turns():
 def test_only_what_can_move_and_was_allowed_acts():
     rng = random.Random(1)
     movers = {
-        segment.mover
+        segment.actor
         for _ in range(100)
         for segment in sample_video_scene(rng, 8, scene=EMPTY).segments
-        if segment.mover
+        if segment.actor
     }
     assert {name for _, name in movers} == set(MOVERS) and not movers & HELD_OUT and movers <= set(SEEN)
-    movers = {sample_action_segment(rng, "stops", scene=EMPTY, held_out=True)[0].segments[2].mover for _ in range(300)}
+    movers = {sample_action_segment(rng, "stops", scene=EMPTY, held_out=True)[0].segments[2].actor for _ in range(300)}
     assert movers & HELD_OUT
 
 
@@ -110,7 +110,7 @@ def test_spans_follow_each_other_and_pictures_show_what_is_there():
     video_scene = next(
         video_scene
         for video_scene in video_scenes()
-        if video_scene.segments[0].action == IDLE and video_scene.segments[0].mover is None
+        if video_scene.segments[0].action == IDLE and video_scene.segments[0].actor is None
     )
     spans = video_scene.spans()
     assert spans[0][0] == 0 and spans[-1][1] == pytest.approx(video_scene.seconds)
