@@ -11,7 +11,7 @@ import numpy as np
 from florence_rag.perception.base import (
     Action,
     ActionRecognizer,
-    Attention,
+    AttentionMap,
     AttentionVQA,
     Captioner,
     Detection,
@@ -68,11 +68,11 @@ class LazyVQA(Lazy[VisualQA]):
 class LazyMeterVQA(LazyVQA):
     """One that can also show where it looks."""
 
-    def look(self, frame: Frame, question: str) -> Attention:
+    def attention_map(self, frame: Frame, question: str) -> AttentionMap:
         """As the loaded model looks."""
         vqa = self._part()
         assert isinstance(vqa, AttentionVQA)
-        return vqa.look(frame, question)
+        return vqa.attention_map(frame, question)
 
 
 class LazyMatcher(Lazy[Matcher]):

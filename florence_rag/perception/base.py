@@ -1,4 +1,7 @@
-"""What a model may say of one picture: the results and the protocols that every reader and answerer keeps."""
+"""The results of models that read images and videos, and the protocols of these models.
+
+All boxes and points are in [0, 1] of the image: (left, top, right, bottom) and (x, y).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ Candidate = Literal["image", "text"]
 
 @dataclass(frozen=True, slots=True)
 class TextRegion:
-    """One line of text read in a picture. confidence in [0, 1]."""
+    """One line of text in an image.
+
+    Args:
+        text: The characters of the line.
+        box: The upright box around it.
+        confidence: How sure the reader is, in [0, 1].
+    """
 
     text: str
     box: Box
@@ -24,19 +33,29 @@ class TextRegion:
 
 @runtime_checkable
 class OCRReader(Protocol):
-    """Reads the words in a picture."""
+    """Reads the text in images."""
 
     def read(self, frame: Frame) -> list[TextRegion]:
-        """The lines of text in reading order; empty where there are none."""
+        """Read the text in one image.
+
+        Args:
+            frame: An RGB image (H, W, 3) uint8.
+
+        Returns:
+            The lines of text in reading order; empty if there is no text.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class VQAResult:
-    """The answer to a question about one picture.
+    """The answer to a question about one image.
 
-    confidence in [0, 1], or None where the model gives none. candidates: answers with their confidence, best first.
-    remembered: where the answer comes from if nobody looked, in one line.
+    Args:
+        answer: The answer; empty if the model gives none.
+        confidence: How sure the model is, in [0, 1]; None if it does not say.
+        candidates: Answers with their confidence, best first.
+        remembered: One line about the origin of a cached answer; empty if the model was asked.
     """
 
     answer: str
@@ -47,9 +66,13 @@ class VQAResult:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """A part of a picture and what is said of it.
+    """An object, or another part of an image, that a model found.
 
-    confidence in [0, 1], or None where the model gives none. polygons: outlines as (x, y) points in [0, 1], if wanted.
+    Args:
+        label: What it is; empty if the model does not say.
+        box: The box around it.
+        confidence: How sure the model is, in [0, 1]; None if it does not say.
+        polygons: Its outlines, each as a sequence of points; empty if the model draws none.
     """
 
     label: str
@@ -60,9 +83,14 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that happens in a video from start_s to end_s.
+    """Something that happens in a video.
 
-    confidence in [0, 1]. attributes: what else is known of it, such as {"object": "bus", "color": "purple"}.
+    Args:
+        label: What happens.
+        start_s: When it starts, in seconds.
+        end_s: When it ends, in seconds.
+        confidence: How sure the model is, in [0, 1].
+        attributes: Further properties, such as {"thing": "bus", "color": "purple"}.
     """
 
     label: str
@@ -73,11 +101,13 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Attention:
-    """Where in a picture a model looked for the answer to a question.
+class AttentionMap:
+    """Which parts of an image the answer to a question comes from.
 
-    weights: (rows, columns) float32 that sum to 1. view: the part of the picture that they cover, all of it but for
-    models that crop. box: the region of the picture around the largest weight.
+    Args:
+        weights: (rows, columns) float32, not negative, with the sum 1.
+        box: The region of the image around the largest weight.
+        view: The part of the image that the weights cover: all of it, except for models that crop.
     """
 
     weights: np.ndarray
@@ -87,105 +117,209 @@ class Attention:
 
 @runtime_checkable
 class VisualQA(Protocol):
-    """Answers questions about pictures."""
+    """Answers questions about images."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """Answer one question about one picture."""
+        """Answer one question about one image.
+
+        Args:
+            frame: An RGB image (H, W, 3) uint8.
+            question: The question, not empty.
+
+        Returns:
+            The answer and its confidence.
+
+        Raises:
+            InputError: If the question is empty or too long.
+            ModelError: If a service fails.
+        """
         ...
 
 
 class BatchVQA(Protocol):
-    """Answers questions about pictures, several at a time."""
+    """Answers several questions in one forward pass."""
 
     def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
-        """Answer question i about frame i."""
+        """Answer question i about image i.
+
+        Args:
+            frames: N RGB images (H, W, 3) uint8.
+            questions: N questions, not empty.
+
+        Returns:
+            N answers.
+
+        Raises:
+            InputError: If a question is empty.
+        """
         ...
 
 
 @runtime_checkable
-class AttentionVQA(Protocol):
-    """Shows where in a picture it looks to answer a question."""
+class AttentionVQA(VisualQA, Protocol):
+    """A `VisualQA` that shows which parts of an image an answer comes from."""
 
-    def look(self, frame: Frame, question: str) -> Attention:
-        """Where the answer to one question about one picture comes from."""
+    def attention_map(self, frame: Frame, question: str) -> AttentionMap:
+        """Return the attention of the model while it answers a question.
+
+        Args:
+            frame: An RGB image (H, W, 3) uint8.
+            question: The question, not empty.
+
+        Returns:
+            The weights over the image, and the region around the largest.
+
+        Raises:
+            InputError: If the question is empty.
+        """
         ...
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds the things in pictures."""
+    """Finds the objects in images."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Per frame the objects, labelled with their category."""
-        ...
+        """Find all objects that the model knows.
 
+        Args:
+            frames: RGB images (H, W, 3) uint8 of any sizes.
 
-@runtime_checkable
-class ActionRecognizer(Protocol):
-    """Says what happens in videos, and when."""
-
-    @property
-    def rate_hz(self) -> float:
-        """How many pictures of a second it looks at."""
-        ...
-
-    def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
-        """What happens in one shot, in order of time, told from (seconds, picture); end_s: where the last one ends."""
-        ...
-
-    def sentence(self, action: Action) -> str:
-        """The action in words."""
+        Returns:
+            For each image its objects, each with its category as label.
+        """
         ...
 
 
 @runtime_checkable
 class Grounder(Protocol):
-    """Finds what it is told to look for."""
+    """Finds an object that a text names."""
 
     def locate(self, frame: Frame, thing: str) -> list[Detection]:
-        """Where a thing is that is named in words; empty where it is not found."""
+        """Find an object by its name.
+
+        Args:
+            frame: An RGB image (H, W, 3) uint8.
+            thing: The object in a few words, such as "the blue car".
+
+        Returns:
+            The places of the object; empty if it is not found.
+
+        Raises:
+            InputError: If the text is empty.
+        """
         ...
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """Draws the outlines of what it is told to look for."""
+    """Outlines an object that a text names."""
 
     def segment(self, frame: Frame, expression: str) -> Detection | None:
-        """What an expression such as "the left cat" refers to, with its polygons; None where it draws none."""
+        """Outline an object.
+
+        Args:
+            frame: An RGB image (H, W, 3) uint8.
+            expression: What to outline, such as "the left cat".
+
+        Returns:
+            The object with its polygons; None if the model draws no outline.
+
+        Raises:
+            InputError: If the text is empty.
+        """
+        ...
+
+
+@runtime_checkable
+class ActionRecognizer(Protocol):
+    """Finds actions in videos."""
+
+    @property
+    def rate_hz(self) -> float:
+        """The number of frames per second that the model reads."""
+        ...
+
+    def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
+        """Find the actions in one shot.
+
+        Args:
+            frames: The frames in order, each with its time in seconds; about `rate_hz` frames per second.
+            end_s: The time at which the last frame ends. By default it lasts as long as the rate says.
+
+        Returns:
+            The actions in order of time; empty if there are none.
+        """
+        ...
+
+    def sentence(self, action: Action) -> str:
+        """Describe an action.
+
+        Args:
+            action: An action that `recognize` found.
+
+        Returns:
+            A sentence or a phrase, such as "a purple bus leaves to the right".
+        """
         ...
 
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Judges whether a text fits a picture."""
+    """Scores how well texts fit images."""
 
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
-        """(N,) float32 in [0, 1]: the probability that text i fits frame i. Both sequences have length N."""
+        """Score pairs of images and texts.
+
+        Args:
+            frames: N RGB images (H, W, 3) uint8.
+            texts: N texts.
+
+        Returns:
+            (N,) float32 in [0, 1]: the probability that text i fits image i.
+
+        Raises:
+            InputError: If the numbers of images and texts differ.
+        """
         ...
 
 
 @runtime_checkable
 class Captioner(Protocol):
-    """Says in words what a picture shows."""
+    """Describes images in words."""
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
-        """One caption per frame."""
+        """Write captions.
+
+        Args:
+            frames: RGB images (H, W, 3) uint8 of any sizes.
+
+        Returns:
+            One caption per image; empty if the model has nothing to say.
+        """
         ...
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Looks at a query and a candidate together, which tells more than two vectors that never met."""
+    """Scores a query and a candidate together, which is more accurate than comparing their vectors."""
 
     @property
     def reads(self) -> frozenset[Candidate]:
-        """What it can score: pictures, passages, or both."""
+        """The kinds of candidates that it can score."""
         ...
 
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
-        """(N,) float32 in [0, 1], one per candidate, a picture or a passage; larger fits better.
+        """Score candidates for a query.
 
-        A candidate that it does not read is an InputError.
+        Args:
+            query: The query, not empty.
+            candidates: N RGB images (H, W, 3) uint8 or texts, of the kinds in `reads`.
+
+        Returns:
+            (N,) float32 in [0, 1]; a larger score means a better fit.
+
+        Raises:
+            InputError: If the query is empty, or a candidate is of another kind.
         """
         ...

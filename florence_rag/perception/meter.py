@@ -14,7 +14,7 @@ from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
 from florence_rag.perception.attention import region_around_peak, to_grid
-from florence_rag.perception.base import Attention, VQAResult
+from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.types import Frame
 
 
@@ -81,7 +81,7 @@ class MeterVQA(MeterPerception):
         return VQAResult(*ranked[0], tuple(ranked))
 
     @torch.inference_mode()
-    def look(self, frame: Frame, question: str) -> Attention:
+    def attention_map(self, frame: Frame, question: str) -> AttentionMap:
         """Where the answer comes from: what the first word token reads of the picture in the middle fusion layer.
 
         That token stands for the whole question, and from its state the answer is read. In the first layer it still
@@ -94,7 +94,7 @@ class MeterVQA(MeterPerception):
         layers = self._model.meter(**inputs, output_cross_attentions=True).cross_attentions
         weights = to_grid(layers[len(layers) // 2][0, 0].float().cpu().numpy())
         view = self._processor.image_processor.view(frame.shape[1], frame.shape[0])
-        return Attention(weights, region_around_peak(weights, view), view)
+        return AttentionMap(weights, region_around_peak(weights, view), view)
 
 
 class MeterMatcher(MeterPerception):

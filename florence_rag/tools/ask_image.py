@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
-from florence_rag.perception.base import Attention, VQAResult
+from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
@@ -61,11 +61,11 @@ class AskImage(ImageTool):
         pictures = (image_of(given.hit, frame, keyframe),)
         return ToolResult(answer_to_text(answer), artifact, images=pictures)
 
-    def _look(self, frame: Frame, question: str) -> Attention | None:
+    def _look(self, frame: Frame, question: str) -> AttentionMap | None:
         vqa = self.rag.models.attention_vqa
-        return vqa.get().look(frame, question) if vqa else None
+        return vqa.get().attention_map(frame, question) if vqa else None
 
-    def _answer(self, given: GivenImage, seen: VQAResult, looked_at: Attention | None) -> Answer:
+    def _answer(self, given: GivenImage, seen: VQAResult, looked_at: AttentionMap | None) -> Answer:
         """As the pipeline answers; the citation names the region, or where the answer is remembered from."""
         citation = replace(given.citation(seen.confidence), remembered=seen.remembered)
         if looked_at:
@@ -73,7 +73,7 @@ class AskImage(ImageTool):
         return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
 
 
-def attention_to_dict(attention: Attention) -> dict[str, Any]:
+def attention_to_dict(attention: AttentionMap) -> dict[str, Any]:
     """JSON-ready: the box; the grid, row by row, over the part of the picture that view names."""
     grid = [[round(float(weight), 5) for weight in row] for row in attention.weights]
     return {"box": list(attention.box), "grid": grid, "view": list(attention.view)}

@@ -30,7 +30,7 @@ class VQAGrounder:
         seen = self.answers.answer(frame, question)
         if seen.answer.casefold() != "yes":
             return []
-        return [Detection(thing, self.looks.look(frame, question).box, seen.confidence)]
+        return [Detection(thing, self.looks.attention_map(frame, question).box, seen.confidence)]
 
 
 def pointing_of(rag: FlorenceRAG) -> VQAGrounder | None:

@@ -122,7 +122,7 @@ def test_a_long_text_is_cut_and_that_is_said_once(clip_folder, caplog):
         second = embedder.embed_queries([f"{head} another tail"])
     assert np.allclose(first[0], second[0], atol=1e-5)
     assert caplog.messages == [
-        "tiny-clip reads 16 tokens of a text; of one with 22 its vector knows the beginning alone, and so of others"
+        "tiny-clip reads 16 tokens of a text; the vector of a text with 22 tokens ignores the rest of it"
     ]
 
 

@@ -44,7 +44,7 @@ def test_the_box_usually_covers_the_asked_thing(vqa):
     hits, areas = [], []
     for scene, question, place in asked_scenes(60, seed=3):
         frame = np.asarray(draw_scene(scene, SIZE))
-        left, top, right, bottom = vqa.look(frame, question.text).box
+        left, top, right, bottom = vqa.attention_map(frame, question.text).box
         thing = object_boxes(scene)[place]
         x, y = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
         hits.append(left <= x <= right and top <= y <= bottom)
@@ -55,7 +55,7 @@ def test_the_box_usually_covers_the_asked_thing(vqa):
 
 def test_the_weights_are_a_map_of_the_picture(vqa):
     scene, question, _ = next(asked_scenes(1, seed=1))
-    attention = vqa.look(np.asarray(draw_scene(scene, SIZE)), question.text)
+    attention = vqa.attention_map(np.asarray(draw_scene(scene, SIZE)), question.text)
     assert attention.weights.shape == (7, 7)
     assert attention.weights.sum() == pytest.approx(1, abs=1e-5)
     assert attention.view == (0.0, 0.0, 1.0, 1.0)
@@ -67,7 +67,7 @@ def test_another_question_looks_elsewhere(vqa):
     for _ in range(10):
         scene = next(scene for scene in iter(lambda: sample_scene(rng), None) if _has_two_kinds(scene))
         frame = np.asarray(draw_scene(scene, SIZE))
-        first, second = (vqa.look(frame, f"What colour is the {scene.objects[i].category}?") for i in (0, -1))
+        first, second = (vqa.attention_map(frame, f"What colour is the {scene.objects[i].category}?") for i in (0, -1))
         apart += first.box != second.box
     assert apart >= 9
 
@@ -79,13 +79,13 @@ def _has_two_kinds(scene):
 
 def test_an_empty_question_is_an_error(vqa):
     with pytest.raises(InputError, match="the question is empty"):
-        vqa.look(np.zeros((32, 32, 3), dtype=np.uint8), "  ")
+        vqa.attention_map(np.zeros((32, 32, 3), dtype=np.uint8), "  ")
 
 
 def test_a_model_opened_by_name_can_look():
     opened = load_model(ATTENTION_VQA, "florence-tiny", ModelOptions())
     assert isinstance(opened, AttentionVQA)
-    assert opened.look(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
+    assert opened.attention_map(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
 
 
 def test_many_questions_are_answered_as_each_alone(vqa):

@@ -4,7 +4,7 @@ from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.context import Models
-from florence_rag.perception.base import Attention, Detection
+from florence_rag.perception.base import AttentionMap, Detection
 from florence_rag.testing import (
     COLORS,
     ColorEmbedder,
@@ -20,8 +20,8 @@ from tests.retrievers.conftest import draw_video
 class LookingVQA(ColorVQA):
     """Looks at the left half, whatever it is asked."""
 
-    def look(self, frame, question):
-        return Attention(np.array([[0.75, 0.25]], dtype=np.float32), (0.0, 0.0, 0.5, 1.0))
+    def attention_map(self, frame, question):
+        return AttentionMap(np.array([[0.75, 0.25]], dtype=np.float32), (0.0, 0.0, 0.5, 1.0))
 
 
 class ColorDetector(ScriptedCaptioner):

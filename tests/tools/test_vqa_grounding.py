@@ -1,7 +1,7 @@
 import pytest
 
 from florence_rag.context import loaded
-from florence_rag.perception.base import Attention, VQAResult
+from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.testing import color_frame
 from florence_rag.tools import DetectObjects
 from florence_rag.tools.vqa_grounding import VQAGrounder, pointing_of
@@ -18,8 +18,8 @@ class YesOrNo:
         seen = "yes" if "wall" in question else "no" if "zebra" in question else "two"
         return VQAResult(seen, 0.75, ((seen, 0.75),))
 
-    def look(self, frame, question):
-        return Attention(None, (0.0, 0.0, 0.25, 0.5))
+    def attention_map(self, frame, question):
+        return AttentionMap(None, (0.0, 0.0, 0.25, 0.5))
 
 
 @pytest.fixture
