@@ -1,9 +1,9 @@
-"""What florence-tiny learns of data that it has never seen: scikit-learn's handwritten digits, on one CPU thread.
+"""Measures what florence-tiny learns from scikit-learn's handwritten digits, which it has never seen, on one thread.
 
 python benchmarks/finetune.py [--steps 300] [--json FILE]
 
-1,797 scans of 8 x 8 pixels, enlarged; four fifths to learn from, one fifth to test on, always the same. The dual tower
-learns a folder for each class and is tested by labels alone; METER learns questions in VQAv2's form.
+The data are 1,797 scans of 8 x 8 pixels, enlarged. Four fifths train the models, and one fifth, always the same, tests
+them. The dual encoder learns from a folder for each class and is tested zero-shot; METER learns from VQAv2's format.
 """
 
 from __future__ import annotations
@@ -32,67 +32,67 @@ from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.meter import MeterVQA
 from florence_rag.tasks.zero_shot import ZeroShotClassifier
 
-WORDS = "zero one two three four five six seven eight nine".split()
+DIGIT_NAMES = "zero one two three four five six seven eight nine".split()
 PROMPTS = ("a photo of the digit {}", "the number {}", "{}")
 Row = dict[str, Any]
 
 
 def write_digits(folder: Path) -> None:
-    """folder/train/WORD/NUMBER.png and folder/test/WORD/NUMBER.png, 64 x 64 pixels, dark on white."""
+    """Write folder/train/NAME/NUMBER.png and folder/test/NAME/NUMBER.png, 64 x 64 pixels, dark on white."""
     data = load_digits()
     order = np.random.default_rng(0).permutation(len(data.target))
     for rank, number in enumerate(order):
         part = "test" if rank < len(order) // 5 else "train"
-        path = folder / part / WORDS[data.target[number]] / f"{number}.png"
+        path = folder / part / DIGIT_NAMES[data.target[number]] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = (255 - data.images[number] * 15.9).astype(np.uint8)
         Image.fromarray(pixels).resize((64, 64), Image.Resampling.BICUBIC).save(path)
 
 
 def write_questions(folder: Path) -> None:
-    """Two questions about each scan of the training part, in VQAv2's form."""
+    """Write two questions about each scan of the training part in VQAv2's format."""
     questions, annotations = [], []
     for path in sorted((folder / "train").glob("*/*.png")):
-        for text, answer in asked(path):
-            facts = {"question_id": len(questions), "image_id": int(path.stem)}
-            questions.append({**facts, "question": text, "image": f"{path.parent.name}/{path.name}"})
-            annotations.append({**facts, "multiple_choice_answer": answer, "answers": [{"answer": answer}]})
+        for text, answer in questions_about(path):
+            ids = {"question_id": len(questions), "image_id": int(path.stem)}
+            questions.append({**ids, "question": text, "image": f"{path.parent.name}/{path.name}"})
+            annotations.append({**ids, "multiple_choice_answer": answer, "answers": [{"answer": answer}]})
     for name, rows in (("questions", questions), ("annotations", annotations)):
         (folder / "train" / f"{name}.json").write_text(json.dumps({name: rows}), "utf-8")
 
 
-def asked(path: Path) -> list[tuple[str, str]]:
-    """Questions about a scan, and their answers as VQA's evaluation writes them."""
-    digit = WORDS.index(path.parent.name)
+def questions_about(path: Path) -> list[tuple[str, str]]:
+    """Return questions about a scan with their answers, as VQA's evaluation writes them."""
+    digit = DIGIT_NAMES.index(path.parent.name)
     return [("which digit is this?", str(digit)), ("is it more than four?", "yes" if digit > 4 else "no")]
 
 
-def tower_accuracy(folder: Path, test: list[Path]) -> float:
-    """By labels alone, of the pictures to test on."""
-    embedder = FlorenceEmbedder.from_pretrained(folder, "tower")
-    classifier = ZeroShotClassifier(embedder, WORDS, prompts=PROMPTS)
+def zero_shot_accuracy(folder: Path, test: list[Path]) -> float:
+    """Return the zero-shot accuracy of a dual encoder on the test images."""
+    embedder = FlorenceEmbedder.from_pretrained(folder, "dual encoder")
+    classifier = ZeroShotClassifier(embedder, DIGIT_NAMES, prompts=PROMPTS)
     best = classifier.probabilities(embedder.embed_images([read_image(path) for path in test])).argmax(1)
-    return float(np.mean([WORDS[i] == path.parent.name for i, path in zip(best, test, strict=True)]))
+    return float(np.mean([DIGIT_NAMES[i] == path.parent.name for i, path in zip(best, test, strict=True)]))
 
 
 def meter_accuracy(folder: Path, test: list[Path], which: int) -> float:
-    """Of one of the questions, about all pictures to test on."""
+    """Return the accuracy of METER on one of the questions about all test images."""
     meter = MeterVQA.from_pretrained(folder)
-    pairs = [(path, *asked(path)[which]) for path in test]
+    pairs = [(path, *questions_about(path)[which]) for path in test]
     return float(np.mean([meter.answer(read_image(path), text).answer == answer for path, text, answer in pairs]))
 
 
-def measured(folder: Path, settings: Settings) -> list[Row]:
-    """Both models, before and after."""
+def measure(folder: Path, settings: Settings) -> list[Row]:
+    """Return the accuracy of both models before and after training."""
     write_digits(folder)
     write_questions(folder)
     test = sorted((folder / "test").glob("*/*.png"))
     card, out = find_model(TINY), folder / "mine"
     rows = []
-    tower = train_unicl([folder / "train"], out, card.florence, prompts=PROMPTS, settings=settings)
-    before, after = (tower_accuracy(each, test) for each in (card.florence, out / "florence"))
-    rows.append({"model": "dual tower", "task": "digit, by labels alone", "before": before, "after": after})
-    rows[-1]["seconds"] = tower.seconds
+    dual_encoder = train_unicl([folder / "train"], out, card.florence, prompts=PROMPTS, settings=settings)
+    before, after = (zero_shot_accuracy(each, test) for each in (card.florence, out / "florence"))
+    rows.append({"model": "dual encoder", "task": "digit, zero-shot", "before": before, "after": after})
+    rows[-1]["seconds"] = dual_encoder.seconds
     meter = train_meter(find_vqa_files(folder / "train"), out, card.meter, settings=settings)
     for which, task in enumerate(("which digit is this?", "is it more than four?")):
         before, after = (meter_accuracy(each, test, which) for each in (card.meter, out / "meter"))
@@ -101,14 +101,14 @@ def measured(folder: Path, settings: Settings) -> list[Row]:
 
 
 def main(
-    steps: Annotated[int, typer.Option(help="Of the optimiser, for each model.")] = 300,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    steps: Annotated[int, typer.Option(help="Steps of the optimizer for each model.")] = 300,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results to this file, too.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     quiet_libraries()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measured(Path(folder), Settings(steps=steps, learning_rate=7e-4, precision="bf16", checks=5))
+        rows = measure(Path(folder), Settings(steps=steps, learning_rate=7e-4, precision="bf16", checks=5))
     table = Table("model", "task", "before", "after", "training, s")
     for row in rows:
         table.add_row(row["model"], row["task"], f"{row['before']:.3f}", f"{row['after']:.3f}", f"{row['seconds']:.0f}")
