@@ -40,6 +40,12 @@ class Source:
 ITEM_IMAGE = "item_image"
 """The key of an item's metadata that says where its image is: {"file": ..., "hash": ...}."""
 
+PERCEPTUAL_HASH = "perceptual_hash"
+"""The key of a chunk's metadata that holds the perceptual hash of its image."""
+
+RESERVED_METADATA = frozenset({ITEM_IMAGE, PERCEPTUAL_HASH})
+"""Keys that only florence_rag may set in the metadata of a chunk."""
+
 
 def item_uri(id: str) -> str:
     """Return the uri of the source that an item forms; no path and no URL has this form."""

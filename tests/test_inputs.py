@@ -110,7 +110,7 @@ def test_failures_are_told_one_by_one_and_tried_again(rag, colors, tmp_path):
     site, _ = colors
     site.pages |= {
         "/page.png": Page(b"<!DOCTYPE html><p>Sign in", {"ETag": "1"}),
-        "/cut.png": Page(png("red"), {"ETag": "1"}, says=9_999),
+        "/cut.png": Page(png("red"), {"ETag": "1"}, claimed_bytes=9_999),
     }
     names = ("gone.png", "page.png", "cut.png", "blue.png")
     listed = [*(f"{site.url}/{name}" for name in names), "nowhere.png", "http://127.0.0.1:1/a.png", "zzz://a/b.png"]
@@ -199,7 +199,7 @@ def test_no_url_is_asked_for_what_a_question_names(rag, colors):
     site, (*_, url) = colors
     with pytest.raises(InputError, match="URLs are not fetched"):
         rag.ask_image(url, "What colour is it?")
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_chunking_is_chosen_when_a_database_is_opened(tmp_path, monkeypatch):

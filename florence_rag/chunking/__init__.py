@@ -10,7 +10,7 @@ from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import chunk_image, read_image, read_stored
 from florence_rag.chunking.text import chunk_text
 from florence_rag.errors import InputError
-from florence_rag.sources.io import facts_of
+from florence_rag.sources.io import read_sidecar
 from florence_rag.types import Chunk, Frame, Kind, Locator, Source
 
 __all__ = ["ChunkingConfig", "chunk", "read_frames", "read_image"]
@@ -24,9 +24,9 @@ def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
     What its container says of it, if it lies in one, becomes caption and metadata. Raises MediaError, perhaps after the
     first chunks, if the file is not what its name says or is damaged, InputError if it cannot be reached.
     """
-    facts = facts_of(source.uri)
+    sidecar = read_sidecar(source.uri)
     for each in _chunk(source, config):
-        yield replace(each, caption=facts.caption, metadata={**facts.metadata, **each.metadata})
+        yield replace(each, caption=sidecar.caption, metadata={**sidecar.metadata, **each.metadata})
 
 
 def _chunk(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
-
-from florence_rag.errors import MediaError
-from florence_rag.sources.io import is_elsewhere, open_place
-
 HEAD_BYTES = 512
 
 _PREFIXES: tuple[tuple[bytes, str], ...] = (
@@ -33,19 +28,6 @@ _PREFIXES: tuple[tuple[bytes, str], ...] = (
 _RIFF = {b"WEBP": "a WebP image", b"AVI ": "an AVI video", b"WAVE": "a WAV recording"}
 HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
-
-
-def open_file(path: str) -> BinaryIO:
-    """The file for reading, or a MediaError that names it."""
-    try:
-        return open(path, "rb")
-    except (OSError, ValueError) as error:
-        raise MediaError(f"{path!r} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
-
-
-def open_source(uri: str) -> BinaryIO:
-    """The bytes of a source, wherever it is: a file, a URL, an item in a container."""
-    return open_place(uri) if is_elsewhere(uri) else open_file(uri)
 
 
 def starts_like(head: bytes) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from av.video.frame import VideoFrame
 
-from florence_rag.chunking.formats import open_source
 from florence_rag.chunking.video import _open_video
+from florence_rag.sources.io import open_uri
 from florence_rag.types import Frame
 
 SIDE_PX = 224
@@ -16,7 +16,7 @@ SIDE_PX = 224
 
 def length_s(path: str) -> float:
     """How long a video is, in seconds: as it says itself, or counted where it does not, as a WebM that was streamed."""
-    with open_source(path) as file, _open_video(file, path) as video:
+    with open_uri(path) as file, _open_video(file, path) as video:
         if told := video.metadata().get("duration_s"):
             return float(told)
         for _ in video.frames():
@@ -37,7 +37,7 @@ def read_motion(
     part_s = (end_s - start_s) / count
     due = deque(round(start_s + (i + 0.5) * part_s, 3) for i in range(count))
     shown: tuple[float, VideoFrame] | None = None
-    with open_source(path) as file, _open_video(file, path) as video:
+    with open_uri(path) as file, _open_video(file, path) as video:
         video.jump(start_s)
         for time_s, frame in video.frames():
             while due and shown is not None and time_s > due[0]:

@@ -20,11 +20,10 @@ from florence_rag.chunking.formats import (
     HEAD_BYTES,
     HEIF_BRANDS,
     brands,
-    open_file,
-    open_source,
     starts_like,
 )
 from florence_rag.errors import InputError, MediaError
+from florence_rag.sources.io import open_file, open_uri
 from florence_rag.types import Chunk, Frame, Source
 
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -78,7 +77,7 @@ def read_stored(uri: str, config: ChunkingConfig) -> Frame:
 
 
 def _decode_source(uri: str, config: ChunkingConfig) -> tuple[Frame, dict[str, Any]]:
-    with open_source(uri) as file:
+    with open_uri(uri) as file:
         return _decode(file, repr(uri), config.image_side_px, config.image_detail_px)
 
 

@@ -15,8 +15,9 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
-from florence_rag.chunking.formats import open_source, starts_like
+from florence_rag.chunking.formats import starts_like
 from florence_rag.errors import MediaError
+from florence_rag.sources.io import open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def render_page(path: str, number: int, max_side_px: int) -> Frame:
 
 @contextmanager
 def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
-    with open_source(path) as file:
+    with open_uri(path) as file:
         head = file.read(1024)
         file.seek(0)
         with _PDFIUM:

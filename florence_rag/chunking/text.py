@@ -12,10 +12,10 @@ from typing import Any
 from charset_normalizer import from_bytes
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, open_source, starts_like
+from florence_rag.chunking.formats import HEAD_BYTES, starts_like
 from florence_rag.chunking.html import html_to_text
 from florence_rag.errors import MediaError
-from florence_rag.sources.io import is_elsewhere
+from florence_rag.sources.io import is_path, open_uri
 from florence_rag.types import Chunk, Locator, Source
 
 MAX_FILE_BYTES = 16_000_000
@@ -59,12 +59,12 @@ def chunk_text(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 def _is_html(uri: str, data: bytes) -> bool:
     """The name tells; a web page often has none, but a beginning."""
     is_page = Path(uri).suffix.lower() in (".html", ".htm", ".xhtml")
-    return is_page or (is_elsewhere(uri) and starts_like(data[:HEAD_BYTES]) == "an HTML page")
+    return is_page or (not is_path(uri) and starts_like(data[:HEAD_BYTES]) == "an HTML page")
 
 
 def read_bytes(path: str) -> bytes:
     """The whole file, if it is of a size that a document has."""
-    with open_source(path) as file:
+    with open_uri(path) as file:
         data = file.read(MAX_FILE_BYTES + 1)
     if len(data) > MAX_FILE_BYTES:
         raise MediaError(f"{path!r} has more than {MAX_FILE_BYTES:,} bytes of text; split it into smaller files")

@@ -19,10 +19,11 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, open_source, starts_like
+from florence_rag.chunking.formats import HEAD_BYTES, starts_like
 from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
 from florence_rag.errors import MediaError
+from florence_rag.sources.io import open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
 MAX_FRAME_PIXELS = 50_000_000
@@ -37,7 +38,7 @@ _log = logging.getLogger(__name__)
 def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """One chunk per clip, with its keyframes and what the subtitles beside the video say meanwhile."""
     cues = read_transcript(source.uri)
-    with open_source(source.uri) as file, _open_video(file, source.uri) as video:
+    with open_uri(source.uri) as file, _open_video(file, source.uri) as video:
         metadata = video.metadata()
         for clip in _clips(video, config):
             yield Chunk(
@@ -56,7 +57,7 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 
 def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tuple[Frame, ...]:
     """The pictures shown at these times, as chunk_video gave them."""
-    with open_source(path) as file:
+    with open_uri(path) as file:
         return tuple(_read_at(file, path, time_s, max_side_px) for time_s in times_s)
 
 

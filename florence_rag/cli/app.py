@@ -149,12 +149,12 @@ def index(
     as_json: AsJson = False,
 ) -> None:
     """Index files and folders; what has not changed since the last run is left alone."""
-    from florence_rag.sources import check_there
+    from florence_rag.sources import require_paths
 
     if not paths and listed is None:
         raise typer.BadParameter("give paths, or a list of them with --files-from")
     lines = lines_of(listed)
-    check_there(paths or ())  # a path that is not there is told before a model is fetched for it
+    require_paths(paths or ())  # reports a missing path before a model is downloaded
     speed: dict[str, Any] = {"precision": precision, "backend": backend}
     looks: dict[str, Any] = {"captioner": captioner, "detector": detector, "action_model": action_model}
     names: dict[str, Any] = {**looks, "text_embedder": text_embedder}

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TypeGuard
 
 from florence_rag.index.base import ChunkIndex
-from florence_rag.sources import SourceUnavailable, discover, exists, inside, place_of, places_listed, places_named
+from florence_rag.sources import (
+    SourceUnavailable,
+    discover,
+    exists,
+    lines_to_uris,
+    path_to_uri,
+    paths_to_uris,
+    uri_prefixes,
+)
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, SkippedSource, Source
 
@@ -69,8 +77,8 @@ class IndexSnapshot:
         that are gone. gone: so may be the paths themselves, which is otherwise an InputError: a disk may not be there.
         retry: try failures again that have not changed. drop: near-duplicates stay left out.
         """
-        more, lost = places_listed(listed)
-        places = [*([place_of(path) for path in paths] if gone else places_named(paths)), *more]
+        more, lost = lines_to_uris(listed)
+        places = [*([path_to_uri(path) for path in paths] if gone else paths_to_uris(paths)), *more]
         known = {uri: each.source for uri, each in self.left_out.items()} | self.sources
         met = list(discover([place for place in places if not gone or exists(place)], known, columns))
         missing = self._missing([*places, *(each.source for each in lost)], met) if prune or gone else []
@@ -146,7 +154,7 @@ class IndexSnapshot:
 
 def _below(folders: Iterable[str]) -> tuple[str, ...]:
     """What the uris below the folders begin with."""
-    return tuple(prefix for folder in folders for prefix in inside(folder))
+    return tuple(prefix for folder in folders for prefix in uri_prefixes(folder))
 
 
 def _uri(found: Source | Failure) -> str:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from florence_rag.types import Frame
+from florence_rag.types import PERCEPTUAL_HASH, Frame
 
-LOOK = "look"
+LOOK = PERCEPTUAL_HASH
 """The key of an image's metadata that holds the bytes, in Base64."""
 
 _CELLS = 9

@@ -1,25 +1,18 @@
-"""Stage 1: where media come from: files, folders, patterns, lists, URLs, tars, tables."""
+"""Stage 1: finds media in files, folders, patterns, lists, URLs, tars and tables."""
 
 from florence_rag.sources.discovery import discover
-from florence_rag.sources.files import MEDIA_BY_SUFFIX
-from florence_rag.sources.paths import (
-    SourceUnavailable,
-    check_there,
-    exists,
-    inside,
-    place_of,
-    places_listed,
-    places_named,
-)
+from florence_rag.sources.media_types import MEDIA_BY_SUFFIX
+from florence_rag.sources.paths import exists, lines_to_uris, path_to_uri, paths_to_uris, require_paths, uri_prefixes
+from florence_rag.sources.records import SourceUnavailable
 
 __all__ = [
     "MEDIA_BY_SUFFIX",
     "SourceUnavailable",
-    "check_there",
     "discover",
     "exists",
-    "inside",
-    "place_of",
-    "places_listed",
-    "places_named",
+    "lines_to_uris",
+    "path_to_uri",
+    "paths_to_uris",
+    "require_paths",
+    "uri_prefixes",
 ]

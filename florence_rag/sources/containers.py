@@ -1,114 +1,79 @@
-"""What lies in tars and tables, and which of it changed."""
+"""Lists the members of tars and tables and reports which of them changed."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from hashlib import blake2b
+from functools import partial
 
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.sources.files import MEDIA_BY_SUFFIX
-from florence_rag.sources.io import Columns, facts_of, open_place
-from florence_rag.sources.io.containers import UNKNOWN, Version, version_of
-from florence_rag.sources.io.tars import FACT_SUFFIXES, Contents, contents, stem_of, suffix_of
-from florence_rag.sources.io.uris import Item, is_url, quoted, scheme_of, unquoted
-from florence_rag.sources.paths import SourceUnavailable
-from florence_rag.types import Failure, Media, Source
+from florence_rag.sources.io import Columns, open_uri, read_sidecar
+from florence_rag.sources.io.locations import stat
+from florence_rag.sources.io.remote_stat import FileStat
+from florence_rag.sources.io.tars import SIDECAR_SUFFIXES, TarIndex, read_index, stem_of
+from florence_rag.sources.io.uris import Member, container_scheme, is_url, quote_name, suffix_of, unquote_name
+from florence_rag.sources.media_types import media_of
+from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
+from florence_rag.types import Failure, Source
 
-_BLOCK = 1 << 20
 
-
-def items_of(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
-    """All items, in their order, as long as the container lets itself be read; at last why it does not."""
+def list_members(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
+    """Yield all members in their order; at a damaged place of the container, end with a failure."""
     try:
-        version = version_of(container)
-        items, problem = _items(container, columns)
+        container_stat = stat(container)
+        members, problem = _list(container, columns)
     except MediaError as error:
         yield Failure(container, str(error))
     except FlorenceError as error:
         yield SourceUnavailable(container, str(error))
     else:
-        for item in items:
-            yield _look(item, version, known.get(item.uri))
+        for member in members:
+            yield inspect(member.uri, partial(_read_record, member, container_stat, known))
         if problem:
             yield Failure(container, f"{container!r} {problem}")
 
 
-def look_at_items(items: Iterable[Item], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
-    """Some items of one container."""
-    for item in items:
-        try:
-            version = version_of(item.container)
-        except FlorenceError as error:
-            yield SourceUnavailable(item.uri, str(error))
-        else:
-            yield _look(item, version, known.get(item.uri))
+def inspect_members(members: Iterable[Member], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
+    """Yield the records of some members of one container."""
+    for member in members:
+        yield inspect(member.uri, partial(_read_record, member, None, known))
 
 
-def _items(container: str, columns: Columns) -> tuple[Iterator[Item], str]:
-    """And why there may be more, or ""."""
-    scheme = scheme_of(container)
+def _list(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
+    """Return the members, and why there may be more or ""."""
+    scheme = container_scheme(container)
     if scheme == "tar":
-        found = contents(container, again=is_url(container))
-        names = (name for name in found.members if _medium(name, found))
-        return (Item("tar", container, quoted(name)) for name in names), found.problem or _emptiness(found)
-    from florence_rag.sources.io.tables import inner_of, layout
+        index = read_index(container, refresh=is_url(container))
+        names = [name for name in index.files if _is_indexed(name, index)]
+        empty = "" if names else f"holds nothing of a known kind among its {len(index.files)} members"
+        return (Member("tar", container, quote_name(name)) for name in names), index.problem or empty
+    from florence_rag.sources.io.tables import read_layout, row_fragment
 
     assert scheme is not None
-    table = layout(scheme, container, columns, again=is_url(container))
-    problem = "" if table.rows else "has no rows"
-    return (Item(scheme, container, inner_of(row, table)) for row in range(table.rows)), problem
+    layout = read_layout(scheme, container, columns, refresh=is_url(container))
+    rows = (Member(scheme, container, row_fragment(row, layout)) for row in range(layout.rows))
+    return rows, "" if layout.rows else "has no rows"
 
 
-def _emptiness(found: Contents) -> str:
-    if any(_medium(name, found) for name in found.members):
-        return ""
-    return f"holds nothing of a known kind among its {len(found.members)} members"
-
-
-def _medium(name: str, found: Contents) -> Media | None:
-    """Of a member; None of those that speak of another, are hidden, or of unknown kind."""
-    medium = MEDIA_BY_SUFFIX.get(suffix_of(name))
+def _is_indexed(name: str, index: TarIndex) -> bool:
+    """Return whether a file of a tar is a source: not hidden, of a known kind, and no sidecar of an image or video."""
     if any(part.startswith(".") for part in name.removeprefix("./").split("/")):
-        return None
-    is_said = suffix_of(name) in FACT_SUFFIXES
-    return None if is_said and any(_shows(each) for each in found.samples[stem_of(name)]) else medium
+        return False
+    is_sidecar = suffix_of(name) in SIDECAR_SUFFIXES and any(
+        media_of(each) not in (None, "text") for each in index.samples[stem_of(name)]
+    )
+    return media_of(name) is not None and not is_sidecar
 
 
-def _shows(name: str) -> bool:
-    return MEDIA_BY_SUFFIX.get(suffix_of(name), "text") != "text"
+def _read_record(member: Member, container_stat: FileStat | None, known: Mapping[str, Source]) -> Source | Failure:
+    """Return the record of a member. Its size and time are those of its container."""
+    media = media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
+    if media is None:
+        return Failure(member.uri, "the member is of no known kind")
+    found = container_stat or stat(member.container)
+    return make_record(member.uri, media, found, known, partial(_content_hash, member, found))
 
 
-def _look(item: Item, version: Version, before: Source | None) -> Source | Failure:
-    """size_bytes and modified_ns of an item are those of its container."""
-    if item.uri.encode("utf-8", "backslashreplace").decode() != item.uri:
-        return Failure(item.uri.encode("utf-8", "backslashreplace").decode(), "its name is not valid UTF-8; rename it")
-    if before and (before.size_bytes, before.modified_ns) == version != UNKNOWN:
-        return before
-    medium = MEDIA_BY_SUFFIX.get(suffix_of(unquoted(item.inner))) if item.scheme == "tar" else "image"
-    if medium is None:
-        return Failure(item.uri, "it is of no known kind")
-    try:
-        digest = _version_digest(item, version) if is_url(item.container) and version != UNKNOWN else _digest(item.uri)
-    except MediaError as error:
-        return Failure(item.uri, str(error))
-    except FlorenceError as error:
-        return SourceUnavailable(item.uri, str(error))
-    return Source(item.uri, medium, *version, digest) if digest else Failure(item.uri, "it is empty (0 bytes)")
-
-
-def _version_digest(item: Item, version: Version) -> str:
-    """What lies elsewhere is fetched once, to be indexed, and not before to be hashed."""
-    return blake2b(f"{item.uri}\0{version}".encode(), digest_size=16).hexdigest()
-
-
-def _digest(uri: str) -> str:
-    """Of the bytes and what is said of them; "" if there are none."""
-    digest = blake2b(digest_size=16)
-    with open_place(uri) as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(0)
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    digest.update(facts_of(uri).digest_input)
-    return digest.hexdigest() if size else ""
+def _content_hash(member: Member, container_stat: FileStat) -> str:
+    if is_url(member.container) and container_stat.version:
+        return hash_version(member.uri, container_stat)
+    return hash_content([open_uri(member.uri)], read_sidecar(member.uri).digest_input)

@@ -1,4 +1,4 @@
-"""Sorts what was named to those who know its kind: files and folders, containers, URLs."""
+"""Finds the sources among paths: sorts them into files and folders, containers, and URLs."""
 
 from __future__ import annotations
 
@@ -7,55 +7,66 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from florence_rag.errors import FlorenceError
-from florence_rag.sources import files
-from florence_rag.sources.containers import items_of, look_at_items
+from florence_rag.sources.containers import inspect_members, list_members
+from florence_rag.sources.files import find_files
 from florence_rag.sources.io import Columns
-from florence_rag.sources.io.uris import Item, is_url, parse_item, scheme_of
-from florence_rag.sources.paths import SourceUnavailable, is_dataset, places_named
-from florence_rag.sources.remote import list_url, look_at_urls
+from florence_rag.sources.io.uris import Member, container_scheme, is_url, parse_member
+from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
+from florence_rag.sources.records import SourceUnavailable
+from florence_rag.sources.remote import inspect_urls, list_url
 from florence_rag.types import Failure, Source
 
 
 def discover(
     paths: Iterable[str | Path], known: Mapping[str, Source] = {}, columns: Columns | None = None
 ) -> Iterator[Source | Failure]:
-    """All media that are named, or lie in the folders and containers that are, each once.
+    """Find every medium among the paths, and in the folders and containers among them, once.
 
-    paths: files, folders, patterns; URLs; tars, tables and datasets; uris of items. First come files, sorted by path,
-    then what lies in containers, then URLs. In folders hidden files, files of unknown kind and containers are passed
-    over. What has the size and time of its record in `known` is not read; its record is given back. columns: of tables.
-    A path that does not exist raises InputError at once.
+    Hidden files, files of unknown kinds and containers are skipped in folders.
+
+    Args:
+        paths: Files, folders, patterns, URLs, tars, tables, saved data sets, and uris of members.
+        known: uri -> record of the sources of an earlier run. A source with the size and time of its record is not
+            read again, and its record is returned.
+        columns: The columns of tables.
+
+    Returns:
+        The files sorted by path, then the members of containers, then the URLs; for each one that cannot be read, a
+        failure that says why.
+
+    Raises:
+        InputError: If a path does not exist, before anything is read.
     """
-    return _discover(dict.fromkeys(places_named(paths)), known, columns or Columns())
+    return _discover(dict.fromkeys(paths_to_uris(paths)), known, columns or Columns())
 
 
-def _discover(places: Iterable[str], known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
-    local: list[str] = []
-    containers: dict[str, list[Item] | None] = {}
+def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
+    paths: list[str] = []
+    containers: dict[str, list[Member] | None] = {}  # None: all members
     urls: dict[str, None] = {}
-    for place in places:
-        if item := parse_item(place):
-            wanted = containers.setdefault(item.container, [])
+    for uri in uris:
+        if member := parse_member(uri):
+            wanted = containers.setdefault(member.container, [])
             if wanted is not None:
-                wanted.append(item)
-        elif is_url(place):
+                wanted.append(member)
+        elif is_url(uri):
             try:
-                urls |= dict.fromkeys(list_url(place))
+                urls |= dict.fromkeys(list_url(uri))
             except FlorenceError as error:
-                yield SourceUnavailable(place, str(error))
-        elif is_dataset(place):
-            containers |= dict.fromkeys(_arrow_files(place))
-        elif scheme_of(place) and os.path.isfile(place):
-            containers[place] = None
+                yield SourceUnavailable(uri, str(error))
+        elif is_saved_dataset(uri):
+            containers |= dict.fromkeys(_arrow_files(uri))
+        elif container_scheme(uri) and os.path.isfile(uri):
+            containers[uri] = None
         else:
-            local.append(place)
-    containers |= dict.fromkeys(url for url in urls if scheme_of(url))
-    yield from files.discover(local, known)
+            paths.append(uri)
+    containers |= dict.fromkeys(url for url in urls if container_scheme(url))
+    yield from find_files(paths, known)
     for container, wanted in sorted(containers.items()):
-        yield from look_at_items(wanted, known) if wanted else items_of(container, known, columns)
-    yield from look_at_urls([url for url in urls if not scheme_of(url)], known)
+        yield from inspect_members(wanted, known) if wanted else list_members(container, known, columns)
+    yield from inspect_urls([url for url in urls if not container_scheme(url)], known)
 
 
 def _arrow_files(dataset: str) -> list[str]:
-    """Those of all splits."""
+    """Return the files of all splits."""
     return sorted(str(path) for path in Path(dataset).rglob("*.arrow") if not path.name.startswith("cache-"))

@@ -1,4 +1,4 @@
-"""Which files below folders have changed just now, told by the system, when they have come to rest."""
+"""Watches folders and reports the files that change in them, once nobody writes them any more."""
 
 from __future__ import annotations
 
@@ -12,26 +12,34 @@ from types import TracebackType
 from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
-from florence_rag.sources.files import MEDIA_BY_SUFFIX, SUBTITLES
-from florence_rag.sources.paths import place_of
+from florence_rag.sources.media_types import MEDIA_BY_SUFFIX, SUBTITLE_SUFFIXES
+from florence_rag.sources.paths import path_to_uri
 
-REST_S = 0.4
-"""Who writes a file seldom pauses so long. One who does has its file looked at twice."""
-MANY = 5_000
-"""Paths at a time, beyond which the folders themselves are looked at: the system may have lost some more."""
+SETTLE_S = 0.4
+"""Seconds without a change after which a file counts as written. A slower writer has its file indexed twice."""
+MAX_CHANGES = 5_000
+"""With more changes at a time, whole folders are indexed, because the system may have dropped some events."""
 _POLL_MS = 100
 
 
 class FolderWatch:
-    """Watches from `__enter__` on; then iterate. An iteration ends when stop is set."""
+    """A context manager that watches folders while it is entered, and iterates over their changes.
+
+    Args:
+        folders: The folders, with everything below them.
+        stop: Ends the iteration when it is set.
+
+    Raises:
+        InputError: If a path is no folder, or the system cannot watch it.
+    """
 
     def __init__(self, folders: Iterable[str | Path], stop: threading.Event | None = None) -> None:
-        self.folders = [_folder(path) for path in folders]
+        self.folders = [_require_folder(path) for path in folders]
         self._stop = stop or threading.Event()
-        self._told: Generator[set[tuple[Change, str]], None, None] | None = None
+        self._events: Generator[set[tuple[Change, str]], None, None] | None = None
 
     def __enter__(self) -> FolderWatch:
-        self._told = watch(
+        self._events = watch(
             *self.folders,
             watch_filter=None,
             debounce=2 * _POLL_MS,
@@ -41,60 +49,60 @@ class FolderWatch:
             ignore_permission_denied=True,
         )
         try:
-            self._first = next(self._told, set())
-        except (OSError, RuntimeError) as error:  # such as the system's limit
+            self._first = next(self._events, set())
+        except (OSError, RuntimeError) as error:  # such as the system's limit of watches
             raise InputError(f"{', '.join(map(repr, self.folders))} cannot be watched: {error}") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._told:
-            self._told.close()
+        if self._events:
+            self._events.close()
 
     def __iter__(self) -> Iterator[list[str]]:
-        """Places to look at, sorted: files, folders that have come, and what is gone."""
-        due: dict[str, float] = {}
-        for change in self._changes():
+        """Yield sorted paths to index again: changed and deleted files, and new folders."""
+        pending: dict[str, float] = {}
+        for event in self._iterate_events():
             now = time.monotonic()
-            due.update((place, now) for _, path in change for place in self._places(path))
-            rested = sorted(place for place, since in due.items() if now - since >= REST_S)
-            if rested:
+            pending.update((path, now) for _, changed in event for path in self._affected(changed))
+            settled = sorted(path for path, since in pending.items() if now - since >= SETTLE_S)
+            if settled:
                 self._check_folders()
-                yield self.folders if len(rested) > MANY else rested
-                for place in rested:
-                    del due[place]
+                yield self.folders if len(settled) > MAX_CHANGES else settled
+                for path in settled:
+                    del pending[path]
 
-    def _changes(self) -> Iterator[set[tuple[Change, str]]]:
+    def _iterate_events(self) -> Iterator[set[tuple[Change, str]]]:
         yield self._first
-        if self._told:
-            yield from self._told
+        if self._events:
+            yield from self._events
 
     def _check_folders(self) -> None:
-        """What lies on a disk that was taken away is not to be forgotten."""
+        """Raise InputError if a folder is gone, so that the files of a disconnected disk stay in the index."""
         for folder in self.folders:
             if not os.path.isdir(folder):
-                raise InputError(f"{folder!r} is gone; what was indexed of it is kept: bring it back and watch again")
+                raise InputError(f"{folder!r} is gone; its files stay in the index: bring it back and watch again")
 
-    def _places(self, path: str) -> Iterator[str]:
-        """What a change at a path concerns: a folder that has come brings what lies in it, subtitles their video."""
-        if any(part.startswith(".") for part in self._inner_parts(path)):
+    def _affected(self, changed: str) -> Iterator[str]:
+        """Yield the paths that a change concerns: a change of subtitles concerns their video."""
+        if any(part.startswith(".") for part in self._inner_parts(changed)):
             return
-        place = Path(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-        suffix = place.suffix.lower()
-        if suffix in SUBTITLES:
-            videos = (place.with_suffix(end) for end, media in MEDIA_BY_SUFFIX.items() if media == "video")
+        path = Path(os.path.realpath(os.path.dirname(changed)), os.path.basename(changed))
+        suffix = path.suffix.lower()
+        if suffix in SUBTITLE_SUFFIXES:
+            videos = (path.with_suffix(end) for end, media in MEDIA_BY_SUFFIX.items() if media == "video")
             yield from (str(video) for video in videos if video.is_file())
-        elif suffix in MEDIA_BY_SUFFIX or place.is_dir() or not os.path.lexists(place):
-            yield str(place)
+        elif suffix in MEDIA_BY_SUFFIX or path.is_dir() or not os.path.lexists(path):
+            yield str(path)
 
     def _inner_parts(self, path: str) -> tuple[str, ...]:
-        of = (folder for folder in self.folders if Path(path).is_relative_to(folder))
-        return Path(path).relative_to(next(of, "/")).parts
+        parents = (folder for folder in self.folders if Path(path).is_relative_to(folder))
+        return Path(path).relative_to(next(parents, "/")).parts
 
 
-def _folder(path: str | Path) -> str:
-    place = place_of(path)
-    if not os.path.isdir(place):
+def _require_folder(path: str | Path) -> str:
+    uri = path_to_uri(path)
+    if not os.path.isdir(uri):
         raise InputError(f"{os.fspath(path)!r} is no folder; give folders to watch")
-    return place
+    return uri

@@ -1,8 +1,7 @@
 import pytest
 from PIL import Image
 
-from florence_rag.chunking.formats import HEAD_BYTES, brands, open_file, starts_like
-from florence_rag.errors import MediaError
+from florence_rag.chunking.formats import HEAD_BYTES, brands, starts_like
 from tests.chunking.samples import encode, make_pdf, shots, write_video
 
 DOT = Image.new("RGB", (64, 64), "red")
@@ -60,10 +59,3 @@ def test_other_files_are_recognized_too(head, name):
 def test_brands_of_a_box_that_claims_to_be_longer_than_the_file():
     assert brands(b"\xff\xff\xff\xffftypheic\0\0\0\0mif1he") == {b"heic", b"mif1"}
     assert brands(b"no box at all") == frozenset()
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(MediaError, match=r"gone\.jpg' cannot be opened: No such file"):
-        open_file(str(tmp_path / "gone.jpg"))
-    with pytest.raises(MediaError, match="cannot be opened"):
-        open_file("a\0b.jpg")

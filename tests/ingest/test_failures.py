@@ -99,8 +99,10 @@ def test_a_file_with_new_times_and_old_bytes_is_hashed_once(rag, folder, monkeyp
     from florence_rag.sources import files
 
     hashed = []
-    digest = files._digest
-    monkeypatch.setattr(files, "_digest", lambda parts: hashed.append(os.path.basename(parts[0])) or digest(parts))
+    hash_files = files.hash_files
+    monkeypatch.setattr(
+        files, "hash_files", lambda paths: hashed.append(os.path.basename(paths[0])) or hash_files(paths)
+    )
     rag.add(folder)
     for name in ("red.png", "broken.jpg"):
         os.utime(folder / name, (1, 1))

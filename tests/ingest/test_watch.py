@@ -127,7 +127,7 @@ def test_a_file_that_is_being_written_waits_until_it_is_whole(rag, folder):
             for start in range(0, len(data), len(data) // 6 + 1):
                 file.write(data[start : start + len(data) // 6 + 1])
                 file.flush()
-                time.sleep(watching.REST_S / 3)
+                time.sleep(watching.SETTLE_S / 3)
         report = watched.next()
         assert report.changes == (Change("added", str(folder / "slow.png")),)
         assert not report.failed
@@ -158,12 +158,12 @@ def test_a_folder_that_disappears_takes_nothing_with_it(rag, folder):
         watched.next()
         folder.rename(folder.parent / "away")
         error = watched.next()
-    assert isinstance(error, InputError) and "is gone; what was indexed of it is kept" in str(error)
+    assert isinstance(error, InputError) and "is gone; its files stay in the index" in str(error)
     assert list(rag.index.sources()) == [str(folder / "red.png")]
 
 
 def test_very_many_changes_make_it_look_at_the_folders(rag, folder, looked_at, monkeypatch):
-    monkeypatch.setattr(watching, "MANY", 2)
+    monkeypatch.setattr(watching, "MAX_CHANGES", 2)
     with Watched(rag, folder) as watched:
         watched.next()
         for number, colors in enumerate([("red", "blue"), ("blue", "red"), ("green", "red"), ("red", "green")]):

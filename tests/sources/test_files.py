@@ -19,25 +19,25 @@ def found(*paths: Path, known: dict[str, Source] | None = None) -> list[Source |
     return list(discover(paths, known or {}))
 
 
-def names(each: list[Source | Failure], top: Path) -> list[str]:
-    return [os.path.relpath(one.uri if isinstance(one, Source) else one.source, top.resolve()) for one in each]
+def names(sources: list[Source | Failure], top: Path) -> list[str]:
+    return [os.path.relpath(one.uri if isinstance(one, Source) else one.source, top.resolve()) for one in sources]
 
 
-def test_media_are_found_in_order_below_a_folder_and_the_rest_is_passed_over(tmp_path):
-    make(tmp_path, "b/a.JPG", "b/c/film.Mp4", "a.pdf", "notes.md", "b.jpg", "b/song.mp3", "Makefile", "b/film.srt")
+def test_media_are_found_in_order_below_a_folder_and_the_rest_is_skipped(tmp_path):
+    make(tmp_path, "b/a.JPG", "b/c/video.Mp4", "a.pdf", "notes.md", "b.jpg", "b/song.mp3", "Makefile", "b/video.srt")
     make(tmp_path, ".hidden.jpg", ".git/a.jpg", "b/._a.jpg")
-    each = found(tmp_path)
-    assert names(each, tmp_path) == ["a.pdf", "b.jpg", "b/a.JPG", "b/c/film.Mp4", "notes.md"]
-    assert [one.media for one in each] == ["pdf", "image", "image", "video", "text"]
-    assert all(os.path.isabs(one.uri) for one in each)
+    sources = found(tmp_path)
+    assert names(sources, tmp_path) == ["a.pdf", "b.jpg", "b/a.JPG", "b/c/video.Mp4", "notes.md"]
+    assert [one.media for one in sources] == ["pdf", "image", "image", "video", "text"]
+    assert all(os.path.isabs(one.uri) for one in sources)
 
 
-def test_every_suffix_that_is_promised_is_known():
-    promised = "jpg jpeg png webp gif bmp tif tiff heic avif mp4 mov mkv webm avi txt md html pdf"
-    assert {f".{suffix}" for suffix in promised.split()} <= set(MEDIA_BY_SUFFIX)
+def test_every_documented_suffix_is_known():
+    documented = "jpg jpeg png webp gif bmp tif tiff heic avif mp4 mov mkv webm avi txt md html pdf"
+    assert {f".{suffix}" for suffix in documented.split()} <= set(MEDIA_BY_SUFFIX)
 
 
-def test_a_record_tells_size_time_and_content(tmp_path):
+def test_a_record_holds_size_time_and_content_hash(tmp_path):
     make(tmp_path, "a.jpg", "same.jpg")
     (tmp_path / "same.jpg").write_bytes((tmp_path / "a.jpg").read_bytes())
     first, second = found(tmp_path)
@@ -48,7 +48,7 @@ def test_a_record_tells_size_time_and_content(tmp_path):
     assert found(tmp_path / "same.jpg")[0].content_hash != first.content_hash
 
 
-def test_what_did_not_change_is_not_read_again(tmp_path):
+def test_unchanged_files_are_not_read_again(tmp_path):
     make(tmp_path, "a.jpg", "b.jpg")
     first = {one.uri: one for one in found(tmp_path)}
     stat = (tmp_path / "a.jpg").stat()
@@ -70,22 +70,22 @@ def test_a_touched_file_keeps_its_hash(tmp_path):
 
 
 def test_subtitles_are_a_part_of_their_video(tmp_path):
-    make(tmp_path, "film.mp4")
+    make(tmp_path, "video.mp4")
     (bare,) = found(tmp_path)
     known = {bare.uri: bare}
-    make(tmp_path, "film.srt")
-    os.utime(tmp_path / "film.srt", ns=(1, 1))
-    (with_words,) = found(tmp_path, known=known)
-    assert with_words.content_hash != bare.content_hash
-    (tmp_path / "film.srt").unlink()
-    assert found(tmp_path, known={bare.uri: with_words}) == [bare]
+    make(tmp_path, "video.srt")
+    os.utime(tmp_path / "video.srt", ns=(1, 1))
+    (with_subtitles,) = found(tmp_path, known=known)
+    assert with_subtitles.content_hash != bare.content_hash
+    (tmp_path / "video.srt").unlink()
+    assert found(tmp_path, known={bare.uri: with_subtitles}) == [bare]
 
 
-def test_a_file_reached_by_several_ways_is_found_once(tmp_path, monkeypatch):
+def test_a_file_on_several_paths_is_found_once(tmp_path, monkeypatch):
     make(tmp_path, "a/b.jpg")
     monkeypatch.chdir(tmp_path)
-    ways = [tmp_path, tmp_path / "a", "a/b.jpg", "./a/../a/b.jpg", tmp_path / "a" / "b.jpg"]
-    assert names(list(discover(ways)), tmp_path) == ["a/b.jpg"]
+    paths = [tmp_path, tmp_path / "a", "a/b.jpg", "./a/../a/b.jpg", tmp_path / "a" / "b.jpg"]
+    assert names(list(discover(paths)), tmp_path) == ["a/b.jpg"]
 
 
 def test_links_that_lead_in_circles_end(tmp_path):
@@ -111,28 +111,28 @@ def test_a_path_that_does_not_exist_is_an_error_before_anything_is_read(tmp_path
         discover([tmp_path, path])
 
 
-def test_a_single_path_is_taken_as_one(tmp_path):
+def test_a_single_path_need_not_be_a_list(tmp_path):
     make(tmp_path, "a.jpg")
     assert names(list(discover(str(tmp_path / "a.jpg"))), tmp_path) == ["a.jpg"]
     assert names(list(discover(tmp_path)), tmp_path) == ["a.jpg"]
 
 
-def test_an_empty_folder_holds_nothing(tmp_path):
+def test_an_empty_folder_has_no_sources(tmp_path):
     assert found(tmp_path) == []
     assert list(discover([])) == []
 
 
-def reason(each: list[Source | Failure]) -> str:
-    (failure,) = each
+def reason(sources: list[Source | Failure]) -> str:
+    (failure,) = sources
     assert isinstance(failure, Failure) and "\n" not in failure.reason
     return failure.reason
 
 
 def test_files_of_unknown_kind_are_failures_when_named(tmp_path):
-    make(tmp_path, "song.mp3", "Makefile", "film.srt", ".hidden.jpg")
+    make(tmp_path, "song.mp3", "Makefile", "video.srt", ".hidden.jpg")
     assert "'.mp3' are of no known kind; known are jpg, " in reason(found(tmp_path / "song.mp3"))
     assert "of no known kind" in reason(found(tmp_path / "Makefile"))
-    assert "together with the video" in reason(found(tmp_path / "film.srt"))
+    assert "together with the video" in reason(found(tmp_path / "video.srt"))
     assert isinstance(found(tmp_path / ".hidden.jpg")[0], Source)  # named, so meant
 
 

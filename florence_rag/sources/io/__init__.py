@@ -1,56 +1,46 @@
-"""Opens what is no file of its own: a URL, the member of a tar, the row of a table.
+"""Reads the bytes of any source, wherever it lies: a file, a URL, a file of a tar, a row of a table.
 
-    https://host/a.jpg    s3://bucket/a.jpg
-    tar:/photos/shard.tar#0001.jpg    tar:s3://bucket/shard.tar#0001.jpg
-    parquet:/photos/part.parquet#row=17&image=photo    arrow:/dataset/data-00000-of-00001.arrow#row=17&image=photo
-
-Such a uri stands where otherwise an absolute path stands, in every Source, Chunk and Hit. Only what a person names for
-an index becomes one: pictures that a program or an agent gives as a string are paths, and are never looked up here.
+Only a path that a person names for an index becomes a URL or a member of a container. Images that a program or an
+agent passes as a string are paths, and are never opened here.
 """
 
 from __future__ import annotations
 
 from typing import BinaryIO, Protocol
 
-from florence_rag.sources.io.sidecar_metadata import NONE, Columns, SidecarMetadata
-from florence_rag.sources.io.uris import Item, is_url, parse_item
+from florence_rag.sources.io.locations import open_file, open_whole
+from florence_rag.sources.io.sidecar_metadata import NO_METADATA, Columns, SidecarMetadata
+from florence_rag.sources.io.uris import Member, is_path, parse_member
 
-__all__ = ["Columns", "SidecarMetadata", "facts_of", "is_elsewhere", "open_place"]
-
-
-def is_elsewhere(uri: str) -> bool:
-    """Whether it is opened here, and no path."""
-    return is_url(uri) or parse_item(uri) is not None
+__all__ = ["Columns", "SidecarMetadata", "is_path", "open_file", "open_uri", "read_sidecar"]
 
 
-def open_place(uri: str) -> BinaryIO:
-    """Its bytes, seekable, fetched whole if they are not on this machine.
+def open_uri(uri: str) -> BinaryIO:
+    """Return the bytes of a source as a seekable file; what lies on another machine is fetched whole.
 
-    MediaError if what is there is damaged; InputError if it cannot be reached, which may be another matter tomorrow.
+    Raises:
+        MediaError: If a file cannot be opened, or a container is damaged.
+        InputError: If the source cannot be reached now.
     """
-    item = parse_item(uri)
-    if item is None:
-        from florence_rag.sources.io.fsspec_io import fetch
-
-        return fetch(uri)
-    return _kind(item).open_item(item)
+    member = parse_member(uri)
+    return open_whole(uri) if member is None else _reader(member).open_member(member)
 
 
-def facts_of(uri: str) -> SidecarMetadata:
-    """What is said of it beside its bytes; of a file or a URL nothing."""
-    item = parse_item(uri)
-    return NONE if item is None else _kind(item).facts_of_item(item)
+def read_sidecar(uri: str) -> SidecarMetadata:
+    """Return what a container says of one of its members, next to its bytes; nothing for a file or a URL."""
+    member = parse_member(uri)
+    return NO_METADATA if member is None else _reader(member).read_member_sidecar(member)
 
 
-class _Kind(Protocol):
-    def open_item(self, item: Item) -> BinaryIO: ...
+class _Reader(Protocol):
+    def open_member(self, member: Member) -> BinaryIO: ...
 
-    def facts_of_item(self, item: Item) -> SidecarMetadata: ...
+    def read_member_sidecar(self, member: Member) -> SidecarMetadata: ...
 
 
-def _kind(item: Item) -> _Kind:
-    """The module that knows the kind of container."""
-    if item.scheme == "tar":
+def _reader(member: Member) -> _Reader:
+    """Return the module that reads this kind of container."""
+    if member.scheme == "tar":
         from florence_rag.sources.io import tars
 
         return tars

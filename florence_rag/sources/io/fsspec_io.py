@@ -1,4 +1,4 @@
-"""Reads what a URL of any scheme names: HTTP by ourselves, all others (S3, Google Cloud, Azure, ...) through fsspec."""
+"""Reads URLs of other schemes than HTTP (S3, Google Cloud, Azure, ...) through fsspec."""
 
 from __future__ import annotations
 
@@ -10,60 +10,54 @@ from functools import partial
 from typing import Any, BinaryIO, cast
 
 from florence_rag.errors import InputError, MissingExtraError
-from florence_rag.sources.io import http as web
-from florence_rag.sources.io.remote_stat import Limits, Seen, spooled, version_from
-from florence_rag.sources.io.uris import is_web
+from florence_rag.sources.io.remote_stat import FileStat, TransferLimits, spool, version_from
 
-_BLOCK = 1 << 20
-_LIMITS = Limits()
-_VERSIONS = (
+_BLOCK_BYTES = 1 << 20
+_LIMITS = TransferLimits()
+_VERSION_KEYS = (
     "etag content_md5 contentmd5 md5hash md5 checksum generation "
     "lastmodified last_modified mtime updated modified created"
 ).split()
-"""What fsspec's file systems call the things that change with a file, the surest first."""
+"""The keys under which fsspec's file systems report what changes with a file, the most reliable first."""
 
 
-def look(url: str, limits: Limits = _LIMITS) -> Seen:
-    """What can be told of it without fetching it."""
-    if is_web(url):
-        return web.look(url, limits)
-    with _explained(url):
-        system, path = _system(url)
-        return _seen(system.info(path))
+def stat(url: str) -> FileStat:
+    """Return what the file system reports of a file, without fetching it."""
+    with _errors_mapped(url):
+        system, path = _file_system(url)
+        return _to_stat(system.info(path))
 
 
-def listed(url: str) -> dict[str, Seen]:
-    """What lies at a URL that fsspec reads: the files that a pattern matches or below a folder, or the one file."""
-    with _explained(url):
-        system, path = _system(url)
+def list_files(url: str) -> list[str]:
+    """Return the files that a pattern matches or that a folder holds, sorted by URL, or the URL of one file itself."""
+    with _errors_mapped(url):
+        system, path = _file_system(url)
         if any(mark in path for mark in "*?["):
-            found = {name: info for name, info in system.glob(path, detail=True).items() if info["type"] == "file"}
+            files = [name for name, info in system.glob(path, detail=True).items() if info["type"] == "file"]
         elif system.isdir(path):
-            found = system.find(path, detail=True)
+            files = system.find(path)
         else:
-            return {url: _seen(system.info(path))}
-        return {system.unstrip_protocol(name): _seen(info) for name, info in sorted(found.items())}
+            _to_stat(system.info(path))
+            return [url]
+        return [system.unstrip_protocol(name) for name in sorted(files)]
 
 
-def fetch(url: str, limits: Limits = _LIMITS) -> BinaryIO:
-    """All of it, seekable."""
-    if is_web(url):
-        return web.fetch(url, limits)
-    with open_ranges(url, limits) as file, _explained(url):
-        return spooled(iter(partial(file.read, _BLOCK), b""), url, limits, time.monotonic() + limits.total_s)
+def fetch(url: str, limits: TransferLimits = _LIMITS) -> BinaryIO:
+    """Return all bytes of a URL as a seekable file."""
+    with open_parts(url) as file, _errors_mapped(url):
+        blocks = iter(partial(file.read, _BLOCK_BYTES), b"")
+        return spool(blocks, url, limits, time.monotonic() + limits.total_s)
 
 
-def open_ranges(url: str, limits: Limits = _LIMITS) -> BinaryIO:
-    """A file of which only what is read is fetched."""
-    if is_web(url):
-        return web.open_ranges(url, limits)
-    with _explained(url):
-        system, path = _system(url)
+def open_parts(url: str) -> BinaryIO:
+    """Open a URL as a seekable file of which only the parts that are read are fetched."""
+    with _errors_mapped(url):
+        system, path = _file_system(url)
         return cast("BinaryIO", system.open(path, "rb"))
 
 
-def _system(url: str) -> tuple[Any, str]:
-    """The file system of a URL and the path in it."""
+def _file_system(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL and the path in it."""
     try:
         from fsspec.core import url_to_fs
     except ImportError as error:
@@ -76,18 +70,18 @@ def _system(url: str) -> tuple[Any, str]:
         raise InputError(f"{url!r} is of no known protocol; known are http, https, s3, gs, az and fsspec's") from error
 
 
-def _seen(info: Mapping[str, Any]) -> Seen:
-    facts = {name.lower(): value for name, value in info.items()}
-    if facts.get("type") == "directory":
-        raise InputError(f"{facts.get('name')!r} is a folder")
-    mark = next((facts[name] for name in _VERSIONS if facts.get(name)), None)
-    mark = mark.timestamp() if isinstance(mark, datetime) else mark
-    return Seen(int(facts.get("size") or 0), version_from(mark), str(facts.get("contenttype") or ""))
+def _to_stat(info: Mapping[str, Any]) -> FileStat:
+    values = {name.lower(): value for name, value in info.items()}
+    if values.get("type") == "directory":
+        raise InputError(f"{values.get('name')!r} is a folder; give a file, or index the folder")
+    tag = next((values[name] for name in _VERSION_KEYS if values.get(name)), None)
+    tag = tag.timestamp() if isinstance(tag, datetime) else tag
+    return FileStat(int(values.get("size") or 0), version_from(tag), str(values.get("contenttype") or ""))
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
-    """Every file system has its own errors."""
+def _errors_mapped(url: str) -> Iterator[None]:
+    """Map the errors of a file system to InputError. Every file system raises its own."""
     try:
         yield
     except (InputError, MissingExtraError):
@@ -97,5 +91,5 @@ def _explained(url: str) -> Iterator[None]:
     except PermissionError as error:
         raise InputError(f"{url!r} may not be read: check the keys that its file system uses") from error
     except Exception as error:
-        words = " ".join(str(error).split())
-        raise InputError(f"{url!r} cannot be read: {type(error).__name__}: {words:.200}") from error
+        message = " ".join(str(error).split())
+        raise InputError(f"{url!r} cannot be read: {type(error).__name__}: {message:.200}") from error

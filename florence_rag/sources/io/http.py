@@ -1,59 +1,91 @@
-"""Reads from HTTP and HTTPS what a person has named: any host, also a private one, as long as it is the one named.
+"""Reads HTTP and HTTPS URLs, and follows their redirects.
 
-A redirect to another host is followed to public addresses only. The proxies of the environment are used.
+`florence-rag index URL` may read any host, also a private one, because a person names it. A redirect to another host
+is followed to public addresses only. The proxies of the environment are used.
 """
 
 from __future__ import annotations
 
 import atexit
 import io
-import ipaddress
-import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import Any, BinaryIO
+from urllib.parse import urljoin
 
 import httpx
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io.ip_guard import is_public
-from florence_rag.sources.io.remote_stat import Limits, Seen, spooled, version_from
+from florence_rag.sources.io.ip_guard import addresses_of, is_public
+from florence_rag.sources.io.remote_stat import FileStat, TransferLimits, spool, version_from
+
+RequestBuilder = Callable[[str, str | None], httpx.Request]
+"""Builds the request for a URL, given the URL that redirects to it or None. Raises InputError to refuse a URL."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEAD = frozenset({400, 403, 404, 405, 501})
-"""What servers answer that know no HEAD, or sign their URLs for GET alone."""
-_BLOCK = 1 << 20
+"""Status codes of servers that do not support HEAD, or that sign their URLs for GET only."""
+_BLOCK_BYTES = 1 << 20
+_LIMITS = TransferLimits()
 
 
-def look(url: str, limits: Limits) -> Seen:
-    """What the server says of it, without fetching it."""
-    with _answer("HEAD", url, limits, tolerate=_NO_HEAD) as answer:
-        if answer.status_code not in _NO_HEAD:
-            return _seen(answer)
-    with _answer("GET", url, limits) as answer:
-        return _seen(answer)
+@contextmanager
+def open_response(
+    client: httpx.Client, url: str, build_request: RequestBuilder, max_redirects: int
+) -> Iterator[httpx.Response]:
+    """Follow the redirects of a URL and open the last response, of any status, whose body is not read yet.
+
+    `build_request` checks every URL, the first one and the targets of redirects.
+    """
+    previous: str | None = None
+    for _ in range(max_redirects + 1):
+        response = client.send(build_request(url, previous), stream=True)
+        try:
+            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+                yield response
+                return
+            url, previous = _join(url, response.headers["location"]), url
+        finally:
+            response.close()
+    raise InputError(f"{url!r:.80} is redirected more than {max_redirects} times; give the URL of the file itself")
 
 
-def fetch(url: str, limits: Limits) -> BinaryIO:
-    """All of it."""
+def _join(url: str, location: str) -> str:
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise InputError(f"{url!r:.80} is redirected to {location!r:.80}, which is no URL; give another URL") from error
+
+
+def stat(url: str, limits: TransferLimits = _LIMITS) -> FileStat:
+    """Return what the server declares of a URL, without fetching it."""
+    with _open("HEAD", url, limits, accept=_NO_HEAD) as response:
+        if response.status_code not in _NO_HEAD:
+            return _response_stat(response)
+    with _open("GET", url, limits) as response:
+        return _response_stat(response)
+
+
+def fetch(url: str, limits: TransferLimits = _LIMITS) -> BinaryIO:
+    """Return all bytes of a URL as a seekable file."""
     deadline = time.monotonic() + limits.total_s
-    with _answer("GET", url, limits) as answer, _explained(url):
-        return spooled(answer.iter_bytes(_BLOCK), url, limits, deadline)
+    with _open("GET", url, limits) as response:
+        return spool(response.iter_bytes(_BLOCK_BYTES), url, limits, deadline)
 
 
-def open_ranges(url: str, limits: Limits) -> BinaryIO:
-    """A file of which only what is read is fetched, in blocks of 1 MiB."""
-    size = look(url, limits).size_bytes
-    if not size:
-        raise InputError(f"{url!r} does not tell its size, so no part of it can be read; download it first")
-    return io.BufferedReader(_Ranges(url, size, limits), _BLOCK)
+def open_parts(url: str, limits: TransferLimits = _LIMITS) -> BinaryIO:
+    """Open a URL as a seekable file that fetches blocks of 1 MiB when they are read."""
+    size_bytes = stat(url, limits).size_bytes
+    if not size_bytes:
+        raise InputError(f"{url!r} does not declare its size, so no part of it can be read; download it first")
+    return io.BufferedReader(_RangeReader(url, size_bytes, limits), _BLOCK_BYTES)
 
 
-class _Ranges(io.RawIOBase):
-    def __init__(self, url: str, size: int, limits: Limits) -> None:
-        self._url, self._size, self._limits = url, size, limits
+class _RangeReader(io.RawIOBase):
+    def __init__(self, url: str, size_bytes: int, limits: TransferLimits) -> None:
+        self._url, self._size, self._limits = url, size_bytes, limits
         self._position = 0
 
     def readable(self) -> bool:
@@ -71,81 +103,72 @@ class _Ranges(io.RawIOBase):
         if end <= self._position:
             return 0
         headers = {"Range": f"bytes={self._position}-{end - 1}"}
-        with _answer("GET", self._url, self._limits, headers) as answer, _explained(self._url):
-            if answer.status_code != 206:
+        with _open("GET", self._url, self._limits, headers) as response:
+            if response.status_code != 206:
                 raise InputError(f"{self._url!r} cannot be read in parts from its server; download it first")
-            data = answer.read()[: end - self._position]
+            data = response.read()[: end - self._position]
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
 
 
-def _seen(answer: httpx.Response) -> Seen:
-    headers = answer.headers
+def _response_stat(response: httpx.Response) -> FileStat:
+    headers = response.headers
     size = headers.get("content-length", "")
     version = version_from(headers.get("etag") or headers.get("last-modified"))
-    medium = headers.get("content-type", "").partition(";")[0].strip().lower()
-    return Seen(int(size) if size.isdigit() else 0, version, medium)
+    media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return FileStat(int(size) if size.isdigit() else 0, version, media_type)
 
 
 @contextmanager
-def _answer(
-    method: str, url: str, limits: Limits, headers: dict[str, str] | None = None, tolerate: frozenset[int] = frozenset()
+def _open(
+    method: str,
+    url: str,
+    limits: TransferLimits,
+    headers: Mapping[str, str] | None = None,
+    accept: frozenset[int] = frozenset(),
 ) -> Iterator[httpx.Response]:
-    """The answer with its body still to come, of the last of the redirects."""
-    with _explained(url):
-        where = httpx.URL(url)
-    for _ in range(limits.redirects + 1):
-        with _explained(url):
-            request = _client().build_request(method, where, headers=headers, timeout=limits.idle_s)
-            answer = _client().send(request, stream=True)
-        try:
-            if answer.status_code in _REDIRECTS and "location" in answer.headers:
-                with _explained(url):
-                    where = _checked(url, where, where.join(answer.headers["location"]))
-                continue
-            if not answer.is_success and answer.status_code not in tolerate:
-                raise InputError(f"{url!r} cannot be fetched: the server answers {_status(answer)}")
-            yield answer
-            return
-        finally:
-            answer.close()
-    raise InputError(f"{url!r} is redirected more than {limits.redirects} times")
+    """Open the response to a URL; raise InputError for a status that is neither a success nor in accept."""
+    build_request = partial(_build_request, method, limits.idle_s, headers)
+    with _errors_mapped(url), open_response(_client(), url, build_request, limits.max_redirects) as response:
+        if not response.is_success and response.status_code not in accept:
+            status = f"{response.status_code} {response.reason_phrase}".strip()
+            raise InputError(f"{url!r} cannot be fetched: the server answers {status}")
+        yield response
 
 
-def _status(answer: httpx.Response) -> str:
-    return f"{answer.status_code} {answer.reason_phrase}".strip()
-
-
-def _checked(url: str, before: httpx.URL, after: httpx.URL) -> httpx.URL:
-    """Where a redirect leads, if that is the same host or a public one."""
-    if after.scheme not in ("http", "https"):
-        raise InputError(f"{url!r} is redirected to {str(after)!r:.80}, which is no web page")
-    if after.host != before.host:
-        try:
-            found = socket.getaddrinfo(after.host, after.port or 443, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise InputError(f"{url!r} is redirected to {after.host!r}, which cannot be found") from error
-        if not all(is_public(ipaddress.ip_address(str(each[4][0]).partition("%")[0])) for each in found):
-            raise InputError(f"{url!r} is redirected to {after.host!r}, a private host; name that URL if you mean it")
-    return after
+def _build_request(
+    method: str, timeout_s: float, headers: Mapping[str, str] | None, url: str, previous: str | None
+) -> httpx.Request:
+    """Build a request to the host of the previous URL, or to a public host."""
+    target = httpx.URL(url)
+    if previous is not None and target.scheme not in ("http", "https"):
+        raise InputError(f"{previous!r} is redirected to {url!r:.80}, which is no web page")
+    if previous is not None and target.host != httpx.URL(previous).host:
+        addresses = addresses_of(target.host, target.port or 443)
+        if not addresses:
+            raise InputError(f"{previous!r} is redirected to {target.host!r}, which cannot be found")
+        if not all(map(is_public, addresses)):
+            host = target.host
+            raise InputError(f"{previous!r} is redirected to {host!r}, a private host; name that URL if you mean it")
+    return _client().build_request(method, target, headers=headers, timeout=timeout_s)
 
 
 @contextmanager
-def _explained(url: str) -> Iterator[None]:
+def _errors_mapped(url: str) -> Iterator[None]:
     try:
         yield
     except httpx.TimeoutException as error:
         raise InputError(f"{url!r} does not answer in time") from error
     except httpx.RemoteProtocolError as error:
-        raise InputError(f"{url!r} broke off before all of it had come; index it again") from error
+        raise InputError(f"{url!r} broke off before it was complete; index it again") from error
     except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise InputError(f"{url!r} cannot be reached ({type(error).__name__})") from error
 
 
 @cache
 def _client() -> httpx.Client:
-    """One for all threads of the process, which keeps connections."""
+    """Return the client that all threads of the process share, which keeps connections open."""
     client = httpx.Client(headers={"User-Agent": "florence-rag"})
     atexit.register(client.close)
     return client

@@ -1,4 +1,4 @@
-"""What a container says of a picture beside its bytes."""
+"""What a container says of an image next to its bytes: a caption and metadata."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from typing import Any
 
-CAPTIONS = ("caption", "captions", "text", "title", "description", "alt", "alt_text", "prompt", "sentence", "sentences")
-"""Names under which captions are found, the likeliest first."""
+from florence_rag.types import RESERVED_METADATA
 
-_RESERVED = frozenset({"given", "look"})  # metadata under which the index keeps its own
-_MAX_BYTES = 4_000
-_MAX_ITEMS = 100  # longer lists are vectors, masks, histograms
+CAPTION_NAMES = tuple("caption captions text title description alt alt_text prompt sentence sentences".split())
+"""Names of columns that hold captions, the likeliest first."""
+
+_MAX_JSON_CHARS = 4_000
+_MAX_LIST_LENGTH = 100  # longer lists are vectors, masks, histograms
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Of a table: which holds the pictures and which says what they show; None: what looks like it."""
+    """The columns of a table that holds images.
+
+    Args:
+        image: The column of the images; None chooses the likeliest.
+        caption: The column of the captions; None chooses the likeliest, if there is one.
+    """
 
     image: str | None = None
     caption: str | None = None
@@ -28,30 +34,30 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class SidecarMetadata:
-    """caption: one or several lines. metadata: ready for JSON."""
+    """What a container says of one image: a caption of one or several lines, and values that JSON can represent."""
 
     caption: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest_input(self) -> bytes:
-        """The same for the same facts; b"" where there are none, so that a picture is what its bytes are."""
+        """Bytes that stand for the content; b"" if it is empty, so that the image has the hash of its bytes alone."""
         if not (self.caption or self.metadata):
             return b""
         return json.dumps([self.caption, self.metadata], sort_keys=True, ensure_ascii=True).encode()
 
 
-NONE = SidecarMetadata()
+NO_METADATA = SidecarMetadata()
 
 
 def likely_caption(names: Iterable[str]) -> str:
-    """The name that a caption most likely has; "" if none does."""
+    """Return the column that most likely holds captions; "" if none does."""
     by_name = {name.lower(): name for name in reversed(list(names))}
-    return next((by_name[name] for name in CAPTIONS if name in by_name), "")
+    return next((by_name[name] for name in CAPTION_NAMES if name in by_name), "")
 
 
 def caption_from(value: Any) -> str:
-    """A text, or several as lines; "" of anything else."""
+    """Return a text, or several texts as lines; "" for any other value."""
     if isinstance(value, str):
         return value.strip()
     if isinstance(value, list | tuple):
@@ -60,20 +66,20 @@ def caption_from(value: Any) -> str:
 
 
 def metadata_from(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can say in a few thousand characters; bytes, long lists such as vectors, and empty values are left out.
+    """Return the values that JSON represents in a few thousand characters.
 
-    Names that the index uses itself end in "_" here.
+    Bytes, long lists such as vectors, and empty values are dropped. Reserved names get a trailing "_".
     """
-    plain = {str(name): _plain(value) for name, value in values.items()}
+    plain = {str(name): _to_json_value(value) for name, value in values.items()}
     return {
-        f"{name}_" if name in _RESERVED else name: value
+        f"{name}_" if name in RESERVED_METADATA else name: value
         for name, value in plain.items()
-        if value is not None and len(json.dumps(value)) <= _MAX_BYTES
+        if value is not None and len(json.dumps(value)) <= _MAX_JSON_CHARS
     }
 
 
-def _plain(value: Any) -> Any:
-    """None of what has no place in metadata."""
+def _to_json_value(value: Any) -> Any:
+    """Return a value that JSON can represent; None for a value that does not belong into metadata."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):
@@ -83,9 +89,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, Decimal):
-        return _plain(float(value)) if not value.is_snan() else None
+        return _to_json_value(float(value)) if not value.is_snan() else None
     if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items() if not isinstance(inner, bytes)}
+        return {str(name): _to_json_value(inner) for name, inner in value.items() if not isinstance(inner, bytes)}
     if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value] if len(value) <= _MAX_ITEMS else None
+        return [_to_json_value(inner) for inner in value] if len(value) <= _MAX_LIST_LENGTH else None
     return None

@@ -1,4 +1,4 @@
-"""Tables with a column of pictures: Parquet, and the Arrow files of Hugging Face datasets."""
+"""Reads tables with a column of images: Parquet, and the Arrow files of Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, urlencode
 
 from florence_rag.errors import InputError, MediaError, MissingExtraError
-from florence_rag.sources.io.containers import Version, open_container, version_to_cache
+from florence_rag.sources.io.locations import open_parts, stat_for_cache
+from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.sidecar_metadata import (
     Columns,
     SidecarMetadata,
@@ -24,7 +25,7 @@ from florence_rag.sources.io.sidecar_metadata import (
     likely_caption,
     metadata_from,
 )
-from florence_rag.sources.io.uris import Item, Scheme, is_url
+from florence_rag.sources.io.uris import Member, Scheme, is_url
 
 try:
     import pyarrow as pa
@@ -33,100 +34,98 @@ try:
 except ImportError as error:
     raise MissingExtraError("pyarrow", "remote") from error
 
-_IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "image_bytes", "bytes", "content")
-_ONE_AT_A_TIME = threading.Lock()
+_IMAGE_NAMES = "image img jpg jpeg png webp picture photo image_bytes bytes content".split()
+_CACHE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """Of one table, with its columns. caption: "" if there is none."""
+class TableLayout:
+    """The number of rows of a table, and its columns of images and captions."""
 
     rows: int
     image: str
-    caption: str
+    caption: str  # "" if there is none
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
-    """starts: the first row of each part that is read at once. classes: names of numbers, by column."""
-
     schema: Any
-    starts: tuple[int, ...]
+    starts: tuple[int, ...]  # the first row of each part that is read at once
     rows: int
-    classes: Mapping[str, list[str]]
+    class_names: Mapping[str, list[str]]  # column -> the names of its numbers
 
 
-def layout(scheme: Scheme, container: str, columns: Columns, *, again: bool = False) -> Layout:
-    """How many rows there are and which columns matter. InputError lists the columns, where none holds pictures."""
-    with _ONE_AT_A_TIME:
-        if again:
-            _part.cache_clear()
-            _shape.cache_clear()
-        shape = _shape(scheme, container, version_to_cache(container))
+def read_layout(scheme: Scheme, container: str, columns: Columns, *, refresh: bool = False) -> TableLayout:
+    """Return the layout of a table; raise InputError if there is no such column. refresh reads a URL again."""
+    with _CACHE_LOCK:
+        if refresh:
+            _read_part.cache_clear()
+            _read_shape.cache_clear()
+        shape = _read_shape(scheme, container, stat_for_cache(container))
     image = _image_column(shape.schema, container, columns.image)
-    return Layout(shape.rows, image, _caption_column(shape.schema, container, columns.caption, image))
+    return TableLayout(shape.rows, image, _caption_column(shape.schema, container, columns.caption, image))
 
 
-def inner_of(row: int, layout: Layout) -> str:
-    """What a row is called: with its columns, as they decide what is read of it."""
-    said = {"row": row, "image": layout.image, **({"caption": layout.caption} if layout.caption else {})}
-    return urlencode(said, quote_via=quote, safe="")
+def row_fragment(row: int, layout: TableLayout) -> str:
+    """Return the fragment of a row's uri, which names its columns because they decide what is read of the row."""
+    names = {"row": row, "image": layout.image, **({"caption": layout.caption} if layout.caption else {})}
+    return urlencode(names, quote_via=quote, safe="")
 
 
-def open_item(item: Item) -> BinaryIO:
-    """The bytes of the picture in a row, in memory."""
-    number, image, _ = _parsed(item)
-    cell = _row(item, number, image)[image]
+def open_member(member: Member) -> BinaryIO:
+    """Return the bytes of the image in a row, in memory."""
+    number, image, _ = _parse_fragment(member)
+    cell = _read_row(member, number, image)[image]
     if isinstance(cell, Mapping):
         data, path = cell.get("bytes"), cell.get("path")
         if data is None and path:
-            return _open_beside(item.container, str(path), number)
+            return _open_neighbor(member.container, str(path), number)
         cell = data
     if not isinstance(cell, bytes) or not cell:
-        raise MediaError(f"row {number} of {item.container!r} holds no picture in its column {image!r}")
+        raise MediaError(f"row {number} of {member.container!r} holds no image in its column {image!r}")
     return BytesIO(cell)
 
 
-def facts_of_item(item: Item) -> SidecarMetadata:
-    """The other columns of a row."""
-    number, image, caption = _parsed(item)
-    row = _row(item, number, image)
+def read_member_sidecar(member: Member) -> SidecarMetadata:
+    """Return the other columns of a row."""
+    number, image, caption = _parse_fragment(member)
+    row = _read_row(member, number, image)
     others = {name: value for name, value in row.items() if name not in (image, caption)}
     return SidecarMetadata(caption_from(row.get(caption)), metadata_from(others))
 
 
-def _open_beside(container: str, path: str, row: int) -> BinaryIO:
-    """A table may say where a picture lies, but only below its own folder: it comes from strangers."""
+def _open_neighbor(container: str, path: str, row: int) -> BinaryIO:
+    """Open the file that a table names, if it lies below the table's folder: the table may come from a stranger."""
     folder = os.path.dirname(container)
-    place = os.path.realpath(os.path.join(folder, path))
-    if is_url(container) or not place.startswith(os.path.realpath(folder) + os.sep) or not os.path.isfile(place):
-        raise MediaError(f"row {row} of {container!r} holds only a path, {path!r:.200}, and no such file beside it")
-    return open_container(place)
+    target = os.path.realpath(os.path.join(folder, path))
+    if is_url(container) or not target.startswith(os.path.realpath(folder) + os.sep) or not os.path.isfile(target):
+        raise MediaError(f"row {row} of {container!r} holds only a path, {path!r:.200}, to no file in the same folder")
+    return open_parts(target)
 
 
-def _parsed(item: Item) -> tuple[int, str, str]:
-    """Row, column of the picture, column of the caption or ""."""
-    said = {name: values[-1] for name, values in parse_qs(item.inner).items()}
-    if not said.get("row", "").isdecimal() or not said.get("image"):
-        raise InputError(f"{item.uri!r} names no row; write {item.scheme}:{item.container}#row=0&image=COLUMN")
-    return int(said["row"]), said["image"], said.get("caption", "")
+def _parse_fragment(member: Member) -> tuple[int, str, str]:
+    """Return the row, the column of the image, and the column of the caption or ""."""
+    names = {name: values[-1] for name, values in parse_qs(member.fragment).items()}
+    if not names.get("row", "").isdecimal() or not names.get("image"):
+        raise InputError(f"{member.uri!r} names no row; write {member.scheme}:{member.container}#row=0&image=COLUMN")
+    return int(names["row"]), names["image"], names.get("caption", "")
 
 
-def _row(item: Item, number: int, image: str) -> dict[str, Any]:
-    with _ONE_AT_A_TIME:
-        version = version_to_cache(item.container)
-        shape = _shape(item.scheme, item.container, version)
+def _read_row(member: Member, number: int, image: str) -> dict[str, Any]:
+    with _CACHE_LOCK:
+        version = stat_for_cache(member.container)
+        shape = _read_shape(member.scheme, member.container, version)
         if number >= shape.rows or image not in shape.schema.names:
-            raise InputError(f"{item.container!r} has no row {number} with a column {image!r}; index it again")
+            raise InputError(f"{member.container!r} has no row {number} with a column {image!r}; index it again")
         index = bisect_right(shape.starts, number) - 1
-        part = _part(item.scheme, item.container, version, index)
+        part = _read_part(member.scheme, member.container, version, index)
     (row,) = part.slice(number - shape.starts[index], 1).to_pylist()
-    return {name: _named(value, shape.classes.get(name)) for name, value in row.items()}
+    return {name: _class_name(value, shape.class_names.get(name)) for name, value in row.items()}
 
 
 @lru_cache(maxsize=16)
-def _shape(scheme: Scheme, container: str, version: Version) -> _Shape:
-    with _opened(scheme, container) as table:
+def _read_shape(scheme: Scheme, container: str, version: FileStat) -> _Shape:
+    with _open_table(scheme, container) as table:
         if scheme == "parquet":
             schema = table.schema_arrow
             sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
@@ -136,31 +135,31 @@ def _shape(scheme: Scheme, container: str, version: Version) -> _Shape:
     return _Shape(schema, tuple(starts), rows, _class_names(schema))
 
 
-@lru_cache(maxsize=2)
-def _part(scheme: Scheme, container: str, version: Version, index: int) -> Any:
-    """A row group of Parquet, a batch of Arrow. Neighbouring rows are read at the same time, hence two."""
-    with _opened(scheme, container) as table:
+@lru_cache(maxsize=2)  # threads that read neighboring rows may need two parts
+def _read_part(scheme: Scheme, container: str, version: FileStat, index: int) -> Any:
+    """Return a row group of a Parquet file, or a batch of an Arrow file."""
+    with _open_table(scheme, container) as table:
         return table.read_row_group(index) if scheme == "parquet" else pa.Table.from_batches([table[1][index]])
 
 
 @contextmanager
-def _opened(scheme: Scheme, container: str) -> Iterator[Any]:
-    """A Parquet file, or the schema and the batches of an Arrow file, which are mapped, not read."""
+def _open_table(scheme: Scheme, container: str) -> Iterator[Any]:
+    """Open a Parquet file, or the schema and the batches of an Arrow file, which is mapped into memory."""
     try:
         if scheme == "parquet":
-            with open_container(container) as file, pa.parquet.ParquetFile(file) as table:
+            with open_parts(container) as file, pa.parquet.ParquetFile(file) as table:
                 yield table
         elif is_url(container):
-            with open_container(container) as file:
-                yield _arrow(pa.py_buffer(file.read()))
+            with open_parts(container) as file:
+                yield _parse_arrow(pa.py_buffer(file.read()))
         else:
             with pa.memory_map(container) as mapped:
-                yield _arrow(mapped.read_buffer())
+                yield _parse_arrow(mapped.read_buffer())
     except (pa.ArrowException, OSError) as error:
         raise MediaError(f"{container!r} is no {scheme.capitalize()} file, or cut off or damaged") from error
 
 
-def _arrow(data: Any) -> tuple[Any, list[Any]]:
+def _parse_arrow(data: Any) -> tuple[Any, list[Any]]:
     if data.slice(0, 6).to_pybytes() == b"ARROW1":
         reader = pa.ipc.open_file(data)
         return reader.schema, [reader.get_batch(i) for i in range(reader.num_record_batches)]
@@ -169,21 +168,27 @@ def _arrow(data: Any) -> tuple[Any, list[Any]]:
 
 
 def _image_column(schema: Any, container: str, wanted: str | None) -> str:
-    """The named one; or what Hugging Face declares; or structs and bytes with a likely name; or the only bytes."""
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    """Return the wanted column, the one that Hugging Face declares, one with a likely name, or the only candidate."""
     if wanted is not None:
-        if wanted not in schema.names:
-            raise InputError(f"{container!r} has no column {wanted!r}; its columns are {columns:.1000}")
-        return wanted
-    holding = [field.name for field in schema if _holds_bytes(field.type)]
-    declared = [name for name, kind in _features(schema).items() if kind.get("_type") == "Image" and name in holding]
-    structs = [name for name in holding if pa.types.is_struct(schema.field(name).type)]
-    likely = [name for known in _IMAGES for name in holding if name.lower() == known]
-    only = holding if len(holding) == 1 else []
-    found: list[str] = [*declared, *likely, *structs, *only]
-    if found:
-        return found[0]
-    raise InputError(f"{container!r} has no column of pictures; name one with --image-column: {columns:.1000}")
+        return _existing_column(schema, container, wanted)
+    binary = [field.name for field in schema if _holds_bytes(field.type)]
+    declared = [name for name, kind in _features(schema).items() if kind.get("_type") == "Image" and name in binary]
+    structs = [name for name in binary if pa.types.is_struct(schema.field(name).type)]
+    likely = [name for known in _IMAGE_NAMES for name in binary if name.lower() == known]
+    candidates: list[str] = [*declared, *likely, *structs, *(binary if len(binary) == 1 else [])]
+    if candidates:
+        return candidates[0]
+    raise InputError(f"{container!r} has no column of images; name one with --image-column: {_columns(schema)}")
+
+
+def _existing_column(schema: Any, container: str, name: str) -> str:
+    if name not in schema.names:
+        raise InputError(f"{container!r} has no column {name!r}; its columns are {_columns(schema)}")
+    return name
+
+
+def _columns(schema: Any) -> str:
+    return ", ".join(f"{field.name} ({field.type})" for field in schema)[:1000]
 
 
 def _holds_bytes(kind: Any) -> bool:
@@ -193,10 +198,8 @@ def _holds_bytes(kind: Any) -> bool:
 
 
 def _caption_column(schema: Any, container: str, wanted: str | None, image: str) -> str:
-    if wanted is not None and wanted not in schema.names:
-        raise InputError(f"{container!r} has no column {wanted!r}; its columns are {', '.join(schema.names):.1000}")
     if wanted is not None:
-        return wanted
+        return _existing_column(schema, container, wanted)
     return likely_caption(field.name for field in schema if field.name != image and _holds_text(field.type))
 
 
@@ -207,7 +210,7 @@ def _holds_text(kind: Any) -> bool:
 
 
 def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
-    """What Hugging Face says of the columns."""
+    """Return what Hugging Face datasets declare of the columns."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
@@ -219,6 +222,6 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
     return {name: kind["names"] for name, kind in _features(schema).items() if isinstance(kind.get("names"), list)}
 
 
-def _named(value: Any, names: list[str] | None) -> Any:
-    """The name of a class in place of its number."""
+def _class_name(value: Any, names: list[str] | None) -> Any:
+    """Return the name of a class that a column stores as a number; any other value as it is."""
     return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value

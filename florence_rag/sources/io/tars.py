@@ -1,4 +1,4 @@
-"""WebDataset tars: members with one stem are a sample, a picture and what is said of it."""
+"""Reads WebDataset tars: the files with one stem are a sample, an image and its sidecar files."""
 
 from __future__ import annotations
 
@@ -14,104 +14,110 @@ from io import BytesIO
 from typing import Any, BinaryIO
 
 from florence_rag.errors import InputError, MediaError
-from florence_rag.sources.io.containers import Version, open_container, version_to_cache
-from florence_rag.sources.io.sidecar_metadata import NONE, SidecarMetadata, caption_from, likely_caption, metadata_from
-from florence_rag.sources.io.uris import Item, unquoted
+from florence_rag.sources.io.locations import open_parts, stat_for_cache
+from florence_rag.sources.io.remote_stat import FileStat
+from florence_rag.sources.io.sidecar_metadata import (
+    NO_METADATA,
+    SidecarMetadata,
+    caption_from,
+    likely_caption,
+    metadata_from,
+)
+from florence_rag.sources.io.uris import Member, suffix_of, unquote_name
 
 CAPTION_SUFFIXES = (".txt", ".text", ".caption")
-FACT_SUFFIXES = (*CAPTION_SUFFIXES, ".json", ".cls")
-_MAX_FACTS_BYTES = 1_000_000
-_MAX_MEMBER_BYTES = 2_000_000_000
-_ONE_AT_A_TIME = threading.Lock()
+SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json", ".cls")
+_MAX_SIDECAR_BYTES = 1_000_000
+_MAX_FILE_BYTES = 2_000_000_000
+_CACHE_LOCK = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
-    """members: name -> (start, size) in bytes, in their order. samples: stem -> names. problem: why there may be more,
-    or ""."""
+class TarIndex:
+    """Where the files of a tar lie."""
 
-    members: Mapping[str, tuple[int, int]]
-    samples: Mapping[str, list[str]]
-    problem: str = ""
+    files: Mapping[str, tuple[int, int]]  # name -> (start, size) in bytes, in the order of the tar
+    samples: Mapping[str, list[str]]  # stem -> the names of its files
+    problem: str = ""  # why the tar may hold more files; "" if it is whole
 
 
-def contents(container: str, *, again: bool = False) -> Contents:
-    """What is in a tar. again: also if one elsewhere was looked at already."""
-    with _ONE_AT_A_TIME:
-        if again:
-            _contents.cache_clear()
-        return _contents(container, version_to_cache(container))
+def read_index(container: str, *, refresh: bool = False) -> TarIndex:
+    """Return where the files of a tar lie; refresh reads a tar at a URL again."""
+    with _CACHE_LOCK:
+        if refresh:
+            _read_index.cache_clear()
+        return _read_index(container, stat_for_cache(container))
 
 
 def stem_of(name: str) -> str:
-    """What the members of a sample have in common: all up to the first dot of the last part."""
+    """Return the name that the files of a sample share: everything up to the first dot of the last part."""
     folder, base = posixpath.split(name)
     return posixpath.join(folder, base.split(".", 1)[0])
 
 
-def suffix_of(name: str) -> str:
-    """Of a member, in lower case."""
-    return posixpath.splitext(name)[1].lower()
+def open_member(member: Member) -> BinaryIO:
+    """Return the bytes of a file of a tar, in memory."""
+    return BytesIO(_read(member.container, unquote_name(member.fragment)))
 
 
-def open_item(item: Item) -> BinaryIO:
-    """The bytes of a member, in memory."""
-    return BytesIO(_read(item.container, unquoted(item.inner)))
-
-
-def facts_of_item(item: Item) -> SidecarMetadata:
-    """What the other members of its sample say."""
-    name = unquoted(item.inner)
-    beside = {suffix_of(each): each for each in contents(item.container).samples.get(stem_of(name), ()) if each != name}
-    if not any(suffix in beside for suffix in FACT_SUFFIXES):
-        return NONE
-    said = _json(item.container, beside[".json"]) if ".json" in beside else {}
-    if ".cls" in beside:
-        said = {**said, "cls": _number(_text(item.container, beside[".cls"]).strip())}
-    captions = [_text(item.container, beside[suffix]).strip() for suffix in CAPTION_SUFFIXES if suffix in beside]
-    column = "" if captions else likely_caption(said)
-    captions = captions or [caption_from(said.get(column))]
-    return SidecarMetadata(captions[0], metadata_from({key: value for key, value in said.items() if key != column}))
+def read_member_sidecar(member: Member) -> SidecarMetadata:
+    """Return what the other files of its sample say of a file."""
+    name = unquote_name(member.fragment)
+    sample = read_index(member.container).samples.get(stem_of(name), ())
+    by_suffix = {suffix_of(each): each for each in sample if each != name}
+    if not any(suffix in by_suffix for suffix in SIDECAR_SUFFIXES):
+        return NO_METADATA
+    values = _read_json(member.container, by_suffix[".json"]) if ".json" in by_suffix else {}
+    if ".cls" in by_suffix:
+        label = _read_text(member.container, by_suffix[".cls"]).strip()
+        values = {**values, "cls": int(label) if label.isdecimal() else label}
+    captions = [by_suffix[suffix] for suffix in CAPTION_SUFFIXES if suffix in by_suffix]
+    if captions:
+        return SidecarMetadata(_read_text(member.container, captions[0]).strip(), metadata_from(values))
+    column = likely_caption(values)
+    metadata = {key: value for key, value in values.items() if key != column}
+    return SidecarMetadata(caption_from(values.get(column)), metadata_from(metadata))
 
 
 @lru_cache(maxsize=16)
-def _contents(container: str, version: Version) -> Contents:
-    members: dict[str, tuple[int, int]] = {}
+def _read_index(container: str, version: FileStat) -> TarIndex:
+    files: dict[str, tuple[int, int]] = {}
     samples: dict[str, list[str]] = defaultdict(list)
-    with open_container(container) as file:
-        problem = _damage(file, members)
-    for name in members:
+    with open_parts(container) as file:
+        problem = _collect_files(file, files)
+    for name in files:
         samples[stem_of(name)].append(name)
-    return Contents(members, samples, problem)
+    return TarIndex(files, samples, problem)
 
 
-def _damage(file: BinaryIO, members: dict[str, tuple[int, int]]) -> str:
-    """Fills members; what is wrong with the rest of the tar."""
+def _collect_files(file: BinaryIO, files: dict[str, tuple[int, int]]) -> str:
+    """Fill files; return what is wrong with the rest of the tar, or ""."""
     if file.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5"):
-        return "is compressed, so that no picture in it can be found quickly; unpack it to a plain tar first"
+        return "is compressed, so that no image in it can be found quickly; unpack it to a plain tar first"
     file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                if member.isreg() and not member.issparse():
-                    members[member.name] = member.offset_data, member.size
-                tar.members = []  # type: ignore[attr-defined]  # else it keeps them all
+            for info in tar:
+                if info.isreg() and not info.issparse():
+                    files[info.name] = info.offset_data, info.size
+                tar.members = []  # type: ignore[attr-defined]  # else tarfile holds all of them in memory
             file.seek(tar.offset)
     except (tarfile.TarError, EOFError, ValueError):
-        return "is cut off or damaged" if members else "is no tar, or damaged"
-    # At headers that it cannot read, and at the end of a file, tarfile just ends; a whole tar says that it ends.
+        return "is cut off or damaged" if files else "is no tar, or damaged"
+    # tarfile stops without an error at a header that it cannot read and at the end of a file that is cut off. A whole
+    # tar ends with a block of zeros.
     rest = file.read(tarfile.BLOCKSIZE)
     return "" if rest and not rest.strip(b"\0") else "is cut off or damaged"
 
 
-def _read(container: str, name: str, most: int = _MAX_MEMBER_BYTES) -> bytes:
+def _read(container: str, name: str, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
     try:
-        start, size = contents(container).members[name]
+        start, size = read_index(container).files[name]
     except KeyError:
         raise InputError(f"{container!r} has no member {name!r}; index it again if it has changed") from None
-    if size > most:
-        raise MediaError(f"{name!r} in {container!r} has {size:,} bytes; at most {most:,} are read")
-    with open_container(container) as file:
+    if size > max_bytes:
+        raise MediaError(f"{name!r} in {container!r} has {size:,} bytes; at most {max_bytes:,} are read")
+    with open_parts(container) as file:
         file.seek(start)
         data = file.read(size)
     if len(data) < size:
@@ -119,17 +125,13 @@ def _read(container: str, name: str, most: int = _MAX_MEMBER_BYTES) -> bytes:
     return data
 
 
-def _text(container: str, name: str) -> str:
-    return _read(container, name, _MAX_FACTS_BYTES).decode("utf-8", "replace").lstrip("\ufeff").replace("\0", " ")
+def _read_text(container: str, name: str) -> str:
+    return _read(container, name, _MAX_SIDECAR_BYTES).decode("utf-8", "replace").lstrip("\ufeff").replace("\0", " ")
 
 
-def _json(container: str, name: str) -> dict[str, Any]:
+def _read_json(container: str, name: str) -> dict[str, Any]:
     try:
-        said = json.loads(_text(container, name))
+        value = json.loads(_read_text(container, name))
     except ValueError as error:
-        raise MediaError(f"{name!r} in {container!r} is no JSON; mend it, as it says what its picture is") from error
-    return said if isinstance(said, dict) else {"json": said}
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+        raise MediaError(f"{name!r} in {container!r} is no JSON; correct it, as it describes its image") from error
+    return value if isinstance(value, dict) else {"json": value}

@@ -1,4 +1,10 @@
-"""How things are called that lie inside others, and which words are URLs."""
+"""The forms of a source's uri: an absolute path, a URL, or a member of a container.
+
+/photos/a.jpg
+https://host/a.jpg    s3://bucket/a.jpg
+tar:/photos/shard.tar#0001.jpg    tar:s3://bucket/shard.tar#0001.jpg
+parquet:/photos/part.parquet#row=17&image=photo    arrow:/dataset/data-00000-of-00001.arrow#row=17&image=photo
+"""
 
 from __future__ import annotations
 
@@ -14,49 +20,59 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """Something in a container. container: absolute path or URL. inner: which it is, as the container's kind says."""
+class Member:
+    """One file of a tar, or one row of a table."""
 
     scheme: Scheme
-    container: str
-    inner: str
+    container: str  # an absolute path or a URL
+    fragment: str  # the name of the file, or the row and its columns, quoted
 
     @property
     def uri(self) -> str:
-        """The inverse of parse_item."""
-        return f"{self.scheme}:{self.container}#{self.inner}"
+        """The uri from which `parse_member` returns this member."""
+        return f"{self.scheme}:{self.container}#{self.fragment}"
 
 
 def is_url(text: str) -> bool:
-    """Whether it has the form scheme://..."""
+    """Return whether a text has the form scheme://..."""
     return _URL.match(text) is not None
 
 
-def is_web(url: str) -> bool:
-    """Whether it is HTTP or HTTPS, where nothing tells what lies below a URL."""
+def is_http(url: str) -> bool:
+    """Return whether a URL is HTTP or HTTPS: such a server does not list what lies below a URL."""
     return url.lower().startswith(("http://", "https://"))
 
 
-def parse_item(uri: str) -> Item | None:
-    """None of what has another form. What follows the last "#" is inner."""
+def is_path(uri: str) -> bool:
+    """Return whether a uri is neither a URL nor a member of a container."""
+    return not is_url(uri) and parse_member(uri) is None
+
+
+def parse_member(uri: str) -> Member | None:
+    """Return the member that a uri names, whose fragment follows the last "#"; None for another form of uri."""
     scheme, _, rest = uri.partition(":")
-    container, mark, inner = rest.rpartition("#")
+    container, mark, fragment = rest.rpartition("#")
     if scheme not in SCHEME_BY_SUFFIX.values() or not mark or not (os.path.isabs(container) or is_url(container)):
         return None
-    return Item(scheme, container, inner)  # type: ignore[arg-type]
+    return Member(scheme, container, fragment)  # type: ignore[arg-type]
 
 
-def scheme_of(container: str) -> Scheme | None:
-    """What a path or URL ends in tells whether it holds items; None if not."""
-    path = container.partition("?")[0] if is_url(container) else container
-    return SCHEME_BY_SUFFIX.get(os.path.splitext(path)[1].lower())
+def suffix_of(uri: str) -> str:
+    """Return the suffix of a path, or of the path of a URL, in lower case."""
+    path = re.split(r"[?#]", uri.partition("://")[2])[0].partition("/")[2] if is_url(uri) else uri
+    return os.path.splitext(path)[1].lower()
 
 
-def quoted(name: str) -> str:
-    """The name without "#", for a uri that stays readable."""
+def container_scheme(uri: str) -> Scheme | None:
+    """Return the kind of container that the suffix of a path or URL stands for; None if it stands for none."""
+    return SCHEME_BY_SUFFIX.get(suffix_of(uri))
+
+
+def quote_name(name: str) -> str:
+    """Return a name without "#", for a uri that stays readable."""
     return name.replace("%", "%25").replace("#", "%23")
 
 
-def unquoted(name: str) -> str:
-    """The inverse of quoted."""
+def unquote_name(name: str) -> str:
+    """Return the name that `quote_name` quoted."""
     return name.replace("%23", "#").replace("%25", "%")

@@ -1,4 +1,4 @@
-"""Pictures, tars, tables and a web server for tests."""
+"""Images, tars, tables and a web server for tests."""
 
 import io
 import tarfile
@@ -40,35 +40,35 @@ def write_parquet(path: Path, columns: Mapping[str, list[Any]], rows_at_once: in
 
 @dataclass
 class Page:
-    """What a server answers. says: how long the body is, if it lies."""
+    """The answer of a server. claimed_bytes: a wrong Content-Length."""
 
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
     status: int = 200
-    says: int | None = None
-    knows_head: bool = True
+    claimed_bytes: int | None = None
+    supports_head: bool = True
     ranges: bool = False
 
 
 @dataclass
 class Site:
-    """pages: by path. asked: (method, path) of all requests."""
+    """pages: by path. requests: (method, path) of all requests."""
 
     url: str
     pages: dict[str, Page]
-    asked: list[tuple[str, str]]
+    requests: list[tuple[str, str]]
 
 
 @contextmanager
 def serving(pages: dict[str, Page]) -> Iterator[Site]:
-    asked: list[tuple[str, str]] = []
+    requests: list[tuple[str, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            asked.append((self.command, self.path))
+            requests.append((self.command, self.path))
             page = pages.get(self.path.partition("?")[0], Page(status=404))
             status, body = page.status, page.body
-            if self.command == "HEAD" and not page.knows_head:
+            if self.command == "HEAD" and not page.supports_head:
                 status, body = 405, b""
             if page.ranges and (wanted := self.headers.get("Range")):
                 first, last = map(int, wanted.removeprefix("bytes=").split("-"))
@@ -76,21 +76,21 @@ def serving(pages: dict[str, Page]) -> Iterator[Site]:
             self.send_response(status)
             for name, value in page.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body) if page.says is None else page.says))
+            self.send_header("Content-Length", str(len(body) if page.claimed_bytes is None else page.claimed_bytes))
             self.end_headers()
             if self.command == "GET":
                 self.wfile.write(body)
 
         do_GET = do_HEAD = answer
 
-        def log_message(self, *words: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:
-        yield Site(f"http://127.0.0.1:{server.server_address[1]}", pages, asked)
+        yield Site(f"http://127.0.0.1:{server.server_address[1]}", pages, requests)
     finally:
         server.shutdown()
         server.server_close()

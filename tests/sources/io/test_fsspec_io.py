@@ -4,9 +4,9 @@ import fsspec
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io import open_place
-from florence_rag.sources.io.fsspec_io import fetch, listed, look, open_ranges
-from florence_rag.sources.io.remote_stat import Limits
+from florence_rag.sources.io import open_uri
+from florence_rag.sources.io.fsspec_io import fetch, list_files, open_parts, stat
+from florence_rag.sources.io.remote_stat import TransferLimits
 
 
 @pytest.fixture
@@ -17,48 +17,48 @@ def memory():
     system.rm("/in", recursive=True)
 
 
-def test_a_file_elsewhere_is_seen_and_fetched(memory):
-    assert look("memory://in/a.png").size_bytes == 1
-    with open_place("memory://in/deep/b.png") as file:
+def test_a_remote_file_is_inspected_and_fetched(memory):
+    assert stat("memory://in/a.png").size_bytes == 1
+    with open_uri("memory://in/deep/b.png") as file:
         assert file.read() == b"bb"
-    with open_ranges("memory://in/deep/b.png") as file:
+    with open_parts("memory://in/deep/b.png") as file:
         file.seek(1)
         assert file.read() == b"b"
 
 
 def test_its_version_changes_with_it_and_not_otherwise(memory):
-    before = look("memory://in/a.png").version
-    assert before and before == look("memory://in/a.png").version
+    before = stat("memory://in/a.png").version
+    assert before and before == stat("memory://in/a.png").version
     memory.pipe("/in/a.png", b"z")
-    assert look("memory://in/a.png").version != before
+    assert stat("memory://in/a.png").version != before
 
 
 def test_folders_and_patterns_are_listed(memory):
-    assert list(listed("memory://in")) == ["memory:///in/a.png", "memory:///in/deep/b.png"]
-    assert list(listed("memory://in/*.png")) == ["memory:///in/a.png"]
-    assert list(listed("memory://in/a.png")) == ["memory://in/a.png"]
+    assert list_files("memory://in") == ["memory:///in/a.png", "memory:///in/deep/b.png"]
+    assert list_files("memory://in/*.png") == ["memory:///in/a.png"]
+    assert list_files("memory://in/a.png") == ["memory://in/a.png"]
 
 
-def test_what_is_not_there_is_one_line(memory):
-    for ask in (look, fetch, listed):
+def test_a_missing_file_is_one_line(memory):
+    for read in (stat, fetch, list_files):
         with pytest.raises(InputError, match=r"'memory://in/gone.png' does not exist"):
-            ask("memory://in/gone.png")
+            read("memory://in/gone.png")
     with pytest.raises(InputError, match="is a folder"):
-        look("memory://in")
+        stat("memory://in")
 
 
 def test_a_file_system_that_is_not_installed_is_named():
     with pytest.raises(InputError, match=r"'zzz://a/b.png' is of no known protocol"):
-        look("zzz://a/b.png")
+        stat("zzz://a/b.png")
 
 
 def test_the_package_that_a_protocol_needs_is_named(monkeypatch):
     known = {"cloud": {"class": "no_such_package.Cloud", "err": "Install cloudfs"}}
     monkeypatch.setattr(sys.modules["fsspec.registry"], "known_implementations", known)
     with pytest.raises(InputError, match="needs a package that is not installed: Install cloudfs"):
-        look("cloud://a/b.png")
+        stat("cloud://a/b.png")
 
 
-def test_what_is_too_large_is_not_fetched(memory):
+def test_a_file_that_is_too_large_is_not_fetched(memory):
     with pytest.raises(InputError, match="more than 1 bytes"):
-        fetch("memory://in/deep/b.png", Limits(max_bytes=1))
+        fetch("memory://in/deep/b.png", TransferLimits(max_bytes=1))

@@ -6,18 +6,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from florence_rag.errors import InputError, MediaError
-from florence_rag.sources.io import Columns, facts_of, open_place
-from florence_rag.sources.io.tables import inner_of, layout
+from florence_rag.sources.io import Columns, open_uri, read_sidecar
+from florence_rag.sources.io.tables import read_layout, row_fragment
 from tests.sources.io.makers import png, write_parquet
 
 
 def uris(path, columns=None, scheme="parquet"):
-    table = layout(scheme, str(path), columns or Columns())
-    return [f"{scheme}:{path}#{inner_of(row, table)}" for row in range(table.rows)]
+    layout = read_layout(scheme, str(path), columns or Columns())
+    return [f"{scheme}:{path}#{row_fragment(row, layout)}" for row in range(layout.rows)]
 
 
 def read(uri):
-    with open_place(uri) as file:
+    with open_uri(uri) as file:
         return file.read()
 
 
@@ -25,50 +25,50 @@ COLORS = ["red", "green", "blue", "red", "green"]
 
 
 @pytest.mark.parametrize("form", ["bytes", "struct"])
-def test_a_row_is_a_picture_with_what_is_said_of_it(tmp_path, form):
-    pictures = [png(color) for color in COLORS]
-    cells = pictures if form == "bytes" else [{"bytes": data, "path": "x.png"} for data in pictures]
+def test_a_row_is_an_image_with_its_caption_and_metadata(tmp_path, form):
+    images = [png(color) for color in COLORS]
+    cells = images if form == "bytes" else [{"bytes": data, "path": "x.png"} for data in images]
     path = write_parquet(tmp_path / "p.parquet", {"id": list(range(5)), "image": cells, "text": COLORS})
-    assert [read(uri) for uri in uris(path)] == pictures
-    assert [facts_of(uri).caption for uri in uris(path)] == COLORS
-    assert [facts_of(uri).metadata for uri in uris(path)] == [{"id": i} for i in range(5)]
+    assert [read(uri) for uri in uris(path)] == images
+    assert [read_sidecar(uri).caption for uri in uris(path)] == COLORS
+    assert [read_sidecar(uri).metadata for uri in uris(path)] == [{"id": i} for i in range(5)]
 
 
 def test_columns_can_be_named(tmp_path):
     path = write_parquet(
-        tmp_path / "p.parquet", {"image": [b"a"], "second picture": [b"b"], "text": ["no"], "said & done": ["yes"]}
+        tmp_path / "p.parquet", {"image": [b"a"], "second image": [b"b"], "text": ["no"], "more & text": ["yes"]}
     )
-    (uri,) = uris(path, Columns("second picture", "said & done"))
+    (uri,) = uris(path, Columns("second image", "more & text"))
     assert read(uri) == b"b"
-    assert facts_of(uri).caption == "yes"
-    assert facts_of(uri).metadata == {"text": "no"}
+    assert read_sidecar(uri).caption == "yes"
+    assert read_sidecar(uri).metadata == {"text": "no"}
 
 
-def test_what_holds_no_picture_lists_its_columns(tmp_path):
-    path = write_parquet(tmp_path / "p.parquet", {"id": [1], "words": ["a"]})
-    with pytest.raises(InputError, match=r"no column of pictures; .*--image-column: id \(int64\), words \(string\)"):
+def test_a_table_without_images_lists_its_columns(tmp_path):
+    path = write_parquet(tmp_path / "p.parquet", {"id": [1], "text": ["a"]})
+    with pytest.raises(InputError, match=r"no column of images; .*--image-column: id \(int64\), text \(string\)"):
         uris(path)
     with pytest.raises(InputError, match="no column 'photo'; its columns are id"):
         uris(path, Columns("photo"))
-    with pytest.raises(InputError, match="no column 'said'"):
-        uris(write_parquet(tmp_path / "q.parquet", {"image": [b""]}), Columns(caption="said"))
+    with pytest.raises(InputError, match="no column 'label'"):
+        uris(write_parquet(tmp_path / "q.parquet", {"image": [b""]}), Columns(caption="label"))
 
 
-def test_of_several_columns_of_bytes_the_likeliest_is_taken(tmp_path):
+def test_the_likeliest_of_several_columns_of_bytes_is_taken(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"mask": [b"m"], "JPG": [b"j"], "image": [{"a": 1}]})
     assert read(uris(path)[0]) == b"j"
 
 
-def test_rows_without_a_picture_are_one_line_each(tmp_path):
+def test_rows_without_an_image_are_one_line_each(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"a", None, b""]})
     first, second, third = uris(path)
     assert read(first) == b"a"
     for uri in (second, third):
-        with pytest.raises(MediaError, match="holds no picture in its column 'image'"):
+        with pytest.raises(MediaError, match="holds no image in its column 'image'"):
             read(uri)
 
 
-def test_a_path_in_a_table_is_followed_below_its_folder_alone(tmp_path):
+def test_a_path_in_a_table_is_opened_only_below_its_folder(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.png").write_bytes(b"inside")
     (tmp_path / "secret.png").write_bytes(b"outside")
@@ -89,7 +89,7 @@ def test_numbers_of_classes_become_their_names(tmp_path):
         {"photo": pa.binary(), "label": pa.int64()}, {"huggingface": json.dumps({"info": {"features": features}})}
     )
     pq.write_table(pa.table({"photo": [b"a", b"b"], "label": [1, 9]}, schema), tmp_path / "p.parquet")
-    assert [facts_of(uri).metadata for uri in uris(tmp_path / "p.parquet")] == [{"label": "dog"}, {"label": 9}]
+    assert [read_sidecar(uri).metadata for uri in uris(tmp_path / "p.parquet")] == [{"label": "dog"}, {"label": 9}]
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"<html></html>" * 9, lambda data: b""])
@@ -100,7 +100,7 @@ def test_damaged_tables_are_one_line(tmp_path, damage):
         uris(path)
 
 
-def test_rows_that_are_not_there_are_one_line(tmp_path):
+def test_missing_rows_are_one_line(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"a"]})
     with pytest.raises(InputError, match="no row 9"):
         read(f"parquet:{path}#row=9&image=image")
@@ -108,16 +108,16 @@ def test_rows_that_are_not_there_are_one_line(tmp_path):
         read(f"parquet:{path}#image=image")
 
 
-def test_what_datasets_saves_is_read_without_it(tmp_path):
+def test_a_saved_data_set_is_read(tmp_path):
     rows = {"image": [{"bytes": png(color), "path": None} for color in COLORS], "caption": COLORS}
     saved = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
     saved.save_to_disk(tmp_path / "saved")
     (path,) = (tmp_path / "saved").glob("*.arrow")
     assert [read(uri) for uri in uris(path, scheme="arrow")] == [png(color) for color in COLORS]
-    assert [facts_of(uri).caption for uri in uris(path, scheme="arrow")] == COLORS
+    assert [read_sidecar(uri).caption for uri in uris(path, scheme="arrow")] == COLORS
 
 
-def test_an_arrow_file_of_the_other_form_is_read_too(tmp_path):
+def test_an_arrow_file_with_a_footer_is_read_too(tmp_path):
     table = pa.table({"image": [b"a", b"b", b"c"]})
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)

@@ -2,37 +2,57 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.sources.io.uris import Item, is_url, is_web, parse_item, quoted, scheme_of, unquoted
+from florence_rag.sources.io.uris import (
+    Member,
+    container_scheme,
+    is_http,
+    is_path,
+    is_url,
+    parse_member,
+    quote_name,
+    suffix_of,
+    unquote_name,
+)
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
 
 
 @given(NAMES)
 def test_a_quoted_name_has_no_hash_and_comes_back(name):
-    assert "#" not in quoted(name)
-    assert unquoted(quoted(name)) == name
+    assert "#" not in quote_name(name)
+    assert unquote_name(quote_name(name)) == name
 
 
 @given(NAMES, NAMES, st.sampled_from(["tar", "parquet", "arrow"]))
-def test_an_item_is_what_its_uri_says(folder, name, scheme):
-    item = Item(scheme, f"/{folder}/a#b.tar", quoted(name))
-    assert parse_item(item.uri) == item
+def test_the_uri_of_a_member_is_parsed(folder, name, scheme):
+    member = Member(scheme, f"/{folder}/a#b.tar", quote_name(name))
+    assert parse_member(member.uri) == member
 
 
 @pytest.mark.parametrize(
-    "uri", ["/a/tar:b#c", "tar:a.tar#b", "tar:/a.tar", "zip:/a.zip#b", "https://host/a#b", "item:tar:/a#b", "", "#"]
+    "uri", ["/a/tar:b#c", "tar:a.tar#b", "tar:/a.tar", "zip:/a.zip#b", "https://host/a#b", "member:tar:/a#b", "", "#"]
 )
-def test_what_has_another_form_is_no_item(uri):
-    assert parse_item(uri) is None
+def test_another_form_is_no_member(uri):
+    assert parse_member(uri) is None
 
 
 def test_a_container_may_be_a_url():
-    assert parse_item("tar:s3://bucket/a.tar#b.jpg") == Item("tar", "s3://bucket/a.tar", "b.jpg")
+    assert parse_member("tar:s3://bucket/a.tar#b.jpg") == Member("tar", "s3://bucket/a.tar", "b.jpg")
 
 
 def test_urls_and_suffixes():
     assert is_url("S3://a") and is_url("https://a") and not is_url("/a://b") and not is_url("c:/a")
-    assert is_web("HTTPS://a") and not is_web("s3://a")
-    assert scheme_of("/a/B.TAR") == "tar"
-    assert scheme_of("https://host/p.parquet?download=true") == "parquet"
-    assert scheme_of("/a/tar") is None and scheme_of("/a/b.jpg") is None
+    assert is_http("HTTPS://a") and not is_http("s3://a")
+    assert container_scheme("/a/B.TAR") == "tar"
+    assert container_scheme("https://host/p.parquet?download=true") == "parquet"
+    assert container_scheme("/a/tar") is None and container_scheme("/a/b.jpg") is None
+
+
+def test_the_suffix_of_a_url_is_that_of_its_path():
+    assert suffix_of("https://host/a.JPG?size=1.5#x.png") == ".jpg"
+    assert suffix_of("https://host.mov") == "" and suffix_of("/a?b.Jpg") == ".jpg"
+
+
+def test_a_path_is_neither_a_url_nor_a_member():
+    assert is_path("/a.jpg") and is_path("a:b#c")
+    assert not is_path("https://a/b.jpg") and not is_path("tar:/a.tar#b.jpg")
