@@ -178,7 +178,7 @@ def similarity(rag: FlorenceRAG) -> DocumentRetriever:
 @contextmanager
 def our_adding(weights: Path, folder: Path) -> Iterator[Add]:
     """Through our vector store for LangChain, which is that for LlamaIndex, too."""
-    embedder = SentenceTransformerEmbedder.from_pretrained(weights, name="clip", offline=True)
+    embedder = SentenceTransformerEmbedder.from_pretrained(weights, name="clip")
     with FlorenceVectorStore.open(folder / "ours-photos.db", FlorenceEmbeddings(embedder=embedder)) as store:
 
         def add(paths: list[str]) -> float:

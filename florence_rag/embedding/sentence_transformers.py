@@ -80,23 +80,22 @@ class SentenceTransformerTextEmbedder:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        folder: str | Path,
         *,
         name: str,
         device: str | None = None,
-        offline: bool = False,
         precision: Precision | None = None,
         backend: Backend = "torch",
         dimension: int | None = None,
         too_long: TooLong = "cut",
     ) -> Self:
-        """Load a folder or a repository of the Hugging Face hub, by default onto a GPU if there is one.
+        """Load a folder, by default onto a GPU if there is one.
 
         CLIP and SigLIP run their image tower with any precision and backend of models/inference_backends.py, other
         models run on torch in fp32 or bf16. `dimension` truncates vectors, for models that were trained for it.
         Missing files are a ModelError, an impossible combination of options is an InputError.
         """
-        folder = model_folder(source, offline=offline)
+        folder = model_folder(folder)
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
         opener = partial(open_model, SentenceTransformer, folder, device=device, truncate_dim=dimension)

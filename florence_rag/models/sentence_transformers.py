@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.downloads import Fetcher
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerated
 from florence_rag.models.registry import fingerprint
 
@@ -30,14 +29,13 @@ Model = TypeVar("Model", bound=BaseModel)
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})
 _TWO_TOWERS = frozenset({"clip", "siglip"})
-_WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors"]
 
 
-def model_folder(source: str | Path, *, offline: bool) -> Path:
-    """The folder of a model that has its weights as safetensors, downloaded if it has to be."""
+def model_folder(source: str | Path) -> Path:
+    """Return a folder that holds a model with safetensors."""
     folder = Path(source).expanduser()
     if not folder.is_dir():
-        folder = _downloaded(str(source), offline)
+        raise ModelError(f"there is no folder {str(source)!r}; give one, or load 'owner/name' with load_model")
     if not any(folder.rglob("*.safetensors")):
         raise ModelError(
             f"{str(source)!r} has no *.safetensors; weights in other forms may be pickles, which are not opened: "
@@ -139,14 +137,6 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
     except ValueError as error:
         raise ModelError(f"{str(path)!r} is no JSON ({error}); fetch it again") from error
-
-
-def _downloaded(repository: str, offline: bool) -> Path:
-    if repository.count("/") != 1 or repository.startswith(("/", ".", "~")):
-        raise ModelError(
-            f"there is no folder {repository!r}; give one, or a repository of the hub such as 'owner/name'"
-        )
-    return Fetcher(offline=offline).repository(repository, only=_WANTED)
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Reranks with any CrossEncoder of sentence-transformers: of text pairs, or of texts with pictures."""
+"""Reranks with a CrossEncoder of sentence-transformers: of text pairs, or of texts with images."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ except ImportError as error:
 
 
 class CrossEncoderReranker:
-    """A Reranker. Safe to call from several threads, which wait for each other. batch: pairs in a forward pass.
+    """A `Reranker`. Threads may share it, and take turns. `batch` is the number of pairs per forward pass.
 
-    Scores go through a sigmoid, whatever the model was published with: of an answer of "yes" or "no", which models
-    with a language head give, that is the probability of "yes".
+    Scores pass through a sigmoid, for every model. For a model with a language head, which answers "yes" or "no", that
+    is the probability of "yes".
     """
 
     def __init__(self, model: CrossEncoder, *, name: str, batch: int = 16) -> None:
@@ -42,29 +42,24 @@ class CrossEncoderReranker:
         self._model = model
         self._name = name
         self._batch = batch
-        self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
+        self._lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
         self.reads: frozenset[Candidate] = frozenset({"text", "image"} if model.supports("image") else {"text"})
         self._check_pairs()
 
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        folder: str | Path,
         *,
         name: str,
         device: str | None = None,
-        offline: bool = False,
         precision: str | None = None,
     ) -> CrossEncoderReranker:
-        """Open a folder or a repository of the hub.
-
-        device: a torch device; a GPU is used where there is one. offline: download nothing. precision: fp32 or bf16.
-        Raises ModelError.
-        """
-        folder = model_folder(source, offline=offline)
+        """Open a folder in fp32 or bf16, by default on a GPU if there is one."""
+        folder = model_folder(folder)
         if talks_of_pictures(folder):
             raise ModelError(
-                f"the model {name!r} writes about pictures, and has no config_sentence_transformers.json that says how "
+                f"the model {name!r} writes about images, and has no config_sentence_transformers.json that says how "
                 "it scores a pair: take a repository that has one, or write it with CrossEncoder.save_pretrained"
             )
         if not (is_cross_encoder(folder) or has_language_head(folder)):
@@ -72,23 +67,23 @@ class CrossEncoderReranker:
         return cls(open_model(CrossEncoder, folder, device=device, precision=precision), name=name)
 
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
-        """How well each candidate, (H, W, 3) uint8 RGB or a text, fits the query: (N,) float32 in [0, 1]."""
+        """Score how well each candidate, an RGB image (H, W, 3) uint8 or a text, fits the query: (N,) in [0, 1]."""
         if not query.strip():
-            raise InputError("the query is empty; say what the candidates should fit")
+            raise InputError("the query is empty; give the text that the candidates should fit")
         scores = np.zeros(len(candidates), dtype=np.float32)
-        pictures = [i for i, candidate in enumerate(candidates) if not isinstance(candidate, str)]
-        if pictures and "image" not in self.reads:
-            raise InputError(f"the reranker {self._name!r} reads texts only; give it the words of a picture")
+        images = [i for i, candidate in enumerate(candidates) if not isinstance(candidate, str)]
+        if images and "image" not in self.reads:
+            raise InputError(f"the reranker {self._name!r} reads texts only; give it the caption of an image")
         passages = [i for i, candidate in enumerate(candidates) if isinstance(candidate, str)]
-        for some in (pictures, passages):  # apart, because a model without a chat template cannot mix them
-            if some:
-                scores[some] = self._scored([self._pair(query, candidates[i]) for i in some])
+        for rows in (images, passages):  # separately, because a model without a chat template cannot mix them
+            if rows:
+                scores[rows] = self._scored([self._pair(query, candidates[i]) for i in rows])
         return scores
 
     def _pair(self, query: str, candidate: Frame | str) -> tuple[Any, Any]:
         if "image" not in self.reads:
             return query, candidate
-        # Given as a plain str, what looks like a URL or a file of a picture would be fetched and looked at.
+        # As a plain str, a passage that is the URL or the path of an image would be opened as that image.
         other = {"text": candidate} if isinstance(candidate, str) else {"image": Image.fromarray(candidate)}
         return {"text": query}, other
 
@@ -100,9 +95,9 @@ class CrossEncoderReranker:
         return np.asarray(scores, dtype=np.float32)
 
     def _check_pairs(self) -> None:
-        """Now rather than in the first search: some models have no words for a pair of a query and a picture."""
-        picture = np.zeros((32, 32, 3), dtype=np.uint8)
+        """Score one pair now rather than in the first search: some models cannot pair a query with an image."""
+        image = np.zeros((32, 32, 3), dtype=np.uint8)
         try:
-            self.score("a", [picture, "a"] if "image" in self.reads else ["a"])
-        except Exception as error:  # of the library, of the model's own template
+            self.score("a", [image, "a"] if "image" in self.reads else ["a"])
+        except Exception as error:  # the library and the model's own template raise errors of many kinds
             raise ModelError(f"the model {self._name!r} cannot score pairs: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Captions, words, objects and outlines with Florence-2, one model that is told by a prompt what to look for.
+"""Captions, OCR, detection, grounding and segmentation with Florence-2, one model whose prompt names the task.
 
 Florence-2: Advancing a Unified Representation for a Variety of Vision Tasks (arXiv 2311.06242). The network is
 transformers' own, the weights are those of florence-community/Florence-2-{base,large}[-ft].
@@ -35,11 +35,11 @@ _CAPTION_PROMPTS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Florence2Settings:
-    """The defaults are those of the model's published examples.
+    """Settings of Florence-2. The defaults are those of the model's published examples.
 
-    detail: of captions: a sentence, a few, or a paragraph. question_prompt: stands before a question. beams: how many
-    wordings are followed at a time; 1 is fastest. max_tokens: of an output. batch: pictures in one pass, by default 32
-    on a GPU and 4 elsewhere.
+    `detail` chooses captions of a sentence, of a few sentences, or of a paragraph; `question_prompt` precedes every
+    question; `beams` is the width of the beam search, 1 being fastest; `max_tokens` limits an output; `batch` is the
+    number of images per forward pass, by default 32 on a GPU and 4 on a CPU.
     """
 
     detail: Detail = "short"
@@ -56,73 +56,65 @@ class Florence2Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """One output. score: mean or sum of the logarithms of its tokens' probabilities; NaN where none was asked for."""
+class _Output:
+    """One output. Its score is the mean or sum of its tokens' log-probabilities; NaN if it was not requested."""
 
     text: str
     score: float
 
 
 class Florence2:
-    """A Florence-2 model with its processor: a Captioner, a Detector, a OCRReader and a VisualQA. Safe to call from
-    several threads, which write at the same time.
-    """
+    """A captioner, detector, grounder, segmenter, OCR reader and VQA model in one. Threads may share it."""
 
     def __init__(self, model: Any, processor: Any, settings: Florence2Settings | None = None) -> None:
         self._model = model.eval()
         self._processor = processor
         self._settings = settings or Florence2Settings()
         self._batch = self._settings.batch or (4 if model.device.type == "cpu" else 32)
-        self._reading = threading.Lock()  # the tokenizer cannot be shared
+        self._tokenizer_lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
 
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        folder: str | Path,
         *,
         name: str,
         device: str | None = None,
-        offline: bool = False,
         precision: Precision | None = None,
         settings: Florence2Settings | None = None,
     ) -> Florence2:
-        """Open a folder or a repository of the hub; ModelError where that fails.
-
-        device: by default a GPU where there is one. precision: by default bf16 on a GPU and fp32 elsewhere.
-        """
-        opened = open_model(
-            Florence2ForConditionalGeneration, source, name=name, device=device, offline=offline, precision=precision
-        )
-        return cls(*opened, settings)
+        """Open a folder; by default on a GPU in bf16 if there is one, else on the CPU in fp32."""
+        parts = open_model(Florence2ForConditionalGeneration, folder, name=name, device=device, precision=precision)
+        return cls(*parts, settings)
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
-        """One caption per frame, as detailed as the settings say."""
+        """Write one caption per image, as detailed as the settings say."""
         return [to_text(output) for output in self._outputs(_CAPTION_PROMPTS[self._settings.detail], frames)]
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Per frame the objects, labelled with their category."""
+        """Find the objects of each image, labeled with their category."""
         return [to_regions(output) for output in self._outputs("<OD>", frames)]
 
     def describe_regions(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Per frame the regions worth a word, labelled with a short description."""
+        """Find the salient regions of each image, labeled with a short description."""
         return [to_regions(output) for output in self._outputs("<DENSE_REGION_CAPTION>", frames)]
 
     def propose_regions(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Per frame where something is, without labels."""
+        """Find regions that may hold an object, without labels."""
         return [to_regions(output) for output in self._outputs("<REGION_PROPOSAL>", frames)]
 
     def ground(self, frame: Frame, caption: str) -> list[Detection]:
-        """Where the things are that a caption names, labelled with its phrases. Pronouns and the like are left out."""
+        """Find the objects that a caption names, labeled with its phrases, without pronouns and the like."""
         found = to_regions(self._output("<CAPTION_TO_PHRASE_GROUNDING>", frame, caption))
-        empty = self._processor.post_processor.banned_grounding_tokens  # words that mean no thing
+        empty = self._processor.post_processor.banned_grounding_tokens  # words that name no object
         return [region for region in found if region.label not in empty]
 
     def locate(self, frame: Frame, thing: str) -> list[Detection]:
-        """Where a thing is, whatever it is: detection with an open vocabulary."""
+        """Find any object by its name: detection with an open vocabulary."""
         return to_regions(self._output("<OPEN_VOCABULARY_DETECTION>", frame, thing))
 
     def segment(self, frame: Frame, expression: str) -> Detection | None:
-        """The outlines of what an expression refers to, labelled with it; None where the model draws none."""
+        """Outline what an expression refers to, labeled with it; None if the model draws no outline."""
         drawn = to_outlines(self._output("<REFERRING_EXPRESSION_SEGMENTATION>", frame, expression))
         if not drawn:
             return None
@@ -131,45 +123,42 @@ class Florence2:
         return Detection(expression, (min(left), min(top), max(right), max(bottom)), None, polygons)
 
     def read(self, frame: Frame) -> list[TextRegion]:
-        """The lines of text in the order the model reads them.
-
-        confidence: the mean probability of a token of the whole reading, the same for all its lines.
-        """
-        (written,) = self._scored("<OCR_WITH_REGION>", frame)
-        confidence = round(math.exp(min(0.0, written.score)), 4)
-        return [TextRegion(text, box, confidence) for text, box in to_lines(written.text)]
+        """Read the lines of text in the model's order; all have the mean probability of a token as confidence."""
+        (output,) = self._scored("<OCR_WITH_REGION>", frame)
+        confidence = round(math.exp(min(0.0, output.score)), 4)
+        return [TextRegion(text, box, confidence) for text, box in to_lines(output.text)]
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """Answer a question by continuing `question_prompt + question`; confidence is the probability of the answer.
+        """Answer by continuing `question_prompt + question`; the confidence is the probability of the answer.
 
-        The model cards report VQAv2 for the -ft weights, but the prompt that asks a question was not published with
-        them, and the task prompts of transformers' processor know none: the released weights may describe the picture
-        instead. Weights that were tuned for questions need the prompt they were tuned with, such as "<DocVQA>".
+        The model cards report VQAv2 for the -ft weights, but their prompt for questions was not published, so that the
+        released weights may describe the image instead. Weights that were tuned for questions need the prompt of that
+        tuning, such as "<DocVQA>".
         """
         prompt = self._settings.question_prompt + _plain(question, "the question")
         # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
-        found = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._settings.beams))
-        return beams_to_result((to_text(each.text), each.score) for each in found)
+        outputs = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._settings.beams))
+        return beams_to_result((to_text(each.text), each.score) for each in outputs)
 
     def _output(self, task: str, frame: Frame, text: str) -> str:
         (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
         return output
 
     def _outputs(self, prompt: str, frames: Sequence[Frame]) -> list[str]:
-        return [written.text for written in self._write(prompt, frames, num_beams=self._settings.beams)]
+        return [output.text for output in self._generate_all(prompt, frames, num_beams=self._settings.beams)]
 
-    def _scored(self, prompt: str, frame: Frame, **options: Any) -> list[_Written]:
+    def _scored(self, prompt: str, frame: Frame, **options: Any) -> list[_Output]:
         beams = max(2, self._settings.beams)  # a search without beams gives no scores of whole outputs
-        return self._write(prompt, [frame], num_beams=beams, output_scores=True, **options)
+        return self._generate_all(prompt, [frame], num_beams=beams, output_scores=True, **options)
 
-    def _write(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[_Written]:
+    def _generate_all(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[_Output]:
         parts = (frames[start : start + self._batch] for start in range(0, len(frames), self._batch))
-        return [written for part in parts for written in self._generate(prompt, part, options)]
+        return [output for part in parts for output in self._generate(prompt, part, options)]
 
     @torch.inference_mode()
-    def _generate(self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[_Written]:
+    def _generate(self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[_Output]:
         images = [Image.fromarray(frame) for frame in frames]
-        with self._reading:
+        with self._tokenizer_lock:
             inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
         check_length(inputs["input_ids"].shape[1], self._model.config)
         generated = self._model.generate(
@@ -179,10 +168,10 @@ class Florence2:
             return_dict_in_generate=True,
             **options,
         )
-        with self._reading:
+        with self._tokenizer_lock:
             texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
         scores = generated.get("sequences_scores")
-        return list(map(_Written, texts, [math.nan] * len(texts) if scores is None else scores.tolist()))
+        return list(map(_Output, texts, [math.nan] * len(texts) if scores is None else scores.tolist()))
 
     @property
     def _positions(self) -> int:
@@ -190,7 +179,7 @@ class Florence2:
 
 
 def _plain(text: str, what: str) -> str:
-    """The text without brackets, which could be taken for prompts and locations; InputError for an empty one."""
+    """Remove brackets, which the model could take for prompts and locations, and refuse an empty text."""
     plain = " ".join(text.replace("<", " ").replace(">", " ").split())
     if not plain:
         raise InputError(f"{what} must not be empty, got {text!r}")

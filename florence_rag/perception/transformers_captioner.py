@@ -1,4 +1,4 @@
-"""Captions by any model of transformers that writes about pictures: BLIP, GIT, encoder-decoders, chat models."""
+"""Captions by the image-to-text models of transformers: BLIP, GIT, encoder-decoders, chat models."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.hf_loading import Precision, cannot_open, open_model
 from florence_rag.types import Frame
 
-ASKED = "Describe this picture in one sentence."
-"""What a chat model is told."""
+INSTRUCTION = "Describe this picture in one sentence."
+"""The prompt of a chat model."""
 
-_PROMPTS: Mapping[str, str] = MappingProxyType({"paligemma": "<image>caption en", "instructblip": ASKED})
-"""What begins the text, by the type of the model; others that do not chat are shown the picture alone."""
+_PROMPTS: Mapping[str, str] = MappingProxyType({"paligemma": "<image>caption en", "instructblip": INSTRUCTION})
+"""The beginning of the caption by type of model. Other models without a chat template receive the image alone."""
 
 
 class TransformersCaptioner:
-    """A Captioner that says what its model writes when it is shown a picture. Safe to call from several threads, which
-    write at the same time.
+    """A `Captioner` over a model that generates text about an image. Threads may share it.
 
-    prompt: in place of the usual one; None for that. max_tokens: of a caption. batch: pictures in one pass, by default
-    16 on a GPU and 4 elsewhere. ModelError where the model cannot write about a picture: one is tried.
+    `prompt` replaces the usual one; a caption has at most `max_tokens`; `batch` is the number of images per forward
+    pass, by default 16 on a GPU and 4 on a CPU. The constructor captions one image, so that a model that cannot is a
+    ModelError now.
     """
 
     def __init__(
@@ -50,53 +50,49 @@ class TransformersCaptioner:
         self._processor = processor
         self._tokenizer = tokenizer
         self._chats = bool(getattr(processor, "chat_template", None))
-        self._prompt = prompt or (ASKED if self._chats else _PROMPTS.get(model.config.model_type, ""))
+        self._prompt = prompt or (INSTRUCTION if self._chats else _PROMPTS.get(model.config.model_type, ""))
         self._max_tokens = max_tokens
         self._batch = batch or (4 if model.device.type == "cpu" else 16)
-        self._reading = threading.Lock()  # the tokenizer cannot be shared
+        self._tokenizer_lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
         self._make_paddable()
         self._try(name)
 
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        folder: str | Path,
         *,
         name: str,
         device: str | None = None,
-        offline: bool = False,
         precision: Precision | None = None,
         **settings: Any,
     ) -> TransformersCaptioner:
-        """Open a folder or a repository of the hub; ModelError where that fails. settings: of the constructor.
-
-        device: by default a GPU where there is one. precision: by default bf16 on a GPU and fp32 elsewhere.
-        """
-        _check_type(source, name, offline)
+        """Open a folder with settings of the constructor; by default on a GPU in bf16 if there is one, else in fp32."""
+        _check_type(folder, name)
         model, processor = open_model(
             AutoModelForImageTextToText,
-            source,
+            folder,
             name=name,
             device=device,
-            offline=offline,
             precision=precision,
-            leftovers=True,
+            unused_weights=True,
         )
-        return cls(model, *_processor_and_tokenizer(processor, source, name, offline), name=name, **settings)
+        return cls(model, *_processor_and_tokenizer(processor, folder, name), name=name, **settings)
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
-        """One caption per frame, (H, W, 3) uint8 RGB; "" where the model says nothing."""
+        """Write one caption per RGB image (H, W, 3) uint8; an empty one if the model generates nothing."""
         parts = (frames[start : start + self._batch] for start in range(0, len(frames), self._batch))
-        return [text for part in parts for text in self._written(part, self._max_tokens)]
+        return [text for part in parts for text in self._generate(part, self._max_tokens)]
 
     @torch.inference_mode()
-    def _written(self, frames: Sequence[Frame], max_tokens: int) -> list[str]:
+    def _generate(self, frames: Sequence[Frame], max_tokens: int) -> list[str]:
         images = [Image.fromarray(frame) for frame in frames]
-        with self._reading:
+        with self._tokenizer_lock:
             inputs = self._inputs(images).to(self._model.device, self._model.dtype)
         tokens = self._model.generate(**inputs, max_new_tokens=max_tokens, do_sample=False)
-        with self._reading:
-            texts = self._tokenizer.batch_decode(_new(tokens, inputs.get("input_ids")), skip_special_tokens=True)
+        with self._tokenizer_lock:
+            written = _without_prompt(tokens, inputs.get("input_ids"))
+            texts = self._tokenizer.batch_decode(written, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
     def _inputs(self, images: Sequence[Image.Image]) -> Any:
@@ -113,7 +109,7 @@ class TransformersCaptioner:
         return self._processor(images=images, return_tensors="pt", **texts)
 
     def _make_paddable(self) -> None:
-        """What goes on from its input must have it at the end of each row."""
+        """Pad on the left for a decoder, which continues its input at the end of the row."""
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         if not self._model.config.is_encoder_decoder:
@@ -121,10 +117,10 @@ class TransformersCaptioner:
 
     def _try(self, name: str) -> None:
         try:
-            self._written([np.full((64, 64, 3), 128, dtype=np.uint8)], 1)
-        except Exception as error:  # whatever its processor and network raise
+            self._generate([np.full((64, 64, 3), 128, dtype=np.uint8)], 1)
+        except Exception as error:  # its processor and network raise errors of many kinds
             kind = self._model.config.model_type
-            raise ModelError(f"{name!r}, a {kind}, cannot describe pictures: {' '.join(str(error).split())}") from error
+            raise ModelError(f"{name!r}, a {kind}, cannot describe images: {' '.join(str(error).split())}") from error
 
 
 def _turn(image: Image.Image, prompt: str) -> list[dict[str, Any]]:
@@ -132,33 +128,33 @@ def _turn(image: Image.Image, prompt: str) -> list[dict[str, Any]]:
     return [{"role": "user", "content": content}]
 
 
-def _new(tokens: torch.Tensor, given: torch.Tensor | None) -> torch.Tensor:
-    """Without what the model was given, which some repeat."""
-    if given is None or not torch.equal(tokens[:, : given.shape[1]], given):
+def _without_prompt(tokens: torch.Tensor, prompt: torch.Tensor | None) -> torch.Tensor:
+    """Remove the prompt, which some models repeat."""
+    if prompt is None or not torch.equal(tokens[:, : prompt.shape[1]], prompt):
         return tokens
-    return tokens[:, given.shape[1] :]
+    return tokens[:, prompt.shape[1] :]
 
 
-def _check_type(source: str | Path, name: str, offline: bool) -> None:
+def _check_type(folder: str | Path, name: str) -> None:
     try:
-        kind = AutoConfig.from_pretrained(source, local_files_only=offline).model_type
+        kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
     except Exception as error:
-        raise ModelError(cannot_open(name, source, offline, error)) from error
+        raise cannot_open(name, folder, error) from error
     if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
         raise ModelError(
-            f"{name!r} is a {kind or 'model of no known type'}, which writes nothing about pictures; to describe, "
+            f"{name!r} is a {kind or 'model of no known type'}, which writes nothing about images; to describe, "
             "name a Florence-2 or any model that transformers knows for image-text-to-text, such as BLIP"
         )
 
 
-def _processor_and_tokenizer(opened: Any, source: str | Path, name: str, offline: bool) -> tuple[Any, Any]:
-    """Of an encoder-decoder, which has no processor of its own, they lie apart."""
-    if hasattr(opened, "image_processor"):
-        return opened, opened.tokenizer
+def _processor_and_tokenizer(processor: Any, folder: str | Path, name: str) -> tuple[Any, Any]:
+    """Return both parts. An encoder-decoder has no common processor, so that they are separate files."""
+    if hasattr(processor, "image_processor"):
+        return processor, processor.tokenizer
     try:
-        looking = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
-            source, local_files_only=offline, backend="pil"
+        images = AutoImageProcessor.from_pretrained(  # type: ignore[no-untyped-call]
+            folder, local_files_only=True, backend="pil"
         )
-        return looking, AutoTokenizer.from_pretrained(source, local_files_only=offline)
+        return images, AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise ModelError(cannot_open(name, source, offline, error)) from error
+        raise cannot_open(name, folder, error) from error

@@ -10,6 +10,9 @@ from transformers import SiglipModel, SiglipProcessor
 from florence_rag.embedding.base import Embedder, EmbedderCapabilities, QueryEmbedder, TextEmbedder, embed_queries
 from florence_rag.embedding.sentence_transformers import SentenceTransformerEmbedder, SentenceTransformerTextEmbedder
 from florence_rag.errors import InputError, ModelError
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
+from florence_rag.loading.model_options import ModelOptions
 from florence_rag.testing import ColorEmbedder, color_frame
 from tests.models.tiny_sentence_transformers import (
     TEXT_TOKENS,
@@ -224,10 +227,10 @@ def test_a_reranker_is_refused_as_embedder(tmp_path):
 
 
 def test_files_that_are_missing_are_named(tmp_path):
-    with pytest.raises(ModelError, match=r"there is no folder '/nowhere/model'; give one, or a repository of the hub"):
+    with pytest.raises(ModelError, match=r"there is no folder '/nowhere/model'; give one, or load 'owner/name'"):
         SentenceTransformerEmbedder.from_pretrained("/nowhere/model", name="x")
     with pytest.raises(ModelError, match="'owner/never-fetched'"):
-        SentenceTransformerEmbedder.from_pretrained("owner/never-fetched", name="x", offline=True)
+        load_model(EMBEDDER, "owner/never-fetched", ModelOptions(offline=True))
 
 
 def test_weights_that_may_be_pickles_are_not_opened(clip_folder, tmp_path):

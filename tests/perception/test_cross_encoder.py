@@ -63,7 +63,7 @@ def test_a_text_that_names_a_picture_is_a_text(seeing):
 
 
 def test_a_reranker_of_texts_refuses_pictures(reading):
-    with pytest.raises(InputError, match="'reading' reads texts only; give it the words of a picture"):
+    with pytest.raises(InputError, match="'reading' reads texts only; give it the caption of an image"):
         reading.score("red", FRAMES)
 
 
@@ -99,6 +99,6 @@ def test_missing_files_are_named():
 def test_a_seeing_model_that_is_none_of_the_library_says_what_it_lacks(tmp_path):
     save_seeing_cross_encoder(tmp_path)
     with pytest.raises(
-        ModelError, match=r"'x' writes about pictures, and has no config_sen.* .* CrossEncoder\.save_pretr"
+        ModelError, match=r"'x' writes about images, and has no config_sen.* .* CrossEncoder\.save_pretr"
     ):
         CrossEncoderReranker.from_pretrained(tmp_path / "plain", name="x", device="cpu")

@@ -7,6 +7,9 @@ from safetensors.torch import load_file, save_file
 from transformers.utils import ModelOutput
 
 from florence_rag.errors import InputError, ModelError
+from florence_rag.loading.loaders import CAPTIONER
+from florence_rag.loading.model_loader import load_model
+from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner, OCRReader, VisualQA
 from florence_rag.perception.florence2 import Florence2, Florence2Settings
 from tests.perception.tiny import BOS, EOS, noise, save_florence2
@@ -26,7 +29,7 @@ def wordy(tmp_path_factory) -> Path:
 
 def florence2(folder, **settings) -> Florence2:
     chosen = Florence2Settings(**{"max_tokens": 12, **settings})
-    return Florence2.from_pretrained(folder, name="florence-2-tiny", offline=True, settings=chosen)
+    return Florence2.from_pretrained(folder, name="florence-2-tiny", settings=chosen)
 
 
 class Script:
@@ -192,14 +195,14 @@ def test_wrong_settings_are_refused(wrong):
 
 def test_a_folder_without_a_model_says_so(tmp_path):
     with pytest.raises(ModelError, match=r"'florence-2-base' cannot be opened from the folder") as caught:
-        Florence2.from_pretrained(tmp_path, name="florence-2-base", offline=True)
+        Florence2.from_pretrained(tmp_path, name="florence-2-base")
     assert "\n" not in str(caught.value)
 
 
 def test_what_is_not_cached_is_named_with_what_to_do():
     source = "florence-community/Florence-2-nonesuch"
-    with pytest.raises(ModelError, match=r"offline.*copy the repository into a folder") as caught:
-        Florence2.from_pretrained(source, name="florence-2-nonesuch", offline=True)
+    with pytest.raises(ModelError, match=r"not on this machine.*into a folder and name the folder") as caught:
+        load_model(CAPTIONER, source, ModelOptions(offline=True))
     assert source in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -234,7 +237,7 @@ def test_a_truncated_file_is_refused(folder, tmp_path):
 
 def test_precision_is_chosen_by_the_device_or_by_name(folder):
     def dtype(**options):
-        return Florence2.from_pretrained(folder, name="x", offline=True, **options)._model.dtype
+        return Florence2.from_pretrained(folder, name="x", **options)._model.dtype
 
     assert dtype(device="cpu") == torch.float32
     assert dtype(precision="bf16") == torch.bfloat16
@@ -243,7 +246,5 @@ def test_precision_is_chosen_by_the_device_or_by_name(folder):
 
 
 def test_half_the_precision_still_writes(wordy):
-    model = Florence2.from_pretrained(
-        wordy, name="x", offline=True, precision="bf16", settings=Florence2Settings(max_tokens=6)
-    )
+    model = Florence2.from_pretrained(wordy, name="x", precision="bf16", settings=Florence2Settings(max_tokens=6))
     assert all(model.caption(FRAMES[:2]))

@@ -19,7 +19,7 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner
 from florence_rag.perception.florence2 import Florence2
-from florence_rag.perception.transformers_captioner import ASKED, TransformersCaptioner
+from florence_rag.perception.transformers_captioner import INSTRUCTION, TransformersCaptioner
 from tests.perception.tiny import (
     BOS,
     CHAT,
@@ -44,9 +44,7 @@ SAVED = {"blip": save_blip_captioner, "encoder-decoder": save_encoder_decoder, "
 
 
 def opened(folder, **options) -> TransformersCaptioner:
-    return TransformersCaptioner.from_pretrained(
-        folder, name="tiny", offline=True, device="cpu", **{"max_tokens": 6, **options}
-    )
+    return TransformersCaptioner.from_pretrained(folder, name="tiny", device="cpu", **{"max_tokens": 6, **options})
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def test_a_chat_model_is_asked_and_does_not_repeat_it(folders):
     captioner = opened(folders["chat"])
     inputs = captioner._inputs([Image.fromarray(noise(0))])
     (asked,) = captioner._tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
-    assert asked == f"user: {ASKED}; assistant: "
+    assert asked == f"user: {INSTRUCTION}; assistant: "
     assert all("Describe" not in caption and "user" not in caption for caption in captioner.caption(FRAMES))
     other = opened(folders["chat"], prompt="What?")
     assert "What?" in captioner._tokenizer.decode(other._inputs([Image.fromarray(noise(0))])["input_ids"][0])
@@ -163,7 +161,7 @@ def test_what_writes_nothing_about_pictures_is_refused(tmp_path, save):
 def test_a_model_that_cannot_write_is_told_when_it_is_opened(tmp_path):
     folder = save_llava(tmp_path)
     (folder / "chat_template.jinja").write_text("{{ 'no picture in it' }}")
-    with pytest.raises(ModelError, match="'tiny', a llava, cannot describe pictures: ") as caught:
+    with pytest.raises(ModelError, match="'tiny', a llava, cannot describe images: ") as caught:
         opened(folder)
     assert "\n" not in str(caught.value)
 

@@ -12,7 +12,7 @@ ANSWERS = {0: "red", 1: "blue", 2: "yes"}
 
 
 def opened(folder, **options) -> TransformersVQA:
-    return TransformersVQA.from_pretrained(folder, name="tiny", offline=True, device="cpu", **options)
+    return TransformersVQA.from_pretrained(folder, name="tiny", device="cpu", **options)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_question_longer_than_the_model_reads_is_refused(vilt, blip):
 
 
 def test_a_model_that_does_not_name_its_answers_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="does not say what its 3 answers are: set id2label"):
+    with pytest.raises(ModelError, match="does not name its 3 answers: set id2label"):
         opened(save_vilt(tmp_path))
 
 
