@@ -242,7 +242,7 @@ class Answer:
     candidates: other answers considered, with their confidence, best first.
     """
 
-    text: str
+    answer: str
     confidence: float | None
     citations: tuple[Citation, ...] = ()
     candidates: tuple[tuple[str, float], ...] = ()
@@ -250,7 +250,7 @@ class Answer:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return {
-            "answer": self.text,
+            "answer": self.answer,
             "confidence": self.confidence,
             "citations": [citation.to_dict() for citation in self.citations],
             "candidates": [list(candidate) for candidate in self.candidates],

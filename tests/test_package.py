@@ -68,7 +68,7 @@ def test_no_extra_is_needed(run_clean, tmp_path):
         "from florence_rag import FlorenceRAG\n"
         f"with FlorenceRAG.open({str(tmp_path / 'new.db')!r}, 'florence-tiny') as rag:\n"
         f"    rag.add({str(tmp_path)!r})\n"
-        "    print(rag.ask('When does the bakery open?').text)\n"
+        "    print(rag.ask('When does the bakery open?').answer)\n"
     )
     assert run_clean("-c", script) == "The bakery opens at seven."
 

@@ -169,24 +169,24 @@ def test_search_takes_text_paths_bytes_and_pixels(filled, folder):
 
 def test_ask_answers_from_a_picture(filled):
     answer = filled.ask("Which thing is blue?")
-    assert (answer.text, files(answer.citations)) == ("blue", ["blue.png"])
+    assert (answer.answer, files(answer.citations)) == ("blue", ["blue.png"])
     assert answer.confidence > 0.99
 
 
 def test_ask_quotes_a_passage(filled):
     answer = filled.ask("When does the night bus leave the harbour?")
-    assert answer.text == "The night bus leaves the harbour at ten."
+    assert answer.answer == "The night bus leaves the harbour at ten."
     assert files(answer.citations) == ["note.txt"]
 
 
 def test_ask_admits_that_it_does_not_know(rag, folder):
     rag.add(folder / "red.png")
-    assert rag.ask("Which thing is blue?").text == UNKNOWN
+    assert rag.ask("Which thing is blue?").answer == UNKNOWN
 
 
 def test_ask_about_one_picture_looks_at_nothing_else(filled, folder):
     answer = filled.ask("Which thing is blue?", image=folder / "red.png")
-    assert (answer.text, answer.confidence) == ("red", 1.0)
+    assert (answer.answer, answer.confidence) == ("red", 1.0)
     (citation,) = answer.citations
     assert (citation.id, citation.source, citation.kind) == ("", str(folder / "red.png"), "image")
     assert thumbnail_of(filled, citation)  # no id leads back to it, so it brings its picture along
@@ -196,7 +196,7 @@ def test_ask_about_one_picture_looks_at_nothing_else(filled, folder):
 def test_a_chat_model_answers_from_the_hits(filled):
     model = FakeMessagesListChatModel(responses=[AIMessage("A bus [1].")])
     answer = filled.ask("When does the night bus leave the harbour?", llm=model, kinds={"text"})
-    assert (answer.text, answer.confidence, files(answer.citations)) == ("A bus [1].", None, ["note.txt"])
+    assert (answer.answer, answer.confidence, files(answer.citations)) == ("A bus [1].", None, ["note.txt"])
 
 
 def test_a_chat_model_answers_about_one_picture(filled, folder):
@@ -268,7 +268,7 @@ def test_a_threshold_can_be_set(folder):
     config = AnsweringConfig(threshold=1.1)
     rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), Models.of(ColorEmbedder(), vqa=ColorVQA()), answering=config)
     rag.add(folder)
-    assert rag.ask("Which thing is blue?").text == UNKNOWN
+    assert rag.ask("Which thing is blue?").answer == UNKNOWN
 
 
 def test_it_closes_its_index():

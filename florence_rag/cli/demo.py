@@ -13,9 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from florence_rag.chunking import read_image
-from florence_rag.cli.opening import opened
-from florence_rag.cli.output import answer_line, place, plain, report_to_text
-from florence_rag.cli.progress import shown_progress
+from florence_rag.cli.opening import open_rag
+from florence_rag.cli.options import OpenOptions
+from florence_rag.cli.output import answer_line, plain, report_to_text, source_to_text
+from florence_rag.cli.progress import show_progress
 from florence_rag.datasets.demo_corpus import DemoExample, copy_demo_corpus, demo_examples
 from florence_rag.models.registry import CARDS, DEFAULT, TINY
 from florence_rag.types import Answer
@@ -29,23 +30,23 @@ SEARCHES = tuple(example for example in demo_examples() if example.task == "sear
 QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
-def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
+def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     """Copy the corpus to a folder, index it, search it and ask it; return the results, ready for JSON."""
     started = time.perf_counter()
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
-    screen.print(f"[bold]Copying the demo corpus:[/] photos, videos, a poster and documents, to {corpus}")
+    console.print(f"[bold]Copying the demo corpus:[/] photos, videos, a poster and documents, to {corpus}")
     copy_demo_corpus(corpus)
-    with opened(str(folder / "demo.db"), TINY) as rag:
-        screen.print("\n[bold]Indexing it[/]")
-        with shown_progress() as progress:
+    with open_rag(OpenOptions(str(folder / "demo.db"), TINY, create=True)) as rag:
+        console.print("\n[bold]Indexing it[/]")
+        with show_progress() as progress:
             report = rag.add(corpus, progress=progress)
-        screen.print(report_to_text(report))
-        screen.print("\n[bold]Searching[/]")
-        rows = [_search(rag, corpus, search, screen) for search in SEARCHES]
+        console.print(report_to_text(report))
+        console.print("\n[bold]Searching[/]")
+        rows = [_search(rag, corpus, search, console) for search in SEARCHES]
         draw_sheet(rows).save(sheet)
-        screen.print("\n[bold]Asking[/]")
-        answers = [_ask(rag, corpus, question, screen) for question in QUESTIONS]
-    _say_goodbye(sheet, screen)
+        console.print("\n[bold]Asking[/]")
+        answers = [_ask(rag, corpus, question, console) for question in QUESTIONS]
+    _print_next_steps(sheet, console)
     return {
         "index": report.to_dict(),
         "searches": [
@@ -56,7 +57,7 @@ def run_demo(folder: Path, screen: Console) -> dict[str, Any]:
             {"question": question.text, "expected": question.answer, **answer.to_dict()}
             for question, answer in zip(QUESTIONS, answers, strict=True)
         ],
-        "sheet": str(sheet),
+        "contact_sheet": str(sheet),
         "seconds": round(time.perf_counter() - started, 1),
     }
 
@@ -67,24 +68,24 @@ def _title(search: DemoExample) -> str:
     return " and ".join(part for part in (image, search.text and f"“{search.text}”") if part)
 
 
-def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, screen: Console) -> Row:
+def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, console: Console) -> Row:
     image = read_image(search.image) if search.image else None
     hits = rag.search(search.text or None, image=image, k=HITS)
     best = hits[0]
-    screen.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(_title(search)))
-    screen.print("   ", place(best.source, best.locator))
-    screen.print("   ", plain(best.explanation, "dim"))
+    console.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(_title(search)))
+    console.print("   ", source_to_text(best.source, best.locator))
+    console.print("   ", plain(best.explanation, "dim"))
     return hits_to_row(_title(search), hits, rag.frames, image)
 
 
-def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, screen: Console) -> Answer:
+def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, console: Console) -> Answer:
     image = corpus / question.file if question.task == "ask_image" else None
     answer = rag.ask(question.text, image=image)
     about = f" ({question.file})" if image else ""
-    screen.print(_mark(question.answer in answer.text), plain(question.text), plain(about, "dim"))
-    screen.print("   ", answer_line(answer))
+    console.print(_mark(question.answer in answer.answer), plain(question.text), plain(about, "dim"))
+    console.print("   ", answer_line(answer))
     for citation in answer.citations[:1]:
-        screen.print("    from", place(citation.source, citation.locator))
+        console.print("    from", source_to_text(citation.source, citation.locator))
     return answer
 
 
@@ -93,15 +94,15 @@ def _mark(is_right: bool) -> Text:
     return Text("✓", "green") if is_right else Text("✗", "red")
 
 
-def _say_goodbye(sheet: Path, screen: Console) -> None:
+def _print_next_steps(sheet: Path, console: Console) -> None:
     installed = shutil.which("florence-rag") is not None
     called_by_path = Path(sys.argv[0]).name == "florence-rag"
     command = "florence-rag" if installed else relpath(sys.argv[0]) if called_by_path else "python -m florence_rag"
-    screen.print(f"\n[bold]The hits as an image:[/] {sheet}")
-    screen.print("\n[bold]Now your own folder:[/]")
-    screen.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
-    screen.print(f'  {command} search "words on a sign" --db photos.db', highlight=False)
-    screen.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
-    screen.print(f"\n{TINY} knows {CARDS[TINY].training_data}.", style="yellow")
+    console.print(f"\n[bold]The hits as an image:[/] {sheet}")
+    console.print("\n[bold]Now your own folder:[/]")
+    console.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
+    console.print(f'  {command} search "the text on a sign" --db photos.db', highlight=False)
+    console.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
+    console.print(f"\n{TINY} knows {CARDS[TINY].training_data}.", style="yellow")
     pair = f"{DEFAULT}, and {CARDS[DEFAULT].default_captioner} for captions"
-    screen.print(f"The first command fetches such models: {pair}; to do without, add: --model {TINY}", style="yellow")
+    console.print(f"The first command downloads {pair}. To use {TINY} instead, add: --model {TINY}", style="yellow")

@@ -1,9 +1,10 @@
-"""How a command ends: with a result, or with one line on standard error and an exit code.
+"""Turns exceptions into one line on standard error and an exit code.
 
-0    done; files that could not be indexed are named in the report
-1    nothing could be done, and the line says why
-2    the arguments are wrong
-130  interrupted (143 by SIGTERM)
+Exit codes:
+    0: Success. Files that could not be indexed are named in the report.
+    1: Nothing could be done; the line says why.
+    2: The arguments are wrong.
+    130: Interrupted; 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -15,36 +16,37 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from florence_rag.cli.output import notes, plain
+from florence_rag.cli.output import plain, stderr
 from florence_rag.errors import FlorenceError
 
 
-class Commands(TyperGroup):
-    """The group of all commands: the one place where what they raise becomes a line and a code."""
+class CommandGroup(TyperGroup):
+    """The group of all commands, and the one place that turns their exceptions into exit codes."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command that was named."""
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            rest = " What was indexed is kept: run the same command again to complete it."
-            end("Interrupted." + rest * (ctx.invoked_subcommand == "index"), 128 + (stop.args or (signal.SIGINT,))[0])
+            advice = " Indexed files are kept: run the same command again to complete it."
+            number = (stop.args or (signal.SIGINT,))[0]
+            exit_with("Interrupted." + advice * (ctx.invoked_subcommand == "index"), 128 + number)
         except BrokenPipeError:
             raise
         except (FlorenceError, OSError) as error:
-            end(f"Error: {error}", 1)
+            exit_with(f"Error: {error}", 1)
 
 
-def end(message: str, code: int) -> NoReturn:
-    """Say why, in one line on standard error, and exit."""
+def exit_with(message: str, code: int) -> NoReturn:
+    """Print the message as one line on standard error, and exit."""
     line = plain(" ".join(message.split()))
     line.highlight_regex(r"^\w+[:.]", "bold red")
-    notes().print(line)
+    stderr().print(line)
     raise typer.Exit(code)
 
 
 def treat_termination_as_interrupt() -> None:
-    """SIGTERM closes the database as Ctrl-C does."""
+    """Make SIGTERM close the database as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
 
 

@@ -1,4 +1,4 @@
-"""Estimates of index/scale.py as tables, for docs/scale.md and for a terminal."""
+"""Formats capacity estimates as tables, for docs/scale.md and for a terminal."""
 
 from __future__ import annotations
 
@@ -37,24 +37,27 @@ _UNKNOWN = "not measured"
 _PRESET = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 
-def scale_to_markdown(sizes: Sequence[int], given: Assumptions) -> str:
-    """All tables: the kinds of index, the assumptions, and what each size takes."""
-    parts = ["### Kinds of index", _markdown(_PRESET, _preset_rows(given))]
-    parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(given))]
+def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
+    """Return all tables as Markdown: the index types, the assumptions, and the estimate for each size."""
+    parts = ["### Kinds of index", _markdown(_PRESET, _preset_rows(assumptions))]
+    parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(assumptions))]
     parts += [_MEASURED_TITLE, _markdown(_MEASURED, _measured_rows())]
-    parts += ["### To fill an index", _markdown(_FILLING, (_filling_row(size, given) for size in sizes))]
+    parts += ["### To fill an index", _markdown(_FILLING, (_filling_row(size, assumptions) for size in sizes))]
     for size in sizes:
-        rows = ((f"`{each.index}`", *_serving_row(each)) for each in serving(size, given))
+        rows = ((f"`{each.index}`", *_serving_row(each)) for each in serving(size, assumptions))
         parts += [f"### To search {size:,} images", _markdown(_SERVING, rows)]
     return "\n\n".join(parts)
 
 
-def scale_to_text(sizes: Sequence[int], given: Assumptions) -> RenderableType:
-    """What each size takes."""
-    parts: list[RenderableType] = [_table("To fill an index", _FILLING, (_filling_row(size, given) for size in sizes))]
+def estimate_to_text(sizes: Sequence[int], assumptions: Assumptions) -> RenderableType:
+    """Return the estimates for each size."""
+    parts: list[RenderableType] = [
+        _table("To fill an index", _FILLING, (_filling_row(size, assumptions) for size in sizes))
+    ]
     for size in sizes:
         rows = (
-            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _serving_row(each))) for each in serving(size, given)
+            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _serving_row(each)))
+            for each in serving(size, assumptions)
         )
         parts.append(_table(f"To search {size:,} images", _SERVING, rows))
     return Group(
@@ -62,22 +65,22 @@ def scale_to_text(sizes: Sequence[int], given: Assumptions) -> RenderableType:
     )
 
 
-def _preset_rows(given: Assumptions) -> Iterable[Sequence[str]]:
+def _preset_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
     for name in (*available_index_types(), *(name for name, preset in INDEX_TYPES.items() if preset.refused)):
         preset = INDEX_TYPES[name]
         if preset.refused:
             yield f"`{name}`", preset.summary, "", "", f"cannot be chosen: {preset.refused}"
             continue
-        size = preset.memory(given.dimension, 4) + preset.gpu_memory(given.dimension, 4)
+        size = preset.memory(assumptions.dimension, 4) + preset.gpu_memory(assumptions.dimension, 4)
         needs = [f"Milvus {'.'.join(map(str, preset.since))}" + (", or Milvus Lite" if preset.lite else "")]
         needs += ["a server built for GPUs, with one"] if preset.gpu else []
         needs += ["NVMe disks"] if name == "DISKANN" else []
         yield f"`{name}`", preset.summary, f"{size:,.0f} bytes", preset.recall, "; ".join(needs)
 
 
-def _assumption_rows(given: Assumptions) -> Iterable[Sequence[str]]:
-    sources = given.sources()
-    for name, value in asdict(given).items():
+def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
+    sources = assumptions.sources()
+    for name, value in asdict(assumptions).items():
         yield f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name]
 
 
@@ -85,8 +88,8 @@ def _measured_rows() -> Iterable[Sequence[str]]:
     return ((f"`{name}`", f"{build_us:,}", f"{search_ms}") for name, (build_us, search_ms) in MEASURED.items())
 
 
-def _filling_row(images: int, given: Assumptions) -> Sequence[str]:
-    work = filling(images, given)
+def _filling_row(images: int, assumptions: Assumptions) -> Sequence[str]:
+    work = filling(images, assumptions)
     return f"{images:,}", _count(work.gpu_h), _count(work.core_h), _count(work.usd)
 
 

@@ -1,4 +1,4 @@
-"""How an index run tells of itself: a bar on a terminal, lines of JSON for machines, and where its time went."""
+"""Shows the progress of indexing: a bar on a terminal, lines of JSON for programs, and a profile of the stages."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 
-from florence_rag.cli.output import notes, plain
+from florence_rag.cli.output import plain, stderr
 
 if TYPE_CHECKING:
-    from florence_rag.ingest.ingest import Progress as Step
+    from florence_rag.ingest.ingest import Progress
 
-Report = Callable[["Step"], None]
+Report = Callable[["Progress"], None]
 
-EVERY_S = 1.0
-"""Between two lines of JSON."""
+EVENT_INTERVAL_S = 1.0
+"""Seconds between two lines of JSON."""
 STAGES = {
     "read": "reading",
-    "words": "reading words",
+    "words": "reading text",
+    "ocr": "reading text",
     "caption": "captioning",
     "detect": "detecting",
     "embed": "embedding",
@@ -33,44 +35,45 @@ STAGES = {
 
 
 @contextmanager
-def shown_progress(*, events: bool = False, profile: bool = False) -> Iterator[Report]:
-    """What `add` reports to. On a terminal there is a bar while the block runs; elsewhere nothing is written.
+def show_progress(*, events: bool = False, profile: bool = False) -> Iterator[Report]:
+    """Yield a callback for the progress of `FlorenceRAG.add`.
 
-    events: lines of JSON on standard error instead, about one a second. profile: in the end, where the time went.
+    On a terminal it draws a bar; elsewhere it prints nothing. With events it prints lines of JSON to standard error
+    instead, about one per second. With profile it prints in the end how busy each stage was.
     """
-    last: list[Step] = []
-    with _lines(notes()) if events else _bar(notes()) as report:
+    latest: list[Progress] = []
+    with _json_lines(stderr()) if events else _bar(stderr()) as report:
 
-        def reported(step: Step) -> None:
-            last[:] = [step]
+        def report_and_keep(step: Progress) -> None:
+            latest[:] = [step]
             report(step)
 
-        yield reported
-    if profile and last:
-        notes().print(profile_to_text(last[0]))
+        yield report_and_keep
+    if profile and latest:
+        stderr().print(profile_to_text(latest[0]))
 
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Report]:
     columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn())
     name = TextColumn("{task.description}", markup=False)
-    with Progress(*columns, name, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with ProgressBar(*columns, name, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("looking for files", total=None)
 
-        def report(step: Step) -> None:
-            bar.update(task, completed=step.files_done, total=step.files_total, description=state_of(step))
+        def report(step: Progress) -> None:
+            bar.update(task, completed=step.files_done, total=step.files_total, description=progress_to_text(step))
 
         yield report
 
 
 @contextmanager
-def _lines(console: Console) -> Iterator[Report]:
+def _json_lines(console: Console) -> Iterator[Report]:
     due = time.monotonic()
 
-    def report(step: Step) -> None:
+    def report(step: Progress) -> None:
         nonlocal due
         if time.monotonic() >= due or step.files_done == step.files_total:
-            due = time.monotonic() + EVERY_S
+            due = time.monotonic() + EVENT_INTERVAL_S
             busy = {stage: round(share, 3) for stage, share in step.busy.items()}
             record = {**asdict(step), "busy": busy, "bottleneck": step.bottleneck, "left_s": left_s(step)}
             print(json.dumps(record), file=console.file, flush=True)
@@ -78,15 +81,15 @@ def _lines(console: Console) -> Iterator[Report]:
     yield report
 
 
-def left_s(step: Step) -> float | None:
-    """Seconds until the end, if the rest goes as what is done; None before anything is done."""
+def left_s(step: Progress) -> float | None:
+    """Estimate the seconds until the end at the present speed; None before the first file is done."""
     if not step.files_done:
         return None
     return round(step.elapsed_s / step.files_done * (step.files_total - step.files_done), 1)
 
 
-def state_of(step: Step) -> str:
-    """In one line: how fast, what failed, what the others wait for, and the file last heard of."""
+def progress_to_text(step: Progress) -> str:
+    """Return one line: the speed, the failures, the bottleneck, and the latest file."""
     parts = [f"{step.chunks / step.elapsed_s:.1f} chunks/s"] if step.elapsed_s else []
     if step.failures:
         parts.append(f"{step.failures} failed")
@@ -95,8 +98,8 @@ def state_of(step: Step) -> str:
     return ", ".join([*parts, plain(Path(step.source).name).plain])
 
 
-def profile_to_text(step: Step) -> str:
-    """How busy each stage was, the busiest first."""
+def profile_to_text(step: Progress) -> str:
+    """Return how busy each stage was, the busiest first."""
     ranked = sorted(step.busy.items(), key=lambda pair: -pair[1])
     lines = [f"  {STAGES.get(stage, stage):<14}{share:6.0%} of the time" for stage, share in ranked]
     total = f"{step.chunks} chunks of {step.files_done} files in {step.elapsed_s:.1f} s; its threads were busy"

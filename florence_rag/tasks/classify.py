@@ -52,13 +52,13 @@ class TrainedClassifier:
 class Classification:
     """What was said of each picture, in their order, and the files that could not be read."""
 
-    pictures: tuple[Classified, ...]
+    images: tuple[Classified, ...]
     failed: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         failed = [{"source": failure.source, "reason": failure.reason} for failure in self.failed]
-        return {"pictures": [picture.to_dict() for picture in self.pictures], "failed": failed}
+        return {"images": [image.to_dict() for image in self.images], "failed": failed}
 
 
 class Classifying:

@@ -28,7 +28,7 @@ class Described:
 class Descriptions:
     """What was said of each picture, in their order, and the files that could not be read."""
 
-    pictures: tuple[Described, ...]
+    images: tuple[Described, ...]
     failed: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

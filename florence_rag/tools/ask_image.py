@@ -83,8 +83,8 @@ def answer_to_text(answer: Answer) -> str:
     """Answer and confidence first; then what else it could be, and where that was seen."""
     unsure = ", not sure" if answer.confidence is not None and answer.confidence < SURE else ""
     confidence = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f}{unsure})"
-    lines = [f"{answer.text}{confidence}"]
-    if others := [f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.text]:
+    lines = [f"{answer.answer}{confidence}"]
+    if others := [f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.answer]:
         lines.append(f"Other candidates: {', '.join(others)}")
     for citation in answer.citations:
         lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))

@@ -16,7 +16,7 @@ COLORS = ("#d1242f", "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#11
 
 
 @dataclass(frozen=True, slots=True)
-class Marked:
+class LabeledBox:
     """A box in [0, 1] of the picture, and the words over it. polygons: are drawn in place of the box."""
 
     label: str
@@ -25,7 +25,7 @@ class Marked:
     polygons: Polygons = ()
 
 
-def draw_boxes(frame: Frame, things: Iterable[Marked]) -> Image.Image:
+def draw_boxes(frame: Frame, things: Iterable[LabeledBox]) -> Image.Image:
     """The frame as a new picture, with the boxes of the things; what comes later is drawn over what came before."""
     picture = Image.fromarray(frame).convert("RGB")
     colors: dict[str, str] = {}
@@ -36,7 +36,7 @@ def draw_boxes(frame: Frame, things: Iterable[Marked]) -> Image.Image:
     return picture
 
 
-def _write(picture: Image.Image, thing: Marked, color: str) -> None:
+def _write(picture: Image.Image, thing: LabeledBox, color: str) -> None:
     """On a strip over the box, or inside it where there is no room above."""
     words = " ".join(f"{thing.label} {thing.note}".split())
     if not words:

@@ -130,12 +130,12 @@ def _answer_to_html(answer: Answer | None) -> str:
     if answer is None:
         return ""
     others = escape(_others(answer))
-    return f'<p><b>{escape(answer.text)}</b>{_sure(answer)}<br><span style="{_GRAY}">{others}</span></p>'
+    return f'<p><b>{escape(answer.answer)}</b>{_sure(answer)}<br><span style="{_GRAY}">{others}</span></p>'
 
 
 def _answer_to_markdown(answer: Answer) -> str:
     others = as_text(_others(answer))
-    return f"**{as_text(answer.text)}**{_sure(answer)}" + (f"\n\n{others}" if others else "")
+    return f"**{as_text(answer.answer)}**{_sure(answer)}" + (f"\n\n{others}" if others else "")
 
 
 def _sure(answer: Answer) -> str:
@@ -143,5 +143,5 @@ def _sure(answer: Answer) -> str:
 
 
 def _others(answer: Answer) -> str:
-    named = ", ".join(f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.text)
+    named = ", ".join(f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.answer)
     return f"or: {named}" if named else ""

@@ -42,7 +42,7 @@ def blocks(messages, kind):
 
 def test_what_the_model_cites_becomes_citations():
     answer = answerer("The bus is late [2]. There is a stop sign [1, 2].").ask("Is the bus late?")
-    assert answer.text == "The bus is late [2]. There is a stop sign [1, 2]."
+    assert answer.answer == "The bus is late [2]. There is a stop sign [1, 2]."
     assert answer.confidence is None
     assert [(citation.id, citation.quote) for citation in answer.citations] == [("b", "The bus is late."), ("a", "")]
 
@@ -58,7 +58,7 @@ def test_numbers_of_results_that_do_not_exist_are_ignored():
 def test_a_reply_in_blocks_is_read():
     replies = AIMessage([{"type": "text", "text": "Late "}, {"type": "text", "text": "[2]"}])
     asked = LLMAnswerer(Search(), FakeMessagesListChatModel(responses=[replies]), lambda hit: FRAMES[hit.id])
-    assert asked.ask("Is the bus late?").text == "Late [2]"
+    assert asked.ask("Is the bus late?").answer == "Late [2]"
 
 
 def test_hits_go_out_as_numbered_text_and_pictures():

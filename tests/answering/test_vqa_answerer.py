@@ -38,7 +38,7 @@ def answerer(frames, vqa=None, **config):
 
 def test_the_picture_that_fits_the_question_is_asked_and_cited():
     answer = answerer({"a": color_frame("blue"), "b": color_frame("red", "red", "red", "green")}).ask("the red one?")
-    assert answer.text == "red"
+    assert answer.answer == "red"
     assert [citation.id for citation in answer.citations] == ["b"]
     shares = np.array([3, 1]) / np.sqrt(10)
     odds = shares[0] / (1 - shares[0]) / 2**1.5  # the search found it second
@@ -48,13 +48,13 @@ def test_the_picture_that_fits_the_question_is_asked_and_cited():
 
 def test_of_a_clip_the_keyframe_that_fits_best_is_asked():
     answer = answerer({"a": (color_frame("green"), color_frame("red"))}).ask("Is anything red?")
-    assert (answer.text, answer.citations[0].kind) == ("red", "clip")
+    assert (answer.answer, answer.citations[0].kind) == ("red", "clip")
 
 
 def test_equal_answers_are_one_answer_with_all_their_citations():
     frames = {"a": color_frame("red"), "b": color_frame("red"), "c": color_frame("blue")}
     answer = answerer(frames, rank_weight=0.5).ask("What red thing is there?")
-    assert answer.text == "red"
+    assert answer.answer == "red"
     assert [citation.id for citation in answer.citations] == ["a", "b"]
     assert answer.confidence == pytest.approx(sum(citation.confidence for citation in answer.citations), abs=1e-3)
     assert [text for text, _ in answer.candidates] == ["red", "blue"]
@@ -68,7 +68,7 @@ def test_only_the_k_best_fitting_pictures_are_asked():
 
 def test_weak_evidence_is_not_an_answer():
     answer = answerer({"a": color_frame("red")}, ScriptedVQA({"": ("yes", 0.4)})).ask("Is it?")
-    assert (answer.text, answer.citations) == (UNKNOWN, ())
+    assert (answer.answer, answer.citations) == (UNKNOWN, ())
     assert answer.confidence == pytest.approx(0.4, abs=0.01)
     assert answer.candidates == (("yes", answer.confidence),)
 
@@ -76,7 +76,7 @@ def test_weak_evidence_is_not_an_answer():
 def test_a_question_that_could_mean_several_pictures_has_no_confident_answer():
     frames = {color: color_frame(color) for color in ("red", "green", "blue")}
     answer = answerer(frames, rank_weight=0.5).ask("What is there?")
-    assert answer.text == UNKNOWN
+    assert answer.answer == UNKNOWN
     assert [text for text, _ in answer.candidates] == ["red", "green", "blue"]
 
 
@@ -102,8 +102,8 @@ def test_a_passage_with_the_words_of_the_question_beats_a_picture_that_hardly_fi
     vqa = ScriptedVQA({"": ("car", 0.8)}, fit=0.2)
     asked = Answerer(found, loaded(vqa), lambda h: (color_frame("red"),) * (h.id == "a"), matcher=loaded(vqa))
     answer = asked.ask("When does the night bus leave the market?")
-    assert answer.text == "The night bus leaves the market every hour."
-    assert answer.citations[0].quote == answer.text
+    assert answer.answer == "The night bus leaves the market every hour."
+    assert answer.citations[0].quote == answer.answer
     assert answer.citations[0].kind == "text"
 
 
@@ -111,7 +111,7 @@ def test_words_read_in_a_picture_are_quoted():
     found = Found([hit("a", ocr="STREET MARKET\nSATURDAY 9 AM")])
     asked = Answerer(found, loaded(ScriptedVQA({"": ("sign", 0.3)})), lambda _: (color_frame("red"),))
     answer = asked.ask("When is the street market?")
-    assert (answer.text, answer.citations[0].kind) == ("STREET MARKET SATURDAY 9 AM", "image")
+    assert (answer.answer, answer.citations[0].kind) == ("STREET MARKET SATURDAY 9 AM", "image")
 
 
 def test_a_picture_whose_file_is_gone_is_left_out():
@@ -167,7 +167,7 @@ def unmatched(frames, vqa=None, **config):
 def test_without_a_matcher_the_order_of_the_search_decides():
     asked = unmatched({"a": color_frame("blue"), "b": color_frame("red")}, threshold=0.0)
     answer = asked.ask("the red one?", k=2)
-    assert answer.text == "blue"
+    assert answer.answer == "blue"
     assert answer.candidates == (
         ("blue", pytest.approx(1 / 1.55, abs=1e-4)),
         ("red", pytest.approx(0.25 / 1.55, abs=1e-4)),
@@ -179,13 +179,13 @@ def test_without_a_matcher_the_order_of_the_search_decides():
 
 def test_without_a_matcher_no_more_is_searched_for_and_looked_at_than_is_asked():
     asked = unmatched({name: color_frame("red") for name in "abcdefgh"})
-    assert asked.ask("Anything?", k=3).text == "red"
+    assert asked.ask("Anything?", k=3).answer == "red"
     assert asked.retriever.calls[0][1] == 3 and len(asked.vqa.get().seen) == 3
 
 
 def test_without_a_matcher_the_middle_keyframe_stands_for_a_clip():
     clip = tuple(color_frame(color) for color in ("red", "green", "blue"))
-    assert unmatched({"a": clip}).ask("What is there?").text == "green"
+    assert unmatched({"a": clip}).ask("What is there?").answer == "green"
 
 
 def test_without_a_matcher_one_of_many_pictures_is_hardly_sure():
@@ -195,7 +195,7 @@ def test_without_a_matcher_one_of_many_pictures_is_hardly_sure():
     answer = unmatched(frames).ask("What is there?", k=8)
     assert 0.5 < answer.confidence < 0.6
     unsure = AttentionVQA({"black": "a cat"})
-    assert unmatched(frames, unsure, threshold=0.6).ask("What is there?", k=8).text == UNKNOWN
+    assert unmatched(frames, unsure, threshold=0.6).ask("What is there?", k=8).answer == UNKNOWN
 
 
 def test_an_empty_answer_is_none():

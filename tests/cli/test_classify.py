@@ -24,7 +24,7 @@ def data(tmp_path):
 def test_pictures_are_classified_by_labels_without_a_database(run, embedder, data):
     outcome = run("classify", "apply", data / "warm" / "red.png", "--labels", "blue, red")
     assert outcome.code == 0 and outcome.out.startswith("red 1.00  data/warm/red.png  (blue 0.00)")
-    (record,) = run("classify", "apply", data / "warm" / "red.png", "--labels", "blue,red", "--json").json["pictures"]
+    (record,) = run("classify", "apply", data / "warm" / "red.png", "--labels", "blue,red", "--json").json["images"]
     assert record["label"] == "red" and record["source"].endswith("red.png")
 
 
@@ -41,7 +41,7 @@ def test_a_classifier_is_trained_and_applied(run, embedder, data, tmp_path):
 
 def test_all_images_of_a_database_are_classified(run, photos):
     run("index", photos)
-    found = run("classify", "apply", "--labels", "red,blue,green", "--json").json["pictures"]
+    found = run("classify", "apply", "--labels", "red,blue,green", "--json").json["images"]
     assert sorted(each["label"] for each in found) == ["blue", "green", "red"]
 
 
@@ -63,4 +63,4 @@ def test_a_mistake_is_one_line(run, embedder, data, arguments, message):
 
 def test_nothing_but_unreadable_files_is_an_error(run, embedder, tmp_path):
     outcome = run("classify", "apply", tmp_path / "gone.png", "--labels", "red,blue")
-    assert outcome.code == 1 and "gone.png" in outcome.out and "none of the pictures" in outcome.err
+    assert outcome.code == 1 and "gone.png" in outcome.out and "none of the images" in outcome.err

@@ -44,7 +44,7 @@ def test_questions_are_answered_as_it_was_drawn(told):
 
 
 def test_the_contact_sheet_has_a_row_for_every_search(told):
-    with Image.open(told[0]["sheet"]) as sheet:
+    with Image.open(told[0]["contact_sheet"]) as sheet:
         assert sheet.height > 250 * len(SEARCHES)
 
 
@@ -55,6 +55,6 @@ def test_it_ends_with_what_to_try_next_and_what_the_model_knows(told):
 
 
 def test_a_second_run_indexes_nothing_anew(told):
-    folder = Path(told[0]["sheet"]).parent
+    folder = Path(told[0]["contact_sheet"]).parent
     again = run_demo(folder, Console(file=StringIO()))
     assert (again["index"]["added"], again["index"]["unchanged"]) == (0, 30)

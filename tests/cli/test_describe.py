@@ -33,13 +33,13 @@ def test_captions_are_listed_and_what_cannot_be_read_is_named(run, opened, files
     failed, red, wall, blue, nothing = outcome.out.splitlines()
     assert "no.jpg" in failed and "is not an image" in failed
     assert red.endswith("red.png") and wall.strip() == "a [red] wall"
-    assert blue.endswith("blue.png") and nothing.strip() == "nothing"
+    assert blue.endswith("blue.png") and nothing.strip() == "no caption"
 
 
 def test_json_has_captions_and_failures(run, opened, files):
     record = run("describe", *files, "--json").json
     assert opened == [("florence-2-base", False)]
-    assert record["pictures"] == [
+    assert record["images"] == [
         {"source": str(files[0]), "caption": "a [red] wall", "id": ""},
         {"source": str(files[1]), "caption": "", "id": ""},
     ]
@@ -48,7 +48,7 @@ def test_json_has_captions_and_failures(run, opened, files):
 
 def test_it_fails_where_nothing_can_be_read(run, opened, files):
     outcome = run("describe", files[2])
-    assert outcome.code == 1 and "none of the pictures can be read" in outcome.err
+    assert outcome.code == 1 and "none of the images can be read" in outcome.err
 
 
 def test_a_model_that_cannot_describe_is_one_line(run, files):

@@ -7,12 +7,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from florence_rag.cli.error_handling import Commands
+from florence_rag.cli.error_handling import CommandGroup
 from florence_rag.errors import StoreLockedError
 
 
 def ended_by(error: BaseException):
-    app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
+    app = typer.Typer(cls=CommandGroup, pretty_exceptions_enable=False)
 
     @app.command()
     def index() -> None:
@@ -30,8 +30,8 @@ def ended_by(error: BaseException):
     [
         (StoreLockedError("photos.db is\nin use"), 1, "Error: photos.db is in use"),
         (OSError(28, "No space left on device"), 1, "Error: [Errno 28] No space left on device"),
-        (KeyboardInterrupt(), 130, "Interrupted. What was indexed is kept: run the same command again to complete it."),
-        (KeyboardInterrupt(signal.SIGTERM), 143, "Interrupted. What was indexed is kept: run"),
+        (KeyboardInterrupt(), 130, "Interrupted. Indexed files are kept: run the same command again to complete it."),
+        (KeyboardInterrupt(signal.SIGTERM), 143, "Interrupted. Indexed files are kept: run"),
     ],
     ids=lambda value: type(value).__name__,
 )

@@ -7,7 +7,7 @@ import pytest
 
 from florence_rag import rag as pipeline
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.cli.options import lines_of
+from florence_rag.cli.options import read_list
 from florence_rag.models.registry import CARDS
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, ColorVQA
@@ -57,7 +57,7 @@ def test_a_list_is_read_and_what_is_missing_is_told(index, tmp_path):
 
 def test_a_list_may_come_from_standard_input(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("a.png\nb.png\n"))
-    assert lines_of(Path("-")) == ["a.png", "b.png"]
+    assert read_list(Path("-")) == ["a.png", "b.png"]
 
 
 def test_without_paths_or_a_list_it_says_what_to_give(index):

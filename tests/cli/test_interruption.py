@@ -13,7 +13,7 @@ from PIL import Image
 
 from florence_rag.testing import COLORS, color_frame
 
-PROGRAM = Path(__file__).with_name("colours.py")
+PROGRAM = Path(__file__).with_name("color_program.py")
 FILES = 160  # five batches
 APART = ("--near-duplicates", "keep")  # many differ in one pixel
 
@@ -63,7 +63,7 @@ def test_a_second_run_completes_what_was_interrupted(photos, tmp_path, sent, bat
         assert code == -sent
     else:
         assert code == 128 + sent
-        assert said == "Interrupted. What was indexed is kept: run the same command again to complete it.\n"
+        assert said == "Interrupted. Indexed files are kept: run the same command again to complete it.\n"
 
     report = run("index", photos, *APART, "--db", db)
     assert report["added"] + report["unchanged"] == FILES

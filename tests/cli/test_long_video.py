@@ -12,7 +12,7 @@ import pytest
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import COLORS, ColorEmbedder, color_frame
 
-PROGRAM = Path(__file__).with_name("colours.py")
+PROGRAM = Path(__file__).with_name("color_program.py")
 SHOTS = 140
 
 

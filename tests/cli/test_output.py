@@ -5,7 +5,15 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from florence_rag.cli.output import answer_to_text, hits_to_text, info_to_text, place, plain, report_to_text, show
+from florence_rag.cli.output import (
+    answer_to_text,
+    hits_to_text,
+    info_to_text,
+    plain,
+    print_result,
+    report_to_text,
+    source_to_text,
+)
 from florence_rag.index.base import IndexInfo
 from florence_rag.models.registry import CARDS
 from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, IndexReport, Locator
@@ -33,8 +41,8 @@ def test_words_from_a_file_cannot_change_the_terminal(name):
 
 def test_a_place_is_a_path_from_here_where_that_is_shorter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shown(place(str(tmp_path / "a.jpg"))).strip() == "a.jpg"
-    assert shown(place("/a.jpg")).strip() == "/a.jpg"
+    assert shown(source_to_text(str(tmp_path / "a.jpg"))).strip() == "a.jpg"
+    assert shown(source_to_text("/a.jpg")).strip() == "/a.jpg"
 
 
 def test_a_long_path_is_not_broken():
@@ -112,7 +120,7 @@ def test_info_says_what_the_model_knows():
 
 
 def test_json_is_one_line_that_any_pipe_can_carry(capsys):
-    show({"source": "日本\udcff.jpg"}, "", as_json=True)
+    print_result({"source": "日本\udcff.jpg"}, "", as_json=True)
     line = capsys.readouterr().out
     assert line.isascii()
     assert json.loads(line) == {"source": "日本\udcff.jpg"}

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from florence_rag.cli import progress
-from florence_rag.cli.progress import left_s, profile_to_text, shown_progress, state_of
+from florence_rag.cli.progress import left_s, profile_to_text, progress_to_text, show_progress
 from florence_rag.ingest.ingest import Progress
 
 STEP = Progress(3, 7, 9, "/photos/[red]a.jpg", 1, 4.5, {"read": 0.2, "embed": 0.95, "store": 0.05})
@@ -13,8 +13,8 @@ STEP = Progress(3, 7, 9, "/photos/[red]a.jpg", 1, 4.5, {"read": 0.2, "embed": 0.
 
 def written(monkeypatch, terminal: bool, *steps: Progress, **options: bool) -> str:
     console = Console(file=StringIO(), force_terminal=terminal, width=160)
-    monkeypatch.setattr(progress, "notes", lambda: console)
-    with shown_progress(**options) as report:
+    monkeypatch.setattr(progress, "stderr", lambda: console)
+    with show_progress(**options) as report:
         for step in steps or (STEP,):
             report(step)
     return console.file.getvalue()
@@ -31,11 +31,11 @@ def test_a_pipe_stays_silent(monkeypatch):
 
 
 def test_the_state_says_how_fast_what_failed_and_what_the_rest_waits_for():
-    assert state_of(STEP) == "2.0 chunks/s, 1 failed, mostly embedding, [red]a.jpg"
-    assert state_of(Progress(0, 7, 0, "/a.jpg", 0)) == "a.jpg"
+    assert progress_to_text(STEP) == "2.0 chunks/s, 1 failed, mostly embedding, [red]a.jpg"
+    assert progress_to_text(Progress(0, 7, 0, "/a.jpg", 0)) == "a.jpg"
 
 
-def test_machines_get_lines_of_json_the_last_one_always(monkeypatch):
+def test_machines_get_read_list_json_the_last_one_always(monkeypatch):
     steps = [Progress(done, 7, done, "/a.jpg", 0, done / 2, {"embed": 1.0}) for done in range(1, 8)]
     first, last = map(json.loads, written(monkeypatch, False, *steps, events=True).splitlines())
     assert (first["files_done"], first["left_s"]) == (1, 3.0)

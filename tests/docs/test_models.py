@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from florence_rag.cli.output import cards_to_markdown
+from florence_rag.cli.models import cards_to_markdown
 from florence_rag.models.registry import CARDS
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from florence_rag.cli.estimate_table import scale_to_markdown
+from florence_rag.cli.estimate_table import estimate_to_markdown
 from florence_rag.index.capacity_estimate import SIZES, Assumptions
 from florence_rag.index.index_types import available_index_types
 from florence_rag.index.lite.tuning import LITE_ROWS
@@ -12,7 +12,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
 
 
 def test_the_tables_are_those_of_the_model():
-    assert scale_to_markdown(SIZES, Assumptions()) in PAGE, "write them anew with: florence-rag estimate --markdown"
+    assert estimate_to_markdown(SIZES, Assumptions()) in PAGE, "write them again with: florence-rag estimate --markdown"
 
 
 def test_every_index_that_is_named_can_be_chosen():

@@ -26,24 +26,24 @@ def data(tmp_path) -> Path:
 
 def test_files_and_pixels_are_classified_by_labels(rag, data):
     found = rag.classify([data / "warm" / "red.png", color_frame("blue")], labels=["red", "blue"])
-    assert [each.label for each in found.pictures] == ["red", "blue"] and found.failed == ()
-    assert found.pictures[0].source.endswith("red.png")
+    assert [each.label for each in found.images] == ["red", "blue"] and found.failed == ()
+    assert found.images[0].source.endswith("red.png")
 
 
 def test_all_images_of_the_index_are_classified_by_their_stored_vectors(rag, data, monkeypatch):
     rag.add(data)
     monkeypatch.setattr(rag.models.embedder, "embed_images", None)
     found = rag.classify(labels=["red", "blue", "green", "yellow", "orange", "purple"])
-    assert [Path(each.source).stem for each in found.pictures] == [each.label for each in found.pictures]
-    assert all(rag.get([each.id])[0].source == each.source for each in found.pictures)
+    assert [Path(each.source).stem for each in found.images] == [each.label for each in found.images]
+    assert all(rag.get([each.id])[0].source == each.source for each in found.images)
     one = rag.classify(labels=["red", "blue"], filter={"source": str(data / "warm" / "red.png")})
-    assert [each.label for each in one.pictures] == ["red"]
+    assert [each.label for each in one.images] == ["red"]
 
 
 def test_an_indexed_picture_is_named_by_its_id(rag, data):
     rag.add(data)
     (hit,) = rag.search("purple", k=1)
-    (found,) = rag.classify([hit.id], labels=["red", "purple"]).pictures
+    (found,) = rag.classify([hit.id], labels=["red", "purple"]).images
     assert (found.label, found.id, found.source) == ("purple", hit.id, hit.source)
     assert "no chunk has the id" in rag.classify(["0" * 32], labels=["red", "purple"]).failed[0].reason
 
@@ -54,8 +54,8 @@ def test_a_probe_is_trained_kept_and_used_by_its_name(rag, data, tmp_path):
     assert Path(trained.file) == tmp_path / "classifiers" / "climate.safetensors"
     assert rag.classifying.names() == ["climate"]
     found = rag.classify([color_frame("yellow"), color_frame("blue", "green")], probe="climate")
-    assert [each.label for each in found.pictures] == ["warm", "cold"]
-    assert rag.classify([color_frame("red")], probe=trained.file).pictures[0].label == "warm"
+    assert [each.label for each in found.images] == ["warm", "cold"]
+    assert rag.classify([color_frame("red")], probe=trained.file).images[0].label == "warm"
 
 
 def test_missing_and_damaged_files_are_reported_and_stop_nothing(rag, data):
@@ -66,7 +66,7 @@ def test_missing_and_damaged_files_are_reported_and_stop_nothing(rag, data):
     assert trained.examples == {"cold": 1, "warm": 1} and trained.accuracy is None
     assert [Path(failure.source).name for failure in trained.failed] == ["gone.png", "no.jpg"]
     found = rag.classify([data / "gone.png", data / "warm" / "red.png"], probe="climate")
-    assert len(found.failed) == 1 and found.pictures[0].label == "warm"
+    assert len(found.failed) == 1 and found.images[0].label == "warm"
     table.write_text("gone.png,warm\nno.jpg,cold\n")
     with pytest.raises(InputError, match="none of the 2 pictures"):
         rag.train_classifier(table, "climate")
@@ -93,4 +93,4 @@ def test_a_server_has_no_folder_for_classifiers(data, tmp_path):
     with pytest.raises(InputError, match="give the path of a file, climate"):
         rag.train_classifier(data, "climate")
     rag.train_classifier(data, str(tmp_path / "climate.safetensors"))
-    assert rag.classify([color_frame("red")], probe=tmp_path / "climate.safetensors").pictures[0].label == "warm"
+    assert rag.classify([color_frame("red")], probe=tmp_path / "climate.safetensors").images[0].label == "warm"

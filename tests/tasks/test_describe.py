@@ -26,16 +26,16 @@ def test_files_pixels_and_ids_are_described(rag, red):
     rag.add(red)
     (hit,) = rag.search("red", k=1)
     said = rag.describe([red, color_frame("blue"), hit.id, color_frame("green")])
-    assert [each.caption for each in said.pictures] == ["a red wall", "the sea", "a red wall", ""]
-    assert [each.source for each in said.pictures[:2]] == [str(red), "the given image"]
-    assert (said.pictures[2].id, said.pictures[2].source) == (hit.id, str(red))
-    assert said.failed == () and said.to_dict()["pictures"][0]["caption"] == "a red wall"
+    assert [each.caption for each in said.images] == ["a red wall", "the sea", "a red wall", ""]
+    assert [each.source for each in said.images[:2]] == [str(red), "the given image"]
+    assert (said.images[2].id, said.images[2].source) == (hit.id, str(red))
+    assert said.failed == () and said.to_dict()["images"][0]["caption"] == "a red wall"
 
 
 def test_what_cannot_be_read_is_reported_and_stops_nothing(rag, red, tmp_path):
     (tmp_path / "no.jpg").write_text("no picture")
     said = rag.describe([tmp_path / "no.jpg", tmp_path / "none.jpg", red, "0" * 32])
-    assert [each.caption for each in said.pictures] == ["a red wall"]
+    assert [each.caption for each in said.images] == ["a red wall"]
     assert [Path(each.source).name for each in said.failed] == ["no.jpg", "none.jpg", "0" * 32]
     assert all("\n" not in each.reason for each in said.failed)
     assert said.to_dict()["failed"][0]["source"].endswith("no.jpg")
@@ -47,7 +47,7 @@ def test_pictures_are_described_together(rag):
 
 
 def test_no_pictures_are_no_error(rag):
-    assert rag.describe([]).to_dict() == {"pictures": (), "failed": ()}
+    assert rag.describe([]).to_dict() == {"images": (), "failed": ()}
 
 
 @pytest.mark.parametrize("images", ["red.png", b"red", Path("red.png")])

@@ -24,7 +24,7 @@ def test_a_tower_is_trained_and_told_of(run, data, tmp_path):
     few = ("--steps", 2, "--batch", 4, "--out", "mine", "--prompt", "a {} picture")
     outcome = run("train", "unicl", data, *few)
     assert outcome.code == 0 and "failed data/red/damaged.png" in outcome.out
-    assert "Learned from " in outcome.out and "zero-shot top-1: " in outcome.out
+    assert "Trained on " in outcome.out and "zero-shot top-1: " in outcome.out
     assert "florence-rag index PATH --model mine" in outcome.out
     record = run("train", "unicl", data, *few, "--json").json
     assert record["part"] == "florence" and record["steps"] == 2 and len(record["failed"]) == 1
@@ -61,7 +61,7 @@ def test_all_trainers_have_the_same_options(run):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("unicl", "gone", "--out", "m"), "'gone'"),
+        (("unicl", "gone", "--out", "m"), "gone'"),
         (("unicl", "data/red", "--out", "m"), "has no examples"),
         (("unicl", "data", "--out", "m", "--prompt", "a photo"), "needs {} once"),
         (("unicl", "data", "--out", "m", "--base-model", "nothing"), "no model 'nothing'"),

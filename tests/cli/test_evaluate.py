@@ -75,7 +75,7 @@ def test_actions_are_told(run, data):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("retrieval", "gone.json"), "'gone.json' does not exist"),
+        (("retrieval", "gone.json"), "gone.json' does not exist"),
         (("retrieval", "instances.json"), "has no field 'split'"),
         (("retrieval", "captions.json", "--split", "val"), "has no split 'val'; it has test"),
         (("retrieval", "captions.json", "--videos", "videos"), "has no field 'videos'"),
@@ -85,7 +85,7 @@ def test_actions_are_told(run, data):
         ),
         (("retrieval", "msrvtt.csv", "--videos", "images", "--model", "florence-tiny"), "none of the videos can be"),
         (("vqa", "questions.json", "--annotations", "captions.json"), "has no field 'annotations'"),
-        (("classify", "gone"), "'gone' does not exist"),
+        (("classify", "gone"), "gone' does not exist"),
         (("classify", "classes", "--names", "captions.json"), "has no field"),
         (("detect", "captions.json"), "has no field 'id'"),
         (("retrieval", "captions.json", "--model", "florence-tiny", "--images", "gone"), "none of the images"),

@@ -1,4 +1,4 @@
-"""`florence-rag tag`: tags by labels and by what is tagged already, or by hand."""
+"""`florence-rag tag`: tags by labels and by tagged neighbors, or by hand."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import opened
-from florence_rag.cli.options import DEFAULT_DB, AsJson, Database, Filter, Offline, Token
-from florence_rag.cli.output import place, plain, show
+from florence_rag.cli.opening import open_rag
+from florence_rag.cli.options import (
+    DEFAULT_DB,
+    AsJson,
+    Database,
+    Filter,
+    Labels,
+    Offline,
+    OpenOptions,
+    Token,
+    parse_labels,
+)
+from florence_rag.cli.output import plain, print_result, source_to_text
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,13 +30,13 @@ if TYPE_CHECKING:
 
 def tag(
     items: Annotated[
-        list[str] | None, typer.Argument(metavar="[ITEM...]", help="With --as: ids or files that get these tags.")
+        list[str] | None, typer.Argument(metavar="[ITEM...]", help="With --as: the ids or files to tag.")
     ] = None,
-    by_hand: Annotated[str | None, typer.Option("--as", metavar="A,B", help="Tag the items so, by hand.")] = None,
-    labels: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="The tags to choose from; by default all given by hand.")
-    ] = None,
-    threshold: Annotated[float, typer.Option(metavar="SHARE", help="Below this confidence no tag is given.")] = 0.5,
+    by_hand: Annotated[str | None, typer.Option("--as", metavar="A,B", help="Give the items these tags.")] = None,
+    labels: Labels = None,
+    threshold: Annotated[
+        float, typer.Option(metavar="SHARE", help="The lowest confidence of a tag; below it, an image is unsure.")
+    ] = 0.5,
     apply: Annotated[bool, typer.Option("--apply", help="Write the tags into the database.")] = False,
     filter: Filter = None,
     db: Database = DEFAULT_DB,
@@ -34,20 +44,24 @@ def tag(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Tag all images that nobody has tagged, by labels and by the tags of their neighbours; or ITEMs by hand."""
+    """Tag all images without tags, by labels and by the tags of their neighbors; or tag ITEMs by hand.
+
+    Without --labels, the tags that you gave by hand are the labels.
+    """
     from florence_rag.tasks.tag import indexed_ids
 
     if bool(items) != (by_hand is not None):
         raise InputError("tagging by hand needs both, the items and --as TAGS; tagging all images needs neither")
-    with opened(db, offline=offline, token=token, create=False) as rag:
+    with open_rag(OpenOptions(db, token=token, offline=offline)) as rag:
         if items and by_hand is not None:
             names = list(dict.fromkeys(name.strip() for name in by_hand.split(",")))
             ids = indexed_ids(rag.context, items)
             rag.set_tags({id: names for id in ids})
-            show({"tagged": ids, "tags": names}, plain(f"{len(ids)} images are tagged {', '.join(names)}"), as_json)
+            text = plain(f"{len(ids)} images are tagged {', '.join(names)}")
+            print_result({"tagged": ids, "tags": names}, text, as_json)
             return
-        report = rag.tag(None if labels is None else labels.split(","), filter=filter, threshold=threshold, apply=apply)
-    show(report.to_dict(), _report_to_text(report), as_json)
+        report = rag.tag(parse_labels(labels), filter=filter, threshold=threshold, apply=apply)
+    print_result(report.to_dict(), _report_to_text(report), as_json)
 
 
 def _report_to_text(report: TagReport) -> RenderableType:
@@ -63,15 +77,16 @@ def _report_to_text(report: TagReport) -> RenderableType:
 def _lines(images: tuple[Tagged, ...]) -> Iterator[Text]:
     for image in images:
         style, pairs = ("green", image.tags) if image.tags else ("yellow", image.candidates[:1])
-        said = ", ".join(f"{name} {share:.2f}" for name, share in pairs)
-        yield Text.assemble(place(image.source), "  ", plain(said if image.tags else f"unsure ({said})", style))
+        names = ", ".join(f"{name} {confidence:.2f}" for name, confidence in pairs)
+        tags = names if image.tags else f"unsure ({names})"
+        yield Text.assemble(source_to_text(image.source), "  ", plain(tags, style))
 
 
 def _quality_to_text(report: TagReport) -> str:
     quality = report.quality
     if quality is None:
-        return "Confidences are not calibrated: that takes more images that are tagged by hand, with and without each."
+        return "Confidences are not calibrated: that takes more images tagged by hand, with and without each tag."
     return (
-        f"On {quality.items} images tagged by hand, each left out in turn: precision {quality.precision:.2f}, "
+        f"Cross-validated on {quality.items} images tagged by hand: precision {quality.precision:.2f}, "
         f"recall {quality.recall:.2f}, calibration error {quality.calibration_error:.3f}"
     )

@@ -13,7 +13,7 @@ from PIL import Image
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
 
-PROGRAM = Path(__file__).with_name("colours.py")
+PROGRAM = Path(__file__).with_name("color_program.py")
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_it_tells_a_line_for_each_file_and_ends_cleanly(folder, blue, tmp_path, 
         assert next(told) == {"event": "removed", "source": str(folder / "red.png")}
         process.send_signal(sent)
         out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "Stopped; all that was indexed is kept.")
+    assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "Stopped. Indexed files are kept.")
     with MilvusIndex.open(db, ColorEmbedder.info, create=False) as index:
         assert list(index.sources()) == [str(folder / "blue.png")]
 
@@ -75,7 +75,7 @@ def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monke
     assert added.startswith("added ") and added.endswith("blue.png")
     assert outcome.err.splitlines() == [
         f"Watching {folder}. Ctrl-C ends it.",
-        "Stopped; all that was indexed is kept.",
+        "Stopped. Indexed files are kept.",
     ]
 
 
@@ -112,9 +112,7 @@ def test_failures_are_tried_again(folder, opened_with, rag, run):
 def test_near_duplicates_are_counted(folder, opened_with, run):
     shutil.copy(folder / "red.png", folder / "again.png")
     outcome = run("index", folder, "--near-duplicates", "drop")
-    assert outcome.out.endswith(
-        "1 added, 0 updated, 0 unchanged, 0 removed, 0 failed, 1 left out for near-duplicates\n"
-    )
+    assert outcome.out.endswith("1 added, 0 updated, 0 unchanged, 0 removed, 0 failed, 1 skipped as near-duplicates\n")
     assert run("index", folder, "--near-duplicates", "hide").code == 2
 
 
