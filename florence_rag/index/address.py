@@ -1,4 +1,4 @@
-"""Where a store is: a Milvus Lite folder named *.db, or the URI of a Milvus server."""
+"""The address of a store: a Milvus Lite folder named *.db, or the URI of a Milvus server."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _SCHEMES = ("http", "https", "tcp")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """uri: as given. path: of the folder, None for a server."""
+    """A parsed address. uri: as the caller wrote it. path: the folder, or None for a server."""
 
     uri: str
     path: Path | None
 
     @classmethod
     def parse(cls, uri: str) -> Address:
-        """InputError for what is neither."""
+        """Parse an address, or raise InputError if it names neither a database file nor a server."""
         if uri.startswith("unix:") or uri.partition("://")[0].lower() in _SCHEMES:
             return cls(uri, None)
         path = Path(uri).expanduser()
@@ -29,7 +29,7 @@ class Address:
         return cls(uri, path.resolve())
 
     def __str__(self) -> str:
-        """For messages: without the user and password that a URI may carry."""
+        """Return the address for messages, without the user and password that a URI may contain."""
         if self.path is not None or "@" not in self.uri:
             return self.uri
         parts = urlsplit(self.uri)
@@ -37,12 +37,12 @@ class Address:
 
 
 def classifier_folder(uri: str, collection: str) -> Path | None:
-    """Beside a Milvus Lite database, the folder of the classifiers trained on its features; None of a server."""
+    """Return the folder for classifiers next to a Milvus Lite database, or None for a server."""
     path = Address.parse(uri).path
     return path.with_suffix(".classifiers") / collection if path else None
 
 
 def image_folder(uri: str, collection: str) -> Path | None:
-    """Beside a Milvus Lite database, the folder for pictures of an index that have no file; None of a server."""
+    """Return the folder for images without a file next to a Milvus Lite database, or None for a server."""
     path = Address.parse(uri).path
     return path.with_suffix(".images") / collection if path else None

@@ -1,11 +1,11 @@
-"""What an index of so many images takes: hours of GPUs and processors, memory, disk, money. A model with few terms.
+"""Estimates the GPU and processor hours, memory, disk and cost of an index, by a model with few terms.
 
-    hours of GPUs       = images * operations per image / (peak * utilisation)
-    hours of processors = images * (seconds to decode and, if words are read, to read) + vectors * seconds to index
-    memory, disk        = vectors * bytes of the preset and of the row * headroom * replicas
-    work of a search    = segments * the time that one takes, of which there are as many as a server closes
+    hours of GPUs       = images * operations per image / (peak * utilization)
+    hours of processors = images * (seconds to decode and, with OCR, to read text) + vectors * seconds to index
+    memory, disk        = vectors * bytes of the index type and of the row * headroom * replicas
+    work of a search    = segments of the server * time per segment
 
-Every number is one of `Assumptions` or `MEASURED`, and says where it is from; guesses are there to be replaced.
+Every number is one of `Assumptions` or `MEASURED` and has a source; replace the guesses by your own numbers.
 """
 
 from __future__ import annotations
@@ -37,25 +37,25 @@ def _from(default: Any, source: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """The parameters of the model; where their values come from stands beside them, and in docs/scale.md."""
+    """The parameters of the model, each with the source of its default."""
 
-    chunks_per_image: float = _from(1.0, "pictures are one chunk each, videos one for each shot")
+    chunks_per_image: float = _from(1.0, "images are one chunk each, videos one for each shot")
     dimension: int = _from(768, "numbers of siglip2-base")
     vector_dtype: VectorDtype = field(
-        default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantised"}
+        default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantized"}
     )
     gflop_per_image: float = _from(
         35.0, "computed: ViT-B/16 at 224 pixels, 2 x 86M weights x 196 patches, and attention"
     )
     gpu_tflops: float = _from(121.0, "data sheet: NVIDIA L4, dense bf16")
-    gpu_utilisation: float = _from(0.3, "guess: of the peak, for a tower of this size")
+    gpu_utilization: float = _from(0.3, "guess: of the peak, for a tower of this size")
     gpu_gb: float = _from(24.0, "data sheet: NVIDIA L4")
     gpu_usd_h: float = _from(0.8, "guess: a cloud's list price of one L4")
     decode_core_s: float = _from(2 / 130, "measured: 130 JPEGs of 640x480 a second on two cores, decoded and resized")
-    read_core_s: float = _from(0.0, "words are not read; 0.88 measured for RapidOCR on a 640x480 picture without any")
-    row_bytes: float = _from(600.0, "guess: ids, places, texts and metadata of a chunk as the store loads them")
+    read_core_s: float = _from(0.0, "text is not read; 0.88 measured for RapidOCR on a 640x480 image without text")
+    row_bytes: float = _from(600.0, "guess: ids, locators, texts and metadata of a chunk as the store loads them")
     rows_in_memory: float = _from(0.1, "guess: the share of these that is not mapped from disk (Milvus' mmap)")
-    terms: float = _from(20.0, "guess: different words of a chunk, 8 bytes each in the index of words")
+    terms: float = _from(20.0, "guess: different terms of a chunk, 8 bytes each in the index of terms")
     headroom: float = _from(1.3, "guess: for what grows and is merged")
     replicas: int = _from(1, "copies that searches are spread over")
     searches_per_s: float = _from(1.0, "guess: all day long")
@@ -66,7 +66,7 @@ class Assumptions:
     object_usd_gb_month: float = _from(0.023, "guess: a cloud's list price")
 
     def sources(self) -> Mapping[str, str]:
-        """By parameter, where its default comes from; of another value, that it was given."""
+        """Return the source of each value by parameter: that of the default, or "given" for another value."""
         plain = Assumptions()
         return {
             each.name: each.metadata["from"] if getattr(self, each.name) == getattr(plain, each.name) else "given"
@@ -88,12 +88,12 @@ MEASURED: Mapping[str, tuple[float, float]] = MappingProxyType(
         "SCANN": (302, 0.34),
     }
 )
-"""By preset, microseconds of a core to index a vector, and milliseconds to search a segment: benchmarks/scale.py."""
+"""By index type: core microseconds to index a vector, and milliseconds to search a segment (benchmarks/scale.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """What it takes to make vectors of the images, once."""
+    """The cost of embedding the images once."""
 
     images: int
     gpu_h: float
@@ -103,8 +103,10 @@ class Filling:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What it takes to search them by one kind of index. None where nothing was measured; usd_month then counts no
-    processors."""
+    """The cost of searching the images by one index type.
+
+    build_core_h and search_core_ms are None if they were not measured; usd_month then includes no processors.
+    """
 
     index: str
     segments: int
@@ -118,7 +120,7 @@ class Serving:
 
 
 def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assumptions:
-    """Assumptions with some values from texts; InputError for what is no parameter or no value of it."""
+    """Return assumptions with some values parsed from texts, or raise InputError for an unknown name or value."""
     base = base or Assumptions()
     known = {each.name: type(getattr(base, each.name)) for each in fields(base)}
     for name in changes.keys() - known.keys():
@@ -127,23 +129,23 @@ def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assum
 
 
 def filling(images: int, given: Assumptions) -> Filling:
-    """The work of embedding so many images."""
-    per_second = given.gpu_tflops * 1000 * given.gpu_utilisation / given.gflop_per_image
+    """Estimate the cost of embedding so many images."""
+    per_second = given.gpu_tflops * 1000 * given.gpu_utilization / given.gflop_per_image
     gpu_h = images / per_second / 3600
     core_h = images * (given.decode_core_s + given.read_core_s) / 3600
     return Filling(images, gpu_h, core_h, gpu_h * given.gpu_usd_h + core_h * given.core_usd_h)
 
 
 def serving(images: int, given: Assumptions) -> Iterator[Serving]:
-    """What each preset takes to search so many images."""
+    """Estimate the cost of searching so many images, for each index type."""
     return (_serving(INDEX_TYPES[name], images, given) for name in available_index_types() if name != "AUTOINDEX")
 
 
 def _serving(preset: IndexType, images: int, given: Assumptions) -> Serving:
     rows, width = images * given.chunks_per_image, DTYPE_BYTES[given.vector_dtype]
     vector_bytes, spare = given.dimension * width, given.headroom * given.replicas
-    beside = given.row_bytes * given.rows_in_memory + 8 * given.terms
-    memory = rows * (preset.memory(given.dimension, width) + beside) * spare / _GB
+    row_bytes = given.row_bytes * given.rows_in_memory + 8 * given.terms
+    memory = rows * (preset.memory(given.dimension, width) + row_bytes) * spare / _GB
     gpu = rows * preset.gpu_memory(given.dimension, width) * spare / _GB
     disk = rows * (preset.disk(given.dimension, width) + given.row_bytes) * given.replicas / _GB
     stored = rows * (vector_bytes + preset.disk(given.dimension, width) + given.row_bytes) / _GB
@@ -160,10 +162,10 @@ def _serving(preset: IndexType, images: int, given: Assumptions) -> Serving:
 
 
 def _work(name: str, rows: float, segments: int, given: Assumptions) -> tuple[float | None, float | None]:
-    """Core hours to index, and core milliseconds of a search, from those of a segment of MEASURED_ROWS.
+    """Return the core hours to index and the core milliseconds of a search, from those of MEASURED_ROWS rows.
 
-    All grow with the dimension; in a larger segment a graph's search with the logarithm of its rows, that of lists
-    with their length, and so with the root of the rows.
+    All grow with the dimension. In a larger segment the search of a graph grows with the logarithm of the rows, and the
+    search of lists with their length, that is with the square root of the rows.
     """
     if name not in MEASURED:
         return None, None

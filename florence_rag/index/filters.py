@@ -2,10 +2,10 @@
 
     {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
 
-A plain value means equal, a list means one of, None means absent, {"$has": "beach"} that a list in the metadata holds
-it; all conditions must hold. Dots after `metadata` lead
-into nested values. A chunk that lacks a field matches no condition on it but None, `$ne` included. `source` is the uri,
-and of a given item also the source that its metadata name.
+A plain value means equal, a list means one of several, None means absent, and {"$has": "beach"} means that a list in
+the metadata contains the value. All conditions must hold. Dots after `metadata` lead into nested values. A chunk that
+lacks a field matches no condition on it except None, not even `$ne`. `source` is the uri of a source; for an item it is
+also the source that its metadata name.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _kinds(kinds: Collection[Kind]) -> str:
 
 
 def _closed(raw: str) -> str:
-    """The raw expression, if no parenthesis or quote of it reaches beyond it into what it is joined with."""
+    """Return a raw expression whose parentheses and quotes are closed, so that it can be joined with others."""
     depth, quote, escaped = 0, "", False
     for character in raw:
         if quote:
@@ -86,7 +86,7 @@ def _conditions(field: str, condition: Any, match_item_source: bool, flat: bool)
 
 
 def _or_item_source(part: str, operator: str, value: Any, flat: bool) -> str:
-    """A condition on the uri, widened to the source that an item's metadata name."""
+    """Widen a condition on the uri to the source that an item's metadata name."""
     if value is None:
         return part
     named, is_item = "metadata.source", starts_with("source", item_uri(""))
@@ -116,7 +116,7 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
 
 
 def _holds(field: str, value: Scalar) -> str:
-    """Asked of the JSON field itself: Lite looks into no list of its dynamic field."""
+    """Test the JSON field itself, because Lite cannot search lists in its dynamic field."""
     if not field.startswith("metadata."):
         raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is no list")
     return f"json_contains({_field(field, False)[0]}, {literal(value)})"
@@ -143,7 +143,7 @@ def _present(path: str) -> str:
 
 
 def _field(field: str, flat: bool) -> tuple[str, Callable[[Any], Scalar]]:
-    """How the field is written in Milvus, and what checks a value for it."""
+    """Return the name of a field in Milvus and the function that checks a value for it."""
     if field in _CHECKS:
         return field, _CHECKS[field]
     keys = field.split(".") if isinstance(field, str) else [""]

@@ -1,8 +1,8 @@
-"""Ways to search vectors, from exact to billions, as data: parameters, sizes, needs, and what they cost in recall.
+"""The index types of Milvus as data: parameters, sizes, requirements and recall.
 
-Sizes follow from the layouts that the sources name. Recalls are shares of the true 10 nearest, measured by
-benchmarks/scale.py with faiss, whose algorithms Milvus runs, on 50,000 drawn vectors of 512 numbers: easier than
-photographs at a billion. Sources, all in Milvus' documentation (https://milvus.io/docs): index-explained.md,
+Sizes follow from the layouts that the sources describe. Recalls are shares of the true 10 nearest vectors, measured by
+benchmarks/scale.py with faiss, whose algorithms Milvus runs, on 50,000 synthetic vectors of 512 numbers, which are
+easier than a billion photographs. Sources, all in Milvus' documentation (https://milvus.io/docs): index-explained.md,
 disk_index.md, gpu_index.md, ivf-rabitq.md.
 """
 
@@ -18,12 +18,12 @@ from typing import Any, Literal
 from florence_rag.errors import InputError
 
 VectorDtype = Literal["fp32", "fp16", "bf16"]
-"""How a collection keeps the numbers of its vectors."""
+"""The precision of the vectors of a collection."""
 
 DTYPE_BYTES: Mapping[VectorDtype, int] = MappingProxyType({"fp32": 4, "fp16": 2, "bf16": 2})
 
 SEGMENT_BYTES = 2**30
-"""A server builds one index per segment, and by default seals segments at 1 GiB."""
+"""The size at which a server seals a segment by default. It builds one index per segment."""
 
 Params = dict[str, Any]
 Bytes = Callable[[int, int], float]
@@ -37,13 +37,22 @@ _MIN_LISTS = 128
 
 @dataclass(frozen=True, slots=True)
 class IndexType:
-    """One kind of index.
+    """One index type.
 
-    build: its parameters from (rows per segment, dimension). search: those of a search for so many hits. memory, disk,
-    gpu_memory: bytes per vector that searching needs, from (dimension, bytes per number). disk: of the index alone; the
-    rows themselves lie in the store besides. since: the first server that has it. lite: whether Milvus Lite can build
-    it and load it again. gpu: needs a server that was built for GPUs, and one. max_hits: of one search. recall: what
-    part of the true nearest it finds, and who says so. refused: why it cannot be chosen for an index here.
+    Attributes:
+        name: name in Milvus.
+        summary: one line for users.
+        build: returns the build parameters from (rows per segment, dimension).
+        search: returns the search parameters from the number of hits.
+        memory: returns the bytes of memory per vector from (dimension, bytes per number).
+        recall: share of the true nearest vectors that a search finds, and its source.
+        disk: as memory, for the disk space of the index; the rows take space in addition.
+        gpu_memory: as memory, for the memory of GPUs.
+        since: first version of Milvus that has it.
+        lite: whether Milvus Lite can build it and load it again.
+        gpu: whether it needs a server built for GPUs, and a GPU.
+        max_hits: largest number of hits of one search.
+        refused: why an index cannot use it, or "".
     """
 
     name: str
@@ -62,7 +71,7 @@ class IndexType:
 
 
 def find_index_type(name: str) -> IndexType:
-    """The preset of this name, in whatever case, that an index can have; InputError for others."""
+    """Return the index type with this name, in any case, or raise InputError if an index cannot use it."""
     preset = INDEX_TYPES.get(name.upper())
     if preset is None:
         raise InputError(f"index type {name!r} is unknown; use {', '.join(available_index_types())}")
@@ -72,17 +81,17 @@ def find_index_type(name: str) -> IndexType:
 
 
 def available_index_types(*, lite: bool = False) -> list[str]:
-    """The names that can be chosen; lite: on Milvus Lite."""
+    """Return the names that an index can use. lite: only those of Milvus Lite."""
     return [name for name, preset in INDEX_TYPES.items() if not preset.refused and (preset.lite or not lite)]
 
 
 def check_index_type(name: str, *, lite: bool, version: str = "") -> IndexType:
-    """The preset, if such a store has it; else an InputError that says what the store lacks and what to take instead.
+    """Return the index type if the store supports it, or raise InputError with the alternatives.
 
-    version: of a server, if known. What is built for GPUs does not show in it.
+    version: version of the server, if it is known. It does not show whether a server was built for GPUs.
     """
     preset = find_index_type(name)
-    if lite and not preset.lite:  # Lite takes any name, and fails at the next start
+    if lite and not preset.lite:  # Lite takes any name and fails at the next start
         raise InputError(
             f"index type {name!r} is unknown to Milvus Lite; use {', '.join(available_index_types(lite=True))}, "
             "or a Milvus server"
@@ -121,7 +130,7 @@ def _ef(limit: int) -> Params:
 
 
 def _lists(rows: int, dimension: int) -> Params:
-    """4 times the root of the rows, as faiss advises, to a power of two."""
+    """Return 4 times the square root of the rows, as faiss advises, rounded to a power of two."""
     return {"nlist": min(65_536, max(_MIN_LISTS, 2 ** round(math.log2(4 * math.sqrt(max(rows, 1))))))}
 
 
@@ -134,7 +143,7 @@ def _pq(rows: int, dimension: int) -> Params:
 
 
 def pq_bytes(dimension: int) -> int:
-    """Bytes of a product-quantised vector: one for every four numbers, or as near as the dimension can be divided."""
+    """Return the bytes of a product-quantized vector: one per four numbers, or the nearest divisor of the dimension."""
     return next(m for m in range(max(1, dimension // 4), 0, -1) if dimension % m == 0)
 
 
@@ -143,7 +152,7 @@ def _raw(dimension: int, width: int) -> float:
 
 
 def _links(dimension: int, width: int) -> float:
-    """Two links for each of M on the ground layer, and about one layer more in M."""
+    """Return the bytes of a graph's links: 2 M on the ground layer, and about one more layer per M nodes."""
     return _LINK_BYTES * _HNSW_LINKS * 2 * (1 + 1 / _HNSW_LINKS)
 
 
@@ -213,21 +222,21 @@ _ALL = (
     ),
     IndexType(
         "IVF_RABITQ",
-        "the lists with one bit a number, the best looked at again with 8 bits",
+        "the lists with one bit a number, the best compared again with 8 bits",
         lambda n, d: {**_lists(n, d), "refine": True, "refine_type": "SQ8"},
         lambda limit: {**_probes(limit), "rbq_query_bits": 0, "refine_k": 4},
         lambda d, w: d / 8 + 8 + d + _LIST_ID_BYTES,
-        "1.00 after its second look, about 0.8 before",
+        "1.00 after the second comparison, about 0.8 before",
         disk=lambda d, w: d / 8 + 8 + d + _LIST_ID_BYTES,
         since=(2, 6),
     ),
     IndexType(
         "SCANN",
-        "the lists with 4 bits for two numbers, the best looked at again in full",
+        "the lists with 4 bits for two numbers, the best compared again in full",
         lambda n, d: {**_lists(n, d), "with_raw_data": True},
         lambda limit: {**_probes(limit), "reorder_k": max(200, 4 * limit)},
         lambda d, w: d / 4 + d * w + _LIST_ID_BYTES,
-        "1.00 after its second look, about 0.7 before",
+        "1.00 after the second comparison, about 0.7 before",
         disk=lambda d, w: d / 4 + d * w + _LIST_ID_BYTES,
     ),
     IndexType(
@@ -293,7 +302,7 @@ _ALL = (
     ),
     IndexType(
         "AUTOINDEX",
-        "what the store thinks best; HNSW on Milvus Lite and on servers as they come",
+        "the choice of the store: HNSW on Milvus Lite and on servers with default settings",
         _none,
         _none,
         lambda d, w: d * w + _links(d, w),
@@ -309,21 +318,21 @@ _ALL = (
         lambda d, w: d / 8,
         "",
         disk=lambda d, w: d / 8,
-        refused="it searches bits and scores by their distance, where hits here carry cosines and full vectors must "
+        refused="it searches bits and scores by their distance, but hits carry cosines, and full vectors must "
         "stay for re-embedding and for diverse results; IVF_RABITQ keeps one bit a number, too, and scores by cosine",
     ),
     IndexType(
         "SPARSE_INVERTED_INDEX",
-        "words, by BM25; part of every index",
+        "terms, by BM25; part of every index",
         lambda n, d: {"bm25_k1": 1.2, "bm25_b": 0.75},
         _none,
         lambda d, w: 0.0,
         "1: exact",
         disk=lambda d, w: 0.0,
         lite=True,
-        refused="it serves the words of every index as it is; choose one for the vectors, such as HNSW",
+        refused="every index uses it for terms; choose one for the vectors, such as HNSW",
     ),
 )
 
 INDEX_TYPES: Mapping[str, IndexType] = MappingProxyType({preset.name: preset for preset in _ALL})
-"""All of them by name, from exact to large, those of GPUs, and those that cannot be chosen."""
+"""All index types by name: from exact to large, those of GPUs, and those that an index cannot use."""

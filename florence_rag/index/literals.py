@@ -1,7 +1,7 @@
-"""Values as literals of Milvus' filter language.
+"""Writes values as literals of Milvus' filter language.
 
-Every value that reaches a filter goes through here, ids included: pymilvus joins ids unescaped, so that an id can read
-or delete other rows, Milvus Lite has no templates, and JSON's escapes are not Milvus'.
+Every value in a filter is written here, including ids. pymilvus joins ids unescaped, so that an id could read or delete
+other rows, Milvus Lite has no templates, and JSON's escapes differ from those of Milvus.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LAST = "\U0010ffff"
 
 
 def literal(value: Scalar) -> str:
-    """The value as it is written in a filter."""
+    """Return the value as a filter contains it."""
     if isinstance(value, str):
         return f'"{clean(value).translate(_ESCAPES)}"'
     if isinstance(value, bool):
@@ -32,18 +32,18 @@ def literal(value: Scalar) -> str:
 
 
 def one_of(field: str, values: Iterable[Scalar]) -> str:
-    """The filter "field is one of these"."""
+    """Return the filter "field is one of these values"."""
     return f"{field} in [{', '.join(map(literal, values))}]"
 
 
 def starts_with(field: str, prefix: str) -> str:
-    """The filter "field starts with this". A range and no `like`, in which Lite cannot escape % and _."""
+    """Return the filter "field starts with this prefix", as a range, because Lite cannot escape % and _ in `like`."""
     prefix = clean(prefix)
     lower = f"{field} >= {literal(prefix)}"
     stem = prefix.rstrip(_LAST)
-    return f"{lower} and {field} < {literal(stem[:-1] + _successor(stem[-1]))}" if stem else lower
+    return f"{lower} and {field} < {literal(stem[:-1] + _next_character(stem[-1]))}" if stem else lower
 
 
-def _successor(character: str) -> str:
+def _next_character(character: str) -> str:
     code = ord(character) + 1
-    return chr(0xE000 if code == 0xD800 else code)  # surrogates are no characters
+    return chr(0xE000 if code == 0xD800 else code)  # surrogates are not characters

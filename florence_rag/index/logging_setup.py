@@ -1,4 +1,4 @@
-"""Keeps Milvus off the terminal. Imported for this effect; what goes wrong is raised, not logged."""
+"""Silences the loggers of Milvus on import, because every error is raised."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "mil
     _logger.addHandler(logging.NullHandler())
     _logger.propagate = False
 
-# pymilvus asks for timestamps, which Lite does not have: for grpc each time an error with a traceback.
+# pymilvus requests timestamps, which Lite does not have; grpc logs each request as an error with a traceback.
 logging.getLogger("grpc._server").addFilter(lambda record: "Method not implemented" not in record.getMessage())
 
-# grpc reads this when it starts. Without it, it writes a line whenever the process forks, as a DataLoader does.
+# grpc reads this when it starts. Without it, grpc prints a line whenever the process forks, as a DataLoader does.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

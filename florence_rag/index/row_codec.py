@@ -1,4 +1,4 @@
-"""How a collection keeps what the rows hold: its vectors in full or half precision, its metadata also flat or not."""
+"""Converts rows to the form in which a collection keeps them: the precision of vectors and the layout of metadata."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ VECTOR_FIELDS = ("vector", "text_vector")
 
 @dataclass(frozen=True, slots=True)
 class RowCodec:
-    """dtype: fp32, or half precision, which only servers have. flat: whether metadata are laid flat besides."""
+    """The form of a collection's rows.
+
+    dtype: precision of the vectors; only servers have half precision. flat: whether rows hold flat metadata, too.
+    """
 
     dtype: VectorDtype = "fp32"
     flat: bool = False
 
     def encode(self, row: Row) -> Row:
-        """The row as it is sent to the store."""
+        """Return the row as it is sent to the store."""
         if self.flat:
             row = with_flat_metadata(row)
         if self.dtype == "fp32":
@@ -31,17 +34,17 @@ class RowCodec:
         return row | {name: self.to_dtype(row[name]).tobytes() for name in VECTOR_FIELDS if name in row}
 
     def encode_query(self, vector: np.ndarray) -> list[float] | np.ndarray:
-        """A vector (D,) as a search for it is sent."""
+        """Return a query vector (D,) as a search sends it."""
         return vector.tolist() if self.dtype == "fp32" else self.to_dtype(vector)
 
     def decode_vector(self, value: Any) -> np.ndarray:
-        """(D,) float32: a vector as the store returns it, in numbers or in bytes."""
+        """Return a vector of the store, which is a list of numbers or bytes, as (D,) float32."""
         if isinstance(value, bytes):
             value = np.frombuffer(value, self._dtype())
         return np.asarray(value, dtype=np.float32)
 
     def to_dtype(self, vector: np.ndarray) -> np.ndarray:
-        """A vector (D,) in the numbers of the collection."""
+        """Return a vector (D,) in the precision of the collection."""
         return np.asarray(vector, dtype=np.float32).astype(self._dtype())
 
     def _dtype(self) -> np.dtype:

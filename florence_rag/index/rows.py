@@ -1,4 +1,4 @@
-"""Chunks as rows of the store, and rows as hits."""
+"""Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ MAX_URI_BYTES = 8_192  # twice the longest path of Linux
 MAX_JSON_BYTES = 65_536
 
 HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
-"""What a hit needs of a row; in particular not the vector."""
+"""The fields of a row that a hit needs; the vector is not one of them."""
 
 STORED_FIELDS = [*HIT_FIELDS, "page", "start_s", "end_s", "terms", "vector"]
-"""All of a row, but for what the store computes, and the vectors of the words that only some indexes have."""
+"""All fields of a row except those that the store computes and the text vector, which only some indexes have."""
 
 Row = dict[str, Any]
 
 
 def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:
-    """The row of a chunk. Longer texts are cut. text_vector: of its words, or zeros where it has none."""
+    """Return the row of a chunk, with long texts cut. text_vector: zeros for a chunk without text."""
     locator = chunk.locator
-    words = "\n".join((chunk.caption, chunk.text, chunk.ocr))
+    text = "\n".join((chunk.caption, chunk.text, chunk.ocr))
     return {
         "id": chunk.id,
         "source": checked_uri(chunk.source.uri),
@@ -42,7 +42,7 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
         "text": truncate(clean(chunk.text), MAX_TEXT_BYTES),
         "caption": truncate(clean(chunk.caption), MAX_TEXT_BYTES),
         "ocr": truncate(clean(chunk.ocr), MAX_TEXT_BYTES),
-        "terms": document_terms(words, MAX_TEXT_BYTES),
+        "terms": document_terms(text, MAX_TEXT_BYTES),
         "metadata": checked_metadata(chunk.metadata, chunk.source.uri),
         "vector": vector,
         **({} if text_vector is None else _text_vector(text_vector)),
@@ -57,7 +57,7 @@ def _text_vector(vector: np.ndarray) -> Row:
 
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
-    """The hit that a row with HIT_FIELDS stands for."""
+    """Return the hit for a row with HIT_FIELDS."""
     uri = decode_uri(row["source"])
     return Hit(
         id=row["id"],
@@ -74,13 +74,13 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
 
 
 def shown_source(uri: str, id: str, metadata: Mapping[str, Any]) -> str:
-    """The source of a hit: a given item may name another than its uri, such as the file of its picture."""
+    """Return the source of a hit. An item's metadata may name one that differs from its uri, such as an image file."""
     named = metadata.get("source") if uri == item_uri(id) else None
     return named if isinstance(named, str) and named else uri
 
 
 def checked_uri(uri: str) -> str:
-    """The uri as it is stored. It identifies the source, so it is never cut."""
+    """Return the uri as it is stored. It identifies the source, so it is never cut."""
     stored = encode_uri(uri)
     if not 0 < len(stored.encode()) <= MAX_URI_BYTES:
         raise InputError(f"the name {uri[:80]!r} has {len(stored.encode())} bytes; allowed are 1 to {MAX_URI_BYTES}")
@@ -88,7 +88,7 @@ def checked_uri(uri: str) -> str:
 
 
 def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarray:
-    """The vectors as float32, if the store can keep them: Milvus Lite takes NaN and finds it everywhere."""
+    """Return the vectors as float32, or raise InputError. Milvus Lite would take NaN and find it for every query."""
     vectors = np.asarray(vectors, dtype=np.float32)
     if vectors.shape != (rows, dimension):
         raise InputError(f"vectors have the shape {vectors.shape}; needed is {(rows, dimension)}")
@@ -99,7 +99,7 @@ def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarra
 
 
 def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int | None) -> Sequence[np.ndarray | None]:
-    """One per row: none where the index keeps none, else as checked_vectors has them, or zeros."""
+    """Return one text vector per row: of unit length, zeros, or None if the index keeps none."""
     if (vectors is None) != (dimension is None):
         raise InputError(
             "the index keeps no text vectors, so none can be added"
@@ -117,7 +117,7 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
 
 
 def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    """The metadata as they are stored."""
+    """Return the metadata as they are stored."""
     plain: dict[str, Any] = _plain(metadata)
     size = len(json.dumps(plain, ensure_ascii=False).encode())
     if size > MAX_JSON_BYTES:
@@ -126,7 +126,7 @@ def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """The value in the types of JSON. NaN becomes null, and whole numbers beyond 64 bits become text."""
+    """Return the value in types of JSON. NaN becomes null, and integers beyond 64 bits become text."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, str):

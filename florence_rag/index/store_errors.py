@@ -1,4 +1,4 @@
-"""The one place where errors of pymilvus and gRPC become ours."""
+"""Maps the exceptions of pymilvus and gRPC to those of this package, in one place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMism
 from florence_rag.index.base import Filter
 
 STORE_EXCEPTIONS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
-"""All that a call to pymilvus raises."""
+"""The exceptions that a call to pymilvus raises."""
 
 _CONNECT_FAILED = 2
 _UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
@@ -24,7 +24,7 @@ _BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion 
 
 
 def to_florence_error(error: Exception, where: str, filter: Filter | None = None) -> FlorenceError:
-    """What to raise in its place. filter: the expression of the caller, if there was one to get wrong."""
+    """Return the exception to raise instead. filter: the caller's expression, if there is one that may be wrong."""
     code, reason = _code(error), _reason(error)
     if isinstance(filter, str) and (code in _BAD_ARGUMENT or any(words in reason for words in _BAD_FILTER_WORDS)):
         return InputError(f"Milvus does not understand the filter {filter!r}: {reason}")
@@ -38,7 +38,7 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether the same call may succeed in a while: the connection was cut, or the server is only just starting."""
+    """Return whether the same call may succeed later, because the connection was cut or the server is starting."""
     if not isinstance(error, STORE_EXCEPTIONS):
         return False
     code = _code(error)
@@ -46,7 +46,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_not_loaded(error: BaseException) -> bool:
-    """Whether the server has the collection, but not in memory, as after a restart."""
+    """Return whether the server has not loaded the collection, as after a restart."""
     return isinstance(error, STORE_EXCEPTIONS) and (_code(error) == _NOT_LOADED or "'released'" in _reason(error))
 
 
@@ -56,7 +56,7 @@ def _code(error: Exception) -> object:
 
 
 def _reason(error: Exception) -> str:
-    """The first line: those below it draw the place or name what is internal."""
+    """Return the first line of the message; those below it name internals."""
     text = error.message if isinstance(error, MilvusException) else getattr(error, "details", lambda: str(error))()
     lines = str(text).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The forms in which text is stored and searched."""
+"""Converts text to the forms in which it is stored and searched."""
 
 from __future__ import annotations
 
@@ -12,35 +12,40 @@ _ESCAPED = re.compile("\0([0-9a-f]{4})")
 
 
 def clean(text: str) -> str:
-    """The text as valid Unicode: halves of surrogate pairs that stand alone become U+FFFD."""
+    """Return the text as valid Unicode; lone surrogates become U+FFFD."""
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def truncate(text: str, max_bytes: int) -> str:
-    """The text, cut between two characters so that it fits into max_bytes of UTF-8."""
+    """Return the text, cut between two characters so that it fits into max_bytes of UTF-8."""
     # Milvus Lite counts characters where a server counts bytes: bytes fit into both.
     return text.encode()[:max_bytes].decode(errors="ignore")
 
 
 def encode_uri(uri: str) -> str:
-    """The uri as valid Unicode. Python reads bytes of file names that are no UTF-8 as lone surrogates, which no store
-    takes: each is written as NUL, which no file name contains, and four hex digits."""
+    """Return the uri as valid Unicode.
+
+    Python reads bytes of file names that are not UTF-8 as lone surrogates, which no store takes. Each is written as
+    NUL, which no file name contains, and four hex digits.
+    """
     return _LONE_SURROGATE.sub(lambda found: f"\0{ord(found[0]):04x}", uri)
 
 
 def decode_uri(stored: str) -> str:
-    """The inverse of encode_uri."""
+    """Invert `encode_uri`."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)), stored)
 
 
 def query_terms(text: str) -> str:
-    """What to look for: the words without their English endings, and of scripts that are written without spaces the
-    pairs of characters. No analyzer of Milvus Lite splits those, so the index does, alike on both sides."""
+    """Return the terms of a query: stems of words, and pairs of characters for scripts written without spaces.
+
+    No analyzer of Milvus Lite splits such scripts, so the index splits queries and documents in the same way.
+    """
     return " ".join(map(stem, words(clean(text))))
 
 
 def document_terms(text: str, max_bytes: int) -> str:
-    """What can be found: the same, and besides the pairs their single characters, as one alone is a fair query."""
+    """Return the terms of a document: those of a query, and single characters of scripts written without spaces."""
     singles = (character for character in fold(clean(text)) if _is_wide_letter(character))
     terms = " ".join((query_terms(text), *singles)).strip()
     kept = truncate(terms, max_bytes)

@@ -1,4 +1,4 @@
-"""Test doubles without weights, models or files, for our tests and yours. They really look, read and search.
+"""Test doubles without weights, models or files, which really embed, answer, read and search.
 
 index = MemoryIndex(ColorEmbedder().info)
 rag = FlorenceRAG(index, ColorEmbedder(), vqa=ColorVQA())

@@ -1,4 +1,4 @@
-"""Models that know colours and nothing else, and models that say what they are told to."""
+"""Models that only know colors, and models that return scripted results."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
 
 
 def color_frame(*colors: str, size_px: int = 48) -> Frame:
-    """A square picture of equally wide vertical stripes, to search and to ask."""
+    """Return a square image (size_px, size_px, 3) of vertical stripes of equal width."""
     stripes = np.array([COLORS[color] for color in colors], dtype=np.uint8)
     columns = stripes[np.arange(size_px) * len(colors) // size_px]
     return np.ascontiguousarray(np.broadcast_to(columns, (size_px, size_px, 3)))
 
 
 def color_shares(frame: Frame) -> np.ndarray:
-    """(11,): the share of the picture's pixels that lie nearest to each of COLOURS."""
+    """Return the share (11,) of the image's pixels that lie nearest to each of COLORS."""
     pixels = frame[:: max(1, len(frame) // 64), :: max(1, frame.shape[1] // 64)].reshape(-1, 3).astype(np.float32)
     palette = np.array(list(COLORS.values()), dtype=np.float32)
     nearest = np.linalg.norm(pixels[:, None] - palette, axis=-1).argmin(axis=1)
@@ -45,18 +45,18 @@ def color_shares(frame: Frame) -> np.ndarray:
 
 
 class ColorEmbedder:
-    """An Embedder that knows colours and nothing else: a picture is its shares of colours, a text its colour words."""
+    """An `Embedder` that only knows colors: of an image their shares, of a text their names."""
 
     info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLORS) + 1, preprocessing="none")
     capabilities = EmbedderCapabilities()
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
-        """One row per frame: the shares of the colours, and 0 for "no colour"."""
+        """Return one row per frame: the shares of the colors, and 0 for "no color"."""
         rows = [np.append(color_shares(frame), 0.0) for frame in frames]
         return unit_rows(np.array(rows).reshape(len(rows), self.info.dimension))
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """One row per text: how often it names each colour, or 1 for "no colour"."""
+        """Return one row per text: how often it names each color, or 1 for "no color"."""
         rows = []
         for text in texts:
             named = Counter(words(text))
@@ -66,9 +66,9 @@ class ColorEmbedder:
 
 
 class SynonymEmbedder:
-    """A TextEmbedder that counts words, and knows which of them mean the same: SynonymEmbedder("dog hound").
+    """A `TextEmbedder` that counts words and knows groups of synonyms: SynonymEmbedder("dog hound").
 
-    The words of a group share a direction; any other has one of _OTHERS to itself, as far as these reach.
+    The words of a group share a direction. Every other word gets one of _OTHERS directions by its hash.
     """
 
     _OTHERS = 64
@@ -78,7 +78,7 @@ class SynonymEmbedder:
         self.info = EmbedderInfo("synonyms", "|".join(groups), self._OTHERS + len(groups), "none")
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """One row per text: how often its words point in each direction."""
+        """Return one row per text: how many of its words have each direction."""
         rows = np.zeros((len(texts), self.info.dimension), dtype=np.float32)
         for row, text in zip(rows, texts, strict=True):
             for word in words(text) or [""]:
@@ -87,16 +87,16 @@ class SynonymEmbedder:
 
 
 class ColorVQA:
-    """A VisualQA that sees colours: it answers with the largest one, and a text fits by the colours it names."""
+    """A `VisualQA` that answers with the largest color and matches texts by the colors they name."""
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """The colours of the picture, the largest first, with their shares as confidence."""
+        """Return the colors of the image, the largest first, with their shares as confidence."""
         shares = zip(COLORS, color_shares(frame).tolist(), strict=True)
         seen = sorted((pair for pair in shares if pair[1]), key=lambda pair: -pair[1])
         return VQAResult(*seen[0], tuple(seen))
 
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
-        """(N,): the cosine of picture i and text i; a text without colours fits every picture by half."""
+        """Return the cosine (N,) of image i and text i; a text without colors matches every image by 0.5."""
         embedder = ColorEmbedder()
         named = embedder.embed_texts(texts)
         cosines = np.sum(embedder.embed_images(frames) * named, axis=1)
@@ -104,9 +104,9 @@ class ColorVQA:
 
 
 class ScriptedVQA:
-    """A VisualQA that gives the answers it was given. Questions are found by a part of them, whatever the case.
+    """A `VisualQA` with scripted answers, which are selected by a part of the question in any case.
 
-    answers: part of the question to (answer, confidence). fit: what `match` returns for every picture.
+    answers: part of the question to (answer, confidence). fit: the score that `match` returns for every image.
     """
 
     def __init__(self, answers: Mapping[str, tuple[str, float]], fit: float = 1.0) -> None:
@@ -115,7 +115,7 @@ class ScriptedVQA:
         self.asked: list[str] = []
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """The first scripted answer whose key is in the question; a question without one is an error."""
+        """Return the first answer whose key is in the question, or raise InputError."""
         self.asked.append(question)
         for part, (answer, confidence) in self.answers.items():
             if part.casefold() in question.casefold():
@@ -123,19 +123,19 @@ class ScriptedVQA:
         raise InputError(f"no answer is scripted for {question!r}; there are answers for {list(self.answers)!r}")
 
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
-        """(N,): the same fit for all."""
+        """Return the same score (N,) for all pairs."""
         return np.full(len(frames), self.fit, dtype=np.float32)
 
 
 class ScriptedReader:
-    """A OCRReader that finds words by the largest colour of the picture: {"red": "STOP"}."""
+    """An `OCRReader` that reads text by the largest color of the image: {"red": "STOP"}."""
 
     def __init__(self, words: Mapping[str, str]) -> None:
         self.words = words
         self.reads = 0
 
     def read(self, frame: Frame) -> list[TextRegion]:
-        """The words of that colour as one line over the whole picture, or nothing."""
+        """Return the text for that color as one line over the whole image, or nothing."""
         self.reads += 1
         color = list(COLORS)[int(color_shares(frame).argmax())]
         line = self.words.get(color)
@@ -143,9 +143,9 @@ class ScriptedReader:
 
 
 class ScriptedCaptioner:
-    """A Captioner that goes by the largest colour of the picture: {"red": "a fire engine"}.
+    """A `Captioner` that captions by the largest color of the image: {"red": "a fire engine"}.
 
-    batches: how many pictures it was given at a time.
+    batches: the number of images in each call.
     """
 
     def __init__(self, captions: Mapping[str, str]) -> None:
@@ -153,6 +153,6 @@ class ScriptedCaptioner:
         self.batches: list[int] = []
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
-        """What is said of that colour, or ""."""
+        """Return the caption for that color, or ""."""
         self.batches.append(len(frames))
         return [self.captions.get(list(COLORS)[int(color_shares(frame).argmax())], "") for frame in frames]

@@ -1,4 +1,4 @@
-"""An index in a dictionary, and answers that are remembered in one."""
+"""An index and an answer store in dictionaries, for tests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, S
 
 
 class MemoryIndex:
-    """A ChunkIndex in a dictionary: exact cosines, textbook BM25, gone with the process.
+    """A `ChunkIndex` in a dictionary, with exact cosines and textbook BM25. It ends with the process.
 
-    Filters are mappings; a Milvus expression needs Milvus.
+    Filters must be mappings; expressions need Milvus.
     """
 
     def __init__(self, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None = None) -> None:
@@ -32,66 +32,66 @@ class MemoryIndex:
         self._rows: dict[str, _Row] = {}
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
-        self._left_out: dict[str, SkippedSource] = {}
+        self._skipped: dict[str, SkippedSource] = {}
         self._begun: set[str] = set()
         self._answers = MemoryAnswerStore()
 
     def sources(self) -> dict[str, Source]:
-        """The complete sources by URI."""
+        """Return the complete sources by uri."""
         return dict(sorted(self._sources.items()))
 
     def failures(self) -> tuple[Failure, ...]:
-        """The sources that could not be indexed."""
+        """Return the sources that could not be indexed."""
         return tuple(self._failures[uri] for uri in sorted(self._failures))
 
     def begin(self, source: Source) -> None:
-        """Drop what is stored of the source and take its chunks from now on."""
+        """Drop the rows of the source and accept its chunks from now on."""
         self._drop(source.uri)
         self._begun.add(source.uri)
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
-        """Store chunks with their vectors; a known id is replaced. text_vectors: zeros where there are no words."""
+        """Store chunks with their vectors; a chunk replaces one with the same id."""
         width = self.text_embedder.dimension if self.text_embedder else None
-        of_words = checked_text_vectors(text_vectors, len(chunks), width)
+        checked_texts = checked_text_vectors(text_vectors, len(chunks), width)
         if vectors.shape != (len(chunks), self.embedder.dimension) or not np.isfinite(vectors).all():
             raise StoreError(f"expected finite vectors of shape {(len(chunks), self.embedder.dimension)}")
-        if strangers := {chunk.source.uri for chunk in chunks} - self._begun:
-            raise StoreError(f"chunks of sources that were not begun: {sorted(strangers)}")
-        rows = zip(chunks, vectors, of_words, strict=True)
+        if unannounced := {chunk.source.uri for chunk in chunks} - self._begun:
+            raise StoreError(f"chunks of sources that were not begun: {sorted(unannounced)}")
+        rows = zip(chunks, vectors, checked_texts, strict=True)
         self._rows |= {chunk.id: _Row(_to_hit(chunk), vector, text_vector) for chunk, vector, text_vector in rows}
 
     def complete(self, source: Source) -> None:
-        """From now on the source counts as indexed."""
+        """Count the source as indexed from now on."""
         self._begun.discard(source.uri)
         self._sources[source.uri] = source
         self._failures.pop(source.uri, None)
 
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
-        """Drop what is stored of the source and remember why."""
+        """Drop the rows of the source and record why it failed."""
         self._drop(uri)
         self._failures[uri] = Failure(uri, reason)
         if source:
-            self._left_out[uri] = SkippedSource(source, reason)
+            self._skipped[uri] = SkippedSource(source, reason)
 
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
-        """Drop what is stored of the source and remember which stands for it."""
+        """Drop the rows of the source and record which source is indexed in its place."""
         self._drop(source.uri)
-        self._left_out[source.uri] = SkippedSource(source, f"looks the same as {duplicate_of!r}", duplicate_of)
+        self._skipped[source.uri] = SkippedSource(source, f"looks the same as {duplicate_of!r}", duplicate_of)
 
     def skipped(self) -> dict[str, SkippedSource]:
-        """The sources that need not be looked at again before they change."""
-        return dict(sorted(self._left_out.items()))
+        """Return the sources that a run need not read again before they change, by uri."""
+        return dict(sorted(self._skipped.items()))
 
     def update_stat(self, sources: Collection[Source]) -> None:
-        """Record new sizes and times."""
+        """Record new sizes and modification times."""
         for source in sources:
             if source.uri in self._sources:
                 self._sources[source.uri] = source
-            elif known := self._left_out.get(source.uri):
-                self._left_out[source.uri] = replace(known, source=source)
+            elif known := self._skipped.get(source.uri):
+                self._skipped[source.uri] = replace(known, source=source)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
-        """The number of rows that were dropped."""
+        """Delete sources and return the number of deleted rows."""
         before = len(self._rows)
         for uri in uris:
             self._drop(uri)
@@ -99,11 +99,11 @@ class MemoryIndex:
         return before - len(self._rows)
 
     def answer_store(self) -> MemoryAnswerStore:
-        """What was answered about its pictures."""
+        """Return the store of cached answers about the index's images."""
         return self._answers
 
     def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the metadata of chunks; an unknown id is an InputError."""
+        """Replace the metadata of chunks, or raise InputError for an unknown id."""
         if unknown := [id_ for id_ in metadata if id_ not in self._rows]:
             raise unknown_chunk_error(unknown[0])
         for id_, values in metadata.items():
@@ -111,24 +111,24 @@ class MemoryIndex:
             self._rows[id_] = replace(row, hit=replace(row.hit, metadata=checked_metadata(values, row.hit.uri)))
 
     def flush_buffer(self) -> None:
-        """Nothing is pending in memory."""
+        """Do nothing, because nothing is buffered."""
 
     def flush(self) -> None:
-        """Nothing is pending in memory."""
+        """Do nothing, because nothing is durable."""
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Do nothing, because nothing is open."""
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
-        """All chunks that fit, with score 0."""
-        return iter([row.hit for row in self._chosen(kinds, filter)])
+        """Iterate over all chunks that match, with score 0."""
+        return iter([row.hit for row in self._matching(kinds, filter)])
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
-        """In the order of ids, with score 0; unknown ids are left out."""
+        """Return the chunks with these ids, in this order, with score 0; unknown ids are skipped."""
         return [self._rows[id_].hit for id_ in ids if id_ in self._rows]
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """(N, D), in the order of ids; an unknown id is an InputError."""
+        """Return the vectors (N, D) in the order of ids, or raise InputError for an unknown id."""
         if unknown := [id_ for id_ in ids if id_ not in self._rows]:
             raise unknown_chunk_error(unknown[0])
         return np.array([self._rows[id_].vector for id_ in ids]).reshape(len(ids), self.embedder.dimension)
@@ -136,32 +136,32 @@ class MemoryIndex:
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """By cosine."""
-        rows = self._chosen(kinds, filter)
+        """Return the k chunks with the largest cosine to a vector (D,)."""
+        rows = self._matching(kinds, filter)
         return _best(k, ((float(row.vector @ vector), row.hit) for row in rows))
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """By cosine of the words, of chunks that have some."""
+        """Return the k chunks with text whose text vector has the largest cosine to a vector (T,)."""
         if self.text_embedder is None:
             raise InputError("the index keeps no text vectors; make a new one with a text_embedder")
-        rows = [(row.text_vector, row.hit) for row in self._chosen(kinds, filter)]
-        return _best(k, ((float(words @ vector), hit) for words, hit in rows if words is not None and words.any()))
+        rows = [(row.text_vector, row.hit) for row in self._matching(kinds, filter)]
+        return _best(k, ((float(text @ vector), hit) for text, hit in rows if text is not None and text.any()))
 
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """By BM25 over caption, text and what was read in the picture."""
+        """Return the k chunks whose caption, text and OCR text score best by BM25."""
         every = [Counter(words(row.hit.content)) for row in self._rows.values()]
         weights = {word: _idf(sum(word in counts for counts in every), len(every)) for word in set(words(query))}
         mean_length = sum(counts.total() for counts in every) / max(1, len(every)) or 1.0
-        hits = [row.hit for row in self._chosen(kinds, filter)]
+        hits = [row.hit for row in self._matching(kinds, filter)]
         scored = ((_bm25(Counter(words(hit.content)), weights, mean_length), hit) for hit in hits)
         return _best(k, (pair for pair in scored if pair[0] > 0))
 
     def info(self) -> IndexInfo:
-        """What is stored."""
+        """Return a summary of the contents."""
         counts = Counter(row.hit.kind for row in self._rows.values())
         return IndexInfo(
             uri=":memory:",
@@ -179,44 +179,44 @@ class MemoryIndex:
         self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
         self._sources.pop(uri, None)
         self._failures.pop(uri, None)
-        self._left_out.pop(uri, None)
+        self._skipped.pop(uri, None)
         self._begun.discard(uri)
 
-    def _chosen(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:
+    def _matching(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:
         if isinstance(filter, str):
             raise InputError(f"MemoryIndex cannot evaluate {filter!r}: give a mapping, or use Milvus for expressions")
-        expression(filter, kinds)  # refuses what Milvus would refuse
+        expression(filter, kinds)  # raises for a filter that Milvus would refuse
         conditions = (filter or {}).items()
         rows = [row for row in self._rows.values() if kinds is None or row.hit.kind in kinds]
         return [row for row in rows if all(_fits(row.hit, name, wanted) for name, wanted in conditions)]
 
 
 class MemoryAnswerStore:
-    """An AnswerStore in a dictionary."""
+    """An `AnswerStore` in a dictionary."""
 
     def __init__(self) -> None:
         self._answers: dict[str, tuple[CachedAnswer, np.ndarray]] = {}
 
     def get(self, id: str) -> CachedAnswer | None:
-        """The answer with this id."""
+        """Return the answer with this id, or None."""
         return self._answers[id][0] if id in self._answers else None
 
     def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
-        """By inner product."""
+        """Return the k answers of a model with the largest inner products, largest first."""
         near = [pair for pair in self._answers.values() if pair[0].model == model]
         return [answer for answer, _ in sorted(near, key=lambda pair: -float(pair[1] @ vector))[:k]]
 
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
-        """One for each id."""
+        """Store an answer; it replaces one with the same id."""
         self._answers[answer.id] = (answer, vector)
 
     def delete_outdated(self, place: str, picture: str) -> None:
-        """Of the pictures that were at a place before."""
+        """Delete the answers about other images that were at this place before."""
         kept = self._answers.items()
         self._answers = {id: each for id, each in kept if each[0].place != place or each[0].picture == picture}
 
     def count(self) -> int:
-        """How many there are."""
+        """Return the number of answers."""
         return len(self._answers)
 
 
@@ -259,7 +259,7 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
 
 
 def _fits(hit: Hit, name: str, wanted: Any) -> bool:
-    """Of a given item, the source is its uri and what it names as its source."""
+    """Return whether a hit meets a condition; an item's `source` is its uri and the source in its metadata."""
     if name == "source" and hit.source != hit.uri:
         none = isinstance(wanted, Mapping) and "$ne" in wanted
         return (all if none else any)(_holds(source, wanted) for source in (hit.uri, hit.source))
@@ -267,7 +267,7 @@ def _fits(hit: Hit, name: str, wanted: Any) -> bool:
 
 
 def _field(hit: Hit, name: str) -> Any:
-    """A field of the hit, of its locator, or of its metadata; None where it has none."""
+    """Return a field of the hit, its locator or its metadata, or None if it has none."""
     if name in ("id", "kind", "source"):
         return getattr(hit, name)
     first, *keys = name.split(".")
@@ -295,6 +295,6 @@ def _idf(containing: int, total: int) -> float:
 
 
 def _bm25(counts: Counter[str], weights: Mapping[str, float], mean_length: float) -> float:
-    """Robertson and Zaragoza, 2009, with k1 = 1.2 and b = 0.75."""
+    """Return BM25 as in Robertson and Zaragoza, 2009, with k1 = 1.2 and b = 0.75."""
     norm = 1.2 * (0.25 + 0.75 * counts.total() / mean_length)
     return sum(weight * counts[word] * 2.2 / (counts[word] + norm) for word, weight in weights.items())

@@ -12,7 +12,7 @@ def by_name(images, assumptions=None):
 
 
 def test_hours_of_gpus_follow_from_operations():
-    given_ = Assumptions(gflop_per_image=36, gpu_tflops=100, gpu_utilisation=0.36, decode_core_s=0.01, read_core_s=0)
+    given_ = Assumptions(gflop_per_image=36, gpu_tflops=100, gpu_utilization=0.36, decode_core_s=0.01, read_core_s=0)
     work = filling(3_600_000, given_)
     assert work.gpu_h == pytest.approx(1)
     assert work.core_h == pytest.approx(10)

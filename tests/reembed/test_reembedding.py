@@ -112,7 +112,7 @@ class Slow(plan.TurnedEmbedder):
         time.sleep(0.2)
         return super().embed_images(frames)
 
-writer._GATHER_ROWS = 3
+writer.BUFFER_ROWS = 3
 embedder = plan.ColorEmbedder()
 with plan.FlorenceRAG(plan.MilvusIndex.open(sys.argv[2], embedder.info), embedder) as rag:
     plan.work_on(rag, Slow(), progress=lambda step: print(step.files_done, flush=True)).switch()
@@ -331,7 +331,7 @@ def test_a_text_needs_no_file(rag, turned, folder):
 
 
 def test_sources_that_have_lost_chunks_are_not_lost_silently(rag, turned, folder):
-    rag.index._incomplete.add(str(folder / "red.txt"))
+    rag.index.mark_incomplete([str(folder / "red.txt")])
     work = work_on(rag, turned)
     (left_out,) = work.fill().left_out
     assert (left_out.source, left_out.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
@@ -378,7 +378,7 @@ def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
     assert work.report().sources == 11
     third = ColorEmbedder()
     third.info = replace(ColorEmbedder.info, name="third")
-    with pytest.raises(StoreMismatchError, match=r"is being embedded anew with turned, not with third"):
+    with pytest.raises(StoreMismatchError, match=r"is being re-embedded with turned, not with third"):
         work_on(rag, third)
     work.abandon()
     assert work_on(rag, third).report().sources == 0
