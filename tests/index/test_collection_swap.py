@@ -22,15 +22,15 @@ THIRD = EmbedderInfo("sounds", "0f0f", 3, "none")
 
 @pytest.fixture
 def fill(chunks, unit):
-    """Puts the same sources into a successor."""
+    """Puts the same sources into a shadow."""
 
-    def fill_it(index: MilvusIndex, successor: MilvusIndex) -> None:
+    def fill_it(index: MilvusIndex, shadow: MilvusIndex) -> None:
         for number, source in enumerate(index.sources().values()):
-            successor.begin(source)
+            shadow.begin(source)
             these = chunks(source, index.info().chunks["text"] // len(index.sources()))
-            successor.add(these, unit(len(these), seed=number, dimension=successor.embedder.dimension))
-            successor.complete(source)
-        successor.flush()
+            shadow.add(these, unit(len(these), seed=number, dimension=shadow.embedder.dimension))
+            shadow.complete(source)
+        shadow.flush()
 
     return fill_it
 
@@ -52,26 +52,26 @@ def collections(index: MilvusIndex) -> set[str]:
     return set(index.chunks.connection.client.list_collections())
 
 
-def test_the_index_serves_while_its_successor_is_filled(two, fill, unit):
+def test_the_index_serves_while_its_shadow_is_filled(two, fill, unit):
     before = two.search_vector(unit()[0], 3)
-    successor = two.open_shadow(OTHER)
+    shadow = two.open_shadow(OTHER)
     typed: ReembeddableIndex = two
     assert typed.shadow_embedder == OTHER
-    fill(two, successor)
+    fill(two, shadow)
     assert [hit.id for hit in two.search_vector(unit()[0], 3)] == [hit.id for hit in before]
-    assert {hit.id for hit in successor.search_vector(unit(dimension=5)[0], 9)} == {
+    assert {hit.id for hit in shadow.search_vector(unit(dimension=5)[0], 9)} == {
         hit.id for hit in two.chunks_of(["/a", "/b"])
     }
-    assert (two.embedder.name, successor.embedder.name) == ("colours", "shapes")
+    assert (two.embedder.name, shadow.embedder.name) == ("colours", "shapes")
 
 
-def test_switching_makes_the_successor_the_index_and_drops_what_was(two, fill, unit, open_index, db, embedder):
+def test_switching_makes_the_shadow_the_index_and_drops_what_was(two, fill, unit, open_index, db, embedder):
     fill(two, two.open_shadow(OTHER))
     ids = sorted(hit.id for hit in two.chunks_of(["/a", "/b"]))
     sources = two.sources()
-    retired = two.switch(two.open_shadow(OTHER))
-    assert (two.embedder, retired.embedder) == (OTHER, embedder)
-    assert list(retired.sources()) == ["/a", "/b"]
+    previous = two.switch(two.open_shadow(OTHER))
+    assert (two.embedder, previous.embedder) == (OTHER, embedder)
+    assert list(previous.sources()) == ["/a", "/b"]
     two.drop_previous()
     assert "florence" not in collections(two)
     two.close()
@@ -110,13 +110,13 @@ def test_a_switched_index_takes_sources_and_can_be_switched_back(
     assert list(index.sources()) == ["/b", "/c", "/d"]
 
 
-def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index, source, chunks, unit):
-    successor = two.open_shadow(OTHER)
+def test_a_half_filled_shadow_is_continued_after_a_restart(two, open_index, source, chunks, unit):
+    shadow = two.open_shadow(OTHER)
     one = source("/a")
-    successor.begin(one)
-    successor.add(chunks(one, 2), unit(2, dimension=5))
-    successor.complete(one)
-    successor.flush()
+    shadow.begin(one)
+    shadow.add(chunks(one, 2), unit(2, dimension=5))
+    shadow.complete(one)
+    shadow.flush()
     two.close()
     index = open_index()
     assert (index.shadow_embedder, list(index.open_shadow(OTHER).sources())) == (OTHER, ["/a"])
@@ -129,7 +129,7 @@ def test_a_half_filled_successor_is_gone_on_with_after_a_restart(two, open_index
     assert list(index.sources()) == ["/a", "/b"]
 
 
-def test_an_index_is_not_its_own_successor(index, embedder):
+def test_an_index_is_not_its_own_shadow(index, embedder):
     with pytest.raises(InputError, match="already has the vectors of colours"):
         index.open_shadow(embedder)
     with pytest.raises(InputError, match="has no shadow to switch to"):
@@ -162,13 +162,13 @@ def killed_after(monkeypatch, owner, name: str, calls: int):
 def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
     two, fill, open_index, embedder, monkeypatch, db, method, calls, switched, unit
 ):
-    successor = two.open_shadow(OTHER)
-    fill(two, successor)
+    shadow = two.open_shadow(OTHER)
+    fill(two, shadow)
     sources = two.sources()
     with monkeypatch.context() as patch:
         killed_after(patch, *method, calls)
         with pytest.raises(Killed):
-            two.switch(successor)
+            two.switch(shadow)
             two.drop_previous()
     two.chunks.connection.close()  # what was not flushed is lost
     assert MilvusIndex.recorded_embedder(db) == (OTHER if switched else embedder)
@@ -203,7 +203,7 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
     assert not folder.exists() and not list(Path(db).glob(".dropping-*"))
 
 
-def test_who_still_uses_what_was_retired_is_told(two, fill, put, open_index, unit):
+def test_who_still_uses_what_was_previous_is_refused(two, fill, put, open_index, unit):
     other_machine, reader = open_index(), open_index()
     fill(two, two.open_shadow(OTHER))
     two.switch(two.open_shadow(OTHER))
@@ -218,12 +218,12 @@ def test_who_still_uses_what_was_retired_is_told(two, fill, put, open_index, uni
     assert list(two.sources()) == ["/a", "/b"]
 
 
-def test_who_writes_to_an_abandoned_successor_is_told(two, fill):
-    successor = two.open_shadow(OTHER)
+def test_who_writes_to_an_abandoned_shadow_is_refused(two, fill):
+    shadow = two.open_shadow(OTHER)
     two.drop_shadow()
     with pytest.raises(StoreMismatchError, match=r"now has the vectors of colours"):
-        fill(two, successor)
-        successor.flush()
+        fill(two, shadow)
+        shadow.flush()
 
 
 def test_an_index_from_before_there_were_successors_opens(two, open_index, embedder):
@@ -257,15 +257,15 @@ def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put,
     assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.chunks_of(["/x"])).id])).all()
 
 
-def test_on_a_server_what_was_retired_waits_for_the_next_successor(tmp_path, open_index, put, fill, monkeypatch):
+def test_on_a_server_what_was_previous_waits_for_the_next_shadow(tmp_path, open_index, put, fill, monkeypatch):
     # Behind a port, Milvus Lite is to us a server that several machines share.
     monkeypatch.setattr(connection_module, "server_problem", lambda version: "")
     server, engine, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
     index = open_index(uri=f"http://127.0.0.1:{port}")
     put(index, "/a", n=2)
-    successor = index.open_shadow(OTHER)
-    fill(index, successor)
-    index.switch(successor)
+    shadow = index.open_shadow(OTHER)
+    fill(index, shadow)
+    index.switch(shadow)
     again = open_index(uri=f"http://127.0.0.1:{port}", embedder=OTHER)
     assert "florence" in collections(again)
     with pytest.raises(InputError, match="already has the vectors of shapes"):

@@ -52,7 +52,8 @@ def test_an_old_server_is_told_what_it_lacks_and_what_it_has():
 
 
 @pytest.mark.parametrize(
-    "name,reason", [("BIN_FLAT", "IVF_RABITQ keeps one bit"), ("sparse_inverted_index", "every index uses it for terms")]
+    "name,reason",
+    [("BIN_FLAT", "IVF_RABITQ keeps one bit"), ("sparse_inverted_index", "every index uses it")],
 )
 def test_what_cannot_be_chosen_says_why(name, reason):
     with pytest.raises(InputError, match=f"cannot be chosen: .*{reason}"):

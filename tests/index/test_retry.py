@@ -11,8 +11,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pymilvus import MilvusException
 
 from florence_rag.errors import StoreUnavailableError
-from florence_rag.index import connection
-from florence_rag.index import retry as patience
+from florence_rag.index import connection, retry
 from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.store_errors import is_transient
 
@@ -91,7 +90,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "server_problem", lambda version: "")
-    monkeypatch.setattr(patience, "MAX_PAUSE_S", 0.3)
+    monkeypatch.setattr(retry, "MAX_PAUSE_S", 0.3)
     server = Server(tmp_path)
     yield server
     server.proxy.close()
@@ -192,7 +191,7 @@ def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, o
     ],
 )
 def test_only_what_may_pass_is_tried_again(error, passing, monkeypatch):
-    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
     calls = []
 
     def fail_once():

@@ -129,13 +129,13 @@ def test_an_index_from_before_there_were_text_models_still_opens(open_index):
 def test_an_index_that_is_embedded_anew_takes_the_vectors_of_words_along(worded, three, open_index, unit):
     ids = [chunk.id for chunk in three]
     other = EmbedderInfo("other", "fedcba", 4, "none")
-    successor = worded.open_shadow(other)
+    shadow = worded.open_shadow(other)
     for chunk in three:
-        successor.begin(chunk.source)
-    successor.add(three, unit(3, dimension=4), worded.text_vectors(ids))
+        shadow.begin(chunk.source)
+    shadow.add(three, unit(3, dimension=4), worded.text_vectors(ids))
     for chunk in three:
-        successor.complete(chunk.source)
-    worded.switch(successor)
+        shadow.complete(chunk.source)
+    worded.switch(shadow)
     worded.close()
     index = open_index(embedder=other, text_embedder=WORDS)
     assert sources(index.search_text_vector(AXES[0], 5)) == ["/a.jpg", "/c.jpg"]
