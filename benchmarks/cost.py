@@ -28,7 +28,7 @@ from rich.table import Table
 
 from florence_rag import FlorenceRAG
 from florence_rag.chunking import read_image
-from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.datasets.coco import CocoFiles
 from florence_rag.datasets.vqav2 import VQAFiles
@@ -146,8 +146,8 @@ def recognize(data: Path, done: Done) -> None:
     """What happens in films, without an index."""
     recognizer, seconds = load_model(ACTION_RECOGNIZER, TINY), 0.0
     for film in sorted((data / "films").iterdir()):
-        end_s = length_s(str(film))
-        frames = ((time_s, frame) for time_s, _, frame in read_motion(str(film), 0, end_s, recognizer.rate_hz))
+        end_s = video_duration_s(str(film))
+        frames = ((time_s, frame) for time_s, _, frame in sample_frames(str(film), 0, end_s, recognizer.rate_hz))
         recognizer.recognize(frames, end_s)
         done(seconds := seconds + end_s)
 
@@ -158,7 +158,7 @@ def index_films(data: Path, done: Done, **parts: str) -> None:
     with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
         for film in films:
             rag.add(film)
-            done(seconds := seconds + length_s(str(film)))
+            done(seconds := seconds + video_duration_s(str(film)))
 
 
 def moments(data: Path, done: Done) -> None:

@@ -1,4 +1,4 @@
-"""Stage 2: cuts sources into the chunks that are embedded, stored and cited: image, page, clip, text."""
+"""Stage 2: cuts sources into the chunks that are embedded, stored and cited: image, page, clip, text passage."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import chunk_image, read_image, read_stored
+from florence_rag.chunking.images import chunk_image, read_image, read_image_source
 from florence_rag.chunking.text import chunk_text
 from florence_rag.errors import InputError
 from florence_rag.sources.io import read_sidecar
@@ -19,10 +19,18 @@ _DEFAULT = ChunkingConfig()
 
 
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
-    """The chunks of a source, one by one: never more of it is in memory than a clip or a page.
+    """Cut a source into chunks, one by one: at most one clip or page of it is in memory.
 
-    What its container says of it, if it lies in one, becomes caption and metadata. Raises MediaError, perhaps after the
-    first chunks, if the file is not what its name says or is damaged, InputError if it cannot be reached.
+    Args:
+        source: The source. What its container says of it becomes the caption and metadata of its chunks.
+        config: How sources are cut.
+
+    Yields:
+        The chunks, in the order of the source.
+
+    Raises:
+        MediaError: If the file is damaged or of another kind than its name says, perhaps after the first chunks.
+        InputError: If the file cannot be reached.
     """
     sidecar = read_sidecar(source.uri)
     for each in _chunk(source, config):
@@ -43,15 +51,15 @@ def _chunk(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 
         yield from chunk_video(source, config)
     else:
-        raise InputError(f"{source.media!r} is no known medium; known are 'image', 'video', 'text' and 'pdf'")
+        raise InputError(f"{source.media!r} is no known medium; give 'image', 'video', 'text' or 'pdf'")
 
 
 def read_frames(
     uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
 ) -> tuple[Frame, ...]:
-    """The pictures of a chunk that was stored without them, read again from its file; () for text."""
+    """Read the frames of an indexed chunk again from its file; () for text."""
     if kind == "image":
-        return (read_stored(uri, config),)
+        return (read_image_source(uri, config),)
     if kind == "page":
         from florence_rag.chunking.pdf import render_page
 

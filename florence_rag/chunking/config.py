@@ -1,4 +1,4 @@
-"""How sources are cut into chunks: sizes of pictures, clips and passages."""
+"""How sources are cut into chunks: the sizes of images, clips and passages."""
 
 from __future__ import annotations
 
@@ -8,23 +8,31 @@ from typing import Literal
 from florence_rag.errors import InputError
 
 MAX_TEXT_BYTES = 60_000
-"""The most UTF-8 bytes of text that one chunk carries: vector stores limit a field to 65,535."""
+"""The most UTF-8 bytes of text in one chunk: vector stores limit a field to 65,535."""
 
 MAX_PASSAGE_WORDS = 250
-"""A passage may be half as long again, a word have 40 characters and a character 4 bytes: together MAX_TEXT_BYTES."""
+"""A passage may be longer by half, with 40 characters a word and 4 bytes a character: together MAX_TEXT_BYTES."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkingConfig:
-    """The defaults suit photographs, films and articles.
+    """How sources are cut into chunks. The defaults suit photographs, videos and articles.
 
-    image_side_px, page_side_px, keyframe_side_px: the longer side of the pictures handed on; larger ones are
-    scaled down. image_detail_px: JPEGs are decoded at a half, a quarter or an eighth of their size, which is faster, as
-    long as both sides keep so many pixels; None for as much as image_side_px can hold.
-    clip_min_s, clip_max_s: shorter shots join their neighbour, longer ones are cut.
-    video_frames: "all" looks at every frame of a video; "key" only at those that are coded without their neighbours,
-    often one in some seconds: several times as fast, with shots that begin and end at them.
-    keyframes: the most pictures taken from one clip. passage_words: the aim for a passage of text.
+    Args:
+        image_side_px: The longer side of images; larger ones are scaled down. At least 32.
+        page_side_px: The longer side of rendered PDF pages. At least 32.
+        keyframe_side_px: The longer side of the keyframes of clips. At least 32.
+        image_detail_px: JPEGs are decoded at a half, a quarter or an eighth of their size, which is faster, while both
+            sides keep this many pixels. None: image_side_px.
+        clip_min_s: Shorter shots are joined with the next one. Above 0.
+        clip_max_s: Longer shots are cut. At least 1, and above clip_min_s.
+        video_frames: "all" decodes every frame of a video. "key" decodes only key frames, often one in several seconds:
+            that is several times as fast, and shots begin and end at key frames.
+        keyframes: The most keyframes of one clip. At least 1.
+        passage_words: The approximate length of a passage. From 1 to 250.
+
+    Raises:
+        InputError: If a value is out of its range.
     """
 
     image_side_px: int = 1280
@@ -55,6 +63,6 @@ class ChunkingConfig:
 
 
 def fit_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
-    """The longest beginning of the text that fits into so many UTF-8 bytes."""
+    """Return the longest beginning of a text that fits into max_bytes of UTF-8."""
     data = text.encode("utf-8")
     return text if len(data) <= max_bytes else data[:max_bytes].decode("utf-8", "ignore")

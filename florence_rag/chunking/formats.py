@@ -1,4 +1,4 @@
-"""Opens a file, and recognises by its first bytes what it really is, so that an error can say so."""
+"""Recognizes the format of a file by its first bytes, so that an error can say what the file really is."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
-def starts_like(head: bytes) -> str:
-    """What a file with this beginning most likely is, to be read after "it starts like"."""
+def describe_format(head: bytes) -> str:
+    """Return what a file with this beginning most likely is, such as "a PNG image"."""
     for prefix, name in _PREFIXES:
         if head.startswith(prefix):
             return name
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
     if head[4:8] == b"ftyp":
-        return _starts_like_iso(brands(head))
-    return _starts_like_text(head) if head.strip(b"\0") else "a blank file: only zero bytes"
+        return _describe_iso(brands(head))
+    return _describe_text(head) if head.strip(b"\0") else "a blank file: only zero bytes"
 
 
 def brands(head: bytes) -> frozenset[bytes]:
-    """The brands named in the ftyp box of an MP4, HEIC or AVIF file; empty for other files."""
+    """Return the brands in the ftyp box of an MP4, HEIC or AVIF file; none for other files."""
     if head[4:8] != b"ftyp":
         return frozenset()
     end = min(int.from_bytes(head[:4], "big"), len(head))
     return frozenset((head[8:12], *(head[i : i + 4] for i in range(16, end - 3, 4))))
 
 
-def _starts_like_iso(names: frozenset[bytes]) -> str:
+def _describe_iso(names: frozenset[bytes]) -> str:
     if names & AVIF_BRANDS:
         return "an AVIF image"
     return "a HEIC image" if names & HEIF_BRANDS else "an MP4 or MOV video"
 
 
-def _starts_like_text(head: bytes) -> str:
+def _describe_text(head: bytes) -> str:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:HEAD_BYTES].lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return "an HTML page"
@@ -64,5 +64,5 @@ def _starts_like_text(head: bytes) -> str:
         return "an SVG drawing"
     if start.startswith(b"<?xml"):
         return "an XML document"
-    odd = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
-    return "text" if odd == 0 else "unknown binary data"
+    control = sum(byte < 32 and byte not in b"\t\n\r\f\x1b" for byte in head)
+    return "text" if control == 0 else "unknown binary data"

@@ -1,4 +1,4 @@
-"""The one loader for pictures: safe on any bytes, upright, scaled down, 8-bit RGB."""
+"""The only loader of images: safe on any bytes, upright, scaled down, 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from florence_rag.chunking.formats import (
     HEAD_BYTES,
     HEIF_BRANDS,
     brands,
-    starts_like,
+    describe_format,
 )
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io import open_file, open_uri
@@ -29,11 +29,11 @@ from florence_rag.types import Chunk, Frame, Source
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
 MAX_PIXELS = 50_000_000
-"""Decoded at most; about 400 MB of memory. Larger JPEGs are read too, as they are decoded at reduced size."""
+"""The most pixels that are decoded, in about 400 MB of memory. Larger JPEGs are decoded at reduced size."""
 MIN_SIDE_PX = 4
-"""Thinner pictures show nothing, and with three rows or columns models take an axis for the colours."""
+"""Thinner images show nothing, and models mistake an axis of three rows or columns for the colors."""
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # others, such as EPS, start programs or have holes
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # others, such as EPS, start programs or are insecure
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,17 +47,26 @@ _WHITE_LEVELS = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
 
 
 def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None = None) -> Frame:
-    """The picture as (H, W, 3) uint8 RGB, upright, its longer side at most max_side_px; never larger than it was.
+    """Read an image upright, with white in place of transparency; the first image of an animation or of several pages.
 
-    Of an animation or a file with several pages the first picture is read. Transparent parts become white.
-    Pictures of more than 8 bits and arrays of floats are scaled to the smallest usual white level (1, 255, 4095, ...)
-    that holds their maximum. URLs are not fetched. detail_px: see ChunkingConfig.image_detail_px. Raises MediaError for
-    whatever is no readable picture.
+    Args:
+        image: A path, bytes, an open file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4). Values of more than
+            8 bits are scaled by the smallest usual white level (1, 255, 1023, 4095, ...) that is not below the maximum.
+            URLs are not fetched.
+        max_side_px: The longer side of the result. Smaller images keep their size.
+        detail_px: The size to which large JPEGs are decoded, as ChunkingConfig.image_detail_px.
+
+    Returns:
+        The image, (H, W, 3) uint8 RGB.
+
+    Raises:
+        MediaError: If the file is no readable image.
+        InputError: If the argument is a URL, or of another type or shape.
     """
     if isinstance(image, np.ndarray):
         image = _array_to_image(image)
     if isinstance(image, Image.Image):
-        name = repr(getattr(image, "filename", "") or "the given picture")
+        name = repr(getattr(image, "filename", "") or "the given image")
         _check_pixels(image.size, name)
         with _damage_reported(name):
             return _image_to_frame(image.copy(), max_side_px, name)
@@ -66,13 +75,13 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
 
 
 def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """One chunk: the picture, with its size in pixels and, where the camera wrote them, time and camera."""
+    """Yield one chunk: the image with its size in pixels, and the time and camera if its EXIF data has them."""
     frame, metadata = _decode_source(source.uri, config)
     yield Chunk(source, "image", frames=(frame,), metadata=metadata)
 
 
-def read_stored(uri: str, config: ChunkingConfig) -> Frame:
-    """The picture of an indexed image: as read_image, but also from where only a source can be."""
+def read_image_source(uri: str, config: ChunkingConfig) -> Frame:
+    """Read an indexed image from the uri of its source, which may be a URL or a member of a container."""
     return _decode_source(uri, config)[0]
 
 
@@ -83,9 +92,9 @@ def _decode_source(uri: str, config: ChunkingConfig) -> tuple[Frame, dict[str, A
 
 @contextmanager
 def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """The bytes as a seekable file, and a name for error messages."""
+    """Open the bytes as a seekable file, with a name for error messages."""
     if isinstance(image, bytes):
-        yield BytesIO(image), "the given picture"
+        yield BytesIO(image), "the given image"
     elif isinstance(image, str | PathLike):
         path = fspath(image)
         if path.startswith(("http://", "https://", "data:")):
@@ -93,9 +102,9 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
         with open_file(path) as file:
             yield file, repr(path)
     elif hasattr(image, "read"):
-        yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given picture")
+        yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
     else:
-        raise InputError(f"a {type(image).__name__} is no picture; give a path, bytes, a file, a PIL image or an array")
+        raise InputError(f"a {type(image).__name__} is no image; give a path, bytes, a file, a PIL image or an array")
 
 
 def _decode(file: BinaryIO, name: str, max_side_px: int, detail_px: int | None = None) -> tuple[Frame, dict[str, Any]]:
@@ -117,7 +126,7 @@ def _decode(file: BinaryIO, name: str, max_side_px: int, detail_px: int | None =
 
 
 def _open_image(file: BinaryIO, head: bytes, name: str) -> Image.Image:
-    """HEIC is opened by its class: registering the plug-in would change what Image.open does in the whole program."""
+    """Open an image of an allowed format. HEIC is opened by its class, because a plug-in would change Image.open."""
     try:
         if brands(head) & HEIF_BRANDS and not brands(head) & AVIF_BRANDS:
             return pillow_heif.HeifImageFile(file)  # type: ignore[no-untyped-call]
@@ -125,19 +134,19 @@ def _open_image(file: BinaryIO, head: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise MediaError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are read, scale it down first") from error
     except (UnidentifiedImageError, SyntaxError) as error:
-        found = starts_like(head)
-        if found.endswith(" image"):
+        format_name = describe_format(head)
+        if format_name.endswith(" image"):
             raise MediaError(
-                f"{name} starts like {found} but is damaged or of a rare variant; save it again as JPEG or PNG"
+                f"{name} starts like {format_name} but is damaged or of a rare variant; save it again as JPEG or PNG"
             ) from error
-        raise MediaError(f"{name} is not an image: it starts like {found}") from error
+        raise MediaError(f"{name} is not an image: it starts like {format_name}") from error
 
 
 @contextmanager
 def _damage_reported(name: str) -> Iterator[None]:
-    """Whatever a decoder raises becomes a MediaError; its own words stay out, they may hold addresses of memory."""
+    """Map any error of a decoder to a MediaError without its message, which may hold memory addresses."""
     try:
-        # On Python before 3.14 other threads see this filter too, hence nothing but Pillow's own warnings is silenced.
+        # On Python before 3.14 other threads see this filter, too, so it silences only Pillow's own warnings.
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
             yield
@@ -150,7 +159,7 @@ def _damage_reported(name: str) -> Iterator[None]:
 def _image_to_frame(image: Image.Image, max_side_px: int, name: str) -> Frame:
     image.load()
     orientation = _read_exif(image).get(ExifTags.Base.Orientation, 1)
-    if image.mode in ("1", "P", "PA"):  # scaling these would pick single pixels
+    if image.mode in ("1", "P", "PA"):  # scaling these modes would pick single pixels
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode.startswith(("I", "F")):
         image = Image.fromarray(_to_bytes(np.asarray(image)))
@@ -178,9 +187,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Any numbers -> uint8: 0 stays black, the smallest usual white level that holds the maximum becomes 255.
+    """Scale any numbers to uint8: 0 is black, and the smallest usual white level not below the maximum becomes 255.
 
-    Numbers below 0 have no usual levels: from the least to the greatest they are spread from 0 to 255.
+    With negative numbers, the range from the minimum to the maximum becomes 0 to 255.
     """
     if values.dtype == np.uint8:
         return values
@@ -199,14 +208,14 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape or array.dtype.kind not in "buif":
         raise InputError(
-            f"an array of shape {array.shape} and type {array.dtype} is no picture; give (H, W), (H, W, 3) or (H, W, 4)"
+            f"an array of shape {array.shape} and type {array.dtype} is no image; give (H, W), (H, W, 3) or (H, W, 4)"
         )
     pixels = _to_bytes(array)
     return Image.fromarray(pixels[:, :, 0] if array.ndim == 3 and channels == 1 else pixels)
 
 
 def _read_exif(image: Image.Image) -> dict[int, Any]:
-    """All tags, with those of the photograph's own directory. Broken EXIF is common and says nothing of the pixels."""
+    """Return the EXIF tags, with those of the photograph's own directory; none if they are broken, as often happens."""
     try:
         exif = image.getexif()
         return {**exif, **exif.get_ifd(ExifTags.IFD.Exif)}

@@ -1,4 +1,4 @@
-"""PDF documents: each page as a picture and as the text of its text layer."""
+"""Cuts PDF documents into pages: each page is an image and the text of its text layer."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
-from florence_rag.chunking.formats import starts_like
+from florence_rag.chunking.formats import describe_format
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
 _log = logging.getLogger(__name__)
-_PDFIUM = RLock()  # PDFium must not be entered by two threads at once, not even for two documents
-_HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # PDFium's marks where a word was broken at the end of a line
+_PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
+_HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium marks a hyphenated word
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def chunk_pdf(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """One chunk per page. A damaged page is left out with a warning if others can be read."""
-    found = False
+    """Yield one chunk per page. A damaged page is skipped with a warning if others can be read."""
+    any_page = False
     with _open_pdf(source.uri) as document:
         metadata = _metadata(document)
         for number in range(1, len(document) + 1):
@@ -37,14 +37,14 @@ def chunk_pdf(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
             except (pdfium.PdfiumError, ValueError) as error:
                 _log.warning("page %d of %r cannot be read: %s", number, source.uri, error)
                 continue
-            found = True
+            any_page = True
             yield Chunk(source, "page", Locator(page=number), text=text, frames=(frame,), metadata=metadata)
-    if not found:
+    if not any_page:
         raise MediaError(f"{source.uri!r} has no page that can be read")
 
 
 def render_page(path: str, number: int, max_side_px: int) -> Frame:
-    """The picture of one page; numbers start at 1."""
+    """Render one page; numbers start at 1."""
     with _open_pdf(path) as document:
         if not 1 <= number <= len(document):
             raise MediaError(f"{path!r} has {len(document)} pages, no page {number}")
@@ -61,8 +61,8 @@ def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
         file.seek(0)
         with _PDFIUM:
             try:
-                document = pdfium.PdfDocument(path if os.path.isabs(path) else file)  # which is slower than a path
-                document.init_forms()  # else what was filled into a form is not drawn
+                document = pdfium.PdfDocument(path if os.path.isabs(path) else file)  # a file is slower than a path
+                document.init_forms()  # else the contents of form fields are not drawn
             except pdfium.PdfiumError as error:
                 raise _open_error(path, head, error) from error
         try:
@@ -77,7 +77,7 @@ def _open_error(path: str, head: bytes, error: pdfium.PdfiumError) -> MediaError
         return MediaError(f"{path!r} is encrypted; save a copy without password")
     if b"%PDF" in head:
         return MediaError(f"{path!r} is cut off or damaged; replace it with a good copy")
-    return MediaError(f"{path!r} is not a PDF: it starts like {starts_like(head)}")
+    return MediaError(f"{path!r} is not a PDF: it starts like {describe_format(head)}")
 
 
 def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str]:
@@ -99,7 +99,7 @@ def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> t
 
 
 def _clean(text: str) -> str:
-    """Ligatures and full-width forms become plain letters, so that words are found as they are typed."""
+    """Replace ligatures and full-width forms by plain letters, so that a typed query matches them."""
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return fit_text(_CONTROL.sub(" ", unicodedata.normalize("NFKC", text)).strip())
 

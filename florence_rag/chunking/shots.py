@@ -1,4 +1,4 @@
-"""Where shots begin, and how a shot becomes clips with keyframes: in one pass, with bounded memory."""
+"""Detects shots and cuts them into clips with keyframes, in one pass and with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,64 +15,66 @@ from scenedetect.common import Timecode
 from florence_rag.types import Frame
 
 SLOT_S = 0.5
-"""Of each slot of this length the sharpest picture may become a keyframe."""
+"""The sharpest frame of each slot of this length may become a keyframe."""
 
-_SHARPER = 1.1  # not for the noise of a still: making a picture costs as much as decoding a frame
+_SHARPER = 1.1  # ignores the noise of a still image: converting a frame costs as much as decoding it
 _CLOCK_HZ = 90_000
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """A decoded frame as the detector sees it: small and BGR. picture() makes the frame a keyframe could be."""
+class DecodedFrame:
+    """A decoded frame: a small BGR thumbnail for the detector, and a function that returns the frame in full size."""
 
     time_s: float
     thumbnail: np.ndarray
-    picture: Callable[[], Frame]
+    to_frame: Callable[[], Frame]
 
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A piece of one shot. keyframes: (seconds, picture), in order of time. continues: the shot of the clip before."""
+    """A part of one shot."""
 
     start_s: float
     end_s: float
-    keyframes: tuple[tuple[float, Frame], ...]
-    continues: bool = False
+    keyframes: tuple[tuple[float, Frame], ...]  # (seconds, frame), in order of time
+    continues: bool = False  # whether the previous clip is of the same shot
 
 
-def mark_shots(looks: Iterable[Look], min_shot_s: float, *, sparse: bool = False) -> Iterator[tuple[Look, bool]]:
-    """Each look, and whether a new shot begins with it.
+def mark_shots(
+    frames: Iterable[DecodedFrame], min_shot_s: float, *, sparse: bool = False
+) -> Iterator[tuple[DecodedFrame, bool]]:
+    """Yield each frame, and whether a new shot begins with it.
 
-    PySceneDetect's adaptive detector is fed directly: its manager would decode the video a second time. It reports a
-    cut two frames late, so as many looks are held back. sparse: looks are seconds apart, so that a cut cannot be told
-    by how much more changes at it than around it.
+    PySceneDetect's adaptive detector is called directly, because its manager would decode the video a second time. The
+    detector reports a cut two frames late, so this function holds back as many frames. sparse says that frames are
+    seconds apart, so that the changes around a cut do not help to detect it.
     """
     detector = (ContentDetector if sparse else AdaptiveDetector)(min_scene_len=float(min_shot_s))
-    waiting: deque[Look] = deque()
+    waiting: deque[DecodedFrame] = deque()
     cuts: set[int] = set()
-    for look in looks:
-        waiting.append(look)
-        cuts.update(cut.pts for cut in detector.process_frame(_timecode(look), look.thumbnail))
+    for frame in frames:
+        waiting.append(frame)
+        cuts.update(cut.pts for cut in detector.process_frame(_timecode(frame), frame.thumbnail))
         if len(waiting) > detector.event_buffer_length:
             yield waiting[0], _ticks(waiting.popleft()) in cuts
-    for look in waiting:
-        yield look, _ticks(look) in cuts
+    for frame in waiting:
+        yield frame, _ticks(frame) in cuts
 
 
 @dataclass(slots=True)
 class _Slot:
-    """The sharpest picture of a short stretch that begins at start_s."""
+    """The sharpest frame of a short interval that begins at start_s."""
 
     start_s: float
     time_s: float
     sharpness: float
-    picture: Frame
+    frame: Frame
 
 
 class ClipBuilder:
-    """Collects the looks of one shot after the other and gives clips back as soon as they are certain.
+    """Collects the frames of one shot after another and yields clips as soon as their ends are certain.
 
-    It holds the slots of two clips of the longest length at most: about 40 small pictures with the defaults.
+    It holds the slots of at most two clips of the longest length: about 40 small frames with the defaults.
     """
 
     def __init__(self, max_clip_s: float, keyframes: int) -> None:
@@ -81,19 +83,19 @@ class ClipBuilder:
         self._slots: list[_Slot] = []
         self._continues = False
 
-    def add(self, look: Look) -> Iterator[Clip]:
-        """Take the next look of the shot; yields the beginning of a shot that grew too long."""
-        sharpness = _sharpness(look.thumbnail)
+    def add(self, frame: DecodedFrame) -> Iterator[Clip]:
+        """Add the next frame of the shot; yield the first part of a shot that is too long for one clip."""
+        sharpness = _sharpness(frame.thumbnail)
         slot = self._slots[-1] if self._slots else None
-        if slot is None or look.time_s >= slot.start_s + SLOT_S:
-            self._slots.append(_Slot(look.time_s, look.time_s, sharpness, look.picture()))
+        if slot is None or frame.time_s >= slot.start_s + SLOT_S:
+            self._slots.append(_Slot(frame.time_s, frame.time_s, sharpness, frame.to_frame()))
         elif sharpness > slot.sharpness * _SHARPER:
-            slot.time_s, slot.sharpness, slot.picture = look.time_s, sharpness, look.picture()
-        if look.time_s >= self._slots[0].start_s + 2 * self._max_clip_s:
+            slot.time_s, slot.sharpness, slot.frame = frame.time_s, sharpness, frame.to_frame()
+        if frame.time_s >= self._slots[0].start_s + 2 * self._max_clip_s:
             yield self._cut(self._slots[0].start_s + self._max_clip_s)
 
     def finish(self, end_s: float) -> Iterator[Clip]:
-        """End the shot; yields what is left of it, in equal parts if too long for one clip."""
+        """End the shot; yield the rest of it, in equal parts if it is too long for one clip."""
         if self._slots:
             length = end_s - self._slots[0].start_s
             part_s = length / max(1, math.ceil(length / self._max_clip_s))
@@ -103,7 +105,7 @@ class ClipBuilder:
             self._slots, self._continues = [], False
 
     def _cut(self, at_s: float) -> Clip:
-        """The slots before at_s as a clip. A still that lasts longer than a clip may keeps its one clip."""
+        """Return the slots before at_s as a clip. A still image that lasts longer than a clip stays one clip."""
         index = next((i for i, slot in enumerate(self._slots) if i and slot.start_s >= at_s), len(self._slots) - 1)
         head, self._slots = self._slots[:index], self._slots[index:]
         clip = self._clip(head, self._slots[0].start_s)
@@ -116,25 +118,25 @@ class ClipBuilder:
 
 
 def _choose(slots: Sequence[_Slot], start_s: float, end_s: float, most: int) -> Iterator[tuple[float, Frame]]:
-    """The slots nearest to evenly spread times: one picture for about three seconds, at least one."""
+    """Yield the slots nearest to evenly spaced times: one keyframe for about three seconds, at least one."""
     count = min(most, len(slots), max(1, math.ceil((end_s - start_s) / 3)))
     step_s = (end_s - start_s) / count
     aims = [start_s + (i + 0.5) * step_s for i in range(count)]
     chosen = {min(range(len(slots)), key=lambda i: abs(slots[i].time_s - aim)) for aim in aims}
     for i in sorted(chosen):
-        yield slots[i].time_s, slots[i].picture
+        yield slots[i].time_s, slots[i].frame
 
 
 def _sharpness(thumbnail: np.ndarray) -> float:
-    """Mean squared difference of neighbouring pixels of the green channel: low where motion or focus blurs."""
+    """Return the mean squared difference of adjacent green pixels, which is low in a blurred frame."""
     green = thumbnail[:, :, 1].astype(np.float32)
     return float(np.mean(np.diff(green, axis=0) ** 2) + np.mean(np.diff(green, axis=1) ** 2))
 
 
-def _ticks(look: Look) -> int:
-    return round(look.time_s * _CLOCK_HZ)
+def _ticks(frame: DecodedFrame) -> int:
+    return round(frame.time_s * _CLOCK_HZ)
 
 
-def _timecode(look: Look) -> FrameTimecode:
-    """Times are exact; the rate, which need not be constant, is only PySceneDetect's unit for comparing lengths."""
-    return FrameTimecode(Timecode(pts=_ticks(look), time_base=Fraction(1, _CLOCK_HZ)), fps=1000.0)
+def _timecode(frame: DecodedFrame) -> FrameTimecode:
+    """Return an exact time. Its frame rate is only the unit in which PySceneDetect compares lengths."""
+    return FrameTimecode(Timecode(pts=_ticks(frame), time_base=Fraction(1, _CLOCK_HZ)), fps=1000.0)

@@ -1,4 +1,7 @@
-"""Subtitle files (SubRip and WebVTT) as text on the time line of their video."""
+"""Reads subtitle files, SubRip and WebVTT, as text with the times of their video.
+
+pysubs2 drops or merges cues that this parser reads, as docs/log.md describes.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from florence_rag.chunking.config import fit_text
 from florence_rag.chunking.text import decode_text, read_bytes
-
-SUFFIXES = (".srt", ".vtt")
+from florence_rag.sources import subtitles_of
 
 _TIMING = re.compile(
     r"^[^\S\n]*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})[^\S\n]*-->[^\S\n]*"
@@ -24,7 +25,7 @@ _MARKUP = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Words that are said or shown from start_s to end_s."""
+    """The text that is spoken or shown from start_s to end_s."""
 
     start_s: float
     end_s: float
@@ -32,30 +33,27 @@ class Cue:
 
 
 def read_transcript(video: str) -> tuple[Cue, ...]:
-    """The cues of the .srt or .vtt file beside a video, in order of time; empty where there is none."""
-    for suffix in SUFFIXES:
-        path = Path(video).with_suffix(suffix)
-        if path.is_file():
-            return parse_transcript(decode_text(read_bytes(str(path)), str(path)))
-    return ()
+    """Return the cues of the subtitle file next to a video, in order of time; none without such a file."""
+    path = subtitles_of(video)
+    return parse_transcript(decode_text(read_bytes(path), path)) if path else ()
 
 
 def parse_transcript(text: str) -> tuple[Cue, ...]:
-    """Cues without formatting; what is no cue (numbers, headers, notes, styles) is passed over."""
+    """Return the cues without formatting; skip everything else, such as numbers, headers, notes and styles."""
     timings = list(_TIMING.finditer(text))
     ends = [timing.start() for timing in timings[1:]] + [len(text)]
     cues = []
     for timing, end in zip(timings, ends, strict=False):
         block = _BLANK_LINE.split(text[timing.end() : end], maxsplit=1)[0]
-        words = " ".join(html.unescape(_MARKUP.sub("", block)).split())
+        text_of_cue = " ".join(html.unescape(_MARKUP.sub("", block)).split())
         start_s, end_s = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
-        if words and end_s > start_s:
-            cues.append(Cue(start_s, end_s, words))
+        if text_of_cue and end_s > start_s:
+            cues.append(Cue(start_s, end_s, text_of_cue))
     return tuple(sorted(cues, key=lambda cue: cue.start_s))
 
 
 def transcript_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
-    """What is said while the clip runs, one cue per line. Rolling captions repeat themselves: said once is enough."""
+    """Return the cues of a time interval, one per line, without the repeated lines of rolling captions."""
     lines: list[str] = []
     for cue in cues:
         if cue.start_s < end_s and cue.end_s > start_s and cue.text not in lines[-1:]:

@@ -1,4 +1,4 @@
-"""Videos: a clip per shot with its keyframes, decoded once, whatever the container, the rotation or the damage."""
+"""Cuts videos into clips with keyframes, one clip per shot, in one pass of decoding."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, starts_like
-from florence_rag.chunking.shots import Clip, ClipBuilder, Look, mark_shots
+from florence_rag.chunking.formats import HEAD_BYTES, describe_format
+from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
@@ -29,16 +29,16 @@ from florence_rag.types import Chunk, Frame, Locator, Source
 MAX_FRAME_PIXELS = 50_000_000
 MIN_SIDE_PX = 4
 CONTINUES = "continues"
-"""The field of the metadata of a clip that goes on with the shot of the one before."""
+"""The metadata key of a clip that continues the shot of the previous clip."""
 _THUMBNAIL_PX = 256
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # others, such as playlists, open further files and URLs
 _log = logging.getLogger(__name__)
 
 
 def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """One chunk per clip, with its keyframes and what the subtitles beside the video say meanwhile."""
+    """Yield one chunk per clip, with its keyframes and the subtitles of its time."""
     cues = read_transcript(source.uri)
-    with open_uri(source.uri) as file, _open_video(file, source.uri) as video:
+    with open_uri(source.uri) as file, open_video(file, source.uri) as video:
         metadata = video.metadata()
         for clip in _clips(video, config):
             yield Chunk(
@@ -46,7 +46,7 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
                 "clip",
                 Locator(start_s=clip.start_s, end_s=clip.end_s),
                 text=transcript_between(cues, clip.start_s, clip.end_s),
-                frames=tuple(picture for _, picture in clip.keyframes),
+                frames=tuple(frame for _, frame in clip.keyframes),
                 metadata={
                     **metadata,
                     "keyframes_s": [time_s for time_s, _ in clip.keyframes],
@@ -56,7 +56,7 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 
 
 def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tuple[Frame, ...]:
-    """The pictures shown at these times, as chunk_video gave them."""
+    """Read the frames at the times of keyframes, as `chunk_video` yielded them."""
     with open_uri(path) as file:
         return tuple(_read_at(file, path, time_s, max_side_px) for time_s in times_s)
 
@@ -66,111 +66,115 @@ def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
     sparse = config.video_frames == "key"
     if sparse:
         video.decode_key_frames_only()
-    for look, starts_shot in mark_shots(video.looks(config.keyframe_side_px), config.clip_min_s, sparse=sparse):
+    for frame, starts_shot in mark_shots(video.decode(config.keyframe_side_px), config.clip_min_s, sparse=sparse):
         if starts_shot:
-            yield from builder.finish(look.time_s)
-        yield from builder.add(look)
+            yield from builder.finish(frame.time_s)
+        yield from builder.add(frame)
     yield from builder.finish(video.end_s)
 
 
 def _read_at(file: BinaryIO, path: str, time_s: float, max_side_px: int) -> Frame:
-    """Jumps to the time; where the index of the file is wrong or absent, reads from the beginning."""
-    for jump in (True, False):
-        with _open_video(file, path) as video:
-            if jump:
-                video.jump(time_s)
+    """Seek the time; read from the beginning if the index of the file is wrong or missing."""
+    for seek in (True, False):
+        with open_video(file, path) as video:
+            if seek:
+                video.seek(time_s)
             for found_s, frame in video.frames():
-                if abs(found_s - time_s) < 0.002 or (found_s > time_s and not jump):
-                    return video.picture(frame, max_side_px)
+                if abs(found_s - time_s) < 0.002 or (found_s > time_s and not seek):
+                    return video.to_frame(frame, max_side_px)
                 if found_s > time_s:
                     break
     raise MediaError(f"{path!r} shows nothing at {time_s:.3f} s; index it again if it has changed")
 
 
 @contextmanager
-def _open_video(file: BinaryIO, path: str) -> Iterator[Video]:
+def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
+    """Open a video from a seekable file; raise MediaError with its path if that fails."""
     file.seek(0)
     head = file.read(HEAD_BYTES)
     file.seek(0)
     try:
-        # A file object and no protocols: a path could be a URL to FFmpeg.
+        # FFmpeg could take a path for a URL, so it gets a file object and no protocols.
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
         container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise MediaError(f"{path!r} {_explain(head)}") from error
+        raise MediaError(f"{path!r} {_open_problem(head)}") from error
     with container:
         yield Video(container, path)
 
 
-def _explain(head: bytes) -> str:
+def _open_problem(head: bytes) -> str:
     if not head:
         return "is empty (0 bytes)"
-    found = starts_like(head)
-    if found.endswith(" video"):
+    format_name = describe_format(head)
+    if format_name.endswith(" video"):
         return "is cut off or damaged; replace it with a good copy"
-    return f"is not a video: it starts like {found}"
+    return f"is not a video: it starts like {format_name}"
 
 
 class Video:
-    """An open video. end_s: where the last frame read so far ends."""
+    """An open video. end_s is the end of the last frame that was decoded."""
 
     def __init__(self, container: InputContainer, path: str) -> None:
-        # A cover picture counts as a video stream, of one frame.
+        # A cover image counts as a video stream of one frame.
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
-            raise MediaError(f"{path!r} has no pictures, at most sound; only videos with pictures are read")
+            raise MediaError(f"{path!r} has no images, at most sound; give a video with images")
         stream = streams[0]
         if stream.codec_context is None:
-            raise MediaError(f"{path!r} is of a codec that cannot be decoded; convert it to H.264")
+            raise MediaError(f"{path!r} has a codec that cannot be decoded; convert it to H.264")
         if stream.width * stream.height > MAX_FRAME_PIXELS:
-            raise MediaError(f"{path!r} has frames of {stream.width:,} x {stream.height:,} pixels; that is too many")
+            size = f"{stream.width:,} x {stream.height:,} pixels"
+            raise MediaError(f"{path!r} has frames of {size}; at most {MAX_FRAME_PIXELS:,} in all are read")
         stream.thread_type = "AUTO"
         stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the size may change on the way
         self._container, self._stream, self._path = container, stream, path
-        self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin a moment before 0
+        self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
         self._frame_s = float(1 / (stream.average_rate or 25))
         self._thumbnailer = VideoReformatter()
-        self._sees_all = True
+        self._all_frames = True
         self.end_s = 0.0
 
     def metadata(self) -> dict[str, Any]:
-        """What the file says of itself; a WebM that was streamed does not know its duration."""
-        facts: dict[str, Any] = {}
+        """Return the duration and the time of the recording, if the file declares them; a streamed WebM does not."""
+        found: dict[str, Any] = {}
         if self._container.duration:
-            facts["duration_s"] = round(self._container.duration / av.time_base, 3)
+            found["duration_s"] = round(self._container.duration / av.time_base, 3)
         tags = self._container.metadata
         with suppress(ValueError):
-            made = datetime.fromisoformat(tags.get("com.apple.quicktime.creationdate") or tags.get("creation_time", ""))
-            if made.year > 1970:  # earlier ones mean a clock that was never set
-                facts["taken_at"] = made.isoformat(timespec="seconds")
-        return facts
+            taken_at = datetime.fromisoformat(
+                tags.get("com.apple.quicktime.creationdate") or tags.get("creation_time", "")
+            )
+            if taken_at.year > 1970:  # an earlier year means that the clock was never set
+                found["taken_at"] = taken_at.isoformat(timespec="seconds")
+        return found
 
     def decode_key_frames_only(self) -> None:
-        """Pass over all that needs its neighbours to be decoded; not every decoder would do so if told."""
-        self._sees_all = False
+        """Decode key frames only. Packets are skipped here, because not every decoder has this option."""
+        self._all_frames = False
 
-    def jump(self, time_s: float) -> None:
-        """To the last key frame before the time, as far as the file can."""
+    def seek(self, time_s: float) -> None:
+        """Go to the last key frame before a time, if the file supports it."""
         with suppress(av.FFmpegError):
             self._container.seek(max(0, int((time_s + self._start_s) * av.time_base)))
 
-    def looks(self, max_side_px: int) -> Iterator[Look]:
-        """All frames, small for the shot detector, and able to become a picture."""
+    def decode(self, max_side_px: int) -> Iterator[DecodedFrame]:
+        """Yield all frames as thumbnails for the shot detector, convertible to frames of max_side_px."""
         height = 0
         for time_s, frame in self.frames():
-            # The size may change on the way, but the detector compares thumbnails pixel by pixel.
+            # The size of frames may change, but the detector compares thumbnails pixel by pixel.
             height = height or min(max(2, round(frame.height * _THUMBNAIL_PX / frame.width)), 2 * _THUMBNAIL_PX)
             small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="FAST_BILINEAR")
-            yield Look(time_s, small.to_ndarray(), partial(self.picture, frame, max_side_px))
+            yield DecodedFrame(time_s, small.to_ndarray(), partial(self.to_frame, frame, max_side_px))
 
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:
-        """(seconds from the start, frame), in order; what is damaged is passed over, with one warning.
+        """Yield (seconds from the start, frame) in order; skip damaged packets, with one warning.
 
-        Times are those of the frames: telephones and screen recorders vary the rate, and headers lie about it.
+        The times are those of the frames: phones and screen recorders vary the frame rate, and headers misstate it.
         """
         last_s, damaged = -1.0, 0
         for packet in self._packets():
-            if packet is not None and packet.size and not self._sees_all:
+            if packet is not None and packet.size and not self._all_frames:
                 self._note_end(packet, self._time(packet, last_s))
                 if not packet.is_keyframe:
                     continue
@@ -186,12 +190,12 @@ class Video:
                     self._note_end(frame, time_s)
                     yield time_s, frame
         if last_s < 0:
-            raise MediaError(f"{self._path!r} holds no picture that can be decoded; replace it with a good copy")
+            raise MediaError(f"{self._path!r} holds no frame that can be decoded; replace it with a good copy")
         if damaged:
-            _log.warning("%r is damaged: %d packets were passed over", self._path, damaged)
+            _log.warning("%r is damaged: %d packets were skipped", self._path, damaged)
 
-    def picture(self, frame: VideoFrame, max_side_px: int) -> Frame:
-        """Upright RGB with square pixels."""
+    def to_frame(self, frame: VideoFrame, max_side_px: int) -> Frame:
+        """Return a frame as upright (H, W, 3) uint8 RGB with square pixels, its longer side at most max_side_px."""
         aspect = float(self._stream.sample_aspect_ratio or 1)
         width, height = max(1.0, frame.width * aspect), frame.height
         scale = min(1.0, max_side_px / max(width, height))
@@ -200,18 +204,18 @@ class Video:
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
-        """All packets of the pictures; None makes the decoder give its last frames where the container breaks off."""
+        """Yield the packets of the video; None makes the decoder return its last frames if the container breaks off."""
         try:
             yield from self._container.demux(self._stream)
         except av.FFmpegError:
             yield None
 
     def _time(self, frame: VideoFrame | Packet[VideoStream], last_s: float) -> float:
-        ticks = frame.dts if frame.pts is None else frame.pts  # AVI has no times of presentation
+        ticks = frame.dts if frame.pts is None else frame.pts  # AVI has no presentation times
         if ticks is None or not frame.time_base:
             return round(max(0.0, last_s + self._frame_s), 3)
         return round(max(0.0, float(ticks * frame.time_base) - self._start_s), 3)
 
-    def _note_end(self, seen: VideoFrame | Packet[VideoStream], time_s: float) -> None:
-        duration_s = float((seen.duration or 0) * (seen.time_base or 0)) or self._frame_s
+    def _note_end(self, decoded: VideoFrame | Packet[VideoStream], time_s: float) -> None:
+        duration_s = float((decoded.duration or 0) * (decoded.time_base or 0)) or self._frame_s
         self.end_s = max(self.end_s, round(time_s + duration_s, 3))

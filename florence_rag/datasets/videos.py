@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
 from florence_rag.datasets.dataset_io import Row, cell, field, read_json, read_table, records, text_field
 from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
@@ -117,11 +117,11 @@ def clip_frames(clip: VideoClip, rate_hz: float, max_frames: int | None = None) 
     """
     if not clip.path.is_file():
         raise InputError("there is no such video")
-    end_s = length_s(str(clip.path)) if clip.end_s is None else clip.end_s
+    end_s = video_duration_s(str(clip.path)) if clip.end_s is None else clip.end_s
     if max_frames is not None:
         rate_hz = min(rate_hz, max_frames / (end_s - clip.start_s))
     last_s = float("-inf")
-    for _, frame_s, frame in read_motion(str(clip.path), clip.start_s, end_s, rate_hz):
+    for _, frame_s, frame in sample_frames(str(clip.path), clip.start_s, end_s, rate_hz):
         last_s = frame_s
         yield frame
     # A video that ends before the clip starts shows its last frame at all times of the clip.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.chunking.frame_sampling import length_s, read_motion
+from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
 from florence_rag.datasets.images import ImageExample
 from florence_rag.datasets.media_files import VideoFolder
 from florence_rag.datasets.videos import CaptionedVideo
@@ -117,9 +117,9 @@ def _metrics(direction: str, counts: np.ndarray, group: np.ndarray) -> Iterator[
 
 def even_frames(path: Path, count: int) -> list[Frame]:
     """Return frames of a whole video, each from the middle of its part; raise MediaError if it cannot be read."""
-    end_s = length_s(str(path))
+    end_s = video_duration_s(str(path))
     side_px = ChunkingConfig().keyframe_side_px
-    return [frame for _, _, frame in read_motion(str(path), 0.0, end_s, count / end_s, side_px)]
+    return [frame for _, _, frame in sample_frames(str(path), 0.0, end_s, count / end_s, side_px)]
 
 
 def evaluate_video_retrieval(

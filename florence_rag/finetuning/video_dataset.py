@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from florence_rag.chunking.frame_sampling import read_motion
+from florence_rag.chunking.frame_sampling import sample_frames
 from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.finetuning.image_dataset import MEMORY_BYTES, find_unreadable, random_crop
 from florence_rag.models.processing import FlorenceImageProcessor
@@ -41,7 +41,7 @@ class VideoCache:
             return pixels[list(indices)]
         first, last = indices[0], min(indices[-1], self.frames[clip] - 1)
         start_s, end_s = (clip.start_s + index / self._rate_hz for index in (first, last + 1))
-        read = [frame for _, _, frame in read_motion(str(clip.path), start_s, end_s, self._rate_hz)]
+        read = [frame for _, _, frame in sample_frames(str(clip.path), start_s, end_s, self._rate_hz)]
         return np.stack([self._processor.resize(read[min(index - first, len(read) - 1)]) for index in indices])
 
     def _load(self, clip: VideoClip) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from florence_rag.chunking import read_frames
-from florence_rag.chunking.frame_sampling import read_motion
+from florence_rag.chunking.frame_sampling import sample_frames
 from florence_rag.chunking.video import CONTINUES
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.types import Chunk, Frame, Hit, Locator
@@ -67,7 +67,7 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
     if first.kind != "clip" or is_moment(first) or start_s is None or end_s is None:
         return []
     frame_times: dict[float, float] = {}
-    seen = _noted(read_motion(first.source.uri, start_s, end_s, recognizer.rate_hz), frame_times)
+    seen = _noted(sample_frames(first.source.uri, start_s, end_s, recognizer.rate_hz), frame_times)
     actions = recognizer.recognize(seen, end_s)
     return [_moment(first, action, recognizer.sentence(action), frame_times) for action in actions]
 

@@ -1,4 +1,4 @@
-"""Small media made on the spot: pictures, videos and PDFs, sound or broken as a test needs them."""
+"""Small synthetic media: images, videos, sound and PDFs, whole or broken."""
 
 import hashlib
 import io
@@ -24,7 +24,7 @@ def source(path: Path, media: Media) -> Source:
 
 
 def scene(seed: int, width: int = 160, height: int = 120) -> np.ndarray:
-    """A drawn picture; other seeds give clearly other colours."""
+    """Return a synthetic image; each seed gives clearly different colors."""
     rng = np.random.default_rng(seed)
     image = Image.new("RGB", (width, height), tuple(rng.integers(0, 256, 3)))
     draw = ImageDraw.Draw(image)
@@ -57,8 +57,9 @@ def write_video(
     tags: dict[str, str] | None = None,
     every: int | None = None,
 ) -> Path:
-    """A video of these frames at a steady rate, or each at its time. rotation: to be shown so turned, anticlockwise.
-    every: so many frames a key frame, and none between.
+    """Write a video of frames at a constant rate, or at times_s. rotation: counterclockwise, in degrees.
+
+    every: the number of frames from one key frame to the next.
     """
     with av.open(str(path), "w") as container:
         container.metadata.update(tags or {})
@@ -85,7 +86,7 @@ def write_video(
 
 
 def write_sound(path: Path, *, cover: bool = False) -> Path:
-    """Sound without pictures, or with the one on its cover."""
+    """Write sound without images, or with a cover image."""
     with av.open(str(path), "w") as container:
         audio = container.add_stream("aac", rate=16000)
         if cover:
@@ -108,7 +109,7 @@ def _mux_silence(container: av.container.OutputContainer, stream: av.AudioStream
 
 
 def shots(*lengths_s: float, rate: int = 10, size: tuple[int, int] = (160, 120)) -> list[np.ndarray]:
-    """Frames of shots of these lengths, each of its own scene; a small square moves so that frames differ."""
+    """Return frames of shots of these lengths, each of its own scene, with a small moving square."""
     frames = []
     for seed, length_s in enumerate(lengths_s):
         for number in range(round(length_s * rate)):
@@ -119,7 +120,7 @@ def shots(*lengths_s: float, rate: int = 10, size: tuple[int, int] = (160, 120))
 
 
 def make_pdf(pages: Sequence[str], *, title: str = "", password: str = "", size: tuple[int, int] = (300, 400)) -> bytes:
-    """A PDF of one line of text per page. With a password it is encrypted by RC4 of 40 bits, as PDF 1.3 has it."""
+    """Return a PDF with one line of text per page, encrypted with 40-bit RC4 (PDF 1.3) if it has a password."""
     key = _pdf_key(password) if password else b""
     texts = [f"BT /F1 24 Tf 20 300 Td ({text}) Tj ET".encode("latin-1") for text in pages]
     kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))

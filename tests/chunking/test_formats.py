@@ -1,7 +1,7 @@
 import pytest
 from PIL import Image
 
-from florence_rag.chunking.formats import HEAD_BYTES, brands, starts_like
+from florence_rag.chunking.formats import HEAD_BYTES, brands, describe_format
 from tests.chunking.samples import encode, make_pdf, shots, write_video
 
 DOT = Image.new("RGB", (64, 64), "red")
@@ -20,8 +20,8 @@ DOT = Image.new("RGB", (64, 64), "red")
         ("HEIF", "a HEIC image"),
     ],
 )
-def test_pictures_are_recognized_by_their_first_bytes(form, name):
-    assert starts_like(encode(DOT, form)[:HEAD_BYTES]) == name
+def test_images_are_recognized_by_their_first_bytes(form, name):
+    assert describe_format(encode(DOT, form)[:HEAD_BYTES]) == name
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_pictures_are_recognized_by_their_first_bytes(form, name):
 )
 def test_videos_are_recognized_by_their_first_bytes(tmp_path, suffix, codec, name):
     video = write_video(tmp_path / f"a{suffix}", shots(0.3), codec=codec)
-    assert starts_like(video.read_bytes()[:HEAD_BYTES]) == name
+    assert describe_format(video.read_bytes()[:HEAD_BYTES]) == name
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_videos_are_recognized_by_their_first_bytes(tmp_path, suffix, codec, nam
     ],
 )
 def test_other_files_are_recognized_too(head, name):
-    assert starts_like(head[:HEAD_BYTES]) == name
+    assert describe_format(head[:HEAD_BYTES]) == name
 
 
 def test_brands_of_a_box_that_claims_to_be_longer_than_the_file():

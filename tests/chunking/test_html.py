@@ -16,7 +16,7 @@ in the source<ul><li>first<li>second</ul>
 <template>unseen</template><noscript>unseen</noscript> tail"""
 
 
-def test_what_a_reader_sees_is_kept_and_nothing_else():
+def test_only_visible_text_is_extracted():
     title, text = html_to_text(PAGE)
     assert title == "My page"
     assert text == (

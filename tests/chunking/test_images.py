@@ -31,7 +31,7 @@ def is_red(pixel) -> bool:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_format_gives_the_same_picture(form):
+def test_every_format_gives_the_same_image(form):
     frame = read_image(encode(halves(), form))
     assert frame.shape == (120, 160, 3) and frame.dtype == np.uint8
     assert frame.flags.c_contiguous and frame.flags.writeable  # torch warns of arrays that are not
@@ -39,16 +39,16 @@ def test_every_format_gives_the_same_picture(form):
     assert np.abs(frame[110, 80].astype(int) - BLUE).max() < 12
 
 
-def test_every_kind_of_argument_gives_the_same_picture(tmp_path):
+def test_every_kind_of_argument_gives_the_same_image(tmp_path):
     data = encode(SCENE, "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(data)
     with path.open("rb") as file, Image.open(io.BytesIO(data)) as image:
-        for given_as in (path, str(path), data, io.BytesIO(data), file, image, SCENE):
-            assert np.array_equal(read_image(given_as), SCENE)
+        for argument in (path, str(path), data, io.BytesIO(data), file, image, SCENE):
+            assert np.array_equal(read_image(argument), SCENE)
 
 
-def test_the_arguments_are_left_as_they_were():
+def test_the_arguments_are_not_changed():
     image, array = Image.fromarray(scene(1, 400, 300)), scene(2)
     before = array.copy()
     assert read_image(image, 100).shape == (75, 100, 3)
@@ -71,7 +71,7 @@ def test_the_arguments_are_left_as_they_were():
         (99, (120, 160), (5, 80)),
     ],
 )
-def test_pictures_stand_upright(form, orientation, shape, red_at):
+def test_images_are_upright(form, orientation, shape, red_at):
     exif = Image.Exif()
     exif[0x112] = orientation
     frame = read_image(encode(halves(), form, exif=exif))
@@ -79,7 +79,7 @@ def test_pictures_stand_upright(form, orientation, shape, red_at):
     assert is_red(frame[red_at]) and not is_red(frame[-red_at[0], -red_at[1]])
 
 
-def test_larger_pictures_are_scaled_down_and_smaller_ones_left():
+def test_larger_images_are_scaled_down_and_smaller_ones_keep_their_size():
     data = encode(scene(1, 400, 200), "PNG")
     assert read_image(data, 100).shape == (50, 100, 3)
     assert read_image(data, 1000).shape == (200, 400, 3)
@@ -93,7 +93,7 @@ def test_palettes_are_not_scaled_pixel_by_pixel():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])
-def test_what_is_transparent_becomes_white(mode):
+def test_transparent_pixels_become_white(mode):
     image = Image.new("RGBA", (20, 20), (255, 0, 0, 0))
     image.paste((0, 0, 255, 255), (10, 0, 20, 20))
     frame = read_image(
@@ -103,7 +103,7 @@ def test_what_is_transparent_becomes_white(mode):
     assert frame[5, 15, 0] < 60
 
 
-def test_colors_of_print_become_rgb():
+def test_cmyk_becomes_rgb():
     frame = read_image(encode(Image.fromarray(halves()).convert("CMYK"), "JPEG"))
     assert is_red(frame[10, 80])
 
@@ -131,7 +131,7 @@ def big_endian_tiff(values: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("picture", "darkest", "brightest"),
+    ("image", "darkest", "brightest"),
     [
         (encode(Image.fromarray(ramp(65535, "uint16")), "PNG"), 0, 255),
         (encode(Image.fromarray(ramp(4095, "uint16")), "PNG"), 0, 255),  # 12 bits, as of X-ray detectors
@@ -149,19 +149,19 @@ def big_endian_tiff(values: np.ndarray) -> bytes:
         (np.full((20, 20), np.nan, "float32"), 0, 0),
     ],
 )
-def test_deep_pictures_are_rescaled_not_clipped(picture, darkest, brightest):
-    frame = read_image(picture)
+def test_values_of_more_than_8_bits_are_rescaled_not_clipped(image, darkest, brightest):
+    frame = read_image(image)
     assert (frame.min(), frame.max()) == (darkest, brightest)
     assert len(np.unique(frame)) == 1 or abs(float(frame.mean()) - (darkest + brightest) / 2) < 2
 
 
-def test_deep_pictures_are_scaled_down_too():
+def test_images_of_more_than_8_bits_are_scaled_down_too():
     frame = read_image(big_endian_tiff(ramp(65535, "uint16")), 32)
     assert frame.shape == (24, 32, 3)
     assert (np.diff(frame[:, 0, 0].astype(int)) > 0).all()
 
 
-def test_of_several_pictures_the_first_is_read():
+def test_the_first_of_several_images_is_read():
     frames = [Image.fromarray(scene(seed)) for seed in range(3)]
     for form in ("GIF", "WEBP", "TIFF", "PNG", "MPO"):
         data = encode(frames[0], form, save_all=True, append_images=frames[1:])
@@ -203,14 +203,14 @@ def png_header(width: int, height: int) -> bytes:
         (encode(Image.new("RGB", (4000, 8)), "PNG"), "too thin"),
     ],
 )
-def test_what_is_no_readable_picture_is_named_with_the_reason(tmp_path, data, reason):
+def test_an_unreadable_image_is_named_with_the_reason(tmp_path, data, reason):
     path = tmp_path / "odd.jpg"
     path.write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(MediaError, match=rf"odd\.jpg' .*{reason}"):
             read_image(path)
-        with pytest.raises(MediaError, match=rf"^the given picture .*{reason}"):
+        with pytest.raises(MediaError, match=rf"^the given image .*{reason}"):
             read_image(data)
 
 
@@ -229,16 +229,16 @@ def test_errors_do_not_echo_the_decoder():
     [
         ("https://example.org/a.jpg", "URLs are not fetched"),
         ("data:image/png;base64,AAAA", "URLs are not fetched"),
-        (5, "a int is no picture"),
-        (None, "a NoneType is no picture"),
-        (np.zeros((3, 4, 5, 3)), "is no picture"),
-        (np.zeros((40, 40, 2)), "is no picture"),
-        (np.zeros((0, 40, 3)), "is no picture"),
-        (np.zeros((40, 40), complex), "is no picture"),
-        (np.zeros((40, 40), object), "is no picture"),
+        (5, "a int is no image"),
+        (None, "a NoneType is no image"),
+        (np.zeros((3, 4, 5, 3)), "is no image"),
+        (np.zeros((40, 40, 2)), "is no image"),
+        (np.zeros((0, 40, 3)), "is no image"),
+        (np.zeros((40, 40), complex), "is no image"),
+        (np.zeros((40, 40), object), "is no image"),
     ],
 )
-def test_what_cannot_be_a_picture_is_an_input_error(wrong, reason):
+def test_arguments_that_are_no_images_are_input_errors(wrong, reason):
     with pytest.raises(InputError, match=reason):
         read_image(wrong)
 
@@ -249,7 +249,7 @@ def test_folders_and_missing_files_are_media_errors(tmp_path):
             read_image(path)
 
 
-def test_broken_exif_does_not_spoil_the_picture():
+def test_an_image_with_broken_exif_is_read():
     data = encode(SCENE, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40)
     assert read_image(data).shape == (120, 160, 3)
 
@@ -257,7 +257,7 @@ def test_broken_exif_does_not_spoil_the_picture():
 @pytest.mark.parametrize("form", [*FORMS, "progressive", "palette"])
 @settings(deadline=None)
 @given(cut=st.floats(0, 1), hole=st.tuples(st.floats(0, 1), st.binary(max_size=40)))
-def test_damage_anywhere_gives_a_picture_or_a_media_error(form, cut, hole):
+def test_damage_anywhere_gives_an_image_or_a_media_error(form, cut, hole):
     for data in damaged(DAMAGED[form], cut, hole):
         with suppress(MediaError):
             assert read_image(data).ndim == 3
@@ -273,7 +273,7 @@ def damaged(data: bytes, cut: float, hole: tuple[float, bytes]) -> tuple[bytes, 
     return data[: int(cut * len(data))], data[:at] + hole[1] + data[at + len(hole[1]) :]
 
 
-def test_a_chunk_carries_what_the_camera_wrote(tmp_path):
+def test_a_chunk_has_the_metadata_of_the_camera(tmp_path):
     exif = Image.Exif()
     exif[0x10F], exif[0x110] = "NIKON CORPORATION\0", " NIKON  D2X "
     exif[0x112] = 6
@@ -292,7 +292,7 @@ def test_a_chunk_carries_what_the_camera_wrote(tmp_path):
 
 
 @pytest.mark.parametrize("taken_at", ["0000:00:00 00:00:00", "yesterday", "", "2012:13:24 12:49:39"])
-def test_times_that_no_camera_means_are_left_out(tmp_path, taken_at):
+def test_invalid_times_are_ignored(tmp_path, taken_at):
     exif = Image.Exif()
     exif[0x132] = taken_at
     path = tmp_path / "a.jpg"
@@ -301,7 +301,7 @@ def test_times_that_no_camera_means_are_left_out(tmp_path, taken_at):
     assert chunk.metadata == {"width": 160, "height": 120}
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared photographs are not here; made ones cover the same")
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared photographs are missing; synthetic ones cover the same")
 def test_the_shared_photographs_open():
     photos = sorted((SHARED / "photos").iterdir())
     chunks = {photo.name: next(chunk_image(source(photo, "image"), ChunkingConfig())) for photo in photos}
@@ -311,7 +311,7 @@ def test_the_shared_photographs_open():
     assert all(max(chunk.frames[0].shape) <= 1280 for chunk in chunks.values())
 
 
-def test_a_jpeg_is_decoded_at_reduced_size_where_less_detail_will_do(tmp_path):
+def test_a_jpeg_is_decoded_at_reduced_size_if_less_detail_is_enough(tmp_path):
     path = tmp_path / "large.jpg"
     Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (4, 1200, 3))).save(path)
     large = source(path, "image")

@@ -22,7 +22,7 @@ def again(each: Chunk, config: ChunkingConfig) -> tuple[np.ndarray, ...]:
     return read_frames(each.source.uri, each.kind, each.locator, each.metadata, config)
 
 
-def test_every_medium_gives_chunks_whose_pictures_can_be_read_again(tmp_path):
+def test_every_medium_gives_chunks_whose_frames_can_be_read_again(tmp_path):
     kinds = {}
     for media, path in write_all(tmp_path).items():
         for config in (ChunkingConfig(), ChunkingConfig(image_side_px=64, page_side_px=64, keyframe_side_px=64)):

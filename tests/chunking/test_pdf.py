@@ -21,7 +21,7 @@ def write(tmp_path, data: bytes, name: str = "a.pdf"):
     return path
 
 
-def test_each_page_is_a_chunk_with_its_text_and_picture(tmp_path):
+def test_each_page_is_a_chunk_with_its_text_and_image(tmp_path):
     path = write(tmp_path, make_pdf(["The first page", "The second"], title="A  report"))
     first, second = chunk_pdf(source(path, "pdf"), CONFIG)
     assert [(c.kind, c.locator.page, c.text) for c in (first, second)] == [
@@ -56,7 +56,7 @@ def test_a_page_can_be_rendered_again(tmp_path):
         (make_pdf(["thin"], size=(5000, 3)), "has no page that can be read"),
     ],
 )
-def test_what_cannot_be_read_is_named_with_the_reason(tmp_path, data, reason):
+def test_an_unreadable_document_is_named_with_the_reason(tmp_path, data, reason):
     path = write(tmp_path, data, "odd.pdf")
     with pytest.raises(MediaError, match=rf"odd\.pdf' {reason}"):
         list(chunk_pdf(source(path, "pdf"), CONFIG))
@@ -64,7 +64,7 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path, data, reason):
         render_page(str(path), 1, 200)
 
 
-def test_the_made_password_is_a_real_one():
+def test_the_sample_password_opens_the_document():
     document = pdfium.PdfDocument(make_pdf(["secret"], password="sesame"), password="sesame")
     page = document[0]
     textpage = page.get_textpage()
@@ -73,7 +73,7 @@ def test_the_made_password_is_a_real_one():
         each.close()
 
 
-def test_a_damaged_page_is_left_out_with_a_warning(tmp_path, caplog):
+def test_a_damaged_page_is_skipped_with_a_warning(tmp_path, caplog):
     head, second, third = make_pdf(["one", "two", "three"]).rsplit(b"[0 0 300 400]", 2)
     data = head + b"[0 0 300 001]" + second + b"[0 0 300 400]" + third
     chunks = list(chunk_pdf(source(write(tmp_path, data), "pdf"), CONFIG))
@@ -96,7 +96,7 @@ def test_several_threads_read_several_documents(tmp_path):
     assert found == {i: [f"page {i}"] * 8 for i in range(4)}
 
 
-def test_a_document_left_half_read_is_closed_and_another_can_be_read(tmp_path):
+def test_a_half_read_document_is_closed_and_another_can_be_read(tmp_path):
     path = write(tmp_path, make_pdf(["one", "two"]))
     chunks = chunk_pdf(source(path, "pdf"), CONFIG)
     assert next(chunks).text == "one"
@@ -114,7 +114,7 @@ def test_damage_anywhere_gives_pages_or_a_media_error(tmp_path, cut, at, hole):
             assert list(chunk_pdf(source(write(tmp_path, damaged), "pdf"), ChunkingConfig(page_side_px=64)))
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared documents are not here; made ones cover the same")
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared documents are missing; synthetic ones cover the same")
 def test_the_shared_documents_are_read():
     paper = list(chunk_pdf(source(SHARED / "documents" / "1706.03762.pdf", "pdf"), CONFIG))
     assert len(paper) == 15

@@ -6,20 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_rag.chunking.shots import SLOT_S, ClipBuilder, Look, mark_shots
+from florence_rag.chunking.shots import SLOT_S, ClipBuilder, DecodedFrame, mark_shots
 from tests.chunking.samples import scene, shots
 
 STILL = scene(1)
 
 
-def look(time_s: float, thumbnail: np.ndarray = STILL, tag: int = 0) -> Look:
-    return Look(time_s, thumbnail, lambda: np.full((2, 2, 3), tag, np.uint8))
+def decoded(time_s: float, thumbnail: np.ndarray = STILL, tag: int = 0) -> DecodedFrame:
+    return DecodedFrame(time_s, thumbnail, lambda: np.full((2, 2, 3), tag, np.uint8))
 
 
 def starts(frames, min_shot_s: float = 1.0, rate: int = 10) -> list[float]:
-    looks = [look(i / rate, frame[:, :, ::-1]) for i, frame in enumerate(frames)]
-    marked = list(mark_shots(looks, min_shot_s))
-    assert [each for each, _ in marked] == looks
+    decoded_frames = [decoded(i / rate, frame[:, :, ::-1]) for i, frame in enumerate(frames)]
+    marked = list(mark_shots(decoded_frames, min_shot_s))
+    assert [each for each, _ in marked] == decoded_frames
     return [each.time_s for each, begins in marked if begins]
 
 
@@ -45,7 +45,7 @@ def test_the_lengths_of_shots_are_seconds_whatever_the_rate():
 
 def clips(times_s, end_s: float, max_clip_s: float = 10.0, keyframes: int = 3):
     builder = ClipBuilder(max_clip_s, keyframes)
-    found = [clip for time_s in times_s for clip in builder.add(look(time_s))]
+    found = [clip for time_s in times_s for clip in builder.add(decoded(time_s))]
     return found + list(builder.finish(end_s))
 
 
@@ -62,7 +62,7 @@ def test_longer_shots_are_cut_into_equal_parts():
     assert spans(clips(np.arange(0, 34, 0.5), 34.0)) == [(0, 10), (10, 20), (20, 27), (27, 34)]
 
 
-def test_one_picture_for_about_three_seconds():
+def test_one_keyframe_for_about_three_seconds():
     assert [len(clips(np.arange(0, end_s, 0.1), end_s)[0].keyframes) for end_s in (0.4, 2.9, 3.1, 6.5, 9.9)] == [
         1,
         1,
@@ -78,15 +78,15 @@ def test_keyframes_are_spread_evenly():
     assert [time_s for time_s, _ in clip.keyframes] == [1.5, 4.5, 7.5]
 
 
-def test_of_neighboring_frames_the_sharpest_is_taken():
+def test_the_sharpest_of_neighboring_frames_is_taken():
     blurred = np.full_like(STILL, 128)
     builder = ClipBuilder(10.0, 1)
     thumbnails = [blurred, blurred, STILL, blurred, blurred]
     for number, thumbnail in enumerate(thumbnails):
-        assert list(builder.add(look(number * 0.1, thumbnail, tag=number))) == []
+        assert list(builder.add(decoded(number * 0.1, thumbnail, tag=number))) == []
     (clip,) = builder.finish(0.5)
-    ((time_s, picture),) = clip.keyframes
-    assert time_s == pytest.approx(0.2) and picture[0, 0, 0] == 2
+    ((time_s, frame),) = clip.keyframes
+    assert time_s == pytest.approx(0.2) and frame[0, 0, 0] == 2
 
 
 def test_a_still_longer_than_a_clip_stays_one_clip():
@@ -95,21 +95,21 @@ def test_a_still_longer_than_a_clip_stays_one_clip():
 
 
 def test_an_hour_is_held_in_bounded_memory():
-    class Picture(np.ndarray):
+    class CountedFrame(np.ndarray):
         """An array that can be counted."""
 
         __hash__ = object.__hash__
 
-    alive: weakref.WeakSet[Picture] = weakref.WeakSet()
+    alive: weakref.WeakSet[CountedFrame] = weakref.WeakSet()
 
-    def picture() -> np.ndarray:
-        made = np.zeros((2, 2, 3), np.uint8).view(Picture)
+    def to_frame() -> np.ndarray:
+        made = np.zeros((2, 2, 3), np.uint8).view(CountedFrame)
         alive.add(made)
         return made
 
     builder, most, count = ClipBuilder(10.0, 3), 0, 0
     for number in range(3600 * 4):
-        count += sum(1 for _ in builder.add(Look(number / 4, STILL[:8, :8], picture)))
+        count += sum(1 for _ in builder.add(DecodedFrame(number / 4, STILL[:8, :8], to_frame)))
         most = max(most, len(alive))
     assert count == 358 and most <= 2 * 10 / SLOT_S + 2
 

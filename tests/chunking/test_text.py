@@ -42,7 +42,7 @@ def passages(text: str, words: int) -> list[str]:
         ("Καλημέρα κόσμε, τι κάνεις;", "cp1253"),
     ],
 )
-def test_text_is_decoded_whatever_its_encoding(text, encoding):
+def test_text_is_decoded_in_any_encoding(text, encoding):
     assert decode_text(text.encode(encoding), "a.txt") == text
 
 
@@ -59,7 +59,7 @@ def test_newlines_are_one_kind_and_control_characters_are_gone():
         (bytes(range(1, 32)) * 20, "unknown binary data"),
     ],
 )
-def test_what_is_no_text_is_named_with_what_it_is(data, found):
+def test_a_file_that_is_no_text_is_named_with_its_format(data, found):
     with pytest.raises(MediaError, match=rf"'a\.txt' is not text: it starts like {found}"):
         decode_text(data, "a.txt")
 
@@ -89,13 +89,13 @@ def test_passages_end_with_paragraphs_where_one_ends_nearby():
     assert passages(text, 120) == ["\n\n".join([paragraph] * 3)] * 3
 
 
-def test_else_they_end_with_sentences():
+def test_otherwise_they_end_with_sentences():
     found = passages("A sentence of six short words. " * 100, 120)
     assert all(passage.endswith("words.") for passage in found)
     assert all(60 <= len(passage.split()) <= 180 for passage in found)
 
 
-def test_else_with_lines_and_else_between_words():
+def test_otherwise_with_lines_or_between_words():
     assert all(passage.count("\n") == 11 for passage in passages(("ten words " * 5 + "\n") * 48, 120))
     assert [len(passage.split()) for passage in passages("word " * 360, 120)] == [120, 120, 120]
 
@@ -111,7 +111,7 @@ def test_scripts_without_spaces_are_cut_at_their_sentences():
     assert all(passage.endswith("。") and len(passage) < 180 for passage in found)
 
 
-def test_what_never_ends_is_cut_all_the_same():
+def test_text_without_borders_is_cut():
     found = passages("x" * 1_000_000, 250)
     assert "".join(found) == "x" * 1_000_000
     assert max(map(len, found)) <= MAX_TEXT_BYTES

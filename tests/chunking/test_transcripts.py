@@ -59,11 +59,11 @@ def test_cues_without_a_blank_line_between_and_out_of_order():
     assert [cue.text for cue in parse_transcript(text)] == ["first", "second"]
 
 
-def test_what_is_no_transcript_has_no_cues():
+def test_other_text_has_no_cues():
     assert parse_transcript("Just a letter.\n\n--> to somebody") == ()
 
 
-def test_a_clip_gets_the_words_said_while_it_runs():
+def test_a_clip_has_the_cues_of_its_time():
     cues = (Cue(0, 2, "one"), Cue(2, 4, "two"), Cue(3, 5, "two"), Cue(5, 6, "three"))
     assert transcript_between(cues, 0, 2) == "one"
     assert transcript_between(cues, 1, 3.5) == "one\ntwo"
@@ -71,12 +71,12 @@ def test_a_clip_gets_the_words_said_while_it_runs():
     assert transcript_between(cues, 6, 9) == ""
 
 
-def test_the_words_of_a_clip_fit_into_a_field():
+def test_the_text_of_a_clip_fits_into_a_field():
     cues = tuple(Cue(i, i + 1, f"{i} " + "語" * 100) for i in range(1000))
     assert MAX_TEXT_BYTES - 3 <= len(transcript_between(cues, 0, 1000).encode()) <= MAX_TEXT_BYTES
 
 
-def test_the_file_beside_the_video_is_read_whatever_its_encoding(tmp_path):
+def test_the_file_next_to_the_video_is_read_in_any_encoding(tmp_path):
     video = tmp_path / "a.b.mp4"
     assert read_transcript(str(video)) == ()
     (tmp_path / "a.b.vtt").write_text(VTT)

@@ -45,7 +45,7 @@ def test_every_container_gives_a_clip_per_shot_whose_frames_can_be_read_again(tm
             assert np.array_equal(again, frame)
 
 
-def test_sound_beside_the_pictures_does_not_matter(tmp_path):
+def test_an_audio_stream_does_not_matter(tmp_path):
     assert spans(chunks_of(write_video(tmp_path / "a.mp4", shots(2, 2), sound=True))) == [(0.0, 2.0), (2.0, 4.0)]
 
 
@@ -64,12 +64,12 @@ def test_key_frames_alone_give_the_shots_that_begin_with_one(tmp_path, suffix, c
 
 def test_only_key_frames_are_decoded(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", shots(6), every=20)
-    seen = []
+    decoded = []
     monkeypatch.setattr(
-        Video, "frames", lambda self, frames=Video.frames: (seen.append(f[0]) or f for f in frames(self))
+        Video, "frames", lambda self, frames=Video.frames: (decoded.append(f[0]) or f for f in frames(self))
     )
     (chunk,) = chunks_of(path, ChunkingConfig(video_frames="key"))
-    assert seen == [0.0, 2.0, 4.0]
+    assert decoded == [0.0, 2.0, 4.0]
     assert (chunk.locator.start_s, chunk.locator.end_s) == (0.0, 6.0)
 
 
@@ -90,7 +90,7 @@ def test_frames_are_scaled_down_with_square_pixels(tmp_path):
     ("rotation", "shape", "red_at"),
     [(-90, (160, 120, 3), (80, -5)), (90, (160, 120, 3), (80, 5)), (180, (120, 160, 3), (-5, 80))],
 )
-def test_videos_of_telephones_stand_upright(tmp_path, rotation, shape, red_at):
+def test_rotated_videos_are_upright(tmp_path, rotation, shape, red_at):
     halves = np.empty((120, 160, 3), np.uint8)
     halves[:60], halves[60:] = RED, BLUE
     (chunk,) = chunks_of(write_video(tmp_path / "a.mp4", [halves] * 10, rotation=rotation))
@@ -109,7 +109,7 @@ def test_times_are_those_of_the_frames_at_a_varying_rate(tmp_path):
     assert set(chunks[1].metadata["keyframes_s"]) <= set(slow)
 
 
-def test_a_still_that_stays_for_a_minute_is_one_clip(tmp_path):
+def test_a_still_image_of_a_minute_is_one_clip(tmp_path):
     path = write_video(tmp_path / "a.mp4", [scene(0), scene(0), scene(0)], times_s=[0, 60, 60.5])
     assert spans(chunks_of(path))[0] == (0.0, 60.0)
 
@@ -122,10 +122,10 @@ def test_long_shots_are_cut(tmp_path):
 
 
 def test_the_size_may_change_on_the_way(tmp_path, monkeypatch):
-    pictures = [scene(0, 160, 120)] * 15 + [scene(1, 90, 240)] * 15
+    images = [scene(0, 160, 120)] * 15 + [scene(1, 90, 240)] * 15
 
     def frames(self):
-        for number, pixels in enumerate(pictures):
+        for number, pixels in enumerate(images):
             self.end_s = (number + 1) / 10
             yield number / 10, av.VideoFrame.from_ndarray(pixels, format="rgb24")
 
@@ -135,7 +135,7 @@ def test_the_size_may_change_on_the_way(tmp_path, monkeypatch):
     assert (first.frames[0].shape, second.frames[0].shape) == ((120, 160, 3), (240, 90, 3))
 
 
-def test_subtitles_beside_the_file_become_the_text_of_their_clips(tmp_path):
+def test_subtitles_next_to_the_file_become_the_text_of_their_clips(tmp_path):
     path = write_video(tmp_path / "a.mp4", shots(2, 2))
     path.with_suffix(".srt").write_text(
         "1\n00:00:00,500 --> 00:00:01,500\nThe first words.\n\n2\n00:00:01,800 --> 00:00:03,000\nAcross the cut."
@@ -150,7 +150,7 @@ def test_subtitles_that_are_no_text_are_named(tmp_path):
         chunks_of(path)
 
 
-def test_the_file_says_when_it_was_taken_and_how_long_it_is(tmp_path):
+def test_metadata_have_the_time_and_duration(tmp_path):
     (chunk,) = chunks_of(write_video(tmp_path / "a.mp4", shots(1), tags={"creation_time": "2025-12-22T22:08:46Z"}))
     assert chunk.metadata["taken_at"] == "2025-12-22T22:08:46+00:00"
     assert chunk.metadata["duration_s"] == 1.0
@@ -170,7 +170,7 @@ def test_the_file_says_when_it_was_taken_and_how_long_it_is(tmp_path):
         (b"\0\0\0\x18ftypisom" + b"x" * 99, "is cut off or damaged"),
     ],
 )
-def test_what_is_no_video_is_named_with_the_reason(tmp_path, data, reason):
+def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, data, reason):
     path = tmp_path / "odd.mp4"
     path.write_bytes(data)
     with pytest.raises(MediaError, match=rf"odd\.mp4' {reason}"):
@@ -192,19 +192,19 @@ def test_playlists_open_no_other_file(tmp_path):
 
 @pytest.mark.parametrize("cover", [False, True])
 def test_sound_alone_is_no_video(tmp_path, cover):
-    with pytest.raises(MediaError, match=r"a\.mp4' has no pictures, at most sound"):
+    with pytest.raises(MediaError, match=r"a\.mp4' has no images, at most sound"):
         chunks_of(write_sound(tmp_path / "a.mp4", cover=cover))
 
 
-def test_a_video_cut_off_before_its_first_picture_is_damaged(tmp_path):
+def test_a_video_cut_off_before_its_first_frame_is_damaged(tmp_path):
     path = write_video(tmp_path / "a.mkv", shots(1))
     data = path.read_bytes()
     path.write_bytes(data[: data.index(b"\x1f\x43\xb6\x75") + 8])  # the first cluster of Matroska
-    with pytest.raises(MediaError, match="holds no picture that can be decoded"):
+    with pytest.raises(MediaError, match="holds no frame that can be decoded"):
         chunks_of(path)
 
 
-def test_damage_in_the_middle_costs_only_what_is_damaged(tmp_path, caplog):
+def test_damage_in_the_middle_loses_only_the_damaged_part(tmp_path, caplog):
     path = write_video(tmp_path / "a.mp4", shots(3, 3, 3), codec="mpeg4")
     data = bytearray(path.read_bytes())
     middle = len(data) // 2
@@ -214,10 +214,10 @@ def test_damage_in_the_middle_costs_only_what_is_damaged(tmp_path, caplog):
     assert spans(chunks) == [(0.0, 3.0), (3.0, 6.0), (6.0, 9.0)]
     for number in (0, 2):
         assert np.abs(chunks[number].frames[0].astype(int) - scene(number)).mean() < 16
-    assert "is damaged" in caplog.text and "packets were passed over" in caplog.text
+    assert "is damaged" in caplog.text and "packets were skipped" in caplog.text
 
 
-def test_a_time_behind_the_end_is_named(tmp_path):
+def test_a_time_after_the_end_is_named(tmp_path):
     path = write_video(tmp_path / "a.mp4", shots(1))
     with pytest.raises(MediaError, match=r"shows nothing at 99\.000 s; index it again"):
         read_keyframes(str(path), [99.0], 640)
@@ -256,7 +256,7 @@ def test_damage_anywhere_gives_clips_or_a_media_error(tmp_path, small, suffix, c
                 read_keyframes(str(path), chunk.metadata["keyframes_s"], 640)
 
 
-@pytest.mark.skipif(not SHARED.exists(), reason="the shared videos are not here; made ones cover the same")
+@pytest.mark.skipif(not SHARED.exists(), reason="the shared videos are missing; synthetic ones cover the same")
 def test_the_shared_videos_are_cut_into_their_shots():
     found = {
         path.name: [

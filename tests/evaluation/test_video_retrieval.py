@@ -4,7 +4,7 @@ import json
 import pytest
 from PIL import Image
 
-from florence_rag.chunking.frame_sampling import length_s
+from florence_rag.chunking.frame_sampling import video_duration_s
 from florence_rag.datasets.media_files import VideoFolder
 from florence_rag.datasets.videos import CaptionedVideo, read_msrvtt
 from florence_rag.errors import InputError
@@ -67,7 +67,7 @@ def test_metrics_of_all_captions_of_a_split(data):
 
 def test_even_frames_cover_the_whole_video(data):
     path = data / "videos" / "more" / "video0.mp4"
-    assert length_s(str(path)) == pytest.approx(1.5)
+    assert video_duration_s(str(path)) == pytest.approx(1.5)
     frames = even_frames(path, 3)
     assert [frame.mean(axis=(0, 1)).argmax() for frame in frames] == [0, 0, 2]
     assert len(even_frames(path, 40)) == 40  # more than the video has
@@ -78,7 +78,7 @@ def test_the_frames_of_a_stream_without_a_length_are_counted(tmp_path, monkeypat
 
     write_video(tmp_path / "a.mp4", "red", "blue")
     monkeypatch.setattr(Video, "metadata", lambda self: {})
-    assert length_s(str(tmp_path / "a.mp4")) == pytest.approx(1.0)
+    assert video_duration_s(str(tmp_path / "a.mp4")) == pytest.approx(1.0)
 
 
 def test_missing_and_damaged_videos_are_reported_and_their_captions_do_not_count(data):
