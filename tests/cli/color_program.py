@@ -1,4 +1,4 @@
-"""florence-rag as a program, on a real Milvus Lite, with the colour doubles for its models.
+"""florence-rag as a program, on a real Milvus Lite, with the color doubles for its models.
 
 It embeds slowly, and says so on standard error, for tests that interrupt it.
 """
@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 
 import numpy as np
+import pytest
 
-from florence_rag import rag
 from florence_rag.cli.app import main
-from florence_rag.models.registry import CARDS
-from florence_rag.testing import ColorEmbedder, ColorVQA, ScriptedReader
+from florence_rag.testing import ColorEmbedder
 from florence_rag.types import Frame
+from tests.cli.stand_ins import use_color_models
 
 SECONDS = 0.4
 
@@ -26,8 +26,5 @@ class SlowEmbedder(ColorEmbedder):
 
 
 if __name__ == "__main__":
-    rag.find_model = lambda name: CARDS["florence-tiny"]
-    rag.open_embedder = lambda name, access, **_: SlowEmbedder()
-    rag.lazy_vqa = lambda name, access: (ColorVQA(), None)
-    rag.open_reader = lambda: ScriptedReader({})
+    use_color_models(pytest.MonkeyPatch(), SlowEmbedder)
     main()

@@ -10,19 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag import rag as pipeline
-from florence_rag.models.registry import CARDS
-from florence_rag.testing import ColorEmbedder, ColorVQA, ScriptedReader, color_frame
+from florence_rag.testing import ColorEmbedder, color_frame
 from florence_rag.types import EmbedderInfo
+from tests.cli.stand_ins import use_color_models
 
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColorEmbedder())
-    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColorVQA(), None))
-    monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
-    monkeypatch.setattr(pipeline, "open_reader", lambda: ScriptedReader({}))
+    use_color_models(monkeypatch)
 
 
 def save_audio(path: Path) -> None:
@@ -161,7 +157,7 @@ def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkey
     class Other(ColorEmbedder):
         info = EmbedderInfo(name="others", fingerprint="other", dimension=12, preprocessing="none")
 
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: Other())
+    use_color_models(monkeypatch, Other)
     outcome = run("search", "red", "--db", db)
     assert outcome.code == 1
     assert "filled by colours" in outcome.err

@@ -1,9 +1,11 @@
 import pytest
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.loading.loaders import DETECTOR
 from florence_rag.perception.base import Detection
-from florence_rag.testing import color_frame
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from tests.loading.stand_ins import stand_in
 
 
@@ -80,7 +82,7 @@ def test_what_is_named_is_outlined_and_drawn(run, monkeypatch, picture, tmp_path
 def test_a_model_without_outlines_names_those_that_draw_them(run, opened, picture):
     outcome = run("detect", picture, "--segment", "the red car", "--detector", "florence-tiny")
     assert outcome.code == 1 and outcome.err.count("\n") == 1
-    assert "draws outlines; name one that can to detector or captioner: florence-2-base" in outcome.err
+    assert "can segment; name one that can as detector or captioner: florence-2-base" in outcome.err
 
 
 def test_a_file_that_is_no_picture_is_one_line(run, opened, tmp_path):
@@ -118,8 +120,10 @@ def test_search_takes_a_part_of_a_picture(run, photos):
     assert outcome.code == 1 and "shares of the " in outcome.err
 
 
-def test_regions_are_listed_by_their_boxes_and_labels(run, rag, opened_with, tmp_path):
-    rag._files._detector = LeftHalf()
+def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path):
+    models = Models.of(ColorEmbedder(), detector=LeftHalf())
+    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), models, index_regions=True)
+    monkeypatch.setattr(FlorenceRAG, "open", lambda *arguments, **options: rag)
     Image.fromarray(color_frame("red", "blue", size_px=64)).save(tmp_path / "both.png")
     run("index", tmp_path)
     out = run("search", "red", "-k", 1).out

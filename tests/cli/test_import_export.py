@@ -3,6 +3,7 @@ import pytest
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Source
+from tests.cli.stand_ins import use_color_models
 
 
 @pytest.fixture
@@ -46,10 +47,9 @@ def test_kinds_of_index_are_checked_with_the_arguments(run, command, name, expla
 
 
 def test_lite_refuses_other_kinds_before_a_model_is_loaded(tmp_path, monkeypatch):
-    from florence_rag import rag
     from florence_rag.rag import FlorenceRAG
 
-    monkeypatch.setattr(rag, "open_embedder", lambda *_, **__: pytest.fail("a model was opened"))
+    use_color_models(monkeypatch, lambda: pytest.fail("a model was opened"))
     with pytest.raises(InputError, match="unknown to Milvus Lite"):
         FlorenceRAG.open(tmp_path / "a.db", index_type="diskann")
     assert not list(tmp_path.iterdir())

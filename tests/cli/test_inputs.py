@@ -5,21 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag import rag as pipeline
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.cli.options import read_list
-from florence_rag.models.registry import CARDS
 from florence_rag.rag import FlorenceRAG
-from florence_rag.testing import ColorEmbedder, ColorVQA
+from tests.cli.stand_ins import use_color_models
 from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch, tmp_path) -> None:
     """Real Milvus Lite and real media; colours for models."""
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColorEmbedder())
-    monkeypatch.setattr(pipeline, "lazy_vqa", lambda name, access: (ColorVQA(), None))
-    monkeypatch.setattr(pipeline, "find_model", lambda name: CARDS["florence-tiny"])
+    use_color_models(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
 
