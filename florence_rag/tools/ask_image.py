@@ -1,4 +1,4 @@
-"""ask_image: METER's visual question answering as a tool that an agent can call."""
+"""ask_image: answers a question about one image (visual question answering)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
-from florence_rag.tools.image_argument import GivenImage, ImageArgument, ImageTool
+from florence_rag.tools.image_argument import ImageArgument, ImageTool, ResolvedImage
 from florence_rag.tools.image_ref import image_of
 from florence_rag.tools.result_format import check_text
 from florence_rag.types import Answer, Frame
 
 PROMPT = """\
-Ask one question about one picture and get a short answer from a model that looks at the pixels.
-Use it whenever the answer depends on what an image, a page or a video clip shows: colours, counts, whether a thing is \
-there, what is next to what, left or right. Do not answer such questions from captions or file names.
-First find the picture with search_images and pass its id; to compare pictures, call once for each.
-Ask short, plain questions about one visible thing: "What colour is the car next to the hydrant?"
+Ask one question about one image and get a short answer from a model that examines the pixels.
+Use it whenever the answer depends on what an image, a page or a video clip shows: colors, counts, whether an object \
+is there, what is next to what, left or right. Do not answer such questions from captions or file names.
+First find the image with search_images and pass its id; to compare images, call once for each.
+Ask short, plain questions about one visible object: "What color is the car next to the hydrant?"
 The confidence lies between 0 and 1. Below 0.5 say that you are not sure and name the other candidates.\
 """
 SURE = 0.5
@@ -27,16 +27,16 @@ SURE = 0.5
 
 @dataclass(frozen=True)
 class AskImage(ImageTool):
-    """Answers a question about one picture, with confidence, candidates, a citation, and the region that was looked at.
+    """Answers a question about one image, with confidence, candidates, a citation, and the region of highest attention.
 
-    The region is only there where the answering model can show it: METER can.
+    The region is present only if the VQA model provides attention, as METER does.
     """
 
     name: ClassVar[str] = "ask_image"
 
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
-        """Whether a model answers questions."""
+        """Return whether the index has a VQA model."""
         return rag.models.vqa is not None
 
     @property
@@ -45,42 +45,41 @@ class AskImage(ImageTool):
         return self._described(PROMPT)
 
     def run(
-        self, image: ImageArgument, question: Annotated[str, "One short question about what can be seen."]
+        self, image: ImageArgument, question: Annotated[str, "One short question about what is visible."]
     ) -> ToolResult:
-        """The answer in words; in the artifact `Answer.to_dict()` and looked_at. Raises InputError."""
+        """Return the answer as text, and `Answer.to_dict()` with looked_at in the artifact. Raises InputError."""
         question = check_text(question, "question", "ask one thing about the image")
-        given = self._picture(image)
-        keyframe = given.chosen(self.rag, question)
-        frame = given.frames[keyframe]
+        resolved = self._resolve(image)
+        keyframe = resolved.best_frame(self.rag, question)
+        frame = resolved.frames[keyframe]
         seen = self.rag.ask_image(frame, question)
-        looked_at = None if seen.remembered else self._look(frame, question)
-        answer = self._answer(given, seen, looked_at)
+        looked_at = None if seen.remembered else self._attention(frame, question)
+        answer = self._answer(resolved, seen, looked_at)
         artifact: dict[str, Any] = answer.to_dict()
         if looked_at:
             artifact["looked_at"] = attention_to_dict(looked_at)
-        pictures = (image_of(given.hit, frame, keyframe),)
-        return ToolResult(answer_to_text(answer), artifact, images=pictures)
+        return ToolResult(answer_to_text(answer), artifact, images=(image_of(resolved.hit, frame, keyframe),))
 
-    def _look(self, frame: Frame, question: str) -> AttentionMap | None:
+    def _attention(self, frame: Frame, question: str) -> AttentionMap | None:
         vqa = self.rag.models.attention_vqa
         return vqa.get().attention_map(frame, question) if vqa else None
 
-    def _answer(self, given: GivenImage, seen: VQAResult, looked_at: AttentionMap | None) -> Answer:
-        """As the pipeline answers; the citation names the region, or where the answer is remembered from."""
-        citation = replace(given.citation(seen.confidence), remembered=seen.remembered)
+    def _answer(self, resolved: ResolvedImage, seen: VQAResult, looked_at: AttentionMap | None) -> Answer:
+        """Return the answer with a citation that names the region, or the cached answer that it repeats."""
+        citation = replace(resolved.citation(seen.confidence), remembered=seen.remembered)
         if looked_at:
             citation = replace(citation, locator=replace(citation.locator, box=looked_at.box))
         return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
 
 
 def attention_to_dict(attention: AttentionMap) -> dict[str, Any]:
-    """JSON-ready: the box; the grid, row by row, over the part of the picture that view names."""
+    """Return the box, and the grid of weights, row by row, over the part of the image that `view` names."""
     grid = [[round(float(weight), 5) for weight in row] for row in attention.weights]
     return {"box": list(attention.box), "grid": grid, "view": list(attention.view)}
 
 
 def answer_to_text(answer: Answer) -> str:
-    """Answer and confidence first; then what else it could be, and where that was seen."""
+    """Return answer and confidence, then other candidates, and the citations."""
     unsure = ", not sure" if answer.confidence is not None and answer.confidence < SURE else ""
     confidence = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f}{unsure})"
     lines = [f"{answer.answer}{confidence}"]
@@ -89,7 +88,7 @@ def answer_to_text(answer: Answer) -> str:
     for citation in answer.citations:
         lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))
         if citation.remembered:
-            lines.append(f"Not looked at again: {clean(citation.remembered)}")
+            lines.append(f"From the answer cache: {clean(citation.remembered)}")
         if citation.locator.box:
-            lines.append(f"Looked at: {box_to_text(citation.locator.box)}")
+            lines.append(f"Highest attention: {box_to_text(citation.locator.box)}")
     return "\n".join(lines)

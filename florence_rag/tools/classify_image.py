@@ -1,4 +1,4 @@
-"""classify_image: which of some classes one picture is of."""
+"""classify_image: assigns one of several classes to an image."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from florence_rag.tools.image_ref import image_of
 from florence_rag.types import middle_index
 
 PROMPT = """\
-Choose which of several labels fits one picture best. Use it to sort pictures into kinds of which you know the names: \
+Choose which of several labels fits one image best. Use it to sort images into kinds of which you know the names: \
 indoors or outdoors, receipt or photograph, kinds of vehicles or animals.
 Pass the id of a search result and two or more labels, each a short noun phrase such as "a fire hydrant". One of them \
-is always chosen, so add one for all others. Answers about details, counts and places come from ask_image.
+is always chosen, so add one for all others. For details, counts and positions use ask_image.
 The confidence lies between 0 and 1 and compares these labels only. Below 0.5 say that you are not sure.\
 """
 PROMPT_TRAINED = "\nInstead of labels you can name a classifier that was trained for this index: {}."
@@ -25,13 +25,13 @@ PROMPT_TRAINED = "\nInstead of labels you can name a classifier that was trained
 
 @dataclass(frozen=True)
 class ClassifyImage(ImageTool):
-    """Chooses a class of a picture, by labels or by a classifier trained for the index."""
+    """Assigns a class to an image, from labels or by a classifier that was trained for the index."""
 
     name: ClassVar[str] = "classify_image"
 
     @property
     def description(self) -> str:
-        """The prompt; it names the classifiers that there are, as far as there is room."""
+        """The prompt; it names up to five trained classifiers."""
         trained = self.rag.classifying.names()[:5]
         return self._described(PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained))
 
@@ -41,16 +41,19 @@ class ClassifyImage(ImageTool):
         labels: Annotated[list[str] | None, "The classes to choose from, two or more."] = None,
         classifier: Annotated[str | None, "The name of a trained classifier, instead of labels."] = None,
     ) -> ToolResult:
-        """The label in words, and with its candidates in the artifact. Raises InputError."""
+        """Return the label as text, and its candidates in the artifact. Raises InputError."""
         chosen = self.rag.classifying.classifier(labels, self._known(classifier))
-        given = self._picture(image)
-        (found,) = classify(chosen, self.rag.models.embedder.embed_images([given.middle]))
-        artifact = {**found.named(given.hit.source, given.hit.id).to_dict(), "citation": given.citation().to_dict()}
-        picture = image_of(given.hit, given.middle, middle_index(given.frames))
-        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(given.hit)}", artifact, images=(picture,))
+        resolved = self._resolve(image)
+        (found,) = classify(chosen, self.rag.models.embedder.embed_images([resolved.middle]))
+        artifact = {
+            **found.named(resolved.hit.source, resolved.hit.id).to_dict(),
+            "citation": resolved.citation().to_dict(),
+        }
+        image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))
+        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(resolved.hit)}", artifact, images=(image_ref,))
 
     def _known(self, classifier: str | None) -> str | None:
-        """Names only: an agent opens no files."""
+        """Accept names only, because an agent must not open files."""
         if classifier is None or classifier in self.rag.classifying.names():
             return classifier
         trained = ", ".join(self.rag.classifying.names()) or "none, so give labels"

@@ -1,4 +1,4 @@
-"""detect_objects: the things in one picture, and where they are."""
+"""detect_objects: finds the objects in one image, with their boxes."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.tools.image_ref import image_of
-from florence_rag.tools.vqa_grounding import pointing_of
+from florence_rag.tools.vqa_grounding import vqa_grounder_of
 from florence_rag.types import Frame, middle_index
 
 PROMPT = """\
-Find the things in one picture and where each is, as a box in shares of the picture's width and height.
-Use it to list what is there, to count things that can be told apart, or, with thing, to find where one thing is: "the \
-blue car", "a person with a hat". For other questions about a picture use ask_image.
-Pass the id of a search result. Of a video clip the middle keyframe is looked at.
-With thing the model marks what fits best, even where nothing does: ask with ask_image first whether it is there.\
+Find the objects in one image and where each is, as a box in fractions of the image's width and height.
+Use it to list what is there, to count separate objects, or, with thing, to find where one object is: "the blue car", \
+"a person with a hat". For other questions about an image use ask_image.
+Pass the id of a search result. Of a video clip, the middle keyframe is examined.
+With thing, the model marks the best match even if nothing matches: first ask with ask_image whether it is there.\
 """
-PROMPT_OUTLINE = "\nWith thing and outline the artifact has the outlines of the thing, as points, besides its box."
+PROMPT_OUTLINE = "\nWith thing and outline, the artifact has the outlines of the object, as points, and its box."
 
 PROMPT_NAMED = """\
-Find where one thing is in one picture, as a box in shares of the picture's width and height, and whether it is there.
-Name it with thing, in a few words: "the blue car", "a person with a hat". Things that are not named cannot be listed; \
-to count things, and for other questions about a picture, use ask_image.
-Pass the id of a search result. Of a video clip the middle keyframe is looked at.\
+Find where one object is in one image, as a box in fractions of the image's width and height, and whether it is there.
+Describe it with thing, in a few words: "the blue car", "a person with a hat". Objects cannot be listed without it; \
+to count objects, and for other questions about an image, use ask_image.
+Pass the id of a search result. Of a video clip, the middle keyframe is examined.\
 """
 
 
 @dataclass(frozen=True)
 class DetectObjects(ImageTool):
-    """Finds things in a picture, all or one that is named.
+    """Finds the objects in an image, all or one that is described.
 
-    METER, which cannot list them, finds one that is named; a detector that knows only its own labels then says where it
-    ends.
+    A VQA model with attention, such as METER, finds an object that is described but cannot list objects. A detector
+    with a fixed set of labels then provides the exact box.
     """
 
     name: ClassVar[str] = "detect_objects"
 
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
-        """Whether a model is open that can."""
+        """Return whether the index has a model that detects or locates objects."""
         models = rag.models
         return bool(models.detector or models.grounder or models.attention_vqa)
 
@@ -58,26 +58,31 @@ class DetectObjects(ImageTool):
     def run(
         self,
         image: ImageArgument,
-        thing: Annotated[str | None, "Only this thing, in a few words."] = None,
-        outline: Annotated[bool, "Whether to draw round the thing, where a model can."] = False,
+        thing: Annotated[str | None, "Only this object, in a few words."] = None,
+        outline: Annotated[bool, "Whether to return the outline of the object, if a model can."] = False,
     ) -> ToolResult:
-        """One thing a line, and as regions in the artifact. Raises InputError."""
-        given, named = self._picture(image), (thing or "").strip()
-        regions = self._outlined(given.middle, named) if outline else self._found(given.middle, named)
-        artifact = {"objects": [region_to_dict(region) for region in regions], "citation": given.citation().to_dict()}
-        picture = image_of(given.hit, given.middle, middle_index(given.frames))
-        lines = [region_to_text(region) for region in regions] or [f"No {named} was found." if named else "Nothing."]
-        text = "\n".join([f"{len(regions)} found in {place_to_text(given.hit)}:", *lines])
-        return ToolResult(text, artifact, images=(picture,))
+        """Return one object per line, and as a list in the artifact. Raises InputError."""
+        resolved, named = self._resolve(image), (thing or "").strip()
+        detections = self._outlined(resolved.middle, named) if outline else self._found(resolved.middle, named)
+        artifact = {
+            "objects": [detection_to_dict(detection) for detection in detections],
+            "citation": resolved.citation().to_dict(),
+        }
+        image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))
+        lines = [detection_to_text(detection) for detection in detections] or [
+            f"No {named} was found." if named else "Nothing."
+        ]
+        text = "\n".join([f"{len(detections)} found in {place_to_text(resolved.hit)}:", *lines])
+        return ToolResult(text, artifact, images=(image_ref,))
 
     def _outlined(self, frame: Frame, named: str) -> list[Detection]:
         segmenter = self._segmenter()
         if segmenter is None:
-            raise InputError("no model that is open draws outlines; leave outline out")
+            raise InputError("no model of this index segments objects; omit outline")
         if not named:
-            raise InputError("thing is empty; name the one thing that is to be outlined")
-        region = segmenter.segment(frame, named)
-        return [region] if region else []
+            raise InputError("thing is empty; describe the object to outline")
+        detection = segmenter.segment(frame, named)
+        return [detection] if detection else []
 
     def _segmenter(self) -> Segmenter | None:
         segmenter = self.rag.models.segmenter
@@ -86,43 +91,43 @@ class DetectObjects(ImageTool):
     def _found(self, frame: Frame, named: str) -> list[Detection]:
         detector, grounder = detector_of(self.rag), grounder_of(self.rag)
         if detector is None and grounder is None:
-            raise ModelError("detecting needs a model that can: open the index with detector='florence-2-base'")
+            raise ModelError("detect_objects needs a detector: open the index with detector='florence-2-base'")
         if not named:
             if detector is None:
-                raise InputError("thing is empty; name the one thing to look for, for others cannot be listed")
+                raise InputError("thing is empty; describe the object to find, because this model cannot list objects")
             return detector.detect([frame])[0]
         located = grounder.locate(frame, named) if grounder else None
         if detector is None or isinstance(detector, Grounder):
             return located or []
-        known = [region for region in detector.detect([frame])[0] if region.label.casefold() in named.casefold()]
-        return known if located is None else [_sharpened(region, known) for region in located]
+        known = [each for each in detector.detect([frame])[0] if each.label.casefold() in named.casefold()]
+        return known if located is None else [_with_detected_box(detection, known) for detection in located]
 
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:
-    """The model of the index that finds things, if it has one."""
+    """Return the detector of the index, if it has one."""
     return rag.models.detector.get() if rag.models.detector else None
 
 
 def grounder_of(rag: FlorenceRAG) -> Grounder | None:
-    """The model of the index that finds what is named, if it has one."""
-    return rag.models.grounder.get() if rag.models.grounder else pointing_of(rag)
+    """Return the model of the index that locates described objects, if it has one."""
+    return rag.models.grounder.get() if rag.models.grounder else vqa_grounder_of(rag)
 
 
-def _sharpened(pointed: Detection, known: Sequence[Detection]) -> Detection:
-    """With the box of the thing that was pointed at, if it was found."""
-    x, y = (pointed.box[0] + pointed.box[2]) / 2, (pointed.box[1] + pointed.box[3]) / 2
-    hit = [region for region in known if region.box[0] <= x <= region.box[2] and region.box[1] <= y <= region.box[3]]
-    return replace(pointed, box=hit[0].box) if hit else pointed
+def _with_detected_box(located: Detection, known: Sequence[Detection]) -> Detection:
+    """Return the located object with the box of the detection that contains its center, if there is one."""
+    x, y = (located.box[0] + located.box[2]) / 2, (located.box[1] + located.box[3]) / 2
+    boxes = [each.box for each in known if each.box[0] <= x <= each.box[2] and each.box[1] <= y <= each.box[3]]
+    return replace(located, box=boxes[0]) if boxes else located
 
 
-def region_to_dict(region: Detection) -> dict[str, Any]:
-    """JSON-ready."""
-    outlines = [[list(point) for point in outline] for outline in region.polygons]
-    return {**asdict(region), "box": list(region.box), "polygons": outlines}
+def detection_to_dict(detection: Detection) -> dict[str, Any]:
+    """Return the detection as JSON-ready data."""
+    outlines = [[list(point) for point in outline] for outline in detection.polygons]
+    return {**asdict(detection), "box": list(detection.box), "polygons": outlines}
 
 
-def region_to_text(region: Detection) -> str:
-    """Label, place, how sure that is, and whether it is outlined."""
-    confidence = "" if region.confidence is None else f", confidence {region.confidence:.2f}"
-    outlined = ", outlined in the artifact" if region.polygons else ""
-    return f"{clean(region.label)}: {box_to_text(region.box)}{confidence}{outlined}"
+def detection_to_text(detection: Detection) -> str:
+    """Return label, box, confidence, and whether the detection has outlines."""
+    confidence = "" if detection.confidence is None else f", confidence {detection.confidence:.2f}"
+    outlined = ", outlined in the artifact" if detection.polygons else ""
+    return f"{clean(detection.label)}: {box_to_text(detection.box)}{confidence}{outlined}"

@@ -37,10 +37,10 @@ class FindSimilar(ImageTool):
     def run(self, image: ImageArgument, k: CountArgument = 5, kinds: KindsArgument = None) -> ToolResult:
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
         k, wanted = check_k(k), check_kinds(kinds) or {"image", "page", "clip"}
-        given = self._picture(image)
-        elsewhere: Filter | None = {"source": {"$ne": given.hit.uri}} if given.hit.id else None
-        hits = self.rag.search(image=given.middle, k=k, kinds=wanted, filter=elsewhere)
-        place = place_to_text(given.hit)
+        resolved = self._resolve(image)
+        elsewhere: Filter | None = {"source": {"$ne": resolved.hit.uri}} if resolved.hit.id else None
+        hits = self.rag.search(image=resolved.middle, k=k, kinds=wanted, filter=elsewhere)
+        place = place_to_text(resolved.hit)
         if not hits:
             return ToolResult(f"The index holds no other image than {place}.", {"hits": []})
         text = f"{len(hits)} results similar to {place}, most similar first:\n{hits_to_text(hits)}"

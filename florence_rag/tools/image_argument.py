@@ -1,8 +1,8 @@
-"""A picture that an agent names: guarded, for an agent passes on what strangers wrote.
+"""Resolves the image argument of an agent, which may repeat what strangers wrote.
 
-Ids of the index always, bytes and data URIs up to a size. A path only inside the one folder that the developer opened,
-after links and ".." are resolved; what is refused reads alike whether the file exists or not, so nothing can be
-probed. A URL only where the developer allowed it, by the rules of `urls`. Decoding is left to the one safe loader.
+Ids of the index are always accepted, and bytes and data URIs up to a size limit. A path is accepted only inside the
+folder that the developer allows, after links and ".." are resolved; a refusal reads the same whether or not the file
+exists, so nothing can be probed. A URL is accepted only if the developer allows it, by the rules of `safe_fetch`.
 """
 
 from __future__ import annotations
@@ -33,41 +33,43 @@ MAX_ID_BYTES = 512
 ImageArgument = Annotated[
     str | bytes, "The id of an image, page or clip from a search result, or a data:image URI; see the description."
 ]
-PROMPT_PATHS = "\nA picture outside the index can be named by its path in the folder that was opened for you."
-PROMPT_URLS = "\nA picture on the web can be named by its http or https URL."
+PROMPT_PATHS = "\nYou can also pass the path of an image in the folder that was opened for you."
+PROMPT_URLS = "\nYou can also pass the http or https URL of an image."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GivenImage:
-    """The picture that was meant: its frames, and as a hit where they come from, with the id "" outside the index."""
+class ResolvedImage:
+    """An image argument, resolved: its frames, and a hit for their source, whose id is "" outside the index."""
 
     hit: Hit
     frames: tuple[Frame, ...]
 
     @property
     def middle(self) -> Frame:
-        """The one frame, or the middle keyframe."""
+        """The only frame, or the middle keyframe."""
         return middle_frame(self.frames)
 
-    def chosen(self, rag: FlorenceRAG, question: str) -> int:
-        """The position of the frame that fits the question best, as far as there is a choice and who can tell."""
+    def best_frame(self, rag: FlorenceRAG, question: str) -> int:
+        """Return the position of the frame that matches the question best; the middle one without a matcher."""
         if rag.models.matcher is None or len(self.frames) == 1:
             return middle_index(self.frames)
-        fits: np.ndarray = rag.models.matcher.get().match(self.frames, [question] * len(self.frames))
-        return int(fits.argmax())
+        scores: np.ndarray = rag.models.matcher.get().match(self.frames, [question] * len(self.frames))
+        return int(scores.argmax())
 
     def citation(self, confidence: float | None = None) -> Citation:
-        """Where it can be looked up; with a thumbnail where it cannot."""
+        """Return a citation; it has a thumbnail if the image is not in the index."""
         hit, thumbnail = self.hit, "" if self.hit.id else data_uri(self.middle, SIDE_PX)
         return Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=confidence, thumbnail=thumbnail)
 
 
 @dataclass(frozen=True)
 class ImageTool(Tool):
-    """A tool that looks at one picture.
+    """A tool that takes one image.
 
-    allow_paths: the one folder whose files may be named by path; None, the default, allows no paths.
-    allow_urls: whether a picture may be fetched from the web, by the default rules or by these.
+    Attributes:
+        rag: The index.
+        allow_paths: The folder whose files may be named by path; None allows no paths.
+        allow_urls: Whether images may be fetched from the web; `UrlRules` replaces the default rules.
     """
 
     rag: FlorenceRAG
@@ -76,33 +78,33 @@ class ImageTool(Tool):
 
     @classmethod
     def serves(cls, rag: FlorenceRAG) -> bool:
-        """Whether the index has the models that it needs."""
+        """Return whether the index has the models that the tool needs."""
         return True
 
     def _described(self, prompt: str) -> str:
-        """The prompt; it mentions paths and URLs only where they are allowed."""
+        """Return the prompt; it mentions paths and URLs only if they are allowed."""
         return prompt + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
 
-    def _picture(self, image: str | bytes) -> GivenImage:
-        """The picture that is meant; InputError where it may not be looked at, or cannot."""
+    def _resolve(self, image: str | bytes) -> ResolvedImage:
+        """Return the image; raise InputError if it may not be read, or cannot."""
         return open_image(self.rag, image, self.allow_paths, self.allow_urls)
 
 
 def open_image(
     rag: FlorenceRAG, image: str | bytes, root: str | Path | None = None, urls: bool | UrlRules = False
-) -> GivenImage:
-    """root: the folder opened for paths, if any."""
+) -> ResolvedImage:
+    """Resolve an image argument. `root` is the folder that is open for paths, if any."""
     if isinstance(image, str) and (found := _in_index(rag, image.strip())):
         return found
     named = check_image(image, root, urls)
-    name = str(named) if isinstance(named, Path) else "the given picture"
+    name = str(named) if isinstance(named, Path) else "the given image"
     if isinstance(named, bytes) and isinstance(image, str) and WEB.match(image.strip()):
         name = image.strip()
-    return GivenImage(Hit("", "image", name, Locator(), 1.0), (read_image(named),))
+    return ResolvedImage(Hit("", "image", name, Locator(), 1.0), (read_image(named),))
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:
-    """The encoded picture or the file that is meant by what is no id."""
+    """Return the encoded image, or the path of the file, for an argument that is not an id."""
     if isinstance(image, bytes):
         return _limited(image)
     name = image.strip()
@@ -113,33 +115,33 @@ def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRul
     if WEB.match(name) and urls:
         return fetch(name, UrlRules() if urls is True else urls)
     if URL.match(name):
-        raise InputError(f"{name!r:.80} looks like a URL, and it is not fetched; pass the id of a search result")
+        raise InputError(f"{name!r:.80} is a URL, and URLs are not fetched; pass the id of a search result")
     return _inside(name, root)
 
 
-def _in_index(rag: FlorenceRAG, name: str) -> GivenImage | None:
+def _in_index(rag: FlorenceRAG, name: str) -> ResolvedImage | None:
     if not name or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES or DATA_URI.match(name):
         return None
     hits = rag.get([name])
     if not hits:
         return None
     if not (frames := rag.frames(hits[0])):
-        raise InputError(f"{name!r} is a passage of text: there is no picture to look at; pass the id of an image")
-    return GivenImage(hits[0], frames)
+        raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
+    return ResolvedImage(hits[0], frames)
 
 
 def _inside(name: str, root: str | Path | None) -> Path:
     if root is None:
-        raise InputError(f"{name!r:.80} is not an id; pass the id of a search result, as it stands there")
+        raise InputError(f"{name!r:.80} is not an id; pass the id of a search result, exactly as it is listed")
     folder = Path(root).resolve()
     try:
         path = (folder / name).resolve()
         if path.is_relative_to(folder) and path.is_file():
             return path
     except (OSError, ValueError, RuntimeError):
-        # A name that no file system takes: too long, a null byte, a loop of links.
+        # A name that the file system rejects: too long, a null byte, a loop of links.
         pass
-    raise InputError(f"there is no picture {name!r:.80} in the opened folder; pass the id of a search result instead")
+    raise InputError(f"there is no image {name!r:.80} in the opened folder; pass the id of a search result instead")
 
 
 def _decode(body: str) -> bytes:
@@ -151,5 +153,5 @@ def _decode(body: str) -> bytes:
 
 def _limited(pixels: bytes) -> bytes:
     if len(pixels) > MAX_BYTES:
-        raise InputError(f"the picture is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
+        raise InputError(f"the image is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
     return pixels

@@ -1,4 +1,4 @@
-"""tag_image: the tags that fit one picture, by labels and by what is tagged in the index."""
+"""tag_image: suggests tags for one image, from labels and from tagged images of the index."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from florence_rag.tools.image_ref import image_of
 from florence_rag.types import middle_index
 
 PROMPT = """\
-Suggest tags for one picture: those of the labels that fit it, by the labels themselves and by how the user tagged \
-pictures that look like it. Several may fit, or none.
-Use it to sort pictures in the user's own words. Leave out labels to use all tags the user has given so far; pass \
-labels, two or more, where there are none. Pass the id of a search result.
-Confidences lie between 0 and 1. Where no tag is sure enough the picture is called unsure: then say so, or look \
-yourself with ask_image. Nothing is written. To choose exactly one of several labels use classify_image; pictures that \
-have a tag are found by search_images with the filter {"tags": {"$has": "beach"}}.\
+Suggest tags for one image: those of the labels that fit it, judged by the labels and by how the user tagged similar \
+images. Several may fit, or none.
+Use it to sort images by the user's own tags. Omit labels to use all tags that the user has given so far; pass two or \
+more labels if there are none. Pass the id of a search result.
+Confidences lie between 0 and 1. If no tag is confident enough, the image is called unsure: then say so, or examine it \
+with ask_image. Nothing is written. To choose exactly one of several labels use classify_image; images that have a tag \
+are found by search_images with the filter {"tags": {"$has": "beach"}}.\
 """
 THRESHOLD = 0.5
 
 
 @dataclass(frozen=True)
 class TagImage(ImageTool):
-    """Suggests tags for a picture; it writes none."""
+    """Suggests tags for an image, and writes none."""
 
     name: ClassVar[str] = "tag_image"
 
@@ -38,17 +38,17 @@ class TagImage(ImageTool):
     def run(
         self,
         image: ImageArgument,
-        labels: Annotated[list[str] | None, "The tags to choose from; leave out for the user's own."] = None,
+        labels: Annotated[list[str] | None, "The tags to choose from; omit for the user's own."] = None,
     ) -> ToolResult:
-        """The tags in words, and with candidates in the artifact. Raises InputError."""
-        given = self._picture(image)
+        """Return the tags as text, and with candidates in the artifact. Raises InputError."""
+        resolved = self._resolve(image)
         tagger = open_tagger(self.rag.context, labels)
-        ((tags, best),) = tagger.of(self.rag.models.embedder.embed_images([given.middle]), THRESHOLD)
-        tagged = Tagged(given.hit.id, given.hit.source, tuple(tags), tuple(best))
-        artifact = {**tagged.to_dict(), "citation": given.citation().to_dict()}
-        picture = image_of(given.hit, given.middle, middle_index(given.frames))
-        text = f"{_to_text(tagged)}\nSeen in: {place_to_text(given.hit)}"
-        return ToolResult(text, artifact, images=(picture,))
+        ((tags, best),) = tagger.of(self.rag.models.embedder.embed_images([resolved.middle]), THRESHOLD)
+        tagged = Tagged(resolved.hit.id, resolved.hit.source, tuple(tags), tuple(best))
+        artifact = {**tagged.to_dict(), "citation": resolved.citation().to_dict()}
+        image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))
+        text = f"{_to_text(tagged)}\nSeen in: {place_to_text(resolved.hit)}"
+        return ToolResult(text, artifact, images=(image_ref,))
 
 
 def _to_text(tagged: Tagged) -> str:

@@ -1,38 +1,37 @@
-"""Hits and chunks as LangChain documents and back, and the arguments of our tools as a pydantic model."""
+"""Converts hits and chunks to LangChain documents and back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 from langchain_core.documents import Document
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model
 
 from florence_rag.ingest.items import text_to_chunk
-from florence_rag.tools import Tool, hit_to_metadata, hit_to_text
+from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.tools.formatting import place_to_text
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Hit, Locator, Source
 
-_OF_FILES = frozenset({"source", "kind", "start_s", "end_s"})
-"""Fields to filter by that are no metadata."""
+_INDEX_FIELDS = frozenset({"source", "kind", "start_s", "end_s"})
+"""Fields of a filter that are not metadata."""
 
 
 def hit_to_document(hit: Hit) -> Document:
-    """page_content: words for a model. metadata: id, source, kind, locator, score, why, and the file's own."""
+    """Return a document with the text of the hit, and id, source, kind, locator, score and explanation as metadata."""
     return Document(id=hit.id, page_content=hit_to_text(hit), metadata=hit_to_metadata(hit))
 
 
 def stored_to_document(hit: Hit) -> Document:
-    """What was put under an id as it was put; of a picture with what it takes to find it again; of a file as found."""
+    """Return an item as it was added, with kind and locator for an image; return a chunk of a file as a hit."""
     if not hit.is_item:
         return hit_to_document(hit)
-    where = {} if hit.kind == "text" else {"kind": hit.kind, "locator": hit.locator.to_dict()}
-    words = hit.content or ("" if hit.kind == "text" else place_to_text(hit))
-    return Document(id=hit.id, page_content=words, metadata={**hit.metadata, **where})
+    location = {} if hit.kind == "text" else {"kind": hit.kind, "locator": hit.locator.to_dict()}
+    text = hit.content or ("" if hit.kind == "text" else place_to_text(hit))
+    return Document(id=hit.id, page_content=text, metadata={**hit.metadata, **location})
 
 
 def chunk_to_document(chunk: Chunk) -> Document:
-    """A part of a file. metadata: source, kind, locator, and in "given" the file and its hash."""
+    """Return a part of a file, with source, kind, locator, and the file and its hash as metadata."""
     ours = {
         "source": chunk.source.uri,
         "kind": chunk.kind,
@@ -43,39 +42,29 @@ def chunk_to_document(chunk: Chunk) -> Document:
 
 
 def document_to_chunk(document: Document, id: str | None) -> Chunk:
-    """The part of a file that chunk_to_document told of, or a text. id: by default the document's, or from it."""
+    """Return the part of a file that `chunk_to_document` described, or a text chunk. `id` replaces the document's."""
     id, metadata = id or document.id, document.metadata
-    where: Any = metadata.get(ITEM_IMAGE)
+    file: Any = metadata.get(ITEM_IMAGE)
     kind: Any = metadata.get("kind")
-    if not isinstance(where, Mapping) or kind not in MEDIA_OF_KIND:
+    if not isinstance(file, Mapping) or kind not in MEDIA_OF_KIND:
         return text_to_chunk(document.page_content, id, metadata)
-    source = Source(where["file"], MEDIA_OF_KIND[kind], 0, 0, where["hash"])
+    source = Source(file["file"], MEDIA_OF_KIND[kind], 0, 0, file["hash"])
     locator = Locator.from_dict(metadata["locator"])
     return Chunk(source, kind, locator, document.page_content, metadata=metadata, custom_id=id or "")
 
 
 def filter_to_core(filter: str | Mapping[str, Any] | None) -> str | Mapping[str, Any] | None:
-    """Plain keys are those of documents' metadata, as everywhere in LangChain."""
+    """Treat plain keys as keys of documents' metadata, as LangChain does everywhere."""
     if not isinstance(filter, Mapping):
         return filter
     return {_field(key): condition for key, condition in filter.items()}
 
 
 def _field(key: Any) -> str:
-    return str(key) if key in _OF_FILES or str(key).startswith("metadata.") else f"metadata.{key}"
-
-
-def tool_to_args_schema(tool: Tool) -> type[BaseModel]:
-    """The tool's own JSON schema; values pass as they come, for the tool itself checks them and explains."""
-    parameters = tool.parameters
-    fields: dict[str, Any] = {}
-    for name, schema in parameters["properties"].items():
-        default = ... if name in parameters["required"] else schema.get("default")
-        fields[name] = (Annotated[Any, WithJsonSchema(schema)], Field(default, description=schema["description"]))
-    return create_model(tool.name, __config__=ConfigDict(extra="forbid"), **fields)
+    return str(key) if key in _INDEX_FIELDS or str(key).startswith("metadata.") else f"metadata.{key}"
 
 
 def validation_error_to_text(error: Any) -> str:
-    """One line for the model: which argument is missing or unknown."""
+    """Return one line that names the missing or unknown argument."""
     problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
     return f"{error.title} failed: {'; '.join(problems)}"

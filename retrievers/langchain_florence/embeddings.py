@@ -1,4 +1,4 @@
-"""Florence's two towers behind LangChain's Embeddings interface, for any vector store."""
+"""A Florence dual encoder behind LangChain's Embeddings interface, for any vector store."""
 
 from __future__ import annotations
 
@@ -16,17 +16,22 @@ from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 
 BATCH_SIZE = 32
-"""Pictures that are decoded at a time: a folder of photographs does not fit into memory at once."""
+"""The number of images that are decoded at a time, because a folder of photographs does not fit into memory."""
 
 
 class FlorenceEmbeddings(Embeddings):
-    """Texts and pictures as unit vectors of one space.
+    """Embeds texts and images as unit vectors of one space.
 
         FlorenceEmbeddings()                          # "florence-tiny", or model="name or folder"
         FlorenceEmbeddings(rag=rag)                   # the embedder of an open index
         FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.Embedder
 
-    A picture is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array; URLs are not fetched.
+    An image is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array in RGB; URLs are not fetched.
+
+    Args:
+        model: The name or folder of a model, if neither `rag` nor `embedder` is given.
+        rag: An open index, whose embedder is used.
+        embedder: Any Embedder of florence_rag.
     """
 
     def __init__(
@@ -36,15 +41,15 @@ class FlorenceEmbeddings(Embeddings):
         self.model = self.embedder.info.name
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """One unit vector per text, cut to what the model can read."""
+        """Return one unit vector per text; texts are truncated to the length of the model."""
         return _rows(self.embedder.embed_texts(texts))
 
     def embed_query(self, text: str) -> list[float]:
-        """The vector of a text to search with, which some models read otherwise than what they find."""
+        """Return the vector of a query, which some models embed differently from documents."""
         return _rows(embed_queries(self.embedder, [text]))[0]
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
-        """One unit vector per picture."""
+        """Return one unit vector per image."""
         batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
         return [
             row
@@ -53,7 +58,7 @@ class FlorenceEmbeddings(Embeddings):
         ]
 
     async def aembed_images(self, images: Sequence[Any]) -> list[list[float]]:
-        """embed_images in a worker thread."""
+        """Call `embed_images` in a worker thread."""
         return await run_in_executor(None, self.embed_images, images)
 
     def __repr__(self) -> str:

@@ -89,7 +89,7 @@ class ImagePlacer:
     def _user_message(self, results: Iterable[ToolMessage]) -> Iterator[HumanMessage]:
         blocks: list[Block] = []
         for message in results:
-            if found := self._show.shown(images_in(message.artifact)):
+            if found := self._show.blocks(images_in(message.artifact)):
                 blocks += [f"Images of the call {message.tool_call_id} of {message.name or 'a tool'}:", *found]
         if blocks:
             yield HumanMessage([_block_to_dict(block) for block in blocks])

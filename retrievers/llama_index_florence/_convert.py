@@ -1,4 +1,4 @@
-"""Hits and chunks as LlamaIndex nodes, the pictures of nodes, and the arguments of our tools as a pydantic model."""
+"""Converts hits to LlamaIndex nodes, and reads the images of nodes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ MAX_SIDE_PX = 1024
 
 
 class TextImageNode(ImageNode):
-    """An ImageNode whose words reach a model, too; LlamaIndex's own shows the picture alone."""
+    """An ImageNode whose text also reaches the model; LlamaIndex's own passes only the image."""
 
     def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[BaseContentBlock]:
-        """Metadata as far as the mode shows any, then the words, then the picture."""
-        *metadata, picture = super().get_content_blocks(metadata_mode)
-        return [*metadata, TextBlock(text=self.text), picture]
+        """Return the metadata that the mode shows, then the text, then the image."""
+        *metadata, image = super().get_content_blocks(metadata_mode)
+        return [*metadata, TextBlock(text=self.text), image]
 
 
 def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
-    """A TextImageNode that holds the picture, or a TextNode where there is none; its ref_doc_id is the source.
+    """Return a TextImageNode, or a TextNode if there is no image; its ref_doc_id is the source.
 
-    A picture is never carried as a path: LlamaIndex would read whatever file lies there and send it to the model.
-    Metadata stays away from the model, for the text names kind, file and place already.
+    The node never carries a path, because LlamaIndex would read any file at that path and send it to the model. The
+    model does not receive the metadata, because the text already names kind, file and locator.
     """
     metadata = hit_to_metadata(hit)
     fields: dict[str, Any] = {
@@ -56,19 +56,19 @@ def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
 
 
 def node_to_image(node: BaseNode) -> str | bytes | None:
-    """The picture of any node as `read_image` takes it: the bytes of a file, else a path or URL; None where none is."""
+    """Return the image of any node as `read_image` takes it: bytes, a path or a URL; None if it has none."""
     data: str | bytes | None = None
-    place: Any = None
+    location: Any = None
     if isinstance(node, ImageNode):
-        data, place = node.image, node.image_path or node.image_url
+        data, location = node.image, node.image_path or node.image_url
     elif isinstance(node, Node) and node.image_resource:
-        data, place = node.image_resource.data, node.image_resource.path or node.image_resource.url
+        data, location = node.image_resource.data, node.image_resource.path or node.image_resource.url
     if data is None:
-        return str(place) if place else None
+        return str(location) if location else None
     try:
         return base64.b64decode(data, validate=True)
     except ValueError as error:
-        raise MediaError(f"the picture of node {node.node_id!r} is not valid base64: {error}") from error
+        raise MediaError(f"the image of node {node.node_id!r} is not valid base64: {error}") from error
 
 
 def frame_to_base64(frame: Frame) -> str:

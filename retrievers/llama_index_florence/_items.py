@@ -1,4 +1,4 @@
-"""LlamaIndex nodes as items of an index, and items as nodes again."""
+"""Converts LlamaIndex nodes to items of an index, and items to nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Frame, H
 from llama_index_florence._convert import TextImageNode, frame_to_base64, node_to_image
 from llama_index_florence.filters import NODE
 
-_KEPT = (
+_STORED_FIELDS = (
     "excluded_embed_metadata_keys",
     "excluded_llm_metadata_keys",
     "relationships",
@@ -29,18 +29,16 @@ _KEPT = (
     "index_id",
     "obj",
 )
-"""The fields of a node that no column of the store holds."""
+"""The fields of a node that have no column in the store."""
 
 
 def node_to_metadata(node: BaseNode) -> dict[str, Any]:
-    """Its metadata, to filter by, and the rest of it, to make it again."""
+    """Return the metadata of a node, and the other fields that restore it."""
     if NODE in node.metadata:
-        raise InputError(
-            f"the metadata {NODE!r} of node {node.node_id!r} are florence_rag's own; give yours another name"
-        )
+        raise InputError(f"the metadata {NODE!r} of node {node.node_id!r} are reserved; rename this key")
     fields = node.model_dump(mode="json", exclude={"embedding", "image", "image_resource", "text_resource"})
     metadata: dict[str, Any] = fields["metadata"]
-    rest = {name: fields[name] for name in _KEPT if fields.get(name)}
+    rest = {name: fields[name] for name in _STORED_FIELDS if fields.get(name)}
     if isinstance(path := node_to_image(node), str):
         rest["image_path"] = path
     return {
@@ -55,7 +53,7 @@ def node_to_metadata(node: BaseNode) -> dict[str, Any]:
 
 
 def node_to_file_chunk(node: BaseNode) -> Chunk | None:
-    """The chunk of a file that the node stands for, as a FlorenceReader says, if the file is there."""
+    """Return the chunk of a file that a FlorenceReader read, if the file exists."""
     where, kind, locator = (node.metadata.get(key) for key in (ITEM_IMAGE, "kind", "locator"))
     if not (isinstance(where, Mapping) and isinstance(locator, Mapping) and kind in KINDS):
         return None
@@ -68,18 +66,18 @@ def node_to_file_chunk(node: BaseNode) -> Chunk | None:
 
 
 def chunk_to_text(chunk: Chunk) -> str:
-    """The passage of a text; of a picture its kind and place, and the words that came with it.
+    """Return the passage of a text, or kind, locator and text of an image.
 
-    Never empty, for LlamaIndex leaves out what has no text.
+    The result is never empty, because LlamaIndex drops nodes without text.
     """
     hit = Hit(chunk.id, chunk.kind, chunk.source.uri, chunk.locator, 0.0, chunk.text)
     return chunk.text if chunk.kind == "text" else hit_to_text(hit)
 
 
 def hit_to_own_node(hit: Hit, frame: Frame | None) -> TextNode:
-    """The node that was stored: with its picture, or the path of this, if there is one.
+    """Return the stored node, with its image or the path of its image.
 
-    What another framework stored is a node with the same words and metadata.
+    An item that another framework stored becomes a node with the same text and metadata.
     """
     kept = hit.metadata.get(NODE, {"fields": {}, "keys": list(hit.metadata)})
     fields = {

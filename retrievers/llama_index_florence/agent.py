@@ -53,6 +53,6 @@ def _show_results(results: Sequence[ToolCallResult], modes: Mapping[FlorenceTool
 
 
 def _of_call(result: ToolCallResult, tool: FlorenceTool) -> Iterator[Block]:
-    if shown := tool.show.shown(images_in(result.tool_output.raw_output)):
+    if shown := tool.show.blocks(images_in(result.tool_output.raw_output)):
         yield f"Images of the call {result.tool_id} of {result.tool_name}:"
         yield from shown

@@ -1,4 +1,4 @@
-"""Florence's two towers behind LlamaIndex's MultiModalEmbedding interface."""
+"""A Florence dual encoder behind LlamaIndex's MultiModalEmbedding interface."""
 
 from __future__ import annotations
 
@@ -24,31 +24,35 @@ from florence_rag.loading.model_loader import load_model
 from llama_index_florence._convert import node_to_image
 
 _READING_THREADS = 4
-_REMEMBERED = 100_000  # vectors, 20 MB
+_CACHE_SIZE = 100_000  # vectors, 20 MB
 
-Made = Literal["image", "text"]
-"""What a vector was made of."""
+Modality = Literal["image", "text"]
+"""The input that a vector was computed from."""
 
 
 class FlorenceEmbedding(MultiModalEmbedding):
-    """Texts and pictures as unit vectors of one space.
+    """Embeds texts and images as unit vectors of one space.
 
         FlorenceEmbedding()                          # "florence-tiny", or model_name="name or folder"
         FlorenceEmbedding(rag=rag)                   # the embedder of an open index
         FlorenceEmbedding(embedder=my_embedder)      # any florence_rag.Embedder
 
-    A picture is a path or an open file; URLs are not fetched. As a transformation of an IngestionPipeline it embeds a
-    node that has a picture by its picture, and any other by its words.
+    An image is a path or an open file; URLs are not fetched. As a transformation of an IngestionPipeline, it embeds a
+    node with an image from its pixels, and any other node from its text.
+
+    Args:
+        model_name: The name or folder of a model, if neither `rag` nor `embedder` is given.
+        rag: An open index, whose embedder is used.
+        embedder: Any Embedder of florence_rag.
+        **settings: Fields of LlamaIndex's MultiModalEmbedding.
     """
 
-    embed_batch_size: int = Field(
-        default=32, gt=0, le=2048, description="How many pictures or texts are embedded at once."
-    )
+    embed_batch_size: int = Field(default=32, gt=0, le=2048, description="The number of images or texts per batch.")
     fingerprint: str = ""
-    """Digest of the weights: caches of LlamaIndex keyed by the settings never mix two models of one name."""
+    """Digest of the weights, so that caches of LlamaIndex never mix two models of one name."""
 
     _embedder: Embedder = PrivateAttr()
-    _made: OrderedDict[bytes, Made] = PrivateAttr(default_factory=OrderedDict)
+    _modalities: OrderedDict[bytes, Modality] = PrivateAttr(default_factory=OrderedDict)
 
     def __init__(
         self,
@@ -64,18 +68,18 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises this class."""
+        """The name under which LlamaIndex serializes this class."""
         return "FlorenceEmbedding"
 
-    def made_of(self, vector: Sequence[float]) -> Made | None:
-        """What this very object has made a vector of, if it has, and not too long ago.
+    def modality_of(self, vector: Sequence[float]) -> Modality | None:
+        """Return the modality of a vector that this object computed recently, or None.
 
-        So a store can tell which to trust: LlamaIndex may have embedded the words of a node that has a picture.
+        A store uses it to decide which vectors to trust: LlamaIndex may have embedded the text of a node with an image.
         """
-        return self._made.get(_digest(vector))
+        return self._modalities.get(_digest(vector))
 
     def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
-        """The nodes, each with its vector."""
+        """Embed the nodes and return them."""
         seen, images, read = _split_by_image(nodes)
         super().__call__(read, **options)
         for node, vector in zip(seen, self.get_image_embedding_batch(images, **options), strict=True):
@@ -83,7 +87,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
-        """The same; the event loop goes on."""
+        """Embed the nodes and return them, without blocking the event loop."""
         seen, images, read = _split_by_image(nodes)
         await super().acall(read, **options)
         for node, vector in zip(seen, await self.aget_image_embedding_batch(images, **options), strict=True):
@@ -97,7 +101,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
         return self._get_text_embeddings([text])[0]
 
     def _get_query_embedding(self, query: str) -> Embedding:
-        """Some models read what is searched with otherwise than what they find."""
+        """Embed a query, which some models embed differently from documents."""
         rows: list[Embedding] = embed_queries(self._embedder, [query]).tolist()
         return rows[0]
 
@@ -109,11 +113,11 @@ class FlorenceEmbedding(MultiModalEmbedding):
     def _get_image_embedding(self, img_file_path: ImageType) -> Embedding:
         return self._get_image_embeddings([img_file_path])[0]
 
-    def _vectors(self, rows: np.ndarray, of: Made) -> list[Embedding]:
+    def _vectors(self, rows: np.ndarray, of: Modality) -> list[Embedding]:
         vectors: list[Embedding] = rows.tolist()
-        self._made.update((_digest(vector), of) for vector in vectors)
-        while len(self._made) > _REMEMBERED:
-            self._made.popitem(last=False)
+        self._modalities.update((_digest(vector), of) for vector in vectors)
+        while len(self._modalities) > _CACHE_SIZE:
+            self._modalities.popitem(last=False)
         return vectors
 
     async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
@@ -137,7 +141,7 @@ def _digest(vector: Sequence[float]) -> bytes:
 
 
 def _split_by_image(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:
-    """The nodes that have a picture, their pictures, and the other nodes."""
+    """Return the nodes with an image, their images, and the other nodes."""
     seen: list[BaseNode] = []
     images: list[ImageType] = []
     read: list[BaseNode] = []

@@ -1,4 +1,4 @@
-"""A LlamaIndex reader: pictures, videos, PDFs and texts, cut into documents as an index run cuts them."""
+"""A LlamaIndex reader for images, videos, PDFs and texts, chunked as the index chunks them."""
 
 from __future__ import annotations
 
@@ -22,31 +22,37 @@ log = logging.getLogger(__name__)
 
 
 class FlorenceReader(BasePydanticReader):
-    """Files and folders as documents: one for an image, a page, a clip of a video, a passage of a text.
+    """Reads files and folders as documents: one per image, page, video clip or passage.
 
         documents = FlorenceReader().load_data("photos/", "talk.mp4")
         SimpleDirectoryReader("photos/", file_extractor={".mp4": FlorenceReader()})
 
-    An ImageDocument holds its picture upright as JPEG, a clip its middle keyframe. Ids are those that an index gives
-    the same chunks, so they stay as long as a file does; by the metadata a FlorenceVectorStore finds the
-    file itself. Words that a model would have to read in a picture are left to the store.
+    An ImageDocument holds its image as an upright JPEG (of a clip, the middle keyframe). Ids equal those of the chunks
+    in an index, so they do not change as long as the file does not. A FlorenceVectorStore finds the file by the
+    metadata. OCR is left to the store.
     """
 
-    chunking: ChunkingConfig = Field(default_factory=ChunkingConfig, description="How files are cut.")
-    images: bool = Field(default=True, description="Whether documents hold their pictures.")
+    chunking: ChunkingConfig = Field(default_factory=ChunkingConfig, description="How files are chunked.")
+    images: bool = Field(default=True, description="Whether documents hold their images.")
     strict: bool = Field(
-        default=False, description="Whether a file that cannot be read raises MediaError; else a warning names it."
+        default=False,
+        description="Whether a file that cannot be read raises MediaError; the default is a warning.",
     )
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises this class."""
+        """The name under which LlamaIndex serializes this class."""
         return "FlorenceReader"
 
     def lazy_load_data(self, *paths: str | Path, extra_info: dict[str, Any] | None = None) -> Iterator[Document]:
-        """The documents, one by one: never more of a file is in memory than a clip or a page.
+        """Yield the documents one by one; at most one clip or page of a file is in memory.
 
-        extra_info: further metadata of each. A path that does not exist is an InputError.
+        Args:
+            *paths: Files and folders.
+            extra_info: Further metadata of each document.
+
+        Raises:
+            InputError: If no path is given, or a path does not exist.
         """
         if not paths:
             raise InputError("there is nothing to read; give files or folders")
@@ -59,7 +65,7 @@ class FlorenceReader(BasePydanticReader):
             except MediaError as error:
                 if self.strict:
                     raise
-                log.warning("left out: %s", error)
+                log.warning("skipped: %s", error)
 
     def _document(self, chunk: Chunk, extra: dict[str, Any]) -> Document:
         ours = {

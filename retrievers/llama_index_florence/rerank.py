@@ -1,4 +1,4 @@
-"""A LlamaIndex node postprocessor that looks at the pictures of nodes together with the query."""
+"""A LlamaIndex node postprocessor that scores the images of nodes together with the query."""
 
 from __future__ import annotations
 
@@ -26,24 +26,30 @@ _DEFAULT = RetrievalConfig()
 
 
 class FlorenceRerank(BaseNodePostprocessor):
-    """Puts the best nodes in order by what a model sees in them, METER's matching head or any other.
+    """Reranks the best nodes by a model that sees their images, METER's matching head or any other.
 
         FlorenceRerank(rag=rag, top_n=3)             # what matches in an open index
         FlorenceRerank("florence-tiny")              # a model by its name or folder
         FlorenceRerank(reranker=my_reranker)         # any Reranker or Matcher of florence_rag
 
-    With a rag its files are looked at, of a clip all keyframes; else, and where a file is gone, the picture that the
-    node holds. What cannot be looked at keeps its place, and so does a text where the model reads none. As in
-    `FlorenceRAG.search` a place keeps its score, and what the model says is in metadata["explanation"]. A query without
-    text changes nothing.
+    With `rag`, the files are read again, and all keyframes of a clip; otherwise, or if a file is gone, the image of the
+    node is used. A node whose image cannot be read keeps its position, and so does a text if the model reads none. The
+    scores stay in descending order, and metadata["explanation"] holds the result of the model. A query without text
+    changes nothing.
+
+    Args:
+        model_name: The name or folder of a model, if neither `rag` nor `reranker` is given.
+        rag: An open index, whose matcher is used.
+        reranker: Any Reranker or Matcher of florence_rag.
+        **settings: The fields of this class.
     """
 
-    top_n: int = Field(default=5, ge=1, description="How many nodes are returned.")
-    depth: int = Field(default=_DEFAULT.rerank_depth, ge=1, description="How many nodes are looked at.")
+    top_n: int = Field(default=5, ge=1, description="The number of nodes that are returned.")
+    depth: int = Field(default=_DEFAULT.rerank_depth, ge=1, description="The number of nodes that are scored.")
     share: float = Field(
-        default=_DEFAULT.rerank_share, gt=0, le=1, description="What the model's word counts against the scores."
+        default=_DEFAULT.rerank_share, gt=0, le=1, description="The weight of the model's score, in (0, 1]."
     )
-    model_name: str = Field(default="", description="The model, if it was named.")
+    model_name: str = Field(default="", description="The name of the model, if one was given.")
 
     _reranker: Reranker = PrivateAttr()
     _rag: FlorenceRAG | None = PrivateAttr(default=None)
@@ -62,7 +68,7 @@ class FlorenceRerank(BaseNodePostprocessor):
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises this class."""
+        """The name under which LlamaIndex serializes this class."""
         return "FlorenceRerank"
 
     def _postprocess_nodes(
@@ -88,7 +94,7 @@ class FlorenceRerank(BaseNodePostprocessor):
         stored = self._stored(nodes[: self.depth])
         hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
         reranking = Reranking(self._reranker, lambda hit: self._frames(nodes[int(hit.id)].node, stored), self.depth)
-        # The model is told the text only, so it has no say on the picture's part of a query.
+        # The model receives only the text, so it does not judge the image part of a query.
         share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
         order = reranking(hits, text, share)
         return [
@@ -96,7 +102,7 @@ class FlorenceRerank(BaseNodePostprocessor):
         ]
 
     def _stored(self, nodes: list[NodeWithScore]) -> dict[str, Hit]:
-        """What the index has to show of the nodes, which may be more than they carry."""
+        """Return the hits of the nodes that are in the index, which may have more frames than the nodes carry."""
         return {hit.id: hit for hit in self._rag.get([found.node_id for found in nodes])} if self._rag else {}
 
     def _frames(self, node: BaseNode, stored: Mapping[str, Hit]) -> Sequence[Frame]:
@@ -111,8 +117,8 @@ class FlorenceRerank(BaseNodePostprocessor):
 
 
 def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
-    """The node as the core ranks it; its id is where it stood."""
-    hit = stored or Hit("", "image", found.node_id, Locator(), 0.0, found.get_content())  # a picture, if it has one
+    """Return the node as a hit; its id is the position of the node."""
+    hit = stored or Hit("", "image", found.node_id, Locator(), 0.0, found.get_content())
     return replace(
         hit, id=str(place), score=max(found.score or 0.0, 0.0), explanation=found.metadata.get("explanation", "")
     )
@@ -121,7 +127,7 @@ def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
 def _read(picture: str | bytes) -> Frame:
     try:
         return read_image(picture)
-    except InputError as error:  # a URL, which is not fetched, is as good as a file that is gone
+    except InputError as error:  # a URL, which is not fetched, counts as a missing file
         raise MediaError(str(error)) from error
 
 
@@ -129,12 +135,12 @@ def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Match
     matcher = rag.models.matcher if rag else None
     chosen = reranker or (load_model(RERANKER, model_name) if model_name else matcher.get() if matcher else None)
     if chosen is None:
-        raise InputError("nothing here can rerank; name a model, such as 'florence-tiny', or give a reranker")
+        raise InputError("there is no model to rerank with; name one, such as 'florence-tiny', or pass reranker=...")
     return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)
 
 
 def _moved(found: NodeWithScore, score: float | None, explanation: str) -> NodeWithScore:
-    """The node with the score of its new place, and the reason in its metadata, away from the model."""
+    """Return the node with the score of its new position, and the explanation in metadata hidden from the model."""
     node = found.node.model_copy()
     ours = {"explanation": explanation, **({"score": score} if "score" in node.metadata else {})}
     node.metadata = {**node.metadata, **ours}

@@ -1,4 +1,4 @@
-"""A LlamaIndex vector store over an index of florence_rag: nodes with texts and pictures beside what lies in files."""
+"""A LlamaIndex vector store over an index of florence_rag: nodes with texts and images, next to indexed files."""
 
 from __future__ import annotations
 
@@ -20,31 +20,38 @@ from florence_rag import FlorenceRAG, InputError
 from florence_rag.types import Chunk, Frame, Hit, middle_frame
 from llama_index_florence._convert import hit_to_node, node_to_image
 from llama_index_florence._items import hit_to_own_node, node_to_file_chunk, node_to_metadata
-from llama_index_florence.embedding import FlorenceEmbedding, Made
+from llama_index_florence.embedding import FlorenceEmbedding, Modality
 from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
 
-_MMR_DEPTH = 4  # times k hits are looked at for k that differ
+_MMR_DEPTH = 4  # times k candidates for k diverse hits
 
 
 class FlorenceVectorStore(BasePydanticVectorStore):
-    """Nodes as items of an index, for VectorStoreIndex, MultiModalVectorStoreIndex and IngestionPipeline.
+    """Stores nodes as items of an index, for VectorStoreIndex, MultiModalVectorStoreIndex and IngestionPipeline.
 
         store = FlorenceVectorStore(rag)                       # or FlorenceVectorStore.from_db("photos.db")
         index = VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model)
 
-    A node with a picture is stored under the vector of its pixels, any other under that of its words, always by the
-    index's own embedder: of the vectors that nodes bring, those count that `embed_model` made, and made of just that.
-    One store can be both stores of a MultiModalVectorStoreIndex. What is in the index besides, files among it, is found
-    as well, as `FlorenceRetriever` gives it. images=False leaves pictures out, which is faster.
+    A node with an image is embedded from its pixels, any other node from its text, always by the index's own embedder.
+    Vectors that nodes carry are used only if `embed_model` computed them from the same modality. One store can be both
+    stores of a MultiModalVectorStoreIndex. Indexed files are found as well, as `FlorenceRetriever` returns them.
 
-    Modes: default, by vector; sparse and text_search, by the words; hybrid, as `FlorenceRAG.search`; mmr,
-    with mmr_threshold from 0, as different as can be, to 1, the nearest.
-    Filters: see `llama_index_florence.filters`. A VectorStoreIndex that was given ImageNodes asks for these alone from
-    then on; one that is made by from_vector_store, and a MultiModalVectorStoreIndex, ask for all.
+    Query modes: default by vector; sparse and text_search by terms; hybrid as `FlorenceRAG.search`; mmr with
+    mmr_threshold from 0 (most diverse) to 1 (nearest). For filters, see `llama_index_florence.filters`. A
+    VectorStoreIndex that was given ImageNodes searches only these; one that is created by from_vector_store, and a
+    MultiModalVectorStoreIndex, search everything.
+
+    Args:
+        rag: An open index.
+        embed_model: The embedding of the index; by default one over the index's embedder.
+        **settings: The fields of this class.
+
+    Raises:
+        InputError: If embed_model is another model than that of the index.
     """
 
     stores_text: bool = True
-    images: bool = Field(default=True, description="Whether found nodes hold their pictures.")
+    images: bool = Field(default=True, description="Whether returned nodes hold their images.")
 
     _rag: FlorenceRAG = PrivateAttr()
     _embed_model: FlorenceEmbedding = PrivateAttr()
@@ -56,17 +63,17 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         if self._embed_model.fingerprint != rag.models.embedder.info.fingerprint:
             raise InputError(
                 f"embed_model is {self._embed_model.model_name!r}, but the index was filled by "
-                f"{rag.models.embedder.info.name!r}; leave it out, and take the store's own"
+                f"{rag.models.embedder.info.name!r}; omit embed_model to use the store's own"
             )
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
-        """Over a database, which is made if need be; `store.client.close()` lets go of it."""
+        """Open a store over a database, which is created if necessary; close it with `store.client.close()`."""
         return cls(FlorenceRAG.open(db, model), **settings)
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex serialises this class."""
+        """The name under which LlamaIndex serializes this class."""
         return "FlorenceVectorStore"
 
     @property
@@ -76,72 +83,76 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     @property
     def embed_model(self) -> FlorenceEmbedding:
-        """The index's embedder, for LlamaIndex; a vector that this very object made is not made again."""
+        """The index's embedder, for LlamaIndex; vectors that this object computed are reused."""
         return self._embed_model
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
-        """Store nodes; one whose id is known is replaced. Their ids."""
+        """Store nodes, replacing those with the same ids; return their ids."""
         chunks: list[Chunk] = []
-        pictures: list[tuple[BaseNode, str | bytes]] = []
+        images: list[tuple[BaseNode, str | bytes]] = []
         texts: list[BaseNode] = []
         for node in nodes:
             if chunk := node_to_file_chunk(node):
                 chunks.append(chunk)
-            elif picture := node_to_image(node):
-                pictures.append((node, picture))
+            elif image := node_to_image(node):
+                images.append((node, image))
             else:
                 texts.append(node)
         self._rag.items.upsert_chunks(chunks)
-        self._upsert_images(pictures)
-        self._put_texts(texts)
+        self._upsert_images(images)
+        self._upsert_texts(texts)
         return [node.node_id for node in nodes]
 
     async def async_add(self, nodes: Sequence[BaseNode], **options: Any) -> list[str]:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         return await asyncio.to_thread(self.add, nodes, **options)
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
-        """Forget the nodes of a document. Chunks of files stay: they go with `FlorenceRAG.add(..., prune=True)`."""
+        """Delete the nodes of a document. Chunks of files stay; `FlorenceRAG.add(..., prune=True)` deletes them."""
         self._rag.items.delete(
             [hit.id for hit in self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})]
         )
 
     async def adelete(self, ref_doc_id: str, **options: Any) -> None:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         await asyncio.to_thread(self.delete, ref_doc_id, **options)
 
     def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
-        """Forget nodes by id, by filter, or by both; neither is an error, see `clear`."""
+        """Delete nodes by id, by filter, or by both.
+
+        Raises:
+            InputError: If neither is given; use `clear` to delete all nodes.
+        """
         if node_ids is None and filters is None:
-            raise InputError("neither node_ids nor filters were given; clear() forgets all nodes")
+            raise InputError("neither node_ids nor filters were given; clear() deletes all nodes")
         self._rag.items.delete([hit.id for hit in self._find(node_ids, filters)])
 
     async def adelete_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **options: Any
     ) -> None:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         await asyncio.to_thread(self.delete_nodes, node_ids, filters, **options)
 
     def clear(self) -> None:
-        """Forget all nodes; chunks of files stay."""
+        """Delete all nodes; chunks of files stay."""
         self._rag.items.delete(self._rag.items.ids())
 
     async def aclear(self) -> None:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         await asyncio.to_thread(self.clear)
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
-        """The nodes of these ids that fit, in the order of the ids; without ids, all that fit, sorted by id."""
+        """Return the matching nodes in the order of the ids; without ids, all matching nodes, sorted by id."""
         return [self._node(hit) for hit in self._find(node_ids, filters)]
 
     async def aget_nodes(
         self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
     ) -> list[BaseNode]:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         return await asyncio.to_thread(self.get_nodes, node_ids, filters)
 
     def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
-        """The nodes that are nearest, best first. similarities: of the mode; comparable within one query."""
+        """Return the best nodes first; similarities are comparable within one query."""
         hits = self._hits(query, _restriction(query) or None, **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
@@ -150,24 +161,24 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         )
 
     async def aquery(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
-        """The same; the event loop goes on."""
+        """Do the same without blocking the event loop."""
         return await asyncio.to_thread(self.query, query, **options)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
-        """Make all durable where the index lies, which is not at persist_path."""
+        """Flush the index; persist_path is ignored, because the database is stored elsewhere."""
         self._rag.index.flush()
 
-    def _upsert_images(self, pictures: Sequence[tuple[BaseNode, str | bytes]]) -> None:
-        nodes = [node for node, _ in pictures]
+    def _upsert_images(self, images: Sequence[tuple[BaseNode, str | bytes]]) -> None:
+        nodes = [node for node, _ in images]
         self._rag.items.upsert_images(
-            [picture for _, picture in pictures],
+            [image for _, image in images],
             captions=[node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
             metadatas=[node_to_metadata(node) for node in nodes],
             vectors=self._vectors(nodes, "image"),
         )
 
-    def _put_texts(self, nodes: Sequence[BaseNode]) -> None:
+    def _upsert_texts(self, nodes: Sequence[BaseNode]) -> None:
         self._rag.items.upsert_texts(
             [node.get_content() for node in nodes],
             ids=[node.node_id for node in nodes],
@@ -175,10 +186,10 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             vectors=self._vectors(nodes, "text"),
         )
 
-    def _vectors(self, nodes: Sequence[BaseNode], of: Made) -> dict[str, list[float]]:
-        """Those of the nodes' own vectors that this index would make, too."""
+    def _vectors(self, nodes: Sequence[BaseNode], of: Modality) -> dict[str, list[float]]:
+        """Return the vectors of the nodes that this index would also compute."""
         brought = {node.node_id: node.embedding for node in nodes if node.embedding}
-        return {id: vector for id, vector in brought.items() if self._embed_model.made_of(vector) == of}
+        return {id: vector for id, vector in brought.items() if self._embed_model.modality_of(vector) == of}
 
     def _hits(self, query: VectorStoreQuery, filter: str | None, mmr_threshold: float = 0.5) -> list[Hit]:
         k = query.similarity_top_k
@@ -186,9 +197,9 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             case VectorStoreQueryMode.DEFAULT:
                 return self._rag.search_by_vector(_vector(query), k, filter=filter)
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
-                return self._rag.index.search_bm25(_words(query), query.sparse_top_k or k, filter=filter)
+                return self._rag.index.search_bm25(_text(query), query.sparse_top_k or k, filter=filter)
             case VectorStoreQueryMode.HYBRID:
-                return self._rag.search(_words(query), k=query.hybrid_top_k or k, filter=filter, group=False)
+                return self._rag.search(_text(query), k=query.hybrid_top_k or k, filter=filter, group=False)
             case VectorStoreQueryMode.MMR:
                 relevance = query.mmr_threshold if query.mmr_threshold is not None else mmr_threshold
                 return self._rag.search_mmr(
@@ -207,11 +218,11 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def _node(self, hit: Hit) -> BaseNode:
         if not hit.is_item:
-            return hit_to_node(hit, self._picture(hit)).node
+            return hit_to_node(hit, self._frame(hit)).node
         has_path = NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
-        return hit_to_own_node(hit, None if has_path else self._picture(hit))
+        return hit_to_own_node(hit, None if has_path else self._frame(hit))
 
-    def _picture(self, hit: Hit) -> Frame | None:
+    def _frame(self, hit: Hit) -> Frame | None:
         if not self.images or hit.kind == "text":
             return None
         try:
@@ -227,9 +238,9 @@ def _vector(query: VectorStoreQuery) -> list[float]:
     return query.query_embedding
 
 
-def _words(query: VectorStoreQuery) -> str:
+def _text(query: VectorStoreQuery) -> str:
     if not (query.query_str or "").strip():
-        raise InputError(f"a query of the mode {query.mode.value!r} needs words; query_str is {query.query_str!r}")
+        raise InputError(f"a query of the mode {query.mode.value!r} needs a text; query_str is {query.query_str!r}")
     return str(query.query_str)
 
 

@@ -303,7 +303,7 @@ def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
     ]
     ask = plugin.schema(tools["ask_image"])
     assert ask["name"] == "ask_image"
-    assert ask["description"].startswith("Ask one question about one picture")
+    assert ask["description"].startswith("Ask one question about one image")
     assert ask["parameters"]["required"] == ["image", "question"]
     assert ask["parameters"]["properties"]["image"]["type"] == "string"
     assert "id" in ask["parameters"]["properties"]["image"]["description"]
@@ -343,7 +343,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("search_images", {"query": "red", "filter": "city = Rome"}, "is not a JSON object"),
         ("search_images", {"query": "red", "filter": {"year": {"$near": 3}}}, "operator '$near'"),
         ("ask_image", {"image": "0" * 32, "question": " "}, "question is empty"),
-        ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "is not fetched"),
+        ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "URLs are not fetched"),
         ("ask_image", {"image": "../notes.txt", "question": "?"}, "is not an id"),
         ("ask_image", {"image": "data:image/png;base64,AAAA", "question": "?"}, "is not an image"),
         ("find_similar", {"image": "0" * 32, "k": 0}, "k is 0"),

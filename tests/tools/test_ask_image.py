@@ -64,7 +64,7 @@ def test_bytes_and_data_uris_are_looked_at(rag):
         artifact = AskImage(rag)(image, QUESTION).artifact
         assert artifact["answer"] == "purple"
         assert artifact["citations"][0]["id"] == ""
-        assert artifact["citations"][0]["source"] == "the given picture"
+        assert artifact["citations"][0]["source"] == "the given image"
 
 
 def test_a_path_is_taken_only_in_the_opened_folder(rag, tmp_path):
@@ -92,7 +92,7 @@ def test_the_prompt_mentions_paths_only_where_they_are_allowed(rag):
         ("", QUESTION, "is not an id"),
         ("not an id", QUESTION, "is not an id"),
         ('x"] or id != "', QUESTION, "is not an id"),
-        ("http://localhost/a.png", QUESTION, "is not fetched"),
+        ("http://localhost/a.png", QUESTION, "URLs are not fetched"),
         (b"", QUESTION, "ask_image failed"),
         (b"not a picture", QUESTION, "ask_image failed"),
         (png("red"), "  ", "question is empty"),

@@ -77,7 +77,7 @@ def test_a_named_thing_is_outlined_where_a_model_can(picture):
         assert result.artifact["objects"][0]["polygons"] == [[[0, 0], [1, 0], [1, 1]]]
         assert "the red car: " in result.text and "outlined in the artifact" in result.text
         assert tool(hit.id, "a cat", True).text.endswith("No a cat was found.")
-        assert "name the one thing" in tool(hit.id, outline=True).text
+        assert "describe the object" in tool(hit.id, outline=True).text
         assert "outline" in tool.description and len(tool.description) <= 1024
         assert tool.parameters["properties"]["outline"]["type"] == "boolean"
 
@@ -87,4 +87,4 @@ def test_outlines_are_not_offered_where_no_model_draws_them(picture):
         rag.add(picture)
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         assert "outline" not in tool.description
-        assert "leave outline out" in tool(hit.id, "the car", True).text
+        assert "omit outline" in tool(hit.id, "the car", True).text

@@ -85,20 +85,20 @@ def test_what_lies_outside_reads_like_what_is_not_there(root, tmp_path, name):
     name = name.replace("{outside}", str(tmp_path / "secret.png"))
     with pytest.raises(InputError) as refused:
         check_image(name, root)
-    assert str(refused.value).startswith(f"there is no picture {name!r:.80}")
+    assert str(refused.value).startswith(f"there is no image {name!r:.80}")
 
 
 def test_a_link_that_leads_out_is_refused(root, tmp_path):
     (root / "link.png").symlink_to(tmp_path / "secret.png")
     (root / "loop.png").symlink_to(root / "loop.png")
     for name in ("link.png", "loop.png"):
-        with pytest.raises(InputError, match="no picture"):
+        with pytest.raises(InputError, match="no image"):
             check_image(name, root)
 
 
 def test_what_is_no_plain_file_is_refused(root):
     os.mkfifo(root / "pipe.png")
-    with pytest.raises(InputError, match="no picture"):
+    with pytest.raises(InputError, match="no image"):
         check_image("pipe.png", root)
 
 
@@ -115,7 +115,7 @@ def test_what_is_no_plain_file_is_refused(root):
     ],
 )
 def test_urls_are_never_fetched(root, url):
-    with pytest.raises(InputError, match="is not fetched"):
+    with pytest.raises(InputError, match="URLs are not fetched"):
         check_image(url, root)
 
 

@@ -97,7 +97,7 @@ def test_a_line_that_stays_in_a_clip_is_given_once(full_rag, long_clip):
 def test_a_picture_without_words_says_so(full_rag, striped):
     result = ReadText(full_rag)(striped.id)
     assert not result.is_error
-    assert result.text == "No words were read in [image] green-green-yellow.png."
+    assert result.text == "No text was found in [image] green-green-yellow.png."
 
 
 # detect_objects
@@ -126,7 +126,7 @@ def test_the_region_that_was_looked_at_is_told(full_rag, red):
     result = AskImage(full_rag)(red.id, "What colour is it?")
     assert result.artifact["looked_at"] == {"box": [0.0, 0.0, 0.5, 1.0], "grid": [[0.75, 0.25]], "view": [0, 0, 1, 1]}
     assert result.artifact["citations"][0]["locator"] == {"box": [0.0, 0.0, 0.5, 1.0]}
-    assert result.text.splitlines()[-1] == "Looked at: left 0.00, top 0.00, right 0.50, bottom 1.00"
+    assert result.text.splitlines()[-1] == "Highest attention: left 0.00, top 0.00, right 0.50, bottom 1.00"
 
 
 def test_of_a_clip_the_keyframe_that_fits_is_asked(full_rag, long_clip):

@@ -90,7 +90,7 @@ def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
         ('x"] or id != "', "is not an id"),
         ("x" * 100_000, "is not an id"),
         ("\udcff", "is not an id"),
-        ("http://169.254.169.254/", "is not fetched"),
+        ("http://169.254.169.254/", "URLs are not fetched"),
         ("data:image/png;base64,?", "not valid base64"),
         (b"not a picture", "is not an image"),
         ({"id": 1}, "must be of type string"),

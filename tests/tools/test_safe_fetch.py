@@ -68,7 +68,7 @@ def test_an_image_is_fetched_and_answered_about(rag, site):
 
 
 def test_without_the_setting_nothing_is_fetched(rag, site):
-    assert "is not fetched" in AskImage(rag)(f"{site.url}/image.png", "What colour?").text
+    assert "URLs are not fetched" in AskImage(rag)(f"{site.url}/image.png", "What colour?").text
     assert site.requests == []
 
 

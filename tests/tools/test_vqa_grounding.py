@@ -4,7 +4,7 @@ from florence_rag.context import loaded
 from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.testing import color_frame
 from florence_rag.tools import DetectObjects
-from florence_rag.tools.vqa_grounding import VQAGrounder, pointing_of
+from florence_rag.tools.vqa_grounding import VQAGrounder, vqa_grounder_of
 
 
 class YesOrNo:
@@ -70,14 +70,14 @@ def test_a_model_that_shows_where_it_looks_serves_the_tool(rag, pointing_rag, re
 @pytest.mark.parametrize("thing", [None, "", "  "])
 def test_it_cannot_list_what_is_not_named(pointing_rag, red, thing):
     result = DetectObjects(pointing_rag)(red.id, thing=thing)
-    assert result.is_error and "name the one thing to look for" in result.text
+    assert result.is_error and "describe the object to find" in result.text
 
 
 def test_a_model_that_only_answers_cannot_point(rag):
-    assert pointing_of(rag) is None
+    assert vqa_grounder_of(rag) is None
     assert not DetectObjects.serves(rag)
 
 
 def test_a_detector_goes_first(full_rag, red):
-    assert pointing_of(full_rag) is not None
+    assert vqa_grounder_of(full_rag) is not None
     assert [thing["label"] for thing in DetectObjects(full_rag)(red.id).artifact["objects"]] == ["red"]

@@ -90,7 +90,7 @@ def test_auto_goes_by_the_profile_of_the_model(rag, kind):
 def test_a_model_without_a_profile_is_told_in_words(rag):
     _, sent = converse(model_of(None), rag)
     assert placed(sent) == []
-    assert "What the pictures show:\n1. <<< asked" in sent[-1].content
+    assert "The images show:\n1. <<< asked" in sent[-1].content
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("tool", "tool"), ("user", "human")])
@@ -102,7 +102,7 @@ def test_the_setting_wins_over_the_profile(rag, kind, expected):
 def test_a_model_that_takes_none_is_given_none_by_setting(rag):
     _, sent = converse(model_of(PROFILES["tool"]), rag, "text")
     assert placed(sent) == []
-    assert sent[-1].content.count("What the pictures show") == 1
+    assert sent[-1].content.count("The images show") == 1
 
 
 @pytest.mark.parametrize("kind", ["tool", "user"])

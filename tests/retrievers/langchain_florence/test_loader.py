@@ -85,7 +85,7 @@ def test_every_part_of_every_file_is_a_document(folder):
 
 def test_documents_come_one_by_one(tmp_path):
     save(tmp_path / "a.png", "red")
-    (tmp_path / "b.png").write_text("no picture")
+    (tmp_path / "b.png").write_text("no image")
     documents = FlorenceLoader(tmp_path, strict=True).lazy_load()
     assert next(documents).metadata["source"] == str(tmp_path / "a.png")
     with pytest.raises(MediaError, match=r"b\.png"):
@@ -93,7 +93,7 @@ def test_documents_come_one_by_one(tmp_path):
 
 
 def test_a_bad_file_is_named_and_left_out(tmp_path, caplog):
-    (tmp_path / "a.png").write_text("no picture")
+    (tmp_path / "a.png").write_text("no image")
     (tmp_path / "b.png").write_bytes(b"")
     save(tmp_path / "c.png", "red")
     with caplog.at_level(logging.WARNING):

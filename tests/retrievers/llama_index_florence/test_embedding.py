@@ -99,14 +99,14 @@ def test_it_knows_its_vectors_again(model, folder):
         model.get_text_embedding("red"),
         model.get_image_embedding(str(folder / "green-green-yellow.png")),
     )
-    assert model.made_of(TextNode(text="red", embedding=of_text).embedding) == "text"
-    assert (model.made_of(of_image), model.made_of([1.0, 2.0])) == ("image", None)
+    assert model.modality_of(TextNode(text="red", embedding=of_text).embedding) == "text"
+    assert (model.modality_of(of_image), model.modality_of([1.0, 2.0])) == ("image", None)
 
 
 def test_it_does_not_remember_without_end(model, monkeypatch):
     monkeypatch.setattr("llama_index_florence.embedding._REMEMBERED", 2)
     first, *rest = model.get_text_embedding_batch(["red", "blue", "green"])
-    assert [model.made_of(vector) for vector in (first, *rest)] == [None, "text", "text"]
+    assert [model.modality_of(vector) for vector in (first, *rest)] == [None, "text", "text"]
 
 
 def test_the_methods_of_the_base_class_agree(model):

@@ -81,7 +81,7 @@ async def test_auto_goes_by_what_the_llm_says(rag, sees, roles):
     _, sent = await converse(rag, sees)
     assert placed(sent) == roles
     told = next(message.content for message in sent if message.role == "tool")
-    assert ("What the pictures show:\n1. <<< asked" in told) == (sees is None)
+    assert ("The images show:\n1. <<< asked" in told) == (sees is None)
 
 
 @pytest.mark.parametrize(("pictures", "roles"), [("tool", ["tool"] * 2), ("user", ["user"] * 2), ("text", [])])

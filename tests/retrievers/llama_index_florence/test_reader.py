@@ -91,7 +91,7 @@ def test_a_pipeline_embeds_what_has_changed_only(tmp_path):
 
 def test_a_file_that_cannot_be_read_stops_nothing(tmp_path, caplog):
     Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     (tmp_path / "empty.jpg").touch()
     with caplog.at_level(logging.WARNING):
         assert len(FlorenceReader().load_data(tmp_path)) == 1

@@ -189,7 +189,7 @@ def test_what_is_added_again_is_replaced(store):
 # Vectors
 
 
-def test_pictures_are_embedded_by_their_pixels_whatever_llama_index_made_of_their_words(store, model):
+def test_pictures_are_embedded_by_their_pixels_whatever_llama_index_modality_of_their_words(store, model):
     """VectorStoreIndex embeds the words of an ImageNode."""
     context = StorageContext.from_defaults(vector_store=store)
     VectorStoreIndex([picture("p", "blue", text="red")], storage_context=context, embed_model=model)
@@ -321,7 +321,7 @@ def test_mmr_gives_what_differs(store):
     ("query", "message"),
     [
         (VectorStoreQuery(query_str="red"), "no embedding"),
-        (VectorStoreQuery(query_str=" ", mode=VectorStoreQueryMode.HYBRID), "needs words"),
+        (VectorStoreQuery(query_str=" ", mode=VectorStoreQueryMode.HYBRID), "needs a text"),
         (VectorStoreQuery(query_embedding=[1.0], mode=VectorStoreQueryMode.DEFAULT), "shape"),
         (VectorStoreQuery(query_embedding=[1.0], mode=VectorStoreQueryMode.SVM), "'svm' is not supported; use default"),
         (VectorStoreQuery(query_embedding=[1.0] * 12, similarity_top_k=0), "k "),
@@ -481,7 +481,7 @@ def test_a_picture_that_is_no_base64_is_named(store):
 
 def test_a_picture_that_is_no_picture_is_an_error(store):
     with pytest.raises(MediaError):
-        store.add([ImageNode(id_="b", image=base64.b64encode(b"no picture").decode())])
+        store.add([ImageNode(id_="b", image=base64.b64encode(b"no image").decode())])
 
 
 def test_the_key_of_our_own_metadata_is_refused(store):
