@@ -104,7 +104,7 @@ def test_it_knows_its_vectors_again(model, folder):
 
 
 def test_it_does_not_remember_without_end(model, monkeypatch):
-    monkeypatch.setattr("llama_index_florence.embedding._REMEMBERED", 2)
+    monkeypatch.setattr("llama_index_florence.embedding._CACHE_SIZE", 2)
     first, *rest = model.get_text_embedding_batch(["red", "blue", "green"])
     assert [model.modality_of(vector) for vector in (first, *rest)] == [None, "text", "text"]
 

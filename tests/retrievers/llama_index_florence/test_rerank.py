@@ -189,7 +189,7 @@ def test_a_model_is_named(untrained):
 
 
 def test_nothing_to_rerank_with_is_an_error():
-    with pytest.raises(InputError, match="name a model"):
+    with pytest.raises(InputError, match="name one"):
         FlorenceRerank()
 
 
