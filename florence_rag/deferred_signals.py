@@ -1,7 +1,7 @@
-"""Ctrl-C, kept for a moment at which nothing is half done.
+"""Defers Ctrl-C and SIGTERM to a moment at which no call is half done.
 
-Raised wherever the main thread happens to be, it may leave the lock of a queue held for ever, so that the threads that
-are to be stopped never end, or a call to the store on its way.
+Python raises KeyboardInterrupt wherever the main thread is. That may leave the lock of a queue held forever, so that
+the threads that should stop never end, or break off a call to the store.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from types import FrameType, TracebackType
 from typing import Any
 
 POLL_S = 0.1
-"""How often who waits for a thread looks for an interrupt."""
+"""The interval in seconds at which a wait for a thread checks for a deferred signal."""
 
 
 class DeferredSignals:
-    """Within it, a first SIGINT or SIGTERM waits for the next `check`; a second one acts at once.
+    """A context manager in which a first SIGINT or SIGTERM waits for the next `check`; a second one acts at once.
 
-    What it does then is what the program has set for it. In a thread other than the main one, which gets no signals,
-    and for signals that Python does not handle, nothing changes.
+    The signal then calls the handler that the program has set. Nothing changes in a thread other than the main one,
+    which receives no signals, and for signals that Python does not handle.
     """
 
     def __init__(self) -> None:
         self._handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
-        self._kept: int | None = None
+        self._pending: int | None = None
 
     def __enter__(self) -> DeferredSignals:
         if threading.current_thread() is threading.main_thread():
@@ -33,7 +33,7 @@ class DeferredSignals:
                 handler = signal.getsignal(number)
                 if callable(handler):
                     self._handlers[number] = handler
-                    signal.signal(number, self._keep)
+                    signal.signal(number, self._defer)
         return self
 
     def __exit__(
@@ -44,12 +44,12 @@ class DeferredSignals:
         self.check()
 
     def check(self) -> None:
-        """Let an interrupt that was kept act now."""
-        number, self._kept = self._kept, None
+        """Call the handler of a deferred signal, if there is one."""
+        number, self._pending = self._pending, None
         if number is not None:
             self._handlers[number](number, None)
 
-    def _keep(self, number: int, frame: FrameType | None) -> None:
-        if self._kept is not None:
+    def _defer(self, number: int, frame: FrameType | None) -> None:
+        if self._pending is not None:
             self._handlers[number](number, frame)
-        self._kept = number
+        self._pending = number

@@ -1,8 +1,9 @@
-"""When a text contains a word or a phrase: the one rule that search and quoting share.
+"""Splits texts into words and finds words and phrases in them, by the same rules for search and for quotes.
 
-Case, punctuation, line breaks and full-width forms do not count: "J.P. Morgan" is in "j.p.morgan" and in "JPMorgan".
-A word is a run of letters and digits; a run of a script that is written without spaces counts as its pairs of
-characters, as most search engines read it. Two words are the same if they differ by a common English ending only.
+Case, punctuation, line breaks and full-width forms do not matter: "J.P. Morgan" is in "j.p.morgan" and in "JPMorgan".
+A word is a run of letters and digits. A run of a script without spaces is split into pairs of characters, as in most
+search engines. Words with the same stem match. The stemmer is our own: as docs/log.md describes, Snowball's is slower
+and does not match "bus" with "buses".
 """
 
 from __future__ import annotations
@@ -21,48 +22,50 @@ STOP_WORDS = frozenset(
     much my of on or our please show so some tell than that the their them then there these they this those to us was
     we were what when where which who whom whose why will with would you your""".split()
 )
-"""English words that say nothing of what is sought. Other languages lose nothing but a little weight."""
+"""English words without content. In other languages, their equivalents count as content words."""
 
 
 def fold(text: str) -> str:
-    """The form in which texts are compared."""
+    """Return the form in which texts are compared."""
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 def words(text: str) -> list[str]:
-    """The words of a text, in order."""
+    """Return the words of a text, in order."""
     runs = _RUN.findall(fold(text))
     parts = (("".join(part), wide) for run in runs for wide, part in itertools.groupby(run, _is_wide))
     return [word for part, wide in parts for word in (_pairs(part) if wide else (part,))]
 
 
 def content_words(text: str) -> tuple[str, ...]:
-    """The different words that say what is sought: without stop words, unless nothing else is left."""
+    """Return the distinct words of a text without stop words; with them if there are no others."""
     different = tuple(dict.fromkeys(words(text)))
     return tuple(word for word in different if word not in STOP_WORDS) or different
 
 
 def shared_words(wanted: Collection[str], text: str) -> tuple[str, ...]:
-    """Which of the wanted words the text contains, in the order wanted."""
+    """Return the wanted words that a text contains, in their order."""
     present = {stem(word) for word in words(text)}
     return tuple(word for word in wanted if stem(word) in present)
 
 
 def coverage(found: Collection[str], wanted: Collection[str]) -> float:
-    """How much of the wanted words was found, in [0, 1). Half a word more is wanted than there are, because the one
-    word of a short query proves less than all the words of a long one."""
+    """Return the share of the wanted words that were found, in [0, 1).
+
+    The denominator has half a word more, because the only word of a short query proves less than all of a long one.
+    """
     return len(found) / (len(wanted) + 0.5)
 
 
 def stem(word: str) -> str:
-    """The word without a common English ending: parked, parks and parking are one word."""
+    """Return a word without a common English ending: parked, parks and parking have the stem park."""
     return _ENDING.sub("", word)
 
 
 def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
-    """Finds the whole phrase in a folded text, as whole words; stop words at its ends may be missing.
+    """Return a pattern that finds a phrase as whole words in a folded text; None without letters and digits.
 
-    None for a phrase without letters and digits.
+    Stop words at the ends of the phrase may be missing in the text.
     """
     letters = "".join(_without_outer_stop_words(_RUN.findall(fold(phrase))))
     if not letters:
@@ -73,12 +76,12 @@ def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
 
 
 def _without_outer_stop_words(runs: list[str]) -> list[str]:
-    kept = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
-    return runs[kept[0] : kept[-1] + 1] if kept else runs
+    content = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
+    return runs[content[0] : content[-1] + 1] if content else runs
 
 
 def _is_wide(character: str) -> bool:
-    """Whether the character belongs to a script that is written without spaces (Chinese, Japanese)."""
+    """Return whether a character belongs to a script without spaces (Chinese, Japanese)."""
     return unicodedata.east_asian_width(character) == "W"
 
 

@@ -20,32 +20,32 @@ def send(number):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_waits_for_a_check(sent):
-    heard = []
-    before = signal.signal(sent, lambda number, frame: heard.append(number))
+def test_a_signal_waits_for_a_check(sent):
+    received = []
+    before = signal.signal(sent, lambda number, frame: received.append(number))
     try:
-        with DeferredSignals() as kept:
-            kept.check()
+        with DeferredSignals() as signals:
+            signals.check()
             send(sent)
-            assert heard == []
-            kept.check()
-            assert heard == [sent]
-            kept.check()
-            assert heard == [sent]
+            assert received == []
+            signals.check()
+            assert received == [sent]
+            signals.check()
+            assert received == [sent]
         send(sent)
-        assert heard == [sent, sent]
+        assert received == [sent, sent]
     finally:
         signal.signal(sent, before)
 
 
-def test_a_second_interrupt_acts_at_once():
+def test_a_second_signal_acts_at_once():
     with pytest.raises(KeyboardInterrupt), DeferredSignals():
         send(signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             send(signal.SIGINT)
 
 
-def test_an_interrupt_without_a_check_acts_at_the_end():
+def test_a_signal_without_a_check_acts_at_the_end():
     with pytest.raises(KeyboardInterrupt), DeferredSignals():
         send(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -60,18 +60,18 @@ def test_a_signal_that_python_leaves_to_the_system_stays_there():
         signal.signal(signal.SIGTERM, before)
 
 
-def test_other_threads_have_no_signals_to_keep():
-    said = []
+def test_other_threads_have_no_signals_to_defer():
+    handlers = []
 
     def work():
-        with DeferredSignals() as kept:
-            kept.check()
-            said.append(signal.getsignal(signal.SIGINT))
+        with DeferredSignals() as signals:
+            signals.check()
+            handlers.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()
-    assert said == [signal.default_int_handler]
+    assert handlers == [signal.default_int_handler]
 
 
 class Interrupted(MemoryIndex):

@@ -12,7 +12,7 @@ def test_a_script_without_spaces_is_read_in_pairs():
     assert words("車") == ["車"]
 
 
-def test_content_words_leave_out_what_says_nothing_unless_nothing_else_is_said():
+def test_content_words_have_stop_words_only_without_others():
     assert content_words("What is the colour of the red, red car?") == ("colour", "red", "car")
     assert content_words("to be or not to be") == ("not",)
     assert content_words("who is it") == ("who", "is", "it")
@@ -45,7 +45,7 @@ def test_shared_words_compare_whole_words_without_their_endings(wanted, text, fo
         ("the night bus", "NIGHT BUS"),
     ],
 )
-def test_a_phrase_is_found_whatever_its_case_and_punctuation(phrase, text):
+def test_a_phrase_is_found_in_any_case_and_punctuation(phrase, text):
     assert phrase_pattern(phrase).search(fold(text))
 
 
