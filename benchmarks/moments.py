@@ -21,8 +21,8 @@ from rich.table import Table
 
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
-from florence_rag.ingest.moments import LOOKS, overlap
 from florence_rag.models.registry import TINY
+from florence_rag.retrieval.moments import IMAGE_SHARE, overlap
 from recipes.florence_tiny.synthetic.clips import write_mp4
 from recipes.florence_tiny.synthetic.scene import sample_scene
 from recipes.florence_tiny.synthetic.video_scenes import IDLE, ActionSegment, VideoScene, sample_video_scene
@@ -30,7 +30,7 @@ from recipes.florence_tiny.synthetic.video_scenes import IDLE, ActionSegment, Vi
 FPS = 12
 TAKES, LEGS = 3, 6
 IOU = 0.5
-LOOKS_AS_MUCH = 1 / LOOKS
+LOOKS_AS_MUCH = 1 / IMAGE_SHARE
 """Undoes that the look of a moment counts for less than its words."""
 PARTS: dict[str, dict[str, Any]] = {
     "looks as much": {"image_weight": LOOKS_AS_MUCH},

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from florence_rag.index.base import ChunkIndex, IndexInfo
     from florence_rag.ingest.engine import IngestConfig
-    from florence_rag.ingest.ingest import Progress
+    from florence_rag.ingest.run import Progress
     from florence_rag.perception.base import OCRReader, TextRegion, VisualQA, VQAResult
     from florence_rag.rag import FlorenceRAG
     from florence_rag.retrieval.retriever import RetrievalConfig
@@ -63,7 +63,7 @@ _HOMES = {
     "index.base": ("ChunkIndex", "IndexInfo"),
     "perception.base": ("OCRReader", "TextRegion", "VQAResult", "VisualQA"),
     "ingest.engine": ("IngestConfig",),
-    "ingest.ingest": ("Progress",),
+    "ingest.run": ("Progress",),
     "rag": ("FlorenceRAG",),
     "retrieval.retriever": ("RetrievalConfig",),
     "types": ("Answer", "Chunk", "Citation", "EmbedderInfo", "Failure", "Hit", "IndexReport", "Locator", "Source"),

@@ -28,20 +28,11 @@ T = TypeVar("T")
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
-def as_detailed_as_needed(chunking: ChunkingConfig, embedder: Embedder, *others: object) -> ChunkingConfig:
-    """Return the configuration with the embedder's resolution if no other model reads the images.
-
-    Args:
-        chunking: The configuration to start from.
-        embedder: The model that reads every image; it may limit how many pixels it can see.
-        *others: Further models that read the images, or None for those that are not used.
-
-    Returns:
-        The same configuration, with `image_detail_px` set where only the embedder reads the images.
-    """
-    if any(other is not None for other in others):
-        return chunking
-    return replace(chunking, image_detail_px=chunking.image_detail_px or embedder.capabilities.detail_px)
+def limit_image_detail(config: ChunkingConfig, embedder: Embedder, *other_readers: object) -> ChunkingConfig:
+    """Decode images only as large as the embedder can use, unless another model reads them, too (None: is not used)."""
+    if any(reader is not None for reader in other_readers):
+        return config
+    return replace(config, image_detail_px=config.image_detail_px or embedder.capabilities.detail_px)
 
 
 class ImageStore:

@@ -17,20 +17,20 @@ from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.context import Context, Models
 from florence_rag.embedding.base import Embedder, unit_rows
+from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageInput, ImageStore
 from florence_rag.index.address import classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo, ReembeddableIndex
 from florence_rag.index.rows import checked_vectors
-from florence_rag.ingest.engine import ChunksOf, Engine, IngestConfig
+from florence_rag.ingest.engine import Engine, IngestConfig
 from florence_rag.ingest.file_ingestor import FileIngestor, IngestOptions
-from florence_rag.ingest.hf_dataset import Dataset, keep_dataset
-from florence_rag.ingest.ingest import Progress
+from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar
 from florence_rag.ingest.items import ItemStore
-from florence_rag.ingest.moments import LOOKS, temporal_nms
 from florence_rag.ingest.near_duplicates import NearDuplicates
-from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
-from florence_rag.ingest.regions import checked_box, region_view
+from florence_rag.ingest.ocr_stage import OCRMode
+from florence_rag.ingest.prefetch import Chunker
+from florence_rag.ingest.run import Progress
 from florence_rag.loading.database import DatabaseOptions, open_database
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
@@ -41,6 +41,7 @@ from florence_rag.perception.base import (
 )
 from florence_rag.reembed.reembedding import Reembedding
 from florence_rag.retrieval.mmr import pick_diverse
+from florence_rag.retrieval.moments import IMAGE_SHARE, temporal_nms
 from florence_rag.retrieval.query import check_count, check_kinds, check_query
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.sources.io import Columns
@@ -94,15 +95,8 @@ class FlorenceRAG:
         self._llm = llm
         self.memory = AnswerCache(context, always=cache_answers)
         self.classifying = Classifying(models, classifiers, context.images.resolve)
-        read_words = OCRStage(models.ocr_reader, ocr) if models.ocr_reader is not None and ocr != "never" else None
-        self._files = FileIngestor(
-            context,
-            read_words=read_words,
-            detector=models.detector if index_regions else None,
-            chunking=chunking,
-            config=ingest,
-        )
-        self.items = ItemStore(context, read_words=read_words, config=ingest)
+        self._files = FileIngestor(context, ocr_mode=ocr, index_regions=index_regions, chunking=chunking, config=ingest)
+        self.items = ItemStore(context, ocr_mode=ocr, config=ingest)
 
     @classmethod
     def open(
@@ -169,7 +163,7 @@ class FlorenceRAG:
         retry: bool = False,
         near_duplicates: NearDuplicates = "link",
         progress: Callable[[Progress], None] | None = None,
-        engine: Callable[[ChunksOf], Engine] | None = None,
+        engine: Callable[[Chunker], Engine] | None = None,
     ) -> IndexReport:
         """Index files, folders, patterns ("photos/**/*.jpg"), URLs, tars, tables; what has not changed is left alone.
 
@@ -194,7 +188,7 @@ class FlorenceRAG:
         name: str | None = None,
         near_duplicates: NearDuplicates = "link",
         progress: Callable[[Progress], None] | None = None,
-        engine: Callable[[ChunksOf], Engine] | None = None,
+        engine: Callable[[Chunker], Engine] | None = None,
     ) -> IndexReport:
         """Index a dataset of Hugging Face `datasets`, or whatever has rows as it does.
 
@@ -202,7 +196,7 @@ class FlorenceRAG:
         kept under, by default its fingerprint; what was indexed of another dataset of this name is replaced. The
         pictures are copied to a tar beside the database, so that hits can be looked at when the dataset is gone.
         """
-        tar = keep_dataset(dataset, self.context.images.require_folder(), image, caption, name)
+        tar = dataset_to_tar(dataset, self.context.images.require_folder(), image, caption, name)
         return self.add(tar, prune=True, near_duplicates=near_duplicates, progress=progress, engine=engine)
 
     def retry_failures(
@@ -260,7 +254,7 @@ class FlorenceRAG:
             if box is not None:
                 raise InputError("a box is a part of a picture: give the picture, too")
             return None
-        part = None if box is None else checked_box(box)
+        part = None if box is None else check_box(box)
         return region_view(self.models.embedder, read_image(image), part)
 
     def find_moments(
@@ -272,7 +266,7 @@ class FlorenceRAG:
         them. overlapping: also those that are mostly the same time of a video as a better one.
         """
         config = self.retriever.config
-        finder = Retriever(self.context, replace(config, image_weight=LOOKS * config.image_weight))
+        finder = Retriever(self.context, replace(config, image_weight=IMAGE_SHARE * config.image_weight))
         wanted = check_count(k) * (1 if overlapping else 4)
         hits = finder.search(text, k=wanted, kinds={"clip"}, filter=filter, group=False)
         return hits if overlapping else temporal_nms(hits, k)

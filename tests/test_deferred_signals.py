@@ -1,12 +1,14 @@
 import signal
 import threading
+from functools import partial
 
 import pytest
 
+from florence_rag.context import Models
 from florence_rag.deferred_signals import DeferredSignals
-from florence_rag.ingest.embed_stage import EmbedStage
+from florence_rag.ingest.embed_stage import EmbedStage, embed_batch
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
-from florence_rag.ingest.ingest import Ingest
+from florence_rag.ingest.run import IngestRun
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Chunk, Source
 
@@ -87,13 +89,13 @@ def test_an_index_run_ends_when_what_was_being_stored_is_stored():
     index = Interrupted(EMBEDDER.info)
     sources = [Source(f"/{i}", "image", 1, 1, str(i)) for i in range(40)]
     engine = ThreadEngine(
-        EmbedStage(EMBEDDER),
+        EmbedStage(partial(embed_batch, Models.of(EMBEDDER))),
         lambda of: iter([Chunk(of, "image", frames=(color_frame("red"),))]),
-        config=IngestConfig(batch=4, ahead=4),
+        config=IngestConfig(batch_size=4, prefetch=4),
     )
-    run = Ingest(index, engine)
+    run = IngestRun(index, len(sources))
     with pytest.raises(KeyboardInterrupt):
-        run.run(sources)
+        run.ingest(sources, engine)
     assert 3 <= len(index.sources()) < 40
     assert index.info().incomplete == ()
 
@@ -107,16 +109,20 @@ def test_an_index_run_ends_while_it_waits_for_a_file():
         assert let_go.wait(60)
         yield Chunk(of, "image", frames=(color_frame("red"),))
 
-    class Heard(DeferredSignals):
-        def check(self):
-            try:
-                super().check()
-            except KeyboardInterrupt:
-                let_go.set()
-                raise
+    class Watched(ThreadEngine):
+        def run(self, sources, timer, failed, check):
+            def checked():
+                try:
+                    check()
+                except KeyboardInterrupt:
+                    let_go.set()
+                    raise
 
-    run = Ingest(MemoryIndex(EMBEDDER.info), ThreadEngine(EmbedStage(EMBEDDER), slow))
-    run._interrupts = Heard()
+            return super().run(sources, timer, failed, checked)
+
+    run = IngestRun(MemoryIndex(EMBEDDER.info), 1)
     with pytest.raises(KeyboardInterrupt):
-        run.run([Source("/a", "image", 1, 1, "a")])
+        run.ingest(
+            [Source("/a", "image", 1, 1, "a")], Watched(EmbedStage(partial(embed_batch, Models.of(EMBEDDER))), slow)
+        )
     assert run.done == []

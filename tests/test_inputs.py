@@ -4,12 +4,11 @@ import fsspec
 import pytest
 from PIL import Image
 
-from florence_rag import rag as pipeline
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Models
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.ingest import engine
+from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.rag import FlorenceRAG
 from florence_rag.sources.io import Columns
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame, color_shares
@@ -25,18 +24,11 @@ def rag(request, tmp_path):
         yield rag
 
 
-@pytest.fixture
-def read(monkeypatch):
-    """The sources that are opened, in all runs."""
-    uris = []
-    inner = engine.read_chunks
+class ReadSources(set):
+    """The uris of the sources that are read, as the progress reports them."""
 
-    def read_chunks(source, *rest):
-        uris.append(source.uri)
-        return inner(source, *rest)
-
-    monkeypatch.setattr(engine, "read_chunks", read_chunks)
-    return uris
+    def __call__(self, step):
+        self.add(step.source)
 
 
 @pytest.fixture
@@ -56,7 +48,7 @@ def color_of(rag, hit):
     return color_shares(rag.frames(hit)[0]).round(1).tolist()
 
 
-def test_each_is_indexed_found_and_looked_at_again(rag, colors, read):
+def test_each_is_indexed_found_and_looked_at_again(rag, colors):
     _, paths = colors
     assert counts(rag.add(*paths)) == (3, 0, 0, 0, 0)
     for color, scheme in (("red", "tar:"), ("green", "parquet:"), ("blue", "http:")):
@@ -67,18 +59,18 @@ def test_each_is_indexed_found_and_looked_at_again(rag, colors, read):
     hit = rag.search("crimson", k=1)[0]
     assert (hit.caption, hit.metadata["city"]) == ("crimson", "Rome")
     assert rag.search("emerald", k=1)[0].metadata["n"] == 7
-    read.clear()
-    assert counts(rag.add(*paths)) == (0, 0, 3, 0, 0)
-    assert read == []
+    read = ReadSources()
+    assert counts(rag.add(*paths, progress=read)) == (0, 0, 3, 0, 0)
+    assert read == set()
 
 
-def test_what_changes_is_replaced_and_what_goes_is_forgotten_when_asked(rag, tmp_path, read):
+def test_what_changes_is_replaced_and_what_goes_is_forgotten_when_asked(rag, tmp_path):
     tar = write_tar(tmp_path / "a.tar", {"1.png": png("red"), "2.png": png("blue")})
     rag.add(tar)
-    read.clear()
     write_tar(tar, {"1.png": png("red"), "3.png": png("green")})
-    assert counts(rag.add(tar)) == (1, 0, 1, 0, 0)
-    assert read == [f"tar:{tar}#3.png"]
+    read = ReadSources()
+    assert counts(rag.add(tar, progress=read)) == (1, 0, 1, 0, 0)
+    assert read == {f"tar:{tar}#3.png"}
     assert counts(rag.add(tar, prune=True)) == (0, 0, 2, 1, 0)
     assert {hit.source for hit in rag.search("blue", k=9)} == {f"tar:{tar}#1.png", f"tar:{tar}#3.png"}
 
@@ -178,10 +170,9 @@ def test_files_in_a_bucket_are_indexed(rag):
         system.rm("/in", recursive=True)
 
 
-def test_a_copy_of_a_file_in_a_tar_is_not_read_again(rag, tmp_path, read):
+def test_a_copy_of_a_file_in_a_tar_is_not_read_again(rag, tmp_path):
     (tmp_path / "red.png").write_bytes(png("red"))
     rag.add(tmp_path / "red.png")
-    read.clear()
     assert counts(rag.add(write_tar(tmp_path / "a.tar", {"1.png": png("red")}))) == (1, 0, 0, 0, 0)
     assert color_of(rag, rag.search("red", k=1, filter={"source": f"tar:{tmp_path}/a.tar#1.png"})[0])
 
@@ -203,7 +194,7 @@ def test_no_url_is_asked_for_what_a_question_names(rag, colors):
 
 
 def test_chunking_is_chosen_when_a_database_is_opened(tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "open_embedder", lambda name, access, **_: ColorEmbedder())
+    monkeypatch.setitem(EMBEDDER.loaders, "florence", lambda card, loader: ColorEmbedder())
     Image.fromarray(color_frame("red", size_px=200)).save(tmp_path / "red.png")
     seen, embed = [], ColorEmbedder.embed_images
     monkeypatch.setattr(ColorEmbedder, "embed_images", lambda self, frames: seen.extend(frames) or embed(self, frames))

@@ -144,7 +144,7 @@ def test_an_interrupted_run_is_completed_by_the_next(rag, folder):
         if step.files_done > 4:
             raise KeyboardInterrupt
 
-    stopped = FlorenceRAG(rag.index, rag.models.embedder, ingest=IngestConfig(batch=4))
+    stopped = FlorenceRAG(rag.index, rag.models.embedder, ingest=IngestConfig(batch_size=4))
     with pytest.raises(KeyboardInterrupt):
         stopped.add(folder, progress=interrupted)
     report = rag.add(folder)

@@ -29,7 +29,7 @@ class Slow(ColorEmbedder):
         time.sleep(0.3)
         return super().embed_images(frames)
 
-with FlorenceRAG(MilvusIndex.open(sys.argv[1], Slow.info), Slow(), ingest=IngestConfig(batch=4)) as rag:
+with FlorenceRAG(MilvusIndex.open(sys.argv[1], Slow.info), Slow(), ingest=IngestConfig(batch_size=4)) as rag:
     rag.add(sys.argv[2], progress=lambda step: print(step.files_done, flush=True))
 """
 

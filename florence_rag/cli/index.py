@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -46,7 +45,8 @@ from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.ingest.engine import ChunksOf, Engine
+    from florence_rag.ingest.engine import Engine
+    from florence_rag.ingest.prefetch import Chunker
     from florence_rag.rag import FlorenceRAG
     from florence_rag.types import IndexReport
 
@@ -142,22 +142,27 @@ def index(
 
 def _ray_engine(
     rag: FlorenceRAG, options: OpenOptions, address: str | None, actors: int, gpus: float
-) -> Callable[[ChunksOf], Engine]:
+) -> Callable[[Chunker], Engine]:
     """Return a factory of engines that run the models of the database on the workers of a Ray cluster."""
-    from florence_rag.ingest.ray_engine import Models, RayConfig, RayEngine
+    from florence_rag.ingest.ray_engine import RayConfig, RayEngine
+    from florence_rag.loading.index_models import ModelNames
     from florence_rag.models.registry import find_model
 
     model, text_embedder = rag.models.embedder.info.name, rag.models.text_embedder
-    models = Models(
+    names = ModelNames(
         model,
-        text_model=text_embedder.info.name if text_embedder else None,
-        describe=options.captioner or find_model(model).default_captioner,
-        detect=options.detector,
-        actions=options.action_model,
-        read=options.ocr,
-        access=model_options(options.offline, options.precision, options.backend),
+        text_embedder=text_embedder.info.name if text_embedder else None,
+        captioner=options.captioner or find_model(model).default_captioner,
+        detector=options.detector,
+        action_recognizer=options.action_model,
     )
-    return partial(RayEngine, models, config=RayConfig(address, actors, gpus))
+    return RayEngine.factory(
+        names,
+        RayConfig(address, actors, gpus),
+        ocr=options.ocr,
+        index_regions=options.detector is not None,
+        options=model_options(options.offline, options.precision, options.backend),
+    )
 
 
 def watch(

@@ -17,7 +17,7 @@ from rich.progress import Progress as ProgressBar
 from florence_rag.cli.output import plain, stderr
 
 if TYPE_CHECKING:
-    from florence_rag.ingest.ingest import Progress
+    from florence_rag.ingest.run import Progress
 
 Report = Callable[["Progress"], None]
 
@@ -25,7 +25,6 @@ EVENT_INTERVAL_S = 1.0
 """Seconds between two lines of JSON."""
 STAGES = {
     "read": "reading",
-    "words": "reading text",
     "ocr": "reading text",
     "caption": "captioning",
     "detect": "detecting",

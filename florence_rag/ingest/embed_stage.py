@@ -1,6 +1,7 @@
-"""From chunks to what an index stores of them: captions, vectors, vectors of words. Pure: any thread may do it.
+"""The model stages of an index run: describe a batch of chunks with captions, regions and moments, then embed it.
 
-A batch that fails is tried again file by file, so that only the files at fault fail.
+The stages have no side effects, so that any thread or process may run them. If a batch fails, it is tried again source
+by source, so that only the sources at fault fail.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import TypeVar
 
 import numpy as np
 
+from florence_rag.context import Models
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
+from florence_rag.embedding.region_view import region_view
 from florence_rag.errors import FlorenceError, InputError
 from florence_rag.ingest.moments import with_moments
-from florence_rag.ingest.regions import is_region, region_view, with_regions
+from florence_rag.ingest.regions import is_region, with_regions
 from florence_rag.ingest.stage_timer import StageTimer
-from florence_rag.perception.base import ActionRecognizer, Captioner, Detector
-from florence_rag.types import Chunk, Failure, Frame, Source, middle_frame
+from florence_rag.perception.base import Captioner
+from florence_rag.types import Chunk, Failure, Source, middle_frame
 
 log = logging.getLogger(__name__)
 
@@ -28,112 +31,105 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedBatch:
-    """Chunks with what is stored beside them: vectors (N, D) and, where a text model reads them, words (N, T)."""
+    """Chunks with their vectors (N, D) and, if the index stores these, the vectors of their texts (N, T)."""
 
     chunks: list[Chunk]
     vectors: np.ndarray
-    words: np.ndarray | None = None
+    text_vectors: np.ndarray | None = None
 
-    def of(self, keep: Callable[[str], bool]) -> EmbeddedBatch:
-        """Only the chunks of sources that are to be kept."""
-        rows = [i for i, chunk in enumerate(self.chunks) if keep(chunk.source.uri)]
+    def select(self, includes: Callable[[str], bool]) -> EmbeddedBatch:
+        """Return only the chunks whose source uri satisfies the condition."""
+        rows = [i for i, chunk in enumerate(self.chunks) if includes(chunk.source.uri)]
         if len(rows) == len(self.chunks):
             return self
-        words = None if self.words is None else self.words[rows]
-        return EmbeddedBatch([self.chunks[i] for i in rows], self.vectors[rows], words)
+        text_vectors = None if self.text_vectors is None else self.text_vectors[rows]
+        return EmbeddedBatch([self.chunks[i] for i in rows], self.vectors[rows], text_vectors)
 
-    def by_file(self) -> list[EmbeddedBatch]:
-        """One for each source."""
-        return [self.of(uri.__eq__) for uri in dict.fromkeys(chunk.source.uri for chunk in self.chunks)]
+    def split(self) -> list[EmbeddedBatch]:
+        """Return one batch per source."""
+        return [self.select(uri.__eq__) for uri in dict.fromkeys(chunk.source.uri for chunk in self.chunks)]
+
+
+DescribeStep = tuple[str, Callable[[list[Chunk]], list[Chunk]]]
+"""The name of a stage, under which its time is counted, and a function that adds descriptions or chunks to a batch."""
 
 
 class EmbedStage:
-    """Captions, then vectors, of a batch. Errors of embedders that are not InputErrors pass: they concern all files.
+    """Describes a batch of chunks step by step, then embeds it.
 
-    captioner: says what pictures show that have no caption yet. text_embedder: embeds all words of a chunk, for an
-    index that keeps their vectors, too. detector: finds things in images, recognizer: what happens in videos; both
-    become chunks beside them.
+    Args:
+        embed: Computes the vectors of a batch.
+        steps: What to do with a batch before that, in order.
+        workers: The number of batches that `embed` can work on at the same time.
     """
 
     def __init__(
-        self,
-        embedder: Embedder,
-        captioner: Captioner | None = None,
-        text_embedder: TextEmbedder | None = None,
-        detector: Detector | None = None,
-        recognizer: ActionRecognizer | None = None,
+        self, embed: Callable[[list[Chunk]], EmbeddedBatch], steps: Sequence[DescribeStep] = (), *, workers: int = 1
     ) -> None:
-        self.detector = detector
-        self.recognizer = recognizer
-        self.embedder = embedder
-        self.captioner = captioner
-        self.text_embedder = text_embedder
+        self.workers = workers
+        self._embed = embed
+        self._steps = steps
 
-    def __call__(self, batch: list[Chunk], watch: StageTimer) -> tuple[list[EmbeddedBatch], list[Failure]]:
-        """What can be stored, and the files that cannot be described or embedded."""
-        captioned, failures = self._captioned(batch, watch)
-        divided, undivided = self._divided(captioned, watch)
-        with watch("embed"):
-            parts, refused = together_or_by_file(self.embedded, divided, InputError)
-        return parts, failures + undivided + refused
+    @classmethod
+    def from_models(cls, models: Models, *, index_regions: bool = False) -> EmbedStage:
+        """Return the stage that runs the captioner, detector, action recognizer and embedders as far as there are any.
 
-    def embedded(self, batch: list[Chunk]) -> EmbeddedBatch:
-        """The vectors of chunks that have their captions."""
-        words = embed_words(self.text_embedder, batch) if self.text_embedder else None
-        return EmbeddedBatch(batch, embed_chunks(self.embedder, batch), words)
+        The models load now, so that a missing model fails the run and not each of its sources.
+        """
+        steps: list[DescribeStep] = []
+        if models.captioner is not None:
+            steps.append(("caption", partial(add_captions, models.captioner.get())))
+        if models.detector is not None and index_regions:
+            steps.append(("detect", partial(with_regions, models.detector.get())))
+        if models.action_recognizer is not None:
+            steps.append(("detect", partial(with_moments, models.action_recognizer.get())))
+        return cls(partial(embed_batch, models), steps, workers=models.embedder.capabilities.workers)
 
-    def _captioned(self, batch: list[Chunk], watch: StageTimer) -> tuple[list[Chunk], list[Failure]]:
-        if self.captioner is None:
-            return batch, []
-        with watch("caption"):
-            # Whatever a captioning model raises, a run that took hours goes on without those pictures.
-            parts, failures = together_or_by_file(partial(add_captions, self.captioner), batch, Exception)
-        return [chunk for part in parts for chunk in part], failures
-
-    def _divided(self, batch: list[Chunk], watch: StageTimer) -> tuple[list[Chunk], list[Failure]]:
-        """With the regions of images and the moments of clips."""
+    def __call__(self, batch: list[Chunk], timer: StageTimer) -> tuple[list[EmbeddedBatch], list[Failure]]:
+        """Return what can be stored, and the sources that cannot be described or embedded."""
         failures: list[Failure] = []
-        finders: list[Callable[[list[Chunk]], list[Chunk]]] = []
-        if self.detector is not None:
-            finders.append(partial(with_regions, self.detector))
-        if self.recognizer is not None:
-            finders.append(partial(with_moments, self.recognizer))
-        for find in finders:
-            with watch("detect"):
-                parts, failed = together_or_by_file(find, batch, Exception)
-            batch, failures = [chunk for part in parts for chunk in part], failures + failed
-        return batch, failures
+        for name, describe in self._steps:
+            with timer(name):
+                # A run of many hours goes on, whatever a describing model raises for a few images.
+                parts, failed = together_or_by_source(describe, batch, Exception)
+            batch = [chunk for part in parts for chunk in part]
+            failures += failed
+        with timer("embed"):
+            # Only an InputError concerns the batch; other errors of an embedder would occur for every batch.
+            embedded, failed = together_or_by_source(self._embed, batch, InputError)
+        return embedded, failures + failed
 
 
-def together_or_by_file(
-    step: Callable[[list[Chunk]], T], batch: list[Chunk], excused: type[Exception]
+def together_or_by_source(
+    step: Callable[[list[Chunk]], T], batch: list[Chunk], handled: type[Exception]
 ) -> tuple[list[T], list[Failure]]:
-    """What a step makes of a batch, in one part or one for each file, and the files that it fails on.
+    """Apply a step to a batch, or, if it raises an error that is handled, to each source of the batch.
 
-    Errors that are not excused pass.
+    Returns:
+        The results, one for the batch or one per source, and the sources for which the step fails.
     """
     try:
         return ([step(batch)] if batch else []), []
-    except excused as error:
-        files = by_file(batch)
-        if len(files) == 1:
+    except handled as error:
+        sources = _by_source(batch)
+        if len(sources) == 1:
             return [], [Failure(batch[0].source.uri, _reason(error, batch[0].source))]
-        tried = [together_or_by_file(step, chunks, excused) for chunks in files]
+        tried = [together_or_by_source(step, chunks, handled) for chunks in sources]
         return [part for parts, _ in tried for part in parts], [each for _, failures in tried for each in failures]
 
 
-def by_file(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
-    """The chunks of each source, in their order."""
-    files: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        files.setdefault(chunk.source.uri, []).append(chunk)
-    return list(files.values())
+def embed_batch(models: Models, chunks: list[Chunk]) -> EmbeddedBatch:
+    """Compute the vectors of chunks and, if there is a text embedder, of their texts."""
+    text_vectors = embed_chunk_texts(models.text_embedder, chunks) if models.text_embedder else None
+    return EmbeddedBatch(chunks, embed_chunks(models.embedder, chunks), text_vectors)
 
 
 def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """(N, D): of a chunk with pictures the mean direction of its pictures, of any other the direction of its text.
+    """Embed chunks.
 
-    Of a region only its part of the picture counts.
+    Returns:
+        (N, D) float32 unit rows: for a chunk with frames the mean direction of its frames, of which a region counts
+        only its box; for any other chunk the direction of its text.
     """
     vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
     passages = [i for i, chunk in enumerate(chunks) if not chunk.frames]
@@ -141,39 +137,47 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
         vectors[passages] = embedder.embed_texts([chunks[i].text for i in passages])
     owners = [i for i, chunk in enumerate(chunks) for _ in chunk.frames]
     if owners:
-        shown = [_shown(embedder, chunk, frame) for chunk in chunks for frame in chunk.frames]
-        np.add.at(vectors, owners, embedder.embed_images(shown))
+        boxes = [chunk.locator.box if is_region(chunk) else None for chunk in chunks]
+        views = [region_view(embedder, frame, boxes[i]) for i, chunk in enumerate(chunks) for frame in chunk.frames]
+        np.add.at(vectors, owners, embedder.embed_images(views))
     return unit_rows(vectors)
 
 
-def _shown(embedder: Embedder, chunk: Chunk, frame: Frame) -> Frame:
-    return region_view(embedder, frame, chunk.locator.box) if is_region(chunk) else frame
+def embed_chunk_texts(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
+    """Embed the caption, text and OCR text of each chunk together.
 
-
-def embed_words(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """(N, T): the direction of all words of a chunk: caption, text, what was read; zeros where it has none."""
+    Returns:
+        (N, T) float32, a unit row per chunk, and zeros for a chunk without any text.
+    """
     vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
-    said = ["\n".join(part for part in (chunk.caption, chunk.text, chunk.ocr) if part.strip()) for chunk in chunks]
-    worded = [i for i, words in enumerate(said) if words]
-    if worded:
-        vectors[worded] = embedder.embed_texts([said[i] for i in worded])
+    texts = ["\n".join(part for part in (chunk.caption, chunk.text, chunk.ocr) if part.strip()) for chunk in chunks]
+    with_text = [i for i, text in enumerate(texts) if text]
+    if with_text:
+        vectors[with_text] = embedder.embed_texts([texts[i] for i in with_text])
     return vectors
 
 
 def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:
-    """The chunks, and what is to be seen where nothing says it yet.
+    """Add a caption to each chunk that has frames and no caption yet.
 
-    A clip is told by its middle keyframe: it is one shot, whose other keyframes show nearly the same; their captions
-    would cost as much again and count the same words twice, so that clips would be found before pictures.
+    The caption of a clip is that of its middle keyframe. The other keyframes belong to the same shot and show nearly
+    the same; captions of them would cost as much again, and repeat words, which would rank clips before images.
     """
-    due = [i for i, chunk in enumerate(chunks) if chunk.frames and not chunk.caption]
-    captions = captioner.caption([middle_frame(chunks[i].frames) for i in due]) if due else []
-    said = dict(zip(due, captions, strict=True))
-    return [replace(chunk, caption=said[i]) if i in said else chunk for i, chunk in enumerate(chunks)]
+    missing = [i for i, chunk in enumerate(chunks) if chunk.frames and not chunk.caption]
+    captions = captioner.caption([middle_frame(chunks[i].frames) for i in missing]) if missing else []
+    added = dict(zip(missing, captions, strict=True))
+    return [replace(chunk, caption=added[i]) if i in added else chunk for i, chunk in enumerate(chunks)]
+
+
+def _by_source(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
+    sources: dict[str, list[Chunk]] = {}
+    for chunk in chunks:
+        sources.setdefault(chunk.source.uri, []).append(chunk)
+    return list(sources.values())
 
 
 def _reason(error: Exception, source: Source) -> str:
     if isinstance(error, FlorenceError):
         return str(error)
     log.warning("unexpected error in %s", source.uri, exc_info=error)
-    return f"could not be looked at: {type(error).__name__}: {' '.join(str(error).split())}"
+    return f"could not be described: {type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,4 +1,7 @@
-"""The stages between files and the index: read, embed. An engine runs them; another engine may run them elsewhere."""
+"""Engines run the stages between sources and the index: read, OCR, describe, embed.
+
+Here are the protocol, and the engine that uses the threads of this process.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,32 @@ import sys
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import TracebackType
+from typing import Generic, ParamSpec, Protocol, TypeVar
 
 from florence_rag.deferred_signals import POLL_S
-from florence_rag.embedding.base import Embedder
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage
-from florence_rag.ingest.prefetch import Read, read_ahead
+from florence_rag.ingest.ocr_stage import OCRStage
+from florence_rag.ingest.prefetch import Chunker, ReadEvent, prefetch
 from florence_rag.ingest.stage_timer import StageTimer
 from florence_rag.types import Chunk, Failure, Source
 
-ChunksOf = Callable[[Source], Iterator[Chunk]]
-AddWords = Callable[[Chunk], Chunk]
-"""Reads the words in the pictures of a chunk."""
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchResult:
-    """What has come out of the stages, to be stored: chunks with their vectors, files that failed, and files of which
-    this is the end. source: the one last heard of."""
+    """What an engine passes on to be stored.
+
+    Attributes:
+        source: The source that was read last, for the progress.
+        parts: Chunks with their vectors.
+        failures: Sources that cannot be read, described or embedded.
+        ended: Sources of which all chunks are in this result or an earlier one.
+    """
 
     source: Source
     parts: Sequence[EmbeddedBatch] = ()
@@ -35,160 +44,196 @@ class BatchResult:
 
 
 class Engine(Protocol):
-    """Runs the stages. threads: how many are at work in each stage."""
+    """Runs the stages of an index run."""
 
     @property
-    def threads(self) -> Mapping[str, int]: ...
+    def threads(self) -> Mapping[str, int]:
+        """The number of threads or processes at work in each stage."""
+        ...
 
     def run(
-        self, sources: Sequence[Source], watch: StageTimer, failed: Collection[str], check: Callable[[], None]
+        self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
-        """What comes of the sources, each one's chunks in order, its end last; sources interleave.
+        """Read, describe and embed sources.
 
-        failed: uris of which no more is wanted; it grows meanwhile. check: called while waiting, and may raise.
+        Args:
+            sources: The sources to index, at least one.
+            timer: Counts the time of each stage.
+            failed: The uris of sources whose further chunks are useless. It grows while the engine runs.
+            check: Call it while waiting. It may raise an exception, which ends the run.
+
+        Yields:
+            Results in which the chunks of a source come before its end. Sources interleave.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
-    """batch: pictures in one forward pass; a quarter of it where several passes run at a time, each on one processor.
-    threads: that decode files and read words, by default one per processor up to eight. ahead: how many decoded chunks
-    may wait for the model. workers: batches that are embedded at a time, by default as many as the embedder asks for.
+    """The sizes of the buffers and pools of an index run.
+
+    Args:
+        batch_size: The number of images in one forward pass. If several passes run at the same time, each on one
+            processor, it is a quarter of this.
+        threads: The number of threads that read files and run OCR. By default one per processor, at most eight.
+        prefetch: The number of chunks that may wait for the models.
+        workers: The number of batches that are embedded at the same time. By default as many as the embedder supports.
     """
 
-    batch: int = 32
+    batch_size: int = 32
     threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
-    ahead: int = 32
+    prefetch: int = 32
     workers: int | None = None
 
-    def batch_of(self, workers: int) -> int:
-        """Pictures in a pass of one of so many. On one processor small passes are as fast; they wait for fewer pictures
-        to be read, and at the end of a run for less of each other."""
-        return self.batch if workers == 1 else max(1, self.batch // 4)
+    def batch_size_for(self, workers: int) -> int:
+        """Return the number of images per pass if so many workers share the processors.
+
+        On one processor small passes are as fast as large ones. They wait for fewer images, and the workers wait less
+        for each other at the end of a run.
+        """
+        return self.batch_size if workers == 1 else max(1, self.batch_size // 4)
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """What was read and is embedded together. failures, ended: of files whose reading has come to an end with it."""
+    """Chunks that are embedded together, and the sources whose reading failed or ended while it was filled."""
 
     chunks: list[Chunk] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     ended: list[Source] = field(default_factory=list)
 
-    def take(self, read: Read) -> None:
-        if read.chunk is not None:
-            self.chunks.append(read.chunk)
-        elif read.reason:
-            self.chunks = [chunk for chunk in self.chunks if chunk.source.uri != read.source.uri]
-            self.failures.append(read.failure)
+    def add(self, event: ReadEvent) -> None:
+        """Add an event. A failure removes the earlier chunks of its source."""
+        if event.chunk is not None:
+            self.chunks.append(event.chunk)
+        elif event.failure is not None:
+            self.chunks = [chunk for chunk in self.chunks if chunk.source.uri != event.source.uri]
+            self.failures.append(event.failure)
         else:
-            self.ended.append(read.source)
+            self.ended.append(event.source)
 
     @property
-    def pictures(self) -> int:
-        """Its share of a forward pass."""
+    def size(self) -> int:
+        """The number of images or texts in a forward pass."""
         return sum(max(1, len(chunk.frames)) for chunk in self.chunks)
+
+    def embed(self, stage: EmbedStage, timer: StageTimer, source: Source) -> BatchResult:
+        """Describe and embed the chunks. Source is the one that was read last."""
+        parts, failures = stage(self.chunks, timer)
+        return BatchResult(source, parts, [*self.failures, *failures], self.ended)
+
+
+class BatchPool(Generic[T]):
+    """Threads that work on batches and return the results in order of submission.
+
+    Several threads get one processor each: threads that wait for each other inside a forward pass lose much of their
+    time as soon as other threads decode images at the same time.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pending: deque[Future[T]] = deque()
+        self._threads = ThreadPoolExecutor(
+            workers, "florence-model", initializer=_use_one_processor if workers > 1 else None
+        )
+
+    def __enter__(self) -> BatchPool[T]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._threads.shutdown(cancel_futures=True)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Begin to work on a batch."""
+        self._pending.append(self._threads.submit(function, *args, **kwargs))
+
+    def results(self, *, max_pending: int = 0, check: Callable[[], None] = lambda: None) -> Iterator[T]:
+        """Yield the finished results, and wait until at most so many batches are pending.
+
+        Args:
+            max_pending: The number of batches that may be left.
+            check: Called while waiting; it may raise an exception.
+        """
+        while self._pending and (len(self._pending) > max_pending or self._pending[0].done()):
+            batch = self._pending.popleft()
+            while not wait((batch,), POLL_S).done:
+                check()
+            yield batch.result()
 
 
 class ThreadEngine:
-    """The engine of one machine.
+    """Runs the stages in threads of this process.
 
-    reading threads: chunk, read words -> batches across files -> model threads: caption, embed
+        reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
+
+    Args:
+        stage: Describes and embeds a batch.
+        chunker: Reads the chunks of a source.
+        ocr: Adds OCR text to a chunk.
+        config: The sizes of buffers and pools.
     """
 
     def __init__(
-        self,
-        embedding: EmbedStage,
-        chunks_of: ChunksOf,
-        *,
-        add_words: AddWords | None = None,
-        config: IngestConfig | None = None,
+        self, stage: EmbedStage, chunker: Chunker, *, ocr: OCRStage | None = None, config: IngestConfig | None = None
     ) -> None:
-        self.embedding = embedding
-        self._chunks_of = chunks_of
-        self._add_words = add_words
+        self._stage = stage
+        self._chunker = chunker
+        self._ocr = ocr
         self._config = config or IngestConfig()
-        self._workers = model_workers(embedding.embedder, self._config)
+        self._workers = self._config.workers or stage.workers
 
     @property
     def threads(self) -> Mapping[str, int]:
-        """Of each stage."""
-        readers, models = self._config.threads, self._workers
-        return {"read": readers, "words": readers, "caption": models, "detect": models, "embed": models}
+        """The number of threads of each stage."""
+        return stage_threads(readers=self._config.threads, workers=self._workers)
 
     def run(
-        self, sources: Sequence[Source], watch: StageTimer, failed: Collection[str], check: Callable[[], None]
+        self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
-        """As Engine says."""
-        batch, under_way = Batch(), deque[Future[BatchResult]]()
-        size = self._config.batch_of(self._workers)
-        with closing(self._read(sources, watch, check)) as reads, model_threads(self._workers) as models:
-            for read in reads:
-                if read.source.uri not in failed:
-                    batch.take(read)
-                if batch.pictures >= size:
-                    under_way.append(models.submit(self._embed, read.source, batch, watch))
+        """Run the stages as `Engine.run` does, with the results in the order of the batches."""
+        batch, size = Batch(), self._config.batch_size_for(self._workers)
+        with closing(self._prefetch(sources, timer, check)) as events, BatchPool[BatchResult](self._workers) as pool:
+            for event in events:
+                if event.source.uri not in failed:
+                    batch.add(event)
+                if batch.size >= size:
+                    pool.submit(batch.embed, self._stage, timer, event.source)
                     batch = Batch()
-                    yield from _finished(under_way, self._workers, check)
-                yield BatchResult(read.source)
-            if sources:
-                under_way.append(models.submit(self._embed, sources[-1], batch, watch))
-            yield from _finished(under_way, 0, check)
+                    yield from pool.results(max_pending=self._workers, check=check)
+                yield BatchResult(event.source)
+            pool.submit(batch.embed, self._stage, timer, sources[-1])
+            yield from pool.results(check=check)
 
-    def _read(
-        self, sources: Sequence[Source], watch: StageTimer, check: Callable[[], None]
-    ) -> Generator[Read, None, None]:
-        def chunks_of(source: Source) -> Iterator[Chunk]:
-            return read_chunks(source, self._chunks_of, self._add_words, watch)
+    def _prefetch(
+        self, sources: Sequence[Source], timer: StageTimer, check: Callable[[], None]
+    ) -> Generator[ReadEvent, None, None]:
+        def chunker(source: Source) -> Iterator[Chunk]:
+            return read_chunks(source, self._chunker, self._ocr, timer)
 
-        return read_ahead(sources, chunks_of, threads=self._config.threads, depth=self._config.ahead, check=check)
-
-    def _embed(self, source: Source, batch: Batch, watch: StageTimer) -> BatchResult:
-        parts, failures = self.embedding(batch.chunks, watch)
-        return BatchResult(source, parts, [*batch.failures, *failures], batch.ended)
+        return prefetch(sources, chunker, threads=self._config.threads, depth=self._config.prefetch, check=check)
 
 
-def read_chunks(source: Source, chunks_of: ChunksOf, add_words: AddWords | None, watch: StageTimer) -> Iterator[Chunk]:
-    """The chunks of a source with the words in their pictures."""
-    chunks = iter(chunks_of(source))
+def read_chunks(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer) -> Iterator[Chunk]:
+    """Yield the chunks of a source with their OCR text, and count the time of both stages."""
+    chunks = iter(chunker(source))
     while True:
-        with watch("read"):
+        with timer("read"):
             chunk = next(chunks, None)
         if chunk is None:
             return
-        if add_words is not None:
-            with watch("words"):
-                chunk = add_words(chunk)
+        if ocr is not None:
+            with timer("ocr"):
+                chunk = ocr(chunk)
         yield chunk
 
 
-def _finished(under_way: deque[Future[BatchResult]], leave: int, check: Callable[[], None]) -> Iterator[BatchResult]:
-    """The batches that are done, in their order; waits for more until so many are left under way."""
-    while under_way and (len(under_way) > leave or under_way[0].done()):
-        batch = under_way.popleft()
-        while not wait((batch,), POLL_S).done:
-            check()
-        yield batch.result()
+def stage_threads(readers: int, workers: int) -> dict[str, int]:
+    """Return the number of threads of each stage: readers read and run OCR, workers run the models."""
+    return {"read": readers, "ocr": readers, "caption": workers, "detect": workers, "embed": workers}
 
 
-def model_workers(embedder: Embedder, config: IngestConfig) -> int:
-    """How many batches are embedded at a time."""
-    return config.workers or embedder.capabilities.workers
-
-
-@contextmanager
-def model_threads(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads for batches. Several take one processor each: threads that wait for each other inside a forward pass
-    lose much of their time as soon as other threads decode pictures beside them.
-    """
-    pool = ThreadPoolExecutor(workers, "florence-model", initializer=_one_processor if workers > 1 else None)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _one_processor() -> None:
+def _use_one_processor() -> None:
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)  # of this thread alone
+        torch.set_num_threads(1)  # applies to the calling thread only

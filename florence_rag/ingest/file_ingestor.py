@@ -1,4 +1,7 @@
-"""Brings files into an index and keeps it current with them: one run at a time."""
+"""Indexes files and keeps the index current with them.
+
+paths -> diff with the index -> duplicates apart -> engine -> store -> report
+"""
 
 from __future__ import annotations
 
@@ -10,59 +13,73 @@ from itertools import chain
 from pathlib import Path
 
 from florence_rag.chunking import ChunkingConfig, chunk
-from florence_rag.context import Context, LazyValue
+from florence_rag.context import Context
 from florence_rag.errors import InputError
-from florence_rag.image_store import as_detailed_as_needed
+from florence_rag.image_store import limit_image_detail
+from florence_rag.ingest.content_dedup import DuplicateResolver, split_duplicates
 from florence_rag.ingest.embed_stage import EmbedStage
-from florence_rag.ingest.engine import ChunksOf, Engine, IngestConfig, ThreadEngine
+from florence_rag.ingest.engine import Engine, IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff, IndexSnapshot
-from florence_rag.ingest.ingest import Progress
 from florence_rag.ingest.near_duplicates import (
     NearDuplicateFilter,
     NearDuplicates,
     check_near_duplicates,
-    chunk_with_looks,
+    chunk_with_hashes,
 )
-from florence_rag.ingest.ocr_stage import OCRStage
-from florence_rag.ingest.run import IndexRun, report_of
-from florence_rag.perception.base import Detector
+from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
+from florence_rag.ingest.prefetch import Chunker
+from florence_rag.ingest.run import IngestRun, Progress
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.sources.io import Columns
-from florence_rag.types import IndexReport
+from florence_rag.types import IndexReport, Source
 
 
 @dataclass(frozen=True, slots=True)
 class IngestOptions:
-    """How one run goes: near_duplicates, progress and engine as `FlorenceRAG.add` takes them."""
+    """The options of one run.
+
+    Args:
+        near_duplicates: What to do with images that look the same.
+        progress: Called after every step.
+        engine: Makes the engine that runs the stages; by default threads of this process do.
+    """
 
     near_duplicates: NearDuplicates = "link"
     progress: Callable[[Progress], None] | None = None
-    engine: Callable[[ChunksOf], Engine] | None = None
+    engine: Callable[[Chunker], Engine] | None = None
 
     def __post_init__(self) -> None:
         check_near_duplicates(self.near_duplicates)
 
     @property
     def drops(self) -> bool:
-        """Whether near-duplicates are left out."""
+        """Whether near-duplicates are not indexed."""
         return self.near_duplicates == "drop"
 
 
 class FileIngestor:
-    """Of one index. detector: finds the regions that are indexed beside images. Threads may share it."""
+    """Indexes files, one run at a time. Threads may share it.
+
+    Args:
+        context: The index and the models.
+        ocr_mode: Which chunks are read by OCR.
+        index_regions: Whether the objects that the detector finds in images are indexed, too.
+        chunking: How sources are cut into chunks.
+        config: The sizes of buffers and pools.
+    """
 
     def __init__(
         self,
         context: Context,
         *,
-        read_words: OCRStage | None = None,
-        detector: LazyValue[Detector] | None = None,
+        ocr_mode: OCRMode = "auto",
+        index_regions: bool = False,
         chunking: ChunkingConfig | None = None,
         config: IngestConfig | None = None,
     ) -> None:
         self._context = context
-        self._read_words = read_words
-        self._detector = detector
+        self._ocr_mode = ocr_mode
+        self._index_regions = index_regions
         self._chunking = chunking or ChunkingConfig()
         self._config = config
         self._lock = threading.Lock()
@@ -70,87 +87,103 @@ class FileIngestor:
     def add(
         self,
         paths: Collection[str | Path],
-        how: IngestOptions,
+        options: IngestOptions,
         *,
         listed: Iterable[str | Path] = (),
         columns: Columns | None = None,
         prune: bool = False,
         retry: bool = False,
     ) -> IndexReport:
-        """What is below the paths; InputError if that is nothing."""
+        """Index the files at and below paths; see `IndexSnapshot.diff`. Raises InputError if there is no file."""
         with self._lock:
-            books = IndexSnapshot(self._context.index)
-            work = books.look(paths, listed=listed, columns=columns, prune=prune, retry=retry, drop=how.drops)
-            if work.is_empty:
+            snapshot = IndexSnapshot(self._context.index)
+            diff = snapshot.diff(
+                paths, listed=listed, columns=columns, prune=prune, retry=retry, drop_near_duplicates=options.drops
+            )
+            if diff.is_empty:
                 named = ", ".join(repr(str(path)) for path in paths) or "the list"
                 raise InputError(f"nothing to index in {named}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
-            return self._do(work, books, how)
+            return self._apply(diff, snapshot, options)
 
-    def retry(self, how: IngestOptions) -> IndexReport:
-        """All that could not be indexed; what is gone is forgotten."""
+    def retry(self, options: IngestOptions) -> IndexReport:
+        """Try all failures again, and delete those of files that no longer exist."""
         with self._lock:
-            books = IndexSnapshot(self._context.index)
-            return self._do(books.look(sorted(books.failed), gone=True, retry=True, drop=how.drops), books, how)
+            snapshot = IndexSnapshot(self._context.index)
+            failed = sorted(snapshot.failed)
+            diff = snapshot.diff(failed, missing_ok=True, retry=True, drop_near_duplicates=options.drops)
+            return self._apply(diff, snapshot, options)
 
     def watch(
-        self, folders: Collection[str | Path], how: IngestOptions, stop: threading.Event | None = None
+        self, folders: Collection[str | Path], options: IngestOptions, stop: threading.Event | None = None
     ) -> Iterator[IndexReport]:
-        """A report of the first look at the folders, and of each change after it that asks for something."""
+        """Yield a report of the first run over the folders, and of each run that a change requires."""
         from florence_rag.sources.watching import FolderWatch
 
         with FolderWatch(folders, stop) as changes:
             with self._lock:
-                books = IndexSnapshot(self._context.index)
-            for places in chain([changes.folders], changes):
+                snapshot = IndexSnapshot(self._context.index)
+            for paths in chain([changes.folders], changes):
                 with self._lock:
-                    work = books.look(places, gone=True, drop=how.drops)
-                    report = self._do(work, books, how)
-                if work.is_due or places is changes.folders:
+                    diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=options.drops)
+                    report = self._apply(diff, snapshot, options)
+                if diff.has_changes or paths is changes.folders:
                     yield report
 
-    def _do(self, work: IndexDiff, books: IndexSnapshot, how: IngestOptions) -> IndexReport:
-        if not work.is_due:
-            return report_of(work)
+    def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: IngestOptions) -> IndexReport:
+        """Bring the index up to date, and the snapshot with it."""
         index = self._context.index
-        embedding = self._embedding(load=bool(work.changed))
-        for failure in work.unreadable:
+        run = IngestRun(index, len(diff.changed), progress=options.progress)
+        for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
-        replaced = {*work.gone, *(source.uri for source in work.changed)}
-        run = IndexRun(
-            index,
-            embedding,
-            self._stages(embedding, how),
-            len(work.changed),
-            progress=how.progress,
-            config=self._config,
-            standing=NearDuplicateFilter(index, replaced) if how.drops and work.changed else None,
-        )
-        run.bring_in(work.changed, books.sources.values())
-        index.update_stat(work.restated)
-        # At last, as a file that was moved takes over what is known of its old place.
-        index.delete_sources(work.gone)
-        index.flush()
-        report = report_of(work, run, books.sources)
-        books.record(work, run.done, run.left_out, (failure.source for failure in run.failures))
+        if diff.changed:
+            self._ingest(diff, snapshot, run, options)
+        if diff.has_changes:
+            index.update_stat(diff.touched)
+            # Deletions come last, because a file that was moved takes over the rows of its old place.
+            index.delete_sources(diff.gone)
+            index.flush()
+        report = run.report(diff, snapshot.sources)
+        snapshot.update(diff, run.done, run.skipped, (failure.source for failure in run.failures))
         return report
 
-    def _embedding(self, *, load: bool) -> EmbedStage:
-        """Return the stage that embeds; load: with all models, so that one that cannot be loaded fails the run now."""
-        models = self._context.models
-        if not load:
-            return EmbedStage(models.embedder)
-        return EmbedStage(
-            models.embedder,
-            models.captioner.get() if models.captioner else None,
-            models.text_embedder,
-            self._detector.get() if self._detector else None,
-            models.action_recognizer.get() if models.action_recognizer else None,
-        )
+    def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: IngestOptions) -> None:
+        """Index the sources with new content, then the duplicates, from the rows of their originals if these are left.
 
-    def _stages(self, embedding: EmbedStage, how: IngestOptions) -> Engine:
-        cut = chunk if how.near_duplicates == "keep" else chunk_with_looks
-        others = self._read_words, self._context.models.captioner, self._detector
-        chunks_of = partial(cut, config=as_detailed_as_needed(self._chunking, self._context.models.embedder, *others))
-        if how.engine:
-            return how.engine(chunks_of)
-        return ThreadEngine(embedding, chunks_of, add_words=self._read_words, config=self._config)
+        A source that is about to be replaced is nobody's original: its rows may be gone before they are read.
+        """
+        index, engine = self._context.index, self._engine(options)
+        changed = {source.uri for source in diff.changed}
+        near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if options.drops else None
+        indexed = [source for source in snapshot.sources.values() if source.uri not in changed]
+        new, duplicates = split_duplicates(diff.changed, indexed)
+        run.ingest(new, engine, near_duplicates)
+        if duplicates:
+            exclude = {source.uri for source in duplicates}
+            resolver = DuplicateResolver(index, self._context.models.text_embedder, exclude)
+            remaining = [source for source in duplicates if not _is_skipped(source, resolver, near_duplicates, run)]
+            copies = [source for source in remaining if resolver.original(source)]
+            run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self._config))
+            run.ingest([source for source in remaining if not resolver.original(source)], engine, near_duplicates)
+
+    def _engine(self, options: IngestOptions) -> Engine:
+        """Load the models, and return the engine that uses them."""
+        models = self._context.models
+        ocr = OCRStage.from_models(models, self._ocr_mode)
+        detector = models.detector if self._index_regions else None
+        config = limit_image_detail(self._chunking, models.embedder, ocr, models.captioner, detector)
+        chunker = partial(chunk if options.near_duplicates == "keep" else chunk_with_hashes, config=config)
+        if options.engine:
+            return options.engine(chunker)
+        stage = EmbedStage.from_models(models, index_regions=self._index_regions)
+        return ThreadEngine(stage, chunker, ocr=ocr, config=self._config)
+
+
+def _is_skipped(
+    duplicate: Source, resolver: DuplicateResolver, near_duplicates: NearDuplicateFilter | None, run: IngestRun
+) -> bool:
+    """Skip an image if its original is indexed and stays; a duplicate of an original that is gone takes its place."""
+    original = resolver.original(duplicate)
+    if near_duplicates is None or duplicate.media != "image" or original is None or original.uri not in near_duplicates:
+        return False
+    run.skip_near_duplicate(duplicate, original.uri)
+    return True

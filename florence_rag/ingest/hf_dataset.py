@@ -1,4 +1,4 @@
-"""Datasets that a program holds: their pictures are kept as a tar, which is indexed like any other."""
+"""Datasets in memory: their images are written to a tar, which is indexed like any other."""
 
 from __future__ import annotations
 
@@ -26,26 +26,41 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class Dataset(Protocol):
-    """What is needed of `datasets.Dataset`: rows by number, each a mapping from columns to values."""
+    """A sequence of rows, such as a `datasets.Dataset`. Each row maps columns to values."""
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """The number of rows."""
+        ...
 
-    def __getitem__(self, row: int, /) -> Mapping[str, Any]: ...
+    def __getitem__(self, row: int, /) -> Mapping[str, Any]:
+        """The row at a position."""
+        ...
 
 
-def keep_dataset(dataset: Dataset, folder: Path, image: str | None, caption: str | None, name: str | None) -> Path:
-    """A tar of its pictures and what is said of them. One that is there of the same fingerprint and columns stays.
+def dataset_to_tar(dataset: Dataset, folder: Path, image: str | None, caption: str | None, name: str | None) -> Path:
+    """Write the images of a dataset with their captions and metadata to a tar, unless it is there already.
 
-    A row whose picture cannot be read becomes an empty member, which is told when it is indexed.
+    Args:
+        dataset: The dataset. A row whose image cannot be read becomes an empty file, which fails when it is indexed.
+        folder: Where to write the tar.
+        image: The column of images; by default one that is declared as images, or is named so.
+        caption: The column of captions; by default one that is named so.
+        name: The name of the tar, by default the fingerprint of the dataset.
+
+    Returns:
+        The tar. One that was written from the same fingerprint and columns stays as it is.
+
+    Raises:
+        InputError: If the dataset has no rows, no name or no such column.
     """
     fingerprint = getattr(dataset, "_fingerprint", None)
-    known_by = name or fingerprint
-    if not isinstance(known_by, str) or not _NAME.fullmatch(known_by):
-        raise InputError(f"the dataset needs a name of letters, digits, '.', '_' and '-', not {known_by!r}: name=...")
+    stem = name or fingerprint
+    if not isinstance(stem, str) or not _NAME.fullmatch(stem):
+        raise InputError(f"the dataset needs a name of letters, digits, '.', '_' and '-', not {stem!r}: name=...")
     if not len(dataset):
         raise InputError("the dataset has no rows")
     columns = _columns(dataset, image, caption)
-    tar, key = folder / f"{known_by}.tar", json.dumps([fingerprint, *columns])
+    tar, key = folder / f"{stem}.tar", json.dumps([fingerprint, *columns])
     if fingerprint is None or _key_of(tar) != key:
         folder.mkdir(parents=True, exist_ok=True)
         part = tar.with_suffix(".part")
@@ -57,36 +72,36 @@ def keep_dataset(dataset: Dataset, folder: Path, image: str | None, caption: str
 def _write(tar: Path, members: Iterable[tuple[str, bytes]], key: str) -> None:
     with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT, pax_headers={_KEY: key}) as out:
         for name, data in members:
-            facts = tarfile.TarInfo(name)
-            facts.size = len(data)
-            out.addfile(facts, io.BytesIO(data))
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            out.addfile(member, io.BytesIO(data))
 
 
 def _key_of(tar: Path) -> str | None:
-    """What it was written from; None if it is not there."""
+    """Return the key with which a tar was written; None if there is no such tar."""
     try:
-        with tarfile.open(tar, "r:") as found:
-            return found.pax_headers.get(_KEY)
+        with tarfile.open(tar, "r:") as file:
+            return file.pax_headers.get(_KEY)
     except (OSError, tarfile.TarError):
         return None
 
 
 def _columns(dataset: Dataset, image: str | None, caption: str | None) -> tuple[str, str]:
-    """Of the pictures, and of the captions or ""."""
-    features = getattr(dataset, "features", None)
-    names = list(features) if features else list(dataset[0])
+    """Return the column of the images, and that of the captions or ""."""
+    features = getattr(dataset, "features", None) or {}
+    names = list(features) or list(dataset[0])
     for wanted in (image, caption):
         if wanted is not None and wanted not in names:
             raise InputError(f"the dataset has no column {wanted!r}; its columns are {', '.join(names)}")
-    declared = [name for name in names if type((features or {}).get(name)).__name__ == "Image"]
+    declared = [name for name in names if type(features.get(name)).__name__ == "Image"]
     found = image or next((name for name in [*declared, "image", "img", "picture", "photo"] if name in names), None)
     if found is None:
-        raise InputError(f"the dataset has no column of pictures; name one with image=...: {', '.join(names)}")
+        raise InputError(f"the dataset has no column of images; name one with image=...: {', '.join(names)}")
     return found, caption if caption is not None else likely_caption(name for name in names if name != found)
 
 
 def _undecoded(dataset: Any, image: str) -> Dataset:
-    """Pictures as they are in their files, where the dataset can give them so."""
+    """Return the dataset with the bytes of image files instead of decoded images, if it supports that."""
     feature: Any = (getattr(dataset, "features", None) or {}).get(image)
     if hasattr(dataset, "cast_column") and type(feature).__name__ == "Image":
         dataset = dataset.cast_column(image, type(feature)(decode=False))
@@ -94,37 +109,37 @@ def _undecoded(dataset: Any, image: str) -> Dataset:
 
 
 def _members(dataset: Dataset, image: str, caption: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and bytes of each file of the tar: per row the image, its metadata and its caption."""
     classes = _class_names(dataset)
     for number in range(len(dataset)):
         row: Mapping[str, Any] = {}
         try:
             row = dataset[number]
-            data = _picture(row.get(image))
-        except Exception as error:  # of whatever makes the row
-            log.warning("row %d of the dataset has no picture that can be read: %s", number, error)
+            data = _image_bytes(row.get(image))
+        except Exception as error:  # the code that makes the row may raise anything
+            log.warning("the image in row %d of the dataset cannot be read: %s", number, error)
             data = b""
-        suffix = "jpg" if data.startswith(_JPEG) else "png"
-        yield f"{number:09}.{suffix}", data
-        said = {name: value for name, value in row.items() if name not in (image, caption)}
-        if facts := metadata_from({name: _named(value, classes.get(name)) for name, value in said.items()}):
-            yield f"{number:09}.json", json.dumps(facts).encode()
-        if words := caption_from(row.get(caption)):
-            yield f"{number:09}.txt", words.encode("utf-8", "replace")
+        yield f"{number:09}.{'jpg' if data.startswith(_JPEG) else 'png'}", data
+        others = {name: value for name, value in row.items() if name not in (image, caption)}
+        if metadata := metadata_from({name: _label(value, classes.get(name)) for name, value in others.items()}):
+            yield f"{number:09}.json", json.dumps(metadata).encode()
+        if text := caption_from(row.get(caption)):
+            yield f"{number:09}.txt", text.encode("utf-8", "replace")
 
 
 def _class_names(dataset: Any) -> dict[str, list[str]]:
-    """The names of numbered classes, by column."""
+    """Return the names of the classes for each column that numbers them."""
     features: Mapping[str, Any] = getattr(dataset, "features", None) or {}
-    named = {name: getattr(feature, "names", None) for name, feature in features.items()}
-    return {name: names for name, names in named.items() if isinstance(names, list)}
+    by_column = {name: getattr(feature, "names", None) for name, feature in features.items()}
+    return {name: names for name, names in by_column.items() if isinstance(names, list)}
 
 
-def _named(value: Any, names: list[str] | None) -> Any:
+def _label(value: Any, names: list[str] | None) -> Any:
     return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
 
 
-def _picture(value: Any) -> bytes:
-    """The bytes of a file, of whatever stands for a picture."""
+def _image_bytes(value: Any) -> bytes:
+    """Return the bytes of an image file, from any value that can represent an image."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, str | Path):
@@ -133,4 +148,4 @@ def _picture(value: Any) -> bytes:
         return value
     if isinstance(value, Image.Image | np.ndarray):
         return data_and_frame(value)[0]
-    raise InputError(f"a {type(value).__name__} is no picture")
+    raise InputError(f"a {type(value).__name__} is no image; give bytes, a path, a PIL image or an array")

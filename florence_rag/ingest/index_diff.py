@@ -1,8 +1,8 @@
-"""What an index knows of files, and what a look at the files asks to be done."""
+"""What an index knows of files, and how the files differ from that now."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeGuard
@@ -23,143 +23,165 @@ from florence_rag.types import Failure, SkippedSource, Source
 
 @dataclass(frozen=True, slots=True)
 class IndexDiff:
-    """What a look at files has found.
+    """How files differ from what the index knows of them.
 
-    changed: to be indexed. gone: to be forgotten. unreadable: to be recorded. unreached: indexed, and now not to be
-    looked at; kept as they are. unchanged: indexed as they are.
-    standing: left out before, and still. restated: of the last two those that have another size or time on record.
+    Attributes:
+        gone: The uris of files to delete from the index.
+        unreadable: Files and folders that cannot be read, to be recorded as failures.
+        unavailable: Indexed sources whose server cannot be reached; they stay as they are.
+        changed: Sources to index, because they are new or have changed.
+        unchanged: Sources that are indexed as they are.
+        skipped: Sources that were skipped before, and still are.
+        touched: Those of the unchanged and skipped sources whose size or time differs from the record.
     """
 
     gone: Sequence[str] = ()
     unreadable: Sequence[Failure] = ()
-    unreached: Sequence[Failure] = ()
+    unavailable: Sequence[Failure] = ()
     changed: list[Source] = field(default_factory=list)
     unchanged: list[Source] = field(default_factory=list)
-    standing: list[SkippedSource] = field(default_factory=list)
-    restated: list[Source] = field(default_factory=list)
+    skipped: list[SkippedSource] = field(default_factory=list)
+    touched: list[Source] = field(default_factory=list)
 
     @property
-    def is_due(self) -> bool:
+    def has_changes(self) -> bool:
         """Whether there is anything to write."""
-        return bool(self.gone or self.unreadable or self.changed or self.restated)
+        return bool(self.gone or self.unreadable or self.changed or self.touched)
 
     @property
     def is_empty(self) -> bool:
-        """Whether there was no file, and none is missed."""
-        return not (self.is_due or self.unchanged or self.standing or self.unreached)
+        """Whether no file was found, and none is missing."""
+        return not (self.has_changes or self.unchanged or self.skipped or self.unavailable)
 
 
 class IndexSnapshot:
-    """Read off an index once; who changes it keeps them with `record`, so that watching need not read all for a file.
+    """The ledger of an index, read once and updated after each run, so that watching need not read it for each file.
 
-    sources: complete ones by uri. left_out: what need not be looked at again. failed: uris of all failures.
+    Attributes:
+        sources: The complete sources by uri.
+        skipped: The sources by uri that need not be tried again before they change.
+        failed: The uris of all failures.
     """
 
     def __init__(self, index: ChunkIndex) -> None:
         self.sources = index.sources()
-        self.left_out = index.skipped()
+        self.skipped = index.skipped()
         self.failed = {failure.source for failure in index.failures()}
 
-    def look(
+    def diff(
         self,
         paths: Iterable[str | Path],
         *,
         listed: Iterable[str | Path] = (),
         columns: Columns | None = None,
         prune: bool = False,
-        gone: bool = False,
+        missing_ok: bool = False,
         retry: bool = False,
-        drop: bool = False,
+        drop_near_duplicates: bool = False,
     ) -> IndexDiff:
-        """What there is to do below the paths.
+        """Compare the files at and below paths with the snapshot.
 
-        listed: more paths; those that are not there are failures. columns: of tables. prune: also with files below them
-        that are gone. gone: so may be the paths themselves, which is otherwise an InputError: a disk may not be there.
-        retry: try failures again that have not changed. drop: near-duplicates stay left out.
+        Args:
+            paths: Files, folders, patterns and URLs.
+            listed: More of these, of which those that do not exist are failures.
+            columns: The columns of tables.
+            prune: Whether indexed files below the paths that no longer exist are gone.
+            missing_ok: Whether the paths themselves may no longer exist, and are gone then, too. Otherwise a missing
+                path raises InputError, because its disk may only be unmounted.
+            retry: Whether to try permanent failures again.
+            drop_near_duplicates: Whether sources that were skipped as near-duplicates stay skipped.
         """
         more, lost = lines_to_uris(listed)
-        places = [*([path_to_uri(path) for path in paths] if gone else paths_to_uris(paths)), *more]
-        known = {uri: each.source for uri, each in self.left_out.items()} | self.sources
-        met = list(discover([place for place in places if not gone or exists(place)], known, columns))
-        missing = self._missing([*places, *(each.source for each in lost)], met) if prune or gone else []
-        met += [each for each in lost if each.source not in missing]
-        missing = sorted({*missing, *self._mended(places, met)})
-        found = [each for each in met if not self._is_unreached(each)]
-        orphans = self._orphans(missing, found)
-        found += discover([uri for uri in orphans - {_uri(each) for each in met} if exists(uri)], known)
-        failures = [each for each in found if isinstance(each, Failure)]
-        work = IndexDiff(missing, failures, [each for each in met if self._is_unreached(each)])
-        for source in (each for each in found if isinstance(each, Source)):
-            left = self.left_out.get(source.uri)
-            if _is_same(source, self.sources.get(source.uri)):
-                work.unchanged.append(source)
-            elif (
-                left
-                and _is_same(source, left.source)
-                and (drop and source.uri not in orphans if left.duplicate_of else not retry)
-            ):
-                work.standing.append(left)
-            else:
-                work.changed.append(source)
-                continue
-            if source != known[source.uri]:
-                work.restated.append(source)
-        return work
+        places = [*([path_to_uri(path) for path in paths] if missing_ok else paths_to_uris(paths)), *more]
+        known = {uri: each.source for uri, each in self.skipped.items()} | self.sources
+        found = list(discover([place for place in places if not missing_ok or exists(place)], known, columns))
+        gone = self._mended(places, found)
+        if prune or missing_ok:
+            gone |= self._missing([*places, *(each.source for each in lost)], found)
+        found += [each for each in lost if each.source not in gone]
+        unavailable = [each for each in found if self._is_unavailable(each)]
+        found = [each for each in found if not self._is_unavailable(each)]
+        orphans = self._orphans(gone, found)
+        unmet = orphans - {_uri(each) for each in (*found, *unavailable)}
+        found += discover([uri for uri in unmet if exists(uri)], known)
+        diff = IndexDiff(sorted(gone), [each for each in found if isinstance(each, Failure)], unavailable)
+        still_skipped = {
+            uri
+            for uri, each in self.skipped.items()
+            if (drop_near_duplicates and uri not in orphans if each.duplicate_of else not retry)
+        }
+        for source in found:
+            if isinstance(source, Source):
+                self._classify(source, diff, known, still_skipped)
+        return diff
 
-    def record(
-        self, work: IndexDiff, done: Iterable[Source], left_out: Iterable[SkippedSource], failed: Iterable[str]
+    def update(
+        self, diff: IndexDiff, done: Iterable[Source], skipped: Iterable[SkippedSource], failed: Iterable[str]
     ) -> None:
-        """Take down what has come of the work."""
-        for uri in (*work.gone, *(each.uri for each in work.changed), *(each.source for each in work.unreadable)):
+        """Update the snapshot with the results of a run."""
+        for uri in (*diff.gone, *(each.uri for each in diff.changed), *(each.source for each in diff.unreadable)):
             self.sources.pop(uri, None)
-            self.left_out.pop(uri, None)
+            self.skipped.pop(uri, None)
             self.failed.discard(uri)
         self.sources |= {source.uri: source for source in done}
-        self.left_out |= {each.source.uri: each for each in left_out}
-        self.failed |= {*failed, *(each.source for each in work.unreadable)}
-        for source in work.restated:
+        self.skipped |= {each.source.uri: each for each in skipped}
+        self.failed |= {*failed, *(each.source for each in diff.unreadable)}
+        for source in diff.touched:
             if source.uri in self.sources:
                 self.sources[source.uri] = source
             else:
-                self.left_out[source.uri] = replace(self.left_out[source.uri], source=source)
+                self.skipped[source.uri] = replace(self.skipped[source.uri], source=source)
 
-    def _missing(self, places: Sequence[str], found: Collection[Source | Failure]) -> list[str]:
-        """The recorded files at and below the places that were not met there. What lies in a folder that cannot be read
-        stays."""
-        met = {each.uri for each in found if isinstance(each, Source)}
-        unread = _below(each.source for each in found if isinstance(each, Failure))
-        unread_itself = {each.source for each in found if isinstance(each, Failure)}
-        recorded = self.sources.keys() | self.left_out.keys() | self.failed
-        missing = {place for place in places if place in recorded}
-        if folders := _below(place for place in places if place not in self.sources):
-            missing |= {uri for uri in recorded if uri.startswith(folders)}
-        return sorted(uri for uri in missing - met - unread_itself if not uri.startswith(unread))
+    def _classify(
+        self, source: Source, diff: IndexDiff, known: Mapping[str, Source], still_skipped: Collection[str]
+    ) -> None:
+        skipped = self.skipped.get(source.uri)
+        if _has_content_of(source, self.sources.get(source.uri)):
+            diff.unchanged.append(source)
+        elif skipped and _has_content_of(source, skipped.source) and source.uri in still_skipped:
+            diff.skipped.append(skipped)
+        else:
+            diff.changed.append(source)
+            return
+        if source != known[source.uri]:
+            diff.touched.append(source)
 
-    def _is_unreached(self, found: Source | Failure) -> TypeGuard[SourceUnavailable]:
-        """A server that is away takes nothing with it."""
+    def _missing(self, places: Sequence[str], found: Collection[Source | Failure]) -> set[str]:
+        """Return the recorded uris at and below the places that were not found there.
+
+        What lies in a folder or container that cannot be read is not missing.
+        """
+        unreadable = {each.source for each in found if isinstance(each, Failure)}
+        recorded = self.sources.keys() | self.skipped.keys() | self.failed
+        missing = recorded & set(places)
+        if below := _prefixes(place for place in places if place not in self.sources):
+            missing |= {uri for uri in recorded if uri.startswith(below)}
+        below_unreadable = _prefixes(unreadable)
+        return {uri for uri in missing - {_uri(each) for each in found} if not uri.startswith(below_unreadable)}
+
+    def _mended(self, places: Iterable[str], found: Iterable[Source | Failure]) -> set[str]:
+        """Return the folders and containers that failed before, and can be read now."""
+        return (self.failed & set(places)) - {_uri(each) for each in found}
+
+    def _is_unavailable(self, found: Source | Failure) -> TypeGuard[SourceUnavailable]:
+        """Whether a source is indexed, and its server cannot be reached now."""
         return isinstance(found, SourceUnavailable) and found.source in self.sources
 
-    def _mended(self, places: Iterable[str], met: Iterable[Source | Failure]) -> set[str]:
-        """Folders and containers that could not be read before, and now can."""
-        return (self.failed & set(places)) - {_uri(each) for each in met}
-
     def _orphans(self, gone: Collection[str], found: Iterable[Source | Failure]) -> set[str]:
-        """Near-duplicates of files that no longer stand for them."""
-        standing = self.sources.keys() - set(gone) - {_uri(each) for each in found if not self._is_known(each)}
-        return {uri for uri, each in self.left_out.items() if each.duplicate_of and each.duplicate_of not in standing}
-
-    def _is_known(self, found: Source | Failure) -> bool:
-        return isinstance(found, Source) and _is_same(found, self.sources.get(found.uri))
+        """Return the near-duplicates whose original is gone or has changed, so that they may be indexed now."""
+        changed = {_uri(each) for each in found if not _has_content_of(each, self.sources.get(_uri(each)))}
+        originals = self.sources.keys() - set(gone) - changed
+        return {uri for uri, each in self.skipped.items() if each.duplicate_of and each.duplicate_of not in originals}
 
 
-def _below(folders: Iterable[str]) -> tuple[str, ...]:
-    """What the uris below the folders begin with."""
-    return tuple(prefix for folder in folders for prefix in uri_prefixes(folder))
+def _prefixes(places: Iterable[str]) -> tuple[str, ...]:
+    """Return what the uris of everything below these places begin with."""
+    return tuple(prefix for place in places for prefix in uri_prefixes(place))
 
 
 def _uri(found: Source | Failure) -> str:
     return found.uri if isinstance(found, Source) else found.source
 
 
-def _is_same(source: Source, known: Source | None) -> bool:
-    return known is not None and known.content_hash == source.content_hash
+def _has_content_of(found: Source | Failure, known: Source | None) -> bool:
+    return isinstance(found, Source) and known is not None and known.content_hash == found.content_hash

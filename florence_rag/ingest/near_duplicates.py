@@ -1,4 +1,4 @@
-"""Pictures that look the same: what is kept of each to tell, and which are left out."""
+"""Near-duplicates: images that look the same although their bytes differ."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from florence_rag.retrieval.perceptual_hash import LOOK, Looks, look_of
 from florence_rag.types import Chunk, Source
 
 NearDuplicates = Literal["keep", "link", "drop"]
-"""keep: every picture is a hit of its own. link: a search shows those that look the same as one. drop: of those that
-look the same one is indexed."""
+"""What to do with images that look the same: index all and show each as a hit of its own ("keep"), index all and show
+them as one hit ("link"), or index only one of them ("drop")."""
 
 
 def check_near_duplicates(choice: str) -> None:
-    """InputError for what is no choice."""
+    """Raise InputError for an unknown choice."""
     if choice not in get_args(NearDuplicates):
         raise InputError(f"near_duplicates is {choice!r}; allowed are 'keep', 'link' and 'drop'")
 
 
-def chunk_with_looks(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """The chunks of a source, images with what they look like, told from the pixels that are decoded anyway."""
+def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+    """Yield the chunks of a source; those of images with a perceptual hash of the decoded pixels."""
     for each in chunk(source, config):
         if each.kind == "image":
             each = replace(each, metadata={**each.metadata, LOOK: look_of(each.frames[0])})
@@ -32,29 +32,35 @@ def chunk_with_looks(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
 
 
 class NearDuplicateFilter:
-    """The pictures of an index, each of which stands for all that look the same. without: uris that do not count."""
+    """Finds the indexed image that looks the same as a new one.
 
-    def __init__(self, index: ChunkIndex, without: Collection[str]) -> None:
-        self._looks = Looks()
-        self._uris: list[str] = []
-        self._numbers: dict[str, int] = {}
+    Args:
+        index: The index, whose images are read once.
+        exclude: The uris of sources that are about to be replaced or deleted.
+    """
+
+    def __init__(self, index: ChunkIndex, exclude: Collection[str]) -> None:
+        self._hashes = Looks()
+        self._uris: list[str] = []  # by the number of the hash
+        self._originals: set[str] = set()
         for hit in index.find(kinds={"image"}):
-            if hit.uri not in without and not hit.is_item:
-                self._put(hit.uri, hit.metadata)
+            if hit.uri not in exclude and not hit.is_item:
+                self._add(hit.uri, hit.metadata)
 
-    def for_chunk(self, chunk: Chunk) -> str | None:
-        """The uri of the picture that stands for this one; None if it now stands for itself."""
+    def original_of(self, chunk: Chunk) -> str | None:
+        """Return the uri of an image that looks the same; if there is none, remember this image and return None."""
         if chunk.kind != "image":
             return None
-        found = self._looks.find(chunk.metadata, bursts=False)
+        found = self._hashes.find(chunk.metadata, bursts=False)
         if found is None:
-            self._put(chunk.source.uri, chunk.metadata)
-        return None if found is None or self._uris[found] == chunk.source.uri else self._uris[found]
+            self._add(chunk.source.uri, chunk.metadata)
+            return None
+        return None if self._uris[found] == chunk.source.uri else self._uris[found]
 
-    def has(self, uri: str) -> bool:
-        """Whether the picture of this uri stands for others."""
-        return uri in self._numbers
+    def __contains__(self, uri: str) -> bool:
+        return uri in self._originals
 
-    def _put(self, uri: str, metadata: Mapping[str, Any]) -> None:
-        self._numbers[uri] = self._looks.put(metadata)
+    def _add(self, uri: str, metadata: Mapping[str, Any]) -> None:
+        self._hashes.put(metadata)
         self._uris.append(uri)
+        self._originals.add(uri)

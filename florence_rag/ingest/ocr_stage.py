@@ -1,32 +1,45 @@
-"""The words in pictures, read when an index is filled."""
+"""The OCR stage of an index run: adds the text that is visible in images to their chunks."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
 
-from florence_rag.context import LazyValue
+from florence_rag.context import LazyValue, Models
 from florence_rag.perception.base import OCRReader
 from florence_rag.types import Chunk
 
 OCRMode = Literal["auto", "always", "never"]
-"""When to read the words in pictures. auto: in images, and in pages without a text layer."""
+"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images and those pages that have no
+text layer ("auto")."""
 
 
 class OCRStage:
-    """Adds to chunks the words in their pictures. The reader is used by all threads that decode."""
+    """Adds OCR text to chunks. The reader must allow calls from several threads.
 
-    def __init__(self, reader: LazyValue[OCRReader], when: OCRMode) -> None:
+    Args:
+        reader: Reads the text in a frame; it is loaded for the first chunk that needs it.
+        mode: Which chunks to read.
+    """
+
+    def __init__(self, reader: LazyValue[OCRReader], mode: OCRMode) -> None:
         self.reader = reader
-        self.when = when
+        self.mode = mode
+
+    @classmethod
+    def from_models(cls, models: Models, mode: OCRMode) -> OCRStage | None:
+        """Return the stage, or None if there is no reader or the mode is "never"."""
+        return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
 
     def __call__(self, chunk: Chunk) -> Chunk:
-        """The chunk with its `ocr`, or as it is where nothing is to be read."""
-        if not chunk.frames or not self._is_due(chunk):
+        """Return the chunk with its OCR text, each line once, or unchanged if the mode does not include it."""
+        if not chunk.frames or not self._includes(chunk):
             return chunk
-        regions = (region for frame in chunk.frames for region in self.reader.get().read(frame))
-        return replace(chunk, ocr="\n".join(dict.fromkeys(region.text for region in regions)))
+        reader = self.reader.get()
+        lines = (line.text for frame in chunk.frames for line in reader.read(frame))
+        return replace(chunk, ocr="\n".join(dict.fromkeys(lines)))
 
-    def _is_due(self, chunk: Chunk) -> bool:
-        by_itself = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
-        return self.when == "always" or (self.when == "auto" and by_itself)
+    def _includes(self, chunk: Chunk) -> bool:
+        if self.mode == "always":
+            return True
+        return chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())

@@ -1,11 +1,11 @@
-"""Threads that decode files while the model is busy, a bounded number of chunks ahead of it."""
+"""Threads that read sources ahead of the models, by a bounded number of chunks."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,55 +15,57 @@ from florence_rag.types import Chunk, Failure, Source
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Read:
-    """One step of reading a source: a chunk, the reason why it cannot be read, or, with neither, that it was read.
-
-    lasting: whether the reason lies in the file itself.
-    """
-
-    source: Source
-    chunk: Chunk | None = None
-    reason: str = ""
-    lasting: bool = False
-
-    @property
-    def failure(self) -> Failure:
-        """The reason, of the kind that it is."""
-        return (PermanentFailure if self.lasting else Failure)(self.source.uri, self.reason)
+Chunker = Callable[[Source], Iterable[Chunk]]
+"""Reads a source and yields its chunks."""
 
 
 @dataclass(frozen=True, slots=True)
 class PermanentFailure(Failure):
-    """A failure that lies in the bytes of a file: it is the same in every run until they change."""
+    """A failure that lies in the bytes of a file, so that trying again is useless until the file changes."""
+
+    file: Source
 
 
-def read_ahead(
-    sources: Iterable[Source],
-    chunks_of: Callable[[Source], Iterable[Chunk]],
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadEvent:
+    """A step in reading a source: a chunk, a failure, or, with neither of them, the end of the source."""
+
+    source: Source
+    chunk: Chunk | None = None
+    failure: Failure | None = None
+
+
+def prefetch(
+    sources: Sequence[Source],
+    chunker: Chunker,
     *,
     threads: int,
     depth: int,
     check: Callable[[], None] = lambda: None,
-) -> Generator[Read, None, None]:
-    """The chunks of all sources, each source's in order and ended by a Read without chunk; sources interleave.
+) -> Generator[ReadEvent, None, None]:
+    """Yield the events of all sources, those of each source in order; sources interleave.
 
-    At most depth chunks wait to be taken. Closing the iterator stops the threads at their next chunk. check: called
-    while waiting for them; what it raises ends the iteration.
+    Closing the generator stops the threads at their next chunk.
+
+    Args:
+        sources: The sources to read.
+        chunker: Reads one source.
+        threads: The number of sources that are read at the same time.
+        depth: The number of events that may wait to be taken.
+        check: Called while the generator waits; an exception that it raises ends the generator.
     """
-    waiting = iter(tuple(sources))  # taking the next of a tuple is one step: threads may share it
-    ready: queue.Queue[Read | None] = queue.Queue(depth)
+    remaining = iter(tuple(sources))  # taking the next of a tuple is atomic, so threads may share the iterator
+    ready: queue.Queue[ReadEvent | None] = queue.Queue(depth)
     stop = threading.Event()
 
-    def work() -> None:
-        for source in waiting:
-            for read in read_steps(source, chunks_of):
-                if not _put(ready, read, stop):
+    def read_sources() -> None:
+        for source in remaining:
+            for event in read_source(source, chunker):
+                if not _put(ready, event, stop):
                     return
         _put(ready, None, stop)
 
-    workers = [threading.Thread(target=work, name=f"florence-read-{i}", daemon=True) for i in range(threads)]
+    workers = [threading.Thread(target=read_sources, name=f"florence-read-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()
     try:
@@ -75,21 +77,23 @@ def read_ahead(
             worker.join()
 
 
-def read_steps(source: Source, chunks_of: Callable[[Source], Iterable[Chunk]]) -> Iterator[Read]:
-    """Whatever a broken file makes a decoder raise is that file's failure, never the end of the run."""
+def read_source(source: Source, chunker: Chunker) -> Iterator[ReadEvent]:
+    """Yield the events of one source. Any exception of a decoder becomes a failure of this source alone."""
     try:
-        for chunk in chunks_of(source):
-            yield Read(source, chunk)
+        for chunk in chunker(source):
+            yield ReadEvent(source, chunk)
+    except MediaError as error:
+        yield ReadEvent(source, failure=PermanentFailure(source.uri, str(error), source))
     except FlorenceError as error:
-        yield Read(source, reason=str(error), lasting=isinstance(error, MediaError))
+        yield ReadEvent(source, failure=Failure(source.uri, str(error)))
     except Exception as error:
         log.warning("unexpected error in %s", source.uri, exc_info=True)
-        yield Read(source, reason=f"could not be read: {type(error).__name__}: {error}")
+        yield ReadEvent(source, failure=Failure(source.uri, f"could not be read: {type(error).__name__}: {error}"))
     else:
-        yield Read(source)
+        yield ReadEvent(source)
 
 
-def _take(ready: queue.Queue[Read | None], check: Callable[[], None]) -> Read | None:
+def _take(ready: queue.Queue[ReadEvent | None], check: Callable[[], None]) -> ReadEvent | None:
     while True:
         check()
         try:
@@ -98,11 +102,11 @@ def _take(ready: queue.Queue[Read | None], check: Callable[[], None]) -> Read | 
             continue
 
 
-def _put(ready: queue.Queue[Read | None], item: Read | None, stop: threading.Event) -> bool:
-    """Wait for room; False where nobody takes any more."""
+def _put(ready: queue.Queue[ReadEvent | None], event: ReadEvent | None, stop: threading.Event) -> bool:
+    """Wait for room in the queue; return False if the consumer has stopped."""
     while not stop.is_set():
         try:
-            ready.put(item, timeout=POLL_S)
+            ready.put(event, timeout=POLL_S)
         except queue.Full:
             continue
         return True

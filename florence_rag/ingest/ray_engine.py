@@ -1,9 +1,9 @@
-"""The stages of an index run on a Ray cluster: files are read by its processors, embedded by a pool of models.
+"""An engine that runs the stages on a Ray cluster: its processors read files, a pool of models embeds them.
 
-    sources -> tasks: chunk, read words -> actors, each with its models: caption, embed -> this process: store
+    sources -> tasks: chunk, OCR -> actors with models: describe, embed -> this process: store
 
-One process stores, as Milvus Lite takes no second writer and a server is not the bottleneck. A worker that dies is
-replaced by Ray, which does its work again; ids depend on the chunks alone, so nothing is stored twice.
+One process stores, because Milvus Lite allows only one writer, and a server is not the bottleneck. Ray replaces a
+worker that dies and repeats its work; ids depend on the chunks alone, so nothing is stored twice.
 """
 
 from __future__ import annotations
@@ -13,25 +13,21 @@ import pickle
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
 
-from florence_rag.context import LazyValue
 from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
 from florence_rag.ingest.embed_stage import EmbedStage
-from florence_rag.ingest.engine import AddWords, Batch, BatchResult, ChunksOf, read_chunks
+from florence_rag.ingest.engine import Batch, BatchResult, read_chunks, stage_threads
 from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
-from florence_rag.ingest.prefetch import Read, read_steps
+from florence_rag.ingest.prefetch import Chunker, ReadEvent, read_source
 from florence_rag.ingest.stage_timer import StageTimer
-from florence_rag.loading.model_factory import (
-    lazy_captioner,
-    lazy_detector,
-    lazy_recognizer,
-    open_embedder,
-    open_reader,
-    open_text_embedder,
-)
+from florence_rag.loading.index_models import ModelNames, load_models
+from florence_rag.loading.loaders import OCR_READER
+from florence_rag.loading.model_loader import ModelLoader
 from florence_rag.loading.model_options import ModelOptions
+from florence_rag.models.registry import RAPIDOCR
 from florence_rag.types import Source
 
 try:
@@ -41,96 +37,97 @@ try:
 except ImportError as error:
     raise MissingExtraError("ray", "ray") from error
 
-
-_KNOCK_S = 10.0
-
-
-class Recipe(Protocol):
-    """What a worker needs; it travels there, so that it holds names, not models."""
-
-    def embedding(self) -> EmbedStage:
-        """Captions and vectors."""
-        ...
-
-    def add_words(self) -> AddWords | None:
-        """What reads the words in pictures, if anything."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Models:
-    """The models of the workers, by the names that FlorenceRAG.open takes."""
-
-    model: str
-    text_model: str | None = None
-    describe: str | None = None
-    detect: str | None = None
-    actions: str | None = None
-    read: OCRMode = "auto"
-    access: ModelOptions = field(default_factory=ModelOptions)
-
-    def embedding(self) -> EmbedStage:
-        """Loads them."""
-        text_embedder = open_text_embedder(self.text_model, self.access) if self.text_model else None
-        captioner = lazy_captioner(self.describe, self.access)
-        detector = lazy_detector(self.detect, self.access, captioner)
-        recognizer = lazy_recognizer(self.actions, self.access)
-        return EmbedStage(open_embedder(self.model, self.access), captioner, text_embedder, detector, recognizer)
-
-    def add_words(self) -> AddWords | None:
-        """Loaded with the first picture."""
-        return None if self.read == "never" else OCRStage(LazyValue(open_reader), self.read)
+_CONNECT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class RayConfig:
-    """address: of a running cluster, "auto" for the one on this machine; by default one is started for the run.
-    actors: that embed, each with models of its own. gpus: of each of them. batch: pictures in one forward pass.
+    """The cluster and what the engine uses of it.
+
+    Args:
+        address: The address of a running cluster, or "auto" for the one on this machine. By default one is started for
+            the run.
+        actors: The number of processes that embed, each with its own models.
+        gpus: The number of GPUs of each of them; it may be a fraction.
+        batch_size: The number of chunks in one batch.
     """
 
     address: str | None = None
     actors: int = 1
     gpus: float = 0
-    batch: int = 32
+    batch_size: int = 32
 
     def __post_init__(self) -> None:
-        if self.actors < 1 or self.batch < 1 or self.gpus < 0:
-            raise InputError(f"actors={self.actors}, batch={self.batch}, gpus={self.gpus}: at least 1, 1 and 0")
+        if self.actors < 1 or self.batch_size < 1 or self.gpus < 0:
+            raise InputError(f"actors={self.actors}, batch_size={self.batch_size}, gpus={self.gpus}: at least 1, 1, 0")
 
 
 class RayEngine:
-    """An Engine on a Ray cluster whose machines see the files under the same paths."""
+    """Runs the stages on a Ray cluster whose machines see the files under the same paths.
 
-    def __init__(self, recipe: Recipe, chunks_of: ChunksOf, config: RayConfig | None = None) -> None:
-        self._recipe = recipe
-        self._chunks_of = chunks_of
+    Args:
+        load_embed: Loads the models in a worker. It is sent there, so it must be picklable.
+        load_ocr: Makes the OCR stage in a worker, likewise.
+        chunker: Reads the chunks of a source.
+        config: The cluster.
+    """
+
+    def __init__(
+        self,
+        load_embed: Callable[[], EmbedStage],
+        load_ocr: Callable[[], OCRStage | None],
+        chunker: Chunker,
+        config: RayConfig | None = None,
+    ) -> None:
+        self._load_embed = load_embed
+        self._load_ocr = load_ocr
+        self._chunker = chunker
         self._config = config or RayConfig()
         self._readers = 1
 
+    @classmethod
+    def factory(
+        cls,
+        names: ModelNames,
+        config: RayConfig | None = None,
+        *,
+        ocr: OCRMode = "auto",
+        index_regions: bool = False,
+        options: ModelOptions | None = None,
+    ) -> Callable[[Chunker], RayEngine]:
+        """Return what `FlorenceRAG.add` takes as `engine`.
+
+        Args:
+            names: The models of the workers, which must be those of the index.
+            config: The cluster.
+            ocr: Which chunks are read by OCR.
+            index_regions: Whether the objects that the detector finds in images are indexed, too.
+            options: How the workers load the models.
+        """
+        load_embed = partial(_load_embed_stage, names, options, index_regions)
+        return partial(cls, load_embed, partial(_load_ocr_stage, ocr, options), config=config)
+
     @property
     def threads(self) -> Mapping[str, int]:
-        """Processors of each stage."""
-        actors = self._config.actors
-        return {"read": self._readers, "words": self._readers, "caption": actors, "detect": actors, "embed": actors}
+        """The number of processors of each stage."""
+        return stage_threads(readers=self._readers, workers=self._config.actors)
 
     def run(
-        self, sources: Sequence[Source], watch: StageTimer, failed: Collection[str], check: Callable[[], None]
+        self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
-        """As Engine says, but that batches come in any order."""
-        if not sources:
-            return
+        """Run the stages as `Engine.run` does, with the batches in any order."""
         started = _connect(self._config.address)
         try:
-            arrived = _Arrived()
+            pending = _PendingSources()
             for row in self._rows(sources):
                 check()
-                done: _Embedded | str = pickle.loads(row["embedded"])
-                if isinstance(done, str):
-                    raise ModelError(done)
-                watch.add(done.seconds)
-                yield arrived.complete(done)
+                batch: _EmbeddedSteps | str = pickle.loads(row["embedded"])
+                if isinstance(batch, str):
+                    raise ModelError(batch)
+                timer.add(batch.seconds)
+                yield pending.resolve(batch)
         except RayError as error:
-            raise FlorenceError(f"the Ray cluster failed ({_one_line(error)}); run the same again to go on") from error
+            raise FlorenceError(f"the Ray cluster failed ({_last_line(error)}); run the same again to go on") from error
         finally:
             if started:
                 ray.shutdown()
@@ -140,15 +137,14 @@ class RayEngine:
         processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         self._readers = max(1, processors - (0 if config.gpus else config.actors))
         items = [{"source": pickle.dumps(source)} for source in sources]
-        embed = ray.data.ActorPoolStrategy(min_size=1, max_size=config.actors)
         rows = (
             ray.data.from_items(items, override_num_blocks=min(len(items), 4 * self._readers))
-            .flat_map(_Reading(self._recipe, self._chunks_of))
+            .flat_map(_ReadTask(self._load_ocr, self._chunker))
             .map_batches(
-                _EmbeddingActor,
-                fn_constructor_args=(self._recipe,),
-                batch_size=config.batch,
-                compute=embed,
+                _EmbedActor,
+                fn_constructor_args=(self._load_embed,),
+                batch_size=config.batch_size,
+                compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.actors),
                 num_gpus=config.gpus or None,
                 num_cpus=0 if config.gpus else 1,
             )
@@ -156,93 +152,105 @@ class RayEngine:
         return iter(rows.iter_rows())
 
 
+def _load_embed_stage(names: ModelNames, options: ModelOptions | None, index_regions: bool) -> EmbedStage:
+    return EmbedStage.from_models(load_models(names, options), index_regions=index_regions)
+
+
+def _load_ocr_stage(mode: OCRMode, options: ModelOptions | None) -> OCRStage | None:
+    """Make the stage without loading other models: processes that read files do not need them."""
+    reader = None if mode == "never" else ModelLoader(options).lazy(OCR_READER, RAPIDOCR)
+    return OCRStage(reader, mode) if reader else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A step of reading a source. number: of its chunks until then. seconds: what reading has cost, by stage."""
+    """An event, the number of chunks of its source until then, and at the end the seconds that reading took."""
 
-    read: Read
-    number: int
+    event: ReadEvent
+    chunks: int
     seconds: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class _Embedded:
-    """A batch as it comes back. totals: how many chunks the sources have that end with it."""
+class _EmbeddedSteps:
+    """A batch from an actor, with the number of chunks of each source that ends with it, and the seconds it took."""
 
-    ready: BatchResult
+    result: BatchResult
     totals: Mapping[str, int]
     seconds: Mapping[str, float]
 
 
-class _Reading:
-    """Source -> its chunks, in a task of Ray."""
+class _ReadTask:
+    """Turns a source into its steps, in a task of Ray."""
 
-    def __init__(self, recipe: Recipe, chunks_of: ChunksOf) -> None:
-        self._recipe = recipe
-        self._chunks_of = chunks_of
-        self._add_words: AddWords | None = None
-        self._is_ready = False
+    def __init__(self, load_ocr: Callable[[], OCRStage | None], chunker: Chunker) -> None:
+        self._load_ocr = load_ocr
+        self._chunker = chunker
+
+    @cached_property
+    def _ocr(self) -> OCRStage | None:
+        return self._load_ocr()
 
     def __call__(self, row: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
-        if not self._is_ready:
-            self._add_words, self._is_ready = self._recipe.add_words(), True
         source: Source = pickle.loads(row["source"])
-        watch, number = StageTimer(), 0
-        for read in read_steps(source, lambda of: read_chunks(of, self._chunks_of, self._add_words, watch)):
-            number += read.chunk is not None
-            yield {"step": pickle.dumps(_Step(read, number, watch.seconds() if read.chunk is None else {}))}
+        timer, chunks = StageTimer(), 0
+        for event in read_source(source, lambda each: read_chunks(each, self._chunker, self._ocr, timer)):
+            chunks += event.chunk is not None
+            yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if event.chunk is None else {}))}
 
 
-class _EmbeddingActor:
-    """Batches of steps -> their chunks with vectors. What its models raise comes back as a text: Ray hides it."""
+class _EmbedActor:
+    """Describes and embeds batches of steps. It returns the message of a model's error, which Ray would hide."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._embedding: EmbedStage | None = None
+    def __init__(self, load_embed: Callable[[], EmbedStage]) -> None:
+        self._load_embed = load_embed
+
+    @cached_property
+    def _stage(self) -> EmbedStage:
+        return self._load_embed()
 
     def __call__(self, rows: Mapping[str, Any]) -> dict[str, list[bytes]]:
         try:
-            done: _Embedded | str = self._embedded([pickle.loads(step) for step in rows["step"]])
+            embedded: _EmbeddedSteps | str = self._embed([pickle.loads(step) for step in rows["step"]])
         except FlorenceError as error:
-            done = str(error)
-        return {"embedded": [pickle.dumps(done)]}
+            embedded = str(error)
+        return {"embedded": [pickle.dumps(embedded)]}
 
-    def _embedded(self, steps: Sequence[_Step]) -> _Embedded:
-        self._embedding = self._embedding or self._recipe.embedding()
-        batch, watch = Batch(), StageTimer()
+    def _embed(self, steps: Sequence[_Step]) -> _EmbeddedSteps:
+        batch, timer = Batch(), StageTimer()
         for step in steps:
-            batch.take(step.read)
-            watch.add(step.seconds)
-        parts, failures = self._embedding(batch.chunks, watch)
-        light = [replace(part, chunks=[replace(chunk, frames=()) for chunk in part.chunks]) for part in parts]
-        ready = BatchResult(steps[-1].read.source, light, [*batch.failures, *failures], batch.ended)
-        counts = {step.read.source.uri: step.number for step in steps}
-        return _Embedded(ready, {source.uri: counts[source.uri] for source in batch.ended}, watch.seconds())
+            batch.add(step.event)
+            timer.add(step.seconds)
+        result = batch.embed(self._stage, timer, steps[-1].event.source)
+        parts = [replace(part, chunks=[replace(chunk, frames=()) for chunk in part.chunks]) for part in result.parts]
+        counts = {step.event.source.uri: step.chunks for step in steps}
+        totals = {source.uri: counts[source.uri] for source in batch.ended}
+        return _EmbeddedSteps(replace(result, parts=parts), totals, timer.seconds())
 
 
-class _Arrived:
-    """Batches come in any order: a source ends when as many of its chunks have arrived as it has."""
+class _PendingSources:
+    """Sources of which chunks are missing. Batches come in any order: a source ends with the last of its chunks."""
 
     def __init__(self) -> None:
-        self._chunks: Counter[str] = Counter()
+        self._arrived: Counter[str] = Counter()
         self._ended: dict[str, tuple[Source, int]] = {}
 
-    def complete(self, done: _Embedded) -> BatchResult:
-        """The batch with the sources that are complete with it."""
-        self._chunks.update(chunk.source.uri for part in done.ready.parts for chunk in part.chunks)
-        self._ended |= {source.uri: (source, done.totals[source.uri]) for source in done.ready.ended}
-        full = [source for source, total in self._ended.values() if self._chunks[source.uri] >= total]
-        for source in full:
+    def resolve(self, batch: _EmbeddedSteps) -> BatchResult:
+        """Return the result with the sources that are complete with it."""
+        self._arrived.update(chunk.source.uri for part in batch.result.parts for chunk in part.chunks)
+        self._ended |= {source.uri: (source, batch.totals[source.uri]) for source in batch.result.ended}
+        complete = [source for source, total in self._ended.values() if self._arrived[source.uri] >= total]
+        for source in complete:
             del self._ended[source.uri]
-        return replace(done.ready, ended=full)
+        return replace(batch.result, ended=complete)
 
 
 def _connect(address: str | None) -> bool:
-    """Whether a cluster was joined or started, which is then to be left."""
+    """Join or start a cluster. Return False if the program had joined one before, which stays joined."""
     if ray.is_initialized():
         return False
     try:
-        _knock(address)
+        _check_reachable(address)
         ray.init(
             address=address,
             include_dashboard=None if address else False,
@@ -250,20 +258,20 @@ def _connect(address: str | None) -> bool:
             logging_level=logging.ERROR,
         )
     except (OSError, ValueError, RuntimeError) as error:
-        where = f"there is no Ray cluster at {address!r}" if address else "Ray could not be started here"
-        raise FlorenceError(f"{where} ({_one_line(error)}); start one with: ray start --head") from error
+        where = f"there is no Ray cluster at {address!r}" if address else "Ray could not be started on this machine"
+        raise FlorenceError(f"{where} ({_last_line(error)}); start one with: ray start --head") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # it would tell of every dataset
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # otherwise it reports every dataset
     return True
 
 
-def _knock(address: str | None) -> None:
-    """Ray would knock for minutes where nobody answers."""
+def _check_reachable(address: str | None) -> None:
+    """Fail at once where nobody answers; Ray itself would try for minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
-def _one_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1]

@@ -20,7 +20,7 @@ from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage, embed_chunks
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
-from florence_rag.ingest.ingest import Ingest, Progress, add_progress
+from florence_rag.ingest.run import IngestRun, Progress
 from florence_rag.ingest.stage_timer import StageTimer
 from florence_rag.reembed.compare_embedders import Comparison, compare_embedders
 from florence_rag.retrieval.retriever import SEEN
@@ -163,27 +163,24 @@ class Reembedding:
         missing = [source for uri, source in wanted.items() if source not in (present.get(uri), passed_over.get(uri))]
         if gone:
             self.successor.delete_sources(gone)
-        done, chunks = len(wanted) - len(missing), 0
+        done = len(wanted) - len(missing)
+        run = IngestRun(self.successor, len(wanted), files_done=done, progress=self._progress, timer=self._watch)
         for start in range(0, len(missing), _FILES_PER_READ):
-            so_far = Progress(done + start, len(wanted), chunks, "", 0)
-            chunks += self._bring_over(index, missing[start : start + _FILES_PER_READ], so_far)
+            self._bring_over(index, missing[start : start + _FILES_PER_READ], run)
+        failed = {failure.source for failure in run.failures}
+        self._given_up |= {source.uri: source for source in missing if source.uri in failed}
         return bool(gone or missing)
 
-    def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], so_far: Progress) -> int:
-        """Embed the chunks of these sources anew; how many there were."""
+    def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], run: IngestRun) -> None:
+        """Embed the chunks of these sources again."""
         by_place = sorted(index.chunks_of([source.uri for source in sources]), key=_place)
         hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
         engine = ThreadEngine(
-            _StoredWords(self.embedder, index),
+            EmbedStage(partial(_embed_images, self.embedder, index), workers=self.embedder.capabilities.workers),
             lambda source: _chunks(source, hits.get(source.uri, ()), self._load_frames),
             config=self._config,
         )
-        told = self._progress and partial(add_progress, self._progress, so_far)
-        run = Ingest(self.successor, engine, progress=told, watch=self._watch)
-        run.run(sources)
-        failed = {failure.source for failure in run.failures}
-        self._given_up |= {source.uri: source for source in sources if source.uri in failed}
-        return sum(len(hits[source.uri]) for source in run.done)
+        run.ingest(sources, engine)
 
 
 def reembed(
@@ -195,22 +192,15 @@ def reembed(
     progress: Callable[[Progress], None] | None = None,
 ) -> Reembedding:
     """Fill an index anew beside itself, or go on with that; then `compare`, `switch` or `abandon` what comes back."""
-    work = Reembedding(index, embedder, load_frames, progress=progress, config=IngestConfig(batch=batch))
+    work = Reembedding(index, embedder, load_frames, progress=progress, config=IngestConfig(batch_size=batch))
     work.fill()
     return work
 
 
-class _StoredWords(EmbedStage):
-    """Embeds pictures and texts, and takes the vectors of the words over from the old index."""
-
-    def __init__(self, embedder: Embedder, old: ReembeddableIndex) -> None:
-        super().__init__(embedder)
-        self._old = old
-
-    def embedded(self, batch: list[Chunk]) -> EmbeddedBatch:
-        """As an index run embeds them; their words are those of the old index."""
-        words = self._old.text_vectors([chunk.id for chunk in batch]) if self._old.text_embedder else None
-        return EmbeddedBatch(batch, embed_chunks(self.embedder, batch), words)
+def _embed_images(embedder: Embedder, old: ReembeddableIndex, chunks: list[Chunk]) -> EmbeddedBatch:
+    """Embed chunks, and take the vectors of their texts over from the old index."""
+    text_vectors = old.text_vectors([chunk.id for chunk in chunks]) if old.text_embedder else None
+    return EmbeddedBatch(chunks, embed_chunks(embedder, chunks), text_vectors)
 
 
 def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> Iterator[Chunk]:

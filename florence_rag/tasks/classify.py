@@ -14,7 +14,7 @@ from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.context import Context, Models
 from florence_rag.datasets.images import ImageExample, read_labeled_images
 from florence_rag.errors import InputError
-from florence_rag.image_store import ImageInput, as_detailed_as_needed, image_name, readable
+from florence_rag.image_store import ImageInput, image_name, limit_image_detail, readable
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import Classified, Classifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
@@ -138,7 +138,7 @@ class Classifying:
             yield [name for name, _ in batch], self._models.embedder.embed_images(frames)
 
     def _open(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-        config = as_detailed_as_needed(ChunkingConfig(), self._models.embedder)
+        config = limit_image_detail(ChunkingConfig(), self._models.embedder)
         frame = read_image(image, config.image_side_px, config.image_detail_px)
         return Hit("", "image", image_name(image), Locator(), 0.0), (frame,)
 

@@ -37,7 +37,7 @@ def folder(tmp_path):
 
 
 def work(rag):
-    return rag.models.embedder.pictures, sum(rag.models.captioner.batches)
+    return rag.models.embedder.pictures, sum(rag.models.captioner.get().batches)
 
 
 def test_a_copy_is_found_like_its_original_and_costs_nothing(rag, folder):

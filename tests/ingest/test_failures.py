@@ -8,7 +8,6 @@ from PIL import Image
 
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.ingest import engine
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 
@@ -30,44 +29,40 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.fixture
-def read(monkeypatch):
-    """The files that are opened, in all runs."""
-    names = []
-    inner = engine.read_chunks
+class ReadFiles(set):
+    """The names of the files that are read, as the progress reports them."""
 
-    def read_chunks(source, *rest):
-        names.append(os.path.basename(source.uri))
-        return inner(source, *rest)
-
-    monkeypatch.setattr(engine, "read_chunks", read_chunks)
-    return names
+    def __call__(self, step):
+        self.add(os.path.basename(step.source))
 
 
 def counts(report):
     return report.added, report.updated, report.unchanged, len(report.failed)
 
 
-def test_an_unchanged_failure_is_told_again_and_not_read_again(rag, folder, read):
-    first = rag.add(folder)
-    read.clear()
-    second = rag.add(folder)
+def test_an_unchanged_failure_is_reported_again_and_not_read_again(rag, folder):
+    first, read = rag.add(folder), ReadFiles()
+    second = rag.add(folder, progress=read)
     assert counts(second) == (0, 0, 1, 1)
     assert second.failed == first.failed == rag.index.failures()
-    assert read == []
+    assert read == set()
 
 
 @pytest.mark.parametrize(
-    "retry", [lambda rag, folder: rag.add(folder, retry=True), lambda rag, _: rag.retry_failures()]
+    "retry",
+    [
+        lambda rag, folder, progress: rag.add(folder, retry=True, progress=progress),
+        lambda rag, _, progress: rag.retry_failures(progress=progress),
+    ],
 )
-def test_it_is_tried_again_on_demand(rag, folder, read, retry):
+def test_it_is_tried_again_on_demand(rag, folder, retry):
     rag.add(folder)
-    read.clear()
-    assert len(retry(rag, folder).failed) == 1
-    assert read == ["broken.jpg"]
+    read = ReadFiles()
+    assert len(retry(rag, folder, read).failed) == 1
+    assert read == {"broken.jpg"}
 
 
-def test_it_is_tried_again_when_it_changes(rag, folder, read):
+def test_it_is_tried_again_when_it_changes(rag, folder):
     rag.add(folder)
     Image.fromarray(color_frame("blue")).save(folder / "broken.jpg", "PNG")
     assert counts(rag.add(folder)) == (1, 0, 1, 0)

@@ -95,7 +95,7 @@ def test_mistakes_are_one_line(rag):
         rag.add_dataset(Rows([]), name="rows")
     with pytest.raises(InputError, match="no column 'picture'; its columns are photo, text, label"):
         rag.add_dataset(dataset(), image="picture")
-    with pytest.raises(InputError, match="no column of pictures"):
+    with pytest.raises(InputError, match="no column of images"):
         rag.add_dataset(Rows([{"a": 1}]), name="rows")
 
 

@@ -64,7 +64,7 @@ def index(request, milvus):
 
 @pytest.fixture
 def rag(index, embedder, tmp_path):
-    config = IngestConfig(batch=4, threads=2)
+    config = IngestConfig(batch_size=4, threads=2)
     return FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), ingest=config, images=tmp_path / "kept")
 
 
@@ -181,7 +181,7 @@ def test_several_batches_are_embedded_at_a_time(index, save):
             self.barrier.wait()
             return super().embed_images(frames)
 
-    rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch=8, threads=1))
+    rag = FlorenceRAG(index, Meeting(), ingest=IngestConfig(batch_size=8, threads=1))
     paths = [save("red", other) for other in ("blue", "green", "white", "black")]
     ids = rag.items.upsert_images(paths)
     assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
@@ -335,7 +335,7 @@ def test_chunks_of_a_file_are_items_of_their_own(rag, save, embedder):
 def test_a_picture_without_a_file_to_look_at_again_is_refused(rag, save):
     (source,) = discover([save("red")])
     nowhere = type(source)("", "image", 0, 0, "")
-    with pytest.raises(InputError, match="no file to look at again"):
+    with pytest.raises(InputError, match="no file to read again"):
         rag.items.upsert_chunks([Chunk(nowhere, "image", frames=(color_frame("red"),))])
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Models
-from florence_rag.ingest.moments import is_moment, overlap, temporal_nms, with_moments
+from florence_rag.ingest.moments import is_moment, with_moments
 from florence_rag.perception.base import Action
 from florence_rag.rag import FlorenceRAG
+from florence_rag.retrieval.moments import overlap, temporal_nms
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Chunk, Hit, Locator, Source
 from tests.chunking.samples import write_video
@@ -190,7 +191,7 @@ def test_a_recognizer_that_fails_costs_the_file_alone(tmp_path):
     with rag_with(BlindRecognizer()) as rag:
         report = rag.add(tmp_path)
     assert report.added == 1
-    assert [failure.reason for failure in report.failed] == ["could not be looked at: RuntimeError: too dark"]
+    assert [failure.reason for failure in report.failed] == ["could not be described: RuntimeError: too dark"]
 
 
 def hit(start_s, end_s, source="/a"):

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from florence_rag.errors import MediaError
-from florence_rag.ingest.prefetch import read_ahead
+from florence_rag.ingest.prefetch import prefetch
 from florence_rag.types import Chunk, Locator, Source
 
 SOURCES = [Source(f"/{name}", "text", 1, 1, name) for name in "abcdef"]
@@ -24,11 +24,11 @@ def reads_by_source(reads):
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_all_chunks_come_in_order_and_every_source_ends(threads):
-    found = reads_by_source(read_ahead(SOURCES, chunks_of, threads=threads, depth=2))
+    found = reads_by_source(prefetch(SOURCES, chunks_of, threads=threads, depth=2))
     assert sorted(found) == [source.uri for source in SOURCES]
     for *chunks, last in found.values():
         assert [read.chunk.locator.page for read in chunks] == [0, 1, 2]
-        assert (last.chunk, last.reason) == (None, "")
+        assert (last.chunk, last.failure) == (None, None)
 
 
 def test_a_broken_file_is_a_reason_and_the_others_go_on():
@@ -39,13 +39,13 @@ def test_a_broken_file_is_a_reason_and_the_others_go_on():
         if source.uri == "/c":
             raise ZeroDivisionError("oh")
 
-    found = reads_by_source(read_ahead(SOURCES, broken, threads=2, depth=2))
-    assert found["/b"][-1].reason == "'/b' is truncated"
-    assert found["/c"][-1].reason == "could not be read: ZeroDivisionError: oh"
-    assert [found[source.uri][-1].reason for source in SOURCES[3:]] == ["", "", ""]
+    found = reads_by_source(prefetch(SOURCES, broken, threads=2, depth=2))
+    assert found["/b"][-1].failure.reason == "'/b' is truncated"
+    assert found["/c"][-1].failure.reason == "could not be read: ZeroDivisionError: oh"
+    assert [found[source.uri][-1].failure for source in SOURCES[3:]] == [None, None, None]
 
 
-def test_no_more_than_the_depth_is_read_ahead():
+def test_no_more_than_the_depth_is_prefetch():
     made = []
 
     def counted(source):
@@ -53,7 +53,7 @@ def test_no_more_than_the_depth_is_read_ahead():
             made.append(chunk)
             yield chunk
 
-    reads = read_ahead(SOURCES[:1], counted, threads=1, depth=4)
+    reads = prefetch(SOURCES[:1], counted, threads=1, depth=4)
     next(reads)
     time.sleep(0.3)
     assert len(made) <= 6  # one taken, four waiting, one in the hand of the thread
@@ -61,7 +61,7 @@ def test_no_more_than_the_depth_is_read_ahead():
 
 
 def test_closing_stops_the_threads():
-    reads = read_ahead(SOURCES, lambda source: chunks_of(source, 10_000), threads=3, depth=2)
+    reads = prefetch(SOURCES, lambda source: chunks_of(source, 10_000), threads=3, depth=2)
     next(reads)
     assert any(thread.name.startswith("florence-read") for thread in threading.enumerate())
     reads.close()
@@ -69,4 +69,4 @@ def test_closing_stops_the_threads():
 
 
 def test_nothing_to_read_ends_at_once():
-    assert list(read_ahead([], chunks_of, threads=2, depth=2)) == []
+    assert list(prefetch([], chunks_of, threads=2, depth=2)) == []

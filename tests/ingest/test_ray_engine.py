@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import ray
 from milvus_lite.adapter.grpc.server import start_server_in_thread
 from PIL import Image
 
+from florence_rag.context import Models
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index import connection
 from florence_rag.index.milvus import MilvusIndex
@@ -50,18 +51,8 @@ class Ill(ColorEmbedder):
         raise ModelError("the model is ill")
 
 
-@dataclass
-class Doubles:
-    """A Recipe of doubles. note: see Mortal."""
-
-    note: Path | None = None
-    ill: bool = False
-
-    def embedding(self) -> EmbedStage:
-        return EmbedStage(Ill() if self.ill else Mortal(self.note) if self.note else ColorEmbedder())
-
-    def add_words(self):
-        return None
+def no_ocr() -> None:
+    return None
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -92,9 +83,9 @@ def server(tmp_path, monkeypatch) -> Iterator[str]:
     engine.close()
 
 
-def on_ray(**options):
-    recipe = Doubles(**options)
-    return lambda chunks_of: RayEngine(recipe, chunks_of, RayConfig(actors=2, batch=8))
+def on_ray(embedder: ColorEmbedder = EMBEDDER):
+    load_embed = partial(EmbedStage.from_models, Models.of(embedder))
+    return partial(RayEngine, load_embed, no_ocr, config=RayConfig(actors=2, batch_size=8))
 
 
 def contents(rag):
@@ -123,7 +114,7 @@ def test_a_worker_that_is_killed_is_replaced(photos, server, tmp_path):
     note = tmp_path / "die"
     note.touch()
     with FlorenceRAG(MilvusIndex.open(server, EMBEDDER.info), EMBEDDER) as rag:
-        report = rag.add(photos, engine=on_ray(note=note))
+        report = rag.add(photos, engine=on_ray(Mortal(note)))
         assert not note.exists()
         stored = contents(rag)
         assert rag.info().incomplete == ()
@@ -137,10 +128,10 @@ def test_what_a_model_raises_arrives_as_it_was_raised(photos, tmp_path):
         FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info), EMBEDDER) as rag,
         pytest.raises(ModelError, match=r"^the model is ill$"),
     ):
-        rag.add(photos, engine=on_ray(ill=True))
+        rag.add(photos, engine=on_ray(Ill()))
 
 
-@pytest.mark.parametrize("wrong", [{"actors": 0}, {"batch": 0}, {"gpus": -1}])
+@pytest.mark.parametrize("wrong", [{"actors": 0}, {"batch_size": 0}, {"gpus": -1}])
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(InputError, match="at least"):
         RayConfig(**wrong)
@@ -152,7 +143,7 @@ def test_no_cluster_is_one_line():
     code = f"""
 from florence_rag.ingest.ray_engine import *
 from florence_rag.types import Source
-engine = RayEngine(None, iter, RayConfig(address="127.0.0.1:{port}"))
+engine = RayEngine(None, None, iter, RayConfig(address="127.0.0.1:{port}"))
 try:
     list(engine.run([Source("/a", "image", 1, 1, "a")], None, (), None))
 except FlorenceError as error:

@@ -12,10 +12,11 @@ from PIL import Image
 
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
+from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import embed_chunks
-from florence_rag.ingest.regions import checked_box, is_region, region_view, with_regions
+from florence_rag.ingest.regions import is_region, with_regions
 from florence_rag.perception.base import Detection
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
@@ -180,7 +181,7 @@ def test_in_place_the_rest_has_the_mean_color():
 )
 def test_a_box_that_is_none_is_an_error(box):
     with pytest.raises(InputError, match="box is "):
-        checked_box(box)
+        check_box(box)
 
 
 def test_a_small_thing_is_found_with_its_box(folder):
@@ -259,7 +260,7 @@ def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
     with rag:
         report = rag.add(folder)
         assert report.added == 4
-        assert [failure.reason for failure in report.failed] == ["could not be looked at: RuntimeError: black magic"]
+        assert [failure.reason for failure in report.failed] == ["could not be described: RuntimeError: black magic"]
 
 
 def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import InputError
+from florence_rag.ingest.index_diff import IndexSnapshot
 from florence_rag.rag import FlorenceRAG
 from florence_rag.sources import watching
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
@@ -72,21 +73,20 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def looked_at(monkeypatch):
-    """What the watch looks at, step by step, without the first."""
-    from florence_rag.ingest import index_diff as books
+def compared(monkeypatch):
+    """The paths that the watch compares with the index, run by run."""
+    paths_of_runs = []
+    diff = IndexSnapshot.diff
 
-    seen = []
-    look = books.IndexSnapshot.look
-    monkeypatch.setattr(
-        books.IndexSnapshot,
-        "look",
-        lambda self, paths, **rest: (seen.append(list(paths)), look(self, seen[-1], **rest))[1],
-    )
-    return seen
+    def recorded(self, paths, **options):
+        paths_of_runs.append(list(paths))
+        return diff(self, paths, **options)
+
+    monkeypatch.setattr(IndexSnapshot, "diff", recorded)
+    return paths_of_runs
 
 
-def test_it_begins_with_what_changed_before_and_follows_what_comes_changes_moves_and_goes(rag, folder, looked_at):
+def test_it_begins_with_what_changed_before_and_follows_what_comes_changes_moves_and_goes(rag, folder, compared):
     rag.add(folder)
     save(folder / "blue.png", "blue")
     (folder / "red.png").unlink()
@@ -105,10 +105,10 @@ def test_it_begins_with_what_changed_before_and_follows_what_comes_changes_moves
         (folder / "moved.png").unlink()
         assert watched.changes(1) == [("removed", "moved.png")]
     assert list(rag.index.sources()) == [str(folder / "other" / "er" / "green.png")]
-    assert [str(folder)] not in looked_at[2:]
+    assert [str(folder)] not in compared[2:]
 
 
-def test_what_is_not_media_or_hidden_is_passed_over(rag, folder, looked_at):
+def test_what_is_not_media_or_hidden_is_passed_over(rag, folder, compared):
     with Watched(rag, folder) as watched:
         watched.next()
         (folder / "data.bin").write_bytes(b"x")
@@ -116,7 +116,7 @@ def test_what_is_not_media_or_hidden_is_passed_over(rag, folder, looked_at):
         save(folder / ".cache" / "a.png", "blue")
         save(folder / "seen.png", "green")
         assert watched.changes(1) == [("added", "seen.png")]
-    assert looked_at[1:] == [[str(folder / "seen.png")]]
+    assert compared[1:] == [[str(folder / "seen.png")]]
 
 
 def test_a_file_that_is_being_written_waits_until_it_is_whole(rag, folder):
@@ -162,14 +162,14 @@ def test_a_folder_that_disappears_takes_nothing_with_it(rag, folder):
     assert list(rag.index.sources()) == [str(folder / "red.png")]
 
 
-def test_very_many_changes_make_it_look_at_the_folders(rag, folder, looked_at, monkeypatch):
+def test_very_many_changes_make_it_look_at_the_folders(rag, folder, compared, monkeypatch):
     monkeypatch.setattr(watching, "MAX_CHANGES", 2)
     with Watched(rag, folder) as watched:
         watched.next()
         for number, colors in enumerate([("red", "blue"), ("blue", "red"), ("green", "red"), ("red", "green")]):
             save(folder / f"{number}.png", *colors)
         watched.changes(4)
-    assert [str(folder)] in looked_at[1:]
+    assert [str(folder)] in compared[1:]
 
 
 def test_an_empty_folder_can_be_watched(rag, tmp_path):
@@ -179,13 +179,13 @@ def test_an_empty_folder_can_be_watched(rag, tmp_path):
         assert watched.changes(1) == [("added", "a.png")]
 
 
-def test_subtitles_bring_their_video(rag, folder, looked_at):
+def test_subtitles_bring_their_video(rag, folder, compared):
     (folder / "film.mp4").write_bytes(b"no film")
     with Watched(rag, folder) as watched:
         watched.next()
         (folder / "film.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
         watched.next()
-    assert looked_at[1:] == [[str(folder / "film.mp4")]]
+    assert compared[1:] == [[str(folder / "film.mp4")]]
 
 
 @pytest.mark.parametrize("name", ["red.png", "missing"])

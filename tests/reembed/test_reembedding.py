@@ -21,7 +21,7 @@ from florence_rag.testing import COLORS, ColorEmbedder, color_frame
 from florence_rag.types import EmbedderInfo
 
 PICTURES = 9
-SMALL = IngestConfig(batch=2, threads=1, ahead=2)
+SMALL = IngestConfig(batch_size=2, threads=1, prefetch=2)
 
 
 class Killed(BaseException):
