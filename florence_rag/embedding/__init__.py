@@ -1,1 +1,1 @@
-"""Pictures and texts as unit vectors in one space."""
+"""Embedders: images and texts as unit vectors of one space."""

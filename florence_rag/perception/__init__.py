@@ -1,1 +1,1 @@
-"""What models say of one picture: the words in it, and answers about it."""
+"""Models that read images and videos: captions, OCR, detection, actions, answers, reranking."""

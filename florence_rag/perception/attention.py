@@ -1,4 +1,4 @@
-"""From what a token reads of image tokens to a grid over the picture, and to the region around its peak."""
+"""Turns attention weights of image tokens into a grid over the image, and into the region around its peak."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 from florence_rag.types import Box
 
 SHARE = 0.25
-"""Of the largest weight: what a cell beside the peak must have to belong to it."""
+"""The share of the largest weight that a cell next to the peak needs to belong to the region."""
 MARGIN = 0.5
-"""In cells, on each side: a token saw more than its cell."""
+"""The margin on each side in cells, since the receptive field of a token is larger than its cell."""
 
 
 def to_grid(weights: np.ndarray) -> np.ndarray:
-    """(N,) weights of image tokens, row by row, perhaps after one for the whole picture -> (G, G) that sums to 1."""
+    """Arrange (N,) weights of image tokens, row by row after an optional class token, as (G, G) with the sum 1."""
     side = math.isqrt(len(weights))
     cells = weights[len(weights) - side * side :]
     return (cells / max(float(cells.sum()), 1e-12)).reshape(side, side).astype(np.float32)
 
 
 def region_around_peak(grid: np.ndarray, view: Box = (0.0, 0.0, 1.0, 1.0)) -> Box:
-    """The cells around the largest that are not much smaller and touch each other, with a margin, as a box.
+    """Return a box in [0, 1] of the image around the connected cells whose weights are close to the largest.
 
-    view: the part of the picture that the grid covers; the box is in [0, 1] of the picture.
+    `view` is the part of the image that the grid (G, G) covers.
     """
     rows, columns = zip(*_connected(grid >= SHARE * grid.max(), _peak(grid)), strict=True)
     (top, bottom), (left, right) = _span(rows, grid.shape[0]), _span(columns, grid.shape[1])
@@ -39,7 +39,7 @@ def _peak(grid: np.ndarray) -> tuple[int, int]:
 
 
 def _connected(marked: np.ndarray, start: tuple[int, int]) -> set[tuple[int, int]]:
-    """The marked cells that can be reached from start, sideways, up and down."""
+    """Return the marked cells that are connected with the start horizontally or vertically."""
     found, pending = {start}, [start]
     while pending:
         row, column = pending.pop()
@@ -52,5 +52,5 @@ def _connected(marked: np.ndarray, start: tuple[int, int]) -> set[tuple[int, int
 
 
 def _span(cells: tuple[int, ...], count: int) -> tuple[float, float]:
-    """Of one axis, with the margin, in [0, 1]."""
+    """Return the extent of cells along one axis, with the margin, in [0, 1]."""
     return max(0.0, (min(cells) - MARGIN) / count), min(1.0, (max(cells) + 1 + MARGIN) / count)

@@ -1,4 +1,4 @@
-"""Finds the things that it was taught to name, with Dynamic Head over CoSwin."""
+"""Finds objects of a fixed list of categories, with Dynamic Head over CoSwin."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from florence_rag.types import Frame
 
 
 class DyHeadDetector:
-    """A Detector of a fixed list of things, its `labels`. Safe to call from several threads.
+    """A `Detector` of the categories in `labels`. Threads may share it.
 
-    threshold: the least confidence of a region, in [0, 1]. batch: pictures in one pass.
+    Detections below the confidence `threshold`, in [0, 1], are dropped; `batch` is the number of images per forward
+    pass.
     """
 
     def __init__(
@@ -41,30 +42,27 @@ class DyHeadDetector:
     def from_pretrained(
         cls, folder: str | Path, *, name: str, device: str | None = None, threshold: float = 0.5
     ) -> DyHeadDetector:
-        """Load the folder that save_pretrained wrote; ModelError where there is none.
-
-        device: a torch device; a GPU is used where there is one.
-        """
+        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
         model, processor = open_with_processor(
             DyHeadForObjectDetection, DetectionImageProcessor, folder, name=name, what="a detector", device=device
         )
         return cls(model, processor, threshold=threshold)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Per frame the things that were found, the surest first; boxes in [0, 1] of the frame."""
+        """Find the objects in RGB images (H, W, 3) uint8: for each image, by falling confidence."""
         parts = (list(frames[start : start + self._batch]) for start in range(0, len(frames), self._batch))
-        return [regions for part in parts for regions in self._detected(part)]
+        return [regions for part in parts for regions in self._detect(part)]
 
     @torch.inference_mode()
-    def _detected(self, frames: list[Frame]) -> list[list[Detection]]:
+    def _detect(self, frames: list[Frame]) -> list[list[Detection]]:
         pixels = self._processor(frames)["pixel_values"].to(self._model.device)
         sizes = [frame.shape[:2] for frame in frames]
         found = self._processor.post_process_object_detection(
             self._model(pixels), threshold=self._threshold, target_sizes=sizes
         )
-        return [self._regions(each, *size) for each, size in zip(found, sizes, strict=True)]
+        return [self._detections(each, *size) for each, size in zip(found, sizes, strict=True)]
 
-    def _regions(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Detection]:
+    def _detections(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Detection]:
         size = found["boxes"].new_tensor([width, height, width, height])
         boxes = (found["boxes"] / size).double().clamp(0, 1).tolist()
         rows = zip(found["labels"].tolist(), boxes, found["scores"].tolist(), strict=True)

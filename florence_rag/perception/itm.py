@@ -1,4 +1,4 @@
-"""Lets a Matcher, such as METER with its image-text matching head, rerank."""
+"""Reranks images with a matcher, such as METER with its head for image-text matching (ITM)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from florence_rag.types import Frame
 
 
 class MatcherReranker:
-    """A Reranker of pictures: the score is the probability that the query describes the picture."""
+    """A `Reranker` of images: the score is the probability that the query describes the image."""
 
     reads: frozenset[Candidate] = frozenset({"image"})
 
@@ -20,8 +20,8 @@ class MatcherReranker:
         self._matcher = matcher
 
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
-        """(N,) float32 in [0, 1], one per picture, (H, W, 3) uint8 RGB."""
+        """Score RGB images (H, W, 3) uint8: (N,) float32 in [0, 1]."""
         frames = [candidate for candidate in candidates if not isinstance(candidate, str)]
         if len(frames) < len(candidates):
-            raise InputError("a matcher reads pictures only; rerank passages with a cross-encoder")
+            raise InputError("a matcher reads images only; rerank passages with a cross-encoder")
         return np.asarray(self._matcher.match(frames, [query] * len(frames)), dtype=np.float32)

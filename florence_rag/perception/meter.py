@@ -19,10 +19,10 @@ from florence_rag.types import Frame
 
 
 class MeterPerception:
-    """A METER model in evaluation mode with its processor. Safe to call from several threads."""
+    """A METER model in evaluation mode with its processor. Threads may share it."""
 
     heads: ClassVar[tuple[str, ...]] = ()
-    """Of these the model must have one."""
+    """The heads of which the model needs one."""
 
     def __init__(self, model: MeterForMultipleTasks, processor: FlorenceProcessor) -> None:
         if not set(self.heads) & set(model.config.heads):
@@ -34,7 +34,7 @@ class MeterPerception:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, device: str | None = None) -> Self:
-        """Load the folder that save_pretrained wrote. device: a torch device; a GPU is used where there is one."""
+        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
         return cls(*load_meter(folder, device))
 
     def _logits(self, head: str, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
@@ -44,7 +44,7 @@ class MeterPerception:
 
 
 class MeterVQA(MeterPerception):
-    """Answers with one of the answers of the model's vocabulary. candidates: how many of them a result lists."""
+    """Chooses among the answers of the model's vocabulary. A result lists up to `candidates` of them."""
 
     heads = ("vqa",)
 
@@ -52,23 +52,23 @@ class MeterVQA(MeterPerception):
         super().__init__(model, processor)
         if model.config.answers is None:
             raise ModelError(
-                "this METER does not know its answers, as the released files do not carry them: write a folder with "
-                "`florence-rag convert CHECKPOINT FOLDER --answers VQAv2-ANNOTATIONS` and name that"
+                "this METER has no list of answers, which the released files do not contain: write a folder with "
+                "`florence-rag convert CHECKPOINT FOLDER --answers VQAv2-ANNOTATIONS` and use that"
             )
         self._answers: list[str] = list(model.config.answers)
         self._candidates = min(candidates, len(self._answers))
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """Answer one question about one picture, (H, W, 3) uint8 RGB.
+        """Answer one question about an RGB image (H, W, 3) uint8.
 
-        confidence: METER judges each answer for itself (a sigmoid), so candidates need not sum to one.
+        METER gives every answer a sigmoid of its own, so that the confidences of candidates need not sum to one.
         """
         (result,) = self.answer_many([frame], [question])
         return result
 
     @torch.inference_mode()
     def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
-        """Answer question i about frame i, all in one pass."""
+        """Answer question i about image i, all in one forward pass."""
         for question in questions:
             _check(question)
         if not questions:
@@ -76,18 +76,18 @@ class MeterVQA(MeterPerception):
         best = self._logits("vqa", frames, questions).sigmoid().topk(self._candidates)
         return [self._ranked(*row) for row in zip(*map(torch.Tensor.tolist, best), strict=True)]
 
-    def _ranked(self, confidences: Sequence[float], places: Sequence[int]) -> VQAResult:
-        ranked = [(self._answers[i], round(p, 4)) for p, i in zip(confidences, places, strict=True)]
+    def _ranked(self, confidences: Sequence[float], indices: Sequence[int]) -> VQAResult:
+        ranked = [(self._answers[i], round(p, 4)) for p, i in zip(confidences, indices, strict=True)]
         return VQAResult(*ranked[0], tuple(ranked))
 
     @torch.inference_mode()
     def attention_map(self, frame: Frame, question: str) -> AttentionMap:
-        """Where the answer comes from: what the first word token reads of the picture in the middle fusion layer.
+        """Return what the first text token reads of the image in the middle fusion layer.
 
-        That token stands for the whole question, and from its state the answer is read. In the first layer it still
-        looks at all that the words name; in the last, after which nothing is looked up any more, it looks nowhere in
-        particular. Measured on 300 drawn scenes with florence-tiny: the box holds the middle of the thing that is asked
-        about in 96 % of them, and covers 11 % of the picture on average.
+        That token represents the whole question, and the answer is read from its state. In the first layer it attends
+        to everything that the question names; in the last one, its attention has no clear peak. Measured on 300
+        synthetic scenes with florence-tiny: the box contains the center of the object in question in 96 % of them, and
+        covers 11 % of the image on average.
         """
         _check(question)
         inputs = self._processor(images=[frame], text=[question]).to(self._model.device)
@@ -98,9 +98,9 @@ class MeterVQA(MeterPerception):
 
 
 class MeterMatcher(MeterPerception):
-    """Judges by the matching head, or by the ranking head of a model that was tuned for retrieval.
+    """A `Matcher` over the head for image-text matching, or over the ranking head of a model tuned for retrieval.
 
-    batch: pictures in one forward pass.
+    `batch` is the number of images per forward pass.
     """
 
     heads = ("rank", "itm")
@@ -111,17 +111,17 @@ class MeterMatcher(MeterPerception):
 
     @torch.inference_mode()
     def match(self, frames: Sequence[Frame], texts: Sequence[str]) -> np.ndarray:
-        """How well text i fits frame i: (N,) float32 in [0, 1], the probability of a match.
+        """Return the probability that text i matches image i: (N,) float32 in [0, 1].
 
-        Of the ranking head the sigmoid of its score, which orders pairs but is no probability.
+        With a ranking head it is the sigmoid of the score, which orders pairs without being a probability.
         """
         if len(frames) != len(texts):
-            raise InputError(f"{len(frames)} pictures but {len(texts)} texts; give one text for each picture")
+            raise InputError(f"{len(frames)} images but {len(texts)} texts; give one text for each image")
         batches = [slice(start, start + self._batch) for start in range(0, len(texts), self._batch)]
-        fits = [self._fit(frames[part], texts[part]) for part in batches]
-        return torch.cat(fits).numpy() if fits else np.zeros(0, dtype=np.float32)
+        scores = [self._score(frames[part], texts[part]) for part in batches]
+        return torch.cat(scores).numpy() if scores else np.zeros(0, dtype=np.float32)
 
-    def _fit(self, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
+    def _score(self, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
         if "rank" in self._model.config.heads:
             return self._logits("rank", frames, texts).flatten().sigmoid()
         return self._logits("itm", frames, texts).softmax(-1)[:, 1]
@@ -129,9 +129,9 @@ class MeterMatcher(MeterPerception):
 
 def _check(question: str) -> None:
     if not question.strip():
-        raise InputError("the question is empty; ask something about the picture")
+        raise InputError("the question is empty; ask something about the image")
 
 
 def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
-    """What a MeterVQA and a MeterMatcher can share."""
+    """Load what a MeterVQA and a MeterMatcher can share."""
     return open_strictly(MeterForMultipleTasks, folder, device=device), FlorenceProcessor.from_pretrained(folder)

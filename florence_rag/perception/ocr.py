@@ -1,4 +1,4 @@
-"""Words in pictures, read by RapidOCR (PP-OCR models on ONNX Runtime, shipped in its wheel; no network)."""
+"""Reads text in images with RapidOCR (PP-OCR models on ONNX Runtime; its wheel contains the weights)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,11 @@ from florence_rag.types import Box, Frame
 
 
 class RapidOcrReader:
-    """A OCRReader for Latin, Chinese and Japanese script. May be used by several threads at once.
+    """An `OCRReader` for Latin, Chinese and Japanese script. Threads may share it.
 
-    A detector looks for lines of text at reduced size; only what it finds is read, so pictures without words are cheap.
-
-    threads: of one call. min_confidence: below it a line counts as misread. max_side_px: larger pictures are scaled
-    down before anything else. detect_side_px: the size at which lines are looked for; half of it is twice as fast and
-    misses small print in photographs.
+    Images are first scaled down to `max_side_px`. A detector then finds lines of text at `detect_side_px`: half of it
+    is twice as fast, and misses small print in photographs. Only detected lines are read, so that images without text
+    are cheap; lines below `min_confidence` are dropped. One call uses `threads` threads.
     """
 
     def __init__(
@@ -34,14 +32,16 @@ class RapidOcrReader:
         detect_side_px: int = 960,
     ) -> None:
         if threads < 1 or not 0 <= min_confidence <= 1 or min(max_side_px, detect_side_px) < 64:
-            raise InputError("threads must be at least 1, min_confidence in [0, 1], sides at least 64 px")
+            raise InputError(
+                f"{threads=}, {min_confidence=}, {max_side_px=}, {detect_side_px=}: give at least 1, [0, 1], and 64 px"
+            )
         self._max_side_px = max_side_px
         self._ocr = RapidOCR(
             params={
-                "Global.log_level": "critical",  # it would log to standard error
+                "Global.log_level": "critical",  # RapidOCR logs to standard error
                 "Global.text_score": min_confidence,
                 "Global.use_cls": False,  # frames are upright
-                "Rec.rec_batch_num": 1,  # together, short lines are padded to the longest
+                "Rec.rec_batch_num": 1,  # in a batch, short lines are padded to the longest
                 "Det.limit_type": "max",
                 "Det.limit_side_len": detect_side_px,
                 "EngineConfig.onnxruntime.intra_op_num_threads": threads,
@@ -50,21 +50,17 @@ class RapidOcrReader:
         )
 
     def read(self, frame: Frame) -> list[TextRegion]:
-        """The lines of text in reading order, their boxes in [0, 1]; empty where there are none."""
+        """Read the lines of text in an RGB image (H, W, 3) uint8, in reading order."""
         pixels = np.ascontiguousarray(self._scale_down(frame)[:, :, ::-1])  # RapidOCR expects BGR
         found = self._ocr(pixels)
         if not isinstance(found, RapidOCROutput) or found.boxes is None or found.txts is None or found.scores is None:
-            return []  # with nothing to read it answers by other types
+            return []  # an image without text gives results of other types
         height, width = pixels.shape[:2]
         regions = (
             TextRegion(_clean(text), _bounds(corners / (width, height)), float(confidence))
             for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True)
         )
         return _reading_order(region for region in regions if any(char.isalnum() for char in region.text))
-
-    def read_text(self, frame: Frame) -> str:
-        """What read() finds, one line of text per line."""
-        return "\n".join(region.text for region in self.read(frame))
 
     def _scale_down(self, frame: Frame) -> Frame:
         if max(frame.shape[:2]) <= self._max_side_px:
@@ -75,18 +71,21 @@ class RapidOcrReader:
 
 
 def _clean(text: str) -> str:
-    """Full-width letters and marks become plain ones, so that words are found as they are typed."""
+    """Replace full-width characters by ordinary ones, so that a search finds them as they are typed."""
     return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _bounds(corners: np.ndarray) -> Box:
-    """(4, 2) corners in [0, 1] -> the upright box around them."""
+    """Return the upright box around (4, 2) corners in [0, 1]."""
     (left, top), (right, bottom) = corners.min(axis=0).clip(0, 1), corners.max(axis=0).clip(0, 1)
     return round(float(left), 4), round(float(top), 4), round(float(right), 4), round(float(bottom), 4)
 
 
 def _reading_order(regions: Iterable[TextRegion]) -> list[TextRegion]:
-    """Line by line from the top; what begins beside the middle of a region is on its line, from left to right."""
+    """Sort regions into lines from the top, and each line from the left.
+
+    A region belongs to a line if its middle is above the bottom of the line's first region.
+    """
     lines: list[list[TextRegion]] = []
     for region in sorted(regions, key=_middle):
         if lines and _middle(region) < lines[-1][0].box[3]:

@@ -1,6 +1,6 @@
-"""Visual question answering by any service that speaks OpenAI's chat protocol: OpenAI, vLLM, llama.cpp, Ollama ...
+"""Visual question answering by a service with OpenAI's chat API: OpenAI, vLLM, llama.cpp, Ollama ...
 
-Pictures leave this machine for the address that is given, and for no other.
+Images are sent to the configured address, and to no other.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ except ImportError as error:
 INSTRUCTION = "Answer the question about the picture with a word, a number, a name or a few words, not with a sentence."
 
 _OPENAI_URL = "https://api.openai.com/v1"
-_NO_KEY = "none"  # the client insists on one, servers on this machine take any
-_LONGEST_REASON = 200
+_NO_KEY = "none"  # the client requires a key, local servers accept any
+_MAX_REASON = 200
 
 
 class OpenAIVisionQA:
-    """A VisualQA that asks a service. Safe to call from several threads.
+    """A `VisualQA` that calls a service. Threads may share it.
 
-    model: its name there. base_url: such as "http://localhost:8000/v1", None for OpenAI itself. api_key: None for a
-    service that needs none. timeout_s: for one try. retries: of what may be better in a moment, after pauses that grow
-    or that the service asks for. max_side_px: of the picture that is sent. options: further fields of a request, such
-    as {"temperature": 0}. Errors of the service are ModelErrors.
+    `model` is its name there; `base_url` is such as "http://localhost:8000/v1", or None for OpenAI itself; `retries`
+    counts further attempts after failures that may pass; `max_side_px` limits the image that is sent; `options` are
+    further fields of the request, such as {"temperature": 0}. Errors of the service are ModelErrors.
     """
 
     def __init__(
@@ -54,43 +53,43 @@ class OpenAIVisionQA:
         self._timeout_s = timeout_s
         self._max_side_px = max_side_px
         self._options = dict(options or {})
-        self._tells_probabilities = True
+        self._has_logprobs = True
         self._client = openai.OpenAI(
             base_url=self._url, api_key=api_key or _NO_KEY, timeout=timeout_s, max_retries=retries
         )
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Close the connections."""
         self._client.close()
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """Answer one question about one picture, (H, W, 3) uint8 RGB.
+        """Answer one question about an RGB image (H, W, 3) uint8.
 
-        confidence: the probability of the whole answer, or None where the service does not tell it.
+        The confidence is the probability of the whole answer, or None if the service does not report it.
         """
         if not question.strip():
-            raise InputError("the question is empty; ask something about the picture")
+            raise InputError("the question is empty; ask something about the image")
         completion = self._ask(_messages(frame, question.strip(), self._max_side_px))
         try:
             return _to_result(completion)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
-            raise ModelError(f"{self._who} sent something that is no answer: {_shortened(completion)}") from error
+            raise ModelError(f"{self._who} sent something that is not an answer: {_shortened(completion)}") from error
 
     def _ask(self, messages: list[dict[str, Any]]) -> ChatCompletion:
-        """Not every service tells probabilities; one that refuses to is asked without, from then on."""
+        """Send a request, from now on without log-probabilities if the service refuses to report them."""
         try:
             return self._complete(messages)
         except openai.BadRequestError as error:
-            if not self._tells_probabilities or "logprobs" not in str(error):
+            if not self._has_logprobs or "logprobs" not in str(error):
                 raise ModelError(self._reason(error)) from error
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(self._reason(error)) from error
-        self._tells_probabilities = False
+        self._has_logprobs = False
         return self._ask(messages)
 
     def _complete(self, messages: list[dict[str, Any]]) -> ChatCompletion:
         request: dict[str, Any] = {"model": self._model, "messages": messages, **self._options}
-        if self._tells_probabilities:
+        if self._has_logprobs:
             request.setdefault("logprobs", True)
         completion: ChatCompletion = self._client.chat.completions.create(**request)
         return completion
@@ -100,7 +99,7 @@ class OpenAIVisionQA:
         return f"the model {self._model!r} at {self._url}"
 
     def _reason(self, error: Exception) -> str:
-        """In one line: what happened, and what to do."""
+        """Explain an error of the client in one line, with what to do."""
         match error:
             case openai.APITimeoutError():
                 return f"{self._who} did not answer within {self._timeout_s:g} s; try again, or give it more time"
@@ -109,20 +108,20 @@ class OpenAIVisionQA:
             case openai.AuthenticationError() | openai.PermissionDeniedError():
                 return f"{self._url} refuses the key ({error.status_code}): {_shortened(error)}; give the right one"
             case openai.NotFoundError():
-                return f"{self._url} knows no model {self._model!r}, or is not the base address: {_shortened(error)}"
+                return f"{self._url} has no model {self._model!r}, or is not the base URL: {_shortened(error)}"
             case openai.APIStatusError():
                 return f"{self._who} failed ({error.status_code}): {_shortened(error)}"
-        return f"{self._who} sent something that is no answer: {_shortened(error)}"
+        return f"{self._who} sent something that is not an answer: {_shortened(error)}"
 
 
 def _messages(frame: Frame, question: str, max_side_px: int) -> list[dict[str, Any]]:
     text = {"type": "text", "text": f"{INSTRUCTION}\nQuestion: {question}"}
-    picture = {"type": "image_url", "image_url": {"url": jpeg_uri(to_jpeg(frame, max_side_px=max_side_px, quality=90))}}
-    return [{"role": "user", "content": [picture, text]}]
+    image = {"type": "image_url", "image_url": {"url": jpeg_uri(to_jpeg(frame, max_side_px=max_side_px, quality=90))}}
+    return [{"role": "user", "content": [image, text]}]
 
 
 def _to_result(completion: ChatCompletion) -> VQAResult:
-    """Raises whatever it may where the reply is not what the protocol says: the client does not check it."""
+    """Read the answer; the client does not check replies, so that a malformed one raises errors of several types."""
     choice = completion.choices[0]
     answer = " ".join((choice.message.content or "").split())
     if not answer:
@@ -143,4 +142,4 @@ def _confidence(logprobs: Any) -> float | None:
 
 def _shortened(message: object) -> str:
     line = " ".join(str(message).split())
-    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} ..."
+    return line if len(line) <= _MAX_REASON else f"{line[:_MAX_REASON]} ..."

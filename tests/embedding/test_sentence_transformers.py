@@ -78,7 +78,7 @@ def test_small_batches_change_nothing(clip):
 
 
 def test_the_fingerprint_is_of_the_weights(clip, clip_folder, tmp_path):
-    again = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", offline=True)
+    again = SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu")
     assert again.info == clip.info
     assert clip.info.preprocessing == f"clip, texts of {TEXT_TOKENS} tokens"
     other = SentenceTransformerEmbedder.from_pretrained(save_clip(tmp_path, seed=1), name="tiny-clip", device="cpu")

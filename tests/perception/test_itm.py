@@ -19,5 +19,5 @@ def test_pictures_are_scored_by_how_well_the_query_describes_them():
 def test_it_reads_pictures_only():
     assert isinstance(RERANKER, Reranker)
     assert RERANKER.reads == {"image"}
-    with pytest.raises(InputError, match="a matcher reads pictures only; rerank passages with a cross-encoder"):
+    with pytest.raises(InputError, match="a matcher reads images only; rerank passages with a cross-encoder"):
         RERANKER.score("red", [color_frame("red"), "a red car"])

@@ -11,7 +11,7 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
 from florence_rag.perception.base import Captioner, Detection, VQAResult
-from florence_rag.perception.scene_captions import MOST, SceneCaptioner, listed, named
+from florence_rag.perception.scene_captions import MAX_OBJECTS, SceneCaptioner, join_phrases, object_phrase
 from florence_rag.testing import color_frame
 from recipes.florence_tiny.synthetic.drawing import draw_scene
 from recipes.florence_tiny.synthetic.scene import Backdrop, Scene, SceneObject, sample_scene
@@ -69,7 +69,7 @@ def test_side_by_side_says_more_than_left_of():
 def test_what_is_not_sure_is_left_out():
     answers = Answers({"colour is the car": ("red", 0.4), "colour": "blue", "Is there": ("yes", 0.49)})
     assert caption([CAR, BUS], answers) == "a car, and a blue bus"
-    assert caption([CAR, BUS], answers, sure=0.3) == "a red car next to a blue bus"
+    assert caption([CAR, BUS], answers, min_confidence=0.3) == "a red car next to a blue bus"
 
 
 def test_the_color_of_a_thing_is_asked_with_all_others_blotted_out():
@@ -95,7 +95,7 @@ def test_nothing_is_said_where_nothing_is():
 def test_of_very_many_things_the_surest_are_told():
     many = [Detection(f"thing{i}", (i / 40, 0.0, (i + 1) / 40, 1.0), i / 40) for i in range(40)]
     said = caption(many)
-    assert said.count("thing") == MOST and "thing39" in said and "thing27" not in said
+    assert said.count("thing") == MAX_OBJECTS and "thing39" in said and "thing27" not in said
 
 
 edge = st.floats(0, 1, allow_nan=False)
@@ -115,17 +115,22 @@ def test_any_boxes_of_any_picture_can_be_told(boxes, width, height):
 @pytest.mark.parametrize("sure", [-0.1, 1.1, float("nan")])
 def test_a_confidence_is_a_share(sure):
     with pytest.raises(InputError, match="give a confidence from 0 to 1"):
-        SceneCaptioner(Finds(), Answers(), sure=sure)
+        SceneCaptioner(Finds(), Answers(), min_confidence=sure)
 
 
 def test_words_are_put_together():
-    assert [named("car", "red"), named("car", "orange"), named("umbrella"), named("person", "blue")] == [
+    assert [
+        object_phrase("car", "red"),
+        object_phrase("car", "orange"),
+        object_phrase("umbrella"),
+        object_phrase("person", "blue"),
+    ] == [
         "a red car",
         "an orange car",
         "an umbrella",
         "a person in blue",
     ]
-    assert [listed("abc"[:n]) for n in range(4)] == ["", "a", "a, and b", "a, b, and c"]
+    assert [join_phrases("abc"[:n]) for n in range(4)] == ["", "a", "a, and b", "a, b, and c"]
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +156,6 @@ def test_florence_tiny_tells_things_of_one_kind_apart(tiny):
     for _ in range(12):
         scene = sample_scene(rng, "any")
         (said,) = tiny.caption([np.asarray(draw_scene(scene, (320, 240)))])
-        names = [named({"hydrant": "fire hydrant"}.get(t.category, t.category), t.color) for t in scene.objects]
+        names = [object_phrase({"hydrant": "fire hydrant"}.get(t.category, t.category), t.color) for t in scene.objects]
         right, told = right + sum(name in said for name in names), told + len(names)
     assert right / told >= 0.9
