@@ -1,0 +1,127 @@
+"""The output of every command with --json has the keys and types that docs/reference/json.md lists."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from florence_rag.cli.app import COMMANDS
+from florence_rag.loading.loaders import CAPTIONER, DETECTOR, EMBEDDER
+from florence_rag.models.registry import find_model
+from florence_rag.perception.base import Detection
+from florence_rag.testing import ColorEmbedder, ScriptedCaptioner, color_frame
+from tests.loading.stand_ins import stand_in
+
+PAGE = (Path(__file__).parents[2] / "docs/reference/json.md").read_text("utf-8")
+ROW = re.compile(r"^\| `(\w+)` \| ([^|]+) \|[^|]*\| [^|]+ \|$", re.MULTILINE)
+OBJECTS = {name: dict(ROW.findall(part)) for name, part in re.findall(r"^## (.+)\n((?:(?!^## ).*\n?)*)", PAGE, re.M)}
+TYPES = {"string": str, "integer": int, "number": (int, float), "boolean": bool, "object": dict, "array": list}
+
+
+def check(value, type_name: str, path: str) -> None:
+    """Compare a value with a type of the page, such as "Hit[]" or "number or null"."""
+    base, *modifiers = re.split(r", | or ", type_name.strip())
+    if value is None:
+        assert "null" in modifiers, f"{path} is null"
+    elif base.endswith("[]"):
+        assert isinstance(value, list), path
+        for item in value:
+            check_object(item, base[:-2], path)
+    elif base in TYPES:
+        assert isinstance(value, TYPES[base]), f"{path} is {value!r}"
+    else:
+        check_object(value, base, path)
+
+
+def check_object(record: dict, name: str, path: str = "") -> None:
+    keys = OBJECTS[name]
+    assert keys, name
+    required = {key for key, type_name in keys.items() if "optional" not in type_name}
+    assert required <= record.keys() <= keys.keys(), f"{path or name}: {record.keys() ^ keys.keys()}"
+    for key, value in record.items():
+        check(value, keys[key], f"{path or name}.{key}")
+
+
+class LeftHalf:
+    def detect(self, frames):
+        return [[Detection("car", (0.0, 0.0, 0.5, 1.0), 0.875)] for _ in frames]
+
+
+def test_every_command_has_a_section():
+    names = [command.__name__.rstrip("_") for command in COMMANDS]
+    assert [name for name in names if name not in OBJECTS] == []
+    assert {"eval", "train", "classify apply", "classify train", "reembed --rollback", "tag --as"} <= OBJECTS.keys()
+
+
+def test_indexing_and_queries(run, photos):
+    (photos / "broken.jpg").write_text("no image")
+    check_object(run("index", photos, "--json").json, "index")
+    check_object(run("failures", "--retry", "--json").json, "index")
+    found = run("search", "a blue thing", "--json").json
+    check_object(found, "search")
+    assert Path(found["hits"][0]["source"]).is_absolute()
+    check_object(run("recommend", "red", "--json").json, "recommend")
+    check_object(run("moments", "anything", "--json").json, "moments")
+    check_object(run("ask", "What is blue?", "--json").json, "ask")
+    check_object(run("ask", "What color is it?", "--image", photos / "red.png", "--json").json, "ask")
+    check_object(run("classify", "apply", "--labels", "red,blue", "--json").json, "classify apply")
+    check_object(run("tag", "--labels", "red,blue", "--json").json, "tag")
+    check_object(run("tag", photos / "red.png", "--as", "fire", "--json").json, "tag --as")
+
+
+def test_commands_without_a_database(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stand_in(monkeypatch, CAPTIONER, lambda card, loader: ScriptedCaptioner({"red": "a red wall"}))
+    stand_in(monkeypatch, DETECTOR, lambda card, loader: LeftHalf())
+    stand_in(monkeypatch, EMBEDDER, lambda card, loader: ColorEmbedder())
+    for color in ("red", "orange", "blue", "green"):
+        path = tmp_path / "data" / ("warm" if color in ("red", "orange") else "cold") / f"{color}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(color_frame(color)).save(path)
+    described = run("describe", "data/warm/red.png", "gone.png", "--json").json
+    check_object(described, "describe")
+    detected = run("detect", "data/warm/red.png", "gone.png", "--draw", "drawn", "--json").json
+    check_object(detected, "detect")
+    classified = run("classify", "apply", "data/warm/red.png", "gone.png", "--labels", "red,blue", "--json").json
+    check_object(classified, "classify apply")
+    for record in (described, detected, classified):
+        sources = [each["source"] for each in (*record["images"], *record["failed"])]
+        assert sources == [str(tmp_path / "data/warm/red.png"), str(tmp_path / "gone.png")]
+    check_object(run("classify", "train", "data", "--name", "warmth", "--json").json, "classify train")
+    report = run("eval", "classify", "data", "--json").json
+    check_object(report, "eval")
+    check_object(run("models", "--json").json, "models")
+    check_object(run("estimate", "--images", "1e6", "--json").json, "estimate")
+
+
+def test_databases_on_disk(run, tmp_path):
+    Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
+    db, other = ("--db", tmp_path / "a.db"), tmp_path / "other"
+    shutil.copytree(find_model("florence-tiny").source, other)
+    run("index", tmp_path / "red.png", *db, "--model", "florence-tiny", "--ocr", "never")
+    check_object(run("failures", *db, "--json").json, "failures")
+    check_object(run("info", *db, "--json").json, "info")
+    check_object(run("export", tmp_path / "bulk", *db, "--json").json, "export")
+    check_object(run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--json").json, "import")
+    check_object(run("reembed", "--to", other, *db, "--no-switch", "--json").json, "reembed")
+    check_object(run("reembed", "--rollback", *db, "--json").json, "reembed --rollback")
+
+
+def test_training(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for color in ("red", "blue"):
+        (tmp_path / "data" / color).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(color_frame(color)).save(tmp_path / "data" / color / f"{number}.png")
+    check_object(run("train", "unicl", "data", "--steps", 1, "--batch", 2, "--out", "mine", "--json").json, "train")
+
+
+def test_the_demo(run, tmp_path):
+    check_object(run("demo", tmp_path / "demo", "--json").json, "demo")
+
+
+@pytest.mark.parametrize("name", ["Hit", "Citation", "Failure", "Embedder", "Model"])
+def test_shared_objects_are_listed(name):
+    assert OBJECTS[name]
