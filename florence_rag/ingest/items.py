@@ -86,7 +86,21 @@ class ItemStore:
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
         vectors: Mapping[str, Sequence[float]] | None = None,
     ) -> list[str]:
-        """Store texts, each as one item; see `FlorenceRAG.upsert_texts`."""
+        """Store texts, each as one item.
+
+        Args:
+            texts: The texts.
+            ids: Their ids, 1 to 512 bytes each. By default an id follows from the text and its metadata, so that equal
+                items are stored once. An item replaces an older one of its id.
+            metadatas: Their metadata, which JSON can represent; "source" says where a text comes from.
+            vectors: By id, vectors (D,) that this embedder has already made of some of them.
+
+        Returns:
+            The ids, in the order of the texts.
+
+        Raises:
+            InputError: If a text cannot be stored. Those before it may be stored.
+        """
         rows = zip_columns(texts, ids=ids, metadatas=metadatas)
         return self.upsert_chunks((text_to_chunk(*row) for row in rows), vectors)
 
@@ -99,7 +113,22 @@ class ItemStore:
         metadatas: Sequence[Mapping[str, Any] | None] | None = None,
         vectors: Mapping[str, Sequence[float]] | None = None,
     ) -> list[str]:
-        """Store images, each as one item; see `FlorenceRAG.upsert_images`."""
+        """Store images, each as one item.
+
+        Args:
+            images: Paths, bytes, open files or pixels. A file stays where it is and is read again later; bytes and
+                pixels are stored in the folder of the database.
+            captions: What the images show.
+            ids: As in `upsert_texts`.
+            metadatas: As in `upsert_texts`.
+            vectors: As in `upsert_texts`.
+
+        Returns:
+            The ids, in the order of the images.
+
+        Raises:
+            InputError: If an image cannot be read or stored. Those before it may be stored.
+        """
         rows = zip_columns(images, captions=captions, ids=ids, metadatas=metadatas)
         return self.upsert_chunks((image_to_chunk(self._context.images, *row) for row in rows), vectors)
 
