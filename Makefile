@@ -42,7 +42,7 @@ bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, mo
 	$(BIN)/python benchmarks/plugins.py --photos 64 --large 16 --rows 1000
 
 bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, detection, regions, memory of many pictures
-	$(BIN)/python benchmarks/words.py
+	$(BIN)/python benchmarks/ocr.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/detector.py

@@ -1,4 +1,4 @@
-"""How true the captions of florence-tiny are, and what they add to a search by words, on drawn scenes it never saw.
+"""How accurate the captions of florence-tiny are, and how much they improve text search, on held-out synthetic scenes.
 
 python benchmarks/captions.py [--captioner NAME_OR_FOLDER] [--scenes 200] [--json FILE]
 """
@@ -41,54 +41,58 @@ GROUPS: dict[str, Literal["any", "held-out"]] = {
     "with a combination never trained on": "held-out",
 }
 NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], color): (color, name) for color, name in COMBINATIONS}
-"""What a caption calls each combination."""
+"""The combination that each noun phrase of a caption names."""
 
 
 _RELATION = re.compile("|".join(f" {relation} " for relation in RELATIONS))
 
 
-def told(text: str) -> tuple[Counter[Combination], list[Statement]]:
-    """What a caption says there is, each thing with its colour, and how things stand."""
+def parse_caption(text: str) -> tuple[Counter[Combination], list[Statement]]:
+    """Return the objects of a caption with their counts, and its statements about their relations."""
     things: Counter[Combination] = Counter()
-    claims = []
+    statements = []
     for part in re.split(", and |, ", text):
-        named_here = [NAMES[words] for words in _RELATION.sub("|", part).split("|") if words in NAMES]
-        things.update(named_here)
-        if (found := _RELATION.search(part)) and len(named_here) == 2:
-            one, other = ((name, color) for color, name in named_here)
-            claims.append(Statement(one, "next to" if "next to" in found[0] else "left of", other))
-    return things, claims
+        mentioned = [NAMES[words] for words in _RELATION.sub("|", part).split("|") if words in NAMES]
+        things.update(mentioned)
+        if (found := _RELATION.search(part)) and len(mentioned) == 2:
+            one, other = ((name, color) for color, name in mentioned)
+            statements.append(Statement(one, "next to" if "next to" in found[0] else "left of", other))
+    return things, statements
 
 
 def truth(scenes: Sequence[Scene], captions: Sequence[str]) -> dict[str, float]:
-    """How much of what is there is told, and how much of what is told is there."""
-    there = [Counter(thing.combination for thing in scene.objects) for scene in scenes]
-    said = [told(text) for text in captions]
-    right = sum((things & true).total() for (things, _), true in zip(said, there, strict=True))
-    relations = [claim.holds(scene) for (_, claims), scene in zip(said, scenes, strict=True) for claim in claims]
+    """Return recall and precision of the objects in captions, and the precision of their relations."""
+    truths = [Counter(obj.combination for obj in scene.objects) for scene in scenes]
+    parsed = [parse_caption(text) for text in captions]
+    right = sum((things & true).total() for (things, _), true in zip(parsed, truths, strict=True))
+    relations = [
+        statement.holds(scene)
+        for (_, statements), scene in zip(parsed, scenes, strict=True)
+        for statement in statements
+    ]
     return {
-        "true pairs that are named (recall)": right / sum(true.total() for true in there),
-        "named pairs that are true (precision)": right / max(1, sum(things.total() for things, _ in said)),
+        "true pairs that are named (recall)": right / sum(true.total() for true in truths),
+        "named pairs that are true (precision)": right / max(1, sum(things.total() for things, _ in parsed)),
         "named relations that hold (precision)": sum(relations) / max(1, len(relations)),
         "relations named": len(relations),
     }
 
 
-def searched(folder: Path, describe: str, scenes: Sequence[Scene]) -> dict[str, float]:
-    """Whether the first hit for a scene's own description is it, or one that shows the same."""
+def search_metrics(folder: Path, describe: str, scenes: Sequence[Scene]) -> dict[str, float]:
+    """Return how often the first hit for the description of a scene shows this scene or an equal one."""
     rng = random.Random("descriptions")
     same = [canonical_caption(scene) for scene in scenes]
     queries = [caption(scene, rng) for scene in scenes]
     with FlorenceRAG.open(folder.parent / f"{Path(describe).name}.db", TINY, captioner=describe, ocr="never") as rag:
         start = time.process_time()
         rag.add(folder)
-        spent_ms = 1000 * (time.process_time() - start) / len(scenes)
+        elapsed_ms = 1000 * (time.process_time() - start) / len(scenes)
         ways: dict[str, Callable[[str], list[Hit]]] = {
-            "by words alone, BM25 (R@1)": lambda text: rag.index.search_bm25(text, 1),
-            "by words and looks (R@1)": lambda text: rag.search(text, k=1),
+            "BM25 alone (R@1)": lambda text: rag.index.search_bm25(text, 1),
+            "BM25 and image vectors (R@1)": lambda text: rag.search(text, k=1),
         }
         shares = {name: _first_is_right(search, queries, same) for name, search in ways.items()}
-    return {**shares, "CPU ms a picture, indexing": spent_ms}
+    return {**shares, "CPU ms per image, indexing": elapsed_ms}
 
 
 def _first_is_right(search: Callable[[str], list[Hit]], queries: Sequence[str], same: Sequence[str]) -> float:
@@ -100,7 +104,7 @@ def _first_is_right(search: Callable[[str], list[Hit]], queries: Sequence[str], 
 
 
 def measure(describe: str, group: str, count: int) -> dict[str, dict[str, float]]:
-    """Draw, describe, judge, index without and with captions, search."""
+    """Measure captions, and search with and without them."""
     rng = random.Random(f"captions benchmark {group}")
     scenes = [sample_scene(rng, GROUPS[group]) for _ in range(count)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -113,34 +117,34 @@ def measure(describe: str, group: str, count: int) -> dict[str, dict[str, float]
         captioner.caption(frames[:2])
         start = time.process_time()
         captions = captioner.caption(frames)
-        spent_ms = 1000 * (time.process_time() - start) / count
-        without = searched(folder, "never", scenes)
-        described = truth(scenes, captions) | {"CPU ms a picture, describing": spent_ms}
-        return {"without": without, "with": described | searched(folder, describe, scenes)}
+        elapsed_ms = 1000 * (time.process_time() - start) / count
+        without = search_metrics(folder, "never", scenes)
+        described = truth(scenes, captions) | {"CPU ms per image, describing": elapsed_ms}
+        return {"without": without, "with": described | search_metrics(folder, describe, scenes)}
 
 
-def table(figures: dict[str, dict[str, dict[str, float]]]) -> Table:
-    """A column for each way and group."""
-    columns = {f"{way} captions, {group}": row for group, ways in figures.items() for way, row in ways.items()}
-    drawn = Table("", *columns)
+def table(metrics: dict[str, dict[str, dict[str, float]]]) -> Table:
+    """Return a table with a column for each setting and group."""
+    columns = {f"{way} captions, {group}": row for group, ways in metrics.items() for way, row in ways.items()}
+    table = Table("", *columns)
     for name in max(columns.values(), key=len):
         digits = 3 if "(" in name else 0
-        drawn.add_row(name, *(f"{row[name]:.{digits}f}" if name in row else "" for row in columns.values()))
-    return drawn
+        table.add_row(name, *(f"{row[name]:.{digits}f}" if name in row else "" for row in columns.values()))
+    return table
 
 
 def main(
     captioner: Annotated[str, typer.Option(help="A name of `florence-rag models`, or a folder.")] = TINY,
-    scenes: Annotated[int, typer.Option(help="Pictures of each group.")] = 200,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    scenes: Annotated[int, typer.Option(help="Number of images per group.")] = 200,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     torch.set_num_threads(1)
-    figures = {group: measure(captioner, group, scenes) for group in GROUPS}
-    Console().print(table(figures))
+    metrics = {group: measure(captioner, group, scenes) for group in GROUPS}
+    Console().print(table(metrics))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What classification reaches: labels alone on drawn things; a few examples, and many, on these and on digits.
+"""Accuracy of classification by labels alone, by a few and by many examples, on synthetic objects and on digits.
 
 python benchmarks/classify.py [--model florence-tiny] [--json FILE]
 
-Digits: scikit-learn's 1,797 scans of 8 x 8 pixels, enlarged; drawn things: streets with one thing each. Tests are on
-pictures that were not learned from.
+Digits: scikit-learn's 1,797 scans of 8 x 8 pixels, enlarged; synthetic objects: scenes with one object each. The test
+images are not used in training.
 """
 
 from __future__ import annotations
@@ -50,28 +50,28 @@ Data = tuple[np.ndarray, list[str]]
 Row = dict[str, Any]
 
 
-def things(rng: random.Random, each: int) -> tuple[list[Frame], list[str]]:
-    """Streets with one thing, in any colour, size, place and light."""
+def synthetic_objects(rng: random.Random, each: int) -> tuple[list[Frame], list[str]]:
+    """Draw scenes with one object of any color, size, position and light."""
     names = [name for name in CATEGORIES for _ in range(each)]
-    frames = [np.asarray(draw_scene(street(rng, name), (320, 240))) for name in names]
+    frames = [np.asarray(draw_scene(sample_single_object(rng, name), (320, 240))) for name in names]
     return frames, [ANSWER_NAMES[name] for name in names]
 
 
-def street(rng: random.Random, name: str) -> Scene:
-    """With this one thing in it."""
-    thing = SceneObject(name, rng.choice(COLORS), rng.choice(SIZES), rng.randrange(SLOTS))
-    return Scene((thing,), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
+def sample_single_object(rng: random.Random, name: str) -> Scene:
+    """Sample a scene with one object of this category."""
+    obj = SceneObject(name, rng.choice(COLORS), rng.choice(SIZES), rng.randrange(SLOTS))
+    return Scene((obj,), Backdrop(rng.choice(TIMES), rng.choice(ROADS)), rng.getrandbits(32))
 
 
 def digits() -> tuple[list[Frame], list[str]]:
-    """Scans of handwritten digits, 64 x 64 pixels."""
+    """Return scans of handwritten digits, 64 x 64 pixels."""
     data = load_digits()
     frames = [Image.fromarray((255 - image * 15.9).astype(np.uint8)).resize((64, 64), 3) for image in data.images]
     return [np.asarray(frame.convert("RGB")) for frame in frames], [str(number) for number in data.target]
 
 
 def split(data: Data, rng: np.random.Generator) -> tuple[Data, Data]:
-    """Four fifths to learn from, one to test on."""
+    """Split the data into four fifths for training and one for testing."""
     vectors, labels = data
     order = rng.permutation(len(labels))
     cut = len(labels) // 5
@@ -79,27 +79,27 @@ def split(data: Data, rng: np.random.Generator) -> tuple[Data, Data]:
 
 
 def few(data: Data, each: int) -> Data:
-    """The first examples of each label."""
+    """Return the first examples of each label."""
     vectors, labels = data
-    kept = [i for i, label in enumerate(labels) if labels[:i].count(label) < each]
-    return vectors[kept], [labels[i] for i in kept]
+    selected = [i for i, label in enumerate(labels) if labels[:i].count(label) < each]
+    return vectors[selected], [labels[i] for i in selected]
 
 
 def accuracy(classifier: Classifier, data: Data) -> float:
-    """How many it gets right, in [0, 1]."""
+    """Return the accuracy, in [0, 1]."""
     vectors, labels = data
     best = classifier.probabilities(vectors).argmax(axis=1)
     return float(np.mean([classifier.labels[i] == label for i, label in zip(best, labels, strict=True)]))
 
 
-def learned(name: str, embedder: Embedder, learn: Data, test: Data, shots: Sequence[int | None]) -> list[Row]:
-    """Of probes with so many examples of each label; None for all."""
+def probe_rows(name: str, embedder: Embedder, learn: Data, test: Data, shots: Sequence[int | None]) -> list[Row]:
+    """Return rows for probes that learn from a number of examples per label; None means all."""
     rows = []
     for each in shots:
         part = learn if each is None else few(learn, each)
         start = time.perf_counter()
         probe = train_probe(*part, embedder.info)
-        spent_s = time.perf_counter() - start
+        elapsed_s = time.perf_counter() - start
         what = f"probe, {each} of each" if each else f"probe, all {len(part[1])}"
         rows.append(
             {
@@ -107,42 +107,45 @@ def learned(name: str, embedder: Embedder, learn: Data, test: Data, shots: Seque
                 "way": what,
                 "accuracy": accuracy(probe, test),
                 "expected": probe.accuracy,
-                "seconds": spent_s,
+                "seconds": elapsed_s,
             }
         )
     return rows
 
 
-def named(name: str, embedder: Embedder, test: Data, prompts: Sequence[str] | None) -> Row:
-    """With labels alone."""
+def zero_shot_row(name: str, embedder: Embedder, test: Data, prompts: Sequence[str] | None) -> Row:
+    """Return the row of a zero-shot classifier."""
     start = time.perf_counter()
     classifier = ZeroShotClassifier(embedder, sorted(set(test[1])), prompts=prompts)
-    spent_s = time.perf_counter() - start
+    elapsed_s = time.perf_counter() - start
     what = "labels alone, 81 sentences" if prompts is None else f"labels alone, as {prompts[0]!r}"
-    return {"data": name, "way": what, "accuracy": accuracy(classifier, test), "expected": None, "seconds": spent_s}
+    return {"data": name, "way": what, "accuracy": accuracy(classifier, test), "expected": None, "seconds": elapsed_s}
 
 
 def main(
-    model: Annotated[str, typer.Option(help="The embedder.")] = TINY,
-    each: Annotated[int, typer.Option(help="Drawn streets of each of the 9 kinds of things.")] = 100,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    model: Annotated[str, typer.Option(help="The embedding model.")] = TINY,
+    each: Annotated[int, typer.Option(help="Number of scenes for each of the 9 categories.")] = 100,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     embedder, rows, embed_ms = load_model(EMBEDDER, model), [], {}
-    for name, (frames, labels) in {"drawn things": things(random.Random(8), each), "digits": digits()}.items():
+    for name, (frames, labels) in {
+        "synthetic objects": synthetic_objects(random.Random(8), each),
+        "digits": digits(),
+    }.items():
         start = time.perf_counter()
         vectors = embedder.embed_images(frames)
         embed_ms[name] = 1000 * (time.perf_counter() - start) / len(frames)
         learn, test = split((vectors, labels), np.random.default_rng(0))
-        rows += [named(name, embedder, test, prompts) for prompts in (["{}"], None)]
-        rows += learned(name, embedder, learn, test, (1, 5, 20, None))
+        rows += [zero_shot_row(name, embedder, test, prompts) for prompts in (["{}"], None)]
+        rows += probe_rows(name, embedder, learn, test, (1, 5, 20, None))
     table = Table("data", "way", "accuracy", "cross-validated", "seconds to prepare")
     for row in rows:
         expected = "" if row["expected"] is None else f"{row['expected']:.3f}"
         table.add_row(row["data"], row["way"], f"{row['accuracy']:.3f}", expected, f"{row['seconds']:.2f}")
     Console().print(table)
-    Console().print(f"One picture takes {embed_ms['drawn things']:.1f} ms to embed, and microseconds to classify.")
+    Console().print(f"An image takes {embed_ms['synthetic objects']:.1f} ms to embed, and microseconds to classify.")
     if json_file is not None:
         json_file.write_text(json.dumps({"rows": rows, "embed_ms": embed_ms}, indent=2) + "\n", encoding="utf-8")
 

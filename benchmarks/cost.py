@@ -1,10 +1,10 @@
-"""What each thing costs with florence-tiny: CPU time of an item, and the memory that it takes.
+"""CPU time per item and memory of each task with florence-tiny.
 
 python benchmarks/cost.py [--json FILE]
 
-Each row runs in a process of its own. Its time is that of all threads together (time.process_time) after the first
-item, with which models are loaded. Its memory is what the peak of the process grows by after the libraries are
-imported: models, index and pictures. Data is drawn and indexed before, by yet another process.
+Each row runs in its own process. Its time is the CPU time of all threads (time.process_time) after the first item,
+which loads the models. Its memory is the growth of the peak of the process after the import of the libraries: models,
+index and images. Another process draws and indexes the data first.
 """
 
 from __future__ import annotations
@@ -47,144 +47,144 @@ from recipes.florence_tiny.synthetic.scene import CATEGORIES, sample_scene
 from recipes.florence_tiny.synthetic.video_scenes import sample_video_scene
 from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 
-STREETS, FILMS, TAKES, LEGS = 60, 3, 2, 5
+SCENES, VIDEOS, SCENES_PER_VIDEO, SEGMENTS = 60, 3, 2, 5
 FPS, SIZE = 12, (480, 360)
 LABELS = [ANSWER_NAMES[name] for name in CATEGORIES]
 QUESTION = "What colour is the bus?"
 BATCH, STEPS = 16, 6
 
 Done = Callable[[float], None]
-"""Is told how many items are done in all."""
+"""Receives the total number of finished items."""
 Row = Callable[[Path, Done], None]
 
 
 def prepare(data: Path) -> None:
-    """Streets, films, an index of each, a trained classifier, and answers by people as tags."""
-    export_datasets(data, STREETS)
+    """Write scenes and videos, an index of each, a trained classifier, and tags."""
+    export_datasets(data, SCENES)
     rng = random.Random("cost benchmark")
-    (data / "films").mkdir()
-    for number in range(FILMS):
-        takes = [sample_video_scene(rng, LEGS, scene=sample_scene(rng)) for _ in range(TAKES)]
-        drawn = (
-            picture
-            for take in takes
-            for picture in take.draw([i / FPS for i in range(round(take.seconds * FPS))], SIZE)
+    (data / "long_videos").mkdir()
+    for number in range(VIDEOS):
+        video_scenes = [sample_video_scene(rng, SEGMENTS, scene=sample_scene(rng)) for _ in range(SCENES_PER_VIDEO)]
+        frames = (
+            image
+            for video_scene in video_scenes
+            for image in video_scene.draw([i / FPS for i in range(round(video_scene.seconds * FPS))], SIZE)
         )
-        write_mp4(data / "films" / f"{number}.mp4", drawn, FPS, SIZE)
+        write_mp4(data / "long_videos" / f"{number}.mp4", frames, FPS, SIZE)
     with FlorenceRAG.open(data / "town.db", TINY, ocr="never") as rag:
         rag.add(data / "images")
         rag.train_classifier(data / "classes", "kinds")
-        rag.set_tags({hit.id: [LABELS[i % 2], LABELS[2 + i % 3]] for i, hit in enumerate(streets(rag)[:20])})
-    with FlorenceRAG.open(data / "films.db", TINY, action_model=TINY, ocr="never") as rag:
-        rag.add(data / "films")
+        rag.set_tags({hit.id: [LABELS[i % 2], LABELS[2 + i % 3]] for i, hit in enumerate(indexed_images(rag)[:20])})
+    with FlorenceRAG.open(data / "videos.db", TINY, action_model=TINY, ocr="never") as rag:
+        rag.add(data / "long_videos")
 
 
-def streets(rag: FlorenceRAG) -> list[Any]:
-    """All that are indexed."""
+def indexed_images(rag: FlorenceRAG) -> list[Any]:
+    """Return all indexed images."""
     return list(rag.index.find(kinds={"image"}))
 
 
-def pictures(data: Path) -> list[Path]:
-    """Their files."""
+def image_files(data: Path) -> list[Path]:
+    """Return the image files."""
     return sorted((data / "images").iterdir())
 
 
 def repeat(work: Callable[[int], object], times: int, done: Done, items: float = 1) -> None:
-    """Do it so often, with the number of the time; items: how many it does each time."""
+    """Call `work` with increasing numbers; every call finishes a number of items."""
     for number in range(times):
         work(number)
         done((number + 1) * items)
 
 
 def label(data: Path, done: Done) -> None:
-    """Set the labels of a zero-shot classifier in 81 sentences each."""
+    """Set the labels of a zero-shot classifier, with 81 sentences each."""
     with FlorenceRAG.open(data / "town.db") as rag:
         repeat(lambda number: rag.classifying.classifier([*LABELS, f"thing {number}"], None), 3, done, len(LABELS) + 1)
 
 
 def classify(data: Path, done: Done, probe: str | None = None) -> None:
-    """By names, or by a probe; pictures come in batches."""
-    paths = pictures(data)
+    """Classify batches of images by their names, or by a probe."""
+    paths = image_files(data)
     with FlorenceRAG.open(data / "town.db") as rag:
         classifier = rag.classifying.classifier(None if probe else LABELS, probe)
         repeat(lambda number: rag.classifying.pictures(classifier, paths[number * 15 : number * 15 + 15]), 4, done, 15)
 
 
 def tag(data: Path, done: Done) -> None:
-    """All that are not tagged, 40 by 20."""
+    """Tag 40 images by 20 tagged ones."""
     with FlorenceRAG.open(data / "town.db") as rag:
-        repeat(lambda _: rag.tag(LABELS), 4, done, STREETS - 20)
+        repeat(lambda _: rag.tag(LABELS), 4, done, SCENES - 20)
 
 
 def detect(data: Path, done: Done) -> None:
-    """One picture after the other, with its file."""
-    paths, detector = pictures(data), load_model(DETECTOR, TINY)
+    """Detect objects in one image after another."""
+    paths, detector = image_files(data), load_model(DETECTOR, TINY)
     repeat(lambda number: detector.detect([read_image(paths[number])]), 30, done)
 
 
 def describe(data: Path, done: Done) -> None:
-    """One picture after the other."""
-    paths, captioner = pictures(data), load_model(CAPTIONER, TINY)
+    """Caption one image after another."""
+    paths, captioner = image_files(data), load_model(CAPTIONER, TINY)
     repeat(lambda number: captioner.caption([read_image(paths[number])]), 30, done)
 
 
 def new_database(data: Path) -> Path:
-    """Of a name that is not taken."""
+    """Return the path of a new database."""
     return Path(tempfile.mkdtemp(dir=data)) / "new.db"
 
 
 def index(data: Path, done: Done, **parts: str) -> None:
-    """Pictures into a new database; the first ten load what is needed."""
-    paths = pictures(data)
+    """Index images in a new database; the first ten load the models."""
+    paths = image_files(data)
     with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
-        for end in (10, STREETS):
+        for end in (10, SCENES):
             rag.add(*paths[:end])
             done(end)
 
 
 def recognize(data: Path, done: Done) -> None:
-    """What happens in films, without an index."""
+    """Recognize actions in videos, without an index."""
     recognizer, seconds = load_model(ACTION_RECOGNIZER, TINY), 0.0
-    for film in sorted((data / "films").iterdir()):
-        end_s = video_duration_s(str(film))
-        frames = ((time_s, frame) for time_s, _, frame in sample_frames(str(film), 0, end_s, recognizer.rate_hz))
+    for video in sorted((data / "long_videos").iterdir()):
+        end_s = video_duration_s(str(video))
+        frames = ((time_s, frame) for time_s, _, frame in sample_frames(str(video), 0, end_s, recognizer.rate_hz))
         recognizer.recognize(frames, end_s)
         done(seconds := seconds + end_s)
 
 
 def index_films(data: Path, done: Done, **parts: str) -> None:
-    """Films into a new database; the first one loads what is needed."""
-    films, seconds = sorted((data / "films").iterdir()), 0.0
+    """Index videos in a new database; the first one loads the models."""
+    videos, seconds = sorted((data / "long_videos").iterdir()), 0.0
     with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
-        for film in films:
-            rag.add(film)
-            done(seconds := seconds + video_duration_s(str(film)))
+        for video in videos:
+            rag.add(video)
+            done(seconds := seconds + video_duration_s(str(video)))
 
 
 def moments(data: Path, done: Done) -> None:
-    """Searches over three films."""
-    with FlorenceRAG.open(data / "films.db") as rag:
+    """Search for moments in three videos."""
+    with FlorenceRAG.open(data / "videos.db") as rag:
         repeat(lambda number: rag.find_moments(f"the {LABELS[number % 9]} leaves to the right"), 30, done)
 
 
 def recommend(data: Path, done: Done) -> None:
-    """By three liked streets and one that is not."""
+    """Recommend by three liked images and a disliked one."""
     with FlorenceRAG.open(data / "town.db") as rag:
-        ids = [hit.id for hit in streets(rag)]
+        ids = [hit.id for hit in indexed_images(rag)]
         repeat(lambda number: rag.recommend(ids[number : number + 3], [ids[number + 3]]), 20, done)
 
 
 def ask(data: Path, done: Done) -> None:
-    """METER about one picture after the other."""
-    frames = [read_image(path) for path in pictures(data)]
+    """Ask METER about one image after another."""
+    frames = [read_image(path) for path in image_files(data)]
     with FlorenceRAG.open(data / "town.db") as rag:
-        vqa = rag.models.require_vqa()
+        vqa = rag.models.require_vqa().get()
         repeat(lambda number: vqa.answer(frames[number], QUESTION), 40, done)
 
 
 def cache_answers(data: Path, done: Done) -> None:
-    """The same about the same pictures a second time."""
-    frames = [read_image(path) for path in pictures(data)[:30]]
+    """Ask about the same images a second time."""
+    frames = [read_image(path) for path in image_files(data)[:30]]
     with FlorenceRAG.open(data / "town.db") as rag:
         memory = CachedVQA(rag.models.require_vqa(), rag.index.answer_store(), rag.models.embedder, TINY)  # type: ignore[attr-defined]
         for frame in frames:
@@ -193,21 +193,21 @@ def cache_answers(data: Path, done: Done) -> None:
 
 
 def train(data: Path, done: Done, what: str) -> None:
-    """A few steps, each with so many examples; checks are not counted."""
+    """Train for a few steps; evaluations are not counted."""
     settings = Settings(steps=STEPS, batch=BATCH, checks=1)
-    told: dict[str, Any] = {"settings": settings, "progress": lambda step: _steps(step, done)}
+    options: dict[str, Any] = {"settings": settings, "progress": lambda step: _steps(step, done)}
     start, out = Path(find_model(TINY).source), data / "mine"
     if what == "unicl":
-        train_unicl([data / "classes"], out, start / "florence", **told)
+        train_unicl([data / "classes"], out, start / "florence", **options)
     elif what == "meter":
         files = VQAFiles((data / "questions.json",), (data / "annotations.json",), data / "images")
-        train_meter(files, out, start / "meter", **told)
+        train_meter(files, out, start / "meter", **options)
     elif what == "detector":
-        train_detector(CocoFiles((data / "instances.json",), data / "images"), out, start / "florence", **told)
+        train_detector(CocoFiles((data / "instances.json",), data / "images"), out, start / "florence", **options)
     else:
         rows = [line.split(",") for line in (data / "actions.csv").read_text("utf-8").splitlines()[1:]]
         (data / "moves.csv").write_text("".join(f"actions/{row[1]}.mp4,{row[0]}\n" for row in rows), "utf-8")
-        train_actions(data / "moves.csv", out, start / "video", **told)
+        train_actions(data / "moves.csv", out, start / "video", **options)
 
 
 def _steps(step: Step, done: Done) -> None:
@@ -216,20 +216,20 @@ def _steps(step: Step, done: Done) -> None:
 
 ROWS: dict[str, tuple[str, Row]] = {
     "set a label in 81 sentences": ("label", label),
-    "classify by names": ("picture", classify),
-    "classify by a trained probe": ("picture", lambda data, done: classify(data, done, "kinds")),
-    "tag what is indexed": ("picture", tag),
-    "detect": ("picture", detect),
-    "caption (`--captioner`)": ("picture", describe),
-    "index": ("picture", index),
-    "index with regions (`--detector`)": ("picture", lambda data, done: index(data, done, detector=TINY)),
-    "recognise actions": ("second of film", recognize),
-    "index films": ("second of film", index_films),
-    "index films with actions": ("second of film", lambda data, done: index_films(data, done, action_model=TINY)),
+    "classify by names": ("image", classify),
+    "classify by a trained probe": ("image", lambda data, done: classify(data, done, "kinds")),
+    "tag what is indexed": ("image", tag),
+    "detect": ("image", detect),
+    "caption (`--captioner`)": ("image", describe),
+    "index": ("image", index),
+    "index with regions (`--detector`)": ("image", lambda data, done: index(data, done, detector=TINY)),
+    "recognize actions": ("second of video", recognize),
+    "index videos": ("second of video", index_films),
+    "index videos with actions": ("second of video", lambda data, done: index_films(data, done, action_model=TINY)),
     "find moments": ("search", moments),
     "recommend": ("search", recommend),
     "ask METER": ("question", ask),
-    "ask METER, from memory": ("question", cache_answers),
+    "ask METER, from the cache": ("question", cache_answers),
     f"train unicl, {BATCH} examples": ("step", lambda data, done: train(data, done, "unicl")),
     f"train meter, {BATCH} examples": ("step", lambda data, done: train(data, done, "meter")),
     f"train detector, {BATCH} examples": ("step", lambda data, done: train(data, done, "detector")),
@@ -238,12 +238,12 @@ ROWS: dict[str, tuple[str, Row]] = {
 
 
 def peak_mib() -> float:
-    """Of this process so far."""
+    """Return the peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def measure(row: Row, data: Path) -> dict[str, float]:
-    """In a process of its own: CPU milliseconds of an item, what the peak grew by, and what it was before, in MiB."""
+    """Return CPU milliseconds per item, the growth of the peak memory, and the memory of the libraries, in MiB."""
     marks: list[tuple[float, float]] = []
 
     def done(items: float) -> None:
@@ -256,47 +256,47 @@ def measure(row: Row, data: Path) -> dict[str, float]:
     return {"cpu_ms": 1000 * (end - start) / (last - first), "mib": peak_mib() - libraries, "libraries_mib": libraries}
 
 
-def in_a_process(data: Path, row: str) -> str:
-    """What `measure` prints, or `prepare`."""
+def run_in_process(data: Path, row: str) -> str:
+    """Run a row, or `prepare`, in its own process, and return its output."""
     command = [sys.executable, __file__, "--data", str(data), "--row", row]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def show(figures: dict[str, dict[str, float]]) -> None:
-    """A row for each."""
-    libraries = np.mean([each["libraries_mib"] for each in figures.values()])
+def show(metrics: dict[str, dict[str, float]]) -> None:
+    """Print a row for each task."""
+    libraries = np.mean([each["libraries_mib"] for each in metrics.values()])
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print(f"{spent.ru_utime + spent.ru_stime:.0f} s of CPU time in all")
-    drawn = Table(
+    print(f"{spent.ru_utime + spent.ru_stime:.0f} s of CPU time in total")
+    table = Table(
         "", "CPU ms", "a", "MiB", title=f"{torch.get_num_threads()} threads; libraries alone {libraries:.0f} MiB"
     )
-    for name, each in figures.items():
-        drawn.add_row(name, f"{each['cpu_ms']:.1f}", ROWS[name][0], f"{each['mib']:.0f}")
-    Console().print(drawn)
+    for name, each in metrics.items():
+        table.add_row(name, f"{each['cpu_ms']:.1f}", ROWS[name][0], f"{each['mib']:.0f}")
+    Console().print(table)
 
 
 def main(
-    only: Annotated[list[str] | None, typer.Option(help="Only rows whose name has this in it.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only rows whose name contains this.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
     row: Annotated[str | None, typer.Option(hidden=True)] = None,
     data: Annotated[Path, typer.Option(hidden=True)] = Path("data"),
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     if row == "prepare":
         return prepare(data)
     if row is not None:
         return print(json.dumps(measure(ROWS[row][1], data)))
     with tempfile.TemporaryDirectory() as folder:
-        in_a_process(Path(folder), "prepare")
-        figures = {name: json.loads(in_a_process(Path(folder), name)) for name in chosen(only or [""])}
-    show(figures)
+        run_in_process(Path(folder), "prepare")
+        metrics = {name: json.loads(run_in_process(Path(folder), name)) for name in select_rows(only or [""])}
+    show(metrics)
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
-def chosen(parts: Sequence[str]) -> list[str]:
-    """The names that have one of these in them."""
+def select_rows(parts: Sequence[str]) -> list[str]:
+    """Return the names that contain one of the parts."""
     return [name for name in ROWS if any(part in name for part in parts)]
 
 

@@ -1,4 +1,4 @@
-"""Measures the detector of florence-tiny on drawn scenes it never saw, with COCO's own scoring (pycocotools).
+"""Measures the detector of florence-tiny on held-out synthetic scenes, with COCO's own scoring (pycocotools).
 
 python benchmarks/detector.py [--detector NAME_OR_FOLDER] [--scenes 500] [--json FILE]
 """
@@ -33,19 +33,19 @@ from recipes.florence_tiny.train_detector import LABELS
 
 SIZE = (640, 480)
 GROUPS = {"all combinations": "any", "with a combination never trained on": "held-out"}
-ALMOST_ALL = 0.01
-"""The least confidence of what is scored: average precision wants the doubtful, too."""
+MIN_CONFIDENCE = 0.01
+"""Least confidence of the scored boxes: average precision also needs uncertain ones."""
 
 
-def photograph(scene: Scene) -> Frame:
-    """The scene as a person would index it: a 640 x 480 JPEG, decoded again."""
+def draw_compressed(scene: Scene) -> Frame:
+    """Return the scene after compression as a 640 x 480 JPEG file."""
     file = io.BytesIO()
     draw_scene(scene).save(file, "JPEG", quality=90)
     return np.asarray(Image.open(file))
 
 
 def score(truths: Sequence[Sequence[tuple[str, Box]]], found: Sequence[Sequence[Detection]]) -> dict[str, float]:
-    """COCO's average precision: AP over IoU 0.50:0.95, AP50, AP75, and AP50 of every label."""
+    """Return COCO's average precision: AP over IoU 0.50:0.95, AP50, AP75, and AP50 of every label."""
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
@@ -59,20 +59,25 @@ def score(truths: Sequence[Sequence[tuple[str, Box]]], found: Sequence[Sequence[
         truth.createIndex()
         flat = [[(region.label, region.box) for region in regions] for regions in found]
         scores = [region.confidence for regions in found for region in regions]
-        guesses = [{**entry, "score": sure} for entry, sure in zip(_entries(flat), scores, strict=True)]
-        judge = COCOeval(truth, truth.loadRes(guesses), "bbox")
-        judge.evaluate()
-        judge.accumulate()
-        judge.summarize()
-    precision = judge.eval["precision"][0, :, :, 0, -1]  # IoU 0.5: (recalls, labels)
+        guesses = [{**entry, "score": confidence} for entry, confidence in zip(_entries(flat), scores, strict=True)]
+        evaluation = COCOeval(truth, truth.loadRes(guesses), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    precision = evaluation.eval["precision"][0, :, :, 0, -1]  # IoU 0.5: (recalls, labels)
     of_labels = {f"AP50 {label}": float(precision[:, i].mean()) for i, label in enumerate(LABELS)}
-    return {"AP": float(judge.stats[0]), "AP50": float(judge.stats[1]), "AP75": float(judge.stats[2]), **of_labels}
+    return {
+        "AP": float(evaluation.stats[0]),
+        "AP50": float(evaluation.stats[1]),
+        "AP75": float(evaluation.stats[2]),
+        **of_labels,
+    }
 
 
-def _entries(pictures: Sequence[Sequence[tuple[str, Box]]]) -> list[dict[str, Any]]:
+def _entries(images: Sequence[Sequence[tuple[str, Box]]]) -> list[dict[str, Any]]:
     rows = []
-    for index, things in enumerate(pictures):
-        for label, (left, top, right, bottom) in things:
+    for index, labeled in enumerate(images):
+        for label, (left, top, right, bottom) in labeled:
             x, y, width, height = left * SIZE[0], top * SIZE[1], (right - left) * SIZE[0], (bottom - top) * SIZE[1]
             box = {"bbox": [x, y, width, height], "area": width * height}
             rows.append({"image_id": index, "category_id": LABELS.index(label) + 1, **box})
@@ -80,44 +85,44 @@ def _entries(pictures: Sequence[Sequence[tuple[str, Box]]]) -> list[dict[str, An
 
 
 def truth_of(scene: Scene) -> list[tuple[str, Box]]:
-    """What stands in a scene, and where."""
-    names = [LABELS[CATEGORIES.index(thing.category)] for thing in scene.objects]
+    """Return the labels and boxes of the objects of a scene."""
+    names = [LABELS[CATEGORIES.index(obj.category)] for obj in scene.objects]
     return list(zip(names, object_boxes(scene), strict=True))
 
 
 def measure(detector: DyHeadDetector, group: str, count: int) -> dict[str, float]:
-    """All figures over one kind of scenes, and milliseconds a picture."""
+    """Return all metrics over a group of scenes, and milliseconds per image."""
     rng = random.Random(f"detector benchmark {group}")
     scenes = [sample_scene(rng, GROUPS[group]) for _ in range(count)]  # type: ignore[arg-type]
-    frames = [photograph(scene) for scene in scenes]
+    frames = [draw_compressed(scene) for scene in scenes]
     start = time.perf_counter()
     found = detector.detect(frames)
-    spent_ms = 1000 * (time.perf_counter() - start) / count
-    return {**score([truth_of(scene) for scene in scenes], found), "ms a picture": spent_ms}
+    elapsed_ms = 1000 * (time.perf_counter() - start) / count
+    return {**score([truth_of(scene) for scene in scenes], found), "ms per image": elapsed_ms}
 
 
-def table(figures: dict[str, dict[str, float]]) -> Table:
-    """A column for each kind of scenes."""
-    drawn = Table("", *figures)
-    for name in next(iter(figures.values())):
+def table(metrics: dict[str, dict[str, float]]) -> Table:
+    """Return a table with a column for each group of scenes."""
+    table = Table("", *metrics)
+    for name in next(iter(metrics.values())):
         digits = 1 if name.startswith("ms") else 3
-        drawn.add_row(name, *(f"{column[name]:.{digits}f}" for column in figures.values()))
-    return drawn
+        table.add_row(name, *(f"{column[name]:.{digits}f}" for column in metrics.values()))
+    return table
 
 
 def main(
     detect: Annotated[str, typer.Option("--detector", help="Name of a model, or a folder with detector/.")] = TINY,
-    scenes: Annotated[int, typer.Option(help="Scenes of each kind.")] = 500,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    scenes: Annotated[int, typer.Option(help="Number of scenes per group.")] = 500,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     card = find_model(detect, "detect")
-    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=ALMOST_ALL)
-    figures = {group: measure(detector, group, scenes) for group in GROUPS}
-    Console().print(table(figures))
+    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=MIN_CONFIDENCE)
+    metrics = {group: measure(detector, group, scenes) for group in GROUPS}
+    Console().print(table(metrics))
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

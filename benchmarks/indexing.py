@@ -1,17 +1,17 @@
-"""Images per second of indexing beside the bare forward of the same model, in one run: make bench.
+"""Images per second of indexing, compared with the forward pass of the model alone: make bench.
 
     python benchmarks/indexing.py --turns 2
 
-The bare forward is given pixels that are already decoded and prepared, in batches of 32 on all threads. Indexing does
-everything else too: finding, hashing and decoding the files, preparing pixels, storing vectors and ledger. Beside them
-stand sentence-transformers' own `encode` on the same files, and a DataLoader in front of the network, which is how
-clip-retrieval's inference works; both store nothing. The networks: florence-tiny, and with random weights a ViT-B/32
-and a ViT-B/16, which is the size of the default model. On CPUs what decodes has to share the processors with the
-network, so the share depends on how much a picture costs there: those milliseconds are printed, too. It can be above
-1, as indexing runs small passes on one processor each, which is faster than large ones on all. The aims, for the
-ViT-B/16: 0.95 of the bare forward on 640x480, 0.90 on 12 megapixels.
+The forward pass alone receives decoded and preprocessed pixels in batches of 32 on all threads. Indexing also finds,
+hashes and decodes the files, preprocesses pixels, and stores vectors and the ledger. For comparison, the script
+measures `encode` of sentence-transformers on the same files, and a DataLoader in front of the network, as in the
+inference of clip-retrieval; both store nothing. The networks are florence-tiny, and a ViT-B/32 and a ViT-B/16 with
+random weights; the ViT-B/16 has the size of the default model. On CPUs decoding shares the processors with the network,
+so the ratio depends on the cost of an image there: the script prints these milliseconds. The ratio can exceed 1, as
+indexing runs small passes on one processor each, which is faster than large ones on all. The targets for the ViT-B/16:
+0.95 of the forward pass on 640x480, 0.90 on 12 megapixels.
 
-All ways take turns of some seconds, as a machine that others use is not the same from one minute to the next.
+The methods take turns of some seconds, as the speed of a shared machine changes from minute to minute.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from photographs import LARGE, SMALL, save_clip, save_photographs
+from photo_files import LARGE, SMALL, save_clip, save_photos
 from PIL import Image
 from sentence_transformers import SentenceTransformer
 from torch.utils.data import DataLoader, Dataset
@@ -38,14 +38,14 @@ from florence_rag.models.registry import TINY, find_model
 BATCH = 32
 WARM = 8
 NETWORKS = {"florence-tiny": 16, "ViT-B/32": 4, "ViT-B/16": 2}
-"""Each with the batches of a turn, which is long enough for the beginning and the end of a run not to count."""
+"""The batches per turn of each network; a turn is so long that the start and the end of a run do not matter."""
 
-Way = Callable[[Sequence[Path]], int]
-"""Takes pictures, and says how many of them it has done."""
+Method = Callable[[Sequence[Path]], int]
+"""Processes image files, and returns their number."""
 
 
-def bare(model: Any, side_px: int) -> Way:
-    """The forward alone, in batches, on all threads."""
+def bare(model: Any, side_px: int) -> Method:
+    """Return a method that runs the forward pass alone, in batches on all threads."""
     pixels = torch.randn(BATCH, 3, side_px, side_px)
 
     @torch.inference_mode()
@@ -57,8 +57,8 @@ def bare(model: Any, side_px: int) -> Way:
     return forward
 
 
-def indexing(rag: FlorenceRAG) -> Way:
-    """From file to stored vector, without reading words."""
+def indexing(rag: FlorenceRAG) -> Method:
+    """Return a method that indexes files, without OCR."""
 
     def add(files: Sequence[Path]) -> int:
         report = rag.add(*files, near_duplicates="keep")
@@ -68,19 +68,19 @@ def indexing(rag: FlorenceRAG) -> Way:
     return add
 
 
-def encoding(model: SentenceTransformer) -> Way:
-    """sentence-transformers by itself: from file to vector, nothing stored; of a turn one batch, as it is slow."""
+def encoding(model: SentenceTransformer) -> Method:
+    """Return a method that encodes files by sentence-transformers; it is slow and does one batch per turn."""
 
     def encode(files: Sequence[Path]) -> int:
-        pictures = [Image.open(path) for path in files[:BATCH]]
-        model.encode(pictures, batch_size=BATCH)
-        return len(pictures)
+        images = [Image.open(path) for path in files[:BATCH]]
+        model.encode(images, batch_size=BATCH)
+        return len(images)
 
     return encode
 
 
 class Prepared(Dataset[torch.Tensor]):
-    """Files as clip-retrieval's reader prepares them: opened by Pillow, one by one, in processes of its own."""
+    """Files as the reader of clip-retrieval prepares them: Pillow opens them one by one in worker processes."""
 
     def __init__(self, files: Sequence[Path], processor: Any) -> None:
         self.files = files
@@ -94,10 +94,10 @@ class Prepared(Dataset[torch.Tensor]):
         return pixels
 
 
-def loading(model: CLIPModel, processor: Any) -> Way:
-    """What clip-retrieval's inference does: a DataLoader with workers, and the network. Nothing is stored.
+def loading(model: CLIPModel, processor: Any) -> Method:
+    """Return a method like the inference of clip-retrieval: a DataLoader with workers, and the network.
 
-    The package itself needs torchvision, for which there are no wheels without a GPU everywhere.
+    The package itself needs torchvision, which has no CPU wheels on many machines.
     """
 
     @torch.inference_mode()
@@ -110,41 +110,41 @@ def loading(model: CLIPModel, processor: Any) -> Way:
     return load
 
 
-def rates(ways: dict[str, Way], turns: Sequence[Sequence[Path]]) -> dict[str, float]:
-    """Images per second of each way. The first turn is for warming up."""
-    seconds, done = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0)
+def rates(methods: dict[str, Method], turns: Sequence[Sequence[Path]]) -> dict[str, float]:
+    """Return images per second of each method; the first turn is a warm-up."""
+    seconds, done = dict.fromkeys(methods, 0.0), dict.fromkeys(methods, 0)
     for number, turn in enumerate(turns):
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            count = way(turn)
+        for name, method in methods.items():
+            started = time.perf_counter()
+            count = method(turn)
             if number:
-                seconds[name] += time.perf_counter() - begun
+                seconds[name] += time.perf_counter() - started
                 done[name] += count
-    return {name: done[name] / seconds[name] for name in ways}
+    return {name: done[name] / seconds[name] for name in methods}
 
 
-def measure(network: str, ways: dict[str, Way], turns: Sequence[Sequence[Path]], size: str) -> dict[str, Any]:
-    """A row of the table. spent_ms: of all processors, for a picture, beside the forward."""
-    found = rates(ways, turns)
+def measure(network: str, methods: dict[str, Method], turns: Sequence[Sequence[Path]], size: str) -> dict[str, Any]:
+    """Print and return a row of the table; spent_ms is the time per image besides the forward pass."""
+    found = rates(methods, turns)
     row = {"network": network, "size": size, **{name: round(rate, 1) for name, rate in found.items()}}
-    row["share"] = round(found["indexing"] / found["bare"], 2)
+    row["ratio"] = round(found["indexing"] / found["bare"], 2)
     row["spent_ms"] = round(1000 * torch.get_num_threads() * (1 / found["indexing"] - 1 / found["bare"]), 1)
     print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
     return row
 
 
 def cut(files: Sequence[Path], batches: int, turns: int) -> list[Sequence[Path]]:
-    """A few files to warm up, and then the turns."""
+    """Split the files into a warm-up and the turns."""
     step = batches * BATCH
     return [files[:WARM], *(files[WARM + n * step : WARM + (n + 1) * step] for n in range(turns))]
 
 
 def main(
-    turns: Annotated[int, typer.Option(min=1, help="Of each way.")] = 1,
+    turns: Annotated[int, typer.Option(min=1, help="Turns per method.")] = 1,
     network: Annotated[str | None, typer.Option(help=f"Only one of {', '.join(NETWORKS)}.")] = None,
-    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure all networks on both sizes."""
+    """Measure all networks on both sizes, and print a table."""
     rows = []
     chosen = {name: batches for name, batches in NETWORKS.items() if network in (None, name)}
     print(f"images per second, {torch.get_num_threads()} threads")
@@ -153,23 +153,24 @@ def main(
         for size in (SMALL, LARGE):
             wide = f"{size[0]}x{size[1]}"
             files = [
-                Path(path)
-                for path in save_photographs(scratch / wide, WARM + BATCH * turns * max(chosen.values()), size)
+                Path(path) for path in save_photos(scratch / wide, WARM + BATCH * turns * max(chosen.values()), size)
             ]
             for network, batches in chosen.items():
                 folder = scratch / f"{network[-2:]} {wide}"
-                model, ways = opened(network, folder)
+                model, methods = opened(network, folder)
                 with FlorenceRAG.open(scratch / f"{network[-2:]}{wide}.db", model, ocr="never") as rag:
-                    rows.append(measure(network, {**ways, "indexing": indexing(rag)}, cut(files, batches, turns), wide))
+                    rows.append(
+                        measure(network, {**methods, "indexing": indexing(rag)}, cut(files, batches, turns), wide)
+                    )
     if output:
         output.write_text(json.dumps(rows))
 
 
-def opened(network: str, folder: Path) -> tuple[str, dict[str, Way]]:
-    """What an index is opened with, and the other ways of that network."""
+def opened(network: str, folder: Path) -> tuple[str, dict[str, Method]]:
+    """Return the model of the index, and the other methods of a network."""
     if network == "florence-tiny":
-        tower = FlorenceModel.from_pretrained(find_model(TINY).florence, dtype=torch.float32).eval()
-        return TINY, {"bare": bare(tower, tower.config.image_config.image_size)}
+        dual_encoder = FlorenceModel.from_pretrained(find_model(TINY).florence, dtype=torch.float32).eval()
+        return TINY, {"bare": bare(dual_encoder, dual_encoder.config.image_config.image_size)}
     plain, clip = save_clip(folder, patch=int(network.rpartition("/")[2]))
     vit = CLIPModel.from_pretrained(plain, dtype=torch.float32, local_files_only=True).eval()
     encoder = SentenceTransformer(str(clip), device="cpu", local_files_only=True)

@@ -1,10 +1,10 @@
-"""What makes Milvus Lite's searches slow, and up to which size it is comfortable, in one run on one core.
+"""Latency of searches in Milvus Lite by database size, index type and number of segments, on one core.
 
     python benchmarks/lite.py --json lite.json
 
-The rows are drawn: vectors of 512 numbers, a caption of five words, two metadata. The first table lets one database
-grow, the second compares kinds of index and numbers of segments at one size. Times are the fastest of seven, in
-milliseconds, as other work on a machine only adds to them.
+The rows are synthetic: vectors of 512 numbers, a caption of five words, two metadata fields. The first table measures
+one growing database, the second compares index types and numbers of segments at one size. Times are the fastest of
+seven, in milliseconds, as other work on a machine only adds to them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 DIMENSION = 512
-EMBEDDER = EmbedderInfo("drawn", "0", DIMENSION, "none")
+EMBEDDER = EmbedderInfo("synthetic", "0", DIMENSION, "none")
 SIZES = (1_000, 5_000, 10_000, 25_000, 50_000)
 CITIES = 50
 UNFLUSHED = 900
@@ -32,14 +32,14 @@ QUERIES = 7
 
 
 def unit(rows: int, seed: int) -> np.ndarray:
-    """(rows, DIMENSION) float32, unit length."""
+    """Return random unit vectors, (rows, DIMENSION) float32."""
     vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSION), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors
 
 
 def fill(index: MilvusIndex, start: int, stop: int) -> None:
-    """Add chunks; ten to a source."""
+    """Add chunks, ten per source."""
     for first in range(start, stop, 10):
         numbers = range(first, min(first + 10, stop))
         source = Source(f"/photos/{first % 97}/{first}.jpg", "image", 1, 1, str(first))
@@ -56,7 +56,7 @@ def _chunk(source: Source, number: int) -> Chunk:
 
 
 def fastest_ms(search: Callable[[np.ndarray, int], Any], times: int = QUERIES) -> float:
-    """Of searches for different things, the fastest."""
+    """Return the time of the fastest of several searches."""
     queries = unit(times + 1, 10**6)
     search(queries[0], 0)
     taken = []
@@ -68,11 +68,11 @@ def fastest_ms(search: Callable[[np.ndarray, int], Any], times: int = QUERIES) -
 
 
 def searches(index: MilvusIndex) -> dict[str, float]:
-    """The time of each way to search."""
+    """Return the time of each kind of search."""
     raw = 'metadata["city"] == "city 7"'
     return {
         "vector": fastest_ms(lambda query, _: index.search_vector(query, 5)),
-        "words": fastest_ms(lambda _, n: index.search_bm25(f"thing {n}", 5)),
+        "BM25": fastest_ms(lambda _, n: index.search_bm25(f"thing {n}", 5)),
         "kind": fastest_ms(lambda query, _: index.search_vector(query, 5, kinds={"image"})),
         "source": fastest_ms(lambda query, _: index.search_vector(query, 5, filter='source >= "/photos/5"')),
         "metadata": fastest_ms(lambda query, _: index.search_vector(query, 5, filter={"metadata.city": "city 7"})),
@@ -82,7 +82,7 @@ def searches(index: MilvusIndex) -> dict[str, float]:
 
 
 def growing(folder: Path, sizes: tuple[int, ...]) -> Iterator[dict[str, float]]:
-    """One database, measured at each size; then with rows that are not flushed."""
+    """Yield a row for each size of one database, also with rows that are not flushed."""
     with MilvusIndex.open(str(folder / "growing.db"), EMBEDDER) as index:
         rows = 0
         for size in sizes:
@@ -97,8 +97,8 @@ def growing(folder: Path, sizes: tuple[int, ...]) -> Iterator[dict[str, float]]:
             yield record
 
 
-def opened_again(folder: Path, rows: int, index_type: str, flushed_every: int) -> dict[str, Any]:
-    """A database of one kind of index, filled with a flush now and then, and opened anew."""
+def reopened(folder: Path, rows: int, index_type: str, flushed_every: int) -> dict[str, Any]:
+    """Measure a reopened database of one index type that was flushed at intervals."""
     path = str(folder / f"{index_type}-{flushed_every}.db")
     with MilvusIndex.open(path, EMBEDDER, index_type=index_type) as index:
         for first in range(0, rows, flushed_every):
@@ -112,14 +112,14 @@ def opened_again(folder: Path, rows: int, index_type: str, flushed_every: int) -
             "index": index_type,
             "flushed every": flushed_every,
             "open s": open_s,
-            "bytes a row": size / rows,
+            "bytes per row": size / rows,
             "vector": fastest_ms(lambda query, _: index.search_vector(query, 5)),
             "kind": fastest_ms(lambda query, _: index.search_vector(query, 5, kinds={"image"})),
         }
 
 
 def show(records: list[dict[str, Any]]) -> None:
-    """As a table."""
+    """Print a table."""
     names = list(records[0])
     print("".join(f"{name:>15}" for name in names))
     for record in records:
@@ -128,7 +128,7 @@ def show(records: list[dict[str, Any]]) -> None:
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=1000, help="Up to which size.")] = SIZES[-1],
+    rows: Annotated[int, typer.Option(min=1000, help="The largest size.")] = SIZES[-1],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
 ) -> None:
     """Print both tables."""
@@ -138,7 +138,7 @@ def main(
         show(grown)
         print()
         kinds = [
-            opened_again(Path(scratch), min(10_000, rows), *how)
+            reopened(Path(scratch), min(10_000, rows), *how)
             for how in (("FLAT", 1000), ("FLAT", 10_000), ("HNSW", 1000), ("HNSW_SQ", 1000), ("IVF_SQ8", 1000))
         ]
         show(kinds)

@@ -1,4 +1,4 @@
-"""Measures florence-tiny on drawn scenes it never saw and writes docs/model_card.md.
+"""Measures florence-tiny on held-out synthetic scenes and writes docs/model_card.md.
 
 python benchmarks/model_card.py [--model NAME_OR_FOLDER] [--scenes 500]
 """
@@ -15,8 +15,8 @@ import numpy as np
 import typer
 from rich.progress import track
 
-from benchmarks.actions import figures_of
-from benchmarks.detector import ALMOST_ALL, photograph, score, truth_of
+from benchmarks.actions import action_metrics
+from benchmarks.detector import MIN_CONFIDENCE, draw_compressed, score, truth_of
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.actions import VideoCoSwinRecognizer
@@ -30,14 +30,14 @@ from recipes.florence_tiny.synthetic.statements import sample_statement, stateme
 
 Combinations = Literal["any", "held-out"]
 TITLES: dict[Combinations, str] = {
-    "any": "all combinations of colour and object",
-    "held-out": "at least one combination never seen in training in each scene",
+    "any": "all combinations of color and category",
+    "held-out": "every scene has a combination that training never shows",
 }
 QUESTIONS_PER_SCENE = 5
 
 
 def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) -> list[Scene]:
-    """Scenes that differ in what a caption is bound to say: colours and objects from left to right."""
+    """Sample scenes that differ in their colors and categories from left to right."""
     scenes: dict[str, Scene] = {}
     while len(scenes) < count:
         scene = sample_scene(rng, combinations)
@@ -46,35 +46,35 @@ def distinct_scenes(count: int, combinations: Combinations, rng: random.Random) 
 
 
 def recall(similarity: np.ndarray, k: int) -> float:
-    """Share of the rows whose own column is among the k largest."""
+    """Return the share of rows whose diagonal element is among the k largest."""
     own = np.diagonal(similarity)[:, None]
     return float(((similarity > own).sum(axis=1) < k).mean())
 
 
 def retrieval_rows(embedder: FlorenceEmbedder, frames: Sequence[Frame], captions: Sequence[str]) -> list[list[str]]:
-    """R@1, R@5 and R@10 in both directions."""
+    """Return R@1, R@5 and R@10 in both directions."""
     similarity = embedder.embed_texts(captions) @ embedder.embed_images(frames).T
     directions = {"text to image": similarity, "image to text": similarity.T}
     return [[name, *(f"{recall(table, k):.3f}" for k in (1, 5, 10))] for name, table in directions.items()]
 
 
 def answer_rows(vqa: MeterVQA, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random) -> list[list[str]]:
-    """Accuracy for each type of question and over all."""
-    asked: Counter[str] = Counter()
+    """Return the accuracy for each type of question and overall."""
+    counts: Counter[str] = Counter()
     right: Counter[str] = Counter()
-    for scene, frame in track(zip(scenes, frames, strict=True), "asking", total=len(scenes)):
+    for scene, frame in track(zip(scenes, frames, strict=True), "answering", total=len(scenes)):
         for question in questions(scene, rng, QUESTIONS_PER_SCENE):
             correct = vqa.answer(frame, question.text).answer == question.answer
             for group in (question.type, "overall"):
-                asked[group] += 1
+                counts[group] += 1
                 right[group] += correct
-    return [[group, f"{right[group] / asked[group]:.3f}", str(asked[group])] for group in sorted(asked)]
+    return [[group, f"{right[group] / counts[group]:.3f}", str(counts[group])] for group in sorted(counts)]
 
 
 def matching_accuracy(
     matcher: MeterMatcher, scenes: Sequence[Scene], frames: Sequence[Frame], rng: random.Random
 ) -> float:
-    """Share of search phrases, half true and half near misses, that are judged rightly."""
+    """Return the accuracy over search phrases, half of them true and half near misses."""
     truths = [rng.random() < 0.5 for _ in scenes]
     texts = [
         statement_text(sample_statement(scene, rng, holds=truth), rng)
@@ -84,13 +84,13 @@ def matching_accuracy(
 
 
 def detection_row(detector: DyHeadDetector, scenes: Sequence[Scene], frames: Sequence[Frame]) -> list[str]:
-    """Average precision as COCO counts it."""
-    figures = score([truth_of(scene) for scene in scenes], detector.detect(frames))
-    return [f"{figures[name]:.3f}" for name in ("AP", "AP50", "AP75")]
+    """Return COCO's average precision."""
+    metrics = score([truth_of(scene) for scene in scenes], detector.detect(frames))
+    return [f"{metrics[name]:.3f}" for name in ("AP", "AP50", "AP75")]
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -103,10 +103,10 @@ def section(
     matcher: MeterMatcher,
     detector: DyHeadDetector,
 ) -> str:
-    """All figures over one kind of scenes."""
+    """Return the section for a group of scenes."""
     rng = random.Random(f"model card {combinations}")
     scenes = distinct_scenes(count, combinations, rng)
-    frames = [photograph(scene) for scene in scenes]
+    frames = [draw_compressed(scene) for scene in scenes]
     captions = [caption(scene, rng) for scene in scenes]
     retrieval, answers = retrieval_rows(embedder, frames, captions), answer_rows(vqa, scenes, frames, rng)
     fits = matching_accuracy(matcher, scenes, frames, rng)
@@ -122,27 +122,27 @@ def section(
 
 
 def actions_section(recognizer: VideoCoSwinRecognizer, embedder: FlorenceEmbedder, count: int) -> str:
-    """What is recognised in clips, and what of it without seeing motion."""
-    figures = figures_of(recognizer, embedder, count)
-    rows = [[name, f"{value:.3f}"] for name, value in figures.items() if not name.startswith("ms")]
+    """Return the section on actions."""
+    metrics = action_metrics(recognizer, embedder, count)
+    rows = [[name, f"{value:.3f}"] for name, value in metrics.items() if not name.startswith("ms")]
     title = f"## {count} clips of one action each, {len(recognizer.labels)} actions"
     return "\n\n".join([title, table(["actions", "top-1"], rows)])
 
 
 def introduction(name: str) -> str:
-    """What the model is and how large."""
+    """Return the introduction of the card."""
     card = find_model(name)
     megabytes = sum(file.stat().st_size for file in Path(card.source).rglob("*.safetensors")) / 1e6
-    held_out = ", ".join(sorted(f"{color} {thing}" for color, thing in HELD_OUT))
+    held_out = ", ".join(sorted(f"{color} {category}" for color, category in HELD_OUT))
     return "\n\n".join(
         [
             "# Model card: florence-tiny",
-            f"Knows {card.training_data}. Licence of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
-            "Trained by `python -m recipes.florence_tiny.train` (towers, METER), `python -m "
+            f"Knows {card.training_data}. License of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
+            "Trained by `python -m recipes.florence_tiny.train` (dual encoder, METER), `python -m "
             "recipes.florence_tiny.train_detector` (Dynamic Head) and `python -m "
             "recipes.florence_tiny.train_actions` (Video CoSwin); measured by `make card`, which writes this page. "
-            "The scenes below are drawn at 640 x 480 pixels and stored as JPEG; none was seen in training.",
-            f"Combinations never drawn in training: {held_out}.",
+            "The scenes have 640 x 480 pixels and are stored as JPEG files; none is in the training data.",
+            f"Combinations that training never shows: {held_out}.",
         ]
     )
 
@@ -150,14 +150,14 @@ def introduction(name: str) -> str:
 def main(
     model: Annotated[str, typer.Option(help="Name of a model, or a folder with florence/ and meter/.")] = TINY,
     scenes: Annotated[int, typer.Option(help="Scenes in each section.")] = 500,
-    output: Annotated[Path | None, typer.Option(help="Where to write the card; it is always printed.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the card to this file.")] = None,
 ) -> None:
     """Measure and print the model card."""
     card = find_model(model)
     embedder = FlorenceEmbedder.from_pretrained(card.florence, card.name)
     meter = load_meter(card.meter)
     vqa, matcher = MeterVQA(*meter), MeterMatcher(*meter)
-    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=ALMOST_ALL)
+    detector = DyHeadDetector.from_pretrained(card.detector, name=card.name, threshold=MIN_CONFIDENCE)
     sections = [section(combinations, scenes, embedder, vqa, matcher, detector) for combinations in TITLES]
     recognizer = VideoCoSwinRecognizer.from_pretrained(card.video, name=card.name)
     sections.append(actions_section(recognizer, embedder, scenes // 11 * 11))

@@ -1,7 +1,8 @@
-"""What benchmarks/plugins.py runs in an environment of its own: pictures through LangChain's and LlamaIndex's Milvus.
+"""Worker of benchmarks/plugins.py in another environment: adds images through the Milvus stores of other packages.
 
-Their embedders of pictures need torchvision, of which there is no CPU wheel on many machines. So `OpenClipLike` and
-`ClipLike` stand for them: the same calls for each picture, one at a time, on the weights that our own store uses.
+The image embedders of LangChain and LlamaIndex need torchvision, which has no CPU wheels on many machines.
+`OpenClipLike` and `ClipLike` replace them: they make the same calls for each image, one at a time, on the weights of
+our own store.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.append(sys.argv[1])  # behind all of this environment's own: torch, transformers and Pillow are there
+sys.path.append(sys.argv[1])  # After the packages of this environment; it holds torch, transformers and Pillow.
 
 import numpy as np
 import torch
@@ -26,25 +27,25 @@ DEVIATION = torch.tensor([0.26862954, 0.26130258, 0.27577711])[:, None, None]
 SIDE_PX = 224
 
 
-def preprocess(picture: Image.Image) -> torch.Tensor:
-    """(3, 224, 224): what CLIP's torchvision transforms do: resize the shorter side, crop the middle, normalise."""
-    factor = SIDE_PX / min(picture.size)
-    width, height = (round(side * factor) for side in picture.size)
-    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+def preprocess(image: Image.Image) -> torch.Tensor:
+    """Return (3, 224, 224) as CLIP's torchvision transforms do: resize the shorter side, crop the center, normalize."""
+    factor = SIDE_PX / min(image.size)
+    width, height = (round(side * factor) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - SIDE_PX) // 2, (height - SIDE_PX) // 2
-    picture = picture.crop((left, top, left + SIDE_PX, top + SIDE_PX)).convert("RGB")
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+    image = image.crop((left, top, left + SIDE_PX, top + SIDE_PX)).convert("RGB")
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
     return (pixels - MEAN) / DEVIATION
 
 
 def encode(model: CLIPModel, pixels: torch.Tensor) -> torch.Tensor:
-    """(N, D): as it comes from the model."""
+    """Return the features of the model, (N, D)."""
     features: Any = model.get_image_features(pixel_values=pixels)
     return getattr(features, "pooler_output", features)
 
 
 class OpenClipLike:
-    """langchain_experimental's OpenCLIPEmbeddings.embed_image: a forward for each picture, gradients on."""
+    """langchain_experimental's OpenCLIPEmbeddings.embed_image: a forward for each image, gradients on."""
 
     def __init__(self, model: CLIPModel) -> None:
         self.model = model
@@ -62,7 +63,7 @@ class OpenClipLike:
 
 
 def through_langchain(model: CLIPModel, folder: Path) -> Callable[[list[str]], Any]:
-    """Embed and store with langchain_milvus, whose store takes vectors where it cannot take pictures."""
+    """Return a function that embeds images and stores the vectors with langchain_milvus."""
     from langchain_milvus import Milvus
 
     embedder = OpenClipLike(model)
@@ -76,13 +77,13 @@ def through_langchain(model: CLIPModel, folder: Path) -> Callable[[list[str]], A
 
 
 def through_llama_index(model: CLIPModel, folder: Path) -> Callable[[list[str]], Any]:
-    """As MultiModalVectorStoreIndex does with nodes of pictures: embed the batch, then hand the nodes to the store."""
+    """Return a function that embeds a batch and stores its nodes, as MultiModalVectorStoreIndex does."""
     from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
     from llama_index.core.schema import ImageNode
     from llama_index.vector_stores.milvus import MilvusVectorStore
 
     class ClipLike(MultiModalEmbedding):
-        """llama_index.embeddings.clip's ClipEmbedding: a batch is one picture after another."""
+        """llama_index.embeddings.clip's ClipEmbedding: a batch is one image after another."""
 
         def _get_image_embedding(self, path: Any) -> list[float]:
             with torch.no_grad():
@@ -111,15 +112,15 @@ def through_llama_index(model: CLIPModel, folder: Path) -> Callable[[list[str]],
     return add
 
 
-WAYS = {"langchain": through_langchain, "llama_index": through_llama_index}
+PEERS = {"langchain": through_langchain, "llama_index": through_llama_index}
 
 
 def main() -> None:
-    """Answer each line of paths with the seconds that they took, as JSON; stops with its input."""
+    """Answer each line of paths with the seconds to add them, as JSON, until the input ends."""
     torch.set_num_threads(int(sys.argv[4]))
     model = CLIPModel.from_pretrained(sys.argv[3], dtype=torch.float32, local_files_only=True).eval()
     with tempfile.TemporaryDirectory() as folder:
-        add = WAYS[sys.argv[2]](model, Path(folder))
+        add = PEERS[sys.argv[2]](model, Path(folder))
         print(json.dumps("ready"), flush=True)
         for line in sys.stdin:
             started = time.perf_counter()

@@ -1,16 +1,16 @@
-"""The plug-ins beside what they stand on and beside others, in one run: how long a search takes, how fast photos go in.
+"""Search latency and ingestion speed of the plug-ins, compared with pymilvus and with other packages.
 
     python benchmarks/plugins.py --json plugins.json
     python benchmarks/plugins.py --photos 60 --large 8 --rows 1000      # in two minutes
 
-Search: our retrievers over an index of Milvus Lite, beside pymilvus over a database of the same rows in the same
-process and one embedding of the text. By cosine both search once. Hybrid, our default, searches three times, for
-pictures, for passages and for words; beside it stand three searches of pymilvus.
+Search: our retrievers over an index of Milvus Lite are compared with pymilvus over a database of the same rows in the
+same process, with one embedding of the text. Similarity search runs one search in both. Hybrid search, our default,
+runs three, for images, passages and terms; it is compared with three searches of pymilvus.
 
-Adding: files of photos into a vector store, with a ViT-B/32 of random weights, beside LangChain's OpenCLIP embedder
-with langchain-milvus and LlamaIndex's CLIP embedder with its Milvus store. Their stores run in virtual environments
-that this makes, for they need another pymilvus. Their embedders need torchvision; stand-ins make the same calls for
-each picture on the same weights (benchmarks/plugin_peers.py).
+Adding: photo files are added to a vector store with a ViT-B/32 of random weights, and compared with LangChain's
+OpenCLIP embedder with langchain-milvus, and LlamaIndex's CLIP embedder with its Milvus store. Their stores need another
+pymilvus and run in virtual environments that this script creates. Their embedders need torchvision; replacements make
+the same calls for each image on the same weights (benchmarks/plugin_peers.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
-from photographs import LARGE, SMALL, save_clip, save_photographs
+from photo_files import LARGE, SMALL, save_clip, save_photos
 from pymilvus import DataType, Function, FunctionType, MilvusClient
 from transformers import CLIPModel
 
@@ -45,7 +45,7 @@ from langchain_florence import FlorenceRetriever as DocumentRetriever
 from llama_index_florence import FlorenceRetriever as NodeRetriever
 
 Add = Callable[[list[str]], float]
-"""Adds files to a store; the seconds that took."""
+"""Adds files to a store, and returns the seconds."""
 
 K = 5
 COLORS, THINGS = ("red", "blue", "green", "white"), ("car", "bus", "dog", "tree")
@@ -53,7 +53,7 @@ QUERIES = [f"a {color} {thing}" for color in COLORS for thing in THINGS]
 WORDS = [*COLORS, *THINGS, *(f"word{number}" for number in range(200))]
 LITE = "milvus-lite==3.2.2"
 PEERS = {
-    "langchain": ("langchain-milvus==0.3.3", "pymilvus==2.6.6", LITE),  # with 2.6.17 it finds no connection
+    "langchain": ("langchain-milvus==0.3.3", "pymilvus==2.6.6", LITE),  # With 2.6.17 it finds no connection.
     "llama_index": ("llama-index-vector-stores-milvus==1.2.0", LITE),
 }
 NAMES = {
@@ -61,14 +61,14 @@ NAMES = {
     "llama_index": "LlamaIndex (CLIP-like, its Milvus store)",
 }
 ROUND = 100
-"""Photos that each adds before it is the next one's turn."""
+"""Photos per turn of each method."""
 
 
 # Searching
 
 
 def fill(rag: FlorenceRAG, rows: int) -> None:
-    """Pictures with random vectors and without files, one in five with words, and a fifth as many passages."""
+    """Add images with random vectors and without files, one in five with text, and a fifth as many passages."""
     random = np.random.default_rng(0)
     for number in range(rows):
         kind = "text" if number % 6 == 5 else "image"
@@ -83,7 +83,7 @@ def fill(rag: FlorenceRAG, rows: int) -> None:
 
 @contextmanager
 def bare_client(rag: FlorenceRAG, db: Path) -> Iterator[MilvusClient]:
-    """The same rows, in a database that pymilvus made."""
+    """Open a database with the same rows that pymilvus creates."""
     hits = sorted(rag.index.find(), key=lambda hit: hit.id)
     vectors = rag.index.vectors([hit.id for hit in hits])
     client = MilvusClient(uri=str(db))
@@ -110,13 +110,13 @@ def bare_client(rag: FlorenceRAG, db: Path) -> Iterator[MilvusClient]:
 
 
 def bare_row(hit: Any, vector: list[float]) -> dict[str, Any]:
-    """What pymilvus stores of a hit."""
+    """Return the row that pymilvus stores for a hit."""
     row = {name: getattr(hit, name) for name in ("id", "source", "kind", "text", "caption")}
     return {**row, "vector": vector, "metadata": dict(hit.metadata)}
 
 
 def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[[str], Any]]:
-    """One embedding of the text, and one search or three."""
+    """Return searches with one embedding of the text, and one search or three."""
 
     def search(query: Any, limit: int, kinds: str = "", field: str = "vector") -> Any:
         fields = ["source", "kind", "text", "caption", "metadata"]
@@ -127,14 +127,14 @@ def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[
 
     def thrice(text: str) -> Any:
         vector, depth = embed_queries(rag.models.embedder, [text])[0].tolist(), rag.retriever.config.depth
-        pictures, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
-        return search(vector, depth, pictures), search(vector, depth, passages), search(text, depth, "", "bm25")
+        images, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
+        return search(vector, depth, images), search(vector, depth, passages), search(text, depth, "", "bm25")
 
     return {"pymilvus, one search": once, "pymilvus, three searches": thrice}
 
 
 def latencies(rows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
-    """Median milliseconds of each way, all asked in turn, and their ratio to pymilvus with as many searches."""
+    """Return the median milliseconds of each method, and the ratio to pymilvus with as many searches."""
     with FlorenceRAG.open(folder / "ours.db", TINY, ocr="never") as rag:
         fill(rag, rows)
         with bare_client(rag, folder / "bare.db") as client:
@@ -150,7 +150,9 @@ def latencies(rows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
             times: dict[str, list[float]] = {name: [] for name in ways}
             turns = Random(0)
             for text in QUERIES * rounds:
-                for name in turns.sample(list(ways), len(ways)):  # one after another profits from what that has read
+                for name in turns.sample(
+                    list(ways), len(ways)
+                ):  # A search profits from data that the previous one has read.
                     search, _ = ways[name]
                     started = time.perf_counter()
                     search(text)
@@ -160,15 +162,15 @@ def latencies(rows: int, rounds: int, folder: Path) -> list[dict[str, Any]]:
                 {
                     "way": name,
                     "ms": round(middle[name], 2),
-                    "beside": beside,
-                    "ratio": round(middle[name] / middle[beside], 2),
+                    "compared_with": baseline,
+                    "ratio": round(middle[name] / middle[baseline], 2),
                 }
-                for name, (_, beside) in ways.items()
+                for name, (_, baseline) in ways.items()
             ]
 
 
 def similarity(rag: FlorenceRAG) -> DocumentRetriever:
-    """The retriever that searches once."""
+    """Return the retriever that searches once."""
     return DocumentRetriever(rag=rag, k=K, search_type="similarity")
 
 
@@ -177,7 +179,7 @@ def similarity(rag: FlorenceRAG) -> DocumentRetriever:
 
 @contextmanager
 def our_adding(weights: Path, folder: Path) -> Iterator[Add]:
-    """Through our vector store for LangChain, which is that for LlamaIndex, too."""
+    """Add through our vector store for LangChain, which LlamaIndex uses, too."""
     embedder = SentenceTransformerEmbedder.from_pretrained(weights, name="clip")
     with FlorenceVectorStore.open(folder / "ours-photos.db", FlorenceEmbeddings(embedder=embedder)) as store:
 
@@ -191,7 +193,7 @@ def our_adding(weights: Path, folder: Path) -> Iterator[Add]:
 
 @contextmanager
 def forward_only(weights: Path) -> Iterator[Add]:
-    """The bare forward in batches of 32, of pixels that are there: what no store can be faster than."""
+    """Run the forward pass alone in batches of 32 on given pixels: an upper bound for every store."""
     model = CLIPModel.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
 
     def add(paths: list[str]) -> float:
@@ -207,7 +209,7 @@ def forward_only(weights: Path) -> Iterator[Add]:
 
 @contextmanager
 def peer_adding(name: str, weights: Path, environment: Path) -> Iterator[Add]:
-    """Through a peer, in a process of its own environment."""
+    """Add through another package, in a process of its environment."""
     here = next(path for path in sys.path if Path(path, "torch").is_dir())
     worker = Path(__file__).with_name("plugin_peers.py")
     command = [str(environment / "bin" / "python"), str(worker), here, name, str(weights), str(torch.get_num_threads())]
@@ -227,8 +229,8 @@ def peer_adding(name: str, weights: Path, environment: Path) -> Iterator[Add]:
         stdin.close()
 
 
-def made_environment(name: str, folder: Path) -> Path | None:
-    """A virtual environment with a peer's store, made if need be; None where it cannot be had."""
+def create_environment(name: str, folder: Path) -> Path | None:
+    """Return a virtual environment with another package, created if needed; None if it cannot be installed."""
     environment = folder / name
     if not (environment / "bin" / "pip").exists():
         venv.create(environment, with_pip=True)
@@ -240,19 +242,19 @@ def made_environment(name: str, folder: Path) -> Path | None:
 
 
 def adding(photos: int, large: int, peers: Path | None, folder: Path) -> list[dict[str, Any]]:
-    """Images per second of each way and size, all in turn, and how many times the others ours is."""
+    """Return images per second of each method and size, measured in turns, and our speed relative to each."""
     plain, ours = save_clip(folder)
     with ExitStack() as stack:
         ways = {
-            "bare forward": stack.enter_context(forward_only(plain)),
+            "forward pass alone": stack.enter_context(forward_only(plain)),
             "ours": stack.enter_context(our_adding(ours, folder)),
         }
         for name in PEERS if peers else ():
-            if environment := made_environment(name, peers or folder):
+            if environment := create_environment(name, peers or folder):
                 ways[NAMES[name]] = stack.enter_context(peer_adding(name, plain, environment))
         results = []
         for size, count in ((SMALL, photos), (LARGE, large)):
-            paths = save_photographs(folder / f"{size[0]}", count, size)
+            paths = save_photos(folder / f"{size[0]}", count, size)
             rates = measured(ways, paths)
             fields = {"size": f"{size[0]}x{size[1]}", "photos": count}
             results += [
@@ -263,7 +265,7 @@ def adding(photos: int, large: int, peers: Path | None, folder: Path) -> list[di
 
 
 def measured(ways: dict[str, Add], paths: Sequence[str]) -> dict[str, float]:
-    """Images per second; the first photo is for warming up."""
+    """Return images per second; the first photo is a warm-up."""
     seconds = dict.fromkeys(ways, 0.0)
     for add in ways.values():
         add(list(paths[:1]))
@@ -275,24 +277,26 @@ def measured(ways: dict[str, Add], paths: Sequence[str]) -> dict[str, float]:
 
 
 def show(latency: Sequence[dict[str, Any]], rates: Sequence[dict[str, Any]]) -> None:
-    """Two tables."""
+    """Print two tables."""
     for row in latency:
-        print(f"{row['way']:34} {row['ms']:8.2f} ms   {row['ratio']:5.2f} of {row['beside']}")
+        print(f"{row['way']:34} {row['ms']:8.2f} ms   {row['ratio']:5.2f} of {row['compared_with']}")
     for row in rates:
         rate = f"{row['images_per_s']:7.2f} images/s   ours is {row['ours_times']:5.2f} times"
         print(f"{row['size']:10} {row['way']:45} {rate}")
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=100, help="In the index that is searched.")] = 5000,
-    rounds: Annotated[int, typer.Option(min=1, help="Of 16 queries each.")] = 10,
-    photos: Annotated[int, typer.Option(min=2, help="Of 640x480.")] = 500,
-    large: Annotated[int, typer.Option(min=2, help="Of 12 megapixels.")] = 40,
-    environments: Annotated[Path | None, typer.Option(help="Keep the peers' environments in this folder.")] = None,
-    peers: Annotated[bool, typer.Option(help="Whether to measure beside others.")] = True,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there, too.")] = None,
+    rows: Annotated[int, typer.Option(min=100, help="Rows of the searched index.")] = 5000,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of 16 queries.")] = 10,
+    photos: Annotated[int, typer.Option(min=2, help="Photos of 640x480.")] = 500,
+    large: Annotated[int, typer.Option(min=2, help="Photos of 12 megapixels.")] = 40,
+    environments: Annotated[
+        Path | None, typer.Option(help="Keep the environments of the other packages in this folder.")
+    ] = None,
+    peers: Annotated[bool, typer.Option(help="Whether to measure other packages.")] = True,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure both, print two tables."""
+    """Measure search and adding, and print two tables."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         latency = latencies(rows, rounds, folder)

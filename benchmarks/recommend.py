@@ -1,10 +1,10 @@
-"""How well recommendations hit a taste: liked and disliked streets of a drawn town, and what comes next.
+"""Precision of recommendations from liked and disliked synthetic scenes.
 
 python benchmarks/recommend.py [--scenes 600] [--json FILE]
 
-A taste is two kinds of things (any colour), such as buses and dogs; a street is to it if it shows one of them, and not
-if it shows the kind that is disliked. Likes and dislikes are streets that show them. Measured is the share of right
-streets among the first ten, for all pairs of kinds, beside the share by chance.
+A taste consists of two liked categories (in any color), such as buses and dogs, and a disliked one. A scene matches it
+if it shows a liked category and not the disliked one. The metric is the share of matching scenes among the first ten,
+for all pairs of categories, next to the share by chance.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from recipes.florence_tiny.synthetic.scene import CATEGORIES, Scene, sample_scen
 
 K = 10
 Taste = tuple[str, str, str]
-"""Two kinds that are liked, and one that is disliked."""
+"""Two liked categories and a disliked one."""
 
 
-def shows(scene: Scene, kind: str) -> bool:
-    """Whether it stands in the street."""
-    return any(thing.category == kind for thing in scene.objects)
+def shows(scene: Scene, category: str) -> bool:
+    """Return whether a scene shows a category."""
+    return any(obj.category == category for obj in scene.objects)
 
 
 def is_right(scene: Scene, taste: Taste) -> bool:
-    """Shows one of the liked kinds, and not the disliked."""
-    return any(shows(scene, kind) for kind in taste[:2]) and not shows(scene, taste[2])
+    """Return whether a scene matches a taste."""
+    return any(shows(scene, category) for category in taste[:2]) and not shows(scene, taste[2])
 
 
 def tastes(rng: random.Random) -> Iterator[Taste]:
-    """All pairs, each with another kind that is disliked."""
+    """Yield all pairs of categories, each with another one that is disliked."""
     for one, other in combinations(CATEGORIES, 2):
-        yield one, other, rng.choice([kind for kind in CATEGORIES if kind not in (one, other)])
+        yield one, other, rng.choice([category for category in CATEGORIES if category not in (one, other)])
 
 
-def examples(rng: random.Random, scenes: Sequence[Scene], kind: str, without: Sequence[str], n: int) -> list[int]:
-    """Streets that show the kind and none of the others."""
-    fit = [i for i, scene in enumerate(scenes) if shows(scene, kind) and not any(shows(scene, o) for o in without)]
+def examples(rng: random.Random, scenes: Sequence[Scene], category: str, without: Sequence[str], n: int) -> list[int]:
+    """Sample scenes that show a category and none of the others."""
+    fit = [i for i, scene in enumerate(scenes) if shows(scene, category) and not any(shows(scene, o) for o in without)]
     return rng.sample(fit, min(n, len(fit)))
 
 
 def variety(rag: FlorenceRAG, hits: Sequence[Hit]) -> float:
-    """One less the mean cosine between the hits."""
+    """Return 1 minus the mean cosine between the hits."""
     vectors = rag.index.vectors([hit.id for hit in hits])
     pairs = vectors @ vectors.T
     return float(1 - pairs[~np.eye(len(hits), dtype=bool)].mean())
@@ -72,7 +72,7 @@ def measure(
     rows = []
     for taste in tastes(random.Random("dislikes")):
         one, other, bad = taste
-        like = [ids[i] for kind in (one, other) for i in examples(rng, scenes, kind, [bad], liked)]
+        like = [ids[i] for category in (one, other) for i in examples(rng, scenes, category, [bad], liked)]
         dislike = [ids[i] for i in examples(rng, scenes, bad, [one, other], dislikes)]
         start = time.perf_counter()
         hits = rag.recommend(like, dislike, K, diversity=diversity)
@@ -96,9 +96,9 @@ WAYS: dict[str, dict[str, float]] = {
 
 def main(
     scenes: Annotated[int, typer.Option(help="Streets to choose from.")] = 600,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     rng = random.Random("recommend benchmark")
     streets = [sample_scene(rng, "any") for _ in range(scenes)]
@@ -109,13 +109,13 @@ def main(
         ids = rag.items.upsert_images(
             [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
         )
-        figures = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]
-    table = Table("", *next(iter(figures.values())))
-    for name, row in figures.items():
+        metrics = {name: measure(rag, ids, streets, **way) for name, way in WAYS.items()}  # type: ignore[arg-type]
+    table = Table("", *next(iter(metrics.values())))
+    for name, row in metrics.items():
         table.add_row(name, *(f"{value:.{0 if column == 'ms' else 3}f}" for column, value in row.items()))
     Console().print(table)
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What each kind of index takes and finds: bytes per vector, recall, build and search time, in one run on one core.
+"""Bytes per vector, recall, build and search time of each index type, on one core.
 
     python benchmarks/scale.py --rows 50000 --dimension 512 --json scale.json
 
 Built with faiss, whose algorithms Milvus runs, with the parameters of florence_rag/index/presets.py for one segment of
-so many rows. The vectors are drawn: clusters of 100 that differ in 64 directions, with noise in all. What looks at its
-best again (RaBitQ, ScaNN) does so here with full vectors, which only the modelled bytes count. DISKANN and the indexes
-of GPUs are not in faiss-cpu.
+this number of rows. The vectors are synthetic: clusters of 100 that differ in 64 directions, with noise in all. Indexes
+that refine their best candidates (RaBitQ, ScaNN) use the full vectors, which only the modeled bytes include. DISKANN
+and the GPU indexes are not in faiss-cpu.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ IP = faiss.METRIC_INNER_PRODUCT
 SQ8: Any = faiss.ScalarQuantizer.QT_8bit
 
 
-def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
-    """(rows, dimension) float32, unit length; the clusters are the same for every seed."""
+def synthetic_vectors(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
+    """Return unit vectors, (rows, dimension) float32; the clusters are the same for every seed."""
     fixed, random = np.random.default_rng(0), np.random.default_rng(seed)
     centers = fixed.normal(size=(clusters, DIRECTIONS))
     directions = fixed.normal(size=(DIRECTIONS, dimension)).astype(np.float32)
@@ -42,7 +42,7 @@ def drawn(rows: int, dimension: int, clusters: int, seed: int) -> np.ndarray:
 
 
 def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
-    """By preset, what makes the empty index, as Milvus would make it."""
+    """Map each preset to a function that creates the empty index as Milvus does."""
     lists = INDEX_TYPES["IVF_FLAT"].build(rows, dimension)["nlist"]
     links = INDEX_TYPES["HNSW"].build(rows, dimension)["M"]
 
@@ -61,14 +61,14 @@ def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
     }
 
 
-def again(name: str) -> int:
-    """How many candidates are looked at again."""
+def refined_candidates(name: str) -> int:
+    """Return the number of candidates that are refined."""
     params = INDEX_TYPES[name].search(K)
     return int(params.get("reorder_k") or K * params.get("refine_k", 1))
 
 
 def set_effort(index: Any, name: str) -> None:
-    """Search as hard as the preset does."""
+    """Set the search parameters of the preset."""
     params = INDEX_TYPES[name].search(K)
     if "ef" in params:
         index.hnsw.efSearch = params["ef"]
@@ -77,7 +77,7 @@ def set_effort(index: Any, name: str) -> None:
 
 
 def measured(name: str, make: Callable[[], Any], vectors: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
-    """One row of the table, but for the recall, and what was found."""
+    """Return a row of the table without the recall, and the found ids."""
     index = make()
     started = time.perf_counter()
     if not index.is_trained:
@@ -85,7 +85,7 @@ def measured(name: str, make: Callable[[], Any], vectors: np.ndarray, queries: n
     index.add(vectors)
     build_s = time.perf_counter() - started
     set_effort(index, name)
-    candidates = again(name)
+    candidates = refined_candidates(name)
     started = time.perf_counter()
     _, found = index.search(queries, candidates)
     if candidates > K:
@@ -97,17 +97,20 @@ def measured(name: str, make: Callable[[], Any], vectors: np.ndarray, queries: n
 
 
 def table(rows: int, dimension: int) -> Iterator[dict[str, Any]]:
-    """A row per preset."""
+    """Yield a row per preset."""
     clusters = max(10, rows // 100)
-    vectors, queries = drawn(rows, dimension, clusters, 1), drawn(QUERIES, dimension, clusters, 2)
+    vectors, queries = (
+        synthetic_vectors(rows, dimension, clusters, 1),
+        synthetic_vectors(QUERIES, dimension, clusters, 2),
+    )
     exact: np.ndarray | None = None
     for name, make in factories(rows, dimension).items():
         row = measured(name, make, vectors, queries)
         found = row.pop("found")
         exact = found if exact is None else exact
         shared = [len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)]
-        modelled = INDEX_TYPES[name].memory(dimension, 4)
-        yield row | {"modelled_bytes": modelled, "recall": float(np.mean(shared)) / K}
+        modeled = INDEX_TYPES[name].memory(dimension, 4)
+        yield row | {"modeled_bytes": modeled, "recall": float(np.mean(shared)) / K}
 
 
 def main(
@@ -118,12 +121,12 @@ def main(
     """Print the table."""
     faiss.omp_set_num_threads(1)
     print(f"{rows} vectors of {dimension} numbers, one core, recall of the {K} nearest by {QUERIES} queries")
-    print(f"{'index':<12}{'bytes':>8}{'modelled':>10}{'build s':>9}{'search ms':>11}{'recall':>8}")
+    print(f"{'index':<12}{'bytes':>8}{'modeled':>10}{'build s':>9}{'search ms':>11}{'recall':>8}")
     result = []
     for row in table(rows, dimension):
         result.append(row)
         print(
-            f"{row['name']:<12}{row['bytes']:>8.0f}{row['modelled_bytes']:>10.0f}{row['build_s']:>9.1f}"
+            f"{row['name']:<12}{row['bytes']:>8.0f}{row['modeled_bytes']:>10.0f}{row['build_s']:>9.1f}"
             f"{row['search_ms']:>11.2f}{row['recall']:>8.3f}",
             flush=True,
         )

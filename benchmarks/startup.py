@@ -1,4 +1,4 @@
-"""Seconds until the command line answers, and until the package is imported: the best of several fresh processes.
+"""Seconds to start the command line and to import the package: the best of several new processes.
 
 python benchmarks/startup.py
 """
@@ -19,7 +19,7 @@ COMMANDS = {
 
 
 def seconds(arguments: tuple[str, ...]) -> float:
-    """Wall time of one process."""
+    """Return the wall time of one process."""
     started = time.perf_counter()
     subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - started

@@ -1,9 +1,9 @@
-"""How well tags agree with those that people would give: drawn streets, tagged with the things and colours in them.
+"""Accuracy of tag propagation on synthetic scenes, tagged with the categories that they show.
 
 python benchmarks/tag.py [--scenes 600] [--json FILE]
 
-A part of the streets has its tags; the others are tagged, and their tags held against the truth. Beside both witnesses
-together stands each alone: the labels without any tagged street, and neighbours under labels that say nothing.
+Some scenes have their tags; the others are tagged, and their tags are compared with the truth. For comparison, the
+labels are used without tagged scenes, and tagged neighbors with meaningless labels.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ THRESHOLD = 0.5
 
 
 def truth(scene: Scene) -> list[str]:
-    """The things that stand in it."""
-    return sorted({ANSWER_NAMES[thing.category] for thing in scene.objects})
+    """Return the categories that a scene shows."""
+    return sorted({ANSWER_NAMES[obj.category] for obj in scene.objects})
 
 
 def scores(said: np.ndarray, has: np.ndarray) -> dict[str, float]:
-    """Precision, recall, F1 and unsure at the threshold, and the expected calibration error. Both: (N, labels)."""
+    """Return precision, recall, F1, the share without a tag, and the expected calibration error; both (N, labels)."""
     given = said >= THRESHOLD
     right = float((given & has).sum())
     precision, recall = right / max(given.sum(), 1), right / has.sum()
@@ -52,54 +52,54 @@ def scores(said: np.ndarray, has: np.ndarray) -> dict[str, float]:
 
 
 def measure(rag: FlorenceRAG, ids: Sequence[str], scenes: Sequence[Scene], tagged: int) -> dict[str, dict[str, Any]]:
-    """With so many streets tagged, on the others."""
+    """Measure with a number of tagged scenes, on the others."""
     rag.set_tags({id: truth(scene) for id, scene in zip(ids[:tagged], scenes[:tagged], strict=True)})
     start = time.perf_counter()
     report = rag.tag(LABELS, threshold=THRESHOLD)
-    spent_ms = 1000 * (time.perf_counter() - start) / len(report.images)
+    elapsed_ms = 1000 * (time.perf_counter() - start) / len(report.images)
     has = np.array([[label in truth(scene) for label in LABELS] for scene in scenes])
     vectors, labels = rag.index.vectors(ids), label_vectors(rag.models.embedder, LABELS)
     known = Known(vectors[:tagged], has[:tagged])
-    mute = np.roll(labels, labels.shape[1] // 2, axis=1)
+    meaningless = np.roll(labels, labels.shape[1] // 2, axis=1)
     ways = {
-        f"both, {tagged} streets tagged": train_tagger(labels, known),
-        f"neighbours alone, {tagged} tagged": train_tagger(mute, known),
+        f"both, {tagged} scenes tagged": train_tagger(labels, known),
+        f"neighbors alone, {tagged} tagged": train_tagger(meaningless, known),
     }
     rows: dict[str, dict[str, Any]] = {
         name: scores(tagger.confidences(vectors[tagged:]), has[tagged:]) for name, tagger in ways.items()
     }
     first = next(iter(rows.values()))
-    first["ms"] = spent_ms
+    first["ms"] = elapsed_ms
     if report.quality:
-        first["F1 as told beforehand"] = report.quality.f1
+        first["cross-validated F1"] = report.quality.f1
     return rows
 
 
 def main(
-    scenes: Annotated[int, typer.Option(help="Streets in all.")] = 600,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures here.")] = None,
+    scenes: Annotated[int, typer.Option(help="Number of scenes.")] = 600,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Measure and print."""
+    """Measure, and print a table."""
     quiet_libraries()
     rng = random.Random("tag benchmark")
-    streets = [sample_scene(rng, "any") for _ in range(scenes)]
-    figures: dict[str, dict[str, Any]] = {}
+    sampled = [sample_scene(rng, "any") for _ in range(scenes)]
+    metrics: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder, FlorenceRAG.open(Path(folder) / "town.db", TINY, ocr="never") as rag:
         ids = rag.items.upsert_images(
-            [draw_scene(scene, (320, 240)) for scene in streets], ids=[f"{i:05}" for i in range(scenes)]
+            [draw_scene(scene, (320, 240)) for scene in sampled], ids=[f"{i:05}" for i in range(scenes)]
         )
-        has = np.array([[label in truth(scene) for label in LABELS] for scene in streets])
+        has = np.array([[label in truth(scene) for label in LABELS] for scene in sampled])
         none = train_tagger(label_vectors(rag.models.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
-        figures["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)
+        metrics["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)
         for tagged in (20, 50, 200):
-            figures |= measure(rag, ids, streets, tagged)
-    columns = ["precision", "recall", "F1", "unsure", "calibration error", "F1 as told beforehand", "ms"]
+            metrics |= measure(rag, ids, sampled, tagged)
+    columns = ["precision", "recall", "F1", "unsure", "calibration error", "cross-validated F1", "ms"]
     table = Table("", *columns)
-    for name, row in figures.items():
+    for name, row in metrics.items():
         table.add_row(name, *(f"{row[column]:.3f}" if column in row else "" for column in columns))
     Console().print(table)
     if json_file is not None:
-        json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        json_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Files per second of an index run that finds nothing to do, beside a bare walk over the same files.
+"""Files per second of an index run without changes, compared with a walk over the same files.
 
     python benchmarks/unchanged.py --files 20000
 
-A second run asks each file's size and time and compares them with the ledger, in Milvus Lite; it opens no file. The
-files are small texts with vectors that cost nothing, so that filling the database takes seconds. Also measured: a run
-after all files were touched, which reads each once to hash it, and the one after that, which again opens none.
+A second run compares the size and time of each file with the ledger in Milvus Lite; it opens no file. The files are
+small texts with cheap vectors, so that filling the database takes seconds. Two more runs are measured: one after all
+files were touched, which reads each file once to hash it, and the next one, which again opens no file.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder
 
-WANTED_PER_S = 5_000
+TARGET_PER_S = 5_000
 
 
 def write_files(folder: Path, count: int) -> None:
-    """So many, a hundred in a folder."""
+    """Write small files, a hundred per folder."""
     for number in range(count):
         path = folder / f"{number // 100:04}" / f"{number:07}.txt"
         path.parent.mkdir(exist_ok=True)
@@ -34,14 +34,14 @@ def write_files(folder: Path, count: int) -> None:
 
 
 def seconds_of_add(rag: FlorenceRAG, folder: Path) -> float:
-    """Of one run."""
+    """Return the duration of one run."""
     started = time.perf_counter()
     rag.add(folder)
     return time.perf_counter() - started
 
 
 def seconds_of_walk(folder: Path) -> float:
-    """To ask the size and time of each file, and nothing else."""
+    """Return the duration of a walk that only reads the size and time of each file."""
     started = time.perf_counter()
     for name, _, files in os.walk(folder):
         for file in files:
@@ -51,7 +51,7 @@ def seconds_of_walk(folder: Path) -> float:
 
 def main(
     files: Annotated[int, typer.Option(min=1)] = 20_000,
-    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures, too.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the metrics here.")] = None,
 ) -> None:
     """Print files per second."""
     with tempfile.TemporaryDirectory() as name:
@@ -65,11 +65,11 @@ def main(
                 os.utime(path, (1, 1))
             touched, after = seconds_of_add(rag, folder), seconds_of_add(rag, folder)
         walk = seconds_of_walk(folder)
-    seconds = {"first run": first, "unchanged": unchanged, "touched": touched, "after that": after, "bare walk": walk}
+    seconds = {"first run": first, "unchanged": unchanged, "touched": touched, "after that": after, "walk only": walk}
     print(f"{'run':<12}{'files/s':>10}{'of a walk':>12}")
     for run, spent in seconds.items():
         print(f"{run:<12}{files / spent:>10,.0f}{walk / spent:>12.1%}")
-    print(f"wanted of an unchanged folder: {WANTED_PER_S:,} files/s")
+    print(f"target for an unchanged folder: {TARGET_PER_S:,} files/s")
     if output:
         output.write_text(json.dumps({"files": files, "files_per_s": {run: files / s for run, s in seconds.items()}}))
 

@@ -1,10 +1,10 @@
-"""How fast a video is cut into clips when every frame is looked at, and when only key frames are: make bench.
+"""Speed of cutting a video into clips with every frame, and with key frames only: make bench.
 
     python benchmarks/video.py --seconds 60
 
-The video is drawn: shots of 5 s in 1280x720 at 25 frames a second, in H.264 with a key frame at every cut and at least
-every ten seconds, as encoders do by themselves; telephones write one a second, which gains less. The aim: key frames
-alone at least 5 times as fast as every frame.
+The video is synthetic: shots of 5 s in 1280x720 at 25 frames per second, in H.264 with a key frame at every cut and at
+least every ten seconds, as encoders do by default; phones write one per second, which saves less. The target: key
+frames are at least 5 times as fast as all frames.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SHOT_S = 5
 
 
 def save_video(path: Path, seconds: int) -> None:
-    """A camera with its noise pans slowly over smooth shapes, other ones in every shot."""
+    """Write a video with camera noise that pans slowly over smooth shapes, which change in every shot."""
     random = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.gop_size = 10 * RATE  # as x264 does by itself
+        stream.codec_context.gop_size = 10 * RATE  # The default of x264.
         for number in range(seconds * RATE):
             if number % (SHOT_S * RATE) == 0:
                 coarse = Image.fromarray(random.integers(0, 256, (40, 72, 3), dtype=np.uint8))
@@ -49,18 +49,18 @@ def save_video(path: Path, seconds: int) -> None:
 
 
 def cut(path: Path, config: ChunkingConfig) -> tuple[int, float]:
-    """How many clips there are, and the seconds it took to find them."""
+    """Return the number of clips, and the seconds to find them."""
     (source,) = (found for found in discover([path]) if isinstance(found, Source))
     started = time.perf_counter()
     return sum(1 for _ in chunk(source, config)), time.perf_counter() - started
 
 
 def main(
-    seconds: Annotated[int, typer.Option(min=SHOT_S, help="Of video.")] = 60,
-    passes: Annotated[int, typer.Option(min=1, help="Of each kind, in turns; the best counts.")] = 3,
-    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")] = None,
+    seconds: Annotated[int, typer.Option(min=SHOT_S, help="Length of the video.")] = 60,
+    passes: Annotated[int, typer.Option(min=1, help="Runs per setting, in turns; the best counts.")] = 3,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the metrics here.")] = None,
 ) -> None:
-    """Cut one video both ways."""
+    """Cut one video with both settings, and print the speeds."""
     configs = {"every frame": ChunkingConfig(), "key frames": ChunkingConfig(video_frames="key")}
     best: dict[str, tuple[float, int]] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -72,9 +72,9 @@ def main(
                 best[name] = min(best.get(name, (took_s, clips)), (took_s, clips))
     print(f"{seconds} s of {SIZE[0]}x{SIZE[1]} at {RATE} frames/s")
     for name, (took_s, clips) in best.items():
-        print(f"{name:12}{took_s:8.2f} s  {seconds / took_s:8.1f} times as fast as it plays, {clips} clips")
+        print(f"{name:12}{took_s:8.2f} s  {seconds / took_s:8.1f} times real time, {clips} clips")
     ratio = best["every frame"][0] / best["key frames"][0]
-    print(f"key frames are {ratio:.1f} times as fast as every frame (aim: 5)")
+    print(f"key frames are {ratio:.1f} times as fast as every frame (target: 5)")
     if output:
         output.write_text(
             json.dumps({"seconds": seconds, "took_s": {k: v[0] for k, v in best.items()}, "ratio": ratio})

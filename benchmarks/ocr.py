@@ -1,8 +1,8 @@
-"""What reading words costs: the share of an index run, and whether lines are read faster in batches: make bench-all.
+"""Cost of OCR: its share of an index run, and the effect of batches of lines: make bench-all.
 
-    python benchmarks/words.py
+    python benchmarks/ocr.py
 
-The pictures are drawn streets; one in four has a sign with words. Pictures without words pay for the detector alone.
+The images are synthetic scenes; one in four has a sign with text. Images without text only cost the text detector.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from recipes.florence_tiny.synthetic.scene import sample_scene
 BATCHES = (1, 6, 24)
 
 
-def save_streets(folder: Path, count: int) -> None:
-    """PNGs of 640x480."""
+def save_scenes(folder: Path, count: int) -> None:
+    """Save PNG images of 640x480."""
     random = Random(0)
     for number in range(count):
-        picture = draw_scene(sample_scene(random), (640, 480))
+        image = draw_scene(sample_scene(random), (640, 480))
         if number % 4 == 0:
-            pen = ImageDraw.Draw(picture)
-            pen.rectangle((180, 20, 460, 80), fill="white")
-            pen.text((200, 32), f"Street {number}", fill="black", font_size=32)
-        picture.save(folder / f"{number:04}.png")
+            draw = ImageDraw.Draw(image)
+            draw.rectangle((180, 20, 460, 80), fill="white")
+            draw.text((200, 32), f"Street {number}", fill="black", font_size=32)
+        image.save(folder / f"{number:04}.png")
 
 
 def seconds_by_stage(folder: Path, db: Path) -> dict[str, float]:
-    """Of an index run that reads words; "run" is the whole."""
+    """Return the share of each stage of an index run with OCR; "run" is its duration in seconds."""
     steps: list[Progress] = []
     with FlorenceRAG.open(db, TINY) as rag:
         rag.add(folder, progress=steps.append)
@@ -48,7 +48,7 @@ def seconds_by_stage(folder: Path, db: Path) -> dict[str, float]:
 
 
 def seconds_by_batch(lines: int) -> dict[int, float]:
-    """Of reading so many lines, one thread, by how many are read together; best of three."""
+    """Return the seconds for reading lines on one thread by batch size, best of three."""
     random = np.random.default_rng(0)
     crops = []
     for number in range(lines):
@@ -68,19 +68,19 @@ def seconds_by_batch(lines: int) -> dict[int, float]:
     return best
 
 
-def main(pictures: Annotated[int, typer.Option(min=4)] = 64, lines: Annotated[int, typer.Option(min=1)] = 48) -> None:
-    """Measure both."""
+def main(images: Annotated[int, typer.Option(min=4)] = 64, lines: Annotated[int, typer.Option(min=1)] = 48) -> None:
+    """Measure both, and print them."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "streets"
         folder.mkdir()
-        save_streets(folder, pictures)
-        stages = seconds_by_stage(folder, Path(scratch) / "words.db")
-    print(f"{pictures} pictures in {stages.pop('run'):.1f} s; how busy the threads of each stage were")
+        save_scenes(folder, images)
+        stages = seconds_by_stage(folder, Path(scratch) / "ocr.db")
+    print(f"{images} images in {stages.pop('run'):.1f} s; how busy the threads of each stage were")
     for stage, share in sorted(stages.items(), key=lambda pair: -pair[1]):
         print(f"  {stage:8}{share:6.0%}")
     print(f"{lines} lines, one thread")
     for batch, seconds in seconds_by_batch(lines).items():
-        print(f"  {batch:2} together{lines / seconds:8.1f} lines/s")
+        print(f"  {batch:2} per batch{lines / seconds:8.1f} lines/s")
 
 
 if __name__ == "__main__":

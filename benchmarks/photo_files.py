@@ -1,4 +1,4 @@
-"""What several benchmarks measure with: drawn photographs, and a CLIP of the usual size."""
+"""Data of several benchmarks: photo-like files, and a CLIP model of the usual size."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from sentence_transformers import SentenceTransformer
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPProcessor, CLIPTokenizer
 
 SMALL, LARGE = (640, 480), (4000, 3000)
-DRAWN = 32
+DISTINCT = 32
 
 
-def save_photographs(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
-    """Smooth noise: about as many bytes as photographs of this size. Many files share their pixels, none its bytes."""
+def save_photos(folder: Path, count: int, size: tuple[int, int]) -> list[str]:
+    """Save smooth noise, about as large as photos of this size; many files share their pixels, but no two are equal."""
     random = np.random.default_rng(size[0])
     folder.mkdir()
     paths = [folder / f"{number:05}.jpg" for number in range(count)]
-    drawn: list[bytes] = []
+    encoded: list[bytes] = []
     for number, path in enumerate(paths):
-        if number < DRAWN:
+        if number < DISTINCT:
             coarse = random.integers(0, 256, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
-            picture = BytesIO()
-            Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(picture, "JPEG", quality=85)
-            drawn.append(picture.getvalue())
-        # What stands after the end of a picture is not looked at.
-        path.write_bytes(drawn[number % DRAWN] + number.to_bytes(4, "big"))
+            image = BytesIO()
+            Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(image, "JPEG", quality=85)
+            encoded.append(image.getvalue())
+        # Decoders ignore bytes after the end of an image.
+        path.write_bytes(encoded[number % DISTINCT] + number.to_bytes(4, "big"))
     return [str(path) for path in paths]
 
 
 def save_clip(folder: Path, *, patch: int = 32) -> tuple[Path, Path]:
-    """A CLIP with a ViT-B and random weights: as transformers has it, and as sentence-transformers has it."""
+    """Save a CLIP with a ViT-B and random weights, for transformers and for sentence-transformers."""
     torch.manual_seed(0)
     pieces = ["<|startoftext|>", "<|endoftext|>", *string.printable, *(f"{letter}</w>" for letter in string.printable)]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
