@@ -1,4 +1,4 @@
-"""Says what happens in a video, and when, with Video CoSwin."""
+"""Finds actions in videos with Video CoSwin."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from florence_rag.perception.base import Action
 from florence_rag.types import Frame
 
 STEP = 2
-"""Frames from one window to the next."""
+"""The number of frames between the starts of two windows."""
 CHANGE = 2.0
-"""How much likelier, as a logarithm, another action must make what is seen before it is believed to have begun."""
+"""The gain in log-likelihood that a change to another action needs."""
 NAMED = 0.5
-"""The least confidence of an attribute to be spoken of."""
+"""The lowest confidence at which an attribute is reported."""
 
 
 class VideoCoSwinRecognizer:
-    """An ActionRecognizer of a fixed list of actions, its `labels`. Safe to call from several threads.
+    """An `ActionRecognizer` of the actions in `labels`. Threads may share it.
 
-    A window as long as the clips of its training slides over a video; what most windows agree on for more than half of
-    their length is an action. threshold: the least confidence of one, in [0, 1]. batch: windows in one pass.
+    A window as long as the clips of the training slides over a video; a label that holds for more than half of a window
+    is an action. Actions below the confidence `threshold`, in [0, 1], are dropped; `batch` is the number of windows per
+    forward pass.
     """
 
     def __init__(
@@ -55,10 +56,7 @@ class VideoCoSwinRecognizer:
     def from_pretrained(
         cls, folder: str | Path, *, name: str, device: str | None = None, threshold: float = 0.3
     ) -> VideoCoSwinRecognizer:
-        """Load the folder that save_pretrained wrote; ModelError where there is none.
-
-        device: a torch device; a GPU is used where there is one.
-        """
+        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
         model, processor = open_with_processor(
             VideoCoSwinForVideoClassification,
             FlorenceImageProcessor,
@@ -70,25 +68,24 @@ class VideoCoSwinRecognizer:
         return cls(model, processor, threshold=threshold)
 
     def classify(self, frames: Sequence[Frame]) -> list[tuple[str, float]]:
-        """All labels for one clip, taken as a whole, with their confidence, the likeliest first.
+        """Rank all labels for one clip by their confidence.
 
-        frames: in order of time, of any number from 1; of more than the network takes, evenly spread ones are looked
-        at, and fewer are shown for longer.
+        The frames, at least one, are in order of time. The network reads evenly spaced ones of a longer clip, and
+        repeats those of a shorter one.
         """
         if not len(frames):
-            raise InputError("a clip without frames: give at least one")
+            raise InputError("the clip has no frames: give at least one")
         chosen = [frames[i] for i in _spread(len(frames), self._frames)]
-        shares = self._seen([np.stack([self._processor.resize(frame) for frame in chosen])])["label"][0]
+        shares = self.probabilities([np.stack([self._processor.resize(frame) for frame in chosen])])["label"][0]
         return [(self.labels[i], float(shares[i])) for i in np.argsort(-shares)]
 
     def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
-        """What happens when, in order of time; nothing where nothing does.
+        """Find the actions in one shot, in order of time, holding only a few windows in memory.
 
-        frames: (seconds, picture), rate_hz of them in a second; never more than a few windows are held. end_s: where
-        the last frame ends. A clip that is shorter than a window is looked at as one.
+        A shot that is shorter than a window is read as one window.
         """
         times_s: list[float] = []
-        parts = [self._seen(windows) for windows in _batches(self._windows(frames, times_s), self._batch)]
+        parts = [self.probabilities(windows) for windows in _batches(self._windows(frames, times_s), self._batch)]
         if not parts:
             return []
         seen = {
@@ -98,7 +95,7 @@ class VideoCoSwinRecognizer:
         return [action for action in self._actions(seen, edges) if action.confidence >= self._threshold]
 
     def _windows(self, frames: Iterable[tuple[float, Frame]], times_s: list[float]) -> Iterator[np.ndarray]:
-        """(T, side, side, 3) uint8 of every window; notes the times of all frames."""
+        """Yield every window as (T, side, side, 3) uint8, and append the times of all frames."""
         recent: deque[np.ndarray] = deque(maxlen=self._frames)
         for time_s, frame in frames:
             times_s.append(time_s)
@@ -109,13 +106,13 @@ class VideoCoSwinRecognizer:
             yield np.stack([recent[i] for i in _spread(len(recent), self._frames)])
 
     def _of_frames(self, shares: np.ndarray, count: int) -> np.ndarray:
-        """(W, values) of windows -> (count, values) of frames: what a window tells is about its middle."""
+        """Interpolate (W, values) of windows, taken at their middle, to (count, values) of frames."""
         middles = np.arange(len(shares)) * STEP + self._frames / 2
         return np.stack([np.interp(np.arange(count) + 0.5, middles, column) for column in shares.T], axis=1)
 
     @torch.inference_mode()
-    def _seen(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-        """Probabilities (W, values) of the labels, as "label", and of each attribute."""
+    def probabilities(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the probabilities (W, values) of the labels, as "label", and of each attribute."""
         pixels = torch.from_numpy(np.stack(windows))
         values = self._processor.normalize_pixels(pixels.flatten(0, 1))
         values = values.reshape(*pixels.shape[:2], *values.shape[1:])
@@ -134,7 +131,7 @@ class VideoCoSwinRecognizer:
                 yield Action(self.labels[label], *span, round(confidence, 4), attributes)
 
     def _named(self, shares: Mapping[str, np.ndarray]) -> dict[str, str]:
-        """The attributes that are sure enough."""
+        """Return the attributes that are confident enough."""
         return {
             name: self._attributes[name][int(values.argmax())]
             for name, values in shares.items()
@@ -142,10 +139,7 @@ class VideoCoSwinRecognizer:
         }
 
     def sentence(self, action: Action) -> str:
-        """The action in words, as far as it is known who acts: "a purple bus leaves to the right".
-
-        A network that was taught no words says its label.
-        """
+        """Return a phrase such as "a purple bus leaves to the right", or the label if the network has no wording."""
         if not self._model.config.wording:
             return action.label
         wording = self._model.config.wording.get(action.attributes.get("object", ""))
@@ -157,14 +151,14 @@ class VideoCoSwinRecognizer:
 
 
 def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -> list[int]:
-    """The likeliest sequence of classes (Viterbi): a change to another costs so much of the logarithm.
+    """Return the most likely sequence of classes (Viterbi) for probabilities (N, classes).
 
-    shares: (N, classes), probabilities of each frame or window. least: of how many a class lasts at least.
+    Every change to another class costs `change` in log-likelihood; a class lasts at least `least` rows.
     """
     count, classes = shares.shape
     so_far = np.concatenate([np.zeros((1, classes)), np.log(np.maximum(shares, 1e-6)).cumsum(axis=0)])
     least = min(least, count)
-    before = np.full(count + 1, -np.inf)  # of the best path that ends there, less the change
+    before = np.full(count + 1, -np.inf)  # the score of the best path that ends here, minus the cost of a change
     before[0] = 0.0
     run, begin = np.full(classes, -np.inf), np.zeros(classes, dtype=int)
     last: dict[int, tuple[int, int]] = {}
@@ -184,13 +178,13 @@ def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -
 
 
 def _edges(times_s: Sequence[float], part_s: float, end_s: float | None) -> list[float]:
-    """Where each frame begins, half-way from the one before, and where the last one ends."""
+    """Return the start of each frame, half-way from the frame before, and the end of the last one."""
     halves = [(one + other) / 2 for one, other in pairwise(times_s)]
     return [max(0.0, times_s[0] - part_s / 2), *halves, times_s[-1] + part_s / 2 if end_s is None else end_s]
 
 
 def _spread(count: int, wanted: int) -> list[int]:
-    """The indices of so many of count frames, evenly, some of them several times where there are too few."""
+    """Return evenly spaced indices of frames, some of them several times if there are too few."""
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
 
 

@@ -44,7 +44,7 @@ def recognizer(folder: Path) -> VideoCoSwinRecognizer:
 class Scripted(VideoCoSwinRecognizer):
     """Sees in each window what its first picture says: its grey is the number of the class."""
 
-    def _seen(self, windows):
+    def probabilities(self, windows):
         classes = [int(window[0, 0, 0, 0]) for window in windows]
         sure = np.full((len(classes), 3), 0.05)
         sure[range(len(classes)), classes] = 0.9
@@ -78,7 +78,7 @@ def test_a_clip_of_any_length_has_all_labels_the_likeliest_first(recognizer: Vid
 
 
 def test_a_clip_without_frames_is_an_error(recognizer: VideoCoSwinRecognizer) -> None:
-    with pytest.raises(InputError, match="a clip without frames"):
+    with pytest.raises(InputError, match="the clip has no frames"):
         recognizer.classify([])
 
 
