@@ -72,7 +72,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Return text with "\\n" as newline and without control characters; raise MediaError if the bytes are no text."""
+    """Return text with line feeds and without control characters; raise MediaError if the bytes are no text."""
     text = _decode(data)
     if text is None or text.count("\0") or _looks_binary(text):
         raise MediaError(f"{name!r} is not text: it starts like {describe_format(data[:HEAD_BYTES])}")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.sources import MEDIA_BY_SUFFIX, discover
+from florence_rag.sources import discover
 from florence_rag.types import Failure, Source
 
 
@@ -30,11 +30,6 @@ def test_media_are_found_in_order_below_a_folder_and_the_rest_is_skipped(tmp_pat
     assert names(sources, tmp_path) == ["a.pdf", "b.jpg", "b/a.JPG", "b/c/video.Mp4", "notes.md"]
     assert [one.media for one in sources] == ["pdf", "image", "image", "video", "text"]
     assert all(os.path.isabs(one.uri) for one in sources)
-
-
-def test_every_documented_suffix_is_known():
-    documented = "jpg jpeg png webp gif bmp tif tiff heic avif mp4 mov mkv webm avi txt md html pdf"
-    assert {f".{suffix}" for suffix in documented.split()} <= set(MEDIA_BY_SUFFIX)
 
 
 def test_a_record_holds_size_time_and_content_hash(tmp_path):
