@@ -108,14 +108,6 @@ def check_same_embedder(card: ModelCard, recorded: str, db: str) -> None:
     """Refuse an embedder by its name, before it is downloaded in vain.
 
     A model that is known only by its weights, such as one in a folder, is compared when the database is opened.
-
-    Args:
-        card: The card of the embedder to open the database with.
-        recorded: The name of the embedder that the database records.
-        db: The database, for the error message.
-
-    Raises:
-        StoreMismatchError: If both are names of the registry, and differ.
     """
     if card.name != recorded and {card.name, recorded} <= CARDS.keys():
         raise StoreMismatchError(

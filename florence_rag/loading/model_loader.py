@@ -17,29 +17,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ModelRole(Generic[T]):
-    """What a component does, and how to load a component of each family that can do it.
+    """What a component does: its role in the registry, further roles that serve, and a loader for each family.
 
-    Args:
-        names: The role in the registry, and other roles whose models can serve here, too.
-        loaders: By family, a function from a card and a `ModelLoader` to the component. Register a family of your own,
-            or a stand-in for a test, by assigning to it.
+    Assign to `loaders` to register a family of your own, or a stand-in for a test.
     """
 
     names: tuple[Role, ...]
     loaders: dict[Family, Callable[[ModelCard, ModelLoader], T]]
 
     def card(self, model: str) -> ModelCard:
-        """Find the card of a model for this role. Nothing is loaded or downloaded.
-
-        Args:
-            model: A name as `find_model` takes it.
-
-        Returns:
-            A card of a family that has a loader.
-
-        Raises:
-            ModelError: If there is no such model, or it cannot fill the role.
-        """
+        """Find the card of a model, or raise a ModelError, without loading or downloading anything."""
         known = CARDS[model].roles if model in CARDS else ()
         card = find_model(model, next((name for name in self.names if name in known), self.names[0]))
         if card.family not in self.loaders:
@@ -53,9 +40,7 @@ class ModelRole(Generic[T]):
 class ModelLoader:
     """Loads components. Components that are loaded lazily from the same weights share them.
 
-    Args:
-        options: How to load. By default `ModelOptions.from_environment()`.
-        upcoming: Models that will be needed later. The first download announces them, or reports them missing, too.
+    The first download announces the `upcoming` models, which are needed later, or reports them missing, too.
     """
 
     def __init__(self, options: ModelOptions | None = None, *, upcoming: Sequence[ModelCard] = ()) -> None:
@@ -64,30 +49,11 @@ class ModelLoader:
         self._shared: dict[tuple[object, str], LazyValue[Any]] = {}
 
     def load(self, role: ModelRole[T], card: ModelCard) -> T:
-        """Load a component now.
-
-        Args:
-            role: What the component does.
-            card: The card that `role.card` found.
-
-        Returns:
-            A new component.
-
-        Raises:
-            ModelError: If its files are missing, cannot be downloaded, or do not fit.
-        """
+        """Load a new component now; missing files are a ModelError."""
         return role.loaders[card.family](card, self)
 
     def lazy(self, role: ModelRole[T], *cards: ModelCard | None) -> LazyValue[T] | None:
-        """Prepare a component that is loaded on first use.
-
-        Args:
-            role: What the component does.
-            cards: The candidates, best first.
-
-        Returns:
-            The component of the first card whose family can fill the role; None if there is no such card.
-        """
+        """Prepare the component of the first card whose family can fill the role; None if there is no such card."""
         for card in cards:
             if card is not None and (load := role.loaders.get(card.family)):
                 return self.shared(load, card)
@@ -99,11 +65,7 @@ class ModelLoader:
         return self._shared.setdefault((load, card.source), lazy)
 
     def fetch(self, card: ModelCard) -> ModelCard:
-        """Return the card with its files on this machine, after downloading or converting them if necessary.
-
-        Raises:
-            ModelError: If the files are missing and cannot be downloaded.
-        """
+        """Return the card with its files on this machine, after downloading or converting them if necessary."""
         if not card.is_fetched_from and not Path(card.source).is_file():
             return card
         from florence_rag.models.downloads import Fetcher

@@ -1,4 +1,4 @@
-"""Every model that can be named, as data: adding a model is adding a card. Light: importing it loads no network."""
+"""The registry of models as data: a card per model. Importing it loads no neural network."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from florence_rag.errors import ModelError
 ASSETS = Path(__file__).parent.parent / "assets"
 
 Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "action", "ocr"]
-"""What a model can be named for: FlorenceRAG.open's model, text_model, vqa, (with it,) describe, rerank, detect,
-actions."""
+"""What a model can do in an index: embed images and queries, embed texts, answer questions, match texts with images,
+caption, rerank, detect objects, recognize actions, read text."""
 
 Family = Literal[
     "florence", "unicl", "meter", "florence-2", "sentence-transformers", "transformers", "azure", "openai", "rapidocr"
 ]
-"""How a model is opened."""
+"""How a model is loaded."""
 
 _UNICL = "https://github.com/microsoft/UniCL/releases/download/v1.0"
 _METER = "https://github.com/zdou0830/METER/releases/download"
@@ -28,12 +28,23 @@ _METER = "https://github.com/zdou0830/METER/releases/download"
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What to know of a model before using it.
+    """What to know about a model before using it.
 
-    source: a folder or file here, a repository "owner/name" of Hugging Face, the address of a file, or the name of a
-    model at a service. knows: what it was trained on, in words for a person. licence: of the weights. parameters_m: in
-    millions. size_mb: of the download. paper: its arXiv number or address. published: figures that its authors report.
-    default_vqa, default_captioner, default_detector: the models that take these parts unless others are named.
+    Args:
+        name: The name to use it by.
+        family: How it is loaded.
+        roles: What it can do.
+        source: A folder or file, a repository "owner/name" of Hugging Face, the URL of a file, or the name of a model at
+            a service.
+        training_data: What it was trained on, for a person.
+        license: The license of the weights.
+        parameters_m: The number of parameters in millions.
+        size_mb: The size of the download in megabytes.
+        paper: Its arXiv number or URL.
+        published: The metrics that its authors report.
+        default_vqa: The model that answers questions unless another one is named.
+        default_captioner: The model that writes captions unless another one is named.
+        default_detector: The model that finds objects unless another one is named.
     """
 
     name: str
@@ -52,26 +63,26 @@ class ModelCard:
 
     @property
     def florence(self) -> Path:
-        """Folder of the dual tower; ModelError where there is none."""
+        """The folder of the dual encoder; a ModelError if there is none."""
         return self._part("florence", "an embedder")
 
     @property
     def meter(self) -> Path:
-        """Folder of METER; ModelError where there is none."""
+        """The folder of METER; a ModelError if there is none."""
         return self._part("meter", "a question-answering model")
 
     @property
     def detector(self) -> Path:
-        """Folder of the detector; ModelError where there is none."""
+        """The folder of the detector; a ModelError if there is none."""
         return self._part("detector", "a detector")
 
     @property
     def video(self) -> Path:
-        """Folder of the video network; ModelError where there is none."""
+        """The folder of the video network; a ModelError if there is none."""
         return self._part("video", "network for actions", "video-coswin")
 
     def _part(self, part: str, role: str, kind: str = "") -> Path:
-        """A folder that holds it, or is the part itself; kind: how the part's configuration names it."""
+        """Return the folder of a part, which may be the whole model; `kind` ends its model_type."""
         home = Path(self.source)
         folder = home if _model_type(home).endswith(kind or part) else home / part
         if not (folder / "config.json").is_file():
@@ -80,14 +91,14 @@ class ModelCard:
 
     @property
     def is_fetched_from(self) -> Literal["", "file", "repository"]:
-        """What has to come over the network the first time; "" for what is here or stays at its service."""
+        """What must be downloaded first; "" for models on this machine and for services."""
         if self.source.startswith("https://"):
             return "file"
         here = self.family in ("azure", "openai") or Path(self.source).exists()
         return "" if here else "repository"
 
     def __str__(self) -> str:
-        """One line for a person who is about to fetch it."""
+        """One line for a person who is about to download the model."""
         size = f"{self.size_mb} MB, " if self.size_mb else ""
         return f"{self.name} ({self.source}): {size}licence {self.license}; knows {self.training_data}"
 
@@ -327,7 +338,7 @@ CARDS = MappingProxyType({card.name: card for card in _ALL})
 
 TINY = "florence-tiny"
 DEFAULT = "siglip2-base"
-"""For a new database when no model is named: it knows photographs."""
+"""The embedder of a new database if no model is named."""
 
 _FAMILIES: dict[Role, Family] = {
     "embed": "sentence-transformers",
@@ -340,7 +351,7 @@ _FAMILIES: dict[Role, Family] = {
     "ocr": "rapidocr",
     "match": "meter",
 }
-"""Of a repository of which nothing but the role is known."""
+"""The family of a repository by its role, if nothing else is known."""
 
 _PREFIXES: tuple[Family, ...] = (
     "sentence-transformers",
@@ -354,11 +365,18 @@ _PREFIXES: tuple[Family, ...] = (
 
 
 def find_model(name: str, role: Role = "embed") -> ModelCard:
-    """The card of a model that is to take a role.
+    """Find the card of a model for a role.
 
-    name: of a known model; a folder or a checkpoint file; a repository "owner/name"; any of these after the family that
-    is to open it, as in "transformers:owner/name"; "openai:MODEL" for a model behind an endpoint of that kind.
-    Raises ModelError for what is none of these, and for a known model that cannot take the role.
+    Args:
+        name: A model of the registry; a folder or a checkpoint file; a repository "owner/name"; any of these after the
+            family that loads it, as in "transformers:owner/name"; or "openai:MODEL" for a model behind a service.
+        role: What the model is to do.
+
+    Returns:
+        The card of the registry, or a new one.
+
+    Raises:
+        ModelError: If the name is none of these, or a model of the registry lacks the role.
     """
     if card := CARDS.get(name):
         if role not in card.roles:
@@ -389,7 +407,7 @@ def _card_of(name: str, family: Family, role: Role, source: str) -> ModelCard:
 
 
 def _family_of(path: Path, role: Role) -> Family:
-    """Read off the files that training or save_pretrained wrote."""
+    """Recognize the family by the files that training or `save_pretrained` wrote."""
     if path.is_file():
         return "meter" if role in ("answer", "match") else "unicl"
     if any((path / part).is_dir() for part in ("florence", "meter", "detector", "video")):
@@ -420,7 +438,7 @@ def is_florence2(folder: str | Path) -> bool:
 
 
 def fingerprint(folder: Path) -> str:
-    """Digest of the weights in a folder: 16 hex digits, equal for equal weights."""
+    """Return a digest of the weights in a folder: 16 hex digits, equal for equal weights."""
     digest = hashlib.blake2b(digest_size=8)
     files = sorted(folder.glob("*.safetensors"))
     if not files:
