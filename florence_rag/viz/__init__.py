@@ -1,4 +1,4 @@
-"""What was found, for eyes: thumbnails, contact sheets, heat maps, HTML for notebooks, Markdown."""
+"""Shows results: thumbnails, contact sheets, heat maps, HTML for notebooks, and Markdown."""
 
 from florence_rag.viz.gallery import Gallery, show
 from florence_rag.viz.heatmap import heat_map

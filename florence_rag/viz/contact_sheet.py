@@ -1,4 +1,4 @@
-"""Draws hits as one picture: for people a row for each query, with words; for chat models a grid of numbered tiles."""
+"""Draws hits into one image: for people a row per query, for chat models a grid of numbered tiles."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from florence_rag.viz.jpeg import outline, scaled
 from florence_rag.viz.polygons import polygons_of
 
 PAPER, INK, GRAY, MOUNT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4"
-PICTURE = (240, 180)
-QUERY = (60, 44)
+CELL_SIZE = (240, 180)
+QUERY_SIZE = (60, 44)
 GAP = 20
 LINE_HEIGHT = 18
 MIN_TILE, MAX_TILE = 48, 384
 CAPTION_WIDTH = 36
-"""In characters: what fits under a picture in the small font."""
+"""Characters that fit under an image in the small font."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One hit on the sheet. frame: its picture, or None for a passage, whose words are shown instead."""
+    """One hit on the sheet, with its frame; without a frame, the text of the hit is drawn."""
 
     hit: Hit
     frame: Frame | None = None
@@ -35,7 +35,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one query found. query: the picture that was searched with, if any."""
+    """The hits of one query, with the image that was searched with, if any."""
 
     title: str
     cells: Sequence[Cell]
@@ -45,14 +45,14 @@ class Row:
 def hits_to_row(
     title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]], query: Frame | None = None
 ) -> Row:
-    """A row of hits, each with its first picture. A file that is gone since it was indexed gets an empty mount."""
+    """Return a row of hits, each with its first frame. A hit whose file is missing is drawn without an image."""
     return Row(title, [Cell(hit, _first_frame(hit, load_frames)) for hit in hits], query)
 
 
 def draw_sheet(rows: Sequence[Row]) -> Image.Image:
-    """The rows below each other, as wide as the longest."""
+    """Draw the rows below each other."""
     columns = max((len(row.cells) for row in rows), default=0) or 1
-    width = columns * (PICTURE[0] + GAP) + GAP
+    width = columns * (CELL_SIZE[0] + GAP) + GAP
     strips = [_draw_row(row, width) for row in rows]
     sheet = Image.new("RGB", (width, GAP + sum(strip.height for strip in strips)), PAPER)
     top = GAP
@@ -63,7 +63,7 @@ def draw_sheet(rows: Sequence[Row]) -> Image.Image:
 
 
 def draw_tiles(tiles: Sequence[tuple[int, Frame]], pixels: int) -> Image.Image:
-    """The frames side by side and below each other, each with its number in a corner, in at most so many pixels."""
+    """Draw frames as a grid of at most this many pixels, each with its number in a corner."""
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
     side = max(MIN_TILE, min(MAX_TILE, math.isqrt(pixels // (columns * rows))))
@@ -87,17 +87,17 @@ def _tile(number: int, frame: Frame, side: int) -> Image.Image:
 def _draw_row(row: Row, width: int) -> Image.Image:
     captions = [_caption(cell.hit) for cell in row.cells]
     lines = 1 + max(map(len, captions), default=0)
-    strip = Image.new("RGB", (width, QUERY[1] + PICTURE[1] + lines * LINE_HEIGHT + 2 * GAP), PAPER)
+    strip = Image.new("RGB", (width, QUERY_SIZE[1] + CELL_SIZE[1] + lines * LINE_HEIGHT + 2 * GAP), PAPER)
     draw = ImageDraw.Draw(strip)
     left = GAP
     if row.query is not None:
-        strip.paste(ImageOps.pad(Image.fromarray(row.query), QUERY, color=MOUNT), (GAP, 0))
-        left += QUERY[0] + GAP // 2
-    draw.text((left, QUERY[1] // 2), _fitted(row.title, width - left - GAP, _font(20)), INK, _font(20), anchor="lm")
+        strip.paste(ImageOps.pad(Image.fromarray(row.query), QUERY_SIZE, color=MOUNT), (GAP, 0))
+        left += QUERY_SIZE[0] + GAP // 2
+    draw.text((left, QUERY_SIZE[1] // 2), _fit(row.title, width - left - GAP, _font(20)), INK, _font(20), anchor="lm")
     for rank, (cell, caption) in enumerate(zip(row.cells, captions, strict=True), start=1):
-        x, y = GAP + (rank - 1) * (PICTURE[0] + GAP), QUERY[1] + GAP // 2
+        x, y = GAP + (rank - 1) * (CELL_SIZE[0] + GAP), QUERY_SIZE[1] + GAP // 2
         strip.paste(_thumbnail(cell), (x, y))
-        _write_caption(draw, (x, y + PICTURE[1] + 6), rank, cell.hit, caption)
+        _write_caption(draw, (x, y + CELL_SIZE[1] + 6), rank, cell.hit, caption)
     return strip
 
 
@@ -111,25 +111,25 @@ def _first_frame(hit: Hit, load_frames: Callable[[Hit], tuple[Frame, ...]]) -> F
 def _thumbnail(cell: Cell) -> Image.Image:
     if cell.frame is None:
         return _passage(cell.hit.content)
-    picture = Image.fromarray(cell.frame)
+    image = Image.fromarray(cell.frame)
     if cell.hit.locator.box:
-        outline(picture, cell.hit.locator.box, polygons=polygons_of(cell.hit))
-    return ImageOps.pad(picture, PICTURE, Image.Resampling.LANCZOS, MOUNT)
+        outline(image, cell.hit.locator.box, polygons=polygons_of(cell.hit))
+    return ImageOps.pad(image, CELL_SIZE, Image.Resampling.LANCZOS, MOUNT)
 
 
-def _passage(words: str) -> Image.Image:
-    card = Image.new("RGB", PICTURE, MOUNT)
-    lines = textwrap.wrap(words, 30, max_lines=8, placeholder=" …")
+def _passage(text: str) -> Image.Image:
+    card = Image.new("RGB", CELL_SIZE, MOUNT)
+    lines = textwrap.wrap(text, 30, max_lines=8, placeholder=" …")
     ImageDraw.Draw(card).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
     return card
 
 
 def _caption(hit: Hit) -> list[str]:
-    """Why the hit was found, and the words known of its picture."""
-    words = hit.caption or hit.ocr
+    """Return the explanation of the hit, and its caption or OCR text."""
+    content = hit.caption or hit.ocr
     return [
         line
-        for text in (hit.explanation, words)
+        for text in (hit.explanation, content)
         for line in textwrap.wrap(text, CAPTION_WIDTH, max_lines=2, placeholder=" …")
     ]
 
@@ -138,15 +138,15 @@ def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int
     x, y = corner
     score = f"{hit.score:.3f}"
     place = ", ".join(part for part in (Path(hit.source).name, str(hit.locator)) if part)
-    room = PICTURE[0] - round(_font(13).getlength(score)) - 8
-    draw.text((x, y), _fitted(f"{rank}. {place}", room, _font(14)), INK, _font(14))
-    draw.text((x + PICTURE[0], y), score, GRAY, _font(13), anchor="ra")
+    room = CELL_SIZE[0] - round(_font(13).getlength(score)) - 8
+    draw.text((x, y), _fit(f"{rank}. {place}", room, _font(14)), INK, _font(14))
+    draw.text((x + CELL_SIZE[0], y), score, GRAY, _font(13), anchor="ra")
     for number, line in enumerate(caption, start=1):
-        draw.text((x, y + number * LINE_HEIGHT), _fitted(line, PICTURE[0], _font(13)), GRAY, _font(13))
+        draw.text((x, y + number * LINE_HEIGHT), _fit(line, CELL_SIZE[0], _font(13)), GRAY, _font(13))
 
 
-def _fitted(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """The line, cut with an ellipsis where it is wider than the pixels it has."""
+def _fit(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+    """Return the line, shortened with an ellipsis if it is wider than the width in pixels."""
     line = " ".join(line.split())[:width]  # no character is narrower than a pixel
     if font.getlength(line) <= width:
         return line

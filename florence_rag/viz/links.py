@@ -8,9 +8,16 @@ from florence_rag.types import Locator
 
 
 def link_to(source: str, locator: Locator) -> str:
-    """A file: URL with "#t=start,end" of a clip or "#page=n" of a page; "" for a source that is no absolute path.
+    """Return a link to a place in a file, for a browser.
 
-    What a source is called comes from outside: only a path makes a link, so that none can run a script.
+    Names of sources come from outside, so only absolute paths become links: no link can run a script.
+
+    Args:
+        source: The source of a hit.
+        locator: The place in it.
+
+    Returns:
+        A file: URL with "#t=start,end" for a clip or "#page=n" for a page; "" if the source is not an absolute path.
     """
     path = PurePath(source)
     if not path.is_absolute():

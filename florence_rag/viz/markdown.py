@@ -1,4 +1,4 @@
-"""Words of strangers in Markdown: shown as they are, never read as markup."""
+"""Escapes text from files in Markdown, so that it is never read as markup."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import re
 _MARKS = re.compile(r"([\\`*_{}\[\]()#+\-.!|~:@=^$])")
 
 
-def as_text(words: str) -> str:
-    """On one line, with nothing left that Markdown or HTML would read."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+def as_text(text: str) -> str:
+    """Return the text on one line, without characters that Markdown or HTML would interpret."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKS.sub(r"\\\1", line)
 
 
-def as_link(words: str, target: str) -> str:
-    """A link; the words alone where there is no target. target: a URL whose marks are percent-encoded."""
-    return f"[{as_text(words)}](<{target}>)" if target and not set(target) & set("<>\n\\") else as_text(words)
+def as_link(text: str, target: str) -> str:
+    """Return a link to a percent-encoded URL, or the text alone without one."""
+    return f"[{as_text(text)}](<{target}>)" if target and not set(target) & set("<>\n\\") else as_text(text)
 
 
-def quoted(words: str) -> str:
-    """As a quotation."""
-    return f"> {as_text(words)}"
+def quoted(text: str) -> str:
+    """Return the text as a block quote."""
+    return f"> {as_text(text)}"

@@ -1,4 +1,4 @@
-"""The outlines that a region of the index was given by its detector."""
+"""Reads the outlines that a detector stored in the metadata of a region."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from florence_rag.types import Hit
 
 Polygons = Sequence[Sequence[Sequence[float]]]
-"""Each a line around an area: (x, y) points in [0, 1] of the picture."""
+"""Outlines, each a list of points (x, y) in shares of the image."""
 
 
 def polygons_of(hit: Hit) -> Polygons:
-    """() of what is no region, and where there are none or metadata of that name says something else."""
+    """Return the outlines of a region; () for other hits, and if the metadata holds no valid outlines."""
     polygons: Any = hit.metadata.get("polygons") if hit.locator.box else ()
     return polygons if isinstance(polygons, list) and all(map(_is_outline, polygons)) else ()
 

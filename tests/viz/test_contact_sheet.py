@@ -5,7 +5,7 @@ from PIL import Image
 from florence_rag.errors import MediaError
 from florence_rag.testing import COLORS, color_frame
 from florence_rag.types import Hit, Locator
-from florence_rag.viz.contact_sheet import PICTURE, Cell, Row, draw_sheet, draw_tiles, hits_to_row
+from florence_rag.viz.contact_sheet import CELL_SIZE, Cell, Row, draw_sheet, draw_tiles, hits_to_row
 
 
 def hit(**changes) -> Hit:
@@ -21,7 +21,7 @@ def test_the_sheet_shows_every_picture_in_its_row():
     frames = [color_frame(color) for color in ("red", "blue", "yellow")]
     one = draw_sheet([Row("colours", [Cell(hit(), frame) for frame in frames])])
     for color in ("red", "blue", "yellow"):
-        assert pixels_of(one, color) == PICTURE[1] ** 2  # a square picture, as high as its place
+        assert pixels_of(one, color) == CELL_SIZE[1] ** 2  # a square picture, as high as its place
     two = draw_sheet([Row("first", [Cell(hit(), frames[0])]), Row("second", [Cell(hit(), frames[1])])])
     assert two.height > one.height
     assert two.width < one.width
@@ -43,7 +43,7 @@ def test_a_region_is_outlined():
 @pytest.mark.parametrize("title", ["", "x" * 5000, "日本語\n[b]", "\udcff"])
 def test_any_words_can_be_titles_and_captions(title):
     strange = hit(source=f"/{title or 'a'}.jpg", explanation=title, ocr=title)
-    assert draw_sheet([Row(title, [Cell(strange, color_frame("red"))])]).width == PICTURE[0] + 40
+    assert draw_sheet([Row(title, [Cell(strange, color_frame("red"))])]).width == CELL_SIZE[0] + 40
 
 
 def test_no_hits_is_a_sheet_with_a_title():
