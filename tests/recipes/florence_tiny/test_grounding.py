@@ -26,7 +26,7 @@ def columns_of(text, scene, tokenizer):
     }
 
 
-def test_words_point_to_what_they_name(tokenizer):
+def test_words_point_to_the_objects_that_they_name(tokenizer):
     scene = Scene(
         (
             SceneObject("car", "red", "large", 0),

@@ -25,7 +25,7 @@ def tokenizer():
     return build_tokenizer(TinyShape(), scenes=50)
 
 
-def test_pictures_are_drawn_once(tmp_path):
+def test_images_are_drawn_once(tmp_path):
     first = SceneDataset(tmp_path, 6, PROCESSOR)
     changed = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
     again = SceneDataset(tmp_path, 6, PROCESSOR)
@@ -35,7 +35,7 @@ def test_pictures_are_drawn_once(tmp_path):
     assert first[5]["scene"] == scene_at(5, 0)
 
 
-def test_scenes_never_show_what_is_held_out():
+def test_scenes_never_show_held_out_combinations():
     assert not any(scene_at(index, 0).has_held_out for index in range(300))
 
 
@@ -55,7 +55,7 @@ def test_batch(tmp_path, tokenizer):
     assert not (asked & judged).any()
 
 
-def test_masked_words_are_the_only_ones_to_be_guessed(tmp_path, tokenizer):
+def test_only_masked_words_are_targets(tmp_path, tokenizer):
     dataset = SceneDataset(tmp_path, 8, PROCESSOR)
     torch.manual_seed(2)
     masked = SceneCollator(tokenizer, PROCESSOR, masked_per_scene=2)([dataset[i] for i in range(8)])["masked"]
@@ -65,7 +65,7 @@ def test_masked_words_are_the_only_ones_to_be_guessed(tmp_path, tokenizer):
     assert masked["image_index"].tolist() == [i // 2 for i in range(16)]
 
 
-def test_phrases_mark_every_picture_they_are_true_of(tmp_path, tokenizer):
+def test_phrases_mark_every_image_that_matches(tmp_path, tokenizer):
     dataset = SceneDataset(tmp_path, 8, PROCESSOR)
     collator = SceneCollator(tokenizer, PROCESSOR, phrase_share=1.0)
     torch.manual_seed(1)
@@ -73,7 +73,7 @@ def test_phrases_mark_every_picture_they_are_true_of(tmp_path, tokenizer):
     assert positives.sum() > 8, "among eight streets some phrase fits more than one"
 
 
-def test_truth_of_words():
+def test_labels_of_image_text_matching():
     rng = random.Random(4)
     truths = []
     for index in range(400):

@@ -11,7 +11,7 @@ def tokenizer():
     return build_tokenizer(TinyShape(), scenes=200)
 
 
-def test_words_of_the_world_are_single_tokens(tokenizer):
+def test_words_of_the_scenes_are_single_tokens(tokenizer):
     for word in ("hydrant", "bicycle", "yellow", "left", "many"):
         assert len(tokenizer.tokenize(word)) == 1, word
 

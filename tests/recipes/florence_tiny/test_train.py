@@ -42,7 +42,7 @@ def test_every_weight_learns_and_the_loss_falls(parts):
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_saved_models_open_apart(parts, tmp_path):
+def test_saved_models_load_separately(parts, tmp_path):
     model, _, processor = parts
     save(model, processor, tmp_path)
     embedder = FlorenceEmbedder.from_pretrained(tmp_path / "florence", "test", device="cpu")

@@ -44,7 +44,7 @@ def test_times_are_the_middles_of_equal_parts() -> None:
     assert clip_times(1.0, 3.0, 1) == [2.0]
 
 
-def test_batches_are_what_the_network_takes() -> None:
+def test_batches_fit_the_network() -> None:
     rows = [SyntheticClipDataset(11, SMALL, frames=6)[index] for index in range(11)]
     batch = ClipCollator(SMALL)(rows)
     assert batch["pixel_values"].shape == (11, 6, 3, 32, 32)
@@ -54,7 +54,7 @@ def test_batches_are_what_the_network_takes() -> None:
     assert found.loss.isfinite() and found.logits.shape == (11, len(ACTIONS))
 
 
-def test_what_is_seen_in_a_mirror_is_called_so() -> None:
+def test_mirrored_clips_have_mirrored_labels() -> None:
     row = SyntheticClipDataset(1, SMALL, frames=2)[0]
     plain = ClipCollator(SMALL, augment=False)([row])["pixel_values"][0]
     batch = ClipCollator(SMALL)([row] * 30)
@@ -73,7 +73,7 @@ def test_the_recognizer_starts_as_the_image_encoder() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:'pin_memory'")
-def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
+def test_training_resumes_from_its_checkpoint(tmp_path) -> None:
     how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
     data, collator = SyntheticClipDataset(4, SMALL, frames=6), ClipCollator(SMALL)
     model, other = small_recognizer(), small_recognizer()

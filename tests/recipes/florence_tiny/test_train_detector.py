@@ -29,7 +29,7 @@ def test_scenes_come_with_their_boxes_and_are_always_the_same() -> None:
         assert np.array_equal(one.boxes, again.boxes) and one.image.tobytes() == again.image.tobytes()
 
 
-def test_batches_are_what_the_network_takes() -> None:
+def test_batches_fit_the_network() -> None:
     model = build_detector(find_model("florence-tiny").florence, LABELS, channels=16)
     assert tuple(model.config.id2label.values()) == LABELS
     batch = BoxCollator(processor())([SceneBoxDataset(2)[i] for i in range(2)])
@@ -37,7 +37,7 @@ def test_batches_are_what_the_network_takes() -> None:
     assert model(**batch).loss.isfinite()
 
 
-def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
+def test_training_resumes_from_its_checkpoint(tmp_path) -> None:
     model = build_detector(find_model("florence-tiny").florence, LABELS, channels=16)
     before = model.class_head.weight.detach().clone()
     how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
@@ -51,7 +51,7 @@ def test_training_goes_on_where_it_was_cut_off(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", CATEGORIES)
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_boxes_hold_their_things_and_hardly_more(name, size) -> None:
+def test_boxes_fit_their_objects(name, size) -> None:
     """With the thing and without it a picture differs inside the box, but for the shadow below."""
     scene = Scene((SceneObject(name, "red", size, 2),), seed=5)
     with_it, without = (np.asarray(draw_scene(each)).astype(int) for each in (scene, Scene((), seed=5)))

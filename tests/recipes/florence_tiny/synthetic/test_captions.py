@@ -100,7 +100,7 @@ def test_every_question_has_one_right_answer(seed, combinations):
 
 @more_examples
 @given(seeds, kinds, st.booleans())
-def test_claims_hold_or_fail_as_asked_and_their_words_say_the_same(seed, combinations, holds):
+def test_statements_hold_or_fail_as_requested_and_so_do_their_texts(seed, combinations, holds):
     rng = random.Random(seed)
     scene, other = sample_scene(rng, combinations), sample_scene(rng, combinations)
     statement = sample_statement(scene, rng, holds)
@@ -149,7 +149,7 @@ def test_scenes_of_different_content_have_different_captions():
 
 
 @given(seeds)
-def test_training_never_names_what_is_held_out(seed):
+def test_training_never_names_held_out_combinations(seed):
     rng = random.Random(seed)
     scene = sample_scene(rng, "seen")
     texts = [question.text for question in questions(scene, rng, 10)]
@@ -185,7 +185,7 @@ def test_questions_are_balanced_over_types_and_answers():
     assert {question.answer for question in asked} == set(ANSWERS)
 
 
-def test_colors_often_need_a_relation_to_be_told():
+def test_color_questions_often_need_a_relation():
     rng = random.Random(0)
     scenes = [sample_scene(rng) for _ in range(1500)]
     asked = [(scene, q) for scene in scenes for q in questions(scene, rng, 5) if q.type == "color"]

@@ -27,7 +27,7 @@ def test_a_clip_has_all_frames_at_the_given_rate_and_size(clip):
     assert frames[-1].time == pytest.approx(29 / 12, abs=0.01)
 
 
-def test_the_film_shows_what_was_drawn(clip):
+def test_the_video_shows_the_drawn_frames(clip):
     with av.open(str(clip)) as container:
         for frame, drawn in zip(container.decode(video=0), draw_clip(SHOTS, 12, (320, 240)), strict=True):
             assert np.abs(frame.to_ndarray(format="rgb24").astype(int) - np.asarray(drawn)).mean() < 6
@@ -44,7 +44,7 @@ def test_equal_shots_give_equal_bytes(clip, tmp_path):
 
 
 @pytest.mark.parametrize("heading", ["left", "right"])
-def test_a_passer_crosses_the_whole_picture(heading):
+def test_a_moving_object_crosses_the_whole_image(heading):
     motion = Motion("car", "red", heading)
     places = [motion.at(progress / 10).x for progress in range(11)]
     assert places == sorted(places, reverse=heading == "left")

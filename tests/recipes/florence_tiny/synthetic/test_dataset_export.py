@@ -13,7 +13,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_all_files_speak_of_the_pictures_that_are_drawn(folder):
+def test_all_files_list_the_drawn_images(folder):
     names = sorted(path.name for path in (folder / "images").iterdir())
     assert names == [file_name(number) for number in range(1, 10)]
     content = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
@@ -25,7 +25,7 @@ def test_all_files_speak_of_the_pictures_that_are_drawn(folder):
     assert {len(each["answers"]) for each in content["annotations"]["annotations"]} == {10}
 
 
-def test_boxes_lie_in_their_pictures(folder):
+def test_boxes_are_inside_their_images(folder):
     content = json.loads((folder / "instances.json").read_text())
     with Image.open(folder / "images" / file_name(1)) as image:
         assert image.size == (content["images"][0]["width"], content["images"][0]["height"])

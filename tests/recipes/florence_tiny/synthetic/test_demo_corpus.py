@@ -52,7 +52,7 @@ def digests(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_street_reads_words():
+def test_a_layout_is_parsed():
     scene = parse_layout("red car, -, small blue tree, -, yellow hydrant", Backdrop("evening", "plain"), 3)
     car, tree, hydrant = (
         SceneObject("car", "red", "large", 0),
@@ -105,14 +105,14 @@ def test_another_seed_changes_the_photos_but_not_what_they_show():
     assert one != other
 
 
-def test_photos_are_pictures_of_the_promised_size(corpus):
+def test_photos_are_jpeg_images_of_the_right_size(corpus):
     for name in photo_scenes():
         with Image.open(corpus / name) as image:
             assert image.format == "JPEG" and image.size == (640, 480)
 
 
 @pytest.mark.parametrize("name", video_shots())
-def test_films_are_short_and_their_shots_can_be_found(corpus, name):
+def test_videos_are_short_and_their_shots_can_be_detected(corpus, name):
     shots = video_shots()[name]
     with av.open(str(corpus / name)) as container:
         seconds = float(container.streams.video[0].duration * container.streams.video[0].time_base)
@@ -137,14 +137,14 @@ def test_the_corpus_is_full_of_cars_and_hydrants_that_do_not_belong_together():
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=names)
-def test_what_an_example_speaks_of_is_in_one_picture_only(example: DemoExample):
+def test_the_statement_of_an_example_holds_in_one_image_only(example: DemoExample):
     assert example.file in SCENES or example.file == "documents/chronicle.txt"
     if example.statement is not None:
         assert {name for name, scenes in SCENES.items() if any(map(example.statement.holds, scenes))} == {example.file}
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.statement], ids=lambda e: e.text)
-def test_nothing_that_passes_by_could_be_taken_for_it(example: DemoExample):
+def test_no_moving_object_matches_an_example(example: DemoExample):
     """A passer moves, so it counts as near everything in its shot."""
     for name, shots in video_shots().items():
         for shot in shots:
@@ -181,7 +181,7 @@ def test_answers_about_colors_are_right(example: DemoExample):
         assert color in (None, *fitting)
 
 
-def test_the_other_answers_about_pictures_are_right():
+def test_the_other_answers_about_images_are_right():
     by_text = {example.text: example for example in EXAMPLES}
 
     def objects(text):
@@ -210,7 +210,7 @@ def test_the_other_answers_about_pictures_are_right():
     check(text, "yes" if near else "no")
 
 
-def test_answers_from_papers_stand_in_their_text(corpus):
+def test_answers_from_documents_are_in_their_text(corpus):
     document = pypdfium2.PdfDocument(corpus / "documents/line-4.pdf")
     pdf = " ".join(page.get_textpage().get_text_range() for page in document)
     document.close()
@@ -230,7 +230,7 @@ def test_the_chronicle_is_long_and_says_nothing_about_the_photos(corpus):
     assert not {"hydrant", "parked", "car"} & set(text.lower().split())
 
 
-def test_the_words_of_the_poster_can_be_read(corpus):
+def test_ocr_reads_the_poster(corpus):
     read = RapidOCR(params={"Global.log_level": "critical"})(str(corpus / "documents/fair.png"))
     words = " ".join(read.txts).lower().replace(" ", "")
     for expected in ("summerstreetfair", "14july2029", "marketplace", "pebbleford"):

@@ -30,7 +30,7 @@ def test_the_same_scene_gives_the_same_pixels(seed):
     assert image.tobytes() == draw_scene(scene, (112, 112)).tobytes()
 
 
-def test_a_square_picture_is_the_wide_one_squashed():
+def test_a_square_image_is_the_wide_one_resized():
     scene = sample_scene(random.Random(1))
     squashed = draw_scene(scene, (640, 480)).resize((112, 112), Image.Resampling.BOX, reducing_gap=None)
     assert np.abs(np.asarray(squashed).astype(int) - pixels(scene, (112, 112))).mean() < 3
@@ -38,7 +38,7 @@ def test_a_square_picture_is_the_wide_one_squashed():
 
 @pytest.mark.parametrize("name", CATEGORIES)
 @pytest.mark.parametrize("color", COLORS)
-def test_the_color_of_a_thing_covers_much_of_it(name, color):
+def test_the_color_of_an_object_covers_much_of_it(name, color):
     with_thing, empty = pixels(one(name, color), (320, 240)), pixels(Scene((), seed=3), (320, 240))
     drawn = np.abs(with_thing - empty).sum(-1) > 12
     near = np.abs(with_thing - PALETTE[color]).max(-1) < 40
@@ -64,7 +64,7 @@ def test_small_and_large_differ_and_a_large_one_is_about_as_wide_as_its_shape(na
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32))
-def test_adjacent_things_stand_close_and_others_apart_all_inside_the_picture(seed):
+def test_adjacent_objects_are_close_and_others_apart_all_inside_the_image(seed):
     scene = sample_scene(random.Random(seed), "any")
     middles = object_centers(scene, random.Random(seed))
     spans = [
@@ -78,14 +78,14 @@ def test_adjacent_things_stand_close_and_others_apart_all_inside_the_picture(see
         assert gap == pytest.approx(GAP) if after.slot == before.slot + 1 else gap > SLOT / 2
 
 
-def test_backdrop_and_seed_change_the_picture_only_mildly():
+def test_backdrop_and_seed_change_the_image_only_slightly():
     obj = (SceneObject("car", "red", "large", 2),)
     plain = pixels(Scene(obj, Backdrop("noon", "plain"), 1))
     for other in (Scene(obj, Backdrop("evening", "plain"), 1), Scene(obj, Backdrop("noon", "dashed"), 2)):
         assert 0 < np.abs(pixels(other) - plain).mean() < 40
 
 
-def test_a_passer_appears_in_front_and_changes_nothing_else():
+def test_a_moving_object_appears_in_front_and_changes_nothing_else():
     scene = sample_scene(random.Random(5))
     difference = np.abs(pixels(scene, moving_object=MovingObject("bus", "purple", "right", 0.5)) - pixels(scene)).sum(
         -1

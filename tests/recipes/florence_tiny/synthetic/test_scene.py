@@ -61,7 +61,7 @@ def test_held_out_spares_no_object_and_no_color_entirely():
         assert sum(pair[1] == name for pair in SEEN) >= len(COLORS) - 1
 
 
-def test_usually_three_or_four_things_and_often_several_of_a_kind():
+def test_usually_three_or_four_objects_and_often_several_of_a_category():
     scenes = many()
     assert sum(len(s.objects) in (3, 4) for s in scenes) > 0.6 * len(scenes)
     repeated = [max([t.category for t in s.objects].count(o) for o in CATEGORIES) for s in scenes]

@@ -29,7 +29,7 @@ def test_every_action_happens_and_none_twice_in_a_row():
         assert all(one.action != other.action for one, other in itertools.pairwise(each))
 
 
-def test_a_leg_begins_where_the_one_before_ended():
+def test_a_segment_starts_where_the_previous_one_ended():
     for video_scene in video_scenes():
         for one, other in zip(video_scene.segments, video_scene.segments[1:], strict=False):
             before, after = one.at(1.0), other.at(0.0)
@@ -37,7 +37,7 @@ def test_a_leg_begins_where_the_one_before_ended():
                 assert (before.x, before.lane) == pytest.approx((after.x, after.lane))
 
 
-def test_what_appears_was_out_of_sight_and_what_leaves_will_be():
+def test_an_actor_that_appears_or_leaves_crosses_the_edge():
     for video_scene in video_scenes():
         for segment in video_scene.segments:
             start, end = segment.at(0.0), segment.at(1.0)
@@ -50,7 +50,7 @@ def test_what_appears_was_out_of_sight_and_what_leaves_will_be():
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_what_drives_goes_and_looks_there(side):
+def test_a_driving_actor_moves_and_heads_in_its_direction(side):
     found = [
         segment
         for video_scene in video_scenes()
@@ -64,7 +64,7 @@ def test_what_drives_goes_and_looks_there(side):
         assert segment.at(0.5).heading == side
 
 
-def test_what_stops_what_starts_and_what_turns():
+def test_stopping_starting_turning_and_crossing():
     for segment in (segment for video_scene in video_scenes() for segment in video_scene.segments):
         xs = [None if (at := segment.at(i / 10)) is None else at.x for i in range(11)]
         if segment.action == "stops":
@@ -79,7 +79,7 @@ def test_what_stops_what_starts_and_what_turns():
             assert len(set(xs)) == 1
 
 
-def test_only_what_can_move_and_was_allowed_acts():
+def test_only_allowed_movers_act():
     rng = random.Random(1)
     movers = {
         segment.actor
@@ -106,7 +106,7 @@ def test_a_mirror_swaps_left_and_right_alone():
     assert all(MIRRORED[MIRRORED[action]] == action for action in ACTIONS)
 
 
-def test_spans_follow_each_other_and_pictures_show_what_is_there():
+def test_spans_are_contiguous_and_images_show_the_actor():
     video_scene = next(
         video_scene
         for video_scene in video_scenes()
