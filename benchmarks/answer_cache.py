@@ -25,7 +25,7 @@ from rich.console import Console
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
-from florence_rag.tasks.cached_vqa import CachedVQA
+from florence_rag.tasks.answer_cache import CachedVQA
 from florence_rag.types import Frame
 from recipes.florence_tiny.synthetic.drawing import draw_scene
 from recipes.florence_tiny.synthetic.questions import questions

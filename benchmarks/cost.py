@@ -40,7 +40,7 @@ from florence_rag.finetuning.vqa import train_meter
 from florence_rag.loading.loaders import ACTION_RECOGNIZER, CAPTIONER, DETECTOR
 from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY, find_model
-from florence_rag.tasks.cached_vqa import CachedVQA
+from florence_rag.tasks.answer_cache import CachedVQA
 from recipes.florence_tiny.synthetic.clips import write_mp4
 from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 from recipes.florence_tiny.synthetic.scene import CATEGORIES, sample_scene
@@ -73,7 +73,7 @@ def prepare(data: Path) -> None:
         write_mp4(data / "long_videos" / f"{number}.mp4", frames, FPS, SIZE)
     with FlorenceRAG.open(data / "town.db", TINY, ocr="never") as rag:
         rag.add(data / "images")
-        rag.train_classifier(data / "classes", "kinds")
+        rag.classifiers.train(data / "classes", "kinds")
         rag.set_tags({hit.id: [LABELS[i % 2], LABELS[2 + i % 3]] for i, hit in enumerate(indexed_images(rag)[:20])})
     with FlorenceRAG.open(data / "videos.db", TINY, action_model=TINY, ocr="never") as rag:
         rag.add(data / "long_videos")
@@ -99,15 +99,15 @@ def repeat(work: Callable[[int], object], times: int, done: Done, items: float =
 def label(data: Path, done: Done) -> None:
     """Set the labels of a zero-shot classifier, with 81 sentences each."""
     with FlorenceRAG.open(data / "town.db") as rag:
-        repeat(lambda number: rag.classifying.classifier([*LABELS, f"thing {number}"], None), 3, done, len(LABELS) + 1)
+        repeat(lambda number: rag.classifiers.get([*LABELS, f"thing {number}"], None), 3, done, len(LABELS) + 1)
 
 
 def classify(data: Path, done: Done, probe: str | None = None) -> None:
     """Classify batches of images by their names, or by a probe."""
     paths = image_files(data)
     with FlorenceRAG.open(data / "town.db") as rag:
-        classifier = rag.classifying.classifier(None if probe else LABELS, probe)
-        repeat(lambda number: rag.classifying.pictures(classifier, paths[number * 15 : number * 15 + 15]), 4, done, 15)
+        classifier = rag.classifiers.get(None if probe else LABELS, probe)
+        repeat(lambda number: rag.classifiers.classify(classifier, paths[number * 15 : number * 15 + 15]), 4, done, 15)
 
 
 def tag(data: Path, done: Done) -> None:

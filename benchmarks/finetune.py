@@ -30,7 +30,7 @@ from florence_rag.finetuning.unicl import train_unicl
 from florence_rag.finetuning.vqa import train_meter
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.meter import MeterVQA
-from florence_rag.tasks.zero_shot import ZeroShotClassifier
+from florence_rag.tasks.classifier import ZeroShotClassifier
 
 DIGIT_NAMES = "zero one two three four five six seven eight nine".split()
 PROMPTS = ("a photo of the digit {}", "the number {}", "{}")

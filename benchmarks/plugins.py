@@ -126,7 +126,8 @@ def bare_searches(rag: FlorenceRAG, client: MilvusClient) -> dict[str, Callable[
         return search(embed_queries(rag.models.embedder, [text])[0].tolist(), K)
 
     def thrice(text: str) -> Any:
-        vector, depth = embed_queries(rag.models.embedder, [text])[0].tolist(), rag.retriever.config.depth
+        vector = embed_queries(rag.models.embedder, [text])[0].tolist()
+        depth = rag.retriever.config.candidates_per_branch
         images, passages = 'kind in ["image", "page", "clip"]', 'kind == "text"'
         return search(vector, depth, images), search(vector, depth, passages), search(text, depth, "", "bm25")
 

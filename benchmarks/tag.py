@@ -24,8 +24,8 @@ from rich.table import Table
 from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
-from florence_rag.tasks.tag_propagation import Known, train_tagger
-from florence_rag.tasks.zero_shot import label_vectors
+from florence_rag.tasks.classifier import label_vectors
+from florence_rag.tasks.tag import TaggedItems, train_tagger
 from recipes.florence_tiny.synthetic.drawing import draw_scene
 from recipes.florence_tiny.synthetic.scene import CATEGORIES, Scene, sample_scene
 from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
@@ -59,7 +59,7 @@ def measure(rag: FlorenceRAG, ids: Sequence[str], scenes: Sequence[Scene], tagge
     elapsed_ms = 1000 * (time.perf_counter() - start) / len(report.images)
     has = np.array([[label in truth(scene) for label in LABELS] for scene in scenes])
     vectors, labels = rag.index.vectors(ids), label_vectors(rag.models.embedder, LABELS)
-    known = Known(vectors[:tagged], has[:tagged])
+    known = TaggedItems(vectors[:tagged], has[:tagged])
     meaningless = np.roll(labels, labels.shape[1] // 2, axis=1)
     ways = {
         f"both, {tagged} scenes tagged": train_tagger(labels, known),
@@ -89,7 +89,7 @@ def main(
             [draw_scene(scene, (320, 240)) for scene in sampled], ids=[f"{i:05}" for i in range(scenes)]
         )
         has = np.array([[label in truth(scene) for label in LABELS] for scene in sampled])
-        none = train_tagger(label_vectors(rag.models.embedder, LABELS), Known(np.zeros((0, 1)), has[:0]))
+        none = train_tagger(label_vectors(rag.models.embedder, LABELS), TaggedItems(np.zeros((0, 1)), has[:0]))
         metrics["labels alone"] = scores(none.confidences(rag.index.vectors(ids)), has)
         for tagged in (20, 50, 200):
             metrics |= measure(rag, ids, sampled, tagged)

@@ -34,10 +34,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "image_store": BASE | STAGE_PROTOCOLS | {"chunking"},
     "context": BASE | STAGE_PROTOCOLS | {"image_store"},
     "loading": LOADABLE,
-    "ingest": LOADABLE | {"rag"},  # rag: until these parts receive a Context
-    "tasks": LOADABLE | {"ingest", "viz", "datasets", "rag"},  # rag: likewise
+    "ingest": LOADABLE,
+    "tasks": LOADABLE | {"ingest", "datasets"},
     "reembed": LOADABLE | {"ingest"},
-    "rag": RUNNABLE | {"viz"},
+    "settings": RUNNABLE,
+    "rag": RUNNABLE | {"settings"},
     "viz": BASE,
     "datasets": BASE | {"sources", "chunking"},
     "evaluation": LOADABLE | {"datasets"},

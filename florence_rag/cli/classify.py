@@ -30,7 +30,7 @@ from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.tasks.classifier import Classified
-    from florence_rag.tasks.classify import Classification, Classifying, TrainedClassifier
+    from florence_rag.tasks.classify import Classification, Classifiers, TrainedClassifier
 
 classify = typer.Typer(help="Classify images, by labels alone or by a classifier that you train.", no_args_is_help=True)
 
@@ -73,7 +73,7 @@ def apply(
         if filter is not None:
             raise InputError("--filter chooses among the images of a database: give either IMAGE or --filter")
         classifying = _open_classifying(db, model, offline, token)
-        found = classifying.pictures(classifying.classifier(names, probe), images)
+        found = classifying.classify(classifying.get(names, probe), images)
     else:
         with open_rag(OpenOptions(db, model, token=token, offline=offline)) as rag:
             found = rag.classify(labels=names, probe=probe, filter=filter)
@@ -82,19 +82,19 @@ def apply(
         raise InputError("none of the images can be read; the report lists the reasons")
 
 
-def _open_classifying(db: str, model: str | None, offline: bool, token: str | None) -> Classifying:
+def _open_classifying(db: str, model: str | None, offline: bool, token: str | None) -> Classifiers:
     """Load the embedder that the database has or will have; the database itself is not opened."""
     from florence_rag.context import Models
     from florence_rag.index.address import classifier_folder
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.loading.loaders import EMBEDDER
     from florence_rag.models.registry import DEFAULT
-    from florence_rag.tasks.classify import Classifying
+    from florence_rag.tasks.classify import Classifiers
 
     recorded = None if model else MilvusIndex.recorded_embedder(db, token)
     name = model or (recorded.name if recorded else DEFAULT)
     embedder = load_for_command(EMBEDDER, name, model_options(offline))
-    return Classifying(Models(embedder), classifier_folder(db, "florence"))
+    return Classifiers(Models(embedder), classifier_folder(db, "florence"))
 
 
 def _trained_to_text(trained: TrainedClassifier) -> RenderableType:

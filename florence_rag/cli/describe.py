@@ -26,10 +26,10 @@ def describe(
     """Caption images."""
     from florence_rag.image_store import read_outside_index
     from florence_rag.loading.loaders import CAPTIONER
-    from florence_rag.tasks.describe import describe_pictures
+    from florence_rag.tasks.describe import describe_images
 
     model = load_for_command(CAPTIONER, captioner, model_options(offline))
-    captions = describe_pictures(model, images, read_outside_index)
+    captions = describe_images(model, images, read_outside_index)
     text = Group(failed_to_text(captions.failed), *_captions_to_text(captions.images))
     print_result(captions.to_dict(), text, as_json)
     if captions.failed and not captions.images:

@@ -143,8 +143,8 @@ def classify(
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.images import read_class_names, read_labeled_images, rename_labels
     from florence_rag.evaluation.classify import evaluate_classify
+    from florence_rag.tasks.classifier import ZeroShotClassifier
     from florence_rag.tasks.probe import LinearProbe
-    from florence_rag.tasks.zero_shot import ZeroShotClassifier
 
     examples = read_labeled_images(data)
     named = rename_labels(examples, read_class_names(names, [each.label for each in examples]) if names else {})

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from florence_rag.context import Models
-from florence_rag.index.address import Address
+from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.index_types import VectorDtype, check_index_type
 from florence_rag.loading.index_models import ModelNames, check_same_embedder, load_models
@@ -55,10 +55,12 @@ class DatabaseOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open index and its models."""
+    """An open index, its models, and the folders next to its file, which a Milvus server does not have."""
 
     index: ChunkIndex
     models: Models
+    image_folder: Path | None
+    classifier_folder: Path | None
 
 
 def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) -> Database:
@@ -97,7 +99,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
         vector_dtype=options.get("vector_dtype"),
         text_embedder=models.text_embedder.info if models.text_embedder else None,
     )
-    return Database(index, models)
+    return Database(index, models, image_folder(uri, collection), classifier_folder(uri, collection))
 
 
 def _model_names(milvus: type[MilvusIndex], uri: str, model: str | None, options: DatabaseOptions) -> ModelNames:

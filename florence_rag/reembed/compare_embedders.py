@@ -13,13 +13,13 @@ import numpy as np
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
 from florence_rag.index.base import ReembeddableIndex
-from florence_rag.retrieval.retriever import SEEN
+from florence_rag.retrieval.retriever import VISUAL_KINDS
 from florence_rag.types import Hit, Kind
 
 _SAMPLE = 32
 _QUERY_WORDS = 12
 # As a search ranks them: cosines between texts lie above those of text to picture.
-_ROUTES: tuple[frozenset[Kind], ...] = (SEEN, frozenset({"text"}))
+_ROUTES: tuple[frozenset[Kind], ...] = (VISUAL_KINDS, frozenset({"text"}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, cast
 
+from florence_rag.context import Context
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
@@ -22,8 +23,11 @@ from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage, embed_chu
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.run import IngestRun, Progress
 from florence_rag.ingest.stage_timer import StageTimer
+from florence_rag.loading.loaders import EMBEDDER
+from florence_rag.loading.model_loader import load_model
+from florence_rag.loading.model_options import ModelOptions
 from florence_rag.reembed.compare_embedders import Comparison, compare_embedders
-from florence_rag.retrieval.retriever import SEEN
+from florence_rag.retrieval.retriever import VISUAL_KINDS
 from florence_rag.sources import discover
 from florence_rag.types import Chunk, Failure, Frame, Hit, Source
 
@@ -197,6 +201,39 @@ def reembed(
     return work
 
 
+class ReembedOptions(TypedDict, total=False):
+    """Keyword arguments of `FlorenceRAG.reembed`.
+
+    Attributes:
+        access: How the embedder is downloaded and loaded.
+        progress: Called after every step.
+    """
+
+    access: ModelOptions | None
+    progress: Callable[[Progress], None] | None
+
+
+def begin_reembedding(
+    context: Context, to: str | Embedder, config: IngestConfig | None, options: ReembedOptions
+) -> Reembedding:
+    """Begin or continue to move the index of a context to an embedder, which the context uses after the switch.
+
+    Raises:
+        InputError: If the index cannot hold the vectors of two embedders.
+        ModelError: If the embedder cannot be loaded.
+    """
+    index = cast("ReembeddableIndex", context.index)
+    if not hasattr(index, "open_shadow"):
+        raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files again")
+    embedder = load_model(EMBEDDER, to, options.get("access")) if isinstance(to, str) else to
+
+    def use(new: Embedder) -> None:
+        context.models.embedder = new
+
+    progress = options.get("progress")
+    return Reembedding(index, embedder, context.images.frames, progress=progress, config=config, switched=use)
+
+
 def _embed_images(embedder: Embedder, old: ReembeddableIndex, chunks: list[Chunk]) -> EmbeddedBatch:
     """Embed chunks, and take the vectors of their texts over from the old index."""
     text_vectors = old.text_vectors([chunk.id for chunk in chunks]) if old.text_embedder else None
@@ -204,11 +241,11 @@ def _embed_images(embedder: Embedder, old: ReembeddableIndex, chunks: list[Chunk
 
 
 def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> Iterator[Chunk]:
-    if any(hit.kind in SEEN for hit in hits):
+    if any(hit.kind in VISUAL_KINDS for hit in hits):
         _check_unchanged(source)
     for hit in hits:
-        frames = load_frames(hit) if hit.kind in SEEN else ()
-        if hit.kind in SEEN and not frames:
+        frames = load_frames(hit) if hit.kind in VISUAL_KINDS else ()
+        if hit.kind in VISUAL_KINDS and not frames:
             raise MediaError(f"{source.uri!r} no longer has the picture of {hit.locator}; index it again first")
         yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
 

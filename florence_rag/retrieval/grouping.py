@@ -9,13 +9,13 @@ from florence_rag.retrieval.perceptual_hash import Looks
 from florence_rag.types import Hit
 
 
-def group_hits(hits: Iterable[Hit], max_moments: int) -> list[Hit]:
-    """Best first in, best first out; at most max_moments further hits are kept with each, as its moments."""
+def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
+    """Best first in, best first out; at most max_grouped further hits are kept with each, as its moments."""
     groups: dict[object, list[Hit]] = {}
     pictures = _Pictures()
     for hit in hits:
         groups.setdefault(pictures.number(hit) if hit.kind == "image" else _key(hit), []).append(hit)
-    return [replace(best, grouped_hits=tuple(rest[:max_moments])) for best, *rest in groups.values()]
+    return [replace(best, grouped_hits=tuple(rest[:max_grouped])) for best, *rest in groups.values()]
 
 
 def _key(hit: Hit) -> object:

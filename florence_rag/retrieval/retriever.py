@@ -1,21 +1,21 @@
-"""From a query to ranked hits: routes, fused by rank, reranked if asked for, clips grouped under their video.
+"""From a query to ranked hits: branches, fused by rank, reranked if there is a reranker, clips grouped by video.
 
-    looks      the query's vector against pictures, pages and clips
-    passages   the query's vector against text chunks
-    words      BM25 over caption, text and what was read in the picture, weighed by the share of the words found
-    meaning    the query's vector of a text model against that of caption, text and what was read, if the index has one
-    exact      what the other routes found and contains the whole phrase
+    image        the query's vector against images, pages and clips
+    text         the query's vector against text chunks
+    bm25         BM25 over caption, text and OCR text, weighted by the share of the query's words that are found
+    text_dense   the query's vector of a text embedder against that of caption, text and OCR text, if the index has one
+    phrase       hits of the other branches that contain the whole query
 
-Pictures and passages are ranked apart because cosines of text to text lie higher than those of text to picture, so one
-list would bury the pictures. A passage with all of several words earns a little more than the picture that looks most
-like the query; with some of them, or with the only one, it earns less. What has a like meaning earns by its cosine,
-because a text model, too, finds something nearest to any query.
+Images and texts are ranked separately, because cosines between texts are higher than those of text to image, and one
+list would bury the images. A passage with all of several words earns a little more than the most similar image; with
+some of them, or with the only one, it earns less. The text_dense branch earns by cosine, because a text embedder finds
+something nearest to any query.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,27 +25,41 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse
 from florence_rag.retrieval.grouping import group_hits
-from florence_rag.retrieval.query import Query, check_query
+from florence_rag.retrieval.mmr import pick_diverse
+from florence_rag.retrieval.query import Query, check_count, check_kinds, check_query
 from florence_rag.retrieval.regions import rank_regions
 from florence_rag.retrieval.reranking import Reranking
 from florence_rag.tokenize import content_words, coverage, fold, phrase_pattern, shared_words
 from florence_rag.types import Frame, Hit, Kind
 
-SEEN: frozenset[Kind] = frozenset({"image", "page", "clip"})
-"""The kinds whose vector was made from pixels."""
+VISUAL_KINDS: frozenset[Kind] = frozenset({"image", "page", "clip"})
+"""The kinds whose vector is made from pixels."""
 
-_MAX_DEPTH = 16_384  # what a Milvus server returns at most for one search
+_MAX_CANDIDATES = 16_384  # the most that a Milvus server returns for one search
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalConfig:
-    """How routes are weighed and how deep they look.
+    """How branches are weighted, and how many candidates they return.
 
-    rrf_k: the smaller, the more the first places count; 60 is usual for long lists of web pages, among the few
-    dozen candidates of a small collection it would make the tenth place as good as the first.
-    text_share: the part of the text in the vector of a query with text and image. depth: hits asked of each route, or
-    oversample times k if that is more; deeper when grouping leaves fewer than k. max_moments: further hits kept with
-    each group. rerank_depth: hits that a reranker looks at. rerank_share: what its word counts against the search's.
+    Args:
+        image_weight: The weight of images, pages and clips by their vector.
+        text_weight: The weight of texts by their vector.
+        bm25_weight: The weight of BM25.
+        text_dense_weight: The weight of the vectors of the text embedder.
+        phrase_weight: The weight of hits that contain the whole query.
+        rrf_k: The constant of reciprocal rank fusion; the smaller, the more the first ranks count. 60 is usual for long
+            lists of web pages; among the few dozen candidates of a small collection it would make the tenth rank as
+            good as the first.
+        text_share: The share of the text in the vector of a query with text and image, in (0, 1).
+        candidates_per_branch: The hits that each branch returns at least.
+        oversample: The same as a multiple of k, if that is more. Branches return more if grouping leaves fewer than k.
+        max_grouped: How many further hits are kept with each group.
+        rerank_depth: How many hits a reranker scores.
+        rerank_share: The weight of the reranker against the search, in (0, 1].
+
+    Raises:
+        InputError: If a value is out of range.
     """
 
     image_weight: float = 1.0
@@ -55,9 +69,9 @@ class RetrievalConfig:
     phrase_weight: float = 1.0
     rrf_k: int = 10
     text_share: float = 0.5
-    depth: int = 50
+    candidates_per_branch: int = 50
     oversample: int = 5
-    max_moments: int = 10
+    max_grouped: int = 10
     rerank_depth: int = 20
     rerank_share: float = 0.75
 
@@ -73,8 +87,9 @@ class RetrievalConfig:
 class Retriever:
     """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts.
 
-    text_embedder: the one whose vectors the index has besides, if any. reranker: looks at the best hits of a search by
-    text; load_frames: gives it their pictures.
+    Args:
+        context: The index, its models, and the images for the reranker.
+        config: The weights of the branches.
     """
 
     def __init__(self, context: Context, config: RetrievalConfig | None = None) -> None:
@@ -90,92 +105,180 @@ class Retriever:
         filter: Filter | None = None,
         group: bool = True,
     ) -> list[Hit]:
-        """The k best hits, best first. group: the clips of one video, pictures that look the same and the shots of a
-        burst are one hit, with the others as its moments."""
+        """Return the k best hits, best first.
+
+        Args:
+            text: The text to search for, or None.
+            image: The image to search for, (H, W, 3) uint8 RGB, or None.
+            k: The number of hits.
+            kinds: The kinds of chunks; all by default.
+            filter: A filter of the index.
+            group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
+
+        Returns:
+            The hits.
+
+        Raises:
+            InputError: If the request is wrong.
+        """
         query = check_query(text, image, k, kinds)
-        hits = self._found(query, filter, group)
+        hits = self._find(query, filter, group)
         reranker = self._context.models.reranker
         if reranker and query.text:
             rerank = Reranking(reranker, self._context.images.frames, self.config.rerank_depth)
             hits = rerank(hits, query.text, self._rerank_share(query))
-        return (group_hits(hits, self.config.max_moments) if group else hits)[:k]
+        return (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
 
-    def _found(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
-        """So many hits that k are left after grouping, if there are."""
-        vector, meaning, k = self.vector(query), self._meaning(query), query.k
-        depth = min(max(self.config.depth, k * self.config.oversample), _MAX_DEPTH)
+    def search_by_vector(
+        self,
+        vector: Sequence[float] | np.ndarray,
+        k: int = 5,
+        *,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+    ) -> list[Hit]:
+        """Return the k chunks whose vectors are nearest to a vector.
+
+        Args:
+            vector: (D,), in the space of the embedder, of any length but 0.
+            k: The number of hits.
+            kinds: The kinds of chunks; all by default.
+            filter: A filter of the index.
+
+        Returns:
+            The hits, best first; their score is the cosine.
+
+        Raises:
+            InputError: If the vector has another dimension or is not finite.
+        """
+        row = self._unit_vector(vector)
+        hits = self._context.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
+        return [replace(hit, explanation=f"is near the given vector ({hit.score:.2f})") for hit in hits]
+
+    def search_mmr(
+        self,
+        vector: Sequence[float] | np.ndarray,
+        k: int = 5,
+        *,
+        fetch_k: int = 20,
+        relevance: float = 0.5,
+        kinds: Collection[Kind] | None = None,
+        filter: Filter | None = None,
+    ) -> list[Hit]:
+        """Return k diverse hits among the nearest to a vector, by maximal marginal relevance.
+
+        Args:
+            vector: As for `search_by_vector`.
+            k: The number of hits.
+            fetch_k: The number of candidates.
+            relevance: From 0, as diverse as possible, to 1, the nearest.
+            kinds: The kinds of chunks; all by default.
+            filter: A filter of the index.
+
+        Returns:
+            The hits in the order of selection; their score is the cosine.
+
+        Raises:
+            InputError: If the vector or the relevance is wrong.
+        """
+        hits = self.search_by_vector(vector, max(k, fetch_k), kinds=kinds, filter=filter)
+        vectors = self._context.index.vectors([hit.id for hit in hits])
+        return [hits[i] for i in pick_diverse(vectors @ self._unit_vector(vector), vectors, k, relevance)]
+
+    def embed_query(self, text: str | None = None, image: Frame | None = None) -> np.ndarray:
+        """Return the unit vector (D,) of a text, of an image, or of both together.
+
+        Args:
+            text: The text, or None.
+            image: The image, (H, W, 3) uint8 RGB, or None.
+
+        Returns:
+            What `search` compares with the vectors of the index.
+
+        Raises:
+            InputError: If there is neither.
+        """
+        return self._vector(check_query(text, image, 1, None))
+
+    def _find(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
+        """Return enough hits for k groups, if there are that many."""
+        vector, text_vector = self._vector(query), self._text_vector(query)
+        candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), _MAX_CANDIDATES)
         while True:
-            routes = list(self._routes(query, vector, meaning, depth, filter))
-            hits = fuse(routes, self.config.rrf_k)
-            left = len(group_hits(hits, 0)) if group else len(hits)
-            exhausted = all(len(route.found) < depth for route in routes)
-            if left >= k or exhausted or depth == _MAX_DEPTH:
+            branches = list(self._branches(query, vector, text_vector, candidates, filter))
+            hits = fuse(branches, self.config.rrf_k)
+            found = len(group_hits(hits, 0)) if group else len(hits)
+            exhausted = all(len(branch.found) < candidates for branch in branches)
+            if found >= query.k or exhausted or candidates == _MAX_CANDIDATES:
                 return hits
-            depth = min(4 * depth, _MAX_DEPTH)
+            candidates = min(4 * candidates, _MAX_CANDIDATES)
+
+    def _branches(
+        self, query: Query, vector: np.ndarray, text_vector: np.ndarray | None, k: int, filter: Filter | None
+    ) -> Iterator[RetrievalBranch]:
+        config, index = self.config, self._context.index
+        images = self._nearest(vector, k, query.kinds & VISUAL_KINDS, filter)
+        passages = self._nearest(vector, k, query.kinds - VISUAL_KINDS, filter)
+        images = rank_regions(images) if query.text else images
+        subject = "query" if query.text else "picture"
+        yield RetrievalBranch(config.image_weight, [_by_vector(hit, f"looks like the {subject}") for hit in images])
+        yield RetrievalBranch(config.text_weight, [_by_vector(hit, f"is about the {subject}") for hit in passages])
+        if query.text:
+            by_words = index.search_bm25(query.text, k, kinds=query.kinds, filter=filter)
+            yield RetrievalBranch(config.bm25_weight, _by_words(by_words, query.text))
+            by_meaning = []
+            if text_vector is not None:
+                by_meaning = index.search_text_vector(text_vector, k, kinds=query.kinds, filter=filter)
+            yield RetrievalBranch(config.text_dense_weight, [_by_text_vector(hit) for hit in by_meaning])
+            others = [*by_words, *by_meaning, *images, *passages]
+            yield RetrievalBranch(config.phrase_weight, _by_phrase(others, query.text))
+
+    def _nearest(self, vector: np.ndarray, k: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
+        return self._context.index.search_vector(vector, k, kinds=kinds, filter=filter) if kinds else []
 
     def _rerank_share(self, query: Query) -> float:
-        """A reranker is told the text only, so it has no say on the picture's part of a query."""
+        """Reduce the weight of the reranker for queries with an image, which it does not receive."""
         return self.config.rerank_share * (1.0 if query.image is None else self.config.text_share)
 
-    def vector(self, query: Query) -> np.ndarray:
-        """(D,): of the text, of the image, or their weighed sum, of unit length."""
-        rows = []
+    def _vector(self, query: Query) -> np.ndarray:
+        """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
+        embedder, rows = self._context.models.embedder, []
         if query.text:
-            rows.append(self.config.text_share * embed_queries(self._context.models.embedder, [query.text]))
+            rows.append(self.config.text_share * embed_queries(embedder, [query.text]))
         if query.image is not None:
-            rows.append((1.0 - self.config.text_share) * self._context.models.embedder.embed_images([query.image]))
+            rows.append((1.0 - self.config.text_share) * embedder.embed_images([query.image]))
         vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
         return vector
 
-    def _meaning(self, query: Query) -> np.ndarray | None:
-        """(T,): of the text, in the space of the text model, if there is one."""
+    def _text_vector(self, query: Query) -> np.ndarray | None:
+        """Return the unit vector (T,) of the text in the space of the text embedder, if there is one."""
         text_embedder = self._context.models.text_embedder
         if text_embedder is None or not query.text:
             return None
         vector: np.ndarray = embed_queries(text_embedder, [query.text])[0]
         return vector
 
-    def _routes(
-        self, query: Query, vector: np.ndarray, meaning: np.ndarray | None, depth: int, filter: Filter | None
-    ) -> Iterator[RetrievalBranch]:
-        config = self.config
-        pictures = self._nearest(vector, depth, query.kinds & SEEN, filter)
-        passages = self._nearest(vector, depth, query.kinds - SEEN, filter)
-        pictures = rank_regions(pictures) if query.text else pictures
-        subject = "query" if query.text else "picture"
-        yield RetrievalBranch(config.image_weight, [_near(hit, f"looks like the {subject}") for hit in pictures])
-        yield RetrievalBranch(config.text_weight, [_near(hit, f"is about the {subject}") for hit in passages])
-        if query.text:
-            worded = self._context.index.search_bm25(query.text, depth, kinds=query.kinds, filter=filter)
-            yield RetrievalBranch(config.bm25_weight, _by_words(worded, query.text))
-            alike = self._alike(meaning, depth, query.kinds, filter)
-            yield RetrievalBranch(config.text_dense_weight, [_means(hit) for hit in alike])
-            yield RetrievalBranch(config.phrase_weight, _exact([*worded, *alike, *pictures, *passages], query.text))
-
-    def _nearest(self, vector: np.ndarray, depth: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
-        return self._context.index.search_vector(vector, depth, kinds=kinds, filter=filter) if kinds else []
-
-    def _alike(
-        self, meaning: np.ndarray | None, depth: int, kinds: frozenset[Kind], filter: Filter | None
-    ) -> list[Hit]:
-        return (
-            []
-            if meaning is None
-            else self._context.index.search_text_vector(meaning, depth, kinds=kinds, filter=filter)
-        )
+    def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:
+        row: np.ndarray = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))[0]
+        dimension = self._context.models.embedder.info.dimension
+        if row.shape != (dimension,) or not np.isfinite(row).all() or not row.any():
+            raise InputError(
+                f"vectors of queries must be finite, not zero, and of length {dimension}; got {len(row)} numbers"
+            )
+        return row
 
 
-def _near(hit: Hit, reason: str) -> RankedHit:
-    # Something is nearest to any query; what points away from it was not found for its look.
+def _by_vector(hit: Hit, reason: str) -> RankedHit:
+    # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
     return RankedHit(hit, reason=f"{reason} ({hit.score:.2f})" if hit.score > 0 else "")
 
 
-def _means(hit: Hit) -> RankedHit:
+def _by_text_vector(hit: Hit) -> RankedHit:
     return RankedHit(hit, float(np.clip(hit.score, 0.0, 1.0)), f"says something like the query ({hit.score:.2f})")
 
 
 def _by_words(hits: list[Hit], text: str) -> list[RankedHit]:
-    """Each hit with the share of the query's words that it has. Those with nothing but stop words are left out."""
+    """Return each hit with the share of the query's words in it, without hits that share only stop words."""
     wanted = content_words(text)
     shared = [(hit, shared_words(wanted, hit.content)) for hit in hits]
     return [
@@ -183,16 +286,15 @@ def _by_words(hits: list[Hit], text: str) -> list[RankedHit]:
     ]
 
 
-def _exact(hits: list[Hit], phrase: str) -> list[RankedHit]:
-    """Those that contain the whole phrase. A single word counts only where it was read in the picture:
-    in a passage it is what BM25 has already rewarded."""
+def _by_phrase(hits: list[Hit], phrase: str) -> list[RankedHit]:
+    """Return the hits that contain the phrase; a single word counts only in OCR text, as BM25 rewards it elsewhere."""
     pattern = phrase_pattern(phrase)
     if pattern is None:
         return []
     several = len(content_words(phrase)) > 1
-    different = {hit.id: hit for hit in hits}.values()
+    unique = {hit.id: hit for hit in hits}.values()
     return [
         RankedHit(hit, 1.0, f'contains "{phrase}"')
-        for hit in different
+        for hit in unique
         if pattern.search(fold(hit.content if several else hit.ocr))
     ]

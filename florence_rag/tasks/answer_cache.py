@@ -1,16 +1,40 @@
-"""Who looks at pictures for an index: its model, or that model with a memory beside the index."""
+"""Caches the answers of a VQA model in the index, so that the same question about the same image is asked once.
+
+    question, image -> cached? -> the cached answer, and where it comes from
+                    -> otherwise the model answers, and question, image and answer are embedded and stored
+
+Vectors only find candidates. Whether two questions are the same is decided by their normalized words
+(`question_normalization`), and whether two images are, by their pixels. An image that replaced another one at the same
+location never gets the answers of the other.
+"""
 
 from __future__ import annotations
 
+import base64
 import threading
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+import numpy as np
+from PIL import Image
 
 from florence_rag.context import Context, LazyValue, loaded
+from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
-from florence_rag.index.base import AnswerStore
-from florence_rag.perception.base import VisualQA
-from florence_rag.tasks.cached_vqa import CachedVQA
+from florence_rag.index.base import AnswerStore, CachedAnswer
+from florence_rag.perception.base import VisualQA, VQAResult
+from florence_rag.tasks.question_normalization import question_key
 from florence_rag.types import Frame, Hit
+
+NEAREST = 8
+_CELLS = 32
+_MAX_DIFFERENCE = 16  # of 255, between cells of images that count as the same; compression and scaling change less
+_MAX_ENTRIES = 4096
+_MAX_CHARACTERS = 2000
+
+LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 
 
 class AnswerCache:
@@ -25,46 +49,161 @@ class AnswerCache:
         self._context = context
         self._always = always
         self._lock = threading.Lock()
-        self._opened: tuple[object, object, CachedVQA] | None = None
+        self._current: tuple[object, object, CachedVQA] | None = None
 
-    def looking(self, cache_answers: bool | None) -> tuple[LazyValue[VisualQA], Callable[[Hit], tuple[Frame, ...]]]:
-        """What answers, and what reads the pictures of a hit for it."""
+    def vqa_and_frames(self, cache_answers: bool | None) -> tuple[LazyValue[VisualQA], LoadFrames]:
+        """Return the model that answers, and what loads the frames of hits for it.
+
+        Args:
+            cache_answers: Whether to cache; None for the default of the index.
+
+        Raises:
+            ModelError: If the index has no VQA model.
+            InputError: If the index cannot store answers.
+        """
         vqa = self._context.models.require_vqa()
         if not (self._always if cache_answers is None else cache_answers):
             return vqa, self._context.images.frames
-        memory = self._remembering(vqa)
+        cached = self._cached(vqa)
 
-        def frames(hit: Hit) -> tuple[Frame, ...]:
-            read = self._context.images.frames(hit)
-            memory.place(read, place_of(hit))
-            return read
+        def load_frames(hit: Hit) -> tuple[Frame, ...]:
+            frames = self._context.images.frames(hit)
+            cached.locate(frames, location_of(hit))
+            return frames
 
-        return loaded(memory), frames
+        return loaded(cached), load_frames
 
-    def looking_at(self, hit: Hit, frames: Sequence[Frame], cache_answers: bool | None) -> VisualQA:
-        """What answers about the pictures of a hit, which are read already."""
-        vqa = self.looking(cache_answers)[0].get()
+    def vqa_for(self, hit: Hit, frames: Sequence[Frame], cache_answers: bool | None) -> VisualQA:
+        """Return the model that answers about the frames of a hit, which are loaded already."""
+        vqa = self.vqa_and_frames(cache_answers)[0].get()
         if isinstance(vqa, CachedVQA) and hit.id:
-            vqa.place(frames, place_of(hit))
+            vqa.locate(frames, location_of(hit))
         return vqa
 
-    def _remembering(self, vqa: LazyValue[VisualQA]) -> CachedVQA:
-        """One for as long as model and embedder stay the same."""
+    def _cached(self, vqa: LazyValue[VisualQA]) -> CachedVQA:
+        """Return the same cache for as long as model and embedder stay the same."""
         embedder = self._context.models.embedder
         with self._lock:
-            if self._opened is None or self._opened[:2] != (vqa, embedder):
-                memory = CachedVQA(vqa, self._store(), embedder, vqa.name or type(vqa.get()).__name__)
-                self._opened = vqa, embedder, memory
-            return self._opened[2]
+            if self._current is None or self._current[:2] != (vqa, embedder):
+                cached = CachedVQA(vqa, self._store(), embedder, vqa.name or type(vqa.get()).__name__)
+                self._current = vqa, embedder, cached
+            return self._current[2]
 
     def _store(self) -> AnswerStore:
-        answers = getattr(self._context.index, "answer_store", None)
-        if answers is None:
-            raise InputError(f"{type(self._context.index).__name__} cannot remember answers; leave remember out")
-        store: AnswerStore = answers()
+        answer_store = getattr(self._context.index, "answer_store", None)
+        if answer_store is None:
+            raise InputError(f"{type(self._context.index).__name__} cannot store answers; do not use cache_answers")
+        store: AnswerStore = answer_store()
         return store
 
 
-def place_of(hit: Hit) -> str:
-    """Where its pictures are: the same for the regions of one image, another for each page and clip."""
+class CachedVQA:
+    """A VisualQA that asks its model only what is not cached. As safe to share between threads as its model.
+
+    Args:
+        vqa: The model.
+        store: Where the answers are stored.
+        embedder: Embeds questions and images to find similar ones.
+        model: The name of the model; answers of other models are not used.
+        now: Returns the current time.
+
+    Attributes:
+        counts: How many questions were answered from the "cache" and by the "model".
+    """
+
+    def __init__(
+        self,
+        vqa: LazyValue[VisualQA],
+        store: AnswerStore,
+        embedder: Embedder,
+        model: str,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.vqa = vqa
+        self.counts: Counter[str] = Counter()
+        self._store = store
+        self._embedder = embedder
+        self._model = model
+        self._now = now
+        self._locations: OrderedDict[str, str] = OrderedDict()
+        self._vectors: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def locate(self, frames: Sequence[Frame], location: str) -> None:
+        """Record where frames come from, and delete the answers about other images at that location."""
+        for number, frame in enumerate(frames):
+            image, where = image_digest(frame), f"{location}#{number}"
+            with self._lock:
+                is_known = self._locations.get(image) == where
+                self._locations[image] = where
+                _limit(self._locations)
+            if not is_known:
+                self._store.delete_outdated(where, image)
+
+    def answer(self, frame: Frame, question: str) -> VQAResult:
+        """Answer from the cache, and then `remembered` says where the answer comes from, or with the model."""
+        key, image = question_key(question), image_digest(frame)
+        if not key or len(question) > _MAX_CHARACTERS:
+            return self.vqa.get().answer(frame, question)
+        id = blake2b("\0".join((self._model, image, key)).encode(), digest_size=16).hexdigest()
+        if stored := self._store.get(id):
+            return self._from_cache(stored, "this image")
+        vector, sample, location = self._vector(frame, question), image_sample(frame), self._locations.get(image, "")
+        if similar := self._same(vector, key, sample, location):
+            return self._from_cache(similar, "an image that looks the same")
+        result = self.vqa.get().answer(frame, question)
+        self.counts["model"] += 1
+        at = self._now().isoformat(timespec="seconds")
+        fields = (result.answer, result.confidence, tuple(result.candidates))
+        self._store.put(CachedAnswer(id, self._model, location, image, sample, question, key, *fields, at), vector)
+        return result
+
+    def _same(self, vector: np.ndarray, key: str, sample: str, location: str) -> CachedAnswer | None:
+        near = self._store.nearest(vector, self._model, NEAREST)
+        same = (each for each in near if each.key == key and samples_agree(each.sample, sample))
+        return next((each for each in same if not location or each.place != location), None)
+
+    def _from_cache(self, stored: CachedAnswer, about: str) -> VQAResult:
+        self.counts["cache"] += 1
+        origin = f"remembered from {stored.at}, when {stored.question!r} was asked about {about}"
+        return VQAResult(stored.answer, stored.confidence, stored.candidates, origin)
+
+    def _vector(self, frame: Frame, question: str) -> np.ndarray:
+        """Return the unit vector (2 D,) of question and image together."""
+        image = image_digest(frame)
+        image_vector = self._vectors.get(image)
+        if image_vector is None:
+            image_vector = self._embedder.embed_images([frame])[0]
+            with self._lock:
+                self._vectors[image] = image_vector
+                _limit(self._vectors)
+        question_vector = self._embedder.embed_texts([question])[0]
+        return np.asarray(np.concatenate([question_vector, image_vector]) / np.sqrt(2), dtype=np.float32)
+
+
+def location_of(hit: Hit) -> str:
+    """Return where the frames of a hit are: equal for the regions of one image, different for each page and clip."""
     return f"{hit.uri} {hit.locator.page} {hit.locator.start_s}"
+
+
+def image_digest(frame: Frame) -> str:
+    """Return a digest of the pixels."""
+    return blake2b(repr(frame.shape).encode() + np.ascontiguousarray(frame).tobytes(), digest_size=16).hexdigest()
+
+
+def image_sample(frame: Frame) -> str:
+    """Return the colors of 32 x 32 cells as Base64, which are enough to notice a change."""
+    small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
+    return base64.b64encode(np.asarray(small).tobytes()).decode()
+
+
+def samples_agree(one: str, other: str) -> bool:
+    """Return whether no cell differs by more than compression and scaling explain."""
+    first, second = (np.frombuffer(base64.b64decode(each), np.uint8).astype(int) for each in (one, other))
+    return bool(np.abs(first - second).max() <= _MAX_DIFFERENCE)
+
+
+def _limit(entries: OrderedDict[str, object] | OrderedDict[str, str] | OrderedDict[str, np.ndarray]) -> None:
+    while len(entries) > _MAX_ENTRIES:
+        entries.popitem(last=False)

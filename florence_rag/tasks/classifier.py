@@ -1,4 +1,9 @@
-"""Labels as they are given, and what a classifier says of one picture."""
+"""Classifiers of images by their vectors, and zero-shot classification from the names of the classes.
+
+Zero-shot classification follows CLIP (arXiv 2103.00020, section 3.1.4), as UniCL and Florence do: the vector of a label
+is the mean of the unit vectors of its prompts, scaled to length one; confidences are a softmax over the cosines times
+the scale that the embedder was trained with.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +13,24 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
+from florence_rag.models.prompt_templates import UNICL_PROMPTS, sentences_for
 
-LISTED = 5
+MAX_CANDIDATES = 5
+_LABELS_PER_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Classified:
-    """The likeliest label of one picture. confidence in [0, 1]; candidates: the best labels, with theirs, best first.
+    """The class of one image.
 
-    source: its file, "" for pixels. id: of the indexed picture, "" for any other.
+    Args:
+        label: The most likely label.
+        confidence: Its confidence, in [0, 1].
+        candidates: The most likely labels with their confidences, best first.
+        source: The file; "" for pixels.
+        id: The id of an indexed image; "" for any other.
     """
 
     label: str
@@ -27,56 +40,122 @@ class Classified:
     id: str = ""
 
     def named(self, source: str, id: str = "") -> Classified:
-        """The same, of this picture."""
+        """Return the same result with the source and the id of the image."""
         return replace(self, source=source, id=id)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; where it is from only if that is known."""
+        """Return the result as JSON-ready values; source and id only where they are known."""
         where = {name: value for name, value in (("source", self.source), ("id", self.id)) if value}
         candidates = [list(candidate) for candidate in self.candidates]
         return {**where, "label": self.label, "confidence": self.confidence, "candidates": candidates}
 
 
 class Classifier(Protocol):
-    """Tells classes apart by the vectors of pictures."""
+    """Assigns classes to the vectors of images."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What it knows."""
+        """The classes."""
         ...
 
     def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """(N, D) unit vectors of pictures -> (N, labels) float32, rows sum to one."""
+        """Return (N, labels) float32 whose rows sum to one, for the unit vectors (N, D) of images."""
         ...
 
 
-def classify(classifier: Classifier, vectors: np.ndarray, listed: int = LISTED) -> list[Classified]:
-    """What it says of each of the pictures whose vectors are (N, D); listed: how many candidates."""
-    shares = classifier.probabilities(vectors)
-    order = np.argsort(-shares, axis=1, kind="stable")[:, :listed]
-    rows = zip(shares, order, strict=True)
+class ZeroShotClassifier:
+    """A Classifier for any labels, with any embedder of images and texts.
+
+    Args:
+        embedder: Embeds the prompts.
+        labels: Two or more classes.
+        prompts: Sentences with {} in place of the label; by default UniCL's 81.
+        scale: The factor of the cosines before the softmax; by default what the embedder was trained with.
+
+    Raises:
+        InputError: If the labels or the prompts are wrong.
+    """
+
+    def __init__(
+        self,
+        embedder: Embedder,
+        labels: Sequence[str],
+        *,
+        prompts: Sequence[str] | None = None,
+        scale: float | None = None,
+    ) -> None:
+        self.labels = check_labels(labels)
+        self.vectors = label_vectors(embedder, self.labels, prompts)
+        self._scale = embedder.capabilities.logit_scale if scale is None else scale
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        """Return (N, labels) float32 whose rows sum to one, for the unit vectors (N, D) of images."""
+        return softmax(self._scale * (vectors @ self.vectors.T))
+
+
+def classify(classifier: Classifier, vectors: np.ndarray, max_candidates: int = MAX_CANDIDATES) -> list[Classified]:
+    """Classify images by their unit vectors (N, D), with at most `max_candidates` labels each."""
+    probabilities = classifier.probabilities(vectors)
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :max_candidates]
+    rows = zip(probabilities, order, strict=True)
     return [_classified([(classifier.labels[i], round(float(row[i]), 4)) for i in best]) for row, best in rows]
+
+
+def label_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: Sequence[str] | None = None) -> np.ndarray:
+    """Return the unit vectors (labels, D) float32, each the mean direction of the prompts of a label."""
+    templates = check_prompts(UNICL_PROMPTS if prompts is None else prompts)
+    batches = [labels[start : start + _LABELS_PER_BATCH] for start in range(0, len(labels), _LABELS_PER_BATCH)]
+    return np.concatenate([_prompt_vectors(embedder, batch, templates) for batch in batches])
+
+
+def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
+    """Return the labels without surrounding spaces.
+
+    Raises:
+        InputError: If there are fewer than two, one is empty, or two are equal or differ only in case.
+    """
+    items = [labels] if isinstance(labels, str) else list(labels)
+    if isinstance(labels, str) or not all(isinstance(label, str) for label in items):
+        raise InputError(f"labels must be a list of texts, got {labels!r:.80}")
+    clean = tuple(" ".join(label.split()) for label in items)
+    if empty := [number for number, label in enumerate(clean, start=1) if not label]:
+        raise InputError(f"label {empty[0]} of {len(clean)} is empty; remove it, or give it a name")
+    first: dict[str, str] = {}
+    for label in clean:
+        if (other := first.setdefault(label.casefold(), label)) != label:
+            raise InputError(f"the labels {other!r} and {label!r} differ in case alone; write each class in one way")
+    if len(first) < len(clean):
+        repeated = next(label for label in clean if clean.count(label) > 1)
+        raise InputError(f"the label {repeated!r} is given twice; give each once")
+    if len(clean) < 2:
+        raise InputError(f"the labels {list(clean)!r} are fewer than two; give two or more classes to choose from")
+    return clean
+
+
+def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
+    """Return the prompts.
+
+    Raises:
+        InputError: If there are none, or one does not contain {} exactly once.
+    """
+    if isinstance(prompts, str) or not prompts:
+        raise InputError(f"prompts must be a list of sentences with {{}} in place of the label, got {prompts!r:.80}")
+    for prompt in prompts:
+        if not isinstance(prompt, str) or prompt.replace("{}", "", 1).strip("{}") == prompt or prompt.count("{}") != 1:
+            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label")
+    return tuple(prompts)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return rows (N, labels) float32 that sum to one."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def _classified(candidates: Sequence[tuple[str, float]]) -> Classified:
     return Classified(*candidates[0], tuple(candidates))
 
 
-def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """The labels without outer spaces; InputError for fewer than two, empty ones, and two that are one."""
-    given = [labels] if isinstance(labels, str) else list(labels)
-    if isinstance(labels, str) or not all(isinstance(label, str) for label in given):
-        raise InputError(f"labels must be a list of texts, not {labels!r:.80}")
-    clean = tuple(" ".join(label.split()) for label in given)
-    if empty := [number for number, label in enumerate(clean, start=1) if not label]:
-        raise InputError(f"label {empty[0]} of {len(clean)} is empty; leave it out, or give it a name")
-    first: dict[str, str] = {}
-    for label in clean:
-        if (other := first.setdefault(label.casefold(), label)) != label:
-            raise InputError(f"the labels {other!r} and {label!r} differ in case alone; write one class in one way")
-    if len(first) < len(clean):
-        twice = next(label for label in clean if clean.count(label) > 1)
-        raise InputError(f"the label {twice!r} is given twice; give each once")
-    if len(clean) < 2:
-        raise InputError(f"labels are {list(clean)!r}: with fewer than two there is nothing to tell apart")
-    return clean
+def _prompt_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: tuple[str, ...]) -> np.ndarray:
+    rows = embedder.embed_texts([sentence for label in labels for sentence in sentences_for(label, prompts)])
+    return unit_rows(rows.reshape(len(labels), len(prompts), -1).mean(axis=1))

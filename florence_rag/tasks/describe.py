@@ -1,4 +1,4 @@
-"""Says of pictures what they show: of files, of pixels, and of what is indexed."""
+"""Captions images: files, pixels, and images of the index."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ _BATCH = 32
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """caption: "" where the model says nothing. id: of an indexed picture, "" of any other."""
+    """The caption of one image.
+
+    Args:
+        source: The file of the image.
+        caption: The caption; "" if the model writes none.
+        id: The id of an indexed image; "" for any other.
+    """
 
     source: str
     caption: str
@@ -26,29 +32,46 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Descriptions:
-    """What was said of each picture, in their order, and the files that could not be read."""
+    """The captions of images, in their order.
+
+    Args:
+        images: One result per image that could be read.
+        failed: The files that could not be read.
+    """
 
     images: tuple[Described, ...]
     failed: tuple[Failure, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the result as JSON-ready values."""
         return asdict(self)
 
 
-def describe_pictures(
+def describe_images(
     captioner: Captioner,
     images: Iterable[ImageInput],
-    look: Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]],
+    resolve: Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]],
 ) -> Descriptions:
-    """look: opens a picture; of a clip's keyframes the middle one is told, as when it is indexed."""
+    """Caption images; for a clip, the middle keyframe, as when it is indexed.
+
+    Args:
+        captioner: The model.
+        images: The images.
+        resolve: Returns where an image comes from, as a hit, and its frames.
+
+    Returns:
+        The captions, and the files that could not be read.
+
+    Raises:
+        InputError: If images is not a list.
+    """
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
-        raise InputError(f"images is {images!r:.80}; give a list of pictures")
+        raise InputError(f"images is {images!r:.80}; give a list of images")
     failed: list[Failure] = []
     described: list[Described] = []
-    looked = readable(images, look, failed, image_name)
-    while batch := list(islice(looked, _BATCH)):
+    resolved = readable(images, resolve, failed, image_name)
+    while batch := list(islice(resolved, _BATCH)):
         captions = captioner.caption([middle_frame(frames) for _, frames in batch])
-        said = zip(batch, captions, strict=True)
-        described += [Described(hit.source, caption, hit.id) for (hit, _), caption in said]
+        results = zip(batch, captions, strict=True)
+        described += [Described(hit.source, caption, hit.id) for (hit, _), caption in results]
     return Descriptions(tuple(described), tuple(failed))

@@ -32,7 +32,7 @@ class ClassifyImage(ImageTool):
     @property
     def description(self) -> str:
         """The prompt; it names up to five trained classifiers."""
-        trained = self.rag.classifying.names()[:5]
+        trained = self.rag.classifiers.names()[:5]
         return self._described(PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained))
 
     def run(
@@ -42,7 +42,7 @@ class ClassifyImage(ImageTool):
         classifier: Annotated[str | None, "The name of a trained classifier, instead of labels."] = None,
     ) -> ToolResult:
         """Return the label as text, and its candidates in the artifact. Raises InputError."""
-        chosen = self.rag.classifying.classifier(labels, self._known(classifier))
+        chosen = self.rag.classifiers.get(labels, self._known(classifier))
         resolved = self._resolve(image)
         (found,) = classify(chosen, self.rag.models.embedder.embed_images([resolved.middle]))
         artifact = {
@@ -54,9 +54,9 @@ class ClassifyImage(ImageTool):
 
     def _known(self, classifier: str | None) -> str | None:
         """Accept names only, because an agent must not open files."""
-        if classifier is None or classifier in self.rag.classifying.names():
+        if classifier is None or classifier in self.rag.classifiers.names():
             return classifier
-        trained = ", ".join(self.rag.classifying.names()) or "none, so give labels"
+        trained = ", ".join(self.rag.classifiers.names()) or "none, so give labels"
         raise InputError(f"no classifier is called {classifier!r:.80}; there is {trained}")
 
 

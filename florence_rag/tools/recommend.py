@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from florence_rag.rag import FlorenceRAG
-from florence_rag.tasks.recommend import recommended
+from florence_rag.tasks.recommend import recommend
 from florence_rag.tools.base import Tool, ToolResult
 from florence_rag.tools.image_ref import images_of
 from florence_rag.tools.result_format import (
@@ -55,12 +55,12 @@ class Recommend(Tool):
         filter: FilterArgument = None,
     ) -> ToolResult:
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
-        hits = recommended(
+        hits = recommend(
             self.rag.context,
             like,
             dislike or (),
-            seen or (),
             check_k(k),
+            seen=seen or (),
             kinds=check_kinds(kinds),
             filter=check_filter(filter),
             diversity=DIVERSITY,

@@ -43,7 +43,7 @@ class TagImage(ImageTool):
         """Return the tags as text, and with candidates in the artifact. Raises InputError."""
         resolved = self._resolve(image)
         tagger = open_tagger(self.rag.context, labels)
-        ((tags, best),) = tagger.of(self.rag.models.embedder.embed_images([resolved.middle]), THRESHOLD)
+        ((tags, best),) = tagger.predict(self.rag.models.embedder.embed_images([resolved.middle]), THRESHOLD)
         tagged = Tagged(resolved.hit.id, resolved.hit.source, tuple(tags), tuple(best))
         artifact = {**tagged.to_dict(), "citation": resolved.citation().to_dict()}
         image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))

@@ -13,6 +13,7 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
+from florence_rag.chunking import read_image
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.viz.jpeg import thumbnail
 from langchain_florence._convert import hit_to_document
@@ -119,10 +120,10 @@ class FlorenceRetriever(BaseRetriever):
             raise InputError(f"search_type is {search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
         if group:
             raise InputError(f"group is for search_type 'hybrid', not for {search_type!r}")
-        vector = self.rag.embed_query(text, image=image)
+        vector = self.rag.retriever.embed_query(text, None if image is None else read_image(image))
         if search_type == "mmr":
-            return self.rag.search_mmr(vector, **scope, **diverse)
-        return self.rag.search_by_vector(vector, **scope)
+            return self.rag.retriever.search_mmr(vector, **scope, **diverse)
+        return self.rag.retriever.search_by_vector(vector, **scope)
 
     def _document(self, hit: Hit, images: bool) -> Document:
         document = hit_to_document(hit)

@@ -14,6 +14,7 @@ from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from florence_rag import FlorenceRAG, InputError
+from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.index.address import image_folder
 from florence_rag.types import Hit, Kind
@@ -184,13 +185,13 @@ class FlorenceVectorStore(VectorStore):
 
     def similarity_search_by_image(self, image: Any, k: int = 4, **scope: Any) -> list[Document]:
         """Return the k documents nearest to an image: a path, bytes, an open file, a PIL image or an array."""
-        return _documents(self._nearest(self.rag.embed_query(image=image), k, **scope))
+        return _documents(self._nearest(self.rag.retriever.embed_query(image=read_image(image)), k, **scope))
 
     def similarity_search_by_image_with_score(
         self, image: Any, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        return _scored(self._nearest(self.rag.embed_query(image=image), k, **scope))
+        return _scored(self._nearest(self.rag.retriever.embed_query(image=read_image(image)), k, **scope))
 
     async def asimilarity_search_by_image(self, image: Any, k: int = 4, **options: Any) -> list[Document]:
         """Call `similarity_search_by_image` in a worker thread."""
@@ -230,7 +231,7 @@ class FlorenceVectorStore(VectorStore):
         **scope: Any,
     ) -> list[Document]:
         """Return k diverse documents among the fetch_k nearest to a vector, such as that of an image."""
-        found = self.rag.search_mmr
+        found = self.rag.retriever.search_mmr
         return _documents(found(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **_to_core(**scope)))
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
@@ -241,7 +242,7 @@ class FlorenceVectorStore(VectorStore):
         return vector
 
     def _nearest(self, vector: Sequence[float] | np.ndarray, k: int, **scope: Any) -> list[Hit]:
-        return self.rag.search_by_vector(vector, k, **_to_core(**scope))
+        return self.rag.retriever.search_by_vector(vector, k, **_to_core(**scope))
 
     # Creating
 

@@ -195,14 +195,14 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         k = query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
-                return self._rag.search_by_vector(_vector(query), k, filter=filter)
+                return self._rag.retriever.search_by_vector(_vector(query), k, filter=filter)
             case VectorStoreQueryMode.SPARSE | VectorStoreQueryMode.TEXT_SEARCH:
                 return self._rag.index.search_bm25(_text(query), query.sparse_top_k or k, filter=filter)
             case VectorStoreQueryMode.HYBRID:
                 return self._rag.search(_text(query), k=query.hybrid_top_k or k, filter=filter, group=False)
             case VectorStoreQueryMode.MMR:
                 relevance = query.mmr_threshold if query.mmr_threshold is not None else mmr_threshold
-                return self._rag.search_mmr(
+                return self._rag.retriever.search_mmr(
                     _vector(query), k, fetch_k=_MMR_DEPTH * k, relevance=relevance, filter=filter
                 )
         raise InputError(

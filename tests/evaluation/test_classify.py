@@ -7,7 +7,7 @@ from PIL import Image
 from florence_rag.datasets.images import read_labeled_images
 from florence_rag.errors import InputError
 from florence_rag.evaluation.classify import evaluate_classify, top_k_accuracy
-from florence_rag.tasks.zero_shot import ZeroShotClassifier
+from florence_rag.tasks.classifier import ZeroShotClassifier
 from florence_rag.testing import ColorEmbedder, color_frame
 
 

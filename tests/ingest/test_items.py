@@ -142,7 +142,7 @@ def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
     rag.items.upsert_texts(["a", "red"], ids=["1", "2"], vectors={"1": (3 * blue).tolist()})
     rag.items.upsert_images([path, str(path)], ids=["3", "4"], vectors={"4": blue})
     assert (embedder.texts, embedder.images) == (1, 1)
-    nearest = rag.search_by_vector(blue, 4)
+    nearest = rag.retriever.search_by_vector(blue, 4)
     assert [hit.score for hit in nearest] == pytest.approx([1, 1, 0, 0])
     assert {hit.id for hit in nearest[:2]} == {"1", "4"}
     assert rag.frames(rag.get(["4"])[0])[0].shape == (48, 48, 3)
@@ -281,7 +281,10 @@ def test_the_same_picture_twice_is_one_and_embedded_once(rag, save, embedder):
 def test_a_file_that_changed_is_embedded_again(rag, save):
     rag.items.upsert_images([save("red", name="wall")], ids=["wall"])
     rag.items.upsert_images([save("blue", name="wall")], ids=["wall"])
-    assert rag.search("blue")[0].score == rag.search_by_vector(rag.models.embedder.embed_texts(["blue"])[0], 1)[0].score
+    assert (
+        rag.search("blue")[0].score
+        == rag.retriever.search_by_vector(rag.models.embedder.embed_texts(["blue"])[0], 1)[0].score
+    )
 
 
 @pytest.mark.parametrize("bad", ["gone.png", "https://example.org/a.png", b"no picture", b""])
@@ -369,17 +372,17 @@ def test_pruning_leaves_items_alone(rag, save, tmp_path):
 def test_a_vector_of_any_length_is_a_query(rag):
     rag.items.upsert_texts(["red", "blue", "red blue"], ids=["r", "b", "rb"])
     vector = 7 * rag.models.embedder.embed_texts(["red"])[0]
-    hits = rag.search_by_vector(vector.tolist(), 2)
+    hits = rag.retriever.search_by_vector(vector.tolist(), 2)
     assert [hit.id for hit in hits] == ["r", "rb"]
     assert hits[0].score == pytest.approx(1.0, abs=1e-5)
-    assert [hit.id for hit in rag.search_by_vector(vector, 3, filter={"id": ["b"]})] == ["b"]
-    assert rag.search_by_vector(vector, kinds={"image"}) == []
+    assert [hit.id for hit in rag.retriever.search_by_vector(vector, 3, filter={"id": ["b"]})] == ["b"]
+    assert rag.retriever.search_by_vector(vector, kinds={"image"}) == []
 
 
 @pytest.mark.parametrize("vector", [[1.0, 2.0], [], [0.0] * 12, [float("nan")] * 12])
 def test_a_vector_of_another_space_is_an_error(rag, vector):
     with pytest.raises(InputError, match="vectors"):
-        rag.search_by_vector(vector)
+        rag.retriever.search_by_vector(vector)
 
 
 def test_items_are_filtered_by_the_source_that_they_name(rag, save):
@@ -429,7 +432,9 @@ def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
         report = reembed(rag.index, Turned(), rag.frames).switch()
         assert (report.sources, report.left_out) == (3, ())
     with opened(Turned()) as rag:
-        nearest = (rag.search_by_vector(rag.embed_query(color), 1)[0] for color in ("green", "red", "blue"))
+        nearest = (
+            rag.retriever.search_by_vector(rag.retriever.embed_query(color), 1)[0] for color in ("green", "red", "blue")
+        )
         assert [hit.id for hit in nearest] == ["text", "file", "kept"]
         assert rag.get(["text"])[0].source == "a.pdf"
         assert rag.items.delete(["text", "file", "kept"]) == 3

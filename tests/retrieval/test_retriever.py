@@ -149,7 +149,9 @@ def test_clips_are_grouped_under_their_video():
 def test_k_counts_videos_not_clips():
     """One video with more clips than the depth of the first search must not hide the others."""
     long = film("long.mp4", *["red"] * 40)
-    hits = retriever(*long, *film("short.mp4", "blue"), PICTURES[1], depth=2, oversample=1).search("red", k=3)
+    hits = retriever(*long, *film("short.mp4", "blue"), PICTURES[1], candidates_per_branch=2, oversample=1).search(
+        "red", k=3
+    )
     assert names(hits)[0] == "long.mp4"
     assert set(names(hits)) == {"long.mp4", "short.mp4", "blue"}
 

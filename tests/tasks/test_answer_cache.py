@@ -24,7 +24,7 @@ def test_a_question_to_the_index_is_answered_from_memory_and_says_so(tmp_path):
     looked = len(rag.models.vqa.get().questions)
     again = rag.ask("Which color is the red wall?", cache_answers=True)
     assert looked and len(rag.models.vqa.get().questions) == looked
-    assert (again.text, again.confidence) == (first.text, first.confidence)
+    assert (again.answer, again.confidence) == (first.answer, first.confidence)
     assert "remembered from" in again.citations[0].remembered
     assert "remembered" not in first.to_dict()["citations"][0] and "remembered" in again.to_dict()["citations"][0]
 
@@ -43,10 +43,10 @@ def test_a_file_that_changed_is_looked_at_again(tmp_path):
         (hit,) = rag.index.find(filter={"source": str(tmp_path / "red.png")})
         return rag.ask("What colour is it?", image=hit.id)
 
-    assert ask().text == "red" and ask().citations[0].remembered
+    assert ask().answer == "red" and ask().citations[0].remembered
     Image.fromarray(color_frame("green", size_px=64)).save(tmp_path / "red.png")
     rag.add(tmp_path)
-    assert ask().text == "green"
+    assert ask().answer == "green"
     assert [each.answer for each in (pair[0] for pair in rag.index.answer_store()._answers.values())] == ["green"]
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 from florence_rag.context import loaded
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.base import VQAResult
-from florence_rag.tasks.cached_vqa import CachedVQA
+from florence_rag.tasks.answer_cache import CachedVQA
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswerStore, color_frame
 
 EMBEDDER = ColorEmbedder()
@@ -48,11 +48,11 @@ def test_the_same_question_is_asked_once(memory):
     red = color_frame("red", "red", "blue")
     first = memory.answer(red, "What colour is the wall?")
     again = memory.answer(red.copy(), "which color is the wall")
-    assert memory.vqa.get().questions == ["What colour is the wall?"] and memory.asked == {"model": 1, "memory": 1}
+    assert memory.vqa.get().questions == ["What colour is the wall?"] and memory.counts == {"model": 1, "cache": 1}
     assert (again.answer, again.confidence, again.candidates) == (first.answer, first.confidence, first.candidates)
     assert not first.remembered
     assert again.remembered == (
-        "remembered from 2029-07-14T12:00:00+00:00, when 'What colour is the wall?' was asked about this picture"
+        "remembered from 2029-07-14T12:00:00+00:00, when 'What colour is the wall?' was asked about this image"
     )
 
 
@@ -82,15 +82,15 @@ def test_a_picture_in_which_something_small_changed_is_another(memory):
 
 def test_a_picture_that_changed_at_its_place_is_asked_about_again(memory, store):
     picture = color_frame("red", "blue", size_px=256)
-    memory.place([picture], "/a.jpg")
+    memory.locate([picture], "/a.jpg")
     memory.answer(picture, "What colour?")
     assert store.count() == 1
     edited = jpeg(picture, 256)
-    memory.place([edited], "/a.jpg")
+    memory.locate([edited], "/a.jpg")
     assert store.count() == 0
     assert not memory.answer(edited, "What colour?").remembered
     elsewhere = jpeg(edited, 256, 80)
-    memory.place([elsewhere], "/b.jpg")
+    memory.locate([elsewhere], "/b.jpg")
     assert memory.answer(elsewhere, "What colour?").remembered
 
 

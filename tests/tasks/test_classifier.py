@@ -18,7 +18,7 @@ class Fixed:
 
 
 def test_candidates_are_ordered_and_limited():
-    (found,) = classify(Fixed([[0.2, 0.5, 0.3]]), np.zeros((1, 4)), listed=2)
+    (found,) = classify(Fixed([[0.2, 0.5, 0.3]]), np.zeros((1, 4)), max_candidates=2)
     assert (found.label, found.confidence) == ("dog", 0.5)
     assert found.candidates == (("dog", 0.5), ("cow", 0.3))
     assert found.named("a.jpg").to_dict() == {

@@ -49,10 +49,10 @@ def test_an_indexed_picture_is_named_by_its_id(rag, data):
 
 
 def test_a_probe_is_trained_kept_and_used_by_its_name(rag, data, tmp_path):
-    trained = rag.train_classifier(data, "climate")
+    trained = rag.classifiers.train(data, "climate")
     assert trained.examples == {"cold": 3, "warm": 3} and trained.failed == ()
     assert Path(trained.file) == tmp_path / "classifiers" / "climate.safetensors"
-    assert rag.classifying.names() == ["climate"]
+    assert rag.classifiers.names() == ["climate"]
     found = rag.classify([color_frame("yellow"), color_frame("blue", "green")], probe="climate")
     assert [each.label for each in found.images] == ["warm", "cold"]
     assert rag.classify([color_frame("red")], probe=trained.file).images[0].label == "warm"
@@ -62,14 +62,14 @@ def test_missing_and_damaged_files_are_reported_and_stop_nothing(rag, data):
     table = data / "set.csv"
     (data / "no.jpg").write_text("no picture")
     table.write_text("warm/red.png,warm\ngone.png,warm\nno.jpg,cold\ncold/blue.png,cold\n")
-    trained = rag.train_classifier(table, "climate")
+    trained = rag.classifiers.train(table, "climate")
     assert trained.examples == {"cold": 1, "warm": 1} and trained.accuracy is None
     assert [Path(failure.source).name for failure in trained.failed] == ["gone.png", "no.jpg"]
     found = rag.classify([data / "gone.png", data / "warm" / "red.png"], probe="climate")
     assert len(found.failed) == 1 and found.images[0].label == "warm"
     table.write_text("gone.png,warm\nno.jpg,cold\n")
-    with pytest.raises(InputError, match="none of the 2 pictures"):
-        rag.train_classifier(table, "climate")
+    with pytest.raises(InputError, match="none of the 2 images"):
+        rag.classifiers.train(table, "climate")
 
 
 def test_bad_requests_say_what_is_wrong(rag, data):
@@ -84,13 +84,13 @@ def test_bad_requests_say_what_is_wrong(rag, data):
         rag.classify("red.png", labels=["a", "b"])
     (data / "cold").rename(data / ".cold")
     with pytest.raises(InputError, match="fewer than two"):
-        rag.train_classifier(data, "climate")
+        rag.classifiers.train(data, "climate")
 
 
 def test_a_server_has_no_folder_for_classifiers(data, tmp_path):
     embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder)
     with pytest.raises(InputError, match="give the path of a file, climate"):
-        rag.train_classifier(data, "climate")
-    rag.train_classifier(data, str(tmp_path / "climate.safetensors"))
+        rag.classifiers.train(data, "climate")
+    rag.classifiers.train(data, str(tmp_path / "climate.safetensors"))
     assert rag.classify([color_frame("red")], probe=tmp_path / "climate.safetensors").images[0].label == "warm"

@@ -16,7 +16,7 @@ def tool(folder, tmp_path):
     embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder, classifiers=tmp_path / "classifiers")
     rag.add(folder)
-    rag.train_classifier(tmp_path / "data", "climate")
+    rag.classifiers.train(tmp_path / "data", "climate")
     return ClassifyImage(rag)
 
 
@@ -32,7 +32,7 @@ def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):
     assert "trained for this index: climate." in tool.description
     (hit,) = tool.rag.search("red", k=1, kinds={"image"})
     assert tool(image=hit.id, classifier="climate").artifact["label"] == "warm"
-    file = str(Path(tool.rag.classifying.folder) / "climate.safetensors")
+    file = str(Path(tool.rag.classifiers.folder) / "climate.safetensors")
     refused = tool(image=hit.id, classifier=file)
     assert refused.is_error and "there is climate" in refused.text
 

@@ -3,8 +3,7 @@ import pytest
 
 from florence_rag.errors import InputError
 from florence_rag.models.prompt_templates import UNICL_PROMPTS
-from florence_rag.tasks.classifier import classify
-from florence_rag.tasks.zero_shot import ZeroShotClassifier, label_vectors
+from florence_rag.tasks.classifier import ZeroShotClassifier, classify, label_vectors
 from florence_rag.testing import ColorEmbedder, color_frame
 
 EMBEDDER = ColorEmbedder()

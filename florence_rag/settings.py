@@ -1,0 +1,73 @@
+"""The keyword arguments of FlorenceRAG and of FlorenceRAG.open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypedDict
+
+from florence_rag.answering.llm import LLMConfig
+from florence_rag.answering.vqa_answerer import AnsweringConfig
+from florence_rag.chunking import ChunkingConfig
+from florence_rag.ingest.engine import Engine, IngestConfig
+from florence_rag.ingest.near_duplicates import NearDuplicates
+from florence_rag.ingest.ocr_stage import OCRMode
+from florence_rag.ingest.prefetch import Chunker
+from florence_rag.ingest.run import Progress
+from florence_rag.loading.database import DatabaseOptions
+from florence_rag.retrieval.retriever import RetrievalConfig
+
+
+class CommonSettings(TypedDict, total=False):
+    """Keyword arguments of both `FlorenceRAG` and `FlorenceRAG.open`.
+
+    Attributes:
+        images: A folder for images that are stored without a file. `open` uses one next to the file of the database.
+        ocr: When to read the text in images: "always", "never", or "auto", in images and in pages without text.
+        chunking: How files are split into chunks.
+        cache_answers: Whether `ask` stores answers about images and reuses them, unless a call says otherwise.
+    """
+
+    images: str | Path | None
+    ocr: OCRMode
+    chunking: ChunkingConfig | None
+    cache_answers: bool
+
+
+class Settings(CommonSettings, total=False):
+    """Keyword arguments of `FlorenceRAG`, besides those of `CommonSettings`.
+
+    Attributes:
+        classifiers: A folder for trained classifiers.
+        index_regions: Whether the objects that the detector finds are indexed next to their images.
+        ingest: How many files and batches are processed at a time.
+        retrieval: How the branches of a search are weighted.
+        answering: How evidence is weighed.
+        llm: What a chat model is sent.
+    """
+
+    classifiers: Path | None
+    index_regions: bool
+    ingest: IngestConfig | None
+    retrieval: RetrievalConfig | None
+    answering: AnsweringConfig | None
+    llm: LLMConfig | None
+
+
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of the methods of `FlorenceRAG` that index files.
+
+    Attributes:
+        near_duplicates: "link", the default, shows images that look the same as one hit; "drop" indexes only one of
+            them; "keep" treats them as different images.
+        progress: Called after every step, in the calling thread.
+        engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.
+    """
+
+    near_duplicates: NearDuplicates
+    progress: Callable[[Progress], None] | None
+    engine: Callable[[Chunker], Engine] | None
+
+
+class OpenSettings(CommonSettings, DatabaseOptions, total=False):
+    """Keyword arguments of `FlorenceRAG.open`: those of `CommonSettings` and of `DatabaseOptions`."""
