@@ -34,7 +34,7 @@ class ModelCard:
         name: The name to use it by.
         family: How it is loaded.
         roles: What it can do.
-        source: A folder or file, a repository "owner/name" of Hugging Face, the URL of a file, or a service's name for it.
+        source: A folder or file, a repository "owner/name" of Hugging Face, a URL, or the name of a model at a service.
         training_data: What it was trained on, for a person.
         license: The license of the weights.
         parameters_m: The number of parameters in millions.
