@@ -1,7 +1,8 @@
 """Lower levels never import higher ones, siblings never import each other, and no folder is a drawer."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": RUNNABLE | {"rag"},
 }
 
+ABOVE_THE_FACADE = {"rag", "tools", "cli", "testing", "__init__"}
+
 DRAWERS = {"util", "utils", "common", "helper", "helpers", "core", "manager", "managers", "misc"}
 
 Import = tuple[str, bool]
@@ -77,6 +80,15 @@ def folder_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
+def module_name(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def longest_module(name: str, modules: Container[str]) -> str | None:
+    """The module that the name lies in; a package is one only for names that it defines or passes on."""
+    return next((prefix for prefix in (name, name.rpartition(".")[0]) if prefix in modules), None)
+
+
 def is_allowed(target: str, allowed: set[str]) -> bool:
     return any(target == name or target.startswith(f"{name}.") for name in allowed)
 
@@ -92,6 +104,27 @@ def test_a_module_imports_only_its_own_folder_and_lower_levels():
         and not is_allowed(name.removeprefix("florence_rag."), MAY_IMPORT[folder_of(path)] | {folder_of(path)})
     ]
     assert above == []
+
+
+def test_no_import_is_part_of_a_cycle():
+    """Imports inside functions and under TYPE_CHECKING count, too."""
+    modules = {module_name(path): path for path in PACKAGE.rglob("*.py")}
+    graph = {
+        module: {
+            target for name, _ in imports_of(path) if (target := longest_module(name, modules)) and target != module
+        }
+        for module, path in modules.items()
+    }
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise AssertionError(f"modules import each other: {' -> '.join(error.args[1])}") from None
+
+
+def test_no_module_below_the_facade_names_it():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if folder_of(path) not in ABOVE_THE_FACADE:
+            assert "florence_rag.rag.FlorenceRAG" not in {name for name, _ in imports_of(path)}, path
 
 
 def test_no_file_imports_a_star_or_the_folder_of_the_plug_ins():
