@@ -14,7 +14,7 @@ Media = Literal["image", "video", "text", "pdf"]
 Kind = Literal["image", "page", "clip", "text"]
 Box = tuple[float, float, float, float]
 Frame = np.ndarray
-"""One picture: (H, W, 3) uint8, RGB, upright."""
+"""An image: (H, W, 3) uint8, RGB, upright."""
 
 _CHUNK_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -24,10 +24,14 @@ MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file that can be indexed, or one item that a program gave.
+    """A file, URL or member of a container that can be indexed, or an item that a program adds.
 
-    uri: absolute path, or item_uri of the item. modified_ns: the file's mtime in nanoseconds. content_hash: hex digest
-    of its bytes.
+    Attributes:
+        uri: An absolute path, a URL, the uri of a member, or `item_uri` of an item.
+        media: The medium.
+        size_bytes: The size in bytes.
+        modified_ns: The modification time, in nanoseconds since the epoch.
+        content_hash: The hex digest of the bytes.
     """
 
     uri: str
@@ -64,10 +68,14 @@ def middle_frame(frames: Sequence[Frame]) -> Frame:
 
 @dataclass(frozen=True, slots=True)
 class Locator:
-    """Where inside its source a chunk lies; None where a coordinate does not apply.
+    """The place of a chunk within its source. Coordinates that do not apply are None.
 
-    page counts from 1; box is (left, top, right, bottom) in [0, 1] of the picture; start_s and end_s are seconds
-    from the start of the video; span is (start, end) in characters of the decoded text.
+    Attributes:
+        page: The page of a document, from 1.
+        box: (left, top, right, bottom), each in [0, 1] of the image.
+        start_s: The start in seconds from the start of the video.
+        end_s: The end in seconds from the start of the video.
+        span: (start, end) in characters of the decoded text.
     """
 
     page: int | None = None
@@ -77,7 +85,7 @@ class Locator:
     span: tuple[int, int] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Only the coordinates that apply, as JSON-ready values."""
+        """Return the coordinates that apply, ready for JSON."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -86,7 +94,11 @@ class Locator:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Locator:
-        """The inverse of to_dict. Unknown names raise TypeError."""
+        """Return the locator that `to_dict` described.
+
+        Raises:
+            TypeError: If a name is unknown.
+        """
         coordinates: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -109,9 +121,16 @@ class Locator:
 class Chunk:
     """The unit that is embedded, stored and cited.
 
-    frames: the pictures of the chunk: one for an image or a page, the keyframes for a clip, none for text.
-    text: a passage, the text layer of a page or a transcript; caption and ocr: what perception models said of frames.
-    custom_id: the id, where it does not follow from the rest.
+    Attributes:
+        source: The source that contains it.
+        kind: The kind of chunk.
+        locator: Its place in the source.
+        text: The passage, the text layer of the page, or the transcript of the clip.
+        caption: The caption of the frames.
+        ocr: The OCR text of the frames.
+        frames: One frame of an image or a page, the keyframes of a clip, none of a text.
+        metadata: Values to filter by.
+        custom_id: The id of an item; "" if the id follows from the content.
     """
 
     source: Source
@@ -126,8 +145,7 @@ class Chunk:
 
     @property
     def id(self) -> str:
-        """32 hex digits from where the chunk lies and what its source contains: equal on every machine and run; or the
-        given id."""
+        """The custom id, or 32 hex digits that follow from source, content and locator on every machine."""
         if self.custom_id:
             return self.custom_id
         key = "\0".join((self.source.uri, self.source.content_hash, self.kind, repr(self.locator)))
@@ -141,9 +159,13 @@ def is_chunk_id(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class EmbedderInfo:
-    """What an index must remember of the embedder that filled it.
+    """The properties of an embedder that an index records, so that no other embedder searches it.
 
-    fingerprint: digest of the weights; preprocessing: digest or words for how pixels and text are prepared.
+    Attributes:
+        name: The name of the model.
+        fingerprint: A digest of the weights.
+        dimension: The dimension D of the vectors.
+        preprocessing: A digest or description of how pixels and text are prepared.
     """
 
     name: str
@@ -160,14 +182,22 @@ class EmbedderInfo:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A chunk found by a search.
+    """A chunk that a search returns.
 
-    source: the file it lies in; of an item that a program gave, what its metadata call "source", or else its uri.
-    score: larger is better, comparable within one search only.
-    explanation: one line for a person, such as "looks like the query (0.31)".
-    grouped_hits: other hits shown as one with it, best first: other clips of its video, near-duplicate images, other
-    shots of its burst.
-    is_item: whether a program gave it under this id.
+    Attributes:
+        id: The id of the chunk.
+        kind: The kind of chunk.
+        source: The file that contains it; of an item, the "source" of its metadata, or else its uri.
+        locator: Its place in the source.
+        score: Larger is better; comparable within one search only.
+        text: The passage, the text layer of the page, or the transcript of the clip.
+        caption: The caption.
+        ocr: The OCR text.
+        explanation: One line for a person that says why the chunk was found.
+        metadata: The metadata of the chunk.
+        grouped_hits: Hits that are shown as one with this one, best first: other clips of its video, near-duplicate
+            images, other shots of its burst.
+        is_item: Whether a program added the chunk as an item under this id.
     """
 
     id: str
@@ -185,16 +215,16 @@ class Hit:
 
     @property
     def uri(self) -> str:
-        """Of its source, as the index lists it."""
+        """The uri of the source, as the index lists it."""
         return item_uri(self.id) if self.is_item else self.source
 
     @property
     def content(self) -> str:
-        """All words known of the chunk, for a reader that cannot see: caption, text, then what was read in it."""
+        """All text of the chunk: caption, text, OCR text."""
         return "\n".join(part for part in (self.caption, self.text, self.ocr) if part)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the hit, ready for JSON; `text` holds `content`."""
         row: dict[str, Any] = {
             "id": self.id,
             "kind": self.kind,
@@ -207,17 +237,24 @@ class Hit:
         if self.metadata:
             row["metadata"] = dict(self.metadata)
         if self.grouped_hits:
-            row["grouped_hits"] = [moment.to_dict() for moment in self.grouped_hits]
+            row["grouped_hits"] = [hit.to_dict() for hit in self.grouped_hits]
         return row
 
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where an answer comes from.
+    """The evidence for an answer.
 
-    quote: the words relied on; "" where a picture was looked at. thumbnail: a small JPEG as data URI, of a picture that
-    lies in no index, for no id leads back to it; "" for all others, which `florence_rag.viz.thumbnail_of` draws.
-    remembered: when and how this was asked before, in one line, if nobody looked this time.
+    Attributes:
+        id: The id of the chunk; "" for an image that is not in the index.
+        kind: The kind of chunk.
+        source: The file that contains it.
+        locator: Its place in the source.
+        quote: The text that the answer relies on; "" if a model examined the image.
+        confidence: The confidence of the answer from this chunk, in [0, 1].
+        thumbnail: A small JPEG as a data URI, of an image that is not in the index; `florence_rag.viz.thumbnail_of`
+            draws the others.
+        remembered: One line about the cached answer that is repeated; "" if there is none.
     """
 
     id: str
@@ -230,16 +267,20 @@ class Citation:
     remembered: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready; thumbnail and remembered only where there are such."""
+        """Return the citation, ready for JSON, without an empty thumbnail or remembered."""
         row = {**asdict(self), "locator": self.locator.to_dict()}
         return {name: value for name, value in row.items() if value or name not in ("thumbnail", "remembered")}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A grounded answer. confidence in [0, 1], or None where the answering model gives none.
+    """A grounded answer.
 
-    candidates: other answers considered, with their confidence, best first.
+    Attributes:
+        answer: The answer.
+        confidence: Its confidence in [0, 1]; None if the model gives none.
+        citations: The evidence, best first.
+        candidates: Other answers with their confidence, best first.
     """
 
     answer: str
@@ -248,7 +289,7 @@ class Answer:
     candidates: tuple[tuple[str, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the answer, ready for JSON."""
         return {
             "answer": self.answer,
             "confidence": self.confidence,
@@ -267,9 +308,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class SkippedSource:
-    """A file that was looked at and is not indexed, as it was then: until it changes it need not be looked at again.
+    """A source that is not indexed, in the state in which it was read; it is not read again until it changes.
 
-    reason: one line. like: the uri of the file that is indexed in its place, of a near-duplicate; "" of a failure.
+    Attributes:
+        source: The source.
+        reason: The reason, in one line.
+        duplicate_of: The uri of the near-duplicate that is indexed in its place; "" for a failure.
     """
 
     source: Source
@@ -279,7 +323,7 @@ class SkippedSource:
 
 @dataclass(frozen=True, slots=True)
 class NearDuplicate:
-    """A file that is not indexed because another, which is, looks the same."""
+    """A source that is not indexed because a near-duplicate of it is."""
 
     source: str
     duplicate_of: str
@@ -287,7 +331,7 @@ class NearDuplicate:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What became of one file in the index."""
+    """A change of one source in the index."""
 
     event: Literal["added", "updated", "removed"]
     source: str
@@ -295,10 +339,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class IndexReport:
-    """What one index run did, counted in files.
+    """The result of an index run, counted in sources.
 
-    failed: also those that failed before and have not changed since. near_duplicates: those that are left out for it.
-    changes: what was added, updated and removed, file by file.
+    Attributes:
+        added: The number of new sources.
+        updated: The number of changed sources.
+        unchanged: The number of sources that were not read.
+        removed: The number of deleted sources.
+        failed: The failures, including earlier ones of sources that have not changed.
+        near_duplicates: The sources that are skipped because a near-duplicate is indexed.
+        changes: Each added, updated or removed source.
     """
 
     added: int = 0
@@ -310,5 +360,5 @@ class IndexReport:
     changes: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready, without the changes, of which there may be millions."""
+        """Return the report, ready for JSON, without the changes, of which there may be millions."""
         return {name: value for name, value in asdict(replace(self, changes=())).items() if name != "changes"}

@@ -34,8 +34,15 @@ class Search(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What one hit says to a question. quote: its words, or "" where its picture was looked at. remembered: where an
-    answer comes from for which nobody looked."""
+    """The answer of one hit to a question.
+
+    Attributes:
+        hit: The hit.
+        answer: The answer.
+        confidence: Its confidence, in [0, 1].
+        quote: The text that the answer relies on; "" if a model examined the image.
+        remembered: One line about the cached answer that is repeated; "" if there is none.
+    """
 
     hit: Hit
     answer: str

@@ -251,8 +251,10 @@ def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> I
 
 
 def _check_unchanged(source: Source) -> None:
-    """The pictures of another file would stand beside the words of this one. Where there is no file, load_frames
-    knows why, or another way to the pictures."""
+    """Refuse a file that has changed, because its images would not match the stored text.
+
+    Without a file, `load_frames` reports the reason, or reads the images from elsewhere.
+    """
     if not Path(source.uri).is_file():
         return
     for found in discover([source.uri], {source.uri: source}):

@@ -64,8 +64,10 @@ class Looks:
         return number
 
     def find(self, metadata: Mapping[str, Any], *, bursts: bool = True) -> int | None:
-        """The number of the first picture that looks the same, or, with bursts, was taken by the same camera within
-        five seconds and looks much alike."""
+        """Return the number of the first near-duplicate, or None.
+
+        With `bursts`, a similar image that the same camera took within five seconds also counts.
+        """
         read = _read(metadata)
         if read is None or not self._count:
             return None
