@@ -1,8 +1,8 @@
 """Which network a released checkpoint is, read from the names and shapes of its weights.
 
-What shapes do not tell follows the released models: attention heads of 64 channels in CLIP and RoBERTa, texts of 50
-tokens in METER and of 40 where it ranks, windows of 7 over 224 pixels in UniCL's Swin and of a 32nd of the picture in
-METER's. A checkpoint that differs needs its configuration given.
+Settings that shapes do not determine follow the released models: attention heads of 64 channels in CLIP and RoBERTa,
+texts of 50 tokens in METER and of 40 for ranking, windows of 7 over 224 pixels in UniCL's Swin and of a 32nd of the
+image in METER's. For a checkpoint that differs, pass its configuration.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Weights = Mapping[str, Tensor]
 
 
 def config_of(weights: Weights) -> FlorenceConfig | MeterConfig:
-    """The configuration of UniCL's dual tower or of METER; ModelError, with some of the names, for anything else."""
+    """Return the configuration of UniCL's dual encoder or of METER; raise ModelError for any other weights."""
     if "cross_modal_text_transform.weight" in weights:
         return _meter(weights)
     for image, text in (("image_encoder.", "text_encoder."), ("visual.", "text.")):
@@ -124,7 +124,7 @@ def _swin(weights: Weights) -> CoSwinConfig:
 
 
 def _swin_side(weights: Weights, window: int) -> int:
-    """Side of the picture: the mask of shifted windows has a row for each window of the first stage."""
+    """Return the side of the image: the mask of shifted windows has a row for each window of the first stage."""
     mask = weights.get("layers.0.blocks.1.attn_mask")
     return 32 * window if mask is None else 4 * window * math.isqrt(len(mask))
 

@@ -20,7 +20,7 @@ from florence_rag.models.boxes import generalised_iou, iou
 class Points:
     """Every place of every level that can hold a box, levels from fine to coarse.
 
-    xy: (P, 2) pixels. stride: (P,) pixels between neighbours. counts: points of each level.
+    xy: (P, 2) pixels. stride: (P,) pixels between neighbors. counts: points of each level.
     """
 
     xy: Tensor
@@ -98,7 +98,7 @@ def centerness(distances: Tensor) -> Tensor:
 
 
 def focal_loss(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Sum over logits and targets, both (N, L): background that is easily told apart hardly counts."""
+    """Sum over logits and targets, both (N, L): easy background points contribute little."""
     probability = logits.sigmoid()
     wrong = probability * (1 - targets) + (1 - probability) * targets
     weight = alpha * targets + (1 - alpha) * (1 - targets)
@@ -118,7 +118,7 @@ def detection_loss(
 ) -> Tensor:
     """Focal loss, GIoU loss weighted by centerness (times 2), and cross-entropy of centerness, for each positive point.
 
-    logits: (B, P, L). distances: (B, P, 4) pixels. centers: (B, P) logits. labels: for each picture its boxes (N_i, 4)
+    logits: (B, P, L). distances: (B, P, 4) pixels. centers: (B, P) logits. labels: for each image its boxes (N_i, 4)
     in pixels and their classes (N_i,). Returns ().
     """
     owners = [assign(points, boxes, top_k=top_k, anchor_scale=anchor_scale) for boxes, _ in labels]

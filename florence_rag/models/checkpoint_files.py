@@ -49,7 +49,7 @@ def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        pass  # Training states hold objects beside the weights: read on, with stand-ins for those.
+        pass  # Training states hold objects next to the weights: read on, with placeholders for them.
     except (RuntimeError, EOFError, OSError) as error:
         raise _unreadable(path, error) from error
     foreign: list[str] = []

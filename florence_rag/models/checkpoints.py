@@ -167,7 +167,7 @@ METER = KeyMap(
     ),
     unused=(
         STRUCTURAL,
-        r"vit_model\.positional_embedding",  # of CLIP's text tower, which METER never runs
+        r"vit_model\.positional_embedding",  # of CLIP's text encoder, which METER never runs
         r"vit_model\.ln_final\.(weight|bias)",
         r"text_transformer\.pooler\.dense\.(weight|bias)",
     ),
@@ -248,7 +248,7 @@ def load_unicl(path: str | Path, config: FlorenceConfig | None = None) -> Floren
     weights = read_weights(path)
     found = config or config_of(weights)
     if not isinstance(found, FlorenceConfig):
-        raise ModelError(f"{str(path)!r} is a METER checkpoint, no dual tower; give it as the model that answers")
+        raise ModelError(f"{str(path)!r} is a METER checkpoint, not a dual encoder; pass it as the VQA model")
     return filled(FlorenceModel(found), weights, UNICL)
 
 

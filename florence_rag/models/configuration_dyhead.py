@@ -49,6 +49,6 @@ class DyHeadDetectorConfig(PreTrainedConfig):
 
     @property
     def strides(self) -> list[int]:
-        """Pixels between neighbouring points, for each level."""
+        """Pixels between neighboring points, for each level."""
         last = max(self.stages)
         return [4 * 2**stage for stage in self.stages] + [4 * 2 ** (last + i + 1) for i in range(self.extra_levels)]

@@ -124,9 +124,9 @@ class CoSwinModel(PreTrainedModel):
             init.trunc_normal_(module.relative_position_bias_table, std=self.config.initializer_range)
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any) -> BaseModelOutputWithPooling:
-        """Encode normalised images.
+        """Encode normalized images.
 
-        pixel_values: (B, 3, H, W), normalised RGB, float.
+        pixel_values: (B, 3, H, W), normalized RGB, float.
         Returns last_hidden_state (B, N, C) tokens in row-major order after the final norm; pooler_output (B, C), their
         mean; with output_hidden_states, hidden_states: the pyramid, one (B, C_i, H_i, W_i) for each stage.
         """

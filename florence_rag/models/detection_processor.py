@@ -1,4 +1,4 @@
-"""Pixels to the detector, and what it says back to things in the picture."""
+"""Prepares images for the detector and turns its outputs into detections."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class DetectionImageProcessor(FlorenceImageProcessor):
         threshold: float = 0.5,
         target_sizes: Sequence[tuple[int, int]] | Tensor | None = None,
     ) -> list[dict[str, Tensor]]:
-        """For each picture "scores" (N,), "labels" (N,) and "boxes" (N, 4), best first.
+        """Return for each image "scores" (N,), "labels" (N,) and "boxes" (N, 4), best first.
 
         threshold: the least score, in [0, 1]. target_sizes: height and width of each picture; its boxes are then in its
         pixels, otherwise in shares of it. Boxes are left, top, right, bottom. Where fit is "crop", target_sizes are
@@ -36,7 +36,7 @@ class DetectionImageProcessor(FlorenceImageProcessor):
         return found
 
     def _whole(self, boxes: Tensor, width: int, height: int) -> Tensor:
-        """From shares of what the network saw to pixels of the picture."""
+        """Convert fractions of the network's input to pixels of the image."""
         left, top, right, bottom = self.view(width, height)
         size = boxes.new_tensor([right - left, bottom - top]).repeat(2)
         corner = boxes.new_tensor([left, top]).repeat(2)

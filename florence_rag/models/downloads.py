@@ -20,7 +20,7 @@ from florence_rag.errors import ModelError
 from florence_rag.models.registry import ModelCard
 
 NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onnx/* openvino/*".split()
-"""Other formats of weights that repositories keep beside the safetensors."""
+"""Other formats of weights that repositories keep next to the safetensors."""
 
 TIMEOUT_S = 30.0
 BLOCK = 1 << 20
@@ -118,7 +118,7 @@ def _place(url: str, folder: Path | None = None) -> Path:
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
-    """Append to part what is missing of it."""
+    """Append the missing bytes to the partial file."""
     there = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={there}-", "Accept-Encoding": "identity"} if there else {"Accept-Encoding": "identity"}
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:

@@ -38,7 +38,7 @@ class _DyHeadPreTrained(PreTrainedModel):
 
 
 class DyHeadModel(_DyHeadPreTrained):
-    """The tower of blocks alone."""
+    """The stack of Dynamic Head blocks alone."""
 
     config_class = DyHeadConfig
     base_model_prefix = "dyhead"
@@ -105,7 +105,7 @@ class DyHeadForObjectDetection(_DyHeadPreTrained):
         backbone: Any = config.backbone_config
         head: Any = config.head_config
         self.backbone = CoSwinModel(backbone)
-        # The mean of the picture is not asked for here.
+        # The mean of the image is not needed.
         self.backbone.norm = nn.Identity()  # type: ignore[assignment]
         widths = [backbone.embed_dim * 2**stage for stage in config.stages]
         self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
@@ -129,15 +129,15 @@ class DyHeadForObjectDetection(_DyHeadPreTrained):
     def forward(
         self, pixel_values: Tensor, labels: Sequence[dict[str, Tensor]] | None = None, **_: Any
     ) -> DetectorOutput:
-        """Look for things in normalised pictures.
+        """Detect objects in normalized images.
 
-        pixel_values: (B, 3, H, W). labels: for each picture "boxes" (N_i, 4) in shares of it, left, top, right, bottom,
+        pixel_values: (B, 3, H, W). labels: for each image "boxes" (N_i, 4) in shares of it, left, top, right, bottom,
         and "class_labels" (N_i,); they give the loss. The P points are those of all levels, fine to coarse, row by row.
         """
         levels = self.dyhead(self.pyramid(self._maps(pixel_values)))
         points = Points.of(levels, self.config.strides)
         scales = self.level_scales.repeat_interleave(torch.tensor(points.counts, device=pixel_values.device))
-        # e^8 strides are more than any picture is wide.
+        # e^8 strides are more than any image is wide.
         reach = (_by_point(self.box_head, levels) * scales[:, None]).clamp(max=8.0)
         distances = reach.exp() * points.stride[:, None]
         logits, centers = _by_point(self.class_head, levels), _by_point(self.center_head, levels).squeeze(-1)
@@ -168,7 +168,7 @@ def _by_point(head: nn.Module, levels: Sequence[Tensor]) -> Tensor:
 def found_objects(
     output: DetectorOutput, *, threshold: float, overlap: float = 0.6, most: int = 100, candidates: int = 1000
 ) -> list[dict[str, Tensor]]:
-    """For each picture "scores" (N,) in [0, 1], "labels" (N,) and "boxes" (N, 4) in [0, 1] of it, best first.
+    """Return for each image "scores" (N,) in [0, 1], "labels" (N,) and "boxes" (N, 4) in [0, 1] of it, best first.
 
     A score is the geometric mean of class and centerness, as in ATSS. threshold: the least score. overlap: the largest
     IoU of two things of one class.

@@ -1,4 +1,4 @@
-"""Scales pictures as Pillow does, several times faster, to the size that a network's own preprocessing wants.
+"""Scales images as Pillow does, several times faster, to the size that a network's own preprocessing wants.
 
 Scaling is much of what a photograph costs beside the network itself. PyTorch has the same filters for bytes, widened in
 the same way where a picture becomes smaller, and rounds their weights more coarsely: in photographs one value of 255

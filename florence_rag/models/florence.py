@@ -1,4 +1,4 @@
-"""Florence's dual tower: image and text in one space, trained with unified contrastive learning.
+"""Florence's dual encoder: images and texts in one space, trained with unified contrastive learning.
 
 Papers: Florence (arXiv 2111.11432, section 2.1), UniCL (arXiv 2204.03610, equations 2 and 3).
 Reference code: microsoft/UniCL.
@@ -22,7 +22,7 @@ from florence_rag.models.text_encoder import TextEncoderConfig, TextEncoderModel
 
 
 class FlorenceConfig(PreTrainedConfig):
-    """Both towers and the space they share. logit_scale_init_value: logarithm of the inverse temperature."""
+    """Both encoders and the space they share. logit_scale_init_value: logarithm of the inverse temperature."""
 
     model_type = "florence"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {"image_config": CoSwinConfig, "text_config": TextEncoderConfig}
@@ -98,7 +98,7 @@ class FlorenceModel(PreTrainedModel):
                 init.normal_(projection.weight, std=projection.in_features**-0.5)
 
     def get_image_features(self, pixel_values: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised RGB -> (B, D), unit length."""
+        """(B, 3, H, W) normalized RGB -> (B, D), unit length."""
         return F.normalize(self.image_projection(self.image_encoder(pixel_values).pooler_output), dim=-1)
 
     def get_text_features(self, input_ids: Tensor, **_: Any) -> Tensor:

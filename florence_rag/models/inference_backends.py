@@ -76,7 +76,7 @@ def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backe
 def _autocast(module: nn.Module) -> Run:
     """Products in bfloat16; sums, norms and exponentials where they need it in float32.
 
-    Their weights are made bfloat16 once, as autocast makes them anew in every pass.
+    Their weights are made bfloat16 once, since autocast would convert them again in every pass.
     """
     half = deepcopy(module)
     for layer in half.modules():

@@ -18,7 +18,7 @@ from florence_rag.models.layers.video import Sizes, VideoWindowAttention
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification, VideoCoSwinModel
 
 SWIN_IMAGES = KeyMap(rules=SWIN, unused=(STRUCTURAL, r"head\.(weight|bias)"))
-"""A Swin that classifies pictures; what it says of them is left behind."""
+"""A Swin image classifier; its classification head is dropped."""
 
 VIDEO_SWIN = KeyMap(
     rules=(
@@ -70,7 +70,7 @@ def _grown(tensor: Tensor, wanted: Tensor | None, window: Sizes | None) -> Tenso
 
 
 def load_swin_inflated(path: str | Path, config: VideoCoSwinConfig) -> VideoCoSwinModel:
-    """A Swin that was trained on pictures as a Video Swin; config: convolutional=False."""
+    """Load a Swin trained on images as a Video Swin; config: convolutional=False."""
     renamed, unknown = SWIN_IMAGES.rename(read_weights(path))
     if unknown:
         raise ModelError(f"{str(path)!r} is no Swin of pictures: unexpected {', '.join(unknown[:5])}")

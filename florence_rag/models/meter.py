@@ -1,8 +1,8 @@
-"""METER: a question and a picture, each encoded by its own transformer, fused by co-attention.
+"""METER: a question and an image, each encoded by its own transformer, fused by co-attention.
 
 Dou et al., "An Empirical Study of Training End-to-End Vision-and-Language Transformers", arXiv 2111.02387, section 3;
 reference code: zdou0830/METER. Differences: learned positions may be added to the image tokens
-(MeterConfig.num_image_positions), and several texts may share one encoded picture.
+(MeterConfig.num_image_positions), and several texts may share one encoded image.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class FeedForward(nn.Module):
 
 
 class FusionLayer(nn.Module):
-    """One layer of one stream: look at oneself, look at the other stream, think (figure 3b of the paper)."""
+    """One layer of one stream: self-attention, cross-attention, feed-forward (figure 3b of the paper)."""
 
     def __init__(self, config: MeterConfig) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Pooler(nn.Module):
 
 @dataclass
 class MeterOutput(ModelOutput):
-    """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text beside picture.
+    """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text, then image.
 
     cross_attentions, where asked for: for each layer (B, T, N), what each word read of each image token; hidden_states,
     where asked for: for each layer the text states (B, T, C) after it.
@@ -149,12 +149,12 @@ class MeterModel(MeterPreTrainedModel):
         self.post_init()
 
     def encode_images(self, pixel_values: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W), normalised -> (B, N, C) tokens of the image encoder, before the projection.
+        """Encode normalized images (B, 3, H, W) -> (B, N, C) tokens of the image encoder, before the projection.
 
-        Encode a picture once, then ask many questions about it with forward(image_embeds=...).
+        Encode an image once, then ask many questions about it with forward(image_embeds=...).
         """
         tokens: Tensor = self.image_encoder(pixel_values).last_hidden_state
-        # CLIP normalises only its first token, METER reads them all.
+        # CLIP normalizes only its first token, METER reads them all.
         post_norm = getattr(self.image_encoder, "post_layernorm", None)
         return tokens if post_norm is None else post_norm(tokens)
 
@@ -169,11 +169,11 @@ class MeterModel(MeterPreTrainedModel):
         output_cross_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> MeterOutput:
-        """Fuse B texts with pictures.
+        """Fuse B texts with images.
 
         input_ids (B, T) token ids; attention_mask (B, T) 1 for words, 0 for padding; either pixel_values
-        (P, 3, H, W) or image_embeds (P, N, C) of encode_images; image_index (B,) which of the P pictures each text is
-        about, needed where P differs from B; image_token_type: 2 marks the second picture of a pair.
+        (P, 3, H, W) or image_embeds (P, N, C) of encode_images; image_index (B,) which of the P images each text is
+        about, needed where P differs from B; image_token_type: 2 marks the second image of a pair.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)

@@ -1,4 +1,4 @@
-"""What METER can be asked: answers (VQA), image-text matching and ranking, masked words, reasoning over two pictures.
+"""What METER can be asked: answers (VQA), image-text matching and ranking, masked words, reasoning over two images.
 
 Dou et al., arXiv 2111.02387, section 3.3; reference code: zdou0830/METER. One checkpoint carries the heads named in
 MeterConfig.heads over one backbone; every class below reads every such checkpoint and answers with its own head.
@@ -93,7 +93,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass
 class MeterHeadOutput(ModelOutput):
-    """loss () where labels were given; logits: (B, labels) of the head; fusion: what it looked at."""
+    """loss () where labels were given; logits: (B, labels) of the head; fusion: the fused states."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -102,7 +102,7 @@ class MeterHeadOutput(ModelOutput):
 
 @dataclass
 class MeterTasksOutput(ModelOutput):
-    """loss (): the sum over the tasks that have labels; logits: head -> (B, labels); fusion: what they looked at."""
+    """loss (): the sum over the tasks that have labels; logits: head -> (B, labels); fusion: the fused states."""
 
     loss: Tensor | None = None
     logits: dict[str, Tensor] | None = None
@@ -163,7 +163,7 @@ class MeterForQuestionAnswering(_MeterForOneTask):
 
 
 class MeterForImageTextMatching(_MeterForOneTask):
-    """logits (B, 2): class 1 says that text and picture belong together. labels (B,)."""
+    """logits (B, 2): class 1 says that text and image belong together. labels (B,)."""
 
     head = "itm"
 
@@ -181,13 +181,13 @@ class MeterForMaskedLM(_MeterForOneTask):
 
 
 class MeterForVisualEntailment(_MeterForOneTask):
-    """logits (B, 3): does the picture contradict, leave open or entail the text (SNLI-VE). labels (B,)."""
+    """logits (B, 3): does the image contradict, leave open or entail the text (SNLI-VE). labels (B,)."""
 
     head = "snli"
 
 
 class MeterForVisualReasoning(MeterWithHeads):
-    """logits (B, 2): class 1 says that the text is true of a pair of pictures (NLVR2). labels (B,)."""
+    """logits (B, 2): class 1 says that the text is true of a pair of images (NLVR2). labels (B,)."""
 
     head = "nlvr2"
 
@@ -198,7 +198,7 @@ class MeterForVisualReasoning(MeterWithHeads):
         pixel_values: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> MeterHeadOutput:
-        """input_ids, attention_mask (B, T); pixel_values (B, 2, 3, H, W): first and second picture."""
+        """input_ids, attention_mask (B, T); pixel_values (B, 2, 3, H, W): first and second image."""
         if pixel_values is None:
             raise ModelError("visual reasoning needs pixel_values (B, 2, 3, H, W)")
         pooled = [

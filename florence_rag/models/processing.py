@@ -28,13 +28,13 @@ Picture = Image.Image | np.ndarray
 
 
 class FlorenceImageProcessor(BaseImageProcessor):
-    """Resize, optionally crop, and normalise.
+    """Resize, optionally crop, and normalize.
 
     size: side of the square output in pixels. fit: "squash" scales both sides to size, so that nothing is lost;
-    "crop" scales the shorter side to size * enlarge and cuts the centre out. enlarge: 256 / 224 for UniCL, 1 for METER.
-    image_mean, image_std: per channel, of values in [0, 1]. scale_alpha: scale a picture with its transparency and drop
+    "crop" scales the shorter side to size * enlarge and cuts the center out. enlarge: 256 / 224 for UniCL, 1 for METER.
+    image_mean, image_std: per channel, of values in [0, 1]. scale_alpha: scale an image with its transparency and drop
     this afterwards, as METER over CLIP was trained; otherwise it is dropped first.
-    region_view: how the network is best shown a part of a picture: cut out, or in its place with the rest blank.
+    region_view: how the network is best shown a part of an image: cut out, or in its place with the rest blank.
     """
 
     model_input_names = ["pixel_values"]
@@ -69,7 +69,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         return BatchFeature({"pixel_values": self.normalize_pixels(pixels)}, tensor_type=return_tensors)
 
     def resize(self, image: Picture) -> np.ndarray:
-        """One picture -> (size, size, 3) uint8."""
+        """Resize one image -> (size, size, 3) uint8."""
         picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
         if picture.mode != "RGB" and not (self.scale_alpha and picture.mode == "RGBA"):
             picture = picture.convert("RGB")
@@ -81,7 +81,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         return np.asarray(picture.crop((left, top, left + self.size, top + self.size)).convert("RGB"))
 
     def view(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a picture of this size that is left: left, top, right, bottom, in [0, 1] where it was larger."""
+        """The part of an image of this size that is left: left, top, right, bottom, in [0, 1] where it was larger."""
         if self.fit == "squash":
             return 0.0, 0.0, 1.0, 1.0
         width, height = self.scaled_size(width, height)
@@ -89,7 +89,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         return left / width, top / height, (left + self.size) / width, (top + self.size) / height
 
     def scaled_size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height, before anything is cut away, of a picture of so many pixels."""
+        """Width and height, before anything is cut away, of an image of so many pixels."""
         if self.fit == "squash":
             return self.size, self.size
         shorter, smallest = int(self.enlarge * self.size), min(width, height)
@@ -101,7 +101,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         )
 
     def _corner(self, width: int, height: int) -> tuple[int, int]:
-        """Left and top of what is cut out of the middle."""
+        """Return left and top of the center crop."""
         return round((width - self.size) / 2), round((height - self.size) / 2)
 
     def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
@@ -112,7 +112,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
 
 
 class FlorenceProcessor(ProcessorMixin):
-    """Image processor and tokenizer of the dual tower and of METER.
+    """Image processor and tokenizer of the dual encoder and of METER.
 
     Texts are padded to the longest and cut at the tokenizer's model_max_length. mend_text: undo HTML entities, curly
     quotes, ligatures and broken encodings first, as CLIP's own tokenizer does and its twin in transformers does not.

@@ -1,4 +1,4 @@
-"""Sentences that turn a label into what a dual tower has read in training: zero-shot classification by prompts.
+"""Sentences that turn a label into captions a dual encoder has seen in training: zero-shot classification by prompts.
 
 CLIP (arXiv 2103.00020, section 3.1.4) found 80 sentences for ImageNet by hand; UniCL and Florence use them together
 with the bare label. The vector of a label is the mean of the vectors of its sentences, scaled to length one.

@@ -55,13 +55,13 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
     weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
     try:
         model = kind(str(folder), device=target, local_files_only=True, model_kwargs=weights, **options)
-    except Exception as error:  # of whatever the files made the library or transformers stumble over
+    except Exception as error:  # any error that the files cause in the library or transformers
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {first_line(error)}") from error
     return model.eval()
 
 
 class _Pooled(nn.Module):
-    """An image tower by its pooled features."""
+    """An image encoder reduced to its pooled features."""
 
     def __init__(self, tower: nn.Module) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class _Pooled(nn.Module):
 
 
 class _Engine(nn.Module):
-    """Stands where the image tower stood, and says of a picture nothing but its pooled features."""
+    """Replaces the image encoder and returns only pooled features."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -85,13 +85,13 @@ class _Engine(nn.Module):
 
 
 def has_image_tower(folder: Path) -> bool:
-    """Whether pictures of one size go through a tower of their own, as in CLIP and SigLIP."""
+    """Whether images of one size go through an encoder of their own, as in CLIP and SigLIP."""
     configs = [_read(file) for file in folder.rglob("config.json")]
     return any(config.get("model_type") in _TWO_TOWERS for config in configs)
 
 
 def accelerate_images(model: BaseModel, *, backend: Backend, precision: Precision) -> None:
-    """Run the image tower in fewer bits or on another engine, see acceleration.py; texts are embedded as before.
+    """Run the image encoder in fewer bits or on another engine, see acceleration.py; texts are embedded as before.
 
     The library's own engines need its companion optimum, of which no release works with transformers 5.
     """
@@ -121,7 +121,7 @@ def has_language_head(folder: Path) -> bool:
 
 
 def talks_of_pictures(folder: Path) -> bool:
-    """Whether the files are those of a model that writes about pictures, without a word of sentence-transformers on
+    """Whether the files are those of a model that writes about images, without a word of sentence-transformers on
     what it is used for."""
     writes = _network(folder).endswith("ForConditionalGeneration")
     return writes and not (folder / "config_sentence_transformers.json").is_file()

@@ -27,7 +27,7 @@ def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None =
     try:
         with _without_bars():
             loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except Exception as error:  # of whatever transformers stumbles over: JSON, safetensors, other shapes
+    except Exception as error:  # any error inside transformers: JSON, safetensors, other shapes
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
     opened: Model = _fitting(loaded, kind.__name__, folder, device)

@@ -3,7 +3,7 @@
 Papers: Florence (arXiv 2111.11432, section 2.2), Video Swin (arXiv 2106.13230). Reference code: Video Swin's.
 Differs: Video CoSwin's code was never published. Temporal kernels and windows are a guess; what is known is kept: 3D
 convolutions embed and merge tokens, windows are small in early stages and large in late ones, and a network that was
-just inflated sees in a clip that stands still what CoSwin sees in its picture. With convolutional=False this is Video
+just inflated sees in a clip that stands still what CoSwin sees in its image. With convolutional=False this is Video
 Swin.
 """
 
@@ -157,9 +157,9 @@ class VideoCoSwinModel(_VideoCoSwinPreTrained):
         self.post_init()
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any) -> BaseModelOutputWithPooling:
-        """Encode normalised clips.
+        """Encode normalized clips.
 
-        pixel_values: (B, T, 3, H, W), normalised RGB, float, frames in order of time; any T from 1.
+        pixel_values: (B, T, 3, H, W), normalized RGB, float, frames in order of time; any T from 1.
         Returns last_hidden_state (B, N, C) tokens in order of time, row, column after the final norm; pooler_output
         (B, C), their mean; with output_hidden_states, hidden_states: one (B, C_i, T_i, H_i, W_i) for each stage.
         """

@@ -1,7 +1,7 @@
 """METER's answer vocabulary, which its released files do not carry: read from a list, or rebuilt from VQAv2.
 
 The vocabulary is what METER (zdou0830/METER, as ViLT before it) made of VQAv2's annotations: the most common answer to
-each question, written in the one way of the official evaluation (normalised), if it is that of at least nine
+each question, written in the one way of the official evaluation (normalized), if it is that of at least nine
 questions; numbered as they first appear, training questions first.
 """
 

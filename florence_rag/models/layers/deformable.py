@@ -17,7 +17,7 @@ def modulated_deform_conv(
     """Convolution with an odd square kernel and "same" padding whose every tap is moved and weighted at every place.
 
     x: (B, C, H, W). offset: (B, 2 * K * K, H_out, W_out), by how many pixels of x a tap moves down, then right.
-    mask: (B, K * K, H_out, W_out), what it is multiplied with. weight: (C_out, C, K, K), bias: (C_out,).
+    mask: (B, K * K, H_out, W_out), the factor of each sample. weight: (C_out, C, K, K), bias: (C_out,).
     Returns (B, C_out, H_out, W_out). Between pixels x is bilinear, outside it is 0.
     """
     batch, channels = x.shape[:2]

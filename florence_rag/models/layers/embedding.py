@@ -45,7 +45,7 @@ class PatchEmbedding(nn.Module):
 
 
 class PatchMerging(nn.Module):
-    """Swin's merging of 2 x 2 neighbours: concatenate, LayerNorm, reduce without bias.
+    """Swin's merging of 2 x 2 neighbors: concatenate, LayerNorm, reduce without bias.
 
     The order of the four is (row, column) = (0, 0), (1, 0), (0, 1), (1, 1), as in the released weights.
     """

@@ -84,7 +84,7 @@ def from_video_windows(windows: Tensor, window: Sizes, sizes: Sizes) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must also serve a later training
+@torch.inference_mode(False)  # the cached tensors must also serve a later training
 def video_position_index(window: Sizes, full: Sizes, clamped: ClampedBias) -> Tensor:
     """Row of the bias table of a full window for each pair of positions in a window, (N, N) int64; N: its tokens."""
     tokens = window[0] * window[1] * window[2]

@@ -25,7 +25,7 @@ class DropPath(nn.Module):
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must also serve a later training
+@torch.inference_mode(False)  # the cached tensors must also serve a later training
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for each pair of positions in a window: (window^2, window^2) int64."""
     axis = torch.arange(window)
@@ -130,7 +130,7 @@ class SwinBlock(nn.Module):
         height, width = x.shape[1:3]
         x = F.pad(x, (0, 0, 0, -width % self.window, 0, -height % self.window))
         padded_height, padded_width = x.shape[1:3]
-        # A map that is one window has nothing to exchange with a neighbour.
+        # A map that is one window has nothing to exchange with a neighbor.
         shift = self.shift if min(padded_height, padded_width) > self.window else 0
         mask = None
         if shift:
