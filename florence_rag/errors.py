@@ -3,7 +3,6 @@
 FlorenceError
  +-- InputError            an argument is wrong: a missing path, an unknown kind, an empty question   (also ValueError)
  |    +-- MediaError       a file cannot be read as the media it claims to be
- |    +-- UnknownChunkError  no chunk has the id
  +-- ModelError            a model is unknown, its files are missing or its weights do not fit
  +-- MissingExtraError     an optional dependency is not installed; names the extra                   (also ImportError)
  +-- StoreError            the vector store failed or is in a state that forbids the call
@@ -28,13 +27,6 @@ class InputError(FlorenceError, ValueError):
 
 class MediaError(InputError):
     """A file cannot be read as the media it claims to be."""
-
-
-class UnknownChunkError(InputError):
-    """No chunk has the id."""
-
-    def __init__(self, id: str, source: str = "search") -> None:
-        super().__init__(f"no chunk has the id {id!r}; {source} returns the ids there are")
 
 
 class ModelError(FlorenceError):

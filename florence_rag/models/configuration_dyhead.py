@@ -10,8 +10,14 @@ from florence_rag.models.coswin import CoSwinConfig
 
 
 class DyHeadConfig(PreTrainedConfig):
-    """The tower. channels: of every level; groups: of its normalisations; coarse: how the coarser level is read, see
-    DynamicBlock; "released" for weights of microsoft/DynamicHead. The defaults are the paper's (section 4.2).
+    """Configuration of the Dynamic Head tower. The defaults are the paper's (section 4.2).
+
+    Args:
+        channels: The channels of every level.
+        num_blocks: The number of blocks.
+        groups: The groups of each group normalization.
+        coarse: How a block reads the coarser level, see `DynamicBlock`; "released" for weights of
+            microsoft/DynamicHead.
     """
 
     model_type = "dyhead"
@@ -24,9 +30,11 @@ class DyHeadConfig(PreTrainedConfig):
 
 
 class DyHeadDetectorConfig(PreTrainedConfig):
-    """The detector. stages: of the backbone, that the pyramid is built on; extra_levels: further ones, each half as
-    large; top_k and anchor_scale: of ATSS, candidates of each level and the side of an anchor in strides. What the
-    classes are called is transformers' id2label.
+    """Configuration of the detector: backbone, feature pyramid, Dynamic Head tower and ATSS head.
+
+    `stages` are those of the backbone that the pyramid uses, and `extra_levels` are further levels, each half as large.
+    `top_k` and `anchor_scale` belong to ATSS: the candidates of each level, and the side of an anchor in strides. The
+    names of the classes are transformers' `id2label`.
     """
 
     model_type = "dyhead-detector"

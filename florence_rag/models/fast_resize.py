@@ -24,8 +24,10 @@ _FILTERS = {int(Image.Resampling.BILINEAR): "bilinear", int(Image.Resampling.BIC
 
 
 def scaled(frame: Frame, width: int, height: int, resample: int) -> Frame:
-    """(H, W, 3) uint8 -> (height, width, 3) uint8. resample: one of Pillow's filters; others than bilinear and bicubic
-    leave the frame as it is."""
+    """Resize a frame (H, W, 3) uint8 to (height, width, 3) uint8.
+
+    `resample` is one of Pillow's filters. Filters other than bilinear and bicubic return the frame unchanged.
+    """
     name = _FILTERS.get(int(resample))
     if name is None or frame.shape[:2] == (height, width):
         return frame

@@ -34,7 +34,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """states (B, S, C), memory (B, M, C), mask (B, 1, 1, M) True where memory may be read -> (B, S, C)."""
+        """States (B, S, C), memory (B, M, C), mask (B, 1, 1, M) True where memory may be read -> (B, S, C)."""
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(states)),
             self._split(self.key(memory)),
@@ -65,6 +65,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor) -> Tensor:
+        """Transform states (B, N, D) -> (B, N, D)."""
         return self.norm(states + self.dropout(self.down(F.gelu(self.up(states)))))
 
 
@@ -78,7 +79,7 @@ class FusionLayer(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(self, states: Tensor, other: Tensor, mask: Tensor | None, other_mask: Tensor | None) -> Tensor:
-        """states (B, S, C), other (B, M, C), masks (B, 1, 1, S) and (B, 1, 1, M) -> (B, S, C)."""
+        """States (B, S, C), other (B, M, C), masks (B, 1, 1, S) and (B, 1, 1, M) -> (B, S, C)."""
         states = self.self_attention(states, states, mask)
         states = self.cross_attention(states, other, other_mask)
         return self.feed_forward(states)

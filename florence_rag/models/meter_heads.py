@@ -43,6 +43,7 @@ class MaskedLMHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, text_config.vocab_size)
 
     def forward(self, text_states: Tensor) -> Tensor:
+        """Return logits over the vocabulary: (B, N, D) -> (B, N, V)."""
         return self.decoder(self.norm(F.gelu(self.dense(text_states))))
 
 
@@ -77,7 +78,7 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def rank_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """logits (B,): B / G consecutive pairs form a group; labels (G,): which pair of each group belongs together."""
+    """Logits (B,): B / G consecutive pairs form a group; labels (G,): which pair of each group belongs together."""
     return class_loss(logits.view(len(labels), -1), labels)
 
 
@@ -127,7 +128,7 @@ class MeterWithHeads(MeterPreTrainedModel):
         return self.meter.encode_images(pixel_values)
 
     def logits_of(self, head: str, fusion: MeterOutput) -> Tensor:
-        """mlm (B, T, V), rank (B,), any other (B, labels)."""
+        """Mlm (B, T, V), rank (B,), any other (B, labels)."""
         logits: Tensor = self.heads[head](fusion.text_states if head == "mlm" else fusion.pooler_output)
         return logits.squeeze(-1) if head == "rank" else logits
 
@@ -150,7 +151,7 @@ class _MeterForOneTask(MeterWithHeads):
     head: ClassVar[Head]
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **inputs: Any) -> MeterHeadOutput:
-        """labels as the class says; inputs as MeterModel.forward."""
+        """Labels as the class says; inputs as MeterModel.forward."""
         fusion = self.meter(input_ids, **inputs)
         logits = self.logits_of(self.head, fusion)
         return MeterHeadOutput(None if labels is None else LOSSES[self.head](logits, labels), logits, fusion)

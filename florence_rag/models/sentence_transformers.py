@@ -109,8 +109,10 @@ def weights_fingerprint(folder: Path) -> str:
 
 
 def is_cross_encoder(folder: Path) -> bool:
-    """Whether the files are those of a model that scores pairs; the library would open it as an embedder all the same,
-    and the other way round with a head of random weights."""
+    """Return whether the folder holds a model that scores pairs.
+
+    The library would open it as an embedder without an error, and an embedder as a cross-encoder with a random head.
+    """
     settings = _read(folder / "config_sentence_transformers.json")
     return settings.get("model_type") == "CrossEncoder" or _network(folder).endswith("ForSequenceClassification")
 
@@ -121,8 +123,10 @@ def has_language_head(folder: Path) -> bool:
 
 
 def talks_of_pictures(folder: Path) -> bool:
-    """Whether the files are those of a model that writes about images, without a word of sentence-transformers on
-    what it is used for."""
+    """Return whether the folder holds a model that generates text about images.
+
+    Such a folder has no configuration of sentence-transformers.
+    """
     writes = _network(folder).endswith("ForConditionalGeneration")
     return writes and not (folder / "config_sentence_transformers.json").is_file()
 

@@ -202,8 +202,15 @@ class Trajectory(nn.Module):
         self.way = nn.Sequential(nn.Linear(steps * (inner + 3), self.width), nn.GELU())
 
     def forward(self, tokens: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-        """tokens (B, N, C), the stage before them (B, C / 2, T, H, W) -> what it is about (B, C), and the way (B, W);
-        any T. W: self.width."""
+        """Pool the last two stages.
+
+        Args:
+            tokens: The tokens of the last stage, (B, N, C).
+            before: The previous stage, (B, C / 2, T, H, W), for any T.
+
+        Returns:
+            The features of the content, (B, C), and of the motion, (B, `self.width`).
+        """
         about = (self.attention(tokens).softmax(dim=1) * tokens).sum(dim=1)
         local = before.permute(0, 2, 3, 4, 1)
         y, x = torch.meshgrid(_axis(local.shape[2], local), _axis(local.shape[3], local), indexing="ij")

@@ -75,8 +75,15 @@ def soft_score(agreeing: int) -> float:
 
 
 def read_answers(path: str | Path) -> list[str]:
-    """The answers of a JSON list, of a JSON object {id: answer} or {answer: id}, of a text file with one a line, or of
-    a folder with VQAv2's two annotation files. Raises ModelError for anything else."""
+    """Read the answers of a VQA head.
+
+    Args:
+        path: A JSON list, a JSON object {id: answer} or {answer: id}, a text file with one answer per line, or a folder
+            with VQAv2's two annotation files.
+
+    Raises:
+        ModelError: If the path is none of these.
+    """
     path = Path(path)
     if path.is_dir():
         return vocabulary(_annotations(path))

@@ -30,8 +30,9 @@ def modulated_deform_conv(
 
 
 def _sampling_grid(x: Tensor, offset: Tensor, kernel: int, stride: int) -> Tensor:
-    """Where to look, (B, K * K * H_out, W_out, 2) as (x, y) in grid_sample's units, float32: half precision would be
-    a sixteenth of a pixel and worse.
+    """Return the sampling positions (B, K * K * H_out, W_out, 2) as (x, y) in grid_sample's units.
+
+    They are float32, because half precision would be off by a sixteenth of a pixel or more.
     """
     batch, _, rows, columns = offset.shape
     tap = torch.arange(kernel, device=x.device) - kernel // 2
@@ -55,6 +56,6 @@ class DeformConvNorm(nn.Module):
         self.norm = nn.GroupNorm(groups, channels)
 
     def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
-        """x (B, C, H, W), offset (B, 18, H_out, W_out), mask (B, 9, H_out, W_out) -> (B, C, H_out, W_out)."""
+        """X (B, C, H, W), offset (B, 18, H_out, W_out), mask (B, 9, H_out, W_out) -> (B, C, H_out, W_out)."""
         weight, bias = self.conv.weight, self.conv.bias
         return self.norm(modulated_deform_conv(x, offset, mask, weight, bias, stride=self.stride))
