@@ -263,7 +263,7 @@ class Retriever:
         dimension = self._context.models.embedder.info.dimension
         if row.shape != (dimension,) or not np.isfinite(row).all() or not row.any():
             raise InputError(
-                f"vectors of queries must be finite, not zero, and of length {dimension}; got {len(row)} numbers"
+                f"vectors of queries must be finite, not zero and of the shape {(dimension,)}; got {row.shape}"
             )
         return row
 

@@ -320,7 +320,7 @@ def test_a_search_then_a_question(plugin, rag):
     chunk_id = found.artifact["hits"][0]["id"]
     assert chunk_id in found.text
     answer = plugin.call(tools["ask_image"], image=chunk_id, question="What colour is it?")
-    assert answer.answer.startswith("green (confidence 0.6")
+    assert answer.text.startswith("green (confidence 0.6")
     assert answer.artifact["answer"] == "green"
     assert answer.artifact["citations"][0]["id"] == chunk_id
     assert answer.artifact["citations"][0]["source"].endswith("green-green-yellow.png")

@@ -107,7 +107,7 @@ def test_a_picture_that_lies_in_no_index_brings_its_thumbnail(rag):
 
 @pytest.mark.parametrize("thumbnail", ["http://evil.example/a.jpg", "data:text/html;base64,PGI+", "/etc/passwd"])
 def test_a_thumbnail_is_a_picture_and_nothing_else(rag, thumbnail):
-    with pytest.raises(InputError, match="no JPEG as a data URI"):
+    with pytest.raises(InputError, match="is not a JPEG as a data URI"):
         show(rag, Citation("", "image", "x", Locator(), thumbnail=thumbnail)).html()
 
 
