@@ -91,7 +91,7 @@ PAIR = ("huggingface.co/google/siglip2-base-patch16-224", "huggingface.co/floren
 )
 def test_all_that_is_missing_is_named_in_one_line(tmp_path, nothing_fetched, options, wanted):
     with pytest.raises(ModelError) as error:
-        FlorenceRAG.open(tmp_path / "new.db", access=ModelOptions(offline=True), **options)
+        FlorenceRAG.open(tmp_path / "new.db", model_options=ModelOptions(offline=True), **options)
     said = str(error.value)
     assert [part for part in (*PAIR, "huggingface.co/sentence-transformers/") if part in said] == [
         part.removesuffix("all-MiniLM-L6-v2/") for part in wanted
@@ -104,7 +104,7 @@ def test_what_is_only_searched_needs_no_captions(tmp_path, nothing_fetched):
     recorded = EmbedderInfo(name="siglip2-base", fingerprint="any", dimension=4, preprocessing="any")
     MilvusIndex.open(str(tmp_path / "test.db"), recorded).close()
     with pytest.raises(ModelError) as error:
-        FlorenceRAG.open(tmp_path / "test.db", access=ModelOptions(offline=True), create=False)
+        FlorenceRAG.open(tmp_path / "test.db", model_options=ModelOptions(offline=True), create=False)
     assert [part for part in PAIR if part in str(error.value)] == [PAIR[0]]
 
 
@@ -114,7 +114,7 @@ def test_the_default_pair_is_told_with_sizes_and_licenses_before_the_first_downl
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     said = []
     with pytest.raises(ModelError, match="cannot be fetched"):  # there is no network in tests
-        FlorenceRAG.open(tmp_path / "new.db", access=ModelOptions(announce=said.append))
+        FlorenceRAG.open(tmp_path / "new.db", model_options=ModelOptions(announce=said.append))
     embedder, describer = said
     assert "siglip2-base" in embedder and "1500 MB, licence Apache-2.0" in embedder
     assert "florence-2-base" in describer and "924 MB, licence MIT" in describer

@@ -40,7 +40,7 @@ def open_rag(options: OpenOptions) -> Iterator[FlorenceRAG]:
             ocr=options.ocr,
             index_type=options.index_type,
             vector_dtype=options.vector_dtype,
-            access=model_options(options.offline, options.precision, options.backend),
+            model_options=model_options(options.offline, options.precision, options.backend),
             chunking=ChunkingConfig(video_frames=options.video_frames),
         )
     with rag:

@@ -36,7 +36,7 @@ class DatabaseOptions(TypedDict, total=False):
             has; a new one has "flat" in a file and "hnsw" on a server.
         vector_dtype: The number type of the vectors of a new database: "fp32", or on servers "fp16" or "bf16".
         create: Whether a missing database is created; True by default.
-        access: How models are downloaded and loaded, and the keys of services.
+        model_options: How models are downloaded and loaded, and the keys of services.
     """
 
     vqa: str | None
@@ -50,7 +50,7 @@ class DatabaseOptions(TypedDict, total=False):
     index_type: str | None
     vector_dtype: VectorDtype | None
     create: bool
-    access: ModelOptions | None
+    model_options: ModelOptions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
         check_index_type(index_type, lite=Address.parse(uri).path is not None)
     names = _model_names(MilvusIndex, uri, model, options)
-    models = load_models(names, options.get("access"), indexing=create)
+    models = load_models(names, options.get("model_options"), indexing=create)
     index = MilvusIndex.open(  # last, so that no database is created or locked if a model cannot be loaded
         uri,
         models.embedder.info,

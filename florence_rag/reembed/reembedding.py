@@ -205,11 +205,11 @@ class ReembedOptions(TypedDict, total=False):
     """Keyword arguments of `FlorenceRAG.reembed`.
 
     Attributes:
-        access: How the embedder is downloaded and loaded.
+        model_options: How the embedder is downloaded and loaded.
         progress: Called after every step.
     """
 
-    access: ModelOptions | None
+    model_options: ModelOptions | None
     progress: Callable[[Progress], None] | None
 
 
@@ -225,7 +225,7 @@ def begin_reembedding(
     index = cast("ReembeddableIndex", context.index)
     if not hasattr(index, "open_shadow"):
         raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files again")
-    embedder = load_model(EMBEDDER, to, options.get("access")) if isinstance(to, str) else to
+    embedder = load_model(EMBEDDER, to, options.get("model_options")) if isinstance(to, str) else to
 
     def use(new: Embedder) -> None:
         context.models.embedder = new

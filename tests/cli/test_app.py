@@ -170,7 +170,7 @@ def test_options_reach_open(run, photos, opened_with):
     names |= {"index_type": None, "vector_dtype": None, "chunking": ChunkingConfig(), "vqa": None}
     names |= {"reranker": None, "create": True}
     ((arguments, options),) = opened_with
-    access = options.pop("access")
+    access = options.pop("model_options")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "ocr": "never", **names})
     assert (access.offline, access.precision, access.backend) == (True, "bf16", "openvino")
 

@@ -36,7 +36,7 @@ def start(tmp_path_factory) -> Path:
     tokenizer = train_tokenizer(["a red car", "what colour is it?"], vocab_size=SHAPE.vocab_size, max_length=76)
     model = build_model(replace(SHAPE, vocab_size=len(tokenizer)), len(tokenizer))
     processor = FlorenceProcessor(FlorenceImageProcessor(size=32, fit="squash", enlarge=1.0), tokenizer)
-    for name, network in zip(("florence", "meter"), model.parted(), strict=True):
+    for name, network in zip(("florence", "meter"), model.models(), strict=True):
         network.save_pretrained(folder / name)
         processor.save_pretrained(folder / name)
     return folder

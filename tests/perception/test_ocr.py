@@ -100,7 +100,7 @@ def answer(text: str):
 
 @pytest.mark.parametrize("wrong", [{"threads": 0}, {"min_confidence": 1.5}, {"max_side_px": 10}, {"detect_side_px": 0}])
 def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(InputError, match="threads must be at least 1"):
+    with pytest.raises(InputError, match="give at least 1"):
         RapidOcrReader(**wrong)
 
 

@@ -55,7 +55,7 @@ def test_an_index_that_remembers_gives_its_memory_to_the_tool(tmp_path):
     (hit,) = tool.rag.search("red", k=1)
     assert "Not looked at again" not in tool(image=hit.id, question="What colour is it?").text
     again = tool(image=hit.id, question="What color is it?")
-    assert "Not looked at again: remembered from" in again.text
+    assert "From the answer cache: remembered from" in again.text
     assert again.artifact["citations"][0]["remembered"].startswith("remembered from")
     assert len(tool.rag.models.vqa.get().questions) == 1
 
