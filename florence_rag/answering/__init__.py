@@ -1,1 +1,1 @@
-"""From a question to an answer that cites what it rests on."""
+"""From a question to an answer that cites its evidence."""

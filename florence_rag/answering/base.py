@@ -1,4 +1,4 @@
-"""What answering asks of the stages before it, and the record of one piece of evidence."""
+"""The protocols that answering requires, and the record of one piece of evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from florence_rag.perception.base import Matcher
 from florence_rag.types import Citation, Frame, Hit, Kind, middle_index
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
-"""Reads the pictures of a hit again; () for a passage. Raises MediaError where the file is gone or broken."""
+"""Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
 
 
 class Search(Protocol):
@@ -28,7 +28,7 @@ class Search(Protocol):
         filter: Filter | None = None,
         group: bool = True,
     ) -> list[Hit]:
-        """The k best hits, best first."""
+        """Return the k best hits, best first."""
         ...
 
 
@@ -51,7 +51,7 @@ class Evidence:
     remembered: str = ""
 
     def to_citation(self) -> Citation:
-        """Where to look it up."""
+        """Return the citation of the evidence."""
         hit = self.hit
         confidence = round(self.confidence, 4)
         return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, remembered=self.remembered)
@@ -65,7 +65,7 @@ def best_index(frames: Sequence[Frame], question: str, matcher: LazyValue[Matche
 
 
 def check_question(question: str) -> str:
-    """The question without outer blanks; InputError for an empty one."""
+    """Return the stripped question; raise InputError if it is empty."""
     if not question.strip():
         raise InputError(f"the question must not be empty, got {question!r}")
     return question.strip()

@@ -12,7 +12,7 @@ except ImportError as error:
 
 
 def open_chat_model(name: str) -> ChatModel:
-    """The chat model with this name, such as "openai:gpt-5" or "ollama:llama3"; ModelError where there is none."""
+    """Return the chat model of a name such as "openai:gpt-5" or "ollama:llama3"; raise ModelError if there is none."""
     try:
         model: ChatModel = init_chat_model(name)
         return model

@@ -1,7 +1,7 @@
-"""The sentence of a passage that answers a question best, by a rule one can check by eye.
+"""Selects the sentence of a passage that answers a question best, by a simple rule.
 
-A sentence is as good as the share of the question's words it contains, endings and stop words aside. Of equally good
-sentences the shorter wins: it holds less besides the answer.
+The score of a sentence is the share of the question's terms that it contains, ignoring endings and stop words. Of
+equally good sentences the shorter one wins.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ _FULL = 0.85  # of the length of the next line: letters differ in width
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """Words of a passage, verbatim but for line breaks, and which of the wanted words they contain."""
+    """A quotation, verbatim except for line breaks, and the query terms that it contains."""
 
     text: str
     found: tuple[str, ...]
 
 
 def best_quote(wanted: Sequence[str], sentences: Iterable[str]) -> Quote | None:
-    """The sentence with most of the wanted words; None where no sentence has any."""
+    """Return the sentence with most query terms; None if no sentence has any."""
     quotes = (Quote(sentence, shared_words(wanted, sentence)) for sentence in sentences)
     best = max(quotes, key=lambda quote: (len(quote.found), -len(quote.text)), default=None)
     return best if best and best.found else None
 
 
 def sentences(passage: str) -> list[str]:
-    """The sentences of a text, on one line each. What has no end for long, such as a table, is cut at its lines."""
+    """Return the sentences of a text, one per line; long runs without an end, such as tables, split at lines."""
     return [sentence for block in _SENTENCE_END.split(passage) for sentence in _unwrap(block) if sentence]
 
 
 def inscriptions(words: str) -> list[str]:
-    """Words read in a picture: what stands on a sign belongs together, unless it is long."""
+    """Return the OCR text as one quotation, because the lines of a sign belong together, unless it is long."""
     lines = [" ".join(line.split()) for line in words.splitlines()]
     together = " ".join(lines)
     return [together] if len(together) <= _LONGEST else lines
 
 
 def _unwrap(block: str) -> list[str]:
-    """Joins a line to the next where it was broken because it was full; a heading is shorter and stands for itself."""
+    """Join a full line to the next one; a heading is shorter and stays separate."""
     lines = [" ".join(line.split()) for line in block.splitlines()]
     joined = lines[:1]
     for before, line in pairwise(lines):

@@ -1,12 +1,12 @@
-"""Answers without a language model: a model looks at the pictures found, passages are quoted, the best evidence wins.
+"""Answers without a language model: a VQA model examines the frames of the hits, and passages are quoted.
 
-    question -> hits -> which picture is meant? -> the k likeliest are asked -> P(answer) = sum of P(meant) P(answer)
-                     -> the sentence of each hit that has most of the question's words
+    question -> hits -> P(frame is meant) -> VQA on the k most likely frames -> P(answer) = sum of P(meant) P(answer)
+                     -> the sentence of each hit that has most terms of the question
 
-Which picture is meant is a matter for two witnesses, as near misses abound among candidates and either witness alone
-believes them: the odds that the matching model gives, and prior odds that fall with the rank at which the search found
-the picture. Where there is no matching model the search alone testifies, and fewer questions have a sure answer.
-Pictures compete with each other and with the chance that none is meant, so what is ambiguous is not known.
+Two signals decide which frame the question refers to, because either of them alone accepts near misses: the odds of the
+matcher, and prior odds that fall with the rank of the hit. Without a matcher the rank alone decides, and fewer answers
+are certain. Frames compete with each other and with the chance that none is meant, so an ambiguous question has no
+answer.
 """
 
 from __future__ import annotations
@@ -31,13 +31,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AnsweringConfig:
-    """Chosen on questions about drawn scenes, in collections of 40 and of 300 pictures.
+    """How evidence is weighed. The defaults were chosen on synthetic scenes, in collections of 40 and 300 images.
 
-    threshold: below it the answer is that we do not know. candidates: how many pictures compete for each of the k that
-    are asked. rank_weight: how steeply the prior odds fall with the rank; 0 trusts the matching model alone.
-    rank_weight_alone: the same where there is no matching model. none: the odds that none of the pictures is meant.
-    doubt: no match is believed more than this leaves open. citations, listed: the most citations, and the most
-    candidate answers, that an answer carries.
+    Attributes:
+        threshold: The confidence below which the answer is that it is not known, in [0, 1].
+        candidates: The number of frames that compete for each of the k frames that the VQA model examines.
+        rank_weight: How steeply the prior odds fall with the rank; 0 uses the matcher alone.
+        rank_weight_alone: The same without a matcher.
+        none: The odds that no frame is meant.
+        doubt: The smallest probability that a match is wrong.
+        citations: The maximum number of citations.
+        listed: The maximum number of candidate answers.
     """
 
     threshold: float = 0.5
@@ -52,7 +56,7 @@ class AnsweringConfig:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VisualCandidate:
-    """A picture of a hit. odds: what speaks for it that the question means this picture, against what does not."""
+    """A frame of a hit, with the odds that the question refers to it."""
 
     hit: Hit
     frame: Frame
@@ -60,13 +64,14 @@ class VisualCandidate:
 
 
 Seen = tuple[Hit, tuple[Frame, ...]]
-"""A hit and its pictures."""
+"""A hit and its frames."""
 
 
 class Answerer:
-    """Asks what a search finds. Keeps no state between calls: as thread-safe as its parts.
+    """Answers questions from the hits of a search.
 
-    matcher: tells how well a question fits a picture; without one the order of the search decides.
+    It keeps no state between calls, so it is as thread-safe as its parts. The matcher scores how well a question fits a
+    frame; without one, the rank decides.
     """
 
     def __init__(
@@ -87,7 +92,7 @@ class Answerer:
     def ask(
         self, question: str, *, k: int = 8, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> Answer:
-        """The best-founded answer of the k pictures that the question most likely means and of the passages found."""
+        """Return the best-supported answer from the k frames that are most likely meant, and from passages."""
         question = check_question(question)
         chosen = set(KINDS if kinds is None else kinds)
         competing = self.config.candidates * k if self.matcher else k  # nothing else brings a later hit to the front
@@ -110,7 +115,7 @@ class Answerer:
                 yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, remembered=result.remembered)
 
     def _matched(self, question: str, seen: Sequence[Seen], matcher: Matcher) -> Iterator[VisualCandidate]:
-        """The picture of each hit, of a clip the keyframe that fits the question best."""
+        """Return the frame of each hit; of a clip, the keyframe that matches the question best."""
         pictures = [frame for _, frames in seen for frame in frames]
         matches = iter(matcher.match(pictures, [question] * len(pictures)).tolist())
         for rank, (hit, frames) in enumerate(seen):
@@ -118,7 +123,7 @@ class Answerer:
             yield VisualCandidate(hit, frame, odds_of_being_meant(match, rank, self.config))
 
     def _ranked(self, seen: Sequence[Seen]) -> Iterator[VisualCandidate]:
-        """The picture of each hit, of a clip the middle keyframe."""
+        """Return the frame of each hit; of a clip, the middle keyframe."""
         for rank, (hit, frames) in enumerate(seen):
             yield VisualCandidate(hit, middle_frame(frames), odds_of_rank(rank, self.config.rank_weight_alone))
 
@@ -131,13 +136,13 @@ class Answerer:
 
 
 def odds_of_being_meant(match: float, rank: int, config: AnsweringConfig) -> float:
-    """Bayes: the odds of the match times the prior odds of the rank, which counts from 0."""
+    """Return the posterior odds: the odds of the match times the prior odds of the rank, which counts from 0."""
     believed = min(max(match, config.doubt), 1.0 - config.doubt)
     return believed / (1.0 - believed) * odds_of_rank(rank, config.rank_weight)
 
 
 def odds_of_rank(rank: int, weight: float) -> float:
-    """1 for what the search found first."""
+    """Return the prior of a rank; 1 for the first hit."""
     return float((1 + rank) ** -weight)
 
 
@@ -150,7 +155,7 @@ def _read(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
 
 
 def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
-    """The best-founded answer with what speaks for it; what else was considered as candidates."""
+    """Return the best-supported answer with its evidence, and the other answers as candidates."""
     by_answer: dict[str, list[Evidence]] = {}
     for each in sorted(evidence, key=lambda each: -each.confidence):
         by_answer.setdefault(each.answer.casefold(), []).append(each)
@@ -165,6 +170,6 @@ def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
 
 
 def _confidence(group: Sequence[Evidence]) -> float:
-    """Of equal answers. Pictures share one unit of probability, so theirs add up; a sentence read twice is no surer."""
+    """Combine equal answers: probabilities of frames add up, and a sentence that is found twice counts once."""
     seen = sum(each.confidence for each in group if not each.quote)
     return max(seen, *(each.confidence for each in group if each.quote), 0.0)

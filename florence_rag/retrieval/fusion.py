@@ -15,7 +15,7 @@ from florence_rag.types import Hit
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A hit of one route. strength in [0, 1]: how much of the query the route found; reason: the same for a person."""
+    """A hit of one branch, with its strength in [0, 1] and a reason for a person."""
 
     hit: Hit
     strength: float = 1.0
@@ -24,14 +24,14 @@ class RankedHit:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalBranch:
-    """One way to find chunks, best first."""
+    """One ranked list of hits, best first, with its weight."""
 
     weight: float
     found: Sequence[RankedHit]
 
 
 def fuse(routes: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
-    """The hits of all routes, best first, each once, with the fused score and every route's reason."""
+    """Return the hits of all branches, best first, each once, with the fused score and the reasons of the branches."""
     hits: dict[str, Hit] = {}
     scores: defaultdict[str, float] = defaultdict(float)
     reasons: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
@@ -47,5 +47,5 @@ def fuse(routes: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
 
 
 def _why(reasons: Iterable[tuple[float, str]]) -> str:
-    """The reasons, that which earned most first."""
+    """Return the reasons in descending order of their contribution."""
     return "; ".join(reason for _, reason in sorted(reasons, key=lambda pair: -pair[0]) if reason)

@@ -1,4 +1,4 @@
-"""What a person takes for one is one hit: a video, an image with its regions, pictures that look the same, a burst."""
+"""Groups hits that belong together: of a video, of an image and its regions, near-duplicates, shots of a burst."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from florence_rag.types import Hit
 
 
 def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
-    """Best first in, best first out; at most max_grouped further hits are kept with each, as its moments."""
+    """Group hits, best first; each keeps at most max_grouped further hits."""
     groups: dict[object, list[Hit]] = {}
     pictures = _Pictures()
     for hit in hits:
@@ -23,14 +23,14 @@ def _key(hit: Hit) -> object:
 
 
 class _Pictures:
-    """Those that were found, numbered; what is one has one number."""
+    """Assigns one number to all hits of a group."""
 
     def __init__(self) -> None:
         self._looks = Looks()
         self._numbers: dict[str, int] = {}
 
     def number(self, hit: Hit) -> int:
-        """Given pictures are apart even where they name one source, hence the uri."""
+        """Compare by uri, because items stay separate even if they name the same source."""
         if hit.uri not in self._numbers:
             found = self._looks.find(hit.metadata)
             self._numbers[hit.uri] = self._looks.put(hit.metadata) if found is None else found

@@ -1,7 +1,7 @@
-"""Hits that are near the query and differ from each other: maximal marginal relevance.
+"""Maximal marginal relevance: hits that are near the query and differ from each other.
 
-Carbonell and Goldstein, SIGIR 1998: each next hit is the one whose nearness to the query, less its nearness to what is
-already chosen, is largest.
+Carbonell and Goldstein, SIGIR 1998: the next hit has the largest similarity to the query minus its similarity to the
+hits that are already selected.
 """
 
 from __future__ import annotations
@@ -12,9 +12,16 @@ from florence_rag.errors import InputError
 
 
 def pick_diverse(nearness: np.ndarray, vectors: np.ndarray, k: int, relevance: float = 0.5) -> list[int]:
-    """The rows of vectors (N, D), of unit length, to keep, at most k, in the order of choice.
+    """Return the indices of at most k rows, in the order of selection.
 
-    nearness: (N,): of each to what is sought, such as a cosine. relevance: what that counts against novelty, in [0, 1].
+    Args:
+        nearness: The similarity of each row to the query, (N,), such as a cosine.
+        vectors: The rows, (N, D), of unit length.
+        k: The number of rows to select.
+        relevance: The weight of the similarity to the query, in [0, 1].
+
+    Raises:
+        InputError: If relevance is out of range.
     """
     if not 0 <= relevance <= 1:
         raise InputError(f"relevance must lie between 0 and 1, got {relevance!r}")

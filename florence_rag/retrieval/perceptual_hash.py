@@ -1,8 +1,9 @@
-"""How much alike two pictures look, told from a few bytes kept of each: near-duplicates, and the shots of one burst.
+"""Detects near-duplicate images, and shots of one burst, from a perceptual hash of each image.
 
-The bytes are two difference hashes of 64 bits (is a cell brighter than the one left of it, than the one above it?) and
-the colours of nine fields. The hashes alone, made of grey, take a red car for a blue one, and plain walls for equal.
-Scaling, other compression and a little more light leave them nearly as they are; cropping and turning do not.
+The hash has two difference hashes of 64 bits (is a cell brighter than its left neighbor, than its upper neighbor?) and
+the colors of nine fields. Difference hashes alone, computed from gray values, confuse a red car with a blue one, and
+plain walls with each other. Scaling, compression and slight changes of brightness hardly change the hash; cropping and
+rotation do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from PIL import Image
 from florence_rag.types import PERCEPTUAL_HASH, Frame
 
 LOOK = PERCEPTUAL_HASH
-"""The key of an image's metadata that holds the bytes, in Base64."""
+"""The metadata key of an image that holds the hash, in Base64."""
 
 _CELLS = 9
 _STEP = 1.5  # of 255: what is less than this between two cells is noise of the compression
@@ -30,7 +31,7 @@ _BURST_BITS, _BURST_COLOR, _BURST_S = 40, 48, 5.0
 
 
 def look_of(frame: Frame) -> str:
-    """What is kept of a picture, in 60 characters."""
+    """Return the perceptual hash of an image, in 60 characters."""
     small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
     cells = np.asarray(small, dtype=np.float32)
     gray = cells @ _GRAY
@@ -41,7 +42,7 @@ def look_of(frame: Frame) -> str:
 
 
 class Looks:
-    """Pictures by their metadata, numbered as they are put in. Those without a look are like no other."""
+    """Finds near-duplicates by metadata; images are numbered in insertion order, and without a hash match none."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -51,7 +52,7 @@ class Looks:
         self._cameras = np.empty(16, dtype=np.int64)
 
     def put(self, metadata: Mapping[str, Any]) -> int:
-        """Its number, from 0."""
+        """Add an image; return its number, from 0."""
         if self._count == len(self._bits):
             for name in ("_bits", "_colors", "_times_s", "_cameras"):
                 rows = getattr(self, name)
@@ -84,7 +85,7 @@ class Looks:
 
 
 def _read(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Two words of bits and 27 colours; None of what is no look."""
+    """Return two words of bits and 27 colors; None for metadata without a valid hash."""
     try:
         data = b64decode(metadata.get(LOOK) or "", validate=True)
     except (Base64Error, TypeError, ValueError):
@@ -95,7 +96,7 @@ def _read(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _taken(metadata: Mapping[str, Any]) -> tuple[float, int]:
-    """When, in seconds, NaN where that is not known, and by what."""
+    """Return the time in seconds, NaN if it is unknown, and the camera."""
     try:
         taken = datetime.fromisoformat(metadata["taken_at"])
     except (KeyError, TypeError, ValueError):

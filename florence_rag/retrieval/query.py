@@ -11,7 +11,7 @@ from florence_rag.types import KINDS, Frame, Kind
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """What is sought: a text, a picture, or both. kinds: which chunks may be found."""
+    """A search request: a text, an image or both, and the kinds of chunks to find."""
 
     text: str
     image: Frame | None
@@ -20,7 +20,7 @@ class Query:
 
 
 def check_query(text: str | None, image: Frame | None, k: int, kinds: Collection[Kind] | None) -> Query:
-    """The request as a Query; raises InputError that says what is wrong with it."""
+    """Return the request as a Query; raise InputError if it is invalid."""
     if text is None and image is None:
         raise InputError("nothing to search for: give a text, an image, or both")
     if text is not None and not text.strip():
@@ -29,14 +29,14 @@ def check_query(text: str | None, image: Frame | None, k: int, kinds: Collection
 
 
 def check_count(k: int) -> int:
-    """k, if it is a whole number of hits to return."""
+    """Return k; raise InputError if it is not a positive whole number."""
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise InputError(f"k must be a whole number of at least 1, got {k!r}")
     return k
 
 
 def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
-    """The kinds asked for, all of them for None."""
+    """Return the requested kinds; all kinds for None."""
     if kinds is None:
         return frozenset(KINDS)
     given: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)

@@ -1,4 +1,4 @@
-"""What the look of a region counts beside that of its whole picture, in a search by words."""
+"""Combines the similarity of a region with that of its whole image, in a search by text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from florence_rag.types import Hit
 
 REGION_SHARE = 0.7
-"""The rest is the whole picture's: words may say more than any one region shows ("a car next to a tree")."""
+"""The rest belongs to the whole image: a query may describe more than any one region shows ("a car next to a tree")."""
 
 
 def rank_regions(hits: Iterable[Hit]) -> list[Hit]:

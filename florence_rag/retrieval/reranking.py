@@ -1,8 +1,8 @@
-"""The best hits, each looked at together with the query, and put into a better order.
+"""Reranks the best hits by a model that scores each together with the query.
 
-What the reranker says of a hit, in [0, 1], counts for a share; the search's score, divided by the best of them, for the
-rest. So where nothing seems to fit, or the reranker cannot read what is printed, the search has the last word.
-Only hits that could be looked at change places, among themselves, and a place keeps its score.
+The new score is a weighted mean of the reranker's score in [0, 1] and the search's score, divided by the best one. So
+if no hit seems to match, or the reranker cannot read printed text, the search decides. Only hits that could be scored
+change places, among themselves, and each place keeps its score.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LoadFrames = Callable[[Hit], Sequence[Frame]]
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    """Where a hit stood, how well it fits in [0, 1], and whether its pictures were seen or its words read."""
+    """The position of a hit, its score in [0, 1], and whether its frames or its text were scored."""
 
     place: int
     fit: float
@@ -30,12 +30,12 @@ class _Judged:
 
     @property
     def reason(self) -> str:
-        """For a person."""
+        """Return the reason for a person."""
         return f"fits the query ({self.fit:.2f})" if self.seen else f"its words fit the query ({self.fit:.2f})"
 
 
 class Reranking:
-    """Lets a reranker look at the first `depth` hits of a search."""
+    """Reranks the first `depth` hits of a search."""
 
     def __init__(self, reranker: Reranker, load_frames: LoadFrames | None, depth: int) -> None:
         self._reranker = reranker
@@ -43,7 +43,7 @@ class Reranking:
         self._depth = depth
 
     def __call__(self, hits: Sequence[Hit], text: str, share: float) -> list[Hit]:
-        """The same hits in another order. share in (0, 1]: what the reranker's word counts."""
+        """Return the hits in a new order; share in (0, 1] is the weight of the reranker."""
         judged = self._judged(hits[: self._depth], text)
         best = max((hit.score for hit in hits), default=0.0) or 1.0
         ranked = sorted(judged, key=lambda each: -share * each.fit - (1 - share) * hits[each.place].score / best)
@@ -55,7 +55,7 @@ class Reranking:
         return ordered
 
     def _judged(self, hits: Sequence[Hit], text: str) -> list[_Judged]:
-        """The hits that could be looked at. Of several pictures the one that fits best counts."""
+        """Return the hits that could be scored; of several frames, the best score counts."""
         candidates = [self._candidates(hit) for hit in hits]
         scores = iter(self._reranker.score(text, [each for some in candidates for each in some]).tolist())
         return [
@@ -65,7 +65,7 @@ class Reranking:
         ]
 
     def _candidates(self, hit: Hit) -> Sequence[Frame | str]:
-        """The pictures of a hit, or else its words, as far as the reranker reads them."""
+        """Return the frames of a hit, or its text if the reranker scores text."""
         frames = self._frames(hit) if "image" in self._reranker.reads and hit.kind != "text" else ()
         if frames:
             return frames

@@ -82,7 +82,7 @@ def test_pictures_are_small_jpegs_and_of_a_clip_the_middle_keyframe():
 
 
 def test_the_number_of_pictures_and_of_words_is_limited():
-    messages = answerer(pictures=1, characters=7).messages("?", HITS)
+    messages = answerer(max_images=1, max_characters=7).messages("?", HITS)
     assert len(blocks(messages, "image")) == 1
     assert json.dumps("The bus") in blocks(messages, "text")[1]["text"]
 
