@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-
+from florence_rag.answering.base import best_index
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import Tool
 from florence_rag.tools.safe_fetch import UrlRules, fetch
-from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
+from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
@@ -51,10 +50,7 @@ class ResolvedImage:
 
     def best_frame(self, rag: FlorenceRAG, question: str) -> int:
         """Return the position of the frame that matches the question best; the middle one without a matcher."""
-        if rag.models.matcher is None or len(self.frames) == 1:
-            return middle_index(self.frames)
-        scores: np.ndarray = rag.models.matcher.get().match(self.frames, [question] * len(self.frames))
-        return int(scores.argmax())
+        return best_index(self.frames, question, rag.models.matcher)
 
     def citation(self, confidence: float | None = None) -> Citation:
         """Return a citation; it has a thumbnail if the image is not in the index."""
