@@ -15,8 +15,8 @@ help: ## Show this list
 demo: $(VENV)/.base ## Copy a small corpus, index it, search it, ask it (writes florence-demo/)
 	$(BIN)/florence-rag demo $(ARGS)
 
-test: $(VENV)/.dev ## Run the tests that take less than a minute each
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one process for each processor
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BIN)/pytest -m slow $(ARGS)
