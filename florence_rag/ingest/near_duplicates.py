@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 from florence_rag.chunking import ChunkingConfig, chunk
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
-from florence_rag.retrieval.perceptual_hash import LOOK, Looks, look_of
-from florence_rag.types import Chunk, Source
+from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
+from florence_rag.types import PERCEPTUAL_HASH, Chunk, Source
 
 NearDuplicates = Literal["keep", "link", "drop"]
 """What to do with images that look the same: index all and show each as a hit of its own ("keep"), index all and show
@@ -27,7 +27,7 @@ def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]
     """Yield the chunks of a source; those of images with a perceptual hash of the decoded pixels."""
     for each in chunk(source, config):
         if each.kind == "image":
-            each = replace(each, metadata={**each.metadata, LOOK: look_of(each.frames[0])})
+            each = replace(each, metadata={**each.metadata, PERCEPTUAL_HASH: hash_image(each.frames[0])})
         yield each
 
 
@@ -40,7 +40,7 @@ class NearDuplicateFilter:
     """
 
     def __init__(self, index: ChunkIndex, exclude: Collection[str]) -> None:
-        self._hashes = Looks()
+        self._hashes = PerceptualHashes()
         self._uris: list[str] = []  # by the number of the hash
         self._originals: set[str] = set()
         for hit in index.find(kinds={"image"}):
@@ -61,6 +61,6 @@ class NearDuplicateFilter:
         return uri in self._originals
 
     def _add(self, uri: str, metadata: Mapping[str, Any]) -> None:
-        self._hashes.put(metadata)
+        self._hashes.add(metadata)
         self._uris.append(uri)
         self._originals.add(uri)

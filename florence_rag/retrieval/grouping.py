@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from florence_rag.retrieval.perceptual_hash import Looks
+from florence_rag.retrieval.perceptual_hash import PerceptualHashes
 from florence_rag.types import Hit
 
 
@@ -26,12 +26,12 @@ class _Pictures:
     """Assigns one number to all hits of a group."""
 
     def __init__(self) -> None:
-        self._looks = Looks()
+        self._hashes = PerceptualHashes()
         self._numbers: dict[str, int] = {}
 
     def number(self, hit: Hit) -> int:
         """Compare by uri, because items stay separate even if they name the same source."""
         if hit.uri not in self._numbers:
-            found = self._looks.find(hit.metadata)
-            self._numbers[hit.uri] = self._looks.put(hit.metadata) if found is None else found
+            found = self._hashes.find(hit.metadata)
+            self._numbers[hit.uri] = self._hashes.add(hit.metadata) if found is None else found
         return self._numbers[hit.uri]

@@ -1,8 +1,8 @@
 """Detects near-duplicate images, and shots of one burst, from a perceptual hash of each image.
 
-The hash has two difference hashes of 64 bits (is a cell brighter than its left neighbor, than its upper neighbor?) and
-the colors of nine fields. Difference hashes alone, computed from gray values, confuse a red car with a blue one, and
-plain walls with each other. Scaling, compression and slight changes of brightness hardly change the hash; cropping and
+The hash has two difference hashes of 64 bits, which compare the gray value of each cell with its left and its upper
+neighbor, and the mean colors of a 3 x 3 grid. Difference hashes alone confuse a red car with a blue one, and plain
+walls with each other. Scaling, compression and slight changes of brightness hardly change the hash; cropping and
 rotation do.
 """
 
@@ -19,19 +19,16 @@ from PIL import Image
 
 from florence_rag.types import PERCEPTUAL_HASH, Frame
 
-LOOK = PERCEPTUAL_HASH
-"""The metadata key of an image that holds the hash, in Base64."""
-
 _CELLS = 9
-_STEP = 1.5  # of 255: what is less than this between two cells is noise of the compression
+_STEP = 1.5  # of 255; a smaller difference between two cells is compression noise
 _BYTES = 16 + 27
 _GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _SAME_BITS, _SAME_COLOR = 10, 12
 _BURST_BITS, _BURST_COLOR, _BURST_S = 40, 48, 5.0
 
 
-def look_of(frame: Frame) -> str:
-    """Return the perceptual hash of an image, in 60 characters."""
+def hash_image(frame: Frame) -> str:
+    """Return the perceptual hash of an image (H, W, 3) uint8 RGB as 60 characters of Base64."""
     small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
     cells = np.asarray(small, dtype=np.float32)
     gray = cells @ _GRAY
@@ -41,8 +38,11 @@ def look_of(frame: Frame) -> str:
     return b64encode(np.packbits([across, down]).tobytes() + fields.tobytes()).decode()
 
 
-class Looks:
-    """Finds near-duplicates by metadata; images are numbered in insertion order, and without a hash match none."""
+class PerceptualHashes:
+    """Finds near-duplicates of images by their metadata.
+
+    Images are numbered in insertion order. An image without a valid hash matches no other.
+    """
 
     def __init__(self) -> None:
         self._count = 0
@@ -51,7 +51,7 @@ class Looks:
         self._times_s = np.empty(16, dtype=np.float64)
         self._cameras = np.empty(16, dtype=np.int64)
 
-    def put(self, metadata: Mapping[str, Any]) -> int:
+    def add(self, metadata: Mapping[str, Any]) -> int:
         """Add an image; return its number, from 0."""
         if self._count == len(self._bits):
             for name in ("_bits", "_colors", "_times_s", "_cameras"):
@@ -87,7 +87,7 @@ class Looks:
 def _read(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
     """Return two words of bits and 27 colors; None for metadata without a valid hash."""
     try:
-        data = b64decode(metadata.get(LOOK) or "", validate=True)
+        data = b64decode(metadata.get(PERCEPTUAL_HASH) or "", validate=True)
     except (Base64Error, TypeError, ValueError):
         return None
     if len(data) != _BYTES:

@@ -24,10 +24,10 @@ from florence_rag.image_store import ImageInput
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.mmr import pick_diverse
-from florence_rag.retrieval.perceptual_hash import LOOK, Looks, look_of
+from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.sources import MEDIA_BY_SUFFIX
-from florence_rag.types import Hit, Kind, is_chunk_id
+from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind, is_chunk_id
 
 _DISLIKE_WEIGHT = 0.5
 _RRF_K = 10
@@ -50,13 +50,13 @@ class Example:
         name: Its name in explanations.
         vector: (D,), unit length.
         uri: The uri of its source; "" for texts and pixels.
-        look: Metadata with its perceptual hash, if it has one.
+        metadata: Metadata with its perceptual hash, if it has one.
     """
 
     name: str
     vector: np.ndarray
     uri: str = ""
-    look: dict[str, str] | None = None
+    metadata: dict[str, str] | None = None
 
 
 class RecommendOptions(TypedDict, total=False):
@@ -114,17 +114,17 @@ class SeenItems:
 
     def __init__(self, examples: Iterable[Example]) -> None:
         self._uris: set[str] = set()
-        self._looks = Looks()
+        self._hashes = PerceptualHashes()
         for example in examples:
             self._uris.add(example.uri)
-            self._looks.put(example.look or {})
+            self._hashes.add(example.metadata or {})
 
     def has(self, hit: Hit) -> bool:
         """Return whether the hit, or one that is grouped with it, was seen."""
         return any(each.uri in self._uris or self._is_duplicate(each) for each in (hit, *hit.grouped_hits))
 
     def _is_duplicate(self, hit: Hit) -> bool:
-        return hit.kind == "image" and self._looks.find(hit.metadata) is not None
+        return hit.kind == "image" and self._hashes.find(hit.metadata) is not None
 
 
 def query_vectors(liked: Sequence[Example], disliked: Sequence[Example]) -> np.ndarray:
@@ -174,7 +174,7 @@ def _example(context: Context, item: Item, hits: dict[str, Hit], name: str, file
     """Read a text as an id if there is such a chunk, else as a file if there is one, else as words."""
     if isinstance(item, str):
         if hit := hits.get(item):
-            return Example(_name_of(hit), context.index.vectors([hit.id])[0], hit.uri, _look(hit))
+            return Example(_name_of(hit), context.index.vectors([hit.id])[0], hit.uri, _hash_metadata(hit))
         if not (files and _names_file(item)):
             return _text_example(context, item, name)
     return _image_example(context, item)
@@ -205,18 +205,18 @@ def _image_example(context: Context, image: ImageInput) -> Example:
         uri = str(path.parent.resolve() / path.name)
         if stored := _whole(context.index.find(filter={"source": uri})):
             mean = unit_rows(context.index.vectors([hit.id for hit in stored]).mean(axis=0)[None])[0]
-            return Example(path.name, mean, uri, _look(stored[0]))
+            return Example(path.name, mean, uri, _hash_metadata(stored[0]))
     frame = read_image(image)
     name = Path(uri).name or "the given image"
-    return Example(name, context.models.embedder.embed_images([frame])[0], uri, {LOOK: look_of(frame)})
+    return Example(name, context.models.embedder.embed_images([frame])[0], uri, {PERCEPTUAL_HASH: hash_image(frame)})
 
 
 def _whole(hits: Iterable[Hit]) -> list[Hit]:
     return sorted((hit for hit in hits if hit.locator.box is None), key=lambda hit: hit.id)
 
 
-def _look(hit: Hit) -> dict[str, str] | None:
-    return dict(hit.metadata) if hit.kind == "image" and LOOK in hit.metadata else None
+def _hash_metadata(hit: Hit) -> dict[str, str] | None:
+    return dict(hit.metadata) if hit.kind == "image" and PERCEPTUAL_HASH in hit.metadata else None
 
 
 def _name_of(hit: Hit) -> str:

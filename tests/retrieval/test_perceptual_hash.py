@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from florence_rag.retrieval.perceptual_hash import LOOK, Looks, look_of
+from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.testing import COLORS, color_frame
+from florence_rag.types import PERCEPTUAL_HASH
 
 
 def scene(seed):
@@ -21,8 +22,8 @@ def as_jpeg(image, quality):
     return Image.open(file)
 
 
-def look(image):
-    return {LOOK: look_of(np.asarray(image.convert("RGB")))}
+def hashed(image):
+    return {PERCEPTUAL_HASH: hash_image(np.asarray(image.convert("RGB")))}
 
 
 @pytest.mark.parametrize(
@@ -34,46 +35,46 @@ def look(image):
         lambda image: image.point(lambda value: min(255, value * 1.02 + 1)),
     ],
 )
-def test_what_looks_the_same_is_found(alter):
-    looks = Looks()
+def test_near_duplicates_are_found(alter):
+    hashes = PerceptualHashes()
     for seed in range(20):
-        looks.put(look(scene(seed)))
-    assert [looks.find(look(alter(scene(seed)))) for seed in range(20)] == list(range(20))
+        hashes.add(hashed(scene(seed)))
+    assert [hashes.find(hashed(alter(scene(seed)))) for seed in range(20)] == list(range(20))
 
 
-def test_what_looks_different_is_not():
-    looks = Looks()
+def test_different_images_do_not_match():
+    hashes = PerceptualHashes()
     for seed in range(40):
-        assert looks.find(look(scene(seed))) is None
-        looks.put(look(scene(seed)))
+        assert hashes.find(hashed(scene(seed))) is None
+        hashes.add(hashed(scene(seed)))
 
 
 def test_plain_colors_differ():
-    looks = Looks()
+    hashes = PerceptualHashes()
     for color in COLORS:
-        metadata = {LOOK: look_of(color_frame(color))}
-        assert looks.find(metadata) is None
-        looks.put(metadata)
+        metadata = {PERCEPTUAL_HASH: hash_image(color_frame(color))}
+        assert hashes.find(metadata) is None
+        hashes.add(metadata)
 
 
 @given(st.one_of(st.none(), st.integers(), st.text(), st.just("AAAA"), st.binary()))
-def test_what_is_no_look_is_like_nothing(value):
-    looks = Looks()
-    looks.put({LOOK: value})
-    looks.put({})
-    assert looks.find({LOOK: value}) is None
-    assert looks.find(look(scene(0))) is None
+def test_an_invalid_hash_matches_nothing(value):
+    hashes = PerceptualHashes()
+    hashes.add({PERCEPTUAL_HASH: value})
+    hashes.add({})
+    assert hashes.find({PERCEPTUAL_HASH: value}) is None
+    assert hashes.find(hashed(scene(0))) is None
 
 
-def test_bursts_need_camera_time_and_likeness():
-    looks = Looks()
+def test_bursts_need_camera_time_and_similarity():
+    hashes = PerceptualHashes()
     shifted = Image.fromarray(np.roll(np.asarray(scene(0)), 12, axis=1))
-    first = {**look(scene(0)), "taken_at": "2026-05-01T12:00:00", "camera": "A"}
-    looks.put(first)
-    second = {**first, **look(shifted), "taken_at": "2026-05-01T12:00:03"}
-    assert looks.find(second) == 0
-    assert looks.find(second, bursts=False) is None
-    assert looks.find({**second, "camera": "B"}) is None
-    assert looks.find({**second, "taken_at": "2026-05-01T12:00:09"}) is None
-    assert looks.find({**second, "taken_at": "soon"}) is None
-    assert looks.find({**second, **look(scene(1))}) is None
+    first = {**hashed(scene(0)), "taken_at": "2026-05-01T12:00:00", "camera": "A"}
+    hashes.add(first)
+    second = {**first, **hashed(shifted), "taken_at": "2026-05-01T12:00:03"}
+    assert hashes.find(second) == 0
+    assert hashes.find(second, bursts=False) is None
+    assert hashes.find({**second, "camera": "B"}) is None
+    assert hashes.find({**second, "taken_at": "2026-05-01T12:00:09"}) is None
+    assert hashes.find({**second, "taken_at": "soon"}) is None
+    assert hashes.find({**second, **hashed(scene(1))}) is None
