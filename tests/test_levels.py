@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "tokenize", "deferred_signals", "jpeg"}
+BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg"}
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
@@ -21,6 +21,7 @@ PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
+    "batching": set(),
     "tokenize": set(),
     "deferred_signals": set(),
     "jpeg": {"types"},

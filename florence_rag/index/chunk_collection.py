@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index import schema
 from florence_rag.index.collection_swap import CollectionSwap
-from florence_rag.index.connection import Connection, batched
+from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.literals import one_of
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from itertools import islice
 from typing import Any, ClassVar, Self, TypeVar
 
 from pymilvus import MilvusClient
 
 import florence_rag.index.logging_setup  # noqa: F401  for its effect
+from florence_rag.batching import batched
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
@@ -272,13 +272,6 @@ def server_problem(version: str) -> str:
     if number and (int(number[1]), int(number[2])) < _OLDEST_SERVER:
         return f"runs Milvus {version}, but word search needs 2.5; upgrade it, or use a file such as photos.db"
     return ""
-
-
-def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Iterate over lists of at most `size` items."""
-    rest = iter(items)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 def connect(address: Address, uri: str, token: str, **options: Any) -> MilvusClient:

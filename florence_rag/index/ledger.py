@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
+from florence_rag.batching import batched
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
-from florence_rag.index.connection import Connection, batched
+from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row

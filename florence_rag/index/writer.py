@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.connection import batched
 from florence_rag.index.ledger import Entry
 from florence_rag.index.lite.metadata import without_flat_metadata
 from florence_rag.index.lite.write_guard import WriteGuard

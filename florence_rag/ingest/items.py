@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
@@ -155,7 +156,7 @@ class ItemStore:
         ids: list[str] = []
         with ThreadPoolExecutor(self._config.threads) as readers, BatchPool[EmbeddedBatch](workers) as models:
             try:
-                for batch in _batched(chain(first, items), size):
+                for batch in batched(chain(first, items), size):
                     ids += [chunk.id for chunk in batch]
                     models.submit(self._embed, self._begin_reading(batch, known, readers))
                     for embedded in models.results(max_pending=workers + 1):
@@ -301,11 +302,6 @@ def zip_columns(items: Iterable[Any], **columns: Collection[Any] | None) -> Iter
         if isinstance(values, str) or (values is not None and len(values) != len(items)):
             raise InputError(f"{name} must be a list with one value for each of the {len(items)} items")
     return zip(items, *(values if values is not None else repeat(None) for values in columns.values()), strict=False)
-
-
-def _batched(items: Iterator[Chunk], size: int) -> Iterator[list[Chunk]]:
-    while batch := list(islice(items, size)):
-        yield batch
 
 
 def _reuse(chunk: Chunk, hit: Hit, vector: np.ndarray) -> _Item:

@@ -9,7 +9,7 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index import connection as module
-from florence_rag.index.connection import batched, server_problem
+from florence_rag.index.connection import server_problem
 from florence_rag.index.milvus import MilvusIndex
 
 
@@ -162,8 +162,3 @@ def test_an_application_may_still_listen_to_milvus(index):
     finally:
         logging.getLogger("pymilvus").removeHandler(listener)
     assert "no_such_collection" in " ".join(heard)
-
-
-def test_batched():
-    assert [list(batch) for batch in batched("abcde", 2)] == [["a", "b"], ["c", "d"], ["e"]]
-    assert list(batched([], 2)) == []
