@@ -18,7 +18,7 @@ from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar
 from florence_rag.ingest.items import ItemStore
 from florence_rag.loading.database import open_database
 from florence_rag.perception.base import Detection, VQAResult
-from florence_rag.reembed.reembedding import Reembedding, ReembedOptions, begin_reembedding
+from florence_rag.reembed.reembedding import Reembedding, ReembedOptions
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.settings import OpenSettings, RunOptions, Settings
 from florence_rag.sources.io import Columns
@@ -341,7 +341,7 @@ class FlorenceRAG:
             to: The embedder or its name. The index and this object use it after the switch.
             **options: See `ReembedOptions`.
         """
-        return begin_reembedding(self.context, to, self._ingest, options)
+        return Reembedding(self.context, to, self._ingest, **options)
 
     def info(self) -> IndexInfo:
         """Return what is in the database."""

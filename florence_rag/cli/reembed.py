@@ -63,7 +63,7 @@ def reembed(
     old = load_for_command(EMBEDDER, recorded.name, options) if queries else None  # it may be a service that is gone
     with open_index(db, token) as index, show_progress() as progress:
         images = image_folder(db, index.info().collection)
-        move = Reembedding(index, embedder, FlorenceRAG(index, embedder, images=images).frames, progress=progress)
+        move = Reembedding(FlorenceRAG(index, embedder, images=images).context, embedder, progress=progress)
         move.fill()
         comparison = move.compare(old, queries.read_text("utf-8").splitlines() if queries else None, k=k)
         if switch:
@@ -86,7 +86,7 @@ def _drop_shadow(db: str, token: str | None) -> str:
 def _report_to_text(report: ReembedReport, comparison: Comparison) -> RenderableType:
     count, percent = len(comparison.queries), f"{comparison.mean:.0%}"
     return Group(
-        failed_to_text(report.left_out),
+        failed_to_text(report.skipped),
         Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
         Text(f"{percent} of {comparison.k} results are the same, in the mean of {count} queries"),
         Text(f"{'It uses' if report.switched else 'It can switch to'} the new vectors."),

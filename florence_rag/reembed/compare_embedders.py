@@ -1,4 +1,4 @@
-"""How far two embedders agree on what is near: the share of results that both find."""
+"""Measures how far two embedders agree on what is near: the share of results that both find."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,15 +18,18 @@ from florence_rag.types import Hit, Kind
 
 _SAMPLE = 32
 _QUERY_WORDS = 12
-# As a search ranks them: cosines between texts lie above those of text to picture.
-_ROUTES: tuple[frozenset[Kind], ...] = (VISUAL_KINDS, frozenset({"text"}))
+# A search ranks both kinds of results apart, because cosines between texts exceed those between text and image.
+_BRANCHES: tuple[frozenset[Kind], ...] = (VISUAL_KINDS, frozenset({"text"}))
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Of two embedders on the same chunks. overlaps: for each query the share of results that both find, in [0, 1].
+    """How far the results of two embedders agree.
 
-    k: how many pictures and how many passages are the results of a query.
+    Attributes:
+        k: The number of images, and of passages, that count as results of a query.
+        queries: The queries.
+        overlaps: For each query the share of results that both embedders find, in [0, 1].
     """
 
     k: int
@@ -39,85 +42,85 @@ class Comparison:
         return float(np.mean(self.overlaps))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the fields as values that JSON can hold."""
         queries = [{"query": query, "overlap": each} for query, each in zip(self.queries, self.overlaps, strict=True)]
         return {"k": self.k, "mean_overlap": self.mean, "queries": queries}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Probe:
-    """A query as both embedders see it. but: a chunk that is no result, as it is the query."""
+class _Query(NamedTuple):
+    """A query with its vectors (D,) of both embedders, and the id of a chunk that is the query and thus no result."""
 
     name: str
-    before: np.ndarray
-    after: np.ndarray
-    but: str = ""
+    old: np.ndarray
+    new: np.ndarray
+    chunk_id: str = ""
 
 
 def compare_embedders(
     index: ReembeddableIndex,
-    successor: ReembeddableIndex,
+    shadow: ReembeddableIndex,
     new: Embedder,
     old: Embedder | None = None,
     queries: Sequence[str] | None = None,
     *,
     k: int = 10,
 ) -> Comparison:
-    """Compare what is nearest in both, before words and rerankers have their say.
+    """Compare the chunks whose vectors are nearest to queries, without BM25 and rerankers.
 
-    old: the embedder of the index; without it the neighbours of stored chunks are compared, which needs none.
-    queries: by default captions, texts and names sampled from the index, the same in every run.
+    Args:
+        index: The index with the old vectors.
+        shadow: The index with the new vectors.
+        new: The embedder of the new vectors.
+        old: The embedder of the index. If there is none, stored chunks are the queries, which need no embedder.
+        queries: Texts; by default captions, passages and names sampled from the index, the same in every run.
+        k: The number of results to compare.
+
+    Raises:
+        InputError: If no file has new vectors, or `old` does not match the index or the queries.
     """
-    sample = _sample(index, successor)
+    sample = _sample(index, shadow)
     if not sample:
         raise InputError(f"no file has vectors of {new.info.name} yet; fill first, then compare")
     if old is not None:
-        probes = _asked(list(queries) if queries else list(dict.fromkeys(map(_as_query, sample))), old, new, index)
+        if old.info != index.embedder:
+            raise InputError(f"the index has the vectors of {index.embedder.name}, not of {old.info.name}")
+        texts = list(queries) if queries else list(dict.fromkeys(map(_to_query, sample)))
+        compared = list(map(_Query, texts, old.embed_texts(texts), new.embed_texts(texts)))
     elif queries is None:
-        probes = _near(sample, index, successor)
+        ids = [hit.id for hit in sample]
+        names = [f"near {_to_query(hit)}" for hit in sample]
+        compared = list(map(_Query, names, index.vectors(ids), shadow.vectors(ids), ids))
     else:
         raise InputError("queries can be compared only with the embedder of the index; give it, or no queries")
-    overlaps = tuple(_overlap(probe, index, successor, k) for probe in probes)
-    return Comparison(k, tuple(probe.name for probe in probes), overlaps)
+    overlaps = tuple(_overlap(query, index, shadow, k) for query in compared)
+    return Comparison(k, tuple(query.name for query in compared), overlaps)
 
 
-def _asked(texts: list[str], old: Embedder, new: Embedder, index: ReembeddableIndex) -> list[_Probe]:
-    if old.info != index.embedder:
-        raise InputError(f"the index has the vectors of {index.embedder.name}, not of {old.info.name}")
-    return [_Probe(*each) for each in zip(texts, old.embed_texts(texts), new.embed_texts(texts), strict=True)]
-
-
-def _near(sample: list[Hit], index: ReembeddableIndex, successor: ReembeddableIndex) -> list[_Probe]:
-    ids = [hit.id for hit in sample]
-    vectors = zip(sample, index.vectors(ids), successor.vectors(ids), strict=True)
-    return [_Probe(f"near {_as_query(hit)}", before, after, hit.id) for hit, before, after in vectors]
-
-
-def _overlap(probe: _Probe, index: ReembeddableIndex, successor: ReembeddableIndex, k: int) -> float:
-    before = _nearest(index, probe.before, k, probe.but)
-    after = _nearest(successor, probe.after, k, probe.but)
+def _overlap(query: _Query, index: ReembeddableIndex, shadow: ReembeddableIndex, k: int) -> float:
+    before = _nearest(index, query.old, k, query.chunk_id)
+    after = _nearest(shadow, query.new, k, query.chunk_id)
     return len(before & after) / max(1, len(before), len(after))
 
 
-def _nearest(index: ReembeddableIndex, vector: np.ndarray, k: int, but: str) -> set[str]:
-    found = ([hit.id for hit in index.search_vector(vector, k + 1, kinds=kinds)] for kinds in _ROUTES)
-    return {id for ids in found for id in [each for each in ids if each != but][:k]}
+def _nearest(index: ReembeddableIndex, vector: np.ndarray, k: int, excluded: str) -> set[str]:
+    found = ([hit.id for hit in index.search_vector(vector, k + 1, kinds=kinds)] for kinds in _BRANCHES)
+    return {id for ids in found for id in [each for each in ids if each != excluded][:k]}
 
 
-def _sample(index: ReembeddableIndex, successor: ReembeddableIndex) -> list[Hit]:
-    """One chunk of each of some files that both have, the same in every run."""
-    both = sorted(index.sources().keys() & successor.sources().keys(), key=_shuffled)[:_SAMPLE]
+def _sample(index: ReembeddableIndex, shadow: ReembeddableIndex) -> list[Hit]:
+    """Return one chunk of each of some sources that both indexes have, the same in every run."""
+
+    def digest(uri: str) -> bytes:
+        return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+    shared = sorted(index.sources().keys() & shadow.sources().keys(), key=digest)[:_SAMPLE]
     first: dict[str, Hit] = {}
-    for hit in sorted(index.chunks_of(both), key=lambda hit: hit.id):
+    for hit in sorted(index.chunks_of(shared), key=lambda hit: hit.id):
         first.setdefault(hit.source, hit)
-    return [first[uri] for uri in both if uri in first]
+    return [first[uri] for uri in shared if uri in first]
 
 
-def _shuffled(uri: str) -> bytes:
-    return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def _as_query(hit: Hit) -> str:
-    """What a person might ask to find it: its caption, its text, what was read in it, or the name of its file."""
-    said = next((part for part in (hit.caption, hit.text, hit.ocr) if part.strip()), Path(hit.source).stem)
-    return " ".join(said.replace("_", " ").replace("-", " ").split()[:_QUERY_WORDS]) or hit.kind
+def _to_query(hit: Hit) -> str:
+    """Return a text that should find the hit: the beginning of its caption, text, OCR text or file name."""
+    text = next((part for part in (hit.caption, hit.text, hit.ocr) if part.strip()), Path(hit.source).stem)
+    return " ".join(text.replace("_", " ").replace("-", " ").split()[:_QUERY_WORDS]) or hit.kind

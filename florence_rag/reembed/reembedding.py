@@ -1,19 +1,18 @@
-"""Moves an index to another embedder while it serves: fill beside it, compare, switch.
+"""Moves an index to another embedder while it serves: fill a shadow collection, compare the embedders, switch.
 
-    old index: chunks as they are stored + their pictures, read again -> new vectors -> the index beside the old one
+    old index: stored chunks + their images, read again -> new vectors -> shadow collection -> switch
 
-It is an index run whose chunks come from the index, so a kill costs at most the files that were under way, and what
-already has its new vectors is not embedded again. Words are not read, captioned or embedded anew.
+A move is an index run whose chunks come from the index. A kill costs at most the files that were being embedded, and
+chunks that have new vectors are not embedded again. OCR text, captions and text vectors are copied.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, Unpack, cast
 
 from florence_rag.context import Context
 from florence_rag.embedding.base import Embedder
@@ -22,183 +21,40 @@ from florence_rag.index.base import ReembeddableIndex
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage, embed_chunks
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.run import IngestRun, Progress
-from florence_rag.ingest.stage_timer import StageTimer
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.reembed.compare_embedders import Comparison, compare_embedders
 from florence_rag.retrieval.retriever import VISUAL_KINDS
 from florence_rag.sources import discover
-from florence_rag.types import Chunk, Failure, Frame, Hit, Source
+from florence_rag.types import Chunk, Failure, Hit, Source
 
-_FILES_PER_READ = 500  # a read of the stored chunks costs Lite as much as a look at all of them
-
-LoadFrames = Callable[[Hit], tuple[Frame, ...]]
+_FILES_PER_READ = 500  # reading the chunks of a few files takes Milvus Lite as long as scanning all of them
 
 
 @dataclass(frozen=True, slots=True)
 class ReembedReport:
-    """How far it is. sources: that have their new vectors, of total. left_out: those that have not, and why."""
+    """How far a move to another embedder is.
+
+    Attributes:
+        model: The name of the new embedder.
+        sources: The number of sources that have new vectors.
+        total: The number of all sources.
+        chunks: The number of chunks that have new vectors.
+        skipped: The sources that have no new vectors, with the reason.
+        switched: Whether the index uses the new vectors.
+    """
 
     model: str
     sources: int
     total: int
     chunks: int
-    left_out: tuple[Failure, ...] = ()
+    skipped: tuple[Failure, ...] = ()
     switched: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """Return the fields as values that JSON can hold."""
         return asdict(self)
-
-
-class Reembedding:
-    """One index on its way to another embedder. It can be left at any point and gone on with by a new object.
-
-    load_frames: the pictures of a hit, read again, as FlorenceRAG.frames does. progress: called after every step.
-    switched: called with the new embedder once the index has its vectors.
-    """
-
-    def __init__(
-        self,
-        index: ReembeddableIndex,
-        embedder: Embedder,
-        load_frames: LoadFrames,
-        *,
-        progress: Callable[[Progress], None] | None = None,
-        config: IngestConfig | None = None,
-        switched: Callable[[Embedder], None] | None = None,
-    ) -> None:
-        self.index = index
-        self.embedder = embedder
-        self.successor = index.open_shadow(embedder.info)
-        self._load_frames = load_frames
-        self._progress = progress
-        self._config = config
-        self._switched = switched
-        self._watch = StageTimer()
-        self._given_up: dict[str, Source] = {}
-        self._switched_without: tuple[Failure, ...] | None = None
-
-    def fill(self) -> ReembedReport:
-        """Embed what has no new vectors yet, and forget what is gone, until the two indexes hold the same files.
-
-        Files that cannot be read are left out, which the report says. Files that are added, changed or removed
-        meanwhile are caught up with.
-        """
-        self._given_up, self._watch = {}, StageTimer()
-        try:
-            while self._catch_up(self.index):
-                pass
-        finally:  # what a service was paid for is kept
-            self.successor.flush()
-        return self.report()
-
-    def report(self) -> ReembedReport:
-        """How far it is."""
-        info, left_out = self.successor.info(), self.left_out()
-        return ReembedReport(
-            model=self.embedder.info.name,
-            sources=info.sources,
-            total=info.sources + len(left_out),
-            chunks=sum(info.chunks.values()),
-            left_out=left_out,
-            switched=self._switched_without is not None,
-        )
-
-    def left_out(self) -> tuple[Failure, ...]:
-        """The files of the index that have no new vectors, and why."""
-        if self._switched_without is not None:
-            return self._switched_without
-        reasons = {failure.source: failure.reason for failure in self.successor.failures()}
-        missing = _differing(self.index.sources(), self.successor.sources())
-        lost = self.index.info().incomplete
-        return (
-            *(Failure(source.uri, reasons.get(source.uri, "it is not yet embedded anew")) for source in missing),
-            *(Failure(uri, "it has lost chunks: index it again") for uri in lost),
-        )
-
-    def compare(self, old: Embedder | None = None, queries: Sequence[str] | None = None, *, k: int = 10) -> Comparison:
-        """How far the results of both embedders agree, before the switch; see compare_embedders."""
-        return compare_embedders(self.index, self.successor, self.embedder, old, queries, k=k)
-
-    def switch(self, *, unreadable: Literal["block", "fail"] = "block") -> ReembedReport:
-        """Catch up, then make the new vectors the index, for all who open it from now on, and drop the old ones.
-
-        unreadable: what to do where files are left out: "block" leaves the index as it is and raises InputError; "fail"
-        records them as failed, with the reason, so that the next index run tries them again.
-        No file may be added through this very index meanwhile. Afterwards it needs the new embedder.
-        """
-        if unreadable not in ("block", "fail"):
-            raise InputError(f"unreadable is {unreadable!r}; allowed are 'block' and 'fail'")
-        left_out = self.fill().left_out
-        if left_out and unreadable == "block":
-            raise InputError(
-                f"not switched: {len(left_out)} files cannot be embedded anew, such as {left_out[0].source!r} "
-                f"({left_out[0].reason}); bring them back, or switch with unreadable='fail', which lists them as failed"
-            )
-        for failure in (*left_out, *self.index.failures()):
-            self.successor.fail(failure.source, failure.reason)
-        for each in self.index.skipped().values():
-            if each.duplicate_of:
-                self.successor.mark_duplicate(each.source, each.duplicate_of)
-            else:
-                self.successor.fail(each.source.uri, each.reason, each.source)
-        seen = self.successor.sources()
-        retired = self.index.switch(self.successor)
-        self._switched_without = left_out
-        if self._switched is not None:
-            self._switched(self.embedder)
-        self._catch_up(retired, seen)  # with what other machines wrote to a server until this moment
-        self.successor.flush()
-        self.index.drop_previous()
-        return self.report()
-
-    def abandon(self) -> None:
-        """Drop the new vectors; the index stays as it is."""
-        self.index.drop_shadow()
-
-    def _catch_up(self, index: ReembeddableIndex, seen: Mapping[str, Source] | None = None) -> bool:
-        """Bring over what differs from the index, or only what has changed since it was seen; whether there was any."""
-        wanted, present = index.sources(), self.successor.sources()
-        failed = {failure.source for failure in self.successor.failures()}
-        gone = (present.keys() | failed if seen is None else seen.keys()) - wanted.keys()
-        passed_over = {**(seen or {}), **self._given_up}
-        missing = [source for uri, source in wanted.items() if source not in (present.get(uri), passed_over.get(uri))]
-        if gone:
-            self.successor.delete_sources(gone)
-        done = len(wanted) - len(missing)
-        run = IngestRun(self.successor, len(wanted), files_done=done, progress=self._progress, timer=self._watch)
-        for start in range(0, len(missing), _FILES_PER_READ):
-            self._bring_over(index, missing[start : start + _FILES_PER_READ], run)
-        failed = {failure.source for failure in run.failures}
-        self._given_up |= {source.uri: source for source in missing if source.uri in failed}
-        return bool(gone or missing)
-
-    def _bring_over(self, index: ReembeddableIndex, sources: Sequence[Source], run: IngestRun) -> None:
-        """Embed the chunks of these sources again."""
-        by_place = sorted(index.chunks_of([source.uri for source in sources]), key=_place)
-        hits = {uri: list(group) for uri, group in groupby(by_place, key=lambda hit: hit.uri)}
-        engine = ThreadEngine(
-            EmbedStage(partial(_embed_images, self.embedder, index), workers=self.embedder.capabilities.workers),
-            lambda source: _chunks(source, hits.get(source.uri, ()), self._load_frames),
-            config=self._config,
-        )
-        run.ingest(sources, engine)
-
-
-def reembed(
-    index: ReembeddableIndex,
-    embedder: Embedder,
-    load_frames: LoadFrames,
-    *,
-    batch: int = 32,
-    progress: Callable[[Progress], None] | None = None,
-) -> Reembedding:
-    """Fill an index anew beside itself, or go on with that; then `compare`, `switch` or `abandon` what comes back."""
-    work = Reembedding(index, embedder, load_frames, progress=progress, config=IngestConfig(batch_size=batch))
-    work.fill()
-    return work
 
 
 class ReembedOptions(TypedDict, total=False):
@@ -213,47 +69,168 @@ class ReembedOptions(TypedDict, total=False):
     progress: Callable[[Progress], None] | None
 
 
-def begin_reembedding(
-    context: Context, to: str | Embedder, config: IngestConfig | None, options: ReembedOptions
-) -> Reembedding:
-    """Begin or continue to move the index of a context to an embedder, which the context uses after the switch.
+class Reembedding:
+    """A move of an index to another embedder. You can stop it at any point, and continue it with a new object.
+
+    Args:
+        context: The index, the store of its images, and the models, whose embedder the switch replaces.
+        to: The new embedder or its name.
+        config: The sizes of batches and pools.
+        **options: See `ReembedOptions`.
+
+    Attributes:
+        embedder: The new embedder.
+        shadow: The collection that receives the new vectors.
 
     Raises:
         InputError: If the index cannot hold the vectors of two embedders.
         ModelError: If the embedder cannot be loaded.
     """
-    index = cast("ReembeddableIndex", context.index)
-    if not hasattr(index, "open_shadow"):
-        raise InputError(f"{type(index).__name__} cannot hold the vectors of two embedders; index the files again")
-    embedder = load_model(EMBEDDER, to, options.get("model_options")) if isinstance(to, str) else to
 
-    def use(new: Embedder) -> None:
-        context.models.embedder = new
+    def __init__(
+        self,
+        context: Context,
+        to: str | Embedder,
+        config: IngestConfig | None = None,
+        **options: Unpack[ReembedOptions],
+    ) -> None:
+        if not hasattr(context.index, "open_shadow"):
+            name = type(context.index).__name__
+            raise InputError(f"{name} cannot hold the vectors of two embedders; index the files again")
+        self.embedder = load_model(EMBEDDER, to, options.get("model_options")) if isinstance(to, str) else to
+        self._context = context
+        self._index = cast("ReembeddableIndex", context.index)
+        self.shadow = self._index.open_shadow(self.embedder.info)
+        self._config = config
+        self._progress = options.get("progress")
+        self._unreadable: dict[str, Source] = {}
+        self._skipped_at_switch: tuple[Failure, ...] | None = None
 
-    progress = options.get("progress")
-    return Reembedding(index, embedder, context.images.frames, progress=progress, config=config, switched=use)
+    def fill(self) -> ReembedReport:
+        """Embed all chunks without new vectors, and follow changes of the index, until both hold the same files.
 
+        Files that cannot be read are skipped and reported. Files that are added, changed or removed during the run are
+        updated, too.
+        """
+        self._unreadable = {}
+        try:
+            while self._copy_changes(self._index):
+                pass
+        finally:  # keep what an embedding service has charged for
+            self.shadow.flush()
+        return self.report()
 
-def _embed_images(embedder: Embedder, old: ReembeddableIndex, chunks: list[Chunk]) -> EmbeddedBatch:
-    """Embed chunks, and take the vectors of their texts over from the old index."""
-    text_vectors = old.text_vectors([chunk.id for chunk in chunks]) if old.text_embedder else None
-    return EmbeddedBatch(chunks, embed_chunks(embedder, chunks), text_vectors)
+    def report(self) -> ReembedReport:
+        """Return how far the move is."""
+        info, skipped = self.shadow.info(), self._skipped_at_switch
+        if skipped is None:
+            reasons = {failure.source: failure.reason for failure in self.shadow.failures()}
+            present = self.shadow.sources()
+            missing = [uri for uri, source in self._index.sources().items() if present.get(uri) != source]
+            skipped = (
+                *(Failure(uri, reasons.get(uri, "it is not yet embedded again")) for uri in missing),
+                *(Failure(uri, "it has lost chunks: index it again") for uri in self._index.info().incomplete),
+            )
+        return ReembedReport(
+            model=self.embedder.info.name,
+            sources=info.sources,
+            total=info.sources + len(skipped),
+            chunks=sum(info.chunks.values()),
+            skipped=skipped,
+            switched=self._skipped_at_switch is not None,
+        )
 
+    def compare(self, old: Embedder | None = None, queries: Sequence[str] | None = None, *, k: int = 10) -> Comparison:
+        """Return how far the results of both embedders agree, before the switch; see `compare_embedders`."""
+        return compare_embedders(self._index, self.shadow, self.embedder, old, queries, k=k)
 
-def _chunks(source: Source, hits: Collection[Hit], load_frames: LoadFrames) -> Iterator[Chunk]:
-    if any(hit.kind in VISUAL_KINDS for hit in hits):
-        _check_unchanged(source)
-    for hit in hits:
-        frames = load_frames(hit) if hit.kind in VISUAL_KINDS else ()
-        if hit.kind in VISUAL_KINDS and not frames:
-            raise MediaError(f"{source.uri!r} no longer has the picture of {hit.locator}; index it again first")
-        yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
+    def switch(self, *, unreadable: Literal["block", "fail"] = "block") -> ReembedReport:
+        """Fill, then replace the old vectors by the new ones for all programs that open the index from now on.
+
+        Add no files through this index object during the switch. Afterwards it needs the new embedder.
+
+        Args:
+            unreadable: What to do if files are skipped. "block" leaves the index as it is and raises InputError. "fail"
+                records them as failed, with the reason, so that the next index run tries them again.
+        """
+        if unreadable not in ("block", "fail"):
+            raise InputError(f"unreadable is {unreadable!r}; allowed are 'block' and 'fail'")
+        skipped = self.fill().skipped
+        if skipped and unreadable == "block":
+            raise InputError(
+                f"not switched: {len(skipped)} files cannot be embedded again, such as {skipped[0].source!r} "
+                f"({skipped[0].reason}); restore them, or switch with unreadable='fail', which lists them as failed"
+            )
+        for failure in (*skipped, *self._index.failures()):
+            self.shadow.fail(failure.source, failure.reason)
+        for each in self._index.skipped().values():
+            if each.duplicate_of:
+                self.shadow.mark_duplicate(each.source, each.duplicate_of)
+            else:
+                self.shadow.fail(each.source.uri, each.reason, each.source)
+        copied = self.shadow.sources()
+        previous = self._index.switch(self.shadow)
+        self._skipped_at_switch = skipped
+        self._context.models.embedder = self.embedder
+        self._copy_changes(previous, copied)  # what other machines wrote to a server until this moment
+        self.shadow.flush()
+        self._index.drop_previous()
+        return self.report()
+
+    def rollback(self) -> None:
+        """Drop the new vectors; the index stays as it is."""
+        self._index.drop_shadow()
+
+    def _copy_changes(self, index: ReembeddableIndex, copied: Mapping[str, Source] | None = None) -> bool:
+        """Bring the shadow up to date, and return whether anything has changed.
+
+        Args:
+            index: Where the chunks come from.
+            copied: The sources that are not compared with the shadow: only later changes of them count.
+        """
+        wanted, present = index.sources(), self.shadow.sources()
+        failed = {failure.source for failure in self.shadow.failures()}
+        gone = (present.keys() | failed if copied is None else copied.keys()) - wanted.keys()
+        if gone:
+            self.shadow.delete_sources(gone)
+        known = {**(copied or {}), **self._unreadable}
+        missing = [source for uri, source in wanted.items() if source not in (present.get(uri), known.get(uri))]
+        done = len(wanted) - len(missing)
+        run = IngestRun(self.shadow, len(wanted), files_done=done, progress=self._progress)
+        for start in range(0, len(missing), _FILES_PER_READ):
+            sources = missing[start : start + _FILES_PER_READ]
+            run.ingest(sources, self._engine(index, sources))
+        failed = {failure.source for failure in run.failures}
+        self._unreadable |= {source.uri: source for source in missing if source.uri in failed}
+        return bool(gone or missing)
+
+    def _engine(self, index: ReembeddableIndex, sources: Collection[Source]) -> ThreadEngine:
+        """Return an engine that reads the stored chunks of the sources and embeds them."""
+        stored = sorted(index.chunks_of([source.uri for source in sources]), key=_position)
+        hits = {uri: list(group) for uri, group in groupby(stored, key=lambda hit: hit.uri)}
+
+        def embed(chunks: list[Chunk]) -> EmbeddedBatch:
+            text_vectors = index.text_vectors([chunk.id for chunk in chunks]) if index.text_embedder else None
+            return EmbeddedBatch(chunks, embed_chunks(self.embedder, chunks), text_vectors)
+
+        stage = EmbedStage(embed, workers=self.embedder.capabilities.workers)
+        return ThreadEngine(stage, lambda source: self._chunks(source, hits.get(source.uri, ())), config=self._config)
+
+    def _chunks(self, source: Source, hits: Collection[Hit]) -> Iterator[Chunk]:
+        """Yield the stored chunks of a source, with their frames read again."""
+        if any(hit.kind in VISUAL_KINDS for hit in hits):
+            _check_unchanged(source)
+        for hit in hits:
+            frames = self._context.images.frames(hit) if hit.kind in VISUAL_KINDS else ()
+            if hit.kind in VISUAL_KINDS and not frames:
+                raise MediaError(f"{source.uri!r} no longer has the image of {hit.locator}; index it again first")
+            yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
 
 
 def _check_unchanged(source: Source) -> None:
     """Refuse a file that has changed, because its images would not match the stored text.
 
-    Without a file, `load_frames` reports the reason, or reads the images from elsewhere.
+    If there is no such file, loading the frames reports why, or reads them from another place.
     """
     if not Path(source.uri).is_file():
         return
@@ -264,11 +241,7 @@ def _check_unchanged(source: Source) -> None:
             raise MediaError("the file has changed since it was indexed; index it again first")
 
 
-def _place(hit: Hit) -> tuple[str, int, float, tuple[int, int], str]:
-    """Sorts chunks by source, and in it as they lie there, so that a video is read in one direction."""
+def _position(hit: Hit) -> tuple[str, int, float, tuple[int, int], str]:
+    """Return a key that sorts chunks by source and by place in it, so that a video is read in one direction."""
     where = hit.locator
     return hit.uri, where.page or 0, where.start_s or 0.0, where.span or (0, 0), hit.id
-
-
-def _differing(wanted: Mapping[str, Source], present: Mapping[str, Source]) -> list[Source]:
-    return [source for uri, source in wanted.items() if present.get(uri) != source]

@@ -32,7 +32,7 @@ def embedder(run, db):
 
 def test_a_database_moves_and_is_searched_with_the_new_model(run, db, other):
     record = run("reembed", "--to", other, "--db", db, "--json").json
-    assert (record["sources"], record["total"], record["switched"], record["left_out"]) == (3, 3, True, [])
+    assert (record["sources"], record["total"], record["switched"], record["skipped"]) == (3, 3, True, [])
     assert record["overlap"]["mean_overlap"] == 1.0
     assert embedder(run, db) == str(other)
     assert len(run("search", "red", "--db", db, "--json").json["hits"]) == 3
@@ -48,7 +48,7 @@ def test_without_the_switch_the_old_model_stays_until_the_next_run(run, db, othe
     assert embedder(run, db) == str(other)
 
 
-def test_a_file_that_is_gone_blocks_the_switch_until_it_is_given_up(run, db, other, tmp_path):
+def test_a_missing_file_blocks_the_switch_unless_it_is_skipped(run, db, other, tmp_path):
     (tmp_path / "red.png").unlink()
     refused = run("reembed", "--to", other, "--db", db)
     assert (refused.code, embedder(run, db)) == (1, "florence-tiny")
@@ -57,12 +57,12 @@ def test_a_file_that_is_gone_blocks_the_switch_until_it_is_given_up(run, db, oth
     assert run("info", "--db", db, "--json").json["failed"][0]["source"].endswith("red.png")
 
 
-def test_what_is_no_database_says_how_to_make_one(run, tmp_path):
+def test_a_missing_database_is_an_error_that_says_how_to_make_one(run, tmp_path):
     outcome = run("reembed", "--to", "florence-tiny", "--db", tmp_path / "none.db")
     assert outcome.code == 1 and "florence-rag index" in outcome.err
 
 
-def test_an_unfinished_move_is_shown_and_can_be_abandoned(run, db, other):
+def test_an_unfinished_move_is_shown_and_can_be_rolled_back(run, db, other):
     nothing = run("reembed", "--rollback", "--db", db)
     assert nothing.code == 1 and "nothing to roll back" in nothing.err
     run("reembed", "--to", other, "--db", db, "--no-switch")
@@ -74,17 +74,17 @@ def test_an_unfinished_move_is_shown_and_can_be_abandoned(run, db, other):
 
 
 @pytest.mark.parametrize("arguments", [(), ("--to", "florence-tiny", "--rollback")])
-def test_a_move_goes_somewhere_or_is_abandoned(run, tmp_path, arguments):
+def test_either_a_target_or_rollback_is_required(run, tmp_path, arguments):
     outcome = run("reembed", "--db", tmp_path / "none.db", *arguments)
     assert outcome.code == 2 and "either --to NAME or --rollback" in outcome.err
 
 
-def test_pictures_that_a_program_gave_move_too(run, tmp_path, other):
+def test_images_of_items_move_too(run, tmp_path, other):
     from florence_rag import FlorenceRAG
 
     with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", ocr="never") as rag:
         (given,) = rag.items.upsert_images([color_frame("red")], ids=["mine"])
     record = run("reembed", "--to", other, "--db", tmp_path / "given.db", "--json").json
-    assert (record["sources"], record["left_out"], record["switched"]) == (1, [], True)
+    assert (record["sources"], record["skipped"], record["switched"]) == (1, [], True)
     (hit,) = run("search", "red", "--db", tmp_path / "given.db", "--json").json["hits"]
     assert hit["id"] == given

@@ -15,7 +15,7 @@ from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
-from florence_rag.reembed.reembedding import reembed
+from florence_rag.reembed.reembedding import Reembedding
 from florence_rag.sources import discover
 from florence_rag.testing import (
     ColorEmbedder,
@@ -429,8 +429,8 @@ def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
     with opened(ColorEmbedder()) as rag:
         rag.items.upsert_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
         rag.items.upsert_images([save("red"), color_frame("blue")], ids=["file", "kept"])
-        report = reembed(rag.index, Turned(), rag.frames).switch()
-        assert (report.sources, report.left_out) == (3, ())
+        report = Reembedding(rag.context, Turned()).switch()
+        assert (report.sources, report.skipped) == (3, ())
     with opened(Turned()) as rag:
         nearest = (
             rag.retriever.search_by_vector(rag.retriever.embed_query(color), 1)[0] for color in ("green", "red", "blue")

@@ -14,7 +14,7 @@ class Stored(MemoryIndex):
 
 
 class Table:
-    """An embedder that looks texts up; unknown ones point elsewhere."""
+    """An embedder that reads the vectors of texts from a table; unknown texts share another direction."""
 
     def __init__(self, name, vectors):
         self.vectors = vectors
@@ -25,7 +25,7 @@ class Table:
 
 
 def filled(embedder, vectors, sources="abcdef", **rest):
-    """A passage per source, each with its vector."""
+    """Return an index with one passage per source, each with its vector."""
     index = Stored(embedder.info)
     for name, vector in zip(sources, vectors, strict=True):
         source = Source(f"/texts/{name}_long-name.txt", "text", 1, 1, name)
@@ -40,20 +40,20 @@ LINE = [(1, i / 10, 0) for i in range(6)]  # a is nearest to (1, 0, 0), f the fa
 OLD, NEW = Table("old", {"first": (1, 0, 0), "last": (1, 5, 0)}), Table("new", {"first": (1, 0, 0), "last": (1, 0, 0)})
 
 
-def test_the_same_results_overlap_wholly_and_others_not_at_all():
-    index, successor = filled(OLD, LINE), filled(NEW, LINE)
-    compared = compare_embedders(index, successor, NEW, OLD, ["first", "last"], k=3)
+def test_equal_results_overlap_completely_and_disjoint_ones_not_at_all():
+    index, shadow = filled(OLD, LINE), filled(NEW, LINE)
+    compared = compare_embedders(index, shadow, NEW, OLD, ["first", "last"], k=3)
     assert (compared.k, compared.queries, compared.overlaps, compared.mean) == (3, ("first", "last"), (1.0, 0.0), 0.5)
     assert compared.to_dict() == {
         "k": 3,
         "mean_overlap": 0.5,
         "queries": [{"query": "first", "overlap": 1.0}, {"query": "last", "overlap": 0.0}],
     }
-    assert compare_embedders(index, successor, NEW, OLD, ["last"], k=4).overlaps == (0.5,)
-    assert compare_embedders(index, successor, NEW, OLD, ["last"], k=50).overlaps == (1.0,)
+    assert compare_embedders(index, shadow, NEW, OLD, ["last"], k=4).overlaps == (0.5,)
+    assert compare_embedders(index, shadow, NEW, OLD, ["last"], k=50).overlaps == (1.0,)
 
 
-def test_without_the_old_embedder_neighbors_are_compared_and_no_chunk_is_its_own():
+def test_without_the_old_embedder_neighbors_are_compared_and_no_chunk_is_its_own_neighbor():
     index = filled(OLD, LINE)
     same = compare_embedders(index, filled(NEW, LINE), NEW, k=2)
     assert same.mean == 1.0 and len(same.queries) == 6
@@ -63,26 +63,26 @@ def test_without_the_old_embedder_neighbors_are_compared_and_no_chunk_is_its_own
     assert other.mean < 1
 
 
-def test_sampled_queries_are_captions_then_texts_then_words_then_names():
-    for said, query in [
+def test_sampled_queries_are_captions_or_texts_or_ocr_or_file_names():
+    for fields, query in [
         ({"caption": "a cap", "ocr": "STOP"}, "a cap"),
         ({"ocr": "STOP"}, "passage a"),
         ({"text": "", "ocr": "STOP  HERE"}, "STOP HERE"),
         ({"text": ""}, "a long name"),
         ({"text": "w " * 50}, " ".join("w" * 12)),
     ]:
-        index = filled(OLD, LINE[:1], "a", **said)
+        index = filled(OLD, LINE[:1], "a", **fields)
         assert compare_embedders(index, index, OLD, OLD).queries == (query,)
 
 
-def test_the_sample_is_the_same_in_every_run_and_of_files_that_both_have():
-    index, successor = filled(OLD, LINE), filled(NEW, LINE[:3], "ace")
-    first, again = (compare_embedders(index, successor, NEW, k=2) for _ in range(2))
+def test_the_sample_is_the_same_in_every_run_and_contains_files_that_both_indexes_have():
+    index, shadow = filled(OLD, LINE), filled(NEW, LINE[:3], "ace")
+    first, again = (compare_embedders(index, shadow, NEW, k=2) for _ in range(2))
     assert first == again
     assert sorted(first.queries) == ["near passage a", "near passage c", "near passage e"]
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_impossible_comparisons_are_refused():
     index = filled(OLD, LINE)
     with pytest.raises(InputError, match="no file has vectors of new yet; fill first, then compare"):
         compare_embedders(index, Stored(NEW.info), NEW)

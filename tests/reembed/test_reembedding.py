@@ -1,4 +1,4 @@
-"""An index moves to another embedder: beside it, while it serves, whatever is killed on the way."""
+"""An index moves to another embedder while it serves, even if the process is killed during the move."""
 
 import os
 import subprocess
@@ -12,24 +12,25 @@ from PIL import Image
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.image_store import ImageStore
 from florence_rag.index.connection import Connection
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
-from florence_rag.reembed.reembedding import Reembedding, reembed
+from florence_rag.reembed.reembedding import Reembedding
 from florence_rag.testing import COLORS, ColorEmbedder, color_frame
 from florence_rag.types import EmbedderInfo
 
-PICTURES = 9
+IMAGES = 9
 SMALL = IngestConfig(batch_size=2, threads=1, prefetch=2)
 
 
 class Killed(BaseException):
-    """As if the process had ended here: no handler of the library runs on."""
+    """Stands for the end of the process: no handler of the library catches it."""
 
 
 class TurnedEmbedder:
-    """The colours turned into seven dimensions. Counts what it embeds, and dies when it is told to."""
+    """Projects the colors to seven dimensions, counts what it embeds, and raises Killed after `dies_after` items."""
 
     info = EmbedderInfo(name="turned", fingerprint="7-colours", dimension=7, preprocessing="none")
     capabilities = EmbedderCapabilities()
@@ -55,11 +56,11 @@ class TurnedEmbedder:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Nine striped pictures and two texts."""
+    """A folder of nine striped images and two texts."""
     folder = tmp_path / "in"
     folder.mkdir()
     names = list(COLORS)
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         save(folder / f"{i}-{names[i]}-{names[i + 1]}.png", names[i], names[i + 1])
     (folder / "red.txt").write_text("The red house stands near the green lake.")
     (folder / "blue.txt").write_text("A blue boat and a yellow bird.")
@@ -92,7 +93,7 @@ def open_rag(db):
 @pytest.fixture
 def rag(open_rag, folder):
     rag = open_rag()
-    assert rag.add(folder).added == PICTURES + 2
+    assert rag.add(folder).added == IMAGES + 2
     return rag
 
 
@@ -105,22 +106,22 @@ RUN = """
 import sys, time
 from florence_rag.index import writer
 sys.path.insert(0, sys.argv[1])
-import test_reembedding as plan
+import test_reembedding as setup
 
-class Slow(plan.TurnedEmbedder):
+class Slow(setup.TurnedEmbedder):
     def embed_images(self, frames):
         time.sleep(0.2)
         return super().embed_images(frames)
 
 writer.BUFFER_ROWS = 3
-embedder = plan.ColorEmbedder()
-with plan.FlorenceRAG(plan.MilvusIndex.open(sys.argv[2], embedder.info), embedder) as rag:
-    plan.work_on(rag, Slow(), progress=lambda step: print(step.files_done, flush=True)).switch()
+embedder = setup.ColorEmbedder()
+with setup.FlorenceRAG(setup.MilvusIndex.open(sys.argv[2], embedder.info), embedder) as rag:
+    setup.move_to(rag, Slow(), progress=lambda step: print(step.files_done, flush=True)).switch()
 """
 
 
-def work_on(rag, embedder, **options):
-    return Reembedding(rag.index, embedder, rag.frames, config=SMALL, **options)
+def move_to(rag, embedder, **options):
+    return Reembedding(rag.context, embedder, SMALL, **options)
 
 
 def top(rag, text, k=3):
@@ -128,7 +129,7 @@ def top(rag, text, k=3):
 
 
 def die(rag):
-    """The process is gone; what was not flushed may be lost."""
+    """Close the connection without a flush, as if the process had ended."""
     rag.index.chunks.connection.close()
 
 
@@ -144,9 +145,9 @@ def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_mod
         fresh.add(folder)
         ids = sorted(rows(fresh.index))
         wanted = fresh.index.vectors(ids)
-    report = work_on(rag, turned).switch()
+    report = move_to(rag, turned).switch()
     assert (report.model, report.sources, report.total, report.chunks) == ("turned", 11, 11, 11)
-    assert report.switched and report.left_out == ()
+    assert report.switched and report.skipped == ()
     rag.close()
     again = open_rag(turned)
     assert rows(again.index) == before and again.index.sources() == sources
@@ -165,8 +166,8 @@ def test_the_index_serves_with_the_old_model_until_the_switch(rag, turned):
         seen.append((step.files_done, step.files_total))
         assert top(rag, "blue") == before[1]
 
-    work = work_on(rag, turned, progress=search_meanwhile)
-    report = work.fill()
+    move = move_to(rag, turned, progress=search_meanwhile)
+    report = move.fill()
     assert (report.sources, report.switched) == (11, False)
     assert [top(rag, color) for color in COLORS] == before
     assert seen == sorted(seen) and seen[-1] == (11, 11)
@@ -177,20 +178,20 @@ def test_the_index_serves_with_the_old_model_until_the_switch(rag, turned):
 def test_after_a_kill_while_embedding_only_the_rest_is_embedded(rag, turned, open_rag, dies_after):
     turned.dies_after = dies_after
     with pytest.raises(Killed):
-        work_on(rag, turned).fill()
+        move_to(rag, turned).fill()
     rag.close()
     rag, turned = open_rag(), TurnedEmbedder()
-    work = work_on(rag, turned)
-    done = work.report().sources
+    move = move_to(rag, turned)
+    done = move.report().sources
     assert dies_after - 3 <= done <= dies_after
-    assert work.fill().sources == 11
+    assert move.fill().sources == 11
     assert turned.seen == 11 - done
-    assert len(rows(work.successor)) == 11
-    work.fill()
+    assert len(rows(move.shadow)) == 11
+    move.fill()
     assert turned.seen == 11 - done
 
 
-def test_a_run_that_is_killed_from_outside_is_gone_on_with(rag, turned, open_rag, db):
+def test_a_run_that_is_killed_from_outside_can_be_continued(rag, turned, open_rag, db):
     before = rows(rag.index)
     rag.close()
     command = [sys.executable, "-W", "error", "-c", RUN, os.path.dirname(__file__), db]
@@ -201,15 +202,15 @@ def test_a_run_that_is_killed_from_outside_is_gone_on_with(rag, turned, open_rag
         run.kill()
     rag = open_rag()
     assert top(rag, "red house", 1) == ["red.txt"]
-    work = work_on(rag, turned)
-    done = work.report().sources
+    move = move_to(rag, turned)
+    done = move.report().sources
     assert 0 < done < 11
-    assert work.switch().sources == 11 and turned.seen == 11 - done
+    assert move.switch().sources == 11 and turned.seen == 11 - done
     assert rows(rag.index) == before
 
 
 @pytest.mark.parametrize("calls", range(7))
-def test_after_a_kill_in_any_write_the_next_run_ends_as_if_there_had_been_none(
+def test_after_a_kill_in_any_write_the_next_run_has_the_same_result_as_without_it(
     rag, turned, open_rag, monkeypatch, db, calls
 ):
     sources, before = rag.index.sources(), rows(rag.index)
@@ -224,28 +225,28 @@ def test_after_a_kill_in_any_write_the_next_run_ends_as_if_there_had_been_none(
 
         patch.setattr(Connection, "upsert", dying)
         with pytest.raises(Killed):
-            work = work_on(rag, turned)
-            work.fill()
-            work.switch()
+            move = move_to(rag, turned)
+            move.fill()
+            move.switch()
     die(rag)
     switched = MilvusIndex.recorded_embedder(db) == turned.info
     rag = open_rag(turned if switched else None)
     if not switched:
-        work_on(rag, turned).switch()
+        move_to(rag, turned).switch()
     assert rag.index.sources() == sources and rows(rag.index) == before
     assert rag.index.vectors(list(before)).shape == (11, 7)
 
 
-def test_what_is_added_changed_and_removed_meanwhile_is_caught_up_with(rag, turned, folder):
-    work = work_on(rag, turned)
-    work.fill()
+def test_files_added_changed_and_removed_meanwhile_are_moved_too(rag, turned, folder):
+    move = move_to(rag, turned)
+    move.fill()
     save(folder / "new.png", "red")
     save(folder / "0-black-blue.png", "white", "grey")
     (folder / "red.txt").unlink()
     report = rag.add(folder, prune=True)
     assert (report.added, report.updated, report.removed) == (1, 1, 1)
     embedded = turned.seen
-    report = work.switch()
+    report = move.switch()
     assert (report.sources, turned.seen - embedded) == (11, 2)
     rag.models.embedder = turned
     assert rag.index.info().sources == 11
@@ -253,7 +254,7 @@ def test_what_is_added_changed_and_removed_meanwhile_is_caught_up_with(rag, turn
     assert rag.add(folder).unchanged == 11
 
 
-def test_what_changes_while_it_is_filled_is_caught_up_with_at_once(rag, turned, folder):
+def test_a_file_added_during_the_fill_is_embedded_by_it(rag, turned, folder):
     late = iter([True])
 
     def add_one(step):
@@ -261,50 +262,50 @@ def test_what_changes_while_it_is_filled_is_caught_up_with_at_once(rag, turned, 
             save(folder / "late.png", "pink")
             rag.add(folder)
 
-    assert work_on(rag, turned, progress=add_one).fill().sources == 12
+    assert move_to(rag, turned, progress=add_one).fill().sources == 12
 
 
-def test_what_another_machine_indexes_just_before_the_switch_is_not_lost(rag, turned, folder, db, monkeypatch):
+def test_files_that_another_machine_indexes_just_before_the_switch_are_not_lost(rag, turned, folder, db, monkeypatch):
     other = FlorenceRAG(MilvusIndex.open(db, ColorEmbedder.info), ColorEmbedder())
-    work = work_on(rag, turned)
+    move = move_to(rag, turned)
     switch = rag.index.switch
 
-    def just_before(successor):
+    def just_before(shadow):
         save(folder / "late.png", "pink")
         (folder / "blue.txt").unlink()
         other.add(folder, prune=True)
-        return switch(successor)
+        return switch(shadow)
 
     monkeypatch.setattr(rag.index, "switch", just_before)
-    work.switch()
+    move.switch()
     other.close()
     names = {os.path.basename(uri) for uri in rag.index.sources()}
     assert "late.png" in names and "blue.txt" not in names
     assert rag.index.vectors([next(rag.index.chunks_of([str(folder / "late.png")])).id]).shape == (1, 7)
 
 
-def test_a_file_that_is_gone_blocks_the_switch_and_says_so(rag, turned, folder):
+def test_a_missing_file_blocks_the_switch_and_is_named(rag, turned, folder):
     lost = folder / "3-green-grey.png"
     lost.unlink()
-    work = work_on(rag, turned)
-    report = work.fill()
+    move = move_to(rag, turned)
+    report = move.fill()
     assert (report.sources, report.total) == (10, 11)
-    assert [failure.source for failure in report.left_out] == [str(lost)]
-    with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded anew, such as .*3-green-grey.png"):
-        work.switch()
+    assert [failure.source for failure in report.skipped] == [str(lost)]
+    with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded again, such as .*3-green-grey.png"):
+        move.switch()
     assert rag.index.embedder == ColorEmbedder.info
     assert len(rag.index.sources()) == 11 and str(lost) in rag.index.sources()
     save(lost, "green", "grey")
-    assert work.switch().sources == 11
+    assert move.switch().sources == 11
 
 
-def test_a_file_that_is_gone_is_listed_as_failed_if_so_wished(rag, turned, folder, open_rag):
+def test_a_missing_file_is_listed_as_failed_on_request(rag, turned, folder, open_rag):
     lost, broken = folder / "3-green-grey.png", folder / "broken.png"
-    broken.write_bytes(b"\x89PNG no picture")
+    broken.write_bytes(b"\x89PNG no image")
     rag.add(folder)
     lost.unlink()
-    report = work_on(rag, turned).switch(unreadable="fail")
-    assert (report.sources, report.total, [each.source for each in report.left_out]) == (10, 11, [str(lost)])
+    report = move_to(rag, turned).switch(unreadable="fail")
+    assert (report.sources, report.total, [each.source for each in report.skipped]) == (10, 11, [str(lost)])
     rag.close()
     again = open_rag(turned)
     failures = {failure.source: failure.reason for failure in again.index.failures()}
@@ -314,39 +315,43 @@ def test_a_file_that_is_gone_is_listed_as_failed_if_so_wished(rag, turned, folde
     assert again.add(folder).added == 1
 
 
-def test_a_file_that_changed_since_it_was_indexed_is_not_mixed_with_its_old_words(rag, turned, folder):
+def test_a_file_that_changed_since_it_was_indexed_is_not_mixed_with_its_old_text(rag, turned, folder):
     changed = folder / "3-green-grey.png"
     save(changed, "red", "red")
     os.utime(folder / "4-grey-orange.png", ns=(1, 1))  # touched, but the same
-    report = work_on(rag, turned).fill()
-    assert [failure.source for failure in report.left_out] == [str(changed)]
-    assert "has changed since it was indexed; index it again first" in report.left_out[0].reason
+    report = move_to(rag, turned).fill()
+    assert [failure.source for failure in report.skipped] == [str(changed)]
+    assert "has changed since it was indexed; index it again first" in report.skipped[0].reason
     rag.add(folder)
-    assert work_on(rag, turned).switch().sources == 11
+    assert move_to(rag, turned).switch().sources == 11
 
 
 def test_a_text_needs_no_file(rag, turned, folder):
     (folder / "red.txt").unlink()
-    assert work_on(rag, turned).fill().left_out == ()
+    assert move_to(rag, turned).fill().skipped == ()
 
 
-def test_sources_that_have_lost_chunks_are_not_lost_silently(rag, turned, folder):
+def test_sources_that_have_lost_chunks_are_reported(rag, turned, folder):
     rag.index.mark_incomplete([str(folder / "red.txt")])
-    work = work_on(rag, turned)
-    (left_out,) = work.fill().left_out
-    assert (left_out.source, left_out.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
+    move = move_to(rag, turned)
+    (skipped,) = move.fill().skipped
+    assert (skipped.source, skipped.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
     with pytest.raises(InputError, match="not switched: 1 files"):
-        work.switch()
+        move.switch()
 
 
-def test_pictures_that_load_frames_does_not_give_are_left_out(rag, turned):
-    work = Reembedding(rag.index, turned, lambda hit: ())
-    assert len(work.fill().left_out) == PICTURES
+def test_images_that_cannot_be_loaded_are_skipped(rag, turned):
+    class NoFrames(ImageStore):
+        def frames(self, hit):
+            return ()
+
+    move = Reembedding(replace(rag.context, images=NoFrames(rag.index)), turned)
+    assert len(move.fill().skipped) == IMAGES
     with pytest.raises(InputError, match="allowed are 'block' and 'fail'"):
-        work.switch(unreadable="skip")
+        move.switch(unreadable="skip")
 
 
-def test_vectors_of_words_are_kept_as_they_are(tmp_path, folder, turned):
+def test_text_vectors_stay_the_same(tmp_path, folder, turned):
     words = ColorEmbedder()
     words.info = replace(ColorEmbedder.info, name="words")
     index = MilvusIndex.open(str(tmp_path / "words.db"), ColorEmbedder.info, text_embedder=words.info)
@@ -355,44 +360,45 @@ def test_vectors_of_words_are_kept_as_they_are(tmp_path, folder, turned):
         ids = list(rows(rag.index))
         before = rag.index.text_vectors(ids)
         assert before.any(axis=1).sum() == 2
-        work_on(rag, turned).switch()
+        move_to(rag, turned).switch()
         np.testing.assert_array_equal(rag.index.text_vectors(ids), before)
         assert rag.index.text_embedder == words.info
     with MilvusIndex.open(str(tmp_path / "words.db"), turned.info, text_embedder=words.info) as again:
         assert again.search_text_vector(words.embed_texts(["red and green"])[0], 1)[0].source.endswith("red.txt")
 
 
-def test_the_overlap_is_told_before_the_switch(rag, turned):
-    work = work_on(rag, turned)
+def test_the_overlap_is_reported_before_the_switch(rag, turned):
+    move = move_to(rag, turned)
     with pytest.raises(InputError, match="no file has vectors of turned yet; fill first, then compare"):
-        work.compare()
-    work.fill()
-    asked, near = work.compare(ColorEmbedder(), k=3), work.compare(k=3)
-    assert 0 < asked.mean < 1 and 0 < near.mean < 1
-    assert {"The red house stands near the green lake.", "3 green grey"} <= set(asked.queries)
+        move.compare()
+    move.fill()
+    by_text, near = move.compare(ColorEmbedder(), k=3), move.compare(k=3)
+    assert 0 < by_text.mean < 1 and 0 < near.mean < 1
+    assert {"The red house stands near the green lake.", "3 green grey"} <= set(by_text.queries)
     assert len(near.queries) == 11 and near.queries[0].startswith("near ")
 
 
-def test_a_half_filled_index_can_be_abandoned_for_another_model(rag, turned):
-    work = reembed(rag.index, turned, rag.frames, batch=4)
-    assert work.report().sources == 11
+def test_a_half_filled_index_can_be_rolled_back_and_moved_to_another_model(rag, turned):
+    move = Reembedding(rag.context, turned, IngestConfig(batch_size=4))
+    move.fill()
+    assert move.report().sources == 11
     third = ColorEmbedder()
     third.info = replace(ColorEmbedder.info, name="third")
     with pytest.raises(StoreMismatchError, match=r"is being re-embedded with turned, not with third"):
-        work_on(rag, third)
-    work.abandon()
-    assert work_on(rag, third).report().sources == 0
+        move_to(rag, third)
+    move.rollback()
+    assert move_to(rag, third).report().sources == 0
     with pytest.raises(InputError, match="already has the vectors of colours"):
-        work_on(rag, ColorEmbedder())
+        move_to(rag, ColorEmbedder())
     assert top(rag, "red house", 1) == ["red.txt"]
 
 
-def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, folder):
-    work = rag.reembed(turned)
-    work.fill()
+def test_an_open_rag_moves_and_continues_with_the_new_embedder(rag, turned, folder):
+    move = rag.reembed(turned)
+    move.fill()
     assert rag.info().shadow_embedder == turned.info and rag.models.embedder is not turned
-    assert work.compare(rag.models.embedder, ["red"], k=3).queries == ("red",)
-    assert work.switch().switched
+    assert move.compare(rag.models.embedder, ["red"], k=3).queries == ("red",)
+    assert move.switch().switched
     assert rag.models.embedder is turned and rag.info().shadow_embedder is None
     assert top(rag, "red house", 1) == ["red.txt"]
     assert rag.add(folder).unchanged == 11
@@ -400,7 +406,7 @@ def test_an_open_pipeline_moves_and_goes_on_with_the_new_embedder(rag, turned, f
     assert "pink" in [hit.id for hit in rag.search("a pink bird", k=11)]
 
 
-def test_an_index_for_one_embedder_says_so(turned):
+def test_an_index_for_one_embedder_only_is_refused(turned):
     from florence_rag.testing import MemoryIndex
 
     embedder = ColorEmbedder()
