@@ -1,0 +1,35 @@
+"""The public names of florence_rag; `__init__.py` imports each from its module when it is first used."""
+
+from .answering.llm import LLMConfig as LLMConfig
+from .answering.vqa_answerer import AnsweringConfig as AnsweringConfig
+from .chunking import ChunkingConfig as ChunkingConfig
+from .embedding.base import Embedder as Embedder
+from .errors import FlorenceError as FlorenceError
+from .errors import InputError as InputError
+from .errors import MediaError as MediaError
+from .errors import MissingExtraError as MissingExtraError
+from .errors import ModelError as ModelError
+from .errors import StoreCorruptError as StoreCorruptError
+from .errors import StoreError as StoreError
+from .errors import StoreLockedError as StoreLockedError
+from .errors import StoreMismatchError as StoreMismatchError
+from .errors import StoreUnavailableError as StoreUnavailableError
+from .index.base import ChunkIndex as ChunkIndex
+from .index.base import IndexInfo as IndexInfo
+from .ingest.engine import IngestConfig as IngestConfig
+from .ingest.run import Progress as Progress
+from .perception.base import OCRReader as OCRReader
+from .perception.base import TextRegion as TextRegion
+from .perception.base import VisualQA as VisualQA
+from .perception.base import VQAResult as VQAResult
+from .rag import FlorenceRAG as FlorenceRAG
+from .retrieval.retriever import RetrievalConfig as RetrievalConfig
+from .types import Answer as Answer
+from .types import Chunk as Chunk
+from .types import Citation as Citation
+from .types import EmbedderInfo as EmbedderInfo
+from .types import Failure as Failure
+from .types import Hit as Hit
+from .types import IndexReport as IndexReport
+from .types import Locator as Locator
+from .types import Source as Source
