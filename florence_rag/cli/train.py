@@ -239,9 +239,9 @@ def _base_folder(name: str, role: Role, offline: bool) -> Path:
 
     card = find_model(name, role)
     fetcher = Fetcher(offline=offline, announce=print_download)
-    if card.is_fetched_from == "file" or Path(card.source).is_file():
+    if card.download_kind == "file" or Path(card.source).is_file():
         return released_folder(card, fetcher)
-    if card.is_fetched_from == "repository":
+    if card.download_kind == "repository":
         card = replace(card, source=str(fetcher.repository(card.source, about=str(card))))
     folder: Path = getattr(card, PARTS[role])
     return folder

@@ -202,7 +202,7 @@ RERANKER = ModelRole[Reranker](
 
 def can_match(card: ModelCard) -> bool:
     """Return whether the METER of a local card has a head that matches texts with images."""
-    if card.family != "florence" or card.is_fetched_from:
+    if card.family != "florence" or card.download_kind:
         return False
     heads = json.loads((card.meter / "config.json").read_text("utf-8")).get("heads", ())
     return bool({"itm", "rank"} & set(heads))

@@ -66,13 +66,13 @@ class ModelLoader:
 
     def fetch(self, card: ModelCard) -> ModelCard:
         """Return the card with its files on this machine, after downloading or converting them if necessary."""
-        if not card.is_fetched_from and not Path(card.source).is_file():
+        if not card.download_kind and not Path(card.source).is_file():
             return card
         from florence_rag.models.downloads import Fetcher
 
         upcoming, self._upcoming = self._upcoming, ()
         fetcher = Fetcher(offline=self.options.offline, announce=self.options.announce, later=upcoming)
-        if card.is_fetched_from == "repository":
+        if card.download_kind == "repository":
             return replace(card, source=str(fetcher.repository(card.source, about=str(card))))
         from florence_rag.models.pretrained import released_folder
 

@@ -95,17 +95,17 @@ class Fetcher:
         return ModelError(f"not on this machine and cannot be fetched{reason}: {all_wanted}; {WITHOUT}")
 
     def _later(self) -> list[ModelCard]:
-        return [card for card in self.later if card.is_fetched_from and not is_here(card)]
+        return [card for card in self.later if card.download_kind and not is_here(card)]
 
 
 def is_here(card: ModelCard) -> bool:
     """Whether a model can be used without network: built in, or in the caches."""
     if card.family in ("azure", "openai"):
         return False
-    if card.is_fetched_from == "file":
+    if card.download_kind == "file":
         return _place(card.source).is_file()
     try:
-        return card.is_fetched_from == "" or bool(
+        return card.download_kind == "" or bool(
             snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
         )
     except LocalEntryNotFoundError:
@@ -151,7 +151,7 @@ WITHOUT = "or use the model that is built in: --model florence-tiny"
 
 
 def _wanted(card: ModelCard) -> str:
-    if card.is_fetched_from == "file":
+    if card.download_kind == "file":
         return _wanted_file(card.source, _place(card.source))
     return _wanted_repository(card.source)
 

@@ -23,7 +23,7 @@ def released_folder(card: ModelCard, fetcher: Fetcher) -> Path:
 
     Raises ModelError, with some of its keys, where the file is a checkpoint of the other family, or of neither.
     """
-    checkpoint = fetcher.file(card.source, about=str(card)) if card.is_fetched_from else Path(card.source)
+    checkpoint = fetcher.file(card.source, about=str(card)) if card.download_kind else Path(card.source)
     folder = _converted_folder(checkpoint)
     if not folder.is_dir():
         _check_family(card, checkpoint)

@@ -51,7 +51,7 @@ def test_the_contact_sheet_has_a_row_for_every_search(told):
 def test_it_ends_with_what_to_try_next_and_what_the_model_knows(told):
     words = told[1]
     assert "index ~/Pictures --db photos.db" in words
-    assert "only the drawn street world" in words
+    assert "only the synthetic street scenes" in words
 
 
 def test_a_second_run_indexes_nothing_anew(told):

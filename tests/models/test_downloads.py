@@ -141,7 +141,7 @@ def test_a_repository_is_fetched_once_announced_and_without_its_pickles(hub):
     said = []
     folder = Fetcher(announce=said.append).repository("owner/name", about=str(ELSEWHERE))
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
-    assert said == [str(ELSEWHERE)] and "1500 MB, licence Apache-2.0" in said[0]
+    assert said == [str(ELSEWHERE)] and "1500 MB, license Apache-2.0" in said[0]
     hub.asked.clear()
     assert Fetcher(offline=True).repository("owner/name") == folder
     assert is_here(ELSEWHERE) and hub.asked == []

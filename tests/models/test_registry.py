@@ -18,8 +18,8 @@ def test_cards_name_cards_that_can_do_what_they_are_named_for():
 
 def test_the_default_knows_photographs_and_what_ships_needs_no_network():
     assert "photographs" in CARDS[DEFAULT].training_data and CARDS[DEFAULT].default_captioner
-    assert CARDS[TINY].is_fetched_from == ""
-    assert {CARDS[name].is_fetched_from for name in ("siglip2-base", "unicl-swin-tiny")} == {"repository", "file"}
+    assert CARDS[TINY].download_kind == ""
+    assert {CARDS[name].download_kind for name in ("siglip2-base", "unicl-swin-tiny")} == {"repository", "file"}
 
 
 @pytest.mark.parametrize(
