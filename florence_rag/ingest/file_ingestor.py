@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 from florence_rag.chunking import ChunkingConfig, chunk
@@ -117,16 +116,16 @@ class FileIngestor:
         self, folders: Collection[str | Path], options: IngestOptions, stop: threading.Event | None = None
     ) -> Iterator[IndexReport]:
         """Yield a report of the first run over the folders, and of each run that a change requires."""
-        from florence_rag.sources.watching import FolderWatch
+        from florence_rag.sources.watching import watch_folders
 
-        with FolderWatch(folders, stop) as changes:
+        with watch_folders(folders, stop) as changes:
             with self._lock:
                 snapshot = IndexSnapshot(self._context.index)
-            for paths in chain([changes.folders], changes):
+            for run, paths in enumerate(changes):
                 with self._lock:
                     diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=options.drops)
                     report = self._apply(diff, snapshot, options)
-                if diff.has_changes or paths is changes.folders:
+                if diff.has_changes or run == 0:
                     yield report
 
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: IngestOptions) -> IndexReport:

@@ -10,8 +10,15 @@ from florence_rag.sources.io import Columns, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.tars import SIDECAR_SUFFIXES, TarIndex, read_index, stem_of
-from florence_rag.sources.io.uris import Member, container_scheme, is_url, quote_name, suffix_of, unquote_name
-from florence_rag.sources.media_types import media_of
+from florence_rag.sources.io.uris import (
+    Member,
+    container_scheme,
+    is_url,
+    media_of,
+    quote_name,
+    suffix_of,
+    unquote_name,
+)
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.types import Failure, Source
 
@@ -26,16 +33,17 @@ def list_members(container: str, known: Mapping[str, Source], columns: Columns) 
     except FlorenceError as error:
         yield SourceUnavailable(container, str(error))
     else:
-        for member in members:
-            yield inspect(member.uri, partial(_read_record, member, container_stat, known))
+        yield from inspect_members(members, known, container_stat)
         if problem:
             yield Failure(container, f"{container!r} {problem}")
 
 
-def inspect_members(members: Iterable[Member], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
-    """Yield the records of some members of one container."""
+def inspect_members(
+    members: Iterable[Member], known: Mapping[str, Source], container_stat: FileStat | None = None
+) -> Iterator[Source | Failure]:
+    """Yield the records of some members of one container, whose state is read again if it is not passed."""
     for member in members:
-        yield inspect(member.uri, partial(_read_record, member, None, known))
+        yield inspect(member.uri, partial(_read_record, member, container_stat, known))
 
 
 def _list(container: str, columns: Columns) -> tuple[Iterator[Member], str]:

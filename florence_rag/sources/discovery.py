@@ -1,20 +1,36 @@
-"""Finds the sources among paths: sorts them into files and folders, containers, and URLs."""
+"""Finds the sources among paths: sorts them into files and folders, containers, and URLs.
+
+URLs are not fetched: their ETag, time and size say which of them changed.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from mimetypes import guess_extension
 from pathlib import Path
 
 from florence_rag.errors import FlorenceError
 from florence_rag.sources.containers import inspect_members, list_members
 from florence_rag.sources.files import find_files
-from florence_rag.sources.io import Columns
-from florence_rag.sources.io.uris import Member, container_scheme, is_url, parse_member
+from florence_rag.sources.io import Columns, open_uri
+from florence_rag.sources.io.locations import stat
+from florence_rag.sources.io.uris import (
+    MEDIA_BY_SUFFIX,
+    Member,
+    container_scheme,
+    is_http,
+    is_url,
+    media_of,
+    parse_member,
+)
 from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
-from florence_rag.sources.records import SourceUnavailable
-from florence_rag.sources.remote import inspect_urls, list_url
+from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.types import Failure, Source
+
+_PARALLEL_REQUESTS = 16
 
 
 def discover(
@@ -51,11 +67,12 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
                 wanted.append(member)
         elif is_url(uri):
             try:
-                urls |= dict.fromkeys(list_url(uri))
+                urls |= dict.fromkeys(_list_url(uri))
             except FlorenceError as error:
                 yield SourceUnavailable(uri, str(error))
         elif is_saved_dataset(uri):
-            containers |= dict.fromkeys(_arrow_files(uri))
+            splits = Path(uri).rglob("*.arrow")
+            containers |= {str(path): None for path in splits if not path.name.startswith("cache-")}
         elif container_scheme(uri) and os.path.isfile(uri):
             containers[uri] = None
         else:
@@ -64,9 +81,33 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
     yield from find_files(paths, known)
     for container, wanted in sorted(containers.items()):
         yield from inspect_members(wanted, known) if wanted else list_members(container, known, columns)
-    yield from inspect_urls([url for url in urls if not container_scheme(url)], known)
+    yield from _inspect_urls([url for url in urls if not container_scheme(url)], known)
 
 
-def _arrow_files(dataset: str) -> list[str]:
-    """Return the files of all splits."""
-    return sorted(str(path) for path in Path(dataset).rglob("*.arrow") if not path.name.startswith("cache-"))
+def _list_url(url: str) -> list[str]:
+    """Return the URL itself, or the visible files of a known kind in the folder, or of the pattern, that it is."""
+    if is_http(url):
+        return [url]
+    from florence_rag.sources.io.fsspec_io import list_files
+
+    files = list_files(url)
+    if files == [url]:
+        return files
+    visible = (each for each in files if not each.rpartition("/")[2].startswith("."))
+    return [each for each in visible if media_of(each) or container_scheme(each)]
+
+
+def _inspect_urls(urls: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
+    """Yield the records of URLs in their order; several requests run in parallel."""
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS, "florence-stat") as pool:
+        yield from pool.map(lambda url: inspect(url, partial(_read_record, url, known)), urls)
+
+
+def _read_record(url: str, known: Mapping[str, Source]) -> Source | Failure:
+    found = stat(url)
+    media = media_of(url) or MEDIA_BY_SUFFIX.get(guess_extension(found.media_type) or "")
+    if media is None:
+        kind = found.media_type or "of a type that its server does not declare"
+        return Failure(url, f"the file is {kind}: no image, video, text or PDF")
+    content_hash = partial(hash_version, url, found) if found.version else lambda: hash_content([open_uri(url)])
+    return make_record(url, media, found, known, content_hash)

@@ -9,8 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.sources.io.uris import suffix_of
-from florence_rag.sources.media_types import MEDIA_BY_SUFFIX, SUBTITLE_SUFFIXES, media_of
+from florence_rag.sources.io.uris import MEDIA_BY_SUFFIX, SUBTITLE_SUFFIXES, media_of, suffix_of
 from florence_rag.sources.records import hash_content, inspect, make_record
 from florence_rag.types import Failure, Media, Source
 

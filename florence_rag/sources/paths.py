@@ -10,8 +10,15 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io.uris import SCHEME_BY_SUFFIX, container_scheme, is_http, is_path, is_url, parse_member
-from florence_rag.sources.media_types import media_of
+from florence_rag.sources.io.uris import (
+    SCHEME_BY_SUFFIX,
+    container_scheme,
+    is_http,
+    is_path,
+    is_url,
+    media_of,
+    parse_member,
+)
 from florence_rag.sources.records import SourceUnavailable
 from florence_rag.types import Failure
 
@@ -44,7 +51,7 @@ def paths_to_uris(paths: Iterable[str | Path]) -> list[str]:
 
 
 def require_paths(paths: Iterable[str | Path]) -> None:
-    """Raise InputError for a path that `paths_to_uris` refuses; look only for the first match of a pattern."""
+    """Raise InputError for a path that `paths_to_uris` refuses, reading only the first match of a pattern."""
     for path in paths:
         _expand(path, max_matches=1)
 
@@ -84,7 +91,7 @@ def is_saved_dataset(folder: str) -> bool:
 
 def _expand(path: str | Path, max_matches: int | None = None) -> list[str]:
     uri = path_to_uri(path)
-    if is_url(uri) or _exists_safely(uri):
+    if is_url(uri) or exists(uri):
         return [uri]
     if any(mark in uri for mark in "*?["):
         matches = filter(_is_indexed, glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True))
@@ -92,13 +99,6 @@ def _expand(path: str | Path, max_matches: int | None = None) -> list[str]:
             return uris
         raise InputError(f"{os.fspath(path)!r} matches no folder and no file of a known kind")
     raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine, patterns or URLs")
-
-
-def _exists_safely(uri: str) -> bool:
-    try:
-        return exists(uri)
-    except (OSError, ValueError):
-        return False
 
 
 def _is_indexed(path: str) -> bool:

@@ -6,10 +6,11 @@ agent passes as a string are paths, and are never opened here.
 
 from __future__ import annotations
 
-from typing import BinaryIO, Protocol
+from types import ModuleType
+from typing import BinaryIO
 
 from florence_rag.sources.io.locations import open_file, open_whole
-from florence_rag.sources.io.sidecar_metadata import NO_METADATA, Columns, SidecarMetadata
+from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata
 from florence_rag.sources.io.uris import Member, is_path, parse_member
 
 __all__ = ["Columns", "SidecarMetadata", "is_path", "open_file", "open_uri", "read_sidecar"]
@@ -23,22 +24,18 @@ def open_uri(uri: str) -> BinaryIO:
         InputError: If the source cannot be reached now.
     """
     member = parse_member(uri)
-    return open_whole(uri) if member is None else _reader(member).open_member(member)
+    file: BinaryIO = open_whole(uri) if member is None else _reader(member).open_member(member)
+    return file
 
 
 def read_sidecar(uri: str) -> SidecarMetadata:
     """Return what a container says of one of its members, next to its bytes; nothing for a file or a URL."""
     member = parse_member(uri)
-    return NO_METADATA if member is None else _reader(member).read_member_sidecar(member)
+    sidecar: SidecarMetadata = SidecarMetadata() if member is None else _reader(member).read_member_sidecar(member)
+    return sidecar
 
 
-class _Reader(Protocol):
-    def open_member(self, member: Member) -> BinaryIO: ...
-
-    def read_member_sidecar(self, member: Member) -> SidecarMetadata: ...
-
-
-def _reader(member: Member) -> _Reader:
+def _reader(member: Member) -> ModuleType:
     """Return the module that reads this kind of container."""
     if member.scheme == "tar":
         from florence_rag.sources.io import tars

@@ -24,7 +24,6 @@ from florence_rag.sources.io.remote_stat import FileStat, TransferLimits, spool,
 RequestBuilder = Callable[[str, str | None], httpx.Request]
 """Builds the request for a URL, given the URL that redirects to it or None. Raises InputError to refuse a URL."""
 
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEAD = frozenset({400, 403, 404, 405, 501})
 """Status codes of servers that do not support HEAD, or that sign their URLs for GET only."""
 _BLOCK_BYTES = 1 << 20
@@ -43,7 +42,7 @@ def open_response(
     for _ in range(max_redirects + 1):
         response = client.send(build_request(url, previous), stream=True)
         try:
-            if response.status_code not in _REDIRECTS or "location" not in response.headers:
+            if not response.has_redirect_location:
                 yield response
                 return
             url, previous = _join(url, response.headers["location"]), url

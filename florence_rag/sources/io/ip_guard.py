@@ -1,4 +1,4 @@
-"""Tells public addresses of the internet from private ones."""
+"""Distinguishes public addresses of the internet from private ones."""
 
 from __future__ import annotations
 

@@ -47,9 +47,6 @@ class SidecarMetadata:
         return json.dumps([self.caption, self.metadata], sort_keys=True, ensure_ascii=True).encode()
 
 
-NO_METADATA = SidecarMetadata()
-
-
 def likely_caption(names: Iterable[str]) -> str:
     """Return the column that most likely holds captions; "" if none does."""
     by_name = {name.lower(): name for name in reversed(list(names))}

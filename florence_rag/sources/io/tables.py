@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +35,11 @@ except ImportError as error:
     raise MissingExtraError("pyarrow", "remote") from error
 
 _IMAGE_NAMES = "image img jpg jpeg png webp picture photo image_bytes bytes content".split()
+_BYTES = frozenset({"binary", "large_binary", "binary_view"})
+_STRINGS = frozenset({"string", "large_string", "string_view"})
 _CACHE_LOCK = threading.Lock()
+_OpenTable = tuple[Any, list[int], Callable[[int], Any]]
+"""The schema, the number of rows of each part that is read at once, and the function that reads a part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ class TableLayout:
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
     schema: Any
-    starts: tuple[int, ...]  # the first row of each part that is read at once
+    starts: list[int]  # the first row of each part that is read at once
     rows: int
     class_names: Mapping[str, list[str]]  # column -> the names of its numbers
 
@@ -62,8 +66,15 @@ def read_layout(scheme: Scheme, container: str, columns: Columns, *, refresh: bo
             _read_part.cache_clear()
             _read_shape.cache_clear()
         shape = _read_shape(scheme, container, stat_for_cache(container))
-    image = _image_column(shape.schema, container, columns.image)
-    return TableLayout(shape.rows, image, _caption_column(shape.schema, container, columns.caption, image))
+    schema = shape.schema
+    described = ", ".join(f"{field.name} ({field.type})" for field in schema)[:1000]
+    for name in (columns.image, columns.caption):
+        if name is not None and name not in schema.names:
+            raise InputError(f"{container!r} has no column {name!r}; its columns are {described}")
+    if not (image := columns.image or _likely_image(schema)):
+        raise InputError(f"{container!r} has no column of images; name one with --image-column: {described}")
+    texts = [field.name for field in schema if field.name != image and _holds_text(field.type)]
+    return TableLayout(shape.rows, image, columns.caption or likely_caption(texts))
 
 
 def row_fragment(row: int, layout: TableLayout) -> str:
@@ -119,94 +130,69 @@ def _read_row(member: Member, number: int, image: str) -> dict[str, Any]:
             raise InputError(f"{member.container!r} has no row {number} with a column {image!r}; index it again")
         index = bisect_right(shape.starts, number) - 1
         part = _read_part(member.scheme, member.container, version, index)
-    (row,) = part.slice(number - shape.starts[index], 1).to_pylist()
-    return {name: _class_name(value, shape.class_names.get(name)) for name, value in row.items()}
+    row: dict[str, Any] = part.slice(number - shape.starts[index], 1).to_pylist()[0]
+    for name, classes in shape.class_names.items():
+        if isinstance(value := row[name], int) and 0 <= value < len(classes):
+            row[name] = classes[value]
+    return row
 
 
 @lru_cache(maxsize=16)
 def _read_shape(scheme: Scheme, container: str, version: FileStat) -> _Shape:
-    with _open_table(scheme, container) as table:
-        if scheme == "parquet":
-            schema = table.schema_arrow
-            sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
-        else:
-            schema, sizes = table[0], [batch.num_rows for batch in table[1]]
-    *starts, rows = accumulate(sizes, initial=0)
-    return _Shape(schema, tuple(starts), rows, _class_names(schema))
+    with _open_table(scheme, container) as (schema, sizes, _):
+        *starts, rows = accumulate(sizes, initial=0)
+    features = _features(schema)
+    class_names = {name: kind["names"] for name, kind in features.items() if isinstance(kind.get("names"), list)}
+    return _Shape(schema, starts, rows, class_names)
 
 
 @lru_cache(maxsize=2)  # threads that read neighboring rows may need two parts
 def _read_part(scheme: Scheme, container: str, version: FileStat, index: int) -> Any:
     """Return a row group of a Parquet file, or a batch of an Arrow file."""
-    with _open_table(scheme, container) as table:
-        return table.read_row_group(index) if scheme == "parquet" else pa.Table.from_batches([table[1][index]])
+    with _open_table(scheme, container) as (_, _, read_part):
+        return read_part(index)
 
 
 @contextmanager
-def _open_table(scheme: Scheme, container: str) -> Iterator[Any]:
-    """Open a Parquet file, or the schema and the batches of an Arrow file, which is mapped into memory."""
+def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
+    """Open a Parquet file, or an Arrow file, which is mapped into memory if it is on this machine."""
     try:
         if scheme == "parquet":
             with open_parts(container) as file, pa.parquet.ParquetFile(file) as table:
-                yield table
-        elif is_url(container):
-            with open_parts(container) as file:
-                yield _parse_arrow(pa.py_buffer(file.read()))
+                sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+                yield table.schema_arrow, sizes, table.read_row_group
         else:
-            with pa.memory_map(container) as mapped:
-                yield _parse_arrow(mapped.read_buffer())
+            with open_parts(container) if is_url(container) else pa.memory_map(container) as file:
+                data = pa.py_buffer(file.read()) if is_url(container) else file.read_buffer()
+                has_footer = data.slice(0, 6).to_pybytes() == b"ARROW1"
+                reader = pa.ipc.open_file(data) if has_footer else pa.ipc.open_stream(data)
+                batches = list(map(reader.get_batch, range(reader.num_record_batches)) if has_footer else reader)
+                sizes = [batch.num_rows for batch in batches]
+                yield reader.schema, sizes, lambda index: pa.Table.from_batches([batches[index]])
     except (pa.ArrowException, OSError) as error:
         raise MediaError(f"{container!r} is no {scheme.capitalize()} file, or cut off or damaged") from error
 
 
-def _parse_arrow(data: Any) -> tuple[Any, list[Any]]:
-    if data.slice(0, 6).to_pybytes() == b"ARROW1":
-        reader = pa.ipc.open_file(data)
-        return reader.schema, [reader.get_batch(i) for i in range(reader.num_record_batches)]
-    stream = pa.ipc.open_stream(data)
-    return stream.schema, list(stream)
-
-
-def _image_column(schema: Any, container: str, wanted: str | None) -> str:
-    """Return the wanted column, the one that Hugging Face declares, one with a likely name, or the only candidate."""
-    if wanted is not None:
-        return _existing_column(schema, container, wanted)
+def _likely_image(schema: Any) -> str:
+    """Return the column of bytes that Hugging Face declares, one with a likely name, or the only one; "" for none."""
     binary = [field.name for field in schema if _holds_bytes(field.type)]
     declared = [name for name, kind in _features(schema).items() if kind.get("_type") == "Image" and name in binary]
     structs = [name for name in binary if pa.types.is_struct(schema.field(name).type)]
     likely = [name for known in _IMAGE_NAMES for name in binary if name.lower() == known]
     candidates: list[str] = [*declared, *likely, *structs, *(binary if len(binary) == 1 else [])]
-    if candidates:
-        return candidates[0]
-    raise InputError(f"{container!r} has no column of images; name one with --image-column: {_columns(schema)}")
-
-
-def _existing_column(schema: Any, container: str, name: str) -> str:
-    if name not in schema.names:
-        raise InputError(f"{container!r} has no column {name!r}; its columns are {_columns(schema)}")
-    return name
-
-
-def _columns(schema: Any) -> str:
-    return ", ".join(f"{field.name} ({field.type})" for field in schema)[:1000]
+    return candidates[0] if candidates else ""
 
 
 def _holds_bytes(kind: Any) -> bool:
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and _holds_bytes(kind.field("bytes").type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
-
-
-def _caption_column(schema: Any, container: str, wanted: str | None, image: str) -> str:
-    if wanted is not None:
-        return _existing_column(schema, container, wanted)
-    return likely_caption(field.name for field in schema if field.name != image and _holds_text(field.type))
+    return str(kind) in _BYTES
 
 
 def _holds_text(kind: Any) -> bool:
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return _holds_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return str(kind) in _STRINGS
 
 
 def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
@@ -216,12 +202,3 @@ def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
     except (ValueError, KeyError, TypeError):
         return {}
     return {name: kind for name, kind in features.items() if isinstance(kind, dict)} if features else {}
-
-
-def _class_names(schema: Any) -> dict[str, list[str]]:
-    return {name: kind["names"] for name, kind in _features(schema).items() if isinstance(kind.get("names"), list)}
-
-
-def _class_name(value: Any, names: list[str] | None) -> Any:
-    """Return the name of a class that a column stores as a number; any other value as it is."""
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value

@@ -16,13 +16,7 @@ from typing import Any, BinaryIO
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.sources.io.sidecar_metadata import (
-    NO_METADATA,
-    SidecarMetadata,
-    caption_from,
-    likely_caption,
-    metadata_from,
-)
+from florence_rag.sources.io.sidecar_metadata import SidecarMetadata, caption_from, likely_caption, metadata_from
 from florence_rag.sources.io.uris import Member, suffix_of, unquote_name
 
 CAPTION_SUFFIXES = (".txt", ".text", ".caption")
@@ -65,8 +59,6 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
     name = unquote_name(member.fragment)
     sample = read_index(member.container).samples.get(stem_of(name), ())
     by_suffix = {suffix_of(each): each for each in sample if each != name}
-    if not any(suffix in by_suffix for suffix in SIDECAR_SUFFIXES):
-        return NO_METADATA
     values = _read_json(member.container, by_suffix[".json"]) if ".json" in by_suffix else {}
     if ".cls" in by_suffix:
         label = _read_text(member.container, by_suffix[".cls"]).strip()
@@ -81,19 +73,19 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
 
 @lru_cache(maxsize=16)
 def _read_index(container: str, version: FileStat) -> TarIndex:
-    files: dict[str, tuple[int, int]] = {}
-    samples: dict[str, list[str]] = defaultdict(list)
     with open_parts(container) as file:
-        problem = _collect_files(file, files)
+        files, problem = _list_files(file)
+    samples: dict[str, list[str]] = defaultdict(list)
     for name in files:
         samples[stem_of(name)].append(name)
     return TarIndex(files, samples, problem)
 
 
-def _collect_files(file: BinaryIO, files: dict[str, tuple[int, int]]) -> str:
-    """Fill files; return what is wrong with the rest of the tar, or ""."""
+def _list_files(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], str]:
+    """Return the (start, size) of each file, and the problem of the rest of the tar or ""."""
     if file.read(2) in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5"):
-        return "is compressed, so that no image in it can be found quickly; unpack it to a plain tar first"
+        return {}, "is compressed, so that no image in it can be found quickly; unpack it to a plain tar first"
+    files: dict[str, tuple[int, int]] = {}
     file.seek(0)
     try:
         with tarfile.open(fileobj=file, mode="r:") as tar:
@@ -103,11 +95,11 @@ def _collect_files(file: BinaryIO, files: dict[str, tuple[int, int]]) -> str:
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile holds all of them in memory
             file.seek(tar.offset)
     except (tarfile.TarError, EOFError, ValueError):
-        return "is cut off or damaged" if files else "is no tar, or damaged"
+        return files, "is cut off or damaged" if files else "is no tar, or damaged"
     # tarfile stops without an error at a header that it cannot read and at the end of a file that is cut off. A whole
     # tar ends with a block of zeros.
     rest = file.read(tarfile.BLOCKSIZE)
-    return "" if rest and not rest.strip(b"\0") else "is cut off or damaged"
+    return files, "" if rest and not rest.strip(b"\0") else "is cut off or damaged"
 
 
 def _read(container: str, name: str, max_bytes: int = _MAX_FILE_BYTES) -> bytes:

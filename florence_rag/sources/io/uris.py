@@ -1,4 +1,4 @@
-"""The forms of a source's uri: an absolute path, a URL, or a member of a container.
+"""The forms of a source's uri (an absolute path, a URL or a member of a container), and its medium.
 
 /photos/a.jpg
 https://host/a.jpg    s3://bucket/a.jpg
@@ -10,12 +10,25 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from florence_rag.types import Media
 
 Scheme = Literal["tar", "parquet", "arrow"]
 
 SCHEME_BY_SUFFIX: dict[str, Scheme] = {".tar": "tar", ".parquet": "parquet", ".arrow": "arrow"}
+_SUFFIXES: Mapping[Media, str] = {
+    "image": ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif .mpo",
+    "video": ".mp4 .m4v .mov .qt .3gp .mkv .webm .avi",
+    "text": ".txt .text .md .markdown .html .htm .xhtml",
+    "pdf": ".pdf",
+}
+MEDIA_BY_SUFFIX: Mapping[str, Media] = {
+    suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
+}
+SUBTITLE_SUFFIXES = (".srt", ".vtt")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -66,6 +79,11 @@ def suffix_of(uri: str) -> str:
 def container_scheme(uri: str) -> Scheme | None:
     """Return the kind of container that the suffix of a path or URL stands for; None if it stands for none."""
     return SCHEME_BY_SUFFIX.get(suffix_of(uri))
+
+
+def media_of(uri: str) -> Media | None:
+    """Return the medium that the suffix of a path or URL stands for; None if it stands for none."""
+    return MEDIA_BY_SUFFIX.get(suffix_of(uri))
 
 
 def quote_name(name: str) -> str:

@@ -3,11 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.sources.io.uris import (
+    MEDIA_BY_SUFFIX,
     Member,
     container_scheme,
     is_http,
     is_path,
     is_url,
+    media_of,
     parse_member,
     quote_name,
     suffix_of,
@@ -56,3 +58,13 @@ def test_the_suffix_of_a_url_is_that_of_its_path():
 def test_a_path_is_neither_a_url_nor_a_member():
     assert is_path("/a.jpg") and is_path("a:b#c")
     assert not is_path("https://a/b.jpg") and not is_path("tar:/a.tar#b.jpg")
+
+
+def test_every_documented_suffix_is_known():
+    documented = "jpg jpeg png webp gif bmp tif tiff heic avif mp4 mov mkv webm avi txt md html pdf"
+    assert {f".{suffix}" for suffix in documented.split()} <= set(MEDIA_BY_SUFFIX)
+
+
+def test_the_medium_follows_from_the_suffix_of_a_path_or_url():
+    assert media_of("/a/B.JPG") == "image" and media_of("https://host/a.pdf?page=2") == "pdf"
+    assert media_of("/a/b.mp3") is None and media_of("/a/jpg") is None
