@@ -162,7 +162,8 @@ def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
                 sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
                 yield table.schema_arrow, sizes, table.read_row_group
         else:
-            with open_parts(container) if is_url(container) else pa.memory_map(container) as file:
+            opened: Any = open_parts(container) if is_url(container) else pa.memory_map(container)
+            with opened as file:
                 data = pa.py_buffer(file.read()) if is_url(container) else file.read_buffer()
                 has_footer = data.slice(0, 6).to_pybytes() == b"ARROW1"
                 reader = pa.ipc.open_file(data) if has_footer else pa.ipc.open_stream(data)
