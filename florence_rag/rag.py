@@ -25,7 +25,6 @@ from florence_rag.sources.io import Columns
 from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.classify import Classification, Classifiers, classify_images
 from florence_rag.tasks.describe import Descriptions, describe_images
-from florence_rag.tasks.moments import find_moments
 from florence_rag.tasks.query_image import read_query_image
 from florence_rag.tasks.recommend import Item, RecommendOptions, recommend
 from florence_rag.tasks.segment import require_segmenter
@@ -222,7 +221,7 @@ class FlorenceRAG:
             filter: As for `search`.
             overlapping: Whether to return moments that mostly overlap a better one.
         """
-        return find_moments(self.context, self.retriever.config, text, k, filter=filter, overlapping=overlapping)
+        return self.retriever.find_moments(text, k, filter=filter, overlapping=overlapping)
 
     def recommend(
         self, like: Sequence[Item], dislike: Sequence[Item] = (), k: int = 5, **options: Unpack[RecommendOptions]

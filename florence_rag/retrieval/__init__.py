@@ -1,1 +1,1 @@
-"""From a query to ranked hits: routes, fusion, grouping."""
+"""From a query to ranked hits: retrieval branches, fusion, reranking, grouping."""

@@ -1,7 +1,8 @@
-"""Reciprocal rank fusion (Cormack, Clarke, Buettcher, SIGIR 2009) of several ranked lists into one.
+"""Combines rankings: branches by reciprocal rank fusion, regions with their whole images by a weighted mean.
 
-A cosine and a BM25 score share no scale, but ranks do: a hit earns weight / (offset + rank) from each list it is in.
-Scores are scaled so that the first place of a list of weight 1 earns 1.
+Reciprocal rank fusion (Cormack, Clarke, Buettcher, SIGIR 2009) compares ranks, because a cosine and a BM25 score share
+no scale: a hit earns weight / (rrf_k + rank) from each branch. Scores are scaled so that the first place of a branch of
+weight 1 earns 1.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import dataclass, replace
 
 from florence_rag.types import Hit
 
+REGION_SHARE = 0.7
+"""The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
+
 
 @dataclass(frozen=True, slots=True)
 class RankedHit:
-    """A hit of one branch, with its strength in [0, 1] and a reason for a person."""
+    """A hit of one branch, with its strength in [0, 1] and the evidence for it, as text for a person."""
 
     hit: Hit
     strength: float = 1.0
-    reason: str = ""
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,25 +31,36 @@ class RetrievalBranch:
     """One ranked list of hits, best first, with its weight."""
 
     weight: float
-    found: Sequence[RankedHit]
+    hits: Sequence[RankedHit]
 
 
-def fuse(routes: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
-    """Return the hits of all branches, best first, each once, with the fused score and the reasons of the branches."""
+def fuse(branches: Iterable[RetrievalBranch], rrf_k: int) -> list[Hit]:
+    """Return the hits of all branches, best first, each once, with the fused score and the evidence of the branches."""
     hits: dict[str, Hit] = {}
-    scores: defaultdict[str, float] = defaultdict(float)
-    reasons: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
-    for route in routes:
-        for rank, found in enumerate(route.found):
-            key = found.hit.id
-            hits.setdefault(key, found.hit)
-            earned = route.weight * found.strength * (rrf_k + 1) / (rrf_k + 1 + rank)
-            scores[key] += earned
-            reasons[key].append((earned, found.reason))
-    fused = [replace(hit, score=scores[key], explanation=_why(reasons[key])) for key, hit in hits.items()]
+    earned: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
+    for branch in branches:
+        for rank, ranked in enumerate(branch.hits):
+            hits.setdefault(ranked.hit.id, ranked.hit)
+            score = branch.weight * ranked.strength * (rrf_k + 1) / (rrf_k + 1 + rank)
+            earned[ranked.hit.id].append((score, ranked.evidence))
+    fused = []
+    for id, hit in hits.items():
+        strongest_first = sorted(earned[id], key=lambda pair: -pair[0])
+        explanation = "; ".join(evidence for _, evidence in strongest_first if evidence)
+        fused.append(replace(hit, score=sum(score for score, _ in earned[id]), explanation=explanation))
     return sorted(fused, key=lambda hit: -round(hit.score, 9))
 
 
-def _why(reasons: Iterable[tuple[float, str]]) -> str:
-    """Return the reasons in descending order of their contribution."""
-    return "; ".join(reason for _, reason in sorted(reasons, key=lambda pair: -pair[0]) if reason)
+def rank_regions(hits: Sequence[Hit]) -> list[Hit]:
+    """Sort the hits of a vector search by cosine, that of a region averaged with the cosine of its whole image.
+
+    A whole image that is not among the hits has at most the cosine of the last one.
+    """
+    whole_images = {hit.uri: hit.score for hit in hits if hit.kind == "image" and hit.locator.box is None}
+
+    def similarity(hit: Hit) -> float:
+        if hit.kind != "image" or hit.locator.box is None:
+            return hit.score
+        return REGION_SHARE * hit.score + (1 - REGION_SHARE) * whole_images.get(hit.uri, hits[-1].score)
+
+    return sorted(hits, key=similarity, reverse=True)

@@ -1,4 +1,4 @@
-"""Groups hits that belong together: of a video, of an image and its regions, near-duplicates, shots of a burst."""
+"""Groups hits that belong together, and removes moments that overlap a better one."""
 
 from __future__ import annotations
 
@@ -8,30 +8,45 @@ from dataclasses import replace
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes
 from florence_rag.types import Hit
 
+MAX_OVERLAP = 0.5
+
 
 def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
-    """Group hits, best first; each keeps at most max_grouped further hits."""
+    """Group the clips of a video, an image and its regions, near-duplicates, and the shots of a burst.
+
+    Args:
+        hits: The hits, best first.
+        max_grouped: The number of further hits that the best one of each group keeps.
+    """
     groups: dict[object, list[Hit]] = {}
-    pictures = _Pictures()
+    hashes, numbers = PerceptualHashes(), dict[str, int]()
     for hit in hits:
-        groups.setdefault(pictures.number(hit) if hit.kind == "image" else _key(hit), []).append(hit)
+        key: object = ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id)
+        if hit.kind == "image":  # compared by uri, because items stay separate even if they name the same source
+            if hit.uri not in numbers:
+                found = hashes.find(hit.metadata)
+                numbers[hit.uri] = hashes.add(hit.metadata) if found is None else found
+            key = numbers[hit.uri]
+        groups.setdefault(key, []).append(hit)
     return [replace(best, grouped_hits=tuple(rest[:max_grouped])) for best, *rest in groups.values()]
 
 
-def _key(hit: Hit) -> object:
-    return ("video", hit.source) if hit.kind == "clip" else ("chunk", hit.id)
+def temporal_nms(hits: Iterable[Hit], k: int) -> list[Hit]:
+    """Return the first k hits, without those that overlap a better one of the same video by half or more."""
+    best: list[Hit] = []
+    for hit in hits:
+        if len(best) == k:
+            break
+        if all(hit.source != other.source or overlap(_span(hit), _span(other)) < MAX_OVERLAP for other in best):
+            best.append(hit)
+    return best
 
 
-class _Pictures:
-    """Assigns one number to all hits of a group."""
+def overlap(one: tuple[float, float], other: tuple[float, float]) -> float:
+    """Return the intersection over union of two time spans, in [0, 1]."""
+    common = min(one[1], other[1]) - max(one[0], other[0])
+    return max(common, 0.0) / max(max(one[1], other[1]) - min(one[0], other[0]), 1e-9)
 
-    def __init__(self) -> None:
-        self._hashes = PerceptualHashes()
-        self._numbers: dict[str, int] = {}
 
-    def number(self, hit: Hit) -> int:
-        """Compare by uri, because items stay separate even if they name the same source."""
-        if hit.uri not in self._numbers:
-            found = self._hashes.find(hit.metadata)
-            self._numbers[hit.uri] = self._hashes.add(hit.metadata) if found is None else found
-        return self._numbers[hit.uri]
+def _span(hit: Hit) -> tuple[float, float]:
+    return hit.locator.start_s or 0.0, hit.locator.end_s or 0.0

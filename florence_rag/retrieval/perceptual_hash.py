@@ -11,6 +11,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -20,11 +21,15 @@ from PIL import Image
 from florence_rag.types import PERCEPTUAL_HASH, Frame
 
 _CELLS = 9
-_STEP = 1.5  # of 255; a smaller difference between two cells is compression noise
+_MIN_STEP = 1.5  # of 255; a smaller difference between two cells is compression noise
 _BYTES = 16 + 27
 _GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _SAME_BITS, _SAME_COLOR = 10, 12
 _BURST_BITS, _BURST_COLOR, _BURST_S = 40, 48, 5.0
+_NO_COLOR = -1000
+_ROW = np.dtype(
+    [("bits", np.uint64, 2), ("colors", np.int16, 27), ("time_s", np.float64), ("camera", np.int64)], align=True
+)
 
 
 def hash_image(frame: Frame) -> str:
@@ -32,8 +37,8 @@ def hash_image(frame: Frame) -> str:
     small = Image.fromarray(frame).resize((_CELLS, _CELLS), Image.Resampling.BOX)
     cells = np.asarray(small, dtype=np.float32)
     gray = cells @ _GRAY
-    across = gray[:-1, 1:] - gray[:-1, :-1] > _STEP
-    down = gray[1:, :-1] - gray[:-1, :-1] > _STEP
+    across = gray[:-1, 1:] - gray[:-1, :-1] > _MIN_STEP
+    down = gray[1:, :-1] - gray[:-1, :-1] > _MIN_STEP
     fields = cells.reshape(3, 3, 3, 3, 3).mean(axis=(1, 3)).round().astype(np.uint8)
     return b64encode(np.packbits([across, down]).tobytes() + fields.tobytes()).decode()
 
@@ -46,59 +51,46 @@ class PerceptualHashes:
 
     def __init__(self) -> None:
         self._count = 0
-        self._bits = np.empty((16, 2), dtype=np.uint64)
-        self._colors = np.empty((16, 27), dtype=np.int16)
-        self._times_s = np.empty(16, dtype=np.float64)
-        self._cameras = np.empty(16, dtype=np.int64)
+        self._rows = np.zeros(16, _ROW)
 
     def add(self, metadata: Mapping[str, Any]) -> int:
         """Add an image; return its number, from 0."""
-        if self._count == len(self._bits):
-            for name in ("_bits", "_colors", "_times_s", "_cameras"):
-                rows = getattr(self, name)
-                setattr(self, name, np.concatenate([rows, np.empty_like(rows)]))
-        read = _read(metadata)
-        number = self._count
-        self._bits[number], self._colors[number] = read if read else (0, -1000)
-        self._times_s[number], self._cameras[number] = _taken(metadata)
+        if self._count == len(self._rows):
+            self._rows = np.resize(self._rows, 2 * self._count)
+        self._rows[self._count] = _row(metadata)
         self._count += 1
-        return number
+        return self._count - 1
 
     def find(self, metadata: Mapping[str, Any], *, bursts: bool = True) -> int | None:
         """Return the number of the first near-duplicate, or None.
 
         With `bursts`, a similar image that the same camera took within five seconds also counts.
         """
-        read = _read(metadata)
-        if read is None or not self._count:
+        row, rows = _row(metadata), self._rows[: self._count]
+        if row["colors"][0] == _NO_COLOR:
             return None
-        n = self._count
-        bits = np.bitwise_count(self._bits[:n] ^ read[0]).sum(axis=1, dtype=np.int64)
-        color = np.abs(self._colors[:n] - read[1]).max(axis=1)
-        alike = (bits <= _SAME_BITS) & (color <= _SAME_COLOR)
+        bits = np.bitwise_count(rows["bits"] ^ row["bits"]).sum(axis=1, dtype=np.int64)
+        near = np.flatnonzero(bits <= _BURST_BITS)
+        bits, rows = bits[near], rows[near]
+        colors = np.abs(rows["colors"] - row["colors"]).max(axis=1, initial=0)
+        matches = (bits <= _SAME_BITS) & (colors <= _SAME_COLOR)
         if bursts:
-            time_s, camera = _taken(metadata)
-            near = (self._cameras[:n] == camera) & (np.abs(self._times_s[:n] - time_s) <= _BURST_S)
-            alike |= near & (bits <= _BURST_BITS) & (color <= _BURST_COLOR)
-        found = alike.argmax()
-        return int(found) if alike[found] else None
+            in_burst = (rows["camera"] == row["camera"]) & (np.abs(rows["time_s"] - row["time_s"]) <= _BURST_S)
+            matches |= in_burst & (colors <= _BURST_COLOR)
+        return int(near[matches.argmax()]) if matches.any() else None
 
 
-def _read(metadata: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return two words of bits and 27 colors; None for metadata without a valid hash."""
-    try:
+def _row(metadata: Mapping[str, Any]) -> np.ndarray:
+    """Return the hash with the time in seconds, NaN if it is unknown, and the camera."""
+    row = np.zeros((), _ROW)
+    row["colors"], row["time_s"] = _NO_COLOR, np.nan
+    with suppress(Base64Error, TypeError, ValueError):
         data = b64decode(metadata.get(PERCEPTUAL_HASH) or "", validate=True)
-    except (Base64Error, TypeError, ValueError):
-        return None
-    if len(data) != _BYTES:
-        return None
-    return np.frombuffer(data[:16], dtype=np.uint64), np.frombuffer(data[16:], dtype=np.uint8).astype(np.int16)
-
-
-def _taken(metadata: Mapping[str, Any]) -> tuple[float, int]:
-    """Return the time in seconds, NaN if it is unknown, and the camera."""
-    try:
-        taken = datetime.fromisoformat(metadata["taken_at"])
-    except (KeyError, TypeError, ValueError):
-        return np.nan, 0
-    return (taken.replace(tzinfo=None) - datetime(1970, 1, 1)).total_seconds(), hash(str(metadata.get("camera", "")))
+        if len(data) == _BYTES:
+            row["bits"] = np.frombuffer(data[:16], dtype=np.uint64)
+            row["colors"] = np.frombuffer(data[16:], dtype=np.uint8)
+    with suppress(KeyError, TypeError, ValueError):
+        taken_at = datetime.fromisoformat(metadata["taken_at"]).replace(tzinfo=None)
+        row["time_s"] = (taken_at - datetime(1970, 1, 1)).total_seconds()
+        row["camera"] = hash(str(metadata.get("camera", "")))
+    return row

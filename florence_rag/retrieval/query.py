@@ -6,26 +6,34 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from florence_rag.errors import InputError
+from florence_rag.index.base import Filter
 from florence_rag.types import KINDS, Frame, Kind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """A search request: a text, an image or both, and the kinds of chunks to find."""
+    """A search request: a text, an image or both, and the chunks to search."""
 
     text: str
     image: Frame | None
     k: int
     kinds: frozenset[Kind]
+    filter: Filter | None = None
 
 
-def check_query(text: str | None, image: Frame | None, k: int, kinds: Collection[Kind] | None) -> Query:
+def check_query(
+    text: str | None,
+    image: Frame | None,
+    k: int = 1,
+    kinds: Collection[Kind] | None = None,
+    filter: Filter | None = None,
+) -> Query:
     """Return the request as a Query; raise InputError if it is invalid."""
     if text is None and image is None:
         raise InputError("nothing to search for: give a text, an image, or both")
     if text is not None and not text.strip():
-        raise InputError(f"the text of a query must not be empty, got {text!r}; leave it out to search by image")
-    return Query((text or "").strip(), image, check_count(k), check_kinds(kinds))
+        raise InputError(f"the text of a query must not be empty, got {text!r}; omit it to search by image")
+    return Query((text or "").strip(), image, check_count(k), check_kinds(kinds), filter)
 
 
 def check_count(k: int) -> int:
@@ -39,8 +47,8 @@ def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
     """Return the requested kinds; all kinds for None."""
     if kinds is None:
         return frozenset(KINDS)
-    given: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)
-    chosen = frozenset(kind for kind in KINDS if kind in given)
-    if not given or given - chosen:
-        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, given))!r}")
-    return chosen
+    requested: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)
+    known = frozenset(kind for kind in KINDS if kind in requested)
+    if not requested or requested - known:
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, requested))!r}")
+    return known

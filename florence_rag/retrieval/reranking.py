@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from florence_rag.errors import MediaError
 from florence_rag.perception.base import Reranker
@@ -20,62 +20,45 @@ log = logging.getLogger(__name__)
 LoadFrames = Callable[[Hit], Sequence[Frame]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Judged:
-    """The position of a hit, its score in [0, 1], and whether its frames or its text were scored."""
+def rerank(
+    reranker: Reranker,
+    hits: Sequence[Hit],
+    text: str,
+    *,
+    share: float,
+    depth: int,
+    load_frames: LoadFrames | None = None,
+) -> list[Hit]:
+    """Return the hits in a new order, with the reranker's score in their explanations.
 
-    place: int
-    fit: float
-    seen: bool
+    Args:
+        reranker: The model that scores frames or texts.
+        hits: The hits, best first.
+        text: The query.
+        share: The weight of the reranker, in (0, 1].
+        depth: The number of hits to score.
+        load_frames: Loads the frames of a hit; without it, only texts are scored.
+    """
+    inputs = {place: each for place, hit in enumerate(hits[:depth]) if (each := _inputs(reranker, hit, load_frames))}
+    scores = iter(reranker.score(text, [each for some in inputs.values() for each in some]).tolist())
+    # Of several frames, the best score counts.
+    scored = {place: max(next(scores) for _ in some) for place, some in inputs.items()}
+    best = max((hit.score for hit in hits), default=0.0) or 1.0
+    ranked = sorted(scored, key=lambda place: -share * scored[place] - (1 - share) * hits[place].score / best)
+    ordered = list(hits)
+    for place, origin in zip(scored, ranked, strict=True):
+        of_text = " of its text" if isinstance(inputs[origin][0], str) else ""
+        parts = (f"reranker score{of_text} {scored[origin]:.2f}", hits[origin].explanation)
+        ordered[place] = replace(hits[origin], score=hits[place].score, explanation="; ".join(filter(None, parts)))
+    return ordered
 
-    @property
-    def reason(self) -> str:
-        """Return the reason for a person."""
-        return f"fits the query ({self.fit:.2f})" if self.seen else f"its words fit the query ({self.fit:.2f})"
 
-
-class Reranking:
-    """Reranks the first `depth` hits of a search."""
-
-    def __init__(self, reranker: Reranker, load_frames: LoadFrames | None, depth: int) -> None:
-        self._reranker = reranker
-        self._load_frames = load_frames
-        self._depth = depth
-
-    def __call__(self, hits: Sequence[Hit], text: str, share: float) -> list[Hit]:
-        """Return the hits in a new order; share in (0, 1] is the weight of the reranker."""
-        judged = self._judged(hits[: self._depth], text)
-        best = max((hit.score for hit in hits), default=0.0) or 1.0
-        ranked = sorted(judged, key=lambda each: -share * each.fit - (1 - share) * hits[each.place].score / best)
-        ordered = list(hits)
-        for place, each in zip((each.place for each in judged), ranked, strict=True):
-            hit = hits[each.place]
-            explanation = "; ".join(filter(None, (each.reason, hit.explanation)))
-            ordered[place] = replace(hit, score=hits[place].score, explanation=explanation)
-        return ordered
-
-    def _judged(self, hits: Sequence[Hit], text: str) -> list[_Judged]:
-        """Return the hits that could be scored; of several frames, the best score counts."""
-        candidates = [self._candidates(hit) for hit in hits]
-        scores = iter(self._reranker.score(text, [each for some in candidates for each in some]).tolist())
-        return [
-            _Judged(place, max(next(scores) for _ in some), not isinstance(some[0], str))
-            for place, some in enumerate(candidates)
-            if some
-        ]
-
-    def _candidates(self, hit: Hit) -> Sequence[Frame | str]:
-        """Return the frames of a hit, or its text if the reranker scores text."""
-        frames = self._frames(hit) if "image" in self._reranker.reads and hit.kind != "text" else ()
-        if frames:
-            return frames
-        return [hit.content] if "text" in self._reranker.reads and hit.content.strip() else []
-
-    def _frames(self, hit: Hit) -> Sequence[Frame]:
-        if self._load_frames is None:
-            return ()
+def _inputs(reranker: Reranker, hit: Hit, load_frames: LoadFrames | None) -> Sequence[Frame | str]:
+    """Return the frames of a hit, or its text if the reranker scores text; nothing if it can score neither."""
+    if load_frames and "image" in reranker.reads and hit.kind != "text":
         try:
-            return self._load_frames(hit)
+            if frames := load_frames(hit):
+                return frames
         except MediaError as error:
-            log.warning("%s is ranked without its picture: %s", hit.source, error)
-            return ()
+            log.warning("%s is ranked without its image: %s", hit.source, error)
+    return [hit.content] if "text" in reranker.reads and hit.content.strip() else []

@@ -23,18 +23,23 @@ from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
-from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse
-from florence_rag.retrieval.grouping import group_hits
+from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
+from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, check_count, check_kinds, check_query
-from florence_rag.retrieval.regions import rank_regions
-from florence_rag.retrieval.reranking import Reranking
+from florence_rag.retrieval.reranking import rerank
 from florence_rag.tokenize import content_words, coverage, fold, phrase_pattern, shared_words
 from florence_rag.types import Frame, Hit, Kind
 
 VISUAL_KINDS: frozenset[Kind] = frozenset({"image", "page", "clip"})
 """The kinds whose vector is made from pixels."""
 
+MOMENT_IMAGE_SHARE = 0.25
+"""The weight of visual similarity in a search for moments, relative to that in other searches.
+
+A caption says what happens, while the frames mostly show who and where.
+"""
+_MOMENT_OVERSAMPLE = 4
 _MAX_CANDIDATES = 16_384  # the most that a Milvus server returns for one search
 
 
@@ -121,13 +126,24 @@ class Retriever:
         Raises:
             InputError: If the request is wrong.
         """
-        query = check_query(text, image, k, kinds)
-        hits = self._find(query, filter, group)
+        query = check_query(text, image, k, kinds, filter)
+        hits = self._find(query, group)
         reranker = self._context.models.reranker
         if reranker and query.text:
-            rerank = Reranking(reranker, self._context.images.frames, self.config.rerank_depth)
-            hits = rerank(hits, query.text, self._rerank_share(query))
+            # The reranker receives only the text, so it has less weight for queries with an image.
+            share = self.config.rerank_share * (1.0 if image is None else self.config.text_share)
+            load_frames, depth = self._context.images.frames, self.config.rerank_depth
+            hits = rerank(reranker, hits, query.text, share=share, depth=depth, load_frames=load_frames)
         return (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
+
+    def find_moments(
+        self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
+    ) -> list[Hit]:
+        """Return the k moments of videos that fit a text best, as `FlorenceRAG.find_moments` does."""
+        config = replace(self.config, image_weight=MOMENT_IMAGE_SHARE * self.config.image_weight)
+        count = check_count(k) * (1 if overlapping else _MOMENT_OVERSAMPLE)
+        hits = Retriever(self._context, config).search(text, k=count, kinds={"clip"}, filter=filter, group=False)
+        return hits if overlapping else temporal_nms(hits, k)
 
     def search_by_vector(
         self,
@@ -153,7 +169,7 @@ class Retriever:
         """
         row = self._unit_vector(vector)
         hits = self._context.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
-        return [replace(hit, explanation=f"is near the given vector ({hit.score:.2f})") for hit in hits]
+        return [replace(hit, explanation=f"similarity {hit.score:.2f}") for hit in hits]
 
     def search_mmr(
         self,
@@ -198,47 +214,40 @@ class Retriever:
         Raises:
             InputError: If there is neither.
         """
-        return self._vector(check_query(text, image, 1, None))
+        return self._vector(check_query(text, image))
 
-    def _find(self, query: Query, filter: Filter | None, group: bool) -> list[Hit]:
+    def _find(self, query: Query, group: bool) -> list[Hit]:
         """Return enough hits for k groups, if there are that many."""
         vector, text_vector = self._vector(query), self._text_vector(query)
         candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), _MAX_CANDIDATES)
         while True:
-            branches = list(self._branches(query, vector, text_vector, candidates, filter))
+            branches = list(self._branches(query, vector, text_vector, candidates))
             hits = fuse(branches, self.config.rrf_k)
             found = len(group_hits(hits, 0)) if group else len(hits)
-            exhausted = all(len(branch.found) < candidates for branch in branches)
+            exhausted = all(len(branch.hits) < candidates for branch in branches)
             if found >= query.k or exhausted or candidates == _MAX_CANDIDATES:
                 return hits
             candidates = min(4 * candidates, _MAX_CANDIDATES)
 
     def _branches(
-        self, query: Query, vector: np.ndarray, text_vector: np.ndarray | None, k: int, filter: Filter | None
+        self, query: Query, vector: np.ndarray, text_vector: np.ndarray | None, k: int
     ) -> Iterator[RetrievalBranch]:
-        config, index = self.config, self._context.index
-        images = self._nearest(vector, k, query.kinds & VISUAL_KINDS, filter)
-        passages = self._nearest(vector, k, query.kinds - VISUAL_KINDS, filter)
+        config, index, kinds, filter = self.config, self._context.index, query.kinds, query.filter
+        visual, textual = kinds & VISUAL_KINDS, kinds - VISUAL_KINDS
+        images = index.search_vector(vector, k, kinds=visual, filter=filter) if visual else []
+        passages = index.search_vector(vector, k, kinds=textual, filter=filter) if textual else []
         images = rank_regions(images) if query.text else images
-        subject = "query" if query.text else "picture"
-        yield RetrievalBranch(config.image_weight, [_by_vector(hit, f"looks like the {subject}") for hit in images])
-        yield RetrievalBranch(config.text_weight, [_by_vector(hit, f"is about the {subject}") for hit in passages])
+        yield RetrievalBranch(config.image_weight, [_by_vector(hit, "visual similarity") for hit in images])
+        yield RetrievalBranch(config.text_weight, [_by_vector(hit, "text similarity") for hit in passages])
         if query.text:
-            by_words = index.search_bm25(query.text, k, kinds=query.kinds, filter=filter)
-            yield RetrievalBranch(config.bm25_weight, _by_words(by_words, query.text))
+            by_terms = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
+            yield RetrievalBranch(config.bm25_weight, _by_terms(by_terms, query.text))
             by_meaning = []
             if text_vector is not None:
-                by_meaning = index.search_text_vector(text_vector, k, kinds=query.kinds, filter=filter)
+                by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
             yield RetrievalBranch(config.text_dense_weight, [_by_text_vector(hit) for hit in by_meaning])
-            others = [*by_words, *by_meaning, *images, *passages]
+            others = [*by_terms, *by_meaning, *images, *passages]
             yield RetrievalBranch(config.phrase_weight, _by_phrase(others, query.text))
-
-    def _nearest(self, vector: np.ndarray, k: int, kinds: frozenset[Kind], filter: Filter | None) -> list[Hit]:
-        return self._context.index.search_vector(vector, k, kinds=kinds, filter=filter) if kinds else []
-
-    def _rerank_share(self, query: Query) -> float:
-        """Reduce the weight of the reranker for queries with an image, which it does not receive."""
-        return self.config.rerank_share * (1.0 if query.image is None else self.config.text_share)
 
     def _vector(self, query: Query) -> np.ndarray:
         """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
@@ -268,21 +277,21 @@ class Retriever:
         return row
 
 
-def _by_vector(hit: Hit, reason: str) -> RankedHit:
+def _by_vector(hit: Hit, evidence: str) -> RankedHit:
     # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
-    return RankedHit(hit, reason=f"{reason} ({hit.score:.2f})" if hit.score > 0 else "")
+    return RankedHit(hit, evidence=f"{evidence} {hit.score:.2f}" if hit.score > 0 else "")
 
 
 def _by_text_vector(hit: Hit) -> RankedHit:
-    return RankedHit(hit, float(np.clip(hit.score, 0.0, 1.0)), f"says something like the query ({hit.score:.2f})")
+    return RankedHit(hit, float(np.clip(hit.score, 0.0, 1.0)), f"semantic similarity {hit.score:.2f}")
 
 
-def _by_words(hits: list[Hit], text: str) -> list[RankedHit]:
-    """Return each hit with the share of the query's words in it, without hits that share only stop words."""
-    wanted = content_words(text)
-    shared = [(hit, shared_words(wanted, hit.content)) for hit in hits]
+def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:
+    """Return each hit with the share of the query's terms in it, without hits that share only stop words."""
+    terms = content_words(text)
+    shared = [(hit, shared_words(terms, hit.content)) for hit in hits]
     return [
-        RankedHit(hit, coverage(found, wanted), f"has the words {', '.join(found)}") for hit, found in shared if found
+        RankedHit(hit, coverage(found, terms), f"matched terms: {', '.join(found)}") for hit, found in shared if found
     ]
 
 
@@ -292,9 +301,8 @@ def _by_phrase(hits: list[Hit], phrase: str) -> list[RankedHit]:
     if pattern is None:
         return []
     several = len(content_words(phrase)) > 1
-    unique = {hit.id: hit for hit in hits}.values()
     return [
-        RankedHit(hit, 1.0, f'contains "{phrase}"')
-        for hit in unique
+        RankedHit(hit, evidence=f'contains "{phrase}"')
+        for hit in {hit.id: hit for hit in hits}.values()
         if pattern.search(fold(hit.content if several else hit.ocr))
     ]

@@ -17,7 +17,7 @@ from florence_rag.loading.loaders import RERANKER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.perception.base import Matcher, Reranker
 from florence_rag.perception.itm import MatcherReranker
-from florence_rag.retrieval.reranking import Reranking
+from florence_rag.retrieval.reranking import rerank
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
 from llama_index_florence._convert import node_to_image
@@ -93,10 +93,16 @@ class FlorenceRerank(BaseNodePostprocessor):
             return nodes
         stored = self._stored(nodes[: self.depth])
         hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
-        reranking = Reranking(self._reranker, lambda hit: self._frames(nodes[int(hit.id)].node, stored), self.depth)
         # The model receives only the text, so it does not judge the image part of a query.
         share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
-        order = reranking(hits, text, share)
+        order = rerank(
+            self._reranker,
+            hits,
+            text,
+            share=share,
+            depth=self.depth,
+            load_frames=lambda hit: self._frames(nodes[int(hit.id)].node, stored),
+        )
         return [
             _moved(nodes[int(hit.id)], place.score, hit.explanation) for hit, place in zip(order, nodes, strict=True)
         ]

@@ -68,7 +68,7 @@ def test_search_by_words_shows_the_best_first(run, photos):
     lines = run("search", "a blue thing", "-k", "2").out.splitlines()
     assert lines[0].split()[0] == "1"
     assert lines[0].endswith("blue.png")
-    assert "looks like the query" in lines[1]
+    assert "visual similarity" in lines[1]
 
 
 def test_search_json_holds_the_hits(run, photos):

@@ -55,13 +55,13 @@ def test_a_hit_shows_where_why_and_what_it_says():
     found = hit(
         kind="clip",
         locator=Locator(start_s=1, end_s=4.5),
-        explanation="looks like the query (0.31)",
+        explanation="visual similarity 0.31",
         text="words " * 99,
         grouped_hits=(moment,),
     )
     text = shown(hits_to_text([found]))
     assert "1  /photos/a.jpg, 1.0-4.5 s" in text
-    assert "clip, score 0.500: looks like the query (0.31)" in text
+    assert "clip, score 0.500: visual similarity 0.31" in text
     assert "words words wo…" in text
     assert "also at 9.0-12.0 s" in text
 

@@ -23,7 +23,7 @@ def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
     example.show(response)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "blue [2]"
-    assert "blue.png (id " in printed[-1] and "fits the query (1.00)" in printed[-1]
+    assert "blue.png (id " in printed[-1] and "reranker score 1.00" in printed[-1]
 
 
 async def test_it_runs_async(load_example, rag):

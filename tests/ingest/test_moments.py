@@ -4,17 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Models
 from florence_rag.ingest.moments import is_moment, with_moments
 from florence_rag.perception.base import Action
 from florence_rag.rag import FlorenceRAG
-from florence_rag.retrieval.moments import overlap, temporal_nms
+from florence_rag.retrieval.grouping import overlap
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame
-from florence_rag.types import Chunk, Hit, Locator, Source
+from florence_rag.types import Chunk, Locator, Source
 from tests.chunking.samples import write_video
 
 EMBEDDER = ColorEmbedder()
@@ -192,21 +190,3 @@ def test_a_recognizer_that_fails_costs_the_file_alone(tmp_path):
         report = rag.add(tmp_path)
     assert report.added == 1
     assert [failure.reason for failure in report.failed] == ["could not be described: RuntimeError: too dark"]
-
-
-def hit(start_s, end_s, source="/a"):
-    return Hit(f"{source}{start_s}{end_s}", "clip", source, Locator(start_s=start_s, end_s=end_s), 1.0)
-
-
-def test_the_best_are_kept_apart():
-    hits = [hit(0, 4), hit(1, 4), hit(3, 8), hit(1, 4, "/b"), hit(20, 21)]
-    assert temporal_nms(hits, 5) == [hits[0], hits[2], hits[3], hits[4]]
-    assert temporal_nms(hits, 2) == [hits[0], hits[2]]
-    assert temporal_nms([], 2) == []
-
-
-@given(*[st.tuples(st.floats(0, 100), st.floats(0.01, 50))] * 2)
-def test_overlap_is_a_share_and_the_same_both_ways(one, other):
-    one, other = (one[0], one[0] + one[1]), (other[0], other[0] + other[1])
-    assert 0 <= overlap(one, other) == overlap(other, one) <= 1
-    assert overlap(one, one) == pytest.approx(1)

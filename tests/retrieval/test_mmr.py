@@ -9,21 +9,21 @@ QUERY = np.array([1.0, 0.0])
 VECTORS = unit_rows(np.array([[1.0, 0.1], [1.0, 0.11], [1.0, -0.6], [0.0, 1.0]]))
 
 
-def test_what_repeats_the_first_comes_late():
+def test_rows_similar_to_the_first_come_late():
     assert pick_diverse(VECTORS @ QUERY, VECTORS, 2) == [0, 2]
     assert pick_diverse(VECTORS @ QUERY, VECTORS, 4)[-1] in (1, 3)
 
 
-def test_with_full_relevance_the_nearest_come_in_their_order():
+def test_with_full_relevance_the_order_is_by_similarity():
     assert pick_diverse(VECTORS @ QUERY, VECTORS, 4, 1.0) == [0, 1, 2, 3]
 
 
-def test_with_none_the_most_different_follows():
+def test_without_relevance_the_most_different_row_follows():
     assert pick_diverse(VECTORS @ QUERY, VECTORS, 2, 0.0) == [0, 3]
 
 
 @pytest.mark.parametrize(("k", "rows", "count"), [(9, 4, 4), (2, 1, 1), (3, 0, 0)])
-def test_there_are_no_more_than_there_are(k, rows, count):
+def test_no_more_rows_are_selected_than_exist(k, rows, count):
     assert len(set(pick_diverse(VECTORS[:rows] @ QUERY, VECTORS[:rows], k))) == count
 
 

@@ -6,14 +6,14 @@ from florence_rag.testing import color_frame
 from florence_rag.types import KINDS
 
 
-def test_a_query_knows_what_was_asked_for():
+def test_a_query_holds_the_request():
     frame = color_frame("red")
     query = check_query("  red ", frame, 3, ["image", "clip"])
     assert (query.text, query.k, query.kinds) == ("red", 3, {"image", "clip"})
     assert query.image is frame
 
 
-def test_without_kinds_all_are_meant_and_one_may_be_given_as_a_word():
+def test_kinds_default_to_all_and_accept_one_name():
     assert check_query("red", None, 1, None).kinds == set(KINDS)
     assert check_query("red", None, 1, "page").kinds == {"page"}
 
@@ -30,6 +30,6 @@ def test_without_kinds_all_are_meant_and_one_may_be_given_as_a_word():
         (("red", None, 5, set()), r"kinds must be some of image, page, clip, text, got \[\]"),
     ],
 )
-def test_a_bad_query_says_what_is_wrong(arguments, message):
+def test_an_invalid_query_is_explained(arguments, message):
     with pytest.raises(InputError, match=message):
         check_query(*arguments)

@@ -6,7 +6,6 @@ from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError
 from florence_rag.image_store import ImageStore
 from florence_rag.perception.itm import MatcherReranker
-from florence_rag.retrieval.reranking import Reranking
 from florence_rag.retrieval.retriever import RetrievalConfig, Retriever
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, SynonymEmbedder, color_frame
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
@@ -51,55 +50,55 @@ def names(hits):
     return [hit.source.strip("/") for hit in hits]
 
 
-PICTURES = (chunk("red", colors=["red"]), chunk("blue", colors=["blue"]), chunk("mixed", colors=["red", "blue"]))
+IMAGES = (chunk("red", colors=["red"]), chunk("blue", colors=["blue"]), chunk("mixed", colors=["red", "blue"]))
 
 
-def test_a_text_finds_pictures_that_look_like_it():
-    first, second, _ = retriever(*PICTURES).search("something red")
+def test_a_text_finds_similar_images():
+    first, second, _ = retriever(*IMAGES).search("something red")
     assert names([first, second]) == ["red", "mixed"]
-    assert first.explanation == "looks like the query (1.00)"
+    assert first.explanation == "visual similarity 1.00"
     assert first.score == pytest.approx(1.0)
 
 
-def test_a_picture_finds_pictures_that_look_like_it():
-    first, *_ = retriever(*PICTURES).search(image=color_frame("blue"))
-    assert (names([first]), first.explanation) == (["blue"], "looks like the picture (1.00)")
+def test_an_image_finds_similar_images():
+    first, *_ = retriever(*IMAGES).search(image=color_frame("blue"))
+    assert (names([first]), first.explanation) == (["blue"], "visual similarity 1.00")
 
 
-def test_text_and_picture_together_find_what_has_something_of_both():
-    assert names(retriever(*PICTURES).search("red", image=color_frame("blue"), k=1)) == ["mixed"]
+def test_text_and_image_together_find_a_mixture_of_both():
+    assert names(retriever(*IMAGES).search("red", image=color_frame("blue"), k=1)) == ["mixed"]
 
 
-def test_the_share_of_the_text_can_be_moved():
-    mostly_text = retriever(*PICTURES, text_share=0.9)
+def test_the_share_of_the_text_is_configurable():
+    mostly_text = retriever(*IMAGES, text_share=0.9)
     assert names(mostly_text.search("red", image=color_frame("blue"), k=1)) == ["red"]
 
 
-def test_words_in_a_picture_are_found_and_named():
-    hits = retriever(*PICTURES, chunk("sign", colors=["white"], ocr="NIGHT BUS")).search("the night bus")
+def test_ocr_text_is_found_and_explained():
+    hits = retriever(*IMAGES, chunk("sign", colors=["white"], ocr="NIGHT BUS")).search("the night bus")
     assert names(hits)[0] == "sign"
-    assert hits[0].explanation == 'contains "the night bus"; has the words night, bus'
+    assert hits[0].explanation == 'contains "the night bus"; matched terms: night, bus'
 
 
-def test_a_passage_does_not_bury_the_picture_that_looks_right():
-    """Cosines between texts are higher than between text and picture: here 1.00 against 0.71."""
+def test_a_passage_does_not_bury_a_similar_image():
+    """Cosines between texts are higher than between text and image: here 1.00 against 0.71."""
     passage = chunk("passage", "text", text="red red, nothing but red")
-    assert names(retriever(PICTURES[2], passage).search("red")) == ["mixed", "passage"]
+    assert names(retriever(IMAGES[2], passage).search("red")) == ["mixed", "passage"]
 
 
-def test_a_passage_that_has_all_the_words_comes_before_pictures_that_have_none():
+def test_a_passage_with_all_terms_comes_before_images_without_any():
     passage = chunk("passage", "text", text="The assembly meets on Friday.")
-    assert names(retriever(*PICTURES, passage).search("assembly on friday"))[0] == "passage"
+    assert names(retriever(*IMAGES, passage).search("assembly on friday"))[0] == "passage"
 
 
-def test_a_passage_with_some_of_the_words_stays_behind_a_picture_that_looks_right():
+def test_a_passage_with_some_terms_stays_behind_a_similar_image():
     passage = chunk("passage", "text", text="A hydrant was repaired.")
-    hits = retriever(*PICTURES, passage).search("a red car next to a hydrant")
+    hits = retriever(*IMAGES, passage).search("a red car next to a hydrant")
     assert names(hits)[0] == "red"
 
 
 class NoiseEmbedder:
-    """Vectors that mean nothing: no route but words can find anything."""
+    """Random vectors, so that only BM25 can find anything."""
 
     info = EmbedderInfo("noise", "0", 16, "none")
     capabilities = EmbedderCapabilities()
@@ -116,7 +115,7 @@ class NoiseEmbedder:
 
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize(("query", "name"), [("03-17", "solar"), ("J.P. Morgan", "tower"), ("polo", "shirt")])
-def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
+def test_ocr_text_is_first_for_any_vectors(query, name, seed):
     printed = {
         "solar": "03-17",
         "field": "03-11\n17 03",
@@ -134,12 +133,12 @@ def test_printed_words_are_first_whatever_the_vectors_say(query, name, seed):
     assert names(Retriever(Context(index, Models.of(embedder), ImageStore(index))).search(query, k=1)) == [name]
 
 
-def film(name, *colors):
+def video(name, *colors):
     return [chunk(name, "clip", [color], start_s=float(i)) for i, color in enumerate(colors)]
 
 
 def test_clips_are_grouped_under_their_video():
-    search = retriever(*film("a.mp4", "blue", "red", "orange"), *film("b.mp4", "blue", "green")).search
+    search = retriever(*video("a.mp4", "blue", "red", "orange"), *video("b.mp4", "blue", "green")).search
     first, second = search("red")
     assert (names([first]), first.locator.start_s, len(first.grouped_hits)) == (["a.mp4"], 1.0, 2)
     assert names([second]) == ["b.mp4"]
@@ -148,8 +147,8 @@ def test_clips_are_grouped_under_their_video():
 
 def test_k_counts_videos_not_clips():
     """One video with more clips than the depth of the first search must not hide the others."""
-    long = film("long.mp4", *["red"] * 40)
-    hits = retriever(*long, *film("short.mp4", "blue"), PICTURES[1], candidates_per_branch=2, oversample=1).search(
+    long = video("long.mp4", *["red"] * 40)
+    hits = retriever(*long, *video("short.mp4", "blue"), IMAGES[1], candidates_per_branch=2, oversample=1).search(
         "red", k=3
     )
     assert names(hits)[0] == "long.mp4"
@@ -157,14 +156,14 @@ def test_k_counts_videos_not_clips():
 
 
 def test_only_the_kinds_asked_for_are_found():
-    search = retriever(*PICTURES, *film("a.mp4", "red"), chunk("note", "text", text="red")).search
+    search = retriever(*IMAGES, *video("a.mp4", "red"), chunk("note", "text", text="red")).search
     assert {hit.kind for hit in search("red", kinds={"clip", "text"})} == {"clip", "text"}
     assert {hit.kind for hit in search("red", kinds={"text"})} == {"text"}
     assert names(search(image=color_frame("red"), kinds={"clip"})) == ["a.mp4"]
 
 
 def test_a_filter_restricts_every_route():
-    search = retriever(*film("a.mp4", "red", "red", "red")).search
+    search = retriever(*video("a.mp4", "red", "red", "red")).search
     hits = search("red", filter={"start_s": {"$gte": 1}}, group=False)
     assert sorted(hit.locator.start_s for hit in hits) == [1.0, 2.0]
 
@@ -174,7 +173,7 @@ def test_an_empty_index_finds_nothing():
 
 
 def test_at_most_k_hits_are_returned():
-    assert len(retriever(*PICTURES).search("red", k=2)) == 2
+    assert len(retriever(*IMAGES).search("red", k=2)) == 2
 
 
 def test_a_bad_request_is_refused_before_anything_is_searched():
@@ -197,14 +196,14 @@ def test_a_reranker_cannot_have_no_say(wrong):
 SYNONYMS = SynonymEmbedder("repaired fixed mended", "hydrant standpipe", "car vehicle automobile")
 
 
-def with_meaning(*chunks, **config):
-    """Those without words get no vector of words."""
+def with_text_vectors(*chunks, **config):
+    """Index chunks with text vectors; a chunk without text has none."""
     index = MemoryIndex(EMBEDDER.info, SYNONYMS.info)
     for each in chunks:
         index.begin(each.source)
         vector = EMBEDDER.embed_images(each.frames) if each.frames else EMBEDDER.embed_texts([each.text])
-        meaning = SYNONYMS.embed_texts([each.text]) if each.text else np.zeros((1, SYNONYMS.info.dimension))
-        index.add([each], vector, meaning)
+        text_vector = SYNONYMS.embed_texts([each.text]) if each.text else np.zeros((1, SYNONYMS.info.dimension))
+        index.add([each], vector, text_vector)
     context = Context(index, Models.of(EMBEDDER, text_embedder=SYNONYMS), ImageStore(index))
     return Retriever(context, RetrievalConfig(**config))
 
@@ -216,39 +215,39 @@ PASSAGES = (
 )
 
 
-def test_a_paraphrase_is_found_that_shares_no_word_with_the_query():
+def test_a_paraphrase_without_a_common_word_is_found():
     query = "fixed standpipe"
     assert filled(*PASSAGES).search_bm25(query, 5) == []
     plain = retriever(*PASSAGES)
     assert "works" not in names(plain.search(query, k=1)), "without a text model it is one passage among others"
-    first, *rest = with_meaning(*PASSAGES).search(query)
+    first, *rest = with_text_vectors(*PASSAGES).search(query)
     assert names([first]) == ["works"]
-    assert first.explanation.startswith("says something like the query (0.58)")
+    assert first.explanation.startswith("semantic similarity 0.58")
     assert first.score > rest[0].score
 
 
-def test_a_picture_is_found_by_what_its_caption_means():
-    pictures = (chunk("street", colors=["grey"], text="a vehicle"), chunk("wall", colors=["grey"], text="a wall"))
+def test_an_image_is_found_by_the_meaning_of_its_caption():
+    images = (chunk("street", colors=["grey"], text="a vehicle"), chunk("wall", colors=["grey"], text="a wall"))
     mute = [chunk(f"mute{i}", colors=["grey"]) for i in range(5)]
-    hits = with_meaning(*mute, *pictures).search("car", k=9)
+    hits = with_text_vectors(*mute, *images).search("car", k=9)
     assert names(hits)[0] == "street"
-    assert not any("says something" in hit.explanation for hit in hits if hit.source.startswith("/mute"))
+    assert not any("semantic similarity" in hit.explanation for hit in hits if hit.source.startswith("/mute"))
 
 
-def test_what_means_nothing_alike_earns_nothing():
-    hits = with_meaning(chunk("red", colors=["red"]), *PASSAGES).search("red")
+def test_dissimilar_texts_earn_no_score():
+    hits = with_text_vectors(chunk("red", colors=["red"]), *PASSAGES).search("red")
     assert names(hits)[0] == "red"
 
 
-def test_meaning_keeps_to_kinds_and_filters_and_to_queries_with_a_text():
-    search = with_meaning(chunk("street", colors=["red"], text="a vehicle"), *PASSAGES).search
+def test_text_vectors_respect_kinds_filters_and_queries_without_text():
+    search = with_text_vectors(chunk("street", colors=["red"], text="a vehicle"), *PASSAGES).search
     assert names(search("car", kinds={"image"})) == ["street"]
     assert names(search("car", filter={"source": "/garage"})) == ["garage"]
-    assert search(image=color_frame("red"))[0].explanation == "looks like the picture (1.00)"
+    assert search(image=color_frame("red"))[0].explanation == "visual similarity 1.00"
 
 
 def reranked(*chunks, reranker=None):
-    """METER's place is taken by a matcher that sees colours, where the search goes by what is printed."""
+    """Return a retriever without a reranker, and one whose reranker sees colors."""
     index = filled(*chunks)
     images = ChunkImages(index, chunks)
     models = Models.of(EMBEDDER, reranker=reranker or MatcherReranker(ColorVQA()))
@@ -268,11 +267,11 @@ def test_a_reranker_repairs_the_order():
     assert names(plain.search("red"))[:2] == ["sign", "rose"]
     hits = with_reranker.search("red")
     assert names(hits)[:2] == ["rose", "sign"]
-    assert hits[0].explanation.startswith("fits the query (0.97); looks like the query")
+    assert hits[0].explanation.startswith("reranker score 0.97; visual similarity")
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
-def test_a_reranker_is_not_asked_without_a_text():
+def test_a_reranker_is_not_used_without_a_text():
     plain, with_reranker = reranked(*MISLEADING)
     image = color_frame("blue")
     assert with_reranker.search(image=image) == plain.search(image=image)
@@ -281,14 +280,17 @@ def test_a_reranker_is_not_asked_without_a_text():
 def test_a_reranker_weighs_less_next_to_an_image(monkeypatch):
     _, with_reranker = reranked(*MISLEADING)
     shares = []
-    monkeypatch.setattr(Reranking, "__call__", lambda self, hits, text, share: shares.append(share) or hits)
+    monkeypatch.setattr(
+        "florence_rag.retrieval.retriever.rerank",
+        lambda reranker, hits, text, *, share, **options: shares.append(share) or hits,
+    )
     with_reranker.search("red")
     with_reranker.search("red", image=color_frame("blue"))
     assert shares == [0.75, 0.375]
 
 
-def test_of_a_film_the_clip_that_fits_best_becomes_the_hit():
-    clips = film("a.mp4", "blue", "red")
+def test_the_best_clip_of_a_video_becomes_the_hit():
+    clips = video("a.mp4", "blue", "red")
     signed = chunk("a.mp4", "clip", ["blue"], ocr="RED", start_s=9.0)
     plain, with_reranker = reranked(*clips, signed)
     assert plain.search("red")[0].locator.start_s == 9.0

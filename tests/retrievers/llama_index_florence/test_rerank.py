@@ -49,7 +49,7 @@ def looks():
 def test_the_pictures_of_nodes_are_looked_at(looks):
     ranked = looks.postprocess_nodes(scored(picture("red"), picture("green"), picture("blue")), query_str="blue")
     assert ids(ranked) == ["blue", "red", "green"]
-    assert ranked[0].metadata["explanation"] == "fits the query (1.00)"
+    assert ranked[0].metadata["explanation"] == "reranker score 1.00"
 
 
 def test_a_place_keeps_its_score(looks):
@@ -100,7 +100,7 @@ def test_a_picture_that_cannot_be_read_keeps_its_place(looks, lost, caplog):
     nodes = scored(picture("red"), ImageNode(id_="lost", **lost), picture("blue"))
     with caplog.at_level(logging.WARNING):
         assert ids(looks.postprocess_nodes(nodes, query_str="blue")) == ["blue", "lost", "red"]
-    assert "lost is ranked without its picture" in caplog.text
+    assert "lost is ranked without its image" in caplog.text
 
 
 def test_a_text_keeps_its_place_among_pictures(looks):
