@@ -52,14 +52,17 @@ def interruptible() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def open_databases() -> set[Any]:
+def open_databases() -> dict[Any, Any]:
     lite = sys.modules.get("florence_rag.index.lite.engine")
-    return set(lite.LiteDatabase.running) if lite else set()
+    return dict(lite.LiteDatabase.running) if lite else {}
 
 
 @pytest.fixture(autouse=True)
 def databases_are_closed() -> Iterator[None]:
-    """A test that fails to close a database would lock it for the tests after it, as a program would for others."""
+    """Fail a test that leaves a database open, and stop the server of the database before the next test runs."""
     before = open_databases()
     yield
-    assert open_databases() <= before
+    left_open = {path: database for path, database in open_databases().items() if path not in before}
+    for database in left_open.values():
+        database.stop()
+    assert not left_open

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
-from florence_rag.errors import InputError, StoreError
+from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception.base import OCRReader, VisualQA
 from florence_rag.testing import (
@@ -161,10 +161,10 @@ def test_memory_index_gives_back_chunks_and_vectors_by_id():
 def test_memory_index_refuses_what_was_not_announced_and_vectors_that_do_not_fit():
     index = MemoryIndex(EMBEDDER.info)
     chunk = Chunk(source("a"), "text", text="red")
-    with pytest.raises(StoreError, match="not begun: \\['/a'\\]"):
+    with pytest.raises(InputError, match="not begun: \\['/a'\\]"):
         index.add([chunk], EMBEDDER.embed_texts(["red"]))
     index.begin(source("a"))
-    with pytest.raises(StoreError, match="expected finite vectors"):
+    with pytest.raises(InputError, match="vectors must be finite and of unit length"):
         index.add([chunk], np.full((1, EMBEDDER.info.dimension), np.nan))
 
 

@@ -105,6 +105,15 @@ class AnswerStore(Protocol):
         ...
 
 
+@runtime_checkable
+class HasAnswerStore(Protocol):
+    """An index that also stores answers about its images."""
+
+    def answer_store(self) -> AnswerStore:
+        """Return the store of cached answers about the index's images, which is created if necessary."""
+        ...
+
+
 class ChunkReader(Protocol):
     """Search and read access to chunks. Every call sees all writes before it.
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from pymilvus import MilvusClient
 
-import florence_rag.index.logging_setup  # noqa: F401  for its effect
 from florence_rag.batching import batched
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
@@ -55,8 +54,12 @@ class Connection:
         self._process = os.getpid()
         self._unusable = ""
         self._retry = RetryPolicy(MAX_WAIT_S if max_wait_s is None else max_wait_s)
-        with self.mapped_errors():
-            self.version = str(client.get_server_version(timeout=_CONNECT_S))
+        try:
+            with self.mapped_errors():
+                self.version = str(client.get_server_version(timeout=_CONNECT_S))
+        except BaseException:
+            client.close()
+            raise
 
     @classmethod
     def open(cls, address: Address, token: str | None = None) -> Self:

@@ -1,6 +1,9 @@
-"""Maps the exceptions of pymilvus and gRPC to those of this package, in one place."""
+"""Maps the exceptions of pymilvus and gRPC to those of this package, and silences the loggers that repeat them."""
 
 from __future__ import annotations
+
+import logging
+import os
 
 import grpc  # type: ignore[import-untyped]
 from pymilvus import MilvusException
@@ -21,6 +24,20 @@ _NOT_READY = 1  # also what Milvus Lite says of everything else
 _PASSING = {grpc.StatusCode.UNAVAILABLE, _CONNECT_FAILED, _NOT_LOADED, 4, 8, 12, 103, 106, 202, 503}
 _BAD_ARGUMENT = {6, 1100}  # of Milvus Lite, of a server
 _BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion depth", "invalid expression")
+
+
+# pymilvus writes each error to the terminal with its traceback, Milvus Lite its warnings.
+for _name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer", "milvus_lite"):
+    _logger = logging.getLogger(_name)
+    _logger.handlers = [handler for handler in _logger.handlers if type(handler) is not logging.StreamHandler]
+    _logger.addHandler(logging.NullHandler())
+    _logger.propagate = False
+
+# pymilvus requests timestamps, which Lite does not have; grpc logs each request as an error with a traceback.
+logging.getLogger("grpc._server").addFilter(lambda record: "Method not implemented" not in record.getMessage())
+
+# grpc reads this when it starts. Without it, grpc prints a line whenever the process forks, as a DataLoader does.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def to_florence_error(error: Exception, where: str, filter: Filter | None = None) -> FlorenceError:

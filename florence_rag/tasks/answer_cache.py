@@ -23,7 +23,7 @@ from PIL import Image
 from florence_rag.context import Context, LazyValue, loaded
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
-from florence_rag.index.base import AnswerStore, CachedAnswer
+from florence_rag.index.base import AnswerStore, CachedAnswer, HasAnswerStore
 from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.tasks.question_normalization import question_key
 from florence_rag.types import Frame, Hit
@@ -90,11 +90,10 @@ class AnswerCache:
             return self._current[2]
 
     def _store(self) -> AnswerStore:
-        answer_store = getattr(self._context.index, "answer_store", None)
-        if answer_store is None:
-            raise InputError(f"{type(self._context.index).__name__} cannot store answers; do not use cache_answers")
-        store: AnswerStore = answer_store()
-        return store
+        index = self._context.index
+        if not isinstance(index, HasAnswerStore):
+            raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
+        return index.answer_store()
 
 
 class CachedVQA:

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from florence_rag.errors import InputError, StoreError, unknown_chunk_error
+from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filters import expression
-from florence_rag.index.rows import checked_metadata, checked_text_vectors, shown_source
+from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
 from florence_rag.tokenize import words
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source, item_uri
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source
 
 
 class MemoryIndex:
@@ -52,13 +52,12 @@ class MemoryIndex:
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
         """Store chunks with their vectors; a chunk replaces one with the same id."""
         width = self.text_embedder.dimension if self.text_embedder else None
+        vectors = checked_vectors(vectors, len(chunks), self.embedder.dimension)
         checked_texts = checked_text_vectors(text_vectors, len(chunks), width)
-        if vectors.shape != (len(chunks), self.embedder.dimension) or not np.isfinite(vectors).all():
-            raise StoreError(f"expected finite vectors of shape {(len(chunks), self.embedder.dimension)}")
         if unannounced := {chunk.source.uri for chunk in chunks} - self._begun:
-            raise StoreError(f"chunks of sources that were not begun: {sorted(unannounced)}")
-        rows = zip(chunks, vectors, checked_texts, strict=True)
-        self._rows |= {chunk.id: _Row(_to_hit(chunk), vector, text_vector) for chunk, vector, text_vector in rows}
+            raise InputError(f"chunks of sources that were not begun: {sorted(unannounced)}")
+        for chunk, vector, text_vector in zip(chunks, vectors, checked_texts, strict=True):
+            self._rows[chunk.id] = _Row(row_to_hit(chunk_to_row(chunk, vector)), vector, text_vector)
 
     def complete(self, source: Source) -> None:
         """Count the source as indexed from now on."""
@@ -225,22 +224,6 @@ class _Row:
     hit: Hit
     vector: np.ndarray
     text_vector: np.ndarray | None = None
-
-
-def _to_hit(chunk: Chunk) -> Hit:
-    metadata = checked_metadata(chunk.metadata, chunk.source.uri)
-    return Hit(
-        chunk.id,
-        chunk.kind,
-        shown_source(chunk.source.uri, chunk.id, metadata),
-        chunk.locator,
-        0.0,
-        chunk.text,
-        chunk.caption,
-        chunk.ocr,
-        metadata=metadata,
-        is_item=chunk.source.uri == item_uri(chunk.id),
-    )
 
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
@@ -32,6 +33,14 @@ def open_index(db: str, embedder: EmbedderInfo) -> Iterator[Callable[..., Milvus
     yield open_it
     for index in opened:
         index.chunks.connection.close()
+
+
+@pytest.fixture
+def engine_uri(tmp_path: Path) -> Iterator[str]:
+    """Runs a Milvus Lite engine behind a port, which to the index is a server that several machines share."""
+    engine = LiteEngine(tmp_path / "engine.db")
+    yield f"http://127.0.0.1:{engine.port}"
+    engine.stop()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index import connection as connection_module
@@ -257,22 +256,16 @@ def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put,
     assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.chunks_of(["/x"])).id])).all()
 
 
-def test_on_a_server_what_was_previous_waits_for_the_next_shadow(tmp_path, open_index, put, fill, monkeypatch):
-    # Behind a port, Milvus Lite is to us a server that several machines share.
+def test_on_a_server_what_was_previous_waits_for_the_next_shadow(engine_uri, open_index, put, fill, monkeypatch):
     monkeypatch.setattr(connection_module, "server_problem", lambda version: "")
-    server, engine, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
-    index = open_index(uri=f"http://127.0.0.1:{port}")
+    index = open_index(uri=engine_uri)
     put(index, "/a", n=2)
     shadow = index.open_shadow(OTHER)
     fill(index, shadow)
     index.switch(shadow)
-    again = open_index(uri=f"http://127.0.0.1:{port}", embedder=OTHER)
+    again = open_index(uri=engine_uri, embedder=OTHER)
     assert "florence" in collections(again)
     with pytest.raises(InputError, match="already has the vectors of shapes"):
         again.open_shadow(OTHER)
     assert "florence" not in collections(again)
     assert list(again.sources()) == ["/a"] and len(list(again.chunks_of(["/a"]))) == 2
-    index.close()
-    again.close()
-    server.stop(2).wait()
-    engine.close()

@@ -5,21 +5,12 @@ import sys
 import time
 
 import pytest
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from florence_rag.errors import StoreError, StoreUnavailableError
 from florence_rag.index import connection as module
 from florence_rag.index.connection import server_problem
+from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
-
-
-@pytest.fixture
-def engine(tmp_path):
-    """A Milvus Lite engine behind a port, as a server would be."""
-    server, database, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
-    yield f"http://127.0.0.1:{port}"
-    server.stop(2).wait()
-    database.close()
 
 
 def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
@@ -44,14 +35,13 @@ def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
         assert time.monotonic() - started < 15
 
 
-def test_a_server_that_goes_away_is_named_and_not_asked_75_times(engine, open_index, monkeypatch, tmp_path):
+def test_a_server_that_goes_away_is_named_and_not_asked_75_times(open_index, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "_CONNECT_S", 1.0)
     monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
-    server, database, port = start_server_in_thread(str(tmp_path / "short.db"), "127.0.0.1", 0)
-    index = open_index(uri=f"http://127.0.0.1:{port}")
-    server.stop(0).wait()
-    database.close()
+    engine = LiteEngine(tmp_path / "short.db")
+    index = open_index(uri=f"http://127.0.0.1:{engine.port}")
+    engine.stop()
     started = time.monotonic()
     with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
         index.sources()
@@ -79,15 +69,15 @@ def test_servers_without_bm25_or_safe_writing_are_refused(version, problem):
     assert server_problem(version).startswith(problem) and bool(problem) == bool(server_problem(version))
 
 
-def test_the_refusal_names_the_server(engine, open_index):
-    with pytest.raises(StoreError, match=f"^{engine} is a Milvus Lite server"):
-        open_index(uri=engine)
+def test_the_refusal_names_the_server(engine_uri, open_index):
+    with pytest.raises(StoreError, match=f"^{engine_uri} is a Milvus Lite server"):
+        open_index(uri=engine_uri)
 
 
-def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_index, put, unit, monkeypatch):
+def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine_uri, open_index, put, unit, monkeypatch):
     """Without the lock and without flushes by plan."""
     monkeypatch.setattr(module, "server_problem", lambda version: "")
-    with open_index(uri=engine, create=True) as index:
+    with open_index(uri=engine_uri, create=True) as index:
         assert not index.chunks.connection.is_lite
         put(index, "/a", n=3)
         put(index, "/b", n=2)
@@ -95,12 +85,12 @@ def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine, open_in
         assert list(index.sources()) == ["/a", "/b"]
         assert index.info().index_type == "HNSW"
         assert index.delete_sources(["/a"]) == 3
-    assert MilvusIndex.recorded_embedder(engine).name == "colours"
-    with open_index(uri=engine, create=False) as index:
+    assert MilvusIndex.recorded_embedder(engine_uri).name == "colours"
+    with open_index(uri=engine_uri, create=False) as index:
         assert len(index.search_vector(unit()[0], 10)) == 2
     with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; make it with: florence-rag"):
-        open_index(uri=engine, collection="other", create=False)
-    assert MilvusIndex.recorded_embedder(engine, collection="other") is None
+        open_index(uri=engine_uri, collection="other", create=False)
+    assert MilvusIndex.recorded_embedder(engine_uri, collection="other") is None
 
 
 def test_after_close_every_call_says_so(index, put):

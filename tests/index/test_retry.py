@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 
 import grpc
 import pytest
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 from pymilvus import MilvusException
 
 from florence_rag.errors import StoreUnavailableError
 from florence_rag.index import connection, retry
+from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.store_errors import is_transient
 
@@ -71,20 +71,18 @@ class Server:
     """Milvus Lite behind a proxy. Starting it anew changes its port, as the proxy's does not."""
 
     def __init__(self, folder):
-        self.folder = str(folder / "engine.db")
+        self.path = folder / "engine.db"
         self.proxy = Proxy()
         self.start()
 
     def start(self):
-        self._server, self._engine, self.proxy.target = start_server_in_thread(
-            self.folder, "127.0.0.1", 0, max_workers=1
-        )
+        self.engine = LiteEngine(self.path)
+        self.proxy.target = self.engine.port
 
     def stop(self):
         self.proxy.target = 1  # where nobody listens
         self.proxy.cut()
-        self._server.stop(0).wait()
-        self._engine.close()
+        self.engine.stop()
 
 
 @pytest.fixture

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import ray
-from milvus_lite.adapter.grpc.server import start_server_in_thread
 from PIL import Image
 
 from florence_rag.context import Models
 from florence_rag.errors import InputError, ModelError
 from florence_rag.index import connection
+from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.ray_engine import RayConfig, RayEngine
@@ -77,10 +77,9 @@ def photos(tmp_path_factory) -> Path:
 def server(tmp_path, monkeypatch) -> Iterator[str]:
     """Milvus Lite over gRPC: to us a server, which it says it is not."""
     monkeypatch.setattr(connection, "server_problem", lambda version: "")
-    server, engine, port = start_server_in_thread(str(tmp_path / "engine.db"), "127.0.0.1", 0, max_workers=1)
-    yield f"http://127.0.0.1:{port}"
-    server.stop(2).wait()
-    engine.close()
+    engine = LiteEngine(tmp_path / "engine.db")
+    yield f"http://127.0.0.1:{engine.port}"
+    engine.stop()
 
 
 def on_ray(embedder: ColorEmbedder = EMBEDDER):

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from florence_rag.errors import StoreUnavailableError
-from florence_rag.index.lite.internals import LiteEngine, is_database
-from florence_rag.index.lite.repair import drop_note, repair
+from florence_rag.index.lite.internals import LiteEngine, drop_note, is_database
 
 
 class LiteDatabase:
@@ -37,11 +36,6 @@ class LiteDatabase:
         self._users = 0
         self._engine = LiteEngine(path)
         self.port = self._engine.port
-        try:
-            repair(path)
-        except BaseException:
-            self._engine.unlock()
-            raise
 
     @classmethod
     def acquire(cls, path: Path, *, create: bool) -> LiteDatabase:
@@ -58,11 +52,13 @@ class LiteDatabase:
         with self._guard:
             self._users -= 1
             if self._users == 0:
-                self._stop()
+                self.stop()
 
-    def _stop(self) -> None:
-        del self.running[self.path]
-        self._engine.stop()
+    def stop(self) -> None:
+        """Stop the database, whoever still uses it, and unlock the folder."""
+        if self.running.get(self.path) is self:
+            del self.running[self.path]
+            self._engine.stop()
 
     @contextmanager
     def dropping(self, collection: str) -> Iterator[None]:
@@ -76,7 +72,7 @@ class LiteDatabase:
     def stop_all(cls) -> None:
         """Stop all databases of this process."""
         for database in list(cls.running.values()):
-            database._stop()
+            database.stop()
 
     @classmethod
     def forget_in_child(cls) -> None:

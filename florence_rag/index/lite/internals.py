@@ -4,32 +4,49 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-from milvus_lite.adapter.grpc.server import start_server_in_thread
+import grpc  # type: ignore[import-untyped]
+from milvus_lite.adapter.grpc.servicer import MilvusServicer
+from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError, ManifestCorruptedError
 from milvus_lite.storage.manifest import Manifest
+from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
-import florence_rag.index.logging_setup  # noqa: F401  for its effect
 from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
+
+_DROP_NOTE = ".dropping-"
+_MAX_MESSAGE_BYTES = 2**28  # what Milvus Lite sets for its own servers
 
 
 class LiteEngine:
-    """The engine of one folder and the gRPC server in front of it. It locks the folder."""
+    """The engine of one folder and the gRPC server in front of it. It locks the folder and repairs it.
+
+    Attributes:
+        port: the port of the server on this machine.
+    """
 
     def __init__(self, path: Path) -> None:
+        self._engine = _lock(path)
         # One worker: two writes at once make Lite lose rows, and a call that is interrupted here still runs there.
-        self._server, self._engine, self.port = _start(path)
+        self._workers = ThreadPoolExecutor(1)
+        sizes = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
+        self._server = grpc.server(self._workers, options=sizes)
+        try:
+            repair(path)
+            add_MilvusServiceServicer_to_server(MilvusServicer(self._engine), self._server)
+            self.port = int(self._server.add_insecure_port("127.0.0.1:0"))
+            self._server.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
-        """Stop the server and the engine, and unlock the folder."""
+        """Stop the server, wait for the call that it still runs, then stop the engine and unlock the folder."""
         self._server.stop(2).wait()
-        self.unlock()
-
-    def unlock(self) -> None:
-        """Stop the engine and unlock the folder."""
+        self._workers.shutdown()
         self._engine.close()
 
     def close_lock_file(self) -> None:
@@ -37,9 +54,9 @@ class LiteEngine:
         os.close(self._engine._lock_fd)
 
 
-def _start(path: Path) -> tuple[Any, Any, int]:
+def _lock(path: Path) -> MilvusLite:
     try:
-        server, engine, port = start_server_in_thread(str(path), "127.0.0.1", 0, max_workers=1)
+        return MilvusLite(str(path))
     except DataDirLockedError as error:
         cause = error.__cause__
         if isinstance(cause, OSError) and cause.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
@@ -51,7 +68,6 @@ def _start(path: Path) -> tuple[Any, Any, int]:
         raise StoreUnavailableError(
             f"{path} cannot be written ({error.strerror}), which Milvus Lite needs even to search"
         ) from error
-    return server, engine, int(port)
 
 
 def is_database(path: Path) -> bool:
@@ -59,27 +75,37 @@ def is_database(path: Path) -> bool:
     return (path / "LOCK").is_file()
 
 
-def collection_folder(path: Path, collection: str) -> Path:
-    """Return the folder of one collection."""
-    return path / "collections" / collection
+def drop_note(path: Path, collection: str) -> Path:
+    """Return the file whose presence says that the collection is being deleted."""
+    return path / f"{_DROP_NOTE}{collection}"
 
 
-def collection_folders(path: Path) -> list[Path]:
-    """Return the folders of all collections of a database, sorted."""
-    return sorted(each for each in (path / "collections").iterdir() if each.is_dir())
+def repair(path: Path) -> None:
+    """Finish what a kill has cut short, in a folder that is locked and not yet read."""
+    collections = path / "collections"
+    for note in path.glob(f"{_DROP_NOTE}*"):
+        folder = collections / note.name.removeprefix(_DROP_NOTE)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        note.unlink()
+    for folder in sorted(each for each in collections.iterdir() if each.is_dir()):
+        if (folder / "schema.json").exists():
+            _delete_flushed_logs(folder, path)
+        elif any(each.is_dir() for each in folder.iterdir()):
+            raise StoreCorruptError(f"{folder} has lost its schema.json; restore {path} from a copy, or delete it")
+        else:  # a folder without a schema would prevent the collection from being created
+            shutil.rmtree(folder)
 
 
-def has_schema(folder: Path) -> bool:
-    """Return whether the folder of a collection has its schema."""
-    return (folder / "schema.json").exists()
+def _delete_flushed_logs(folder: Path, path: Path) -> None:
+    """Delete the write-ahead logs whose rows are in data files already, because Lite would find these rows twice.
 
-
-def flushed_logs(folder: Path, path: Path) -> Iterator[Path]:
-    """Iterate over the write-ahead logs of a collection whose rows are flushed to data files already."""
+    A kill between the end of a flush and the deletion of its log leaves both.
+    """
     try:
         active = Manifest.load(str(folder)).active_wal_number or 0
     except ManifestCorruptedError as error:
         raise StoreCorruptError(f"{folder} has lost its manifest.json; restore {path} from a copy") from error
     for log in (folder / "wal").glob("wal_*_*.arrow"):
         if int(log.stem.rpartition("_")[2]) < active:
-            yield log
+            log.unlink()

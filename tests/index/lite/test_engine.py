@@ -152,7 +152,7 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(monkeypatch, d
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(internals, "start_server_in_thread", fail)
+    monkeypatch.setattr(internals, "MilvusLite", fail)
     with pytest.raises(StoreUnavailableError, match=rf"test.db cannot be written \({os.strerror(number)}\)"):
         open_index()
 
@@ -161,7 +161,7 @@ def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
     def fail(*_, **__):
         raise internals.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(internals, "start_server_in_thread", fail)
+    monkeypatch.setattr(internals, "MilvusLite", fail)
     with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
         open_index()
 
