@@ -32,11 +32,12 @@ from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.datasets.coco import CocoFiles
 from florence_rag.datasets.vqav2 import VQAFiles
-from florence_rag.finetuning.actions import train_actions
-from florence_rag.finetuning.detection import train_detector
+from florence_rag.finetuning.actions import ActionTask
+from florence_rag.finetuning.detection import DetectorTask
 from florence_rag.finetuning.settings import Settings, Step
-from florence_rag.finetuning.unicl import train_unicl
-from florence_rag.finetuning.vqa import train_meter
+from florence_rag.finetuning.trainer import fine_tune
+from florence_rag.finetuning.unicl import UniCLTask
+from florence_rag.finetuning.vqa import MeterTask
 from florence_rag.loading.loaders import ACTION_RECOGNIZER, CAPTIONER, DETECTOR
 from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY, find_model
@@ -198,16 +199,17 @@ def train(data: Path, done: Done, what: str) -> None:
     options: dict[str, Any] = {"settings": settings, "progress": lambda step: _steps(step, done)}
     start, out = Path(find_model(TINY).source), data / "mine"
     if what == "unicl":
-        train_unicl([data / "classes"], out, start / "florence", **options)
+        fine_tune(UniCLTask([data / "classes"]), out, start / "florence", **options)
     elif what == "meter":
         files = VQAFiles((data / "questions.json",), (data / "annotations.json",), data / "images")
-        train_meter(files, out, start / "meter", **options)
+        fine_tune(MeterTask(files), out, start / "meter", **options)
     elif what == "detector":
-        train_detector(CocoFiles((data / "instances.json",), data / "images"), out, start / "florence", **options)
+        files = CocoFiles((data / "instances.json",), data / "images")
+        fine_tune(DetectorTask(files), out, start / "florence", **options)
     else:
         rows = [line.split(",") for line in (data / "actions.csv").read_text("utf-8").splitlines()[1:]]
         (data / "moves.csv").write_text("".join(f"actions/{row[1]}.mp4,{row[0]}\n" for row in rows), "utf-8")
-        train_actions(data / "moves.csv", out, start / "video", **options)
+        fine_tune(ActionTask(data / "moves.csv"), out, start / "video", **options)
 
 
 def _steps(step: Step, done: Done) -> None:

@@ -26,8 +26,9 @@ from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.datasets.vqav2 import find_vqa_files
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.finetuning.settings import Settings
-from florence_rag.finetuning.unicl import train_unicl
-from florence_rag.finetuning.vqa import train_meter
+from florence_rag.finetuning.trainer import fine_tune
+from florence_rag.finetuning.unicl import UniCLTask
+from florence_rag.finetuning.vqa import MeterTask
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.perception.meter import MeterVQA
 from florence_rag.tasks.classifier import ZeroShotClassifier
@@ -89,11 +90,11 @@ def measure(folder: Path, settings: Settings) -> list[Row]:
     test = sorted((folder / "test").glob("*/*.png"))
     card, out = find_model(TINY), folder / "mine"
     rows = []
-    dual_encoder = train_unicl([folder / "train"], out, card.florence, prompts=PROMPTS, settings=settings)
+    dual_encoder = fine_tune(UniCLTask([folder / "train"], prompts=PROMPTS), out, card.florence, settings=settings)
     before, after = (zero_shot_accuracy(each, test) for each in (card.florence, out / "florence"))
     rows.append({"model": "dual encoder", "task": "digit, zero-shot", "before": before, "after": after})
     rows[-1]["seconds"] = dual_encoder.seconds
-    meter = train_meter(find_vqa_files(folder / "train"), out, card.meter, settings=settings)
+    meter = fine_tune(MeterTask(find_vqa_files(folder / "train")), out, card.meter, settings=settings)
     for which, task in enumerate(("which digit is this?", "is it more than four?")):
         before, after = (meter_accuracy(each, test, which) for each in (card.meter, out / "meter"))
         rows.append({"model": "METER", "task": task, "before": before, "after": after, "seconds": meter.seconds})

@@ -87,14 +87,14 @@ def unicl(
     as_json: AsJson = False,
 ) -> None:
     """Train an embedder with UniCL on images with texts, with labels, or both."""
-    from florence_rag.finetuning.unicl import train_unicl
+    from florence_rag.finetuning.trainer import fine_tune
+    from florence_rag.finetuning.unicl import UniCLTask
 
     settings = _settings(epochs, steps, batch, learning_rate, precision, validation, patience, workers, seed)
     base = _base_folder(base_model, "embed", offline)
     with _progress_bar() as progress:
-        result = train_unicl(
-            data, out, base, images=images, prompts=prompt, name=base_model, settings=settings, progress=progress
-        )
+        task = UniCLTask(data, images, prompt)
+        result = fine_tune(task, out, base, name=base_model, settings=settings, progress=progress)
     _print_trained(result, as_json)
 
 
@@ -127,15 +127,15 @@ def vqa(
 ) -> None:
     """Train METER to answer questions about images, on files in VQAv2's format."""
     from florence_rag.datasets.vqav2 import find_vqa_files
-    from florence_rag.finetuning.vqa import train_meter
+    from florence_rag.finetuning.trainer import fine_tune
+    from florence_rag.finetuning.vqa import MeterTask
 
     settings = _settings(epochs, steps, batch, learning_rate, precision, validation, patience, workers, seed)
     files = find_vqa_files(data, questions or (), annotations or (), images)
     base = _base_folder(base_model, "answer", offline)
     with _progress_bar() as progress:
-        result = train_meter(
-            files, out, base, min_questions=min_questions, name=base_model, settings=settings, progress=progress
-        )
+        task = MeterTask(files, min_questions)
+        result = fine_tune(task, out, base, name=base_model, settings=settings, progress=progress)
     _print_trained(result, as_json)
 
 
@@ -160,13 +160,14 @@ def detect(
 ) -> None:
     """Train a detector over the image encoder of an embedder, on boxes in COCO's format."""
     from florence_rag.datasets.coco import find_coco_files
-    from florence_rag.finetuning.detection import train_detector
+    from florence_rag.finetuning.detection import DetectorTask
+    from florence_rag.finetuning.trainer import fine_tune
 
     settings = _settings(epochs, steps, batch, learning_rate, precision, validation, patience, workers, seed)
     files = find_coco_files(data, annotations or (), images)
     base = _base_folder(base_model, "embed", offline)
     with _progress_bar() as progress:
-        result = train_detector(files, out, base, name=base_model, settings=settings, progress=progress)
+        result = fine_tune(DetectorTask(files), out, base, name=base_model, settings=settings, progress=progress)
     _print_trained(result, as_json)
 
 
@@ -195,22 +196,14 @@ def actions(
     as_json: AsJson = False,
 ) -> None:
     """Train a model that recognizes actions, on labeled videos."""
-    from florence_rag.finetuning.actions import train_actions
+    from florence_rag.finetuning.actions import ActionTask
+    from florence_rag.finetuning.trainer import fine_tune
 
     settings = _settings(epochs, steps, batch, learning_rate, precision, validation, patience, workers, seed)
     base = _base_folder(base_model, "action", offline)
     with _progress_bar() as progress:
-        result = train_actions(
-            data,
-            out,
-            base,
-            videos=videos,
-            idle=idle,
-            window_s=window,
-            name=base_model,
-            settings=settings,
-            progress=progress,
-        )
+        task = ActionTask(data, videos, idle, window)
+        result = fine_tune(task, out, base, name=base_model, settings=settings, progress=progress)
     _print_trained(result, as_json)
 
 
@@ -263,14 +256,14 @@ def _progress_bar() -> Iterator[Progress]:
 
 
 def _print_trained(result: FineTuned, as_json: bool) -> None:
-    from florence_rag.finetuning.run import is_main_process
+    from florence_rag.finetuning.trainer import is_main_process
 
     if is_main_process():
         print_result(result.to_dict(), _trained_to_text(result), as_json)
 
 
 def _trained_to_text(result: FineTuned) -> RenderableType:
-    from florence_rag.finetuning.card import USE
+    from florence_rag.finetuning.settings import USE
 
     metrics = [
         f"{name}: {result.before[name]:.3f} before, {value:.3f} after"

@@ -4,39 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import Dataset
 
 from florence_rag.datasets.videos import VideoClip, read_labeled_videos
 from florence_rag.errors import InputError
-from florence_rag.finetuning.card import summarize_names
-from florence_rag.finetuning.image_dataset import usable_examples
-from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.splits import split_examples
-from florence_rag.finetuning.trainer import FineTuning, batches, keep_known_rows, start_run
-from florence_rag.finetuning.video_dataset import ClipDataset, VideoCache
+from florence_rag.finetuning.examples import VideoCache, random_crop, split_examples, usable_examples
+from florence_rag.finetuning.settings import Settings, summarize_names
+from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches, keep_known_rows
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
 
 
-@dataclass
-class ClipCollator:
-    """Turns rows of a ClipDataset into the arguments of VideoCoSwinForVideoClassification.forward."""
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Videos as clips of a fixed number of frames, with the indices of their labels.
 
-    processor: FlorenceImageProcessor
+    Without augmentation, a clip covers its whole video at even times. With augmentation, half of the clips are as dense
+    as those that a recognizer sees, from a random part of the video, and the others are spread over it; the crop and
+    the brightness vary. A video with too few frames shows some of them several times.
+    """
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return pixel_values (B, T, 3, H, W), labels (B,)."""
-        pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
-        values = self.processor.normalize_pixels(pixels.flatten(0, 1))
-        return {
-            "pixel_values": values.unflatten(0, pixels.shape[:2]),
-            "labels": torch.tensor([row["label"] for row in rows]),
-        }
+    def __init__(
+        self, clips: Sequence[VideoClip], cache: VideoCache, labels: Sequence[str], frames: int, *, augment: bool
+    ) -> None:
+        self.clips, self.cache, self.frames, self.augment = clips, cache, frames, augment
+        self.index = {label: i for i, label in enumerate(labels)}
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = self.clips[index]
+        pixels = self.cache.select(clip, self.frame_indices(self.cache.frames[clip]))
+        if self.augment:
+            pixels, brightness = random_crop(pixels), 1 + 0.1 * float(torch.randn(()))
+            pixels = (pixels * np.float32(brightness)).clip(0, 255).astype(np.uint8)
+        return {"pixels": pixels, "label": self.index[clip.label]}
+
+    def frame_indices(self, count: int) -> list[int]:
+        """Return the rising indices of the frames that a clip shows of a video with `count` frames."""
+        if self.augment and count > self.frames and float(torch.rand(())) < 0.5:
+            first = int(torch.randint(count - self.frames + 1, ()))
+            return list(range(first, first + self.frames))
+        within = torch.rand(self.frames) if self.augment else torch.full((self.frames,), 0.5)
+        return ((torch.arange(self.frames) + within) * count / self.frames).long().clamp(max=count - 1).tolist()
+
+
+def collate_clips(processor: FlorenceImageProcessor, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return pixel_values (B, T, 3, H, W) and labels (B,) for VideoCoSwinForVideoClassification.forward."""
+    pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
+    values = processor.normalize_pixels(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+    return {"pixel_values": values, "labels": torch.tensor([row["label"] for row in rows])}
 
 
 def adapt_to_labels(
@@ -63,73 +87,71 @@ def adapt_to_labels(
     return untyped.to(known.device)
 
 
-def train_actions(
-    data: str | Path,
-    out: Path,
-    base_model: Path,
-    *,
-    videos: Path | None = None,
-    name: str | None = None,
-    idle: str | None = None,
-    window_s: float | None = None,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-) -> FineTuned:
-    """Fine-tune an action model and write it to out/video; a call with the same arguments resumes an interrupted run.
+@dataclass(frozen=True)
+class ActionTask:
+    """Fine-tunes Video CoSwin on labeled videos; the network is written to the folder video.
 
     Args:
         data: A data set that `florence_rag.datasets.videos.read_labeled_videos` reads.
-        out: The folder of the trained model, and of its log in runs/video.
-        base_model: The folder of the network to start from.
         videos: The folder with the videos of a list, by default that of the list.
-        name: The name of the base model in the model card, by default its folder.
         idle: The label of videos in which nothing happens.
         window_s: The length of the windows in which actions will be recognized, in seconds.
-        settings: How to train.
-        progress: Is called at each log entry.
-
-    Raises:
-        InputError: The data cannot be learned from, or `out` holds another run.
     """
-    settings = start_run(settings)
-    if window_s is not None and not 0 < window_s < float("inf"):
-        raise InputError(f"window_s is {window_s!r}; it must be a number of seconds above 0")
-    clips = _distinct_clips(read_labeled_videos(data, videos), data)
-    known, processor = open_with_processor(
-        VideoCoSwinForVideoClassification,
-        FlorenceImageProcessor,
-        base_model,
-        name=name or str(base_model),
-        what="an action model",
-    )
-    frames, window_s = known.config.num_frames, window_s or known.config.window_s
-    cache = VideoCache(clips, processor, frames / window_s)
-    usable = usable_examples(clips, cache.failed, data, lambda clip: clip)
-    labels = _distinct_labels(usable, data)
-    if idle is not None and idle not in labels:
-        raise InputError(f"idle is {idle!r}, which is not a label of {str(data)!r}; it has {summarize_names(labels)}")
-    model = adapt_to_labels(known, labels, idle=idle, window_s=window_s)
-    learn, check = split_examples(
-        usable, settings.validation, settings.seed, stratum=lambda clip: clip.label, unit=lambda clip: clip.path
-    )
-    collate, validation = ClipCollator(processor), ClipDataset(check, cache, labels, frames, augment=False)
-    details = {"labels": summarize_names(labels)}
-    if short := [f"{clip.label}/{clip.path.name}" for clip in usable if cache.frames[clip] < frames]:
-        details[f"videos shorter than {window_s:g} s, with repeated frames"] = summarize_names(short, 3)
-    task = FineTuning(
-        part="video",
-        data=[data],
-        model=model,
-        processor=processor,
-        train=ClipDataset(learn, cache, labels, frames, augment=True),
-        validation=validation,
-        collate=collate,
-        metrics=lambda: action_metrics(model, collate, validation),
-        details=details,
-        identity={"labels": labels, "idle": model.config.idle, "window_s": window_s},
-        failed=cache.failed.values(),
-    )
-    return task.run(out, name or str(base_model), settings, progress)
+
+    data: str | Path
+    videos: Path | None = None
+    idle: str | None = None
+    window_s: float | None = None
+
+    def prepare(self, base_model: Path, settings: Settings) -> TrainingSetup:
+        """Read the videos, and build a network for their labels from the one in a folder."""
+        if self.window_s is not None and not 0 < self.window_s < float("inf"):
+            raise InputError(f"window_s is {self.window_s!r}; it must be a number of seconds above 0")
+        clips = _distinct_clips(read_labeled_videos(self.data, self.videos), self.data)
+        known, processor = open_with_processor(
+            VideoCoSwinForVideoClassification,
+            FlorenceImageProcessor,
+            base_model,
+            name=base_model.parent.name,
+            what="an action model",
+        )
+        frames, window_s = known.config.num_frames, self.window_s or known.config.window_s
+        cache = VideoCache(clips, processor, frames / window_s)
+        usable = usable_examples(clips, cache.failed, self.data, lambda clip: clip)
+        labels = self._labels(usable)
+        model = adapt_to_labels(known, labels, idle=self.idle, window_s=window_s)
+        train, held_out = split_examples(
+            usable, settings.validation, settings.seed, stratum=lambda clip: clip.label, unit=lambda clip: clip.path
+        )
+        validation = ClipDataset(held_out, cache, labels, frames, augment=False)
+        collate, details = partial(collate_clips, processor), {"labels": summarize_names(labels)}
+        if short := [f"{clip.label}/{clip.path.name}" for clip in usable if cache.frames[clip] < frames]:
+            details[f"videos shorter than {window_s:g} s, with repeated frames"] = summarize_names(short, 3)
+        return TrainingSetup(
+            part="video",
+            data=[self.data],
+            model=model,
+            processor=processor,
+            train=ClipDataset(train, cache, labels, frames, augment=True),
+            validation=validation,
+            collate=collate,
+            metrics=lambda: action_metrics(model, collate, validation),
+            details=details,
+            identity={"labels": labels, "idle": model.config.idle, "window_s": window_s},
+            failed=cache.failed.values(),
+        )
+
+    def _labels(self, clips: Sequence[VideoClip]) -> list[str]:
+        """Return the labels of the clips, sorted; raise InputError if they cannot be learned."""
+        labels = sorted({clip.label for clip in clips})
+        if len(labels) < 2:
+            raise InputError(
+                f"all videos of {str(self.data)!r} are labeled {labels[0]!r}: there is nothing to distinguish"
+            )
+        if self.idle is not None and self.idle not in labels:
+            shown = summarize_names(labels)
+            raise InputError(f"idle is {self.idle!r}, which is not a label of {str(self.data)!r}; it has {shown}")
+        return labels
 
 
 def _distinct_clips(clips: Sequence[VideoClip], data: str | Path) -> list[VideoClip]:
@@ -142,16 +164,9 @@ def _distinct_clips(clips: Sequence[VideoClip], data: str | Path) -> list[VideoC
     return list(first.values())
 
 
-def _distinct_labels(clips: Sequence[VideoClip], data: str | Path) -> list[str]:
-    labels = sorted({clip.label for clip in clips})
-    if len(labels) < 2:
-        raise InputError(f"all videos of {str(data)!r} are labeled {labels[0]!r}: there is nothing to distinguish")
-    return labels
-
-
 @torch.inference_mode()
 def action_metrics(
-    model: VideoCoSwinForVideoClassification, collate: ClipCollator, data: ClipDataset, batch: int = 16
+    model: VideoCoSwinForVideoClassification, collate: Collator, data: ClipDataset, batch: int = 16
 ) -> dict[str, float]:
     """Return "top-1": the share of the videos, each covered by one clip, whose label is the likeliest."""
     model.eval()

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from florence_rag.datasets.coco import CocoBox, CocoFiles, read_coco
 from florence_rag.datasets.dataset_io import splits_by_name
 from florence_rag.errors import InputError
-from florence_rag.finetuning.average_precision import MatchedBoxes
-from florence_rag.finetuning.boxed_images import CROP_PROBABILITY, BoxCollator, BoxedImage, crop_boxed_image
-from florence_rag.finetuning.card import summarize_names
-from florence_rag.finetuning.image_dataset import ImageCache, usable_examples
-from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.splits import split_examples
-from florence_rag.finetuning.trainer import FineTuning, start_run
+from florence_rag.finetuning.examples import ImageCache, split_examples, usable_examples
+from florence_rag.finetuning.settings import Settings, summarize_names
+from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches
+from florence_rag.models.boxes import iou
 from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection, found_objects
@@ -29,6 +29,39 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
 from florence_rag.types import Box
+
+MIN_IOU = 0.5
+"""The least IoU of a right detection with its annotated box (AP50)."""
+CROP_PROBABILITY = 0.25
+"""Share of the training images that are replaced by a crop of themselves."""
+MIN_VISIBLE = 0.5
+"""Least share of a box's area that must lie in a crop for the box to stay a target."""
+
+
+@dataclass(frozen=True)
+class BoxedImage:
+    """An image with its boxes, (N, 4) xyxy in [0, 1], and the index of each box's label, (N,) int64."""
+
+    image: Image.Image
+    boxes: np.ndarray
+    classes: np.ndarray
+
+
+def crop_boxed_image(boxed: BoxedImage, window: Box) -> BoxedImage:
+    """Return the window, xyxy in [0, 1], scaled to the size of the image, with the boxes that are visible enough."""
+    left, top, right, bottom = window
+    width, height = boxed.image.size
+    image = boxed.image.resize(
+        boxed.image.size, Image.Resampling.BICUBIC, (left * width, top * height, right * width, bottom * height)
+    )
+    boxes = (boxed.boxes - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
+    clipped = boxes.clip(0, 1)
+    visible = _areas(clipped) >= MIN_VISIBLE * _areas(boxes)
+    return BoxedImage(image, clipped[visible].astype(np.float32), boxed.classes[visible])
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 @dataclass(slots=True)
@@ -96,6 +129,12 @@ class BoxDataset(Dataset[BoxedImage]):
         return crop_boxed_image(boxed, (left, top, left + width, top + height))
 
 
+def collate_boxes(processor: DetectionImageProcessor, rows: Sequence[BoxedImage]) -> dict[str, Any]:
+    """Return pixel_values (B, 3, H, W) and labels, one dict per image, for DyHeadForObjectDetection.forward."""
+    labels = [{"boxes": torch.from_numpy(row.boxes), "class_labels": torch.from_numpy(row.classes)} for row in rows]
+    return {**processor([row.image for row in rows]), "labels": labels}
+
+
 def open_or_build_detector(folder: Path, base_model: Path, labels: Sequence[str]) -> DyHeadForObjectDetection:
     """Return the detector in a folder if it has these labels, or else a new one over the dual encoder."""
     if (folder / "config.json").is_file():
@@ -122,76 +161,89 @@ def build_detector(start: Path, labels: Sequence[str], *, channels: int = 64) ->
     return model
 
 
-def train_detector(
-    files: CocoFiles,
-    out: Path,
-    base_model: Path,
-    *,
-    name: str | None = None,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-) -> FineTuned:
-    """Train a detector and write it to out/detector; a call with the same arguments resumes an interrupted run.
+@dataclass(frozen=True)
+class DetectorTask:
+    """Trains a detector over a dual encoder; the network is written to the folder detector.
+
+    If the folder detector next to the dual encoder holds a detector with the labels of the data, training continues
+    with that.
 
     Args:
         files: A data set that `florence_rag.datasets.coco.find_coco_files` finds. Files with "val" in their names
             validate, where there are also others.
-        out: The folder of the trained model, and of its log in runs/detector.
-        base_model: The folder of the dual encoder to start from. If the folder "detector" next to it holds a detector
-            with the labels of the data, training continues with that.
-        name: The name of the base model in the model card, by default its folder.
-        settings: How to train.
-        progress: Is called at each log entry.
-
-    Raises:
-        InputError: The data cannot be learned from, or `out` holds another run.
     """
-    settings = start_run(settings)
-    examples = read_boxes(files)
-    labels = sorted({label for example in examples for label in example.labels})
-    model = open_or_build_detector(base_model.parent / "detector", base_model, labels)
-    known: Any = FlorenceProcessor.from_pretrained(base_model).image_processor
-    # Boxes are relative to the whole image, so nothing may be cropped.
-    view = {"fit": "squash", "enlarge": 1.0, "image_mean": known.image_mean, "image_std": known.image_std}
-    processor = DetectionImageProcessor(size=known.size, **view)
-    cache = ImageCache((each.path for each in examples), processor)
-    usable = usable_examples(examples, cache.failed, files.annotations[0], lambda each: each.path)
-    learn, check = split_examples(usable, settings.validation, settings.seed)
-    validation = BoxDataset(check, cache, labels, augment=False)
-    boxes, skipped = sum(len(each.boxes) for each in usable), sum(each.skipped for each in usable)
-    task = FineTuning(
-        part="detector",
-        data=files.annotations,
-        model=model,
-        processor=processor,
-        train=BoxDataset(learn, cache, labels, augment=True),
-        validation=validation,
-        collate=BoxCollator(processor),
-        metrics=lambda: detection_metrics(model, processor, validation),
-        details={
-            "labels": summarize_names(labels),
-            "boxes": f"{boxes}, {skipped} skipped (crowds, outside the image)",
-        },
-        identity={"labels": labels},
-        failed=cache.failed.values(),
-    )
-    return task.run(out, name or str(base_model), settings, progress)
+
+    files: CocoFiles
+
+    def prepare(self, base_model: Path, settings: Settings) -> TrainingSetup:
+        """Read the boxes, and open or build a detector over the dual encoder in a folder."""
+        examples = read_boxes(self.files)
+        labels = sorted({label for example in examples for label in example.labels})
+        model = open_or_build_detector(base_model.parent / "detector", base_model, labels)
+        known: Any = FlorenceProcessor.from_pretrained(base_model).image_processor
+        # Boxes are relative to the whole image, so nothing may be cropped.
+        view = {"fit": "squash", "enlarge": 1.0, "image_mean": known.image_mean, "image_std": known.image_std}
+        processor = DetectionImageProcessor(size=known.size, **view)
+        cache = ImageCache((each.path for each in examples), processor)
+        usable = usable_examples(examples, cache.failed, self.files.annotations[0], lambda each: each.path)
+        train, held_out = split_examples(usable, settings.validation, settings.seed)
+        collate, validation = partial(collate_boxes, processor), BoxDataset(held_out, cache, labels, augment=False)
+        boxes, skipped = sum(len(each.boxes) for each in usable), sum(each.skipped for each in usable)
+        return TrainingSetup(
+            part="detector",
+            data=self.files.annotations,
+            model=model,
+            processor=processor,
+            train=BoxDataset(train, cache, labels, augment=True),
+            validation=validation,
+            collate=collate,
+            metrics=lambda: detection_metrics(model, collate, validation),
+            details={
+                "labels": summarize_names(labels),
+                "boxes": f"{boxes}, {skipped} skipped (crowds, outside the image)",
+            },
+            identity={"labels": labels},
+            failed=cache.failed.values(),
+        )
 
 
 @torch.inference_mode()
 def detection_metrics(
-    model: DyHeadForObjectDetection,
-    processor: DetectionImageProcessor,
-    data: BoxDataset | Sequence[BoxedImage],
-    batch: int = 16,
+    model: DyHeadForObjectDetection, collate: Collator, data: BoxDataset | Sequence[BoxedImage], batch: int = 16
 ) -> dict[str, float]:
     """Return "AP50", the mean over labels of the average precision at an IoU of 0.5; nothing if there is no box."""
     model.eval()
-    matched = MatchedBoxes()
-    for start in range(0, len(data), batch):
-        images = [data[i] for i in range(start, min(start + batch, len(data)))]
-        pixels = processor([each.image for each in images])["pixel_values"].to(model.device)
-        for image, found in zip(images, found_objects(model(pixel_values=pixels), threshold=0.01), strict=True):
-            matched.add(image, {key: value.cpu() for key, value in found.items()})
-    value = matched.mean_average_precision()
-    return {} if value is None else {"AP50": value}
+    annotated: Counter[int] = Counter()
+    detections: dict[int, list[tuple[float, bool]]] = {}
+    for inputs in batches(data, collate, batch):
+        output = model(pixel_values=inputs["pixel_values"].to(model.device))
+        for target, found in zip(inputs["labels"], found_objects(output, threshold=0.01), strict=True):
+            annotated.update(target["class_labels"].tolist())
+            for label, score, right in match_detections(target, found):
+                detections.setdefault(label, []).append((score, right))
+    values = [average_precision(detections.get(label, []), count) for label, count in annotated.items()]
+    return {"AP50": sum(values) / len(values)} if values else {}
+
+
+def match_detections(target: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> Iterator[tuple[int, float, bool]]:
+    """Yield the label, the confidence and whether it is right of each detection of an image, best first.
+
+    A detection is right if it overlaps a box of its label that no better one has. `target` has class_labels (N,) and
+    boxes (N, 4), `found` has scores (M,), labels (M,) and boxes (M, 4), xyxy in [0, 1].
+    """
+    overlaps = iou(found["boxes"].cpu()[:, None], target["boxes"][None]).numpy()  # (M, N)
+    free, own = np.ones(overlaps.shape[1], bool), target["class_labels"].numpy()
+    for score, label, row in zip(found["scores"].tolist(), found["labels"].tolist(), overlaps, strict=True):
+        candidates = np.where(free & (own == label), row, -1.0)
+        right = bool(candidates.max(initial=-1.0) >= MIN_IOU)
+        if right:
+            free[candidates.argmax()] = False
+        yield label, score, right
+
+
+def average_precision(detections: list[tuple[float, bool]], annotated: int) -> float:
+    """Return the area below precision over recall, where each precision is the best at its recall or a higher one."""
+    right = np.cumsum([hit for _, hit in sorted(detections, key=lambda each: -each[0])] or [False])
+    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
+    gained = np.diff(right, prepend=0) > 0
+    return float((precision * gained).sum() / annotated)

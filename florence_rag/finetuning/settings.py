@@ -1,8 +1,8 @@
-"""How to train, and the result of a training run."""
+"""How to train, and the result of a training run with its model card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -11,6 +11,14 @@ from florence_rag.errors import InputError
 from florence_rag.types import Failure
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+NETWORKS = {"florence": "A dual encoder", "meter": "METER", "detector": "A detector", "video": "Video CoSwin"}
+USE = {
+    "florence": "florence-rag index PATH --model {folder}",
+    "meter": "florence-rag ask QUESTION --vqa {folder}",
+    "detector": "florence-rag detect IMAGE --detector {folder}",
+    "video": "florence-rag index PATH --action-model {folder}",
+}
+"""The command that uses a trained network, by its part of the folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,3 +97,33 @@ class FineTuned:
     def to_dict(self) -> dict[str, Any]:
         """Return the result for JSON."""
         return {**asdict(self), "folder": str(self.folder)}
+
+    def model_card(self) -> str:
+        """Return the model card in Markdown."""
+        folder = self.folder.name
+        metrics = "".join(f"| {name} | {self.before[name]:.3f} | {value:.3f} |\n" for name, value in self.after.items())
+        details = "".join(f"- {name}: {value}\n" for name, value in self.details.items())
+        return f"""# {folder}: {self.part}
+
+{NETWORKS[self.part]}, trained by `florence-rag train`. It knows what its training data shows, and nothing else.
+
+- base model: `{self.base_model}`
+- data: {", ".join(f"`{each}`" for each in self.data)}
+- {self.examples} training examples, {self.validation} validation examples, {len(self.failed)} unreadable files
+{details}- {self.steps} steps of {self.settings.batch} examples for each device, seed {self.settings.seed}
+
+| metric on the validation examples | before | after |
+|---|---|---|
+{metrics}
+The losses are in the folder `runs/{self.part}`: `tensorboard --logdir {folder}/runs` shows them as curves, and
+`log.jsonl` lists them. Use the model with:
+
+```sh
+{USE[self.part].format(folder=folder)}
+```
+"""
+
+
+def summarize_names(names: Sequence[str], shown: int = 20) -> str:
+    """Return the number of names and the first of them, such as "3: blue, green, red"."""
+    return f"{len(names)}: {', '.join(names[:shown])}{' ...' if len(names) > shown else ''}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,16 @@ from torch.utils.data import Dataset
 
 from florence_rag.datasets.images import ImageExample, read_images
 from florence_rag.errors import InputError
-from florence_rag.finetuning.card import summarize_names
-from florence_rag.finetuning.image_dataset import ImageCache, random_crop, usable_examples
-from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.splits import TRAINING_SPLITS, VALIDATION_SPLITS, split_examples
-from florence_rag.finetuning.trainer import FineTuning, start_run
+from florence_rag.finetuning.examples import (
+    TRAINING_SPLITS,
+    VALIDATION_SPLITS,
+    ImageCache,
+    random_crop,
+    split_examples,
+    usable_examples,
+)
+from florence_rag.finetuning.settings import Settings, summarize_names
+from florence_rag.finetuning.trainer import TrainingSetup
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts
@@ -71,17 +77,11 @@ def distinct_labels(examples: Sequence[ImageExample]) -> list[str]:
     return sorted(first.values(), key=str.casefold)
 
 
-def describe_pairs(examples: Sequence[ImageExample]) -> dict[str, Any]:
-    """Return facts about the examples for the model card."""
-    labels, texts = distinct_labels(examples), sum(len(each.captions) for each in examples)
-    return {**({"classes": summarize_names(labels)} if labels else {}), **({"texts": texts} if texts else {})}
-
-
 class PairDataset(Dataset[dict[str, Any]]):
     """Examples as pixels, a text and the key of its positives; augmentation varies the texts and crops the images."""
 
     def __init__(
-        self, examples: Sequence[ImageExample], images: ImageCache, prompts: Sequence[str], *, augment: bool
+        self, examples: Sequence[ImageExample], images: ImageCache, prompts: Sequence[str], *, augment: bool = False
     ) -> None:
         self.examples, self.images, self.prompts, self.augment = examples, images, prompts, augment
 
@@ -100,71 +100,54 @@ class PairDataset(Dataset[dict[str, Any]]):
         }
 
 
-@dataclass
-class PairCollator:
-    """Turns rows of a PairDataset into the arguments of FlorenceModel.forward."""
-
-    processor: FlorenceProcessor
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return pixel_values (B, 3, H, W), input_ids (B, L), positives (B,)."""
-        keys = {key: number for number, key in enumerate(dict.fromkeys(row["key"] for row in rows))}
-        pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
-        return {
-            "pixel_values": self.processor.image_processor.normalize_pixels(pixels),
-            "input_ids": self.processor(text=[row["text"] for row in rows])["input_ids"],
-            "positives": torch.tensor([keys[row["key"]] for row in rows]),
-        }
+def collate_pairs(processor: FlorenceProcessor, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return pixel_values (B, 3, H, W), input_ids (B, L) and positives (B,) for FlorenceModel.forward."""
+    keys = {key: number for number, key in enumerate(dict.fromkeys(row["key"] for row in rows))}
+    pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
+    return {
+        "pixel_values": processor.image_processor.normalize_pixels(pixels),
+        "input_ids": processor(text=[row["text"] for row in rows])["input_ids"],
+        "positives": torch.tensor([keys[row["key"]] for row in rows]),
+    }
 
 
-def train_unicl(
-    data: Sequence[str | Path],
-    out: Path,
-    base_model: Path,
-    *,
-    name: str | None = None,
-    images: Path | None = None,
-    prompts: Sequence[str] | None = None,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-) -> FineTuned:
-    """Fine-tune a dual encoder and write it to out/florence; a call with the same arguments resumes an interrupted run.
+@dataclass(frozen=True)
+class UniCLTask:
+    """Fine-tunes a dual encoder on images with texts or labels; the network is written to the folder florence.
 
     Args:
         data: One or several data sets that `florence_rag.datasets.images.read_images` reads.
-        out: The folder of the trained model, and of its log in runs/florence.
-        base_model: The folder of the dual encoder to start from.
-        name: The name of the base model in the model card, by default its folder.
         images: The folder where relative paths in files begin, by default that of the file.
         prompts: Sentences with {} for a label, the bare label first; by default UniCL's 81.
-        settings: How to train.
-        progress: Is called at each log entry.
-
-    Raises:
-        InputError: The data cannot be learned from, or `out` holds another run.
     """
-    settings, sentences = start_run(settings), check_prompts(prompts or UNICL_PROMPTS)
-    examples = [example for each in data for example in read_pairs(each, images)]
-    processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
-    cache = ImageCache((each.path for each in examples), processor.image_processor)
-    usable = usable_examples(examples, cache.failed, ", ".join(map(str, data)), lambda each: each.path)
-    learn, check = split_pairs(usable, settings.validation, settings.seed)
-    model = open_strictly(FlorenceModel, base_model)
-    validation = PairDataset(check, cache, sentences, augment=False)
-    task = FineTuning(
-        part="florence",
-        data=data,
-        model=model,
-        processor=processor,
-        train=PairDataset(learn, cache, sentences, augment=True),
-        validation=validation,
-        collate=PairCollator(processor),
-        metrics=lambda: dual_encoder_metrics(model, processor, validation, distinct_labels(usable)),
-        details=describe_pairs(usable),
-        identity={"prompts": sentences},
-        failed=cache.failed.values(),
-    )
-    return task.run(out, name or str(base_model), settings, progress)
+
+    data: Sequence[str | Path]
+    images: Path | None = None
+    prompts: Sequence[str] | None = None
+
+    def prepare(self, base_model: Path, settings: Settings) -> TrainingSetup:
+        """Read the pairs and the dual encoder in a folder."""
+        prompts = check_prompts(self.prompts or UNICL_PROMPTS)
+        examples = [example for each in self.data for example in read_pairs(each, self.images)]
+        processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
+        cache = ImageCache((each.path for each in examples), processor.image_processor)
+        usable = usable_examples(examples, cache.failed, ", ".join(map(str, self.data)), lambda each: each.path)
+        train, held_out = split_pairs(usable, settings.validation, settings.seed)
+        model, validation = open_strictly(FlorenceModel, base_model), PairDataset(held_out, cache, prompts)
+        labels, texts = distinct_labels(usable), sum(len(each.captions) for each in usable)
+        return TrainingSetup(
+            part="florence",
+            data=self.data,
+            model=model,
+            processor=processor,
+            train=PairDataset(train, cache, prompts, augment=True),
+            validation=validation,
+            collate=partial(collate_pairs, processor),
+            metrics=lambda: dual_encoder_metrics(model, processor, validation, labels),
+            details={**({"classes": summarize_names(labels)} if labels else {}), **({"texts": texts} if texts else {})},
+            identity={"prompts": prompts},
+            failed=cache.failed.values(),
+        )
 
 
 @torch.inference_mode()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,9 @@ from florence_rag.datasets.dataset_io import Id
 from florence_rag.datasets.media_files import image_paths
 from florence_rag.datasets.vqav2 import VQAFiles, VQAQuestion, read_vqa
 from florence_rag.errors import InputError
-from florence_rag.finetuning.card import summarize_names
-from florence_rag.finetuning.image_dataset import ImageCache, usable_examples
-from florence_rag.finetuning.settings import FineTuned, Progress, Settings
-from florence_rag.finetuning.splits import split_examples
-from florence_rag.finetuning.trainer import FineTuning, batches, keep_known_rows, start_run
+from florence_rag.finetuning.examples import ImageCache, split_examples, usable_examples
+from florence_rag.finetuning.settings import Settings, summarize_names
+from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches, keep_known_rows
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
 from florence_rag.models.processing import FlorenceProcessor
@@ -56,7 +55,7 @@ def answer_vocabulary(questions: Sequence[VQAQuestion], min_questions: int) -> l
     if len(answers) < 2:
         raise InputError(
             f"{len(answers)} answers are the most common one of {min_questions} or more questions, and training needs "
-            f"two; the most common are {dict(counts.most_common(3))!r:.80}; lower --least, or give more data"
+            f"two; the most common are {dict(counts.most_common(3))!r:.80}; lower --min-questions, or give more data"
         )
     return answers
 
@@ -65,11 +64,7 @@ class QuestionDataset(Dataset[dict[str, Any]]):
     """Questions as pixels, a text and the scores of all answers, (A,)."""
 
     def __init__(
-        self,
-        questions: Sequence[VQAQuestion],
-        images: ImageCache,
-        paths: Mapping[Id, Path],
-        answers: Sequence[str],
+        self, questions: Sequence[VQAQuestion], images: ImageCache, paths: Mapping[Id, Path], answers: Sequence[str]
     ) -> None:
         self.questions, self.images, self.paths = questions, images, paths
         self.index = {answer: i for i, answer in enumerate(answers)}
@@ -86,20 +81,14 @@ class QuestionDataset(Dataset[dict[str, Any]]):
         return {"pixels": self.images[self.paths[question.image_id]], "text": question.text, "target": target}
 
 
-@dataclass
-class QuestionCollator:
-    """Turns rows of a QuestionDataset into the arguments of MeterForQuestionAnswering.forward."""
-
-    processor: FlorenceProcessor
-
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return pixel_values (B, 3, H, W), input_ids and attention_mask (B, L), labels (B, A)."""
-        pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
-        return {
-            "pixel_values": self.processor.image_processor.normalize_pixels(pixels),
-            **self.processor(text=[row["text"] for row in rows]),
-            "labels": torch.stack([row["target"] for row in rows]),
-        }
+def collate_questions(processor: FlorenceProcessor, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return pixel_values (B, 3, H, W), input_ids and attention_mask (B, L), and labels (B, A) for METER's forward."""
+    pixels = torch.from_numpy(np.stack([row["pixels"] for row in rows]))
+    return {
+        "pixel_values": processor.image_processor.normalize_pixels(pixels),
+        **processor(text=[row["text"] for row in rows]),
+        "labels": torch.stack([row["target"] for row in rows]),
+    }
 
 
 def adapt_to_answers(base_model: Path, answers: Sequence[str]) -> MeterForQuestionAnswering:
@@ -124,56 +113,44 @@ def adapt_to_answers(base_model: Path, answers: Sequence[str]) -> MeterForQuesti
     return untyped.to(known.device)
 
 
-def train_meter(
-    files: VQAFiles,
-    out: Path,
-    base_model: Path,
-    *,
-    name: str | None = None,
-    min_questions: int | None = None,
-    settings: Settings | None = None,
-    progress: Progress | None = None,
-) -> FineTuned:
-    """Fine-tune METER and write it to out/meter; a call with the same arguments resumes an interrupted run.
+@dataclass(frozen=True)
+class MeterTask:
+    """Fine-tunes METER on questions with answers; the network is written to the folder meter.
 
     Args:
         files: A data set that `florence_rag.datasets.vqav2.find_vqa_files` finds.
-        out: The folder of the trained model, and of its log in runs/meter.
-        base_model: The folder of the METER to start from.
-        name: The name of the base model in the model card, by default its folder.
         min_questions: The number of questions whose most common answer an answer must be to be learned; by default 1,
             and METER's 9 if there are at least 50,000 questions.
-        settings: How to train.
-        progress: Is called at each log entry.
-
-    Raises:
-        InputError: The data cannot be learned from, or `out` holds another run.
     """
-    settings = start_run(settings)
-    questions = read_vqa(files).questions
-    paths, failed = image_paths(dict.fromkeys(each.image_id for each in questions), files.images)
-    processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
-    cache = ImageCache(paths.values(), processor.image_processor)
-    failed |= {id: cache.failed[path] for id, path in paths.items() if path in cache.failed}
-    usable = usable_examples(questions, failed, files.questions[0], lambda each: each.image_id)
-    learn, check = split_questions(usable, settings.validation, settings.seed)
-    answers = answer_vocabulary(learn, min_questions or (MIN_QUESTIONS if len(learn) >= MANY_QUESTIONS else 1))
-    model, validation = adapt_to_answers(base_model, answers), QuestionDataset(check, cache, paths, answers)
-    collate = QuestionCollator(processor)
-    task = FineTuning(
-        part="meter",
-        data=(*files.questions, *files.annotations),
-        model=model,
-        processor=processor,
-        train=QuestionDataset(learn, cache, paths, answers),
-        validation=validation,
-        collate=collate,
-        metrics=lambda: answer_metrics(model, collate, validation),
-        details={"answers": summarize_names(answers)},
-        identity={"answers": len(answers)},
-        failed=failed.values(),
-    )
-    return task.run(out, name or str(base_model), settings, progress)
+
+    files: VQAFiles
+    min_questions: int | None = None
+
+    def prepare(self, base_model: Path, settings: Settings) -> TrainingSetup:
+        """Read the questions, and build a METER for their answers from the one in a folder."""
+        questions = read_vqa(self.files).questions
+        paths, failed = image_paths(dict.fromkeys(each.image_id for each in questions), self.files.images)
+        processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
+        cache = ImageCache(paths.values(), processor.image_processor)
+        failed |= {id: cache.failed[path] for id, path in paths.items() if path in cache.failed}
+        usable = usable_examples(questions, failed, self.files.questions[0], lambda each: each.image_id)
+        train, held_out = split_questions(usable, settings.validation, settings.seed)
+        least = self.min_questions or (MIN_QUESTIONS if len(train) >= MANY_QUESTIONS else 1)
+        answers, collate = answer_vocabulary(train, least), partial(collate_questions, processor)
+        model, validation = adapt_to_answers(base_model, answers), QuestionDataset(held_out, cache, paths, answers)
+        return TrainingSetup(
+            part="meter",
+            data=(*self.files.questions, *self.files.annotations),
+            model=model,
+            processor=processor,
+            train=QuestionDataset(train, cache, paths, answers),
+            validation=validation,
+            collate=collate,
+            metrics=lambda: answer_metrics(model, collate, validation),
+            details={"answers": summarize_names(answers)},
+            identity={"answers": len(answers)},
+            failed=failed.values(),
+        )
 
 
 def split_questions(
@@ -186,7 +163,7 @@ def split_questions(
 
 @torch.inference_mode()
 def answer_metrics(
-    model: MeterForQuestionAnswering, collate: QuestionCollator, data: QuestionDataset, batch: int = 32
+    model: MeterForQuestionAnswering, collate: Collator, data: QuestionDataset, batch: int = 32
 ) -> dict[str, float]:
     """Return the "soft accuracy": the mean score of the likeliest answers, as METER scores them in training."""
     model.eval()

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from florence_rag.finetuning.run import fast_attention
+from florence_rag.finetuning.trainer import fast_attention
 
 
 class RecipeTrainer(Trainer):

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase, RobertaConfig, Trainer, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
-from florence_rag.finetuning.run import fast_attention
+from florence_rag.finetuning.trainer import fast_attention
 from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel

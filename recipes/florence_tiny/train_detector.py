@@ -7,6 +7,7 @@ An interrupted run resumes from its last checkpoint; a GPU is used if there is o
 from __future__ import annotations
 
 import random
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,13 @@ import torch
 import typer
 from torch.utils.data import Dataset
 
-from florence_rag.finetuning.boxed_images import CROP_PROBABILITY, BoxCollator, BoxedImage, crop_boxed_image
-from florence_rag.finetuning.detection import build_detector
+from florence_rag.finetuning.detection import (
+    CROP_PROBABILITY,
+    BoxedImage,
+    build_detector,
+    collate_boxes,
+    crop_boxed_image,
+)
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.types import Box
@@ -73,7 +79,7 @@ def main(
     train(
         model,
         data,
-        BoxCollator(processor),
+        partial(collate_boxes, processor),
         output / "checkpoints",
         steps=steps,
         batch=batch,

@@ -6,11 +6,11 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from florence_rag.datasets.videos import VideoClip
 from florence_rag.errors import InputError
-from florence_rag.finetuning.actions import adapt_to_labels, train_actions
+from florence_rag.finetuning.actions import ActionTask, ClipDataset, adapt_to_labels
+from florence_rag.finetuning.examples import VideoCache
 from florence_rag.finetuning.settings import Settings
-from florence_rag.finetuning.video_dataset import ClipDataset, VideoCache
+from florence_rag.finetuning.trainer import fine_tune
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.registry import find_model
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
@@ -61,7 +61,7 @@ def videos(tmp_path_factory):
 def test_actions_are_learned_and_the_model_opens_by_name(network, videos, tmp_path):
     out = tmp_path / "mine"
     settings = replace(QUICK, steps=60, batch=8, checks=4, learning_rate=5e-3)
-    result = train_actions(videos, out, network, name="small", settings=settings)
+    result = fine_tune(ActionTask(videos), out, network, name="small", settings=settings)
     assert (result.examples, result.validation, result.failed) == (16, 4, ())
     assert result.after["top-1"] == 1.0 > result.before["top-1"]
     recognizer = VideoCoSwinRecognizer.from_pretrained(find_model(str(out), "action").video, name="mine")
@@ -99,7 +99,7 @@ def test_missing_damaged_and_short_videos_are_reported(network, videos, tmp_path
     rows += [("broken.mp4", "rises"), ("gone.mp4", "sinks"), (short, "rises")]
     with (tmp_path / "list.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("path", "label"), *rows])
-    result = train_actions(tmp_path / "list.csv", tmp_path / "mine", network, settings=QUICK)
+    result = fine_tune(ActionTask(tmp_path / "list.csv"), tmp_path / "mine", network, settings=QUICK)
     assert result.examples + result.validation == 9
     assert sorted(failure.source.rsplit("/")[-1] for failure in result.failed) == ["broken.mp4", "gone.mp4"]
     assert result.details["videos shorter than 2 s, with repeated frames"] == "1: rises/short.mp4"
@@ -112,7 +112,7 @@ def test_the_parts_share_no_video(network, videos, tmp_path):
         (tmp_path / "rises" / f"a{i}.mp4").symlink_to(videos / "rises" / f"{i}.mp4")
         (tmp_path / "rises" / f"b{i}.mp4").symlink_to(videos / "rises" / f"{i}.mp4")
     (tmp_path / "sinks").symlink_to(videos / "sinks")
-    result = train_actions(tmp_path, tmp_path / "mine", network, settings=QUICK)
+    result = fine_tune(ActionTask(tmp_path), tmp_path / "mine", network, settings=QUICK)
     assert result.examples + result.validation == 13
 
 
@@ -121,7 +121,7 @@ def test_one_label_alone_is_refused(network, videos, tmp_path):
     (tmp_path / "data" / "rises").symlink_to(videos / "rises")
     write_clip(tmp_path / "data" / "stands" / "0.mp4", "stands").write_text("damaged")
     with pytest.raises(InputError, match=r"all videos of .* are labeled 'rises': there is nothing to distinguish"):
-        train_actions(tmp_path / "data", tmp_path / "mine", network, settings=QUICK)
+        fine_tune(ActionTask(tmp_path / "data"), tmp_path / "mine", network, settings=QUICK)
 
 
 def test_one_video_has_one_label(network, videos, tmp_path):
@@ -130,7 +130,7 @@ def test_one_video_has_one_label(network, videos, tmp_path):
         (tmp_path / "data" / label).mkdir(parents=True)
         (tmp_path / "data" / label / "0.mp4").symlink_to(videos / "rises" / "0.mp4")
     with pytest.raises(InputError, match=r"0\.mp4' in .* is labeled both 'rises' and 'sinks'"):
-        train_actions(tmp_path / "data", tmp_path / "mine", network, settings=QUICK)
+        fine_tune(ActionTask(tmp_path / "data"), tmp_path / "mine", network, settings=QUICK)
 
 
 @pytest.mark.parametrize(
@@ -143,29 +143,13 @@ def test_one_video_has_one_label(network, videos, tmp_path):
 )
 def test_wrong_arguments_are_refused(network, videos, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        train_actions(videos, tmp_path / "mine", network, settings=QUICK, **options)
+        fine_tune(ActionTask(videos, **options), tmp_path / "mine", network, settings=QUICK)
 
 
 def test_a_run_is_resumed_only_with_the_same_arguments(network, videos, tmp_path):
-    train_actions(videos, tmp_path, network, settings=QUICK)
+    fine_tune(ActionTask(videos), tmp_path, network, settings=QUICK)
     with pytest.raises(InputError, match="started with another window_s"):
-        train_actions(videos, tmp_path, network, window_s=3.0, settings=QUICK)
-
-
-def write_ramp(path, count):
-    """Write a video whose frames get brighter."""
-    write_mp4(path, (Image.new("RGB", (PX, PX), (10 * i,) * 3) for i in range(count)), FPS, (PX, PX))
-    return path
-
-
-@pytest.mark.parametrize("memory_bytes", [2 << 30, 0], ids=["in memory", "from the file"])
-def test_frames_are_those_of_their_times(tmp_path, memory_bytes):
-    clip = VideoClip(write_ramp(tmp_path / "a.mp4", 24), "brighter")
-    cache = VideoCache([clip], SMALL, 4.0, memory_bytes)
-    assert cache.frames[clip] == 12
-    frames = cache.select(clip, [0, 5, 5, 11])
-    assert frames.shape == (4, 32, 32, 3)
-    assert np.abs(frames.mean((1, 2, 3)) - [10, 110, 110, 230]).max() < 12
+        fine_tune(ActionTask(videos, window_s=3.0), tmp_path, network, settings=QUICK)
 
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 40])

@@ -7,13 +7,14 @@ import torch
 from florence_rag.datasets.vqav2 import VQAQuestion, find_vqa_files, read_vqa
 from florence_rag.errors import InputError
 from florence_rag.finetuning.settings import Settings
+from florence_rag.finetuning.trainer import fine_tune
 from florence_rag.finetuning.vqa import (
+    MeterTask,
     adapt_to_answers,
     answer_scores,
     answer_vocabulary,
     common_answer,
     split_questions,
-    train_meter,
 )
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.registry import find_model
@@ -52,18 +53,18 @@ def data(colors):
 def test_meter_learns_answers_and_opens_by_name(start, data, tmp_path):
     out, steps = tmp_path / "mine", []
     settings = replace(QUICK, steps=40, batch=8, learning_rate=5e-3)
-    result = train_meter(find_vqa_files(data), out, start / "meter", settings=settings, progress=steps.append)
+    result = fine_tune(MeterTask(find_vqa_files(data)), out, start / "meter", settings=settings, progress=steps.append)
     assert result.after["soft accuracy"] == 1.0
     assert (result.examples, result.validation, len(steps) > 1) == (19, 5, True)
     meter = MeterVQA.from_pretrained(find_model(str(out), "answer").meter)
     assert meter.answer(color_frame("green"), QUESTION).answer == "green"
     assert "4: " in (out / "meter" / "README.md").read_text("utf-8")
-    assert train_meter(find_vqa_files(data), out, start / "meter", settings=settings).steps == 40
+    assert fine_tune(MeterTask(find_vqa_files(data)), out, start / "meter", settings=settings).steps == 40
 
 
 def test_missing_images_are_reported(start, data, tmp_path):
     (data / "red" / "0.png").unlink()
-    result = train_meter(find_vqa_files(data), tmp_path / "mine", start / "meter", settings=QUICK)
+    result = fine_tune(MeterTask(find_vqa_files(data)), tmp_path / "mine", start / "meter", settings=QUICK)
     assert result.examples + result.validation == 23
     (failure,) = result.failed
     assert failure.source.endswith("red/0.png")
@@ -107,11 +108,11 @@ def test_questions_about_one_image_stay_together():
 def test_rare_answers_are_not_learned():
     questions = [VQAQuestion(i, i, "", (answer,)) for i, answer in enumerate("ddbbc")]
     assert answer_vocabulary(questions, 2) == ["d", "b"]
-    with pytest.raises(InputError, match=r"0 answers are .* of 3 or more questions.*lower --least"):
+    with pytest.raises(InputError, match=r"0 answers are .* of 3 or more questions.*lower --min-questions"):
         answer_vocabulary(questions, 3)
 
 
 def test_a_data_set_without_readable_images_is_refused(start, tmp_path):
     nothing = write(tmp_path / "data", *vqa_files(("gone.png", ["a"]), ("lost.png", ["b"])))
     with pytest.raises(InputError, match=r"0 of the 2 examples .* can be used.*gone\.png"):
-        train_meter(find_vqa_files(nothing), tmp_path / "m", start / "meter")
+        fine_tune(MeterTask(find_vqa_files(nothing)), tmp_path / "m", start / "meter")

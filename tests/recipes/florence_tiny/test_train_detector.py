@@ -1,9 +1,10 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from florence_rag.finetuning.boxed_images import BoxCollator
-from florence_rag.finetuning.detection import build_detector
+from florence_rag.finetuning.detection import build_detector, collate_boxes
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.registry import find_model
 from recipes.florence_tiny.recipe_trainer import train
@@ -32,7 +33,7 @@ def test_scenes_come_with_their_boxes_and_are_always_the_same() -> None:
 def test_batches_fit_the_network() -> None:
     model = build_detector(find_model("florence-tiny").florence, LABELS, channels=16)
     assert tuple(model.config.id2label.values()) == LABELS
-    batch = BoxCollator(processor())([SceneBoxDataset(2)[i] for i in range(2)])
+    batch = collate_boxes(processor(), [SceneBoxDataset(2)[i] for i in range(2)])
     assert batch["pixel_values"].shape == (2, 3, 112, 112)
     assert model(**batch).loss.isfinite()
 
@@ -41,11 +42,11 @@ def test_training_resumes_from_its_checkpoint(tmp_path) -> None:
     model = build_detector(find_model("florence-tiny").florence, LABELS, channels=16)
     before = model.class_head.weight.detach().clone()
     how = {"batch": 2, "learning_rate": 1e-3, "seed": 0}
-    train(model, SceneBoxDataset(4), BoxCollator(processor()), tmp_path / "run", steps=2, **how)
+    train(model, SceneBoxDataset(4), partial(collate_boxes, processor()), tmp_path / "run", steps=2, **how)
     learned = model.class_head.weight.detach().clone()
     assert not torch.equal(before, learned)
     other = build_detector(find_model("florence-tiny").florence, LABELS, channels=16)
-    train(other, SceneBoxDataset(4), BoxCollator(processor()), tmp_path / "run", steps=2, **how)
+    train(other, SceneBoxDataset(4), partial(collate_boxes, processor()), tmp_path / "run", steps=2, **how)
     torch.testing.assert_close(other.class_head.weight, learned)
 
 
