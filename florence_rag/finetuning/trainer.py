@@ -91,21 +91,19 @@ def fine_tune(
     settings = settings or Settings()
     torch.manual_seed(settings.seed)
     setup = task.prepare(base_model, settings)
-    identity = {
-        "model": name or str(base_model),
-        "data": tuple(map(str, setup.data)),
-        "examples": len(setup.train),  # type: ignore[arg-type]  # our data sets have a length
-    }
+    model, data = name or str(base_model), tuple(map(str, setup.data))
+    examples = len(setup.train)  # type: ignore[arg-type]  # our data sets have a length
+    identity = {"model": model, "data": data, "examples": examples, **setup.identity, **asdict(settings)}
     before = setup.metrics()
     run_folder = out / "runs" / setup.part
-    _check_identity(run_folder / "settings.json", {**identity, **setup.identity, **asdict(settings)})
+    _check_identity(run_folder / "settings.json", identity)
     steps, seconds = _run(setup, run_folder, settings, progress)
     result = FineTuned(
         part=setup.part,
         folder=out,
-        base_model=identity["model"],
-        data=identity["data"],
-        examples=identity["examples"],
+        base_model=model,
+        data=data,
+        examples=examples,
         validation=len(setup.validation),  # type: ignore[arg-type]
         steps=steps,
         seconds=round(seconds, 1),
