@@ -17,7 +17,7 @@ from .errors import StoreUnavailableError as StoreUnavailableError
 from .index.base import ChunkIndex as ChunkIndex
 from .index.base import IndexInfo as IndexInfo
 from .ingest.engine import IngestConfig as IngestConfig
-from .ingest.run import Progress as Progress
+from .ingest.progress import Progress as Progress
 from .perception.base import OCRReader as OCRReader
 from .perception.base import TextRegion as TextRegion
 from .perception.base import VisualQA as VisualQA

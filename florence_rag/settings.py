@@ -11,9 +11,8 @@ from florence_rag.answering.vqa_answerer import AnsweringConfig
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.ingest.engine import Engine, IngestConfig
 from florence_rag.ingest.near_duplicates import NearDuplicates
-from florence_rag.ingest.ocr_stage import OCRMode
-from florence_rag.ingest.prefetch import Chunker
-from florence_rag.ingest.run import Progress
+from florence_rag.ingest.progress import Progress
+from florence_rag.ingest.read_stage import Chunker, OCRMode
 from florence_rag.loading.database import DatabaseOptions
 from florence_rag.retrieval.retriever import RetrievalConfig
 

@@ -46,7 +46,7 @@ from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.ingest.engine import Engine
-    from florence_rag.ingest.prefetch import Chunker
+    from florence_rag.ingest.read_stage import Chunker
     from florence_rag.rag import FlorenceRAG
     from florence_rag.types import IndexReport
 

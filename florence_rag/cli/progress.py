@@ -17,7 +17,7 @@ from rich.progress import Progress as ProgressBar
 from florence_rag.cli.output import plain, stderr
 
 if TYPE_CHECKING:
-    from florence_rag.ingest.run import Progress
+    from florence_rag.ingest.progress import Progress
 
 Report = Callable[["Progress"], None]
 

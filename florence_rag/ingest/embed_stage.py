@@ -19,8 +19,8 @@ from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.embedding.region_view import region_view
 from florence_rag.errors import FlorenceError, InputError
 from florence_rag.ingest.moments import with_moments
+from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.regions import is_region, with_regions
-from florence_rag.ingest.stage_timer import StageTimer
 from florence_rag.perception.base import Captioner
 from florence_rag.types import Chunk, Failure, Source, middle_frame
 

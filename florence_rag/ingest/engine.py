@@ -8,18 +8,17 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Generic, ParamSpec, Protocol, TypeVar
+from functools import partial
+from typing import Generic, ParamSpec, Protocol, Self, TypeVar
 
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage
-from florence_rag.ingest.ocr_stage import OCRStage
-from florence_rag.ingest.prefetch import Chunker, ReadEvent, prefetch
-from florence_rag.ingest.stage_timer import StageTimer
+from florence_rag.ingest.progress import StageTimer
+from florence_rag.ingest.read_stage import Chunker, OCRStage, ReadEvent, prefetch, read_source
 from florence_rag.types import Chunk, Failure, Source
 
 P = ParamSpec("P")
@@ -46,11 +45,6 @@ class BatchResult:
 class Engine(Protocol):
     """Runs the stages of an index run."""
 
-    @property
-    def threads(self) -> Mapping[str, int]:
-        """The number of threads or processes at work in each stage."""
-        ...
-
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
@@ -58,7 +52,7 @@ class Engine(Protocol):
 
         Args:
             sources: The sources to index, at least one.
-            timer: Counts the time of each stage.
+            timer: Counts the time of each stage; the engine sets the number of its threads.
             failed: The uris of sources whose further chunks are useless. It grows while the engine runs.
             check: Call it while waiting. It may raise an exception, which ends the run.
 
@@ -131,18 +125,15 @@ class BatchPool(Generic[T]):
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
         self._pending: deque[Future[T]] = deque()
         self._threads = ThreadPoolExecutor(
             workers, "florence-model", initializer=_use_one_processor if workers > 1 else None
         )
 
-    def __enter__(self) -> BatchPool[T]:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._threads.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -182,56 +173,27 @@ class ThreadEngine:
         self._chunker = chunker
         self._ocr = ocr
         self._config = config or IngestConfig()
-        self._workers = self._config.workers or stage.workers
-
-    @property
-    def threads(self) -> Mapping[str, int]:
-        """The number of threads of each stage."""
-        return stage_threads(readers=self._config.threads, workers=self._workers)
 
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
         """Run the stages as `Engine.run` does, with the results in the order of the batches."""
-        batch, size = Batch(), self._config.batch_size_for(self._workers)
-        with closing(self._prefetch(sources, timer, check)) as events, BatchPool[BatchResult](self._workers) as pool:
+        config, workers = self._config, self._config.workers or self._stage.workers
+        timer.set_threads(readers=config.threads, workers=workers)
+        read = partial(read_source, chunker=self._chunker, ocr=self._ocr, timer=timer)
+        events = prefetch(sources, read, threads=config.threads, depth=config.prefetch, check=check)
+        batch, size = Batch(), config.batch_size_for(workers)
+        with closing(events), BatchPool[BatchResult](workers) as pool:
             for event in events:
                 if event.source.uri not in failed:
                     batch.add(event)
                 if batch.size >= size:
                     pool.submit(batch.embed, self._stage, timer, event.source)
                     batch = Batch()
-                    yield from pool.results(max_pending=self._workers, check=check)
+                    yield from pool.results(max_pending=workers, check=check)
                 yield BatchResult(event.source)
             pool.submit(batch.embed, self._stage, timer, sources[-1])
             yield from pool.results(check=check)
-
-    def _prefetch(
-        self, sources: Sequence[Source], timer: StageTimer, check: Callable[[], None]
-    ) -> Generator[ReadEvent, None, None]:
-        def chunker(source: Source) -> Iterator[Chunk]:
-            return read_chunks(source, self._chunker, self._ocr, timer)
-
-        return prefetch(sources, chunker, threads=self._config.threads, depth=self._config.prefetch, check=check)
-
-
-def read_chunks(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer) -> Iterator[Chunk]:
-    """Yield the chunks of a source with their OCR text, and count the time of both stages."""
-    chunks = iter(chunker(source))
-    while True:
-        with timer("read"):
-            chunk = next(chunks, None)
-        if chunk is None:
-            return
-        if ocr is not None:
-            with timer("ocr"):
-                chunk = ocr(chunk)
-        yield chunk
-
-
-def stage_threads(readers: int, workers: int) -> dict[str, int]:
-    """Return the number of threads of each stage: readers read and run OCR, workers run the models."""
-    return {"read": readers, "ocr": readers, "caption": workers, "detect": workers, "embed": workers}
 
 
 def _use_one_processor() -> None:

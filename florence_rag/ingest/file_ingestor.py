@@ -25,9 +25,9 @@ from florence_rag.ingest.near_duplicates import (
     check_near_duplicates,
     chunk_with_hashes,
 )
-from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
-from florence_rag.ingest.prefetch import Chunker
-from florence_rag.ingest.run import IngestRun, Progress
+from florence_rag.ingest.progress import Progress
+from florence_rag.ingest.read_stage import Chunker, OCRMode, OCRStage
+from florence_rag.ingest.run import IngestRun
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.sources.io import Columns
 from florence_rag.types import IndexReport, Source

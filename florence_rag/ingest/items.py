@@ -45,7 +45,7 @@ from florence_rag.index.rows import (
 from florence_rag.index.text_codec import clean
 from florence_rag.ingest.embed_stage import EmbeddedBatch, add_captions, embed_chunk_texts, embed_chunks
 from florence_rag.ingest.engine import BatchPool, IngestConfig
-from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
+from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _MAX_DELETED = 16_384  # vectors; of 512 numbers each they take 32 MB

@@ -19,10 +19,9 @@ from typing import Any
 
 from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
 from florence_rag.ingest.embed_stage import EmbedStage
-from florence_rag.ingest.engine import Batch, BatchResult, read_chunks, stage_threads
-from florence_rag.ingest.ocr_stage import OCRMode, OCRStage
-from florence_rag.ingest.prefetch import Chunker, ReadEvent, read_source
-from florence_rag.ingest.stage_timer import StageTimer
+from florence_rag.ingest.engine import Batch, BatchResult
+from florence_rag.ingest.progress import StageTimer
+from florence_rag.ingest.read_stage import Chunker, OCRMode, OCRStage, ReadEvent, read_source
 from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.loaders import OCR_READER
 from florence_rag.loading.model_loader import ModelLoader
@@ -83,7 +82,6 @@ class RayEngine:
         self._load_ocr = load_ocr
         self._chunker = chunker
         self._config = config or RayConfig()
-        self._readers = 1
 
     @classmethod
     def factory(
@@ -107,11 +105,6 @@ class RayEngine:
         load_embed = partial(_load_embed_stage, names, options, index_regions)
         return partial(cls, load_embed, partial(_load_ocr_stage, ocr, options), config=config)
 
-    @property
-    def threads(self) -> Mapping[str, int]:
-        """The number of processors of each stage."""
-        return stage_threads(readers=self._readers, workers=self._config.actors)
-
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
@@ -119,7 +112,7 @@ class RayEngine:
         started = _connect(self._config.address)
         try:
             pending = _PendingSources()
-            for row in self._rows(sources):
+            for row in self._rows(sources, timer):
                 check()
                 batch: _EmbeddedSteps | str = pickle.loads(row["embedded"])
                 if isinstance(batch, str):
@@ -132,13 +125,14 @@ class RayEngine:
             if started:
                 ray.shutdown()
 
-    def _rows(self, sources: Sequence[Source]) -> Iterator[Mapping[str, bytes]]:
+    def _rows(self, sources: Sequence[Source], timer: StageTimer) -> Iterator[Mapping[str, bytes]]:
         config = self._config
         processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
-        self._readers = max(1, processors - (0 if config.gpus else config.actors))
+        readers = max(1, processors - (0 if config.gpus else config.actors))
+        timer.set_threads(readers=readers, workers=config.actors)
         items = [{"source": pickle.dumps(source)} for source in sources]
         rows = (
-            ray.data.from_items(items, override_num_blocks=min(len(items), 4 * self._readers))
+            ray.data.from_items(items, override_num_blocks=min(len(items), 4 * readers))
             .flat_map(_ReadTask(self._load_ocr, self._chunker))
             .map_batches(
                 _EmbedActor,
@@ -194,7 +188,7 @@ class _ReadTask:
     def __call__(self, row: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
         source: Source = pickle.loads(row["source"])
         timer, chunks = StageTimer(), 0
-        for event in read_source(source, lambda each: read_chunks(each, self._chunker, self._ocr, timer)):
+        for event in read_source(source, self._chunker, self._ocr, timer):
             chunks += event.chunk is not None
             yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if event.chunk is None else {}))}
 

@@ -1,4 +1,4 @@
-"""One index run: stores what an engine makes of sources, and keeps what became of each of them.
+"""One index run: stores the chunks that an engine embeds, and records the outcome of each source.
 
     sources -> engine: read, describe, embed -> this thread, batch by batch: add, complete -> report
 
@@ -7,9 +7,8 @@ A source is complete only when its last chunk is stored, so a run that is interr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
 
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.errors import InputError
@@ -18,37 +17,9 @@ from florence_rag.ingest.embed_stage import EmbeddedBatch
 from florence_rag.ingest.engine import BatchResult, Engine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.near_duplicates import NearDuplicateFilter
-from florence_rag.ingest.prefetch import PermanentFailure
-from florence_rag.ingest.stage_timer import StageTimer
-from florence_rag.types import Change, Chunk, Failure, IndexReport, NearDuplicate, SkippedSource, Source
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far an index run is.
-
-    Attributes:
-        files_done: The number of files that are indexed, have failed, or are near-duplicates.
-        files_total: The number of files to index.
-        chunks: The number of chunks stored so far.
-        source: The uri of the file that was read last.
-        failures: The number of files that have failed.
-        elapsed_s: Seconds since the run began.
-        busy: For each stage the share of that time that its threads have worked, in [0, 1].
-    """
-
-    files_done: int
-    files_total: int
-    chunks: int
-    source: str
-    failures: int
-    elapsed_s: float = 0.0
-    busy: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def bottleneck(self) -> str:
-        """The busiest stage, for which the others wait; "" before any has begun."""
-        return max(self.busy, key=self.busy.__getitem__, default="")
+from florence_rag.ingest.progress import Progress, StageTimer
+from florence_rag.ingest.read_stage import PermanentFailure
+from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, SkippedSource, Source
 
 
 class IngestRun:
@@ -59,13 +30,13 @@ class IngestRun:
         files_total: The number of files in the run, for the progress.
         files_done: The number of them that were indexed before the run.
         progress: Called in this thread after every step.
-        timer: Counts the time of the stages; runs that belong together share one.
 
     Attributes:
         done: The sources that are indexed.
         failures: The sources that cannot be indexed, with the reason.
         skipped: Those that future runs can skip: permanent failures and near-duplicates.
         chunks: The number of chunks stored.
+        timer: The times of the stages.
     """
 
     def __init__(
@@ -75,13 +46,12 @@ class IngestRun:
         *,
         files_done: int = 0,
         progress: Callable[[Progress], None] | None = None,
-        timer: StageTimer | None = None,
     ) -> None:
         self.done: list[Source] = []
         self.failures: list[Failure] = []
         self.skipped: list[SkippedSource] = []
         self.chunks = 0
-        self.timer = timer or StageTimer()
+        self.timer = StageTimer()
         self.index = index
         self._files_total = files_total
         self._files_done = files_done
@@ -106,7 +76,7 @@ class IngestRun:
                 for result in results:
                     with self.timer("store"):
                         self._store(result, near_duplicates)
-                    self._report_progress(result.source, engine)
+                    self._report_progress(result.source)
             self.index.flush_buffer()
 
     def skip_near_duplicate(self, source: Source, original: str) -> None:
@@ -144,16 +114,19 @@ class IngestRun:
             self._fail(failure)
         for part in result.parts:
             if near_duplicates is not None:
-                self._skip_near_duplicates(part.chunks, near_duplicates)
+                for chunk in part.chunks:
+                    if chunk.source.uri not in self._rejected and (original := near_duplicates.original_of(chunk)):
+                        self.skip_near_duplicate(chunk.source, original)
             self._add(part)
         for source in result.ended:
-            if source.uri not in self._rejected:
-                self._complete(source)
-
-    def _skip_near_duplicates(self, chunks: Sequence[Chunk], near_duplicates: NearDuplicateFilter) -> None:
-        for chunk in chunks:
-            if chunk.source.uri not in self._rejected and (original := near_duplicates.original_of(chunk)):
-                self.skip_near_duplicate(chunk.source, original)
+            if source.uri in self._rejected:
+                continue
+            if source.uri in self._begun:
+                self.index.complete(source)
+                self.done.append(source)
+            else:
+                reason = "there is nothing in it to index: no image and no text"
+                self._fail(PermanentFailure(source.uri, reason, source))
 
     def _add(self, batch: EmbeddedBatch) -> None:
         """Store a batch. If the index refuses it, store it source by source, so that only those at fault fail."""
@@ -175,13 +148,6 @@ class IngestRun:
                 for part in parts:
                     self._add(part)
 
-    def _complete(self, source: Source) -> None:
-        if source.uri in self._begun:
-            self.index.complete(source)
-            self.done.append(source)
-        else:
-            self._fail(PermanentFailure(source.uri, "there is nothing in it to index: no image and no text", source))
-
     def _fail(self, failure: Failure) -> None:
         """Record why a source cannot be indexed; its rows are dropped."""
         if failure.source in self._rejected:
@@ -193,11 +159,15 @@ class IngestRun:
         if file is not None:
             self.skipped.append(SkippedSource(file, failure.reason))
 
-    def _report_progress(self, source: Source, engine: Engine) -> None:
-        if self._progress is None:
-            return
-        near_duplicates = sum(bool(each.duplicate_of) for each in self.skipped)
-        done = self._files_done + len(self.done) + len(self.failures) + near_duplicates
-        busy, elapsed_s = self.timer.utilization(engine.threads), self.timer.elapsed_s
-        failures = len(self.failures)
-        self._progress(Progress(done, self._files_total, self.chunks, source.uri, failures, elapsed_s, busy))
+    def _report_progress(self, source: Source) -> None:
+        if self._progress is not None:
+            step = Progress(
+                files_done=self._files_done + len(self.done) + len(self._rejected),
+                files_total=self._files_total,
+                chunks=self.chunks,
+                source=source.uri,
+                failures=len(self.failures),
+                elapsed_s=self.timer.elapsed_s,
+                busy=self.timer.utilization(),
+            )
+            self._progress(step)

@@ -20,7 +20,8 @@ from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import ReembeddableIndex
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage, embed_chunks
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
-from florence_rag.ingest.run import IngestRun, Progress
+from florence_rag.ingest.progress import Progress
+from florence_rag.ingest.run import IngestRun
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from florence_rag.cli import progress
 from florence_rag.cli.progress import left_s, profile_to_text, progress_to_text, show_progress
-from florence_rag.ingest.run import Progress
+from florence_rag.ingest.progress import Progress
 
 STEP = Progress(3, 7, 9, "/photos/[red]a.jpg", 1, 4.5, {"read": 0.2, "embed": 0.95, "store": 0.05})
 

@@ -4,7 +4,7 @@ import pytest
 from florence_rag.context import LazyValue, Models
 from florence_rag.errors import ModelError
 from florence_rag.ingest.embed_stage import EmbedStage, add_captions, embed_chunk_texts, embed_chunks
-from florence_rag.ingest.stage_timer import StageTimer
+from florence_rag.ingest.progress import StageTimer
 from florence_rag.testing import ColorEmbedder, ScriptedCaptioner
 from florence_rag.types import Chunk, Failure
 from tests.ingest.samples import color_chunk, source

@@ -1,0 +1,149 @@
+"""The read stage of an index run: threads read chunks with their OCR text ahead of the models."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from florence_rag.context import LazyValue, Models
+from florence_rag.deferred_signals import POLL_S
+from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.ingest.progress import StageTimer
+from florence_rag.perception.base import OCRReader
+from florence_rag.types import Chunk, Failure, Source
+
+log = logging.getLogger(__name__)
+
+Chunker = Callable[[Source], Iterable[Chunk]]
+"""Reads a source and yields its chunks."""
+
+OCRMode = Literal["auto", "always", "never"]
+"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images and those pages that have no
+text layer ("auto")."""
+
+
+@dataclass(frozen=True, slots=True)
+class PermanentFailure(Failure):
+    """A failure that lies in the bytes of a file, so that trying again is useless until the file changes."""
+
+    file: Source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReadEvent:
+    """A step in reading a source: a chunk, a failure, or, with neither of them, the end of the source."""
+
+    source: Source
+    chunk: Chunk | None = None
+    failure: Failure | None = None
+
+
+class OCRStage:
+    """Adds OCR text to chunks. The reader must allow calls from several threads.
+
+    Args:
+        reader: Reads the text in a frame; it is loaded for the first chunk that needs it.
+        mode: Which chunks to read.
+    """
+
+    def __init__(self, reader: LazyValue[OCRReader], mode: OCRMode) -> None:
+        self._reader = reader
+        self._mode = mode
+
+    @classmethod
+    def from_models(cls, models: Models, mode: OCRMode) -> OCRStage | None:
+        """Return the stage, or None if there is no reader or the mode is "never"."""
+        return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
+
+    def __call__(self, chunk: Chunk) -> Chunk:
+        """Return the chunk with its OCR text, each line once, or unchanged if the mode does not include it."""
+        needs_ocr = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
+        if not chunk.frames or not (needs_ocr or self._mode == "always"):
+            return chunk
+        reader = self._reader.get()
+        lines = (line.text for frame in chunk.frames for line in reader.read(frame))
+        return replace(chunk, ocr="\n".join(dict.fromkeys(lines)))
+
+
+def read_source(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer) -> Iterator[ReadEvent]:
+    """Yield the events of one source. Any exception of a decoder becomes a failure of this source alone."""
+    try:
+        chunks = iter(chunker(source))
+        while True:
+            with timer("read"):
+                chunk = next(chunks, None)
+            if chunk is None:
+                break
+            if ocr is not None:
+                with timer("ocr"):
+                    chunk = ocr(chunk)
+            yield ReadEvent(source, chunk)
+    except MediaError as error:
+        yield ReadEvent(source, failure=PermanentFailure(source.uri, str(error), source))
+    except FlorenceError as error:
+        yield ReadEvent(source, failure=Failure(source.uri, str(error)))
+    except Exception as error:
+        log.warning("unexpected error in %s", source.uri, exc_info=True)
+        yield ReadEvent(source, failure=Failure(source.uri, f"could not be read: {type(error).__name__}: {error}"))
+    else:
+        yield ReadEvent(source)
+
+
+def prefetch(
+    sources: Sequence[Source],
+    read: Callable[[Source], Iterable[ReadEvent]],
+    *,
+    threads: int,
+    depth: int,
+    check: Callable[[], None] = lambda: None,
+) -> Generator[ReadEvent, None, None]:
+    """Yield the events of all sources, those of each source in order; sources interleave.
+
+    Closing the generator stops the threads at their next chunk.
+
+    Args:
+        sources: The sources to read.
+        read: Reads one source.
+        threads: The number of sources that are read at the same time.
+        depth: The number of events that may wait to be taken.
+        check: Called while the generator waits; an exception that it raises ends the generator.
+    """
+    remaining = iter(tuple(sources))  # taking the next of a tuple is atomic, so threads may share the iterator
+    events: queue.Queue[ReadEvent | None] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(event: ReadEvent | None) -> bool:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                events.put(event, timeout=POLL_S)
+                return True
+        return False
+
+    def read_sources() -> None:
+        if all(put(event) for source in remaining for event in read(source)):
+            put(None)
+
+    workers = [threading.Thread(target=read_sources, name=f"florence-read-{i}", daemon=True) for i in range(threads)]
+    for worker in workers:
+        worker.start()
+    running = threads
+    try:
+        while running:
+            check()
+            try:
+                event = events.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
+            if event is None:
+                running -= 1
+            else:
+                yield event
+    finally:
+        stop.set()
+        for worker in workers:
+            worker.join()

@@ -1,0 +1,113 @@
+import threading
+import time
+from functools import partial
+
+import pytest
+
+from florence_rag.context import Models, loaded
+from florence_rag.errors import MediaError
+from florence_rag.ingest.progress import StageTimer
+from florence_rag.ingest.read_stage import OCRStage, prefetch, read_source
+from florence_rag.testing import ColorEmbedder, ScriptedReader
+from florence_rag.types import Chunk, Locator, Source
+from tests.ingest.samples import color_chunk, source
+
+SOURCES = [Source(f"/{name}", "text", 1, 1, name) for name in "abcdef"]
+IMAGE = color_chunk(source("a"), "red")
+PAGE = color_chunk(source("b"), "red", kind="page", text="typed")
+SCAN = color_chunk(source("c"), "red", kind="page", text=" \n")
+CLIP = color_chunk(source("d"), "red", "blue", "red", kind="clip")
+TEXT = Chunk(source("e"), "text", text="words")
+
+
+def chunks_of(source, count=3):
+    for i in range(count):
+        yield Chunk(source, "text", Locator(page=i), text="x")
+
+
+def read(sources, chunker, **sizes):
+    return prefetch(sources, partial(read_source, chunker=chunker, ocr=None, timer=StageTimer()), **sizes)
+
+
+def by_source(events):
+    found = {}
+    for event in events:
+        found.setdefault(event.source.uri, []).append(event)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_all_chunks_of_a_source_are_read_in_order_and_every_source_ends(threads):
+    found = by_source(read(SOURCES, chunks_of, threads=threads, depth=2))
+    assert sorted(found) == [source.uri for source in SOURCES]
+    for *chunks, last in found.values():
+        assert [event.chunk.locator.page for event in chunks] == [0, 1, 2]
+        assert (last.chunk, last.failure) == (None, None)
+
+
+def test_a_broken_file_fails_with_a_reason_and_the_others_are_read():
+    def broken(source):
+        yield from chunks_of(source, 1)
+        if source.uri == "/b":
+            raise MediaError("'/b' is truncated")
+        if source.uri == "/c":
+            raise ZeroDivisionError("oh")
+
+    found = by_source(read(SOURCES, broken, threads=2, depth=2))
+    assert found["/b"][-1].failure.reason == "'/b' is truncated"
+    assert found["/c"][-1].failure.reason == "could not be read: ZeroDivisionError: oh"
+    assert [found[source.uri][-1].failure for source in SOURCES[3:]] == [None, None, None]
+
+
+def test_no_more_chunks_than_the_depth_are_read_ahead():
+    made = []
+
+    def counted(source):
+        for chunk in chunks_of(source, 100):
+            made.append(chunk)
+            yield chunk
+
+    events = read(SOURCES[:1], counted, threads=1, depth=4)
+    next(events)
+    time.sleep(0.3)
+    assert len(made) <= 6  # one taken, four waiting, one held by the thread
+    events.close()
+
+
+def test_closing_stops_the_threads():
+    events = read(SOURCES, lambda source: chunks_of(source, 10_000), threads=3, depth=2)
+    next(events)
+    assert any(thread.name.startswith("florence-read") for thread in threading.enumerate())
+    events.close()
+    assert not any(thread.name.startswith("florence-read") for thread in threading.enumerate())
+
+
+def test_nothing_to_read_ends_at_once():
+    assert list(read([], chunks_of, threads=2, depth=2)) == []
+
+
+def ocr_stage(mode, texts):
+    return OCRStage(loaded(ScriptedReader(texts)), mode)
+
+
+@pytest.mark.parametrize(("mode", "read"), [("auto", [IMAGE, SCAN]), ("always", [IMAGE, PAGE, SCAN, CLIP])])
+def test_the_mode_decides_which_chunks_are_read(mode, read):
+    stage = ocr_stage(mode, {"red": "STOP", "blue": "BUS"})
+    for chunk in (IMAGE, PAGE, SCAN, CLIP, TEXT):
+        assert bool(stage(chunk).ocr) == (chunk in read)
+
+
+def test_a_line_on_several_keyframes_is_stored_once():
+    assert ocr_stage("always", {"red": "STOP", "blue": "BUS"})(CLIP).ocr == "STOP\nBUS"
+
+
+def test_nothing_but_the_ocr_text_changes():
+    read = ocr_stage("always", {"red": "STOP"})(PAGE)
+    assert (read.ocr, read.text, read.id, read.frames) == ("STOP", "typed", PAGE.id, PAGE.frames)
+
+
+def test_there_is_no_stage_without_a_reader_or_with_the_mode_never():
+    without, with_reader = Models.of(ColorEmbedder()), Models.of(ColorEmbedder(), ocr_reader=ScriptedReader({}))
+    assert OCRStage.from_models(without, "always") is None
+    assert OCRStage.from_models(with_reader, "never") is None
+    assert OCRStage.from_models(with_reader, "auto") is not None
