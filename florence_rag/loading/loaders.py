@@ -163,7 +163,7 @@ def _cross_encoder(card: ModelCard, loader: ModelLoader) -> Reranker:
 
 
 def _meter_reranker(card: ModelCard, loader: ModelLoader) -> Reranker:
-    from florence_rag.perception.itm import MatcherReranker
+    from florence_rag.perception.base import MatcherReranker
 
     return MatcherReranker(_meter_matcher(card, loader))
 

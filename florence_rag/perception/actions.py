@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby, islice, pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.strict_loading import open_with_processor
@@ -85,13 +86,15 @@ class VideoCoSwinRecognizer:
         A shot that is shorter than a window is read as one window.
         """
         times_s: list[float] = []
-        parts = [self.probabilities(windows) for windows in _batches(self._windows(frames, times_s), self._batch)]
+        parts = [self.probabilities(windows) for windows in batched(self._windows(frames, times_s), self._batch)]
         if not parts:
             return []
         seen = {
             name: self._of_frames(np.concatenate([part[name] for part in parts]), len(times_s)) for name in parts[0]
         }
-        edges = _edges(times_s, 1 / self.rate_hz, end_s)
+        half_s = 0.5 / self.rate_hz
+        between = [(one + other) / 2 for one, other in pairwise(times_s)]
+        edges = [max(0.0, times_s[0] - half_s), *between, times_s[-1] + half_s if end_s is None else end_s]
         return [action for action in self._actions(seen, edges) if action.confidence >= self._threshold]
 
     def _windows(self, frames: Iterable[tuple[float, Frame]], times_s: list[float]) -> Iterator[np.ndarray]:
@@ -126,17 +129,14 @@ class VideoCoSwinRecognizer:
             frames = list(run)
             if self.labels[label] != self._model.config.idle:
                 confidence = float(seen["label"][frames, label].mean())
-                attributes = self._named({name: seen[name][frames].mean(axis=0) for name in self._attributes})
+                shares = {name: seen[name][frames].mean(axis=0) for name in self._attributes}
+                attributes = {
+                    name: self._attributes[name][int(share.argmax())]
+                    for name, share in shares.items()
+                    if share.max() >= NAMED
+                }
                 span = round(edges[frames[0]], 3), round(edges[frames[-1] + 1], 3)
                 yield Action(self.labels[label], *span, round(confidence, 4), attributes)
-
-    def _named(self, shares: Mapping[str, np.ndarray]) -> dict[str, str]:
-        """Return the attributes that are confident enough."""
-        return {
-            name: self._attributes[name][int(values.argmax())]
-            for name, values in shares.items()
-            if values.max() >= NAMED
-        }
 
     def sentence(self, action: Action) -> str:
         """Return a phrase such as "a purple bus leaves to the right", or the label if the network has no wording."""
@@ -177,17 +177,6 @@ def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -
     return path
 
 
-def _edges(times_s: Sequence[float], part_s: float, end_s: float | None) -> list[float]:
-    """Return the start of each frame, half-way from the frame before, and the end of the last one."""
-    halves = [(one + other) / 2 for one, other in pairwise(times_s)]
-    return [max(0.0, times_s[0] - part_s / 2), *halves, times_s[-1] + part_s / 2 if end_s is None else end_s]
-
-
 def _spread(count: int, wanted: int) -> list[int]:
     """Return evenly spaced indices of frames, some of them several times if there are too few."""
     return [(2 * i + 1) * count // (2 * wanted) for i in range(wanted)]
-
-
-def _batches(windows: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    while batch := list(islice(windows, size)):
-        yield batch

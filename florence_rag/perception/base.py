@@ -11,6 +11,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from florence_rag.errors import InputError
 from florence_rag.types import Box, Frame
 
 Candidate = Literal["image", "text"]
@@ -62,6 +63,12 @@ class VQAResult:
     confidence: float | None
     candidates: tuple[tuple[str, float], ...]
     remembered: str = ""
+
+    @classmethod
+    def ranked(cls, candidates: Sequence[tuple[str, float]]) -> VQAResult:
+        """Return a result whose answer is the first of the candidates; it is empty if there are none."""
+        answer, confidence = candidates[0] if candidates else ("", 0.0)
+        return cls(answer, confidence, tuple(candidates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,25 +139,6 @@ class VisualQA(Protocol):
         Raises:
             InputError: If the question is empty or too long.
             ModelError: If a service fails.
-        """
-        ...
-
-
-class BatchVQA(Protocol):
-    """Answers several questions in one forward pass."""
-
-    def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
-        """Answer question i about image i.
-
-        Args:
-            frames: N RGB images (H, W, 3) uint8.
-            questions: N questions, not empty.
-
-        Returns:
-            N answers.
-
-        Raises:
-            InputError: If a question is empty.
         """
         ...
 
@@ -323,3 +311,26 @@ class Reranker(Protocol):
             InputError: If the query is empty, or a candidate is of another kind.
         """
         ...
+
+
+class MatcherReranker:
+    """A `Reranker` of images: the score is the probability of a matcher that the query describes the image."""
+
+    reads: frozenset[Candidate] = frozenset({"image"})
+
+    def __init__(self, matcher: Matcher) -> None:
+        self._matcher = matcher
+
+    def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
+        """Score RGB images (H, W, 3) uint8: (N,) float32 in [0, 1]."""
+        frames = [candidate for candidate in candidates if not isinstance(candidate, str)]
+        if len(frames) < len(candidates):
+            raise InputError("a matcher reads images only; rerank passages with a cross-encoder")
+        return np.asarray(self._matcher.match(frames, [query] * len(frames)), dtype=np.float32)
+
+
+def checked_question(question: str) -> str:
+    """Return a question about an image without spaces around it, or raise an InputError if it is empty."""
+    if not (stripped := question.strip()):
+        raise InputError("the question is empty; ask something about the image")
+    return stripped

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
@@ -50,8 +51,7 @@ class DyHeadDetector:
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Find the objects in RGB images (H, W, 3) uint8: for each image, by falling confidence."""
-        parts = (list(frames[start : start + self._batch]) for start in range(0, len(frames), self._batch))
-        return [regions for part in parts for regions in self._detect(part)]
+        return [regions for part in batched(frames, self._batch) for regions in self._detect(part)]
 
     @torch.inference_mode()
     def _detect(self, frames: list[Frame]) -> list[list[Detection]]:
@@ -65,8 +65,5 @@ class DyHeadDetector:
     def _detections(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Detection]:
         size = found["boxes"].new_tensor([width, height, width, height])
         boxes = (found["boxes"] / size).double().clamp(0, 1).tolist()
-        rows = zip(found["labels"].tolist(), boxes, found["scores"].tolist(), strict=True)
-        return [
-            Detection(self.labels[label], (box[0], box[1], box[2], box[3]), round(score, 4))
-            for label, box, score in rows
-        ]
+        rows = zip(found["labels"].tolist(), map(tuple, boxes), found["scores"].tolist(), strict=True)
+        return [Detection(self.labels[label], box, round(score, 4)) for label, box, score in rows]

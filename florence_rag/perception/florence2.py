@@ -7,11 +7,8 @@ transformers' own, the weights are those of florence-community/Florence-2-{base,
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,11 +16,11 @@ import torch
 from PIL import Image
 from transformers import Florence2ForConditionalGeneration
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.perception.base import Detection, TextRegion, VQAResult
-from florence_rag.perception.beam_results import beams_to_result
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
-from florence_rag.perception.hf_loading import Precision, check_length, open_model
+from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
 from florence_rag.types import Frame
 
 Detail = Literal["short", "detailed", "more detailed"]
@@ -33,63 +30,44 @@ _CAPTION_PROMPTS: Mapping[str, str] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Florence2Settings:
-    """Settings of Florence-2. The defaults are those of the model's published examples.
+class Florence2(TransformersModel):
+    """A captioner, detector, grounder, segmenter, OCR reader and VQA model in one. Threads may share it.
 
     `detail` chooses captions of a sentence, of a few sentences, or of a paragraph; `question_prompt` precedes every
     question; `beams` is the width of the beam search, 1 being fastest; `max_tokens` limits an output; `batch` is the
-    number of images per forward pass, by default 32 on a GPU and 4 on a CPU.
+    number of images per forward pass, by default 32 on a GPU and 4 on a CPU. The other defaults are those of the
+    model's published examples.
     """
 
-    detail: Detail = "short"
-    question_prompt: str = "<VQA>"
-    beams: int = 3
-    max_tokens: int = 1024
-    batch: int | None = None
+    auto_class = Florence2ForConditionalGeneration
+    unused_weights = False
 
-    def __post_init__(self) -> None:
-        if self.detail not in _CAPTION_PROMPTS:
-            raise InputError(f"detail is {self.detail!r}; allowed are {list(_CAPTION_PROMPTS)!r}")
-        if min(self.beams, self.max_tokens, self.batch or 1) < 1:
-            raise InputError("beams, max_tokens and batch must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class _Output:
-    """One output. Its score is the mean or sum of its tokens' log-probabilities; NaN if it was not requested."""
-
-    text: str
-    score: float
-
-
-class Florence2:
-    """A captioner, detector, grounder, segmenter, OCR reader and VQA model in one. Threads may share it."""
-
-    def __init__(self, model: Any, processor: Any, settings: Florence2Settings | None = None) -> None:
-        self._model = model.eval()
-        self._processor = processor
-        self._settings = settings or Florence2Settings()
-        self._batch = self._settings.batch or (4 if model.device.type == "cpu" else 32)
-        self._tokenizer_lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
+    def __init__(
+        self,
+        model: Any,
+        processor: Any,
         *,
         name: str,
-        device: str | None = None,
-        precision: Precision | None = None,
-        settings: Florence2Settings | None = None,
-    ) -> Florence2:
-        """Open a folder; by default on a GPU in bf16 if there is one, else on the CPU in fp32."""
-        parts = open_model(Florence2ForConditionalGeneration, folder, name=name, device=device, precision=precision)
-        return cls(*parts, settings)
+        detail: Detail = "short",
+        question_prompt: str = "<VQA>",
+        beams: int = 3,
+        max_tokens: int = 1024,
+        batch: int | None = None,
+    ) -> None:
+        if detail not in _CAPTION_PROMPTS:
+            raise InputError(f"detail is {detail!r}; allowed are {list(_CAPTION_PROMPTS)!r}")
+        if min(beams, max_tokens, batch or 1) < 1:
+            raise InputError("beams, max_tokens and batch must be at least 1")
+        super().__init__(model, processor, name=name)
+        self._caption_prompt = _CAPTION_PROMPTS[detail]
+        self._question_prompt = question_prompt
+        self._beams = beams
+        self._max_tokens = min(max_tokens, model.config.get_text_config().max_position_embeddings - 1)
+        self._batch = batch or (4 if model.device.type == "cpu" else 32)
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """Write one caption per image, as detailed as the settings say."""
-        return [to_text(output) for output in self._outputs(_CAPTION_PROMPTS[self._settings.detail], frames)]
+        return [to_text(output) for output in self._outputs(self._caption_prompt, frames)]
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Find the objects of each image, labeled with their category."""
@@ -124,9 +102,9 @@ class Florence2:
 
     def read(self, frame: Frame) -> list[TextRegion]:
         """Read the lines of text in the model's order; all have the mean probability of a token as confidence."""
-        (output,) = self._scored("<OCR_WITH_REGION>", frame)
-        confidence = round(math.exp(min(0.0, output.score)), 4)
-        return [TextRegion(text, box, confidence) for text, box in to_lines(output.text)]
+        ((output, score),) = self._scored("<OCR_WITH_REGION>", frame)
+        confidence = round(math.exp(min(0.0, score)), 4)
+        return [TextRegion(text, box, confidence) for text, box in to_lines(output)]
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer by continuing `question_prompt + question`; the confidence is the probability of the answer.
@@ -135,35 +113,42 @@ class Florence2:
         released weights may describe the image instead. Weights that were tuned for questions need the prompt of that
         tuning, such as "<DocVQA>".
         """
-        prompt = self._settings.question_prompt + _plain(question, "the question")
+        prompt = self._question_prompt + _plain(question, "the question")
         # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
-        outputs = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._settings.beams))
-        return beams_to_result((to_text(each.text), each.score) for each in outputs)
+        outputs = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._beams))
+        return beams_to_result((to_text(output), score) for output, score in outputs)
+
+    def _output(self, task: str, frame: Frame, text: str) -> str:
+        (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
+        return output
 
     def _output(self, task: str, frame: Frame, text: str) -> str:
         (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
         return output
 
     def _outputs(self, prompt: str, frames: Sequence[Frame]) -> list[str]:
-        return [output.text for output in self._generate_all(prompt, frames, num_beams=self._settings.beams)]
+        return [output for output, _ in self._generate(prompt, frames, num_beams=self._beams)]
 
-    def _scored(self, prompt: str, frame: Frame, **options: Any) -> list[_Output]:
-        beams = max(2, self._settings.beams)  # a search without beams gives no scores of whole outputs
-        return self._generate_all(prompt, [frame], num_beams=beams, output_scores=True, **options)
+    def _scored(self, prompt: str, frame: Frame, **options: Any) -> list[tuple[str, float]]:
+        beams = max(2, self._beams)  # a search without beams gives no scores of whole outputs
+        return self._generate(prompt, [frame], num_beams=beams, output_scores=True, **options)
 
-    def _generate_all(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[_Output]:
-        parts = (frames[start : start + self._batch] for start in range(0, len(frames), self._batch))
-        return [output for part in parts for output in self._generate(prompt, part, options)]
+    def _generate(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[tuple[str, float]]:
+        """Return the outputs with the mean or sum of their tokens' log-probabilities, or NaN if none is requested."""
+        parts = (self._generate_batch(prompt, part, options) for part in batched(frames, self._batch))
+        return list(chain.from_iterable(parts))
 
     @torch.inference_mode()
-    def _generate(self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]) -> list[_Output]:
+    def _generate_batch(
+        self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]
+    ) -> Iterable[tuple[str, float]]:
         images = [Image.fromarray(frame) for frame in frames]
         with self._tokenizer_lock:
             inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
-        check_length(inputs["input_ids"].shape[1], self._model.config)
+        self._check_length(inputs)
         generated = self._model.generate(
             **inputs.to(self._model.device, self._model.dtype),
-            max_new_tokens=min(self._settings.max_tokens, self._positions - 1),
+            max_new_tokens=self._max_tokens,
             do_sample=False,
             return_dict_in_generate=True,
             **options,
@@ -171,11 +156,7 @@ class Florence2:
         with self._tokenizer_lock:
             texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
         scores = generated.get("sequences_scores")
-        return list(map(_Output, texts, [math.nan] * len(texts) if scores is None else scores.tolist()))
-
-    @property
-    def _positions(self) -> int:
-        return int(self._model.config.get_text_config().max_position_embeddings)
+        return zip(texts, repeat(math.nan) if scores is None else scores.tolist(), strict=False)
 
 
 def _plain(text: str, what: str) -> str:

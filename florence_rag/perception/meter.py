@@ -14,7 +14,7 @@ from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
 from florence_rag.perception.attention import region_around_peak, to_grid
-from florence_rag.perception.base import AttentionMap, VQAResult
+from florence_rag.perception.base import AttentionMap, VQAResult, checked_question
 from florence_rag.types import Frame
 
 
@@ -70,15 +70,12 @@ class MeterVQA(MeterPerception):
     def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
         """Answer question i about image i, all in one forward pass."""
         for question in questions:
-            _check(question)
+            checked_question(question)
         if not questions:
             return []
         best = self._logits("vqa", frames, questions).sigmoid().topk(self._candidates)
-        return [self._ranked(*row) for row in zip(*map(torch.Tensor.tolist, best), strict=True)]
-
-    def _ranked(self, confidences: Sequence[float], indices: Sequence[int]) -> VQAResult:
-        ranked = [(self._answers[i], round(p, 4)) for p, i in zip(confidences, indices, strict=True)]
-        return VQAResult(*ranked[0], tuple(ranked))
+        rows = (zip(*row, strict=True) for row in zip(best.indices.tolist(), best.values.tolist(), strict=True))
+        return [VQAResult.ranked([(self._answers[i], round(p, 4)) for i, p in row]) for row in rows]
 
     @torch.inference_mode()
     def attention_map(self, frame: Frame, question: str) -> AttentionMap:
@@ -89,7 +86,7 @@ class MeterVQA(MeterPerception):
         synthetic scenes with florence-tiny: the box contains the center of the object in question in 96 % of them, and
         covers 11 % of the image on average.
         """
-        _check(question)
+        checked_question(question)
         inputs = self._processor(images=[frame], text=[question]).to(self._model.device)
         layers = self._model.meter(**inputs, output_cross_attentions=True).cross_attentions
         weights = to_grid(layers[len(layers) // 2][0, 0].float().cpu().numpy())
@@ -117,19 +114,13 @@ class MeterMatcher(MeterPerception):
         """
         if len(frames) != len(texts):
             raise InputError(f"{len(frames)} images but {len(texts)} texts; give one text for each image")
-        batches = [slice(start, start + self._batch) for start in range(0, len(texts), self._batch)]
-        scores = [self._score(frames[part], texts[part]) for part in batches]
-        return torch.cat(scores).numpy() if scores else np.zeros(0, dtype=np.float32)
-
-    def _score(self, frames: Sequence[Frame], texts: Sequence[str]) -> torch.Tensor:
-        if "rank" in self._model.config.heads:
-            return self._logits("rank", frames, texts).flatten().sigmoid()
-        return self._logits("itm", frames, texts).softmax(-1)[:, 1]
-
-
-def _check(question: str) -> None:
-    if not question.strip():
-        raise InputError("the question is empty; ask something about the image")
+        head = "rank" if "rank" in self._model.config.heads else "itm"
+        scores = [torch.zeros(0)]
+        for start in range(0, len(texts), self._batch):
+            part = slice(start, start + self._batch)
+            logits = self._logits(head, frames[part], texts[part])
+            scores.append(logits.flatten().sigmoid() if head == "rank" else logits.softmax(-1)[:, 1])
+        return torch.cat(scores).numpy()
 
 
 def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:

@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.errors import MissingExtraError, ModelError
 from florence_rag.jpeg import jpeg_uri, to_jpeg
-from florence_rag.perception.base import VQAResult
+from florence_rag.perception.base import VQAResult, checked_question
 from florence_rag.types import Frame
 
 try:
@@ -67,9 +67,7 @@ class OpenAIVisionQA:
 
         The confidence is the probability of the whole answer, or None if the service does not report it.
         """
-        if not question.strip():
-            raise InputError("the question is empty; ask something about the image")
-        completion = self._ask(_messages(frame, question.strip(), self._max_side_px))
+        completion = self._ask(_messages(frame, checked_question(question), self._max_side_px))
         try:
             return _to_result(completion)
         except (AttributeError, IndexError, TypeError, ValueError) as error:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import compress, islice
+from typing import Protocol
 
 import numpy as np
 import torch
 
 from florence_rag.errors import InputError
 from florence_rag.models.boxes import suppress
-from florence_rag.perception.base import BatchVQA, Detection, Detector, VQAResult
+from florence_rag.perception.base import Detection, Detector, VQAResult
 from florence_rag.types import Box, Frame
 
 RELATIONS = ("next to", "left of")
@@ -20,6 +21,14 @@ MAX_OBJECTS = 12
 """The number of objects in one caption, by falling confidence."""
 SAME_OBJECT_IOU = 0.5
 """The intersection over union from which two boxes show the same object."""
+
+
+class BatchVQA(Protocol):
+    """Answers several questions in one forward pass."""
+
+    def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
+        """Answer question i about image i."""
+        ...
 
 
 class SceneCaptioner:

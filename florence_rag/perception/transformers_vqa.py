@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,52 +10,34 @@ import torch
 from PIL import Image
 from transformers import AutoModelForVisualQuestionAnswering
 
-from florence_rag.errors import InputError, ModelError
-from florence_rag.perception.base import VQAResult
-from florence_rag.perception.beam_results import beams_to_result
-from florence_rag.perception.hf_loading import Precision, check_length, open_model
+from florence_rag.errors import ModelError
+from florence_rag.perception.base import VQAResult, checked_question
+from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
 from florence_rag.types import Frame
 
 _PROMPTS: Mapping[str, str] = MappingProxyType({"blip-2": "Question: {} Answer:"})
 """The prompt around a question by type of model. All other models receive the question alone."""
 
 
-class TransformersVQA:
+class TransformersVQA(TransformersModel):
     """A model that chooses among its answers, or one that generates them. Threads may share it, and take turns.
 
     A result lists up to `candidates` answers; a generated answer has at most `max_tokens`.
     """
 
+    auto_class = AutoModelForVisualQuestionAnswering
+
     def __init__(self, model: Any, processor: Any, *, name: str, candidates: int = 5, max_tokens: int = 20) -> None:
-        self._model = model.eval()
-        self._processor = processor
+        super().__init__(model, processor, name=name)
         self._prompt = _PROMPTS.get(model.config.model_type, "{}")
         self._candidates = candidates
         self._max_tokens = max_tokens
-        self._lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
-        self._answers: list[str] | None = None if model.can_generate() else _answers(model.config, name)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        *,
-        name: str,
-        device: str | None = None,
-        precision: Precision | None = None,
-        candidates: int = 5,
-        max_tokens: int = 20,
-    ) -> TransformersVQA:
-        """Open a folder; by default on a GPU in bf16 if there is one, else on the CPU in fp32."""
-        parts = open_model(
-            AutoModelForVisualQuestionAnswering,
-            folder,
-            name=name,
-            device=device,
-            precision=precision,
-            unused_weights=True,
-        )
-        return cls(*parts, name=name, candidates=candidates, max_tokens=max_tokens)
+        self._answers: list[str] = []  # what the model chooses from, in the order of its scores
+        if not model.can_generate():
+            count = len(model.config.id2label)
+            self._answers = [model.config.id2label[i] for i in range(count)]
+            if self._answers == [f"LABEL_{i}" for i in range(count)]:
+                raise ModelError(f"{name!r} does not name its {count} answers: set id2label in its config.json")
 
     @torch.inference_mode()
     def answer(self, frame: Frame, question: str) -> VQAResult:
@@ -66,20 +46,18 @@ class TransformersVQA:
         A model that chooses gives every answer a sigmoid of its own, so that the confidences need not sum to one; for a
         model that generates, the confidence is the probability of the whole answer.
         """
-        if not question.strip():
-            raise InputError("the question is empty; ask something about the image")
-        prompt = self._prompt.format(question.strip())
-        with self._lock:
+        prompt = self._prompt.format(checked_question(question))
+        with self._tokenizer_lock:
             inputs = self._processor(images=[Image.fromarray(frame)], text=[prompt], return_tensors="pt")
-            check_length(inputs["input_ids"].shape[1], self._model.config)
+            self._check_length(inputs)
             inputs = inputs.to(self._model.device, self._model.dtype)
-            return self._choose(inputs, self._answers) if self._answers else self._generate(inputs, prompt)
+            return self._choose(inputs) if self._answers else self._generate(inputs, prompt)
 
-    def _choose(self, inputs: Mapping[str, Any], answers: list[str]) -> VQAResult:
+    def _choose(self, inputs: Mapping[str, Any]) -> VQAResult:
         scores = self._model(**inputs).logits[0].float().sigmoid()
-        best = scores.topk(min(self._candidates, len(answers)))
-        ranked = [(answers[i], round(p, 4)) for p, i in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
-        return VQAResult(*ranked[0], tuple(ranked))
+        best = scores.topk(min(self._candidates, len(self._answers)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return VQAResult.ranked([(self._answers[i], round(confidence, 4)) for i, confidence in pairs])
 
     def _generate(self, inputs: Mapping[str, Any], prompt: str) -> VQAResult:
         beams = max(2, self._candidates)
@@ -96,11 +74,3 @@ class TransformersVQA:
         texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=True)
         answers = (text.strip().removeprefix(prompt) for text in texts)  # language models repeat the prompt
         return beams_to_result(zip(answers, generated.sequences_scores.tolist(), strict=True))
-
-
-def _answers(config: Any, name: str) -> list[str]:
-    """Return the answers that the model chooses from, in the order of its scores."""
-    answers = [config.id2label[i] for i in range(len(config.id2label))]
-    if answers == [f"LABEL_{i}" for i in range(len(answers))]:
-        raise ModelError(f"{name!r} does not name its {len(answers)} answers: set id2label in its config.json")
-    return answers

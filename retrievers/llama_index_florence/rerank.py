@@ -15,8 +15,7 @@ from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.chunking import read_image
 from florence_rag.loading.loaders import RERANKER
 from florence_rag.loading.model_loader import load_model
-from florence_rag.perception.base import Matcher, Reranker
-from florence_rag.perception.itm import MatcherReranker
+from florence_rag.perception.base import Matcher, MatcherReranker, Reranker
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator

@@ -1,9 +1,11 @@
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import Florence2ForConditionalGeneration
 from transformers.utils import ModelOutput
 
 from florence_rag.errors import InputError, ModelError
@@ -11,7 +13,8 @@ from florence_rag.loading.loaders import CAPTIONER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.perception.base import Captioner, OCRReader, VisualQA
-from florence_rag.perception.florence2 import Florence2, Florence2Settings
+from florence_rag.perception.florence2 import Florence2
+from florence_rag.perception.transformers_model import open_model
 from tests.perception.tiny import BOS, EOS, noise, save_florence2
 
 FRAMES = [noise(0), noise(1, 32, 32), noise(2, 90, 20), noise(3), noise(4)]
@@ -28,17 +31,17 @@ def wordy(tmp_path_factory) -> Path:
 
 
 def florence2(folder, **settings) -> Florence2:
-    chosen = Florence2Settings(**{"max_tokens": 12, **settings})
-    return Florence2.from_pretrained(folder, name="florence-2-tiny", settings=chosen)
+    return Florence2.from_pretrained(folder, name="florence-2-tiny", **{"max_tokens": 12, **settings})
 
 
 class Script:
-    """Stands in for the search: writes what it is told and keeps what it was asked."""
+    """Stands in for the beam search: generates the scripted outputs and records the prompts and options."""
 
     def __init__(self, folder, *outputs, scores=None, **settings):
-        self.florence2 = florence2(folder, **settings)
-        self.tokenizer = self.florence2._processor.tokenizer
-        self.florence2._model.generate = self.generate
+        model, processor = open_model(Florence2ForConditionalGeneration, folder, name="florence-2-tiny")
+        model.generate = self.generate
+        self.tokenizer = processor.tokenizer
+        self.florence2 = Florence2(model, processor, name="florence-2-tiny", **{"max_tokens": 12, **settings})
         self.outputs, self.scores = outputs, scores
         self.prompts, self.options = [], {}
 
@@ -142,17 +145,26 @@ def test_an_answer_has_the_probability_of_its_words(folder):
     assert script.options["length_penalty"] == 0 and script.options["num_return_sequences"] == 3
 
 
-def test_the_scores_of_the_search_are_probabilities(wordy):
-    model = florence2(wordy, beams=2, max_tokens=6)
-    best, second = model._scored("<VQA>What?", noise(0), length_penalty=0.0, num_return_sequences=2)
-    assert best.score > second.score
-    inputs = model._processor(images=[noise(0)], text=["<VQA>What?"], return_tensors="pt")
-    ids = model._processor.tokenizer(best.text)["input_ids"]
-    logits = model._model(**inputs, decoder_input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
+def test_the_scores_of_a_beam_search_are_log_probabilities(wordy):
+    model, processor = open_model(Florence2ForConditionalGeneration, wordy, name="wordy")
+    searches, generate = [], model.generate
+
+    def record(**options):
+        searches.append((options, generate(**options)))
+        return searches[-1][1]
+
+    model.generate = record
+    result = Florence2(model, processor, name="wordy", beams=2, max_tokens=6).answer(noise(0), "What?")
+    ((options, found),) = searches
+    best, second = found.sequences_scores.tolist()
+    assert best > second and result.confidence == pytest.approx(math.exp(best), abs=1e-4)
+    inputs = processor(images=[noise(0)], text=["<VQA>What?"], return_tensors="pt")
+    ids = found.sequences[0].tolist()
+    logits = model(**inputs, decoder_input_ids=torch.tensor([ids])).logits[0].log_softmax(-1)
     free = range(2, len(ids))  # the two tokens at the start are forced, and cost nothing
-    assert best.score == pytest.approx(sum(logits[i - 1, ids[i]].item() for i in free), rel=1e-4)
-    (mean,) = model._scored("<VQA>What?", noise(0))
-    assert best.score < mean.score < 0
+    assert best == pytest.approx(sum(logits[i - 1, ids[i]].item() for i in free), rel=1e-4)
+    mean, _ = generate(**options | {"length_penalty": 1.0}).sequences_scores.tolist()
+    assert best < mean < 0
 
 
 def test_one_beam_is_enough_to_caption_and_two_are_used_where_scores_are_needed(folder):
@@ -188,9 +200,9 @@ def test_an_output_ends_where_the_positions_do(folder):
 
 
 @pytest.mark.parametrize("wrong", [{"detail": "long"}, {"beams": 0}, {"max_tokens": 0}, {"batch": -1}])
-def test_wrong_settings_are_refused(wrong):
+def test_wrong_settings_are_refused(folder, wrong):
     with pytest.raises(InputError):
-        Florence2Settings(**wrong)
+        florence2(folder, **wrong)
 
 
 def test_a_folder_without_a_model_says_so(tmp_path):
@@ -235,16 +247,6 @@ def test_a_truncated_file_is_refused(folder, tmp_path):
         florence2(target)
 
 
-def test_precision_is_chosen_by_the_device_or_by_name(folder):
-    def dtype(**options):
-        return Florence2.from_pretrained(folder, name="x", **options)._model.dtype
-
-    assert dtype(device="cpu") == torch.float32
-    assert dtype(precision="bf16") == torch.bfloat16
-    with pytest.raises(ModelError, match="allowed are"):
-        dtype(precision="int3")
-
-
-def test_half_the_precision_still_writes(wordy):
-    model = Florence2.from_pretrained(wordy, name="x", precision="bf16", settings=Florence2Settings(max_tokens=6))
+def test_bf16_generates_captions(wordy):
+    model = Florence2.from_pretrained(wordy, name="x", precision="bf16", max_tokens=6)
     assert all(model.caption(FRAMES[:2]))

@@ -67,7 +67,7 @@ READING = {
 
 
 def byte_tokenizer(*, pads: bool = True, **own: Any) -> PreTrainedTokenizerFast:
-    """One token per byte, and Florence-2's own: the picture, the locations, the marks of outlines."""
+    """One token per byte, and Florence-2's own: the image, the locations, the marks of outlines."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
     words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     backend = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
@@ -93,7 +93,7 @@ def all_but_letters() -> list[int]:
 
 
 def processor() -> Florence2Processor:
-    """Pictures of 32 px, which become 2 x 2 tokens and their mean."""
+    """A processor for images of 32 px, which become 2 x 2 tokens and their mean."""
     pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False, image_seq_length=5)
     tokenizer = byte_tokenizer(extra_special_tokens={"image_token": "<image>"})
     return Florence2Processor(pixels, tokenizer, post_processor_config=READING)
@@ -150,13 +150,13 @@ def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
 
 
 def noise(seed: int, *size: int) -> np.ndarray:
-    """A picture that no other seed gives: (height, width)."""
+    """Return an image of (height, width) that no other seed gives."""
     return np.random.default_rng(seed).integers(0, 256, (*(size or (40, 60)), 3), dtype=np.uint8)
 
 
 def word_tokenizer() -> BertTokenizer:
     """Letters, and a few words, as ViLT and BLIP have them."""
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "colour", "is", "it", "red", "blue", "?"]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "is", "it", "red", "blue", "?"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     return BertTokenizer(vocab={word: i for i, word in enumerate([*words, *letters, *(f"##{c}" for c in letters)])})
 
@@ -293,7 +293,7 @@ def save_llava(folder: Path) -> Path:
 
 
 def save_blip2(folder: Path) -> Path:
-    """A BLIP-2: a language model that goes on from the picture and the question."""
+    """A BLIP-2: a language model that continues the image and the question."""
     pixels = BlipImageProcessorPil(size={"height": 32, "width": 32})
     tokenizer = byte_tokenizer()
     Blip2Processor(pixels, tokenizer, num_query_tokens=2).save_pretrained(folder)

@@ -115,7 +115,7 @@ def test_a_reranker_of_words_reads_the_words():
 
 
 def test_hits_of_the_index_are_ranked_as_the_core_ranks_them(rag):
-    from florence_rag.perception.itm import MatcherReranker
+    from florence_rag.perception.base import MatcherReranker
 
     with_reranker = FlorenceRAG(
         rag.index, Models.of(rag.models.embedder, reranker=MatcherReranker(ColorVQA()))
