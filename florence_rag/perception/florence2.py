@@ -122,10 +122,6 @@ class Florence2(TransformersModel):
         (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
         return output
 
-    def _output(self, task: str, frame: Frame, text: str) -> str:
-        (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
-        return output
-
     def _outputs(self, prompt: str, frames: Sequence[Frame]) -> list[str]:
         return [output for output, _ in self._generate(prompt, frames, num_beams=self._beams)]
 
