@@ -1,39 +1,121 @@
 """The entry point of `florence-rag`, and the list of its commands.
 
-A command opens a database, calls one method of FlorenceRAG, and prints the result. torch and pymilvus are imported
-inside the commands, so that `--help` and wrong arguments are answered at once.
+A command opens a database, calls one method of FlorenceRAG, and prints the result. The module of a command is imported
+when the command is called, so that `florence-rag --help` imports nothing but the list. torch and pymilvus are imported
+inside the commands, so that `--help` of a command and wrong arguments are answered at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from importlib.metadata import version
-from pathlib import Path
-from typing import Annotated
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from florence_rag.cli.ask import ask
-from florence_rag.cli.classify import classify
-from florence_rag.cli.describe import describe
-from florence_rag.cli.detect import detect
 from florence_rag.cli.error_handling import CommandGroup, treat_termination_as_interrupt
-from florence_rag.cli.estimate import estimate
-from florence_rag.cli.evaluate import evaluate
-from florence_rag.cli.import_export import export, import_
-from florence_rag.cli.index import failures, index, watch
-from florence_rag.cli.info import info
 from florence_rag.cli.logging_setup import quiet_libraries
-from florence_rag.cli.models import convert, models
-from florence_rag.cli.options import AsJson, absolute_path
-from florence_rag.cli.output import print_result, stderr, stdout
-from florence_rag.cli.reembed import reembed
-from florence_rag.cli.search import moments, recommend, search
-from florence_rag.cli.tag import tag
-from florence_rag.cli.train import train
+
+COMMANDS = {
+    "index": ("index:index", "Index images, videos, audio, text and PDF files. Unchanged files are skipped."),
+    "watch": ("index:watch", "Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."),
+    "failures": (
+        "index:failures",
+        "List the files that could not be indexed, with the reasons. `index PATH --retry` tries only some of them.",
+    ),
+    "search": ("search:search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
+    "moments": (
+        "search:moments",
+        "Find when something happens in videos, with start, end, and a link that opens the video there.",
+    ),
+    "ask": (
+        "ask:ask",
+        "Answer a question, with a confidence and citations. With --image, answer it about that image only.",
+    ),
+    "recommend": ("search:recommend", "Recommend varied new hits by examples of what you like and dislike."),
+    "describe": ("describe:describe", "Caption images."),
+    "detect": ("detect:detect", "Find the objects in images, with their boxes."),
+    "tag": (
+        "tag:tag",
+        "Tag all images without tags, by labels and by the tags of their neighbors; or tag ITEMs by hand.",
+    ),
+    "info": ("info:info", "Print what a database contains, what failed, and which model filled it."),
+    "models": (
+        "models:models",
+        "List the models that can be named, with roles, sizes and licenses, and which are on this machine.",
+    ),
+    "convert": (
+        "models:convert",
+        "Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens.",
+    ),
+    "reembed": (
+        "reembed:reembed",
+        "Move a database to another embedder while it is searched. Run it again to continue after an interruption.",
+    ),
+    "export": (
+        "import_export:export",
+        "Write a database as Parquet files, for `florence-rag import` and for Milvus' bulk import.",
+    ),
+    "import": (
+        "import_export:import_",
+        "Create a database from an export, by inserting its rows or, with --uploaded, by Milvus' bulk import.",
+    ),
+    "estimate": (
+        "estimate:estimate",
+        "Estimate GPU hours, memory, disk and cost for numbers of images, for each index type.",
+    ),
+    "demo": ("demo:demo", "Index, search and ask a small synthetic town, and print what to try next."),
+    "classify": ("classify:classify", "Classify images, by labels alone or by a classifier that you train."),
+    "eval": (
+        "evaluate:evaluate",
+        "Measure models on data sets in the field's formats, next to the results of the Florence paper.",
+    ),
+    "train": (
+        "train:train",
+        "Train models on your own data. Run a command again to continue after an interruption. On several GPUs, start "
+        "it with: accelerate launch -m florence_rag train ...",
+    ),
+}
+"""The module and function of each command, and the first paragraph of its help."""
+
+
+@cache
+def load_command(name: str) -> Any:
+    """Import a command, and return it as a Click command."""
+    module, function = COMMANDS[name][0].split(":")
+    command = getattr(import_module(f"florence_rag.cli.{module}"), function)
+    if not isinstance(command, typer.Typer):
+        group = typer.Typer(add_completion=False)
+        group.command(name)(command)
+        command = group
+    loaded = typer.main.get_command(command)
+    loaded.name = name
+    return loaded
+
+
+class LazyCommandGroup(CommandGroup):
+    """The group of all commands. It imports a command when the command is called, and not for the list of commands."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        lazy = {name: TyperCommand(name, help=summary) for name, (_, summary) in COMMANDS.items()}
+        self.commands = {**self.commands, **lazy}
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command with its options."""
+        return load_command(cmd_name) if cmd_name in COMMANDS else super().get_command(ctx, cmd_name)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help page from the summaries of the commands."""
+        page = TyperGroup(
+            help=self.help, params=self.params, commands=dict(self.commands), rich_markup_mode=self.rich_markup_mode
+        )
+        page.format_help(ctx, formatter)
+
 
 app = typer.Typer(
-    cls=CommandGroup,
+    cls=LazyCommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Index images, videos, audio, text and PDF files; search them by text and images; ask questions. Offline.",
@@ -42,7 +124,9 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        stdout().print(f"florence-rag {version('florence-rag')}")
+        from importlib.metadata import version
+
+        typer.echo(f"florence-rag {version('florence-rag')}")
         raise typer.Exit
 
 
@@ -53,29 +137,6 @@ def root(
     ] = False,
 ) -> None:
     """Options before a command."""
-
-
-def demo(
-    folder: Annotated[
-        Path, typer.Argument(parser=absolute_path, metavar="[FOLDER]", help="Where to write the files and the index.")
-    ] = Path("florence-demo"),
-    as_json: AsJson = False,
-) -> None:
-    """Index, search and ask a small synthetic town, and print what to try next."""
-    from florence_rag.cli.demo import run_demo
-
-    print_result(run_demo(folder.absolute(), stderr() if as_json else stdout()), "", as_json)
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (
-    *(index, watch, failures, search, moments, ask, recommend),
-    *(describe, detect, tag, info, models, convert, reembed, export, import_, estimate, demo),
-)
-for command in COMMANDS:
-    app.command(command.__name__.rstrip("_"))(command)
-app.add_typer(classify, name="classify")
-app.add_typer(evaluate, name="eval")
-app.add_typer(train, name="train")
 
 
 def main() -> None:

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from florence_rag.tasks.classifier import Classified
     from florence_rag.tasks.classify import Classification, Classifiers, TrainedClassifier
 
-classify = typer.Typer(help="Classify images, by labels alone or by a classifier that you train.", no_args_is_help=True)
+classify = typer.Typer(
+    add_completion=False,
+    help="Classify images, by labels alone or by a classifier that you train.",
+    no_args_is_help=True,
+)
 
 
 @classify.command()

@@ -7,31 +7,51 @@ import sys
 import time
 from os.path import relpath
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
-from florence_rag.chunking import read_image
 from florence_rag.cli.opening import open_rag
-from florence_rag.cli.options import OpenOptions
-from florence_rag.cli.output import answer_line, plain, report_to_text, source_to_text
+from florence_rag.cli.options import AsJson, OpenOptions, absolute_path
+from florence_rag.cli.output import (
+    answer_line,
+    plain,
+    print_result,
+    report_to_text,
+    source_to_text,
+    stderr,
+    stdout,
+)
 from florence_rag.cli.progress import show_progress
 from florence_rag.datasets.demo_corpus import DemoExample, copy_demo_corpus, demo_examples
 from florence_rag.models.registry import CARDS, DEFAULT, TINY
-from florence_rag.types import Answer
-from florence_rag.viz.contact_sheet import Row, draw_sheet, hits_to_row
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
+    from florence_rag.types import Answer
+    from florence_rag.viz.contact_sheet import Row
 
 HITS = 4
 SEARCHES = tuple(example for example in demo_examples() if example.task == "search")
 QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(parser=absolute_path, metavar="[FOLDER]", help="Where to write the files and the index.")
+    ] = Path("florence-demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Index, search and ask a small synthetic town, and print what to try next."""
+    print_result(run_demo(folder.absolute(), stderr() if as_json else stdout()), "", as_json)
+
+
 def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     """Copy the corpus to a folder, index it, search it and ask it; return the results, ready for JSON."""
+    from florence_rag.viz.contact_sheet import draw_sheet
+
     started = time.perf_counter()
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
     console.print(f"[bold]Copying the demo corpus:[/] photos, videos, a poster and documents, to {corpus}")
@@ -69,6 +89,9 @@ def _title(search: DemoExample) -> str:
 
 
 def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, console: Console) -> Row:
+    from florence_rag.chunking import read_image
+    from florence_rag.viz.contact_sheet import hits_to_row
+
     image = read_image(search.image) if search.image else None
     hits = rag.search(search.text or None, image=image, k=HITS)
     best = hits[0]

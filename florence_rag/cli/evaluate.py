@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from florence_rag.evaluation.report import EvaluationReport
 
 evaluate = typer.Typer(
+    add_completion=False,
     help="Measure models on data sets in the field's formats, next to the results of the Florence paper.",
     no_args_is_help=True,
 )

@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import find_index_type
 from florence_rag.types import KINDS, Kind
 
 DEFAULT_DB = "florence.db"
@@ -62,6 +61,8 @@ def check_kinds(names: list[str] | None) -> list[str] | None:
 
 def check_index_type(name: str | None) -> str | None:
     """Return the full name of an index type, or raise a usage error if it cannot be chosen."""
+    from florence_rag.index.index_types import find_index_type
+
     try:
         return name if name is None else find_index_type(name).name
     except InputError as error:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from florence_rag.models.registry import Role
 
 train = typer.Typer(
+    add_completion=False,
     help="Train models on your own data. Run a command again to continue after an interruption. On several GPUs, start "
     "it with: accelerate launch -m florence_rag train ...",
     no_args_is_help=True,

@@ -1,10 +1,10 @@
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from florence_rag.chunking.html import html_to_text
+
+QUADRATIC_TIME_FAILS = pytest.mark.timeout(60)  # linear time takes a few seconds
 
 PAGE = """<!DOCTYPE html><html><head><title> My
  page</title><style>p{color:red}</style>
@@ -42,20 +42,18 @@ def test_malformed_markup_is_read_as_far_as_it_goes(markup, text):
     assert html_to_text(markup)[1] == text
 
 
+@QUADRATIC_TIME_FAILS
 @pytest.mark.parametrize(
     "piece",
     ["<", "<a", "<a ", "<!--", "<?", "</", "</a", "<a b='", "<!DOCTYPE [", "<![CDATA[", "&#", "<div>", "<svg>", " \n"],
 )
 def test_repetition_takes_linear_time(piece):
-    start = time.process_time()
-    html_to_text(piece * 100_000)
-    assert time.process_time() - start < 5
+    html_to_text(piece * 300_000)
 
 
+@QUADRATIC_TIME_FAILS
 def test_nesting_without_end_takes_linear_time():
-    start = time.process_time()
     html_to_text("<svg>" * 100_000 + "</title>" * 100_000)
-    assert time.process_time() - start < 5
 
 
 @settings(deadline=None)

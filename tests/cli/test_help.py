@@ -1,37 +1,55 @@
 """`--help` and `import florence_rag` are quick because they load nothing heavy."""
 
-import resource
 import subprocess
 import sys
 
 import pytest
 
-HEAVY = {"torch", "transformers", "pymilvus", "milvus_lite", "PIL", "av", "onnxruntime", "langchain", "llama_index"}
+from florence_rag.cli.app import COMMANDS, load_command
+
+HEAVY = {
+    *("torch", "transformers", "pymilvus", "milvus_lite", "PIL", "av", "onnxruntime", "pandas", "pyarrow"),
+    *("langchain", "llama_index", "httpx", "requests", "fsspec", "huggingface_hub"),
+}
 
 
 def modules_after(code: str) -> set[str]:
+    """Return the modules that a new process has loaded after this code."""
     script = f"{code}\nimport sys; print('\\n'.join(sys.modules), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    return {name.split(".")[0] for name in done.stderr.split()}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
 
 
-HELP = "import sys; sys.argv = ['florence-rag', 'search', '--help']\nfrom florence_rag.cli.app import app\n"
+def modules_after_help(*arguments: str) -> set[str]:
+    return modules_after(f"from florence_rag.cli.app import app\napp([*{arguments}, '--help'], standalone_mode=False)")
 
 
-@pytest.mark.parametrize("code", ["import florence_rag", f"{HELP}app(standalone_mode=False)"], ids=["import", "help"])
-def test_nothing_heavy_is_loaded(code):
-    loaded = modules_after(code)
+def packages(modules: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in modules}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = packages(modules_after("import florence_rag"))
     assert "florence_rag" in loaded
-    assert loaded & HEAVY == set()
+    assert loaded & {*HEAVY, "numpy", "typer", "rich"} == set()
 
 
-def test_help_takes_under_half_a_second():
-    """Of the processor, so that a busy machine does not matter."""
+def test_the_list_of_commands_loads_no_command():
+    loaded = modules_after_help()
+    assert "florence_rag.cli.app" in loaded
+    assert packages(loaded) & {*HEAVY, "numpy", "pydantic"} == set()
+    modules = {f"florence_rag.cli.{place.split(':')[0]}" for place, _ in COMMANDS.values()}
+    assert loaded & {*modules, "florence_rag.cli.options", "florence_rag.types"} == set()
 
-    def seconds() -> float:
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "florence_rag", "--help"], check=True, stdout=subprocess.DEVNULL)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
-    assert min(seconds() for _ in range(3)) < 0.5
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_help_of_a_command_loads_nothing_heavy(name):
+    loaded = modules_after_help(name)
+    assert f"florence_rag.cli.{COMMANDS[name][0].split(':')[0]}" in loaded
+    assert packages(loaded) & HEAVY == set()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_has_the_summary_of_each_command(name):
+    first_paragraph = " ".join(load_command(name).help.split("\n\n")[0].split())
+    assert first_paragraph == COMMANDS[name][1]

@@ -50,9 +50,8 @@ class LeftHalf:
 
 
 def test_every_command_has_a_section():
-    names = [command.__name__.rstrip("_") for command in COMMANDS]
-    assert [name for name in names if name not in OBJECTS] == []
-    assert {"eval", "train", "classify apply", "classify train", "reembed --rollback", "tag --as"} <= OBJECTS.keys()
+    assert [name for name in COMMANDS if name not in OBJECTS and name != "classify"] == []
+    assert {"classify apply", "classify train", "reembed --rollback", "tag --as"} <= OBJECTS.keys()
 
 
 def test_indexing_and_queries(run, photos):

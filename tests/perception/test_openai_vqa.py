@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -179,10 +178,8 @@ def test_what_may_be_better_in_a_moment_is_tried_again(service, ask):
 
 def test_a_service_that_does_not_answer_is_given_up(service, ask):
     service.replies = [lambda _: service.released.wait(30) and None]
-    began = time.monotonic()
     with pytest.raises(ModelError, match=r"did not answer within 0\.2 s"):
         ask(timeout_s=0.2)
-    assert time.monotonic() - began < 10
 
 
 def test_an_address_where_nobody_listens_says_so(ask):

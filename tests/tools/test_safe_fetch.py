@@ -130,10 +130,8 @@ def test_a_body_that_is_too_large_is_not_read_to_its_end(site):
 
 
 def test_a_slow_server_times_out(site):
-    start = time.monotonic()
     with pytest.raises(InputError, match=r"longer than 0\.5 s|ReadTimeout"):
         fetch(f"{site.url}/slow", UrlRules(private=True, timeout_s=0.5))
-    assert time.monotonic() - start < 3
 
 
 def test_an_error_status_and_a_closed_port_are_errors(site):

@@ -4,7 +4,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -223,9 +222,7 @@ print("end")
     assert list(open_index().sources()) == ["/a"]
 
 
-def test_closing_does_not_wait(index, put):
+def test_an_engine_has_few_threads(index, put):
     put(index, n=100)
-    started = time.monotonic()
     index.close()
-    assert time.monotonic() - started < 10
     assert threading.active_count() < 50
