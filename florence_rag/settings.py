@@ -9,8 +9,8 @@ from typing import TypedDict
 from florence_rag.answering.llm import LLMConfig
 from florence_rag.answering.vqa_answerer import AnsweringConfig
 from florence_rag.chunking import ChunkingConfig
+from florence_rag.ingest.duplicates import NearDuplicates
 from florence_rag.ingest.engine import Engine, IngestConfig
-from florence_rag.ingest.near_duplicates import NearDuplicates
 from florence_rag.ingest.progress import Progress
 from florence_rag.ingest.read_stage import Chunker, OCRMode
 from florence_rag.loading.database import DatabaseOptions

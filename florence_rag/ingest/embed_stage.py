@@ -7,7 +7,7 @@ by source, so that only the sources at fault fail.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -111,10 +111,12 @@ def together_or_by_source(
     try:
         return ([step(batch)] if batch else []), []
     except handled as error:
-        sources = _by_source(batch)
-        if len(sources) == 1:
+        by_source: dict[Source, list[Chunk]] = {}
+        for chunk in batch:
+            by_source.setdefault(chunk.source, []).append(chunk)
+        if len(by_source) == 1:
             return [], [Failure(batch[0].source.uri, _reason(error, batch[0].source))]
-        tried = [together_or_by_source(step, chunks, handled) for chunks in sources]
+        tried = [together_or_by_source(step, chunks, handled) for chunks in by_source.values()]
         return [part for parts, _ in tried for part in parts], [each for _, failures in tried for each in failures]
 
 
@@ -167,13 +169,6 @@ def add_captions(captioner: Captioner, chunks: Sequence[Chunk]) -> list[Chunk]:
     captions = captioner.caption([middle_frame(chunks[i].frames) for i in missing]) if missing else []
     added = dict(zip(missing, captions, strict=True))
     return [replace(chunk, caption=added[i]) if i in added else chunk for i, chunk in enumerate(chunks)]
-
-
-def _by_source(chunks: Iterable[Chunk]) -> list[list[Chunk]]:
-    sources: dict[str, list[Chunk]] = {}
-    for chunk in chunks:
-        sources.setdefault(chunk.source.uri, []).append(chunk)
-    return list(sources.values())
 
 
 def _reason(error: Exception, source: Source) -> str:

@@ -10,21 +10,22 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from florence_rag.chunking import ChunkingConfig, chunk
 from florence_rag.context import Context
 from florence_rag.errors import InputError
 from florence_rag.image_store import limit_image_detail
-from florence_rag.ingest.content_dedup import DuplicateResolver, split_duplicates
+from florence_rag.ingest.duplicates import (
+    DuplicateResolver,
+    NearDuplicateFilter,
+    NearDuplicates,
+    chunk_with_hashes,
+    split_duplicates,
+)
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import Engine, IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff, IndexSnapshot
-from florence_rag.ingest.near_duplicates import (
-    NearDuplicateFilter,
-    NearDuplicates,
-    check_near_duplicates,
-    chunk_with_hashes,
-)
 from florence_rag.ingest.progress import Progress
 from florence_rag.ingest.read_stage import Chunker, OCRMode, OCRStage
 from florence_rag.ingest.run import IngestRun
@@ -48,7 +49,8 @@ class IngestOptions:
     engine: Callable[[Chunker], Engine] | None = None
 
     def __post_init__(self) -> None:
-        check_near_duplicates(self.near_duplicates)
+        if self.near_duplicates not in get_args(NearDuplicates):
+            raise InputError(f"near_duplicates is {self.near_duplicates!r}; allowed are 'keep', 'link' and 'drop'")
 
     @property
     def drops(self) -> bool:
@@ -159,10 +161,18 @@ class FileIngestor:
         if duplicates:
             exclude = {source.uri for source in duplicates}
             resolver = DuplicateResolver(index, self._context.models.text_embedder, exclude)
-            remaining = [source for source in duplicates if not _is_skipped(source, resolver, near_duplicates, run)]
-            copies = [source for source in remaining if resolver.original(source)]
+            copies: list[Source] = []
+            others: list[Source] = []
+            for source in duplicates:
+                original = resolver.original(source)
+                if original is None:
+                    others.append(source)
+                elif near_duplicates and source.media == "image" and original.uri in near_duplicates:
+                    run.skip_near_duplicate(source, original.uri)
+                else:  # also if the original is about to be deleted, whose place this source takes
+                    copies.append(source)
             run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self._config))
-            run.ingest([source for source in remaining if not resolver.original(source)], engine, near_duplicates)
+            run.ingest(others, engine, near_duplicates)
 
     def _engine(self, options: IngestOptions) -> Engine:
         """Load the models, and return the engine that uses them."""
@@ -175,14 +185,3 @@ class FileIngestor:
             return options.engine(chunker)
         stage = EmbedStage.from_models(models, index_regions=self._index_regions)
         return ThreadEngine(stage, chunker, ocr=ocr, config=self._config)
-
-
-def _is_skipped(
-    duplicate: Source, resolver: DuplicateResolver, near_duplicates: NearDuplicateFilter | None, run: IngestRun
-) -> bool:
-    """Skip an image if its original is indexed and stays; a duplicate of an original that is gone takes its place."""
-    original = resolver.original(duplicate)
-    if near_duplicates is None or duplicate.media != "image" or original is None or original.uri not in near_duplicates:
-        return False
-    run.skip_near_duplicate(duplicate, original.uri)
-    return True

@@ -1,11 +1,10 @@
-"""What an index knows of files, and how the files differ from that now."""
+"""Compares files with what an index knows of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeGuard
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.sources import (
@@ -95,16 +94,19 @@ class IndexSnapshot:
         places = [*([path_to_uri(path) for path in paths] if missing_ok else paths_to_uris(paths)), *more]
         known = {uri: each.source for uri, each in self.skipped.items()} | self.sources
         found = list(discover([place for place in places if not missing_ok or exists(place)], known, columns))
-        gone = self._mended(places, found)
+        gone = (self.failed & set(places)) - {_uri(each) for each in found}  # folders that can be read again
         if prune or missing_ok:
             gone |= self._missing([*places, *(each.source for each in lost)], found)
         found += [each for each in lost if each.source not in gone]
-        unavailable = [each for each in found if self._is_unavailable(each)]
-        found = [each for each in found if not self._is_unavailable(each)]
+        unavailable = {
+            each.source: each for each in found if isinstance(each, SourceUnavailable) and each.source in self.sources
+        }
+        found = [each for each in found if _uri(each) not in unavailable]
         orphans = self._orphans(gone, found)
-        unmet = orphans - {_uri(each) for each in (*found, *unavailable)}
+        unmet = orphans - {_uri(each) for each in found} - unavailable.keys()
         found += discover([uri for uri in unmet if exists(uri)], known)
-        diff = IndexDiff(sorted(gone), [each for each in found if isinstance(each, Failure)], unavailable)
+        unreadable = [each for each in found if isinstance(each, Failure)]
+        diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()))
         still_skipped = {
             uri
             for uri, each in self.skipped.items()
@@ -158,14 +160,6 @@ class IndexSnapshot:
             missing |= {uri for uri in recorded if uri.startswith(below)}
         below_unreadable = _prefixes(unreadable)
         return {uri for uri in missing - {_uri(each) for each in found} if not uri.startswith(below_unreadable)}
-
-    def _mended(self, places: Iterable[str], found: Iterable[Source | Failure]) -> set[str]:
-        """Return the folders and containers that failed before, and can be read now."""
-        return (self.failed & set(places)) - {_uri(each) for each in found}
-
-    def _is_unavailable(self, found: Source | Failure) -> TypeGuard[SourceUnavailable]:
-        """Whether a source is indexed, and its server cannot be reached now."""
-        return isinstance(found, SourceUnavailable) and found.source in self.sources
 
     def _orphans(self, gone: Collection[str], found: Iterable[Source | Failure]) -> set[str]:
         """Return the near-duplicates whose original is gone or has changed, so that they may be indexed now."""

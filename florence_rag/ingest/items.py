@@ -14,7 +14,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,8 @@ from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Sou
 _MAX_DELETED = 16_384  # vectors; of 512 numbers each they take 32 MB
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Item:
-    """A chunk to store, and its vector (D,) if that is known."""
-
-    chunk: Chunk
-    vector: np.ndarray | None = None
+_Item = tuple[Chunk, np.ndarray | None]
+"""A chunk to store, and its vector (D,) if that is known."""
 
 
 class ItemStore:
@@ -204,25 +200,21 @@ class ItemStore:
     def _begin_reading(
         self, batch: Sequence[Chunk], vectors: Mapping[str, np.ndarray], readers: ThreadPoolExecutor
     ) -> list[Future[_Item]]:
-        """Start to read what is new; of equal ids the last counts."""
-        chunks = {chunk.id: chunk for chunk in batch}
-        stored = self._embedded_before(chunks)
-        return [
-            readers.submit(_reuse, chunk, *stored[id])
-            if id in stored
-            else readers.submit(self._read, chunk, vectors.get(id))
-            for id, chunk in chunks.items()
-        ]
+        """Start to read the items of a batch; of equal ids the last counts.
 
-    def _embedded_before(self, chunks: Mapping[str, Chunk]) -> dict[str, tuple[Hit, np.ndarray]]:
-        """Return by id the items that are stored with the same content, or were until they were deleted."""
-        same = [hit for hit in self._stored(list(chunks)) if _content(hit) == _content(chunks[hit.id])]
-        vectors = self._context.index.vectors([hit.id for hit in same])
-        stored = {hit.id: (hit, vector) for hit, vector in zip(same, vectors, strict=True)}
-        if self._deleted:
-            deleted = {id: self._deleted.get(_content(chunk)) for id, chunk in chunks.items()}
-            stored = {id: item for id, item in deleted.items() if item} | stored
-        return stored
+        An item that is stored with the same content, or was until it was deleted, is not read again.
+        """
+        chunks = {chunk.id: chunk for chunk in batch}
+        same = [hit for hit in self._stored(list(chunks)) if _content(hit) == chunks[hit.id].source.content_hash]
+        stored_vectors = self._context.index.vectors([hit.id for hit in same])
+        stored = {hit.id: (hit, vector) for hit, vector in zip(same, stored_vectors, strict=True)}
+        reading = []
+        for id, chunk in chunks.items():
+            if known := stored.get(id) or self._deleted.get(chunk.source.content_hash):
+                reading.append(readers.submit(_reuse, chunk, *known))
+            else:
+                reading.append(readers.submit(self._read, chunk, vectors.get(id)))
+        return reading
 
     def _read(self, chunk: Chunk, vector: np.ndarray | None) -> _Item:
         """Read the image of a new item, if any model is to see it, and its OCR text."""
@@ -230,21 +222,18 @@ class ItemStore:
         if item_file(chunk) and not chunk.frames and (vector is None or self._ocr or captioner):
             config = limit_image_detail(ChunkingConfig(), embedder, self._ocr, captioner)
             chunk = replace(chunk, frames=self._context.images.item_frames(chunk, config))
-        return _Item(self._ocr(chunk) if self._ocr else chunk, vector)
+        return self._ocr(chunk) if self._ocr else chunk, vector
 
     def _embed(self, reading: Sequence[Future[_Item]]) -> EmbeddedBatch:
         """Compute the vectors that are missing."""
         models = self._context.models
         items = [each.result() for each in reading]
-        chunks = [item.chunk for item in items]
+        chunks = [chunk for chunk, _ in items]
         if models.captioner is not None:
             chunks = add_captions(models.captioner.get(), chunks)
-        new = [i for i, item in enumerate(items) if item.vector is None]
-        vectors = np.empty((len(items), models.embedder.info.dimension), dtype=np.float32)
-        vectors[new] = embed_chunks(models.embedder, [chunks[i] for i in new])
-        for i, item in enumerate(items):
-            if item.vector is not None:
-                vectors[i] = item.vector
+        new = [chunk for chunk, (_, vector) in zip(chunks, items, strict=True) if vector is None]
+        missing = iter(embed_chunks(models.embedder, new))
+        vectors = np.stack([next(missing) if vector is None else vector for _, vector in items])
         text_vectors = embed_chunk_texts(models.text_embedder, chunks) if models.text_embedder else None
         return EmbeddedBatch(chunks, vectors, text_vectors)
 
@@ -306,7 +295,7 @@ def zip_columns(items: Iterable[Any], **columns: Collection[Any] | None) -> Iter
 
 def _reuse(chunk: Chunk, hit: Hit, vector: np.ndarray) -> _Item:
     """Return the item with what models said of the same content before."""
-    return _Item(replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=()), vector)
+    return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=()), vector
 
 
 def _id_and_metadata(

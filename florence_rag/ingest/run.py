@@ -13,10 +13,10 @@ from contextlib import closing
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
+from florence_rag.ingest.duplicates import NearDuplicateFilter
 from florence_rag.ingest.embed_stage import EmbeddedBatch
 from florence_rag.ingest.engine import BatchResult, Engine
 from florence_rag.ingest.index_diff import IndexDiff
-from florence_rag.ingest.near_duplicates import NearDuplicateFilter
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
 from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, SkippedSource, Source
