@@ -140,7 +140,7 @@ def _ranked(found: Sequence[Sequence[Hit]], liked: Sequence[Example]) -> list[Hi
     earned: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
     for hits, example in zip(found, liked, strict=True):
         for rank, hit in enumerate(hits):
-            reason = f"is like {example.name} ({hit.score:.2f})" if hit.score > 0 else ""
+            reason = f"similar to {example.name} ({hit.score:.2f})" if hit.score > 0 else ""
             earned[hit.id].append((_RRF_K / (_RRF_K + rank), reason))
     unique = {hit.id: hit for hits in found for hit in hits}.values()
     ranked = [_scored(hit, sorted(earned[hit.id], reverse=True), len(liked)) for hit in unique]

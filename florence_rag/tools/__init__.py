@@ -2,7 +2,7 @@
 
 from florence_rag.tools.arguments import unchecked_model
 from florence_rag.tools.ask_image import AskImage
-from florence_rag.tools.base import Tool, ToolResult
+from florence_rag.tools.base import ImageRef, Tool, ToolResult
 from florence_rag.tools.classify_image import ClassifyImage
 from florence_rag.tools.describe_image import DescribeImage
 from florence_rag.tools.detect_objects import DetectObjects
@@ -18,7 +18,6 @@ from florence_rag.tools.image_delivery import (
     check_image_mode,
     images_in,
 )
-from florence_rag.tools.image_ref import ImageRef
 from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.registry import tools_for

@@ -1,9 +1,10 @@
-"""The arguments of a tool: a pydantic model that is read from the signature of its `run` method."""
+"""The arguments of a tool: a pydantic model that is read from the signature of its `run` method, and their checks."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import (
@@ -20,6 +21,18 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from florence_rag.errors import InputError
+from florence_rag.types import KINDS, Kind
+
+MAX_K = 20
+INDEX_FIELDS = ("kind", "source", "page", "start_s", "end_s")
+
+CountArgument = Annotated[int, f"How many results, 1 to {MAX_K}."]
+KindsArgument = Annotated[list[Kind] | None, "Only these kinds of results; omit for all."]
+FilterArgument = Annotated[
+    str | dict[str, Any] | None,
+    'Only results that match, as JSON: {"city": "Rome", "year": {"$gte": 2020}}. Keys are those of files\' metadata, '
+    f"and {', '.join(INDEX_FIELDS)}; a list means one of. Omit it unless you know the keys.",
+]
 
 
 def arguments_model(name: str, run: Callable[..., Any]) -> type[BaseModel]:
@@ -83,6 +96,48 @@ def unchecked_model(name: str, parameters: Mapping[str, Any]) -> type[BaseModel]
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
+def check_k(k: int) -> int:
+    """Return k; raise InputError if it is out of range."""
+    if not 1 <= k <= MAX_K:
+        raise InputError(f"k is {k}; it must lie between 1 and {MAX_K}")
+    return k
+
+
+def check_kinds(kinds: Collection[Kind] | None) -> set[Kind] | None:
+    """Return the kinds, or None for all; raise InputError for an unknown kind."""
+    if unknown := sorted(set(kinds or ()) - set(KINDS)):
+        raise InputError(f"unknown kind {unknown[0]!r}; the kinds are {', '.join(KINDS)}")
+    return set(kinds) if kinds else None
+
+
+def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the filter as the index takes it; raise InputError if it is not a JSON object.
+
+    An expression in the language of the store is never accepted from an agent, because it could express anything.
+    """
+    if filter is None or (isinstance(filter, str) and not filter.strip()):
+        return None
+    try:
+        parsed = json.loads(filter) if isinstance(filter, str) else filter
+    except (ValueError, RecursionError):
+        parsed = None
+    if not isinstance(parsed, Mapping):
+        raise InputError(
+            f'filter {filter!r:.80} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
+        )
+    return {
+        key if key in INDEX_FIELDS or key.startswith("metadata.") else f"metadata.{key}": condition
+        for key, condition in parsed.items()
+    } or None
+
+
+def check_text(text: str, name: str, advice: str) -> str:
+    """Return the stripped text; raise InputError with the advice if it is empty."""
+    if not text.strip():
+        raise InputError(f"{name} is empty; {advice}")
+    return text.strip()
+
+
 def _first_problem(
     error: ValidationError, names: list[str], schema: Mapping[str, Any], stated: Mapping[str, Any]
 ) -> str:
@@ -120,7 +175,7 @@ def _refuser(type_: type) -> Callable[[Any], Any]:
 
 
 class _PlainSchema(GenerateJsonSchema):
-    """Describe a union by its first member, and leave out titles: small models follow plain schemas better."""
+    """Describe a union by its first member, without titles: small models follow plain schemas better."""
 
     def union_schema(self, schema: core_schema.UnionSchema) -> JsonSchemaValue:
         """Describe the first member."""

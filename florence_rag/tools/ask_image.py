@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar
+from dataclasses import replace
+from typing import Annotated, Any
 
-from florence_rag.perception.base import AttentionMap, VQAResult
-from florence_rag.rag import FlorenceRAG
+from florence_rag.answering.base import best_index
+from florence_rag.perception.base import AttentionMap
+from florence_rag.tools.arguments import check_text
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
-from florence_rag.tools.image_argument import ImageArgument, ImageTool, ResolvedImage
-from florence_rag.tools.image_ref import image_of
-from florence_rag.tools.result_format import check_text
-from florence_rag.types import Answer, Frame
+from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.types import Answer
 
 PROMPT = """\
 Ask one question about one image and get a short answer from a model that examines the pixels.
@@ -25,51 +24,34 @@ The confidence lies between 0 and 1. Below 0.5 say that you are not sure and nam
 SURE = 0.5
 
 
-@dataclass(frozen=True)
 class AskImage(ImageTool):
     """Answers a question about one image, with confidence, candidates, a citation, and the region of highest attention.
 
     The region is present only if the VQA model provides attention, as METER does.
     """
 
-    name: ClassVar[str] = "ask_image"
-
-    @classmethod
-    def serves(cls, rag: FlorenceRAG) -> bool:
-        """Return whether the index has a VQA model."""
-        return rag.models.vqa is not None
-
-    @property
-    def description(self) -> str:
-        """The prompt."""
-        return self._described(PROMPT)
+    name = "ask_image"
+    prompt = PROMPT
+    roles = ("vqa",)
 
     def run(
         self, image: ImageArgument, question: Annotated[str, "One short question about what is visible."]
     ) -> ToolResult:
         """Return the answer as text, and `Answer.to_dict()` with looked_at in the artifact. Raises InputError."""
         question = check_text(question, "question", "ask one thing about the image")
-        resolved = self._resolve(image)
-        keyframe = resolved.best_frame(self.rag, question)
+        resolved, models = self._resolve(image), self.rag.models
+        keyframe = best_index(resolved.frames, question, models.matcher)
         frame = resolved.frames[keyframe]
-        seen = self.rag.ask_image(frame, question)
-        looked_at = None if seen.remembered else self._attention(frame, question)
-        answer = self._answer(resolved, seen, looked_at)
-        artifact: dict[str, Any] = answer.to_dict()
-        if looked_at:
-            artifact["looked_at"] = attention_to_dict(looked_at)
-        return ToolResult(answer_to_text(answer), artifact, images=(image_of(resolved.hit, frame, keyframe),))
-
-    def _attention(self, frame: Frame, question: str) -> AttentionMap | None:
-        vqa = self.rag.models.attention_vqa
-        return vqa.get().attention_map(frame, question) if vqa else None
-
-    def _answer(self, resolved: ResolvedImage, seen: VQAResult, looked_at: AttentionMap | None) -> Answer:
-        """Return the answer with a citation that names the region, or the cached answer that it repeats."""
-        citation = replace(resolved.citation(seen.confidence), remembered=seen.remembered)
-        if looked_at:
-            citation = replace(citation, locator=replace(citation.locator, box=looked_at.box))
-        return Answer(seen.answer, seen.confidence, (citation,), seen.candidates)
+        result = self.rag.ask_image(frame, question)
+        citation = replace(resolved.citation(result.confidence), remembered=result.remembered)
+        looked_at = {}
+        if models.attention_vqa and not result.remembered:
+            attention = models.attention_vqa.get().attention_map(frame, question)
+            citation = replace(citation, locator=replace(citation.locator, box=attention.box))
+            looked_at = {"looked_at": attention_to_dict(attention)}
+        answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
+        images = (resolved.image_ref(keyframe),)
+        return ToolResult(answer_to_text(answer), {**answer.to_dict(), **looked_at}, images=images)
 
 
 def attention_to_dict(attention: AttentionMap) -> dict[str, Any]:

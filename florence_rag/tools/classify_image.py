@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from florence_rag.errors import InputError
-from florence_rag.tasks.classifier import Classified, classify
+from florence_rag.tasks.classifier import classify
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import clean, place_to_text
+from florence_rag.tools.formatting import clean
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import image_of
-from florence_rag.types import middle_index
 
 PROMPT = """\
 Choose which of several labels fits one image best. Use it to sort images into kinds of which you know the names: \
@@ -23,17 +20,16 @@ The confidence lies between 0 and 1 and compares these labels only. Below 0.5 sa
 PROMPT_TRAINED = "\nInstead of labels you can name a classifier that was trained for this index: {}."
 
 
-@dataclass(frozen=True)
 class ClassifyImage(ImageTool):
     """Assigns a class to an image, from labels or by a classifier that was trained for the index."""
 
-    name: ClassVar[str] = "classify_image"
+    name = "classify_image"
+    prompt = PROMPT
 
-    @property
-    def description(self) -> str:
-        """The prompt; it names up to five trained classifiers."""
+    def _own_prompt(self) -> str:
+        """Name up to five trained classifiers."""
         trained = self.rag.classifiers.names()[:5]
-        return self._described(PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained))
+        return PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained)
 
     def run(
         self,
@@ -44,13 +40,11 @@ class ClassifyImage(ImageTool):
         """Return the label as text, and its candidates in the artifact. Raises InputError."""
         chosen = self.rag.classifiers.get(labels, self._known(classifier))
         resolved = self._resolve(image)
-        (found,) = classify(chosen, self.rag.models.embedder.embed_images([resolved.middle]))
-        artifact = {
-            **found.named(resolved.hit.source, resolved.hit.id).to_dict(),
-            "citation": resolved.citation().to_dict(),
-        }
-        image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))
-        return ToolResult(f"{_to_text(found)}\nSeen in: {place_to_text(resolved.hit)}", artifact, images=(image_ref,))
+        (result,) = classify(chosen, self.rag.models.embedder.embed_images([resolved.middle]))
+        text = f"{clean(result.label)} (confidence {result.confidence:.2f})\nOther candidates: "
+        text += ", ".join(f"{clean(label)} {confidence:.2f}" for label, confidence in result.candidates[1:])
+        artifact = result.named(resolved.hit.source, resolved.hit.id).to_dict()
+        return resolved.to_result(f"{text}\nSeen in: {resolved.place}", artifact)
 
     def _known(self, classifier: str | None) -> str | None:
         """Accept names only, because an agent must not open files."""
@@ -58,8 +52,3 @@ class ClassifyImage(ImageTool):
             return classifier
         trained = ", ".join(self.rag.classifiers.names()) or "none, so give labels"
         raise InputError(f"no classifier is called {classifier!r:.80}; there is {trained}")
-
-
-def _to_text(found: Classified) -> str:
-    others = ", ".join(f"{clean(label)} {share:.2f}" for label, share in found.candidates[1:])
-    return f"{clean(found.label)} (confidence {found.confidence:.2f})\nOther candidates: {others}"

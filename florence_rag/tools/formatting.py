@@ -1,14 +1,16 @@
-"""Formats hits as text for a model, and as flat metadata that is ready for JSON; both plug-ins use these."""
+"""Formats hits as text for a model, and as flat metadata that is ready for JSON."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from florence_rag.types import Citation, Hit
 
+MAX_CHARACTERS = 600
+"""The text limit of one result, so that a page does not crowd out the other results."""
 CONTROL_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>")
 """Markers such as <|im_start|>: in text from a file, they would act on a chat model's tokenizer."""
 
@@ -20,18 +22,18 @@ def hit_to_text(hit: Hit) -> str:
     return "\n".join([place_to_text(hit), *lines])
 
 
-def place_to_text(found: Hit | Citation) -> str:
+def place_to_text(hit: Hit | Citation) -> str:
     """Return one line such as "[clip] walk.mp4, 3.0-6.0 s". The folder is only in the metadata."""
-    name, locator = " ".join(PurePath(found.source).name.split()), str(found.locator)
-    return clean(f"[{found.kind}] {name}, {locator}" if locator else f"[{found.kind}] {name}")
+    name, locator = " ".join(PurePath(hit.source).name.split()), str(hit.locator)
+    return clean(f"[{hit.kind}] {name}, {locator}" if locator else f"[{hit.kind}] {name}")
 
 
 def hit_to_metadata(hit: Hit) -> dict[str, Any]:
     """Return the metadata of the file, and id, source, kind, locator, score and explanation, which take precedence."""
-    ours = hit.to_dict()
-    own = ours.pop("metadata", {})
-    del ours["text"]
-    return {**own, **ours}
+    fields = hit.to_dict()
+    metadata = fields.pop("metadata", {})
+    del fields["text"]
+    return {**metadata, **fields}
 
 
 def box_to_text(box: Sequence[float]) -> str:
@@ -43,3 +45,26 @@ def box_to_text(box: Sequence[float]) -> str:
 def clean(text: str) -> str:
     """Remove markers that have a meaning in chat templates."""
     return CONTROL_TOKEN.sub(" ", text)  # "" could join two halves to a new marker
+
+
+def hits_to_text(hits: Sequence[Hit]) -> str:
+    """Return a list numbered from 1, with what a model needs to cite a hit and to continue with it."""
+    lines = []
+    for number, hit in enumerate(hits, start=1):
+        place, _, text = hit_to_text(hit).partition("\n")
+        lines += [f"{number}. id {hit.id}", f"   {place}", f"   why: {hit.explanation}"]
+        if text:
+            lines.append(f"   {fenced(text)}")
+        for other in hit.grouped_hits[:3]:
+            lines.append(f"   also: id {other.id} {other.locator if other.source == hit.source else other.source}")
+    return "\n".join(lines)
+
+
+def fenced(text: str) -> str:
+    """Truncate text from a file, and mark it as quoted material."""
+    return f"<<< {text[:MAX_CHARACTERS].replace('>>>', '')} >>>"
+
+
+def counted(items: Collection[object], name: str) -> str:
+    """Return a count with its noun, such as "1 result" or "2 results"."""
+    return f"{len(items)} {name}{'s' * (len(items) != 1)}"

@@ -1,4 +1,4 @@
-"""Resolves the image argument of an agent, which may repeat what strangers wrote.
+"""Resolves the image argument of an agent, which may repeat the text of a stranger.
 
 Ids of the index are always accepted, and bytes and data URIs up to a size limit. A path is accepted only inside the
 folder that the developer allows, after links and ".." are resolved; a refusal reads the same whether or not the file
@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import base64
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from florence_rag.answering.base import best_index
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError, unknown_chunk_error
-from florence_rag.rag import FlorenceRAG
-from florence_rag.tools.base import Tool
+from florence_rag.tools.base import ImageRef, Tool, ToolResult
+from florence_rag.tools.formatting import place_to_text
 from florence_rag.tools.safe_fetch import UrlRules, fetch
-from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame
+from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
 from florence_rag.viz.jpeg import data_uri
 from florence_rag.viz.thumbnails import SIDE_PX
 
@@ -48,14 +48,26 @@ class ResolvedImage:
         """The only frame, or the middle keyframe."""
         return middle_frame(self.frames)
 
-    def best_frame(self, rag: FlorenceRAG, question: str) -> int:
-        """Return the position of the frame that matches the question best; the middle one without a matcher."""
-        return best_index(self.frames, question, rag.models.matcher)
+    @property
+    def place(self) -> str:
+        """The kind, file name and locator of the image."""
+        return place_to_text(self.hit)
 
     def citation(self, confidence: float | None = None) -> Citation:
         """Return a citation; it has a thumbnail if the image is not in the index."""
         hit, thumbnail = self.hit, "" if self.hit.id else data_uri(self.middle, SIDE_PX)
         return Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=confidence, thumbnail=thumbnail)
+
+    def image_ref(self, keyframe: int) -> ImageRef:
+        """Return a reference to one of the frames."""
+        if not self.hit.id:
+            return ImageRef(1, "", data=data_uri(self.frames[keyframe]))
+        return ImageRef(1, self.hit.id, keyframe if self.hit.kind == "clip" else None)
+
+    def to_result(self, text: str, artifact: dict[str, Any]) -> ToolResult:
+        """Return the result of a tool that examined the image, with a citation and the middle frame."""
+        image = self.image_ref(middle_index(self.frames))
+        return ToolResult(text, {**artifact, "citation": self.citation().to_dict()}, images=(image,))
 
 
 @dataclass(frozen=True)
@@ -68,86 +80,76 @@ class ImageTool(Tool):
         allow_urls: Whether images may be fetched from the web; `UrlRules` replaces the default rules.
     """
 
-    rag: FlorenceRAG
     allow_paths: str | Path | None = None
     allow_urls: bool | UrlRules = False
 
-    @classmethod
-    def serves(cls, rag: FlorenceRAG) -> bool:
-        """Return whether the index has the models that the tool needs."""
-        return True
+    @property
+    def description(self) -> str:
+        """The prompt; it mentions paths and URLs only if they are allowed."""
+        return self._own_prompt() + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
 
-    def _described(self, prompt: str) -> str:
-        """Return the prompt; it mentions paths and URLs only if they are allowed."""
-        return prompt + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
+    def _own_prompt(self) -> str:
+        """Return the prompt for the models of the index."""
+        return self.prompt
 
     def _resolve(self, image: str | bytes) -> ResolvedImage:
         """Return the image; raise InputError if it may not be read, or cannot."""
-        return open_image(self.rag, image, self.allow_paths, self.allow_urls)
+        name = image.strip() if isinstance(image, str) else ""
+        if found := self._in_index(name):
+            return found
+        opened = check_image(image, self.allow_paths, self.allow_urls)
+        source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else "the given image"
+        return ResolvedImage(Hit("", "image", source, Locator(), 1.0), (read_image(opened),))
 
-
-def open_image(
-    rag: FlorenceRAG, image: str | bytes, root: str | Path | None = None, urls: bool | UrlRules = False
-) -> ResolvedImage:
-    """Resolve an image argument. `root` is the folder that is open for paths, if any."""
-    if isinstance(image, str) and (found := _in_index(rag, image.strip())):
-        return found
-    named = check_image(image, root, urls)
-    name = str(named) if isinstance(named, Path) else "the given image"
-    if isinstance(named, bytes) and isinstance(image, str) and WEB.match(image.strip()):
-        name = image.strip()
-    return ResolvedImage(Hit("", "image", name, Locator(), 1.0), (read_image(named),))
+    def _in_index(self, name: str) -> ResolvedImage | None:
+        if not name or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES or DATA_URI.match(name):
+            return None
+        hits = self.rag.get([name])
+        if not hits:
+            return None
+        if not (frames := self.rag.frames(hits[0])):
+            raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
+        return ResolvedImage(hits[0], frames)
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:
-    """Return the encoded image, or the path of the file, for an argument that is not an id."""
-    if isinstance(image, bytes):
-        return _limited(image)
-    name = image.strip()
-    if uri := DATA_URI.fullmatch(name):
-        return _limited(_decode(uri[1]))
+    """Return the encoded image, or the path of the file, for an argument that is not an id.
+
+    Args:
+        image: The argument.
+        root: The folder whose files may be named by path; None allows no paths.
+        urls: Whether images may be fetched from the web, or by which rules.
+
+    Raises:
+        InputError: If the image is not allowed, missing or too large.
+    """
+    if isinstance(image, str):
+        name = image.strip()
+        uri = DATA_URI.fullmatch(name)
+        if uri is None:
+            return _fetch_or_find(name, root, urls)
+        try:
+            image = base64.b64decode(uri[1], validate=True)
+        except ValueError as error:
+            raise InputError(f"the data URI is not valid base64: {error}") from None
+    if len(image) > MAX_BYTES:
+        raise InputError(f"the image is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
+    return image
+
+
+def _fetch_or_find(name: str, root: str | Path | None, urls: bool | UrlRules) -> bytes | Path:
     if is_chunk_id(name):
         raise unknown_chunk_error(name)
     if WEB.match(name) and urls:
         return fetch(name, UrlRules() if urls is True else urls)
     if URL.match(name):
         raise InputError(f"{name!r:.80} is a URL, and URLs are not fetched; pass the id of a search result")
-    return _inside(name, root)
-
-
-def _in_index(rag: FlorenceRAG, name: str) -> ResolvedImage | None:
-    if not name or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES or DATA_URI.match(name):
-        return None
-    hits = rag.get([name])
-    if not hits:
-        return None
-    if not (frames := rag.frames(hits[0])):
-        raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
-    return ResolvedImage(hits[0], frames)
-
-
-def _inside(name: str, root: str | Path | None) -> Path:
     if root is None:
         raise InputError(f"{name!r:.80} is not an id; pass the id of a search result, exactly as it is listed")
     folder = Path(root).resolve()
-    try:
+    # The file system rejects some names: too long, with a null byte, a loop of links.
+    with suppress(OSError, ValueError, RuntimeError):
         path = (folder / name).resolve()
         if path.is_relative_to(folder) and path.is_file():
             return path
-    except (OSError, ValueError, RuntimeError):
-        # A name that the file system rejects: too long, a null byte, a loop of links.
-        pass
     raise InputError(f"there is no image {name!r:.80} in the opened folder; pass the id of a search result instead")
-
-
-def _decode(body: str) -> bytes:
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError as error:
-        raise InputError(f"the data URI is not valid base64: {error}") from None
-
-
-def _limited(pixels: bytes) -> bytes:
-    if len(pixels) > MAX_BYTES:
-        raise InputError(f"the image is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
-    return pixels

@@ -17,10 +17,9 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
+from florence_rag.tools.base import ImageRef
 from florence_rag.tools.detect_objects import detection_to_text, detector_of
-from florence_rag.tools.formatting import clean, place_to_text
-from florence_rag.tools.image_ref import ImageRef
-from florence_rag.tools.result_format import fenced
+from florence_rag.tools.formatting import clean, fenced, place_to_text
 from florence_rag.types import Frame, Hit
 from florence_rag.viz.contact_sheet import draw_tiles
 from florence_rag.viz.jpeg import scaled
@@ -36,7 +35,7 @@ MIN_PIXELS = 160 * 160
 SEARCH_KEYS = frozenset({"hits", "moments"})
 """Artifacts with one of these keys list search results; the text of other results describes their image itself."""
 DESCRIPTION_HEADING = "\nThe images show:\n"
-QUESTION = "What is in the picture?"
+QUESTION = "What is in the image?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,27 +122,24 @@ def images_to_blocks(rag: FlorenceRAG, images: Sequence[ImageRef], budget: Budge
     """Return each image with its name, or one contact sheet of numbered tiles; nothing if neither fits the budget."""
     if not budget.max_images or budget.pixels < MIN_PIXELS:
         return []
-    loaded_images = [(image, *loaded) for image in images if (loaded := image.load(rag))]
-    pixels_each = budget.pixels // max(1, len(loaded_images))
-    if len(loaded_images) <= budget.max_images and pixels_each >= MIN_PIXELS:
-        return [block for image, hit, frame in loaded_images for block in _named(image, hit, frame, pixels_each)]
-    sheet = draw_tiles([(image.number, frame) for image, _, frame in loaded_images], budget.pixels)
-    numbers = ", ".join(str(image.number) for image, _, _ in loaded_images)
-    return [f"The images of the results {numbers} on one contact sheet, each with its number:", _rendered(sheet)]
+    loaded = [(image, *found) for image in images if (found := image.load(rag))]
+    pixels_each = budget.pixels // max(1, len(loaded))
+    if len(loaded) > budget.max_images or pixels_each < MIN_PIXELS:
+        sheet = draw_tiles([(image.number, frame) for image, _, frame in loaded], budget.pixels)
+        numbers = ", ".join(str(image.number) for image, _, _ in loaded)
+        return [f"The images of the results {numbers} on one contact sheet, each with its number:", _rendered(sheet)]
+    blocks: list[Block] = []
+    for image, hit, frame in loaded:
+        blocks.append(f"Image of result {image.number}, {place_to_text(hit) if hit else 'the given image'}:")
+        blocks.append(_rendered(scaled(Image.fromarray(frame), pixels_each)))
+    return blocks
 
 
 def images_to_text(rag: FlorenceRAG, images: Sequence[ImageRef]) -> Iterator[str]:
     """Yield one line per image that describes it by other models, for a model that accepts no images."""
     for image in images:
-        if loaded := image.load(rag):
-            hit, frame = loaded
-            if description := "; ".join(_descriptions(rag, hit, frame)):
-                yield f"{image.number}. {fenced(clean(description))}"
-
-
-def _named(image: ImageRef, hit: Hit | None, frame: Frame, pixels: int) -> list[Block]:
-    place = place_to_text(hit) if hit else "the given image"
-    return [f"Image of result {image.number}, {place}:", _rendered(scaled(Image.fromarray(frame), pixels))]
+        if (found := image.load(rag)) and (description := "; ".join(_descriptions(rag, *found))):
+            yield f"{image.number}. {fenced(clean(description))}"
 
 
 def _rendered(image: Image.Image) -> RenderedImage:

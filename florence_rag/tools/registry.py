@@ -40,5 +40,5 @@ def tools_for(
         allow_paths: A folder whose files an agent may name by path.
         allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
     """
-    image_tools = [tool(rag, allow_paths, allow_urls) for tool in IMAGE_TOOLS if tool.serves(rag)]
+    image_tools = [tool(rag, allow_paths, allow_urls) for tool in IMAGE_TOOLS if tool.is_available(rag)]
     return [SearchImages(rag), *image_tools, Recommend(rag), FindVideoMoment(rag)]

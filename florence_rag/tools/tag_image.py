@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from florence_rag.tasks.tag import Tagged, open_tagger
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import clean, place_to_text
+from florence_rag.tools.formatting import clean
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
-from florence_rag.tools.image_ref import image_of
-from florence_rag.types import middle_index
 
 PROMPT = """\
 Suggest tags for one image: those of the labels that fit it, judged by the labels and by how the user tagged similar \
@@ -24,16 +21,11 @@ are found by search_images with the filter {"tags": {"$has": "beach"}}.\
 THRESHOLD = 0.5
 
 
-@dataclass(frozen=True)
 class TagImage(ImageTool):
     """Suggests tags for an image, and writes none."""
 
-    name: ClassVar[str] = "tag_image"
-
-    @property
-    def description(self) -> str:
-        """The prompt."""
-        return self._described(PROMPT)
+    name = "tag_image"
+    prompt = PROMPT
 
     def run(
         self,
@@ -45,12 +37,6 @@ class TagImage(ImageTool):
         tagger = open_tagger(self.rag.context, labels)
         ((tags, best),) = tagger.predict(self.rag.models.embedder.embed_images([resolved.middle]), THRESHOLD)
         tagged = Tagged(resolved.hit.id, resolved.hit.source, tuple(tags), tuple(best))
-        artifact = {**tagged.to_dict(), "citation": resolved.citation().to_dict()}
-        image_ref = image_of(resolved.hit, resolved.middle, middle_index(resolved.frames))
-        text = f"{_to_text(tagged)}\nSeen in: {place_to_text(resolved.hit)}"
-        return ToolResult(text, artifact, images=(image_ref,))
-
-
-def _to_text(tagged: Tagged) -> str:
-    listed = ", ".join(f"{clean(name)} {share:.2f}" for name, share in tagged.tags or tagged.candidates)
-    return f"Unsure; the likeliest tags are {listed}" if tagged.is_unsure else f"Tags: {listed}"
+        listed = ", ".join(f"{clean(name)} {confidence:.2f}" for name, confidence in tags or best)
+        text = f"Tags: {listed}" if tags else f"Unsure; the likeliest tags are {listed}"
+        return resolved.to_result(f"{text}\nSeen in: {resolved.place}", tagged.to_dict())

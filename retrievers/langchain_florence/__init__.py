@@ -17,7 +17,7 @@ from langchain_florence.embeddings import FlorenceEmbeddings
 from langchain_florence.images import ImagePlacer, image_mode_for, place_images
 from langchain_florence.loader import FlorenceLoader
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content
-from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, MeterVQATool, florence_tools
+from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, VQATool, florence_tools
 from langchain_florence.vectorstore import FlorenceVectorStore
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ __all__ = [
     "FlorenceVectorStore",
     "ImagePlacer",
     "LangChainEmbedder",
-    "MeterVQATool",
+    "VQATool",
     "documents_to_content",
     "florence_tools",
     "image_mode_for",

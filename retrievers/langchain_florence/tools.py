@@ -61,7 +61,7 @@ class FlorenceTool(BaseTool):
         return blocks_to_content(blocks), result.artifact
 
 
-class MeterVQATool(FlorenceTool):
+class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
     Args:

@@ -13,7 +13,7 @@ from llama_index_florence.images import image_mode_for
 from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
-from llama_index_florence.tools import FlorenceSearchTool, FlorenceTool, FlorenceToolSpec, MeterVQATool
+from llama_index_florence.tools import FlorenceSearchTool, FlorenceTool, FlorenceToolSpec, VQATool
 from llama_index_florence.vectorstore import FlorenceVectorStore
 
 __all__ = [
@@ -26,6 +26,6 @@ __all__ = [
     "FlorenceToolSpec",
     "FlorenceVectorStore",
     "ImageAgent",
-    "MeterVQATool",
+    "VQATool",
     "image_mode_for",
 ]

@@ -68,7 +68,7 @@ class FlorenceTool(FunctionTool):
         return output
 
 
-class MeterVQATool(FlorenceTool):
+class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
     Args:

@@ -33,7 +33,7 @@ def id_of(rag, name):
 def test_more_like_a_picture_comes_without_itself(rag):
     found = rag.recommend([id_of(rag, "blue")], k=3, diversity=0)
     assert names(found)[0] == "blue-green" and "blue" not in names(found)
-    assert found[0].score == 1.0 and "is like blue.png" in found[0].explanation
+    assert found[0].score == 1.0 and "similar to blue.png" in found[0].explanation
     assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
 
 

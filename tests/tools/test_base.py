@@ -9,7 +9,7 @@ from florence_rag.types import Kind
 
 class Repeat(Tool):
     name: ClassVar[str] = "repeat"
-    description = "Repeats a word."
+    prompt: ClassVar[str] = "Repeats a word."
 
     def run(
         self,
@@ -17,15 +17,15 @@ class Repeat(Tool):
         times: Annotated[int, "How often."] = 2,
         kinds: Annotated[list[Kind] | None, "Of what."] = None,
     ) -> ToolResult:
-        if word == "gone":
+        if word == "unreachable":
             raise StoreUnavailableError("the server is not there")
         if not word:
             raise InputError("word is empty")
         return ToolResult(" ".join([str(word)] * times), {"word": word, "times": times, "kinds": kinds})
 
 
-def test_the_schema_says_what_json_can_carry():
-    assert Repeat().parameters == {
+def test_the_schema_holds_types_of_json():
+    assert Repeat(None).parameters == {
         "type": "object",
         "properties": {
             "word": {"type": "string", "description": "The word."},
@@ -42,11 +42,11 @@ def test_the_schema_says_what_json_can_carry():
 
 
 def test_a_result_reads_as_its_text():
-    assert str(Repeat()("yes")) == "yes yes"
+    assert str(Repeat(None)("yes")) == "yes yes"
 
 
 @pytest.mark.parametrize(
-    ("given", "taken"),
+    ("arguments", "expected"),
     [
         ({"word": "a", "times": "3"}, {"times": 3}),
         ({"word": "a", "times": 3.0}, {"times": 3}),
@@ -56,14 +56,14 @@ def test_a_result_reads_as_its_text():
         ({"word": b"a"}, {"word": b"a"}),
     ],
 )
-def test_what_a_model_plainly_means_is_taken(given, taken):
-    result = Repeat()(**given)
+def test_arguments_with_a_plain_meaning_are_converted(arguments, expected):
+    result = Repeat(None)(**arguments)
     assert not result.is_error
-    assert {name: result.artifact[name] for name in taken} == taken
+    assert {name: result.artifact[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({}, "missing a required argument: 'word'"),
         ({"word": None}, "missing a required argument: 'word'"),
@@ -78,8 +78,8 @@ def test_what_a_model_plainly_means_is_taken(given, taken):
         ({"word": ""}, "word is empty"),
     ],
 )
-def test_a_call_that_cannot_work_is_answered_and_not_raised(given, message):
-    result = Repeat()(**given)
+def test_a_wrong_call_is_answered_and_not_raised(arguments, message):
+    result = Repeat(None)(**arguments)
     assert result.is_error
     assert result.text.startswith("repeat failed: ")
     assert message in result.text
@@ -88,14 +88,14 @@ def test_a_call_that_cannot_work_is_answered_and_not_raised(given, message):
 
 
 def test_a_long_value_is_not_repeated_to_the_model():
-    assert len(Repeat()(word=["x" * 10_000]).text) < 200
+    assert len(Repeat(None)(word=["x" * 10_000]).text) < 200
 
 
 def test_run_raises_for_programs():
     with pytest.raises(InputError, match="word is empty"):
-        Repeat().run("")
+        Repeat(None).run("")
 
 
-def test_what_no_other_call_could_avoid_is_raised():
+def test_an_error_that_no_other_call_could_avoid_is_raised():
     with pytest.raises(StoreUnavailableError):
-        Repeat()("gone")
+        Repeat(None)("unreachable")

@@ -20,7 +20,7 @@ def tool(folder, tmp_path):
     return ClassifyImage(rag)
 
 
-def test_a_picture_of_the_index_gets_one_of_the_labels(tool):
+def test_an_indexed_image_is_classified(tool):
     (hit,) = tool.rag.search("blue", k=1, kinds={"image"})
     result = tool(image=hit.id, labels=["red", "blue"])
     assert result.text.startswith("blue (confidence 1.00)\nOther candidates: red 0.00\nSeen in: [image] blue.png")
@@ -46,6 +46,6 @@ def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):
         ({"labels": ["red", "RED"]}, "differ in case alone"),
     ],
 )
-def test_a_bad_call_says_what_to_change(tool, arguments, message):
+def test_a_wrong_call_is_explained(tool, arguments, message):
     result = tool(image="x", **arguments)
     assert result.is_error and message in result.text and "\n" not in result.text

@@ -1,15 +1,15 @@
-"""A detector that knows only its own labels, beside a model that understands words."""
-
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.context import Models
-from florence_rag.perception.base import Detection
+from florence_rag.context import Models, loaded
+from florence_rag.perception.base import AttentionMap, Detection, VQAResult
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.tools import DetectObjects
-from tests.tools.conftest import LookingVQA
+from florence_rag.tools.detect_objects import VQAGrounder, grounder_of
+from tests.tools.conftest import AttentiveVQA
 
 CAR, DOG = Detection("car", (0.1, 0.2, 0.4, 0.9), 0.9), Detection("dog", (0.6, 0.2, 0.8, 0.9), 0.7)
 
@@ -19,12 +19,12 @@ class CarsAndDogs:
         return [[CAR, DOG] for _ in frames]
 
 
-class SaysYes(LookingVQA):
-    """Points at the left half."""
+class YesVQA(AttentiveVQA):
+    """Answers yes, and attends to the left half."""
 
     def answer(self, frame, question):
-        seen = super().answer(frame, question)
-        return type(seen)("yes", 0.8, (("yes", 0.8),))
+        result = super().answer(frame, question)
+        return type(result)("yes", 0.8, (("yes", 0.8),))
 
 
 def rag_with(**models):
@@ -33,34 +33,32 @@ def rag_with(**models):
 
 
 @pytest.fixture
-def picture(tmp_path):
-    from PIL import Image
-
+def image(tmp_path):
     Image.fromarray(color_frame("red")).save(tmp_path / "a.png")
     return tmp_path / "a.png"
 
 
-def boxes(rag, picture, *thing):
-    rag.add(picture)
+def boxes(rag, image, *thing):
+    rag.add(image)
     (hit,) = rag.search("red", k=1)
     return [tuple(each["box"]) for each in DetectObjects(rag)(hit.id, *thing).artifact["objects"]]
 
 
-def test_all_things_are_listed(picture):
+def test_all_objects_are_listed(image):
     with rag_with() as rag:
-        assert boxes(rag, picture) == [CAR.box, DOG.box]
+        assert boxes(rag, image) == [CAR.box, DOG.box]
 
 
-def test_a_named_thing_is_found_by_its_label(picture):
+def test_a_named_object_is_found_by_its_label(image):
     with rag_with() as rag:
-        assert boxes(rag, picture, "the blue car") == [CAR.box]
-        assert boxes(rag, picture, "a cat") == []
+        assert boxes(rag, image, "the blue car") == [CAR.box]
+        assert boxes(rag, image, "a cat") == []
 
 
-def test_what_is_pointed_at_gets_the_box_of_what_stands_there(picture):
-    with rag_with(vqa=SaysYes()) as rag:
-        assert boxes(rag, picture, "the blue car") == [CAR.box]
-        assert boxes(rag, picture, "the dog") == [(0.0, 0.0, 0.5, 1.0)]  # the dog stands elsewhere: it is not that one
+def test_a_located_object_has_the_box_of_the_detection_around_its_center(image):
+    with rag_with(vqa=YesVQA()) as rag:
+        assert boxes(rag, image, "the blue car") == [CAR.box]
+        assert boxes(rag, image, "the dog") == [(0.0, 0.0, 0.5, 1.0)]  # the dog is elsewhere, so it is another one
 
 
 class Outlining(CarsAndDogs):
@@ -68,10 +66,10 @@ class Outlining(CarsAndDogs):
         return None if "cat" in expression else replace(CAR, label=expression, polygons=(((0, 0), (1, 0), (1, 1)),))
 
 
-def test_a_named_thing_is_outlined_where_a_model_can(picture):
+def test_a_named_object_is_outlined_if_a_model_can(image):
     embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, detector=Outlining())) as rag:
-        rag.add(picture)
+        rag.add(image)
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         result = tool(hit.id, "the red car", outline="true")
         assert result.artifact["objects"][0]["polygons"] == [[[0, 0], [1, 0], [1, 1]]]
@@ -82,9 +80,96 @@ def test_a_named_thing_is_outlined_where_a_model_can(picture):
         assert tool.parameters["properties"]["outline"]["type"] == "boolean"
 
 
-def test_outlines_are_not_offered_where_no_model_draws_them(picture):
+def test_outlines_are_not_offered_without_a_segmenter(image):
     with rag_with() as rag:
-        rag.add(picture)
+        rag.add(image)
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         assert "outline" not in tool.description
         assert "omit outline" in tool(hit.id, "the car", True).text
+
+
+def test_all_objects_are_found(full_rag, striped):
+    result = DetectObjects(full_rag)(striped.id)
+    assert result.text.splitlines() == [
+        "2 found in [image] green-green-yellow.png:",
+        "green: left 0.00, top 0.00, right 0.67, bottom 1.00, confidence 0.90",
+        "yellow: left 0.67, top 0.00, right 1.00, bottom 1.00, confidence 0.90",
+    ]
+    assert [thing["label"] for thing in result.artifact["objects"]] == ["green", "yellow"]
+
+
+def test_one_object_is_found_or_not(full_rag, striped):
+    tool = DetectObjects(full_rag)
+    assert [thing["label"] for thing in tool(striped.id, "the yellow one").artifact["objects"]] == ["yellow"]
+    assert tool(striped.id, "a zebra").text.endswith("No a zebra was found.")
+
+
+class YesNoVQA:
+    """Answers yes for walls and no for zebras, and attends to a corner."""
+
+    def __init__(self):
+        self.questions = []
+
+    def answer(self, frame, question):
+        self.questions.append(question)
+        answer = "yes" if "wall" in question else "no" if "zebra" in question else "two"
+        return VQAResult(answer, 0.75, ((answer, 0.75),))
+
+    def attention_map(self, frame, question):
+        return AttentionMap(None, (0.0, 0.0, 0.25, 0.5))
+
+
+@pytest.fixture
+def attention_rag(rag, monkeypatch):
+    vqa = YesNoVQA()
+    monkeypatch.setattr(rag.models, "vqa", loaded(vqa))
+    monkeypatch.setattr(rag.models, "attention_vqa", loaded(vqa))
+    return rag
+
+
+@pytest.mark.parametrize(
+    ("thing", "question"),
+    [
+        ("the red wall", "Is there a red wall?"),
+        ("An orange wall", "Is there an orange wall?"),
+        ("wall", "Is there a wall?"),
+        ("theatre wall", "Is there a theatre wall?"),
+    ],
+)
+def test_the_model_is_asked_whether_the_object_is_there(thing, question):
+    model = YesNoVQA()
+    (region,) = VQAGrounder(model, model).locate(color_frame("red"), thing)
+    assert model.questions == [question]
+    assert (region.label, region.box, region.confidence) == (thing, (0.0, 0.0, 0.25, 0.5), 0.75)
+
+
+@pytest.mark.parametrize("thing", ["a zebra", "a cat"])
+def test_an_absent_object_has_no_box(thing):
+    assert VQAGrounder(YesNoVQA(), YesNoVQA()).locate(color_frame("red"), thing) == []
+
+
+def test_a_model_with_attention_makes_the_tool_available(rag, attention_rag, red):
+    assert DetectObjects.is_available(attention_rag)
+    result = DetectObjects(attention_rag)(red.id, "the wall")
+    assert result.text.splitlines() == [
+        "1 found in [image] red.png:",
+        "the wall: left 0.00, top 0.00, right 0.25, bottom 0.50, confidence 0.75",
+    ]
+    assert result.artifact["objects"][0]["box"] == [0.0, 0.0, 0.25, 0.5]
+    assert "cannot be listed" in DetectObjects(attention_rag).description
+
+
+@pytest.mark.parametrize("thing", [None, "", "  "])
+def test_a_model_with_attention_cannot_list_objects(attention_rag, red, thing):
+    result = DetectObjects(attention_rag)(red.id, thing=thing)
+    assert result.is_error and "describe the object to find" in result.text
+
+
+def test_a_model_without_attention_cannot_locate(rag):
+    assert grounder_of(rag) is None
+    assert not DetectObjects.is_available(rag)
+
+
+def test_a_detector_is_preferred_to_list_objects(full_rag, red):
+    assert grounder_of(full_rag) is not None
+    assert [thing["label"] for thing in DetectObjects(full_rag)(red.id).artifact["objects"]] == ["red"]

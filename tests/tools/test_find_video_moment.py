@@ -27,7 +27,7 @@ def test_one_video_can_be_searched(full_rag):
     assert {moment["source"] for moment in moments} == {clip.source}
 
 
-def test_without_videos_it_says_so(rag):
+def test_an_index_without_videos(rag):
     result = FindVideoMoment(rag)("red")
     assert not result.is_error
     assert "there may be no videos in the index" in result.text
@@ -43,6 +43,6 @@ def test_without_videos_it_says_so(rag):
         ({"query": "red", "video": "0" * 32}, "is not the id of a clip"),
     ],
 )
-def test_a_bad_call_says_what_to_change(full_rag, arguments, message):
+def test_a_wrong_call_is_explained(full_rag, arguments, message):
     result = FindVideoMoment(full_rag)(**arguments)
     assert result.is_error and message in result.text

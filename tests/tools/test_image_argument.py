@@ -10,25 +10,25 @@ from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex
 from florence_rag.tools import AskImage, FindSimilar, image_argument
 from florence_rag.tools.image_argument import check_image
 
-PICTURE = b"\x89PNG not decoded here"
+IMAGE = b"\x89PNG not decoded here"
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder opened for paths, with a file beside it that stays closed."""
+    """A folder that is open for paths, next to a file that is not."""
     (tmp_path / "secret.png").write_bytes(b"secret")
     folder = tmp_path / "open"
     (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "a.png").write_bytes(PICTURE)
+    (folder / "deep" / "a.png").write_bytes(IMAGE)
     return folder
 
 
-def test_bytes_are_taken_as_they_are():
-    assert check_image(PICTURE, None) == PICTURE
+def test_bytes_are_returned_unchanged():
+    assert check_image(IMAGE, None) == IMAGE
 
 
-def test_what_looks_like_an_id_is_no_path(root):
-    (root / ("0" * 32)).write_bytes(PICTURE)
+def test_a_name_in_the_form_of_an_id_is_no_path(root):
+    (root / ("0" * 32)).write_bytes(IMAGE)
     for folder in (None, root):
         with pytest.raises(InputError, match="no chunk has the id"):
             check_image(" " + "0" * 32 + "\n", folder)
@@ -36,7 +36,7 @@ def test_what_looks_like_an_id_is_no_path(root):
 
 @pytest.mark.parametrize("scheme", ["data:image/png;base64,", "DATA:image/svg+xml;BASE64,", " data:image/png;base64,"])
 def test_a_data_uri_is_decoded(scheme):
-    assert check_image(scheme + base64.b64encode(PICTURE).decode(), None) == PICTURE
+    assert check_image(scheme + base64.b64encode(IMAGE).decode(), None) == IMAGE
 
 
 @pytest.mark.parametrize("body", ["not base64!", "AAA", "é"])
@@ -81,7 +81,7 @@ def test_without_an_opened_folder_there_are_no_paths(name):
         "",
     ],
 )
-def test_what_lies_outside_reads_like_what_is_not_there(root, tmp_path, name):
+def test_a_file_outside_and_a_missing_file_have_the_same_message(root, tmp_path, name):
     name = name.replace("{outside}", str(tmp_path / "secret.png"))
     with pytest.raises(InputError) as refused:
         check_image(name, root)
@@ -96,7 +96,7 @@ def test_a_link_that_leads_out_is_refused(root, tmp_path):
             check_image(name, root)
 
 
-def test_what_is_no_plain_file_is_refused(root):
+def test_a_pipe_is_refused(root):
     os.mkfifo(root / "pipe.png")
     with pytest.raises(InputError, match="no image"):
         check_image("pipe.png", root)
@@ -119,9 +119,9 @@ def test_urls_are_never_fetched(root, url):
         check_image(url, root)
 
 
-def test_what_is_too_large_is_refused_whatever_its_way(monkeypatch):
-    monkeypatch.setattr(image_argument, "MAX_BYTES", len(PICTURE) - 1)
-    for image in (PICTURE, "data:image/png;base64," + base64.b64encode(PICTURE).decode()):
+def test_too_large_images_are_refused(monkeypatch):
+    monkeypatch.setattr(image_argument, "MAX_BYTES", len(IMAGE) - 1)
+    for image in (IMAGE, "data:image/png;base64," + base64.b64encode(IMAGE).decode()):
         with pytest.raises(InputError, match="larger than"):
             check_image(image, None)
 
@@ -129,12 +129,12 @@ def test_what_is_too_large_is_refused_whatever_its_way(monkeypatch):
 @pytest.mark.parametrize(
     "id", ["cat", "photos/cat.png", "http://shop.example/42", "data:7", "'] or id != ['", "x" * 512]
 )
-def test_an_item_that_a_program_gave_is_named_by_its_id(folder, tmp_path, id):
-    """Whatever the id looks like: it is looked up, never opened or fetched."""
+def test_an_item_is_named_by_its_id(folder, tmp_path, id):
+    """Any id is looked up, never opened or fetched."""
     embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
         rag.items.upsert_images([folder / "blue.png"], ids=[id])
-        result = AskImage(rag)(id, "What colour is it?")
+        result = AskImage(rag)(id, "What color is it?")
         assert result.artifact["answer"] == "blue"
         assert result.artifact["citations"][0]["id"] == id
         assert FindSimilar(rag)(id).artifact["hits"] == []

@@ -3,6 +3,7 @@ import json
 
 import pytest
 
+from florence_rag.errors import ModelError
 from florence_rag.tools import (
     AskImage,
     ClassifyImage,
@@ -31,16 +32,16 @@ ALL = (
     FindVideoMoment,
 )
 
-NEEDED = {
-    "ask_image": {"question": "What colour?"},
+ARGUMENTS = {
+    "ask_image": {"question": "What color?"},
     "classify_image": {"labels": ["red", "blue"]},
     "tag_image": {"labels": ["red", "blue"]},
     "recommend": {"kinds": ["image"]},
 }
-"""What a tool must be told besides the picture, or should be."""
+"""Further arguments of a tool, next to the image."""
 
 
-def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
+def test_an_index_offers_the_tools_that_its_models_support(bare_rag, rag, full_rag):
     assert [type(tool) for tool in tools_for(bare_rag)] == [
         SearchImages,
         FindSimilar,
@@ -61,16 +62,16 @@ def test_an_index_offers_what_its_models_can(bare_rag, rag, full_rag):
     assert [type(tool) for tool in tools_for(full_rag)] == list(ALL)
 
 
-def test_settings_reach_every_tool_that_takes_pictures(full_rag, tmp_path):
-    looking = [
+def test_settings_reach_every_tool_that_takes_an_image(full_rag, tmp_path):
+    image_tools = [
         tool for tool in tools_for(full_rag, allow_paths=tmp_path, allow_urls=True) if hasattr(tool, "allow_paths")
     ]
-    assert len(looking) == 7
-    assert all("path" in tool.description and "http" in tool.description for tool in looking)
+    assert len(image_tools) == 7
+    assert all("path" in tool.description and "http" in tool.description for tool in image_tools)
 
 
 @pytest.mark.parametrize("tool", ALL, ids=lambda tool: tool.name)
-def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
+def test_every_provider_accepts_the_description(full_rag, tool):
     settings = {"allow_paths": ".", "allow_urls": True} if hasattr(tool, "allow_paths") else {}
     description = tool(full_rag, **settings).description
     assert 300 < len(description) <= 1024  # OpenAI takes 1024 characters
@@ -92,23 +93,30 @@ def test_a_description_is_a_prompt_that_every_provider_takes(full_rag, tool):
         ("\udcff", "is not an id"),
         ("http://169.254.169.254/", "URLs are not fetched"),
         ("data:image/png;base64,?", "not valid base64"),
-        (b"not a picture", "is not an image"),
+        (b"not an image", "is not an image"),
         ({"id": 1}, "must be of type string"),
     ],
 )
-def test_a_picture_that_cannot_be_opened_is_answered_with_one_line(full_rag, tool, image, message):
-    result = tool(full_rag)(image=image, **NEEDED.get(tool.name, {}))
+def test_an_image_that_cannot_be_opened_is_answered_with_one_line(full_rag, tool, image, message):
+    result = tool(full_rag)(image=image, **ARGUMENTS.get(tool.name, {}))
     assert result.is_error
     assert result.text.startswith(f"{tool.name} failed: ") and message in result.text
     assert "\n" not in result.text and len(result.text) < 300
 
 
 def test_every_artifact_is_json(full_rag):
-    picture = full_rag.search("red", k=1, kinds={"image"})[0].id
+    image = full_rag.search("red", k=1, kinds={"image"})[0].id
     for tool in tools_for(full_rag):
         first = next(iter(tool.parameters["properties"]))
-        given = {"image": picture, "like": [picture]}.get(first, "red")
-        result = tool(**{first: given}, **NEEDED.get(tool.name, {}))
+        value = {"image": image, "like": [image]}.get(first, "red")
+        result = tool(**{first: value}, **ARGUMENTS.get(tool.name, {}))
         assert not result.is_error
         assert json.loads(json.dumps(result.artifact)) == result.artifact
         assert result.artifact["images"][0]["number"] == 1
+
+
+@pytest.mark.parametrize("tool", [DescribeImage, ReadText, DetectObjects], ids=lambda tool: tool.name)
+def test_a_tool_without_its_model_raises(bare_rag, tool):
+    image = bare_rag.search("red", k=1, kinds={"image"})[0]
+    with pytest.raises(ModelError, match="needs"):
+        tool(bare_rag)(image.id)

@@ -62,18 +62,18 @@ def site():
 
 def test_an_image_is_fetched_and_answered_about(rag, site):
     tool = AskImage(rag, allow_urls=ALLOW_PRIVATE)
-    result = tool(f"{site.url}/image.png", "What colour is it?")
+    result = tool(f"{site.url}/image.png", "What color is it?")
     assert result.artifact["answer"] == "purple"
     assert result.artifact["citations"][0]["source"] == f"{site.url}/image.png"
 
 
 def test_without_the_setting_nothing_is_fetched(rag, site):
-    assert "URLs are not fetched" in AskImage(rag)(f"{site.url}/image.png", "What colour?").text
+    assert "URLs are not fetched" in AskImage(rag)(f"{site.url}/image.png", "What color?").text
     assert site.requests == []
 
 
 def test_by_default_this_machine_is_not_reached(rag, site):
-    assert "is not a public host" in AskImage(rag, allow_urls=True)(f"{site.url}/image.png", "What colour?").text
+    assert "is not a public host" in AskImage(rag, allow_urls=True)(f"{site.url}/image.png", "What color?").text
     assert site.requests == []
 
 

@@ -24,7 +24,7 @@ def test_tags_are_suggested_and_not_written(tool):
     assert "tags" not in tool.rag.get([hit.id])[0].metadata
 
 
-def test_what_fits_nothing_is_unsure(tool):
+def test_an_image_without_a_fitting_tag_is_unsure(tool):
     (hit,) = tool.rag.search("green", k=1)
     result = tool(image=hit.id, labels=["red", "blue", "pink"])
     assert result.text.startswith("Unsure; the likeliest tags are ") and result.artifact["unsure"] is True

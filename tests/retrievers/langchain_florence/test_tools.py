@@ -4,7 +4,7 @@ from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
 from pydantic import ValidationError
 
-from langchain_florence import FlorenceSearchTool, MeterVQATool, florence_tools
+from langchain_florence import FlorenceSearchTool, VQATool, florence_tools
 
 
 class MeterVQA:
@@ -14,7 +14,7 @@ class MeterVQA:
 
     @property
     def tool_constructor(self):
-        return MeterVQATool
+        return VQATool
 
     @property
     def tool_constructor_params(self):
@@ -62,7 +62,7 @@ def test_all_tools_are_langchain_tools(rag):
 
 def test_without_a_tool_call_the_text_comes_back(rag):
     picture = rag.search("blue", k=1, kinds={"image"})[0]
-    text = MeterVQATool(rag=rag).invoke({"image": picture.id, "question": "What colour?"})
+    text = VQATool(rag=rag).invoke({"image": picture.id, "question": "What colour?"})
     assert text.startswith("blue (confidence 1.00)")
 
 
@@ -71,15 +71,15 @@ def test_a_search_takes_a_plain_string(rag):
 
 
 def test_name_and_prompt_can_be_replaced(rag):
-    tool = MeterVQATool(rag=rag, name="look", description="Look at it.")
+    tool = VQATool(rag=rag, name="look", description="Look at it.")
     assert (tool.name, tool.description) == ("look", "Look at it.")
 
 
 def test_a_misspelt_setting_is_an_error(rag):
     with pytest.raises(ValidationError):
-        MeterVQATool(rag=rag, allowed_paths="photos")
+        VQATool(rag=rag, allowed_paths="photos")
 
 
 def test_what_is_written_down_holds_no_index(rag):
-    assert "tool=" not in repr(MeterVQATool(rag=rag))
-    assert "tool" not in MeterVQATool(rag=rag).model_dump()
+    assert "tool=" not in repr(VQATool(rag=rag))
+    assert "tool" not in VQATool(rag=rag).model_dump()

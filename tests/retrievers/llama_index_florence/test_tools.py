@@ -6,7 +6,7 @@ from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.tools import FunctionTool, ToolMetadata
 
-from llama_index_florence import FlorenceSearchTool, FlorenceToolSpec, MeterVQATool
+from llama_index_florence import FlorenceSearchTool, FlorenceToolSpec, VQATool
 
 
 def test_the_spec_gives_all_tools_or_the_named_ones(rag):
@@ -73,7 +73,7 @@ async def test_an_agent_corrects_itself_after_a_bad_call(rag):
         return call(picture.id) if "is not an id" in last else ChatMessage(role="assistant", content=last)
 
     llm = MockFunctionCallingLLM(response_generator=script)
-    agent = FunctionAgent(tools=[MeterVQATool(rag)], llm=llm, streaming=False)
+    agent = FunctionAgent(tools=[VQATool(rag)], llm=llm, streaming=False)
     response = await agent.run("What colour is the wall?")
     assert str(response).startswith("blue (confidence 1.00)")
     assert [call.tool_output.is_error for call in response.tool_calls] == [True, False]
