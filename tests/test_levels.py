@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg"}
+BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg", "async_methods"}
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tokenize": set(),
     "deferred_signals": set(),
     "jpeg": {"types"},
+    "async_methods": set(),
     "models": BASE,
     "sources": BASE,
     "chunking": BASE | {"sources"},

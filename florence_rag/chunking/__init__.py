@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import chunk_image, read_image, read_image_source
 from florence_rag.chunking.text import chunk_text
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, MediaError
+from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
-from florence_rag.types import Chunk, Frame, Kind, Locator, Source
+from florence_rag.types import Chunk, Failure, Frame, Kind, Locator, Source
 
-__all__ = ["ChunkingConfig", "chunk", "read_frames", "read_image"]
+__all__ = ["ChunkingConfig", "chunk", "chunk_paths", "read_frames", "read_image"]
 
 _DEFAULT = ChunkingConfig()
+log = logging.getLogger(__name__)
 
 
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
@@ -35,6 +39,30 @@ def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
     sidecar = read_sidecar(source.uri)
     for each in _chunk(source, config):
         yield replace(each, caption=sidecar.caption, metadata={**sidecar.metadata, **each.metadata})
+
+
+def chunk_paths(
+    paths: Iterable[str | Path], config: ChunkingConfig = _DEFAULT, *, strict: bool = False
+) -> Iterator[Chunk]:
+    """Cut the files at and below paths into chunks, one by one, without an index.
+
+    Args:
+        paths: Files and folders.
+        config: How files are cut.
+        strict: Whether a file that cannot be read raises MediaError; otherwise a warning names it.
+
+    Raises:
+        InputError: If a path does not exist.
+    """
+    for source in discover(paths):
+        try:
+            if isinstance(source, Failure):
+                raise MediaError(f"{source.source!r}: {source.reason}")
+            yield from chunk(source, config)
+        except MediaError as error:
+            if strict:
+                raise
+            log.warning("skipped: %s", error)
 
 
 def _chunk(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:

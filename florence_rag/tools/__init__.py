@@ -8,7 +8,13 @@ from florence_rag.tools.describe_image import DescribeImage
 from florence_rag.tools.detect_objects import DetectObjects
 from florence_rag.tools.find_similar import FindSimilar
 from florence_rag.tools.find_video_moment import FindVideoMoment
-from florence_rag.tools.formatting import hit_to_metadata, hit_to_text, place_to_text
+from florence_rag.tools.formatting import (
+    chunk_to_metadata,
+    hit_to_metadata,
+    hit_to_text,
+    metadata_to_chunk,
+    place_to_text,
+)
 from florence_rag.tools.image_delivery import (
     Block,
     Budget,
@@ -46,9 +52,11 @@ __all__ = [
     "ToolResult",
     "UrlRules",
     "check_image_mode",
+    "chunk_to_metadata",
     "hit_to_metadata",
     "hit_to_text",
     "images_in",
+    "metadata_to_chunk",
     "place_to_text",
     "tools_for",
     "unchecked_model",

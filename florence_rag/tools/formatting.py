@@ -1,13 +1,16 @@
-"""Formats hits as text for a model, and as flat metadata that is ready for JSON."""
+"""Formats hits as text for a model, and hits and chunks as flat metadata that is ready for JSON.
+
+Both plug-ins use these functions.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from florence_rag.types import Citation, Hit
+from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Citation, Hit, Locator, Source
 
 MAX_CHARACTERS = 600
 """The text limit of one result, so that a page does not crowd out the other results."""
@@ -34,6 +37,26 @@ def hit_to_metadata(hit: Hit) -> dict[str, Any]:
     metadata = fields.pop("metadata", {})
     del fields["text"]
     return {**metadata, **fields}
+
+
+def chunk_to_metadata(chunk: Chunk) -> dict[str, Any]:
+    """Return the metadata of a chunk of a file, with what `metadata_to_chunk` needs to restore it."""
+    return {
+        **chunk.metadata,
+        "source": chunk.source.uri,
+        "kind": chunk.kind,
+        "locator": chunk.locator.to_dict(),
+        ITEM_IMAGE: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
+    }
+
+
+def metadata_to_chunk(metadata: Mapping[str, Any], text: str, id: str | None) -> Chunk | None:
+    """Return the chunk of a file that `chunk_to_metadata` described, with this text and id; None for other metadata."""
+    file, kind, locator = (metadata.get(key) for key in (ITEM_IMAGE, "kind", "locator"))
+    if not (isinstance(file, Mapping) and isinstance(locator, Mapping) and kind in KINDS):
+        return None
+    source = Source(file["file"], MEDIA_OF_KIND[kind], 0, 0, file["hash"])
+    return Chunk(source, kind, Locator.from_dict(locator), text, metadata=metadata, custom_id=id or "")
 
 
 def box_to_text(box: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ allows, one contact sheet of numbered tiles replaces them, and the artifact stil
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -107,6 +107,14 @@ class ImageRenderer:
             description = self._descriptions(images_in(artifact))
             return [f"{text}{DESCRIPTION_HEADING}{description}" if description else text]
         return [text]
+
+    def user_blocks(self, calls: Iterable[tuple[str, str, Any]]) -> list[Block]:
+        """Return the images of the (id, tool name, artifact) of some calls, each after a line that names its call."""
+        blocks: list[Block] = []
+        for id, tool, artifact in calls:
+            if images := self.blocks(images_in(artifact)):
+                blocks += [f"Images of the call {id} of {tool}:", *images]
+        return blocks
 
 
 def images_in(artifact: Any) -> tuple[ImageRef, ...]:

@@ -12,8 +12,7 @@ except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
 from langchain_florence.document_index import FlorenceDocumentIndex
-from langchain_florence.embedder import LangChainEmbedder
-from langchain_florence.embeddings import FlorenceEmbeddings
+from langchain_florence.embeddings import FlorenceEmbeddings, LangChainEmbedder
 from langchain_florence.images import ImagePlacer, image_mode_for, place_images
 from langchain_florence.loader import FlorenceLoader
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content

@@ -1,22 +1,28 @@
-"""A Florence dual encoder behind LangChain's Embeddings interface, for any vector store."""
+"""Adapts a florence_rag embedder to LangChain's Embeddings interface, and LangChain embeddings to an Embedder."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables.config import run_in_executor
+from PIL import Image
 
-from florence_rag import Embedder, FlorenceRAG
+from florence_rag import Embedder, EmbedderInfo, FlorenceRAG, InputError
+from florence_rag.async_methods import in_thread
+from florence_rag.batching import batched
 from florence_rag.chunking import read_image
-from florence_rag.embedding.base import embed_queries
+from florence_rag.embedding.base import EmbedderCapabilities, embed_queries, unit_rows
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
+from florence_rag.types import Frame
 
 BATCH_SIZE = 32
 """The number of images that are decoded at a time, because a folder of photographs does not fit into memory."""
+_PROBE = "How many numbers are there?"
 
 
 class FlorenceEmbeddings(Embeddings):
@@ -42,29 +48,81 @@ class FlorenceEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one unit vector per text; texts are truncated to the length of the model."""
-        return _rows(self.embedder.embed_texts(texts))
+        rows: list[list[float]] = self.embedder.embed_texts(texts).tolist()
+        return rows
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query, which some models embed differently from documents."""
-        return _rows(embed_queries(self.embedder, [text]))[0]
+        row: list[float] = embed_queries(self.embedder, [text])[0].tolist()
+        return row
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
         """Return one unit vector per image."""
-        batches = (images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE))
-        return [
-            row
-            for batch in batches
-            for row in _rows(self.embedder.embed_images([read_image(image) for image in batch]))
-        ]
+        batches = (list(map(read_image, batch)) for batch in batched(images, BATCH_SIZE))
+        return [row for frames in batches for row in self.embedder.embed_images(frames).tolist()]
 
-    async def aembed_images(self, images: Sequence[Any]) -> list[list[float]]:
-        """Call `embed_images` in a worker thread."""
-        return await run_in_executor(None, self.embed_images, images)
+    aembed_images = in_thread(embed_images)
 
     def __repr__(self) -> str:
         return f"FlorenceEmbeddings(model={self.model!r})"
 
 
-def _rows(vectors: np.ndarray) -> list[list[float]]:
-    rows: list[list[float]] = vectors.tolist()
-    return rows
+class LangChainEmbedder:
+    """An Embedder over LangChain's interface. It embeds one text when it is created, to learn the dimension.
+
+    Images are passed to `embed_images` or `embed_image`, which several integrations have, as a list of paths.
+
+    Args:
+        embeddings: The LangChain embeddings.
+        name: The name that the index records; by default the class and its model.
+    """
+
+    def __init__(self, embeddings: Embeddings, name: str | None = None) -> None:
+        self.embeddings = embeddings
+        dimension = len(embeddings.embed_query(_PROBE))
+        self.info = EmbedderInfo(name or _name(embeddings), "langchain", dimension, "langchain")
+        self.capabilities = EmbedderCapabilities()  # the defaults, because the LangChain interface declares nothing
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts as documents: (N, D) float32, unit length."""
+        return self._rows(self.embeddings.embed_documents(list(texts)) if texts else [])
+
+    def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
+        """Embed texts as queries: (N, D) float32, unit length."""
+        return self._rows([self.embeddings.embed_query(text) for text in texts])
+
+    def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
+        """Embed images: (N, D) float32, unit length.
+
+        Raises:
+            InputError: If these embeddings support texts only.
+        """
+        embed = getattr(self.embeddings, "embed_images", None) or getattr(self.embeddings, "embed_image", None)
+        if embed is None:
+            hint = "for images use FlorenceEmbeddings, or embeddings with embed_images"
+            raise InputError(f"{self.info.name} embeds texts only; {hint}")
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [str(Path(folder) / f"{i}.png") for i in range(len(frames))]
+            for path, frame in zip(paths, frames, strict=True):
+                Image.fromarray(frame).save(path, compress_level=1)
+            return self._rows(embed(paths) if paths else [])
+
+    def _rows(self, vectors: Any) -> np.ndarray:
+        return unit_rows(np.asarray(vectors, dtype=np.float32).reshape(len(vectors), self.info.dimension))
+
+
+def embeddings_to_embedder(embeddings: Embeddings) -> Embedder:
+    """Return the embedder of FlorenceEmbeddings, or an adapter for other embeddings."""
+    return embeddings.embedder if isinstance(embeddings, FlorenceEmbeddings) else LangChainEmbedder(embeddings)
+
+
+def embedder_to_embeddings(embedder: Embedder) -> Embeddings:
+    """Return the embeddings of an adapter, or FlorenceEmbeddings for other embedders."""
+    return embedder.embeddings if isinstance(embedder, LangChainEmbedder) else FlorenceEmbeddings(embedder=embedder)
+
+
+def _name(embeddings: Embeddings) -> str:
+    """Return a name that identifies the model, because an index must not be searched with another one."""
+    name = type(embeddings).__qualname__
+    model = next(filter(None, (getattr(embeddings, key, None) for key in ("model", "model_name", "model_id"))), None)
+    return f"{name}({model})" if isinstance(model, str) else name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from typing import Any, TypeGuard
 
@@ -11,7 +11,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
 from florence_rag import FlorenceRAG
-from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, RenderedImage, check_image_mode, images_in
+from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, check_image_mode, images_in
 
 NEWEST = 3
 
@@ -50,13 +50,7 @@ def place_images(
 
 
 class ImagePlacer:
-    """`place_images` with a cache of loaded images.
-
-    Args:
-        rag: The index that the tools work on.
-        budget: The limits for the images of one tool result.
-        newest: The number of newest results that are shown with images.
-    """
+    """`place_images` with a cache of loaded images; the arguments are those of `place_images`."""
 
     def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, newest: int = NEWEST) -> None:
         self._show = ImageRenderer(rag, budget)
@@ -65,56 +59,44 @@ class ImagePlacer:
     def __call__(self, messages: Sequence[AnyMessage], image_mode: ImageMode | BaseChatModel) -> list[AnyMessage]:
         """Return the messages with images, as `place_images` does."""
         mode = check_image_mode(image_mode) if isinstance(image_mode, str) else image_mode_for(image_mode)
-        shown = self._shown_calls(messages)
+        calls = [message.tool_call_id for message in messages if _is_ours(message)]
+        shown = set(calls[-self._newest :]) if self._newest > 0 else set()
         placed: list[AnyMessage] = []
         for is_result, turn in groupby(messages, lambda message: isinstance(message, ToolMessage)):
-            results = [self._placed(message, mode, shown) for message in turn]
-            placed += results
+            results = list(turn)
+            placed += [self._with_content(message, mode, shown) for message in results]
             if is_result and mode == "user":
-                placed += self._user_message(message for message in results if _is_shown(message, shown))
+                ours = (message for message in results if _is_ours(message) and message.tool_call_id in shown)
+                named = [(message.tool_call_id, message.name or "a tool", message.artifact) for message in ours]
+                if blocks := self._show.user_blocks(named):
+                    placed.append(HumanMessage(blocks_to_content(blocks)))
         return placed
 
-    def _shown_calls(self, messages: Sequence[AnyMessage]) -> set[str]:
-        calls = [message.tool_call_id for message in messages if _is_ours(message)]
-        return set(calls[-self._newest :]) if self._newest > 0 else set()
-
-    def _placed(self, message: Any, mode: ImageMode, shown: set[str]) -> Any:
+    def _with_content(self, message: AnyMessage, mode: ImageMode, shown: set[str]) -> AnyMessage:
         """Rebuild one of our tool messages from its text and artifact; return any other unchanged."""
         if not _is_ours(message):
             return message
-        text = _first_text(message)
-        blocks = self._show(text, message.artifact, mode) if _is_shown(message, shown) else [text]
+        blocks = self._show(_first_text(message), message.artifact, mode if message.tool_call_id in shown else "user")
         return message.model_copy(update={"content": blocks_to_content(blocks)})
-
-    def _user_message(self, results: Iterable[ToolMessage]) -> Iterator[HumanMessage]:
-        blocks: list[Block] = []
-        for message in results:
-            if found := self._show.blocks(images_in(message.artifact)):
-                blocks += [f"Images of the call {message.tool_call_id} of {message.name or 'a tool'}:", *found]
-        if blocks:
-            yield HumanMessage([_block_to_dict(block) for block in blocks])
 
 
 def blocks_to_content(blocks: Sequence[Block]) -> str | list[str | dict[str, Any]]:
     """Return a string for text alone, which every model accepts, and standard content blocks if there are images."""
     if len(blocks) == 1 and isinstance(blocks[0], str):
         return blocks[0]
-    return [_block_to_dict(block) for block in blocks]
+    return [
+        {"type": "text", "text": block} if isinstance(block, str) else jpeg_to_block(block.jpeg) for block in blocks
+    ]
 
 
-def _block_to_dict(block: Block) -> dict[str, Any]:
-    if isinstance(block, RenderedImage):
-        return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(block.jpeg).decode()}
-    return {"type": "text", "text": block}
+def jpeg_to_block(jpeg: bytes) -> dict[str, Any]:
+    """Return an image as a standard content block."""
+    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
 
 
 def _is_ours(message: BaseMessage) -> TypeGuard[ToolMessage]:
     """Return whether the message is a result of one of our tools that has images."""
     return isinstance(message, ToolMessage) and message.status == "success" and bool(images_in(message.artifact))
-
-
-def _is_shown(message: BaseMessage, shown: set[str]) -> bool:
-    return _is_ours(message) and message.tool_call_id in shown
 
 
 def _first_text(message: ToolMessage) -> str:

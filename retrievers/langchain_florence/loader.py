@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from langchain_core.document_loaders import BaseLoader
 from langchain_core.documents import Document
 
-from florence_rag import ChunkingConfig, InputError, MediaError
-from florence_rag.chunking import chunk
-from florence_rag.sources import discover
-from florence_rag.types import Failure
+from florence_rag import ChunkingConfig, InputError
+from florence_rag.chunking import chunk_paths
 from langchain_florence._convert import chunk_to_document
-
-log = logging.getLogger(__name__)
 
 
 class FlorenceLoader(BaseLoader):
@@ -47,12 +42,4 @@ class FlorenceLoader(BaseLoader):
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield the documents one by one; at most one clip or page of a file is in memory."""
-        for source in discover(self.paths):
-            try:
-                if isinstance(source, Failure):
-                    raise MediaError(f"{source.source!r}: {source.reason}")
-                yield from map(chunk_to_document, chunk(source, self.chunking))
-            except MediaError as error:
-                if self.strict:
-                    raise
-                log.warning("skipped: %s", error)
+        return map(chunk_to_document, chunk_paths(self.paths, self.chunking, strict=self.strict))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Collection, Iterable, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Iterable
+from typing import Any, Literal, Self, get_args
 
 from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
@@ -17,6 +16,7 @@ from florence_rag.chunking import read_image
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.viz.jpeg import thumbnail
 from langchain_florence._convert import hit_to_document
+from langchain_florence.images import jpeg_to_block
 
 SearchType = Literal["hybrid", "similarity", "mmr"]
 
@@ -70,66 +70,37 @@ class FlorenceRetriever(BaseRetriever):
         return cls(rag=FlorenceRAG.open(db, model, create=False), **settings)
 
     def _get_relevant_documents(
-        self,
-        query: str,
-        *,
-        run_manager: CallbackManagerForRetrieverRun,
-        image: Any = None,
-        k: int | None = None,
-        kinds: Collection[Kind] | None = None,
-        filter: str | Mapping[str, Any] | None = None,
-        group: bool | None = None,
-        search_type: SearchType | None = None,
-        fetch_k: int | None = None,
-        lambda_mult: float | None = None,
-        images: bool | None = None,
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, image: Any = None, **settings: Any
     ) -> list[Document]:
-        scope = {
-            "k": self.k if k is None else k,
-            "kinds": self.kinds if kinds is None else kinds,
-            "filter": self.filter if filter is None else filter,
-        }
-        diverse = {
-            "fetch_k": self.fetch_k if fetch_k is None else fetch_k,
-            "relevance": self.lambda_mult if lambda_mult is None else lambda_mult,
-        }
-        group = self.group if group is None else group
-        hits = self._search(search_type or self.search_type, query.strip() or None, image, group, scope, diverse)
-        images = self.images if images is None else images
-        return [self._document(hit, images) for hit in hits]
+        if unknown := settings.keys() - type(self).model_fields.keys():
+            raise TypeError(f"FlorenceRetriever has no setting {', '.join(sorted(unknown))}")
+        used = self.model_copy(update={name: value for name, value in settings.items() if value is not None})
+        return [used._document(hit) for hit in used._search(query.strip() or None, image)]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **settings: Any
     ) -> list[Document]:
-        return await run_in_executor(
-            None, self._get_relevant_documents, query, run_manager=run_manager.get_sync(), **settings
-        )
+        sync_manager = run_manager.get_sync()
+        return await run_in_executor(None, self._get_relevant_documents, query, run_manager=sync_manager, **settings)
 
-    def _search(
-        self,
-        search_type: str,
-        text: str | None,
-        image: Any,
-        group: bool,
-        scope: dict[str, Any],
-        diverse: dict[str, Any],
-    ) -> list[Hit]:
-        if search_type == "hybrid":
-            return self.rag.search(text, image=image, group=group, **scope)
-        if search_type not in ("similarity", "mmr"):
-            raise InputError(f"search_type is {search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
-        if group:
-            raise InputError(f"group is for search_type 'hybrid', not for {search_type!r}")
+    def _search(self, text: str | None, image: Any) -> list[Hit]:
+        scope: dict[str, Any] = {"k": self.k, "kinds": self.kinds, "filter": self.filter}
+        if self.search_type == "hybrid":
+            return self.rag.search(text, image=image, group=self.group, **scope)
+        if self.search_type not in get_args(SearchType):
+            raise InputError(f"search_type is {self.search_type!r}; it must be 'hybrid', 'similarity' or 'mmr'")
+        if self.group:
+            raise InputError(f"group is for search_type 'hybrid', not for {self.search_type!r}")
         vector = self.rag.retriever.embed_query(text, None if image is None else read_image(image))
-        if search_type == "mmr":
-            return self.rag.retriever.search_mmr(vector, **scope, **diverse)
+        if self.search_type == "mmr":
+            return self.rag.retriever.search_mmr(vector, fetch_k=self.fetch_k, relevance=self.lambda_mult, **scope)
         return self.rag.retriever.search_by_vector(vector, **scope)
 
-    def _document(self, hit: Hit, images: bool) -> Document:
+    def _document(self, hit: Hit) -> Document:
         document = hit_to_document(hit)
-        if images:
+        if self.images:
             frames = self.rag.frames(hit)
-            document.metadata[IMAGES] = [_to_block(thumbnail(middle_frame(frames), side_px=1024))] if frames else []
+            document.metadata[IMAGES] = [jpeg_to_block(thumbnail(middle_frame(frames), side_px=1024))] if frames else []
         return document
 
 
@@ -140,7 +111,3 @@ def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:
         blocks.append({"type": "text", "text": f"[{number}] {document.page_content}"})
         blocks += document.metadata.get(IMAGES, ())
     return blocks
-
-
-def _to_block(jpeg: bytes) -> dict[str, Any]:
-    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}

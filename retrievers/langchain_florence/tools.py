@@ -22,8 +22,13 @@ from florence_rag.tools import (
     tools_for,
     unchecked_model,
 )
-from langchain_florence._convert import validation_error_to_text
 from langchain_florence.images import blocks_to_content, image_mode_for
+
+
+def _validation_error_to_text(error: Any) -> str:
+    """Return one line that names the missing or unknown argument."""
+    problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+    return f"{error.title} failed: {'; '.join(problems)}"
 
 
 class FlorenceTool(BaseTool):
@@ -43,7 +48,7 @@ class FlorenceTool(BaseTool):
     budget: Budget = Budget()
     response_format: Literal["content", "content_and_artifact"] = "content_and_artifact"
     handle_tool_error: Any = True
-    handle_validation_error: Any = validation_error_to_text
+    handle_validation_error: Any = _validation_error_to_text
 
     def __init__(self, *, tool: Tool, **settings: Any) -> None:
         defaults = {

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.runnables.config import run_in_executor
 from langchain_core.vectorstores import VectorStore
 
 from florence_rag import FlorenceRAG, InputError
+from florence_rag.async_methods import in_thread
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.index.address import image_folder
-from florence_rag.types import Hit, Kind
-from langchain_florence._convert import document_to_chunk, filter_to_core, stored_to_document
-from langchain_florence.embedder import embedder_to_embeddings, embeddings_to_embedder
+from florence_rag.ingest.items import text_to_chunk, zip_columns
+from florence_rag.tools import metadata_to_chunk
+from florence_rag.types import Kind
+from langchain_florence._convert import filter_to_core, stored_to_document
+from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_embedder
 
 
 class FlorenceVectorStore(VectorStore):
@@ -50,7 +51,7 @@ class FlorenceVectorStore(VectorStore):
         *,
         collection: str = "florence",
         token: str | None = None,
-        pictures: str | Path | None = None,
+        images: str | Path | None = None,
     ) -> Self:
         """Open a database, or create it.
 
@@ -59,13 +60,31 @@ class FlorenceVectorStore(VectorStore):
             embedding: The embeddings of texts, queries and, if they support them, images.
             collection: The name of the collection.
             token: The token of a server.
-            pictures: A folder for images that are added without a file; by default one beside the database file.
+            images: A folder for images that are added without a file; by default one next to the database file.
         """
         from florence_rag.index.milvus import MilvusIndex
 
         embedder = embeddings_to_embedder(embedding)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection)
-        return cls(FlorenceRAG(index, embedder, images=pictures or image_folder(str(db), collection)))
+        return cls(FlorenceRAG(index, embedder, images=images or image_folder(str(db), collection)))
+
+    @classmethod
+    def from_texts(
+        cls,
+        texts: Iterable[str],
+        embedding: Embeddings,
+        metadatas: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        ids: Sequence[str | None] | None = None,
+        db: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        """Create a store in the database db with these texts. `options` are those of `open`."""
+        if db is None:
+            raise InputError('name a database: db="notes.db", or the URI of a Milvus server')
+        store = cls.open(db, embedding, **options)
+        store.add_texts(texts, metadatas, ids=ids)
+        return store
 
     def close(self) -> None:
         """Close the database, so that another process can open it."""
@@ -74,9 +93,7 @@ class FlorenceVectorStore(VectorStore):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -94,7 +111,9 @@ class FlorenceVectorStore(VectorStore):
         ids: Sequence[str | None] | None = None,
         batch_size: int | None = None,
     ) -> list[str]:
-        """Store texts.
+        """Store texts, or parts of files that a FlorenceLoader describes, which are embedded from their images.
+
+        `add_documents` passes the documents' texts, metadata and ids to this method.
 
         Args:
             texts: The texts.
@@ -105,29 +124,11 @@ class FlorenceVectorStore(VectorStore):
         Returns:
             The ids.
         """
-        return self.rag.items.upsert_texts(texts, ids=ids, metadatas=metadatas)
-
-    def add_documents(  # type: ignore[override]  # an unknown option is an error
-        self, documents: Iterable[Document], *, ids: Sequence[str | None] | None = None, batch_size: int | None = None
-    ) -> list[str]:
-        """Store documents. Those of a FlorenceLoader are embedded from their images, others from their text.
-
-        Args:
-            documents: The documents.
-            ids: Ids that replace those of the documents.
-            batch_size: Ignored; the index has its own batch size.
-
-        Returns:
-            The ids.
-
-        Raises:
-            InputError: If the number of ids differs from the number of documents.
-        """
-        documents = list(documents)
-        used_ids = [document.id for document in documents] if ids is None else ids
-        if len(used_ids) != len(documents):
-            raise InputError(f"ids must be a list with one value for each of the {len(documents)} documents")
-        return self.rag.items.upsert_chunks(map(document_to_chunk, documents, used_ids))
+        rows = zip_columns(texts, ids=ids, metadatas=metadatas)
+        return self.rag.items.upsert_chunks(
+            metadata_to_chunk(metadata or {}, text, id) or text_to_chunk(text, id, metadata)
+            for text, id, metadata in rows
+        )
 
     def add_images(
         self,
@@ -150,9 +151,7 @@ class FlorenceVectorStore(VectorStore):
         """
         return self.rag.items.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
 
-    async def aadd_images(self, images: Iterable[Any], *args: Any, **options: Any) -> list[str]:
-        """Call `add_images` in a worker thread."""
-        return await run_in_executor(None, self.add_images, images, *args, **options)
+    aadd_images = in_thread(add_images)
 
     def delete(self, ids: Sequence[str] | None = None, **_: Any) -> bool:
         """Delete the items with these ids, or all items if ids is None; unknown ids are skipped."""
@@ -167,49 +166,39 @@ class FlorenceVectorStore(VectorStore):
 
     def similarity_search(self, query: str, k: int = 4, **scope: Any) -> list[Document]:
         """Return the k documents nearest to a text."""
-        return _documents(self._nearest(self._query(query), k, **scope))
+        return _documents(self.similarity_search_with_score(query, k, **scope))
 
     def similarity_search_with_score(self, query: str, k: int = 4, **scope: Any) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        return _scored(self._nearest(self._query(query), k, **scope))
+        return self.similarity_search_with_score_by_vector(self._embed(query), k, **scope)
 
     def similarity_search_by_vector(self, embedding: Sequence[float], k: int = 4, **scope: Any) -> list[Document]:
         """Return the k documents nearest to a vector."""
-        return _documents(self._nearest(embedding, k, **scope))
+        return _documents(self.similarity_search_with_score_by_vector(embedding, k, **scope))
 
     def similarity_search_with_score_by_vector(
-        self, embedding: Sequence[float], k: int = 4, **scope: Any
+        self, embedding: Sequence[float] | np.ndarray, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        return _scored(self._nearest(embedding, k, **scope))
+        hits = self.rag.retriever.search_by_vector(embedding, k, **_to_core(**scope))
+        return [(stored_to_document(hit), hit.score) for hit in hits]
 
     def similarity_search_by_image(self, image: Any, k: int = 4, **scope: Any) -> list[Document]:
         """Return the k documents nearest to an image: a path, bytes, an open file, a PIL image or an array."""
-        return _documents(self._nearest(self.rag.retriever.embed_query(image=read_image(image)), k, **scope))
+        return _documents(self.similarity_search_by_image_with_score(image, k, **scope))
 
     def similarity_search_by_image_with_score(
         self, image: Any, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        return _scored(self._nearest(self.rag.retriever.embed_query(image=read_image(image)), k, **scope))
+        vector = self.rag.retriever.embed_query(image=read_image(image))
+        return self.similarity_search_with_score_by_vector(vector, k, **scope)
 
-    async def asimilarity_search_by_image(self, image: Any, k: int = 4, **options: Any) -> list[Document]:
-        """Call `similarity_search_by_image` in a worker thread."""
-        return await run_in_executor(None, self.similarity_search_by_image, image, k, **options)
-
-    async def asimilarity_search_by_image_with_score(
-        self, image: Any, k: int = 4, **options: Any
-    ) -> list[tuple[Document, float]]:
-        """Call `similarity_search_by_image_with_score` in a worker thread."""
-        return await run_in_executor(None, self.similarity_search_by_image_with_score, image, k, **options)
+    asimilarity_search_by_image = in_thread(similarity_search_by_image)
+    asimilarity_search_by_image_with_score = in_thread(similarity_search_by_image_with_score)
 
     def max_marginal_relevance_search(
-        self,
-        query: str,
-        k: int = 4,
-        fetch_k: int = 20,
-        lambda_mult: float = 0.5,
-        **scope: Any,
+        self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **scope: Any
     ) -> list[Document]:
         """Return k diverse documents among the fetch_k nearest to a text (maximal marginal relevance).
 
@@ -220,7 +209,7 @@ class FlorenceVectorStore(VectorStore):
             lambda_mult: The weight of relevance, from 0 (most diverse) to 1 (nearest).
             **scope: kinds and filter, as for the other searches.
         """
-        return self.max_marginal_relevance_search_by_vector(self._query(query), k, fetch_k, lambda_mult, **scope)
+        return self.max_marginal_relevance_search_by_vector(self._embed(query), k, fetch_k, lambda_mult, **scope)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -231,62 +220,16 @@ class FlorenceVectorStore(VectorStore):
         **scope: Any,
     ) -> list[Document]:
         """Return k diverse documents among the fetch_k nearest to a vector, such as that of an image."""
-        found = self.rag.retriever.search_mmr
-        return _documents(found(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **_to_core(**scope)))
+        options = _to_core(**scope)
+        hits = self.rag.retriever.search_mmr(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **options)
+        return [stored_to_document(hit) for hit in hits]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
 
-    def _query(self, text: str) -> np.ndarray:
+    def _embed(self, text: str) -> np.ndarray:
         vector: np.ndarray = embed_queries(self.rag.models.embedder, [text])[0]
         return vector
-
-    def _nearest(self, vector: Sequence[float] | np.ndarray, k: int, **scope: Any) -> list[Hit]:
-        return self.rag.retriever.search_by_vector(vector, k, **_to_core(**scope))
-
-    # Creating
-
-    @classmethod
-    def from_texts(
-        cls,
-        texts: Iterable[str],
-        embedding: Embeddings,
-        metadatas: Sequence[Mapping[str, Any]] | None = None,
-        *,
-        ids: Sequence[str | None] | None = None,
-        db: str | Path | None = None,
-        **options: Any,
-    ) -> Self:
-        """Create a store in the database db with these texts. `options` are those of `open`."""
-        store = cls._open_new(db, embedding, options)
-        store.add_texts(texts, metadatas, ids=ids)
-        return store
-
-    @classmethod
-    def from_documents(
-        cls,
-        documents: Iterable[Document],
-        embedding: Embeddings,
-        *,
-        ids: Sequence[str | None] | None = None,
-        db: str | Path | None = None,
-        **options: Any,
-    ) -> Self:
-        """Create a store in the database db with these documents. `options` are those of `open`."""
-        store = cls._open_new(db, embedding, options)
-        store.add_documents(documents, ids=ids)
-        return store
-
-    @classmethod
-    async def afrom_documents(cls, documents: Iterable[Document], embedding: Embeddings, **options: Any) -> Self:
-        """Call `from_documents` in a worker thread."""
-        return await run_in_executor(None, cls.from_documents, documents, embedding, **options)
-
-    @classmethod
-    def _open_new(cls, db: str | Path | None, embedding: Embeddings, options: Mapping[str, Any]) -> Self:
-        if db is None:
-            raise InputError('name a database: db="notes.db", or the URI of a Milvus server')
-        return cls.open(db, embedding, **options)
 
 
 def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None) -> dict[str, Any]:
@@ -294,9 +237,5 @@ def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection
     return {"filter": filter_to_core(filter), "kinds": kinds}
 
 
-def _documents(hits: Iterable[Hit]) -> list[Document]:
-    return [stored_to_document(hit) for hit in hits]
-
-
-def _scored(hits: Iterable[Hit]) -> list[tuple[Document, float]]:
-    return [(stored_to_document(hit), hit.score) for hit in hits]
+def _documents(scored: Iterable[tuple[Document, float]]) -> list[Document]:
+    return [document for document, _ in scored]

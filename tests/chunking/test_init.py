@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from florence_rag.chunking import ChunkingConfig, chunk, read_frames
+from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames
 from florence_rag.errors import InputError, MediaError
 from florence_rag.types import Chunk, Locator, Media
 from tests.chunking.samples import encode, make_pdf, scene, shots, source, write_video
@@ -57,6 +57,15 @@ def test_an_unknown_medium_is_refused(tmp_path):
     path.touch()
     with pytest.raises(InputError, match="'audio' is no known medium"):
         list(chunk(source(path, "audio")))
+
+
+def test_paths_are_cut_and_a_bad_file_is_named(tmp_path, caplog):
+    (tmp_path / "a.txt").write_text("A passage.")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    assert [each.text for each in chunk_paths([tmp_path])] == ["A passage."]
+    assert "b.png" in caplog.text
+    with pytest.raises(MediaError, match=r"b\.png"):
+        list(chunk_paths([tmp_path], strict=True))
 
 
 def test_a_clip_without_its_times_shows_its_beginning(tmp_path):

@@ -1,5 +1,7 @@
-from florence_rag.tools import hit_to_metadata, hit_to_text
-from florence_rag.types import Hit, Locator
+import json
+
+from florence_rag.tools import chunk_to_metadata, hit_to_metadata, hit_to_text, metadata_to_chunk
+from florence_rag.types import Chunk, Hit, Locator, Source
 
 
 def hit(**fields):
@@ -43,3 +45,14 @@ def test_metadata_is_flat_and_fields_of_the_hit_take_precedence():
         "locator": {},
         "explanation": "similar",
     }
+
+
+def test_a_chunk_of_a_file_is_restored_from_its_metadata():
+    source = Source("/a.mp4", "video", 0, 0, "hash")
+    chunk = Chunk(source, "clip", Locator(start_s=1.0, end_s=2.5), "words", metadata={"city": "Rome"})
+    metadata = json.loads(json.dumps(chunk_to_metadata(chunk)))
+    restored = metadata_to_chunk(metadata, "words", chunk.id)
+    assert metadata["city"] == "Rome" and metadata["source"] == "/a.mp4"
+    assert (restored.source, restored.kind, restored.locator) == (source, "clip", chunk.locator)
+    assert (restored.text, restored.id) == ("words", chunk.id)
+    assert metadata_to_chunk({"kind": "clip", "city": "Rome"}, "words", None) is None

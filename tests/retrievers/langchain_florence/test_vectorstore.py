@@ -182,7 +182,7 @@ def test_deleting_without_ids_empties_the_store_but_for_files(tmp_path, folder):
 
 
 def test_as_many_ids_as_documents_are_needed(store):
-    with pytest.raises(InputError, match="one value for each of the 2 documents"):
+    with pytest.raises(InputError, match="one value for each of the 2 items"):
         store.add_documents([Document("red"), Document("blue")], ids=["1"])
 
 
