@@ -31,7 +31,7 @@ class FlorenceDocumentIndex(DocumentIndex):
 
     def upsert(self, items: Sequence[Document], /, **_: Any) -> UpsertResponse:
         """Store documents; each replaces the document that has its id."""
-        return {"succeeded": self.store.add_documents(items), "failed": []}
+        return {"succeeded": self.store.add_documents(list(items)), "failed": []}
 
     def delete(self, ids: list[str] | None = None, **_: Any) -> DeleteResponse:
         """Delete documents.
