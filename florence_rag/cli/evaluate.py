@@ -72,7 +72,7 @@ def retrieval(
     """Measure R@1, R@5, R@10 and the median rank of text-to-image and image-to-text retrieval, or of videos."""
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.images import CAPTIONS, read_captioned_images
-    from florence_rag.datasets.media_files import VideoFolder as Videos
+    from florence_rag.datasets.media_files import videos_by_name
     from florence_rag.datasets.videos import is_video_list, read_msrvtt
     from florence_rag.evaluation.retrieval import evaluate_retrieval, evaluate_video_retrieval
 
@@ -82,9 +82,9 @@ def retrieval(
         examples = read_captioned_images(data, images, split=split, captions=captions or CAPTIONS)
         report = evaluate_retrieval(sample_items(examples, limit), _load_embedder(model, offline), _track)
     else:
-        clips, folder = sample_items(read_msrvtt(data, split=split, captions=captions), limit), Videos(videos)
+        clips, files = sample_items(read_msrvtt(data, split=split, captions=captions), limit), videos_by_name(videos)
         embedder = _load_embedder(model, offline)
-        report = evaluate_video_retrieval(clips, folder, embedder, frames=frames, track=_track)
+        report = evaluate_video_retrieval(clips, files, embedder, frames=frames, track=_track)
     _print_report(report, as_json)
 
 

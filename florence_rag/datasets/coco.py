@@ -7,18 +7,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from florence_rag.datasets.dataset_io import (
-    Id,
-    evaluation_files,
-    field,
-    find_json,
-    id_field,
-    read_json,
-    records,
-    text_field,
-)
+from florence_rag.datasets.dataset_io import Id, Record, evaluation_files, find_json, read_json
 from florence_rag.datasets.media_files import media_below
 from florence_rag.errors import InputError
 
@@ -76,14 +67,15 @@ def find_coco_files(data: Path | None, annotations: Sequence[Path] = (), images:
         annotations: The annotation files, instead of those in the folder.
         images: The folder with the images, by default the data folder or the folder of the first annotation file.
     """
+    folder = data if data is not None and data.is_dir() else None
     files = tuple(annotations)
     if not files and data is None:
         raise InputError("give a folder with annotations and images, or --annotations")
     if not files and data is not None:
-        files = (find_json(data, "instances") or find_json(data, "")) if data.is_dir() else (data,)
+        files = (data,) if folder is None else find_json(folder, "instances") or find_json(folder, "")
     if not files:
         raise InputError(f"there is no file *.json in {str(data)!r}; name one with --annotations")
-    return CocoFiles(files, images or (data if data is not None and data.is_dir() else files[0].parent))
+    return CocoFiles(files, images or folder or files[0].parent)
 
 
 def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset:
@@ -100,54 +92,51 @@ def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset
     """
     top = Path(file).expanduser().parent if images is None else Path(images).expanduser()
     content, file_by_name = read_json(file), cache(lambda: {path.name: path for path in media_below(top, "image")})
-    shown = [_image(record, where, top, file_by_name) for record, where in records(content, "images", file)]
-    named = [
-        (id_field(record, "id", where), text_field(record, "name", where))
-        for record, where in records(content, "categories", file)
-    ]
-    categories, image_ids = dict(named), {image.id for image in shown}
-    for name, distinct, total in (("images", image_ids, len(shown)), ("categories", categories, len(named))):
-        if len(distinct) < total:
+    images_read = tuple(_image(record, top, file_by_name) for record in content.records("images"))
+    named = [(record.id("id"), record.text("name")) for record in content.records("categories")]
+    categories, image_ids = dict(named), {image.id for image in images_read}
+    for name, distinct, total in (("images", image_ids, images_read), ("categories", categories, named)):
+        if len(distinct) < len(total):
             raise InputError(f"two of the {name!r} of {str(file)!r} have the same 'id'")
-    rows = enumerate(records(content, "annotations", file, allow_empty=True))
-    boxes = [_box(record, where, number, image_ids, categories) for number, (record, where) in rows]
     first = {fold_label(name): id for id, name in reversed(categories.items())}
     merged = {id: first[fold_label(name)] for id, name in categories.items()}
+    rows = enumerate(content.records("annotations", allow_empty=True))
     return CocoDataset(
-        tuple(shown),
+        images_read,
         {id: name for id, name in categories.items() if merged[id] == id},
-        tuple(box._replace(category_id=merged[box.category_id]) for box in boxes),
+        tuple(_box(record, number, image_ids, merged) for number, record in rows),
     )
 
 
-def _image(record: Any, where: str, top: Path, file_by_name: Callable[[], dict[str, Path]]) -> CocoImage:
-    id, name = id_field(record, "id", where), field(record, "file_name", str, where)
-    width, height = field(record, "width", float, where), field(record, "height", float, where)
+def _image(record: Record, top: Path, file_by_name: Callable[[], dict[str, Path]]) -> CocoImage:
+    id, path = record.id("id"), top / record.get("file_name", str)
+    width, height = record.get("width", float), record.get("height", float)
     if not (width > 0 and height > 0):
-        raise InputError(f"{where} is {width} x {height} pixels; both fields, 'width' and 'height', must be above 0")
-    path = top / name
+        raise InputError(
+            f"{record.where} is {width} x {height} pixels; both fields, 'width' and 'height', must be above 0"
+        )
     if not path.is_file() and top.is_dir():
         path = file_by_name().get(path.name, path)
     return CocoImage(id, path, width, height)
 
 
-def _box(record: Any, where: str, number: int, images: Collection[Id], categories: Collection[Id]) -> CocoBox:
-    bbox = field(record, "bbox", list, where)
+def _box(record: Record, number: int, images: Collection[Id], categories: Mapping[Id, Id]) -> CocoBox:
+    bbox = record.get("bbox", list)
     finite = all(isinstance(edge, int | float) and math.isfinite(edge) for edge in bbox)
     if len(bbox) != 4 or not finite or bbox[2] < 0 or bbox[3] < 0:
         raise InputError(
-            f"the field 'bbox' of {where} is {bbox!r:.80}; it must be [left, top, width, height] in pixels"
+            f"the field 'bbox' of {record.where} is {bbox!r:.80}; it must be [left, top, width, height] in pixels"
         )
     for name, known in (("image_id", images), ("category_id", categories)):
-        if id_field(record, name, where) not in known:
-            raise InputError(f"the field {name!r} of {where} is {record[name]!r}, which the file does not describe")
+        if (id := record.id(name)) not in known:
+            raise InputError(f"the field {name!r} of {record.where} is {id!r}, which the file does not describe")
     return CocoBox(
-        id_field(record, "id", where, number),
-        record["image_id"],
-        record["category_id"],
+        record.id("id", number),
+        record.id("image_id"),
+        categories[record.id("category_id")],
         bbox,
-        field(record, "area", float, where, bbox[2] * bbox[3]),
-        field(record, "iscrowd", int, where, 0),
+        record.get("area", float, bbox[2] * bbox[3]),
+        record.get("iscrowd", int, 0),
     )
 
 

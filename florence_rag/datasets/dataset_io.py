@@ -6,85 +6,91 @@ import csv
 import io
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from florence_rag.errors import InputError
 from florence_rag.sources import MEDIA_BY_SUFFIX
 
 T = TypeVar("T")
 Id = int | str
-Row = Mapping[str, str]
-"""A row of a table: its cells without surrounding spaces, by the lower-case names of their columns."""
 
 _TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", list: "a list", dict: "an object"}
 _COLUMN_NAMES = {"image", "video", "path", "file", "text", "caption", "label", "class"}
 
 
-def read_json(file: str | Path) -> Any:
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An object of a JSON file or a row of a table; `where` names it in errors, such as "images[3] of the file 'a'".
+
+    A row has its cells without surrounding spaces, by the lower-case names of their columns.
+    """
+
+    fields: Any
+    where: str
+
+    def get(self, name: str, kind: type[T], default: T | None = None) -> T:
+        """Return a field; raise InputError if it is missing or has another type.
+
+        An integer counts as a float, true and false as neither. A missing field or null becomes the default, if there
+        is one.
+        """
+        value = self._value(name, default)
+        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
+        if not fits or isinstance(value, bool):
+            raise InputError(f"the field {name!r} of {self.where} is {value!r:.60}; it must be {_TYPE_NAMES[kind]}")
+        return value  # type: ignore[no-any-return]
+
+    def id(self, name: str, default: Id | None = None) -> Id:
+        """Return a field that identifies a record, an integer or a string, after checking its type."""
+        value = self._value(name, default)
+        if not isinstance(value, int | str) or isinstance(value, bool):
+            raise InputError(f"the field {name!r} of {self.where} is {value!r:.60}; it must be an integer or a string")
+        return value
+
+    def text(self, name: str) -> str:
+        """Return a field that holds a string with more than spaces."""
+        text = self.get(name, str)
+        if not text.strip():
+            raise InputError(f"the field {name!r} of {self.where} is empty")
+        return text
+
+    def records(self, name: str, *, allow_empty: bool = False) -> list[Record]:
+        """Return the records in a field that holds a list of them."""
+        rows = self.get(name, list)
+        if not rows and not allow_empty:
+            raise InputError(f"the field {name!r} of {self.where} is empty; it must list at least one record")
+        return [Record(row, f"{name}[{number}] of {self.where}") for number, row in enumerate(rows)]
+
+    def _value(self, name: str, default: object) -> Any:
+        if not isinstance(self.fields, dict):
+            raise InputError(f"{self.where} is {self.fields!r:.60}; it must be an object with the field {name!r}")
+        if default is not None and self.fields.get(name) is None:
+            return default
+        if name not in self.fields:
+            names = ", ".join(map(repr, self.fields)) or "none"
+            raise InputError(f"{self.where} has no field {name!r}; its fields are {names:.200}")
+        return self.fields[name]
+
+
+def read_json(file: str | Path) -> Record:
     """Return the content of a JSON file in UTF-8; raise InputError if it is not one."""
     path = Path(file).expanduser()
     try:
-        return json.loads(path.read_text("utf-8-sig"))
+        return Record(json.loads(path.read_text("utf-8-sig")), f"the file {str(file)!r}")
     except OSError as error:
         raise InputError(f"{str(path)!r} cannot be opened: {error.strerror or error}") from error
     except ValueError as error:
         raise InputError(f"{str(path)!r} is not a JSON file: {error}") from error
 
 
-def field(record: Any, name: str, kind: type[T], where: str, default: T | None = None) -> T:
-    """Return a field of a JSON object; raise InputError if it is missing or has another type.
-
-    An integer counts as a float, true and false as neither. `where` names the record in error messages, such as
-    "images[3] of 'a.json'". A missing field or null becomes the default, if there is one.
-    """
-    value = _value(record, name, where, default)
-    fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-    if not fits or isinstance(value, bool):
-        raise InputError(f"the field {name!r} of {where} is {value!r:.60}; it must be {_TYPE_NAMES[kind]}")
-    return value  # type: ignore[no-any-return]
-
-
-def id_field(record: Any, name: str, where: str, default: Id | None = None) -> Id:
-    """Return a field that identifies a record, an integer or a string, after checking its type."""
-    value = _value(record, name, where, default)
-    if not isinstance(value, int | str) or isinstance(value, bool):
-        raise InputError(f"the field {name!r} of {where} is {value!r:.60}; it must be an integer or a string")
-    return value
-
-
-def text_field(record: Any, name: str, where: str) -> str:
-    """Return a field that holds a string with more than spaces."""
-    text = field(record, name, str, where)
-    if not text.strip():
-        raise InputError(f"the field {name!r} of {where} is empty")
-    return text
-
-
-def _value(record: Any, name: str, where: str, default: object) -> Any:
-    if not isinstance(record, dict):
-        raise InputError(f"{where} is {record!r:.60}; it must be an object with the field {name!r}")
-    if default is not None and record.get(name) is None:
-        return default
-    if name not in record:
-        names = ", ".join(map(repr, record)) or "none"
-        raise InputError(f"{where} has no field {name!r}; its fields are {names:.200}")
-    return record[name]
-
-
-def records(content: Any, name: str, file: str | Path, *, allow_empty: bool = False) -> list[tuple[Any, str]]:
-    """Return the list in a field of a file's content, each record with its name in error messages."""
-    rows = field(content, name, list, f"the file {str(file)!r}")
-    if not rows and not allow_empty:
-        raise InputError(f"the field {name!r} of the file {str(file)!r} is empty; it must list at least one record")
-    return [(row, f"{name}[{number}] of {str(file)!r}") for number, row in enumerate(rows)]
-
-
 def read_table(
     file: str | Path, *, required: Sequence[str] = (), default_header: Sequence[str] = ()
-) -> Iterator[tuple[Row, str]]:
-    """Yield the rows of a CSV or JSON Lines file, each with its name in error messages.
+) -> Iterator[Record]:
+    """Yield the rows of a CSV or JSON Lines file.
 
     Args:
         file: A file in UTF-8; its suffix is .jsonl, or it is a CSV file.
@@ -98,37 +104,33 @@ def read_table(
         raise InputError(f"{str(path)!r} cannot be read as text in UTF-8: {error}") from error
     rows = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path, default_header)
     expected, empty = f"its columns must be {', '.join(required)}", True
-    for row, where in rows:
-        if missing := [name for name in required if name not in row]:
+    for row in rows:
+        if missing := [name for name in required if name not in row.fields]:
             raise InputError(f"{str(file)!r} has no column {missing[0]!r}; {expected}")
         empty = False
-        yield row, where
+        yield row
     if empty and required:
         raise InputError(f"{str(file)!r} lists nothing; {expected}")
 
 
-def _csv_rows(text: str, path: Path, default_header: Sequence[str]) -> Iterator[tuple[Row, str]]:
+def _csv_rows(text: str, path: Path, default_header: Sequence[str]) -> Iterator[Record]:
     try:
         cells = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except csv.Error as error:
         raise InputError(f"{str(path)!r} is not a CSV file: {error}") from error
-    header = [cell.casefold() for cell in cells[0]] if cells else []
-    first = 1
-    if default_header and not _is_header(header):
+    header, first = [cell.casefold() for cell in cells[0]] if cells else [], 1
+    # A file name in the first cell shows that the first row is not a header.
+    names_columns = not _COLUMN_NAMES.isdisjoint(header) and Path(header[0]).suffix not in MEDIA_BY_SUFFIX
+    if default_header and not names_columns:
         header, first = list(default_header), 0
     for number, row in enumerate(cells[first:], start=first + 1):
         if any(row[len(header) :]):
             raise InputError(f"row {number} of {str(path)!r} is {row!r:.80}; it must have {len(header)} cells")
         if any(row):
-            yield dict(zip(header, [*row, *[""] * len(header)], strict=False)), f"row {number} of {str(path)!r}"
+            yield Record(dict(zip_longest(header, row[: len(header)], fillvalue="")), f"row {number} of {str(path)!r}")
 
 
-def _is_header(cells: Sequence[str]) -> bool:
-    """Return whether a row names columns; a file name in its first cell shows that it does not."""
-    return not _COLUMN_NAMES.isdisjoint(cells) and Path(cells[0]).suffix not in MEDIA_BY_SUFFIX
-
-
-def _json_lines(text: str, path: Path) -> Iterator[tuple[Row, str]]:
+def _json_lines(text: str, path: Path) -> Iterator[Record]:
     for number, line in enumerate(text.splitlines(), start=1):
         where = f"line {number} of {str(path)!r}"
         if not line.strip():
@@ -139,14 +141,7 @@ def _json_lines(text: str, path: Path) -> Iterator[tuple[Row, str]]:
             raise InputError(f"{where} is not JSON: {error}") from error
         if not isinstance(record, dict):
             raise InputError(f"{where} is {record!r:.60}; it must be an object")
-        yield {str(key).casefold(): "" if value is None else str(value) for key, value in record.items()}, where
-
-
-def cell(row: Row, name: str, where: str) -> str:
-    """Return a cell of a row; raise InputError if it is empty."""
-    if not row[name]:
-        raise InputError(f"the field {name!r} of {where} is empty")
-    return row[name]
+        yield Record({key.casefold(): "" if value is None else str(value) for key, value in record.items()}, where)
 
 
 def find_json(folder: Path, word: str) -> tuple[Path, ...]:
@@ -165,6 +160,27 @@ def splits_by_name(files: Sequence[Path]) -> dict[Path, str]:
 def evaluation_files(files: Sequence[Path]) -> tuple[Path, ...]:
     """Return the files with "val" in their names, or all if that holds for none or for all of them."""
     return tuple(path for path, split in splits_by_name(files).items() if split != "train")
+
+
+class HasSplit(Protocol):
+    """An example that may name the part of the data set that it belongs to."""
+
+    @property
+    def split(self) -> str:
+        """The name of the split, or ""."""
+        ...
+
+
+S = TypeVar("S", bound=HasSplit)
+
+
+def select_split(examples: Sequence[S], split: str, data: str | Path, *, keep_unsplit: bool = False) -> list[S]:
+    """Return the examples of a split, and also those without a split if `keep_unsplit`; raise InputError for none."""
+    chosen = [each for each in examples if each.split == split or (keep_unsplit and not each.split)]
+    if not chosen:
+        splits = ", ".join(sorted({each.split for each in examples}))
+        raise InputError(f"{str(data)!r} has no split {split!r}; it has {splits}")
+    return chosen
 
 
 def sample_items(items: Sequence[T], limit: int | None) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -35,23 +36,11 @@ def copy_demo_corpus(folder: str | Path) -> None:
     Args:
         folder: Receives the folders photos, videos and documents: one megabyte. Existing files are replaced.
     """
-    corpus = ASSETS / "corpus"
-    for path in sorted(corpus.rglob("*.*")):
-        copy = Path(folder) / path.relative_to(corpus)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        copy.write_bytes(path.read_bytes())
+    shutil.copytree(ASSETS / "corpus", folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def demo_examples() -> tuple[DemoExample, ...]:
     """Return the searches and questions that the demo tries."""
     records = json.loads((ASSETS / "examples.json").read_text("utf-8"))
-    return tuple(
-        DemoExample(
-            record["task"],
-            record["text"],
-            ASSETS / record["image"] if record["image"] else None,
-            record["file"],
-            record["answer"],
-        )
-        for record in records
-    )
+    images = (ASSETS / record["image"] if record["image"] else None for record in records)
+    return tuple(DemoExample(**{**record, "image": image}) for record, image in zip(records, images, strict=True))

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from florence_rag.datasets.dataset_io import Row, field, read_json, read_table, records
+from florence_rag.datasets.dataset_io import Record, read_json, read_table, select_split
 from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
 
@@ -54,26 +54,26 @@ def read_images(data: str | Path, images: str | Path | None = None) -> list[Imag
 
 
 def _table(path: Path, top: Path) -> Iterator[ImageExample]:
-    for row, where in read_table(path, default_header=("path", "label")):
-        image, text, label = (_column(row, names) for names in _COLUMNS.values())
+    for row in read_table(path, default_header=("path", "label")):
+        cells: dict[str, str | None] = {
+            name: next((row.fields[column] for column in columns if column in row.fields), None)
+            for name, columns in _COLUMNS.items()
+        }
+        image, text, label = cells.values()
         if image is None or (text is None and label is None):
             missing = "image" if image is None else "text or label"
-            raise InputError(f"{where} has no column {missing}; its columns are {', '.join(row) or 'none'}")
+            raise InputError(f"{row.where} has no column {missing}; its columns are {', '.join(row.fields) or 'none'}")
         if not image or not (text or label):
-            empty = [name for name, value in zip(_COLUMNS, (image, text, label), strict=True) if value == ""]
-            raise InputError(f"{where} has nothing in the column {' and '.join(empty)}")
+            empty = [name for name, cell in cells.items() if cell == ""]
+            raise InputError(f"{row.where} has nothing in the column {' and '.join(empty)}")
         yield ImageExample(top / Path(image).expanduser(), (text,) if text else (), label or "")
 
 
-def _column(row: Row, names: Sequence[str]) -> str | None:
-    return next((row[name] for name in names if name in row), None)
-
-
 def _karpathy(path: Path, top: Path) -> Iterator[ImageExample]:
-    for record, where in records(read_json(path), "images", path):
-        split, sentences = field(record, "split", str, where), field(record, "sentences", list, where)
-        captions = tuple(field(sentence, "raw", str, f"a sentence of {where}") for sentence in sentences)
-        file = top / field(record, "filepath", str, where, "") / field(record, "filename", str, where)
+    for record in read_json(path).records("images"):
+        split, sentences = record.get("split", str), record.get("sentences", list)
+        captions = tuple(Record(each, f"a sentence of {record.where}").get("raw", str) for each in sentences)
+        file = top / record.get("filepath", str, "") / record.get("filename", str)
         yield ImageExample(file, captions, split=split)
 
 
@@ -98,13 +98,8 @@ def read_captioned_images(
     Raises:
         InputError: The data set has another layout, no such split, or an image without caption.
     """
-    everything = read_images(data, images)
-    chosen = [example for example in everything if example.split in ("", split)]
-    if not chosen:
-        splits = ", ".join(sorted({example.split for example in everything}))
-        raise InputError(f"{str(data)!r} has no split {split!r}; it has {splits}")
-    texts: dict[Path, tuple[str, ...]] = {}
-    for example in chosen:
+    examples, texts = read_images(data, images), dict[Path, tuple[str, ...]]()
+    for example in select_split(examples, split, data, keep_unsplit=True):
         texts[example.path] = texts.get(example.path, ()) + example.captions
     found = [ImageExample(path, each[:captions], split=split) for path, each in texts.items()]
     for example in found:
@@ -116,7 +111,7 @@ def read_captioned_images(
 def read_class_names(file: str | Path, labels: Sequence[str]) -> dict[str, str]:
     """Return the names of classes from a JSON file such as {"n01440764": "tench"}; each class needs its own."""
     content = read_json(file)
-    names = {label: field(content, label, str, f"the file {str(file)!r}") for label in dict.fromkeys(labels)}
+    names = {label: content.get(label, str) for label in dict.fromkeys(labels)}
     for name, count in Counter(names.values()).items():
         if count > 1:
             same = " and ".join(repr(label) for label, other in names.items() if other == name)

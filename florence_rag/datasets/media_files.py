@@ -73,18 +73,6 @@ def not_a_data_set(data: str | Path, layouts: str) -> InputError:
     return InputError(f"{str(data)!r} {state}; give {layouts}")
 
 
-class VideoFolder:
-    """The videos below a folder by the names of their files without suffix."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self._files = {path.stem: path for path in media_below(folder, "video")}
-
-    def get(self, name: str) -> Path | None:
-        """Return the file with a name, or None."""
-        return self._files.get(name)
-
-    def __getitem__(self, name: str) -> Path:
-        """Return the file with a name; raise InputError if there is none."""
-        if name not in self._files:
-            raise InputError("there is no such video")
-        return self._files[name]
+def videos_by_name(folder: str | Path) -> dict[str, Path]:
+    """Return the videos below a folder by the names of their files without suffix."""
+    return {path.stem: path for path in media_below(folder, "video")}

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
-from florence_rag.datasets.dataset_io import Row, cell, field, read_json, read_table, records, text_field
-from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders, not_a_data_set
+from florence_rag.datasets.dataset_io import Record, read_json, read_table, select_split
+from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set, videos_by_name
 from florence_rag.errors import InputError
 from florence_rag.types import Frame
 
@@ -53,7 +53,7 @@ def read_labeled_videos(
         found = [VideoClip(file, label, name=str(file)) for file, label in class_folders(path, "video")]
     elif path.suffix.lower() != ".csv" or not path.is_file():
         raise not_a_data_set(data, _LAYOUTS)
-    elif "youtube_id" in next(read_table(path, default_header=("path", "label")), ({}, ""))[0]:
+    elif _has_column(path, "youtube_id"):
         return read_kinetics(path, videos, split=split)
     else:
         found = list(dict.fromkeys(_table(path, path.parent if videos is None else Path(videos).expanduser())))
@@ -64,11 +64,13 @@ def read_labeled_videos(
 
 
 def _table(path: Path, top: Path) -> Iterator[VideoClip]:
-    for row, where in read_table(path, default_header=("path", "label")):
-        video = next((row[name] for name in ("video", "path", "file") if row.get(name)), None)
-        label = row.get("label") or row.get("class")
+    for row in read_table(path, default_header=("path", "label")):
+        video, label = (
+            next((row.fields[name] for name in columns if row.fields.get(name)), None)
+            for columns in (("video", "path", "file"), ("label", "class"))
+        )
         if not video or not label:
-            raise InputError(f"{where} is {dict(row)!r:.80}; it needs a path and a label")
+            raise InputError(f"{row.where} is {row.fields!r:.80}; it needs a path and a label")
         file = top / Path(video).expanduser()
         yield VideoClip(file, label, name=str(file))
 
@@ -83,30 +85,25 @@ def read_kinetics(file: str | Path, videos: str | Path | None = None, *, split: 
             out, ID.mp4 is a whole video.
         split: The split.
     """
-    folder = VideoFolder(Path(file).expanduser().parent if videos is None else videos)
+    files = videos_by_name(Path(file).expanduser().parent if videos is None else videos)
     rows = list(read_table(file, required=_KINETICS if split is None else (*_KINETICS, "split")))
-    clips = [_clip(row, where, folder) for row, where in rows]
-    chosen = [clip for clip in clips if split in (None, clip.split)]
-    if not chosen:
-        splits = ", ".join(sorted({clip.split for clip in clips}))
-        raise InputError(f"{str(file)!r} has no split {split!r}; it has {splits}")
-    return chosen
+    clips = [_kinetics_clip(row, files) for row in rows]
+    return clips if split is None else select_split(clips, split, file)
 
 
-def _clip(row: Row, where: str, folder: VideoFolder) -> VideoClip:
-    label, video, start, end = (cell(row, name, where) for name in _KINETICS)
+def _kinetics_clip(row: Record, files: Mapping[str, Path]) -> VideoClip:
+    label, video, start, end = (row.text(name) for name in _KINETICS)
+    times = f"the fields 'time_start' and 'time_end' of {row.where}"
     try:
         start_s, end_s = float(start), float(end)
     except ValueError as error:
-        raise InputError(f"the fields 'time_start' and 'time_end' of {where} must be seconds: {error}") from error
+        raise InputError(f"{times} must be seconds: {error}") from error
     if not 0 <= start_s < end_s < float("inf"):
-        raise InputError(
-            f"the fields 'time_start' and 'time_end' of {where} are {start_s:g} and {end_s:g}; 0 <= start < end"
-        )
-    split, name = row.get("split", ""), f"{video} from {start_s:g} s"
-    if (cut := folder.get(f"{video}_{int(start_s):06d}_{int(end_s):06d}")) is not None:
+        raise InputError(f"{times} are {start_s:g} and {end_s:g}; 0 <= start < end")
+    split, name = row.get("split", str, ""), f"{video} from {start_s:g} s"
+    if (cut := files.get(f"{video}_{int(start_s):06d}_{int(end_s):06d}")) is not None:
         return VideoClip(cut, label, 0.0, end_s - start_s, split, name)
-    return VideoClip(folder.get(video) or Path(video), label, start_s, end_s, split, name)
+    return VideoClip(files.get(video, Path(video)), label, start_s, end_s, split, name)
 
 
 def clip_frames(clip: VideoClip, rate_hz: float, max_frames: int | None = None) -> Iterator[Frame]:
@@ -151,29 +148,34 @@ def read_msrvtt(file: str | Path, *, split: str = "test", captions: int | None =
 
 def is_video_list(file: Path) -> bool:
     """Return whether a file is a CSV file with the column video_id."""
-    return file.suffix.lower() == ".csv" and "video_id" in next(read_table(file), ({}, ""))[0]
+    return file.suffix.lower() == ".csv" and _has_column(file, "video_id")
+
+
+def _has_column(table: Path, name: str) -> bool:
+    row = next(read_table(table), None)
+    return row is not None and name in row.fields
 
 
 def _captions_from_csv(file: str | Path) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
-    for row, where in read_table(file, required=("video_id", "sentence")):
-        texts.setdefault(cell(row, "video_id", where), []).append(cell(row, "sentence", where))
+    for row in read_table(file, required=("video_id", "sentence")):
+        texts.setdefault(row.text("video_id"), []).append(row.text("sentence"))
     return texts
 
 
 def _captions_from_json(file: str | Path, split: str) -> dict[str, list[str]]:
     content = read_json(file)
-    videos = records(content, "videos", file)
-    splits = {field(record, "video_id", str, where): field(record, "split", str, where) for record, where in videos}
+    videos = content.records("videos")
+    splits = {record.get("video_id", str): record.get("split", str) for record in videos}
     if len(splits) < len(videos):
         raise InputError(f"two of the 'videos' of {str(file)!r} have the same 'video_id'")
     texts: dict[str, list[str]] = {video: [] for video, own in splits.items() if own == split}
     if not texts:
         raise InputError(f"{str(file)!r} has no split {split!r}; it has {', '.join(sorted(set(splits.values())))}")
-    for record, where in records(content, "sentences", file):
-        video, caption = field(record, "video_id", str, where), text_field(record, "caption", where)
+    for record in content.records("sentences"):
+        video, caption = record.get("video_id", str), record.text("caption")
         if video not in splits:
-            raise InputError(f"the field 'video_id' of {where} is {video!r}, which the file does not describe")
+            raise InputError(f"the field 'video_id' of {record.where} is {video!r}, which the file does not describe")
         if video in texts:
             texts[video].append(caption)
     if silent := [video for video, each in texts.items() if not each]:

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from florence_rag.datasets.dataset_io import (
-    Id,
-    evaluation_files,
-    field,
-    find_json,
-    id_field,
-    read_json,
-    records,
-    splits_by_name,
-    text_field,
-)
+from florence_rag.datasets.dataset_io import Id, Record, evaluation_files, find_json, read_json, splits_by_name
 from florence_rag.errors import InputError
 from florence_rag.types import Failure
 
@@ -100,17 +90,20 @@ def read_vqa(files: VQAFiles) -> VQADataset:
     "multiple_choice_answer" may stand for "answers" or next to it, and "answer_type" may be given. InputError is raised
     if a file has another form, or no question has an annotation.
     """
-    questions = {
-        each.id: each for file, split in splits_by_name(files.questions).items() for each in _asked(file, split)
-    }
+    questions: dict[Id, VQAQuestion] = {}
+    for file, split in splits_by_name(files.questions).items():
+        for record in read_json(file).records("questions"):
+            id, number = record.id("question_id"), record.id("image_id")
+            image = record.get("image", str, "") or number
+            questions[id] = VQAQuestion(id, image, record.text("question"), split=split)
     if not files.annotations:
         return VQADataset(tuple(questions.values()), files.images)
     annotations: dict[Id, VQAQuestion] = {}
     for file, split in splits_by_name(files.annotations).items():
-        for record, where in records(read_json(file), "annotations", file):
-            id = id_field(record, "question_id", where)
+        for record in read_json(file).records("annotations"):
+            id = record.id("question_id")
             if id in questions:
-                annotations[id] = _answered(questions[id], record, where, split)
+                annotations[id] = _with_answers(questions[id], record, split)
     names = ", ".join(repr(str(file)) for file in files.annotations)
     if not annotations:
         raise InputError(f"{names} annotates none of the questions: no 'question_id' is in both kinds of files")
@@ -118,19 +111,11 @@ def read_vqa(files: VQAFiles) -> VQADataset:
     return VQADataset(tuple(annotations[id] for id in questions if id in annotations), files.images, tuple(missing))
 
 
-def _asked(file: Path, split: str) -> Iterator[VQAQuestion]:
-    for record, where in records(read_json(file), "questions", file):
-        id, number = id_field(record, "question_id", where), id_field(record, "image_id", where)
-        image = field(record, "image", str, where, "") or number
-        yield VQAQuestion(id, image, text_field(record, "question", where), split=split)
-
-
-def _answered(question: VQAQuestion, record: Any, where: str, split: str) -> VQAQuestion:
-    common = field(record, "multiple_choice_answer", str, where, "")
-    listed = field(record, "answers", list, where, [] if common else None)
+def _with_answers(question: VQAQuestion, record: Record, split: str) -> VQAQuestion:
+    common = record.get("multiple_choice_answer", str, "")
+    listed = record.get("answers", list, [] if common else None)
     if not listed and not common:
-        raise InputError(f"the field 'answers' of {where} is empty")
-    answers = tuple(field(each, "answer", str, f"an answer of {where}") for each in listed)
-    answer_type = field(record, "answer_type", str, where, "")
-    split = question.split or split
-    return replace(question, answers=answers, common=common, answer_type=answer_type, split=split)
+        raise InputError(f"the field 'answers' of {record.where} is empty")
+    answers = tuple(Record(each, f"an answer of {record.where}").get("answer", str) for each in listed)
+    answer_type = record.get("answer_type", str, "")
+    return replace(question, answers=answers, common=common, answer_type=answer_type, split=question.split or split)

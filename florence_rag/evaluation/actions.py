@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval
 from florence_rag.evaluation.classify import TOPS
-from florence_rag.evaluation.image_reading import Track, check_any_usable
+from florence_rag.evaluation.image_reading import Track, read_items
 from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.types import Failure, Frame
 
@@ -46,20 +47,17 @@ def evaluate_actions(
     if unknown := sorted({clip.label for clip in clips} - set(classifier.labels)):
         raise InputError(f"{name} does not know the label {unknown[0]!r}; it knows {', '.join(classifier.labels):.200}")
     failed: list[Failure] = []
-    ranks = np.array(list(_ranks(track(clips), classifier, failed)))
-    check_any_usable(ranks.tolist(), failed, "clips")
+    frames_of = read_items(
+        track(clips),
+        "clips",
+        lambda clip: list(clip_frames(clip, classifier.rate_hz, _MAX_FRAMES)),
+        failed,
+        attrgetter("name"),
+    )
+    ranks = np.array(
+        [[label for label, _ in classifier.classify(frames)].index(clip.label) for clip, frames in frames_of]
+    )
     right = {k: (ranks < k).astype(float) for k in TOPS if k < len(classifier.labels)}
     metrics = tuple(Metric(f"top-{k}", float(each.mean()), *mean_interval(each)) for k, each in right.items())
     counts = {"clips": len(ranks), "classes": len(classifier.labels)}
     return EvaluationReport("actions", name, counts, metrics, tuple(failed))
-
-
-def _ranks(clips: Iterable[VideoClip], classifier: ClipClassifier, failed: list[Failure]) -> Iterator[int]:
-    """Yield the rank of the right label of each readable clip, from 0."""
-    for clip in clips:
-        try:
-            frames = list(clip_frames(clip, classifier.rate_hz, _MAX_FRAMES))
-        except InputError as error:
-            failed.append(Failure(clip.name, str(error)))
-            continue
-        yield [label for label, _ in classifier.classify(frames)].index(clip.label)

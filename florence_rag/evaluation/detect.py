@@ -8,15 +8,15 @@ import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.datasets.coco import CocoBox, CocoDataset, CocoImage, fold_label
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.evaluation.bootstrap import bootstrap_intervals
-from florence_rag.evaluation.image_reading import Track, check_any_usable, read_images
+from florence_rag.evaluation.image_reading import Track, read_images
 from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.perception.base import Detection, Detector
 from florence_rag.types import Failure
@@ -49,14 +49,12 @@ def detect_boxes(
     images: list[CocoImage] = []
     results: list[CocoResult] = []
     unknown: set[str] = set()
-    pairs = read_images(track(data.images), failed)
-    while batch := list(islice(pairs, _BATCH)):
+    for batch in batched(read_images(track(data.images), failed), _BATCH):
         for (image, _), detections in zip(batch, detector.detect([frame for _, frame in batch]), strict=True):
             images.append(image)
             unknown |= {each.label for each in detections if fold_label(each.label) not in ids}
             known = (each for each in detections if fold_label(each.label) in ids)
             results += [_result(image, each, ids[fold_label(each.label)]) for each in known]
-    check_any_usable(images, failed, "images")
     return images, results, unknown
 
 

@@ -6,7 +6,8 @@ R@K is the share of queries with a right item among the K nearest. The median ra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,11 @@ import numpy as np
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
 from florence_rag.datasets.images import ImageExample
-from florence_rag.datasets.media_files import VideoFolder
 from florence_rag.datasets.videos import CaptionedVideo
 from florence_rag.embedding.base import Embedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import mean_interval, median_interval
-from florence_rag.evaluation.image_reading import Track, check_any_usable, embed_images
+from florence_rag.evaluation.image_reading import Track, embed_images, read_items
 from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.types import Failure, Frame
 
@@ -116,7 +116,9 @@ def _metrics(direction: str, counts: np.ndarray, group: np.ndarray) -> Iterator[
 
 
 def even_frames(path: Path, count: int) -> list[Frame]:
-    """Return frames of a whole video, each from the middle of its part; raise MediaError if it cannot be read."""
+    """Return frames of a whole video, each from the middle of its part; raise InputError if it cannot be read."""
+    if not path.is_file():
+        raise InputError("there is no such video")
     end_s = video_duration_s(str(path))
     side_px = ChunkingConfig().keyframe_side_px
     return [frame for _, _, frame in sample_frames(str(path), 0.0, end_s, count / end_s, side_px)]
@@ -124,7 +126,7 @@ def even_frames(path: Path, count: int) -> list[Frame]:
 
 def evaluate_video_retrieval(
     listed: Sequence[CaptionedVideo],
-    videos: VideoFolder,
+    videos: Mapping[str, Path],
     embedder: Embedder,
     *,
     frames: int = FRAMES,
@@ -132,21 +134,22 @@ def evaluate_video_retrieval(
 ) -> EvaluationReport:
     """Measure R@1, R@5, R@10 and the median rank in both directions; intervals are over videos.
 
-    A video has the mean direction of its frames, as a clip of an index has. Missing and damaged videos are reported;
+    `videos` has the files by their names without suffix. A video has the mean direction of its frames, as a clip of an
+    index has. Missing and damaged videos are reported;
     InputError is raised if no video can be read.
     """
     failed: list[Failure] = []
     usable: list[CaptionedVideo] = []
     vectors: list[np.ndarray] = []
-    for video in track(listed):
-        try:
-            shown = even_frames(videos[video.id], frames)
-        except InputError as error:
-            failed.append(Failure(video.id, str(error)))
-            continue
+    for video, chosen in read_items(
+        track(listed),
+        "videos",
+        lambda video: even_frames(videos.get(video.id, Path(video.id)), frames),
+        failed,
+        attrgetter("id"),
+    ):
         usable.append(video)
-        vectors.append(embedder.embed_images(shown).sum(axis=0))
-    check_any_usable(usable, failed, "videos")
+        vectors.append(embedder.embed_images(chosen).sum(axis=0))
     captions = [video.captions for video in usable]
     counts = {"videos": len(usable), "captions": sum(map(len, captions)), "frames per video": frames}
     metrics = retrieval_metrics("video", unit_rows(np.stack(vectors)), captions, embedder)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from PIL import Image
 
 from florence_rag.chunking import read_image
 from florence_rag.chunking.frame_sampling import sample_frames
+from florence_rag.datasets.dataset_io import HasSplit
 from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.errors import InputError
 from florence_rag.models.processing import FlorenceImageProcessor
@@ -22,6 +23,7 @@ from florence_rag.types import Failure
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
+S = TypeVar("S", bound=HasSplit)
 
 TRAINING_SPLITS = ("train", "restval")
 VALIDATION_SPLITS = ("val", "validate", "validation")
@@ -126,18 +128,6 @@ def random_crop(frames: np.ndarray) -> np.ndarray:
     return np.stack(
         [np.asarray(Image.fromarray(each).resize((size, size), Image.Resampling.BILINEAR, box)) for each in frames]
     )
-
-
-class HasSplit(Protocol):
-    """An example that may name the part of the data set that it belongs to."""
-
-    @property
-    def split(self) -> str:
-        """The name of the split, or ""."""
-        ...
-
-
-S = TypeVar("S", bound=HasSplit)
 
 
 def split_examples(

@@ -1,15 +1,12 @@
 import pytest
 
 from florence_rag.datasets.dataset_io import (
+    Record,
     evaluation_files,
-    field,
-    id_field,
     read_json,
     read_table,
-    records,
     sample_items,
     splits_by_name,
-    text_field,
 )
 from florence_rag.errors import InputError
 
@@ -27,27 +24,28 @@ from florence_rag.errors import InputError
 )
 def test_an_error_names_the_wrong_field(record, kind, message):
     with pytest.raises(InputError, match=message):
-        field(record, "name", kind, "row 3")
+        Record(record, "row 3").get("name", kind)
 
 
 def test_an_integer_is_a_number():
-    assert field({"x": 3}, "x", float, "it") == 3
+    assert Record({"x": 3}, "it").get("x", float) == 3
 
 
 def test_a_missing_or_null_field_has_its_default():
-    assert field({"x": None}, "x", str, "it", "y") == field({}, "x", str, "it", "y") == "y"
+    for fields in ({"x": None}, {}):
+        assert Record(fields, "it").get("x", str, "y") == "y"
 
 
 def test_an_id_is_an_integer_or_a_string():
-    assert id_field({"id": 3}, "id", "it") == 3 and id_field({"id": "a"}, "id", "it") == "a"
+    assert Record({"id": 3}, "it").id("id") == 3 and Record({"id": "a"}, "it").id("id") == "a"
     for value in (True, 1.5, None):
         with pytest.raises(InputError, match="must be an integer or a string"):
-            id_field({"id": value}, "id", "it")
+            Record({"id": value}, "it").id("id")
 
 
 def test_a_blank_text_is_refused():
     with pytest.raises(InputError, match="the field 'name' of it is empty"):
-        text_field({"name": " "}, "name", "it")
+        Record({"name": " "}, "it").text("name")
 
 
 def test_a_file_that_is_not_json_is_refused(tmp_path):
@@ -60,14 +58,14 @@ def test_a_file_that_is_not_json_is_refused(tmp_path):
 
 def test_an_empty_list_is_refused():
     with pytest.raises(InputError, match=r"'images' of the file 'a\.json' is empty"):
-        records({"images": []}, "images", "a.json")
-    assert records({"images": [1]}, "images", "a.json") == [(1, "images[0] of 'a.json'")]
-    assert records({"images": []}, "images", "a.json", allow_empty=True) == []
+        Record({"images": []}, "the file 'a.json'").records("images")
+    assert Record({"images": [1]}, "it").records("images") == [Record(1, "images[0] of it")]
+    assert Record({"images": []}, "it").records("images", allow_empty=True) == []
 
 
 def table(tmp_path, text, name="a.csv", **options):
     (tmp_path / name).write_text(text)
-    return [(dict(row), where.partition(" of ")[0]) for row, where in read_table(tmp_path / name, **options)]
+    return [(row.fields, row.where.partition(" of ")[0]) for row in read_table(tmp_path / name, **options)]
 
 
 def test_the_first_row_of_a_table_names_its_columns(tmp_path):
@@ -110,7 +108,7 @@ def test_a_bad_table_is_refused(tmp_path, name, content, message):
         list(read_table(tmp_path / name, required=("image", "text")))
 
 
-def test_splits_are_told_by_file_names(tmp_path):
+def test_file_names_tell_the_split(tmp_path):
     train, val = tmp_path / "train2014_a.json", tmp_path / "val2014_a.json"
     assert splits_by_name([train, val]) == {train: "train", val: "val"}
     assert splits_by_name([val]) == {val: ""} and splits_by_name([train]) == {train: ""}

@@ -1,6 +1,6 @@
 import pytest
 
-from florence_rag.datasets.media_files import VideoFolder, check_labels_agree, class_folders, image_paths
+from florence_rag.datasets.media_files import check_labels_agree, class_folders, image_paths, videos_by_name
 from florence_rag.errors import InputError
 
 
@@ -45,9 +45,6 @@ def test_two_images_with_one_number_are_an_error(tmp_path):
 
 def test_videos_are_found_by_name_at_any_depth(tmp_path):
     touch(tmp_path, "more/a.mp4", "b.jpg")
-    videos = VideoFolder(tmp_path)
-    assert videos["a"] == videos.get("a") == tmp_path / "more" / "a.mp4" and videos.get("b") is None
-    with pytest.raises(InputError, match="there is no such video"):
-        videos["b"]
+    assert videos_by_name(tmp_path) == {"a": tmp_path / "more" / "a.mp4"}
     with pytest.raises(InputError, match="is not a folder; give the folder of the videos with --videos"):
-        VideoFolder(tmp_path / "gone")
+        videos_by_name(tmp_path / "gone")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.chunking.frame_sampling import video_duration_s
-from florence_rag.datasets.media_files import VideoFolder
+from florence_rag.datasets.media_files import videos_by_name
 from florence_rag.datasets.videos import CaptionedVideo, read_msrvtt
 from florence_rag.errors import InputError
 from florence_rag.evaluation.retrieval import evaluate_video_retrieval, even_frames
@@ -48,7 +48,7 @@ def data(tmp_path):
 
 
 def test_metrics_of_the_1k_a_list(data):
-    listed, videos = read_msrvtt(data / "list.csv"), VideoFolder(data / "videos")
+    listed, videos = read_msrvtt(data / "list.csv"), videos_by_name(data / "videos")
     report = evaluate_video_retrieval(listed, videos, ColorEmbedder(), frames=3)
     assert report.counts == {"videos": 3, "captions": 3, "frames per video": 3} and not report.failed
     assert all(metric.value == 1 for metric in report.metrics) and len(report.metrics) == 8
@@ -60,7 +60,7 @@ def test_metrics_of_all_captions_of_a_split(data):
     assert listed[0] == CaptionedVideo("video0", ("red", "red and blue")) and len(listed) == 3
     assert read_msrvtt(data / "list.json", split="train") == [CaptionedVideo("video9", ("white",))]
     assert read_msrvtt(data / "list.json", captions=1)[0].captions == ("red",)
-    report = evaluate_video_retrieval(listed, VideoFolder(data / "videos"), ColorEmbedder())
+    report = evaluate_video_retrieval(listed, videos_by_name(data / "videos"), ColorEmbedder())
     assert report["text to video R@1"].value == pytest.approx(4 / 5)  # the second caption of video1 is of another
     assert report["video to text R@1"].value == 1 and report["text to video median rank"].text()[0] == "1"
 
@@ -84,10 +84,10 @@ def test_the_frames_of_a_stream_without_a_length_are_counted(tmp_path, monkeypat
 def test_missing_and_damaged_videos_are_reported_and_their_captions_do_not_count(data):
     (data / "videos" / "more" / "video1.mp4").unlink()
     (data / "videos" / "more" / "video2.mp4").write_bytes(b"no video")
-    report = evaluate_video_retrieval(read_msrvtt(data / "list.json"), VideoFolder(data / "videos"), ColorEmbedder())
+    report = evaluate_video_retrieval(read_msrvtt(data / "list.json"), videos_by_name(data / "videos"), ColorEmbedder())
     assert report.counts["videos"] == 1 and report.counts["captions"] == 2
     assert [failure.source for failure in report.failed] == ["video1", "video2"]
     assert "there is no such video" in report.failed[0].reason and "is not a video" in report.failed[1].reason
     (data / "videos" / "more" / "video0.mp4").unlink()
     with pytest.raises(InputError, match="none of the videos can be read: video0: there is no such video"):
-        evaluate_video_retrieval(read_msrvtt(data / "list.json"), VideoFolder(data / "videos"), ColorEmbedder())
+        evaluate_video_retrieval(read_msrvtt(data / "list.json"), videos_by_name(data / "videos"), ColorEmbedder())
