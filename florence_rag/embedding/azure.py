@@ -14,8 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
-from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -49,10 +48,13 @@ Item = TypeVar("Item")
 class AzureEmbedder:
     """An `Embedder` that sends every item to Azure AI Vision. Threads may share it. Close it after use.
 
-    Texts of more than 70 words are truncated ("cut"), which is logged once, or refused ("refuse"). Images whose longer
-    side has more than max_side_px are scaled down, those below 11 px are scaled up. requests_per_s is what the pricing
-    tier allows: 10 for S1, 20 per minute for the free tier; in_flight is the number of requests at the same time.
+    The fingerprint in `info` is the model version, so that no index mixes the two versions. Texts of more than 70 words
+    are truncated ("cut"), which is logged once, or refused ("refuse"). Images whose longer side has more than
+    max_side_px are scaled down, those below 11 px are scaled up. requests_per_s is what the pricing tier allows: 10 for
+    S1, 20 per minute for the free tier; in_flight is the number of requests at the same time.
     """
+
+    capabilities = EmbedderCapabilities()  # the service does not publish any
 
     def __init__(
         self,
@@ -70,8 +72,14 @@ class AzureEmbedder:
         clock: Clock | None = None,
         today: date | None = None,
     ) -> None:
-        _check(model_version, in_flight, too_long, max_side_px)
-        self._version = model_version
+        if model_version not in MODEL_VERSIONS:
+            raise InputError(f"model version {model_version!r} is not one of {', '.join(MODEL_VERSIONS)}")
+        if in_flight < 1:
+            raise InputError(f"in_flight is {in_flight!r}; at least one request must be allowed")
+        if too_long not in ("cut", "refuse"):
+            raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
+        if not _MIN_SIDE_PX <= max_side_px <= _MAX_SIDE_PX:
+            raise InputError(f"max_side_px is {max_side_px!r}; allowed are {_MIN_SIDE_PX} to {_MAX_SIDE_PX}")
         self._client = AzureVisionClient(
             endpoint, key=key, token=token, requests_per_s=requests_per_s, retry_policy=retry_policy, clock=clock
         )
@@ -79,30 +87,22 @@ class AzureEmbedder:
         self._too_long = too_long
         self._max_side_px = max_side_px
         self._warned_of_cut = False
-        self._info = EmbedderInfo(
+        self.info = EmbedderInfo(
             name=name or f"azure-florence-{model_version}",
             fingerprint=model_version,
             dimension=DIMENSION,
             preprocessing=f"at most {max_side_px} px, JPEG {_JPEG_QUALITY}; texts of {MAX_WORDS} words",
         )
-        _warn_of_retirement(self._info.name, today or date.today())
-
-    @property
-    def info(self) -> EmbedderInfo:
-        """The name and the model version as fingerprint, so that no index mixes the two versions."""
-        return self._info
-
-    @property
-    def capabilities(self) -> EmbedderCapabilities:
-        """The defaults: the service does not publish more."""
-        return EmbedderCapabilities()
+        days = (RETIRES - (today or date.today())).days
+        if days < 365:
+            when = f"retires in {days} days, on {RETIRES}" if days > 0 else f"was to retire on {RETIRES}"
+            message = "%s %s: move its indexes to another model with: florence-rag reembed --to MODEL"
+            log.warning(message, self.info.name, when)
 
     def __enter__(self) -> AzureEmbedder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -133,8 +133,22 @@ class AzureEmbedder:
         return self._request("retrieval:vectorizeText", body, "application/json")
 
     def _request(self, operation: str, content: bytes, content_type: str) -> np.ndarray:
-        reply = self._client.post(operation, {"model-version": self._version}, content, content_type)
-        return _read_vector(reply, self._version, self._client.endpoint)
+        """Send one item and return its vector (1024,), after checking the reply."""
+        version, service = self.info.fingerprint, self._client.endpoint
+        reply = self._client.post(operation, {"model-version": version}, content, content_type)
+        if reply.get("modelVersion") != version:
+            raise ModelError(f"{service} answers with model version {reply.get('modelVersion')!r}, not {version!r}")
+        try:
+            vector = np.asarray(reply.get("vector"))
+        except ValueError:  # lists of different lengths
+            vector = np.zeros(0)
+        if vector.shape != (DIMENSION,) or vector.dtype.kind not in "fi":
+            raise ModelError(
+                f"{service} answers with a vector of shape {vector.shape}; expected are {DIMENSION} numbers"
+            )
+        if not 0 < np.abs(vector).max() < 1e9:  # also false for NaN
+            raise ModelError(f"{service} answers with a vector that has no direction; try again later")
+        return vector
 
     def _truncated(self, text: str) -> str:
         """Return as much of the text as the service accepts."""
@@ -147,7 +161,7 @@ class AzureEmbedder:
             raise InputError(f"the text {text[:40]!r}... has {len(ends)} words; Azure AI Vision takes {MAX_WORDS}")
         if not self._warned_of_cut:
             self._warned_of_cut = True
-            log.warning("%s reads the first %d words of longer texts", self._info.name, MAX_WORDS)
+            log.warning("%s reads the first %d words of longer texts", self.info.name, MAX_WORDS)
         return text[: ends[MAX_WORDS - 1]]
 
 
@@ -175,36 +189,3 @@ def _scaled(image: Image.Image, max_side_px: int) -> Image.Image:
     scale = max(scale, _MIN_SIDE_PX / min(image.size))
     width, height = (min(max_side_px, max(_MIN_SIDE_PX, round(side * scale))) for side in image.size)
     return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.BICUBIC)
-
-
-def _read_vector(reply: dict[str, Any], version: str, endpoint: str) -> np.ndarray:
-    """Return the vector (1024,) of a reply, after checking it."""
-    if reply.get("modelVersion") != version:
-        raise ModelError(f"{endpoint} answers with model version {reply.get('modelVersion')!r}, not {version!r}")
-    try:
-        vector = np.asarray(reply.get("vector"))
-    except ValueError:  # lists of different lengths
-        vector = np.zeros(0)
-    if vector.shape != (DIMENSION,) or vector.dtype.kind not in "fi":
-        raise ModelError(f"{endpoint} answers with a vector of shape {vector.shape}; expected are {DIMENSION} numbers")
-    if not 0 < np.abs(vector).max() < 1e9:  # also false for NaN
-        raise ModelError(f"{endpoint} answers with a vector that has no direction; try again later")
-    return vector
-
-
-def _check(model_version: str, in_flight: int, too_long: str, max_side_px: int) -> None:
-    if model_version not in MODEL_VERSIONS:
-        raise InputError(f"model version {model_version!r} is not one of {', '.join(MODEL_VERSIONS)}")
-    if in_flight < 1:
-        raise InputError(f"in_flight is {in_flight!r}; at least one request must be allowed")
-    if too_long not in ("cut", "refuse"):
-        raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
-    if not _MIN_SIDE_PX <= max_side_px <= _MAX_SIDE_PX:
-        raise InputError(f"max_side_px is {max_side_px!r}; allowed are {_MIN_SIDE_PX} to {_MAX_SIDE_PX}")
-
-
-def _warn_of_retirement(name: str, today: date) -> None:
-    days = (RETIRES - today).days
-    if days < 365:
-        when = f"retires in {days} days, on {RETIRES}" if days > 0 else f"was to retire on {RETIRES}"
-        log.warning("%s %s: move its indexes to another model with: florence-rag reembed --to MODEL", name, when)

@@ -1,4 +1,4 @@
-"""One HTTP call of Azure AI Vision, repeated for as long as that can help.
+"""Sends HTTP requests to Azure AI Vision, and repeats those that fail for a reason that may pass.
 
 All threads share one rate limit. A call is repeated after a status of 408, 429 or 5xx, a broken connection or a
 timeout, and waits as long as the service asks, or else for a growing random time. Every other failure is an error in
@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import partial
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
 
 from florence_rag.errors import FlorenceError, InputError, ModelError
 
@@ -133,16 +132,25 @@ class AzureVisionClient:
     def post(self, operation: str, parameters: Mapping[str, str], content: bytes, content_type: str) -> dict[str, Any]:
         """Send one item; an InputError means that the service refuses it, a ModelError any other failure."""
         started = self._clock.now()
+        policy, clock = self._policy, self._clock
         retrying = Retrying(
             retry=retry_if_exception_type(_TransientError),
-            wait=self._wait_s,
-            stop=partial(self._is_over, started),
-            sleep=self._clock.sleep,
+            wait=lambda state: _transient(state).wait_s or policy.wait_s(state.attempt_number, clock.chance()),
+            stop=stop_after_attempt(policy.tries)
+            | (lambda state: clock.now() - started + state.upcoming_sleep > policy.total_s),
+            sleep=clock.sleep,
             before_sleep=lambda state: self._limiter.pause(_transient(state).wait_s),
-            retry_error_callback=partial(self._give_up, started),
+            reraise=True,
         )
         url, query = f"{self.endpoint}/computervision/{operation}", {"api-version": API_VERSION, **parameters}
-        return retrying(self._attempt, url, query, content, content_type)
+        try:
+            return retrying(self._attempt, url, query, content, content_type)
+        except _TransientError as error:
+            asks = f" and asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
+            raise ModelError(
+                f"{self.endpoint} does not serve ({error}{asks}), tried {retrying.statistics['attempt_number']} times "
+                f"in {clock.now() - started:.0f} s; try again later, or with fewer requests_per_s"
+            ) from error
 
     def _attempt(self, url: str, query: Mapping[str, str], content: bytes, content_type: str) -> dict[str, Any]:
         self._limiter.acquire()
@@ -153,7 +161,7 @@ class AzureVisionClient:
         except httpx.TimeoutException as error:
             raise _TransientError(f"no answer within {self._policy.timeout_s:g} s") from error
         except httpx.RequestError as error:
-            raise _TransientError(_hidden(f"{type(error).__name__} {error}".strip(), secret)) from error
+            raise _TransientError(f"{type(error).__name__} {error}".strip().replace(secret, "***")) from error
         if reply.status_code in (408, 429) or reply.status_code >= 500:
             raise _TransientError(_problem(reply, secret), _retry_after_s(reply, self._clock.today()))
         return self._read(reply, secret)
@@ -164,22 +172,7 @@ class AzureVisionClient:
         except FlorenceError:
             raise
         except Exception as error:
-            raise ModelError(f"no token for {self.endpoint} could be had ({type(error).__name__}); log in") from error
-
-    def _wait_s(self, state: RetryCallState) -> float:
-        return _transient(state).wait_s or self._policy.wait_s(state.attempt_number, self._clock.chance())
-
-    def _is_over(self, started: float, state: RetryCallState) -> bool:
-        spent_s = self._clock.now() - started
-        return state.attempt_number >= self._policy.tries or spent_s + state.upcoming_sleep > self._policy.total_s
-
-    def _give_up(self, started: float, state: RetryCallState) -> NoReturn:
-        error = _transient(state)
-        asks = f" and asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
-        raise ModelError(
-            f"{self.endpoint} does not serve ({error}{asks}), tried {state.attempt_number} times in "
-            f"{self._clock.now() - started:.0f} s; try again later, or with fewer requests_per_s"
-        ) from error
+            raise ModelError(f"no token for {self.endpoint} is available ({type(error).__name__}); log in") from error
 
     def _read(self, reply: httpx.Response, secret: str) -> dict[str, Any]:
         status = reply.status_code
@@ -222,7 +215,7 @@ def _checked_secret(secret: str) -> str:
     """Return the secret as a header can hold it: a key that was read from a file often ends with a line break."""
     secret = secret.strip() if isinstance(secret, str) else ""
     if not secret or not secret.isascii() or not secret.isprintable():
-        raise InputError("the key or token for Azure AI Vision is empty or has characters that none has")
+        raise InputError("the key or token for Azure AI Vision is empty or has characters that no secret has")
     return secret
 
 
@@ -233,11 +226,7 @@ def _problem(reply: httpx.Response, secret: str) -> str:
         reason = f"{error.get('code', '')} {error.get('message', '')}"
     except (ValueError, KeyError, TypeError, AttributeError):
         reason = ""
-    return _hidden(" ".join(f"{reply.status_code} {reason}".split())[:_MAX_REASON], secret)
-
-
-def _hidden(text: str, secret: str) -> str:
-    return text.replace(secret, "***")
+    return " ".join(f"{reply.status_code} {reason}".split())[:_MAX_REASON].replace(secret, "***")
 
 
 def _retry_after_s(reply: httpx.Response, today: float) -> float:

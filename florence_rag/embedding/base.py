@@ -36,10 +36,7 @@ class EmbedderCapabilities:
 
 @runtime_checkable
 class TextEmbedder(Protocol):
-    """Turns texts into vectors whose cosine measures how close two texts are in meaning.
-
-    Every `Embedder` is a TextEmbedder, too.
-    """
+    """Turns texts into vectors whose cosine measures how close two texts are in meaning."""
 
     @property
     def info(self) -> EmbedderInfo:
@@ -47,10 +44,10 @@ class TextEmbedder(Protocol):
         ...
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts.
+        """Embed texts, in the same space as images if the embedder also embeds images.
 
         Args:
-            texts: Texts of any length. The embedder truncates what its model cannot read.
+            texts: Texts of any length. The embedder truncates texts that are too long for its model.
 
         Returns:
             (N, D) float32, one row of unit length per text; (0, D) for no texts.
@@ -66,25 +63,13 @@ class QueryEmbedder(Protocol):
     """An optional part of a `TextEmbedder`: embeds queries differently from the texts that answer them."""
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed queries.
-
-        Args:
-            texts: The queries.
-
-        Returns:
-            (N, D) float32, one row of unit length per query; (0, D) for no queries.
-        """
+        """Embed N queries as (N, D) float32, one row of unit length per query."""
         ...
 
 
 @runtime_checkable
-class Embedder(Protocol):
+class Embedder(TextEmbedder, Protocol):
     """Turns images and texts into vectors of one space, where a cosine measures how well two of them match."""
-
-    @property
-    def info(self) -> EmbedderInfo:
-        """The name, fingerprint, dimension and preprocessing that an index records to refuse other embedders."""
-        ...
 
     @property
     def capabilities(self) -> EmbedderCapabilities:
@@ -102,31 +87,9 @@ class Embedder(Protocol):
         """
         ...
 
-    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Embed texts in the same space as images.
-
-        Args:
-            texts: Texts of any length. The embedder truncates what its model cannot read.
-
-        Returns:
-            (N, D) float32, one row of unit length per text; (0, D) for no texts.
-
-        Raises:
-            InputError: If the embedder was configured to refuse long texts, or cannot embed an empty one.
-        """
-        ...
-
 
 def embed_queries(embedder: TextEmbedder, texts: Sequence[str]) -> np.ndarray:
-    """Embed queries with `embed_queries` of the embedder if it has that method, and with `embed_texts` otherwise.
-
-    Args:
-        embedder: Embeds the queries.
-        texts: The queries.
-
-    Returns:
-        (N, D) float32, one row of unit length per query.
-    """
+    """Embed queries with `embed_queries` of the embedder if it has that method, and with `embed_texts` otherwise."""
     return embedder.embed_queries(texts) if isinstance(embedder, QueryEmbedder) else embedder.embed_texts(texts)
 
 

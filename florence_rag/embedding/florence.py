@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 
+from florence_rag.batching import batched
 from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, unit_rows
 from florence_rag.embedding.text_limit import TextLimit, TooLong
 from florence_rag.models.fast_resize import scaled
@@ -19,13 +19,11 @@ from florence_rag.models.registry import fingerprint
 from florence_rag.models.strict_loading import open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 
-T = TypeVar("T")
-
 
 class FlorenceEmbedder:
     """An `Embedder` over a FlorenceModel and its processor. Threads may share it.
 
-    `precision` and `backend` concern the image tower (see models/inference_backends.py). The vectors of all of them
+    `precision` and `backend` concern the image encoder (see models/inference_backends.py). The vectors of all of them
     agree, so that an index filled with one can be searched with another. `batch` is the number of items per forward
     pass. Texts of more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse").
     """
@@ -43,7 +41,7 @@ class FlorenceEmbedder:
     ) -> None:
         self._model = model.eval()
         self._processor = processor
-        self._info = info
+        self.info = info
         self._batch = batch
         self._backend = backend
         self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
@@ -86,16 +84,13 @@ class FlorenceEmbedder:
             logit_scale=float(self._model.logit_scale.detach().exp().clamp(max=CLIP_LOGIT_SCALE)),
         )
 
-    @property
-    def info(self) -> EmbedderInfo:
-        """The name, the fingerprint of the weights, the dimension and the preprocessing."""
-        return self._info
-
     @torch.inference_mode()
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""
-        inputs = (self._processor(images=[*map(self._scaled, batch)]) for batch in self._batches(frames))
-        rows = [self._embed_pixels(each["pixel_values"].to(self._model.device)) for each in inputs]
+        rows = []
+        for batch in batched(frames, self._batch):
+            pixels = self._processor(images=[*map(self._scaled, batch)])["pixel_values"]
+            rows.append(self._embed_pixels(pixels.to(self._model.device)))
         return self._stacked(rows)
 
     @torch.inference_mode()
@@ -104,7 +99,7 @@ class FlorenceEmbedder:
         self._limit.check(texts)
         rows = [
             self._model.get_text_features(self._processor(text=batch)["input_ids"].to(self._model.device))
-            for batch in self._batches(texts)
+            for batch in batched(texts, self._batch)
         ]
         return self._stacked(rows)
 
@@ -117,11 +112,7 @@ class FlorenceEmbedder:
     def _count(self, text: str) -> int:
         return len(self._processor.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
-    def _batches(self, items: Sequence[T]) -> Iterator[list[T]]:
-        for start in range(0, len(items), self._batch):
-            yield list(items[start : start + self._batch])
-
     def _stacked(self, rows: list[torch.Tensor]) -> np.ndarray:
         if not rows:
-            return np.zeros((0, self._info.dimension), dtype=np.float32)
+            return np.zeros((0, self.info.dimension), dtype=np.float32)
         return unit_rows(torch.cat(rows).float().cpu().numpy())

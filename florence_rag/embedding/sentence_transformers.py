@@ -50,7 +50,7 @@ class SentenceTransformerTextEmbedder:
 
     Queries get the model's prompt for queries, other texts its prompt for documents, if it has these prompts. Texts of
     more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse"). `backend` names
-    what runs the image tower, if there is one.
+    the engine of the image encoder, if there is one.
     """
 
     def __init__(
@@ -72,10 +72,11 @@ class SentenceTransformerTextEmbedder:
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
         self._limit = TextLimit(name, limit, self._count, too_long)
-        # As a plain str, a query that is the URL or the path of an image would be opened as that image.
-        self._as_item: Callable[[str], Any] = _named_text if _reads_media(model) else str
+        self._reads_media = any(map(model.supports, ("image", "video", "audio")))
         self._options = _text_options(model, limit)
-        self._info = EmbedderInfo(name, fingerprint, self._dimension(), _preprocessing(model, limit))
+        # Measure the dimension, since the configuration of some models states a wrong one.
+        dimension = self._encode_texts(model.encode_query, ["a"]).shape[1]
+        self.info = EmbedderInfo(name, fingerprint, dimension, _preprocessing(model, limit))
 
     @classmethod
     def from_pretrained(
@@ -105,57 +106,41 @@ class SentenceTransformerTextEmbedder:
             raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
         return embedder
 
-    @property
-    def info(self) -> EmbedderInfo:
-        """The name, the fingerprint of the weights, the dimension and the preprocessing."""
-        return self._info
-
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts with the prompt for documents, as (N, D) float32 of unit length."""
-        return self._embed_strings(self._model.encode_document, texts)
+        return self._encode_texts(self._model.encode_document, texts)
 
     def embed_queries(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts with the prompt for queries, as (N, D) float32 of unit length."""
-        return self._embed_strings(self._model.encode_query, texts)
+        return self._encode_texts(self._model.encode_query, texts)
 
-    def _embed_strings(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+    def _encode_texts(self, encode: Callable[..., Any], texts: Sequence[str]) -> np.ndarray:
+        # As a plain str, a query that is the URL or the path of an image would be opened as that image.
+        items = [{"text": text} if self._reads_media else text for text in texts]
         with self._lock:
             self._limit.check(texts)
-            return self._encode(encode, [self._as_item(text) for text in texts], **self._options)
+            return self._encode(encode, items, **self._options)
 
     def _encode(self, encode: Callable[..., Any], items: list[Any], **options: Any) -> np.ndarray:
         if not items:
-            return np.zeros((0, self._info.dimension), dtype=np.float32)
+            return np.zeros((0, self.info.dimension), dtype=np.float32)
         rows = encode(items, batch_size=self._batch, show_progress_bar=False, convert_to_tensor=True, **options)
         return unit_rows(rows.float().cpu().numpy())
-
-    def _dimension(self) -> int:
-        """Measure the dimension on a vector, since the configuration of some models states a wrong one."""
-        return int(self._encode(self._model.encode_query, [self._as_item("a")], **self._options).shape[1])
 
     def _count(self, text: str) -> int:
         return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
 class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
-    """An `Embedder`, for models that read images and texts. Threads may share it."""
+    """An `Embedder`, for models that read images and texts, with the same options. Threads may share it."""
 
-    def __init__(
-        self,
-        model: SentenceTransformer,
-        *,
-        name: str,
-        fingerprint: str,
-        batch: int = 32,
-        too_long: TooLong = "cut",
-        backend: Backend = "torch",
-    ) -> None:
+    def __init__(self, model: SentenceTransformer, *, name: str, **options: Any) -> None:
         if not model.supports("image"):
             raise ModelError(
                 f"the model {name!r} cannot embed images; it takes {_listed(model.modalities)}, "
                 "so use it as text_embedder, next to a model that can"
             )
-        super().__init__(model, name=name, fingerprint=fingerprint, batch=batch, too_long=too_long, backend=backend)
+        super().__init__(model, name=name, **options)
         self._scale = scale_of(getattr(getattr(model[0], "processor", None), "image_processor", None))
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
@@ -198,10 +183,10 @@ def _open_accelerated(
 ) -> SentenceTransformer:
     """Open a model in a precision, which concerns the image tower alone if the model has one."""
     if has_tower:
-        model = opener(precision=None)
-        check_acceleration(backend, precision or "fp32", model.device)
-        if (backend, precision or "fp32") != ("torch", "fp32"):
-            accelerate_images(model, backend=backend, precision=precision or "fp32")
+        model, precision = opener(precision=None), precision or "fp32"
+        check_acceleration(backend, precision, model.device)
+        if (backend, precision) != ("torch", "fp32"):
+            accelerate_images(model, backend=backend, precision=precision)
         return model
     if backend != "torch" or precision not in (None, *PRECISIONS):
         raise InputError(
@@ -209,14 +194,6 @@ def _open_accelerated(
             f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
         )
     return opener(precision=precision)
-
-
-def _named_text(text: str) -> dict[str, str]:
-    return {"text": text}
-
-
-def _reads_media(model: SentenceTransformer) -> bool:
-    return any(model.supports(modality) for modality in ("image", "video", "audio"))
 
 
 def _listed(modalities: Sequence[str | tuple[str, ...]]) -> str:

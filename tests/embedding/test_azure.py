@@ -110,11 +110,11 @@ def test_an_entra_token_is_asked_for_anew_before_every_try(service, embedder):
     assert seen == ["Bearer first", "Bearer second", "Bearer fixed"]
 
 
-def test_a_token_that_cannot_be_had_is_one_error(embedder):
+def test_a_token_that_is_not_available_is_one_error(embedder):
     def expired() -> str:
         raise RuntimeError("secret log\nof two lines")
 
-    with pytest.raises(ModelError, match=r"no token for http://127.0.0.1:\d+ could be had \(RuntimeError\); log in"):
+    with pytest.raises(ModelError, match=r"no token for http://127.0.0.1:\d+ is available \(RuntimeError\); log in"):
         embedder(token=expired).embed_texts(["a"])
 
 
@@ -356,7 +356,7 @@ def test_what_is_no_picture_is_refused(frame):
         ({"key": None}, "needs either a key or a token"),
         ({"token": "x", "key": KEY}, "needs either a key or a token"),
         ({"key": "  "}, "the key or token for Azure AI Vision is empty"),
-        ({"key": f"{KEY}\nX-Evil: 1"}, "or has characters that none has"),
+        ({"key": f"{KEY}\nX-Evil: 1"}, "or has characters that no secret has"),
         ({"model_version": "latest"}, "'latest' is not one of 2023-04-15, 2022-04-11"),
         ({"in_flight": 0}, "in_flight is 0"),
         ({"requests_per_s": -1}, "requests_per_s is -1"),
