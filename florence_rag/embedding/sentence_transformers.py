@@ -72,7 +72,7 @@ class SentenceTransformerTextEmbedder:
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
         self._limit = TextLimit(name, limit, self._count, too_long)
-        self._reads_media = any(map(model.supports, ("image", "video", "audio")))
+        self._reads_media = any(model.supports(each) for each in ("image", "video", "audio"))
         self._options = _text_options(model, limit)
         # Measure the dimension, since the configuration of some models states a wrong one.
         dimension = self._encode_texts(model.encode_query, ["a"]).shape[1]
