@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, stop_any
+from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from florence_rag.errors import FlorenceError, InputError, ModelError
 
@@ -136,9 +136,8 @@ class AzureVisionClient:
         retrying = Retrying(
             retry=retry_if_exception_type(_TransientError),
             wait=lambda state: _transient(state).wait_s or policy.wait_s(state.attempt_number, clock.chance()),
-            stop=stop_any(
-                stop_after_attempt(policy.tries),
-                lambda state: clock.now() - started + state.upcoming_sleep > policy.total_s,
+            stop=lambda state: (
+                state.attempt_number >= policy.tries or clock.now() - started + state.upcoming_sleep > policy.total_s
             ),
             sleep=clock.sleep,
             before_sleep=lambda state: self._limiter.pause(_transient(state).wait_s),
