@@ -28,7 +28,7 @@ from rich.table import Table
 
 from florence_rag import FlorenceRAG
 from florence_rag.chunking import read_image
-from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
+from florence_rag.chunking.video import sample_frames, video_duration_s
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.datasets.coco import CocoFiles
 from florence_rag.datasets.vqav2 import VQAFiles

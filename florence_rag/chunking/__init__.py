@@ -5,21 +5,43 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import chunk_image, read_image, read_image_source
-from florence_rag.chunking.text import chunk_text
+from florence_rag.chunking.images import read_image
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
-from florence_rag.types import Chunk, Failure, Frame, Kind, Locator, Source
+from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Source
 
 __all__ = ["ChunkingConfig", "chunk", "chunk_paths", "read_frames", "read_image"]
 
+_READERS: Mapping[Media, str] = {"image": "images", "pdf": "pdf", "text": "text", "video": "video"}
+"""The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""
 _DEFAULT = ChunkingConfig()
 log = logging.getLogger(__name__)
+
+
+class _Reader(Protocol):
+    """What the module of a medium provides."""
+
+    def chunk_source(self, source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+        """Cut a source into chunks."""
+        ...
+
+    def read_frames(
+        self, uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig
+    ) -> tuple[Frame, ...]:
+        """Read the frames of a chunk again."""
+        ...
+
+
+def _reader(media: Media) -> _Reader:
+    if media not in _READERS:
+        raise InputError(f"{media!r} is no known medium; allowed are {', '.join(map(repr, _READERS))}")
+    return cast(_Reader, import_module(f"{__name__}.{_READERS[media]}"))
 
 
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
@@ -37,7 +59,7 @@ def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
         InputError: If the file cannot be reached.
     """
     sidecar = read_sidecar(source.uri)
-    for each in _chunk(source, config):
+    for each in _reader(source.media).chunk_source(source, config):
         yield replace(each, caption=sidecar.caption, metadata={**sidecar.metadata, **each.metadata})
 
 
@@ -65,36 +87,8 @@ def chunk_paths(
             log.warning("skipped: %s", error)
 
 
-def _chunk(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    if source.media == "image":
-        yield from chunk_image(source, config)
-    elif source.media == "text":
-        yield from chunk_text(source, config)
-    elif source.media == "pdf":
-        from florence_rag.chunking.pdf import chunk_pdf
-
-        yield from chunk_pdf(source, config)
-    elif source.media == "video":
-        from florence_rag.chunking.video import chunk_video
-
-        yield from chunk_video(source, config)
-    else:
-        raise InputError(f"{source.media!r} is no known medium; give 'image', 'video', 'text' or 'pdf'")
-
-
 def read_frames(
     uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
 ) -> tuple[Frame, ...]:
     """Read the frames of an indexed chunk again from its file; () for text."""
-    if kind == "image":
-        return (read_image_source(uri, config),)
-    if kind == "page":
-        from florence_rag.chunking.pdf import render_page
-
-        return (render_page(uri, locator.page or 1, config.page_side_px),)
-    if kind == "clip":
-        from florence_rag.chunking.video import read_keyframes
-
-        times_s = metadata.get("keyframes_s") or [locator.start_s or 0.0]
-        return read_keyframes(uri, times_s, config.keyframe_side_px)
-    return ()
+    return _reader(MEDIA_OF_KIND[kind]).read_frames(uri, locator, metadata, config)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from florence_rag.errors import MediaError
+
 HEAD_BYTES = 512
 
 _PREFIXES: tuple[tuple[bytes, str], ...] = (
@@ -30,6 +32,22 @@ HEIF_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b
 AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
+def format_error(name: str, head: bytes, wanted: str) -> MediaError:
+    """Return the error for a file that cannot be opened.
+
+    Args:
+        name: The file, as the message names it.
+        head: Its first bytes.
+        wanted: What it should be: "an image", "a video", "a PDF" or "text".
+    """
+    if not head:
+        return MediaError(f"{name} is empty (0 bytes)")
+    found = describe_format(head)
+    if wanted.split()[-1] not in found.split():
+        return MediaError(f"{name} is not {wanted}: it starts like {found}")
+    return MediaError(f"{name} is cut off or damaged (it starts like {found}); replace it with a good copy")
+
+
 def describe_format(head: bytes) -> str:
     """Return what a file with this beginning most likely is, such as "a PNG image"."""
     for prefix, name in _PREFIXES:
@@ -38,7 +56,9 @@ def describe_format(head: bytes) -> str:
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
     if head[4:8] == b"ftyp":
-        return _describe_iso(brands(head))
+        if brands(head) & AVIF_BRANDS:
+            return "an AVIF image"
+        return "a HEIC image" if brands(head) & HEIF_BRANDS else "an MP4 or MOV video"
     return _describe_text(head) if head.strip(b"\0") else "a blank file: only zero bytes"
 
 
@@ -48,12 +68,6 @@ def brands(head: bytes) -> frozenset[bytes]:
         return frozenset()
     end = min(int.from_bytes(head[:4], "big"), len(head))
     return frozenset((head[8:12], *(head[i : i + 4] for i in range(16, end - 3, 4))))
-
-
-def _describe_iso(names: frozenset[bytes]) -> str:
-    if names & AVIF_BRANDS:
-        return "an AVIF image"
-    return "a HEIC image" if names & HEIF_BRANDS else "an MP4 or MOV video"
 
 
 def _describe_text(head: bytes) -> str:

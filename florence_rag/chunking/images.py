@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from io import BytesIO
@@ -15,16 +15,10 @@ import pillow_heif
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import (
-    AVIF_BRANDS,
-    HEAD_BYTES,
-    HEIF_BRANDS,
-    brands,
-    describe_format,
-)
+from florence_rag.chunking.formats import AVIF_BRANDS, HEAD_BYTES, HEIF_BRANDS, brands, format_error
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io import open_file, open_uri
-from florence_rag.types import Chunk, Frame, Source
+from florence_rag.types import Chunk, Frame, Locator, Source
 
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -74,15 +68,15 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
         return _decode(file, name, max_side_px, detail_px)[0]
 
 
-def chunk_image(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """Yield one chunk: the image with its size in pixels, and the time and camera if its EXIF data has them."""
     frame, metadata = _decode_source(source.uri, config)
     yield Chunk(source, "image", frames=(frame,), metadata=metadata)
 
 
-def read_image_source(uri: str, config: ChunkingConfig) -> Frame:
-    """Read an indexed image from the uri of its source, which may be a URL or a member of a container."""
-    return _decode_source(uri, config)[0]
+def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
+    """Read an indexed image again from the uri of its source, which may be a URL or a member of a container."""
+    return (_decode_source(uri, config)[0],)
 
 
 def _decode_source(uri: str, config: ChunkingConfig) -> tuple[Frame, dict[str, Any]]:
@@ -111,7 +105,7 @@ def _decode(file: BinaryIO, name: str, max_side_px: int, detail_px: int | None =
     head = file.read(HEAD_BYTES)
     file.seek(0)
     if not head:
-        raise MediaError(f"{name} is empty (0 bytes)")
+        raise format_error(name, head, "an image")
     with _damage_reported(name), _open_image(file, head, name) as image:
         width, height = image.size
         enough = min(max_side_px, detail_px or max_side_px)
@@ -134,12 +128,7 @@ def _open_image(file: BinaryIO, head: bytes, name: str) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise MediaError(f"{name} has too many pixels; at most {MAX_PIXELS:,} are read, scale it down first") from error
     except (UnidentifiedImageError, SyntaxError) as error:
-        format_name = describe_format(head)
-        if format_name.endswith(" image"):
-            raise MediaError(
-                f"{name} starts like {format_name} but is damaged or of a rare variant; save it again as JPEG or PNG"
-            ) from error
-        raise MediaError(f"{name} is not an image: it starts like {format_name}") from error
+        raise format_error(name, head, "an image") from error
 
 
 @contextmanager

@@ -6,16 +6,17 @@ import logging
 import os
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from threading import RLock
+from typing import Any
 
 import numpy as np
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
-from florence_rag.chunking.formats import describe_format
+from florence_rag.chunking.formats import format_error
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
@@ -26,11 +27,13 @@ _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium ma
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def chunk_pdf(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """Yield one chunk per page. A damaged page is skipped with a warning if others can be read."""
     any_page = False
     with _open_pdf(source.uri) as document:
-        metadata = _metadata(document)
+        with _PDFIUM:
+            title = " ".join(_clean(document.get_metadata_value("Title")).split())
+        metadata = {"pages": len(document), **({"title": title} if title else {})}
         for number in range(1, len(document) + 1):
             try:
                 frame, text = _read_page(document, number, config.page_side_px)
@@ -43,15 +46,16 @@ def chunk_pdf(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
         raise MediaError(f"{source.uri!r} has no page that can be read")
 
 
-def render_page(path: str, number: int, max_side_px: int) -> Frame:
-    """Render one page; numbers start at 1."""
-    with _open_pdf(path) as document:
+def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
+    """Render the page of a chunk again."""
+    number = locator.page or 1
+    with _open_pdf(uri) as document:
         if not 1 <= number <= len(document):
-            raise MediaError(f"{path!r} has {len(document)} pages, no page {number}")
+            raise MediaError(f"{uri!r} has {len(document)} pages, no page {number}")
         try:
-            return _read_page(document, number, max_side_px)[0]
+            return (_read_page(document, number, config.page_side_px)[0],)
         except (pdfium.PdfiumError, ValueError) as error:
-            raise MediaError(f"page {number} of {path!r} cannot be read") from error
+            raise MediaError(f"page {number} of {uri!r} cannot be read") from error
 
 
 @contextmanager
@@ -64,20 +68,14 @@ def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
                 document = pdfium.PdfDocument(path if os.path.isabs(path) else file)  # a file is slower than a path
                 document.init_forms()  # else the contents of form fields are not drawn
             except pdfium.PdfiumError as error:
-                raise _open_error(path, head, error) from error
+                if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
+                    raise MediaError(f"{path!r} is encrypted; save a copy without password") from error
+                raise format_error(repr(path), b"%PDF" if b"%PDF" in head else head, "a PDF") from error
         try:
             yield document
         finally:
             with _PDFIUM:
                 document.close()
-
-
-def _open_error(path: str, head: bytes, error: pdfium.PdfiumError) -> MediaError:
-    if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-        return MediaError(f"{path!r} is encrypted; save a copy without password")
-    if b"%PDF" in head:
-        return MediaError(f"{path!r} is cut off or damaged; replace it with a good copy")
-    return MediaError(f"{path!r} is not a PDF: it starts like {describe_format(head)}")
 
 
 def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str]:
@@ -102,9 +100,3 @@ def _clean(text: str) -> str:
     """Replace ligatures and full-width forms by plain letters, so that a typed query matches them."""
     text = _HYPHEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return fit_text(_CONTROL.sub(" ", unicodedata.normalize("NFKC", text)).strip())
-
-
-def _metadata(document: pdfium.PdfDocument) -> dict[str, object]:
-    with _PDFIUM:
-        title = " ".join(_clean(document.get_metadata_value("Title")).split())
-        return {"pages": len(document), **({"title": title} if title else {})}

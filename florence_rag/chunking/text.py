@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from charset_normalizer import from_bytes
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, describe_format
+from florence_rag.chunking.formats import HEAD_BYTES, describe_format, format_error
 from florence_rag.chunking.html import html_to_text
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import is_path, open_uri
-from florence_rag.types import Chunk, Locator, Source
+from florence_rag.types import Chunk, Frame, Locator, Source
 
 MAX_FILE_BYTES = 16_000_000
 """The most bytes of one text document, which is held in memory. A novel has about one million."""
@@ -39,7 +39,7 @@ _BORDERS = (
 )
 
 
-def chunk_text(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """Yield one chunk per passage. Its span counts characters of the decoded text, or of the readable text of HTML."""
     data = read_bytes(source.uri)
     metadata: dict[str, Any] = {}
@@ -54,6 +54,11 @@ def chunk_text(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
         yield Chunk(source, "text", Locator(span=(start, end)), text=text[start:end], metadata=metadata)
     if not any_passage:
         raise MediaError(f"{source.uri!r} holds no text")
+
+
+def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
+    """Return no frames: a passage has none."""
+    return ()
 
 
 def _is_html(uri: str, data: bytes) -> bool:
@@ -75,7 +80,7 @@ def decode_text(data: bytes, name: str) -> str:
     """Return text with line feeds and without control characters; raise MediaError if the bytes are no text."""
     text = _decode(data)
     if text is None or text.count("\0") or _looks_binary(text):
-        raise MediaError(f"{name!r} is not text: it starts like {describe_format(data[:HEAD_BYTES])}")
+        raise format_error(repr(name), data[:HEAD_BYTES], "text")
     return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 

@@ -1,9 +1,10 @@
-"""Cuts videos into clips with keyframes, one clip per shot, in one pass of decoding."""
+"""Reads videos: cuts them into clips with keyframes, one clip per shot, and samples frames at even times."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
@@ -19,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.formats import HEAD_BYTES, describe_format
+from florence_rag.chunking.formats import HEAD_BYTES, format_error
 from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
 from florence_rag.errors import MediaError
@@ -35,7 +36,7 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"  # others, such as playli
 _log = logging.getLogger(__name__)
 
 
-def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
+def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """Yield one chunk per clip, with its keyframes and the subtitles of its time."""
     cues = read_transcript(source.uri)
     with open_uri(source.uri) as file, open_video(file, source.uri) as video:
@@ -55,10 +56,46 @@ def chunk_video(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
             )
 
 
-def read_keyframes(path: str, times_s: Iterable[float], max_side_px: int) -> tuple[Frame, ...]:
-    """Read the frames at the times of keyframes, as `chunk_video` yielded them."""
-    with open_uri(path) as file:
-        return tuple(_read_at(file, path, time_s, max_side_px) for time_s in times_s)
+def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
+    """Read the keyframes of a clip again, or the frame at its start if the metadata has no times of keyframes."""
+    times_s = metadata.get("keyframes_s") or [locator.start_s or 0.0]
+    with open_uri(uri) as file:
+        return tuple(_read_at(file, uri, time_s, config.keyframe_side_px) for time_s in times_s)
+
+
+def sample_frames(
+    path: str, start_s: float, end_s: float, rate_hz: float, max_side_px: int = 224
+) -> Iterator[tuple[float, float, Frame]]:
+    """Sample rate_hz frames per second from start_s to end_s, at least one, with one frame in memory.
+
+    The interval is cut into equal parts. Each part yields the time of its middle, the time of the frame that the video
+    shows then, and this frame, (H, W, 3) uint8 RGB. A video that ends before the interval yields nothing. Errors are
+    those of `chunk`.
+    """
+    count = max(1, round((end_s - start_s) * rate_hz))
+    part_s = (end_s - start_s) / count
+    due_s = deque(round(start_s + (i + 0.5) * part_s, 3) for i in range(count))
+    shown: tuple[float, VideoFrame] | None = None
+    with open_uri(path) as file, open_video(file, path) as video:
+        video.seek(start_s)
+        for time_s, frame in video.frames():
+            while due_s and shown is not None and time_s > due_s[0]:
+                yield due_s.popleft(), shown[0], video.to_frame(shown[1], max_side_px)
+            if not due_s:
+                return
+            shown = time_s, frame
+        while due_s and shown is not None:
+            yield due_s.popleft(), shown[0], video.to_frame(shown[1], max_side_px)
+
+
+def video_duration_s(path: str) -> float:
+    """Return the duration of a video in seconds; decode a video that does not declare it, such as a streamed WebM."""
+    with open_uri(path) as file, open_video(file, path) as video:
+        if duration_s := video.metadata().get("duration_s"):
+            return float(duration_s)
+        for _ in video.frames():
+            pass
+        return video.end_s
 
 
 def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
@@ -98,18 +135,9 @@ def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
         container = av.open(file, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
     except (av.FFmpegError, ValueError, OSError) as error:
-        raise MediaError(f"{path!r} {_open_problem(head)}") from error
+        raise format_error(repr(path), head, "a video") from error
     with container:
         yield Video(container, path)
-
-
-def _open_problem(head: bytes) -> str:
-    if not head:
-        return "is empty (0 bytes)"
-    format_name = describe_format(head)
-    if format_name.endswith(" video"):
-        return "is cut off or damaged; replace it with a good copy"
-    return f"is not a video: it starts like {format_name}"
 
 
 class Video:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
+from florence_rag.chunking.video import sample_frames, video_duration_s
 from florence_rag.datasets.dataset_io import Record, read_json, read_table, select_split
 from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set, videos_by_name
 from florence_rag.errors import InputError

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.chunking.frame_sampling import sample_frames, video_duration_s
+from florence_rag.chunking.video import sample_frames, video_duration_s
 from florence_rag.datasets.images import ImageExample
 from florence_rag.datasets.videos import CaptionedVideo
 from florence_rag.embedding.base import Embedder, unit_rows

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from florence_rag.chunking import read_image
-from florence_rag.chunking.frame_sampling import sample_frames
+from florence_rag.chunking.video import sample_frames
 from florence_rag.datasets.dataset_io import HasSplit
 from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.errors import InputError

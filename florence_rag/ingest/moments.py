@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from florence_rag.chunking import read_frames
-from florence_rag.chunking.frame_sampling import sample_frames
-from florence_rag.chunking.video import CONTINUES
+from florence_rag.chunking.video import CONTINUES, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.types import Chunk, Frame, Hit, Locator
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import chunk_image, read_image
+from florence_rag.chunking.images import chunk_source, read_image
 from florence_rag.errors import InputError, MediaError
 from tests.chunking.samples import BLUE, RED, SHARED, encode, scene, source
 
@@ -191,7 +191,7 @@ def png_header(width: int, height: int) -> bytes:
         (b"<svg width='9'>", "is not an image: it starts like an SVG drawing"),
         (b"%PDF-1.7", "is not an image: it starts like a PDF document"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "is not an image: it starts like a PostScript document"),
-        (encode(SCENE, "JPEG")[:20], "starts like a JPEG image but is damaged"),
+        (encode(SCENE, "JPEG")[:20], r"is cut off or damaged \(it starts like a JPEG image\)"),
         (encode(SCENE, "JPEG")[:2000], "is cut off or damaged"),
         (encode(SCENE, "PNG")[:500], "is cut off or damaged"),
         (encode(SCENE, "HEIF")[:500], "damaged"),
@@ -280,7 +280,7 @@ def test_a_chunk_has_the_metadata_of_the_camera(tmp_path):
     exif.get_ifd(0x8769)[0x9003] = "2012:10:24 12:49:39"
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(scene(1, 400, 200), "JPEG", exif=exif))
-    (chunk,) = chunk_image(source(path, "image"), ChunkingConfig(image_side_px=100))
+    (chunk,) = chunk_source(source(path, "image"), ChunkingConfig(image_side_px=100))
     assert chunk.kind == "image" and chunk.locator.to_dict() == {} and chunk.text == ""
     assert [frame.shape for frame in chunk.frames] == [(100, 50, 3)]
     assert chunk.metadata == {
@@ -297,14 +297,14 @@ def test_invalid_times_are_ignored(tmp_path, taken_at):
     exif[0x132] = taken_at
     path = tmp_path / "a.jpg"
     path.write_bytes(encode(SCENE, "JPEG", exif=exif))
-    (chunk,) = chunk_image(source(path, "image"), ChunkingConfig())
+    (chunk,) = chunk_source(source(path, "image"), ChunkingConfig())
     assert chunk.metadata == {"width": 160, "height": 120}
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared photographs are missing; synthetic ones cover the same")
 def test_the_shared_photographs_open():
     photos = sorted((SHARED / "photos").iterdir())
-    chunks = {photo.name: next(chunk_image(source(photo, "image"), ChunkingConfig())) for photo in photos}
+    chunks = {photo.name: next(chunk_source(source(photo, "image"), ChunkingConfig())) for photo in photos}
     assert len(chunks) == 33
     assert chunks["sewing-threads.heic"].metadata["camera"] == "samsung SM-A326B"
     assert chunks["solar-farm.jpg"].metadata["taken_at"] == "2012-10-24T12:49:39"
@@ -317,7 +317,7 @@ def test_a_jpeg_is_decoded_at_reduced_size_if_less_detail_is_enough(tmp_path):
     large = source(path, "image")
     sizes = {}
     for detail in (None, 400, 300, 100, 5000):
-        (chunk,) = chunk_image(large, ChunkingConfig(image_detail_px=detail))
+        (chunk,) = chunk_source(large, ChunkingConfig(image_detail_px=detail))
         sizes[detail] = chunk.frames[0].shape[:2]
         assert (chunk.metadata["width"], chunk.metadata["height"]) == (1200, 800)
     assert sizes == {None: (800, 1200), 400: (400, 600), 300: (400, 600), 100: (100, 150), 5000: (800, 1200)}

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import MAX_TEXT_BYTES, ChunkingConfig
-from florence_rag.chunking.text import MAX_FILE_BYTES, chunk_text, decode_html, decode_text, split_passages
+from florence_rag.chunking.text import MAX_FILE_BYTES, chunk_source, decode_html, decode_text, split_passages
 from florence_rag.errors import MediaError
 from tests.chunking.samples import encode, scene, source
 
@@ -131,7 +131,7 @@ def test_chunks_quote_their_span(tmp_path):
     path = tmp_path / "chronicle.md"
     path.write_bytes(("\ufeff" + "The bus came.\r\nIt was red. " * 200).encode())
     text = decode_text(path.read_bytes(), "")
-    chunks = list(chunk_text(source(path, "text"), ChunkingConfig(passage_words=50)))
+    chunks = list(chunk_source(source(path, "text"), ChunkingConfig(passage_words=50)))
     assert len(chunks) > 10 and len({chunk.id for chunk in chunks}) == len(chunks)
     for chunk in chunks:
         start, end = chunk.locator.span
@@ -142,7 +142,7 @@ def test_chunks_quote_their_span(tmp_path):
 def test_pages_give_their_readable_text_and_title(tmp_path):
     path = tmp_path / "page.HTML"
     path.write_text("<title>Street  news</title><script>x</script><p>A bus &amp; a car.")
-    (chunk,) = chunk_text(source(path, "text"), ChunkingConfig())
+    (chunk,) = chunk_source(source(path, "text"), ChunkingConfig())
     assert (chunk.text, chunk.metadata, chunk.locator.span) == ("A bus & a car.", {"title": "Street news"}, (0, 14))
 
 
@@ -151,7 +151,7 @@ def test_files_without_words_are_named(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(MediaError, match=rf"{name}' holds no text"):
-        list(chunk_text(source(path, "text"), ChunkingConfig()))
+        list(chunk_source(source(path, "text"), ChunkingConfig()))
 
 
 def test_files_too_large_to_be_documents_are_named(tmp_path):
@@ -159,7 +159,7 @@ def test_files_too_large_to_be_documents_are_named(tmp_path):
     with path.open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     with pytest.raises(MediaError, match="more than 16,000,000 bytes"):
-        list(chunk_text(source(path, "text"), ChunkingConfig()))
+        list(chunk_source(source(path, "text"), ChunkingConfig()))
 
 
 @settings(deadline=None)

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.video import Video, chunk_video, read_keyframes
-from florence_rag.errors import MediaError
-from florence_rag.types import Chunk
+from florence_rag.chunking.video import Video, chunk_source, read_frames, sample_frames
+from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.types import Chunk, Frame, Locator
 from tests.chunking.samples import BLUE, RED, SHARED, encode, scene, shots, source, write_sound, write_video
 
 CONTAINERS = [
@@ -24,7 +24,11 @@ CONTAINERS = [
 
 
 def chunks_of(path: Path, config: ChunkingConfig | None = None) -> list[Chunk]:
-    return list(chunk_video(source(path, "video"), config or ChunkingConfig()))
+    return list(chunk_source(source(path, "video"), config or ChunkingConfig()))
+
+
+def keyframes(path: str, times_s: list[float]) -> tuple[Frame, ...]:
+    return read_frames(path, Locator(), {"keyframes_s": times_s}, ChunkingConfig(keyframe_side_px=640))
 
 
 def spans(chunks: list[Chunk]) -> list[tuple[float, float]]:
@@ -41,7 +45,7 @@ def test_every_container_gives_a_clip_per_shot_whose_frames_can_be_read_again(tm
         assert len(times_s) == len(chunk.frames) == (2 if number == 1 else 1)
         assert all(chunk.locator.start_s <= time_s < chunk.locator.end_s for time_s in times_s)
         assert np.abs(chunk.frames[0].astype(int) - scene(number)).mean() < 16
-        for again, frame in zip(read_keyframes(chunk.source.uri, times_s, 640), chunk.frames, strict=True):
+        for again, frame in zip(keyframes(chunk.source.uri, times_s), chunk.frames, strict=True):
             assert np.array_equal(again, frame)
 
 
@@ -58,7 +62,7 @@ def test_key_frames_alone_give_the_shots_that_begin_with_one(tmp_path, suffix, c
         assert np.abs(chunk.frames[0].astype(int) - scene(number)).mean() < 16
         times_s = chunk.metadata["keyframes_s"]
         assert all(round(time_s * 10) % 5 == 0 for time_s in times_s)
-        for again, frame in zip(read_keyframes(chunk.source.uri, times_s, 640), chunk.frames, strict=True):
+        for again, frame in zip(keyframes(chunk.source.uri, times_s), chunk.frames, strict=True):
             assert np.array_equal(again, frame)
 
 
@@ -74,7 +78,7 @@ def test_only_key_frames_are_decoded(tmp_path, monkeypatch):
 
 
 def test_clips_come_one_by_one(tmp_path):
-    chunks = chunk_video(source(write_video(tmp_path / "a.mp4", shots(2, 2, 2)), "video"), ChunkingConfig())
+    chunks = chunk_source(source(write_video(tmp_path / "a.mp4", shots(2, 2, 2)), "video"), ChunkingConfig())
     assert next(chunks).locator.end_s == 2.0
     chunks.close()
 
@@ -176,7 +180,7 @@ def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, data, reason
     with pytest.raises(MediaError, match=rf"odd\.mp4' {reason}"):
         chunks_of(path)
     with pytest.raises(MediaError, match=rf"odd\.mp4' {reason}"):
-        read_keyframes(str(path), [0.0], 640)
+        keyframes(str(path), [0.0])
 
 
 def test_playlists_open_no_other_file(tmp_path):
@@ -220,7 +224,7 @@ def test_damage_in_the_middle_loses_only_the_damaged_part(tmp_path, caplog):
 def test_a_time_after_the_end_is_named(tmp_path):
     path = write_video(tmp_path / "a.mp4", shots(1))
     with pytest.raises(MediaError, match=r"shows nothing at 99\.000 s; index it again"):
-        read_keyframes(str(path), [99.0], 640)
+        keyframes(str(path), [99.0])
 
 
 def test_nothing_is_printed(tmp_path, capfd):
@@ -253,7 +257,7 @@ def test_damage_anywhere_gives_clips_or_a_media_error(tmp_path, small, suffix, c
         path.write_bytes(damaged)
         with suppress(MediaError):
             for chunk in chunks_of(path):
-                read_keyframes(str(path), chunk.metadata["keyframes_s"], 640)
+                keyframes(str(path), chunk.metadata["keyframes_s"])
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="the shared videos are missing; synthetic ones cover the same")
@@ -269,3 +273,50 @@ def test_the_shared_videos_are_cut_into_their_shots():
         "demo.mp4": [(0.0, 7.4), (7.4, 9.6), (9.6, 10.0)],
         "extract.mp4": [(0.0, 5.2), (5.2, 7.0), (7.0, 9.0), (9.0, 9.2)],
     }
+
+
+# Sampling
+
+
+@pytest.fixture(scope="module")
+def brightening(tmp_path_factory):
+    """Four seconds at 10 Hz that grow lighter, so that the brightness of a frame gives its number."""
+    frames = [np.full((48, 64, 3), 5 * number + 20, np.uint8) for number in range(40)]
+    return write_video(tmp_path_factory.mktemp("sampling") / "light.mp4", frames)
+
+
+def numbers(sampled):
+    return [round((frame.mean() - 20) / 5) for _, _, frame in sampled]
+
+
+def test_sampled_frames_are_those_shown_at_even_times(brightening):
+    sampled = list(sample_frames(str(brightening), 1.0, 3.0, 4))
+    assert [time_s for time_s, _, _ in sampled] == [1.125, 1.375, 1.625, 1.875, 2.125, 2.375, 2.625, 2.875]
+    assert [at_s for _, at_s, _ in sampled] == pytest.approx([1.1, 1.3, 1.6, 1.8, 2.1, 2.3, 2.6, 2.8])
+    assert np.abs(np.array(numbers(sampled)) - [11, 13, 16, 18, 21, 23, 26, 28]).max() <= 1
+
+
+def test_an_interval_shorter_than_a_step_gives_its_middle(brightening):
+    ((time_s, at_s, _),) = sample_frames(str(brightening), 2.0, 2.1, 4)
+    assert (time_s, at_s) == (2.05, 2.0)
+
+
+def test_sampled_frames_are_repeated_for_a_higher_rate(brightening):
+    sampled = list(sample_frames(str(brightening), 0.0, 1.0, 20))
+    assert len(sampled) == 20 and len({at_s for _, at_s, _ in sampled}) == 10
+
+
+def test_the_last_frame_is_sampled_again_after_the_end(brightening):
+    sampled = list(sample_frames(str(brightening), 3.0, 5.0, 2))
+    assert len(sampled) == 4 and sampled[-1][1] == sampled[-2][1] == pytest.approx(3.9)
+
+
+def test_sampled_frames_are_scaled_down(brightening):
+    assert next(sample_frames(str(brightening), 0.0, 1.0, 4, max_side_px=32))[2].shape == (24, 32, 3)
+
+
+def test_sampling_a_file_that_is_no_video_is_an_error_with_its_name(tmp_path):
+    (tmp_path / "no.mp4").write_text("no video")
+    for path in (tmp_path / "no.mp4", tmp_path / "gone.mp4"):
+        with pytest.raises(FlorenceError, match=path.name):
+            list(sample_frames(str(path), 0.0, 1.0, 4))

@@ -4,7 +4,7 @@ import json
 import pytest
 from PIL import Image
 
-from florence_rag.chunking.frame_sampling import video_duration_s
+from florence_rag.chunking.video import video_duration_s
 from florence_rag.datasets.media_files import videos_by_name
 from florence_rag.datasets.videos import CaptionedVideo, read_msrvtt
 from florence_rag.errors import InputError
