@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from florence_rag.index.lite.tuning import LITE_ROWS
+from florence_rag.index.lite.profile import LITE_ROWS
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 

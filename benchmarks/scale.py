@@ -20,7 +20,7 @@ import faiss
 import numpy as np
 import typer
 
-from florence_rag.index.index_types import INDEX_TYPES, pq_bytes
+from florence_rag.index.index_types import index_types, pq_bytes
 
 K = 10
 QUERIES = 100
@@ -42,9 +42,9 @@ def synthetic_vectors(rows: int, dimension: int, clusters: int, seed: int) -> np
 
 
 def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
-    """Map each preset to a function that creates the empty index as Milvus does."""
-    lists = INDEX_TYPES["IVF_FLAT"].build(rows, dimension)["nlist"]
-    links = INDEX_TYPES["HNSW"].build(rows, dimension)["M"]
+    """Map each index type to a function that creates the empty index as Milvus does."""
+    lists = index_types()["IVF_FLAT"].build_params(dimension, rows=rows)["nlist"]
+    links = index_types()["HNSW"].build_params(dimension)["M"]
 
     def coarse() -> Any:
         return faiss.IndexFlatIP(dimension)
@@ -63,13 +63,13 @@ def factories(rows: int, dimension: int) -> dict[str, Callable[[], Any]]:
 
 def refined_candidates(name: str) -> int:
     """Return the number of candidates that are refined."""
-    params = INDEX_TYPES[name].search(K)
+    params = index_types()[name].search_params(K)
     return int(params.get("reorder_k") or K * params.get("refine_k", 1))
 
 
 def set_effort(index: Any, name: str) -> None:
-    """Set the search parameters of the preset."""
-    params = INDEX_TYPES[name].search(K)
+    """Set the search parameters of the index type."""
+    params = index_types()[name].search_params(K)
     if "ef" in params:
         index.hnsw.efSearch = params["ef"]
     if "nprobe" in params:
@@ -109,7 +109,7 @@ def table(rows: int, dimension: int) -> Iterator[dict[str, Any]]:
         found = row.pop("found")
         exact = found if exact is None else exact
         shared = [len(set(a) & set(b)) for a, b in zip(found, exact, strict=True)]
-        modeled = INDEX_TYPES[name].memory(dimension, 4)
+        modeled = index_types()[name].memory(dimension, 4)
         yield row | {"modeled_bytes": modeled, "recall": float(np.mean(shared)) / K}
 
 

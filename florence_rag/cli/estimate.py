@@ -23,7 +23,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Estimate GPU hours, memory, disk and cost for numbers of images, for each index type."""
-    from florence_rag.index.capacity_estimate import SIZES, Assumptions, filling, serving
+    from florence_rag.index.capacity_estimate import SIZES, Assumptions, indexing_cost, search_costs
     from florence_rag.index.capacity_estimate import assume as change
 
     assumptions = change(dict(_parse_assumption(text) for text in assume or ()), Assumptions())
@@ -32,7 +32,10 @@ def estimate(
         print(estimate_to_markdown(sizes, assumptions))
         return
     estimates = [
-        {**asdict(filling(size, assumptions)), "indexes": [asdict(each) for each in serving(size, assumptions)]}
+        {
+            **asdict(indexing_cost(size, assumptions)),
+            "indexes": [asdict(each) for each in search_costs(size, assumptions)],
+        }
         for size in sizes
     ]
     record = {"assumptions": asdict(assumptions), "estimates": estimates}

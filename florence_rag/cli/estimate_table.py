@@ -14,14 +14,14 @@ from florence_rag.index.capacity_estimate import (
     MEASURED_DIMENSION,
     MEASURED_ROWS,
     Assumptions,
-    Serving,
-    filling,
-    serving,
+    SearchCost,
+    indexing_cost,
+    search_costs,
 )
-from florence_rag.index.index_types import INDEX_TYPES, available_index_types
+from florence_rag.index.index_types import index_types
 
-_FILLING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
-_SERVING = (
+_INDEXING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
+_SEARCH = (
     "index",
     "core hours to build",
     "memory",
@@ -34,48 +34,47 @@ _SERVING = (
 _MEASURED_TITLE = f"### Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
 _MEASURED = ("index", "microseconds to index a vector", "milliseconds to search")
 _UNKNOWN = "not measured"
-_PRESET = ("index", "what for", "memory of a vector", "recall at 10", "needs")
+_TYPES = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 
 def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
     """Return all tables as Markdown: the index types, the assumptions, and the estimate for each size."""
-    parts = ["### Kinds of index", _markdown(_PRESET, _preset_rows(assumptions))]
+    parts = ["### Kinds of index", _markdown(_TYPES, _type_rows(assumptions))]
     parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(assumptions))]
     parts += [_MEASURED_TITLE, _markdown(_MEASURED, _measured_rows())]
-    parts += ["### To fill an index", _markdown(_FILLING, (_filling_row(size, assumptions) for size in sizes))]
+    parts += ["### To fill an index", _markdown(_INDEXING, (_indexing_row(size, assumptions) for size in sizes))]
     for size in sizes:
-        rows = ((f"`{each.index}`", *_serving_row(each)) for each in serving(size, assumptions))
-        parts += [f"### To search {size:,} images", _markdown(_SERVING, rows)]
+        rows = ((f"`{each.index}`", *_search_row(each)) for each in search_costs(size, assumptions))
+        parts += [f"### To search {size:,} images", _markdown(_SEARCH, rows)]
     return "\n\n".join(parts)
 
 
 def estimate_to_text(sizes: Sequence[int], assumptions: Assumptions) -> RenderableType:
     """Return the estimates for each size."""
     parts: list[RenderableType] = [
-        _table("To fill an index", _FILLING, (_filling_row(size, assumptions) for size in sizes))
+        _table("To fill an index", _INDEXING, (_indexing_row(size, assumptions) for size in sizes))
     ]
     for size in sizes:
         rows = (
-            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _serving_row(each)))
-            for each in serving(size, assumptions)
+            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _search_row(each)))
+            for each in search_costs(size, assumptions)
         )
-        parts.append(_table(f"To search {size:,} images", _SERVING, rows))
+        parts.append(_table(f"To search {size:,} images", _SEARCH, rows))
     return Group(
         *parts, Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
     )
 
 
-def _preset_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
-    for name in (*available_index_types(), *(name for name, preset in INDEX_TYPES.items() if preset.refused)):
-        preset = INDEX_TYPES[name]
-        if preset.refused:
-            yield f"`{name}`", preset.summary, "", "", f"cannot be chosen: {preset.refused}"
+def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
+    for each in sorted(index_types().values(), key=lambda each: bool(each.refused)):
+        if each.refused:
+            yield f"`{each.name}`", each.summary, "", "", f"cannot be chosen: {each.refused}"
             continue
-        size = preset.memory(assumptions.dimension, 4) + preset.gpu_memory(assumptions.dimension, 4)
-        needs = [f"Milvus {'.'.join(map(str, preset.since))}" + (", or Milvus Lite" if preset.lite else "")]
-        needs += ["a server built for GPUs, with one"] if preset.gpu else []
-        needs += ["NVMe disks"] if name == "DISKANN" else []
-        yield f"`{name}`", preset.summary, f"{size:,.0f} bytes", preset.recall, "; ".join(needs)
+        size = each.memory(assumptions.dimension, 4) + each.gpu_memory(assumptions.dimension, 4)
+        needs = [f"Milvus {'.'.join(map(str, each.since))}" + (", or Milvus Lite" if each.lite else "")]
+        needs += ["a server built for GPUs, with one"] if each.gpu else []
+        needs += ["NVMe disks"] if each.name == "DISKANN" else []
+        yield f"`{each.name}`", each.summary, f"{size:,.0f} bytes", each.recall, "; ".join(needs)
 
 
 def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
@@ -88,20 +87,20 @@ def _measured_rows() -> Iterable[Sequence[str]]:
     return ((f"`{name}`", f"{build_us:,}", f"{search_ms}") for name, (build_us, search_ms) in MEASURED.items())
 
 
-def _filling_row(images: int, assumptions: Assumptions) -> Sequence[str]:
-    work = filling(images, assumptions)
-    return f"{images:,}", _count(work.gpu_h), _count(work.core_h), _count(work.usd)
+def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:
+    cost = indexing_cost(images, assumptions)
+    return f"{images:,}", _count(cost.gpu_h), _count(cost.core_h), _count(cost.usd)
 
 
-def _serving_row(need: Serving) -> Sequence[str]:
+def _search_row(cost: SearchCost) -> Sequence[str]:
     return (
-        _UNKNOWN if need.build_core_h is None else _count(need.build_core_h),
-        _bytes(need.memory_gb),
-        _bytes(need.gpu_memory_gb),
-        _bytes(need.disk_gb),
-        _bytes(need.object_gb),
-        _UNKNOWN if need.search_core_ms is None else _time(need.search_core_ms),
-        _count(need.usd_month),
+        _UNKNOWN if cost.build_core_h is None else _count(cost.build_core_h),
+        _bytes(cost.memory_gb),
+        _bytes(cost.gpu_memory_gb),
+        _bytes(cost.disk_gb),
+        _bytes(cost.object_gb),
+        _UNKNOWN if cost.search_core_ms is None else _time(cost.search_core_ms),
+        _count(cost.usd_month),
     )
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from florence_rag.errors import InputError
+from florence_rag.index.lite.profile import LITE
+from florence_rag.index.store_profile import SERVER, StoreProfile
 
 _SCHEMES = ("http", "https", "tcp")
 
@@ -27,6 +29,11 @@ class Address:
         if path.suffix != ".db" or "://" in uri:
             raise InputError(f"{uri!r} names no database; use a file name that ends in .db, or http://HOST:19530")
         return cls(uri, path.resolve())
+
+    @property
+    def profile(self) -> StoreProfile:
+        """What the store at this address supports."""
+        return SERVER if self.path is None else LITE
 
     def __str__(self) -> str:
         """Return the address for messages, without the user and password that a URI may contain."""

@@ -12,19 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import (
-    DTYPE_BYTES,
-    INDEX_TYPES,
-    SEGMENT_BYTES,
-    IndexType,
-    VectorDtype,
-    available_index_types,
-)
+from florence_rag.index.index_types import DTYPE_BYTES, SEGMENT_BYTES, IndexType, VectorDtype, index_types
 
 SIZES = (1_000_000, 100_000_000, 10_000_000_000)
 _GB = 1e9
@@ -44,11 +37,9 @@ class Assumptions:
     vector_dtype: VectorDtype = field(
         default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantized"}
     )
-    gflop_per_image: float = _from(
-        35.0, "computed: ViT-B/16 at 224 pixels, 2 x 86M weights x 196 patches, and attention"
-    )
+    gflop_per_image: float = _from(35.0, "computed: ViT-B/16 at 224 pixels, 2 x 86M weights x 196 patches, attention")
     gpu_tflops: float = _from(121.0, "data sheet: NVIDIA L4, dense bf16")
-    gpu_utilization: float = _from(0.3, "guess: of the peak, for a tower of this size")
+    gpu_utilization: float = _from(0.3, "guess: of the peak, for an encoder of this size")
     gpu_gb: float = _from(24.0, "data sheet: NVIDIA L4")
     gpu_usd_h: float = _from(0.8, "guess: a cloud's list price of one L4")
     decode_core_s: float = _from(2 / 130, "measured: 130 JPEGs of 640x480 a second on two cores, decoded and resized")
@@ -66,10 +57,10 @@ class Assumptions:
     object_usd_gb_month: float = _from(0.023, "guess: a cloud's list price")
 
     def sources(self) -> Mapping[str, str]:
-        """Return the source of each value by parameter: that of the default, or "given" for another value."""
+        """Return the source of each value by parameter: that of the default, or "set by you" for another value."""
         plain = Assumptions()
         return {
-            each.name: each.metadata["from"] if getattr(self, each.name) == getattr(plain, each.name) else "given"
+            each.name: each.metadata["from"] if getattr(self, each.name) == getattr(plain, each.name) else "set by you"
             for each in fields(self)
         }
 
@@ -92,7 +83,7 @@ MEASURED: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class IndexingCost:
     """The cost of embedding the images once."""
 
     images: int
@@ -102,7 +93,7 @@ class Filling:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class SearchCost:
     """The cost of searching the images by one index type.
 
     build_core_h and search_core_ms are None if they were not measured; usd_month then includes no processors.
@@ -121,47 +112,58 @@ class Serving:
 
 def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assumptions:
     """Return assumptions with some values parsed from texts, or raise InputError for an unknown name or value."""
-    base = base or Assumptions()
-    known = {each.name: type(getattr(base, each.name)) for each in fields(base)}
-    for name in changes.keys() - known.keys():
-        raise InputError(f"{name!r} is no assumption; there are {', '.join(known)}")
-    return _checked(replace(base, **{name: _value(name, text, known[name]) for name, text in changes.items()}))
+    values: dict[str, Any] = asdict(base or Assumptions())
+    for name, text in changes.items():
+        if name not in values:
+            raise InputError(f"{name!r} is no assumption; there are {', '.join(values)}")
+        try:
+            values[name] = type(values[name])(text)
+        except ValueError:
+            raise InputError(f"{name} is {text!r}, which is no number") from None
+    if values["vector_dtype"] not in DTYPE_BYTES:
+        raise InputError(f"vector_dtype is {values['vector_dtype']!r}; use {', '.join(DTYPE_BYTES)}")
+    for name, value in values.items():
+        may_be_zero = name.endswith(("_s", "_h", "_gb", "_month")) or name in ("row_bytes", "rows_in_memory", "terms")
+        if name != "vector_dtype" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
+            raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
+    return Assumptions(**values)
 
 
-def filling(images: int, given: Assumptions) -> Filling:
+def indexing_cost(images: int, assumed: Assumptions) -> IndexingCost:
     """Estimate the cost of embedding so many images."""
-    per_second = given.gpu_tflops * 1000 * given.gpu_utilization / given.gflop_per_image
+    per_second = assumed.gpu_tflops * 1000 * assumed.gpu_utilization / assumed.gflop_per_image
     gpu_h = images / per_second / 3600
-    core_h = images * (given.decode_core_s + given.read_core_s) / 3600
-    return Filling(images, gpu_h, core_h, gpu_h * given.gpu_usd_h + core_h * given.core_usd_h)
+    core_h = images * (assumed.decode_core_s + assumed.read_core_s) / 3600
+    return IndexingCost(images, gpu_h, core_h, gpu_h * assumed.gpu_usd_h + core_h * assumed.core_usd_h)
 
 
-def serving(images: int, given: Assumptions) -> Iterator[Serving]:
-    """Estimate the cost of searching so many images, for each index type."""
-    return (_serving(INDEX_TYPES[name], images, given) for name in available_index_types() if name != "AUTOINDEX")
+def search_costs(images: int, assumed: Assumptions) -> Iterator[SearchCost]:
+    """Estimate the cost of searching so many images, for each index type that names its own algorithm."""
+    types = (each for each in index_types().values() if not each.refused and each.name != "AUTOINDEX")
+    return (_search_cost(index_type, images, assumed) for index_type in types)
 
 
-def _serving(preset: IndexType, images: int, given: Assumptions) -> Serving:
-    rows, width = images * given.chunks_per_image, DTYPE_BYTES[given.vector_dtype]
-    vector_bytes, spare = given.dimension * width, given.headroom * given.replicas
-    row_bytes = given.row_bytes * given.rows_in_memory + 8 * given.terms
-    memory = rows * (preset.memory(given.dimension, width) + row_bytes) * spare / _GB
-    gpu = rows * preset.gpu_memory(given.dimension, width) * spare / _GB
-    disk = rows * (preset.disk(given.dimension, width) + given.row_bytes) * given.replicas / _GB
-    stored = rows * (vector_bytes + preset.disk(given.dimension, width) + given.row_bytes) / _GB
-    segments = max(1, math.ceil(rows * vector_bytes / (given.segment_gib * SEGMENT_BYTES)))
-    build, search = _work(preset.name, rows, segments, given)
+def _search_cost(index_type: IndexType, images: int, assumed: Assumptions) -> SearchCost:
+    rows, width = images * assumed.chunks_per_image, DTYPE_BYTES[assumed.vector_dtype]
+    vector_bytes, spare = assumed.dimension * width, assumed.headroom * assumed.replicas
+    row_bytes = assumed.row_bytes * assumed.rows_in_memory + 8 * assumed.terms
+    memory = rows * (index_type.memory(assumed.dimension, width) + row_bytes) * spare / _GB
+    gpu = rows * index_type.gpu_memory(assumed.dimension, width) * spare / _GB
+    disk = rows * (index_type.disk(assumed.dimension, width) + assumed.row_bytes) * assumed.replicas / _GB
+    stored = rows * (vector_bytes + index_type.disk(assumed.dimension, width) + assumed.row_bytes) / _GB
+    segments = max(1, math.ceil(rows * vector_bytes / (assumed.segment_gib * SEGMENT_BYTES)))
+    build, search = _work(index_type.name, rows, segments, assumed)
     usd = (
-        memory * given.memory_usd_gb_h * _MONTH_H
-        + math.ceil(gpu / given.gpu_gb) * given.gpu_usd_h * _MONTH_H
-        + disk * given.disk_usd_gb_month
-        + stored * given.object_usd_gb_month
-        + given.searches_per_s * (search or 0) / 1000 * given.core_usd_h * _MONTH_H
+        memory * assumed.memory_usd_gb_h * _MONTH_H
+        + math.ceil(gpu / assumed.gpu_gb) * assumed.gpu_usd_h * _MONTH_H
+        + disk * assumed.disk_usd_gb_month
+        + stored * assumed.object_usd_gb_month
+        + assumed.searches_per_s * (search or 0) / 1000 * assumed.core_usd_h * _MONTH_H
     )
-    return Serving(preset.name, segments, build, memory, gpu, disk, stored, search, usd)
+    return SearchCost(index_type.name, segments, build, memory, gpu, disk, stored, search, usd)
 
 
-def _work(name: str, rows: float, segments: int, given: Assumptions) -> tuple[float | None, float | None]:
+def _work(name: str, rows: float, segments: int, assumed: Assumptions) -> tuple[float | None, float | None]:
     """Return the core hours to index and the core milliseconds of a search, from those of MEASURED_ROWS rows.
 
     All grow with the dimension. In a larger segment the search of a graph grows with the logarithm of the rows, and the
@@ -170,26 +172,9 @@ def _work(name: str, rows: float, segments: int, given: Assumptions) -> tuple[fl
     if name not in MEASURED:
         return None, None
     build_us, search_ms = MEASURED[name]
-    wider, each = given.dimension / MEASURED_DIMENSION, max(rows / segments, 2)
+    wider, each = assumed.dimension / MEASURED_DIMENSION, max(rows / segments, 2)
     build_core_h = rows * build_us * wider / 1e6 / 3600
     if name == "FLAT":
         return build_core_h, search_ms * wider * rows / MEASURED_ROWS
     longer = math.log(each) / math.log(MEASURED_ROWS) if "HNSW" in name else math.sqrt(each / MEASURED_ROWS)
     return build_core_h, search_ms * wider * longer * segments
-
-
-def _value(name: str, text: str, kind: type) -> Any:
-    try:
-        return kind(text)
-    except ValueError:
-        raise InputError(f"{name} is {text!r}, which is no number") from None
-
-
-def _checked(given: Assumptions) -> Assumptions:
-    if given.vector_dtype not in DTYPE_BYTES:
-        raise InputError(f"vector_dtype is {given.vector_dtype!r}; use {', '.join(DTYPE_BYTES)}")
-    for name, value in asdict(given).items():
-        may_be_zero = name.endswith(("_s", "_h", "_gb", "_month")) or name in ("row_bytes", "rows_in_memory", "terms")
-        if name != "vector_dtype" and not (math.isfinite(value) and (value > 0 or (may_be_zero and value == 0))):
-            raise InputError(f"{name} is {value!r}; it must be {'0 or more' if may_be_zero else 'above 0'}")
-    return given

@@ -54,9 +54,9 @@ class ChunkCollection:
         if ledger is not swap.ledger:
             ledger.open_for(embedder, create=True, text_embedder=text_embedder, vector_dtype=dtype)
         present = connection.index_type(name, "vector")
-        wanted = schema.index_type_for(index_type, present, lite=connection.is_lite)
+        wanted = connection.profile.choose_index_type(index_type, present)
         width = text_embedder.dimension if text_embedder else None
-        table = schema.chunk_table(name, embedder.dimension, wanted, width, vector_dtype=dtype, lite=connection.is_lite)
+        table = schema.chunk_table(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
         connection.open_table(table, reindex=present not in (None, wanted))
         codec = RowCodec(dtype, flat=connection.has_dynamic_field(name))
         max_id_bytes = connection.max_length(name, "id")

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from pymilvus import MilvusClient
 
 from florence_rag.batching import batched
-from florence_rag.errors import StoreError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import Table
+from florence_rag.index.schema import Table, probe_table
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, to_florence_error
 
 _OLDEST_SERVER = (2, 5)  # the first with BM25
@@ -43,13 +45,12 @@ class Connection:
         address: where the store is.
         client: the client, for calls that no method makes.
         version: version of the server.
-        is_lite: whether the store is Milvus Lite.
+        profile: what the store supports.
     """
-
-    is_lite: ClassVar[bool] = False
 
     def __init__(self, address: Address, client: MilvusClient, max_wait_s: float | None = None) -> None:
         self.address = address
+        self.profile = address.profile
         self.client = client
         self._process = os.getpid()
         self._unusable = ""
@@ -146,8 +147,8 @@ class Connection:
             for field in table.indexes.keys() - self._indexed(table):
                 params.add_index(field, index_name=_index_name(field), **table.indexes[field])
             if len(params):
-                # Lite builds when it loads, and waiting for it would cost half a second for each index.
-                self.client.create_index(table.name, params, timeout=_LOAD_S, sync=not self.is_lite)
+                # Waiting for an index that is built on loading would cost half a second.
+                self.client.create_index(table.name, params, timeout=_LOAD_S, sync=not self.profile.builds_on_load)
 
     def _indexed(self, table: Table) -> set[str]:
         return {field for field in table.indexes if self.client.list_indexes(table.name, field_name=field)}
@@ -175,8 +176,16 @@ class Connection:
         describe = partial(self.client.describe_collection, collection, timeout=_READ_S)
         return bool(self._call(collection, describe)["enable_dynamic_field"])
 
-    def indexing_problem(self, table: Table) -> str:
-        """Try the indexes on an empty collection, which is dropped, and return why they cannot be built, or ""."""
+    def check_index_type(self, name: str, dtype: VectorDtype) -> None:
+        """Raise InputError if this store cannot build the index over vectors of this precision.
+
+        The version of a server does not show whether it was built for GPUs, so it is asked to index an empty
+        collection, which is dropped.
+        """
+        index_type = self.profile.check_index_type(name, self.version)
+        if not index_type.gpu:
+            return
+        table = probe_table(self.profile, f"florence_probe_{uuid.uuid4().hex}", index_type.name, dtype)
         try:
             with self.mapped_errors():
                 self.client.create_collection(table.name, schema=table.schema, timeout=_WRITE_S)
@@ -184,10 +193,12 @@ class Connection:
         except StoreUnavailableError:
             raise
         except StoreError as error:
-            return str(error)
+            raise InputError(
+                f"index type {name!r} needs a Milvus server that was built for GPUs, and a GPU ({error}); "
+                "use HNSW, or a server such as the image milvusdb/milvus:v2.6.4-gpu"
+            ) from error
         finally:
             self.drop(table.name)
-        return ""
 
     def count(self, collection: str, filter: str = "") -> int:
         """Count the rows, with all writes of every process."""

@@ -10,20 +10,17 @@ from contextlib import closing, contextmanager
 from types import TracebackType
 
 from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
-from florence_rag.index import schema
 from florence_rag.index.address import Address
 from florence_rag.index.answer_store import MilvusAnswerStore
 from florence_rag.index.base import IndexInfo
-from florence_rag.index.capabilities import check_capabilities
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import VectorDtype, check_index_type
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.integrity_check import check_integrity
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
-from florence_rag.index.lite.tuning import capacity_advice
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
@@ -79,17 +76,16 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         """
         address = Address.parse(uri)
         _check_name(collection)
-        lite = address.path is not None
-        schema.check_vector_dtype(vector_dtype, lite=lite)
+        address.profile.check_vector_dtype(vector_dtype)
         if index_type is not None:
-            check_index_type(index_type, lite=lite)
+            address.profile.check_index_type(index_type)
         with _connected(address, token, create=create) as connection:
             if index_type is not None:
-                check_capabilities(connection, index_type, vector_dtype or "fp32")
+                connection.check_index_type(index_type, vector_dtype or "fp32")
             ledger = Ledger(connection, collection)
             ledger.open_for(embedder, create=create, text_embedder=text_embedder, vector_dtype=vector_dtype)
             swap = CollectionSwap(connection, collection, ledger)
-            if lite:  # on a server another machine may still read the previous collection
+            if address.path is not None:  # on a server another machine may still read the previous collection
                 swap.drop_previous()
             index = cls(ChunkCollection.open(swap, swap.active(), embedder, index_type))
             index._check_rows(create)
@@ -236,7 +232,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             text_embedder=self.text_embedder,
             shadow_embedder=self.shadow_embedder,
             vector_dtype=self.chunks.codec.dtype,
-            advice=capacity_advice(counts.total()) if connection.is_lite else "",
+            advice=connection.profile.capacity_advice(counts.total()),
         )
 
     def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:

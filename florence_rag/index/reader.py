@@ -131,8 +131,8 @@ class MilvusReader(ABC):
     def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
         if field == "bm25":
             return {"metric_type": "BM25", "params": {}}
-        lite = self.chunks.connection.is_lite
-        return schema.vector_search_params(self.chunks.index_type, limit, lite=lite, filtered=filtered)
+        params = self.chunks.connection.profile.search_params(self.chunks.index_type, limit, filtered=filtered)
+        return {"metric_type": "IP", "params": params}
 
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
         """Combine the filter and the kinds into one Milvus expression."""
@@ -143,7 +143,8 @@ class MilvusReader(ABC):
             kinds = None  # the store would check it for every row
         # Lite reads the source that items name in 40 ms per thousand rows, or 2 ms if the metadata are flat. The
         # expression asks for it only if there are items.
-        names_source = isinstance(filter, Mapping) and "source" in filter and self.chunks.connection.is_lite
+        flat_metadata = self.chunks.connection.profile.flat_metadata
+        names_source = flat_metadata and isinstance(filter, Mapping) and "source" in filter
         return expression(filter, kinds, match_item_source=not names_source or self._has_items(), flat=flat)
 
     def _has_items(self) -> bool:

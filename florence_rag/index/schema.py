@@ -8,10 +8,9 @@ from typing import Any
 
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
-from florence_rag.errors import InputError
-from florence_rag.index.index_types import DTYPE_BYTES, VectorDtype, available_index_types, build_params, search_params
-from florence_rag.index.lite import tuning as lite_tuning
+from florence_rag.index.index_types import VectorDtype, index_types
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
+from florence_rag.index.store_profile import StoreProfile
 
 VERSION = 1
 """Version of the schemas below. An index of another version is not opened."""
@@ -24,6 +23,8 @@ _VECTOR_FIELDS: Mapping[VectorDtype, DataType] = {
     "fp16": DataType.FLOAT16_VECTOR,
     "bf16": DataType.BFLOAT16_VECTOR,
 }
+
+_PROBE_DIMENSION = 128
 
 IndexParams = Mapping[str, Any]
 
@@ -38,33 +39,16 @@ class Table:
     consistency: str
 
 
-def check_vector_dtype(vectors: str | None, *, lite: bool) -> None:
-    """Raise InputError for a precision of vectors that the store does not support."""
-    if vectors is not None and vectors not in _VECTOR_FIELDS:
-        raise InputError(f"vectors {vectors!r} are unknown; use {', '.join(_VECTOR_FIELDS)}")
-    if lite and vectors not in (None, "fp32"):
-        raise InputError(f"Milvus Lite keeps vectors as fp32 only, not as {vectors}; omit it, or use a server")
-
-
-def index_type_for(requested: str | None, present: str | None, *, lite: bool) -> str:
-    """Return the requested index type, or the present one if the store can load it, or the default of the store."""
-    if requested:
-        return requested.upper()
-    if present and present in available_index_types(lite=lite):
-        return present
-    return lite_tuning.DEFAULT_INDEX_TYPE if lite else "HNSW"
-
-
 def chunk_table(
+    profile: StoreProfile,
     name: str,
     dimension: int,
     index_type: str,
     text_dimension: int | None = None,
     *,
     vector_dtype: VectorDtype = "fp32",
-    lite: bool = True,
 ) -> Table:
-    """Return the table of chunks. text_dimension: of the text vectors, or None if the index keeps none.
+    """Return the table of chunks in a store. text_dimension: of the text vectors, or None if the index keeps none.
 
     A row without text has an arbitrary text vector, because servers demand one and Lite would return rows without one
     at distance 0, before all worse hits. Searches select the rows whose `has_text_vector` is true.
@@ -92,23 +76,23 @@ def chunk_table(
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
     widths = {"vector": dimension, **({"text_vector": text_dimension} if text_dimension is not None else {})}
     indexes = {
-        **{field: _vector_index(index_type, width, vector_dtype, lite=lite) for field, width in widths.items()},
+        **{field: vector_index(profile, index_type, width, vector_dtype) for field, width in widths.items()},
         "bm25": {
             "index_type": "SPARSE_INVERTED_INDEX",
             "metric_type": "BM25",
-            "params": build_params("SPARSE_INVERTED_INDEX", dimension),
+            "params": index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension),
         },
     }
-    # On Lite the dynamic field holds the metadata as well: see index/lite/metadata.py.
-    schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=lite)
+    # The dynamic field holds the flat metadata.
+    schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=profile.flat_metadata)
     return Table(name, schema, indexes, "Session")
 
 
-def probe_schema(dimension: int, vectors: VectorDtype) -> CollectionSchema:
-    """Return the smallest schema on which an index can be tried."""
-    return CollectionSchema(
-        [_varchar("id", MAX_ID_BYTES, is_primary=True), FieldSchema("vector", _VECTOR_FIELDS[vectors], dim=dimension)]
-    )
+def probe_table(profile: StoreProfile, name: str, index_type: str, dtype: VectorDtype) -> Table:
+    """Return the smallest table on which an index type can be tried."""
+    vector = FieldSchema("vector", _VECTOR_FIELDS[dtype], dim=_PROBE_DIMENSION)
+    schema = CollectionSchema([_varchar("id", MAX_ID_BYTES, is_primary=True), vector])
+    return Table(name, schema, {"vector": vector_index(profile, index_type, _PROBE_DIMENSION, dtype)}, "Strong")
 
 
 def ledger_table(name: str) -> Table:
@@ -127,18 +111,9 @@ def ledger_table(name: str) -> Table:
     return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")
 
 
-def vector_search_params(index_type: str, limit: int, *, lite: bool, filtered: bool) -> dict[str, Any]:
-    """Return the parameters of a search for so many hits by a vector."""
-    if lite:
-        params = lite_tuning.search_params(index_type, limit, filtered=filtered)
-    else:
-        params = search_params(index_type, limit)
-    return {"metric_type": "IP", "params": params}
-
-
-def _vector_index(index_type: str, dimension: int, vectors: VectorDtype, *, lite: bool) -> IndexParams:
-    params = lite_tuning.build_params(index_type) if lite else build_params(index_type, dimension, DTYPE_BYTES[vectors])
-    # Vectors have unit length, so their inner product is the cosine.
+def vector_index(profile: StoreProfile, index_type: str, dimension: int, dtype: VectorDtype) -> IndexParams:
+    """Return an index over a vector field. Vectors have unit length, so their inner product is the cosine."""
+    params = profile.build_params(index_type, dimension, dtype)
     return {"index_type": index_type, "metric_type": "IP", "params": params}
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,6 @@ from florence_rag.errors import InputError
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.ledger import Entry
 from florence_rag.index.lite.metadata import without_flat_metadata
-from florence_rag.index.lite.write_guard import WriteGuard
 from florence_rag.index.rows import (
     Row,
     checked_metadata,
@@ -66,7 +65,8 @@ class MilvusWriter:
         self._incomplete = set(incomplete)
         self._pending: dict[str, _PendingSource] = {}
         self._buffered_at = time.monotonic()
-        self._guard = WriteGuard(chunks.connection, chunks.name, chunks.ledger.name)
+        self._unflushed_rows = 0
+        self._in_doubt = False
 
     def mark_incomplete(self, uris: Iterable[str]) -> None:
         """Count sources as incomplete, because their rows do not fit the ledger, until they are written again."""
@@ -141,7 +141,7 @@ class MilvusWriter:
             for some in batched(rows, _ROWS_PER_LOAD):
                 with self._writing():
                     self._write_rows(some)
-                self._guard.flush_rows()
+                self._flush_rows()
                 total += len(some)
         return total
 
@@ -159,17 +159,37 @@ class MilvusWriter:
             for each in self._pending.values():
                 each.rows.clear()
             self._buffered_at = time.monotonic()
-            self._guard.flush_rows_if_due()
+            flush_rows = self.chunks.connection.profile.flush_rows
+            if flush_rows is not None and self._unflushed_rows >= flush_rows:
+                self._flush_rows()
 
     def flush(self) -> None:
         """Write buffered rows and make everything durable, as `ChunkWriter.flush` says."""
         with self._lock:
             self.flush_buffer()
-            self._guard.flush_all()
+            self._flush_all()
 
-    def _writing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Allow the writes inside it, and flush before them if earlier writes failed or were interrupted.
+
+        Such a write may have torn Milvus Lite's log. What is written after the tear is lost at the next start, unless a
+        flush has succeeded in between.
+        """
         self.chunks.swap.check(self.chunks.name)
-        return self._guard.writing()
+        if self._in_doubt:
+            self._flush_all()
+        self._in_doubt = True
+        yield
+        self._in_doubt = False
+
+    def _flush_all(self) -> None:
+        self._flush_rows()
+        self.chunks.ledger.flush()
+
+    def _flush_rows(self) -> None:
+        self.chunks.connection.flush(self.chunks.name)
+        self._unflushed_rows = 0
 
     def _check_ids(self, chunks: Sequence[Chunk]) -> None:
         for chunk in chunks:
@@ -209,4 +229,4 @@ class MilvusWriter:
     def _write_rows(self, rows: list[Row]) -> None:
         for some in batched(rows, _ROWS_PER_CALL):
             self.chunks.connection.upsert(self.chunks.name, [self.chunks.codec.encode(row) for row in some])
-            self._guard.rows_written(len(some))
+            self._unflushed_rows += len(some)

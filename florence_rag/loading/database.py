@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypedDict
 from florence_rag.context import Models
 from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex
-from florence_rag.index.index_types import VectorDtype, check_index_type
+from florence_rag.index.index_types import VectorDtype
 from florence_rag.loading.index_models import ModelNames, check_same_embedder, load_models
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import DEFAULT, find_model
@@ -86,7 +86,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     uri, create = str(uri), options.get("create", True)
     token, collection = options.get("token"), options.get("collection", "florence")
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
-        check_index_type(index_type, lite=Address.parse(uri).path is not None)
+        Address.parse(uri).profile.check_index_type(index_type)
     names = _model_names(MilvusIndex, uri, model, options)
     models = load_models(names, options.get("model_options"), indexing=create)
     index = MilvusIndex.open(  # last, so that no database is created or locked if a model cannot be loaded

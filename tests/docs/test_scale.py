@@ -6,7 +6,7 @@ from pathlib import Path
 from florence_rag.cli.estimate_table import estimate_to_markdown
 from florence_rag.index.capacity_estimate import SIZES, Assumptions
 from florence_rag.index.index_types import available_index_types
-from florence_rag.index.lite.tuning import LITE_ROWS
+from florence_rag.index.lite.profile import LITE_ROWS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "scale.md").read_text("utf-8")
 

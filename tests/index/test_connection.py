@@ -4,12 +4,15 @@ import subprocess
 import sys
 
 import pytest
+from pymilvus import MilvusClient, MilvusException
 
-from florence_rag.errors import StoreError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index import connection as module
-from florence_rag.index.connection import server_problem
+from florence_rag.index.address import Address
+from florence_rag.index.connection import Connection, server_problem
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.store_profile import SERVER
 
 
 def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
@@ -71,7 +74,7 @@ def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine_uri, ope
     """Without the lock and without flushes by plan."""
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     with open_index(uri=engine_uri, create=True) as index:
-        assert not index.chunks.connection.is_lite
+        assert index.chunks.connection.profile is SERVER
         put(index, "/a", n=3)
         put(index, "/b", n=2)
         assert {hit.source for hit in index.search_bm25("passage 1", 10)} == {"/a", "/b"}
@@ -145,3 +148,74 @@ def test_an_application_may_still_listen_to_milvus(index):
     finally:
         logging.getLogger("pymilvus").removeHandler(listener)
     assert "no_such_collection" in " ".join(heard)
+
+
+class Server:
+    """A client of a server. error: what building an index raises, as on a server without GPUs."""
+
+    def __init__(self, version="v2.6.4", error: Exception | None = None) -> None:
+        self.version, self.error = version, error
+        self.collections: set[str] = set()
+        self.made: list[str] = []
+
+    def get_server_version(self, timeout):
+        return self.version
+
+    def create_collection(self, name, **_):
+        self.collections.add(name)
+        self.made.append(name)
+
+    def list_indexes(self, *_, **__):
+        return []
+
+    def prepare_index_params(self):
+        return MilvusClient.prepare_index_params()
+
+    def create_index(self, *_, **__):
+        if self.error:
+            raise self.error
+
+    def drop_collection(self, name, timeout):
+        self.collections.discard(name)
+
+
+NO_GPU = MilvusException(1100, "invalid parameter[expected=valid index][actual=invalid index type: GPU_CAGRA]")
+
+
+def connected(server: Server) -> Connection:
+    return Connection(Address.parse("http://127.0.0.1:19530"), server)
+
+
+@pytest.mark.parametrize("name", ["gpu_cagra", "GPU_IVF_FLAT", "GPU_IVF_PQ", "GPU_BRUTE_FORCE"])
+def test_a_server_without_gpus_is_refused_and_left_clean(name):
+    server = Server(error=NO_GPU)
+    with pytest.raises(InputError, match=f"'{name}' needs a Milvus server that was built for GPUs.*use HNSW"):
+        connected(server).check_index_type(name, "fp32")
+    assert len(server.made) == 1
+    assert not server.collections
+
+
+def test_a_server_with_gpus_is_asked_once_and_left_clean():
+    server = Server()
+    connected(server).check_index_type("GPU_CAGRA", "fp16")
+    assert len(server.made) == 1
+    assert not server.collections
+
+
+def test_a_server_is_not_asked_for_types_without_gpus():
+    server = Server(error=NO_GPU)
+    connected(server).check_index_type("DISKANN", "fp32")
+    assert not server.made
+
+
+def test_the_version_is_checked_before_the_server_is_asked():
+    server = Server(version="2.5.1")
+    with pytest.raises(InputError, match=r"needs Milvus 2\.6"):
+        connected(server).check_index_type("IVF_RABITQ", "fp32")
+    assert not server.made
+
+
+def test_a_server_that_is_gone_is_not_a_server_without_gpus(monkeypatch):
+    monkeypatch.setattr(module, "MAX_WAIT_S", 0.0)
+    with pytest.raises(StoreUnavailableError):
+        connected(Server(error=MilvusException(2, "gone"))).check_index_type("GPU_CAGRA", "fp32")

@@ -18,12 +18,12 @@ RUN = """
 import sys
 import numpy as np
 from florence_rag.index import writer
-from florence_rag.index.lite import write_guard
+from florence_rag.index.lite.profile import LiteProfile
 from florence_rag.index.milvus import MilvusIndex
 sys.path.insert(0, sys.argv[1])
 import test_kill as plan
 
-writer.BUFFER_ROWS, write_guard.FLUSH_ROWS = 20, 60  # more of what a kill can hit
+writer.BUFFER_ROWS, LiteProfile.flush_rows = 20, 60  # more of what a kill can hit
 generator = np.random.default_rng(0)
 with MilvusIndex.open(sys.argv[2], plan.EMBEDDER, index_type=sys.argv[4]) as index:
     print("open", flush=True)

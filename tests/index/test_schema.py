@@ -4,28 +4,9 @@ import pytest
 from pymilvus import DataType
 
 from florence_rag.errors import InputError
-from florence_rag.index.index_types import available_index_types
-from florence_rag.index.schema import (
-    check_vector_dtype,
-    chunk_table,
-    index_type_for,
-    ledger_table,
-    vector_search_params,
-)
-
-LITE_TYPES = available_index_types(lite=True)
-
-
-def test_the_default_is_exact_on_lite_and_fast_on_a_server():
-    assert index_type_for(None, None, lite=True) == "FLAT"
-    assert index_type_for(None, None, lite=False) == "HNSW"
-
-
-def test_what_is_asked_for_comes_before_what_is_there_and_that_before_the_default():
-    assert index_type_for("hnsw_sq", "HNSW", lite=True) == "HNSW_SQ"
-    assert index_type_for(None, "HNSW", lite=True) == "HNSW"
-    assert index_type_for(None, "DISKANN", lite=False) == "DISKANN"
-    assert index_type_for(None, "DISKANN", lite=True) == "FLAT", "as Lite could not load it"
+from florence_rag.index.lite.profile import LITE
+from florence_rag.index.schema import chunk_table, ledger_table
+from florence_rag.index.store_profile import SERVER
 
 
 @pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", "GPU_CAGRA", " ", ""])
@@ -42,18 +23,12 @@ def test_lite_keeps_no_half_precision_and_says_so_before_it_makes_anything(open_
     assert not Path(db).exists()
 
 
-def test_vectors_are_kept_in_known_ways():
-    check_vector_dtype("bf16", lite=False)
-    with pytest.raises(InputError, match="vectors 'int4' are unknown; use fp32, fp16, bf16"):
-        check_vector_dtype("int4", lite=False)
-
-
 @pytest.mark.parametrize(
     "vector_dtype,dtype",
     [("fp32", DataType.FLOAT_VECTOR), ("fp16", DataType.FLOAT16_VECTOR), ("bf16", DataType.BFLOAT16_VECTOR)],
 )
 def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
-    fields = chunk_table("a", 8, "HNSW", 4, vector_dtype=vector_dtype, lite=False).schema.fields
+    fields = chunk_table(SERVER, "a", 8, "HNSW", 4, vector_dtype=vector_dtype).schema.fields
     assert {field.name: field.dtype for field in fields if field.name in ("vector", "text_vector")} == {
         "vector": dtype,
         "text_vector": dtype,
@@ -61,28 +36,19 @@ def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
 
 
 def test_only_lite_lays_metadata_flat():
-    assert chunk_table("a", 8, "FLAT", lite=True).schema.enable_dynamic_field
-    assert not chunk_table("a", 8, "FLAT", lite=False).schema.enable_dynamic_field
+    assert chunk_table(LITE, "a", 8, "FLAT").schema.enable_dynamic_field
+    assert not chunk_table(SERVER, "a", 8, "FLAT").schema.enable_dynamic_field
 
 
 def test_there_is_no_partition_key_as_lite_tears_batches_apart_with_one():
-    assert not any(field.is_partition_key for field in chunk_table("a", 4, "FLAT").schema.fields)
+    assert not any(field.is_partition_key for field in chunk_table(LITE, "a", 4, "FLAT").schema.fields)
 
 
 def test_readers_of_a_server_see_the_whole_ledger():
     assert ledger_table("a").consistency == "Strong"
 
 
-def test_lite_looks_where_it_must():
-    assert vector_search_params("HNSW", 10, lite=True, filtered=True)["params"]["ef"] >= 100_000
-    assert vector_search_params("HNSW", 10, lite=True, filtered=False)["params"]["ef"] == 512
-    assert vector_search_params("HNSW", 1000, lite=False, filtered=True)["params"]["ef"] == 2000
-    assert vector_search_params("IVF_FLAT", 10, lite=True, filtered=True)["params"]["nprobe"] == 128
-    assert vector_search_params("DISKANN", 80, lite=False, filtered=False)["params"]["search_list"] == 160
-    assert vector_search_params("FLAT", 10, lite=True, filtered=True)["params"] == {}
-
-
-@pytest.mark.parametrize("index_type", LITE_TYPES)
+@pytest.mark.parametrize("index_type", LITE.index_types())
 def test_every_allowed_type_works_and_loads_again(open_index, put, unit, index_type):
     with open_index(index_type=index_type) as index:
         put(index, n=40)

@@ -12,6 +12,7 @@ from florence_rag.index.ledger import Settings
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.schema import chunk_table, ledger_table
+from florence_rag.index.store_profile import SERVER
 
 
 def export(
@@ -26,7 +27,7 @@ def export(
     chunks = index.chunks
     codec = RowCodec(vector_dtype or chunks.codec.dtype)
     width = chunks.text_dimension
-    table = chunk_table("chunks", chunks.embedder.dimension, "FLAT", width, vector_dtype=codec.dtype, lite=False)
+    table = chunk_table(SERVER, "chunks", chunks.embedder.dimension, "FLAT", width, vector_dtype=codec.dtype)
     rows = chunks.whole_rows_of_sources(index.sources())
     names, count = write_rows(folder, "chunks", table.schema, rows, codec, rows_per_file)
     settings = Settings(chunks.embedder, text_embedder=chunks.text_embedder, vector_dtype=codec.dtype)

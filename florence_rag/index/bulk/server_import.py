@@ -16,11 +16,10 @@ import httpx
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.bulk.files import BulkFiles, read_manifest
-from florence_rag.index.capabilities import check_capabilities
 from florence_rag.index.connection import Connection
-from florence_rag.index.index_types import check_index_type
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.schema import chunk_table
+from florence_rag.index.store_profile import SERVER
 
 _JOBS = "/v2/vectordb/jobs/import/"
 _REQUEST_S = 60.0
@@ -67,10 +66,10 @@ def import_uploaded(
     files, address = read_manifest(folder), Address.parse(uri)
     if address.path is not None:
         raise InputError(f"{uri!r} is Milvus Lite, which imports no files of its own; omit --uploaded")
-    check_index_type(index_type, lite=False)
+    SERVER.check_index_type(index_type)
     connection = connect(address, token)
     try:
-        check_capabilities(connection, index_type, files.vector_dtype)
+        connection.check_index_type(index_type, files.vector_dtype)
         _create_collections(connection, files, collection, index_type.upper())
         with httpx.Client(base_url=_base(uri), headers=_headers(token), timeout=_REQUEST_S, trust_env=False) as client:
             for name, paths in ((collection, files.chunks), (Ledger(connection, collection).name, files.ledger)):
@@ -89,9 +88,7 @@ def _create_collections(connection: Connection, files: BulkFiles, collection: st
     width = files.text_embedder.dimension if files.text_embedder else None
     ledger.open()
     connection.open_table(
-        chunk_table(
-            collection, files.embedder.dimension, index_type, width, vector_dtype=files.vector_dtype, lite=False
-        )
+        chunk_table(SERVER, collection, files.embedder.dimension, index_type, width, vector_dtype=files.vector_dtype)
     )
 
 

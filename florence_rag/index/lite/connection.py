@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 from pymilvus import MilvusClient
 
@@ -28,8 +27,6 @@ _GRPC_OPTIONS = {
 
 class LiteConnection(Connection):
     """A running Milvus Lite database. Its calls are never repeated, as it does not go away."""
-
-    is_lite: ClassVar[bool] = True
 
     def __init__(self, address: Address, client: MilvusClient, database: LiteDatabase) -> None:
         self._database = database

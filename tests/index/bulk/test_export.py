@@ -19,6 +19,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import chunk_to_row
 from florence_rag.index.schema import chunk_table
+from florence_rag.index.store_profile import SERVER
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 WORDS = EmbedderInfo("words", "ffff", 4, "lower case")
@@ -75,7 +76,7 @@ def test_an_export_loaded_into_a_new_database_answers_alike(filled, tmp_path, un
 def test_the_columns_are_those_of_the_schema_and_hold_the_rows(filled, tmp_path):
     files = export(filled, tmp_path / "bulk")
     table = pq.read_table(tmp_path / "bulk" / files.chunks[0])
-    schema = chunk_table("a", 8, "FLAT", 4 if files.text_embedder else None, lite=False).schema
+    schema = chunk_table(SERVER, "a", 8, "FLAT", 4 if files.text_embedder else None).schema
     assert table.schema.equals(arrow_schema(schema))
     assert set(table.column_names) == {field.name for field in schema.fields} - {"bm25"}
     rows = {row["id"]: row for row in table.to_pylist()}
@@ -104,7 +105,7 @@ def bulk_writer(monkeypatch):
 @pytest.mark.parametrize("vector_dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
-    schema, form = chunk_table("a", 8, "FLAT", 4, vector_dtype=vector_dtype, lite=False).schema, RowCodec(vector_dtype)
+    schema, form = chunk_table(SERVER, "a", 8, "FLAT", 4, vector_dtype=vector_dtype).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
     row |= {"metadata": {"city": "夜景"}, "has_text_vector": True, "text_vector": unit(dimension=4)[0]}
     given = {name: row[name] if name not in VECTOR_FIELDS else form.to_dtype(row[name]) for name in row}

@@ -11,6 +11,7 @@ import pytest
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.bulk import server_import
 from florence_rag.index.bulk.export import export
+from florence_rag.index.store_profile import SERVER
 
 
 class Milvus:
@@ -21,7 +22,7 @@ class Milvus:
         self.answers = [{"state": "Importing", "progress": 50}, {"state": "Completed", "progress": 100}]
         self.refusal: dict | None = None
         self.collections: set[str] = set()
-        self.is_lite, self.version = False, "v2.6.4"
+        self.profile, self.version = SERVER, "v2.6.4"
 
     def answer(self, path: str, body: dict, token: str | None) -> dict:
         self.asked.append((path.rpartition("/")[2], body, token))
@@ -30,6 +31,9 @@ class Milvus:
         if path.endswith("/create"):
             return {"code": 0, "data": {"jobId": body["collectionName"]}}
         return {"code": 0, "data": self.answers[sum(each[0] == "get_progress" for each in self.asked) % 2 - 1]}
+
+    def check_index_type(self, name: str, dtype: str) -> None:
+        SERVER.check_index_type(name, self.version)
 
     def has(self, name: str) -> bool:
         return name in self.collections

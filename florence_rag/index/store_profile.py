@@ -1,0 +1,76 @@
+"""What a store supports and which parameters suit it; the stores are Milvus servers and Milvus Lite."""
+
+from __future__ import annotations
+
+import re
+
+from florence_rag.errors import InputError
+from florence_rag.index.index_types import (
+    DTYPE_BYTES,
+    IndexType,
+    Params,
+    VectorDtype,
+    available_index_types,
+    find_index_type,
+    index_types,
+)
+
+
+class StoreProfile:
+    """The profile of a Milvus server. `LiteProfile` is that of Milvus Lite.
+
+    Attributes:
+        default_index_type: index over the vectors of a new collection.
+        flat_metadata: whether filters need the metadata in flat form; see `index/lite/metadata.py`.
+        builds_on_load: whether the store builds an index when it loads the collection, and not before.
+        flush_rows: number of unflushed rows after which they must be flushed, or None if the store does so itself.
+    """
+
+    default_index_type = "HNSW"
+    flat_metadata = False
+    builds_on_load = False
+    flush_rows: int | None = None
+
+    def index_types(self) -> list[str]:
+        """Return the names of the index types that the store can load."""
+        return available_index_types()
+
+    def choose_index_type(self, requested: str | None, present: str | None) -> str:
+        """Return the requested index type, or the present one if the store can load it, or the default."""
+        if requested:
+            return requested.upper()
+        return present if present and present in self.index_types() else self.default_index_type
+
+    def check_index_type(self, name: str, version: str = "") -> IndexType:
+        """Return the index type if the store supports it, or raise InputError with the alternatives.
+
+        version: version of the server, if it is known. It does not show whether a server was built for GPUs.
+        """
+        index_type = find_index_type(name)
+        number = re.search(r"(\d+)\.(\d+)", version)
+        if number and (int(number[1]), int(number[2])) < index_type.since:
+            needed = ".".join(map(str, index_type.since))
+            types = map(index_types().get, available_index_types())
+            older = ", ".join(each.name for each in types if each and each.since < index_type.since and not each.gpu)
+            raise InputError(f"index type {name!r} needs Milvus {needed}, and the server runs {version}; use {older}")
+        return index_type
+
+    def check_vector_dtype(self, dtype: str | None) -> None:
+        """Raise InputError for a precision of vectors that the store does not support."""
+        if dtype is not None and dtype not in DTYPE_BYTES:
+            raise InputError(f"vectors {dtype!r} are unknown; use {', '.join(DTYPE_BYTES)}")
+
+    def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
+        """Return the parameters of an index over a vector field."""
+        return index_types()[index_type].build_params(dimension, DTYPE_BYTES[dtype])
+
+    def search_params(self, index_type: str, limit: int, *, filtered: bool) -> Params:
+        """Return the parameters of a search for so many hits."""
+        return index_types()[index_type].search_params(limit)
+
+    def capacity_advice(self, rows: int) -> str:
+        """Return what to do about a store that holds too many rows, or "" if it suits their number."""
+        return ""
+
+
+SERVER = StoreProfile()
