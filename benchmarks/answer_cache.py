@@ -67,9 +67,9 @@ def measure(rag: FlorenceRAG, pairs: list[tuple[Frame, str]]) -> dict[str, Any]:
         cached_at = time.perf_counter()
         direct = vqa.answer(frame, question)
         spent["direct"].append(time.perf_counter() - cached_at)
-        way = "similar image" if "looks the same" in cached.remembered else "same image"
-        spent[way if cached.remembered else "not cached"].append(cached_at - start)
-        agree += bool(cached.remembered) and cached.answer == direct.answer
+        way = "similar image" if "near-duplicate" in cached.cached_from else "same image"
+        spent[way if cached.cached_from else "not cached"].append(cached_at - start)
+        agree += bool(cached.cached_from) and cached.answer == direct.answer
     known = spent["same image"] + spent["similar image"]
     hits, total = len(known), len(pairs)
     ms = {name: 1000 * float(np.mean(times)) if times else 0.0 for name, times in spent.items()}

@@ -254,7 +254,7 @@ class Citation:
         confidence: The confidence of the answer from this chunk, in [0, 1].
         thumbnail: A small JPEG as a data URI, of an image that is not in the index; `florence_rag.viz.thumbnail_of`
             draws the others.
-        remembered: One line about the cached answer that is repeated; "" if there is none.
+        cached_from: One line about the cached answer that is repeated; "" if there is none.
     """
 
     id: str
@@ -264,12 +264,12 @@ class Citation:
     quote: str = ""
     confidence: float | None = None
     thumbnail: str = ""
-    remembered: str = ""
+    cached_from: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the citation, ready for JSON, without an empty thumbnail or remembered."""
+        """Return the citation, ready for JSON, without an empty thumbnail or cached_from."""
         row = {**asdict(self), "locator": self.locator.to_dict()}
-        return {name: value for name, value in row.items() if value or name not in ("thumbnail", "remembered")}
+        return {name: value for name, value in row.items() if value or name not in ("thumbnail", "cached_from")}
 
 
 @dataclass(frozen=True, slots=True)

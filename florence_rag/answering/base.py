@@ -41,20 +41,20 @@ class Evidence:
         answer: The answer.
         confidence: Its confidence, in [0, 1].
         quote: The text that the answer relies on; "" if a model examined the image.
-        remembered: One line about the cached answer that is repeated; "" if there is none.
+        cached_from: One line about the cached answer that is repeated; "" if there is none.
     """
 
     hit: Hit
     answer: str
     confidence: float
     quote: str = ""
-    remembered: str = ""
+    cached_from: str = ""
 
     def to_citation(self) -> Citation:
         """Return the citation of the evidence."""
         hit = self.hit
         confidence = round(self.confidence, 4)
-        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, remembered=self.remembered)
+        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, cached_from=self.cached_from)
 
 
 def best_index(frames: Sequence[Frame], question: str, matcher: LazyValue[Matcher] | None) -> int:

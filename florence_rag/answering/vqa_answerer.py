@@ -112,7 +112,7 @@ class Answerer:
             result = self.vqa.get().answer(sight.frame, question)
             certainty = 1.0 if result.confidence is None else result.confidence
             if result.answer:
-                yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, remembered=result.remembered)
+                yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, cached_from=result.cached_from)
 
     def _matched(self, question: str, seen: Sequence[Seen], matcher: Matcher) -> Iterator[VisualCandidate]:
         """Return the frame of each hit; of a clip, the keyframe that matches the question best."""

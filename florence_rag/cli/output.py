@@ -153,8 +153,8 @@ def answer_line(answer: Answer) -> Text:
 def _citation_to_text(citation: Citation, rank: int) -> Text:
     text = Text.assemble((f"{rank:3}  ", "bold"), source_to_text(citation.source, citation.locator))
     text.append_text(_confidence_to_text(citation.confidence))
-    if citation.remembered:
-        text.append_text(plain(f"\n     {citation.remembered}", "dim"))
+    if citation.cached_from:
+        text.append_text(plain(f"\n     {citation.cached_from}", "dim"))
     return text.append_text(plain(f"\n     “{' '.join(citation.quote.split())}”")) if citation.quote else text
 
 

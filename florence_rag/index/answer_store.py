@@ -18,7 +18,7 @@ from florence_rag.index.schema import Table
 from florence_rag.index.text_codec import truncate
 from florence_rag.types import EmbedderInfo
 
-_FIELDS = ["id", "place", "model", "body"]
+_FIELDS = ["id", "location", "model", "body"]
 
 
 class MilvusAnswerStore:
@@ -49,17 +49,17 @@ class MilvusAnswerStore:
 
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """Store an answer with the vector (2 D,) of its question and image."""
-        row = {"id": answer.id, "place": _digest(answer.place), "model": answer.model, "vector": vector}
+        row = {"id": answer.id, "location": _digest(answer.location), "model": answer.model, "vector": vector}
         body = json.dumps(asdict(answer))
-        assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, and an image's sample has 4 kB
+        assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, and an image sample has 4 kB
         self._connection.upsert(self._name, [{**row, "body": body}])
 
-    def delete_outdated(self, place: str, picture: str) -> None:
-        """Delete the answers about other images that were at this place before."""
-        at = f"place == {literal(_digest(place))}"
-        rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, at))
+    def delete_outdated(self, location: str, image_digest: str) -> None:
+        """Delete the answers about other images that were at this location before."""
+        expression = f"location == {literal(_digest(location))}"
+        rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, expression))
         for row in rows:
-            if _answer(row).picture != picture:
+            if _answer(row).image_digest != image_digest:
                 self._connection.delete(self._name, f"id == {literal(row['id'])}")
 
     def count(self) -> int:
@@ -71,7 +71,7 @@ def _table(name: str, dimension: int) -> Table:
     text = {"dtype": DataType.VARCHAR}
     fields = [
         FieldSchema("id", max_length=64, is_primary=True, **text),
-        FieldSchema("place", max_length=64, **text),
+        FieldSchema("location", max_length=64, **text),
         FieldSchema("model", max_length=512, **text),
         FieldSchema("body", max_length=MAX_TEXT_BYTES, **text),
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
@@ -80,8 +80,8 @@ def _table(name: str, dimension: int) -> Table:
     return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")
 
 
-def _digest(place: str) -> str:
-    return blake2b(place.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+def _digest(location: str) -> str:
+    return blake2b(location.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _answer(row: Row) -> CachedAnswer:

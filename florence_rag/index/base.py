@@ -59,30 +59,30 @@ class CachedAnswer:
     """An answer of a visual question answering model, and what identifies its image and question.
 
     Attributes:
-        id: key of the exact model, image and question.
-        model: name of the model that answered.
-        place: where the image lies, or "" if that is not known.
-        picture: digest of the pixels of the image.
-        sample: small copy of the image, for comparison with similar images.
-        question: the question as the caller put it.
-        key: normalized question; equal for questions with the same meaning.
-        answer: the answer.
-        confidence: probability in [0, 1], or None if the model gives none.
-        candidates: other answers with their confidence, best first.
-        at: time of the answer, in ISO 8601.
+        id: A digest of the model, the image and the normalized question.
+        model: The name of the model that answered.
+        location: The location of the image; "" if it is unknown.
+        image_digest: A digest of the pixels of the image.
+        image_sample: A small copy of the image, for comparison with similar images.
+        question: The question as the caller wrote it.
+        normalized_question: A text that is equal for questions with the same meaning.
+        answer: The answer.
+        confidence: Its probability in [0, 1]; None if the model gives none.
+        candidates: Other answers with their confidence, best first.
+        created_at: The time of the answer, in ISO 8601.
     """
 
     id: str
     model: str
-    place: str
-    picture: str
-    sample: str
+    location: str
+    image_digest: str
+    image_sample: str
     question: str
-    key: str
+    normalized_question: str
     answer: str
     confidence: float | None
     candidates: tuple[tuple[str, float], ...]
-    at: str
+    created_at: str
 
 
 class AnswerStore(Protocol):
@@ -100,8 +100,8 @@ class AnswerStore(Protocol):
         """Store an answer with its vector (2 D,); it replaces an answer with the same id."""
         ...
 
-    def delete_outdated(self, place: str, picture: str) -> None:
-        """Delete the answers about other images that were at this place before the image with this digest."""
+    def delete_outdated(self, location: str, image_digest: str) -> None:
+        """Delete the answers about other images that were at this location before the image with this digest."""
         ...
 
 

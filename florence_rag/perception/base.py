@@ -56,13 +56,13 @@ class VQAResult:
         answer: The answer; empty if the model gives none.
         confidence: How sure the model is, in [0, 1]; None if it does not say.
         candidates: Answers with their confidence, best first.
-        remembered: One line about the origin of a cached answer; empty if the model was asked.
+        cached_from: One line about the origin of a cached answer; empty if the model was asked.
     """
 
     answer: str
     confidence: float | None
     candidates: tuple[tuple[str, float], ...]
-    remembered: str = ""
+    cached_from: str = ""
 
     @classmethod
     def ranked(cls, candidates: Sequence[tuple[str, float]]) -> VQAResult:

@@ -1,6 +1,6 @@
 """Caches the answers of a VQA model in the index, so that the same question about the same image is asked once.
 
-    question, image -> cached? -> the cached answer, and where it comes from
+    question, image -> cached? -> the cached answer and its origin
                     -> otherwise the model answers, and question, image and answer are embedded and stored
 
 Vectors only find candidates. Whether two questions are the same is decided by their normalized words
@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
@@ -30,10 +31,11 @@ from florence_rag.types import Frame, Hit
 
 NEAREST = 8
 _CELLS = 32
-_MAX_DIFFERENCE = 16  # of 255, between cells of images that count as the same; compression and scaling change less
+_MAX_DIFFERENCE = 16  # of 255, between cells of near-duplicates; compression and scaling change less
 _MAX_ENTRIES = 4096
 _MAX_CHARACTERS = 2000
 
+T = TypeVar("T")
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 
 
@@ -52,7 +54,7 @@ class AnswerCache:
         self._current: tuple[object, object, CachedVQA] | None = None
 
     def vqa_and_frames(self, cache_answers: bool | None) -> tuple[LazyValue[VisualQA], LoadFrames]:
-        """Return the model that answers, and what loads the frames of hits for it.
+        """Return the model that answers, and a function that loads the frames of hits for it.
 
         Args:
             cache_answers: Whether to cache; None for the default of the index.
@@ -82,18 +84,14 @@ class AnswerCache:
 
     def _cached(self, vqa: LazyValue[VisualQA]) -> CachedVQA:
         """Return the same cache for as long as model and embedder stay the same."""
-        embedder = self._context.models.embedder
-        with self._lock:
-            if self._current is None or self._current[:2] != (vqa, embedder):
-                cached = CachedVQA(vqa, self._store(), embedder, vqa.name or type(vqa.get()).__name__)
-                self._current = vqa, embedder, cached
-            return self._current[2]
-
-    def _store(self) -> AnswerStore:
-        index = self._context.index
+        index, embedder = self._context.index, self._context.models.embedder
         if not isinstance(index, HasAnswerStore):
             raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
-        return index.answer_store()
+        with self._lock:
+            if self._current is None or self._current[:2] != (vqa, embedder):
+                cached = CachedVQA(vqa, index.answer_store(), embedder, vqa.name or type(vqa.get()).__name__)
+                self._current = vqa, embedder, cached
+            return self._current[2]
 
 
 class CachedVQA:
@@ -101,13 +99,13 @@ class CachedVQA:
 
     Args:
         vqa: The model.
-        store: Where the answers are stored.
-        embedder: Embeds questions and images to find similar ones.
-        model: The name of the model; answers of other models are not used.
-        now: Returns the current time.
+        store: The store of answers.
+        embedder: The embedder that finds similar questions and images.
+        model: The name of the model. Answers of other models are not used.
+        now: A function that returns the current time.
 
     Attributes:
-        counts: How many questions were answered from the "cache" and by the "model".
+        counts: The number of answers from the "cache" and from the "model".
     """
 
     def __init__(
@@ -125,23 +123,20 @@ class CachedVQA:
         self._embedder = embedder
         self._model = model
         self._now = now
-        self._locations: OrderedDict[str, str] = OrderedDict()
-        self._vectors: OrderedDict[str, np.ndarray] = OrderedDict()
+        self._locations: dict[str, str] = {}
+        self._vectors: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def locate(self, frames: Sequence[Frame], location: str) -> None:
         """Record where frames come from, and delete the answers about other images at that location."""
         for number, frame in enumerate(frames):
             image, where = image_digest(frame), f"{location}#{number}"
-            with self._lock:
-                is_known = self._locations.get(image) == where
-                self._locations[image] = where
-                _limit(self._locations)
-            if not is_known:
+            if self._locations.get(image) != where:
+                self._record(self._locations, image, where)
                 self._store.delete_outdated(where, image)
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
-        """Answer from the cache, and then `remembered` says where the answer comes from, or with the model."""
+        """Answer from the cache, in which case `cached_from` names the original question, or with the model."""
         key, image = question_key(question), image_digest(frame)
         if not key or len(question) > _MAX_CHARACTERS:
             return self.vqa.get().answer(frame, question)
@@ -149,23 +144,31 @@ class CachedVQA:
         if stored := self._store.get(id):
             return self._from_cache(stored, "this image")
         vector, sample, location = self._vector(frame, question), image_sample(frame), self._locations.get(image, "")
-        if similar := self._same(vector, key, sample, location):
-            return self._from_cache(similar, "an image that looks the same")
+        for each in self._store.nearest(vector, self._model, NEAREST):
+            is_same = each.normalized_question == key and samples_agree(each.image_sample, sample)
+            if is_same and (not location or each.location != location):
+                return self._from_cache(each, "a near-duplicate image")
         result = self.vqa.get().answer(frame, question)
         self.counts["model"] += 1
-        at = self._now().isoformat(timespec="seconds")
-        fields = (result.answer, result.confidence, tuple(result.candidates))
-        self._store.put(CachedAnswer(id, self._model, location, image, sample, question, key, *fields, at), vector)
+        stored = CachedAnswer(
+            id=id,
+            model=self._model,
+            location=location,
+            image_digest=image,
+            image_sample=sample,
+            question=question,
+            normalized_question=key,
+            answer=result.answer,
+            confidence=result.confidence,
+            candidates=tuple(result.candidates),
+            created_at=self._now().isoformat(timespec="seconds"),
+        )
+        self._store.put(stored, vector)
         return result
-
-    def _same(self, vector: np.ndarray, key: str, sample: str, location: str) -> CachedAnswer | None:
-        near = self._store.nearest(vector, self._model, NEAREST)
-        same = (each for each in near if each.key == key and samples_agree(each.sample, sample))
-        return next((each for each in same if not location or each.place != location), None)
 
     def _from_cache(self, stored: CachedAnswer, about: str) -> VQAResult:
         self.counts["cache"] += 1
-        origin = f"remembered from {stored.at}, when {stored.question!r} was asked about {about}"
+        origin = f"cached answer of {stored.created_at} to {stored.question!r} about {about}"
         return VQAResult(stored.answer, stored.confidence, stored.candidates, origin)
 
     def _vector(self, frame: Frame, question: str) -> np.ndarray:
@@ -174,11 +177,16 @@ class CachedVQA:
         image_vector = self._vectors.get(image)
         if image_vector is None:
             image_vector = self._embedder.embed_images([frame])[0]
-            with self._lock:
-                self._vectors[image] = image_vector
-                _limit(self._vectors)
+            self._record(self._vectors, image, image_vector)
         question_vector = self._embedder.embed_texts([question])[0]
         return np.asarray(np.concatenate([question_vector, image_vector]) / np.sqrt(2), dtype=np.float32)
+
+    def _record(self, entries: dict[str, T], image: str, value: T) -> None:
+        """Add an entry about an image, and drop the oldest one if there are too many."""
+        with self._lock:
+            entries[image] = value
+            if len(entries) > _MAX_ENTRIES:
+                del entries[next(iter(entries))]
 
 
 def location_of(hit: Hit) -> str:
@@ -201,8 +209,3 @@ def samples_agree(one: str, other: str) -> bool:
     """Return whether no cell differs by more than compression and scaling explain."""
     first, second = (np.frombuffer(base64.b64decode(each), np.uint8).astype(int) for each in (one, other))
     return bool(np.abs(first - second).max() <= _MAX_DIFFERENCE)
-
-
-def _limit(entries: OrderedDict[str, object] | OrderedDict[str, str] | OrderedDict[str, np.ndarray]) -> None:
-    while len(entries) > _MAX_ENTRIES:
-        entries.popitem(last=False)

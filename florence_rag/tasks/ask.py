@@ -78,7 +78,7 @@ class QuestionAnswering:
         else:
             result = self._ask_vqa(hit, frames, question, cache_answers)
             where = (hit.id, hit.kind, hit.source, hit.locator)
-            citation = Citation(*where, confidence=result.confidence, remembered=result.remembered)
+            citation = Citation(*where, confidence=result.confidence, cached_from=result.cached_from)
             answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
         return answer if hit.id else _with_thumbnail(answer, frames[0])
 

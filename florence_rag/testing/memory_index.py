@@ -209,10 +209,13 @@ class MemoryAnswerStore:
         """Store an answer; it replaces one with the same id."""
         self._answers[answer.id] = (answer, vector)
 
-    def delete_outdated(self, place: str, picture: str) -> None:
-        """Delete the answers about other images that were at this place before."""
-        kept = self._answers.items()
-        self._answers = {id: each for id, each in kept if each[0].place != place or each[0].picture == picture}
+    def delete_outdated(self, location: str, image_digest: str) -> None:
+        """Delete the answers about other images that were at this location before."""
+        self._answers = {
+            id: (answer, vector)
+            for id, (answer, vector) in self._answers.items()
+            if answer.location != location or answer.image_digest == image_digest
+        }
 
     def count(self) -> int:
         """Return the number of answers."""

@@ -37,21 +37,21 @@ class AskImage(ImageTool):
     def run(
         self, image: ImageArgument, question: Annotated[str, "One short question about what is visible."]
     ) -> ToolResult:
-        """Return the answer as text, and `Answer.to_dict()` with looked_at in the artifact. Raises InputError."""
+        """Return the answer as text, and `Answer.to_dict()` with the attention in the artifact. Raises InputError."""
         question = check_text(question, "question", "ask one thing about the image")
         resolved, models = self._resolve(image), self.rag.models
         keyframe = best_index(resolved.frames, question, models.matcher)
         frame = resolved.frames[keyframe]
         result = self.rag.ask_image(frame, question)
-        citation = replace(resolved.citation(result.confidence), remembered=result.remembered)
-        looked_at = {}
-        if models.attention_vqa and not result.remembered:
+        citation = replace(resolved.citation(result.confidence), cached_from=result.cached_from)
+        attention_item: dict[str, Any] = {}
+        if models.attention_vqa and not result.cached_from:
             attention = models.attention_vqa.get().attention_map(frame, question)
             citation = replace(citation, locator=replace(citation.locator, box=attention.box))
-            looked_at = {"looked_at": attention_to_dict(attention)}
+            attention_item = {"attention": attention_to_dict(attention)}
         answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
         images = (resolved.image_ref(keyframe),)
-        return ToolResult(answer_to_text(answer), {**answer.to_dict(), **looked_at}, images=images)
+        return ToolResult(answer_to_text(answer), {**answer.to_dict(), **attention_item}, images=images)
 
 
 def attention_to_dict(attention: AttentionMap) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def answer_to_text(answer: Answer) -> str:
         lines.append(f"Other candidates: {', '.join(others)}")
     for citation in answer.citations:
         lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))
-        if citation.remembered:
-            lines.append(f"From the answer cache: {clean(citation.remembered)}")
+        if citation.cached_from:
+            lines.append(f"From the answer cache: {clean(citation.cached_from)}")
         if citation.locator.box:
             lines.append(f"Highest attention: {box_to_text(citation.locator.box)}")
     return "\n".join(lines)

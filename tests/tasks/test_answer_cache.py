@@ -1,81 +1,200 @@
+import io
+from datetime import UTC, datetime
+
+import numpy as np
 import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.context import LazyValue, Models
+from florence_rag.context import LazyValue, Models, loaded
 from florence_rag.errors import ModelError
-from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.perception.base import VQAResult
+from florence_rag.tasks.answer_cache import CachedVQA
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswerStore, MemoryIndex, color_frame
 from florence_rag.tools import AskImage
-from tests.tasks.test_cached_vqa import Asked
+
+EMBEDDER = ColorEmbedder()
+NOON = datetime(2029, 7, 14, 12, tzinfo=UTC)
+
+
+class RecordingVQA(ColorVQA):
+    def __init__(self):
+        self.questions = []
+
+    def answer(self, frame, question):
+        self.questions.append(question)
+        return super().answer(frame, question)
+
+
+@pytest.fixture(params=["memory", "lite"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryAnswerStore()
+        return
+    with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
+        yield index.answer_store()
+
+
+@pytest.fixture
+def cache(store):
+    return CachedVQA(loaded(RecordingVQA()), store, EMBEDDER, "colors", now=lambda: NOON)
+
+
+def jpeg(frame, size, quality=85):
+    file = io.BytesIO()
+    Image.fromarray(frame).resize((size, size), Image.Resampling.BICUBIC).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
+
+
+def test_the_model_answers_the_same_question_once(cache):
+    red = color_frame("red", "red", "blue")
+    first = cache.answer(red, "What colour is the wall?")
+    repeated = cache.answer(red.copy(), "which color is the wall")
+    assert cache.vqa.get().questions == ["What colour is the wall?"] and cache.counts == {"model": 1, "cache": 1}
+    assert (repeated.answer, repeated.confidence, repeated.candidates) == (
+        first.answer,
+        first.confidence,
+        first.candidates,
+    )
+    assert not first.cached_from
+    assert repeated.cached_from == (
+        "cached answer of 2029-07-14T12:00:00+00:00 to 'What colour is the wall?' about this image"
+    )
+
+
+def test_a_scaled_and_compressed_image_is_the_same(cache):
+    image = color_frame("red", "blue", size_px=256)
+    cache.answer(image, "What color?")
+    assert "about a near-duplicate image" in cache.answer(jpeg(image, 256), "What color?").cached_from
+    assert len(cache.vqa.get().questions) == 1
+
+
+@pytest.mark.parametrize(
+    "other", ["Is the wall blue?", "Isn't the wall red?", "Is the wall left?", "Is the floor red?"]
+)
+def test_another_question_is_not_cached(cache, other):
+    red = color_frame("red")
+    cache.answer(red, "Is the wall red?")
+    assert not cache.answer(red, other).cached_from
+
+
+def test_an_image_with_a_small_change_is_not_cached(cache):
+    image = color_frame("white", size_px=320)
+    changed = image.copy()
+    changed[100:112, 100:112] = (255, 0, 0)
+    cache.answer(image, "What color?")
+    assert not cache.answer(changed, "What color?").cached_from
+
+
+def test_an_image_that_changed_at_its_location_is_not_cached(cache, store):
+    image = color_frame("red", "blue", size_px=256)
+    cache.locate([image], "/a.jpg")
+    cache.answer(image, "What color?")
+    assert store.count() == 1
+    edited = jpeg(image, 256)
+    cache.locate([edited], "/a.jpg")
+    assert store.count() == 0
+    assert not cache.answer(edited, "What color?").cached_from
+    copy = jpeg(edited, 256, 80)
+    cache.locate([copy], "/b.jpg")
+    assert cache.answer(copy, "What color?").cached_from
+
+
+def test_answers_of_another_model_are_not_used(cache, store):
+    red = color_frame("red")
+    cache.answer(red, "What color?")
+    other = CachedVQA(loaded(RecordingVQA()), store, EMBEDDER, "another")
+    assert not other.answer(red, "What color?").cached_from
+
+
+def test_answers_without_confidence_and_unusual_questions_are_cached(cache, monkeypatch):
+    result = VQAResult("so", None, ())
+    monkeypatch.setattr(cache.vqa.get(), "answer", lambda frame, question: result)
+    red = color_frame("red")
+    for question in ('\udcff "what" \\ it\'s?', "日本語?"):
+        assert cache.answer(red, question) == result
+        assert cache.answer(red, question).answer == "so" and cache.answer(red, question).cached_from
+    for question in ("???", "why " * 1000):
+        assert cache.answer(red, question) == cache.answer(red, question) == result
+
+
+def test_answers_persist_after_the_database_is_closed(tmp_path):
+    red = color_frame("red")
+    for is_cached in (False, True):
+        with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
+            cache = CachedVQA(loaded(ColorVQA()), index.answer_store(), EMBEDDER, "colors")
+            assert bool(cache.answer(red, "What color?").cached_from) == is_cached
 
 
 def opened(tmp_path, **options):
     embedder = ColorEmbedder()
-    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=Asked()), **options)
+    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=RecordingVQA()), **options)
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     rag.add(tmp_path)
     return rag
 
 
-def test_a_question_to_the_index_is_answered_from_memory_and_says_so(tmp_path):
+def test_a_question_to_the_index_is_answered_from_the_cache(tmp_path):
     rag = opened(tmp_path)
-    first = rag.ask("What colour is the red wall?", cache_answers=True)
-    looked = len(rag.models.vqa.get().questions)
-    again = rag.ask("Which color is the red wall?", cache_answers=True)
-    assert looked and len(rag.models.vqa.get().questions) == looked
-    assert (again.answer, again.confidence) == (first.answer, first.confidence)
-    assert "remembered from" in again.citations[0].remembered
-    assert "remembered" not in first.to_dict()["citations"][0] and "remembered" in again.to_dict()["citations"][0]
+    first = rag.ask("What color is the red wall?", cache_answers=True)
+    calls = len(rag.models.vqa.get().questions)
+    repeated = rag.ask("Which color is the red wall?", cache_answers=True)
+    assert calls and len(rag.models.vqa.get().questions) == calls
+    assert (repeated.answer, repeated.confidence) == (first.answer, first.confidence)
+    assert "cached answer of" in repeated.citations[0].cached_from
+    assert "cached_from" not in first.to_dict()["citations"][0] and "cached_from" in repeated.to_dict()["citations"][0]
 
 
-def test_nothing_is_remembered_unless_asked_for(tmp_path):
+def test_answers_are_cached_only_on_request(tmp_path):
     rag = opened(tmp_path)
     for _ in range(2):
-        rag.ask("What colour is it?", image=tmp_path / "red.png")
+        rag.ask("What color is it?", image=tmp_path / "red.png")
     assert len(rag.models.vqa.get().questions) == 2 and rag.index.answer_store().count() == 0
 
 
-def test_a_file_that_changed_is_looked_at_again(tmp_path):
+def test_a_changed_file_is_not_cached(tmp_path):
     rag = opened(tmp_path, cache_answers=True)
 
     def ask():
         (hit,) = rag.index.find(filter={"source": str(tmp_path / "red.png")})
-        return rag.ask("What colour is it?", image=hit.id)
+        return rag.ask("What color is it?", image=hit.id)
 
-    assert ask().answer == "red" and ask().citations[0].remembered
+    assert ask().answer == "red" and ask().citations[0].cached_from
     Image.fromarray(color_frame("green", size_px=64)).save(tmp_path / "red.png")
     rag.add(tmp_path)
     assert ask().answer == "green"
-    assert [each.answer for each in (pair[0] for pair in rag.index.answer_store()._answers.values())] == ["green"]
+    assert rag.index.answer_store().count() == 1
+    assert ask().answer == "green" and ask().citations[0].cached_from
 
 
-def test_an_index_that_remembers_gives_its_memory_to_the_tool(tmp_path):
+def test_the_tool_uses_the_cache_of_its_index(tmp_path):
     tool = AskImage(opened(tmp_path, cache_answers=True))
     (hit,) = tool.rag.search("red", k=1)
-    assert "Not looked at again" not in tool(image=hit.id, question="What colour is it?").text
-    again = tool(image=hit.id, question="What color is it?")
-    assert "From the answer cache: remembered from" in again.text
-    assert again.artifact["citations"][0]["remembered"].startswith("remembered from")
+    assert "From the answer cache" not in tool(image=hit.id, question="What color is it?").text
+    repeated = tool(image=hit.id, question="What color is it?")
+    assert "From the answer cache: cached answer of" in repeated.text
+    assert repeated.artifact["citations"][0]["cached_from"].startswith("cached answer of")
     assert len(tool.rag.models.vqa.get().questions) == 1
 
 
-def test_a_call_may_decline_the_memory_of_an_index(tmp_path):
+def test_a_call_can_disable_the_cache(tmp_path):
     rag = opened(tmp_path, cache_answers=True)
     for _ in range(2):
-        rag.ask("What colour is it?", image=tmp_path / "red.png", cache_answers=False)
+        rag.ask("What color is it?", image=tmp_path / "red.png", cache_answers=False)
     assert len(rag.models.vqa.get().questions) == 2
 
 
-def test_another_model_has_another_memory(tmp_path):
+def test_another_model_has_its_own_cache(tmp_path):
     rag = opened(tmp_path, cache_answers=True)
-    rag.ask("What colour is it?", image=tmp_path / "red.png")
+    rag.ask("What color is it?", image=tmp_path / "red.png")
     rag.models.vqa = LazyValue(ColorVQA)
-    assert not rag.ask("What colour is it?", image=tmp_path / "red.png").citations[0].remembered
+    assert not rag.ask("What color is it?", image=tmp_path / "red.png").citations[0].cached_from
 
 
-def test_without_a_model_there_is_nothing_to_remember(tmp_path):
+def test_the_cache_needs_a_model(tmp_path):
     rag = opened(tmp_path)
     rag.models.vqa = None
     with pytest.raises(ModelError, match="answering needs"):
-        rag.ask("What colour is it?", cache_answers=True)
+        rag.ask("What color is it?", cache_answers=True)

@@ -47,11 +47,11 @@ DIFFERENT = [
 
 
 @pytest.mark.parametrize("questions", SAME, ids=lambda questions: questions[0])
-def test_what_asks_the_same_has_one_key(questions):
+def test_questions_with_the_same_meaning_have_one_key(questions):
     assert len({question_key(question) for question in questions}) == 1
 
 
-def test_what_asks_something_else_never_has():
+def test_different_questions_have_different_keys():
     keys = [question_key(question) for question in DIFFERENT]
     assert len(set(keys)) == len(DIFFERENT)
 
@@ -60,7 +60,7 @@ WORDS = st.sampled_from("left right not no red blue two three car bus above belo
 
 
 @given(st.lists(WORDS, min_size=1, max_size=6), st.lists(WORDS, min_size=1, max_size=6))
-def test_words_that_matter_are_never_confused(one, other):
+def test_words_with_a_meaning_are_never_confused(one, other):
     frame = "is the {} near the dog".format
     same = question_key(frame(" ".join(one))) == question_key(frame(" ".join(other)))
     assert same == (one == other)

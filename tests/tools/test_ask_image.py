@@ -125,7 +125,7 @@ def test_the_citation_of_an_image_without_an_id_has_a_thumbnail(rag, striped):
 
 def test_the_region_of_highest_attention_is_reported(full_rag, red):
     result = AskImage(full_rag)(red.id, "What color is it?")
-    assert result.artifact["looked_at"] == {"box": [0.0, 0.0, 0.5, 1.0], "grid": [[0.75, 0.25]], "view": [0, 0, 1, 1]}
+    assert result.artifact["attention"] == {"box": [0.0, 0.0, 0.5, 1.0], "grid": [[0.75, 0.25]], "view": [0, 0, 1, 1]}
     assert result.artifact["citations"][0]["locator"] == {"box": [0.0, 0.0, 0.5, 1.0]}
     assert result.text.splitlines()[-1] == "Highest attention: left 0.00, top 0.00, right 0.50, bottom 1.00"
 
