@@ -51,7 +51,7 @@ from recipes.florence_tiny.synthetic.vocabulary import ANSWER_NAMES
 SCENES, VIDEOS, SCENES_PER_VIDEO, SEGMENTS = 60, 3, 2, 5
 FPS, SIZE = 12, (480, 360)
 LABELS = [ANSWER_NAMES[name] for name in CATEGORIES]
-QUESTION = "What colour is the bus?"
+QUESTION = "What color is the bus?"
 BATCH, STEPS = 16, 6
 
 Done = Callable[[float], None]
@@ -220,7 +220,7 @@ ROWS: dict[str, tuple[str, Row]] = {
     "set a label in 81 sentences": ("label", label),
     "classify by names": ("image", classify),
     "classify by a trained probe": ("image", lambda data, done: classify(data, done, "kinds")),
-    "tag what is indexed": ("image", tag),
+    "tag indexed images": ("image", tag),
     "detect": ("image", detect),
     "caption (`--captioner`)": ("image", describe),
     "index": ("image", index),

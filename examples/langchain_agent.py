@@ -1,10 +1,10 @@
-"""A LangChain agent that finds a picture, looks at it with METER, and says where the answer comes from.
+"""A LangChain agent that searches for an image, asks the VQA model about it, and cites the source of the answer.
 
     python examples/langchain_agent.py
     python examples/langchain_agent.py my-photos/ --question "What is on the table?" --model openai:gpt-5-mini
 
-Without a folder it draws a little town and asks about that. Without --model a scripted model plays the agent, so that
-nothing leaves this machine; --model takes any name that LangChain's init_chat_model knows.
+Without a folder it asks about the demo corpus. Without --model a scripted model plays the agent, so that nothing leaves
+this machine; --model takes any name that LangChain's init_chat_model knows.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from florence_rag import FlorenceRAG
 from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from langchain_florence import FlorenceImages, florence_tools
 
-QUESTION = "What colour is the car parked next to the fire hydrant?"
+QUESTION = "What color is the car parked next to the fire hydrant?"
 
 
 class ScriptedModel(GenericFakeChatModel):
-    """LangChain's fake model, with a script that reads what the tools say: search, look at the best picture, answer."""
+    """LangChain's fake chat model, scripted to search, to ask about the best image, and to repeat the tool's answer."""
 
     messages: Iterator[AIMessage | str] = iter(())
 
@@ -54,14 +54,14 @@ def _call(name: str, **arguments: Any) -> AIMessage:
 
 
 def run_agent(rag: FlorenceRAG, question: str, model: str | BaseChatModel) -> list[AnyMessage]:
-    """The whole conversation, with the answer last. A model that takes pictures is shown those of the tools."""
+    """Return the whole conversation, with the answer last. A model that accepts images receives those of the tools."""
     agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])
     messages: list[AnyMessage] = agent.invoke({"messages": [HumanMessage(question)]})["messages"]
     return messages
 
 
 def show(messages: list[AnyMessage]) -> None:
-    """Print the steps, the answer, and every picture that was looked at for it."""
+    """Print the tool calls, the answer, and each image that a tool examined."""
     for message in messages:
         for call in getattr(message, "tool_calls", ()):
             print(f"-> {call['name']}({', '.join(f'{name}={value!r}' for name, value in call['args'].items())})")
@@ -73,9 +73,9 @@ def show(messages: list[AnyMessage]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Index the folder into a database that lives as long as this run, and let the agent work."""
+    """Index the folder into a temporary database, and run the agent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="pictures to ask about (default: draw some)")
+    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: scripted)")
     options = parser.parse_args(arguments)

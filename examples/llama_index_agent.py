@@ -1,10 +1,10 @@
-"""A LlamaIndex agent that finds a picture, looks at it with METER, and says where the answer comes from.
+"""A LlamaIndex agent that searches for an image, asks the VQA model about it, and cites the source of the answer.
 
     python examples/llama_index_agent.py
     python examples/llama_index_agent.py my-photos/ --question "..." --llm llama_index.llms.ollama.Ollama:qwen3
 
-Without a folder it draws a little town and asks about that. Without --llm a scripted model plays the agent, so that
-nothing leaves this machine; --llm takes the class of any function-calling LLM of LlamaIndex and a model's name.
+Without a folder it asks about the demo corpus. Without --llm a scripted model plays the agent, so that nothing leaves
+this machine; --llm takes the class of any function-calling LLM of LlamaIndex and a model's name.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from florence_rag import FlorenceRAG
 from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceToolSpec
 
-QUESTION = "What colour is the car parked next to the fire hydrant?"
+QUESTION = "What color is the car parked next to the fire hydrant?"
 
 
 def next_line(messages: Sequence[ChatMessage], **_: Any) -> ChatMessage:
-    """The script, which reads what the tools say: search, look at the best picture, answer."""
+    """Return the next message of the script: search, ask about the best image, repeat the tool's answer."""
     question = next(message.content or "" for message in messages if message.role == "user")
     last = messages[-1].content or ""
     if messages[-1].role == "user":
@@ -47,7 +47,7 @@ def _call(name: str, **arguments: Any) -> ChatMessage:
 
 
 def load_llm(name: str | None) -> LLM:
-    """ "package.Class:model", or LlamaIndex's fake model with our script."""
+    """Return the LLM named "package.Class:model", or the scripted one."""
     if name is None:
         return MockFunctionCallingLLM(response_generator=next_line)
     path, _, model = name.partition(":")
@@ -57,14 +57,14 @@ def load_llm(name: str | None) -> LLM:
 
 
 async def run_agent(rag: FlorenceRAG, question: str, llm: LLM) -> AgentOutput:
-    """The answer, with the tool calls that led to it."""
+    """Return the answer, with the tool calls that led to it."""
     agent = FunctionAgent(tools=[*FlorenceToolSpec(rag).to_tool_list()], llm=llm, streaming=False)
     output: AgentOutput = await agent.run(question)
     return output
 
 
 def show(output: AgentOutput) -> None:
-    """Print the steps, the answer, and every picture that was looked at for it."""
+    """Print the tool calls, the answer, and each image that a tool examined."""
     for call in output.tool_calls:
         print(f"-> {call.tool_name}({', '.join(f'{name}={value!r}' for name, value in call.tool_kwargs.items())})")
     print(f"\n{output}\n")
@@ -75,9 +75,9 @@ def show(output: AgentOutput) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Index the folder into a database that lives as long as this run, and let the agent work."""
+    """Index the folder into a temporary database, and run the agent."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="pictures to ask about (default: draw some)")
+    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3 (default: scripted)")
     options = parser.parse_args(arguments)

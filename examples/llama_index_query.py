@@ -1,11 +1,11 @@
-"""A LlamaIndex query engine that finds pictures and shows them to a multimodal LLM, which answers and cites.
+"""A LlamaIndex query engine that retrieves images and passes them to a multimodal LLM, which answers and cites them.
 
     python examples/llama_index_query.py
     python examples/llama_index_query.py my-photos/ --question "..." --llm llama_index.llms.ollama.Ollama:qwen3-vl
 
-Without a folder it draws a little town and asks about that. Without --llm a scripted model answers with what METER
-sees in the pictures that it is sent, so that nothing leaves this machine; --llm takes the class of any LLM of
-LlamaIndex that takes pictures, and a model's name.
+Without a folder it asks about the demo corpus. Without --llm a scripted model answers with the VQA model's answers
+about the images that it receives, so that nothing leaves this machine; --llm takes the class of any LLM of LlamaIndex
+that accepts images, and a model's name.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from florence_rag import FlorenceRAG, VQAResult
 from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceRerank, FlorenceRetriever, FlorenceVectorStore
 
-QUESTION = "What colour is the car parked next to the fire hydrant?"
+QUESTION = "What color is the car parked next to the fire hydrant?"
 
 
 def build_engine(rag: FlorenceRAG, llm: LLM, k: int = 3) -> CitationQueryEngine:
-    """Finds ten pictures, looks at them with METER, and shows the LLM the best k, with numbers to cite."""
+    """Return an engine that retrieves ten images, reranks them by the VQA model, and passes the best k to the LLM."""
     store = FlorenceVectorStore(rag)
     return CitationQueryEngine.from_args(
         VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model),
@@ -46,41 +46,46 @@ def build_engine(rag: FlorenceRAG, llm: LLM, k: int = 3) -> CitationQueryEngine:
 
 
 def cited(response: RESPONSE_TYPE) -> list[NodeWithScore]:
-    """The sources that the answer names by number."""
+    """Return the sources that the answer cites by number."""
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[(\d+)\]", str(response)))
     return [response.source_nodes[number - 1] for number in numbers if 0 < number <= len(response.source_nodes)]
 
 
 class ScriptedLLM(MockFunctionCallingLLM):
-    """LlamaIndex's fake model, with a script: look at every picture of the message, give the surest answer."""
+    """LlamaIndex's fake LLM, which asks a VQA model about each image and gives the most confident answer.
 
-    def __init__(self, look: Callable[[bytes, str], VQAResult]) -> None:
-        """look: answers a question about the bytes of a picture."""
-        super().__init__(response_generator=lambda messages, **_: _answer(messages[-1], look), is_chat_model=True)
+    Args:
+        answer_image: Answers a question about an image, which it receives as bytes.
+    """
+
+    def __init__(self, answer_image: Callable[[bytes, str], VQAResult]) -> None:
+        super().__init__(
+            response_generator=lambda messages, **_: _answer(messages[-1], answer_image), is_chat_model=True
+        )
 
     @property
     def metadata(self) -> LLMMetadata:
-        """With room for some pictures, of which LlamaIndex thinks that each takes two thousand tokens."""
+        """A context window with room for several images, which LlamaIndex counts as 2,000 tokens each."""
         return LLMMetadata(context_window=100_000, is_chat_model=True)
 
 
-def _answer(message: ChatMessage, look: Callable[[bytes, str], VQAResult]) -> ChatMessage:
-    """The number of a picture stands in the words before it."""
-    number, seen = 0, []
+def _answer(message: ChatMessage, answer_image: Callable[[bytes, str], VQAResult]) -> ChatMessage:
+    """Answer from the images of a message; the text before each image gives its number."""
+    number, results = 0, []
     question = re.findall(r"^Query: (.*)$", message.content or "", re.MULTILINE)[-1]
     for block in message.blocks:
         if isinstance(block, TextBlock):
             number = int(([str(number), *re.findall(r"^\s*Source (\d+):$", block.text, re.MULTILINE)])[-1])
         elif isinstance(block, ImageBlock):
-            seen.append((look(block.resolve_image().read(), question), number))
-    if not seen:
-        return ChatMessage(role="assistant", content="I do not know: there are no pictures.")
-    best, number = max(seen, key=lambda each: each[0].confidence or 0.0)
+            results.append((answer_image(block.resolve_image().read(), question), number))
+    if not results:
+        return ChatMessage(role="assistant", content="I do not know: there are no images.")
+    best, number = max(results, key=lambda result: result[0].confidence or 0.0)
     return ChatMessage(role="assistant", content=f"{best.answer} [{number}]")
 
 
 def load_llm(name: str | None, rag: FlorenceRAG) -> LLM:
-    """ "package.Class:model", or LlamaIndex's fake model with our script."""
+    """Return the LLM named "package.Class:model", or the scripted one."""
     if name is None:
         return ScriptedLLM(rag.ask_image)
     path, _, model = name.partition(":")
@@ -90,7 +95,7 @@ def load_llm(name: str | None, rag: FlorenceRAG) -> LLM:
 
 
 def show(response: RESPONSE_TYPE) -> None:
-    """Print the answer, and every picture that it rests on."""
+    """Print the answer and each image that it cites."""
     print(f"{response}\n")
     for found in cited(response):
         source: dict[str, Any] = found.node.metadata
@@ -98,9 +103,9 @@ def show(response: RESPONSE_TYPE) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Index the folder into a database that lives as long as this run, and ask."""
+    """Index the folder into a temporary database, and ask the question."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", type=Path, help="pictures to ask about (default: draw some)")
+    parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3-vl (default: scripted)")
     options = parser.parse_args(arguments)

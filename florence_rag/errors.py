@@ -1,4 +1,4 @@
-"""Every exception that florence_rag raises on purpose.
+"""The exceptions of florence_rag.
 
 FlorenceError
  +-- InputError            an argument is wrong: a missing path, an unknown kind, an empty question   (also ValueError)

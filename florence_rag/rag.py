@@ -129,7 +129,7 @@ class FlorenceRAG:
         Args:
             *paths: Files, folders, patterns such as "photos/**/*.jpg", URLs, WebDataset tars, Parquet tables.
             listed: More of the same; those that do not exist are reported as failures.
-            columns: The columns of tables; by default those that look like images and captions.
+            columns: The columns of tables; by default they are detected.
             prune: Whether to delete files below the paths that no longer exist.
             retry: Whether to read files again that failed before and have not changed.
             **options: How the run proceeds; see `RunOptions`.
@@ -343,5 +343,5 @@ class FlorenceRAG:
         return Reembedding(self.context, to, self._ingest, **options)
 
     def info(self) -> IndexInfo:
-        """Return what is in the database."""
+        """Return the contents of the database in numbers, and the models that it records."""
         return self.index.info()

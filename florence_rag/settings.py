@@ -34,7 +34,7 @@ class CommonSettings(TypedDict, total=False):
 
 
 class Settings(CommonSettings, total=False):
-    """Keyword arguments of `FlorenceRAG`, besides those of `CommonSettings`.
+    """Keyword arguments of `FlorenceRAG`, in addition to those of `CommonSettings`.
 
     Attributes:
         classifiers: A folder for trained classifiers.
@@ -57,7 +57,7 @@ class RunOptions(TypedDict, total=False):
     """Keyword arguments of the methods of `FlorenceRAG` that index files.
 
     Attributes:
-        near_duplicates: "link", the default, shows images that look the same as one hit; "drop" indexes only one of
+        near_duplicates: "link", the default, shows near-duplicate images as one hit; "drop" indexes only one of
             them; "keep" treats them as different images.
         progress: Called after every step, in the calling thread.
         engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.

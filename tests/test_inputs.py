@@ -1,4 +1,4 @@
-"""Sources that are no files go through the same stages as files, and their pictures can be looked at again."""
+"""Sources other than files go through the same stages as files, and their images can be loaded again."""
 
 import fsspec
 import pytest
@@ -33,7 +33,7 @@ class ReadSources(set):
 
 @pytest.fixture
 def colors(tmp_path):
-    """One red, one green, one blue picture: in a tar, in a table, at a URL."""
+    """Yield a site and sources with one red, one green and one blue image: in a tar, in a table, at a URL."""
     write_tar(tmp_path / "a.tar", {"1.png": png("red"), "1.txt": "crimson", "1.json": '{"city": "Rome"}'})
     write_parquet(tmp_path / "p.parquet", {"image": [png("green")], "caption": ["emerald"], "n": [7]})
     with serving({"/blue.png": Page(png("blue"), {"ETag": "1"}), "/gone.png": Page(status=404)}) as site:
@@ -48,14 +48,14 @@ def color_of(rag, hit):
     return color_shares(rag.frames(hit)[0]).round(1).tolist()
 
 
-def test_each_is_indexed_found_and_looked_at_again(rag, colors):
+def test_each_is_indexed_found_and_loaded_again(rag, colors):
     _, paths = colors
     assert counts(rag.add(*paths)) == (3, 0, 0, 0, 0)
     for color, scheme in (("red", "tar:"), ("green", "parquet:"), ("blue", "http:")):
         hit = rag.search(color, k=1)[0]
         assert hit.source.startswith(scheme)
         assert color_of(rag, hit) == color_shares(color_frame(color)).round(1).tolist()
-        assert rag.ask_image(hit.id, "What colour is it?").answer == color
+        assert rag.ask_image(hit.id, "What color is it?").answer == color
     hit = rag.search("crimson", k=1)[0]
     assert (hit.caption, hit.metadata["city"]) == ("crimson", "Rome")
     assert rag.search("emerald", k=1)[0].metadata["n"] == 7
@@ -178,18 +178,18 @@ def test_a_copy_of_a_file_in_a_tar_is_not_read_again(rag, tmp_path):
 
 
 @pytest.mark.parametrize("image", ["tar:{}/a.tar#1.png", "parquet:{}/p.parquet#row=0&image=image", "memory://in/a.png"])
-def test_what_a_question_names_is_never_looked_up_elsewhere(rag, colors, image, tmp_path):
-    """Strings that an agent passes on are paths or ids, whatever they look like."""
+def test_an_image_argument_never_opens_containers_or_remote_files(rag, colors, image, tmp_path):
+    """Strings that an agent passes are treated as paths or ids only."""
     with pytest.raises(InputError):
-        rag.ask_image(image.format(tmp_path), "What colour is it?")
+        rag.ask_image(image.format(tmp_path), "What color is it?")
     with pytest.raises(InputError):
         rag.search(image=image.format(tmp_path))
 
 
-def test_no_url_is_asked_for_what_a_question_names(rag, colors):
+def test_an_image_argument_never_fetches_a_url(rag, colors):
     site, (*_, url) = colors
     with pytest.raises(InputError, match="URLs are not fetched"):
-        rag.ask_image(url, "What colour is it?")
+        rag.ask_image(url, "What color is it?")
     assert site.requests == []
 
 

@@ -23,19 +23,19 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def db(tmp_path, model):
-    """A database of one picture."""
-    picture = tmp_path / "red.png"
-    Image.fromarray(color_frame("red")).save(picture)
+    """Return the file of a database that holds one image."""
+    image = tmp_path / "red.png"
+    Image.fromarray(color_frame("red")).save(image)
     with FlorenceRAG.open(tmp_path / "test.db", model, ocr="never") as rag:
-        assert rag.add(picture).added == 1
+        assert rag.add(image).added == 1
     return tmp_path / "test.db"
 
 
-def test_a_database_remembers_its_model(db, model):
+def test_a_database_records_its_model(db, model):
     with FlorenceRAG.open(db) as rag:
         assert rag.models.embedder.info.name == model
         (hit,) = rag.search("anything")
-        assert rag.ask_image(hit.id, "What colour is it?").answer
+        assert rag.ask_image(hit.id, "What color is it?").answer
 
 
 def test_another_model_is_refused_and_both_are_named(db, tmp_path, model):

@@ -23,11 +23,11 @@ def save(path, *colors):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures in folders, one that is none, and a text."""
+    """Return a folder with two images in subfolders, a broken image, and a text."""
     save(tmp_path / "in" / "red.png", "red")
     save(tmp_path / "in" / "deep" / "blue.png", "blue")
-    (tmp_path / "in" / "broken.jpg").write_text("this is no picture")
-    (tmp_path / "in" / "note.txt").write_text("The night bus leaves the harbour at ten. A dog sleeps.")
+    (tmp_path / "in" / "broken.jpg").write_text("this is not an image")
+    (tmp_path / "in" / "note.txt").write_text("The night bus leaves the harbor at ten. A dog sleeps.")
     (tmp_path / "in" / "data.bin").write_bytes(b"\0")
     return tmp_path / "in"
 
@@ -174,8 +174,8 @@ def test_ask_answers_from_a_picture(filled):
 
 
 def test_ask_quotes_a_passage(filled):
-    answer = filled.ask("When does the night bus leave the harbour?")
-    assert answer.answer == "The night bus leaves the harbour at ten."
+    answer = filled.ask("When does the night bus leave the harbor?")
+    assert answer.answer == "The night bus leaves the harbor at ten."
     assert files(answer.citations) == ["note.txt"]
 
 
@@ -184,18 +184,18 @@ def test_ask_admits_that_it_does_not_know(rag, folder):
     assert rag.ask("Which thing is blue?").answer == UNKNOWN
 
 
-def test_ask_about_one_picture_looks_at_nothing_else(filled, folder):
+def test_ask_about_one_image_uses_no_other(filled, folder):
     answer = filled.ask("Which thing is blue?", image=folder / "red.png")
     assert (answer.answer, answer.confidence) == ("red", 1.0)
     (citation,) = answer.citations
     assert (citation.id, citation.source, citation.kind) == ("", str(folder / "red.png"), "image")
-    assert thumbnail_of(filled, citation)  # no id leads back to it, so it brings its picture along
+    assert thumbnail_of(filled, citation)  # it has no id, so the citation carries a thumbnail
     assert filled.ask("What?", image=filled.search("red", k=1)[0].id).citations[0].thumbnail == ""
 
 
 def test_a_chat_model_answers_from_the_hits(filled):
     model = FakeMessagesListChatModel(responses=[AIMessage("A bus [1].")])
-    answer = filled.ask("When does the night bus leave the harbour?", llm=model, kinds={"text"})
+    answer = filled.ask("When does the night bus leave the harbor?", llm=model, kinds={"text"})
     assert (answer.answer, answer.confidence, files(answer.citations)) == ("A bus [1].", None, ["note.txt"])
 
 

@@ -11,7 +11,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def test_the_table_is_that_of_the_cards():
     assert cards_to_markdown(CARDS.values()) in (DOCS / "models.md").read_text("utf-8"), (
-        "write it anew with: florence-rag models --markdown"
+        "write it again with: florence-rag models --markdown"
     )
 
 

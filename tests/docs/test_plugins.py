@@ -1,4 +1,4 @@
-"""The pages of the plug-ins: every Python block runs, in its order, on doubles, and what they name is there."""
+"""The pages of the plug-ins: every Python block runs, in order, on test doubles, and every name in them exists."""
 
 import re
 from pathlib import Path

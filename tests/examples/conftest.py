@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture
 def load_example(monkeypatch):
-    """An example as a module, from its file, as a person would run it."""
+    """Return a function that loads an example as a module from its file."""
 
     def load(name):
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
@@ -28,25 +28,25 @@ def load_example(monkeypatch):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """Two walls."""
+def image_folder(tmp_path):
+    """Return a folder with two images of walls."""
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     return tmp_path
 
 
 @pytest.fixture
-def rag(pictures):
-    """The walls, seen by doubles that know colours."""
+def rag(image_folder):
+    """Index the walls by test doubles that recognize colors."""
     embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=ColorVQA())) as rag:
-        rag.add(pictures)
+        rag.add(image_folder)
         yield rag
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory):
-    """A model that can be named by its folder."""
+    """Return the folder of an untrained model."""
     path = tmp_path_factory.mktemp("model")
     save_untrained(path)
     return str(path)
@@ -54,6 +54,6 @@ def untrained(tmp_path_factory):
 
 @pytest.fixture
 def open_untrained(untrained, monkeypatch):
-    """FlorenceRAG.open with that model, whichever is named."""
+    """Let FlorenceRAG.open load the untrained model, under every name."""
     opened = FlorenceRAG.open
     monkeypatch.setattr(FlorenceRAG, "open", lambda db, model=None, **options: opened(db, untrained, **options))

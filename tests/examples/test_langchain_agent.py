@@ -2,25 +2,25 @@ import pytest
 from langchain_core.messages import AIMessage, ToolMessage
 
 
-def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):
+def test_the_agent_searches_asks_and_answers(load_example, rag, capsys):
     example = load_example("langchain_agent")
-    messages = example.run_agent(rag, "What colour is the blue wall?", example.ScriptedModel())
+    messages = example.run_agent(rag, "What color is the blue wall?", example.ScriptedModel())
     assert [message.name for message in messages if isinstance(message, ToolMessage)] == ["search_images", "ask_image"]
     assert isinstance(messages[-1], AIMessage)
     assert messages[-1].text.startswith("blue (confidence 1.00)")
     example.show(messages)
     printed = capsys.readouterr().out
-    assert "-> search_images(query='What colour is the blue wall?'" in printed
+    assert "-> search_images(query='What color is the blue wall?'" in printed
     assert "-> ask_image(image='" in printed
     assert "blue.png (id " in printed.splitlines()[-1]
 
 
-def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
-    load_example("langchain_agent").main([str(pictures), "--question", "What colour is the wall?"])
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
+    load_example("langchain_agent").main([str(image_folder), "--question", "What color is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 
-def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+def test_without_a_folder_the_demo_corpus_is_asked(load_example, open_untrained, capsys):
     load_example("langchain_agent").main([])
     source = capsys.readouterr().out.splitlines()[-1]
     assert source.startswith("Source: ") and "/photos/street-" in source

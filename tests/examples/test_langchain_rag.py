@@ -2,11 +2,11 @@ import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 
 
-def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
+def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(look=rag.ask_image)).invoke("the blue wall")
+    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("the blue wall")
     assert found["question"] == "the blue wall"
-    assert found["answer"] in ("blue [1]", "red [2]")  # both walls are of one colour, so METER's double is as sure
+    assert found["answer"] in ("blue [1]", "red [2]")  # each wall has one color, so the VQA double is equally confident
     example.show(found)
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == found["answer"]
@@ -15,24 +15,24 @@ def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
 
 async def test_it_runs_async(load_example, rag):
     example = load_example("langchain_rag")
-    found = await example.build_chain(rag, example.ScriptedModel(look=rag.ask_image), k=1).ainvoke("a red wall")
+    found = await example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image), k=1).ainvoke("a red wall")
     assert found["answer"] == "red [1]"
 
 
-def test_the_message_holds_pictures_as_standard_blocks(load_example, rag):
+def test_the_message_holds_images_as_standard_blocks(load_example, rag):
     example = load_example("langchain_rag")
-    found = example.build_chain(rag, example.ScriptedModel(look=rag.ask_image)).invoke("a wall")
+    found = example.build_chain(rag, example.ScriptedModel(answer_image=rag.ask_image)).invoke("a wall")
     system, user = example.to_messages(found)
     assert isinstance(system, SystemMessage) and isinstance(user, HumanMessage)
     kinds = [block["type"] for block in user.content_blocks]
     assert kinds == ["text", "image", "text", "image", "text"]
 
 
-def test_without_a_picture_it_says_so(load_example, rag):
+def test_without_an_image_it_says_so(load_example, rag):
     example = load_example("langchain_rag")
-    model = example.ScriptedModel(look=rag.ask_image)
+    model = example.ScriptedModel(answer_image=rag.ask_image)
     messages = example.to_messages({"question": "What?", "documents": []})
-    assert model.invoke(messages).text == "I do not know: there are no pictures."
+    assert model.invoke(messages).text == "I do not know: there are no images."
 
 
 @pytest.mark.parametrize(("answer", "numbers"), [("red [2], or blue [1][2]", [2, 1]), ("none [0] [7]", []), ("", [])])
@@ -40,12 +40,12 @@ def test_citations_are_numbers_in_brackets(load_example, answer, numbers):
     assert load_example("langchain_rag").cited(answer, [1, 2]) == numbers
 
 
-def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
-    load_example("langchain_rag").main([str(pictures), "--question", "What colour is the wall?"])
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
+    load_example("langchain_rag").main([str(image_folder), "--question", "What color is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 
-def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+def test_without_a_folder_the_demo_corpus_is_asked(load_example, open_untrained, capsys):
     load_example("langchain_rag").main([])
     source = capsys.readouterr().out.splitlines()[-1]
     assert source.startswith("Source: ") and "/photos/street-" in source

@@ -6,14 +6,14 @@ from llama_index.core.llms.mock import MockLLM
 pytestmark = pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex
 
 
-def test_the_agent_searches_looks_and_answers(load_example, rag, capsys):
+def test_the_agent_searches_asks_and_answers(load_example, rag, capsys):
     example = load_example("llama_index_agent")
-    output = asyncio.run(example.run_agent(rag, "What colour is the blue wall?", example.load_llm(None)))
+    output = asyncio.run(example.run_agent(rag, "What color is the blue wall?", example.load_llm(None)))
     assert [call.tool_name for call in output.tool_calls] == ["search_images", "ask_image"]
     assert str(output).startswith("blue (confidence 1.00)")
     example.show(output)
     printed = capsys.readouterr().out
-    assert "-> search_images(query='What colour is the blue wall?'" in printed
+    assert "-> search_images(query='What color is the blue wall?'" in printed
     assert "blue.png (id " in printed.splitlines()[-1]
 
 
@@ -23,12 +23,12 @@ def test_an_llm_is_loaded_by_its_class_and_model(load_example):
     assert type(llm).__name__ == "MockFunctionCallingLLM"
 
 
-def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
-    load_example("llama_index_agent").main([str(pictures), "--question", "What colour is the wall?"])
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
+    load_example("llama_index_agent").main([str(image_folder), "--question", "What color is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 
-def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+def test_without_a_folder_the_demo_corpus_is_asked(load_example, open_untrained, capsys):
     load_example("llama_index_agent").main([])
     source = capsys.readouterr().out.splitlines()[-1]
     assert source.startswith("Source: ") and "/photos/street-" in source

@@ -16,8 +16,8 @@ def loop():
 
 
 @pytest.mark.usefixtures("loop")
-def test_the_pictures_reach_the_model_and_are_cited(load_example, rag, capsys):
-    """LlamaIndex numbers the words of a picture, then the picture."""
+def test_the_images_reach_the_model_and_are_cited(load_example, rag, capsys):
+    """LlamaIndex numbers the text of an image, then the image."""
     example = load_example("llama_index_query")
     response = example.build_engine(rag, example.load_llm(None, rag), k=1).query("the blue wall")
     example.show(response)
@@ -30,12 +30,12 @@ async def test_it_runs_async(load_example, rag):
     example = load_example("llama_index_query")
     engine = example.build_engine(rag, example.load_llm(None, rag))
     response = await engine.aquery("a red wall")
-    assert str(response) in ("red [2]", "blue [4]")  # both walls are of one colour, so METER's double is as sure
+    assert str(response) in ("red [2]", "blue [4]")  # each wall has one color, so the VQA double is equally confident
     assert [node.node.image_resource is not None for node in response.source_nodes] == [False, True, False, True]
 
 
 @pytest.mark.usefixtures("loop")
-def test_the_message_numbers_the_pictures(load_example, rag):
+def test_the_message_numbers_the_images(load_example, rag):
     example = load_example("llama_index_query")
     messages = []
 
@@ -53,10 +53,10 @@ def test_the_message_numbers_the_pictures(load_example, rag):
     assert blocks[2].text == "Source 3:\n[image] blue.png\n Source 4:"
 
 
-def test_without_a_picture_it_says_so(load_example, rag):
+def test_without_an_image_it_says_so(load_example, rag):
     llm = load_example("llama_index_query").load_llm(None, rag)
     answer = llm.chat([ChatMessage(role="user", content="Query: What?")]).message
-    assert answer.content == "I do not know: there are no pictures."
+    assert answer.content == "I do not know: there are no images."
 
 
 @pytest.mark.parametrize(("answer", "numbers"), [("red [2], or blue [1][2]", [2, 1]), ("none [0] [7]", []), ("", [])])
@@ -70,13 +70,13 @@ def test_an_llm_is_loaded_by_its_class_and_model(load_example, rag):
 
 
 @pytest.mark.usefixtures("loop")
-def test_a_folder_is_indexed_and_asked(load_example, open_untrained, pictures, capsys):
-    load_example("llama_index_query").main([str(pictures), "--question", "What colour is the wall?"])
-    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {pictures}")
+def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
+    load_example("llama_index_query").main([str(image_folder), "--question", "What color is the wall?"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 
 @pytest.mark.usefixtures("loop")
-def test_without_a_folder_a_town_is_drawn_and_asked(load_example, open_untrained, capsys):
+def test_without_a_folder_the_demo_corpus_is_asked(load_example, open_untrained, capsys):
     load_example("llama_index_query").main([])
     source = capsys.readouterr().out.splitlines()[-1]
     assert source.startswith("Source: ") and "/photos/street-" in source
