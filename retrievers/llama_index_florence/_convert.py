@@ -1,28 +1,49 @@
-"""Converts hits to LlamaIndex nodes, and reads the images of nodes."""
+"""Converts LlamaIndex nodes to chunks of an index, and hits to nodes."""
 
 from __future__ import annotations
 
 import base64
+import os
+from dataclasses import replace
 from typing import Any
 
 from llama_index.core.base.llms.types import BaseContentBlock, TextBlock
 from llama_index.core.schema import (
     BaseNode,
     ImageNode,
+    IndexNode,
     MetadataMode,
     Node,
     NodeRelationship,
-    NodeWithScore,
     RelatedNodeInfo,
     TextNode,
 )
 
-from florence_rag import MediaError
+from florence_rag import FlorenceRAG, InputError, MediaError
+from florence_rag.image_store import ImageStore
+from florence_rag.ingest.items import image_to_chunk, text_to_chunk
 from florence_rag.jpeg import to_jpeg
-from florence_rag.tools import hit_to_metadata, hit_to_text
-from florence_rag.types import Frame, Hit
+from florence_rag.tools import hit_to_metadata, hit_to_text, metadata_to_chunk
+from florence_rag.types import ITEM_IMAGE, Chunk, Frame, Hit, middle_frame
+from llama_index_florence.filters import NODE
 
 MAX_SIDE_PX = 1024
+
+_STORED_FIELDS = (
+    "excluded_embed_metadata_keys",
+    "excluded_llm_metadata_keys",
+    "relationships",
+    "metadata_template",
+    "metadata_separator",
+    "text_template",
+    "mimetype",
+    "start_char_idx",
+    "end_char_idx",
+    "image_mimetype",
+    "index_id",
+    "obj",
+)
+"""The fields of a node that have no column in the store."""
 
 
 class TextImageNode(ImageNode):
@@ -32,27 +53,6 @@ class TextImageNode(ImageNode):
         """Return the metadata that the mode shows, then the text, then the image."""
         *metadata, image = super().get_content_blocks(metadata_mode)
         return [*metadata, TextBlock(text=self.text), image]
-
-
-def hit_to_node(hit: Hit, frame: Frame | None) -> NodeWithScore:
-    """Return a TextImageNode, or a TextNode if there is no image; its ref_doc_id is the source.
-
-    The node never carries a path, because LlamaIndex would read any file at that path and send it to the model. The
-    model does not receive the metadata, because the text already names kind, file and locator.
-    """
-    metadata = hit_to_metadata(hit)
-    fields: dict[str, Any] = {
-        "id_": hit.id,
-        "text": hit_to_text(hit),
-        "metadata": metadata,
-        "excluded_llm_metadata_keys": list(metadata),
-        "excluded_embed_metadata_keys": list(metadata),
-        "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=hit.source)},
-    }
-    if frame is None:
-        return NodeWithScore(node=TextNode(**fields), score=hit.score)
-    node = TextImageNode(image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields)
-    return NodeWithScore(node=node, score=hit.score)
 
 
 def node_to_image(node: BaseNode) -> str | bytes | None:
@@ -71,6 +71,105 @@ def node_to_image(node: BaseNode) -> str | bytes | None:
         raise MediaError(f"the image of node {node.node_id!r} is not valid base64: {error}") from error
 
 
-def frame_to_base64(frame: Frame) -> str:
-    """The picture as a JPEG of at most MAX_SIDE_PX."""
-    return base64.b64encode(to_jpeg(frame, max_side_px=MAX_SIDE_PX, quality=90)).decode("ascii")
+def node_to_chunk(node: BaseNode, images: ImageStore) -> Chunk:
+    """Return the chunk that stores a node: a part of a file that a FlorenceReader read, an image or a text."""
+    metadata, text = _node_to_metadata(node), node.get_content()
+    if chunk := file_part(node):
+        words = text if chunk.kind == "text" else text.removeprefix(chunk_to_text(chunk)).lstrip("\n")
+        return replace(chunk, text=words, metadata=metadata)
+    if image := node_to_image(node):
+        return image_to_chunk(images, image, text, node.node_id, metadata)
+    return text_to_chunk(text, node.node_id, metadata)
+
+
+def file_part(node: BaseNode) -> Chunk | None:
+    """Return the chunk, without its text, of a file that a FlorenceReader read, if the file exists."""
+    chunk = metadata_to_chunk(node.metadata, "", node.node_id)
+    return chunk if chunk and os.path.isfile(chunk.source.uri) else None
+
+
+def chunk_to_text(chunk: Chunk) -> str:
+    """Return the passage of a text, or kind, locator and text of an image.
+
+    The result is never empty, because LlamaIndex drops nodes without text.
+    """
+    hit = Hit(chunk.id, chunk.kind, chunk.source.uri, chunk.locator, 0.0, chunk.text)
+    return chunk.text if chunk.kind == "text" else hit_to_text(hit)
+
+
+def hit_to_node(hit: Hit, frame: Frame | None) -> TextNode:
+    """Return a TextImageNode, or a TextNode if there is no image; its ref_doc_id is the source.
+
+    The node never carries a path, because LlamaIndex would read any file at that path and send it to the model. The
+    model does not receive the metadata, because the text already names kind, file and locator.
+    """
+    metadata = hit_to_metadata(hit)
+    fields: dict[str, Any] = {
+        "id_": hit.id,
+        "text": hit_to_text(hit),
+        **hidden_metadata(metadata),
+        "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=hit.source)},
+    }
+    return TextNode(**fields) if frame is None else TextImageNode(**fields, **image_fields(frame))
+
+
+def item_to_node(hit: Hit, frame: Frame | None) -> TextNode:
+    """Return the stored node, with its image or the path of its image.
+
+    An item that another framework stored becomes a node with the same text and metadata.
+    """
+    kept = hit.metadata.get(NODE, {"fields": {}, "keys": list(hit.metadata)})
+    fields = {
+        **kept["fields"],
+        "id_": hit.id,
+        "text": hit_to_text(hit) if ITEM_IMAGE in kept["keys"] and hit.kind != "text" else hit.text or hit.caption,
+        "metadata": {key: hit.metadata[key] for key in kept["keys"]},
+    }
+    if "index_id" in fields:
+        return IndexNode(**fields)
+    if frame is None and not os.path.isfile(fields.get("image_path") or ""):
+        return TextNode(**{name: value for name, value in fields.items() if not name.startswith("image_")})
+    if frame is not None and "image_path" not in fields:
+        fields |= image_fields(frame)
+    return TextImageNode(**fields)
+
+
+def load_frame(rag: FlorenceRAG, hit: Hit) -> Frame | None:
+    """Return the image of a hit, of a clip its middle keyframe; None for a text, or if the file is gone."""
+    try:
+        frames = rag.frames(hit)
+    except InputError:
+        return None
+    return middle_frame(frames) if frames else None
+
+
+def image_fields(frame: Frame) -> dict[str, str]:
+    """Return the fields of a node that hold an image, as a JPEG of at most MAX_SIDE_PX."""
+    jpeg = to_jpeg(frame, max_side_px=MAX_SIDE_PX, quality=90)
+    return {"image": base64.b64encode(jpeg).decode("ascii"), "image_mimetype": "image/jpeg"}
+
+
+def hidden_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a node whose metadata no model receives."""
+    keys = list(metadata)
+    return {"metadata": metadata, "excluded_llm_metadata_keys": keys, "excluded_embed_metadata_keys": keys}
+
+
+def _node_to_metadata(node: BaseNode) -> dict[str, Any]:
+    """Return the metadata of a node, and the other fields that restore it."""
+    if NODE in node.metadata:
+        raise InputError(f"the metadata {NODE!r} of node {node.node_id!r} are reserved; rename this key")
+    fields = node.model_dump(mode="json", exclude={"embedding", "image", "image_resource", "text_resource"})
+    metadata: dict[str, Any] = fields["metadata"]
+    rest = {name: fields[name] for name in _STORED_FIELDS if fields.get(name)}
+    if isinstance(path := node_to_image(node), str):
+        rest["image_path"] = path
+    return {
+        **metadata,
+        NODE: {
+            "ref_doc_id": node.ref_doc_id or node.node_id,
+            "keys": list(metadata),
+            "empty": [key for key, value in metadata.items() if value in (None, "", [])],
+            "fields": rest,
+        },
+    }

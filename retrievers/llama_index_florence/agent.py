@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage
 from llama_index.core.memory import BaseMemory
 from llama_index.core.workflow import Context
 
-from florence_rag.tools import Block, ImageMode, images_in
-from llama_index_florence.images import blocks_to_content, image_mode_for
-from llama_index_florence.tools import FlorenceTool
+from florence_rag.tools import Block
+from llama_index_florence.tools import FlorenceTool, blocks_to_content, image_mode_for
 
 
 class ImageAgent(FunctionAgent):
@@ -24,35 +23,24 @@ class ImageAgent(FunctionAgent):
 
     async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
         """Add the results to the conversation, with their images."""
-        modes = {tool: self._mode(tool) for tool in self.tools or () if isinstance(tool, FlorenceTool)}
-        found = await asyncio.to_thread(_show_results, results, modes)
+        blocks = await asyncio.to_thread(self._place_images, results)
         await super().handle_tool_call_results(ctx, results, memory)
-        if found and not any(result.return_direct for result in results):
+        if blocks and not any(result.return_direct for result in results):
             messages = [*await ctx.store.get(self.scratchpad_key, default=[])]
-            messages.append(ChatMessage(role="user", blocks=blocks_to_content(found)))
+            messages.append(ChatMessage(role="user", blocks=blocks_to_content(blocks)))
             await ctx.store.set(self.scratchpad_key, messages)
 
-    def _mode(self, tool: FlorenceTool) -> ImageMode:
-        return image_mode_for(self.llm) if tool.image_mode == "auto" else tool.image_mode
-
-
-def _show_results(results: Sequence[ToolCallResult], modes: Mapping[FlorenceTool, ImageMode]) -> list[Block]:
-    """Complete the results of tools with the mode "auto", and return the blocks for a user message."""
-    named = {tool.metadata.name: tool for tool in modes}
-    blocks: list[Block] = []
-    for result in results:
-        tool = named.get(result.tool_name)
-        if tool is None or result.tool_output.is_error:
-            continue
-        if tool.image_mode == "auto":
-            output = result.tool_output
-            output.blocks = blocks_to_content(tool.show(output.content, output.raw_output, modes[tool]))
-        if modes[tool] == "user":
-            blocks += _of_call(result, tool)
-    return blocks
-
-
-def _of_call(result: ToolCallResult, tool: FlorenceTool) -> Iterator[Block]:
-    if shown := tool.show.blocks(images_in(result.tool_output.raw_output)):
-        yield f"Images of the call {result.tool_id} of {result.tool_name}:"
-        yield from shown
+    def _place_images(self, results: Sequence[ToolCallResult]) -> list[Block]:
+        """Complete the results of tools with the mode "auto", and return the blocks for a user message."""
+        tools = {tool.metadata.name: tool for tool in self.tools or () if isinstance(tool, FlorenceTool)}
+        blocks: list[Block] = []
+        for result in results:
+            tool, output = tools.get(result.tool_name), result.tool_output
+            if tool is None or output.is_error:
+                continue
+            mode = image_mode_for(self.llm) if tool.image_mode == "auto" else tool.image_mode
+            if tool.image_mode == "auto":
+                output.blocks = blocks_to_content(tool.show(output.content, output.raw_output, mode))
+            if mode == "user":
+                blocks += tool.show.user_blocks([(result.tool_id, result.tool_name, output.raw_output)])
+        return blocks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import io
 from collections import OrderedDict
@@ -17,6 +16,7 @@ from llama_index.core.embeddings.multi_modal_base import MultiModalEmbedding
 from llama_index.core.schema import BaseNode, ImageType
 
 from florence_rag import Embedder, FlorenceRAG
+from florence_rag.async_methods import in_thread
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.loading.loaders import EMBEDDER
@@ -80,18 +80,20 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """Embed the nodes and return them."""
-        seen, images, read = _split_by_image(nodes)
-        super().__call__(read, **options)
-        for node, vector in zip(seen, self.get_image_embedding_batch(images, **options), strict=True):
-            node.embedding = vector
+        images = _images_of(nodes)
+        super().__call__([node for place, node in enumerate(nodes) if place not in images], **options)
+        vectors = self.get_image_embedding_batch(list(images.values()), **options)
+        for place, vector in zip(images, vectors, strict=True):
+            nodes[place].embedding = vector
         return nodes
 
     async def acall(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """Embed the nodes and return them, without blocking the event loop."""
-        seen, images, read = _split_by_image(nodes)
-        await super().acall(read, **options)
-        for node, vector in zip(seen, await self.aget_image_embedding_batch(images, **options), strict=True):
-            node.embedding = vector
+        images = _images_of(nodes)
+        await super().acall([node for place, node in enumerate(nodes) if place not in images], **options)
+        vectors = await self.aget_image_embedding_batch(list(images.values()), **options)
+        for place, vector in zip(images, vectors, strict=True):
+            nodes[place].embedding = vector
         return nodes
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
@@ -120,36 +122,18 @@ class FlorenceEmbedding(MultiModalEmbedding):
             self._modalities.popitem(last=False)
         return vectors
 
-    async def _aget_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return await asyncio.to_thread(self._get_text_embeddings, texts)
-
-    async def _aget_text_embedding(self, text: str) -> Embedding:
-        return await asyncio.to_thread(self._get_text_embedding, text)
-
-    async def _aget_query_embedding(self, query: str) -> Embedding:
-        return await asyncio.to_thread(self._get_query_embedding, query)
-
-    async def _aget_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:
-        return await asyncio.to_thread(self._get_image_embeddings, img_file_paths)
-
-    async def _aget_image_embedding(self, img_file_path: ImageType) -> Embedding:
-        return await asyncio.to_thread(self._get_image_embedding, img_file_path)
+    _aget_text_embeddings = in_thread(_get_text_embeddings)
+    _aget_text_embedding = in_thread(_get_text_embedding)
+    _aget_query_embedding = in_thread(_get_query_embedding)
+    _aget_image_embeddings = in_thread(_get_image_embeddings)
+    _aget_image_embedding = in_thread(_get_image_embedding)
 
 
 def _digest(vector: Sequence[float]) -> bytes:
     return hashlib.blake2b(np.asarray(vector, dtype=np.float32).tobytes(), digest_size=16).digest()
 
 
-def _split_by_image(nodes: Sequence[BaseNode]) -> tuple[list[BaseNode], list[ImageType], list[BaseNode]]:
-    """Return the nodes with an image, their images, and the other nodes."""
-    seen: list[BaseNode] = []
-    images: list[ImageType] = []
-    read: list[BaseNode] = []
-    for node in nodes:
-        picture = node_to_image(node)
-        if picture is None:
-            read.append(node)
-            continue
-        seen.append(node)
-        images.append(io.BytesIO(picture) if isinstance(picture, bytes) else picture)
-    return seen, images, read
+def _images_of(nodes: Sequence[BaseNode]) -> dict[int, ImageType]:
+    """Return the images of the nodes that have one, by their positions."""
+    found = {place: image for place, node in enumerate(nodes) if (image := node_to_image(node)) is not None}
+    return {place: io.BytesIO(image) if isinstance(image, bytes) else image for place, image in found.items()}

@@ -7,7 +7,7 @@ nested values. A node that lacks a key matches only "!=", "nin" and "is_empty".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
@@ -19,7 +19,7 @@ from florence_rag.index.literals import literal
 NODE = "_node"
 """The metadata key of an item that stores the other fields of its node."""
 
-_OWN = {
+_FIELDS = {
     "id": "id",
     "kind": "kind",
     "source": "source",
@@ -28,7 +28,22 @@ _OWN = {
     "locator.end_s": "end_s",
     **dict.fromkeys(("ref_doc_id", "doc_id", "document_id"), f"metadata.{NODE}.ref_doc_id"),
 }
-_ALWAYS_THERE = ("id", "kind", "source")
+_ALWAYS_PRESENT = ("id", "kind", "source")
+_COMPARISONS = {
+    FilterOperator.EQ: "$eq",
+    FilterOperator.NE: "$eq",
+    FilterOperator.GT: "$gt",
+    FilterOperator.GTE: "$gte",
+    FilterOperator.LT: "$lt",
+    FilterOperator.LTE: "$lte",
+    FilterOperator.IN: "$in",
+    FilterOperator.NIN: "$in",
+}
+_LIST_FUNCTIONS = {
+    FilterOperator.ANY: "json_contains_any",
+    FilterOperator.ALL: "json_contains_all",
+    FilterOperator.CONTAINS: "json_contains",
+}
 
 
 def filters_to_expression(filters: MetadataFilters | None) -> str:
@@ -65,80 +80,38 @@ def one_of(field: str, values: Sequence[str]) -> str:
 
 
 def _condition(filter: MetadataFilter) -> str:
-    if filter.operator not in _CONDITIONS:
-        known = ", ".join(operator.value for operator in _CONDITIONS)
-        raise InputError(f"the filter operator {filter.operator.value!r} is not supported; use {known}")
+    operator, value = filter.operator, filter.value
     key = filter.key.removeprefix("metadata.")
-    field = _OWN.get(filter.key, f"metadata.{key}")
-    return _CONDITIONS[filter.operator](field, filter.value)
+    field = _FIELDS.get(filter.key, f"metadata.{key}")
+    absent = expression({field: None})  # refuses a key that cannot be quoted
+    if operator in _COMPARISONS:
+        is_null = value is None and operator in (FilterOperator.EQ, FilterOperator.NE)
+        holds = absent if is_null else _if_present(field, expression({field: {_COMPARISONS[operator]: value}}))
+        return f"not ({holds})" if operator in (FilterOperator.NE, FilterOperator.NIN) else holds
+    if operator in _LIST_FUNCTIONS:
+        return _if_present(field, _list_condition(field, operator, value))
+    if operator == FilterOperator.IS_EMPTY:
+        # The empty keys are stored with the node, because not every store can test for an empty list.
+        is_stored = f'json_contains(metadata["{NODE}"]["empty"], {literal(field.removeprefix("metadata."))})'
+        return any_of([absent, is_stored]) if field.startswith("metadata.") else absent
+    known = ", ".join(each.value for each in (*_COMPARISONS, *_LIST_FUNCTIONS, FilterOperator.IS_EMPTY))
+    raise InputError(f"the filter operator {operator.value!r} is not supported; use {known}")
 
 
-def _compares(sign: str) -> Callable[[str, Any], str]:
-    return lambda field, value: _exists_and(field, expression({field: {sign: value}}))
-
-
-def _equals(field: str, value: Any) -> str:
-    return expression({field: None}) if value is None else _compares("$eq")(field, value)
-
-
-def _differs(field: str, value: Any) -> str:
-    return f"not ({_equals(field, value)})"
-
-
-def _is_in(field: str, values: Any) -> str:
-    return _exists_and(field, expression({field: {"$in": values}}))
-
-
-def _is_not_in(field: str, values: Any) -> str:
-    return f"not ({_is_in(field, values)})"
-
-
-def _contains(field: str, value: Any) -> str:
-    if isinstance(value, list):
-        raise InputError(f"the filter operator 'contains' of {field!r} takes one value, not {value!r}")
-    return _exists_and(field, f"json_contains({_path(field)}, {literal(value)})")
-
-
-def _contains_some(function: str) -> Callable[[str, Any], str]:
-    def condition(field: str, values: Any) -> str:
-        if not isinstance(values, list) or not values:
-            raise InputError(f"the filter operators 'any' and 'all' of {field!r} take a list of values, not {values!r}")
-        return _exists_and(field, f"{function}({_path(field)}, [{', '.join(map(literal, values))}])")
-
-    return condition
-
-
-def _is_empty(field: str, _: Any) -> str:
-    """Use the empty keys that are stored with the node, because not every store can test for an empty list."""
-    absent = expression({field: None})
-    key = field.removeprefix("metadata.")
-    return any_of([absent, f'json_contains(metadata["{NODE}"]["empty"], {literal(key)})']) if key != field else absent
-
-
-def _exists_and(field: str, condition: str) -> str:
-    """Make the condition false instead of unknown if the key is missing, so that it can be negated."""
-    return condition if field in _ALWAYS_THERE else all_of([expression({field: {"$ne": None}}), condition])
-
-
-def _path(field: str) -> str:
-    keys = field.split(".")
-    if keys[0] != "metadata":
+def _list_condition(field: str, operator: FilterOperator, value: Any) -> str:
+    table, *keys = field.split(".")
+    if table != "metadata":
         raise InputError(f"{field!r} is not a list; 'contains', 'any' and 'all' apply to lists in metadata")
-    expression({field: None})  # refuses what cannot be quoted
-    return "metadata" + "".join(f'["{key}"]' for key in keys[1:])
+    path = "metadata" + "".join(f'["{key}"]' for key in keys)
+    if operator == FilterOperator.CONTAINS:
+        if isinstance(value, list):
+            raise InputError(f"the filter operator 'contains' of {field!r} takes one value, not {value!r}")
+        return f"json_contains({path}, {literal(value)})"
+    if not isinstance(value, list) or not value:
+        raise InputError(f"the filter operators 'any' and 'all' of {field!r} take a list of values, not {value!r}")
+    return f"{_LIST_FUNCTIONS[operator]}({path}, [{', '.join(map(literal, value))}])"
 
 
-_CONDITIONS: Mapping[FilterOperator, Callable[[str, Any], str]] = {
-    FilterOperator.EQ: _equals,
-    FilterOperator.NE: _differs,
-    FilterOperator.GT: _compares("$gt"),
-    FilterOperator.GTE: _compares("$gte"),
-    FilterOperator.LT: _compares("$lt"),
-    FilterOperator.LTE: _compares("$lte"),
-    FilterOperator.IN: _is_in,
-    FilterOperator.NIN: _is_not_in,
-    FilterOperator.ANY: _contains_some("json_contains_any"),
-    FilterOperator.ALL: _contains_some("json_contains_all"),
-    FilterOperator.CONTAINS: _contains,
-    FilterOperator.IS_EMPTY: _is_empty,
-}
+def _if_present(field: str, condition: str) -> str:
+    """Make the condition false instead of unknown if the key is missing, so that it can be negated."""
+    return condition if field in _ALWAYS_PRESENT else all_of([expression({field: {"$ne": None}}), condition])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,11 @@ from llama_index.core.bridge.pydantic import Field
 from llama_index.core.readers.base import BasePydanticReader
 from llama_index.core.schema import Document, ImageDocument
 
-from florence_rag import InputError, MediaError
-from florence_rag.chunking import ChunkingConfig, chunk
-from florence_rag.sources import discover
-from florence_rag.types import ITEM_IMAGE, Chunk, Failure, middle_frame
-from llama_index_florence._convert import frame_to_base64
-from llama_index_florence._items import chunk_to_text
-
-log = logging.getLogger(__name__)
+from florence_rag import InputError
+from florence_rag.chunking import ChunkingConfig, chunk_paths
+from florence_rag.tools import chunk_to_metadata
+from florence_rag.types import middle_frame
+from llama_index_florence._convert import chunk_to_text, hidden_metadata, image_fields
 
 
 class FlorenceReader(BasePydanticReader):
@@ -56,34 +52,10 @@ class FlorenceReader(BasePydanticReader):
         """
         if not paths:
             raise InputError("there is nothing to read; give files or folders")
-        for source in discover(paths):
-            try:
-                if isinstance(source, Failure):
-                    raise MediaError(f"{source.source!r}: {source.reason}")
-                for each in chunk(source, self.chunking):
-                    yield self._document(each, extra_info or {})
-            except MediaError as error:
-                if self.strict:
-                    raise
-                log.warning("skipped: %s", error)
-
-    def _document(self, chunk: Chunk, extra: dict[str, Any]) -> Document:
-        ours = {
-            "source": chunk.source.uri,
-            "kind": chunk.kind,
-            "locator": chunk.locator.to_dict(),
-            ITEM_IMAGE: {"file": chunk.source.uri, "hash": chunk.source.content_hash},
-        }
-        metadata = {**extra, **chunk.metadata, **ours}
-        fields: dict[str, Any] = {
-            "id_": chunk.id,
-            "metadata": metadata,
-            "excluded_llm_metadata_keys": list(metadata),
-            "excluded_embed_metadata_keys": list(metadata),
-        }
-        frame = middle_frame(chunk.frames) if self.images and chunk.frames else None
-        if frame is None:
-            return Document(text=chunk_to_text(chunk), **fields)
-        return ImageDocument(
-            text=chunk_to_text(chunk), image=frame_to_base64(frame), image_mimetype="image/jpeg", **fields
-        )
+        for chunk in chunk_paths(paths, self.chunking, strict=self.strict):
+            fields: dict[str, Any] = {"id_": chunk.id, "text": chunk_to_text(chunk)}
+            fields |= hidden_metadata({**(extra_info or {}), **chunk_to_metadata(chunk)})
+            if self.images and chunk.frames:
+                yield ImageDocument(**fields, **image_fields(middle_frame(chunk.frames)))
+            else:
+                yield Document(**fields)

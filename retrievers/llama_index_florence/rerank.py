@@ -90,7 +90,9 @@ class FlorenceRerank(BaseNodePostprocessor):
         text = query.query_str.strip()
         if not text:
             return nodes
-        stored = self._stored(nodes[: self.depth])
+        # The hits of nodes that are in the index may have more frames than the nodes carry.
+        ids = [found.node_id for found in nodes[: self.depth]]
+        stored = {hit.id: hit for hit in self._rag.get(ids)} if self._rag else {}
         hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
         # The model receives only the text, so it does not judge the image part of a query.
         share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
@@ -106,10 +108,6 @@ class FlorenceRerank(BaseNodePostprocessor):
             _moved(nodes[int(hit.id)], place.score, hit.explanation) for hit, place in zip(order, nodes, strict=True)
         ]
 
-    def _stored(self, nodes: list[NodeWithScore]) -> dict[str, Hit]:
-        """Return the hits of the nodes that are in the index, which may have more frames than the nodes carry."""
-        return {hit.id: hit for hit in self._rag.get([found.node_id for found in nodes])} if self._rag else {}
-
     def _frames(self, node: BaseNode, stored: Mapping[str, Hit]) -> Sequence[Frame]:
         carried = node_to_image(node)
         if self._rag and node.node_id in stored:
@@ -118,7 +116,10 @@ class FlorenceRerank(BaseNodePostprocessor):
             except MediaError:
                 if carried is None:
                     raise
-        return () if carried is None else (_read(carried),)
+        try:
+            return () if carried is None else (read_image(carried),)
+        except InputError as error:  # a URL, which is not fetched, counts as a missing file
+            raise MediaError(str(error)) from error
 
 
 def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
@@ -127,13 +128,6 @@ def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
     return replace(
         hit, id=str(place), score=max(found.score or 0.0, 0.0), explanation=found.metadata.get("explanation", "")
     )
-
-
-def _read(picture: str | bytes) -> Frame:
-    try:
-        return read_image(picture)
-    except InputError as error:  # a URL, which is not fetched, counts as a missing file
-        raise MediaError(str(error)) from error
 
 
 def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Matcher | None) -> Reranker:
@@ -147,8 +141,8 @@ def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Match
 def _moved(found: NodeWithScore, score: float | None, explanation: str) -> NodeWithScore:
     """Return the node with the score of its new position, and the explanation in metadata hidden from the model."""
     node = found.node.model_copy()
-    ours = {"explanation": explanation, **({"score": score} if "score" in node.metadata else {})}
-    node.metadata = {**node.metadata, **ours}
-    node.excluded_llm_metadata_keys = list({**dict.fromkeys(node.excluded_llm_metadata_keys), **ours})
-    node.excluded_embed_metadata_keys = list({**dict.fromkeys(node.excluded_embed_metadata_keys), **ours})
+    changed = {"explanation": explanation, **({"score": score} if "score" in node.metadata else {})}
+    node.metadata = {**node.metadata, **changed}
+    for keys in ("excluded_llm_metadata_keys", "excluded_embed_metadata_keys"):
+        setattr(node, keys, list(dict.fromkeys([*getattr(node, keys), *changed])))
     return NodeWithScore(node=node, score=score)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.schema import NodeWithScore, QueryBundle
 
-from florence_rag import FlorenceRAG, InputError
-from florence_rag.types import Frame, Hit, Kind, middle_frame
-from llama_index_florence._convert import hit_to_node
+from florence_rag import FlorenceRAG
+from florence_rag.async_methods import in_thread
+from florence_rag.types import Kind
+from llama_index_florence._convert import hit_to_node, load_frame
 
 
 class FlorenceRetriever(BaseRetriever):
@@ -71,16 +71,9 @@ class FlorenceRetriever(BaseRetriever):
             filter=self.filter,
             group=self.group,
         )
-        return [hit_to_node(hit, self._frame(hit)) for hit in hits]
+        return [
+            NodeWithScore(node=hit_to_node(hit, load_frame(self.rag, hit) if self.images else None), score=hit.score)
+            for hit in hits
+        ]
 
-    async def _aretrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
-        return await asyncio.to_thread(self._retrieve, query_bundle)
-
-    def _frame(self, hit: Hit) -> Frame | None:
-        if not self.images or hit.kind == "text":
-            return None
-        try:
-            frames = self.rag.frames(hit)
-        except InputError:
-            return None
-        return middle_frame(frames) if frames else None
+    _aretrieve = in_thread(_retrieve)

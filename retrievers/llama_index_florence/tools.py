@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
 from llama_index.core.llms import LLM
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
@@ -13,6 +15,7 @@ from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSp
 from florence_rag import FlorenceRAG
 from florence_rag.tools import (
     AskImage,
+    Block,
     Budget,
     ImageMode,
     ImageRenderer,
@@ -23,7 +26,30 @@ from florence_rag.tools import (
     tools_for,
     unchecked_model,
 )
-from llama_index_florence.images import blocks_to_content, image_mode_for
+
+
+def image_mode_for(llm: LLM) -> ImageMode:
+    """Return where an LLM accepts images.
+
+    LlamaIndex's LLMMetadata has no field for this. The fields `image_tool_message` and `image_inputs` (LangChain's
+    names) are read if an LLM's metadata have them; for all others, choose the mode yourself. Some integrations silently
+    turn the blocks of a tool message into text and drop the images; "user" is safe.
+
+    Returns:
+        "tool", "user", or "text" if the LLM declares nothing.
+    """
+    metadata: Any = llm.metadata
+    if getattr(metadata, "image_tool_message", False):
+        return "tool"
+    return "user" if getattr(metadata, "image_inputs", False) else "text"
+
+
+def blocks_to_content(blocks: Sequence[Block]) -> list[ContentBlock]:
+    """Return LlamaIndex content blocks."""
+    return [
+        TextBlock(text=block) if isinstance(block, str) else ImageBlock(image=block.jpeg, image_mimetype="image/jpeg")
+        for block in blocks
+    ]
 
 
 class FlorenceTool(FunctionTool):
@@ -50,7 +76,8 @@ class FlorenceTool(FunctionTool):
         self.tool = tool
         self.image_mode = check_image_mode(image_mode)
         self.show = ImageRenderer(tool.rag, budget)
-        super().__init__(fn=tool, metadata=metadata or _metadata_of(tool), **settings)
+        schema = unchecked_model(tool.name, tool.parameters)
+        super().__init__(fn=tool, metadata=metadata or ToolMetadata(tool.description, tool.name, schema), **settings)
 
     def call(self, *args: Any, **kwargs: Any) -> ToolOutput:
         """Call the tool: the output has blocks for the model, and data for the program in `raw_output`."""
@@ -147,7 +174,3 @@ class FlorenceToolSpec(BaseToolSpec):
         names = [spec if isinstance(spec, str) else spec[0] for spec in spec_functions or self.spec_functions]
         settings: dict[str, Any] = {"image_mode": self._image_mode, "budget": self._budget}
         return [FlorenceTool(getattr(self, name), metadata.get(name), **settings) for name in names]
-
-
-def _metadata_of(tool: Tool) -> ToolMetadata:
-    return ToolMetadata(tool.description, tool.name, unchecked_model(tool.name, tool.parameters))

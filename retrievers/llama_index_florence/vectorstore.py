@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -17,13 +16,14 @@ from llama_index.core.vector_stores.types import (
 )
 
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.types import Chunk, Frame, Hit, middle_frame
-from llama_index_florence._convert import hit_to_node, node_to_image
-from llama_index_florence._items import hit_to_own_node, node_to_file_chunk, node_to_metadata
-from llama_index_florence.embedding import FlorenceEmbedding, Modality
+from florence_rag.async_methods import in_thread
+from florence_rag.types import Hit
+from llama_index_florence._convert import file_part, hit_to_node, item_to_node, load_frame, node_to_chunk, node_to_image
+from llama_index_florence.embedding import FlorenceEmbedding
 from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
 
-_MMR_DEPTH = 4  # times k candidates for k diverse hits
+_CANDIDATES_PER_HIT = 4
+"""The number of nodes from which MMR selects one."""
 
 
 class FlorenceVectorStore(BasePydanticVectorStore):
@@ -88,34 +88,14 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """Store nodes, replacing those with the same ids; return their ids."""
-        chunks: list[Chunk] = []
-        images: list[tuple[BaseNode, str | bytes]] = []
-        texts: list[BaseNode] = []
-        for node in nodes:
-            if chunk := node_to_file_chunk(node):
-                chunks.append(chunk)
-            elif image := node_to_image(node):
-                images.append((node, image))
-            else:
-                texts.append(node)
-        self._rag.items.upsert_chunks(chunks)
-        self._upsert_images(images)
-        self._upsert_texts(texts)
-        return [node.node_id for node in nodes]
-
-    async def async_add(self, nodes: Sequence[BaseNode], **options: Any) -> list[str]:
-        """Do the same without blocking the event loop."""
-        return await asyncio.to_thread(self.add, nodes, **options)
+        vectors = {node.node_id: node.embedding for node in nodes if node.embedding and self._is_usable(node)}
+        images = self._rag.context.images
+        return self._rag.items.upsert_chunks((node_to_chunk(node, images) for node in nodes), vectors)
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete the nodes of a document. Chunks of files stay; `FlorenceRAG.add(..., prune=True)` deletes them."""
-        self._rag.items.delete(
-            [hit.id for hit in self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})]
-        )
-
-    async def adelete(self, ref_doc_id: str, **options: Any) -> None:
-        """Do the same without blocking the event loop."""
-        await asyncio.to_thread(self.delete, ref_doc_id, **options)
+        hits = self._rag.index.find(filter={f"metadata.{NODE}.ref_doc_id": ref_doc_id})
+        self._rag.items.delete([hit.id for hit in hits])
 
     def delete_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **_: Any) -> None:
         """Delete nodes by id, by filter, or by both.
@@ -127,71 +107,40 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             raise InputError("neither node_ids nor filters were given; clear() deletes all nodes")
         self._rag.items.delete([hit.id for hit in self._find(node_ids, filters)])
 
-    async def adelete_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None, **options: Any
-    ) -> None:
-        """Do the same without blocking the event loop."""
-        await asyncio.to_thread(self.delete_nodes, node_ids, filters, **options)
-
     def clear(self) -> None:
         """Delete all nodes; chunks of files stay."""
         self._rag.items.delete(self._rag.items.ids())
-
-    async def aclear(self) -> None:
-        """Do the same without blocking the event loop."""
-        await asyncio.to_thread(self.clear)
 
     def get_nodes(self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None) -> list[BaseNode]:
         """Return the matching nodes in the order of the ids; without ids, all matching nodes, sorted by id."""
         return [self._node(hit) for hit in self._find(node_ids, filters)]
 
-    async def aget_nodes(
-        self, node_ids: list[str] | None = None, filters: MetadataFilters | None = None
-    ) -> list[BaseNode]:
-        """Do the same without blocking the event loop."""
-        return await asyncio.to_thread(self.get_nodes, node_ids, filters)
-
     def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
         """Return the best nodes first; similarities are comparable within one query."""
-        hits = self._hits(query, _restriction(query) or None, **options)
+        hits = self._search(query, _restriction(query) or None, **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
             similarities=[hit.score for hit in hits],
             ids=[hit.id for hit in hits],
         )
 
-    async def aquery(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
-        """Do the same without blocking the event loop."""
-        return await asyncio.to_thread(self.query, query, **options)
+    async_add = in_thread(add)
+    adelete = in_thread(delete)
+    adelete_nodes = in_thread(delete_nodes)
+    aclear = in_thread(clear)
+    aget_nodes = in_thread(get_nodes)
+    aquery = in_thread(query)
 
     def persist(self, persist_path: str = "", fs: Any = None) -> None:
         """Flush the index; persist_path is ignored, because the database is stored elsewhere."""
         self._rag.index.flush()
 
-    def _upsert_images(self, images: Sequence[tuple[BaseNode, str | bytes]]) -> None:
-        nodes = [node for node, _ in images]
-        self._rag.items.upsert_images(
-            [image for _, image in images],
-            captions=[node.get_content() for node in nodes],
-            ids=[node.node_id for node in nodes],
-            metadatas=[node_to_metadata(node) for node in nodes],
-            vectors=self._vectors(nodes, "image"),
-        )
+    def _is_usable(self, node: BaseNode) -> bool:
+        """Return whether this index would compute the same vector as the node carries."""
+        modality = "image" if node_to_image(node) else "text"
+        return not file_part(node) and self._embed_model.modality_of(node.get_embedding()) == modality
 
-    def _upsert_texts(self, nodes: Sequence[BaseNode]) -> None:
-        self._rag.items.upsert_texts(
-            [node.get_content() for node in nodes],
-            ids=[node.node_id for node in nodes],
-            metadatas=[node_to_metadata(node) for node in nodes],
-            vectors=self._vectors(nodes, "text"),
-        )
-
-    def _vectors(self, nodes: Sequence[BaseNode], of: Modality) -> dict[str, list[float]]:
-        """Return the vectors of the nodes that this index would also compute."""
-        brought = {node.node_id: node.embedding for node in nodes if node.embedding}
-        return {id: vector for id, vector in brought.items() if self._embed_model.modality_of(vector) == of}
-
-    def _hits(self, query: VectorStoreQuery, filter: str | None, mmr_threshold: float = 0.5) -> list[Hit]:
+    def _search(self, query: VectorStoreQuery, filter: str | None, mmr_threshold: float = 0.5) -> list[Hit]:
         k = query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
@@ -203,7 +152,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
             case VectorStoreQueryMode.MMR:
                 relevance = query.mmr_threshold if query.mmr_threshold is not None else mmr_threshold
                 return self._rag.retriever.search_mmr(
-                    _vector(query), k, fetch_k=_MMR_DEPTH * k, relevance=relevance, filter=filter
+                    _vector(query), k, fetch_k=_CANDIDATES_PER_HIT * k, relevance=relevance, filter=filter
                 )
         raise InputError(
             f"the query mode {query.mode.value!r} is not supported; use default, sparse, text_search, hybrid or mmr"
@@ -217,19 +166,9 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         return sorted(self._rag.index.find(filter=restriction or None), key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:
-        if not hit.is_item:
-            return hit_to_node(hit, self._frame(hit)).node
-        has_path = NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
-        return hit_to_own_node(hit, None if has_path else self._frame(hit))
-
-    def _frame(self, hit: Hit) -> Frame | None:
-        if not self.images or hit.kind == "text":
-            return None
-        try:
-            frames = self._rag.frames(hit)
-        except InputError:
-            return None
-        return middle_frame(frames) if frames else None
+        has_path = hit.is_item and NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
+        frame = load_frame(self._rag, hit) if self.images and not has_path else None
+        return item_to_node(hit, frame) if hit.is_item else hit_to_node(hit, frame)
 
 
 def _vector(query: VectorStoreQuery) -> list[float]:

@@ -31,7 +31,7 @@ from florence_rag.errors import InputError, MediaError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from llama_index_florence import FlorenceEmbedding, FlorenceReader, FlorenceRetriever, FlorenceVectorStore
-from llama_index_florence._convert import frame_to_base64
+from llama_index_florence._convert import image_fields
 
 
 class CountingEmbedder(ColorEmbedder):
@@ -81,7 +81,7 @@ def text(id, content="", *, of=None, **metadata):
 
 
 def picture(id, color="", **fields):
-    return ImageNode(id_=id, image=frame_to_base64(color_frame(color or id)), **fields)
+    return ImageNode(id_=id, image=image_fields(color_frame(color or id))["image"], **fields)
 
 
 def by_vector(store, words, k=3, **options):
