@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def in_thread(method: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+def in_thread(method: Callable[..., T]) -> Callable[..., Coroutine[Any, Any, T]]:
     """Return an async method that runs a blocking one in a worker thread, so that the event loop stays free.
 
     The method is looked up by its name on each call, so a subclass that overrides it needs no second override.
     """
 
     @wraps(method)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        self, *others = args
-        result: T = await asyncio.to_thread(getattr(self, method.__name__), *others, **kwargs)
+    async def run(self: Any, *args: Any, **kwargs: Any) -> T:
+        result: T = await asyncio.to_thread(getattr(self, method.__name__), *args, **kwargs)
         return result
 
     return run

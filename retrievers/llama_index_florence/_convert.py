@@ -143,7 +143,7 @@ def load_frame(rag: FlorenceRAG, hit: Hit) -> Frame | None:
     return middle_frame(frames) if frames else None
 
 
-def image_fields(frame: Frame) -> dict[str, str]:
+def image_fields(frame: Frame) -> dict[str, Any]:
     """Return the fields of a node that hold an image, as a JPEG of at most MAX_SIDE_PX."""
     jpeg = to_jpeg(frame, max_side_px=MAX_SIDE_PX, quality=90)
     return {"image": base64.b64encode(jpeg).decode("ascii"), "image_mimetype": "image/jpeg"}
