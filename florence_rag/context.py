@@ -11,25 +11,14 @@ from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
 from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex
-from florence_rag.perception.base import (
-    ActionRecognizer,
-    AttentionVQA,
-    Captioner,
-    Detector,
-    Grounder,
-    Matcher,
-    OCRReader,
-    Reranker,
-    Segmenter,
-    VisualQA,
-)
+from florence_rag.perception import base as perception
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
 class LazyValue(Generic[T_co]):
-    """A value that is created by the first call of `get`, once, even if several threads call it.
+    """A value that the first call of `get` creates, once, even if several threads call it.
 
     Args:
         load: Creates the value. If it raises, the next `get` calls it again.
@@ -43,11 +32,7 @@ class LazyValue(Generic[T_co]):
         self._lock = threading.Lock()
 
     def get(self) -> T_co:
-        """Return the value, creating it first if necessary.
-
-        Returns:
-            The same object in every call.
-        """
+        """Return the value, the same object in every call, creating it first if necessary."""
         with self._lock:
             if self._value is None:
                 self._value = self._load()
@@ -83,16 +68,16 @@ class Models:
 
     embedder: Embedder
     text_embedder: TextEmbedder | None = None
-    vqa: LazyValue[VisualQA] | None = None
-    attention_vqa: LazyValue[AttentionVQA] | None = None
-    matcher: LazyValue[Matcher] | None = None
-    captioner: LazyValue[Captioner] | None = None
-    detector: LazyValue[Detector] | None = None
-    grounder: LazyValue[Grounder] | None = None
-    segmenter: LazyValue[Segmenter] | None = None
-    action_recognizer: LazyValue[ActionRecognizer] | None = None
-    ocr_reader: LazyValue[OCRReader] | None = None
-    reranker: Reranker | None = None
+    vqa: LazyValue[perception.VisualQA] | None = None
+    attention_vqa: LazyValue[perception.AttentionVQA] | None = None
+    matcher: LazyValue[perception.Matcher] | None = None
+    captioner: LazyValue[perception.Captioner] | None = None
+    detector: LazyValue[perception.Detector] | None = None
+    grounder: LazyValue[perception.Grounder] | None = None
+    segmenter: LazyValue[perception.Segmenter] | None = None
+    action_recognizer: LazyValue[perception.ActionRecognizer] | None = None
+    ocr_reader: LazyValue[perception.OCRReader] | None = None
+    reranker: perception.Reranker | None = None
 
     @classmethod
     def of(
@@ -100,52 +85,52 @@ class Models:
         embedder: Embedder,
         *,
         text_embedder: TextEmbedder | None = None,
-        vqa: VisualQA | None = None,
-        matcher: Matcher | None = None,
-        captioner: Captioner | None = None,
-        detector: Detector | None = None,
-        action_recognizer: ActionRecognizer | None = None,
-        ocr_reader: OCRReader | None = None,
-        reranker: Reranker | None = None,
+        vqa: perception.VisualQA | None = None,
+        matcher: perception.Matcher | None = None,
+        captioner: perception.Captioner | None = None,
+        detector: perception.Detector | None = None,
+        action_recognizer: perception.ActionRecognizer | None = None,
+        ocr_reader: perception.OCRReader | None = None,
+        reranker: perception.Reranker | None = None,
     ) -> Models:
         """Hold models that are already loaded.
 
-        The arguments are those of the class. A model that implements several protocols also fills roles that are not
-        given: a VQA model may match texts and show its attention, a captioner may detect, ground and segment.
+        The arguments are those of the class. A model that implements several protocols also fills the roles without a
+        model: a VQA model may match texts and show its attention, a captioner may detect, ground and segment.
         """
         finders: tuple[object, ...] = (detector, captioner, vqa)
         return cls(
             embedder,
             text_embedder,
             vqa=_optional(vqa),
-            attention_vqa=_optional(vqa if isinstance(vqa, AttentionVQA) else None),
-            matcher=_optional(matcher or (vqa if isinstance(vqa, Matcher) else None)),
+            attention_vqa=_optional(vqa if isinstance(vqa, perception.AttentionVQA) else None),
+            matcher=_optional(matcher or (vqa if isinstance(vqa, perception.Matcher) else None)),
             captioner=_optional(captioner),
-            detector=_optional(next((each for each in finders if isinstance(each, Detector)), None)),
-            grounder=_optional(next((each for each in finders if isinstance(each, Grounder)), None)),
-            segmenter=_optional(next((each for each in finders[:2] if isinstance(each, Segmenter)), None)),
+            detector=_optional(next((each for each in finders if isinstance(each, perception.Detector)), None)),
+            grounder=_optional(next((each for each in finders if isinstance(each, perception.Grounder)), None)),
+            segmenter=_optional(next((each for each in finders[:2] if isinstance(each, perception.Segmenter)), None)),
             action_recognizer=_optional(action_recognizer),
             ocr_reader=_optional(ocr_reader),
             reranker=reranker,
         )
 
-    def require_vqa(self) -> LazyValue[VisualQA]:
-        """Return the model that answers questions about images.
+    def require_vqa(self) -> LazyValue[perception.VisualQA]:
+        """Return the model that answers questions about images, or raise a ModelError if there is none."""
+        if self.vqa is None:
+            raise ModelError(
+                "answering needs a model for questions about images: name one with vqa=..., or --vqa; "
+                "`florence-rag models` lists them"
+            )
+        return self.vqa
 
-        Raises:
-            ModelError: If there is none.
-        """
-        return _required(
-            self.vqa, "answering needs a model for questions about images: name one with vqa=..., or --vqa"
-        )
-
-    def require_captioner(self) -> LazyValue[Captioner]:
-        """Return the model that writes captions.
-
-        Raises:
-            ModelError: If there is none.
-        """
-        return _required(self.captioner, "describing needs a captioner: name one with captioner=..., or --captioner")
+    def require_captioner(self) -> LazyValue[perception.Captioner]:
+        """Return the model that writes captions, or raise a ModelError if there is none."""
+        if self.captioner is None:
+            raise ModelError(
+                "describing needs a captioner: name one with captioner=..., or --captioner; "
+                "`florence-rag models` lists them"
+            )
+        return self.captioner
 
 
 @dataclass(frozen=True)
@@ -161,12 +146,6 @@ class Context:
     index: ChunkIndex
     models: Models
     images: ImageStore
-
-
-def _required(model: LazyValue[T] | None, problem: str) -> LazyValue[T]:
-    if model is None:
-        raise ModelError(f"{problem}; `florence-rag models` lists them")
-    return model
 
 
 def _optional(model: T | None) -> LazyValue[T] | None:

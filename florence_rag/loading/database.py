@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from florence_rag.context import Models
+from florence_rag.errors import StoreMismatchError
 from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.loading.index_models import ModelNames, check_same_embedder, load_models
+from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import DEFAULT, find_model
+from florence_rag.models.registry import CARDS, DEFAULT, find_model
 
 if TYPE_CHECKING:
     from florence_rag.index.milvus import MilvusIndex
@@ -103,18 +104,20 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
 
 
 def _model_names(milvus: type[MilvusIndex], uri: str, model: str | None, options: DatabaseOptions) -> ModelNames:
-    """Return the names of all models, those that the database records included."""
-    read_embedders = milvus.recorded_embedders if options.get("create", True) else milvus.require_embedders
-    recorded, recorded_text = read_embedders(uri, options.get("token"), options.get("collection", "florence")) or (
-        None,
-        None,
-    )
-    card = find_model(model or (recorded.name if recorded else DEFAULT))
-    if recorded:
-        check_same_embedder(card, recorded.name, uri)
+    """Return the names of all models, including those that the database records."""
+    read = milvus.recorded_embedders if options.get("create", True) else milvus.require_embedders
+    recorded = read(uri, options.get("token"), options.get("collection", "florence"))
+    embedder, text_embedder = (info.name if info else None for info in recorded or (None, None))
+    card = find_model(model or embedder or DEFAULT)
+    # A model that is known only by its weights, such as one in a folder, is compared when the database is opened.
+    if embedder and card.name != embedder and {card.name, embedder} <= CARDS.keys():
+        raise StoreMismatchError(
+            f"the database {uri!r} was filled by {embedder}, not by {card.name}; "
+            "open it with that model, or index the files into a new database"
+        )
     names = ModelNames(
         card.name,
-        text_embedder=options.get("text_embedder") or (recorded_text.name if recorded_text else None),
+        text_embedder=options.get("text_embedder") or text_embedder,
         vqa=options.get("vqa"),
         captioner=options.get("captioner"),
         detector=options.get("detector"),

@@ -6,25 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from florence_rag.context import Models
-from florence_rag.errors import StoreMismatchError
-from florence_rag.loading.loaders import (
-    ACTION_RECOGNIZER,
-    ATTENTION_VQA,
-    CAPTIONER,
-    DETECTOR,
-    EMBEDDER,
-    GROUNDER,
-    MATCHER,
-    OCR_READER,
-    RERANKER,
-    SEGMENTER,
-    TEXT_EMBEDDER,
-    VQA,
-    can_match,
-)
+from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import CARDS, RAPIDOCR, ModelCard, find_model
+from florence_rag.models.registry import RAPIDOCR, ModelCard, find_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +35,7 @@ class ModelNames:
     reranker: str | None = None
 
     def with_defaults(self) -> ModelNames:
-        """Return the names with the defaults of the embedder's card where there is none.
-
-        Raises:
-            ModelError: If there is no such embedder.
-        """
+        """Return the names, with the defaults of the embedder for roles without a name."""
         card = find_model(self.embedder)
         return replace(
             self,
@@ -81,39 +62,30 @@ def load_models(names: ModelNames, options: ModelOptions | None = None, *, index
         ModelError: If a name is wrong, a model cannot fill its role, or the files of the embedders or of the reranker
             are missing.
     """
-    embedder = EMBEDDER.card(names.embedder)
-    text_embedder, reranker = _card(TEXT_EMBEDDER, names.text_embedder), _card(RERANKER, names.reranker)
-    vqa, captioner, detector = _card(VQA, names.vqa), _card(CAPTIONER, names.captioner), _card(DETECTOR, names.detector)
-    recognizer = _card(ACTION_RECOGNIZER, names.action_recognizer)
+    embedder = loaders.EMBEDDER.card(names.embedder)
+    text_embedder = _card(loaders.TEXT_EMBEDDER, names.text_embedder)
+    vqa = _card(loaders.VQA, names.vqa)
+    captioner = _card(loaders.CAPTIONER, names.captioner)
+    detector = _card(loaders.DETECTOR, names.detector)
+    recognizer = _card(loaders.ACTION_RECOGNIZER, names.action_recognizer)
+    reranker = _card(loaders.RERANKER, names.reranker)
     florence2 = [card for card in (captioner, vqa) if card and card.family == "florence-2"]
     upcoming = [card for card in (text_embedder, captioner if indexing else None) if card]
     loader = ModelLoader(options, upcoming=upcoming)
     return Models(
-        embedder=loader.load(EMBEDDER, embedder),
-        text_embedder=loader.load(TEXT_EMBEDDER, text_embedder) if text_embedder else None,
-        vqa=loader.lazy(VQA, vqa),
-        attention_vqa=loader.lazy(ATTENTION_VQA, vqa),
-        matcher=loader.lazy(MATCHER, vqa if vqa and can_match(vqa) else None),
-        captioner=loader.lazy(CAPTIONER, captioner),
-        detector=loader.lazy(DETECTOR, detector, *florence2),
-        grounder=loader.lazy(GROUNDER, detector, captioner, vqa),
-        segmenter=loader.lazy(SEGMENTER, detector, captioner),
-        action_recognizer=loader.lazy(ACTION_RECOGNIZER, recognizer),
-        ocr_reader=loader.lazy(OCR_READER, RAPIDOCR),
-        reranker=loader.load(RERANKER, reranker) if reranker else None,
+        embedder=loader.load(loaders.EMBEDDER, embedder),
+        text_embedder=loader.load(loaders.TEXT_EMBEDDER, text_embedder) if text_embedder else None,
+        vqa=loader.lazy(loaders.VQA, vqa),
+        attention_vqa=loader.lazy(loaders.ATTENTION_VQA, vqa),
+        matcher=loader.lazy(loaders.MATCHER, vqa if vqa and loaders.can_match(vqa) else None),
+        captioner=loader.lazy(loaders.CAPTIONER, captioner),
+        detector=loader.lazy(loaders.DETECTOR, detector, *florence2),
+        grounder=loader.lazy(loaders.GROUNDER, detector, captioner, vqa),
+        segmenter=loader.lazy(loaders.SEGMENTER, detector, captioner),
+        action_recognizer=loader.lazy(loaders.ACTION_RECOGNIZER, recognizer),
+        ocr_reader=loader.lazy(loaders.OCR_READER, RAPIDOCR),
+        reranker=loader.load(loaders.RERANKER, reranker) if reranker else None,
     )
-
-
-def check_same_embedder(card: ModelCard, recorded: str, db: str) -> None:
-    """Refuse an embedder by its name, before it is downloaded in vain.
-
-    A model that is known only by its weights, such as one in a folder, is compared when the database is opened.
-    """
-    if card.name != recorded and {card.name, recorded} <= CARDS.keys():
-        raise StoreMismatchError(
-            f"the database {db!r} was filled by {recorded}, not by {card.name}; "
-            "open it with that model, or index the files into a new database"
-        )
 
 
 def _card(role: ModelRole[Any], name: str | None) -> ModelCard | None:

@@ -9,20 +9,10 @@ import json
 from typing import TYPE_CHECKING
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
+from florence_rag.errors import ModelError
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
 from florence_rag.models.registry import ModelCard, is_florence2
-from florence_rag.perception.base import (
-    ActionRecognizer,
-    AttentionVQA,
-    Captioner,
-    Detector,
-    Grounder,
-    Matcher,
-    OCRReader,
-    Reranker,
-    Segmenter,
-    VisualQA,
-)
+from florence_rag.perception import base as perception
 
 if TYPE_CHECKING:
     from florence_rag.models.meter_heads import MeterForMultipleTasks
@@ -50,8 +40,13 @@ def _azure(card: ModelCard, loader: ModelLoader) -> Embedder:
     from florence_rag.embedding.azure import AzureEmbedder
 
     options = loader.options
+    if not options.azure_endpoint:
+        raise ModelError(
+            "the original Florence is a service: set AZURE_VISION_ENDPOINT and AZURE_VISION_KEY, "
+            "or pass ModelOptions(azure_endpoint=..., azure_key=...)"
+        )
     return AzureEmbedder(
-        options.require_azure_endpoint(),
+        options.azure_endpoint,
         key=options.azure_key,
         token=options.azure_token,
         model_version=card.source,  # type: ignore[arg-type]  # the source of such a card is one of the two versions
@@ -83,13 +78,13 @@ def _text_sentence_transformer(card: ModelCard, loader: ModelLoader) -> TextEmbe
     )
 
 
-def _openai_vqa(card: ModelCard, loader: ModelLoader) -> VisualQA:
+def _openai_vqa(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
     from florence_rag.perception.openai_vqa import OpenAIVisionQA
 
     return OpenAIVisionQA(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
 
 
-def _transformers_vqa(card: ModelCard, loader: ModelLoader) -> VisualQA:
+def _transformers_vqa(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
     from florence_rag.perception.transformers_vqa import TransformersVQA
 
     return TransformersVQA.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
@@ -119,14 +114,14 @@ def _meter_matcher(card: ModelCard, loader: ModelLoader) -> MeterMatcher:
     return MeterMatcher(*loader.shared(_meter, card).get())
 
 
-def _scene_captioner(card: ModelCard, loader: ModelLoader) -> Captioner:
+def _scene_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
     from florence_rag.perception.scene_captions import SceneCaptioner
 
     detector, vqa = loader.shared(_dyhead, card).get(), loader.shared(_meter_vqa, card).get()
     return SceneCaptioner(detector, vqa)
 
 
-def _transformers_captioner(card: ModelCard, loader: ModelLoader) -> Captioner:
+def _transformers_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
     local = loader.fetch(card)
     if is_florence2(local.source):
         return loader.shared(_florence2, card).get()
@@ -144,28 +139,26 @@ def _dyhead(card: ModelCard, loader: ModelLoader) -> DyHeadDetector:
     )
 
 
-def _video_coswin(card: ModelCard, loader: ModelLoader) -> ActionRecognizer:
+def _video_coswin(card: ModelCard, loader: ModelLoader) -> perception.ActionRecognizer:
     from florence_rag.perception.actions import VideoCoSwinRecognizer
 
     return VideoCoSwinRecognizer.from_pretrained(loader.fetch(card).video, name=card.name, device=loader.options.device)
 
 
-def _rapidocr(card: ModelCard, loader: ModelLoader) -> OCRReader:
+def _rapidocr(card: ModelCard, loader: ModelLoader) -> perception.OCRReader:
     from florence_rag.perception.ocr import RapidOcrReader
 
     return RapidOcrReader()
 
 
-def _cross_encoder(card: ModelCard, loader: ModelLoader) -> Reranker:
+def _cross_encoder(card: ModelCard, loader: ModelLoader) -> perception.Reranker:
     from florence_rag.perception.cross_encoder import CrossEncoderReranker
 
     return CrossEncoderReranker.from_pretrained(loader.fetch(card).source, name=card.name, device=loader.options.device)
 
 
-def _meter_reranker(card: ModelCard, loader: ModelLoader) -> Reranker:
-    from florence_rag.perception.base import MatcherReranker
-
-    return MatcherReranker(_meter_matcher(card, loader))
+def _meter_reranker(card: ModelCard, loader: ModelLoader) -> perception.Reranker:
+    return perception.MatcherReranker(_meter_matcher(card, loader))
 
 
 EMBEDDER = ModelRole[Embedder](
@@ -173,7 +166,7 @@ EMBEDDER = ModelRole[Embedder](
     {"florence": _florence, "unicl": _florence, "sentence-transformers": _sentence_transformer, "azure": _azure},
 )
 TEXT_EMBEDDER = ModelRole[TextEmbedder](("embed texts",), {"sentence-transformers": _text_sentence_transformer})
-VQA = ModelRole[VisualQA](
+VQA = ModelRole[perception.VisualQA](
     ("answer",),
     {
         "florence": _meter_vqa,
@@ -183,18 +176,18 @@ VQA = ModelRole[VisualQA](
         "openai": _openai_vqa,
     },
 )
-ATTENTION_VQA = ModelRole[AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
-MATCHER = ModelRole[Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
-CAPTIONER = ModelRole[Captioner](
+ATTENTION_VQA = ModelRole[perception.AttentionVQA](("answer",), {"florence": _meter_vqa, "meter": _meter_vqa})
+MATCHER = ModelRole[perception.Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
+CAPTIONER = ModelRole[perception.Captioner](
     ("describe",),
     {"florence": _scene_captioner, "florence-2": _florence2, "transformers": _transformers_captioner},
 )
-DETECTOR = ModelRole[Detector](("detect",), {"florence": _dyhead, "florence-2": _florence2})
-GROUNDER = ModelRole[Grounder](("detect",), {"florence-2": _florence2})
-SEGMENTER = ModelRole[Segmenter](("detect",), {"florence-2": _florence2})
-ACTION_RECOGNIZER = ModelRole[ActionRecognizer](("action",), {"florence": _video_coswin})
-OCR_READER = ModelRole[OCRReader](("ocr",), {"rapidocr": _rapidocr})
-RERANKER = ModelRole[Reranker](
+DETECTOR = ModelRole[perception.Detector](("detect",), {"florence": _dyhead, "florence-2": _florence2})
+GROUNDER = ModelRole[perception.Grounder](("detect",), {"florence-2": _florence2})
+SEGMENTER = ModelRole[perception.Segmenter](("detect",), {"florence-2": _florence2})
+ACTION_RECOGNIZER = ModelRole[perception.ActionRecognizer](("action",), {"florence": _video_coswin})
+OCR_READER = ModelRole[perception.OCRReader](("ocr",), {"rapidocr": _rapidocr})
+RERANKER = ModelRole[perception.Reranker](
     ("rerank", "match"),
     {"sentence-transformers": _cross_encoder, "florence": _meter_reranker, "meter": _meter_reranker},
 )

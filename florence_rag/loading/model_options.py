@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from florence_rag.errors import ModelError
-
 if TYPE_CHECKING:
     from florence_rag.embedding.text_limit import TooLong
     from florence_rag.models.inference_backends import Backend, Precision
@@ -23,7 +21,7 @@ class ModelOptions:
         announce: Called with one line before the files of a model are downloaded.
         device: A torch device. By default a GPU if there is one.
         precision: "fp32", "bf16" or "int8": the precision of the embedder. By default the model's own.
-        backend: "torch", "compile", "openvino" or "onnx": what runs the embedder's image tower.
+        backend: "torch", "compile", "openvino" or "onnx": the engine of the embedder's image encoder.
         too_long: Whether an embedder truncates texts longer than its limit ("cut") or refuses them ("refuse").
         detection_threshold: The lowest confidence of a detection, in [0, 1], for detectors that report one.
         azure_endpoint: The address of an Azure AI Vision resource.
@@ -48,16 +46,10 @@ class ModelOptions:
 
     @classmethod
     def from_environment(cls, *, offline: bool = False, announce: Callable[[str], None] | None = None) -> ModelOptions:
-        """Read addresses and keys from the environment variables that the services' own tools read.
+        """Read the addresses and keys of services from the environment.
 
-        These are AZURE_VISION_ENDPOINT, AZURE_VISION_KEY, AZURE_VISION_TOKEN, OPENAI_BASE_URL and OPENAI_API_KEY.
-
-        Args:
-            offline: As in the class.
-            announce: As in the class.
-
-        Returns:
-            The options, with the defaults for everything else.
+        The variables are those that the services' own tools read: AZURE_VISION_ENDPOINT, AZURE_VISION_KEY,
+        AZURE_VISION_TOKEN, OPENAI_BASE_URL and OPENAI_API_KEY. The arguments are those of the class.
         """
         read = os.environ.get
         return cls(
@@ -69,16 +61,3 @@ class ModelOptions:
             openai_url=read("OPENAI_BASE_URL"),
             openai_key=read("OPENAI_API_KEY"),
         )
-
-    def require_azure_endpoint(self) -> str:
-        """Return the Azure endpoint.
-
-        Raises:
-            ModelError: If there is none.
-        """
-        if not self.azure_endpoint:
-            raise ModelError(
-                "the original Florence is a service: set AZURE_VISION_ENDPOINT and AZURE_VISION_KEY, "
-                "or pass ModelOptions(azure_endpoint=..., azure_key=...)"
-            )
-        return self.azure_endpoint

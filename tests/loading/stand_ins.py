@@ -1,4 +1,4 @@
-"""Puts a stand-in in the place of every model of a role."""
+"""Replaces every model of a role by a stand-in."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +9,6 @@ from florence_rag.loading.model_loader import ModelRole
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, role: ModelRole[Any], load: Callable[..., Any]) -> None:
-    """Let `load(card, loader)` load the models of a role, whatever their family is."""
+    """Let `load(card, loader)` load the models of a role, of every family."""
     for family in role.loaders:
         monkeypatch.setitem(role.loaders, family, load)

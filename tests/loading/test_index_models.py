@@ -1,21 +1,21 @@
 import pytest
 
-from florence_rag.errors import ModelError, StoreMismatchError
-from florence_rag.loading.index_models import ModelNames, check_same_embedder, load_models
-from florence_rag.loading.loaders import CAPTIONER, DETECTOR, EMBEDDER
+from florence_rag.errors import ModelError
+from florence_rag.loading.index_models import ModelNames, load_models
+from florence_rag.loading.loaders import CAPTIONER, DETECTOR, EMBEDDER, GROUNDER, SEGMENTER
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import TINY, find_model
+from florence_rag.models.registry import TINY
 from florence_rag.testing import ColorEmbedder, color_frame
+from tests.loading.stand_ins import stand_in
 from tests.perception.tiny import save_florence2
 
 OPTIONS = ModelOptions(offline=True, device="cpu")
 
 
 @pytest.fixture
-def stand_in(monkeypatch):
-    """The embedder of every family is a ColorEmbedder."""
-    for family in EMBEDDER.loaders:
-        monkeypatch.setitem(EMBEDDER.loaders, family, lambda card, loader: ColorEmbedder())
+def colors(monkeypatch):
+    """Load a ColorEmbedder for every embedder."""
+    stand_in(monkeypatch, EMBEDDER, lambda card, loader: ColorEmbedder())
 
 
 def test_defaults_are_those_of_the_embedder():
@@ -43,21 +43,19 @@ def test_a_wrong_name_is_an_error_before_anything_is_loaded(monkeypatch, names):
 
 
 @pytest.mark.parametrize("name", [None, "never"])
-def test_a_role_without_a_name_stays_empty(stand_in, name):
+def test_a_role_without_a_name_stays_empty(colors, name):
     models = load_models(ModelNames(TINY, captioner=name, detector=name, action_recognizer=name), OPTIONS)
     filled = [role for role, model in vars(models).items() if model is not None]
     assert filled == ["embedder", "ocr_reader"]
 
 
-def test_all_that_florence_2_can_do_is_loaded_once(stand_in, tmp_path, monkeypatch):
+def test_florence_2_is_loaded_once_for_all_its_roles(colors, tmp_path, monkeypatch):
     folder, loaded = str(save_florence2(tmp_path)), []
     load = CAPTIONER.loaders["florence-2"]
 
     def counted(card, loader):
         loaded.append(card.name)
         return load(card, loader)
-
-    from florence_rag.loading.loaders import GROUNDER, SEGMENTER
 
     for role in (CAPTIONER, DETECTOR, GROUNDER, SEGMENTER):
         monkeypatch.setitem(role.loaders, "florence-2", counted)
@@ -68,7 +66,7 @@ def test_all_that_florence_2_can_do_is_loaded_once(stand_in, tmp_path, monkeypat
     assert len(loaded) == 1
 
 
-def test_a_florence_2_that_only_describes_detects_too(stand_in, tmp_path):
+def test_a_florence_2_captioner_also_detects(colors, tmp_path):
     models = load_models(ModelNames(TINY, captioner=str(save_florence2(tmp_path))), OPTIONS)
     assert models.detector is models.captioner and models.segmenter is models.captioner
     other = load_models(ModelNames(TINY, captioner=str(tmp_path), detector=TINY), OPTIONS)
@@ -92,10 +90,3 @@ def test_florence_tiny_answers_matches_and_describes_with_one_meter(monkeypatch)
     assert models.matcher.get().match([frame], ["it"]).shape == (1,)
     assert isinstance(models.captioner.get().caption([frame])[0], str)
     assert len(opened) == 1
-
-
-def test_another_embedder_is_refused_by_its_name():
-    check_same_embedder(find_model(TINY), TINY, "x.db")
-    check_same_embedder(find_model(TINY), "/a/folder", "x.db")
-    with pytest.raises(StoreMismatchError, match="was filled by siglip2-base, not by florence-tiny; open it with"):
-        check_same_embedder(find_model(TINY), "siglip2-base", "x.db")

@@ -3,8 +3,10 @@ import typing
 
 import pytest
 
+from florence_rag.errors import ModelError
 from florence_rag.loading import loaders
-from florence_rag.loading.model_loader import ModelRole
+from florence_rag.loading.model_loader import ModelRole, load_model
+from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import CARDS, Family
 
 ROLES = {name: role for name, role in vars(loaders).items() if isinstance(role, ModelRole)}
@@ -23,3 +25,8 @@ def test_every_model_of_the_registry_can_be_loaded_in_its_roles():
         for role in card.roles:
             assert any(card.family in each.loaders for each in ROLES.values() if role in each.names), (card.name, role)
     assert by_role.keys() >= {role for card in CARDS.values() for role in card.roles}
+
+
+def test_azure_needs_an_endpoint():
+    with pytest.raises(ModelError, match="set AZURE_VISION_ENDPOINT and AZURE_VISION_KEY"):
+        load_model(loaders.EMBEDDER, "azure-florence-2023-04-15", ModelOptions())

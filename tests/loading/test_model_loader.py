@@ -34,7 +34,7 @@ def test_a_loader_can_be_registered(monkeypatch):
     assert isinstance(load_model(EMBEDDER, "siglip2-base"), ColorEmbedder)
 
 
-def test_what_is_lazy_is_loaded_once_for_all_roles_with_the_same_loader():
+def test_a_lazy_model_is_loaded_once_for_all_roles_with_the_same_loader():
     loaded = []
 
     def load(card, loader):
@@ -52,7 +52,7 @@ def test_what_is_lazy_is_loaded_once_for_all_roles_with_the_same_loader():
     assert len(loaded) == 2
 
 
-def test_a_folder_of_ours_that_was_pushed_to_a_hub_opens_by_its_name(tmp_path, monkeypatch):
+def test_a_folder_that_was_pushed_to_a_hub_opens_by_its_name(tmp_path, monkeypatch):
     fetched = []
 
     def repository(self, name, **_):
@@ -67,5 +67,5 @@ def test_a_folder_of_ours_that_was_pushed_to_a_hub_opens_by_its_name(tmp_path, m
     assert fetched == ["owner/name"] * 2
     vqa = ModelLoader(options).lazy(VQA, VQA.card("florence:owner/name"))
     assert fetched == ["owner/name"] * 2
-    assert vqa.get().answer(color_frame("red"), "What colour is it?").answer
+    assert vqa.get().answer(color_frame("red"), "What color is it?").answer
     assert fetched == ["owner/name"] * 3
