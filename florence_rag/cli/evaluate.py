@@ -192,7 +192,7 @@ def actions(
     """Measure top-1 and top-5 accuracy of the actions in clips."""
     from florence_rag.datasets.dataset_io import sample_items
     from florence_rag.datasets.videos import read_labeled_videos
-    from florence_rag.evaluation.actions import ClipClassifier, evaluate_actions
+    from florence_rag.evaluation.classify import ClipClassifier, evaluate_actions
     from florence_rag.loading.loaders import ACTION_RECOGNIZER
 
     clips = sample_items(read_labeled_videos(data, videos, split=split), limit)

@@ -27,13 +27,6 @@ def bootstrap_intervals(
     return list(zip(low.tolist(), high.tolist(), strict=True))
 
 
-def bootstrap_interval(
-    metric: Callable[[np.ndarray], float], count: int, *, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """Return the 95 % interval of one metric; the arguments are those of `bootstrap_intervals`."""
-    return bootstrap_intervals(lambda drawn: [metric(drawn)], count, resamples=resamples)[0]
-
-
 def mean_interval(
     values: np.ndarray, groups: Sequence[Hashable] | None = None, *, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
@@ -41,10 +34,10 @@ def mean_interval(
     group = _group_indices(range(len(values)) if groups is None else groups)
     sums, counts = np.bincount(group, values), np.bincount(group)
 
-    def mean(drawn: np.ndarray) -> float:
-        return float(sums[drawn].sum() / counts[drawn].sum())
+    def mean(drawn: np.ndarray) -> list[float]:
+        return [sums[drawn].sum() / counts[drawn].sum()]
 
-    return bootstrap_interval(mean, len(sums), resamples=resamples)
+    return bootstrap_intervals(mean, len(sums), resamples=resamples)[0]
 
 
 def median_interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[float, float]:
@@ -52,10 +45,10 @@ def median_interval(values: np.ndarray, groups: Sequence[Hashable]) -> tuple[flo
     order = np.argsort(values)
     group, ranked = _group_indices(groups)[order], values[order]
 
-    def median(drawn: np.ndarray) -> float:
-        return float(np.median(np.repeat(ranked, np.bincount(drawn, minlength=group.max() + 1)[group])))
+    def median(drawn: np.ndarray) -> list[float]:
+        return [float(np.median(np.repeat(ranked, np.bincount(drawn, minlength=group.max() + 1)[group])))]
 
-    return bootstrap_interval(median, int(group.max()) + 1)
+    return bootstrap_intervals(median, int(group.max()) + 1)[0]
 
 
 def _group_indices(groups: Iterable[Hashable]) -> np.ndarray:

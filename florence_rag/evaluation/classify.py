@@ -1,24 +1,28 @@
-"""Classification of labeled images: top-1, top-5, and the mean of top-1 over classes.
+"""Classification of labeled images and actions of video clips: top-1, top-5, and the mean of top-1 over classes.
 
 Caltech-101, Pets and Flowers are reported in the mean over classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
 
 from florence_rag.datasets.images import ImageExample
+from florence_rag.datasets.videos import VideoClip, clip_frames
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
-from florence_rag.evaluation.bootstrap import bootstrap_interval, mean_interval
-from florence_rag.evaluation.image_reading import Track, embed_images
+from florence_rag.evaluation.bootstrap import bootstrap_intervals, mean_interval
+from florence_rag.evaluation.image_reading import Track, embed_images, read_items
 from florence_rag.evaluation.report import EvaluationReport, Metric
-from florence_rag.types import Failure
+from florence_rag.types import Failure, Frame
 
 TOPS = (1, 5)
+MAX_FRAMES = 300
+"""The most frames of a clip that a model classifies."""
 
 
 class Classifier(Protocol):
@@ -60,16 +64,62 @@ def evaluate_classify(
     labels = np.array([number[image.label] for image in usable])
     probabilities = classifier.probabilities(vectors)
     right = {k: top_k_accuracy(probabilities, labels, k) for k in TOPS if k < len(number)}
-    metrics = [Metric(f"top-{k}", float(each.mean()), *mean_interval(each)) for k, each in right.items()]
-    metrics.append(_mean_over_classes(right[1], labels))
+    metrics = (*_top_metrics(right), _mean_over_classes(right[1], labels))
     counts = {"images": len(usable), "classes": len(number)}
-    return EvaluationReport("classify", embedder.info.name, counts, tuple(metrics), tuple(failed))
+    return EvaluationReport("classify", embedder.info.name, counts, metrics, tuple(failed))
 
 
 def _mean_over_classes(right: np.ndarray, labels: np.ndarray) -> Metric:
-    def mean(drawn: np.ndarray) -> float:
+    def mean(drawn: np.ndarray) -> list[float]:
         count = np.bincount(labels[drawn])
-        return float((np.bincount(labels[drawn], right[drawn])[count > 0] / count[count > 0]).mean())
+        return [float((np.bincount(labels[drawn], right[drawn])[count > 0] / count[count > 0]).mean())]
 
-    value = mean(np.arange(len(labels)))
-    return Metric("top-1, mean over classes", value, *bootstrap_interval(mean, len(labels)))
+    (value,) = mean(np.arange(len(labels)))
+    return Metric("top-1, mean over classes", value, *bootstrap_intervals(mean, len(labels))[0])
+
+
+def _top_metrics(right: Mapping[int, np.ndarray]) -> list[Metric]:
+    return [Metric(f"top-{k}", float(each.mean()), *mean_interval(each)) for k, each in right.items()]
+
+
+class ClipClassifier(Protocol):
+    """A classifier of video clips, such as perception.actions.VideoCoSwinRecognizer."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that the model knows."""
+        ...
+
+    @property
+    def rate_hz(self) -> float:
+        """The number of frames that the model takes from a second."""
+        ...
+
+    def classify(self, frames: Sequence[Frame]) -> list[tuple[str, float]]:
+        """Return all labels with their confidences for one clip, the likeliest first."""
+        ...
+
+
+def evaluate_actions(
+    clips: Sequence[VideoClip], classifier: ClipClassifier, name: str, track: Track = iter
+) -> EvaluationReport:
+    """Measure top-1, and top-5 if there are more than five labels, on one view of each whole clip.
+
+    Missing and damaged clips are reported. InputError is raised for an unknown label, or if no clip can be read.
+    """
+    if unknown := sorted({clip.label for clip in clips} - set(classifier.labels)):
+        raise InputError(f"{name} does not know the label {unknown[0]!r}; it knows {', '.join(classifier.labels):.200}")
+    failed: list[Failure] = []
+    frames_of = read_items(
+        track(clips),
+        "clips",
+        lambda clip: list(clip_frames(clip, classifier.rate_hz, MAX_FRAMES)),
+        failed,
+        attrgetter("name"),
+    )
+    ranks = np.array(
+        [[label for label, _ in classifier.classify(frames)].index(clip.label) for clip, frames in frames_of]
+    )
+    right = {k: (ranks < k).astype(float) for k in TOPS if k < len(classifier.labels)}
+    counts = {"clips": len(ranks), "classes": len(classifier.labels)}
+    return EvaluationReport("actions", name, counts, tuple(_top_metrics(right)), tuple(failed))

@@ -20,7 +20,6 @@ from florence_rag.evaluation.image_reading import Track, read_images
 from florence_rag.evaluation.report import EvaluationReport, Metric
 from florence_rag.models.vqa_vocabulary import normalize
 from florence_rag.perception.base import VisualQA
-from florence_rag.types import Failure
 
 AGREEING = 3
 """The number of other people who make an answer fully right."""
@@ -50,22 +49,6 @@ def _one_line(answer: str) -> str:
     return answer.replace("\n", " ").replace("\t", " ").strip()
 
 
-def answer_questions(
-    data: VQADataset, vqa: VisualQA, failed: list[Failure], track: Track = iter
-) -> list[AnsweredQuestion]:
-    """Return the answers of a model, image by image, and append a failure for each image that cannot be read."""
-    by_image: dict[Id, list[VQAQuestion]] = {}
-    for question in data.questions:
-        by_image.setdefault(question.image_id, []).append(question)
-    paths, missing = image_paths(by_image, data.images)
-    failed += missing.values()
-    return [
-        AnsweredQuestion(question, vqa.answer(frame, question.text).answer)
-        for id, frame in read_images(track(list(paths)), failed, paths.__getitem__)
-        for question in by_image[id]
-    ]
-
-
 def evaluate_vqa(
     data: VQADataset, vqa: VisualQA, name: str, track: Track = iter
 ) -> tuple[EvaluationReport, list[AnsweredQuestion]]:
@@ -74,8 +57,16 @@ def evaluate_vqa(
     A question that has only a most common answer is scored by whether the model gives it. Without people's answers, as
     in a test split, there are no metrics. InputError is raised if no image can be read.
     """
-    failed: list[Failure] = []
-    answered = answer_questions(data, vqa, failed, track)
+    by_image: dict[Id, list[VQAQuestion]] = {}
+    for question in data.questions:
+        by_image.setdefault(question.image_id, []).append(question)
+    paths, missing = image_paths(by_image, data.images)
+    failed = list(missing.values())
+    answered = [
+        AnsweredQuestion(question, vqa.answer(frame, question.text).answer)
+        for id, frame in read_images(track(list(paths)), failed, paths.__getitem__)
+        for question in by_image[id]
+    ]
     counts = {"images": len({each.question.image_id for each in answered}), "questions": len(answered)}
     scored = [each for each in answered if each.question.answers or each.question.common]
     metrics = tuple(_metrics(scored)) if scored else ()

@@ -20,6 +20,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, Traine
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings, Step
 from florence_rag.types import Failure
@@ -272,8 +273,7 @@ def _arguments(model: PreTrainedModel, examples: int, folder: Path, settings: Se
 def batches(data: Dataset[Any] | Sequence[Any], collate: Collator, size: int) -> Iterator[dict[str, Any]]:
     """Yield all rows of a data set in batches, as the arguments of the network."""
     count = len(data)  # type: ignore[arg-type]
-    for start in range(0, count, size):
-        yield collate([data[i] for i in range(start, min(start + size, count))])
+    return map(collate, batched((data[i] for i in range(count)), size))
 
 
 def keep_known_rows(new: torch.nn.Linear, old: torch.nn.Linear, names: Sequence[str], known: Sequence[str]) -> None:

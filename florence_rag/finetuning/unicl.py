@@ -13,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from florence_rag.batching import batched
 from florence_rag.datasets.images import ImageExample, read_images
 from florence_rag.errors import InputError
 from florence_rag.finetuning.examples import (
@@ -70,10 +72,7 @@ def split_pairs(
 
 def distinct_labels(examples: Sequence[ImageExample]) -> list[str]:
     """Return the classes, each as it is first written, sorted."""
-    first: dict[str, str] = {}
-    for each in examples:
-        if each.label:
-            first.setdefault(each.label.casefold(), each.label)
+    first = {each.label.casefold(): each.label for each in reversed(examples) if each.label}
     return sorted(first.values(), key=str.casefold)
 
 
@@ -159,28 +158,25 @@ def dual_encoder_metrics(
     The first caption of an example counts.
     """
     model.eval()
-    labeled = [each for each in data.examples if each.label]
-    captioned = [each for each in data.examples if each.captions]
     metrics: dict[str, float] = {}
 
-    def embed_images(examples: Sequence[ImageExample]) -> torch.Tensor:
-        pixels = [torch.from_numpy(np.array(data.images[each.path])) for each in examples]
-        parts = [torch.stack(pixels[i : i + batch]) for i in range(0, len(pixels), batch)]
-        values = (processor.image_processor.normalize_pixels(part).to(model.device) for part in parts)
-        return torch.cat([model.get_image_features(each) for each in values])
+    def embed_images(examples: Sequence[ImageExample]) -> Tensor:
+        pixels = (torch.from_numpy(np.array(data.images[each.path])) for each in examples)
+        values = map(processor.image_processor.normalize_pixels, map(torch.stack, batched(pixels, batch)))
+        return torch.cat([model.get_image_features(each.to(model.device)) for each in values])
 
-    def embed_texts(texts: Sequence[str]) -> torch.Tensor:
-        parts = [processor(text=texts[i : i + batch])["input_ids"] for i in range(0, len(texts), batch)]
-        return torch.cat([model.get_text_features(part.to(model.device)) for part in parts])
+    def embed_texts(texts: Sequence[str]) -> Tensor:
+        ids = (processor(text=part)["input_ids"] for part in batched(texts, batch))
+        return torch.cat([model.get_text_features(each.to(model.device)) for each in ids])
 
-    if labeled:
+    if labeled := [each for each in data.examples if each.label]:
         names = [label.casefold() for label in labels]
         sentences = [[prompt.format(label) for prompt in data.prompts] for label in labels]
         classes = torch.stack([F.normalize(embed_texts(each).mean(0), dim=-1) for each in sentences])
         best = (embed_images(labeled) @ classes.T).argmax(1).tolist()
         right = [names[i] == each.label.casefold() for i, each in zip(best, labeled, strict=True)]
         metrics["zero-shot top-1"] = sum(right) / len(right)
-    if captioned:
+    if captioned := [each for each in data.examples if each.captions]:
         texts = [each.captions[0] for each in captioned]
         scores = embed_images(captioned) @ embed_texts(texts).T
         for direction, table in (("image-to-text R@1", scores), ("text-to-image R@1", scores.T)):

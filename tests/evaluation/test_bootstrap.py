@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from florence_rag.evaluation.bootstrap import bootstrap_interval, mean_interval, median_interval
+from florence_rag.evaluation.bootstrap import bootstrap_intervals, mean_interval, median_interval
 
 
 @settings(deadline=None)
@@ -33,7 +33,7 @@ def test_it_covers_the_true_mean_in_95_percent_of_the_samples():
 
 def test_it_is_deterministic_and_ignores_values_that_are_not_a_number():
     assert mean_interval(np.array([0.0, 1.0, 1.0])) == mean_interval(np.array([0.0, 1.0, 1.0]))
-    assert bootstrap_interval(lambda drawn: np.nan if drawn[0] else 0.25, 2) == (0.25, 0.25)
+    assert bootstrap_intervals(lambda drawn: [np.nan if drawn[0] else 0.25], 2) == [(0.25, 0.25)]
 
 
 @settings(deadline=None)
