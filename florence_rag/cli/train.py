@@ -227,14 +227,14 @@ def _settings(
 
 def _base_folder(name: str, role: Role, offline: bool) -> Path:
     """Return the folder of the model to start from, downloaded and converted if necessary."""
+    from florence_rag.models.convert import converted_folder
     from florence_rag.models.downloads import Fetcher
-    from florence_rag.models.pretrained import released_folder
     from florence_rag.models.registry import find_model
 
     card = find_model(name, role)
     fetcher = Fetcher(offline=offline, announce=print_download)
     if card.download_kind == "file" or Path(card.source).is_file():
-        return released_folder(card, fetcher)
+        return converted_folder(card, fetcher)
     if card.download_kind == "repository":
         card = replace(card, source=str(fetcher.repository(card.source, about=str(card))))
     folder: Path = getattr(card, PARTS[role])

@@ -22,11 +22,9 @@ from florence_rag.finetuning.examples import ImageCache, split_examples, usable_
 from florence_rag.finetuning.settings import Settings, summarize_names
 from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches
 from florence_rag.models.boxes import iou
-from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
-from florence_rag.models.detection_processor import DetectionImageProcessor
-from florence_rag.models.dyhead import DyHeadForObjectDetection, found_objects
+from florence_rag.models.dyhead import DyHeadConfig, DyHeadDetectorConfig, DyHeadForObjectDetection, detect_objects
 from florence_rag.models.florence import FlorenceModel
-from florence_rag.models.processing import FlorenceProcessor
+from florence_rag.models.processing import DetectionImageProcessor, FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
 from florence_rag.types import Box
 
@@ -217,7 +215,7 @@ def detection_metrics(
     detections: dict[int, list[tuple[float, bool]]] = {}
     for inputs in batches(data, collate, batch):
         output = model(pixel_values=inputs["pixel_values"].to(model.device))
-        for target, found in zip(inputs["labels"], found_objects(output, threshold=0.01), strict=True):
+        for target, found in zip(inputs["labels"], detect_objects(output, threshold=0.01), strict=True):
             annotated.update(target["class_labels"].tolist())
             for label, score, right in match_detections(target, found):
                 detections.setdefault(label, []).append((score, right))

@@ -23,7 +23,7 @@ from florence_rag.errors import InputError
 from florence_rag.finetuning.examples import ImageCache, split_examples, usable_examples
 from florence_rag.finetuning.settings import Settings, summarize_names
 from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches, keep_known_rows
-from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly

@@ -74,9 +74,9 @@ class ModelLoader:
         fetcher = Fetcher(offline=self.options.offline, announce=self.options.announce, later=upcoming)
         if card.download_kind == "repository":
             return replace(card, source=str(fetcher.repository(card.source, about=str(card))))
-        from florence_rag.models.pretrained import released_folder
+        from florence_rag.models.convert import converted_folder
 
-        return replace(card, source=str(released_folder(card, fetcher)))
+        return replace(card, source=str(converted_folder(card, fetcher)))
 
 
 def load_model(role: ModelRole[T], model: str, options: ModelOptions | None = None) -> T:

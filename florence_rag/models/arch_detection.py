@@ -15,9 +15,9 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, RobertaConfig
 
 from florence_rag.errors import ModelError
-from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
 
 HEAD_WIDTH = 64

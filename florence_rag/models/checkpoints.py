@@ -1,7 +1,7 @@
 """Released UniCL, METER and Dynamic Head weights in our networks: explicit key maps, loaded strictly.
 
-Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. Every key of a file is named by a rule or
-listed as unused, every weight of the network must come from the file; anything else raises with the list.
+Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. Every key of a file matches a rule or is listed
+as unused, and every weight of the network comes from the file. Otherwise an error lists the differences.
 """
 
 from __future__ import annotations
@@ -18,19 +18,17 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from florence_rag.errors import ModelError
-from florence_rag.models.arch_detection import config_of
 from florence_rag.models.checkpoint_files import read_weights
-from florence_rag.models.configuration_dyhead import DyHeadConfig
-from florence_rag.models.configuration_meter import MeterConfig
-from florence_rag.models.dyhead import DyHeadModel
+from florence_rag.models.dyhead import DyHeadConfig, DyHeadModel
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
-from florence_rag.models.meter_heads import MeterWithHeads
+from florence_rag.models.meter import MeterConfig
+from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 class Rule(NamedTuple):
-    """A key that matches pattern as a whole is called name here; part says which part or view of its tensor."""
+    """Renames a key that matches the whole pattern; `part` selects a part or a view of its tensor."""
 
     pattern: str
     name: str
@@ -39,16 +37,16 @@ class Rule(NamedTuple):
 
 @dataclass(frozen=True)
 class KeyMap:
-    """All rules of one kind of file, and patterns of the keys that it carries but nobody uses.
+    """The rules of one kind of file, and patterns of its keys that no network uses.
 
-    A key goes through every rule that matches, so that one tensor can fill several weights.
+    Every rule that matches a key applies, so that one tensor can fill several weights.
     """
 
     rules: tuple[Rule, ...]
     unused: tuple[str, ...]
 
     def rename(self, weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-        """Our names -> tensors, and the keys that no rule and no unused pattern knows."""
+        """Return the tensors under our names, and the keys that match neither a rule nor an unused pattern."""
         renamed: dict[str, Tensor] = {}
         unknown = []
         for key, tensor in weights.items():
@@ -59,23 +57,23 @@ class KeyMap:
         return renamed, unknown
 
 
-def below(prefix: str, ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """The same rules for a network that is a part of another one. prefix is a pattern without groups."""
+def prefixed(prefix: str, ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Return the rules for a network that is a part of another one; `prefix` is a pattern without groups."""
     return tuple(Rule(prefix + rule.pattern, ours + rule.name, rule.part) for rule in rules)
 
 
-def third(index: int) -> Callable[[Tensor], Tensor]:
-    """Query, key or value out of the three stacked in one tensor."""
+def qkv_slice(index: int) -> Callable[[Tensor], Tensor]:
+    """Return a function that selects query, key or value from a tensor that stacks the three."""
     return lambda stacked: stacked.chunk(3)[index]
 
 
-# Buffers that every network computes for itself.
+# Buffers that every network computes itself.
 STRUCTURAL = r".*(relative_position_index|attn_mask|position_ids)"
 
 SWIN = (
     Rule(r"patch_embed\.(proj|norm)\.(weight|bias)", r"stages.0.embed.\1.\2"),
     *(
-        # Theirs merges at the end of a stage, ours at the start of the next.
+        # The original merges at the end of a stage, ours at the start of the next.
         Rule(rf"layers\.{stage}\.downsample\.(norm|reduction)\.(weight|bias)", rf"stages.{stage + 1}.embed.\1.\2")
         for stage in range(9)
     ),
@@ -111,7 +109,7 @@ CLIP_VISION = (
         Rule(
             r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)",
             rf"encoder.layers.\1.self_attn.{name}_proj.\2",
-            third(index),
+            qkv_slice(index),
         )
         for index, name in enumerate("qkv")
     ),
@@ -123,9 +121,9 @@ CLIP_VISION = (
 
 UNICL = KeyMap(
     rules=(
-        *below(r"(?:image_encoder|visual)\.", "image_encoder.", SWIN),
-        *below(r"(?:text_encoder|text)\.", "text_encoder.", CLIP_TEXT),
-        # Stored (in, out) for x @ P, where a linear layer wants (out, in).
+        *prefixed(r"(?:image_encoder|visual)\.", "image_encoder.", SWIN),
+        *prefixed(r"(?:text_encoder|text)\.", "text_encoder.", CLIP_TEXT),
+        # The file stores (in, out) for x @ P; a linear layer needs (out, in).
         Rule(r"(?:image|vision)_projection", "image_projection.weight", Tensor.t),
         Rule(r"text_projection", "text_projection.weight", Tensor.t),
         Rule(r"logit_scale", "logit_scale"),
@@ -133,14 +131,14 @@ UNICL = KeyMap(
     unused=(STRUCTURAL,),
 )
 
-_TOWER = r"backbone\.dyhead_tower\.(\d+)\."
+_BLOCK = r"backbone\.dyhead_tower\.(\d+)\."
 _FUSION = r"cross_modal_(text|image)_layers\.(\d+)\."
 _FUSION_NAME = r"meter.\1_layers.\2."
 
 METER = KeyMap(
     rules=(
-        *below(r"vit_model\.visual\.", "meter.image_encoder.", CLIP_VISION),
-        *below(r"vit_model\.", "meter.image_encoder.", SWIN),
+        *prefixed(r"vit_model\.visual\.", "meter.image_encoder.", CLIP_VISION),
+        *prefixed(r"vit_model\.", "meter.image_encoder.", SWIN),
         Rule(r"text_transformer\.(embeddings|encoder)\.(.+)\.(weight|bias)", r"meter.text_encoder.\1.\2.\3"),
         Rule(r"cross_modal_(text|image)_transform\.(weight|bias)", r"meter.\1_projection.\2"),
         Rule(r"cross_modal_(text|image)_pooler\.dense\.(weight|bias)", r"meter.\1_pooler.dense.\2"),
@@ -167,7 +165,7 @@ METER = KeyMap(
     ),
     unused=(
         STRUCTURAL,
-        r"vit_model\.positional_embedding",  # of CLIP's text encoder, which METER never runs
+        r"vit_model\.positional_embedding",  # of CLIP's text encoder, which METER does not use
         r"vit_model\.ln_final\.(weight|bias)",
         r"text_transformer\.pooler\.dense\.(weight|bias)",
     ),
@@ -179,31 +177,25 @@ DYHEAD = KeyMap(
             rule
             for index, name in enumerate(("from_coarser", "from_same", "from_finer"))
             for rule in (
-                Rule(rf"{_TOWER}DyConv\.{index}\.conv\.(weight|bias)", rf"blocks.\1.{name}.conv.\2"),
-                Rule(rf"{_TOWER}DyConv\.{index}\.bn\.(weight|bias)", rf"blocks.\1.{name}.norm.\2"),
+                Rule(rf"{_BLOCK}DyConv\.{index}\.conv\.(weight|bias)", rf"blocks.\1.{name}.conv.\2"),
+                Rule(rf"{_BLOCK}DyConv\.{index}\.bn\.(weight|bias)", rf"blocks.\1.{name}.norm.\2"),
             )
         ),
-        Rule(rf"{_TOWER}AttnConv\.1\.(weight|bias)", r"blocks.\1.scale.\2"),
-        Rule(rf"{_TOWER}relu\.fc\.([02])\.(weight|bias)", r"blocks.\1.task.fc.\2.\3"),
-        Rule(rf"{_TOWER}offset\.(weight|bias)", r"blocks.\1.offset.\2"),
+        Rule(rf"{_BLOCK}AttnConv\.1\.(weight|bias)", r"blocks.\1.scale.\2"),
+        Rule(rf"{_BLOCK}relu\.fc\.([02])\.(weight|bias)", r"blocks.\1.task.fc.\2.\3"),
+        Rule(rf"{_BLOCK}offset\.(weight|bias)", r"blocks.\1.offset.\2"),
     ),
-    unused=(r"(?!backbone\.dyhead_tower\.).+",),  # the backbone and the heads around the tower
+    unused=(r"(?!backbone\.dyhead_tower\.).+",),  # the backbone and the heads around the Dynamic Head
 )
 
 
 def resize_positions(positions: Tensor, count: int) -> Tensor:
-    """CLIP's positions (1 + side^2, C), class token first -> (count, C): bicubic over the grid, as METER does."""
-    grid = _resize_grid(positions[1:], count - 1)
-    return torch.cat([positions[:1], grid])
+    """Resize CLIP's positions (1 + side^2, C), class token first, to (count, C), bicubic over the grid as in METER."""
+    return torch.cat([positions[:1], resize_grid(positions[1:], count - 1)])
 
 
-def resize_bias_table(table: Tensor, count: int) -> Tensor:
-    """Swin's relative position bias ((2 window - 1)^2, heads) -> (count, heads), bicubic, as METER does."""
-    return _resize_grid(table, count)
-
-
-def _resize_grid(rows: Tensor, count: int) -> Tensor:
-    """A square grid of vectors, one a row: (side^2, C) -> (count, C)."""
+def resize_grid(rows: Tensor, count: int) -> Tensor:
+    """Resize a square grid of vectors (side^2, C) to (count, C), bicubic as in METER."""
     old, new = round(len(rows) ** 0.5), round(count**0.5)
     if old * old != len(rows) or new * new != count:
         raise ModelError(f"cannot resize {len(rows)} positions to {count}: only square grids can be resized")
@@ -213,14 +205,15 @@ def _resize_grid(rows: Tensor, count: int) -> Tensor:
 
 RESIZE = {
     "embeddings.position_embedding.weight": resize_positions,
-    "relative_position_bias_table": resize_bias_table,
+    "relative_position_bias_table": resize_grid,
 }
 
 
-def fit(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dict[str, Tensor]:
-    """The file's weights under the model's names, resized where the model was configured for another resolution.
+def map_state_dict(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of a file under the names of a model, resized to the resolution of the model.
 
-    Raises ModelError with the list where one is missing, left over or of another shape.
+    Raises:
+        ModelError: If a weight is missing, unexpected or of another shape; the message lists all of them.
     """
     renamed, unknown = key_map.rename(weights)
     wanted = model.state_dict()
@@ -228,48 +221,44 @@ def fit(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dic
         resize = next((resize for suffix, resize in RESIZE.items() if name.endswith(suffix)), None)
         if resize and name in wanted and len(tensor) != len(wanted[name]):
             renamed[name] = resize(tensor, len(wanted[name]))
-    problems = {
-        "missing": sorted(wanted.keys() - renamed.keys()),
-        "unexpected": unknown + sorted(renamed.keys() - wanted.keys()),
-        "of another shape": [
-            f"{name} {tuple(renamed[name].shape)} for {tuple(wanted[name].shape)}"
-            for name in wanted.keys() & renamed.keys()
-            if renamed[name].shape != wanted[name].shape
-        ],
-    }
-    if any(problems.values()):
-        lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
-        raise ModelError(f"these weights do not fit this {type(model).__name__}: {lists}; check its configuration")
+    check_state_dict(renamed, model, unknown)
     return renamed
 
 
-def load_unicl(path: str | Path, config: FlorenceConfig | None = None) -> FlorenceModel:
-    """A checkpoint of microsoft/UniCL with a Swin tower. config: where the weights do not tell, see recognition.py."""
-    weights = read_weights(path)
-    found = config or config_of(weights)
-    if not isinstance(found, FlorenceConfig):
-        raise ModelError(f"{str(path)!r} is a METER checkpoint, not a dual encoder; pass it as the VQA model")
-    return filled(FlorenceModel(found), weights, UNICL)
+def check_state_dict(weights: Mapping[str, Tensor], model: nn.Module, unknown: Iterable[str] = ()) -> None:
+    """Raise a ModelError that lists all differences between weights and those of a model."""
+    wanted = model.state_dict()
+    problems = {
+        "missing": sorted(wanted.keys() - weights.keys()),
+        "unexpected": [*unknown, *sorted(weights.keys() - wanted.keys())],
+        "of another shape": [
+            f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}"
+            for name in sorted(wanted.keys() & weights.keys())
+            if weights[name].shape != wanted[name].shape
+        ],
+    }
+    if any(problems.values()):
+        lists = "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names)
+        raise ModelError(f"these weights do not fit this {type(model).__name__}: {lists}; check its configuration")
+
+
+def load_into(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:
+    """Load the weights of a file into a model and set it to evaluation mode."""
+    model.load_state_dict(map_state_dict(weights, key_map, model), strict=True)
+    return model.eval()
+
+
+def load_released(
+    weights: Mapping[str, Tensor], config: FlorenceConfig | MeterConfig
+) -> FlorenceModel | MeterForMultipleTasks | MeterForVisualReasoning:
+    """Load a checkpoint of microsoft/UniCL with a Swin, or of zdou0830/METER with the heads of the configuration."""
+    if isinstance(config, FlorenceConfig):
+        return load_into(FlorenceModel(config), weights, UNICL)
+    if "nlvr2" in config.heads:
+        return load_into(MeterForVisualReasoning(config), weights, METER)
+    return load_into(MeterForMultipleTasks(config), weights, METER)
 
 
 def load_dyhead(path: str | Path, config: DyHeadConfig) -> DyHeadModel:
-    """The tower out of a detector of microsoft/DynamicHead; such weights need coarse="released" in the config."""
-    return filled(DyHeadModel(config), read_weights(path), DYHEAD)
-
-
-Meter = TypeVar("Meter", bound=MeterWithHeads)
-
-
-def load_meter(path: str | Path, config: MeterConfig | None, model_class: type[Meter]) -> Meter:
-    """A checkpoint of zdou0830/METER. config: None to read it off the weights; its heads must be the file's."""
-    weights = read_weights(path)
-    found = config or config_of(weights)
-    if not isinstance(found, MeterConfig):
-        raise ModelError(f"{str(path)!r} is a UniCL checkpoint, no METER; give it as the embedder")
-    return filled(model_class(found), weights, METER)
-
-
-def filled(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:
-    """The model with the weights of a file, in evaluation mode; ModelError where one is missing or left over."""
-    model.load_state_dict(fit(weights, key_map, model), strict=True)
-    return model.eval()
+    """Load the Dynamic Head of a detector of microsoft/DynamicHead; `config` needs coarse="released"."""
+    return load_into(DyHeadModel(config), read_weights(path), DYHEAD)

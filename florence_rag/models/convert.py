@@ -1,23 +1,27 @@
-"""A released UniCL or METER checkpoint as a folder that from_pretrained opens: weights, configuration, processor."""
+"""Converts released UniCL and METER checkpoints into folders that from_pretrained opens: weights, config, processor."""
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import CLIPTokenizer, RobertaTokenizer
 
 from florence_rag.errors import ModelError
 from florence_rag.models.arch_detection import config_of
 from florence_rag.models.checkpoint_files import read_weights
-from florence_rag.models.checkpoints import METER, UNICL, filled
-from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.checkpoints import load_released
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.downloads import Fetcher
-from florence_rag.models.florence import FlorenceConfig, FlorenceModel
-from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
+from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor, FlorenceProcessor
+from florence_rag.models.registry import ModelCard
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
@@ -26,15 +30,14 @@ ROBERTA_TOKENIZER = "FacebookAI/roberta-base"
 Config = FlorenceConfig | MeterConfig
 
 
-def tokenizer_repository(config: Config) -> str:
-    """The public repository whose vocab.json and merges.txt the checkpoint was trained with."""
-    return CLIP_TOKENIZER if isinstance(config, FlorenceConfig) else ROBERTA_TOKENIZER
-
-
 def fetch_tokenizer(checkpoint: str | Path, fetcher: Fetcher) -> Path:
-    """The folder with the tokenizer that a checkpoint was trained with."""
-    repository = tokenizer_repository(config_of(read_weights(checkpoint)))
+    """Return the folder with the tokenizer that a checkpoint was trained with."""
+    repository = _tokenizer_repository(config_of(read_weights(checkpoint)))
     return fetcher.repository(repository, only=TOKENIZER_FILES, about=f"{repository}: {', '.join(TOKENIZER_FILES)}")
+
+
+def _tokenizer_repository(config: Config) -> str:
+    return CLIP_TOKENIZER if isinstance(config, FlorenceConfig) else ROBERTA_TOKENIZER
 
 
 def convert(
@@ -45,54 +48,79 @@ def convert(
     config: Config | None = None,
     answers: Sequence[str] | None = None,
 ) -> Config:
-    """Write folder; its configuration is returned.
+    """Convert a released checkpoint.
 
-    tokenizer: a folder with vocab.json and merges.txt. config: where the weights do not tell, see recognition.py.
-    answers: METER's answer vocabulary, in the order of its outputs. Raises ModelError for what does not fit.
+    Args:
+        checkpoint: The file of UniCL or METER.
+        folder: The folder to write.
+        tokenizer: A folder with vocab.json and merges.txt.
+        config: The configuration; by default it is derived from the weights, see arch_detection.py.
+        answers: METER's answer vocabulary, in the order of its outputs.
+
+    Returns:
+        The configuration of the model.
+
+    Raises:
+        ModelError: If weights, configuration, tokenizer and answers do not fit each other.
     """
     weights = read_weights(checkpoint)
     config = config or config_of(weights)
-    processor = build_processor(config, Path(tokenizer))
-    if isinstance(config, FlorenceConfig):
-        model: Any = filled(FlorenceModel(config), weights, UNICL)
-    else:
-        if answers is not None:
-            config = _with_answers(config, answers)
-        network = MeterForVisualReasoning if "nlvr2" in config.heads else MeterForMultipleTasks
-        model = filled(network(config), weights, METER)
-    model.save_pretrained(folder)
+    processor = _build_processor(config, Path(tokenizer))
+    if answers is not None and isinstance(config, MeterConfig):
+        if len(answers) != config.num_answers:
+            raise ModelError(f"you passed {len(answers)} answers, but the checkpoint has {config.num_answers} outputs")
+        config = MeterConfig(**{**config.to_dict(), "answers": list(answers)})
+    load_released(weights, config).save_pretrained(folder)
     processor.save_pretrained(folder)
     return config
 
 
-def _with_answers(config: MeterConfig, answers: Sequence[str]) -> MeterConfig:
-    if len(answers) != config.num_answers:
-        raise ModelError(f"{len(answers)} answers were given, but the checkpoint has {config.num_answers} outputs")
-    return MeterConfig(**{**config.to_dict(), "answers": list(answers)})
-
-
-def build_processor(config: Config, tokenizer: Path) -> FlorenceProcessor:
-    """Pixels and words as the released code prepares them."""
-    if missing := [name for name in TOKENIZER_FILES if not (tokenizer / name).is_file()]:
+def _build_processor(config: Config, folder: Path) -> FlorenceProcessor:
+    """Prepare pixels and texts as the released code does."""
+    if missing := [name for name in TOKENIZER_FILES if not (folder / name).is_file()]:
         raise ModelError(
-            f"{str(tokenizer)!r} lacks {' and '.join(missing)} of the tokenizer; "
-            f"take them from https://huggingface.co/{tokenizer_repository(config)}"
+            f"{str(folder)!r} lacks {' and '.join(missing)} of the tokenizer; "
+            f"take them from https://huggingface.co/{_tokenizer_repository(config)}"
         )
-    if isinstance(config, FlorenceConfig):
-        return _unicl_processor(config, tokenizer)
-    return _meter_processor(config, tokenizer)
-
-
-def _unicl_processor(config: FlorenceConfig, folder: Path) -> FlorenceProcessor:
-    image, text = config.image_config, config.text_config
-    assert isinstance(image, CoSwinConfig) and not isinstance(text, dict) and text is not None
-    tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=text.max_position_embeddings)
-    return FlorenceProcessor(FlorenceImageProcessor(size=image.image_size), tokenizer, mend_text=True)
-
-
-def _meter_processor(config: MeterConfig, folder: Path) -> FlorenceProcessor:
     image: Any = config.image_config
-    over_clip = not isinstance(image, CoSwinConfig)
-    clip: dict[str, Any] = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True} if over_clip else {}
-    tokenizer = RobertaTokenizer.from_pretrained(folder, model_max_length=config.max_text_length)
-    return FlorenceProcessor(FlorenceImageProcessor(size=image.image_size, enlarge=1.0, **clip), tokenizer)
+    if isinstance(config, FlorenceConfig):
+        text: Any = config.text_config
+        tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=text.max_position_embeddings)
+        return FlorenceProcessor(FlorenceImageProcessor(size=image.image_size), tokenizer, mend_text=True)
+    is_clip = not isinstance(image, CoSwinConfig)
+    options: dict[str, Any] = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True} if is_clip else {}
+    image_processor = FlorenceImageProcessor(size=image.image_size, enlarge=1.0, **options)
+    return FlorenceProcessor(
+        image_processor, RobertaTokenizer.from_pretrained(folder, model_max_length=config.max_text_length)
+    )
+
+
+def converted_folder(card: ModelCard, fetcher: Fetcher) -> Path:
+    """Return the folder of a UniCL or METER checkpoint, downloaded and converted the first time.
+
+    Raises:
+        ModelError: If the file is a checkpoint of the other family, or of neither; the message lists some of its keys.
+    """
+    checkpoint = fetcher.file(card.source, about=str(card)) if card.download_kind else Path(card.source)
+    stat = checkpoint.stat()
+    state = f"{checkpoint.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()
+    name = f"{checkpoint.stem}-{hashlib.blake2b(state, digest_size=6).hexdigest()}"
+    folder = Path(torch.hub.get_dir()) / "florence_rag" / name
+    if not folder.is_dir():
+        _check_family(card, checkpoint)
+        tokenizer = fetch_tokenizer(checkpoint, fetcher)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            convert(checkpoint, Path(scratch) / "converted", tokenizer=tokenizer)
+            with suppress(FileExistsError, NotADirectoryError):  # another process was faster
+                (Path(scratch) / "converted").rename(folder)  # atomic: the folder is complete or absent
+    return folder
+
+
+def _check_family(card: ModelCard, checkpoint: Path) -> None:
+    weights = read_weights(checkpoint)
+    is_dual_encoder = isinstance(config_of(weights), FlorenceConfig)
+    if is_dual_encoder != (card.family == "unicl"):
+        kind = "a dual encoder, which embeds" if is_dual_encoder else "a METER, which answers and matches"
+        keys = ", ".join(sorted(weights)[:5])
+        raise ModelError(f"{str(checkpoint)!r} does not fit the role of {card.name!r}: it holds {kind} ({keys}, ...)")

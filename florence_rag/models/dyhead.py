@@ -9,24 +9,78 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoConfig, AutoModel, AutoModelForObjectDetection, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForObjectDetection, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils.generic import ModelOutput
 
 from florence_rag.models.atss import Points, detection_loss
 from florence_rag.models.boxes import suppress
-from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
-from florence_rag.models.coswin import CoSwinModel
-from florence_rag.models.layers.dynamic import DynamicBlock
+from florence_rag.models.coswin import CoSwinConfig, CoSwinModel
+from florence_rag.models.layers.dynamic import CoarseReading, DynamicBlock
+
+
+class DyHeadConfig(PreTrainedConfig):
+    """Configuration of the Dynamic Head. The defaults are the paper's (section 4.2).
+
+    Args:
+        channels: The channels of every level.
+        num_blocks: The number of blocks.
+        groups: The groups of each group normalization.
+        coarse: How a block reads the coarser level, see `DynamicBlock`; "released" for weights of
+            microsoft/DynamicHead.
+    """
+
+    model_type = "dyhead"
+
+    channels: int = 256
+    num_blocks: int = 6
+    groups: int = 16
+    coarse: CoarseReading = "resized"
+    initializer_range: float = 0.02
+
+
+class DyHeadDetectorConfig(PreTrainedConfig):
+    """Configuration of the detector. The classes are transformers' `id2label`.
+
+    Args:
+        stages: The stages of the backbone that the pyramid uses.
+        extra_levels: The number of further levels, each half as large as the one before.
+        top_k: The candidates of each level for a box (ATSS).
+        anchor_scale: The side of an anchor in strides (ATSS).
+    """
+
+    model_type = "dyhead-detector"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {"backbone_config": CoSwinConfig, "head_config": DyHeadConfig}
+
+    backbone_config: CoSwinConfig | dict[str, Any] | None = None
+    head_config: DyHeadConfig | dict[str, Any] | None = None
+    stages: list[int] | tuple[int, ...] = (1, 2, 3)
+    extra_levels: int = 2
+    top_k: int = 9
+    anchor_scale: float = 8.0
+    initializer_range: float = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if not isinstance(self.backbone_config, CoSwinConfig):
+            self.backbone_config = CoSwinConfig(**(self.backbone_config or {}))
+        if not isinstance(self.head_config, DyHeadConfig):
+            self.head_config = DyHeadConfig(**(self.head_config or {}))
+        super().__post_init__(**kwargs)
+
+    @property
+    def strides(self) -> list[int]:
+        """The pixels between neighboring points of each level."""
+        last = max(self.stages)
+        return [4 * 2**stage for stage in (*self.stages, *range(last + 1, last + 1 + self.extra_levels))]
 
 
 class _DyHeadPreTrained(PreTrainedModel):
-    """How all weights of the head start; those of the backbone start as in CoSwin."""
+    """Initial weights of the head; those of the backbone are initialized as in CoSwin."""
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -34,7 +88,7 @@ class _DyHeadPreTrained(PreTrainedModel):
             # Taps start where an ordinary convolution has them, half weighted.
             for conv in (module.offset, module.scale):
                 init.normal_(conv.weight, std=0.01)
-                _fill_bias(conv, 0.0)
+                init.zeros_(conv.bias)  # type: ignore[arg-type]  # it has a bias
 
 
 class DyHeadModel(_DyHeadPreTrained):
@@ -52,10 +106,7 @@ class DyHeadModel(_DyHeadPreTrained):
         self.post_init()
 
     def forward(self, levels: Sequence[Tensor], **_: Any) -> list[Tensor]:
-        """A pyramid from fine to coarse, each (B, C, H_i, W_i), each side half the one before, rounded up or down.
-
-        Returns maps of the same shapes.
-        """
+        """Transform a pyramid from fine to coarse, each level (B, C, H_i, W_i) half the one before, to equal shapes."""
         maps = list(levels)
         for block in self.blocks:
             maps = block(maps)
@@ -63,7 +114,7 @@ class DyHeadModel(_DyHeadPreTrained):
 
 
 class FeaturePyramid(nn.Module):
-    """Maps of a backbone -> maps of one width, each told what the coarser ones saw (FPN, section 3)."""
+    """Maps of a backbone -> maps of one width; each adds the coarser one to itself (FPN, section 3)."""
 
     def __init__(self, widths: Sequence[int], channels: int, extra: int) -> None:
         super().__init__()
@@ -84,7 +135,7 @@ class FeaturePyramid(nn.Module):
 
 @dataclass
 class DetectorOutput(ModelOutput):
-    """loss (); logits (B, P, L) of classes and center_logits (B, P); boxes (B, P, 4) in shares of the input picture."""
+    """loss (); logits (B, P, L) of classes; center_logits (B, P); boxes (B, P, 4) in fractions of the input image."""
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -93,7 +144,7 @@ class DetectorOutput(ModelOutput):
 
 
 class DyHeadForObjectDetection(_DyHeadPreTrained):
-    """CoSwin, feature pyramid, Dynamic Head, and for every point a class, a box and how central it is (ATSS)."""
+    """CoSwin, feature pyramid and Dynamic Head; predicts class, box and centerness of every point (ATSS)."""
 
     config_class = DyHeadDetectorConfig
     base_model_prefix = "detector"
@@ -123,67 +174,72 @@ class DyHeadForObjectDetection(_DyHeadPreTrained):
             init.ones_(module.level_scales)
             for head in (module.class_head, module.box_head, module.center_head):
                 init.normal_(head.weight, std=0.01)
-            # Nearly everything is background: it says so from the start (focal loss, section 3.3).
-            _fill_bias(module.class_head, -4.6)
+            # Nearly everything is background, and the initial scores say so (focal loss, section 3.3).
+            init.constant_(module.class_head.bias, -4.6)  # type: ignore[arg-type]  # it has a bias
 
     def forward(
         self, pixel_values: Tensor, labels: Sequence[dict[str, Tensor]] | None = None, **_: Any
     ) -> DetectorOutput:
         """Detect objects in normalized images.
 
-        pixel_values: (B, 3, H, W). labels: for each image "boxes" (N_i, 4) in shares of it, left, top, right, bottom,
-        and "class_labels" (N_i,); they give the loss. The P points are those of all levels, fine to coarse, row by row.
+        Args:
+            pixel_values: The images, (B, 3, H, W).
+            labels: For each image "boxes" (N_i, 4), left, top, right, bottom in fractions of it, and "class_labels"
+                (N_i,). Without them there is no loss.
+
+        Returns:
+            Outputs for P points: those of all levels from fine to coarse, row by row.
         """
-        levels = self.dyhead(self.pyramid(self._maps(pixel_values)))
+        pyramid = self.backbone(pixel_values, output_hidden_states=True).hidden_states
+        maps = [norm(pyramid[stage]) for norm, stage in zip(self.norms, self.config.stages, strict=True)]
+        levels = self.dyhead(self.pyramid(maps))
         points = Points.of(levels, self.config.strides)
         scales = self.level_scales.repeat_interleave(torch.tensor(points.counts, device=pixel_values.device))
-        # e^8 strides are more than any image is wide.
+        # No image is wider than e^8 strides.
         reach = (_by_point(self.box_head, levels) * scales[:, None]).clamp(max=8.0)
         distances = reach.exp() * points.stride[:, None]
         logits, centers = _by_point(self.class_head, levels), _by_point(self.center_head, levels).squeeze(-1)
         size = points.xy.new_tensor([pixel_values.shape[-1], pixel_values.shape[-2]]).repeat(2)
         loss = None
         if labels is not None:
-            goals = [(row["boxes"] * size, row["class_labels"]) for row in labels]
+            targets = [(row["boxes"] * size, row["class_labels"]) for row in labels]
             settings = {"top_k": self.config.top_k, "anchor_scale": self.config.anchor_scale}
-            loss = detection_loss(points, logits, distances, centers, goals, **settings)
+            loss = detection_loss(points, logits, distances, centers, targets, **settings)
         return DetectorOutput(loss, logits, centers, points.boxes(distances) / size)
-
-    def _maps(self, pixel_values: Tensor) -> list[Tensor]:
-        pyramid = self.backbone(pixel_values, output_hidden_states=True).hidden_states
-        return [norm(pyramid[stage]) for norm, stage in zip(self.norms, self.config.stages, strict=True)]
-
-
-def _fill_bias(conv: nn.Conv2d, value: float) -> None:
-    assert conv.bias is not None
-    init.constant_(conv.bias, value)
 
 
 def _by_point(head: nn.Module, levels: Sequence[Tensor]) -> Tensor:
-    """(B, C, H_i, W_i) -> (B, P, outputs) float32: places in pixels need more than half precision."""
+    """(B, C, H_i, W_i) -> (B, P, outputs) float32: positions in pixels need more than half precision."""
     return torch.cat([head(level).flatten(2).transpose(1, 2) for level in levels], dim=1).float()
 
 
 @torch.no_grad()
-def found_objects(
+def detect_objects(
     output: DetectorOutput, *, threshold: float, overlap: float = 0.6, most: int = 100, candidates: int = 1000
 ) -> list[dict[str, Tensor]]:
-    """Return for each image "scores" (N,) in [0, 1], "labels" (N,) and "boxes" (N, 4) in [0, 1] of it, best first.
+    """Convert the outputs for points into detections, best first.
 
-    A score is the geometric mean of class and centerness, as in ATSS. threshold: the least score. overlap: the largest
-    IoU of two things of one class.
+    Args:
+        output: The output of the detector.
+        threshold: The least score, the geometric mean of class and centerness, as in ATSS.
+        overlap: The largest IoU of two objects of one class.
+        most: The largest number of detections of an image.
+        candidates: The number of pairs of point and class with the best scores that are considered.
+
+    Returns:
+        For each image "scores" (N,) in [0, 1], "labels" (N,) and "boxes" (N, 4) in [0, 1].
     """
     assert output.logits is not None and output.center_logits is not None and output.boxes is not None
     scores = (output.logits.float().sigmoid() * output.center_logits.float().sigmoid()[..., None]).sqrt()
-    found = []
-    for table, places in zip(scores, output.boxes.float().clamp(0, 1), strict=True):
+    detections = []
+    for table, boxes in zip(scores, output.boxes.float().clamp(0, 1), strict=True):
         best = table.flatten().topk(min(candidates, table.numel()))
         kept = best.values >= threshold
-        values, point = best.values[kept], best.indices[kept] // table.shape[1]
-        label = best.indices[kept] % table.shape[1]
-        chosen = suppress(places[point], values, label, overlap)[:most]
-        found.append({"scores": values[chosen], "labels": label[chosen], "boxes": places[point][chosen]})
-    return found
+        values, indices = best.values[kept], best.indices[kept]
+        point, label = indices // table.shape[1], indices % table.shape[1]
+        chosen = suppress(boxes[point], values, label, overlap)[:most]
+        detections.append({"scores": values[chosen], "labels": label[chosen], "boxes": boxes[point][chosen]})
+    return detections
 
 
 AutoConfig.register(DyHeadConfig.model_type, DyHeadConfig)

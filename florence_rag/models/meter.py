@@ -1,23 +1,98 @@
 """METER: a question and an image, each encoded by its own transformer, fused by co-attention.
 
 Dou et al., "An Empirical Study of Training End-to-End Vision-and-Language Transformers", arXiv 2111.02387, section 3;
-reference code: zdou0830/METER. Differences: learned positions may be added to the image tokens
+reference code: zdou0830/METER. Differs: learned positions may be added to the image tokens
 (MeterConfig.num_image_positions), and several texts may share one encoded image.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
+from huggingface_hub.dataclasses import strict
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, PreTrainedModel, RobertaModel
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    CLIPVisionConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+)
+from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from florence_rag.errors import ModelError
-from florence_rag.models.configuration_meter import MeterConfig
+from florence_rag.models.coswin import CoSwinConfig
+
+Head = Literal["vqa", "itm", "mlm", "rank", "nlvr2", "snli"]
+"""A task of METER: see meter_heads.py."""
+
+
+@strict
+class MeterConfig(PreTrainedConfig):
+    """Configuration of METER. The defaults are those of the released CLIP ViT-B/16 + RoBERTa-base checkpoints.
+
+    Args:
+        text_config: The configuration of the text encoder.
+        image_config: The configuration of the image encoder.
+        hidden_size: The width of the fusion layers.
+        num_layers: The number of fusion layers of each stream.
+        num_heads: The attention heads of a fusion layer.
+        intermediate_size: The width of the MLP of a fusion layer.
+        image_pooling: The pooled image state: the "first" token (CLIP) or the "mean" of all (Swin, CoSwin).
+        num_image_positions: The number of learned positions added to the projected image tokens; 0 for none. An image
+            encoder without absolute positions needs them to tell left from right.
+        num_token_types: 2, or 3 for models that compare two images.
+        max_text_length: The longest text in tokens.
+        heads: The heads of the checkpoint, see meter_heads.py.
+        num_answers: The number of answers of the head "vqa".
+        answers: The answer vocabulary in the order of the outputs, if it is known.
+    """
+
+    model_type = "meter"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "text_config": RobertaConfig,
+        "image_config": SubConfigSpec(AutoConfig, model_type="clip_vision_model"),
+    }
+
+    text_config: RobertaConfig | dict[str, Any] | None = None
+    image_config: CoSwinConfig | CLIPVisionConfig | dict[str, Any] | None = None
+    hidden_size: int = 768
+    num_layers: int = 6
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    image_pooling: Literal["first", "mean"] = "first"
+    num_image_positions: int = 0
+    num_token_types: int = 2
+    max_text_length: int = 50
+    heads: list[str] | tuple[str, ...] = ("vqa",)
+    num_answers: int = 3129
+    answers: list[str] | tuple[str, ...] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        if self.answers is not None:
+            self.answers = list(self.answers)
+            self.num_answers = len(self.answers)
+            self.id2label = dict(enumerate(self.answers))
+            self.label2id = {answer: i for i, answer in enumerate(self.answers)}
+        self.heads = list(self.heads)
+        super().__post_init__(**kwargs)
+        if unknown := sorted(set(self.heads) - set(get_args(Head))):
+            raise ModelError(f"unknown METER heads {unknown!r}; allowed: {', '.join(get_args(Head))}")
+        if self.hidden_size % self.num_heads:
+            raise ModelError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+        text: Any = self.text_config
+        longest = text.max_position_embeddings - text.pad_token_id - 1
+        if self.max_text_length > longest:
+            raise ModelError(f"max_text_length {self.max_text_length} exceeds the {longest} positions of text_config")
 
 
 class Attention(nn.Module):
@@ -34,7 +109,7 @@ class Attention(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """States (B, S, C), memory (B, M, C), mask (B, 1, 1, M) True where memory may be read -> (B, S, C)."""
+        """States (B, S, C), memory (B, M, C), mask (B, 1, 1, M) True where states attend -> (B, S, C)."""
         mixed = F.scaled_dot_product_attention(
             self._split(self.query(states)),
             self._split(self.key(memory)),
@@ -46,7 +121,7 @@ class Attention(nn.Module):
         return self.norm(states + self.dropout(mixed))
 
     def weights(self, states: Tensor, memory: Tensor) -> Tensor:
-        """How much each state reads of each memory token: (B, S, M)."""
+        """Return the attention of each state to each memory token, averaged over the heads: (B, S, M)."""
         query, key = self._split(self.query(states)), self._split(self.key(memory))
         return (query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5).softmax(-1).mean(1)
 
@@ -65,7 +140,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, states: Tensor) -> Tensor:
-        """Transform states (B, N, D) -> (B, N, D)."""
+        """(B, S, C) -> (B, S, C)."""
         return self.norm(states + self.dropout(self.down(F.gelu(self.up(states)))))
 
 
@@ -85,7 +160,7 @@ class FusionLayer(nn.Module):
         return self.feed_forward(states)
 
     def cross_weights(self, states: Tensor, other: Tensor, mask: Tensor | None) -> Tensor:
-        """How much each state reads of each of the other stream, averaged over the heads: (B, S, M), rows sum to 1."""
+        """Return the attention of each state to the other stream, averaged over the heads: (B, S, M), rows sum to 1."""
         return self.cross_attention.weights(self.self_attention(states, states, mask), other)
 
 
@@ -105,8 +180,8 @@ class Pooler(nn.Module):
 class MeterOutput(ModelOutput):
     """text_states (B, T, C), image_states (B, N, C), pooler_output (B, 2C): text, then image.
 
-    cross_attentions, where asked for: for each layer (B, T, N), what each word read of each image token; hidden_states,
-    where asked for: for each layer the text states (B, T, C) after it.
+    On request, cross_attentions holds the attention of words to image tokens in each layer (B, T, N), and
+    hidden_states the text states (B, T, C) after each layer.
     """
 
     text_states: Tensor | None = None
@@ -117,7 +192,7 @@ class MeterOutput(ModelOutput):
 
 
 class MeterPreTrainedModel(PreTrainedModel):
-    """Weights, loading and saving of everything METER."""
+    """Settings of every METER network."""
 
     config: MeterConfig
     config_class = MeterConfig
@@ -152,10 +227,10 @@ class MeterModel(MeterPreTrainedModel):
     def encode_images(self, pixel_values: Tensor) -> Tensor:
         """Encode normalized images (B, 3, H, W) -> (B, N, C) tokens of the image encoder, before the projection.
 
-        Encode an image once, then ask many questions about it with forward(image_embeds=...).
+        Encode an image once to ask several questions about it with forward(image_embeds=...).
         """
         tokens: Tensor = self.image_encoder(pixel_values).last_hidden_state
-        # CLIP normalizes only its first token, METER reads them all.
+        # CLIP normalizes only its first token, METER uses all of them.
         post_norm = getattr(self.image_encoder, "post_layernorm", None)
         return tokens if post_norm is None else post_norm(tokens)
 
@@ -170,11 +245,17 @@ class MeterModel(MeterPreTrainedModel):
         output_cross_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> MeterOutput:
-        """Fuse B texts with images.
+        """Fuse B texts with P images (section 3.2).
 
-        input_ids (B, T) token ids; attention_mask (B, T) 1 for words, 0 for padding; either pixel_values
-        (P, 3, H, W) or image_embeds (P, N, C) of encode_images; image_index (B,) which of the P images each text is
-        about, needed where P differs from B; image_token_type: 2 marks the second image of a pair.
+        Args:
+            input_ids: Token ids, (B, T).
+            attention_mask: 1 for words, 0 for padding, (B, T).
+            pixel_values: Normalized images, (P, 3, H, W); or else
+            image_embeds: Image tokens of `encode_images`, (P, N, C).
+            image_index: The image of each text, (B,), required if P differs from B.
+            image_token_type: The token type of the images; 2 marks the second image of a pair.
+            output_cross_attentions: Whether to return the attention of words to image tokens.
+            output_hidden_states: Whether to return the text states of each layer.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -183,7 +264,8 @@ class MeterModel(MeterPreTrainedModel):
         elif pixel_values is not None or image_embeds is None:
             raise ModelError("METER needs either pixel_values or image_embeds, and not both")
         image = self._project_image(image_embeds, image_token_type)
-        text = self._project_text(input_ids, attention_mask)
+        text = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
+        text = self.text_projection(text) + self.token_types.weight[0]
         if image_index is not None:
             image = image[image_index]
         mask = attention_mask.bool()[:, None, None, :]
@@ -193,15 +275,13 @@ class MeterModel(MeterPreTrainedModel):
         for text_layer, image_layer in layers:
             if output_cross_attentions:
                 weights.append(text_layer.cross_weights(text, image, mask))
-            # Both sides read what the other was before this layer.
+            # Both streams attend to the state of the other before this layer.
             text, image = text_layer(text, image, mask, None), image_layer(image, text, None, mask)
             if output_hidden_states:
                 states.append(text)
-        return MeterOutput(text, image, self._pool(text, image), tuple(weights) or None, tuple(states) or None)
-
-    def _project_text(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        states = self.text_encoder(input_ids, attention_mask=attention_mask).last_hidden_state
-        return self.text_projection(states) + self.token_types.weight[0]
+        pooled_image = image[:, 0] if self.config.image_pooling == "first" else image.mean(1)
+        pooled = torch.cat([self.text_pooler(text[:, 0]), self.image_pooler(pooled_image)], dim=-1)
+        return MeterOutput(text, image, pooled, tuple(weights) or None, tuple(states) or None)
 
     def _project_image(self, tokens: Tensor, token_type: int) -> Tensor:
         image = self.image_projection(tokens) + self.token_types.weight[token_type]
@@ -210,13 +290,10 @@ class MeterModel(MeterPreTrainedModel):
         if image.shape[1] != self.image_positions.num_embeddings:
             raise ModelError(
                 f"{image.shape[1]} image tokens, but this model learned {self.image_positions.num_embeddings} "
-                "positions; give pictures of the size it was trained on"
+                "positions; use images of the size it was trained on"
             )
         return image + self.image_positions.weight
 
-    def _pool(self, text: Tensor, image: Tensor) -> Tensor:
-        picture = image[:, 0] if self.config.image_pooling == "first" else image.mean(1)
-        return torch.cat([self.text_pooler(text[:, 0]), self.image_pooler(picture)], dim=-1)
 
-
+AutoConfig.register(MeterConfig.model_type, MeterConfig)
 AutoModel.register(MeterConfig, MeterModel)

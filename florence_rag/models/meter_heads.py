@@ -1,7 +1,7 @@
-"""What METER can be asked: answers (VQA), image-text matching and ranking, masked words, reasoning over two images.
+"""The heads of METER: answers (VQA), image-text matching and ranking, masked words, reasoning over two images.
 
 Dou et al., arXiv 2111.02387, section 3.3; reference code: zdou0830/METER. One checkpoint carries the heads named in
-MeterConfig.heads over one backbone; every class below reads every such checkpoint and answers with its own head.
+MeterConfig.heads over one backbone; every class below reads every such checkpoint and uses its own head.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from transformers import AutoModelForMaskedLM, AutoModelForVisualQuestionAnsweri
 from transformers.utils.generic import ModelOutput
 
 from florence_rag.errors import ModelError
-from florence_rag.models.configuration_meter import Head, MeterConfig
-from florence_rag.models.meter import MeterModel, MeterOutput, MeterPreTrainedModel
+from florence_rag.models.meter import Head, MeterConfig, MeterModel, MeterOutput, MeterPreTrainedModel
 
-IGNORE = -100  # a label that says: this row has none
+IGNORE = -100
+"""The label of rows without a label."""
 
 
 class Classifier(nn.Sequential):
@@ -33,7 +33,7 @@ class Classifier(nn.Sequential):
 
 
 class MaskedLMHead(nn.Module):
-    """Word states (B, T, C) -> logits (B, T, V). Not tied to the word embeddings, whose width differs."""
+    """Predicts masked words; it is not tied to the word embeddings, whose width differs."""
 
     def __init__(self, config: MeterConfig) -> None:
         super().__init__()
@@ -43,12 +43,12 @@ class MaskedLMHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, text_config.vocab_size)
 
     def forward(self, text_states: Tensor) -> Tensor:
-        """Return logits over the vocabulary: (B, N, D) -> (B, N, V)."""
+        """Word states (B, T, C) -> logits over the vocabulary (B, T, V)."""
         return self.decoder(self.norm(F.gelu(self.dense(text_states))))
 
 
 def build_head(head: str, config: MeterConfig) -> nn.Module:
-    """The network of one head over the fused features, whose width is twice the hidden size."""
+    """Build the network of one head over the fused features, whose width is twice the hidden size."""
     width = 2 * config.hidden_size
     builders: dict[str, Callable[[], nn.Module]] = {
         "vqa": lambda: Classifier(width, width, config.num_answers),
@@ -62,9 +62,11 @@ def build_head(head: str, config: MeterConfig) -> nn.Module:
 
 
 def soft_answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross entropy summed over the answers, averaged over the rows that are labelled.
+    """Return the binary cross-entropy, summed over the A answers and averaged over the labeled rows.
 
-    logits, labels (B, A); labels in [0, 1]: how right each answer is; a row of -100 has no label.
+    Args:
+        logits: (B, A).
+        labels: The score of each answer in [0, 1], (B, A); a row of -100 has no label.
     """
     labeled = labels[:, 0] != IGNORE
     loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none").sum(1)
@@ -72,41 +74,32 @@ def soft_answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy over the last axis, averaged over the labels that are not -100; 0 where all are."""
+    """Return the cross-entropy over the last axis, averaged over the labels that are not -100; 0 if all are."""
     total = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=IGNORE, reduction="sum")
     return total / (labels != IGNORE).sum().clamp(min=1)
 
 
 def rank_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logits (B,): B / G consecutive pairs form a group; labels (G,): which pair of each group belongs together."""
+    """Return the cross-entropy over groups of pairs, of which one matches.
+
+    Args:
+        logits: (B,); B / G consecutive pairs form a group.
+        labels: The index of the matching pair in each group, (G,).
+    """
     return class_loss(logits.view(len(labels), -1), labels)
 
 
-LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "vqa": soft_answer_loss,
-    "rank": rank_loss,
-    "itm": class_loss,
-    "mlm": class_loss,
-    "nlvr2": class_loss,
-    "snli": class_loss,
-}
+def head_loss(head: str, logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of one head: that of soft answers for VQA, of groups for ranking, of classes for the others."""
+    return {"vqa": soft_answer_loss, "rank": rank_loss}.get(head, class_loss)(logits, labels)
 
 
 @dataclass
 class MeterHeadOutput(ModelOutput):
-    """loss () where labels were given; logits: (B, labels) of the head; fusion: the fused states."""
+    """loss () if there are labels; logits: those of the head, or of each head by name; fusion: the fused states."""
 
     loss: Tensor | None = None
-    logits: Tensor | None = None
-    fusion: MeterOutput | None = None
-
-
-@dataclass
-class MeterTasksOutput(ModelOutput):
-    """loss (): the sum over the tasks that have labels; logits: head -> (B, labels); fusion: the fused states."""
-
-    loss: Tensor | None = None
-    logits: dict[str, Tensor] | None = None
+    logits: Any = None
     fusion: MeterOutput | None = None
 
 
@@ -128,49 +121,54 @@ class MeterWithHeads(MeterPreTrainedModel):
         return self.meter.encode_images(pixel_values)
 
     def logits_of(self, head: str, fusion: MeterOutput) -> Tensor:
-        """Mlm (B, T, V), rank (B,), any other (B, labels)."""
+        """Return the logits of a head: (B, T, V) for "mlm", (B,) for "rank", (B, labels) for the others."""
         logits: Tensor = self.heads[head](fusion.text_states if head == "mlm" else fusion.pooler_output)
         return logits.squeeze(-1) if head == "rank" else logits
 
 
 class MeterForMultipleTasks(MeterWithHeads):
-    """All heads in one pass: several tasks are trained together, each row labelled for some of them."""
+    """All heads in one pass: several tasks are trained together, and each row is labeled for some of them."""
 
-    def forward(self, input_ids: Tensor, labels: Mapping[str, Tensor] | None = None, **inputs: Any) -> MeterTasksOutput:
-        """labels: head -> its labels, -100 in the rows that are not meant for it; inputs as MeterModel.forward."""
+    def forward(self, input_ids: Tensor, labels: Mapping[str, Tensor] | None = None, **inputs: Any) -> MeterHeadOutput:
+        """Compute the logits of all heads but "nlvr2".
+
+        Args:
+            input_ids: Token ids, (B, T).
+            labels: The labels of each head by name, -100 in rows without one; the loss is the sum over the heads.
+            inputs: The other arguments of `MeterModel.forward`.
+        """
         fusion = self.meter(input_ids, **inputs)
-        heads = [head for head in self.config.heads if head != "nlvr2"]
-        logits = {head: self.logits_of(head, fusion) for head in heads}
+        logits = {head: self.logits_of(head, fusion) for head in self.config.heads if head != "nlvr2"}
         loss = None
         if labels:
-            loss = torch.stack([LOSSES[head](logits[head], target) for head, target in labels.items()]).sum()
-        return MeterTasksOutput(loss, logits, fusion)
+            loss = torch.stack([head_loss(head, logits[head], target) for head, target in labels.items()]).sum()
+        return MeterHeadOutput(loss, logits, fusion)
 
 
 class _MeterForOneTask(MeterWithHeads):
     head: ClassVar[Head]
 
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **inputs: Any) -> MeterHeadOutput:
-        """Labels as the class says; inputs as MeterModel.forward."""
+        """Compute the logits of the head; `inputs` are the other arguments of `MeterModel.forward`."""
         fusion = self.meter(input_ids, **inputs)
         logits = self.logits_of(self.head, fusion)
-        return MeterHeadOutput(None if labels is None else LOSSES[self.head](logits, labels), logits, fusion)
+        return MeterHeadOutput(None if labels is None else head_loss(self.head, logits, labels), logits, fusion)
 
 
 class MeterForQuestionAnswering(_MeterForOneTask):
-    """logits (B, A): one per answer of config.answers, each for itself (sigmoid). labels (B, A): soft scores."""
+    """logits (B, A): one per answer of config.answers, independent (sigmoid). labels (B, A): soft scores."""
 
     head = "vqa"
 
 
 class MeterForImageTextMatching(_MeterForOneTask):
-    """logits (B, 2): class 1 says that text and image belong together. labels (B,)."""
+    """logits (B, 2): class 1 means that text and image match. labels (B,)."""
 
     head = "itm"
 
 
 class MeterForImageTextRetrieval(_MeterForOneTask):
-    """logits (B,): larger fits better. labels (G,): see rank_loss."""
+    """logits (B,): larger for better matches. labels (G,): see rank_loss."""
 
     head = "rank"
 
@@ -182,13 +180,13 @@ class MeterForMaskedLM(_MeterForOneTask):
 
 
 class MeterForVisualEntailment(_MeterForOneTask):
-    """logits (B, 3): does the image contradict, leave open or entail the text (SNLI-VE). labels (B,)."""
+    """logits (B, 3): whether the image contradicts, leaves open or entails the text (SNLI-VE). labels (B,)."""
 
     head = "snli"
 
 
 class MeterForVisualReasoning(MeterWithHeads):
-    """logits (B, 2): class 1 says that the text is true of a pair of images (NLVR2). labels (B,)."""
+    """logits (B, 2): class 1 means that the text is true of a pair of images (NLVR2). labels (B,)."""
 
     head = "nlvr2"
 
@@ -206,7 +204,7 @@ class MeterForVisualReasoning(MeterWithHeads):
             self.meter(input_ids, attention_mask, pixel_values[:, i], image_token_type=i + 1).pooler_output
             for i in range(2)
         ]
-        logits = self.heads[self.head](torch.cat(pooled, dim=-1))
+        logits = self.heads["nlvr2"](torch.cat(pooled, dim=-1))
         return MeterHeadOutput(None if labels is None else class_loss(logits, labels), logits)
 
 

@@ -9,8 +9,8 @@ import torch
 
 from florence_rag.batching import batched
 from florence_rag.errors import InputError
-from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
+from florence_rag.models.processing import DetectionImageProcessor
 from florence_rag.models.strict_loading import open_with_processor
 from florence_rag.perception.base import Detection
 from florence_rag.types import Frame

@@ -21,9 +21,9 @@ from transformers import PreTrainedTokenizerBase, RobertaConfig, Trainer, Traini
 from transformers.trainer_utils import get_last_checkpoint
 
 from florence_rag.finetuning.trainer import fast_attention
-from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.models.text_encoder import TextEncoderConfig

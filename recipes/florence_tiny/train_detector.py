@@ -23,7 +23,7 @@ from florence_rag.finetuning.detection import (
     collate_boxes,
     crop_boxed_image,
 )
-from florence_rag.models.detection_processor import DetectionImageProcessor
+from florence_rag.models.processing import DetectionImageProcessor
 from florence_rag.models.registry import TINY, find_model
 from florence_rag.types import Box
 from recipes.florence_tiny.recipe_trainer import train

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, RobertaConfig
 
-from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
 from tests.models.layouts import (
     Layout,

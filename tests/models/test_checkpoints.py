@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from florence_rag.errors import ModelError
-from florence_rag.models.checkpoints import METER, UNICL, KeyMap, Rule, fit, load_unicl
+from florence_rag.models.checkpoint_files import read_weights
+from florence_rag.models.checkpoints import METER, UNICL, KeyMap, Rule, load_into, load_released, map_state_dict
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
 from tests.models.fill import fill
@@ -32,9 +33,7 @@ from tests.models.reference import (
 
 
 def unicl_model(weights: Mapping[str, Tensor]) -> FlorenceModel:
-    model = FlorenceModel(UNICL_SMALL).eval()
-    model.load_state_dict(fit(weights, UNICL, model))
-    return model
+    return load_into(FlorenceModel(UNICL_SMALL), weights, UNICL)
 
 
 # The released names and shapes, all of them, at the released sizes.
@@ -50,7 +49,7 @@ def meta_weights(name: str) -> dict[str, Tensor]:
 def test_every_key_of_the_released_unicl_files_has_its_place(name: str) -> None:
     with torch.device("meta"):
         model = FlorenceModel(UNICL_SIZES[name])
-    assert fit(meta_weights(name), UNICL, model).keys() == model.state_dict().keys()
+    assert map_state_dict(meta_weights(name), UNICL, model).keys() == model.state_dict().keys()
 
 
 @needs_parity
@@ -59,7 +58,7 @@ def test_every_key_of_the_released_meter_files_has_its_place(name: str) -> None:
     config = METER_SIZES[name]
     with torch.device("meta"):
         model = (MeterForVisualReasoning if "nlvr2" in config.heads else MeterForMultipleTasks)(config)
-    assert fit(meta_weights(name), METER, model).keys() == model.state_dict().keys()
+    assert map_state_dict(meta_weights(name), METER, model).keys() == model.state_dict().keys()
 
 
 @needs_parity
@@ -98,7 +97,7 @@ def check_unicl(model: FlorenceModel, inputs: Mapping[str, Tensor], expected: Ma
 
 @needs_parity
 def test_unicl_answers_as_the_original_does() -> None:
-    model = load_unicl(PUBLIC / "unicl_small" / "checkpoint.pth", UNICL_SMALL)
+    model = load_released(read_weights(PUBLIC / "unicl_small" / "checkpoint.pth"), UNICL_SMALL)
     inputs, expected = arrays(PUBLIC / "unicl_small" / "inputs.npz"), arrays(PUBLIC / "unicl_small" / "outputs.npz")
     check_unicl(model, inputs, expected)
     assert_close(model.get_text_features(inputs["input_ids_pad0"]), expected["text_features_pad0"], "padded with 0")
@@ -106,7 +105,7 @@ def test_unicl_answers_as_the_original_does() -> None:
 
 @needs_parity
 def test_unicl_blocks_answer_as_the_original_does() -> None:
-    model = load_unicl(PUBLIC / "unicl_small" / "checkpoint.pth", UNICL_SMALL)
+    model = load_released(read_weights(PUBLIC / "unicl_small" / "checkpoint.pth"), UNICL_SMALL)
     inputs, expected = arrays(PUBLIC / "unicl_small" / "inputs.npz"), arrays(PUBLIC / "unicl_small" / "outputs.npz")
     stages = {f"img.stage{i}.out": model.image_encoder.stages[i + 1].embed for i in range(3)}
     blocks = {f"txt.block{i}_LND": block for i, block in enumerate(model.text_encoder.blocks)}
@@ -141,8 +140,8 @@ def test_sister_names_of_unicl_are_understood() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", UNICL_SIZES)
 def test_unicl_at_its_released_size(name: str) -> None:
-    model = FlorenceModel(UNICL_SIZES[name]).eval()
-    model.load_state_dict(fit(fill(read_json(PARITY / "keys" / f"{name}.keys.json"), FILL_SEED), UNICL, model))
+    weights = fill(read_json(PARITY / "keys" / f"{name}.keys.json"), FILL_SEED)
+    model = load_into(FlorenceModel(UNICL_SIZES[name]), weights, UNICL)
     inputs = full_inputs(name)
     with torch.no_grad():
         output = model(inputs["image"], inputs["input_ids"])

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from florence_rag.errors import ModelError
-from florence_rag.models.checkpoints import METER, fit, load_meter
+from florence_rag.models.checkpoint_files import read_weights
+from florence_rag.models.checkpoints import METER, load_into, load_released
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from tests.models.fill import fill
 from tests.models.reference import (
@@ -29,9 +30,7 @@ from tests.models.reference import (
 
 
 def meter_model(weights: Mapping[str, Tensor], tower: str, image_size: int, *names: str) -> MeterForMultipleTasks:
-    model = MeterForMultipleTasks(meter_small(tower, image_size, *names)).eval()
-    model.load_state_dict(fit(weights, METER, model))
-    return model
+    return load_into(MeterForMultipleTasks(meter_small(tower, image_size, *names)), weights, METER)
 
 
 # METER.
@@ -79,7 +78,7 @@ METER_FILES = (
 def test_meter_answers_as_the_original_does(tower: str, task: str, image_size: int, names: tuple[str, ...]) -> None:
     folder = PUBLIC / f"meter_{tower}_roberta_small"
     config = meter_small(tower, image_size, *names)
-    model = load_meter(folder / f"{task}.ckpt", config, MeterForMultipleTasks)
+    model = load_released(read_weights(folder / f"{task}.ckpt"), config)
     check_meter(model, arrays(folder / f"{task}.inputs.npz"), arrays(folder / f"{task}.outputs.npz"))
 
 
@@ -110,7 +109,7 @@ def test_meter_at_another_resolution_answers_as_the_original_does(tower: str, be
 @pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
 def test_ranking_scores_every_text_with_every_picture(tower: str, image_size: int) -> None:
     folder = PUBLIC / f"meter_{tower}_roberta_small"
-    model = load_meter(folder / "irtr.ckpt", meter_small(tower, image_size, "itm", "rank"), MeterForMultipleTasks)
+    model = load_released(read_weights(folder / "irtr.ckpt"), meter_small(tower, image_size, "itm", "rank"))
     inputs, expected = arrays(folder / "irtr.inputs.npz"), arrays(folder / "irtr.outputs.npz")
     count = len(inputs["image"])
     pictures = torch.arange(count).repeat_interleave(count)
@@ -128,7 +127,7 @@ def test_ranking_scores_every_text_with_every_picture(tower: str, image_size: in
 @pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
 def test_the_vqa_loss_is_the_originals(tower: str, image_size: int) -> None:
     folder = PUBLIC / f"meter_{tower}_roberta_small"
-    model = load_meter(folder / "vqa.ckpt", meter_small(tower, image_size, "vqa"), MeterForMultipleTasks)
+    model = load_released(read_weights(folder / "vqa.ckpt"), meter_small(tower, image_size, "vqa"))
     inputs, expected = arrays(folder / "vqa.inputs.npz"), arrays(folder / "vqa.outputs.npz")
     soft = torch.zeros(len(inputs["vqa_labels"]), 62, dtype=torch.float32)
     soft.scatter_(1, inputs["vqa_labels"] % 62, inputs["vqa_scores"].float())  # -1, no answer, falls into the last
@@ -158,8 +157,8 @@ def test_meter_rebuilt_from_names_answers_as_the_original_does(
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["meter_clip16_roberta_vqa576", "meter_swinbase_roberta_vqa384"])
 def test_meter_at_its_released_size(name: str) -> None:
-    model = MeterForMultipleTasks(METER_SIZES[name]).eval()
-    model.load_state_dict(fit(fill(read_json(PARITY / "keys" / f"{name}.keys.json"), FILL_SEED), METER, model))
+    weights = fill(read_json(PARITY / "keys" / f"{name}.keys.json"), FILL_SEED)
+    model = load_into(MeterForMultipleTasks(METER_SIZES[name]), weights, METER)
     inputs = full_inputs(name)
     with torch.no_grad():
         tokens = model.encode_images(inputs["image"])

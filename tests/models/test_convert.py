@@ -1,4 +1,4 @@
-"""From the file that others published to a folder that from_pretrained opens, and to what the original answers."""
+"""Conversion of released checkpoints into folders, and parity of their outputs with the original code."""
 
 import gzip
 import json
@@ -12,11 +12,14 @@ from transformers import AutoModel, AutoModelForVisualQuestionAnswering, AutoPro
 
 from florence_rag.embedding.florence import FlorenceEmbedder
 from florence_rag.errors import ModelError
-from florence_rag.models.convert import convert
+from florence_rag.models import convert as conversion
+from florence_rag.models.convert import CLIP_TOKENIZER, convert, converted_folder
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.meter import MeterModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks
-from florence_rag.models.processing import mended
+from florence_rag.models.processing import mend
+from florence_rag.models.registry import find_model
+from florence_rag.models.strict_loading import open_strictly
 from tests.models.fill import fill
 from tests.models.reference import (
     EXPECTED,
@@ -87,7 +90,7 @@ def test_meter_carries_its_answers_and_its_pixels(tmp_path, roberta_words, tower
 
 def test_too_few_answers_are_refused(tmp_path, roberta_words):
     save_file(fill(meter_layout("clip16", 64, "vqa"), FILL_SEED), tmp_path / "released.safetensors")
-    with pytest.raises(ModelError, match="2 answers were given, but the checkpoint has 61 outputs"):
+    with pytest.raises(ModelError, match="you passed 2 answers, but the checkpoint has 61 outputs"):
         convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=roberta_words, answers=["yes", "no"])
 
 
@@ -97,7 +100,92 @@ def test_a_tokenizer_that_is_not_there_is_asked_for_with_its_source(tmp_path):
         convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=tmp_path)
 
 
-# Against the original code, from its file and its pictures to its outputs.
+# Checkpoints of cards: converted once, completely or not at all, and never one family for the other.
+
+
+class LocalFetcher:
+    """Has the tokenizers, and records their names; downloads nothing."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.requested = []
+
+    def repository(self, name, **_):
+        self.requested.append(name)
+        return self.folder / ("clip" if name == CLIP_TOKENIZER else "roberta")
+
+
+@pytest.fixture
+def fetcher(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    save_clip_words(tmp_path / "clip")
+    save_roberta_words(tmp_path / "roberta")
+    return LocalFetcher(tmp_path)
+
+
+@pytest.fixture
+def dual_encoder(tmp_path):
+    save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "dual_encoder.safetensors")
+    return tmp_path / "dual_encoder.safetensors"
+
+
+@pytest.fixture
+def meter(tmp_path):
+    save_file(fill(meter_layout("clip16", 64, "vqa"), FILL_SEED), tmp_path / "meter.safetensors")
+    return tmp_path / "meter.safetensors"
+
+
+def test_a_checkpoint_is_converted_once_and_again_when_it_changes(fetcher, dual_encoder):
+    folder = converted_folder(find_model(str(dual_encoder)), fetcher)
+    assert open_strictly(FlorenceModel, folder, device="cpu").config.projection_dim == 48
+    assert converted_folder(find_model(str(dual_encoder)), fetcher) == folder
+    assert fetcher.requested == [CLIP_TOKENIZER]
+    save_file(fill(UNICL_LAYOUT, FILL_SEED + 1), dual_encoder)
+    assert converted_folder(find_model(str(dual_encoder)), fetcher) != folder
+
+
+@pytest.mark.parametrize(
+    ("file", "role", "holds"),
+    [
+        ("meter", "embed", r"a METER, which answers and matches \(cross_modal_image_layers\.0\."),
+        ("dual_encoder", "answer", r"a dual encoder, which embeds \(image_encoder\."),
+    ],
+)
+def test_a_checkpoint_of_the_other_family_is_refused_with_its_keys(fetcher, dual_encoder, meter, file, role, holds):
+    checkpoint = {"dual_encoder": dual_encoder, "meter": meter}[file]
+    with pytest.raises(ModelError, match=rf"does not fit the role of '.*{file}.safetensors': it holds {holds}"):
+        converted_folder(find_model(str(checkpoint), role), fetcher)
+    assert fetcher.requested == []
+
+
+def test_weights_of_another_kind_are_refused_with_their_keys(fetcher, tmp_path):
+    save_file({"encoder.layer.0.weight": torch.ones(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelError, match=r"neither UniCL's nor METER's: encoder\.layer\.0\.weight"):
+        converted_folder(find_model(str(tmp_path / "other.safetensors")), fetcher)
+
+
+def test_a_checkpoint_without_some_of_its_weights_is_refused_with_their_names(fetcher, tmp_path):
+    weights = fill(UNICL_LAYOUT, FILL_SEED)
+    del weights["logit_scale"]
+    save_file({**weights, "image_encoder.extra": torch.ones(1)}, tmp_path / "gap.safetensors")
+    with pytest.raises(ModelError, match=r"missing: .*logit_scale.*; unexpected: image_encoder\.extra"):
+        converted_folder(find_model(str(tmp_path / "gap.safetensors")), fetcher)
+
+
+def test_an_interrupted_conversion_leaves_no_folder(fetcher, dual_encoder, monkeypatch):
+    def interrupted(checkpoint, folder, **_):
+        folder.mkdir()
+        (folder / "config.json").write_text("{")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(conversion, "convert", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            converted_folder(find_model(str(dual_encoder)), fetcher)
+    assert (converted_folder(find_model(str(dual_encoder)), fetcher) / "model.safetensors").is_file()
+
+
+# Against the original code, from its file and its images to its outputs.
 
 
 @needs_parity
@@ -151,7 +239,7 @@ def test_texts_are_read_as_clip_reads_them(clip_vocabulary):
     tokenizer = CLIPTokenizer.from_pretrained(clip_vocabulary, model_max_length=77)
     expected = read_json(PUBLIC / "tokenizers" / "expected.json")
     for text, ids in zip(expected["texts"], expected["clip"], strict=True):
-        assert tokenizer(mended(text), truncation=True)["input_ids"] == ids["openai_and_unpadded"], text
+        assert tokenizer(mend(text), truncation=True)["input_ids"] == ids["openai_and_unpadded"], text
 
 
 @needs_parity

@@ -41,7 +41,7 @@ def test_sizes_that_were_not_configured(convolutional: bool) -> None:
 
 def test_a_map_no_larger_than_its_window_is_one_window() -> None:
     last = coswin(window_size=7).stages[2].blocks
-    assert [(block.window, block.shift) for block in last] == [(4, 0), (4, 0)]
+    assert [(block.window, block.shifted) for block in last] == [((4, 4), False), ((4, 4), False)]
 
 
 @pytest.mark.parametrize("image_size", [64, 112, 100])

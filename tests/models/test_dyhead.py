@@ -9,10 +9,15 @@ from torch import Tensor
 from transformers import AutoImageProcessor
 
 from florence_rag.errors import ModelError
-from florence_rag.models.checkpoints import DYHEAD, fit, load_dyhead
-from florence_rag.models.configuration_dyhead import DyHeadConfig
-from florence_rag.models.detection_processor import DetectionImageProcessor
-from florence_rag.models.dyhead import DetectorOutput, DyHeadForObjectDetection, DyHeadModel, found_objects
+from florence_rag.models.checkpoints import DYHEAD, load_dyhead, load_into
+from florence_rag.models.dyhead import (
+    DetectorOutput,
+    DyHeadConfig,
+    DyHeadForObjectDetection,
+    DyHeadModel,
+    detect_objects,
+)
+from florence_rag.models.processing import DetectionImageProcessor
 from tests.models import tiny
 from tests.models.fill import fill, filled
 from tests.models.layouts import dyhead
@@ -30,10 +35,8 @@ def levels(name: str) -> list[Tensor]:
 
 
 def tower(coarse: str = "released") -> DyHeadModel:
-    model = DyHeadModel(DyHeadConfig(channels=32, num_blocks=2, coarse=coarse)).eval()
-    weights = fill(dyhead(32, 2), FILL_SEED)
-    model.load_state_dict(fit(weights, DYHEAD, model))
-    return model
+    model = DyHeadModel(DyHeadConfig(channels=32, num_blocks=2, coarse=coarse))
+    return load_into(model, fill(dyhead(32, 2), FILL_SEED), DYHEAD)
 
 
 @needs_parity
@@ -128,7 +131,7 @@ def test_the_detector_learns_what_it_is_shown() -> None:
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 3
     with torch.no_grad():
-        found = found_objects(model.eval()(tiny.pictures()), threshold=0.3)
+        found = detect_objects(model.eval()(tiny.pictures()), threshold=0.3)
     assert set(found[0]["labels"].tolist()) == {0, 2}
     assert not len(found[1]["boxes"]) and not len(found[2]["boxes"])
     best = [found[0]["labels"].tolist().index(label) for label in (0, 2)]
@@ -150,7 +153,7 @@ def output(boxes: list[list[float]], logits: list[list[float]]) -> DetectorOutpu
 
 def test_of_two_that_say_the_same_the_better_stays() -> None:
     boxes = [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.52], [0.0, 0.0, 0.5, 0.5]]
-    (found,) = found_objects(output(boxes, [[2.0, -9.0], [3.0, -9.0], [-9.0, 1.0]]), threshold=0.3)
+    (found,) = detect_objects(output(boxes, [[2.0, -9.0], [3.0, -9.0], [-9.0, 1.0]]), threshold=0.3)
     assert found["labels"].tolist() == [0, 1]
     assert found["boxes"][0].tolist() == pytest.approx(boxes[1])
     assert found["scores"][0] > found["scores"][1] > 0.3

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from florence_rag.errors import ModelError
-from florence_rag.models.checkpoints import fit
+from florence_rag.models.checkpoints import load_into
 from florence_rag.models.coswin import CoSwinModel
 from florence_rag.models.inflation import SWIN_IMAGES, VIDEO_SWIN, inflate, load_swin_inflated, load_video_swin
-from florence_rag.models.layers.video import from_video_windows, to_video_windows, video_position_index
+from florence_rag.models.layers.window import from_windows, relative_position_index, to_windows
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification, VideoCoSwinModel
 from tests.models import tiny
 from tests.models.fill import fill, filled
@@ -47,9 +47,7 @@ def clip(name: str) -> Tensor:
 
 
 def rebuilt() -> VideoCoSwinForVideoClassification:
-    model = VideoCoSwinForVideoClassification(SMALL).eval()
-    model.load_state_dict(fit(fill(LAYOUT, FILL_SEED), VIDEO_SWIN, model))
-    return model
+    return load_into(VideoCoSwinForVideoClassification(SMALL), fill(LAYOUT, FILL_SEED), VIDEO_SWIN)
 
 
 def rebuilt_swin(window: int) -> dict[str, Tensor]:
@@ -153,19 +151,19 @@ def test_any_length_and_size_will_do(frames: int, size: tuple[int, int]) -> None
 
 def test_windows_come_apart_and_together() -> None:
     x = torch.arange(2 * 4 * 6 * 8 * 3).view(2, 4, 6, 8, 3)
-    windows = to_video_windows(x, (2, 3, 4))
+    windows = to_windows(x, (2, 3, 4))
     assert windows.shape == (2 * 8, 24, 3)
     assert torch.equal(windows[0, :4], x[0, 0, 0, :4])
     assert torch.equal(windows[0, 12], x[0, 1, 0, 0])
-    assert torch.equal(from_video_windows(windows, (2, 3, 4), (4, 6, 8)), x)
+    assert torch.equal(from_windows(windows, (2, 3, 4), (4, 6, 8)), x)
 
 
 def test_a_smaller_window_keeps_the_distances_or_the_first_rows() -> None:
     full, part = (3, 3, 3), (2, 2, 2)
-    whole = video_position_index(full, full, "exact")
+    whole = relative_position_index(full, full, "exact")
     inside = [frame * 9 + row * 3 + column for frame in (0, 1) for row in (0, 1) for column in (0, 1)]
-    assert torch.equal(video_position_index(part, full, "exact"), whole[inside][:, inside])
-    assert torch.equal(video_position_index(part, full, "released"), whole[:8, :8])
+    assert torch.equal(relative_position_index(part, full, "exact"), whole[inside][:, inside])
+    assert torch.equal(relative_position_index(part, full, "released"), whole[:8, :8])
 
 
 def test_it_learns_what_it_is_shown() -> None:
@@ -190,7 +188,7 @@ def test_clips_without_attributes_do_not_make_the_loss_nan() -> None:
 
 def test_weights_of_another_shape_are_an_error(tmp_path: Path) -> None:
     weights = CoSwinModel(tiny.coswin()).state_dict()
-    with pytest.raises(ModelError, match=r"cannot be inflated.*missing: stages\.1\.blocks\.2"):
+    with pytest.raises(ModelError, match=r"do not fit this VideoCoSwinModel: missing: stages\.1\.blocks\.2"):
         inflate(weights, VideoCoSwinModel(tiny.video(depths=(2, 3))))
     with pytest.raises(ModelError, match=r"of another shape: .*norm\.bias"):
         inflate(weights, VideoCoSwinModel(tiny.video(embed_dim=16)))
@@ -198,5 +196,5 @@ def test_weights_of_another_shape_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"of another shape: classifier"):
         load_video_swin(tmp_path / "five.pth", SMALL)
     torch.save({**fill(swin(96, 16, (2, 2, 2, 1), (1, 2, 4, 8), 3), 0), "stem": torch.ones(1)}, tmp_path / "stem.pth")
-    with pytest.raises(ModelError, match=r"no Swin of pictures: unexpected stem"):
+    with pytest.raises(ModelError, match=r"not a Swin image classifier: unexpected stem"):
         load_swin_inflated(tmp_path / "stem.pth", SMALL)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, RobertaConfig
 
-from florence_rag.models.configuration_dyhead import DyHeadConfig, DyHeadDetectorConfig
-from florence_rag.models.configuration_meter import MeterConfig
 from florence_rag.models.coswin import CoSwinConfig
+from florence_rag.models.dyhead import DyHeadConfig, DyHeadDetectorConfig
 from florence_rag.models.florence import FlorenceConfig
+from florence_rag.models.meter import MeterConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
 from florence_rag.models.video_coswin import VideoCoSwinConfig
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from florence_rag.errors import InputError, ModelError
-from florence_rag.models.detection_processor import DetectionImageProcessor
 from florence_rag.models.dyhead import DyHeadForObjectDetection
+from florence_rag.models.processing import DetectionImageProcessor
 from florence_rag.perception.base import Detector, Grounder
 from florence_rag.perception.detector import DyHeadDetector
 from tests.models import tiny

@@ -13,14 +13,14 @@ from florence_rag.models.layers.window import (
 
 def test_windows_and_back() -> None:
     x = torch.randn(2, 6, 9, 4)
-    windows = to_windows(x, 3)
+    windows = to_windows(x, (3, 3))
     assert windows.shape == (2 * 2 * 3, 9, 4)
     assert torch.equal(windows[1], x[0, :3, 3:6].reshape(9, 4))
-    assert torch.equal(from_windows(windows, 3, 6, 9), x)
+    assert torch.equal(from_windows(windows, (3, 3), (6, 9)), x)
 
 
 def test_relative_positions_depend_on_the_offset_only() -> None:
-    index = relative_position_index(3)
+    index = relative_position_index((3, 3), (3, 3))
     for query in range(9):
         for key in range(9):
             down, right = query // 3 - key // 3, query % 3 - key % 3
@@ -29,17 +29,17 @@ def test_relative_positions_depend_on_the_offset_only() -> None:
 
 def test_shifted_windows_keep_torn_neighbors_apart() -> None:
     height, width, window, shift = 6, 6, 3, 1
-    mask = shift_mask(height, width, window, shift)
+    mask = shift_mask((height, width), (window, window), (shift, shift))
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     positions = torch.stack([rows, columns], dim=-1).roll((-shift, -shift), dims=(0, 1))[None]
-    for tokens, allowed in zip(to_windows(positions, window), mask == 0, strict=True):
+    for tokens, allowed in zip(to_windows(positions, (window, window)), mask == 0, strict=True):
         near = (tokens[:, None] - tokens[None]).abs().amax(-1) < window
         assert torch.equal(allowed, near)
 
 
-def block(window: int, shift: int) -> SwinBlock:
+def block(window: int, *, shifted: bool) -> SwinBlock:
     torch.manual_seed(0)
-    return SwinBlock(8, 2, window=window, shift=shift).eval()
+    return SwinBlock(8, 2, window=(window, window), shifted=shifted).eval()
 
 
 def reach(network: SwinBlock, height: int, width: int, row: int, column: int) -> torch.Tensor:
@@ -51,26 +51,26 @@ def reach(network: SwinBlock, height: int, width: int, row: int, column: int) ->
 
 
 def test_a_token_sees_its_window() -> None:
-    seen = reach(block(4, 0), 8, 8, 1, 6)
+    seen = reach(block(4, shifted=False), 8, 8, 1, 6)
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[:4, 4:] = True
     assert torch.equal(seen, expected)
 
 
 def test_a_shifted_window_joins_four_and_does_not_wrap_around() -> None:
-    middle, corner = reach(block(4, 2), 8, 8, 3, 3), reach(block(4, 2), 8, 8, 0, 0)
+    middle, corner = reach(block(4, shifted=True), 8, 8, 3, 3), reach(block(4, shifted=True), 8, 8, 0, 0)
     assert middle[2:6, 2:6].all() and middle.sum() == 16
     assert corner[:2, :2].all() and corner.sum() == 4
 
 
-@pytest.mark.parametrize("shift", [0, 2])
-def test_sides_that_windows_do_not_divide(shift: int) -> None:
-    assert block(4, shift)(torch.randn(2, 6, 5, 8)).shape == (2, 6, 5, 8)
+@pytest.mark.parametrize("shifted", [False, True])
+def test_sides_that_windows_do_not_divide(shifted: bool) -> None:
+    assert block(4, shifted=shifted)(torch.randn(2, 6, 5, 8)).shape == (2, 6, 5, 8)
 
 
 def test_training_after_inference() -> None:
     """What is computed once and kept must serve autograd, whoever asked first."""
-    network = SwinBlock(8, 2, window=5, shift=2)
+    network = SwinBlock(8, 2, window=(5, 5), shifted=True)
     with torch.inference_mode():
         network(torch.randn(1, 10, 10, 8))
     network(torch.randn(1, 10, 10, 8)).sum().backward()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from florence_rag.finetuning.detection import build_detector, collate_boxes
-from florence_rag.models.detection_processor import DetectionImageProcessor
+from florence_rag.models.processing import DetectionImageProcessor
 from florence_rag.models.registry import find_model
 from recipes.florence_tiny.recipe_trainer import train
 from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
