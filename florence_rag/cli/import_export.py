@@ -45,8 +45,7 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Create a database from an export, by inserting its rows or, with --uploaded, by Milvus' bulk import."""
-    from florence_rag.index.bulk.export import load
-    from florence_rag.index.bulk.files import BulkFiles
+    from florence_rag.index.bulk.export import BulkFiles, load
     from florence_rag.index.bulk.server_import import import_uploaded
     from florence_rag.index.milvus import MilvusIndex
 

@@ -12,7 +12,7 @@ from pymilvus import CollectionSchema, DataType, FieldSchema
 
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
-from florence_rag.index.literals import literal
+from florence_rag.index.filters import literal
 from florence_rag.index.rows import MAX_TEXT_BYTES, Row
 from florence_rag.index.schema import Table
 from florence_rag.index.text_codec import truncate
@@ -42,7 +42,7 @@ class MilvusAnswerStore:
             vector.tolist(),
             limit=k,
             expression=f"model == {literal(model)}",
-            params={"metric_type": "IP", "params": {}},
+            params={},
             fields=_FIELDS,
         )
         return [_answer(row) for row, _ in found]

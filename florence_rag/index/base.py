@@ -117,42 +117,24 @@ class HasAnswerStore(Protocol):
 class ChunkReader(Protocol):
     """Search and read access to chunks. Every call sees all writes before it.
 
-    All searches take the same restrictions. `kinds` limits the hits to some kinds of chunks, and None allows all.
-    `filter` is a `Filter`. Hits come best first; ties are broken by id.
+    All searches take the same restrictions: `kinds` limits the hits to some kinds of chunks, and None allows all;
+    `filter` is a restriction on fields and metadata. `k` is the largest number of hits, 1 or more. Hits come best
+    first; ties are broken by id. Calls raise InputError for an argument that is not valid.
     """
 
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks with the largest cosine to a vector.
+        """Return the k chunks with the largest cosine to a vector (D,), which is finite and of unit length.
 
-        Args:
-            vector: query vector (D,), finite and of unit length.
-            k: number of hits, 1 or more.
-            kinds: kinds of chunks to search, or None for all.
-            filter: restriction on fields and metadata, or None.
-
-        Returns:
-            At most k hits, whose score is the cosine in [-1, 1].
-
-        Raises:
-            InputError: if the vector, k, kinds or filter is not valid.
+        The score of a hit is the cosine in [-1, 1].
         """
         ...
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks whose text vector has the largest cosine to a vector.
-
-        Args:
-            vector: query vector (T,) of the text embedder, finite and of unit length.
-            k: number of hits, 1 or more.
-            kinds: kinds of chunks to search, or None for all.
-            filter: restriction on fields and metadata, or None.
-
-        Returns:
-            At most k hits among the chunks that have text, whose score is the cosine in [-1, 1].
+        """Return the k chunks with text whose text vector has the largest cosine to a vector (T,) of unit length.
 
         Raises:
             InputError: if an argument is not valid, or if the index keeps no text vectors.
@@ -162,59 +144,19 @@ class ChunkReader(Protocol):
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks whose caption, text and OCR text match the terms of a query best.
-
-        Args:
-            query: free text.
-            k: number of hits, 1 or more.
-            kinds: kinds of chunks to search, or None for all.
-            filter: restriction on fields and metadata, or None.
-
-        Returns:
-            At most k hits, whose score is BM25, above 0.
-
-        Raises:
-            InputError: if k, kinds or filter is not valid.
-        """
+        """Return the k chunks whose caption, text and OCR text match the terms of a query best, by BM25 above 0."""
         ...
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
-        """Iterate over all chunks that match the restrictions, in no order.
-
-        Args:
-            kinds: kinds of chunks, or None for all.
-            filter: restriction on fields and metadata, or None.
-
-        Returns:
-            An iterator over hits with score 0.
-
-        Raises:
-            InputError: if kinds or filter is not valid.
-        """
+        """Iterate over all chunks that match the restrictions, in no order, with score 0."""
         ...
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
-        """Return the chunks with these ids, in this order.
-
-        Args:
-            ids: ids of chunks.
-
-        Returns:
-            Hits with score 0. Unknown ids are skipped.
-
-        Raises:
-            InputError: if ids is not a sequence of strings.
-        """
+        """Return the chunks with these ids, in this order, with score 0. Unknown ids are skipped."""
         ...
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """Return the vectors of the chunks with these ids.
-
-        Args:
-            ids: ids of chunks.
-
-        Returns:
-            (N, D) float32, one row per id, in this order.
+        """Return the vectors (N, D) float32 of the chunks with these ids, one row per id.
 
         Raises:
             InputError: if an id is unknown.
@@ -234,9 +176,6 @@ class ChunkWriter(Protocol):
 
     def begin(self, source: Source) -> None:
         """Announce a source whose chunks follow. All older rows of its uri are dropped.
-
-        Args:
-            source: the source.
 
         Raises:
             InputError: if the uri is empty or too long.
@@ -260,9 +199,6 @@ class ChunkWriter(Protocol):
     def complete(self, source: Source) -> None:
         """Declare that all chunks of the source were added.
 
-        Args:
-            source: the source that `begin` announced.
-
         Raises:
             InputError: if this source was not announced.
         """
@@ -280,38 +216,22 @@ class ChunkWriter(Protocol):
         ...
 
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
-        """Record that a source is skipped because it is a near-duplicate of another. Its rows are dropped.
-
-        Args:
-            source: the skipped source.
-            duplicate_of: uri of the source that is indexed in its place.
-        """
+        """Record that a source is a near-duplicate of the indexed source `duplicate_of`. Its rows are dropped."""
         ...
 
     def update_stat(self, sources: Collection[Source]) -> None:
-        """Record new sizes and modification times of sources whose content is unchanged.
-
-        Args:
-            sources: the sources in their present state.
-        """
+        """Record the present sizes and modification times of sources whose content is unchanged."""
         ...
 
     def delete_sources(self, uris: Iterable[str]) -> int:
-        """Delete sources, with their rows and failures.
+        """Delete sources, with their rows and failures, and return the number of deleted rows.
 
-        Args:
-            uris: uris of sources. Unknown uris are skipped.
-
-        Returns:
-            The number of rows that were deleted.
+        Unknown uris are skipped.
         """
         ...
 
     def update_metadata(self, metadata: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace the metadata of chunks.
-
-        Args:
-            metadata: new metadata by chunk id.
+        """Replace the metadata of chunks by those that `metadata` holds for their ids.
 
         Raises:
             InputError: if an id is unknown or a value cannot be stored. Nothing is replaced then.
@@ -369,13 +289,7 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         ...
 
     def text_vectors(self, ids: Sequence[str]) -> np.ndarray:
-        """Return the text vectors of the chunks with these ids.
-
-        Args:
-            ids: ids of chunks.
-
-        Returns:
-            (N, T) float32, one row per id, in this order; zeros for chunks without text.
+        """Return the text vectors (N, T) float32 of the chunks with these ids, zeros for chunks without text.
 
         Raises:
             InputError: if an id is unknown, or if the index keeps no text vectors.
@@ -383,25 +297,13 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         ...
 
     def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
-        """Iterate over all chunks of these sources, in no order.
-
-        Args:
-            uris: uris of sources.
-
-        Returns:
-            An iterator over hits with score 0.
-        """
+        """Iterate over all chunks of these sources, in no order, with score 0."""
         ...
 
     def open_shadow(self, embedder: EmbedderInfo) -> Self:
-        """Open the shadow of this index for another embedder, and create it if necessary.
+        """Open the shadow of this index for another embedder, with everything that an earlier run wrote to it.
 
-        Args:
-            embedder: the embedder whose vectors fill the shadow.
-
-        Returns:
-            The shadow, with everything that an earlier run wrote to it. It is open as long as this index is; do not
-            close it.
+        The shadow is created if necessary. It is open as long as this index is; do not close it.
 
         Raises:
             InputError: if the index already has the vectors of this embedder.
@@ -410,10 +312,7 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         ...
 
     def switch(self, shadow: Self) -> Self:
-        """Replace the searched vectors by those of the shadow, in one write.
-
-        Args:
-            shadow: the shadow that `open_shadow` returned.
+        """Replace the searched vectors by those of the shadow that `open_shadow` returned, in one write.
 
         Returns:
             The previous state of this index, which `drop_previous` deletes.

@@ -16,8 +16,8 @@ from florence_rag.batching import batched
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.literals import one_of
+from florence_rag.index.filters import one_of
+from florence_rag.index.index_types import Params, VectorDtype
 from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table, probe_table
@@ -240,8 +240,9 @@ class Connection:
         *,
         limit: int,
         expression: str,
-        params: dict[str, Any],
+        params: Params,
         fields: list[str],
+        metric: str = "IP",
         user_filter: Filter | None = None,
     ) -> list[tuple[Row, float]]:
         """Return the nearest rows with their distances. user_filter: named in the error if the expression is wrong."""
@@ -252,7 +253,7 @@ class Connection:
             anns_field=field,
             filter=expression,
             limit=limit,
-            search_params=params,
+            search_params={"metric_type": metric, "params": params},
             output_fields=fields,
             timeout=_READ_S,
         )

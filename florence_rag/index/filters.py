@@ -1,4 +1,4 @@
-"""Filters as mappings, and their translation into Milvus' filter language.
+"""Translates filters that are mappings into Milvus' filter language, and writes values as its literals.
 
     {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
 
@@ -6,22 +6,59 @@ A plain value means equal, a list means one of several, None means absent, and {
 the metadata contains the value. All conditions must hold. Dots after `metadata` lead into nested values. A chunk that
 lacks a field matches no condition on it except None, not even `$ne`. `source` is the uri of a source; for an item it is
 also the source that its metadata name.
+
+Every value in a filter is written by `literal`, including ids. pymilvus joins ids unescaped, so that an id could read
+or delete other rows, Milvus Lite has no templates, and JSON's escapes differ from those of Milvus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.index.lite.metadata import flat_path
-from florence_rag.index.literals import Scalar, literal, one_of, starts_with
-from florence_rag.index.text_codec import encode_uri
+from florence_rag.index.text_codec import clean, encode_uri
 from florence_rag.types import KINDS, Kind, item_uri
 
+Scalar = str | bool | int | float
+
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+_LAST = "\U0010ffff"
 _COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 _OPERATORS = (*_COMPARISONS, "$in", "$prefix", "$has")
+
+
+def literal(value: Scalar) -> str:
+    """Return the value as a filter contains it."""
+    if isinstance(value, str):
+        return f'"{clean(value).translate(_ESCAPES)}"'
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not math.isfinite(value):
+        raise InputError(f"a filter cannot compare with {value!r}; use a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InputError(f"a filter cannot compare with {value!r}; whole numbers have 64 bits")
+    return repr(value)
+
+
+def one_of(field: str, values: Iterable[Scalar]) -> str:
+    """Return the filter "field is one of these values"."""
+    return f"{field} in [{', '.join(map(literal, values))}]"
+
+
+def starts_with(field: str, prefix: str) -> str:
+    """Return the filter "field starts with this prefix", as a range, because Lite cannot escape % and _ in `like`."""
+    prefix = clean(prefix)
+    lower = f"{field} >= {literal(prefix)}"
+    stem = prefix.rstrip(_LAST)
+    if not stem:
+        return lower
+    following = ord(stem[-1]) + 1
+    upper = stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are not characters
+    return f"{lower} and {field} < {literal(upper)}"
 
 
 def expression(
@@ -36,7 +73,11 @@ def expression(
     match_item_source: whether `source` also matches the source that an item's metadata name, not only its uri. flat:
     whether the store keeps flat metadata, as Milvus Lite needs them.
     """
-    parts = [] if kinds is None else [_kinds(kinds)]
+    parts = []
+    if kinds is not None:
+        if isinstance(kinds, str) or not kinds:
+            raise InputError(f"kinds {kinds!r} names no kind; give a collection of {', '.join(KINDS)}, or None for all")
+        parts.append(one_of("kind", sorted({_kind(kind) for kind in kinds})))
     if isinstance(filter, str):
         parts += [_closed(filter)] if filter.strip() else []
     elif isinstance(filter, Mapping):
@@ -48,12 +89,6 @@ def expression(
     elif filter is not None:
         raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
     return " and ".join(f"({part})" for part in parts)
-
-
-def _kinds(kinds: Collection[Kind]) -> str:
-    if isinstance(kinds, str) or not kinds:
-        raise InputError(f"kinds {kinds!r} names no kind; give a collection of {', '.join(KINDS)}, or None for all")
-    return one_of("kind", sorted({_kind(kind) for kind in kinds}))
 
 
 def _closed(raw: str) -> str:
@@ -100,12 +135,22 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
     if operator not in _OPERATORS:
         raise InputError(f"filter operator {operator!r} of {field!r} is unknown; use {', '.join(_OPERATORS)}")
     if value is None and operator in ("$eq", "$ne"):
-        return _absent(path) if operator == "$eq" else _present(path)
+        if operator == "$ne":
+            return _present(path)
+        return f"not (exists {path})" if "[" in path else f"{path} is null"
     if operator == "$in":
-        return _one_of(field, path, [check(each) for each in _list(field, value)])
+        if not isinstance(value, list | tuple | set | frozenset) or not value:
+            raise InputError(f"filter operator '$in' of {field!r} needs a list of values, not {value!r}")
+        checked_values = [check(each) for each in value]
+        if field.startswith("metadata."):  # Lite takes `in` on plain fields only
+            return " or ".join(f"{path} == {literal(each)}" for each in checked_values)
+        return one_of(path, checked_values)
     checked = check(value)
     if operator == "$has":
-        return _holds(field, checked)
+        if not field.startswith("metadata."):
+            raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is no list")
+        # This tests the JSON field itself, because Lite cannot search lists in its dynamic field.
+        return f"json_contains({_field(field, False)[0]}, {literal(checked)})"
     if operator == "$prefix":
         if not isinstance(checked, str) or field == "kind":
             raise InputError(f"filter operator '$prefix' of {field!r} needs a text field, not {value!r}")
@@ -113,29 +158,6 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
     comparison = f"{path} {_COMPARISONS[operator]} {literal(checked)}"
     # Stores disagree on whether a missing JSON key is unequal to a value.
     return f"{_present(path)} and {comparison}" if operator == "$ne" else comparison
-
-
-def _holds(field: str, value: Scalar) -> str:
-    """Test the JSON field itself, because Lite cannot search lists in its dynamic field."""
-    if not field.startswith("metadata."):
-        raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is no list")
-    return f"json_contains({_field(field, False)[0]}, {literal(value)})"
-
-
-def _one_of(field: str, path: str, values: list[Scalar]) -> str:
-    if field.startswith("metadata."):  # Lite takes `in` on plain fields only
-        return " or ".join(f"{path} == {literal(value)}" for value in values)
-    return one_of(path, values)
-
-
-def _list(field: str, values: Any) -> Collection[Any]:
-    if not isinstance(values, list | tuple | set | frozenset) or not values:
-        raise InputError(f"filter operator '$in' of {field!r} needs a list of values, not {values!r}")
-    return values
-
-
-def _absent(path: str) -> str:
-    return f"not (exists {path})" if "[" in path else f"{path} is null"
 
 
 def _present(path: str) -> str:
@@ -167,10 +189,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _uri(value: Any) -> str:
-    return encode_uri(_text(value))
-
-
 def _page(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise InputError(f"a filter compares page with a whole number, not with {value!r}")
@@ -192,7 +210,7 @@ def _scalar(value: Any) -> Scalar:
 _CHECKS: Mapping[str, Callable[[Any], Scalar]] = {
     "id": _text,
     "kind": _kind,
-    "source": _uri,
+    "source": lambda value: encode_uri(_text(value)),
     "page": _page,
     "start_s": _seconds,
     "end_s": _seconds,

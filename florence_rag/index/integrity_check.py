@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.ledger import Entry
 from florence_rag.index.text_codec import decode_uri
 
 
@@ -26,17 +24,14 @@ def check_integrity(chunks: ChunkCollection) -> IntegrityReport:
     begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
     expected = sum(entry.rows for entry in entries.values() if entry.state == "complete")
     present = chunks.connection.count(chunks.name) - chunks.count(begun)
-    damaged = frozenset[str]() if present == expected else _damaged(chunks, entries)
-    return IntegrityReport(present, expected, damaged)
-
-
-def _damaged(chunks: ChunkCollection, before: Mapping[str, Entry]) -> frozenset[str]:
-    """Return the sources whose rows do not fit their entry, except those that another machine writes meanwhile."""
-    present = Counter(decode_uri(row["source"]) for row in chunks.connection.rows(chunks.name, ["id", "source"]))
-    after = {entry.uri: entry for entry in chunks.ledger.entries()}
-    steady = (uri for uri in present.keys() | before.keys() if before.get(uri) == after.get(uri))
-    return frozenset(uri for uri in steady if not _fits(before.get(uri), present[uri]))
-
-
-def _fits(entry: Entry | None, rows: int) -> bool:
-    return entry is not None and (entry.state == "begun" or rows == entry.rows)
+    if present == expected:
+        return IntegrityReport(present, expected)
+    rows = Counter(decode_uri(row["source"]) for row in chunks.connection.rows(chunks.name, ["id", "source"]))
+    later = {entry.uri: entry for entry in chunks.ledger.entries()}
+    damaged = set()
+    for uri in rows.keys() | entries.keys():
+        entry = entries.get(uri)
+        fits = entry is not None and (entry.state == "begun" or rows[uri] == entry.rows)
+        if not fits and entry == later.get(uri):  # otherwise another machine is writing the source
+            damaged.add(uri)
+    return IntegrityReport(present, expected, frozenset(damaged))

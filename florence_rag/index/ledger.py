@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import Any, Literal
 
 from florence_rag.batching import batched
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection
+from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_table
 from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
@@ -38,6 +38,19 @@ class Entry:
     chunks: Mapping[Kind, int] = field(default_factory=dict)
     reason: str = ""
 
+    @classmethod
+    def from_row(cls, row: Row) -> Entry:
+        """Return the entry of a row."""
+        body = json.loads(row["body"])
+        source = Source(**body["source"]) if body["source"] else None
+        return cls(body["uri"], row["state"], source, body["chunks"], body["reason"])
+
+    def to_row(self) -> Row:
+        """Return the row of the entry, with a long reason cut."""
+        source = asdict(self.source) if self.source else None
+        body = {"uri": self.uri, "source": source, "chunks": dict(self.chunks), "reason": self.reason[:_MAX_REASON]}
+        return _row(_id(self.uri), self.state, body)
+
     @property
     def rows(self) -> int:
         """The number of rows that the source must have."""
@@ -60,6 +73,43 @@ class Settings:
     previous: str = ""
     text_embedder: EmbedderInfo | None = None
     vector_dtype: VectorDtype = "fp32"
+
+    @classmethod
+    def from_row(cls, row: Row) -> Settings:
+        """Return the settings of a row; fields that older versions did not write get their defaults."""
+        record = json.loads(row["body"])
+        body = {each.name: record[each.name] for each in fields(cls) if each.name in record}
+        embedders = {name: EmbedderInfo(**value) for name, value in body.items() if name.endswith("embedder") and value}
+        return cls(**body | embedders)
+
+    def to_row(self) -> Row:
+        """Return the row of the settings."""
+        return _row(_SETTINGS, _SETTINGS, asdict(self))
+
+    def check(
+        self, where: str, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None, vector_dtype: VectorDtype | None
+    ) -> None:
+        """Raise StoreMismatchError if the index cannot be opened for these embedders and this precision."""
+        if self.version != VERSION:
+            raise StoreMismatchError(
+                f"the index {where} has schema version {self.version}, this florence_rag writes {VERSION}; "
+                "index the files into a new database"
+            )
+        recorded = _described(self.text_embedder)
+        if self.embedder != embedder:
+            problem = f"was filled by {_described(self.embedder)}, not by {_described(embedder)}; "
+            problem += "open it with that model"
+        elif self.text_embedder is None and text_embedder is not None:
+            problem = f"keeps no text vectors, so {_described(text_embedder)} cannot search it; "
+            problem += "open it without a text embedder"
+        elif self.text_embedder != text_embedder:
+            problem = f"has text vectors of {recorded}, not of {_described(text_embedder)}; "
+            problem += "open it with that text embedder"
+        elif vector_dtype not in (None, self.vector_dtype):
+            problem = f"keeps its vectors as {self.vector_dtype}, not as {vector_dtype}; omit that"
+        else:
+            return
+        raise StoreMismatchError(f"the index {where} {problem}, or index the files into a new database")
 
 
 class Ledger:
@@ -100,9 +150,7 @@ class Ledger:
         self.open()
         settings = self.settings()
         if settings is not None:
-            _check_settings(settings, embedder, where)
-            _check_text_embedder(settings.text_embedder, text_embedder, where)
-            _check_vector_dtype(settings.vector_dtype, vector_dtype, where)
+            settings.check(where, embedder, text_embedder, vector_dtype)
         elif self._connection.has(self._collection):
             raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
         else:
@@ -111,19 +159,17 @@ class Ledger:
     def settings(self) -> Settings | None:
         """Return the settings, or None if a kill came between creating the ledger and writing them."""
         row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
-        if row is None:
-            return None
-        return _settings(json.loads(row["body"]))
+        return Settings.from_row(row) if row else None
 
     def put_settings(self, settings: Settings) -> None:
         """Replace the settings in one write, and make it durable."""
-        self._write([_row(_SETTINGS, _SETTINGS, asdict(settings))])
+        self._write([settings.to_row()])
         self.flush()
 
     def entries(self, *states: State) -> Iterator[Entry]:
         """Iterate over all entries, or over those in these states, in no order."""
         wanted = one_of("state", states) if states else f'state != "{_SETTINGS}"'
-        return map(_entry, self._connection.rows(self.name, _FIELDS, wanted))
+        return map(Entry.from_row, self._connection.rows(self.name, _FIELDS, wanted))
 
     def sources(self) -> dict[str, Entry]:
         """Return the complete entries by uri, sorted."""
@@ -136,14 +182,22 @@ class Ledger:
 
     def skipped(self) -> dict[str, SkippedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
-        found = {entry.uri: _skipped(entry) for entry in self.entries("failed", "near-duplicate")}
-        return {uri: each for uri, each in sorted(found.items()) if each}
+        found: dict[str, SkippedSource] = {}
+        for entry in sorted(self.entries("failed", "near-duplicate"), key=lambda entry: entry.uri):
+            if entry.source is None:  # a failure that every run tries again
+                continue
+            if entry.state == "failed":
+                found[entry.uri] = SkippedSource(entry.source, entry.reason)
+            else:
+                reason = f"looks the same as {entry.reason!r}"
+                found[entry.uri] = SkippedSource(entry.source, reason, entry.reason)
+        return found
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times of sources whose content is unchanged."""
         ids = {_id(source.uri): source for source in sources}
         rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
-        entries = ((_entry(row), ids[id]) for id, row in rows.items())
+        entries = ((Entry.from_row(row), ids[id]) for id, row in rows.items())
         self.put(
             replace(entry, source=source)
             for entry, source in entries
@@ -157,7 +211,7 @@ class Ledger:
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries; they replace earlier entries of the same uris."""
-        self._write([_row(_id(entry.uri), entry.state, _body(entry)) for entry in entries])
+        self._write([entry.to_row() for entry in entries])
 
     def drop(self, uris: Iterable[str]) -> None:
         """Delete the entries of these uris."""
@@ -170,10 +224,8 @@ class Ledger:
 
     def settled_rows(self, settings: Settings) -> Iterator[Row]:
         """Iterate over rows for a ledger with these settings and all entries except those that have only begun."""
-        yield _row(_SETTINGS, _SETTINGS, asdict(settings))
-        for entry in self.entries():
-            if entry.state != "begun":
-                yield _row(_id(entry.uri), entry.state, _body(entry))
+        yield settings.to_row()
+        yield from (entry.to_row() for entry in self.entries() if entry.state != "begun")
 
     def load(self, rows: Iterable[Row]) -> None:
         """Write rows that `settled_rows` returned, except the settings."""
@@ -190,57 +242,9 @@ class Ledger:
             self._connection.upsert(self.name, rows)
 
 
-def _settings(body: Mapping[str, Any]) -> Settings:
-    """Parse settings; fields that older versions did not write get their defaults."""
-    others = {name: EmbedderInfo(**body[name]) for name in ("shadow_embedder", "text_embedder") if body.get(name)}
-    return Settings(
-        EmbedderInfo(**body["embedder"]),
-        body["version"],
-        chunks=body.get("chunks", ""),
-        previous=body.get("previous", ""),
-        vector_dtype=body.get("vector_dtype", "fp32"),
-        **others,
-    )
-
-
-def _check_settings(settings: Settings, embedder: EmbedderInfo, where: str) -> None:
-    if settings.version != VERSION:
-        raise StoreMismatchError(
-            f"the index {where} has schema version {settings.version}, this florence_rag writes {VERSION}; "
-            "index the files into a new database"
-        )
-    if settings.embedder != embedder:
-        raise StoreMismatchError(
-            f"the index {where} was filled by {_described(settings.embedder)}, not by {_described(embedder)}; "
-            "open it with that model, or index the files into a new database"
-        )
-
-
-def _check_text_embedder(recorded: EmbedderInfo | None, given: EmbedderInfo | None, where: str) -> None:
-    if recorded == given:
-        return
-    if recorded is None and given is not None:
-        raise StoreMismatchError(
-            f"the index {where} keeps no text vectors, so {_described(given)} cannot search it; "
-            "open it without a text embedder, or index the files into a new database"
-        )
-    if recorded is not None:
-        raise StoreMismatchError(
-            f"the text vectors of the index {where} were embedded by {_described(recorded)}, "
-            f"not by {_described(given) if given else 'none'}; "
-            "open it with that text embedder, or index the files into a new database"
-        )
-
-
-def _check_vector_dtype(recorded: VectorDtype, given: VectorDtype | None, where: str) -> None:
-    if given not in (None, recorded):
-        raise StoreMismatchError(
-            f"the index {where} keeps its vectors as {recorded}, not as {given}; omit that, or index the files "
-            "into a new database"
-        )
-
-
-def _described(embedder: EmbedderInfo) -> str:
+def _described(embedder: EmbedderInfo | None) -> str:
+    if embedder is None:
+        return "none"
     return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} numbers, {embedder.preprocessing})"
 
 
@@ -251,27 +255,3 @@ def _id(uri: str) -> str:
 def _row(id: str, state: str, body: Mapping[str, Any]) -> Row:
     # ASCII, because a uri may contain invalid Unicode.
     return {"id": id, "state": state, "body": json.dumps(body), "vector": [0.0, 0.0]}
-
-
-def _body(entry: Entry) -> dict[str, Any]:
-    return {
-        "uri": entry.uri,
-        "source": asdict(entry.source) if entry.source else None,
-        "chunks": dict(entry.chunks),
-        "reason": entry.reason[:_MAX_REASON],
-    }
-
-
-def _skipped(entry: Entry) -> SkippedSource | None:
-    """Return the skipped source, or None for a failure that every run tries again."""
-    if entry.source is None:
-        return None
-    if entry.state == "failed":
-        return SkippedSource(entry.source, entry.reason)
-    return SkippedSource(entry.source, f"looks the same as {entry.reason!r}", entry.reason)
-
-
-def _entry(row: Row) -> Entry:
-    body = json.loads(row["body"])
-    source = Source(**body["source"]) if body["source"] else None
-    return Entry(body["uri"], row["state"], source, body["chunks"], body["reason"])

@@ -93,16 +93,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 
     @staticmethod
     def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
-        """Return the embedder that filled an index, without creating the index.
-
-        Args:
-            uri: address of the store, as for `open`.
-            token: credentials for a server.
-            collection: name of the index.
-
-        Returns:
-            The embedder, or None if there is no index.
-        """
+        """Return the embedder that filled an index, or None if there is none; see `recorded_embedders`."""
         recorded = MilvusIndex.recorded_embedders(uri, token, collection)
         return recorded[0] if recorded else None
 
@@ -136,15 +127,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     def require_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
     ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
-        """Return the embedder and the text embedder that filled an existing index.
-
-        Args:
-            uri: address of the store, as for `open`.
-            token: credentials for a server.
-            collection: name of the index.
-
-        Returns:
-            The embedder, and the text embedder or None if the index keeps no text vectors.
+        """Return what `recorded_embedders` returns of an existing index.
 
         Raises:
             StoreUnavailableError: if there is no index.

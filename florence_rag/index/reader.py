@@ -9,14 +9,13 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import InputError
-from florence_rag.index import schema
 from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.filters import expression
+from florence_rag.index.filters import expression, starts_with
 from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
-from florence_rag.index.literals import starts_with
 from florence_rag.index.rows import HIT_FIELDS, checked_vectors, row_to_hit
+from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind, item_uri
 
@@ -37,20 +36,17 @@ class MilvusReader(ABC):
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """Return the k chunks with the largest cosine to a vector (D,), as `ChunkReader.search_vector` says."""
-        query = self._encoded_query(vector, self.chunks.embedder.dimension)
-        return self._search("vector", query, k, self._restriction(filter, kinds), filter)
+        encoded = self._encode(vector, self.chunks.embedder.dimension)
+        return self._search("vector", encoded, k, self._restriction(filter, kinds), filter)
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks whose text vector has the largest cosine to a vector (T,).
-
-        See `ChunkReader.search_text_vector`.
-        """
-        query = self._encoded_query(vector, self.chunks.require_text_dimension())
+        """Return the k chunks with the largest cosine to a text vector, as `ChunkReader.search_text_vector` says."""
+        encoded = self._encode(vector, self.chunks.require_text_dimension())
         restriction = self._restriction(filter, kinds)
         restriction = f"({restriction}) and {_HAS_TEXT}" if restriction else _HAS_TEXT
-        return self._search("text_vector", query, k, restriction, filter)
+        return self._search("text_vector", encoded, k, restriction, filter)
 
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -94,14 +90,15 @@ class MilvusReader(ABC):
         self.flush_buffer()
         return map(row_to_hit, self.chunks.rows_of_sources(uris, HIT_FIELDS))
 
-    def _encoded_query(self, vector: np.ndarray, dimension: int) -> list[float] | np.ndarray:
+    def _encode(self, vector: np.ndarray, dimension: int) -> list[float] | np.ndarray:
         return self.chunks.codec.encode_query(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
 
     def _search(
         self, field: str, query: str | list[float] | np.ndarray, k: int, restriction: str, user_filter: Filter | None
     ) -> list[Hit]:
-        max_hits = schema.MAX_LIMIT if field == "bm25" else find_index_type(self.chunks.index_type).max_hits
-        _check_k(k, max_hits)
+        max_hits = MAX_LIMIT if field == "bm25" else find_index_type(self.chunks.index_type).max_hits
+        if not 1 <= k <= max_hits:
+            raise InputError(f"k is {k!r}; allowed are 1 to {max_hits}")
         if isinstance(query, str) and not query:  # a server rejects an empty query; Lite finds nothing for it
             return []
         self.flush_buffer()
@@ -114,25 +111,22 @@ class MilvusReader(ABC):
         return hits[:k]
 
     def _nearest(self, field: str, query: Any, limit: int, restriction: str, user_filter: Filter | None) -> list[Hit]:
+        by_terms, profile = field == "bm25", self.chunks.connection.profile
+        params = {} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=bool(restriction))
         found = self.chunks.connection.search(
             self.chunks.name,
             field,
             query,
             limit=limit,
             expression=restriction,
-            params=self._search_params(field, limit, bool(restriction)),
+            metric="BM25" if by_terms else "IP",
+            params=params,
             fields=HIT_FIELDS,
             user_filter=user_filter,
         )
         # Lite's BM25 is negative. The last digits depend on which rows were computed together.
-        hits = [row_to_hit(row, round(abs(score) if field == "bm25" else score, 6)) for row, score in found]
+        hits = [row_to_hit(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
         return sorted(hits, key=lambda hit: (-hit.score, hit.id))
-
-    def _search_params(self, field: str, limit: int, filtered: bool) -> dict[str, Any]:
-        if field == "bm25":
-            return {"metric_type": "BM25", "params": {}}
-        params = self.chunks.connection.profile.search_params(self.chunks.index_type, limit, filtered=filtered)
-        return {"metric_type": "IP", "params": params}
 
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
         """Combine the filter and the kinds into one Milvus expression."""
@@ -143,15 +137,9 @@ class MilvusReader(ABC):
             kinds = None  # the store would check it for every row
         # Lite reads the source that items name in 40 ms per thousand rows, or 2 ms if the metadata are flat. The
         # expression asks for it only if there are items.
-        flat_metadata = self.chunks.connection.profile.flat_metadata
-        names_source = flat_metadata and isinstance(filter, Mapping) and "source" in filter
-        return expression(filter, kinds, match_item_source=not names_source or self._has_items(), flat=flat)
-
-    def _has_items(self) -> bool:
-        self.flush_buffer()
-        return self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri(""))) > 0
-
-
-def _check_k(k: int, most: int) -> None:
-    if not 1 <= k <= most:
-        raise InputError(f"k is {k!r}; allowed are 1 to {most}")
+        match_item_source = True
+        if self.chunks.connection.profile.flat_metadata and isinstance(filter, Mapping) and "source" in filter:
+            self.flush_buffer()
+            items = self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri("")))
+            match_item_source = items > 0
+        return expression(filter, kinds, match_item_source=match_item_source, flat=flat)

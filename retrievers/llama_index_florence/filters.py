@@ -13,8 +13,7 @@ from typing import Any
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from florence_rag import InputError
-from florence_rag.index.filters import expression
-from florence_rag.index.literals import literal
+from florence_rag.index.filters import expression, literal
 
 NODE = "_node"
 """The metadata key of an item that stores the other fields of its node."""

@@ -104,9 +104,9 @@ def test_text_vectors_are_needed_where_they_are_kept_and_refused_elsewhere(worde
 def test_another_text_model_or_none_is_refused_with_what_to_do(worded, open_index):
     worded.close()
     other = EmbedderInfo("other", "123", 3, "none")
-    with pytest.raises(StoreMismatchError, match=r"were embedded by words .* not by other .*; open it with that text"):
+    with pytest.raises(StoreMismatchError, match=r"has text vectors of words .* not of other .*; open it with"):
         open_index(text_embedder=other)
-    with pytest.raises(StoreMismatchError, match=r"were embedded by words \(abcdef, 3 numbers, none\), not by none; "):
+    with pytest.raises(StoreMismatchError, match=r"has text vectors of words \(abcdef, 3 numbers, none\), not of none"):
         open_index()
     open_index(text_embedder=WORDS)
 
@@ -139,5 +139,5 @@ def test_an_index_that_is_embedded_anew_takes_the_vectors_of_words_along(worded,
     worded.close()
     index = open_index(embedder=other, text_embedder=WORDS)
     assert sources(index.search_text_vector(AXES[0], 5)) == ["/a.jpg", "/c.jpg"]
-    with pytest.raises(StoreMismatchError, match="were embedded by words"):
+    with pytest.raises(StoreMismatchError, match="has text vectors of words"):
         open_index(embedder=other)

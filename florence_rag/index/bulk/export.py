@@ -1,18 +1,89 @@
-"""Writes an index to Parquet files, and loads them into an empty index through inserts."""
+"""Exports an index to Parquet files in the layout that Milvus' bulk import reads, and loads them through inserts.
+
+    folder/chunks/00000.parquet ...   the rows of the collection of chunks, by its schema
+    folder/ledger/00000.parquet ...   the rows of the ledger
+    folder/index.json                 the embedders, and the number of rows
+
+The layout is that of pymilvus' BulkWriter: JSON as text, vectors as lists of numbers, vectors of half precision as
+lists of bytes, and no column for fields that the server computes itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
-from florence_rag.errors import InputError, StoreCorruptError
-from florence_rag.index.bulk.files import ROWS_PER_FILE, BulkFiles, read_manifest, read_rows, write_rows
+import numpy as np
+from pymilvus import CollectionSchema, DataType
+
+from florence_rag.errors import InputError, MissingExtraError, StoreCorruptError
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Settings
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.row_codec import RowCodec
+from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
+from florence_rag.index.rows import Row
 from florence_rag.index.schema import chunk_table, ledger_table
 from florence_rag.index.store_profile import SERVER
+from florence_rag.types import EmbedderInfo
+
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError as error:
+    raise MissingExtraError("pyarrow", "bulk") from error
+
+ROWS_PER_FILE = 100_000
+_GROUP_BYTES = 32 * 2**20  # as pymilvus writes, so that the server reads with little memory
+_MANIFEST = "index.json"
+
+_TYPES: Mapping[DataType, pa.DataType] = MappingProxyType(
+    {
+        DataType.BOOL: pa.bool_(),
+        DataType.INT64: pa.int64(),
+        DataType.DOUBLE: pa.float64(),
+        DataType.VARCHAR: pa.string(),
+        DataType.JSON: pa.string(),
+        DataType.FLOAT_VECTOR: pa.list_(pa.float32()),
+        DataType.FLOAT16_VECTOR: pa.list_(pa.uint8()),
+        DataType.BFLOAT16_VECTOR: pa.list_(pa.uint8()),
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class BulkFiles:
+    """An exported index.
+
+    chunks, ledger: paths of the files relative to the folder. rows: number of rows in all files of chunks.
+    """
+
+    embedder: EmbedderInfo
+    text_embedder: EmbedderInfo | None
+    vector_dtype: VectorDtype
+    rows: int
+    sources: int
+    chunks: tuple[str, ...]
+    ledger: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as values that JSON can hold."""
+        return asdict(self)
+
+
+def read_manifest(folder: Path) -> BulkFiles:
+    """Read the manifest of a folder, or raise InputError if no export has finished there."""
+    try:
+        record = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        embedders = {name: EmbedderInfo(**record[name]) for name in ("embedder", "text_embedder") if record[name]}
+        lists = {name: tuple(record[name]) for name in ("chunks", "ledger")}
+        return BulkFiles(**{**record, **embedders, **lists})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{str(folder)!r} holds no exported index; make one with: florence-rag export DIR") from error
 
 
 def export(
@@ -34,7 +105,7 @@ def export(
     entries, schema = chunks.ledger.settled_rows(settings), ledger_table("ledger").schema
     ledger, sources = write_rows(folder, "ledger", schema, entries, RowCodec(), rows_per_file)
     files = BulkFiles(chunks.embedder, chunks.text_embedder, codec.dtype, count, sources - 1, names, ledger)
-    files.write_manifest(folder)
+    (folder / _MANIFEST).write_text(json.dumps(files.to_dict(), indent=1), "utf-8")  # only a finished export has one
     return files
 
 
@@ -52,3 +123,54 @@ def load(folder: Path, open_index: Callable[[BulkFiles], MilvusIndex]) -> BulkFi
             raise StoreCorruptError(f"{str(folder)!r} has {found} chunks, not {files.rows}; export it again")
         index.chunks.ledger.load(read_rows(folder, files.ledger, RowCodec()))
     return files
+
+
+def arrow_schema(schema: CollectionSchema) -> pa.Schema:
+    """Return the columns of a Parquet file for a collection."""
+    outputs = {name for function in schema.functions for name in function.output_field_names}
+    fields = (field for field in schema.fields if not field.is_function_output and field.name not in outputs)
+    return pa.schema([pa.field(field.name, _TYPES[field.dtype], nullable=field.nullable) for field in fields])
+
+
+def write_rows(
+    folder: Path, part: str, schema: CollectionSchema, rows: Iterator[Row], codec: RowCodec, rows_per_file: int
+) -> tuple[tuple[str, ...], int]:
+    """Write rows to files in folder/part, and return the paths of the files and the number of rows."""
+    (folder / part).mkdir(parents=True, exist_ok=True)
+    columns, total = arrow_schema(schema), 0
+    names: list[str] = []
+    while some := list(itertools.islice(rows, rows_per_file)):
+        table = pa.Table.from_pylist([row_to_columns(row, columns, codec) for row in some], columns)
+        names.append(f"{part}/{len(names):05}.parquet")
+        per_group = max(1000, _GROUP_BYTES * len(some) // max(table.nbytes, 1))
+        pq.write_table(table, folder / names[-1], row_group_size=per_group)
+        total += len(some)
+    return tuple(names), total
+
+
+def read_rows(folder: Path, names: Iterable[str], codec: RowCodec) -> Iterator[Row]:
+    """Iterate over the rows of files in a folder, with vectors in float32."""
+    for name in names:
+        file = pq.ParquetFile(folder / name)
+        for group in range(file.num_row_groups):
+            yield from (_columns_to_row(row, codec) for row in file.read_row_group(group).to_pylist())
+
+
+def row_to_columns(row: Row, columns: pa.Schema, codec: RowCodec) -> Row:
+    """Return a row as a file holds it."""
+    values = {name: row[name] for name in columns.names}
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            values[name] = json.dumps(value)
+        elif name in VECTOR_FIELDS:
+            vector = codec.to_dtype(value)
+            values[name] = vector if codec.dtype == "fp32" else vector.view(np.uint8)
+    return values
+
+
+def _columns_to_row(row: Row, codec: RowCodec) -> Row:
+    vectors = {name: row[name] for name in VECTOR_FIELDS if name in row}
+    if codec.dtype != "fp32":
+        vectors = {name: bytes(value) for name, value in vectors.items()}
+    documents = {name: json.loads(row[name]) for name in ("locator", "metadata") if name in row}
+    return row | documents | {name: codec.decode_vector(value) for name, value in vectors.items()}

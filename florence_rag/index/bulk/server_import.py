@@ -15,7 +15,7 @@ import httpx
 
 from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
-from florence_rag.index.bulk.files import BulkFiles, read_manifest
+from florence_rag.index.bulk.export import BulkFiles, read_manifest
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.schema import chunk_table
@@ -71,11 +71,11 @@ def import_uploaded(
     try:
         connection.check_index_type(index_type, files.vector_dtype)
         _create_collections(connection, files, collection, index_type.upper())
-        with httpx.Client(base_url=_base(uri), headers=_headers(token), timeout=_REQUEST_S, trust_env=False) as client:
+        url, headers = uri.replace("tcp://", "http://", 1), {"Authorization": f"Bearer {token}"} if token else {}
+        with httpx.Client(base_url=url, headers=headers, timeout=_REQUEST_S, trust_env=False) as client:
             for name, paths in ((collection, files.chunks), (Ledger(connection, collection).name, files.ledger)):
-                _import_files(
-                    client, name, [f"{prefix.strip('/')}/{path}".lstrip("/") for path in paths], progress, pause_s
-                )
+                uploaded = [f"{prefix.strip('/')}/{path}".lstrip("/") for path in paths]
+                _import_files(client, name, uploaded, progress, pause_s)
     finally:
         connection.close()
     return files
@@ -120,11 +120,3 @@ def _post(client: httpx.Client, action: str, body: dict[str, Any]) -> Any:
     if code != 0:
         raise StoreError(f"the server refuses the import ({record.get('message', code)})")
     return data
-
-
-def _base(uri: str) -> str:
-    return uri.replace("tcp://", "http://", 1)
-
-
-def _headers(token: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -13,8 +13,7 @@ import pymilvus
 import pytest
 
 from florence_rag.errors import InputError, StoreCorruptError
-from florence_rag.index.bulk.export import export, load
-from florence_rag.index.bulk.files import arrow_schema, read_manifest, row_to_columns
+from florence_rag.index.bulk.export import arrow_schema, export, load, read_manifest, row_to_columns
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import chunk_to_row
