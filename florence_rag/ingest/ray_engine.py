@@ -14,8 +14,8 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 from florence_rag.errors import FlorenceError, InputError, MissingExtraError, ModelError
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -66,7 +66,7 @@ class RayEngine:
 
     Args:
         load_embed: Loads the models in a worker. It is sent there, so it must be picklable.
-        load_ocr: Makes the OCR stage in a worker, likewise.
+        load_ocr: Makes the OCR stage in a worker, likewise, for each source.
         chunker: Reads the chunks of a source.
         config: The cluster.
     """
@@ -111,14 +111,21 @@ class RayEngine:
         """Run the stages as `Engine.run` does, with the batches in any order."""
         started = _connect(self._config.address)
         try:
-            pending = _PendingSources()
+            arrived: Counter[str] = Counter()
+            ended: dict[Source, int] = {}
             for row in self._rows(sources, timer):
                 check()
                 batch: _EmbeddedSteps | str = pickle.loads(row["embedded"])
                 if isinstance(batch, str):
                     raise ModelError(batch)
                 timer.add(batch.seconds)
-                yield pending.resolve(batch)
+                # Batches come in any order: a source ends with the last of its chunks.
+                arrived.update(chunk.source.uri for part in batch.result.parts for chunk in part.chunks)
+                ended |= batch.totals
+                complete = [source for source, total in ended.items() if arrived[source.uri] >= total]
+                for source in complete:
+                    del ended[source]
+                yield replace(batch.result, ended=complete)
         except RayError as error:
             raise FlorenceError(f"the Ray cluster failed ({_last_line(error)}); run the same again to go on") from error
         finally:
@@ -150,14 +157,14 @@ def _load_embed_stage(names: ModelNames, options: ModelOptions | None, index_reg
     return EmbedStage.from_models(load_models(names, options), index_regions=index_regions)
 
 
+@cache
 def _load_ocr_stage(mode: OCRMode, options: ModelOptions | None) -> OCRStage | None:
-    """Make the stage without loading other models: processes that read files do not need them."""
+    """Make the stage once per process, without loading other models: processes that read files do not need them."""
     reader = None if mode == "never" else ModelLoader(options).lazy(OCR_READER, RAPIDOCR)
     return OCRStage(reader, mode) if reader else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """An event, the number of chunks of its source until then, and at the end the seconds that reading took."""
 
     event: ReadEvent
@@ -165,12 +172,11 @@ class _Step:
     seconds: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class _EmbeddedSteps:
+class _EmbeddedSteps(NamedTuple):
     """A batch from an actor, with the number of chunks of each source that ends with it, and the seconds it took."""
 
     result: BatchResult
-    totals: Mapping[str, int]
+    totals: Mapping[Source, int]
     seconds: Mapping[str, float]
 
 
@@ -181,14 +187,9 @@ class _ReadTask:
         self._load_ocr = load_ocr
         self._chunker = chunker
 
-    @cached_property
-    def _ocr(self) -> OCRStage | None:
-        return self._load_ocr()
-
     def __call__(self, row: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
-        source: Source = pickle.loads(row["source"])
         timer, chunks = StageTimer(), 0
-        for event in read_source(source, self._chunker, self._ocr, timer):
+        for event in read_source(pickle.loads(row["source"]), self._chunker, self._load_ocr(), timer):
             chunks += event.chunk is not None
             yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if event.chunk is None else {}))}
 
@@ -197,11 +198,7 @@ class _EmbedActor:
     """Describes and embeds batches of steps. It returns the message of a model's error, which Ray would hide."""
 
     def __init__(self, load_embed: Callable[[], EmbedStage]) -> None:
-        self._load_embed = load_embed
-
-    @cached_property
-    def _stage(self) -> EmbedStage:
-        return self._load_embed()
+        self._stage = cache(load_embed)
 
     def __call__(self, rows: Mapping[str, Any]) -> dict[str, list[bytes]]:
         try:
@@ -215,28 +212,11 @@ class _EmbedActor:
         for step in steps:
             batch.add(step.event)
             timer.add(step.seconds)
-        result = batch.embed(self._stage, timer, steps[-1].event.source)
+        result = batch.embed(self._stage(), timer, steps[-1].event.source)
         parts = [replace(part, chunks=[replace(chunk, frames=()) for chunk in part.chunks]) for part in result.parts]
         counts = {step.event.source.uri: step.chunks for step in steps}
-        totals = {source.uri: counts[source.uri] for source in batch.ended}
+        totals = {source: counts[source.uri] for source in batch.ended}
         return _EmbeddedSteps(replace(result, parts=parts), totals, timer.seconds())
-
-
-class _PendingSources:
-    """Sources of which chunks are missing. Batches come in any order: a source ends with the last of its chunks."""
-
-    def __init__(self) -> None:
-        self._arrived: Counter[str] = Counter()
-        self._ended: dict[str, tuple[Source, int]] = {}
-
-    def resolve(self, batch: _EmbeddedSteps) -> BatchResult:
-        """Return the result with the sources that are complete with it."""
-        self._arrived.update(chunk.source.uri for part in batch.result.parts for chunk in part.chunks)
-        self._ended |= {source.uri: (source, batch.totals[source.uri]) for source in batch.result.ended}
-        complete = [source for source, total in self._ended.values() if self._arrived[source.uri] >= total]
-        for source in complete:
-            del self._ended[source.uri]
-        return replace(batch.result, ended=complete)
 
 
 def _connect(address: str | None) -> bool:
@@ -244,7 +224,9 @@ def _connect(address: str | None) -> bool:
     if ray.is_initialized():
         return False
     try:
-        _check_reachable(address)
+        host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+        if host and port.isdigit():  # fails at once where nobody answers; Ray itself would try for minutes
+            socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
         ray.init(
             address=address,
             include_dashboard=None if address else False,
@@ -257,13 +239,6 @@ def _connect(address: str | None) -> bool:
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # otherwise it reports every dataset
     return True
-
-
-def _check_reachable(address: str | None) -> None:
-    """Fail at once where nobody answers; Ray itself would try for minutes."""
-    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=_CONNECT_S).close()
 
 
 def _last_line(error: Exception) -> str:
