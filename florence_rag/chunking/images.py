@@ -157,7 +157,10 @@ def _image_to_frame(image: Image.Image, max_side_px: int, name: str) -> Frame:
         raise MediaError(f"{name} is too thin to show anything: {image.width} x {image.height} pixels when scaled")
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
-    return np.array(_to_rgb(image))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
 
 
 def _check_pixels(size: tuple[int, int], name: str) -> None:
@@ -166,13 +169,6 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         raise MediaError(
             f"{name} has {width:,} x {height:,} pixels; at most {MAX_PIXELS:,} in all are read, scale it down first"
         )
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:

@@ -54,7 +54,9 @@ def mark_shots(
     cuts: set[int] = set()
     for frame in frames:
         waiting.append(frame)
-        cuts.update(cut.pts for cut in detector.process_frame(_timecode(frame), frame.thumbnail))
+        # The frame rate is only the unit in which PySceneDetect compares lengths; the time is exact.
+        timecode = FrameTimecode(Timecode(pts=_ticks(frame), time_base=Fraction(1, _CLOCK_HZ)), fps=1000.0)
+        cuts.update(cut.pts for cut in detector.process_frame(timecode, frame.thumbnail))
         if len(waiting) > detector.event_buffer_length:
             yield waiting[0], _ticks(waiting.popleft()) in cuts
     for frame in waiting:
@@ -113,18 +115,14 @@ class ClipBuilder:
         return clip
 
     def _clip(self, slots: Sequence[_Slot], end_s: float) -> Clip:
+        """Return a clip with the slots nearest to even times: one keyframe for about three seconds, at least one."""
         start_s = slots[0].start_s
-        return Clip(start_s, end_s, tuple(_choose(slots, start_s, end_s, self._keyframes)), self._continues)
-
-
-def _choose(slots: Sequence[_Slot], start_s: float, end_s: float, most: int) -> Iterator[tuple[float, Frame]]:
-    """Yield the slots nearest to evenly spaced times: one keyframe for about three seconds, at least one."""
-    count = min(most, len(slots), max(1, math.ceil((end_s - start_s) / 3)))
-    step_s = (end_s - start_s) / count
-    aims = [start_s + (i + 0.5) * step_s for i in range(count)]
-    chosen = {min(range(len(slots)), key=lambda i: abs(slots[i].time_s - aim)) for aim in aims}
-    for i in sorted(chosen):
-        yield slots[i].time_s, slots[i].frame
+        count = min(self._keyframes, len(slots), max(1, math.ceil((end_s - start_s) / 3)))
+        step_s = (end_s - start_s) / count
+        times_s = [start_s + (i + 0.5) * step_s for i in range(count)]
+        chosen = {min(range(len(slots)), key=lambda i: abs(slots[i].time_s - time_s)) for time_s in times_s}
+        keyframes = tuple((slots[i].time_s, slots[i].frame) for i in sorted(chosen))
+        return Clip(start_s, end_s, keyframes, self._continues)
 
 
 def _sharpness(thumbnail: np.ndarray) -> float:
@@ -135,8 +133,3 @@ def _sharpness(thumbnail: np.ndarray) -> float:
 
 def _ticks(frame: DecodedFrame) -> int:
     return round(frame.time_s * _CLOCK_HZ)
-
-
-def _timecode(frame: DecodedFrame) -> FrameTimecode:
-    """Return an exact time. Its frame rate is only the unit in which PySceneDetect compares lengths."""
-    return FrameTimecode(Timecode(pts=_ticks(frame), time_base=Fraction(1, _CLOCK_HZ)), fps=1000.0)

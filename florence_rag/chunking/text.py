@@ -79,7 +79,9 @@ def read_bytes(path: str) -> bytes:
 def decode_text(data: bytes, name: str) -> str:
     """Return text with line feeds and without control characters; raise MediaError if the bytes are no text."""
     text = _decode(data)
-    if text is None or text.count("\0") or _looks_binary(text):
+    head = (text or "\0")[:4096]
+    invalid = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)
+    if text is None or "\0" in text or invalid > 3 + 0.05 * len(head):
         raise format_error(repr(name), data[:HEAD_BYTES], "text")
     return _CONTROL.sub(" ", text.replace("\r\n", "\n").replace("\r", "\n"))
 
@@ -149,9 +151,3 @@ def _decode_legacy(data: bytes) -> str:
         if best is not None:
             return str(best)
     return data.decode("cp1252", "replace")
-
-
-def _looks_binary(text: str) -> bool:
-    head = text[:4096]
-    invalid = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)
-    return invalid > 3 + 0.05 * len(head)

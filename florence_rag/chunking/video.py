@@ -100,9 +100,7 @@ def video_duration_s(path: str) -> float:
 
 def _clips(video: Video, config: ChunkingConfig) -> Iterator[Clip]:
     builder = ClipBuilder(config.clip_max_s, config.keyframes)
-    sparse = config.video_frames == "key"
-    if sparse:
-        video.decode_key_frames_only()
+    sparse = video.key_frames_only = config.video_frames == "key"
     for frame, starts_shot in mark_shots(video.decode(config.keyframe_side_px), config.clip_min_s, sparse=sparse):
         if starts_shot:
             yield from builder.finish(frame.time_s)
@@ -141,7 +139,12 @@ def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
 
 
 class Video:
-    """An open video. end_s is the end of the last frame that was decoded."""
+    """An open video.
+
+    Attributes:
+        end_s: The end of the last frame that was decoded.
+        key_frames_only: Whether only key frames are decoded.
+    """
 
     def __init__(self, container: InputContainer, path: str) -> None:
         # A cover image counts as a video stream of one frame.
@@ -160,7 +163,7 @@ class Video:
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
         self._frame_s = float(1 / (stream.average_rate or 25))
         self._thumbnailer = VideoReformatter()
-        self._all_frames = True
+        self.key_frames_only = False
         self.end_s = 0.0
 
     def metadata(self) -> dict[str, Any]:
@@ -176,10 +179,6 @@ class Video:
             if taken_at.year > 1970:  # an earlier year means that the clock was never set
                 found["taken_at"] = taken_at.isoformat(timespec="seconds")
         return found
-
-    def decode_key_frames_only(self) -> None:
-        """Decode key frames only. Packets are skipped here, because not every decoder has this option."""
-        self._all_frames = False
 
     def seek(self, time_s: float) -> None:
         """Go to the last key frame before a time, if the file supports it."""
@@ -202,7 +201,8 @@ class Video:
         """
         last_s, damaged = -1.0, 0
         for packet in self._packets():
-            if packet is not None and packet.size and not self._all_frames:
+            # Packets are skipped here, because not every decoder has this option.
+            if packet is not None and packet.size and self.key_frames_only:
                 self._note_end(packet, self._time(packet, last_s))
                 if not packet.is_keyframe:
                     continue

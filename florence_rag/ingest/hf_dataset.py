@@ -7,7 +7,7 @@ import json
 import logging
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,22 +59,19 @@ def dataset_to_tar(dataset: Dataset, folder: Path, image: str | None, caption: s
         raise InputError(f"the dataset needs a name of letters, digits, '.', '_' and '-', not {stem!r}: name=...")
     if not len(dataset):
         raise InputError("the dataset has no rows")
-    columns = _columns(dataset, image, caption)
+    features: Mapping[str, Any] = getattr(dataset, "features", None) or {}
+    columns = _columns(list(features) or list(dataset[0]), features, image, caption)
     tar, key = folder / f"{stem}.tar", json.dumps([fingerprint, *columns])
     if fingerprint is None or _key_of(tar) != key:
         folder.mkdir(parents=True, exist_ok=True)
         part = tar.with_suffix(".part")
-        _write(part, _members(_undecoded(dataset, columns[0]), *columns), key)
+        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, pax_headers={_KEY: key}) as out:
+            for member_name, data in _members(dataset, features, *columns):
+                member = tarfile.TarInfo(member_name)
+                member.size = len(data)
+                out.addfile(member, io.BytesIO(data))
         part.replace(tar)
     return tar
-
-
-def _write(tar: Path, members: Iterable[tuple[str, bytes]], key: str) -> None:
-    with tarfile.open(tar, "w", format=tarfile.PAX_FORMAT, pax_headers={_KEY: key}) as out:
-        for name, data in members:
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            out.addfile(member, io.BytesIO(data))
 
 
 def _key_of(tar: Path) -> str | None:
@@ -86,31 +83,28 @@ def _key_of(tar: Path) -> str | None:
         return None
 
 
-def _columns(dataset: Dataset, image: str | None, caption: str | None) -> tuple[str, str]:
+def _columns(
+    names: Sequence[str], features: Mapping[str, Any], image: str | None, caption: str | None
+) -> tuple[str, str]:
     """Return the column of the images, and that of the captions or ""."""
-    features = getattr(dataset, "features", None) or {}
-    names = list(features) or list(dataset[0])
     for wanted in (image, caption):
         if wanted is not None and wanted not in names:
             raise InputError(f"the dataset has no column {wanted!r}; its columns are {', '.join(names)}")
-    declared = [name for name in names if type(features.get(name)).__name__ == "Image"]
+    declared = [name for name in names if _is_image(features.get(name))]
     found = image or next((name for name in [*declared, "image", "img", "picture", "photo"] if name in names), None)
     if found is None:
         raise InputError(f"the dataset has no column of images; name one with image=...: {', '.join(names)}")
     return found, caption if caption is not None else likely_caption(name for name in names if name != found)
 
 
-def _undecoded(dataset: Any, image: str) -> Dataset:
-    """Return the dataset with the bytes of image files instead of decoded images, if it supports that."""
-    feature: Any = (getattr(dataset, "features", None) or {}).get(image)
-    if hasattr(dataset, "cast_column") and type(feature).__name__ == "Image":
-        dataset = dataset.cast_column(image, type(feature)(decode=False))
-    return dataset  # type: ignore[no-any-return]
+def _is_image(feature: Any) -> bool:
+    return type(feature).__name__ == "Image"
 
 
-def _members(dataset: Dataset, image: str, caption: str) -> Iterator[tuple[str, bytes]]:
+def _members(dataset: Any, features: Mapping[str, Any], image: str, caption: str) -> Iterator[tuple[str, bytes]]:
     """Yield the name and bytes of each file of the tar: per row the image, its metadata and its caption."""
-    classes = _class_names(dataset)
+    if hasattr(dataset, "cast_column") and _is_image(feature := features.get(image)):
+        dataset = dataset.cast_column(image, type(feature)(decode=False))  # to copy the bytes of image files
     for number in range(len(dataset)):
         row: Mapping[str, Any] = {}
         try:
@@ -120,22 +114,19 @@ def _members(dataset: Dataset, image: str, caption: str) -> Iterator[tuple[str, 
             log.warning("the image in row %d of the dataset cannot be read: %s", number, error)
             data = b""
         yield f"{number:09}.{'jpg' if data.startswith(_JPEG) else 'png'}", data
-        others = {name: value for name, value in row.items() if name not in (image, caption)}
-        if metadata := metadata_from({name: _label(value, classes.get(name)) for name, value in others.items()}):
+        others = {
+            name: _label(value, features.get(name)) for name, value in row.items() if name not in (image, caption)
+        }
+        if metadata := metadata_from(others):
             yield f"{number:09}.json", json.dumps(metadata).encode()
         if text := caption_from(row.get(caption)):
             yield f"{number:09}.txt", text.encode("utf-8", "replace")
 
 
-def _class_names(dataset: Any) -> dict[str, list[str]]:
-    """Return the names of the classes for each column that numbers them."""
-    features: Mapping[str, Any] = getattr(dataset, "features", None) or {}
-    by_column = {name: getattr(feature, "names", None) for name, feature in features.items()}
-    return {name: names for name, names in by_column.items() if isinstance(names, list)}
-
-
-def _label(value: Any, names: list[str] | None) -> Any:
-    return names[value] if names and isinstance(value, int) and 0 <= value < len(names) else value
+def _label(value: Any, feature: Any) -> Any:
+    """Return the name of the class in a column that numbers classes, and any other value as it is."""
+    names = getattr(feature, "names", None)
+    return names[value] if isinstance(names, list) and isinstance(value, int) and 0 <= value < len(names) else value
 
 
 def _image_bytes(value: Any) -> bytes:

@@ -314,21 +314,17 @@ def _to_item(chunk: Chunk) -> Chunk:
     if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
         raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
     origin = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}
-    metadata = checked_metadata({**origin, **chunk.metadata, **_image_metadata(chunk)}, item_uri(id))
+    image: dict[str, Any] = {}
+    if chunk.kind != "text":
+        where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
+        if not all(where.values()):
+            raise InputError(f"the {chunk.kind} {id!r} has no file to read again; give its source uri and hash")
+        if chunk.metadata.get(ITEM_IMAGE, where) != where:
+            raise InputError(f"the metadata field {ITEM_IMAGE!r} is reserved; give yours another name")
+        image = {ITEM_IMAGE: where}
+    metadata = checked_metadata({**origin, **chunk.metadata, **image}, item_uri(id))
     item = replace(chunk, text=clean(chunk.text), metadata=metadata, custom_id=id)
     return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
-
-
-def _image_metadata(chunk: Chunk) -> dict[str, Any]:
-    """Return the metadata that say where the image of a chunk is."""
-    if chunk.kind == "text":
-        return {}
-    where = {"file": chunk.source.uri, "hash": chunk.source.content_hash}
-    if not all(where.values()):
-        raise InputError(f"the {chunk.kind} {chunk.id!r} has no file to read again; give its source uri and hash")
-    if chunk.metadata.get(ITEM_IMAGE, where) != where:
-        raise InputError(f"the metadata field {ITEM_IMAGE!r} is reserved; give yours another name")
-    return {ITEM_IMAGE: where}
 
 
 def _content(item: Hit | Chunk) -> str:

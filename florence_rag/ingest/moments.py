@@ -33,16 +33,13 @@ def with_moments(recognizer: ActionRecognizer, chunks: Sequence[Chunk]) -> list[
     found: list[Chunk] = []
     for shot in _shots(chunks):
         moments = {moment.locator: moment for moment in _moments_of(shot, recognizer)}
-        found += [_merged(clip, moments.pop(clip.locator, None)) for clip in shot]
+        for clip in shot:
+            if moment := moments.pop(clip.locator, None):
+                caption = "\n".join(part for part in (clip.caption, moment.caption) if part)
+                clip = replace(clip, caption=caption, metadata={**moment.metadata, **clip.metadata})
+            found.append(clip)
         found += moments.values()
     return found
-
-
-def _merged(clip: Chunk, moment: Chunk | None) -> Chunk:
-    if moment is None:
-        return clip
-    caption = "\n".join(part for part in (clip.caption, moment.caption) if part)
-    return replace(clip, caption=caption, metadata={**moment.metadata, **clip.metadata})
 
 
 def _shots(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
@@ -61,19 +58,15 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
     first, start_s, end_s = shot[0], shot[0].locator.start_s, shot[-1].locator.end_s
     if first.kind != "clip" or is_moment(first) or start_s is None or end_s is None:
         return []
-    frame_times: dict[float, float] = {}
-    sampled = _recorded(sample_frames(first.source.uri, start_s, end_s, recognizer.rate_hz), frame_times)
-    actions = recognizer.recognize(sampled, end_s)
+    frame_times: dict[float, float] = {}  # by the time of the sample, the exact time by which the frame is read again
+
+    def sampled() -> Iterator[tuple[float, Frame]]:
+        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.rate_hz):
+            frame_times[time_s] = exact_s
+            yield time_s, frame
+
+    actions = recognizer.recognize(sampled(), end_s)
     return [_moment(first, action, recognizer.sentence(action), frame_times) for action in actions]
-
-
-def _recorded(
-    sampled: Iterable[tuple[float, float, Frame]], frame_times: dict[float, float]
-) -> Iterator[tuple[float, Frame]]:
-    """Yield each sampled frame with its time, and record the exact time of the video's frame, by which it is read."""
-    for time_s, exact_s, frame in sampled:
-        frame_times[time_s] = exact_s
-        yield time_s, frame
 
 
 def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[float, float]) -> Chunk:

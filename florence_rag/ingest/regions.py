@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 from florence_rag.perception.base import Detection, Detector
 from florence_rag.types import Box, Chunk
@@ -35,7 +36,7 @@ def _regions_of(image: Chunk, detections: Iterable[Detection]) -> list[Chunk]:
     """Return one region per box, since two chunks with the same box would have the same id."""
     regions: dict[Box, Chunk] = {}
     for detection in sorted(detections, key=lambda each: -(each.confidence or 0.0)):
-        box = _rounded(detection.box)
+        box = cast(Box, tuple(map(_share, detection.box)))
         if box[0] < box[2] and box[1] < box[3] and box not in regions and len(regions) < MAX_REGIONS:
             regions[box] = _region(image, detection, box)
     return list(regions.values())
@@ -46,28 +47,19 @@ def _region(image: Chunk, detection: Detection, box: Box) -> Chunk:
 
     The label is metadata rather than text: it says less than the vector, and the same of all objects of its class.
     """
-    metadata = dict(image.metadata)
+    metadata: dict[str, Any] = dict(image.metadata)
     if detection.label:
         metadata["label"] = detection.label
     if detection.confidence is not None:
         metadata["confidence"] = round(detection.confidence, _DIGITS)
     if detection.polygons:
-        metadata["polygons"] = _thinned(detection.polygons)
+        # A row has limited space, so the polygons are thinned evenly.
+        step = -(-sum(map(len, detection.polygons)) // MAX_POINTS)
+        thinned = ([[_share(x), _share(y)] for x, y in polygon[::step]] for polygon in detection.polygons)
+        metadata["polygons"] = [polygon for polygon in thinned if len(polygon) >= 3]
     return replace(image, locator=replace(image.locator, box=box), ocr="", caption="", text="", metadata=metadata)
 
 
-def _thinned(polygons: Sequence[Sequence[tuple[float, float]]]) -> list[list[list[float]]]:
-    """Return the polygons as JSON with at most MAX_POINTS points, evenly thinned, because a row has limited space."""
-    step = -(-sum(map(len, polygons)) // MAX_POINTS)
-    thinned = ([[_share(x), _share(y)] for x, y in polygon[::step]] for polygon in polygons)
-    return [polygon for polygon in thinned if len(polygon) >= 3]
-
-
-def _rounded(box: Box) -> Box:
-    """Clip and round a box, so that it is equal on every machine, because ids depend on it."""
-    left, top, right, bottom = map(_share, box)
-    return left, top, right, bottom
-
-
 def _share(edge: float) -> float:
+    """Clip and round a coordinate, so that it is equal on every machine, because ids depend on it."""
     return round(min(max(float(edge), 0.0), 1.0), _DIGITS)
