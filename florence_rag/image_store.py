@@ -111,11 +111,7 @@ class ImageStore:
                 Path(self.path(file)).unlink(missing_ok=True)
 
     def require_folder(self) -> Path:
-        """Return the folder of stored images.
-
-        Raises:
-            InputError: If there is none.
-        """
+        """Return the folder of stored images, or raise InputError if there is none."""
         if self.folder is None:
             raise InputError(
                 "there is no folder for images without a file, as the database is not a file on this machine: "
@@ -136,11 +132,7 @@ def image_name(image: object) -> str:
 
 
 def read_outside_index(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-    """Read an image that is not looked up in the index; the hit names its file.
-
-    Raises:
-        MediaError: If it cannot be read.
-    """
+    """Read an image that is not looked up in the index; the hit names its file."""
     return Hit("", "image", image_name(image), Locator(), 1.0), (read_image(image),)
 
 

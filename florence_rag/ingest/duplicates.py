@@ -35,13 +35,7 @@ def split_duplicates(sources: Iterable[Source], indexed: Iterable[Source]) -> tu
 
 
 class DuplicateResolver:
-    """Makes the rows of duplicates from the rows of their originals.
-
-    Args:
-        index: Holds the originals.
-        text_embedder: Embeds the texts again, which is cheap compared to images; None if the index has no such vectors.
-        exclude: The uris of sources that are no originals, because they are about to be replaced.
-    """
+    """Makes the rows of duplicates from the rows of their originals, which are the indexed sources not excluded."""
 
     def __init__(self, index: ChunkIndex, text_embedder: TextEmbedder | None, exclude: Collection[str]) -> None:
         originals = (source for source in index.sources().values() if source.uri not in exclude)
@@ -60,7 +54,7 @@ class DuplicateResolver:
             yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, metadata=hit.metadata)
 
     def embed(self, chunks: list[Chunk]) -> EmbeddedBatch:
-        """Return chunks of duplicates with the stored vectors of their originals."""
+        """Return chunks of duplicates with the stored vectors of their originals; texts are cheap to embed again."""
         ids = [replace(chunk, source=self._originals[content_key(chunk.source)]).id for chunk in chunks]
         text_vectors = embed_chunk_texts(self._text_embedder, chunks) if self._text_embedder else None
         return EmbeddedBatch(chunks, self._index.vectors(ids), text_vectors)
@@ -75,12 +69,7 @@ def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]
 
 
 class NearDuplicateFilter:
-    """Finds the indexed image that looks the same as a new one. It contains the uris of the images that it compares.
-
-    Args:
-        index: The index, whose images are read once.
-        exclude: The uris of sources that are about to be replaced or deleted.
-    """
+    """Finds the indexed image that looks the same as a new one, and contains the uris of the images it compares."""
 
     def __init__(self, index: ChunkIndex, exclude: Collection[str]) -> None:
         self._hashes = PerceptualHashes()

@@ -55,13 +55,7 @@ DescribeStep = tuple[str, Callable[[list[Chunk]], list[Chunk]]]
 
 
 class EmbedStage:
-    """Describes a batch of chunks step by step, then embeds it.
-
-    Args:
-        embed: Computes the vectors of a batch.
-        steps: What to do with a batch before that, in order.
-        workers: The number of batches that `embed` can work on at the same time.
-    """
+    """Describes a batch of chunks step by step, then embeds it; `workers` batches may be embedded at the same time."""
 
     def __init__(
         self, embed: Callable[[list[Chunk]], EmbeddedBatch], steps: Sequence[DescribeStep] = (), *, workers: int = 1
@@ -72,10 +66,7 @@ class EmbedStage:
 
     @classmethod
     def from_models(cls, models: Models, *, index_regions: bool = False) -> EmbedStage:
-        """Return the stage that runs the captioner, detector, action recognizer and embedders as far as there are any.
-
-        The models load now, so that a missing model fails the run and not each of its sources.
-        """
+        """Load the models now, so that a missing model fails the run and not each source, and return their stage."""
         steps: list[DescribeStep] = []
         if models.captioner is not None:
             steps.append(("caption", partial(add_captions, models.captioner.get())))
@@ -103,11 +94,7 @@ class EmbedStage:
 def together_or_by_source(
     step: Callable[[list[Chunk]], T], batch: list[Chunk], handled: type[Exception]
 ) -> tuple[list[T], list[Failure]]:
-    """Apply a step to a batch, or, if it raises an error that is handled, to each source of the batch.
-
-    Returns:
-        The results, one for the batch or one per source, and the sources for which the step fails.
-    """
+    """Apply a step to a batch, or, if that raises a handled error, to each source, and return results and failures."""
     try:
         return ([step(batch)] if batch else []), []
     except handled as error:

@@ -80,11 +80,8 @@ class IngestConfig:
     workers: int | None = None
 
     def batch_size_for(self, workers: int) -> int:
-        """Return the number of images per pass if so many workers share the processors.
-
-        On one processor small passes are as fast as large ones. They wait for fewer images, and the workers wait less
-        for each other at the end of a run.
-        """
+        """Return the number of images per pass if so many workers share the processors."""
+        # On one processor small passes are as fast as large ones, and workers wait less for each other at the end.
         return self.batch_size if workers == 1 else max(1, self.batch_size // 4)
 
 
@@ -141,12 +138,7 @@ class BatchPool(Generic[T]):
         self._pending.append(self._threads.submit(function, *args, **kwargs))
 
     def results(self, *, max_pending: int = 0, check: Callable[[], None] = lambda: None) -> Iterator[T]:
-        """Yield the finished results, and wait until at most so many batches are pending.
-
-        Args:
-            max_pending: The number of batches that may be left.
-            check: Called while waiting; it may raise an exception.
-        """
+        """Yield finished results until at most `max_pending` batches are left, and call `check` while waiting."""
         while self._pending and (len(self._pending) > max_pending or self._pending[0].done()):
             batch = self._pending.popleft()
             while not wait((batch,), POLL_S).done:
@@ -157,13 +149,7 @@ class BatchPool(Generic[T]):
 class ThreadEngine:
     """Runs the stages in threads of this process.
 
-        reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
-
-    Args:
-        stage: Describes and embeds a batch.
-        chunker: Reads the chunks of a source.
-        ocr: Adds OCR text to a chunk.
-        config: The sizes of buffers and pools.
+    reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
     """
 
     def __init__(

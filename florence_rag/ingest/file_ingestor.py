@@ -59,15 +59,7 @@ class IngestOptions:
 
 
 class FileIngestor:
-    """Indexes files, one run at a time. Threads may share it.
-
-    Args:
-        context: The index and the models.
-        ocr_mode: Which chunks are read by OCR.
-        index_regions: Whether the objects that the detector finds in images are indexed, too.
-        chunking: How sources are cut into chunks.
-        config: The sizes of buffers and pools.
-    """
+    """Indexes files, one run at a time. Threads may share it."""
 
     def __init__(
         self,
@@ -148,10 +140,8 @@ class FileIngestor:
         return report
 
     def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: IngestOptions) -> None:
-        """Index the sources with new content, then the duplicates, from the rows of their originals if these are left.
-
-        A source that is about to be replaced is nobody's original: its rows may be gone before they are read.
-        """
+        """Index the sources with new content, then the duplicates, from the rows of their originals if possible."""
+        # A source that is about to be replaced is no original, because its rows may be gone before they are read.
         index, engine = self._context.index, self._engine(options)
         changed = {source.uri for source in diff.changed}
         near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if options.drops else None

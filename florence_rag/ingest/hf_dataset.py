@@ -103,7 +103,8 @@ def _is_image(feature: Any) -> bool:
 
 def _members(dataset: Any, features: Mapping[str, Any], image: str, caption: str) -> Iterator[tuple[str, bytes]]:
     """Yield the name and bytes of each file of the tar: per row the image, its metadata and its caption."""
-    if hasattr(dataset, "cast_column") and _is_image(feature := features.get(image)):
+    feature: Any = features.get(image)
+    if hasattr(dataset, "cast_column") and _is_image(feature):
         dataset = dataset.cast_column(image, type(feature)(decode=False))  # to copy the bytes of image files
     for number in range(len(dataset)):
         row: Mapping[str, Any] = {}

@@ -54,17 +54,11 @@ class IndexDiff:
 
 
 class IndexSnapshot:
-    """The ledger of an index, read once and updated after each run, so that watching need not read it for each file.
-
-    Attributes:
-        sources: The complete sources by uri.
-        skipped: The sources by uri that need not be tried again before they change.
-        failed: The uris of all failures.
-    """
+    """The ledger of an index, read once and updated after each run, so that watching need not read it for each file."""
 
     def __init__(self, index: ChunkIndex) -> None:
-        self.sources = index.sources()
-        self.skipped = index.skipped()
+        self.sources = index.sources()  # the complete sources by uri
+        self.skipped = index.skipped()  # the sources by uri that need not be tried again before they change
         self.failed = {failure.source for failure in index.failures()}
 
     def diff(

@@ -64,11 +64,7 @@ class RayConfig:
 class RayEngine:
     """Runs the stages on a Ray cluster whose machines see the files under the same paths.
 
-    Args:
-        load_embed: Loads the models in a worker. It is sent there, so it must be picklable.
-        load_ocr: Makes the OCR stage in a worker, likewise, for each source.
-        chunker: Reads the chunks of a source.
-        config: The cluster.
+    The workers call `load_embed` once each and `load_ocr` for each source; both must be picklable.
     """
 
     def __init__(

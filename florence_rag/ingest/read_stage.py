@@ -44,12 +44,7 @@ class ReadEvent:
 
 
 class OCRStage:
-    """Adds OCR text to chunks. The reader must allow calls from several threads.
-
-    Args:
-        reader: Reads the text in a frame; it is loaded for the first chunk that needs it.
-        mode: Which chunks to read.
-    """
+    """Adds OCR text to chunks. Several threads call the reader, which is loaded for the first chunk that needs it."""
 
     def __init__(self, reader: LazyValue[OCRReader], mode: OCRMode) -> None:
         self._reader = reader
@@ -102,16 +97,9 @@ def prefetch(
     depth: int,
     check: Callable[[], None] = lambda: None,
 ) -> Generator[ReadEvent, None, None]:
-    """Yield the events of all sources, those of each source in order; sources interleave.
+    """Read several sources at a time and yield their events, of which at most `depth` wait; sources interleave.
 
-    Closing the generator stops the threads at their next chunk.
-
-    Args:
-        sources: The sources to read.
-        read: Reads one source.
-        threads: The number of sources that are read at the same time.
-        depth: The number of events that may wait to be taken.
-        check: Called while the generator waits; an exception that it raises ends the generator.
+    The generator calls `check` while it waits. Closing it stops the threads at their next chunk.
     """
     remaining = iter(tuple(sources))  # taking the next of a tuple is atomic, so threads may share the iterator
     events: queue.Queue[ReadEvent | None] = queue.Queue(depth)

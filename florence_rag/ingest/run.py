@@ -25,11 +25,7 @@ from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, Skip
 class IngestRun:
     """Stores sources in an index. One object carries out one run, in any number of steps.
 
-    Args:
-        index: Where to store the chunks.
-        files_total: The number of files in the run, for the progress.
-        files_done: The number of them that were indexed before the run.
-        progress: Called in this thread after every step.
+    The progress counts `files_total` files, of which `files_done` were indexed before the run.
 
     Attributes:
         done: The sources that are indexed.
@@ -62,13 +58,7 @@ class IngestRun:
     def ingest(
         self, sources: Sequence[Source], engine: Engine, near_duplicates: NearDuplicateFilter | None = None
     ) -> None:
-        """Index sources, and write all their rows before returning.
-
-        Args:
-            sources: The sources.
-            engine: Reads, describes and embeds them.
-            near_duplicates: Finds images that need not be indexed; None to index all.
-        """
+        """Index sources, except near-duplicates if a filter is given, and write all their rows before returning."""
         if not sources:
             return
         with DeferredSignals() as signals:
@@ -86,12 +76,7 @@ class IngestRun:
         self.skipped.append(SkippedSource(source, f"looks the same as {original!r}", original))
 
     def report(self, diff: IndexDiff, indexed: Collection[str]) -> IndexReport:
-        """Summarize the run.
-
-        Args:
-            diff: What was to be done.
-            indexed: The uris of the sources that were indexed before the run.
-        """
+        """Summarize the run; `indexed` are the uris of the sources that were indexed before it."""
         added = [Change("added", source.uri) for source in self.done if source.uri not in indexed]
         updated = [Change("updated", source.uri) for source in self.done if source.uri in indexed]
         removed = [Change("removed", uri) for uri in diff.gone if uri in indexed]
