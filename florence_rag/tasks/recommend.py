@@ -1,7 +1,7 @@
-"""Recommends hits that are like the liked items, unlike the disliked ones, new, and diverse.
+"""Recommends hits that are similar to liked items, unlike disliked ones, new, and diverse.
 
 Each liked item searches on its own, with a vector that is moved away from the disliked items (Rocchio, 1971), so that
-two tastes are not averaged into one that is neither. A hit is ranked by its best and by its mean reciprocal rank over
+two interests are not averaged into a third. A hit is ranked by its best and by its mean reciprocal rank over
 these searches, because cosines to texts and to images share no scale. Items that were seen before are excluded, and the
 result is diversified by maximal marginal relevance.
 """
@@ -9,10 +9,10 @@ result is diversified by maximal marginal relevance.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.sources.paths import path_to_uri
 from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind, is_chunk_id
 
 _DISLIKE_WEIGHT = 0.5
@@ -40,23 +41,6 @@ _NAME_CHARACTERS = 40
 
 Item = str | ImageInput
 """The id of an indexed chunk, a file, pixels, or a text."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """An item that is liked, disliked or was seen.
-
-    Args:
-        name: Its name in explanations.
-        vector: (D,), unit length.
-        uri: The uri of its source; "" for texts and pixels.
-        metadata: Metadata with its perceptual hash, if it has one.
-    """
-
-    name: str
-    vector: np.ndarray
-    uri: str = ""
-    metadata: dict[str, str] | None = None
 
 
 class RecommendOptions(TypedDict, total=False):
@@ -96,35 +80,56 @@ def recommend(
     if not liked:
         raise InputError("there is nothing to go by: give at least one item to like, an id, a file or a text")
     if both := {example.name for example in liked} & {example.name for example in disliked}:
-        raise InputError(f"{min(both)} is both liked and disliked; decide")
-    exclude = SeenItems([*liked, *disliked, *known])
+        raise InputError(f"{min(both)} is both liked and disliked; remove it from one of the lists")
+    seen = SeenItems([*liked, *disliked, *known])
     queries = query_vectors(liked, disliked)
     depth, pool = max(_DEPTH, _POOL * k), _POOL * k
     kinds, filter = check_kinds(options.get("kinds")), options.get("filter")
     while True:
-        found = [context.index.search_vector(vector, depth, kinds=kinds, filter=filter) for vector in queries]
-        new = [hit for hit in group_hits(_ranked(found, liked), _MAX_GROUPED) if not exclude.has(hit)]
-        if len(new) >= pool or depth >= _MAX_DEPTH or all(len(hits) < depth for hits in found):
-            return _diversified(context.index.vectors, new[: max(pool, _DEPTH)], k, diversity)
+        results = [context.index.search_vector(vector, depth, kinds=kinds, filter=filter) for vector in queries]
+        new = [hit for hit in group_hits(_ranked(results, liked), _MAX_GROUPED) if hit not in seen]
+        if len(new) >= pool or depth >= _MAX_DEPTH or all(len(hits) < depth for hits in results):
+            break
         depth = min(4 * depth, _MAX_DEPTH)
+    new = new[: max(pool, _DEPTH)]
+    best = max((hit.score for hit in new), default=0.0)
+    scaled = [replace(hit, score=hit.score / best) for hit in new]
+    scores, vectors = np.array([hit.score for hit in scaled]), context.index.vectors([hit.id for hit in scaled])
+    return [scaled[i] for i in pick_diverse(scores, vectors, k, 1 - diversity)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Example:
+    """An item that is liked, disliked or was seen.
+
+    Args:
+        name: Its name in explanations.
+        vector: (D,), unit length.
+        uri: The uri of its source; "" for texts and pixels.
+        metadata: The metadata of an image, with its perceptual hash.
+    """
+
+    name: str
+    vector: np.ndarray
+    uri: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
 
 class SeenItems:
-    """Excludes hits of the same sources, near-duplicate images, and images of the same burst."""
+    """Contains hits of the same sources, near-duplicate images, and images of the same burst."""
 
-    def __init__(self, examples: Iterable[Example]) -> None:
-        self._uris: set[str] = set()
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._uris = {example.uri for example in examples}
         self._hashes = PerceptualHashes()
         for example in examples:
-            self._uris.add(example.uri)
-            self._hashes.add(example.metadata or {})
+            self._hashes.add(example.metadata)
 
-    def has(self, hit: Hit) -> bool:
+    def __contains__(self, hit: Hit) -> bool:
         """Return whether the hit, or one that is grouped with it, was seen."""
-        return any(each.uri in self._uris or self._is_duplicate(each) for each in (hit, *hit.grouped_hits))
-
-    def _is_duplicate(self, hit: Hit) -> bool:
-        return hit.kind == "image" and self._hashes.find(hit.metadata) is not None
+        return any(
+            each.uri in self._uris or (each.kind == "image" and self._hashes.find(each.metadata) is not None)
+            for each in (hit, *hit.grouped_hits)
+        )
 
 
 def query_vectors(liked: Sequence[Example], disliked: Sequence[Example]) -> np.ndarray:
@@ -135,57 +140,40 @@ def query_vectors(liked: Sequence[Example], disliked: Sequence[Example]) -> np.n
     return unit_rows(vectors - _DISLIKE_WEIGHT * np.mean([example.vector for example in disliked], axis=0))
 
 
-def _ranked(found: Sequence[Sequence[Hit]], liked: Sequence[Example]) -> list[Hit]:
+def _ranked(results: Sequence[Sequence[Hit]], liked: Sequence[Example]) -> list[Hit]:
     """Merge the results of all liked items, best first."""
+    unique: dict[str, Hit] = {}
     earned: defaultdict[str, list[tuple[float, str]]] = defaultdict(list)
-    for hits, example in zip(found, liked, strict=True):
+    for hits, example in zip(results, liked, strict=True):
         for rank, hit in enumerate(hits):
-            reason = f"similar to {example.name} ({hit.score:.2f})" if hit.score > 0 else ""
-            earned[hit.id].append((_RRF_K / (_RRF_K + rank), reason))
-    unique = {hit.id: hit for hits in found for hit in hits}.values()
-    ranked = [_scored(hit, sorted(earned[hit.id], reverse=True), len(liked)) for hit in unique]
+            evidence = f"similar to {example.name} ({hit.score:.2f})" if hit.score > 0 else ""
+            earned[hit.id].append((_RRF_K / (_RRF_K + rank), evidence))
+            unique[hit.id] = hit
+    ranked = []
+    for id, hit in unique.items():
+        best_first = sorted(earned[id], reverse=True)
+        mean = sum(score for score, _ in best_first) / len(liked)
+        score = (1 - _MEAN_WEIGHT) * best_first[0][0] + _MEAN_WEIGHT * mean
+        explanation = "; ".join(evidence for _, evidence in best_first[:_MAX_REASONS] if evidence)
+        ranked.append(replace(hit, score=score, explanation=explanation))
     return sorted(ranked, key=lambda hit: (-hit.score, hit.id))
 
 
-def _scored(hit: Hit, earned: Sequence[tuple[float, str]], queries: int) -> Hit:
-    mean = sum(score for score, _ in earned) / queries
-    score = (1 - _MEAN_WEIGHT) * earned[0][0] + _MEAN_WEIGHT * mean
-    return replace(hit, score=score, explanation="; ".join(reason for _, reason in earned[:_MAX_REASONS] if reason))
-
-
-def _diversified(vectors: Callable[[list[str]], np.ndarray], hits: list[Hit], k: int, diversity: float) -> list[Hit]:
-    if not hits:
-        return []
-    best = max(hit.score for hit in hits)
-    scaled = [replace(hit, score=hit.score / best) for hit in hits]
-    scores = np.array([hit.score for hit in scaled])
-    chosen = pick_diverse(scores, vectors([hit.id for hit in hits]), k, 1 - diversity)
-    return [scaled[i] for i in chosen]
-
-
 def _examples(context: Context, items: Sequence[Item], name: str, files: bool) -> list[Example]:
+    """Read each text as an id if there is such a chunk, else as a file if there is one, else as a description."""
     if isinstance(items, str | bytes | Path):
         raise InputError(f"{name} is {items!r:.80}; give a list, even of one item")
     hits = {hit.id: hit for hit in context.index.get([item for item in items if isinstance(item, str) and item])}
-    return [_example(context, item, hits, name, files) for item in items]
-
-
-def _example(context: Context, item: Item, hits: dict[str, Hit], name: str, files: bool) -> Example:
-    """Read a text as an id if there is such a chunk, else as a file if there is one, else as words."""
-    if isinstance(item, str):
-        if hit := hits.get(item):
-            return Example(_name_of(hit), context.index.vectors([hit.id])[0], hit.uri, _hash_metadata(hit))
-        if not (files and _names_file(item)):
-            return _text_example(context, item, name)
-    return _image_example(context, item)
-
-
-def _text_example(context: Context, text: str, name: str) -> Example:
-    if not text.strip():
-        raise InputError(f"{name} has an empty text; remove it, or describe what is meant")
-    if is_chunk_id(text):
-        raise unknown_chunk_error(text)
-    return Example(f'"{text[:_NAME_CHARACTERS]}"', embed_queries(context.models.embedder, [text])[0])
+    examples = []
+    for item in items:
+        if isinstance(item, str) and (hit := hits.get(item)):
+            name_and_place = filter(None, (Path(hit.source).name, str(hit.locator)))
+            examples.append(_hit_example(context, [hit], ", ".join(name_and_place)))
+        elif isinstance(item, str) and not (files and _names_file(item)):
+            examples.append(_text_example(context, item, name))
+        else:
+            examples.append(_image_example(context, item))
+    return examples
 
 
 def _names_file(text: str) -> bool:
@@ -197,28 +185,26 @@ def _names_file(text: str) -> bool:
         return False
 
 
+def _text_example(context: Context, text: str, name: str) -> Example:
+    if not text.strip():
+        raise InputError(f"{name} has an empty text; remove it, or describe what is meant")
+    if is_chunk_id(text):
+        raise unknown_chunk_error(text)
+    return Example(f'"{text[:_NAME_CHARACTERS]}"', embed_queries(context.models.embedder, [text])[0])
+
+
+def _hit_example(context: Context, hits: Sequence[Hit], name: str) -> Example:
+    """Return an example with the mean vector of some chunks of one source."""
+    mean = unit_rows(context.index.vectors([hit.id for hit in hits]).mean(axis=0)[None])[0]
+    return Example(name, mean, hits[0].uri, hits[0].metadata if hits[0].kind == "image" else {})
+
+
 def _image_example(context: Context, image: ImageInput) -> Example:
     """Use the stored vectors of an indexed file of any kind; any other file must be an image."""
-    uri = ""
-    if isinstance(image, str | Path):
-        path = Path(image).expanduser()
-        uri = str(path.parent.resolve() / path.name)
-        if stored := _whole(context.index.find(filter={"source": uri})):
-            mean = unit_rows(context.index.vectors([hit.id for hit in stored]).mean(axis=0)[None])[0]
-            return Example(path.name, mean, uri, _hash_metadata(stored[0]))
+    uri = path_to_uri(image) if isinstance(image, str | Path) else ""
+    stored = [hit for hit in context.index.find(filter={"source": uri}) if hit.locator.box is None] if uri else []
+    if stored:
+        return _hit_example(context, sorted(stored, key=lambda hit: hit.id), Path(uri).name)
     frame = read_image(image)
-    name = Path(uri).name or "the given image"
-    return Example(name, context.models.embedder.embed_images([frame])[0], uri, {PERCEPTUAL_HASH: hash_image(frame)})
-
-
-def _whole(hits: Iterable[Hit]) -> list[Hit]:
-    return sorted((hit for hit in hits if hit.locator.box is None), key=lambda hit: hit.id)
-
-
-def _hash_metadata(hit: Hit) -> dict[str, str] | None:
-    return dict(hit.metadata) if hit.kind == "image" and PERCEPTUAL_HASH in hit.metadata else None
-
-
-def _name_of(hit: Hit) -> str:
-    where = str(hit.locator)
-    return f"{Path(hit.source).name}, {where}" if where else Path(hit.source).name
+    vector = context.models.embedder.embed_images([frame])[0]
+    return Example(Path(uri).name or "the given image", vector, uri, {PERCEPTUAL_HASH: hash_image(frame)})

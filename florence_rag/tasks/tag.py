@@ -11,8 +11,7 @@ confidence. Only tags that people assigned are learned from.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy as np
 from florence_rag.context import Context
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import Filter
+from florence_rag.sources.paths import path_to_uri
 from florence_rag.tasks.classifier import check_labels, label_vectors, softmax
 from florence_rag.tasks.classify import whole_images
 from florence_rag.tasks.probe import logistic_regression
@@ -36,8 +36,6 @@ _VOTE_TEMPERATURE = 0.05
 _SMOOTHING = 0.05
 _FOLDS = 5
 _BINS = 10
-
-Confidences = list[tuple[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,7 @@ class Tagged:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values."""
         candidates = [list(candidate) for candidate in self.candidates]
-        tags = {"tags": dict(self.tags), "unsure": self.is_unsure, "candidates": candidates}
-        return {"id": self.id, "source": self.source, **tags}
+        return {**asdict(self), "tags": dict(self.tags), "unsure": self.is_unsure, "candidates": candidates}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +96,7 @@ class TagReport:
     Args:
         images: The images that nobody had tagged.
         labels: The tags that were predicted.
-        tagged: How many images people had tagged, which are left unchanged.
+        tagged: The number of images that people had tagged, which do not change.
         quality: The cross-validated quality; None if too few images are tagged.
         applied: Whether the tags were written.
     """
@@ -145,26 +142,56 @@ class Tagger:
     Args:
         labels: (labels, D), the unit vectors of the labels.
         known: The tagged images.
-        weights: (3,), the weights of both features and the bias; None if nothing was trained.
+        scale: The factor of the cosines before a softmax, which is used if nothing was trained.
         mean: (labels,), the mean cosine of each label.
         deviation: (labels,), its standard deviation.
-        scale: The factor of the cosines before a softmax.
+        weights: (3,), the weights of both features and the bias; None if nothing was trained.
     """
 
     labels: np.ndarray
     known: TaggedItems
-    weights: np.ndarray | None
+    scale: float
     mean: np.ndarray
     deviation: np.ndarray
-    scale: float
+    weights: np.ndarray | None = None
 
     def confidences(self, vectors: np.ndarray) -> np.ndarray:
         """Return (N, labels) in [0, 1] for the unit vectors (N, D) of images."""
         cosines = vectors @ self.labels.T
         if self.weights is None:
             return softmax(self.scale * cosines)
-        inputs = features(cosines, vectors @ self.known.vectors.T, self.known.has, self.mean, self.deviation)
+        inputs = self.features(cosines, vectors @ self.known.vectors.T)
         return np.asarray(1 / (1 + np.exp(-(inputs @ self.weights[:2] + self.weights[2]))))
+
+    def features(self, cosines: np.ndarray, similarities: np.ndarray) -> np.ndarray:
+        """Return the two features of every image and label.
+
+        Args:
+            cosines: (N, labels), between images and labels.
+            similarities: (N, M), between images and tagged images.
+
+        Returns:
+            (N, labels, 2): the standardized cosine, and the log odds of the votes of the nearest tagged images.
+        """
+        nearest = np.argsort(-similarities, axis=1)[:, :NEIGHBORS]
+        near = np.take_along_axis(similarities, nearest, axis=1)
+        votes = np.exp((near - near[:, :1]) / _VOTE_TEMPERATURE)
+        shares = (votes[:, :, None] * self.known.has[nearest]).sum(axis=1) / votes.sum(axis=1)[:, None]
+        odds = np.log((shares + _SMOOTHING) / (1 - shares + _SMOOTHING))
+        return np.stack([(cosines - self.mean) / self.deviation, odds], axis=-1)
+
+
+def train_tagger(labels: np.ndarray, known: TaggedItems, scale: float = CLIP_SCALE) -> Tagger:
+    """Train a tagger on tagged images; with too few it only compares the labels (labels, D) with images."""
+    if not known.is_enough():
+        return Tagger(labels, known, scale, np.zeros(len(labels)), np.ones(len(labels)))
+    cosines = known.vectors @ labels.T
+    tagger = Tagger(labels, known, scale, cosines.mean(axis=0), cosines.std(axis=0) + 1e-6)
+    similarities = known.vectors @ known.vectors.T
+    np.fill_diagonal(similarities, -np.inf)  # an image is no neighbor of itself
+    inputs = tagger.features(cosines, similarities).reshape(-1, 2)
+    model: Any = logistic_regression()(C=1.0).fit(inputs, known.has.reshape(-1))
+    return replace(tagger, weights=np.array([*model.coef_[0], model.intercept_[0]]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,10 +202,21 @@ class IndexTagger:
     tagger: Tagger
     by_hand: frozenset[str]
 
-    def predict(self, vectors: np.ndarray, threshold: float) -> list[tuple[Confidences, Confidences]]:
-        """Return for each image (N, D) the tags at or above the threshold, and the most likely tags."""
+    def predict(self, hits: Sequence[Hit], vectors: np.ndarray, threshold: float) -> list[Tagged]:
+        """Return the tags of images with the unit vectors (N, D), at or above the threshold."""
         rows = [ranked(self.labels, row) for row in self.tagger.confidences(vectors)]
-        return [([pair for pair in row if pair[1] >= threshold], row[:_MAX_CANDIDATES]) for row in rows]
+        return [
+            Tagged(
+                hit.id, hit.source, tuple(pair for pair in row if pair[1] >= threshold), tuple(row[:_MAX_CANDIDATES])
+            )
+            for hit, row in zip(hits, rows, strict=True)
+        ]
+
+
+def ranked(labels: Sequence[str], confidences: np.ndarray) -> list[tuple[str, float]]:
+    """Return the labels of one image with their confidences (labels,), best first."""
+    order = np.argsort(-confidences, kind="stable")
+    return [(labels[i], round(float(confidences[i]), 4)) for i in order]
 
 
 def open_tagger(context: Context, labels: Iterable[str] | None) -> IndexTagger:
@@ -188,14 +226,11 @@ def open_tagger(context: Context, labels: Iterable[str] | None) -> IndexTagger:
         context: The index and its models.
         labels: Two or more tags; by default all that people assigned.
 
-    Returns:
-        The tagger.
-
     Raises:
         InputError: If the labels are wrong, or there are none.
     """
     tagged = (hit for hits in whole_images(context, {"metadata.tags": {"$ne": None}}) for hit in hits)
-    by_hand = {hit.id: tags for hit in tagged if (tags := hand_tags(hit))}
+    by_hand = {hit.id: tags for hit in tagged if (tags := _hand_tags(hit))}
     if labels is None:
         labels = sorted({tag for tags in by_hand.values() for tag in tags})
         if not labels:
@@ -213,91 +248,20 @@ def tag_images(
     context: Context, labels: Iterable[str] | None, filter: Filter | None, threshold: float, apply: bool
 ) -> TagReport:
     """Tag the images of an index, as `FlorenceRAG.tag` does."""
-    check_threshold(threshold)
+    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise InputError(f"threshold is {threshold!r}; it must lie between 0 and 1")
     tagger = open_tagger(context, labels)
     images: list[Tagged] = []
     for hits in whole_images(context, filter):
-        untagged = [hit for hit in hits if hit.id not in tagger.by_hand]
-        if not untagged:
-            continue
-        predicted = tagger.predict(context.index.vectors([hit.id for hit in untagged]), threshold)
-        results = list(zip(untagged, predicted, strict=True))
-        images += [Tagged(hit.id, hit.source, tuple(tags), tuple(best)) for hit, (tags, best) in results]
-        if apply:
-            metadata = {
-                hit.id: _with_tags(hit.metadata, [t for t, _ in tags], dict(tags)) for hit, (tags, _) in results
-            }
+        untagged = {hit.id: hit for hit in hits if hit.id not in tagger.by_hand}
+        predicted = tagger.predict([*untagged.values()], context.index.vectors([*untagged]), threshold)
+        images += predicted
+        if apply and predicted:
+            tags = {image.id: dict(image.tags) for image in predicted}
+            metadata = {id: _with_tags(hit.metadata, [*tags[id]], tags[id]) for id, hit in untagged.items()}
             context.index.update_metadata(metadata)
     quality = cross_validate(tagger.tagger.labels, tagger.tagger.known, threshold)
     return TagReport(tuple(images), tagger.labels, len(tagger.by_hand), quality, apply)
-
-
-def set_tags(context: Context, tags: Mapping[str, Sequence[str]]) -> None:
-    """Replace the tags of chunks, as `FlorenceRAG.set_tags` does."""
-    hits = {hit.id: hit for hit in context.index.get(list(tags))}
-    if unknown := [id for id in tags if id not in hits]:
-        raise unknown_chunk_error(unknown[0])
-    metadata = {id: _with_tags(hits[id].metadata, _checked(names), {}) for id, names in tags.items()}
-    context.index.update_metadata(metadata)
-
-
-def hand_tags(hit: Hit) -> list[str]:
-    """Return the tags that a person, or the program that stored the item, assigned."""
-    guessed = hit.metadata.get(GUESSED) or {}
-    tags = hit.metadata.get(TAGS)
-    return [tag for tag in tags if isinstance(tag, str) and tag not in guessed] if isinstance(tags, list) else []
-
-
-def check_threshold(threshold: float) -> None:
-    """Raise InputError unless a threshold lies in [0, 1]."""
-    if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise InputError(f"threshold is {threshold!r}; it must lie between 0 and 1")
-
-
-def indexed_ids(context: Context, items: Sequence[str]) -> list[str]:
-    """Return the ids among some ids and image files of an index, files replaced by the ids of their images.
-
-    Raises:
-        InputError: If an item is neither.
-    """
-    known = {hit.id for hit in context.index.get(items)}
-    return [id for item in items for id in ([item] if item in known else _ids_of_file(context, item))]
-
-
-def train_tagger(labels: np.ndarray, known: TaggedItems, scale: float = CLIP_SCALE) -> Tagger:
-    """Train a tagger on tagged images; with too few it only compares the labels (labels, D) with images."""
-    if not known.is_enough():
-        return Tagger(labels, known, None, np.zeros(len(labels)), np.ones(len(labels)), scale)
-    cosines = known.vectors @ labels.T
-    mean, deviation = cosines.mean(axis=0), cosines.std(axis=0) + 1e-6
-    similarities = known.vectors @ known.vectors.T
-    np.fill_diagonal(similarities, -np.inf)  # an image is no neighbor of itself
-    inputs = features(cosines, similarities, known.has, mean, deviation).reshape(-1, 2)
-    model: Any = logistic_regression()(C=1.0).fit(inputs, known.has.reshape(-1))
-    return Tagger(labels, known, np.array([*model.coef_[0], model.intercept_[0]]), mean, deviation, scale)
-
-
-def features(
-    cosines: np.ndarray, similarities: np.ndarray, has: np.ndarray, mean: np.ndarray, deviation: np.ndarray
-) -> np.ndarray:
-    """Return the two features of every image and label.
-
-    Args:
-        cosines: (N, labels), between images and labels.
-        similarities: (N, M), between images and tagged images.
-        has: (M, labels) bool, the tags of the tagged images.
-        mean: (labels,), the mean cosine of each label.
-        deviation: (labels,), its standard deviation.
-
-    Returns:
-        (N, labels, 2): the standardized cosine, and the log odds of the votes of the nearest tagged images.
-    """
-    nearest = np.argsort(-similarities, axis=1)[:, :NEIGHBORS]
-    near = np.take_along_axis(similarities, nearest, axis=1)
-    votes = np.exp((near - near[:, :1]) / _VOTE_TEMPERATURE)
-    shares = (votes[:, :, None] * has[nearest]).sum(axis=1) / votes.sum(axis=1)[:, None]
-    odds = np.log((shares + _SMOOTHING) / (1 - shares + _SMOOTHING))
-    return np.stack([(cosines - mean) / deviation, odds], axis=-1)
 
 
 def cross_validate(labels: np.ndarray, known: TaggedItems, threshold: float) -> TagQuality | None:
@@ -309,51 +273,63 @@ def cross_validate(labels: np.ndarray, known: TaggedItems, threshold: float) -> 
     confidences = np.zeros(known.has.shape)
     for fold, part in enumerate(parts):
         confidences[folds == fold] = train_tagger(labels, part).confidences(known.vectors[folds == fold])
-    return _quality(confidences, known.has, threshold)
-
-
-def ranked(labels: Sequence[str], confidences: np.ndarray) -> Confidences:
-    """Return the labels of one image with their confidences (labels,), best first."""
-    order = np.argsort(-confidences, kind="stable")
-    return [(labels[i], round(float(confidences[i]), 4)) for i in order]
-
-
-def _quality(confidences: np.ndarray, has: np.ndarray, threshold: float) -> TagQuality:
     predicted = confidences >= threshold
-    right = int((predicted & has).sum())
+    right = int((predicted & known.has).sum())
     return TagQuality(
-        items=len(has),
+        items=len(known.has),
         precision=right / max(int(predicted.sum()), 1),
-        recall=right / max(int(has.sum()), 1),
+        recall=right / max(int(known.has.sum()), 1),
         unsure=float(1 - predicted.any(axis=1).mean()),
-        calibration_error=_calibration_error(confidences.reshape(-1), has.reshape(-1)),
+        calibration_error=_calibration_error(confidences, known.has),
     )
 
 
-def _calibration_error(confidences: np.ndarray, right: np.ndarray) -> float:
-    """Return the expected calibration error (Guo et al., ICML 2017) over ten bins."""
+def _calibration_error(confidences: np.ndarray, has: np.ndarray) -> float:
+    """Return the expected calibration error (Guo et al., ICML 2017) over ten bins; both are (N, labels)."""
     bins = np.minimum((confidences * _BINS).astype(int), _BINS - 1)
-    errors = [
-        abs(confidences[bins == i].mean() - right[bins == i].mean()) * (bins == i).mean() for i in set(bins.tolist())
-    ]
-    return float(sum(errors))
+    masks = [bins == number for number in np.unique(bins)]
+    return float(sum(abs(confidences[mask].mean() - has[mask].mean()) * mask.mean() for mask in masks))
 
 
-def _checked(names: Sequence[str]) -> list[str]:
-    if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
-        raise InputError(f"tags are {names!r:.80}; give a list of words, none of them empty")
-    return list(dict.fromkeys(" ".join(name.split()) for name in names))
+def set_tags(context: Context, tags: Mapping[str, Sequence[str]]) -> None:
+    """Replace the tags of chunks, as `FlorenceRAG.set_tags` does."""
+    hits = {hit.id: hit for hit in context.index.get(list(tags))}
+    if unknown := [id for id in tags if id not in hits]:
+        raise unknown_chunk_error(unknown[0])
+    for names in tags.values():
+        if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
+            raise InputError(f"tags are {names!r:.80}; give a list of words, none of them empty")
+    clean = {id: list(dict.fromkeys(" ".join(name.split()) for name in names)) for id, names in tags.items()}
+    context.index.update_metadata({id: _with_tags(hits[id].metadata, names, {}) for id, names in clean.items()})
 
 
 def _with_tags(metadata: Mapping[str, Any], tags: list[str], guessed: dict[str, float]) -> dict[str, Any]:
-    rest = {name: value for name, value in metadata.items() if name not in (TAGS, GUESSED)}
-    return {**rest, **({TAGS: tags} if tags else {}), **({GUESSED: guessed} if guessed else {})}
+    """Return the metadata with these tags in place of the present ones; empty fields are removed."""
+    values = {**metadata, TAGS: tags, GUESSED: guessed}
+    return {name: value for name, value in values.items() if value or name not in (TAGS, GUESSED)}
 
 
-def _ids_of_file(context: Context, item: str) -> list[str]:
-    path = Path(item).expanduser()
-    source = str(path.parent.resolve() / path.name)
-    ids = [hit.id for hits in whole_images(context, {"source": source}) for hit in hits]
-    if not ids:
-        raise InputError(f"{item!r} is neither the id of a chunk nor an indexed image file")
+def _hand_tags(hit: Hit) -> list[str]:
+    """Return the tags that a person, or the program that stored the item, assigned."""
+    guessed = hit.metadata.get(GUESSED) or {}
+    tags = hit.metadata.get(TAGS)
+    return [tag for tag in tags if isinstance(tag, str) and tag not in guessed] if isinstance(tags, list) else []
+
+
+def indexed_ids(context: Context, items: Sequence[str]) -> list[str]:
+    """Return the ids among some ids and image files of an index, files replaced by the ids of their images.
+
+    Raises:
+        InputError: If an item is neither.
+    """
+    known = {hit.id for hit in context.index.get(items)}
+    ids: list[str] = []
+    for item in items:
+        if item in known:
+            ids.append(item)
+            continue
+        images = [hit.id for hits in whole_images(context, {"source": path_to_uri(item)}) for hit in hits]
+        if not images:
+            raise InputError(f"{item!r} is neither the id of a chunk nor an indexed image file")
+        ids += images
     return ids

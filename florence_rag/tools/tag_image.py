@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from florence_rag.tasks.tag import Tagged, open_tagger
+from florence_rag.tasks.tag import open_tagger
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import clean
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
@@ -35,8 +35,8 @@ class TagImage(ImageTool):
         """Return the tags as text, and with candidates in the artifact. Raises InputError."""
         resolved = self._resolve(image)
         tagger = open_tagger(self.rag.context, labels)
-        ((tags, best),) = tagger.predict(self.rag.models.embedder.embed_images([resolved.middle]), THRESHOLD)
-        tagged = Tagged(resolved.hit.id, resolved.hit.source, tuple(tags), tuple(best))
-        listed = ", ".join(f"{clean(name)} {confidence:.2f}" for name, confidence in tags or best)
-        text = f"Tags: {listed}" if tags else f"Unsure; the likeliest tags are {listed}"
+        vectors = self.rag.models.embedder.embed_images([resolved.middle])
+        (tagged,) = tagger.predict([resolved.hit], vectors, THRESHOLD)
+        listed = ", ".join(f"{clean(name)} {confidence:.2f}" for name, confidence in tagged.tags or tagged.candidates)
+        text = f"Unsure; the likeliest tags are {listed}" if tagged.is_unsure else f"Tags: {listed}"
         return resolved.to_result(f"{text}\nSeen in: {resolved.place}", tagged.to_dict())

@@ -9,14 +9,14 @@ from florence_rag.errors import InputError
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from tests.retrievers.conftest import draw_video
 
-PICTURES = ("red red blue", "red blue red", "red green", "red red green", "blue", "blue green", "yellow", "green")
+MIXTURES = ("red red blue", "red blue red", "red green", "red red green", "blue", "blue green", "yellow", "green")
 
 
 @pytest.fixture
 def rag(tmp_path):
     embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder)
-    for colors in PICTURES:
+    for colors in MIXTURES:
         Image.fromarray(color_frame(*colors.split())).save(tmp_path / f"{colors.replace(' ', '-')}.png")
     rag.add(tmp_path)
     return rag
@@ -30,14 +30,14 @@ def id_of(rag, name):
     return next(hit.id for hit in rag.index.find() if Path(hit.source).stem == name)
 
 
-def test_more_like_a_picture_comes_without_itself(rag):
+def test_an_image_is_not_recommended_for_itself(rag):
     found = rag.recommend([id_of(rag, "blue")], k=3, diversity=0)
     assert names(found)[0] == "blue-green" and "blue" not in names(found)
     assert found[0].score == 1.0 and "similar to blue.png" in found[0].explanation
     assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
 
 
-def test_what_is_disliked_is_left_out_and_kept_away_from(rag):
+def test_disliked_items_are_excluded_and_avoided(rag):
     liked = id_of(rag, "red-red-green")
     plain = names(rag.recommend([liked], k=6, diversity=0))
     found = names(rag.recommend([liked], ["green"], k=6, diversity=0))
@@ -46,44 +46,44 @@ def test_what_is_disliked_is_left_out_and_kept_away_from(rag):
     assert "green" not in names(rag.recommend([liked], [id_of(rag, "green")], k=8))
 
 
-def test_ids_files_pixels_and_words_can_be_liked(rag, tmp_path):
+def test_ids_files_pixels_and_texts_can_be_liked(rag, tmp_path):
     for blue in (id_of(rag, "blue"), str(tmp_path / "blue.png"), tmp_path / "blue.png", color_frame("blue"), "blue"):
         assert "blue-green" in names(rag.recommend([blue], k=2, diversity=0))
     assert "blue" in names(rag.recommend(["blue"], k=2, diversity=0))
     assert "blue" not in names(rag.recommend([tmp_path / "blue.png"], k=8))
 
 
-def test_a_picture_that_looks_the_same_was_seen_whatever_its_name(rag, tmp_path):
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    Image.fromarray(color_frame("red", "green", size_px=96)).save(elsewhere / "copy.jpg", quality=80)
-    assert "red-green" not in names(rag.recommend([elsewhere / "copy.jpg"], k=8))
+def test_a_near_duplicate_was_seen(rag, tmp_path):
+    other_folder = tmp_path / "other_folder"
+    other_folder.mkdir()
+    Image.fromarray(color_frame("red", "green", size_px=96)).save(other_folder / "copy.jpg", quality=80)
+    assert "red-green" not in names(rag.recommend([other_folder / "copy.jpg"], k=8))
 
 
-def test_two_tastes_stay_two(rag):
+def test_two_interests_stay_separate(rag):
     found = names(rag.recommend(["yellow", "blue"], k=2, diversity=0))
     assert set(found) == {"yellow", "blue"}
 
 
-def test_what_was_seen_does_not_come_again(rag):
+def test_seen_items_are_excluded(rag):
     first = rag.recommend(["red"], k=3)
     more = rag.recommend(["red"], k=8, seen=[hit.id for hit in first])
-    assert len(more) == len(PICTURES) - 3 and not {hit.id for hit in first} & {hit.id for hit in more}
+    assert len(more) == len(MIXTURES) - 3 and not {hit.id for hit in first} & {hit.id for hit in more}
 
 
-def test_diversity_brings_others_in(rag):
+def test_diversity_adds_different_items(rag):
     alike = names(rag.recommend(["red red blue"], k=2, diversity=0))
     assert set(alike) == {"red-red-blue", "red-blue-red"}
     assert set(names(rag.recommend(["red red blue"], k=2, diversity=0.6))) != set(alike)
 
 
-def test_a_filter_and_kinds_hold(rag, tmp_path):
+def test_filter_and_kinds_are_respected(rag, tmp_path):
     source = str(tmp_path / "blue.png")
     assert names(rag.recommend(["red"], filter={"source": source})) == ["blue"]
     assert rag.recommend(["red"], kinds={"text"}) == []
 
 
-def test_a_video_is_one_hit_and_one_that_is_liked_does_not_come_again(rag, tmp_path):
+def test_a_video_is_one_hit_and_a_liked_video_is_excluded(rag, tmp_path):
     draw_video(tmp_path / "walk.mp4", ("red", "green", "blue"))
     draw_video(tmp_path / "ride.mp4", ("red", "purple"))
     rag.add(tmp_path)
@@ -101,14 +101,14 @@ def test_a_video_is_one_hit_and_one_that_is_liked_does_not_come_again(rag, tmp_p
         ([" "], {}, "empty text"),
         (["red"], {"dislike": ["red"]}, "both liked and disliked"),
         (["0" * 32], {}, "no chunk has the id"),
-        (["gone.jpg"], {}, "gone.jpg"),
+        (["missing.jpg"], {}, "missing.jpg"),
         (["red"], {"diversity": 1.5}, "between 0"),
         (["red"], {"k": 0}, "at least 1"),
         (["red"], {"kinds": {"photo"}}, "kinds must be"),
         ([np.zeros((3, 3))], {}, "picture|thin"),
     ],
 )
-def test_bad_requests_are_one_line(rag, like, options, message):
+def test_wrong_requests_are_explained_in_one_line(rag, like, options, message):
     with pytest.raises(InputError, match=message) as error:
         rag.recommend(like, **options)
     assert "\n" not in str(error.value)

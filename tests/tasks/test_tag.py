@@ -1,11 +1,14 @@
 from itertools import combinations, product
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from florence_rag import FlorenceRAG
+from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
+from florence_rag.tasks.tag import TaggedItems, cross_validate, ranked, train_tagger
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 
 COLORS = ("red", "blue", "green", "yellow")
@@ -13,7 +16,7 @@ COLORS = ("red", "blue", "green", "yellow")
 
 @pytest.fixture
 def rag(tmp_path):
-    """Pictures of one to three colours, more or less of each."""
+    """An index of images of one to three colors in several proportions."""
     embedder = ColorEmbedder()
     rag = FlorenceRAG(MemoryIndex(embedder.info), embedder)
     mixtures = [*combinations(COLORS, 1), *product(COLORS, repeat=3)]
@@ -24,7 +27,7 @@ def rag(tmp_path):
 
 
 def tagged_by_color(rag):
-    """Three of four pictures get the tags warm and cold, as its colours are."""
+    """Tag three of four images as warm, cold or both, by their colors."""
     hits = sorted(rag.index.find(kinds={"image"}), key=lambda hit: hit.source)
     hits = [hit for number, hit in enumerate(hits) if number % 4]
     rag.set_tags({hit.id: truth(hit.source) for hit in hits})
@@ -40,7 +43,7 @@ def truth(source):
     ]
 
 
-def test_tags_are_learned_from_neighbors_and_leave_those_of_people_alone(rag):
+def test_tags_are_learned_from_neighbors_and_tags_by_hand_stay(rag):
     by_hand = tagged_by_color(rag)
     report = rag.tag(["warm", "cold"])
     assert report.tagged == len(by_hand) and not by_hand & {image.id for image in report.images}
@@ -62,7 +65,7 @@ def test_applied_tags_are_found_by_filters_and_never_vote(rag):
     assert rag.tag().to_dict() == before.to_dict()
 
 
-def test_what_is_no_longer_said_is_taken_back(rag):
+def test_a_tag_below_the_threshold_is_removed(rag):
     tagged_by_color(rag)
     rag.tag(apply=True)
     rag.tag(apply=True, threshold=1.0)
@@ -71,8 +74,8 @@ def test_what_is_no_longer_said_is_taken_back(rag):
 
 def test_without_tags_the_labels_compete(rag):
     report = rag.tag(["red", "blue"])
-    said = {Path(image.source).stem: image for image in report.images}
-    assert dict(said["red"].tags) == {"red": 1.0} and dict(said["blue"].tags) == {"blue": 1.0}
+    predicted = {Path(image.source).stem: image for image in report.images}
+    assert dict(predicted["red"].tags) == {"red": 1.0} and dict(predicted["blue"].tags) == {"blue": 1.0}
     assert report.quality is None and report.tagged == 0
     unsure = {Path(image.source).stem for image in rag.tag(["red", "blue"], threshold=0.9).images if image.is_unsure}
     assert {"green", "yellow", "green-yellow-yellow"} <= unsure and "red" not in unsure
@@ -106,7 +109,66 @@ def test_only_tags_of_images_are_learned(rag):
         (lambda rag: rag.set_tags({rag.search("red", k=1)[0].id: [" "]}), "none of them empty"),
     ],
 )
-def test_bad_requests_are_one_line(rag, call, message):
+def test_wrong_requests_are_explained_in_one_line(rag, call, message):
     with pytest.raises(InputError, match=message) as error:
         call(rag)
     assert "\n" not in str(error.value)
+
+
+LABELS = np.eye(3, 8, dtype=np.float32)
+
+
+def items(n=120, seed=0, noise=0.4):
+    """Return images with some of three labels, each of which has an axis of its own."""
+    rng = np.random.default_rng(seed)
+    has = rng.random((n, 3)) < 0.4
+    return TaggedItems(unit_rows(has @ LABELS + noise * rng.normal(size=(n, 8))), has)
+
+
+def test_confidences_are_calibrated():
+    tagger = train_tagger(LABELS, items())
+    unseen = items(400, seed=1)
+    predicted = tagger.confidences(unseen.vectors)
+    assert predicted.shape == (400, 3) and (predicted >= 0).all() and (predicted <= 1).all()
+    for low, high in ((0.1, 0.4), (0.4, 0.7), (0.7, 1.0)):
+        chosen = (predicted >= low) & (predicted < high)
+        assert unseen.has[chosen].mean() == pytest.approx(predicted[chosen].mean(), abs=0.12)
+
+
+def test_neighbors_suffice_without_informative_labels():
+    known = items()
+    wrong = np.roll(LABELS, 4, axis=1)  # labels that are unrelated to the vectors
+    assert cross_validate(wrong, known, 0.5).f1 > 0.6
+
+
+def test_labels_improve_on_neighbors():
+    known = items(40)
+    scattered = TaggedItems(unit_rows(known.vectors + 0.01), known.has)
+    both = cross_validate(LABELS, scattered, 0.5)
+    assert both.f1 > cross_validate(np.roll(LABELS, 4, axis=1), scattered, 0.5).f1
+
+
+def test_the_quality_is_cross_validated():
+    rng = np.random.default_rng(0)
+    noise = TaggedItems(unit_rows(rng.normal(size=(100, 8))), rng.random((100, 3)) < 0.4)
+    quality = cross_validate(LABELS, noise, 0.5)
+    assert quality.recall < 0.4 and quality.items == 100 and quality.calibration_error < 0.1
+
+
+@pytest.mark.parametrize("n", [0, 9])
+def test_few_tagged_items_train_nothing(n):
+    known = items(n) if n else TaggedItems(np.zeros((0, 8), np.float32), np.zeros((0, 3), bool))
+    assert train_tagger(LABELS, known, 20.0).weights is None
+    predicted = train_tagger(LABELS, known, 20.0).confidences(LABELS)
+    assert predicted.argmax(axis=1).tolist() == [0, 1, 2] and np.allclose(predicted.sum(axis=1), 1)
+    assert cross_validate(LABELS, known, 0.5) is None
+
+
+def test_labels_of_all_or_no_items_train_nothing():
+    known = items(40)
+    for has in (np.zeros_like(known.has), np.ones_like(known.has)):
+        assert train_tagger(LABELS, TaggedItems(known.vectors, has)).weights is None
+
+
+def test_labels_are_ranked_best_first():
+    assert ranked(("a", "b", "c"), np.array([0.1, 0.7, 0.7])) == [("b", 0.7), ("c", 0.7), ("a", 0.1)]
