@@ -61,11 +61,8 @@ class CocoDataset:
 def find_coco_files(data: Path | None, annotations: Sequence[Path] = (), images: Path | None = None) -> CocoFiles:
     """Find the files of a data set in COCO's format; raise InputError if there is none.
 
-    Args:
-        data: An annotation file, or a folder with annotation files at any depth: those with "instances" in their names
-            as COCO has, or else all JSON files.
-        annotations: The annotation files, instead of those in the folder.
-        images: The folder with the images, by default the data folder or the folder of the first annotation file.
+    `data` is an annotation file, or a folder with annotation files at any depth: those with "instances" in their names,
+    as COCO has, or else all JSON files. The images lie in `data` or next to the first annotation file by default.
     """
     folder = data if data is not None and data.is_dir() else None
     files = tuple(annotations)
@@ -81,14 +78,10 @@ def find_coco_files(data: Path | None, annotations: Sequence[Path] = (), images:
 def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset:
     """Return the content of one annotation file; raise InputError if it has another form.
 
-    Categories with equal names, as some tools write them, become one.
-
-    Args:
-        file: {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}], "annotations":
-            [{"image_id", "category_id", "bbox": [left, top, width, height] in pixels}]}. An annotation may also have
-            "id", "area" (by default that of the box) and "iscrowd" (by default 0).
-        images: The folder with the images, by default that of the file. An image that is not at its "file_name" is
-            looked up by name anywhere below the folder.
+    A file is {"images": [{"id", "file_name", "width", "height"}], "categories": [{"id", "name"}], "annotations":
+    [{"image_id", "category_id", "bbox": [left, top, width, height] in pixels}]}. An annotation may also have "id",
+    "area" and "iscrowd". Categories with equal names, as some tools write them, become one. The images lie in the
+    folder of the file by default; one that is not at its "file_name" is searched by name at any depth.
     """
     top = Path(file).expanduser().parent if images is None else Path(images).expanduser()
     content, file_by_name = read_json(file), cache(lambda: {path.name: path for path in media_below(top, "image")})

@@ -90,12 +90,10 @@ def read_json(file: str | Path) -> Record:
 def read_table(
     file: str | Path, *, required: Sequence[str] = (), default_header: Sequence[str] = ()
 ) -> Iterator[Record]:
-    """Yield the rows of a CSV or JSON Lines file.
+    """Yield the rows of a JSON Lines file, whose suffix is .jsonl, or of a CSV file, both in UTF-8.
 
-    Args:
-        file: A file in UTF-8; its suffix is .jsonl, or it is a CSV file.
-        required: The columns that the table must have; a table with required columns must have rows, too.
-        default_header: The columns of a CSV file without a header. By default its first row is the header.
+    A table with `required` columns must also have rows. The first row of a CSV file is its header, unless there is a
+    `default_header` and the first row does not name columns.
     """
     path = Path(file).expanduser()
     try:

@@ -31,11 +31,7 @@ class DemoExample:
 
 
 def copy_demo_corpus(folder: str | Path) -> None:
-    """Copy the demo corpus into a folder.
-
-    Args:
-        folder: Receives the folders photos, videos and documents: one megabyte. Existing files are replaced.
-    """
+    """Copy the folders photos, videos and documents, one megabyte, into a folder; existing files are replaced."""
     shutil.copytree(ASSETS / "corpus", folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 

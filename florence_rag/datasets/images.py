@@ -33,12 +33,10 @@ class ImageExample:
 def read_images(data: str | Path, images: str | Path | None = None) -> list[ImageExample]:
     """Return all examples of a data set; raise InputError if it has another layout or no example.
 
-    Args:
-        data: One of three layouts. A folder: each folder in it is a class of its name, and the images may lie deeper.
-            A CSV or JSON Lines file with the columns image (or path, file), and text (or caption) or label (or class);
-            without a header, a CSV file has the columns path and label. A JSON file with Karpathy's splits of COCO or
-            Flickr30k: {"images": [{"filename", "split", "sentences": [{"raw"}], "filepath" for a file in a folder}]}.
-        images: The folder where relative paths begin, by default that of the file.
+    `data` is a folder with a folder of images for each class; a CSV or JSON Lines file with the columns image (or path,
+    file), and text (or caption) or label (or class), which without a header has the columns path and label; or a JSON
+    file with Karpathy's splits: {"images": [{"filename", "split", "sentences": [{"raw"}], "filepath"}]}. Relative paths
+    begin in the folder `images`, by default that of the file.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -78,11 +76,7 @@ def _karpathy(path: Path, top: Path) -> Iterator[ImageExample]:
 
 
 def read_labeled_images(data: str | Path) -> list[ImageExample]:
-    """Return the labeled examples of a data set that `read_images` reads, each once.
-
-    Raises:
-        InputError: The data set has another layout, no label, or two labels for one image.
-    """
+    """Return the labeled examples of a data set, each once; raise InputError for no label or two labels of an image."""
     found = list(dict.fromkeys(example for example in read_images(data) if example.label))
     check_labels_agree(((example.path, example.label) for example in found), data)
     if not found:
@@ -93,10 +87,9 @@ def read_labeled_images(data: str | Path) -> list[ImageExample]:
 def read_captioned_images(
     data: str | Path, images: str | Path | None = None, *, split: str = "test", captions: int = CAPTIONS
 ) -> list[ImageExample]:
-    """Return the images of one split, each once with its first captions; a data set without splits counts as a whole.
+    """Return the images of one split, each once with its first captions; raise InputError if one has no caption.
 
-    Raises:
-        InputError: The data set has another layout, no such split, or an image without caption.
+    A data set without splits counts as a whole.
     """
     examples, texts = read_images(data, images), dict[Path, tuple[str, ...]]()
     for example in select_split(examples, split, data, keep_unsplit=True):

@@ -41,12 +41,9 @@ def read_labeled_videos(
 ) -> list[VideoClip]:
     """Return the labeled videos of a data set, each once; raise InputError if it has another layout.
 
-    Args:
-        data: One of three layouts. A folder: each folder in it is a class of its name, and the videos may lie deeper. A
-            CSV file with the columns path (or video, file) and label (or class), with or without a header. A Kinetics
-            list, see `read_kinetics`.
-        videos: The folder where the paths of a CSV file begin, or with the videos of a list; by default that of `data`.
-        split: The split of a Kinetics list; by default all of them.
+    `data` is a folder with a folder of videos for each class, a CSV file with the columns path (or video, file) and
+    label (or class), with or without a header, or a Kinetics list, whose `split` may be selected. `videos` is the
+    folder where the paths of a file begin, or with the videos of a list; by default that of the file.
     """
     path = Path(data).expanduser()
     if path.is_dir():
@@ -78,12 +75,9 @@ def _table(path: Path, top: Path) -> Iterator[VideoClip]:
 def read_kinetics(file: str | Path, videos: str | Path | None = None, *, split: str | None = None) -> list[VideoClip]:
     """Return the clips of one split of a Kinetics list, by default of all; raise InputError if it has another form.
 
-    Args:
-        file: A CSV file with the columns label, youtube_id, time_start and time_end, in seconds of the whole video, and
-            split, which may be missing if no split is chosen.
-        videos: The folder with the videos, by default that of the file. ID_000010_000020.mp4 is a clip that was cut
-            out, ID.mp4 is a whole video.
-        split: The split.
+    A list is a CSV file with the columns label, youtube_id, time_start and time_end, in seconds of the whole video, and
+    split, which may be missing if no split is chosen. In the folder of the videos, ID_000010_000020.mp4 is a clip that
+    was cut out, and ID.mp4 a whole video.
     """
     files = videos_by_name(Path(file).expanduser().parent if videos is None else videos)
     rows = list(read_table(file, required=_KINETICS if split is None else (*_KINETICS, "split")))
@@ -107,11 +101,7 @@ def _kinetics_clip(row: Record, files: Mapping[str, Path]) -> VideoClip:
 
 
 def clip_frames(clip: VideoClip, rate_hz: float, max_frames: int | None = None) -> Iterator[Frame]:
-    """Yield the frames of a clip at even times, at most `max_frames`.
-
-    Raises:
-        InputError: The file is missing, is not a video, or ends before the clip starts.
-    """
+    """Yield the frames of a clip at even times; raise InputError if the file is no video or ends before the clip."""
     if not clip.path.is_file():
         raise InputError("there is no such video")
     end_s = video_duration_s(str(clip.path)) if clip.end_s is None else clip.end_s
@@ -136,11 +126,8 @@ class CaptionedVideo(NamedTuple):
 def read_msrvtt(file: str | Path, *, split: str = "test", captions: int | None = None) -> list[CaptionedVideo]:
     """Return the videos of a list with their first captions; raise InputError if it has another form.
 
-    Args:
-        file: A CSV file with the columns video_id and sentence (MSRVTT_JSFUSION_test.csv), or MSR-VTT's JSON file:
-            {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}.
-        split: The split of the JSON file.
-        captions: The number of captions of each video that count, by default all.
+    A list is a CSV file with the columns video_id and sentence (MSRVTT_JSFUSION_test.csv), or MSR-VTT's JSON file with
+    splits: {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}.
     """
     texts = _captions_from_csv(file) if Path(file).suffix.lower() == ".csv" else _captions_from_json(file, split)
     return [CaptionedVideo(video, tuple(each[:captions])) for video, each in texts.items()]

@@ -59,12 +59,9 @@ def find_vqa_files(
 ) -> VQAFiles:
     """Find the files of a data set in VQAv2's format; raise InputError if one is missing.
 
-    Args:
-        data: A folder with files *questions*.json and *annotations*.json at any depth, or one file of questions.
-        questions: The files of questions, instead of those of `data`.
-        annotations: The files of annotations, instead of those of `data`.
-        images: The folder with the images, by default the data folder or the folder of the first file of questions.
-        need_annotations: Whether a data set without annotations, such as a test split, is an error.
+    `data` is a folder with files *questions*.json and *annotations*.json at any depth, or one file of questions;
+    `questions` and `annotations` replace those of `data`. The images lie in `data` or next to the first file of
+    questions by default. A test split has no annotations: it is an error only if `need_annotations` is true.
     """
     if data is not None and not data.exists():
         raise InputError(f"{str(data)!r} does not exist; give a folder with *questions*.json and *annotations*.json")

@@ -66,12 +66,10 @@ class MtebEncoder(AbsEncoder):
         if "image" in batch:
             parts.append(self.embedder.embed_images([read_image(image) for image in batch["image"]]))
         if "text" in batch:
-            parts.append(self._texts(list(batch["text"]), prompt_type))
+            embed = self.embedder.embed_texts
+            if prompt_type == PromptType.query and isinstance(self.embedder, QueryEmbedder):
+                embed = self.embedder.embed_queries
+            parts.append(embed(list(batch["text"])))
         if not parts:
             raise InputError(f"a batch of mteb has {', '.join(map(repr, batch))}; it must have 'image', 'text' or both")
         return unit_rows(np.sum(parts, axis=0))
-
-    def _texts(self, texts: list[str], prompt_type: PromptType | None) -> np.ndarray:
-        if prompt_type == PromptType.query and isinstance(self.embedder, QueryEmbedder):
-            return self.embedder.embed_queries(texts)
-        return self.embedder.embed_texts(texts)

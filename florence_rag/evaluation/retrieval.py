@@ -35,27 +35,20 @@ def rank_counts(
     gallery_groups: Sequence[int] | np.ndarray,
     block_rows: int = 1000,
 ) -> np.ndarray:
-    """Count the gallery items that decide the rank of the first right item of each query.
+    """Count the gallery items that decide the rank of the first right item of each query, in blocks of queries.
 
-    Args:
-        queries: (Q, D) unit vectors.
-        gallery: (G, D) unit vectors.
-        query_groups: (Q,) the image that each query belongs to; each query has a right item.
-        gallery_groups: (G,) the image that each gallery item belongs to.
-        block_rows: The number of queries that are compared at once.
-
-    Returns:
-        (Q, 3) int: the items nearer than the nearest right item, and the right and the wrong items as near as it.
+    Queries (Q, D) and gallery (G, D) are unit vectors; an item is right if it has the group, such as the image, of the
+    query. Returns (Q, 3) int: the items nearer than the nearest right item, and the right and the wrong items as near
+    as it.
     """
-    wanted, groups = np.asarray(query_groups), np.asarray(gallery_groups)
-    blocks = [slice(start, start + block_rows) for start in range(0, len(queries), block_rows)]
-    return np.concatenate([_counts(queries[rows] @ gallery.T, wanted[rows, None] == groups) for rows in blocks])
-
-
-def _counts(scores: np.ndarray, right: np.ndarray) -> np.ndarray:
-    best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
-    nearer, tied = (scores > best).sum(axis=1), scores == best
-    return np.stack([nearer, (tied & right).sum(axis=1), (tied & ~right).sum(axis=1)], axis=1)
+    wanted, groups, counts = np.asarray(query_groups), np.asarray(gallery_groups), []
+    for start in range(0, len(queries), block_rows):
+        rows = slice(start, start + block_rows)
+        scores, right = queries[rows] @ gallery.T, wanted[rows, None] == groups
+        best = np.where(right, scores, -np.inf).max(axis=1, keepdims=True)
+        nearer, tied = (scores > best).sum(axis=1), scores == best
+        counts.append(np.stack([nearer, (tied & right).sum(axis=1), (tied & ~right).sum(axis=1)], axis=1))
+    return np.concatenate(counts)
 
 
 def recall_at(counts: np.ndarray, ranks: Sequence[int] = RANKS) -> np.ndarray:
@@ -83,11 +76,7 @@ def hit_probability(draws: int, right: int, wrong: int) -> float:
 
 
 def evaluate_retrieval(images: Sequence[ImageExample], embedder: Embedder, track: Track = iter) -> EvaluationReport:
-    """Measure R@1, R@5, R@10 and the median rank in both directions.
-
-    Intervals are over images with all their captions. Images that cannot be read are reported; if none can be read,
-    InputError is raised.
-    """
+    """Measure R@1, R@5, R@10 and the median rank in both directions; intervals are over images with all captions."""
     failed: list[Failure] = []
     usable, vectors = embed_images(track(images), embedder, failed)
     captions = [image.captions for image in usable]

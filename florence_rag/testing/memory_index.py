@@ -7,7 +7,6 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,6 @@ class MemoryIndex:
         before = len(self._rows)
         for uri in uris:
             self._drop(uri)
-            self._failures.pop(uri, None)
         return before - len(self._rows)
 
     def answer_store(self) -> MemoryAnswerStore:
@@ -151,12 +149,19 @@ class MemoryIndex:
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
-        """Return the k chunks whose caption, text and OCR text score best by BM25."""
-        every = [Counter(words(row.hit.content)) for row in self._rows.values()]
-        weights = {word: _idf(sum(word in counts for counts in every), len(every)) for word in set(words(query))}
-        mean_length = sum(counts.total() for counts in every) / max(1, len(every)) or 1.0
-        hits = [row.hit for row in self._matching(kinds, filter)]
-        scored = ((_bm25(Counter(words(hit.content)), weights, mean_length), hit) for hit in hits)
+        """Return the k chunks whose content scores best by BM25 (Robertson and Zaragoza, 2009, k1 = 1.2, b = 0.75)."""
+        every = {id_: Counter(words(row.hit.content)) for id_, row in self._rows.items()}
+        mean_length = sum(counts.total() for counts in every.values()) / max(1, len(every)) or 1.0
+        idf = {}
+        for word in set(words(query)):
+            containing = sum(word in counts for counts in every.values())
+            idf[word] = math.log(1 + (len(every) - containing + 0.5) / (containing + 0.5))
+
+        def score(counts: Counter[str]) -> float:
+            norm = 1.2 * (0.25 + 0.75 * counts.total() / mean_length)
+            return sum(weight * counts[word] * 2.2 / (counts[word] + norm) for word, weight in idf.items())
+
+        scored = ((score(every[row.hit.id]), row.hit) for row in self._matching(kinds, filter))
         return _best(k, (pair for pair in scored if pair[0] > 0))
 
     def info(self) -> IndexInfo:
@@ -176,9 +181,8 @@ class MemoryIndex:
 
     def _drop(self, uri: str) -> None:
         self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
-        self._sources.pop(uri, None)
-        self._failures.pop(uri, None)
-        self._skipped.pop(uri, None)
+        for records in (self._sources, self._failures, self._skipped):
+            records.pop(uri, None)
         self._begun.discard(uri)
 
     def _matching(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:
@@ -229,19 +233,17 @@ class _Row:
     text_vector: np.ndarray | None = None
 
 
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = MappingProxyType(
-    {
-        "$eq": operator.eq,
-        "$ne": operator.ne,
-        "$gt": operator.gt,
-        "$gte": operator.ge,
-        "$lt": operator.lt,
-        "$lte": operator.le,
-        "$in": lambda value, wanted: value in wanted,
-        "$prefix": str.startswith,
-        "$has": lambda value, wanted: isinstance(value, list) and wanted in value,
-    }
-)
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "$eq": operator.eq,
+    "$ne": operator.ne,
+    "$gt": operator.gt,
+    "$gte": operator.ge,
+    "$lt": operator.lt,
+    "$lte": operator.le,
+    "$in": lambda value, wanted: value in wanted,
+    "$prefix": str.startswith,
+    "$has": lambda value, wanted: isinstance(value, list) and wanted in value,
+}
 
 
 def _fits(hit: Hit, name: str, wanted: Any) -> bool:
@@ -249,18 +251,13 @@ def _fits(hit: Hit, name: str, wanted: Any) -> bool:
     if name == "source" and hit.source != hit.uri:
         none = isinstance(wanted, Mapping) and "$ne" in wanted
         return (all if none else any)(_holds(source, wanted) for source in (hit.uri, hit.source))
-    return _holds(_field(hit, name), wanted)
-
-
-def _field(hit: Hit, name: str) -> Any:
-    """Return a field of the hit, its locator or its metadata, or None if it has none."""
     if name in ("id", "kind", "source"):
-        return getattr(hit, name)
+        return _holds(getattr(hit, name), wanted)
     first, *keys = name.split(".")
     value: Any = hit.metadata if first == "metadata" else hit.locator.to_dict().get(name)
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
-    return value
+    return _holds(value, wanted)
 
 
 def _holds(value: Any, wanted: Any) -> bool:
@@ -274,13 +271,3 @@ def _holds(value: Any, wanted: Any) -> bool:
 def _best(k: int, scored: Iterable[tuple[float, Hit]]) -> list[Hit]:
     ranked = sorted(scored, key=lambda pair: (-pair[0], pair[1].id))[:k]
     return [replace(hit, score=score) for score, hit in ranked]
-
-
-def _idf(containing: int, total: int) -> float:
-    return math.log(1 + (total - containing + 0.5) / (containing + 0.5))
-
-
-def _bm25(counts: Counter[str], weights: Mapping[str, float], mean_length: float) -> float:
-    """Return BM25 as in Robertson and Zaragoza, 2009, with k1 = 1.2 and b = 0.75."""
-    norm = 1.2 * (0.25 + 0.75 * counts.total() / mean_length)
-    return sum(weight * counts[word] * 2.2 / (counts[word] + norm) for word, weight in weights.items())
