@@ -12,11 +12,11 @@ from functools import partial
 from mimetypes import guess_extension
 from pathlib import Path
 
-from florence_rag.errors import FlorenceError
-from florence_rag.sources.containers import inspect_members, list_members
+from florence_rag.errors import FlorenceError, MediaError
 from florence_rag.sources.files import find_files
-from florence_rag.sources.io import Columns, open_uri
+from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
+from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.uris import (
     MEDIA_BY_SUFFIX,
     Member,
@@ -25,6 +25,7 @@ from florence_rag.sources.io.uris import (
     is_url,
     media_of,
     parse_member,
+    unquote_name,
 )
 from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
@@ -80,8 +81,47 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
     containers |= dict.fromkeys(url for url in urls if container_scheme(url))
     yield from find_files(paths, known)
     for container, wanted in sorted(containers.items()):
-        yield from inspect_members(wanted, known) if wanted else list_members(container, known, columns)
+        yield from _inspect_members(wanted, known) if wanted else _list_container(container, known, columns)
     yield from _inspect_urls([url for url in urls if not container_scheme(url)], known)
+
+
+def _list_container(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
+    """Yield all members in their order; at a damaged place of the container, end with a failure."""
+    try:
+        container_stat = stat(container)
+        members, problem = list_members(container, columns)
+    except MediaError as error:
+        yield Failure(container, str(error))
+    except FlorenceError as error:
+        yield SourceUnavailable(container, str(error))
+    else:
+        yield from _inspect_members(members, known, container_stat)
+        if problem:
+            yield Failure(container, f"{container!r} {problem}")
+
+
+def _inspect_members(
+    members: Iterable[Member], known: Mapping[str, Source], container_stat: FileStat | None = None
+) -> Iterator[Source | Failure]:
+    """Yield the records of some members of one container, whose state is read again if it is not passed."""
+    for member in members:
+        yield inspect(member.uri, partial(_member_record, member, container_stat, known))
+
+
+def _member_record(member: Member, container_stat: FileStat | None, known: Mapping[str, Source]) -> Source | Failure:
+    """Return the record of a member. Its size and time are those of its container."""
+    media = media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
+    if media is None:
+        return Failure(member.uri, "the member is of no known kind")
+    found = container_stat or stat(member.container)
+    return make_record(member.uri, media, found, known, partial(_content_hash, member.uri, member.container, found))
+
+
+def _content_hash(uri: str, location: str, found: FileStat) -> str:
+    """Return the hash of the bytes of a source; of one at a URL that is served with a version, a hash of that."""
+    if is_url(location) and found.version:
+        return hash_version(uri, found)
+    return hash_content([open_uri(uri)], read_sidecar(uri).digest_input)
 
 
 def _list_url(url: str) -> list[str]:
@@ -100,14 +140,13 @@ def _list_url(url: str) -> list[str]:
 def _inspect_urls(urls: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
     """Yield the records of URLs in their order; several requests run in parallel."""
     with ThreadPoolExecutor(_PARALLEL_REQUESTS, "florence-stat") as pool:
-        yield from pool.map(lambda url: inspect(url, partial(_read_record, url, known)), urls)
+        yield from pool.map(lambda url: inspect(url, partial(_url_record, url, known)), urls)
 
 
-def _read_record(url: str, known: Mapping[str, Source]) -> Source | Failure:
+def _url_record(url: str, known: Mapping[str, Source]) -> Source | Failure:
     found = stat(url)
     media = media_of(url) or MEDIA_BY_SUFFIX.get(guess_extension(found.media_type) or "")
     if media is None:
         kind = found.media_type or "of a type that its server does not declare"
         return Failure(url, f"the file is {kind}: no image, video, text or PDF")
-    content_hash = partial(hash_version, url, found) if found.version else lambda: hash_content([open_uri(url)])
-    return make_record(url, media, found, known, content_hash)
+    return make_record(url, media, found, known, partial(_content_hash, url, url, found))

@@ -100,7 +100,7 @@ def test_an_unchanged_container_is_not_hashed_again(folder, monkeypatch):
     write_parquet(folder / "p.parquet", {"image": [b"a", b"b", b"c"]})
     known = by_uri(discover(["a.tar", "p.parquet"]))
     assert len(known) == 4
-    monkeypatch.setattr("florence_rag.sources.containers.open_uri", None)
+    monkeypatch.setattr("florence_rag.sources.discovery.open_uri", None)
     assert list(discover(["a.tar", "p.parquet"], known)) == [
         known[uri] for uri in uris("a.tar", "p.parquet", known=known)
     ]

@@ -6,14 +6,15 @@ agent passes as a string are paths, and are never opened here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import ModuleType
 from typing import BinaryIO
 
 from florence_rag.sources.io.locations import open_file, open_whole
 from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata
-from florence_rag.sources.io.uris import Member, is_path, parse_member
+from florence_rag.sources.io.uris import Member, Scheme, container_scheme, is_path, parse_member
 
-__all__ = ["Columns", "SidecarMetadata", "is_path", "open_file", "open_uri", "read_sidecar"]
+__all__ = ["Columns", "SidecarMetadata", "is_path", "list_members", "open_file", "open_uri", "read_sidecar"]
 
 
 def open_uri(uri: str) -> BinaryIO:
@@ -24,20 +25,28 @@ def open_uri(uri: str) -> BinaryIO:
         InputError: If the source cannot be reached now.
     """
     member = parse_member(uri)
-    file: BinaryIO = open_whole(uri) if member is None else _reader(member).open_member(member)
+    file: BinaryIO = open_whole(uri) if member is None else _reader(member.scheme).open_member(member)
     return file
 
 
 def read_sidecar(uri: str) -> SidecarMetadata:
     """Return what a container says of one of its members, next to its bytes; nothing for a file or a URL."""
     member = parse_member(uri)
-    sidecar: SidecarMetadata = SidecarMetadata() if member is None else _reader(member).read_member_sidecar(member)
+    if member is None:
+        return SidecarMetadata()
+    sidecar: SidecarMetadata = _reader(member.scheme).read_member_sidecar(member)
     return sidecar
 
 
-def _reader(member: Member) -> ModuleType:
+def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
+    """Return the members of a container that are sources, and the reason why it may hold more or ""."""
+    members: tuple[Iterator[Member], str] = _reader(container_scheme(container)).list_members(container, columns)
+    return members
+
+
+def _reader(scheme: Scheme | None) -> ModuleType:
     """Return the module that reads this kind of container."""
-    if member.scheme == "tar":
+    if scheme == "tar":
         from florence_rag.sources.io import tars
 
         return tars

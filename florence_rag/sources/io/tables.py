@@ -25,7 +25,7 @@ from florence_rag.sources.io.sidecar_metadata import (
     likely_caption,
     metadata_from,
 )
-from florence_rag.sources.io.uris import Member, Scheme, is_url
+from florence_rag.sources.io.uris import Member, Scheme, container_scheme, is_url
 
 try:
     import pyarrow as pa
@@ -42,15 +42,6 @@ _OpenTable = tuple[Any, list[int], Callable[[int], Any]]
 """The schema, the number of rows of each part that is read at once, and the function that reads a part."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableLayout:
-    """The number of rows of a table, and its columns of images and captions."""
-
-    rows: int
-    image: str
-    caption: str  # "" if there is none
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
     schema: Any
@@ -59,28 +50,20 @@ class _Shape:
     class_names: Mapping[str, list[str]]  # column -> the names of its numbers
 
 
-def read_layout(scheme: Scheme, container: str, columns: Columns, *, refresh: bool = False) -> TableLayout:
-    """Return the layout of a table; raise InputError if there is no such column. refresh reads a URL again."""
+def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
+    """Return the rows of a table, and the reason why it holds none or "".
+
+    Their fragments name the columns, because these decide what is read of a row. A table at a URL is read again.
+    """
+    scheme: Scheme = "arrow" if container_scheme(container) == "arrow" else "parquet"
     with _CACHE_LOCK:
-        if refresh:
+        if is_url(container):
             _read_part.cache_clear()
             _read_shape.cache_clear()
         shape = _read_shape(scheme, container, stat_for_cache(container))
-    schema = shape.schema
-    described = ", ".join(f"{field.name} ({field.type})" for field in schema)[:1000]
-    for name in (columns.image, columns.caption):
-        if name is not None and name not in schema.names:
-            raise InputError(f"{container!r} has no column {name!r}; its columns are {described}")
-    if not (image := columns.image or _likely_image(schema)):
-        raise InputError(f"{container!r} has no column of images; name one with --image-column: {described}")
-    texts = [field.name for field in schema if field.name != image and _holds_text(field.type)]
-    return TableLayout(shape.rows, image, columns.caption or likely_caption(texts))
-
-
-def row_fragment(row: int, layout: TableLayout) -> str:
-    """Return the fragment of a row's uri, which names its columns because they decide what is read of the row."""
-    names = {"row": row, "image": layout.image, **({"caption": layout.caption} if layout.caption else {})}
-    return urlencode(names, quote_via=quote, safe="")
+    names = _choose_columns(shape.schema, container, columns)
+    fragments = (urlencode({"row": row, **names}, quote_via=quote, safe="") for row in range(shape.rows))
+    return (Member(scheme, container, each) for each in fragments), "" if shape.rows else "has no rows"
 
 
 def open_member(member: Member) -> BinaryIO:
@@ -172,6 +155,19 @@ def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
                 yield reader.schema, sizes, lambda index: pa.Table.from_batches([batches[index]])
     except (pa.ArrowException, OSError) as error:
         raise MediaError(f"{container!r} is no {scheme.capitalize()} file, or cut off or damaged") from error
+
+
+def _choose_columns(schema: Any, container: str, columns: Columns) -> dict[str, str]:
+    """Return the column of images, and that of captions if there is one; raise InputError for a missing column."""
+    described = ", ".join(f"{field.name} ({field.type})" for field in schema)[:1000]
+    for name in (columns.image, columns.caption):
+        if name is not None and name not in schema.names:
+            raise InputError(f"{container!r} has no column {name!r}; its columns are {described}")
+    if not (image := columns.image or _likely_image(schema)):
+        raise InputError(f"{container!r} has no column of images; name one with --image-column: {described}")
+    texts = [field.name for field in schema if field.name != image and _holds_text(field.type)]
+    caption = columns.caption or likely_caption(texts)
+    return {"image": image, "caption": caption} if caption else {"image": image}
 
 
 def _likely_image(schema: Any) -> str:

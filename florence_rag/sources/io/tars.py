@@ -7,7 +7,7 @@ import posixpath
 import tarfile
 import threading
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -16,8 +16,14 @@ from typing import Any, BinaryIO
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.sources.io.sidecar_metadata import SidecarMetadata, caption_from, likely_caption, metadata_from
-from florence_rag.sources.io.uris import Member, suffix_of, unquote_name
+from florence_rag.sources.io.sidecar_metadata import (
+    Columns,
+    SidecarMetadata,
+    caption_from,
+    likely_caption,
+    metadata_from,
+)
+from florence_rag.sources.io.uris import Member, is_url, media_of, quote_name, suffix_of, unquote_name
 
 CAPTION_SUFFIXES = (".txt", ".text", ".caption")
 SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json", ".cls")
@@ -41,6 +47,14 @@ def read_index(container: str, *, refresh: bool = False) -> TarIndex:
         if refresh:
             _read_index.cache_clear()
         return _read_index(container, stat_for_cache(container))
+
+
+def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
+    """Return the sources in a tar, and the reason why it holds none or may hold more, or ""."""
+    index = read_index(container, refresh=is_url(container))
+    names = [name for name in index.files if _is_source(name, index)]
+    empty = "" if names else f"holds nothing of a known kind among its {len(index.files)} members"
+    return (Member("tar", container, quote_name(name)) for name in names), index.problem or empty
 
 
 def stem_of(name: str) -> str:
@@ -69,6 +83,16 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
     column = likely_caption(values)
     metadata = {key: value for key, value in values.items() if key != column}
     return SidecarMetadata(caption_from(values.get(column)), metadata_from(metadata))
+
+
+def _is_source(name: str, index: TarIndex) -> bool:
+    """Return whether a file of a tar is a source: not hidden, of a known kind, and no sidecar of an image or video."""
+    if any(part.startswith(".") for part in name.removeprefix("./").split("/")):
+        return False
+    is_sidecar = suffix_of(name) in SIDECAR_SUFFIXES and any(
+        media_of(each) not in (None, "text") for each in index.samples[stem_of(name)]
+    )
+    return media_of(name) is not None and not is_sidecar
 
 
 @lru_cache(maxsize=16)

@@ -6,14 +6,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from florence_rag.errors import InputError, MediaError
-from florence_rag.sources.io import Columns, open_uri, read_sidecar
-from florence_rag.sources.io.tables import read_layout, row_fragment
+from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from tests.sources.io.makers import png, write_parquet
 
 
-def uris(path, columns=None, scheme="parquet"):
-    layout = read_layout(scheme, str(path), columns or Columns())
-    return [f"{scheme}:{path}#{row_fragment(row, layout)}" for row in range(layout.rows)]
+def uris(path, columns=None):
+    members, _ = list_members(str(path), columns or Columns())
+    return [member.uri for member in members]
 
 
 def read(uri):
@@ -113,12 +112,12 @@ def test_a_saved_data_set_is_read(tmp_path):
     saved = datasets.Dataset.from_dict(rows).cast_column("image", datasets.Image())
     saved.save_to_disk(tmp_path / "saved")
     (path,) = (tmp_path / "saved").glob("*.arrow")
-    assert [read(uri) for uri in uris(path, scheme="arrow")] == [png(color) for color in COLORS]
-    assert [read_sidecar(uri).caption for uri in uris(path, scheme="arrow")] == COLORS
+    assert [read(uri) for uri in uris(path)] == [png(color) for color in COLORS]
+    assert [read_sidecar(uri).caption for uri in uris(path)] == COLORS
 
 
 def test_an_arrow_file_with_a_footer_is_read_too(tmp_path):
     table = pa.table({"image": [b"a", b"b", b"c"]})
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)
-    assert [read(uri) for uri in uris(tmp_path / "a.arrow", scheme="arrow")] == [b"a", b"b", b"c"]
+    assert [read(uri) for uri in uris(tmp_path / "a.arrow")] == [b"a", b"b", b"c"]
