@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "finetuning": LOADABLE | {"datasets"},
     "testing": LOADABLE | {"ingest", "tasks", "rag"},
     "tools": RUNNABLE | {"rag", "viz"},
-    "cli": PUBLIC | {"tools", "viz"},
+    "cli": PUBLIC | {"settings", "tools", "viz"},
     "__main__": {"cli"},
     "__init__": RUNNABLE | {"rag"},
 }

@@ -7,9 +7,10 @@ inside the commands, so that `--help` of a command and wrong arguments are answe
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -17,80 +18,93 @@ from typer.core import TyperCommand, TyperGroup
 from florence_rag.cli.error_handling import CommandGroup, treat_termination_as_interrupt
 from florence_rag.cli.logging_setup import quiet_libraries
 
+if TYPE_CHECKING:
+    from florence_rag.cli.command import Command
+
 COMMANDS = {
-    "index": ("index:index", "Index images, videos, audio, text and PDF files. Unchanged files are skipped."),
-    "watch": ("index:watch", "Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."),
+    "index": ("index:Index", "Index images, videos, audio, text and PDF files. Unchanged files are skipped."),
+    "watch": ("index:Watch", "Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."),
     "failures": (
-        "index:failures",
+        "index:Failures",
         "List the files that could not be indexed, with the reasons. `index PATH --retry` tries only some of them.",
     ),
-    "search": ("search:search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
+    "search": ("search:Search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
     "moments": (
-        "search:moments",
+        "search:Moments",
         "Find when something happens in videos, with start, end, and a link that opens the video there.",
     ),
     "ask": (
-        "ask:ask",
+        "search:Ask",
         "Answer a question, with a confidence and citations. With --image, answer it about that image only.",
     ),
-    "recommend": ("search:recommend", "Recommend varied new hits by examples of what you like and dislike."),
-    "describe": ("describe:describe", "Caption images."),
-    "detect": ("detect:detect", "Find the objects in images, with their boxes."),
+    "recommend": ("search:Recommend", "Recommend varied new hits by examples of what you like and dislike."),
+    "describe": ("images:Describe", "Caption images."),
+    "detect": ("images:Detect", "Find the objects in images, with their boxes."),
     "tag": (
-        "tag:tag",
+        "tag:Tag",
         "Tag all images without tags, by labels and by the tags of their neighbors; or tag ITEMs by hand.",
     ),
-    "info": ("info:info", "Print what a database contains, what failed, and which model filled it."),
+    "info": ("database:Info", "Print what a database contains, what failed, and which model filled it."),
     "models": (
-        "models:models",
+        "models:Models",
         "List the models that can be named, with roles, sizes and licenses, and which are on this machine.",
     ),
     "convert": (
-        "models:convert",
+        "models:Convert",
         "Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens.",
     ),
     "reembed": (
-        "reembed:reembed",
+        "reembed:Reembed",
         "Move a database to another embedder while it is searched. Run it again to continue after an interruption.",
     ),
     "export": (
-        "import_export:export",
+        "database:Export",
         "Write a database as Parquet files, for `florence-rag import` and for Milvus' bulk import.",
     ),
     "import": (
-        "import_export:import_",
+        "database:Import",
         "Create a database from an export, by inserting its rows or, with --uploaded, by Milvus' bulk import.",
     ),
     "estimate": (
-        "estimate:estimate",
+        "estimate:Estimate",
         "Estimate GPU hours, memory, disk and cost for numbers of images, for each index type.",
     ),
-    "demo": ("demo:demo", "Index, search and ask a small synthetic town, and print what to try next."),
-    "classify": ("classify:classify", "Classify images, by labels alone or by a classifier that you train."),
+    "demo": ("demo:Demo", "Index, search and ask a small synthetic town, and print what to try next."),
+    "classify": ("classify:COMMANDS", "Classify images, by labels alone or by a classifier that you train."),
     "eval": (
-        "evaluate:evaluate",
+        "evaluate:COMMANDS",
         "Measure models on data sets in the field's formats, next to the results of the Florence paper.",
     ),
     "train": (
-        "train:train",
+        "train:COMMANDS",
         "Train models on your own data. Run a command again to continue after an interruption. On several GPUs, start "
         "it with: accelerate launch -m florence_rag train ...",
     ),
 }
-"""The module and function of each command, and the first paragraph of its help."""
+"""The class of each command, or the commands of a group, and the first paragraph of its help."""
 
 
 @cache
 def load_command(name: str) -> Any:
-    """Import a command, and return it as a Click command."""
-    module, function = COMMANDS[name][0].split(":")
-    command = getattr(import_module(f"florence_rag.cli.{module}"), function)
-    if not isinstance(command, typer.Typer):
-        group = typer.Typer(add_completion=False)
-        group.command(name)(command)
-        command = group
-    loaded = typer.main.get_command(command)
-    loaded.name = name
+    """Import a command or a group of commands, and return it for Click."""
+    place, summary = COMMANDS[name]
+    module, attribute = place.split(":")
+    loaded = getattr(import_module(f"florence_rag.cli.{module}"), attribute)
+    if not isinstance(loaded, dict):
+        return _to_click(name, loaded)
+    commands = {name: _to_click(name, command) for name, command in loaded.items()}
+    return TyperGroup(name=name, help=summary, commands=commands, no_args_is_help=True)
+
+
+def _to_click(name: str, command: type[Command]) -> Any:
+    """Return a command for Click. The options that it declares come before those that it inherits."""
+    app = typer.Typer(add_completion=False)
+    app.command(name)(command)
+    loaded = typer.main.get_command(app)
+    create: Any = loaded.callback
+    loaded.callback = lambda **values: create(**values).run()
+    depths = {field: depth for depth, base in enumerate(command.__mro__) for field in inspect.get_annotations(base)}
+    loaded.params.sort(key=lambda parameter: depths[parameter.name])
     return loaded
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,17 +14,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from florence_rag.cli.opening import open_rag
-from florence_rag.cli.options import AsJson, OpenOptions, absolute_path
-from florence_rag.cli.output import (
-    answer_line,
-    plain,
-    print_result,
-    report_to_text,
-    source_to_text,
-    stderr,
-    stdout,
-)
+from florence_rag.cli.command import Command
+from florence_rag.cli.options import absolute_path
+from florence_rag.cli.output import answer_line, plain, report_to_text, source_to_text, stderr, stdout
 from florence_rag.cli.progress import show_progress
 from florence_rag.datasets.demo_corpus import DemoExample, copy_demo_corpus, demo_examples
 from florence_rag.models.registry import CARDS, DEFAULT, TINY
@@ -38,25 +31,31 @@ SEARCHES = tuple(example for example in demo_examples() if example.task == "sear
 QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
-def demo(
+@dataclass(frozen=True, kw_only=True)
+class Demo(Command):
+    """Index, search and ask a small synthetic town, and print what to try next."""
+
     folder: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="[FOLDER]", help="Where to write the files and the index.")
-    ] = Path("florence-demo"),
-    as_json: AsJson = False,
-) -> None:
-    """Index, search and ask a small synthetic town, and print what to try next."""
-    print_result(run_demo(folder.absolute(), stderr() if as_json else stdout()), "", as_json)
+    ] = Path("florence-demo")
+
+    def run(self) -> None:
+        """Print the searches and answers while they are found."""
+        self.print(run_demo(self.folder.absolute(), stderr() if self.as_json else stdout()), "")
 
 
 def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     """Copy the corpus to a folder, index it, search it and ask it; return the results, ready for JSON."""
+    from florence_rag.rag import FlorenceRAG
     from florence_rag.viz.contact_sheet import draw_sheet
 
     started = time.perf_counter()
     corpus, sheet = folder / "corpus", folder / "contact-sheet.png"
     console.print(f"[bold]Copying the demo corpus:[/] photos, videos, a poster and documents, to {corpus}")
     copy_demo_corpus(corpus)
-    with open_rag(OpenOptions(str(folder / "demo.db"), TINY, create=True)) as rag:
+    with stderr().status("Loading the models"):
+        rag = FlorenceRAG.open(folder / "demo.db", TINY)
+    with rag:
         console.print("\n[bold]Indexing it[/]")
         with show_progress() as progress:
             report = rag.add(corpus, progress=progress)

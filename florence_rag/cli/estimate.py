@@ -1,45 +1,75 @@
-"""`florence-rag estimate`: what an index of some size takes."""
+"""`florence-rag estimate`: the hours, memory, disk and cost of an index of some size, as tables."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Annotated
 
 import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
-from florence_rag.cli.estimate_table import estimate_to_markdown, estimate_to_text
-from florence_rag.cli.options import AsJson
-from florence_rag.cli.output import print_result
+from florence_rag.cli.command import Command
 from florence_rag.errors import InputError
+from florence_rag.index.capacity_estimate import (
+    MEASURED,
+    MEASURED_DIMENSION,
+    MEASURED_ROWS,
+    SIZES,
+    Assumptions,
+    SearchCost,
+    assume,
+    indexing_cost,
+    search_costs,
+)
+from florence_rag.index.index_types import index_types
+
+_INDEXING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
+_SEARCH = (
+    "index",
+    "core hours to build",
+    "memory",
+    "GPU memory",
+    "local disk",
+    "object storage",
+    "core time of a search",
+    "$ a month",
+)
+_MEASURED_TITLE = f"### Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
+_MEASURED = ("index", "microseconds to index a vector", "milliseconds to search")
+_UNKNOWN = "not measured"
+_TYPES = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 
-def estimate(
-    images: Annotated[list[float] | None, typer.Option(help="The number of images, such as 1e8. Repeatable.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class Estimate(Command):
+    """Estimate GPU hours, memory, disk and cost for numbers of images, for each index type."""
+
+    images: Annotated[list[float] | None, typer.Option(help="The number of images, such as 1e8. Repeatable.")] = None
     assume: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE", help="Another value of an assumption, such as dimension=512. Repeatable."),
-    ] = None,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/scale.md.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Estimate GPU hours, memory, disk and cost for numbers of images, for each index type."""
-    from florence_rag.index.capacity_estimate import SIZES, Assumptions, indexing_cost, search_costs
-    from florence_rag.index.capacity_estimate import assume as change
+    ] = None
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/scale.md.")] = False
 
-    assumptions = change(dict(_parse_assumption(text) for text in assume or ()), Assumptions())
-    sizes = [_check_size(size) for size in images or SIZES]
-    if markdown:
-        print(estimate_to_markdown(sizes, assumptions))
-        return
-    estimates = [
-        {
-            **asdict(indexing_cost(size, assumptions)),
-            "indexes": [asdict(each) for each in search_costs(size, assumptions)],
-        }
-        for size in sizes
-    ]
-    record = {"assumptions": asdict(assumptions), "estimates": estimates}
-    print_result(record, estimate_to_text(sizes, assumptions), as_json)
+    def run(self) -> None:
+        """Print the estimates."""
+        assumptions = assume(dict(_parse_assumption(text) for text in self.assume or ()), Assumptions())
+        sizes = [_check_size(size) for size in self.images or SIZES]
+        if self.markdown:
+            print(estimate_to_markdown(sizes, assumptions))
+            return
+        estimates = [
+            {
+                **asdict(indexing_cost(size, assumptions)),
+                "indexes": [asdict(each) for each in search_costs(size, assumptions)],
+            }
+            for size in sizes
+        ]
+        record = {"assumptions": asdict(assumptions), "estimates": estimates}
+        self.print(record, estimate_to_text(sizes, assumptions))
 
 
 def _parse_assumption(text: str) -> tuple[str, str]:
@@ -53,3 +83,99 @@ def _check_size(images: float) -> int:
     if not 1 <= images <= 1e15:
         raise InputError(f"--images {images!r} is no number of images; use 1 to 1e15")
     return int(images)
+
+
+def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
+    """Return all tables as Markdown: the index types, the assumptions, and the estimate for each size."""
+    parts = ["### Kinds of index", _markdown(_TYPES, _type_rows(assumptions))]
+    parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(assumptions))]
+    parts += [_MEASURED_TITLE, _markdown(_MEASURED, _measured_rows())]
+    parts += ["### To fill an index", _markdown(_INDEXING, (_indexing_row(size, assumptions) for size in sizes))]
+    for size in sizes:
+        rows = ((f"`{each.index}`", *_search_row(each)) for each in search_costs(size, assumptions))
+        parts += [f"### To search {size:,} images", _markdown(_SEARCH, rows)]
+    return "\n\n".join(parts)
+
+
+def estimate_to_text(sizes: Sequence[int], assumptions: Assumptions) -> RenderableType:
+    """Return the estimates for each size."""
+    parts: list[RenderableType] = [
+        _table("To fill an index", _INDEXING, (_indexing_row(size, assumptions) for size in sizes))
+    ]
+    for size in sizes:
+        rows = (
+            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _search_row(each)))
+            for each in search_costs(size, assumptions)
+        )
+        parts.append(_table(f"To search {size:,} images", _SEARCH, rows))
+    return Group(
+        *parts, Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
+    )
+
+
+def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
+    for each in sorted(index_types().values(), key=lambda each: bool(each.refused)):
+        if each.refused:
+            yield f"`{each.name}`", each.summary, "", "", f"cannot be chosen: {each.refused}"
+            continue
+        size = each.memory(assumptions.dimension, 4) + each.gpu_memory(assumptions.dimension, 4)
+        needs = [f"Milvus {'.'.join(map(str, each.since))}" + (", or Milvus Lite" if each.lite else "")]
+        needs += ["a server built for GPUs, with one"] if each.gpu else []
+        needs += ["NVMe disks"] if each.name == "DISKANN" else []
+        yield f"`{each.name}`", each.summary, f"{size:,.0f} bytes", each.recall, "; ".join(needs)
+
+
+def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
+    sources = assumptions.sources()
+    for name, value in asdict(assumptions).items():
+        yield f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name]
+
+
+def _measured_rows() -> Iterable[Sequence[str]]:
+    return ((f"`{name}`", f"{build_us:,}", f"{search_ms}") for name, (build_us, search_ms) in MEASURED.items())
+
+
+def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:
+    cost = indexing_cost(images, assumptions)
+    return f"{images:,}", _count(cost.gpu_h), _count(cost.core_h), _count(cost.usd)
+
+
+def _search_row(cost: SearchCost) -> Sequence[str]:
+    return (
+        _UNKNOWN if cost.build_core_h is None else _count(cost.build_core_h),
+        _bytes(cost.memory_gb),
+        _bytes(cost.gpu_memory_gb),
+        _bytes(cost.disk_gb),
+        _bytes(cost.object_gb),
+        _UNKNOWN if cost.search_core_ms is None else _time(cost.search_core_ms),
+        _count(cost.usd_month),
+    )
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _bytes(gigabytes: float) -> str:
+    if not gigabytes:
+        return ""
+    return f"{gigabytes / 1000:,.1f} TB" if gigabytes >= 1000 else f"{gigabytes:,.1f} GB"
+
+
+def _time(milliseconds: float) -> str:
+    return f"{milliseconds / 1000:,.1f} s" if milliseconds >= 1000 else f"{milliseconds:,.1f} ms"
+
+
+def _markdown(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for name in names:
+        left = name in ("index", "images")
+        table.add_column(name, justify="left" if left else "right", no_wrap=left)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -2,45 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from florence_rag.cli.opening import model_options, open_index, open_rag
-from florence_rag.cli.options import (
-    DEFAULT_DB,
-    OCR,
-    ActionModel,
-    AsJson,
-    Backend,
-    CaptionColumn,
-    Captioner,
-    Database,
-    Detector,
-    FilesFrom,
-    ImageColumn,
-    IndexType,
-    Model,
-    NearDuplicates,
-    Offline,
-    OpenOptions,
-    Precision,
-    TextEmbedder,
-    Token,
-    VectorDtype,
-    VideoFrames,
-    read_list,
-)
-from florence_rag.cli.output import (
-    bare_reason,
-    change_to_text,
-    failures_to_dicts,
-    failures_to_text,
-    print_result,
-    report_to_text,
-    stderr,
-)
+from florence_rag.cli.command import IndexingCommand, RAGCommand
+from florence_rag.cli.options import IndexType, VectorDtype
+from florence_rag.cli.output import bare_reason, change_to_text, failures_to_text, report_to_text, stderr
 from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
 
@@ -51,169 +23,134 @@ if TYPE_CHECKING:
     from florence_rag.types import IndexReport
 
 
-def index(
+@dataclass(frozen=True, kw_only=True)
+class Index(IndexingCommand):
+    """Index images, videos, audio, text and PDF files. Unchanged files are skipped."""
+
     paths: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="PATH...", help="Files, folders, patterns, URLs, tar files, Parquet files and saved datasets."
         ),
-    ] = None,
-    db: Database = DEFAULT_DB,
-    model: Model = None,
-    files_from: FilesFrom = None,
-    image_column: ImageColumn = None,
-    caption_column: CaptionColumn = None,
-    video_frames: VideoFrames = "all",
+    ] = None
+    files_from: Annotated[
+        Path | None,
+        typer.Option("--files-from", metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one per line."),
+    ] = None
+    image_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of a table that holds the images.")
+    ] = None
+    caption_column: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The column of a table that holds the captions.")
+    ] = None
     prune: Annotated[
         bool, typer.Option("--prune", help="Delete the entries of files below PATH that no longer exist.")
-    ] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Also try failed files that have not changed.")] = False,
-    near_duplicates: NearDuplicates = "link",
-    ocr: OCR = "auto",
-    captioner: Captioner = None,
-    detector: Detector = None,
-    action_model: ActionModel = None,
-    text_embedder: TextEmbedder = None,
+    ] = False
+    retry: Annotated[bool, typer.Option("--retry", help="Also try failed files that have not changed.")] = False
     profile: Annotated[
         bool, typer.Option("--profile", help="Print in the end how busy each stage of indexing was.")
-    ] = False,
-    events: Annotated[
-        bool, typer.Option("--events", help="Print progress as lines of JSON to standard error.")
-    ] = False,
-    index_type: IndexType = None,
-    vector_dtype: VectorDtype = None,
-    precision: Precision = None,
-    backend: Backend = "torch",
-    offline: Offline = False,
+    ] = False
+    events: Annotated[bool, typer.Option("--events", help="Print progress as lines of JSON to standard error.")] = False
+    index_type: IndexType = None
+    vector_dtype: VectorDtype = None
     engine: Annotated[
         Literal["threads", "ray"], typer.Option(help="What runs the stages: this machine, or a Ray cluster.")
-    ] = "threads",
+    ] = "threads"
     address: Annotated[
         str | None,
         typer.Option(metavar="HOST:PORT|auto", help="The Ray cluster; by default one is started on this machine."),
-    ] = None,
-    actors: Annotated[int, typer.Option(min=1, help="The number of workers on the Ray cluster that embed.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="The GPUs per worker on the Ray cluster.")] = 0,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Index images, videos, audio, text and PDF files. Unchanged files are skipped."""
-    from florence_rag.sources import require_paths
-    from florence_rag.sources.io import Columns
+    ] = None
+    actors: Annotated[int, typer.Option(min=1, help="The number of workers on the Ray cluster that embed.")] = 1
+    gpus: Annotated[float, typer.Option(min=0, help="The GPUs per worker on the Ray cluster.")] = 0
 
-    if not paths and files_from is None:
-        raise typer.BadParameter("give paths, or a list of them with --files-from")
-    listed = read_list(files_from)
-    require_paths(paths or ())  # reports a missing path before a model is downloaded
-    options = OpenOptions(
-        db,
-        model,
-        token=token,
-        offline=offline,
-        create=True,
-        captioner=captioner,
-        detector=detector,
-        action_model=action_model,
-        text_embedder=text_embedder,
-        ocr=ocr,
-        index_type=index_type,
-        vector_dtype=vector_dtype,
-        video_frames=video_frames,
-        precision=precision,
-        backend=backend,
-    )
-    with open_rag(options) as rag, show_progress(events=events, profile=profile) as progress:
-        report = rag.add(
-            *(paths or ()),
-            listed=listed,
-            columns=Columns(image_column, caption_column),
-            prune=prune,
-            retry=retry,
-            near_duplicates=near_duplicates,
-            progress=progress,
-            engine=_ray_engine(rag, options, address, actors, gpus) if engine == "ray" else None,
+    def run(self) -> None:
+        """Print the report; fail if nothing is indexed."""
+        from florence_rag.sources import require_paths
+        from florence_rag.sources.io import Columns
+
+        paths = self.paths or []
+        if not paths and self.files_from is None:
+            raise typer.BadParameter("give paths, or a list of them with --files-from")
+        listed = read_list(self.files_from)
+        require_paths(paths)  # reports a missing path before a model is downloaded
+        settings = self.settings() | {"index_type": self.index_type, "vector_dtype": self.vector_dtype}
+        show = show_progress(events=self.events, profile=self.profile)
+        with self.open_rag(self.model, **settings) as rag, show as progress:
+            report = rag.add(
+                *paths,
+                listed=listed,
+                columns=Columns(self.image_column, self.caption_column),
+                prune=self.prune,
+                retry=self.retry,
+                near_duplicates=self.near_duplicates,
+                progress=progress,
+                engine=self._ray_engine(rag) if self.engine == "ray" else None,
+            )
+        self.print(report.to_dict(), report_to_text(report))
+        if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
+            places = ", ".join(paths or [str(self.files_from)])
+            raise InputError(f"nothing in {places} could be indexed; the report lists the reasons")
+
+    def _ray_engine(self, rag: FlorenceRAG) -> Callable[[Chunker], Engine]:
+        """Return a factory of engines that run the models of the database on the workers of a Ray cluster."""
+        from florence_rag.ingest.ray_engine import RayConfig, RayEngine
+        from florence_rag.loading.index_models import ModelNames
+        from florence_rag.models.registry import find_model
+
+        model, text_embedder = rag.models.embedder.info.name, rag.models.text_embedder
+        names = ModelNames(
+            model,
+            text_embedder=text_embedder.info.name if text_embedder else None,
+            captioner=self.captioner or find_model(model).default_captioner,
+            detector=self.detector,
+            action_recognizer=self.action_model,
         )
-    print_result(report.to_dict(), report_to_text(report), as_json)
-    if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
-        raise InputError(
-            f"nothing in {', '.join(paths or [str(files_from)])} could be indexed; the report lists the reasons"
+        return RayEngine.factory(
+            names,
+            RayConfig(self.address, self.actors, self.gpus),
+            ocr=self.ocr,
+            index_regions=self.detector is not None,
+            options=self.model_options(),
         )
 
 
-def _ray_engine(
-    rag: FlorenceRAG, options: OpenOptions, address: str | None, actors: int, gpus: float
-) -> Callable[[Chunker], Engine]:
-    """Return a factory of engines that run the models of the database on the workers of a Ray cluster."""
-    from florence_rag.ingest.ray_engine import RayConfig, RayEngine
-    from florence_rag.loading.index_models import ModelNames
-    from florence_rag.models.registry import find_model
-
-    model, text_embedder = rag.models.embedder.info.name, rag.models.text_embedder
-    names = ModelNames(
-        model,
-        text_embedder=text_embedder.info.name if text_embedder else None,
-        captioner=options.captioner or find_model(model).default_captioner,
-        detector=options.detector,
-        action_recognizer=options.action_model,
-    )
-    return RayEngine.factory(
-        names,
-        RayConfig(address, actors, gpus),
-        ocr=options.ocr,
-        index_regions=options.detector is not None,
-        options=model_options(options.offline, options.precision, options.backend),
-    )
+def read_list(path: Path | None) -> list[str]:
+    """Return the lines of a list of paths and URLs, from standard input for "-"; without a list, nothing."""
+    if path is None:
+        return []
+    if str(path) == "-":
+        return sys.stdin.read().splitlines()
+    try:
+        return path.read_text("utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise InputError(f"the list {str(path)!r} cannot be read: {error.strerror}") from error
 
 
-def watch(
-    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="The folders to watch.")],
-    db: Database = DEFAULT_DB,
-    model: Model = None,
-    video_frames: VideoFrames = "all",
-    near_duplicates: NearDuplicates = "link",
-    ocr: OCR = "auto",
-    captioner: Captioner = None,
-    detector: Detector = None,
-    action_model: ActionModel = None,
-    text_embedder: TextEmbedder = None,
-    precision: Precision = None,
-    backend: Backend = "torch",
-    offline: Offline = False,
-    token: Token = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print each event as a line of JSON to standard output.")
-    ] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Watch(IndexingCommand):
     """Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."""
-    options = OpenOptions(
-        db,
-        model,
-        token=token,
-        offline=offline,
-        create=True,
-        captioner=captioner,
-        detector=detector,
-        action_model=action_model,
-        text_embedder=text_embedder,
-        ocr=ocr,
-        video_frames=video_frames,
-        precision=precision,
-        backend=backend,
+
+    folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="The folders to watch.")]
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON to standard output.")] = (
+        False
     )
-    with open_rag(options) as rag:
-        try:
-            with show_progress() as progress:
-                reports = rag.watch(*folders, near_duplicates=near_duplicates, progress=progress)
-                first = next(reports)
-            print_result({"event": "ready", **first.to_dict()}, report_to_text(first), as_json)
-            if not as_json:
-                stderr().print(f"Watching {', '.join(folders)}. Ctrl-C ends it.", markup=False)
-            for report in reports:
-                for record in _events(report):
-                    detail = record.get("reason", record.get("duplicate_of", ""))
-                    print_result(record, change_to_text(record["event"], record["source"], detail), as_json)
-        except KeyboardInterrupt:
-            stderr().print("Stopped. Indexed files are kept.")
+
+    def run(self) -> None:
+        """Print the report of the first run, and then each change."""
+        with self.open_rag(self.model, **self.settings()) as rag:
+            try:
+                with show_progress() as progress:
+                    reports = rag.watch(*self.folders, near_duplicates=self.near_duplicates, progress=progress)
+                    first = next(reports)
+                self.print({"event": "ready", **first.to_dict()}, report_to_text(first))
+                if not self.as_json:
+                    stderr().print(f"Watching {', '.join(self.folders)}. Ctrl-C ends it.", markup=False)
+                for report in reports:
+                    for event in _events(report):
+                        detail = event.get("reason", event.get("duplicate_of", ""))
+                        self.print(event, change_to_text(event["event"], event["source"], detail))
+            except KeyboardInterrupt:
+                stderr().print("Stopped. Indexed files are kept.")
 
 
 def _events(report: IndexReport) -> Iterator[dict[str, Any]]:
@@ -225,19 +162,19 @@ def _events(report: IndexReport) -> Iterator[dict[str, Any]]:
         yield {"event": "skipped", "source": each.source, "duplicate_of": each.duplicate_of}
 
 
-def failures(
-    db: Database = DEFAULT_DB,
-    retry: Annotated[bool, typer.Option("--retry", help="Try all of them again, and print the report.")] = False,
-    offline: Offline = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Failures(RAGCommand):
     """List the files that could not be indexed, with the reasons. `index PATH --retry` tries only some of them."""
-    if retry:
-        with open_rag(OpenOptions(db, token=token, offline=offline)) as rag, show_progress() as progress:
-            report = rag.retry_failures(progress=progress)
-        print_result(report.to_dict(), report_to_text(report), as_json)
-        return
-    with open_index(db, token) as opened:
-        failed = opened.failures()
-    print_result({"failed": failures_to_dicts(failed)}, failures_to_text(failed), as_json)
+
+    retry: Annotated[bool, typer.Option("--retry", help="Try all of them again, and print the report.")] = False
+
+    def run(self) -> None:
+        """Print the failures, or the report of trying them again."""
+        if self.retry:
+            with self.open_rag() as rag, show_progress() as progress:
+                report = rag.retry_failures(progress=progress)
+            self.print(report.to_dict(), report_to_text(report))
+        else:
+            with self.open_index() as index:
+                failures = index.failures()
+            self.print({"failed": [asdict(failure) for failure in failures]}, failures_to_text(failures))

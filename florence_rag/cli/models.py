@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
-from florence_rag.cli.opening import print_download
-from florence_rag.cli.options import AsJson, Offline, absolute_path
-from florence_rag.cli.output import plain, print_result
+from florence_rag.cli.command import Command, ModelCommand
+from florence_rag.cli.options import absolute_path
+from florence_rag.cli.output import plain
 
 if TYPE_CHECKING:
     from florence_rag.models.registry import ModelCard
 
 
-def models(
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/models.md.")] = False,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Models(Command):
     """List the models that can be named, with roles, sizes and licenses, and which are on this machine."""
-    from florence_rag.models.downloads import is_here
-    from florence_rag.models.registry import CARDS
 
-    if markdown:
-        print(cards_to_markdown(CARDS.values()))
-        return
-    local = {name for name, card in CARDS.items() if is_here(card)}
-    record = {"models": [_card_to_dict(card, local) for card in CARDS.values()]}
-    print_result(record, Group(*(_card_to_text(card, card.name in local) for card in CARDS.values())), as_json)
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/models.md.")] = False
 
+    def run(self) -> None:
+        """Print the models."""
+        from florence_rag.models.downloads import is_here
+        from florence_rag.models.registry import CARDS, DEFAULT
 
-def _card_to_dict(card: ModelCard, local: Collection[str]) -> dict[str, Any]:
-    from florence_rag.models.registry import DEFAULT
-
-    return {**asdict(card), "default": card.name == DEFAULT, "local": card.name in local}
+        if self.markdown:
+            print(cards_to_markdown(CARDS.values()))
+            return
+        local = {name: is_here(card) for name, card in CARDS.items()}
+        records = [{**asdict(card), "default": name == DEFAULT, "local": local[name]} for name, card in CARDS.items()]
+        lines = (_card_to_text(card, local[name]) for name, card in CARDS.items())
+        self.print({"models": records}, Group(*lines))
 
 
 def _card_to_text(card: ModelCard, is_local: bool) -> Text:
@@ -64,43 +62,46 @@ def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
     return "\n".join(rows)
 
 
-def convert(
+@dataclass(frozen=True, kw_only=True)
+class Convert(ModelCommand):
+    """Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens."""
+
     checkpoint: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="CHECKPOINT", help="A released UniCL or METER checkpoint.")
-    ],
+    ]
     folder: Annotated[
         Path,
         typer.Argument(
             parser=absolute_path, metavar="FOLDER", help="Where to write weights, configuration and processor."
         ),
-    ],
+    ]
     tokenizer: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="A folder with vocab.json and merges.txt; downloaded by default."),
-    ] = None,
+    ] = None
     answers: Annotated[
         Path | None,
         typer.Option(metavar="PATH", help="METER's answers: a JSON list, a text file, or VQAv2's annotation files."),
-    ] = None,
-    offline: Offline = False,
-    as_json: AsJson = False,
-) -> None:
-    """Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens."""
-    from florence_rag.models.convert import convert as convert_checkpoint
-    from florence_rag.models.convert import fetch_tokenizer
-    from florence_rag.models.downloads import Fetcher
-    from florence_rag.models.vqa_vocabulary import read_answers
+    ] = None
 
-    tokenizer = tokenizer or fetch_tokenizer(checkpoint, Fetcher(offline=offline, announce=print_download))
-    vocabulary = None if answers is None else read_answers(answers)
-    config = convert_checkpoint(checkpoint, folder, tokenizer=tokenizer, answers=vocabulary)
-    print_result({"folder": str(folder), "model_type": config.model_type}, _converted_to_text(config, folder), as_json)
+    def run(self) -> None:
+        """Convert the checkpoint."""
+        from florence_rag.models.convert import convert, fetch_tokenizer
+        from florence_rag.models.vqa_vocabulary import read_answers
+
+        tokenizer = self.tokenizer or fetch_tokenizer(self.checkpoint, self.fetcher())
+        answers = None if self.answers is None else read_answers(self.answers)
+        config = convert(self.checkpoint, self.folder, tokenizer=tokenizer, answers=answers)
+        record = {"folder": str(self.folder), "model_type": config.model_type}
+        self.print(record, plain(_usage(config, self.folder)))
 
 
-def _converted_to_text(config: Any, folder: Path) -> RenderableType:
+def _usage(config: Any, folder: Path) -> str:
     if config.model_type == "florence":
-        return plain(f"A dual encoder. Use it with: florence-rag index PATH --model {folder}")
-    usage = f"Use it with: florence-rag ask QUESTION --vqa {folder}"
+        return f"A dual encoder. Use it with: florence-rag index PATH --model {folder}"
+    heads = f"METER with the heads {', '.join(config.heads)}."
+    if "vqa" not in config.heads:
+        return heads
     if not config.answers:
-        usage = "It has no answers: convert it with --answers so that it can answer."
-    return plain(f"METER with the heads {', '.join(config.heads)}. {usage if 'vqa' in config.heads else ''}".rstrip())
+        return f"{heads} It has no answers: convert it with --answers so that it can answer."
+    return f"{heads} Use it with: florence-rag ask QUESTION --vqa {folder}"

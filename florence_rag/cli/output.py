@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +38,6 @@ def print_result(record: Mapping[str, Any], text: RenderableType, as_json: bool)
         print(json.dumps(record), flush=True)
     else:
         stdout().print(text)
-
-
-def failures_to_dicts(failures: Iterable[Failure]) -> list[dict[str, Any]]:
-    """Return failures for JSON."""
-    return [asdict(failure) for failure in failures]
 
 
 def plain(text: str, style: str = "") -> Text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,9 +10,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import load_for_command, model_options, open_index
-from florence_rag.cli.options import DEFAULT_DB, AsJson, Backend, Database, Offline, Precision, Token
-from florence_rag.cli.output import failed_to_text, plain, print_result
+from florence_rag.cli.command import EmbeddingCommand
+from florence_rag.cli.output import failed_to_text, plain
 from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
 
@@ -20,67 +20,63 @@ if TYPE_CHECKING:
     from florence_rag.reembed.reembedding import ReembedReport
 
 
-def reembed(
-    to: Annotated[str | None, typer.Option(metavar="NAME", help="The new embedder.")] = None,
+@dataclass(frozen=True, kw_only=True)
+class Reembed(EmbeddingCommand):
+    """Move a database to another embedder while it is searched. Run it again to continue after an interruption."""
+
+    to: Annotated[str | None, typer.Option(metavar="NAME", help="The new embedder.")] = None
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Drop the vectors of an unfinished move; the database stays as it is.")
-    ] = False,
-    db: Database = DEFAULT_DB,
+    ] = False
     queries: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Compare the embedders on these queries, one per line, not on a sample."),
-    ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="The number of results to compare.")] = 10,
+    ] = None
+    k: Annotated[int, typer.Option("-k", min=1, help="The number of results to compare.")] = 10
     switch: Annotated[
         bool, typer.Option(help="Use the new vectors when they are complete; otherwise only store them.")
-    ] = True,
+    ] = True
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Switch even if some files can no longer be read.")
-    ] = False,
-    precision: Precision = None,
-    backend: Backend = "torch",
-    offline: Offline = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Move a database to another embedder while it is searched. Run it again to continue after an interruption."""
-    if (to is None) != rollback:
-        raise typer.BadParameter("say either --to NAME or --rollback")
-    if to is None:
-        name = _drop_shadow(db, token)
-        text = plain(f"Dropped the vectors of {name}; the database stays as it is.")
-        print_result({"rolled_back": name}, text, as_json)
-        return
-    from florence_rag.index.address import image_folder
-    from florence_rag.index.milvus import MilvusIndex
-    from florence_rag.loading.loaders import EMBEDDER
-    from florence_rag.rag import FlorenceRAG
-    from florence_rag.reembed.reembedding import Reembedding
+    ] = False
 
-    options = model_options(offline, precision, backend)
-    recorded, _ = MilvusIndex.require_embedders(db, token)
-    embedder = load_for_command(EMBEDDER, to, options)
-    old = load_for_command(EMBEDDER, recorded.name, options) if queries else None  # it may be a service that is gone
-    with open_index(db, token) as index, show_progress() as progress:
-        images = image_folder(db, index.info().collection)
-        move = Reembedding(FlorenceRAG(index, embedder, images=images).context, embedder, progress=progress)
-        move.fill()
-        comparison = move.compare(old, queries.read_text("utf-8").splitlines() if queries else None, k=k)
-        if switch:
-            move.switch(unreadable="fail" if skip_unreadable else "block")
-        report = move.report()
-    record = {**report.to_dict(), "overlap": comparison.to_dict()}
-    print_result(record, _report_to_text(report, comparison), as_json)
+    def run(self) -> None:
+        """Move the database, or drop the vectors of an unfinished move."""
+        if (self.to is None) != self.rollback:
+            raise typer.BadParameter("say either --to NAME or --rollback")
+        if self.to is None:
+            self._drop_shadow()
+        else:
+            self._move_to(self.to)
 
+    def _drop_shadow(self) -> None:
+        with self.open_index() as index:
+            if index.shadow_embedder is None:
+                raise InputError(f"{self.db!r} is not being moved to another model: there is nothing to roll back")
+            name = index.shadow_embedder.name
+            index.drop_shadow()
+        self.print({"rolled_back": name}, plain(f"Dropped the vectors of {name}; the database stays as it is."))
 
-def _drop_shadow(db: str, token: str | None) -> str:
-    """Drop the vectors of an unfinished move, and return the name of their model."""
-    with open_index(db, token) as index:
-        if index.shadow_embedder is None:
-            raise InputError(f"{db!r} is not being moved to another model: there is nothing to roll back")
-        name = index.shadow_embedder.name
-        index.drop_shadow()
-    return name
+    def _move_to(self, name: str) -> None:
+        from florence_rag.index.address import image_folder
+        from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.loading.loaders import EMBEDDER
+        from florence_rag.rag import FlorenceRAG
+        from florence_rag.reembed.reembedding import Reembedding
+
+        recorded, _ = MilvusIndex.require_embedders(self.db, self.token)
+        embedder = self.load(EMBEDDER, name)
+        old = self.load(EMBEDDER, recorded.name) if self.queries else None  # it may be a service that is gone
+        queries = self.queries.read_text("utf-8").splitlines() if self.queries else None
+        with self.open_index() as index, show_progress() as progress:
+            images = image_folder(self.db, index.info().collection)
+            move = Reembedding(FlorenceRAG(index, embedder, images=images).context, embedder, progress=progress)
+            move.fill()
+            comparison = move.compare(old, queries, k=self.k)
+            if self.switch:
+                move.switch(unreadable="fail" if self.skip_unreadable else "block")
+            report = move.report()
+        self.print({**report.to_dict(), "overlap": comparison.to_dict()}, _report_to_text(report, comparison))
 
 
 def _report_to_text(report: ReembedReport, comparison: Comparison) -> RenderableType:

@@ -1,128 +1,161 @@
-"""`florence-rag search`, `moments` and `recommend`: commands that print hits."""
+"""`florence-rag search`, `moments`, `ask` and `recommend`: queries to a database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.opening import open_rag
-from florence_rag.cli.options import (
-    DEFAULT_DB,
-    AsJson,
-    Box,
-    ContactSheet,
-    Count,
-    Database,
-    Filter,
-    ImageFile,
-    Kinds,
-    Model,
-    Offline,
-    OpenOptions,
-    Reranker,
-    Token,
-    parse_box,
-    parse_kinds,
-)
-from florence_rag.cli.output import hits_to_text, plain, print_result, source_to_text
+from florence_rag.cli.command import QueryCommand, RAGCommand
+from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, ImageFile, Model, Reranker
+from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
+
+if TYPE_CHECKING:
+    from florence_rag.rag import FlorenceRAG
+    from florence_rag.types import Frame, Hit
 
 
-def search(
-    text: Annotated[str | None, typer.Argument(help="A description of what you are looking for.")] = None,
-    image: ImageFile = None,
-    box: Box = None,
-    k: Count = 5,
-    kind: Kinds = None,
-    filter: Filter = None,
-    contact_sheet: ContactSheet = None,
-    reranker: Reranker = None,
-    db: Database = DEFAULT_DB,
-    model: Model = None,
-    offline: Offline = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Search(QueryCommand):
     """Find images, clips, pages and passages by a text, by an image, or by both together."""
-    from florence_rag.chunking import read_image
+
+    text: Annotated[str | None, typer.Argument(help="A description of what you are looking for.")] = None
+    image: ImageFile = None
+    box: Annotated[
+        str | None,
+        typer.Option("--box", metavar="L,T,R,B", help="Only this part of the image, in shares: 0.1,0.2,0.5,0.9."),
+    ] = None
+    k: Count = 5
+    contact_sheet: ContactSheet = None
+    reranker: Reranker = None
+    model: Model = None
+
+    def run(self) -> None:
+        """Print the hits."""
+        from florence_rag.chunking import read_image
+
+        with self.open_rag(self.model, reranker=self.reranker) as rag:
+            frame = read_image(self.image) if self.image else None
+            hits = rag.search(
+                self.text, image=frame, box=_parse_box(self.box), k=self.k, kinds=self.kinds, filter=self.filter
+            )
+            if self.contact_sheet:
+                _draw_sheet(rag, self.text or str(self.image), hits, self.contact_sheet, frame)
+        self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
+
+
+def _parse_box(box: str | None) -> list[float] | None:
+    """Return the four numbers of "0.1,0.2,0.5,0.9", or raise a usage error."""
+    try:
+        return None if box is None else [float(edge) for edge in box.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(f"--box is {box!r}; give four shares of the image, as 0.1,0.2,0.5,0.9") from error
+
+
+def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, query: Frame | None = None) -> None:
     from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
 
-    with open_rag(OpenOptions(db, model, token=token, offline=offline, reranker=reranker)) as rag:
-        frame = read_image(image) if image else None
-        hits = rag.search(text, image=frame, box=parse_box(box), k=k, kinds=parse_kinds(kind), filter=filter)
-        if contact_sheet:
-            draw_sheet([hits_to_row(text or str(image), hits, rag.frames, frame)]).save(contact_sheet)
-    print_result({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
+    draw_sheet([hits_to_row(title, hits, rag.frames, query)]).save(file)
 
 
-def moments(
-    text: Annotated[str, typer.Argument(help="A description of what happens, or of what is seen or heard.")],
-    k: Count = 5,
-    filter: Filter = None,
-    db: Database = DEFAULT_DB,
-    model: Model = None,
-    offline: Offline = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Moments(RAGCommand):
     """Find when something happens in videos, with start, end, and a link that opens the video there."""
-    from florence_rag.tools.find_video_moment import hit_to_moment
 
-    with open_rag(OpenOptions(db, model, token=token, offline=offline)) as rag:
-        found = [hit_to_moment(hit) for hit in rag.find_moments(text, k, filter=filter)]
-    print_result({"moments": found}, _moments_to_text(found), as_json)
+    text: Annotated[str, typer.Argument(help="A description of what happens, or of what is seen or heard.")]
+    k: Count = 5
+    filter: Filter = None
+    model: Model = None
+
+    def run(self) -> None:
+        """Print the moments."""
+        from florence_rag.tools.find_video_moment import hit_to_moment
+
+        with self.open_rag(self.model) as rag:
+            found = [hit_to_moment(hit) for hit in rag.find_moments(self.text, self.k, filter=self.filter)]
+        self.print({"moments": found}, _moments_to_text(found))
 
 
-def _moments_to_text(records: Iterable[Mapping[str, Any]]) -> RenderableType:
-    blocks = [_moment_to_text(record, rank) for rank, record in enumerate(records, start=1)]
+def _moments_to_text(moments: Iterable[Mapping[str, Any]]) -> RenderableType:
+    blocks: list[RenderableType] = []
+    for rank, moment in enumerate(moments, start=1):
+        start, end = (f"{moment[name] or 0.0:.1f}" for name in ("start_s", "end_s"))
+        times = plain(f"{rank:>2}. [{start} s, {end} s]  ", "bold")
+        blocks.append(Text.assemble(times, source_to_text(moment["source"])))
+        details = (" ".join(moment["text"].split()), moment["link"], moment["explanation"])
+        blocks += [plain(f"     {line:.200}", "dim") for line in details if line]
     return Group(*blocks) if blocks else Text("No moment found; are there videos in the database?", "yellow")
 
 
-def _moment_to_text(record: Mapping[str, Any], rank: int) -> RenderableType:
-    start, end = (f"{record[name] or 0.0:.1f}" for name in ("start_s", "end_s"))
-    head = Text.assemble(plain(f"{rank:>2}. [{start} s, {end} s]  ", "bold"), source_to_text(record["source"]))
-    details = (" ".join(record["text"].split()), record["link"], record["explanation"])
-    return Group(head, *(plain(f"     {line:.200}", "dim") for line in details if line))
+@dataclass(frozen=True, kw_only=True)
+class Ask(QueryCommand):
+    """Answer a question, with a confidence and citations. With --image, answer it about that image only."""
+
+    question: Annotated[str, typer.Argument(help="A question about what the images show or the texts say.")]
+    image: ImageFile = None
+    k: Annotated[int, typer.Option("-k", min=1, help="The number of hits to consider.")] = 8
+    llm: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A chat model that answers, named as for LangChain's init_chat_model."),
+    ] = None
+    vqa: VQA = None
+    cache_answers: Annotated[
+        bool, typer.Option("--cache-answers", help="Store answers about images, and reuse stored answers.")
+    ] = False
+    reranker: Reranker = None
+    model: Model = None
+
+    def run(self) -> None:
+        """Print the answer."""
+        with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
+            answer = rag.ask(
+                self.question,
+                k=self.k,
+                kinds=self.kinds,
+                filter=self.filter,
+                llm=self.llm,
+                image=self.image,
+                cache_answers=self.cache_answers,
+            )
+        self.print(answer.to_dict(), answer_to_text(answer))
 
 
-def recommend(
+@dataclass(frozen=True, kw_only=True)
+class Recommend(QueryCommand):
+    """Recommend varied new hits by examples of what you like and dislike."""
+
     like: Annotated[
         list[str], typer.Argument(metavar="LIKE...", help="What you like: ids of chunks, files, or descriptions.")
-    ],
+    ]
     dislike: Annotated[
         list[str] | None, typer.Option(metavar="ITEM", help="What you dislike: an id, a file or a text. Repeatable.")
-    ] = None,
-    seen: Annotated[
-        list[str] | None, typer.Option(metavar="ITEM", help="What not to recommend again. Repeatable.")
-    ] = None,
-    k: Count = 5,
+    ] = None
+    seen: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="What not to recommend again. Repeatable.")] = (
+        None
+    )
+    k: Count = 5
     diversity: Annotated[
         float, typer.Option(metavar="SHARE", help="From 0, the best hits alone, to 1, the most varied hits.")
-    ] = 0.3,
-    kind: Kinds = None,
-    filter: Filter = None,
-    contact_sheet: ContactSheet = None,
-    db: Database = DEFAULT_DB,
-    offline: Offline = False,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Recommend varied new hits by examples of what you like and dislike."""
-    from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
+    ] = 0.3
+    contact_sheet: ContactSheet = None
 
-    with open_rag(OpenOptions(db, token=token, offline=offline)) as rag:
-        hits = rag.recommend(
-            like,
-            dislike or (),
-            k=k,
-            seen=seen or (),
-            kinds=parse_kinds(kind),
-            filter=filter,
-            diversity=diversity,
-        )
-        if contact_sheet:
-            draw_sheet([hits_to_row(", ".join(like), hits, rag.frames, None)]).save(contact_sheet)
-    print_result({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits), as_json)
+    def run(self) -> None:
+        """Print the hits."""
+        with self.open_rag() as rag:
+            hits = rag.recommend(
+                self.like,
+                self.dislike or (),
+                k=self.k,
+                seen=self.seen or (),
+                kinds=self.kinds,
+                filter=self.filter,
+                diversity=self.diversity,
+            )
+            if self.contact_sheet:
+                _draw_sheet(rag, ", ".join(self.like), hits, self.contact_sheet)
+        self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))

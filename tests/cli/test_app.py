@@ -167,8 +167,7 @@ def test_options_reach_open(run, photos, opened_with):
     run("index", photos, "--db", "my.db", "--model", "some-model", "--ocr", "never", "--token", "root:Milvus",
         "--captioner", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
     names = {"captioner": "some-captioner", "detector": None, "action_model": None, "text_embedder": None}
-    names |= {"index_type": None, "vector_dtype": None, "chunking": ChunkingConfig(), "vqa": None}
-    names |= {"reranker": None, "create": True}
+    names |= {"index_type": None, "vector_dtype": None, "chunking": ChunkingConfig(), "create": True}
     ((arguments, options),) = opened_with
     access = options.pop("model_options")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "ocr": "never", **names})
@@ -185,7 +184,7 @@ def test_models_lists_what_each_is_for_and_whether_it_is_here(run):
     models = {model["name"]: model for model in run("models", "--json").json["models"]}
     tiny, default = models["florence-tiny"], models["siglip2-base"]
     assert (tiny["local"], tiny["default"], default["local"], default["default"]) == (True, False, False, True)
-    assert "drawn" in tiny["training_data"]
+    assert "synthetic" in tiny["training_data"]
     told = run("models").out
     assert "florence-tiny  embed, answer, match, describe, detect, action, 9.8M parameters, on this machine" in told
     assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in told

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.cli.options import read_list
+from florence_rag.cli.index import read_list
 from florence_rag.rag import FlorenceRAG
 from tests.cli.stand_ins import use_color_models
 from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar

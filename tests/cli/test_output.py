@@ -114,7 +114,7 @@ def test_info_says_what_the_model_knows():
     text = shown(info_to_text(info, [Failure("/a.jpg", "no picture")], CARDS["florence-tiny"]))
     assert "3 indexed, 1 failed" in text
     assert "2 image" in text
-    assert "drawn" in text
+    assert "synthetic" in text
     assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
     assert "failed /a.jpg: no picture" in text
 

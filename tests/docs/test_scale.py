@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from florence_rag.cli.estimate_table import estimate_to_markdown
+from florence_rag.cli.estimate import estimate_to_markdown
 from florence_rag.index.capacity_estimate import SIZES, Assumptions
 from florence_rag.index.index_types import available_index_types
 from florence_rag.index.lite.profile import LITE_ROWS

@@ -1,0 +1,215 @@
+"""The base classes of the commands.
+
+A command is a dataclass: Typer reads its arguments and options from its fields, and `run` runs it. Commands that share
+options inherit them. This module does not import annotations from `__future__`, because Typer evaluates annotations
+that are strings in the module of the command, which does not import the types of inherited fields.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import typer
+from rich.console import RenderableType
+
+from florence_rag.cli.options import Filter, Model
+from florence_rag.cli.output import plain, print_result, stderr
+from florence_rag.types import KINDS, Kind
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from florence_rag.index.milvus import MilvusIndex
+    from florence_rag.loading.model_loader import ModelRole
+    from florence_rag.loading.model_options import ModelOptions
+    from florence_rag.models.downloads import Fetcher
+    from florence_rag.rag import FlorenceRAG
+    from florence_rag.settings import OpenSettings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ABC):
+    """A command that prints a result."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON to standard output.")] = False
+
+    @abstractmethod
+    def run(self) -> None:
+        """Run the command, and print its result."""
+
+    def print(self, record: Mapping[str, Any], text: RenderableType) -> None:
+        """Print the record as JSON, or the text for a person."""
+        print_result(record, text, self.as_json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelCommand(Command):
+    """A command that loads models."""
+
+    offline: Annotated[bool, typer.Option("--offline", help="Download no model; use only models on this machine.")] = (
+        False
+    )
+
+    def model_options(self) -> "ModelOptions":
+        """Return how models are loaded, with the keys of services from the environment."""
+        from florence_rag.loading.model_options import ModelOptions
+
+        return ModelOptions.from_environment(offline=self.offline, announce=_print_download)
+
+    def load(self, role: "ModelRole[T]", model: str, **changes: Any) -> T:
+        """Load one model by name, with changed model options; a terminal shows a status line meanwhile."""
+        from florence_rag.loading.model_loader import load_model
+
+        with stderr().status("Loading the model"):
+            return load_model(role, model, replace(self.model_options(), **changes))
+
+    def fetcher(self) -> "Fetcher":
+        """Return an object that downloads files, and prints what it downloads."""
+        from florence_rag.models.downloads import Fetcher
+
+        return Fetcher(offline=self.offline, announce=_print_download)
+
+
+def _print_download(what: str) -> None:
+    stderr().print(plain(f"Fetching {what}", "bold"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseCommand(Command):
+    """A command that opens a database."""
+
+    db: Annotated[
+        str, typer.Option("--db", metavar="FILE|URI", help="A Milvus Lite file, or the address of a Milvus server.")
+    ] = "florence.db"
+    token: Annotated[
+        str | None,
+        typer.Option(metavar="TOKEN", envvar="MILVUS_TOKEN", help="The user:password or API key of a Milvus server."),
+    ] = None
+
+    @contextmanager
+    def open_index(self) -> Iterator["MilvusIndex"]:
+        """Open the index of the database without loading a model."""
+        from florence_rag.index.milvus import MilvusIndex
+
+        embedder, text_embedder = MilvusIndex.require_embedders(self.db, self.token)
+        with MilvusIndex.open(self.db, embedder, token=self.token, create=False, text_embedder=text_embedder) as index:
+            yield index
+
+
+@dataclass(frozen=True, kw_only=True)
+class RAGCommand(DatabaseCommand, ModelCommand):
+    """A command that opens a database with its models."""
+
+    @contextmanager
+    def open_rag(self, model: str | None = None, **settings: "Unpack[OpenSettings]") -> Iterator["FlorenceRAG"]:
+        """Open the database, which must exist unless `create` is set, and close it at the end.
+
+        A terminal shows a status line while models load.
+        """
+        settings = {"create": False, **settings, "token": self.token, "model_options": self.model_options()}
+        with stderr().status("Loading the models"):
+            from florence_rag.rag import FlorenceRAG
+
+            rag = FlorenceRAG.open(self.db, model, **settings)
+        with rag:
+            yield rag
+
+
+def _check_kinds(names: list[str] | None) -> list[str] | None:
+    """Raise a usage error if a kind of chunks is unknown."""
+    for name in names or ():
+        if name not in KINDS:
+            raise typer.BadParameter(f"{name!r} is not one of {', '.join(KINDS)}")
+    return names
+
+
+@dataclass(frozen=True, kw_only=True)
+class QueryCommand(RAGCommand):
+    """A command that finds chunks of some kinds."""
+
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--kind", metavar="|".join(KINDS), callback=_check_kinds, help="Only this kind of hit. Repeatable."
+        ),
+    ] = None
+    filter: Filter = None
+
+    @property
+    def kinds(self) -> set[Kind] | None:
+        """The kinds for `FlorenceRAG.search` and `ask`; None stands for all kinds."""
+        return {kind for kind in KINDS if kind in self.kind} if self.kind else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingCommand(RAGCommand):
+    """A command that embeds many images."""
+
+    precision: Annotated[
+        Literal["fp32", "bf16", "int8"] | None,
+        typer.Option(help="The precision of the embedder; fewer bits are faster on most machines."),
+    ] = None
+    backend: Annotated[
+        Literal["torch", "compile", "openvino", "onnx"],
+        typer.Option(help="What runs the embedder; compile is torch.compile, for GPUs and long runs."),
+    ] = "torch"
+
+    def model_options(self) -> "ModelOptions":
+        """Return how models are loaded, with the options of the embedder."""
+        return replace(super().model_options(), precision=self.precision, backend=self.backend)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IndexingCommand(EmbeddingCommand):
+    """A command that indexes files."""
+
+    model: Model = None
+    captioner: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|never", help="The model that writes captions, such as florence-2-base."),
+    ] = None
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The model that finds objects, such as florence-2-base, to index as regions."
+        ),
+    ] = None
+    action_model: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The model that recognizes actions in videos, such as florence-tiny."),
+    ] = None
+    text_embedder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="A second embedder for captions, texts and OCR text.")
+    ] = None
+    ocr: Annotated[
+        Literal["auto", "always", "never"],
+        typer.Option("--ocr", help="When to read text in images; auto skips pages that have a text layer."),
+    ] = "auto"
+    video_frames: Annotated[
+        Literal["all", "key"],
+        typer.Option(help="Decode all frames of a video, or only its key frames, which is much faster."),
+    ] = "all"
+    near_duplicates: Annotated[
+        Literal["keep", "link", "drop"],
+        typer.Option(
+            help="Show near-duplicate images as one hit (link), index one of them (drop), or keep them apart."
+        ),
+    ] = "link"
+
+    def settings(self) -> "OpenSettings":
+        """Return the settings for `open_rag`, which create a missing database."""
+        from florence_rag.chunking import ChunkingConfig
+
+        return {
+            "create": True,
+            "captioner": self.captioner,
+            "detector": self.detector,
+            "action_model": self.action_model,
+            "text_embedder": self.text_embedder,
+            "ocr": self.ocr,
+            "chunking": ChunkingConfig(video_frames=self.video_frames),
+        }

@@ -1,0 +1,131 @@
+"""`florence-rag describe` and `detect`: captions, boxes and outlines of images without a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from florence_rag.cli.command import ModelCommand
+from florence_rag.cli.options import Images, OneDetector, absolute_path
+from florence_rag.cli.output import failed_to_text, plain, source_to_text
+from florence_rag.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    from florence_rag.perception.base import Detection
+    from florence_rag.types import Failure, Frame
+
+
+@dataclass(frozen=True, kw_only=True)
+class Describe(ModelCommand):
+    """Caption images."""
+
+    images: Images
+    captioner: Annotated[str, typer.Option("--captioner", metavar="NAME", help="The model that writes captions.")] = (
+        "florence-2-base"
+    )
+
+    def run(self) -> None:
+        """Print the captions; fail if no image can be read."""
+        from florence_rag.image_store import read_outside_index
+        from florence_rag.loading.loaders import CAPTIONER
+        from florence_rag.tasks.describe import describe_images
+
+        captions = describe_images(self.load(CAPTIONER, self.captioner), self.images, read_outside_index)
+        lines = [
+            Text.assemble(source_to_text(image.source), "\n     ", _caption_to_text(image.caption))
+            for image in captions.images
+        ]
+        self.print(captions.to_dict(), Group(failed_to_text(captions.failed), *lines))
+        if captions.failed and not captions.images:
+            raise InputError("none of the images can be read; the report lists the reasons")
+
+
+def _caption_to_text(caption: str) -> Text:
+    return plain(caption) if caption else Text("no caption", "yellow")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detect(ModelCommand):
+    """Find the objects in images, with their boxes."""
+
+    images: Images
+    detector: OneDetector = "florence-2-base"
+    segment: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Outline only the object that this names, such as 'the red car'.")
+    ] = None
+    draw: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", parser=absolute_path, help="Also draw boxes or outlines into copies of the images."
+        ),
+    ] = None
+
+    def run(self) -> None:
+        """Print the objects; fail if no image can be read."""
+        from florence_rag.chunking import read_image
+        from florence_rag.image_store import readable
+
+        if self.draw is not None and len({image.stem for image in self.images}) < len(self.images):
+            raise InputError("two images have the same name, so their drawings would be one file: draw them separately")
+        failed: list[Failure] = []
+        opened = list(readable(self.images, lambda image: (image, (read_image(image),)), failed, str))
+        if not opened:
+            raise InputError(f"none of the images can be read: {failed[0].reason}")
+        find, records = self._load_detector(), []
+        for image, (frame,) in opened:
+            detections = find(frame)
+            record = {"source": str(image), "objects": [_detection_to_dict(each) for each in detections]}
+            if self.draw is not None:
+                record["drawing"] = str(_draw(self.draw / f"{image.stem}.png", frame, detections))
+            records.append(record)
+        text = Group(failed_to_text(failed), *(part for record in records for part in _record_to_text(record)))
+        self.print({"images": records, "failed": [asdict(failure) for failure in failed]}, text)
+
+    def _load_detector(self) -> Callable[[Frame], Sequence[Detection]]:
+        """Return a function that finds all objects in an image, or that outlines the one that --segment names."""
+        from florence_rag.loading.loaders import DETECTOR
+        from florence_rag.perception.base import Segmenter
+        from florence_rag.tasks.segment import NO_SEGMENTER
+
+        model, text = self.load(DETECTOR, self.detector), self.segment
+        if text is None:
+            return lambda frame: model.detect([frame])[0]
+        if not isinstance(model, Segmenter):
+            raise ModelError(NO_SEGMENTER)
+        segmenter: Segmenter = model
+        return lambda frame: [found] if (found := segmenter.segment(frame, text)) else []
+
+
+def _draw(path: Path, frame: Frame, detections: Sequence[Detection]) -> Path:
+    from florence_rag.viz.boxes import LabeledBox, draw_boxes
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    boxes = [LabeledBox(each.label, each.box, _percent(each.confidence), each.polygons) for each in detections]
+    draw_boxes(frame, boxes).save(path)
+    return path
+
+
+def _detection_to_dict(detection: Detection) -> dict[str, Any]:
+    box = [round(edge, 4) for edge in detection.box]
+    outlines = [[[round(x, 4), round(y, 4)] for x, y in outline] for outline in detection.polygons]
+    polygons = {"polygons": outlines} if outlines else {}
+    return {"label": detection.label, "box": box, "confidence": detection.confidence, **polygons}
+
+
+def _record_to_text(record: Mapping[str, Any]) -> Iterator[Text]:
+    drawing = f", drawn in {record['drawing']}" if "drawing" in record else ""
+    yield Text.assemble(source_to_text(record["source"]), plain(f"  {len(record['objects'])} found{drawing}", "bold"))
+    for found in record["objects"]:
+        box = " ".join(f"{edge:.2f}" for edge in found["box"])
+        outlines = f"  outlines {len(found['polygons'])}" if "polygons" in found else ""
+        yield plain(f"     {found['label']}  {_percent(found['confidence'])}  box {box}{outlines}")
+
+
+def _percent(confidence: float | None) -> str:
+    return "" if confidence is None else f"{confidence:.0%}"
