@@ -13,14 +13,14 @@ from florence_rag.context import Context, Models
 from florence_rag.embedding.base import Embedder
 from florence_rag.image_store import ImageInput, ImageStore
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
-from florence_rag.ingest.file_ingestor import FileIngestor, IngestOptions
+from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
 from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar
 from florence_rag.ingest.items import ItemStore
 from florence_rag.loading.database import open_database
 from florence_rag.perception.base import Detection, VQAResult
 from florence_rag.reembed.reembedding import Reembedding, ReembedOptions
 from florence_rag.retrieval.retriever import Retriever
-from florence_rag.settings import OpenSettings, RunOptions, Settings
+from florence_rag.settings import OpenSettings, Settings
 from florence_rag.sources.io import Columns
 from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.classify import Classification, Classifiers, classify_images
@@ -140,8 +140,7 @@ class FlorenceRAG:
         Raises:
             InputError: If a path does not exist, or there is nothing to index.
         """
-        run = IngestOptions(**options)
-        return self._files.add(paths, run, listed=listed, columns=columns, prune=prune, retry=retry)
+        return self._files.add(paths, options, listed=listed, columns=columns, prune=prune, retry=retry)
 
     def add_dataset(
         self,
@@ -166,7 +165,7 @@ class FlorenceRAG:
 
     def retry_failures(self, **options: Unpack[RunOptions]) -> IndexReport:
         """Try again to index everything that failed, and delete failures of files that no longer exist."""
-        return self._files.retry(IngestOptions(**options))
+        return self._files.retry(options)
 
     def watch(
         self, *folders: str | Path, stop: Event | None = None, **options: Unpack[RunOptions]
@@ -181,7 +180,7 @@ class FlorenceRAG:
         Returns:
             An iterator over a report per step, which lists the changes file by file.
         """
-        return self._files.watch(folders, IngestOptions(**options), stop)
+        return self._files.watch(folders, options, stop)
 
     def search(
         self,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
 from florence_rag.answering.llm import LLMConfig
 from florence_rag.answering.vqa_answerer import AnsweringConfig
 from florence_rag.chunking import ChunkingConfig
-from florence_rag.ingest.duplicates import NearDuplicates
-from florence_rag.ingest.engine import Engine, IngestConfig
-from florence_rag.ingest.progress import Progress
-from florence_rag.ingest.read_stage import Chunker, OCRMode
+from florence_rag.ingest.engine import IngestConfig
+from florence_rag.ingest.read_stage import OCRMode
 from florence_rag.loading.database import DatabaseOptions
 from florence_rag.retrieval.retriever import RetrievalConfig
 
@@ -51,21 +48,6 @@ class Settings(CommonSettings, total=False):
     retrieval: RetrievalConfig | None
     answering: AnsweringConfig | None
     llm: LLMConfig | None
-
-
-class RunOptions(TypedDict, total=False):
-    """Keyword arguments of the methods of `FlorenceRAG` that index files.
-
-    Attributes:
-        near_duplicates: "link", the default, shows near-duplicate images as one hit; "drop" indexes only one of
-            them; "keep" treats them as different images.
-        progress: Called after every step, in the calling thread.
-        engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.
-    """
-
-    near_duplicates: NearDuplicates
-    progress: Callable[[Progress], None] | None
-    engine: Callable[[Chunker], Engine] | None
 
 
 class OpenSettings(CommonSettings, DatabaseOptions, total=False):

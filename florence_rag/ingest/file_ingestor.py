@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import TypedDict, get_args
 
 from florence_rag.chunking import ChunkingConfig, chunk
 from florence_rag.context import Context
@@ -34,28 +33,27 @@ from florence_rag.sources.io import Columns
 from florence_rag.types import IndexReport, Source
 
 
-@dataclass(frozen=True, slots=True)
-class IngestOptions:
-    """The options of one run.
+class RunOptions(TypedDict, total=False):
+    """Keyword arguments of the methods of `FlorenceRAG` that index files.
 
-    Args:
-        near_duplicates: What to do with images that look the same.
-        progress: Called after every step.
-        engine: Makes the engine that runs the stages; by default threads of this process do.
+    Attributes:
+        near_duplicates: "link", the default, shows near-duplicate images as one hit; "drop" indexes only one of
+            them; "keep" treats them as different images.
+        progress: Called after every step, in the calling thread.
+        engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.
     """
 
-    near_duplicates: NearDuplicates = "link"
-    progress: Callable[[Progress], None] | None = None
-    engine: Callable[[Chunker], Engine] | None = None
+    near_duplicates: NearDuplicates
+    progress: Callable[[Progress], None] | None
+    engine: Callable[[Chunker], Engine] | None
 
-    def __post_init__(self) -> None:
-        if self.near_duplicates not in get_args(NearDuplicates):
-            raise InputError(f"near_duplicates is {self.near_duplicates!r}; allowed are 'keep', 'link' and 'drop'")
 
-    @property
-    def drops(self) -> bool:
-        """Whether near-duplicates are not indexed."""
-        return self.near_duplicates == "drop"
+def _drops(options: RunOptions) -> bool:
+    """Whether near-duplicates are not indexed."""
+    choice = options.get("near_duplicates", "link")
+    if choice not in get_args(NearDuplicates):
+        raise InputError(f"near_duplicates is {choice!r}; allowed are 'keep', 'link' and 'drop'")
+    return choice == "drop"
 
 
 class FileIngestor:
@@ -80,7 +78,7 @@ class FileIngestor:
     def add(
         self,
         paths: Collection[str | Path],
-        options: IngestOptions,
+        options: RunOptions,
         *,
         listed: Iterable[str | Path] = (),
         columns: Columns | None = None,
@@ -91,23 +89,23 @@ class FileIngestor:
         with self._lock:
             snapshot = IndexSnapshot(self._context.index)
             diff = snapshot.diff(
-                paths, listed=listed, columns=columns, prune=prune, retry=retry, drop_near_duplicates=options.drops
+                paths, listed=listed, columns=columns, prune=prune, retry=retry, drop_near_duplicates=_drops(options)
             )
             if diff.is_empty:
                 named = ", ".join(repr(str(path)) for path in paths) or "the list"
                 raise InputError(f"nothing to index in {named}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._apply(diff, snapshot, options)
 
-    def retry(self, options: IngestOptions) -> IndexReport:
+    def retry(self, options: RunOptions) -> IndexReport:
         """Try all failures again, and delete those of files that no longer exist."""
         with self._lock:
             snapshot = IndexSnapshot(self._context.index)
             failed = sorted(snapshot.failed)
-            diff = snapshot.diff(failed, missing_ok=True, retry=True, drop_near_duplicates=options.drops)
+            diff = snapshot.diff(failed, missing_ok=True, retry=True, drop_near_duplicates=_drops(options))
             return self._apply(diff, snapshot, options)
 
     def watch(
-        self, folders: Collection[str | Path], options: IngestOptions, stop: threading.Event | None = None
+        self, folders: Collection[str | Path], options: RunOptions, stop: threading.Event | None = None
     ) -> Iterator[IndexReport]:
         """Yield a report of the first run over the folders, and of each run that a change requires."""
         from florence_rag.sources.watching import watch_folders
@@ -117,15 +115,15 @@ class FileIngestor:
                 snapshot = IndexSnapshot(self._context.index)
             for run, paths in enumerate(changes):
                 with self._lock:
-                    diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=options.drops)
+                    diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=_drops(options))
                     report = self._apply(diff, snapshot, options)
                 if diff.has_changes or run == 0:
                     yield report
 
-    def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: IngestOptions) -> IndexReport:
+    def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
         index = self._context.index
-        run = IngestRun(index, len(diff.changed), progress=options.progress)
+        run = IngestRun(index, len(diff.changed), progress=options.get("progress"))
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:
@@ -139,12 +137,12 @@ class FileIngestor:
         snapshot.update(diff, run.done, run.skipped, (failure.source for failure in run.failures))
         return report
 
-    def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: IngestOptions) -> None:
+    def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions) -> None:
         """Index the sources with new content, then the duplicates, from the rows of their originals if possible."""
         # A source that is about to be replaced is no original, because its rows may be gone before they are read.
         index, engine = self._context.index, self._engine(options)
         changed = {source.uri for source in diff.changed}
-        near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if options.drops else None
+        near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if _drops(options) else None
         indexed = [source for source in snapshot.sources.values() if source.uri not in changed]
         new, duplicates = split_duplicates(diff.changed, indexed)
         run.ingest(new, engine, near_duplicates)
@@ -164,14 +162,14 @@ class FileIngestor:
             run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self._config))
             run.ingest(others, engine, near_duplicates)
 
-    def _engine(self, options: IngestOptions) -> Engine:
+    def _engine(self, options: RunOptions) -> Engine:
         """Load the models, and return the engine that uses them."""
         models = self._context.models
         ocr = OCRStage.from_models(models, self._ocr_mode)
         detector = models.detector if self._index_regions else None
         config = limit_image_detail(self._chunking, models.embedder, ocr, models.captioner, detector)
-        chunker = partial(chunk if options.near_duplicates == "keep" else chunk_with_hashes, config=config)
-        if options.engine:
-            return options.engine(chunker)
+        chunker = partial(chunk if options.get("near_duplicates") == "keep" else chunk_with_hashes, config=config)
+        if make_engine := options.get("engine"):
+            return make_engine(chunker)
         stage = EmbedStage.from_models(models, index_regions=self._index_regions)
         return ThreadEngine(stage, chunker, ocr=ocr, config=self._config)

@@ -13,7 +13,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -49,8 +49,6 @@ from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _MAX_DELETED = 16_384  # vectors; of 512 numbers each they take 32 MB
-
-
 _Item = tuple[Chunk, np.ndarray | None]
 """A chunk to store, and its vector (D,) if that is known."""
 
@@ -142,7 +140,9 @@ class ItemStore:
         Raises:
             InputError: If a chunk cannot be stored. Those before it may be stored.
         """
-        known = {id: self._checked(vector) for id, vector in (vectors or {}).items()}
+        rows = {id: unit_rows(np.asarray(row, dtype=np.float32).reshape(1, -1)) for id, row in (vectors or {}).items()}
+        dimension = self._context.models.embedder.info.dimension
+        known = {id: checked_vectors(row, 1, dimension)[0] for id, row in rows.items()}
         workers = self._config.workers or self._context.models.embedder.capabilities.workers
         size = self._config.batch_size_for(workers)
         items = map(_to_item, chunks)
@@ -185,11 +185,6 @@ class ItemStore:
         prefix = item_uri("")
         return [uri.removeprefix(prefix) for uri in self._context.index.sources() if uri.startswith(prefix)]
 
-    def _checked(self, vector: Sequence[float]) -> np.ndarray:
-        row = unit_rows(np.asarray(vector, dtype=np.float32).reshape(1, -1))
-        checked: np.ndarray = checked_vectors(row, 1, self._context.models.embedder.info.dimension)[0]
-        return checked
-
     def _stored(self, ids: Sequence[str]) -> list[Hit]:
         hits = self._context.index.get(ids)
         for hit in hits:
@@ -199,8 +194,8 @@ class ItemStore:
 
     def _begin_reading(
         self, batch: Sequence[Chunk], vectors: Mapping[str, np.ndarray], readers: ThreadPoolExecutor
-    ) -> list[Future[_Item]]:
-        """Start to read the items of a batch; of equal ids the last counts.
+    ) -> Iterator[_Item]:
+        """Start to read the items of a batch, and return an iterator that waits for them; of equal ids the last counts.
 
         An item that is stored with the same content, or was until it was deleted, is not read again.
         """
@@ -208,26 +203,24 @@ class ItemStore:
         same = [hit for hit in self._stored(list(chunks)) if _content(hit) == chunks[hit.id].source.content_hash]
         stored_vectors = self._context.index.vectors([hit.id for hit in same])
         stored = {hit.id: (hit, vector) for hit, vector in zip(same, stored_vectors, strict=True)}
-        reading = []
-        for id, chunk in chunks.items():
-            if known := stored.get(id) or self._deleted.get(chunk.source.content_hash):
-                reading.append(readers.submit(_reuse, chunk, *known))
-            else:
-                reading.append(readers.submit(self._read, chunk, vectors.get(id)))
-        return reading
+        known = [stored.get(id) or self._deleted.get(chunk.source.content_hash) for id, chunk in chunks.items()]
+        return readers.map(self._read, chunks.values(), known, map(vectors.get, chunks))
 
-    def _read(self, chunk: Chunk, vector: np.ndarray | None) -> _Item:
-        """Read the image of a new item, if any model is to see it, and its OCR text."""
+    def _read(self, chunk: Chunk, known: tuple[Hit, np.ndarray] | None, vector: np.ndarray | None) -> _Item:
+        """Read the image of an item that is not yet known, if any model is to see it, and its OCR text."""
+        if known is not None:
+            hit, vector = known
+            return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=()), vector
         embedder, captioner = self._context.models.embedder, self._context.models.captioner
         if item_file(chunk) and not chunk.frames and (vector is None or self._ocr or captioner):
             config = limit_image_detail(ChunkingConfig(), embedder, self._ocr, captioner)
             chunk = replace(chunk, frames=self._context.images.item_frames(chunk, config))
         return self._ocr(chunk) if self._ocr else chunk, vector
 
-    def _embed(self, reading: Sequence[Future[_Item]]) -> EmbeddedBatch:
+    def _embed(self, reading: Iterator[_Item]) -> EmbeddedBatch:
         """Compute the vectors that are missing."""
         models = self._context.models
-        items = [each.result() for each in reading]
+        items = list(reading)
         chunks = [chunk for chunk, _ in items]
         if models.captioner is not None:
             chunks = add_captions(models.captioner.get(), chunks)
@@ -291,11 +284,6 @@ def zip_columns(items: Iterable[Any], **columns: Collection[Any] | None) -> Iter
         if isinstance(values, str) or (values is not None and len(values) != len(items)):
             raise InputError(f"{name} must be a list with one value for each of the {len(items)} items")
     return zip(items, *(values if values is not None else repeat(None) for values in columns.values()), strict=False)
-
-
-def _reuse(chunk: Chunk, hit: Hit, vector: np.ndarray) -> _Item:
-    """Return the item with what models said of the same content before."""
-    return replace(chunk, caption=chunk.caption or hit.caption, ocr=chunk.ocr or hit.ocr, frames=()), vector
 
 
 def _id_and_metadata(
