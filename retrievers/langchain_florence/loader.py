@@ -10,7 +10,7 @@ from langchain_core.documents import Document
 
 from florence_rag import ChunkingConfig, InputError
 from florence_rag.chunking import chunk_paths
-from langchain_florence._convert import chunk_to_document
+from florence_rag.tools import chunk_to_metadata
 
 
 class FlorenceLoader(BaseLoader):
@@ -42,4 +42,5 @@ class FlorenceLoader(BaseLoader):
 
     def lazy_load(self) -> Iterator[Document]:
         """Yield the documents one by one; at most one clip or page of a file is in memory."""
-        return map(chunk_to_document, chunk_paths(self.paths, self.chunking, strict=self.strict))
+        for chunk in chunk_paths(self.paths, self.chunking, strict=self.strict):
+            yield Document(id=chunk.id, page_content=chunk.text, metadata=chunk_to_metadata(chunk))

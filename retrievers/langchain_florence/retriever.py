@@ -13,9 +13,9 @@ from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.chunking import read_image
+from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.viz.jpeg import thumbnail
-from langchain_florence._convert import hit_to_document
 from langchain_florence.images import jpeg_to_block
 
 SearchType = Literal["hybrid", "similarity", "mmr"]
@@ -102,6 +102,11 @@ class FlorenceRetriever(BaseRetriever):
             frames = self.rag.frames(hit)
             document.metadata[IMAGES] = [jpeg_to_block(thumbnail(middle_frame(frames), side_px=1024))] if frames else []
         return document
+
+
+def hit_to_document(hit: Hit) -> Document:
+    """Return a document with the text of the hit, and id, source, kind, locator, score and explanation as metadata."""
+    return Document(id=hit.id, page_content=hit_to_text(hit), metadata=hit_to_metadata(hit))
 
 
 def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:

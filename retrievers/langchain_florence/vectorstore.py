@@ -17,10 +17,13 @@ from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
-from florence_rag.tools import metadata_to_chunk
-from florence_rag.types import Kind
-from langchain_florence._convert import filter_to_core, stored_to_document
+from florence_rag.tools import metadata_to_chunk, place_to_text
+from florence_rag.types import Hit, Kind
 from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_embedder
+from langchain_florence.retriever import hit_to_document
+
+_INDEX_FIELDS = frozenset({"source", "kind", "start_s", "end_s"})
+"""Fields of a filter that are not metadata."""
 
 
 class FlorenceVectorStore(VectorStore):
@@ -160,7 +163,7 @@ class FlorenceVectorStore(VectorStore):
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
         """Return the documents with these ids, in this order; unknown ids are skipped."""
-        return [stored_to_document(hit) for hit in self.rag.get(list(ids))]
+        return [_stored_document(hit) for hit in self.rag.get(list(ids))]
 
     # Searching
 
@@ -181,7 +184,7 @@ class FlorenceVectorStore(VectorStore):
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
         hits = self.rag.retriever.search_by_vector(embedding, k, **_to_core(**scope))
-        return [(stored_to_document(hit), hit.score) for hit in hits]
+        return [(_stored_document(hit), hit.score) for hit in hits]
 
     def similarity_search_by_image(self, image: Any, k: int = 4, **scope: Any) -> list[Document]:
         """Return the k documents nearest to an image: a path, bytes, an open file, a PIL image or an array."""
@@ -222,7 +225,7 @@ class FlorenceVectorStore(VectorStore):
         """Return k diverse documents among the fetch_k nearest to a vector, such as that of an image."""
         options = _to_core(**scope)
         hits = self.rag.retriever.search_mmr(embedding, k, fetch_k=fetch_k, relevance=lambda_mult, **options)
-        return [stored_to_document(hit) for hit in hits]
+        return [_stored_document(hit) for hit in hits]
 
     def _select_relevance_score_fn(self) -> Callable[[float], float]:
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
@@ -233,8 +236,23 @@ class FlorenceVectorStore(VectorStore):
 
 
 def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None) -> dict[str, Any]:
-    """Return the filter and the kinds of a search; anything else is a TypeError."""
-    return {"filter": filter_to_core(filter), "kinds": kinds}
+    """Return the filter and the kinds of a search; anything else is a TypeError.
+
+    Plain keys of the filter are keys of documents' metadata, as everywhere in LangChain.
+    """
+    if isinstance(filter, Mapping):
+        is_field = {key: key in _INDEX_FIELDS or str(key).startswith("metadata.") for key in filter}
+        filter = {str(key) if is_field[key] else f"metadata.{key}": condition for key, condition in filter.items()}
+    return {"filter": filter, "kinds": kinds}
+
+
+def _stored_document(hit: Hit) -> Document:
+    """Return an item as it was added, with kind and locator for an image; return a chunk of a file as a hit."""
+    if not hit.is_item:
+        return hit_to_document(hit)
+    location = {} if hit.kind == "text" else {"kind": hit.kind, "locator": hit.locator.to_dict()}
+    text = hit.content or ("" if hit.kind == "text" else place_to_text(hit))
+    return Document(id=hit.id, page_content=text, metadata={**hit.metadata, **location})
 
 
 def _documents(scored: Iterable[tuple[Document, float]]) -> list[Document]:

@@ -30,19 +30,9 @@ from llama_index_florence.filters import NODE
 MAX_SIDE_PX = 1024
 
 _STORED_FIELDS = (
-    "excluded_embed_metadata_keys",
-    "excluded_llm_metadata_keys",
-    "relationships",
-    "metadata_template",
-    "metadata_separator",
-    "text_template",
-    "mimetype",
-    "start_char_idx",
-    "end_char_idx",
-    "image_mimetype",
-    "index_id",
-    "obj",
-)
+    "excluded_embed_metadata_keys excluded_llm_metadata_keys relationships metadata_template metadata_separator "
+    "text_template mimetype start_char_idx end_char_idx image_mimetype index_id obj"
+).split()
 """The fields of a node that have no column in the store."""
 
 

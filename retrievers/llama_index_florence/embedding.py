@@ -87,14 +87,7 @@ class FlorenceEmbedding(MultiModalEmbedding):
             nodes[place].embedding = vector
         return nodes
 
-    async def acall(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
-        """Embed the nodes and return them, without blocking the event loop."""
-        images = _images_of(nodes)
-        await super().acall([node for place, node in enumerate(nodes) if place not in images], **options)
-        vectors = await self.aget_image_embedding_batch(list(images.values()), **options)
-        for place, vector in zip(images, vectors, strict=True):
-            nodes[place].embedding = vector
-        return nodes
+    acall = in_thread(__call__)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
         return self._vectors(self._embedder.embed_texts(texts), "text")
