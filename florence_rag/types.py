@@ -266,6 +266,11 @@ class Citation:
     thumbnail: str = ""
     cached_from: str = ""
 
+    @classmethod
+    def of(cls, hit: Hit, **fields: Any) -> Citation:
+        """Return a citation of a hit; the keyword arguments are the further attributes."""
+        return cls(hit.id, hit.kind, hit.source, hit.locator, **fields)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the citation, ready for JSON, without an empty thumbnail or cached_from."""
         row = {**asdict(self), "locator": self.locator.to_dict()}

@@ -1,16 +1,19 @@
-"""The protocols that answering requires, and the record of one piece of evidence."""
+"""What both ways to answer share: the search protocol, evidence, and checks."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from florence_rag.context import LazyValue
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
 from florence_rag.types import Citation, Frame, Hit, Kind, middle_index
+
+log = logging.getLogger(__name__)
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""
@@ -52,9 +55,17 @@ class Evidence:
 
     def to_citation(self) -> Citation:
         """Return the citation of the evidence."""
-        hit = self.hit
         confidence = round(self.confidence, 4)
-        return Citation(hit.id, hit.kind, hit.source, hit.locator, self.quote, confidence, cached_from=self.cached_from)
+        return Citation.of(self.hit, quote=self.quote, confidence=confidence, cached_from=self.cached_from)
+
+
+def frames_or_skip(load_frames: LoadFrames, hit: Hit) -> tuple[Frame, ...]:
+    """Return the frames of a hit; log a warning and return () if they cannot be read."""
+    try:
+        return load_frames(hit)
+    except MediaError as error:
+        log.warning("an answer is based on fewer images: %s", error)
+        return ()
 
 
 def best_index(frames: Sequence[Frame], question: str, matcher: LazyValue[Matcher] | None) -> int:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, check_question
-from florence_rag.errors import MediaError
+from florence_rag.answering.base import LoadFrames, Search, check_question, frames_or_skip
+from florence_rag.errors import MissingExtraError, ModelError
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
-from florence_rag.types import Answer, Citation, Frame, Hit, Kind, middle_frame
+from florence_rag.types import Answer, Citation, Hit, Kind, middle_frame
 
 INSTRUCTION = """\
 You answer questions about the user's own files. Answer only from the numbered results below, in one or two sentences.
@@ -30,8 +29,6 @@ _CITED = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
 _CONTROL = re.compile(r"<\|[^|>]*\|>|</?s>|\[/?INST\]")
 """Tokens that have a meaning in chat templates."""
 
-log = logging.getLogger(__name__)
-
 
 class ChatModel(Protocol):
     """The part of the interface of a LangChain chat model that is used."""
@@ -39,6 +36,27 @@ class ChatModel(Protocol):
     def invoke(self, input: Any, /) -> Any:
         """Return the reply to a list of messages."""
         ...
+
+
+def open_chat_model(model: str | ChatModel) -> ChatModel:
+    """Return a chat model, opened by LangChain if it is a name such as "openai:gpt-5" or "ollama:llama3".
+
+    Raises:
+        MissingExtraError: If LangChain is not installed.
+        ModelError: If there is no such model.
+    """
+    if not isinstance(model, str):
+        return model
+    try:
+        from langchain.chat_models import init_chat_model
+    except ImportError as error:
+        raise MissingExtraError("langchain", "llm") from error
+    try:
+        opened: ChatModel = init_chat_model(model)
+        return opened
+    except (ImportError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"cannot open the chat model {model!r}, expected provider:model: {reason}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +67,7 @@ class LLMConfig:
         max_images: The number of image blocks, one per hit.
         side_px: The longer side of each image, in pixels.
         max_characters: The number of characters of text per hit.
+        jpeg_quality: The quality of the images, up to 95.
     """
 
     max_images: int = 8
@@ -78,32 +97,27 @@ class LLMAnswerer:
     def ask_about(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Return the model's answer from these hits only."""
         reply = _text_of(self.model.invoke(self.messages(question, hits)))
-        return Answer(reply, None, tuple(_to_citation(hits[i]) for i in cited_numbers(reply, len(hits))))
+        cited = [hits[i] for i in cited_numbers(reply, len(hits))]
+        return Answer(
+            reply, None, tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
+        )
 
     def messages(self, question: str, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Return the messages: the instruction, then the results and the question as content blocks."""
         blocks = [block for number, hit in enumerate(hits, start=1) for block in self._blocks(number, hit)]
-        asked = {"type": "text", "text": f"Question: {_harmless(question)}"}
-        return [
-            {"role": "system", "content": INSTRUCTION},
-            {"role": "user", "content": [*(blocks or [{"type": "text", "text": "There are no results."}]), asked]},
-        ]
+        blocks = blocks or [{"type": "text", "text": "There are no results."}]
+        blocks.append({"type": "text", "text": f"Question: {_without_control_tokens(question)}"})
+        return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": blocks}]
 
     def _blocks(self, number: int, hit: Hit) -> Iterator[dict[str, Any]]:
-        words = json.dumps(_harmless(hit.content[: self.config.max_characters]), ensure_ascii=False)
+        """Yield the text of a hit, and its image; of a clip, the middle keyframe."""
+        text = json.dumps(_without_control_tokens(hit.content[: self.config.max_characters]), ensure_ascii=False)
         place = ", ".join(part for part in (hit.source, str(hit.locator)) if part)
-        yield {"type": "text", "text": f"[{number}] {hit.kind} from {_harmless(place)}\nwords found in it: {words}"}
-        if number <= self.config.max_images and (frame := self._frame(hit)) is not None:
-            yield _image_block(frame, self.config)
-
-    def _frame(self, hit: Hit) -> Frame | None:
-        """Return the frame of the hit; of a clip, the middle keyframe."""
-        try:
-            frames = self.load_frames(hit)
-        except MediaError as error:
-            log.warning("left out of an answer: %s", error)
-            return None
-        return middle_frame(frames) if frames else None
+        heading = f"[{number}] {hit.kind} from {_without_control_tokens(place)}"
+        yield {"type": "text", "text": f"{heading}\ntext found in it: {text}"}
+        if number <= self.config.max_images and (frames := frames_or_skip(self.load_frames, hit)):
+            jpeg = to_jpeg(middle_frame(frames), max_side_px=self.config.side_px, quality=self.config.jpeg_quality)
+            yield {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
 
 
 def cited_numbers(reply: str, count: int) -> list[int]:
@@ -112,17 +126,8 @@ def cited_numbers(reply: str, count: int) -> list[int]:
     return [number - 1 for number in dict.fromkeys(numbers) if 1 <= number <= count]
 
 
-def _to_citation(hit: Hit) -> Citation:
-    return Citation(hit.id, hit.kind, hit.source, hit.locator, quote=hit.text if hit.kind == "text" else "")
-
-
-def _image_block(frame: Frame, config: LLMConfig) -> dict[str, Any]:
-    jpeg = to_jpeg(frame, max_side_px=config.side_px, quality=config.jpeg_quality)
-    return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
-
-
-def _harmless(words: str) -> str:
-    return _CONTROL.sub(" ", words)
+def _without_control_tokens(text: str) -> str:
+    return _CONTROL.sub(" ", text)
 
 
 def _text_of(message: Any) -> str:

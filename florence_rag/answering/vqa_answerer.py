@@ -11,22 +11,18 @@ answer.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from florence_rag.answering.base import Evidence, LoadFrames, Search, check_question
+from florence_rag.answering.base import Evidence, LoadFrames, Search, check_question, frames_or_skip
 from florence_rag.answering.extractive import best_quote, inscriptions, sentences
 from florence_rag.context import LazyValue
-from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.tokenize import content_words, coverage
 from florence_rag.types import KINDS, Answer, Frame, Hit, Kind, middle_frame
 
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,23 +31,23 @@ class AnsweringConfig:
 
     Attributes:
         threshold: The confidence below which the answer is that it is not known, in [0, 1].
-        candidates: The number of frames that compete for each of the k frames that the VQA model examines.
+        oversample: The number of frames that compete for each of the k frames that the VQA model examines.
         rank_weight: How steeply the prior odds fall with the rank; 0 uses the matcher alone.
         rank_weight_alone: The same without a matcher.
-        none: The odds that no frame is meant.
-        doubt: The smallest probability that a match is wrong.
-        citations: The maximum number of citations.
-        listed: The maximum number of candidate answers.
+        no_match_odds: The odds that no frame is meant.
+        min_error: The smallest probability that the matcher is wrong.
+        max_citations: The maximum number of citations.
+        max_candidates: The maximum number of candidate answers.
     """
 
     threshold: float = 0.5
-    candidates: int = 3
+    oversample: int = 3
     rank_weight: float = 1.5
     rank_weight_alone: float = 2.0
-    none: float = 0.3
-    doubt: float = 0.01
-    citations: int = 3
-    listed: int = 5
+    no_match_odds: float = 0.3
+    min_error: float = 0.01
+    max_citations: int = 3
+    max_candidates: int = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +57,6 @@ class VisualCandidate:
     hit: Hit
     frame: Frame
     odds: float
-
-
-Seen = tuple[Hit, tuple[Frame, ...]]
-"""A hit and its frames."""
 
 
 class Answerer:
@@ -95,63 +87,56 @@ class Answerer:
         """Return the best-supported answer from the k frames that are most likely meant, and from passages."""
         question = check_question(question)
         chosen = set(KINDS if kinds is None else kinds)
-        competing = self.config.candidates * k if self.matcher else k  # nothing else brings a later hit to the front
-        seen = self._search(question, competing, chosen - {"text"}, filter)
-        read = self._search(question, k, chosen & {"text"}, filter)
-        evidence = [*self._look(question, seen, k), *_read(question, [*seen, *read])]
+        competing = self.config.oversample * k if self.matcher else k  # only a matcher can prefer a later hit
+        visual = self._search(question, competing, chosen - {"text"}, filter)
+        passages = self._search(question, k, chosen & {"text"}, filter)
+        evidence = [*self._examine(question, visual, k), *_quote(question, [*visual, *passages])]
         return conclude(evidence, self.config)
 
     def _search(self, question: str, k: int, kinds: set[Kind], filter: Filter | None) -> list[Hit]:
         return self.retriever.search(question, k=k, kinds=kinds, filter=filter, group=False) if kinds else []
 
-    def _look(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
-        seen = [(hit, frames) for hit in hits if (frames := self._frames(hit))]
-        sights = list(self._matched(question, seen, self.matcher.get()) if self.matcher else self._ranked(seen))
-        total = self.config.none + sum(sight.odds for sight in sights)
-        for sight in sorted(sights, key=lambda sight: -sight.odds)[:k]:
-            result = self.vqa.get().answer(sight.frame, question)
-            certainty = 1.0 if result.confidence is None else result.confidence
+    def _examine(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
+        """Ask the VQA model about the k frames that are most likely meant."""
+        candidates = self._candidates(question, hits)
+        total = self.config.no_match_odds + sum(candidate.odds for candidate in candidates)
+        for candidate in sorted(candidates, key=lambda candidate: -candidate.odds)[:k]:
+            result = self.vqa.get().answer(candidate.frame, question)
+            confidence = candidate.odds / total * (1.0 if result.confidence is None else result.confidence)
             if result.answer:
-                yield Evidence(sight.hit, result.answer, sight.odds / total * certainty, cached_from=result.cached_from)
+                yield Evidence(candidate.hit, result.answer, confidence, cached_from=result.cached_from)
 
-    def _matched(self, question: str, seen: Sequence[Seen], matcher: Matcher) -> Iterator[VisualCandidate]:
-        """Return the frame of each hit; of a clip, the keyframe that matches the question best."""
-        pictures = [frame for _, frames in seen for frame in frames]
-        matches = iter(matcher.match(pictures, [question] * len(pictures)).tolist())
-        for rank, (hit, frames) in enumerate(seen):
+    def _candidates(self, question: str, hits: Iterable[Hit]) -> list[VisualCandidate]:
+        """Return the frame of each hit; of a clip, the best match, or the middle keyframe without a matcher."""
+        config = self.config
+        loaded = [(hit, frames) for hit in hits if (frames := frames_or_skip(self.load_frames, hit))]
+        if self.matcher is None:
+            return [
+                VisualCandidate(hit, middle_frame(frames), odds_of_rank(rank, config.rank_weight_alone))
+                for rank, (hit, frames) in enumerate(loaded)
+            ]
+        images = [frame for _, frames in loaded for frame in frames]
+        matches = iter(self.matcher.get().match(images, [question] * len(images)).tolist())
+        candidates = []
+        for rank, (hit, frames) in enumerate(loaded):
             match, frame = max(((next(matches), frame) for frame in frames), key=lambda pair: pair[0])
-            yield VisualCandidate(hit, frame, odds_of_being_meant(match, rank, self.config))
-
-    def _ranked(self, seen: Sequence[Seen]) -> Iterator[VisualCandidate]:
-        """Return the frame of each hit; of a clip, the middle keyframe."""
-        for rank, (hit, frames) in enumerate(seen):
-            yield VisualCandidate(hit, middle_frame(frames), odds_of_rank(rank, self.config.rank_weight_alone))
-
-    def _frames(self, hit: Hit) -> tuple[Frame, ...]:
-        try:
-            return self.load_frames(hit)
-        except MediaError as error:
-            log.warning("left out of an answer: %s", error)
-            return ()
-
-
-def odds_of_being_meant(match: float, rank: int, config: AnsweringConfig) -> float:
-    """Return the posterior odds: the odds of the match times the prior odds of the rank, which counts from 0."""
-    believed = min(max(match, config.doubt), 1.0 - config.doubt)
-    return believed / (1.0 - believed) * odds_of_rank(rank, config.rank_weight)
+            likely = min(max(match, config.min_error), 1.0 - config.min_error)
+            odds = likely / (1.0 - likely) * odds_of_rank(rank, config.rank_weight)
+            candidates.append(VisualCandidate(hit, frame, odds))
+        return candidates
 
 
 def odds_of_rank(rank: int, weight: float) -> float:
-    """Return the prior of a rank; 1 for the first hit."""
+    """Return the prior odds of a rank, which counts from 0; 1 for the first hit."""
     return float((1 + rank) ** -weight)
 
 
-def _read(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
-    wanted = content_words(question)
+def _quote(question: str, hits: Sequence[Hit]) -> Iterator[Evidence]:
+    terms = content_words(question)
     for hit in hits:
-        for said in (sentences(hit.text), inscriptions(hit.ocr)):
-            if quote := best_quote(wanted, said):
-                yield Evidence(hit, quote.text, coverage(quote.found, wanted), quote.text)
+        for passages in (sentences(hit.text), inscriptions(hit.ocr)):
+            if quote := best_quote(terms, passages):
+                yield Evidence(hit, quote.text, coverage(quote.found, terms), quote.text)
 
 
 def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
@@ -160,16 +145,16 @@ def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
     for each in sorted(evidence, key=lambda each: -each.confidence):
         by_answer.setdefault(each.answer.casefold(), []).append(each)
     ranked = sorted(by_answer.values(), key=_confidence, reverse=True)
-    candidates = tuple((group[0].answer, round(_confidence(group), 4)) for group in ranked[: config.listed])
+    candidates = tuple((group[0].answer, round(_confidence(group), 4)) for group in ranked[: config.max_candidates])
     if not ranked or _confidence(ranked[0]) < config.threshold:
         return Answer(UNKNOWN, candidates[0][1] if candidates else 0.0, candidates=candidates)
     best = ranked[0]
-    telling = [each for each in best if each.confidence >= best[0].confidence / 2]
-    cited = tuple(each.to_citation() for each in telling[: config.citations])
+    strong = [each for each in best if each.confidence >= best[0].confidence / 2]
+    cited = tuple(each.to_citation() for each in strong[: config.max_citations])
     return Answer(best[0].answer, candidates[0][1], cited, candidates)
 
 
 def _confidence(group: Sequence[Evidence]) -> float:
     """Combine equal answers: probabilities of frames add up, and a sentence that is found twice counts once."""
-    seen = sum(each.confidence for each in group if not each.quote)
-    return max(seen, *(each.confidence for each in group if each.quote), 0.0)
+    of_frames = sum(each.confidence for each in group if not each.quote)
+    return max(of_frames, *(each.confidence for each in group if each.quote), 0.0)

@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from florence_rag.answering.base import LoadFrames
 from florence_rag.context import Context, LazyValue, loaded
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError
@@ -36,7 +37,6 @@ _MAX_ENTRIES = 4096
 _MAX_CHARACTERS = 2000
 
 T = TypeVar("T")
-LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 
 
 class AnswerCache:

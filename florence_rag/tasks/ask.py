@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from florence_rag.answering.base import best_index, check_question
-from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig
+from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.context import Context
 from florence_rag.image_store import ImageInput
@@ -60,7 +60,7 @@ class QuestionAnswering:
         """Answer a question from the index, as `FlorenceRAG.ask` does."""
         answerer: Answerer | LLMAnswerer
         if llm is not None:
-            answerer = LLMAnswerer(self._retriever, _chat_model(llm), self._context.images.frames, self._llm)
+            answerer = LLMAnswerer(self._retriever, open_chat_model(llm), self._context.images.frames, self._llm)
         else:
             vqa, load_frames = self._cache.vqa_and_frames(cache_answers)
             matcher = self._context.models.matcher
@@ -73,12 +73,11 @@ class QuestionAnswering:
         """Answer a question about one image, which the citation names."""
         hit, frames = self._context.images.resolve(image)
         if llm is not None:
-            model = LLMAnswerer(self._retriever, _chat_model(llm), lambda _: frames, self._llm)
+            model = LLMAnswerer(self._retriever, open_chat_model(llm), lambda _: frames, self._llm)
             answer = model.ask_about(question, [hit])
         else:
             result = self._ask_vqa(hit, frames, question, cache_answers)
-            where = (hit.id, hit.kind, hit.source, hit.locator)
-            citation = Citation(*where, confidence=result.confidence, cached_from=result.cached_from)
+            citation = Citation.of(hit, confidence=result.confidence, cached_from=result.cached_from)
             answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
         return answer if hit.id else _with_thumbnail(answer, frames[0])
 
@@ -98,11 +97,3 @@ def _with_thumbnail(answer: Answer, frame: Frame) -> Answer:
     """Add the image itself to the citations, because no id of the index names it."""
     thumbnail = jpeg_uri(to_jpeg(frame, max_side_px=_THUMBNAIL_PX))
     return replace(answer, citations=tuple(replace(each, thumbnail=thumbnail) for each in answer.citations))
-
-
-def _chat_model(llm: str | ChatModel) -> ChatModel:
-    if not isinstance(llm, str):
-        return llm
-    from florence_rag.answering.chat_models import open_chat_model
-
-    return open_chat_model(llm)

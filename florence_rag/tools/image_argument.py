@@ -55,8 +55,8 @@ class ResolvedImage:
 
     def citation(self, confidence: float | None = None) -> Citation:
         """Return a citation; it has a thumbnail if the image is not in the index."""
-        hit, thumbnail = self.hit, "" if self.hit.id else data_uri(self.middle, SIDE_PX)
-        return Citation(hit.id, hit.kind, hit.source, hit.locator, confidence=confidence, thumbnail=thumbnail)
+        thumbnail = "" if self.hit.id else data_uri(self.middle, SIDE_PX)
+        return Citation.of(self.hit, confidence=confidence, thumbnail=thumbnail)
 
     def image_ref(self, keyframe: int) -> ImageRef:
         """Return a reference to one of the frames."""
