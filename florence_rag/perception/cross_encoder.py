@@ -47,15 +47,8 @@ class CrossEncoderReranker:
         self._check_pairs()
 
     @classmethod
-    def from_pretrained(
-        cls,
-        folder: str | Path,
-        *,
-        name: str,
-        device: str | None = None,
-        precision: str | None = None,
-    ) -> CrossEncoderReranker:
-        """Open a folder in fp32 or bf16, by default on a GPU if there is one."""
+    def from_pretrained(cls, folder: str | Path, *, name: str, device: str | None = None) -> CrossEncoderReranker:
+        """Open a folder in fp32, by default on a GPU if there is one."""
         folder = model_folder(folder)
         if talks_of_pictures(folder):
             raise ModelError(
@@ -64,7 +57,7 @@ class CrossEncoderReranker:
             )
         if not (is_cross_encoder(folder) or has_language_head(folder)):
             raise ModelError(f"the model {name!r} was not trained to score pairs; it can serve as an embedder")
-        return cls(open_model(CrossEncoder, folder, device=device, precision=precision), name=name)
+        return cls(open_model(CrossEncoder, folder, device=device, precision=None), name=name)
 
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
         """Score how well each candidate, an RGB image (H, W, 3) uint8 or a text, fits the query: (N,) in [0, 1]."""
@@ -77,7 +70,11 @@ class CrossEncoderReranker:
         passages = [i for i, candidate in enumerate(candidates) if isinstance(candidate, str)]
         for rows in (images, passages):  # separately, because a model without a chat template cannot mix them
             if rows:
-                scores[rows] = self._scored([self._pair(query, candidates[i]) for i in rows])
+                pairs = [self._pair(query, candidates[i]) for i in rows]
+                with self._lock:
+                    scores[rows] = self._model.predict(
+                        pairs, batch_size=self._batch, show_progress_bar=False, activation_fn=torch.nn.Sigmoid()
+                    )
         return scores
 
     def _pair(self, query: str, candidate: Frame | str) -> tuple[Any, Any]:
@@ -86,13 +83,6 @@ class CrossEncoderReranker:
         # As a plain str, a passage that is the URL or the path of an image would be opened as that image.
         other = {"text": candidate} if isinstance(candidate, str) else {"image": Image.fromarray(candidate)}
         return {"text": query}, other
-
-    def _scored(self, pairs: list[tuple[Any, Any]]) -> np.ndarray:
-        with self._lock:
-            scores = self._model.predict(
-                pairs, batch_size=self._batch, show_progress_bar=False, activation_fn=torch.nn.Sigmoid()
-            )
-        return np.asarray(scores, dtype=np.float32)
 
     def _check_pairs(self) -> None:
         """Score one pair now rather than in the first search: some models cannot pair a query with an image."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,9 +14,13 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
-from florence_rag.perception.attention import region_around_peak, to_grid
 from florence_rag.perception.base import AttentionMap, VQAResult, checked_question
-from florence_rag.types import Frame
+from florence_rag.types import Box, Frame
+
+PEAK_SHARE = 0.25
+"""The share of the largest weight that a cell next to the peak of an attention map needs to belong to the region."""
+MARGIN = 0.5
+"""The margin of that region on each side in cells, since the receptive field of a token is larger than its cell."""
 
 
 class MeterPerception:
@@ -126,3 +131,32 @@ class MeterMatcher(MeterPerception):
 def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
     """Load what a MeterVQA and a MeterMatcher can share."""
     return open_strictly(MeterForMultipleTasks, folder, device=device), FlorenceProcessor.from_pretrained(folder)
+
+
+def to_grid(weights: np.ndarray) -> np.ndarray:
+    """Arrange (N,) weights of image tokens, row by row after an optional class token, as (G, G) with the sum 1."""
+    side = math.isqrt(len(weights))
+    cells = weights[len(weights) - side * side :]
+    return (cells / max(float(cells.sum()), 1e-12)).reshape(side, side).astype(np.float32)
+
+
+def region_around_peak(grid: np.ndarray, view: Box = (0.0, 0.0, 1.0, 1.0)) -> Box:
+    """Return a box in [0, 1] of the image around the connected cells whose weights are close to the largest.
+
+    `view` is the part of the image that the grid (G, G) covers. Cells are connected horizontally and vertically.
+    """
+    row, column = (int(i) for i in np.unravel_index(grid.argmax(), grid.shape))
+    pending, cells = [(row, column)], {(row, column)}
+    marked = set(zip(*np.nonzero(grid >= PEAK_SHARE * grid.max()), strict=True))
+    while pending:
+        row, column = pending.pop()
+        neighbors = {(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)}
+        fresh = neighbors & marked - cells
+        cells |= fresh
+        pending += fresh
+    corners = np.array(sorted(cells))
+    top, left = ((corners.min(axis=0) - MARGIN) / grid.shape).clip(0, 1).tolist()
+    bottom, right = ((corners.max(axis=0) + 1 + MARGIN) / grid.shape).clip(0, 1).tolist()
+    width, height = view[2] - view[0], view[3] - view[1]
+    edges = (view[0] + left * width, view[1] + top * height, view[0] + right * width, view[1] + bottom * height)
+    return tuple(round(min(max(edge, 0.0), 1.0), 4) for edge in edges)  # type: ignore[return-value]

@@ -12,7 +12,7 @@ from rapidocr.utils.output import RapidOCROutput
 
 from florence_rag.errors import InputError
 from florence_rag.perception.base import TextRegion
-from florence_rag.types import Box, Frame
+from florence_rag.types import Frame
 
 
 class RapidOcrReader:
@@ -51,34 +51,23 @@ class RapidOcrReader:
 
     def read(self, frame: Frame) -> list[TextRegion]:
         """Read the lines of text in an RGB image (H, W, 3) uint8, in reading order."""
-        pixels = np.ascontiguousarray(self._scale_down(frame)[:, :, ::-1])  # RapidOCR expects BGR
-        found = self._ocr(pixels)
+        if max(frame.shape[:2]) > self._max_side_px:
+            image = Image.fromarray(frame)
+            image.thumbnail((self._max_side_px, self._max_side_px))
+            frame = np.asarray(image)
+        found = self._ocr(np.ascontiguousarray(frame[:, :, ::-1]))  # RapidOCR expects BGR
         if not isinstance(found, RapidOCROutput) or found.boxes is None or found.txts is None or found.scores is None:
             return []  # an image without text gives results of other types
-        height, width = pixels.shape[:2]
-        regions = (
-            TextRegion(_clean(text), _bounds(corners / (width, height)), float(confidence))
-            for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True)
-        )
-        return _reading_order(region for region in regions if any(char.isalnum() for char in region.text))
-
-    def _scale_down(self, frame: Frame) -> Frame:
-        if max(frame.shape[:2]) <= self._max_side_px:
-            return frame
-        image = Image.fromarray(frame)
-        image.thumbnail((self._max_side_px, self._max_side_px))
-        return np.asarray(image)
-
-
-def _clean(text: str) -> str:
-    """Replace full-width characters by ordinary ones, so that a search finds them as they are typed."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
-
-
-def _bounds(corners: np.ndarray) -> Box:
-    """Return the upright box around (4, 2) corners in [0, 1]."""
-    (left, top), (right, bottom) = corners.min(axis=0).clip(0, 1), corners.max(axis=0).clip(0, 1)
-    return round(float(left), 4), round(float(top), 4), round(float(right), 4), round(float(bottom), 4)
+        height, width = frame.shape[:2]
+        regions = []
+        for corners, text, confidence in zip(found.boxes, found.txts, found.scores, strict=True):
+            shares = (corners / (width, height)).clip(0, 1)  # (4, 2)
+            left, top, right, bottom = (round(float(edge), 4) for edge in (*shares.min(axis=0), *shares.max(axis=0)))
+            # NFKC replaces full-width characters by ordinary ones, so that a search finds them as they are typed.
+            plain = " ".join(unicodedata.normalize("NFKC", text).split())
+            if any(map(str.isalnum, plain)):
+                regions.append(TextRegion(plain, (left, top, right, bottom), float(confidence)))
+        return _reading_order(regions)
 
 
 def _reading_order(regions: Iterable[TextRegion]) -> list[TextRegion]:
@@ -86,14 +75,14 @@ def _reading_order(regions: Iterable[TextRegion]) -> list[TextRegion]:
 
     A region belongs to a line if its middle is above the bottom of the line's first region.
     """
+
+    def middle(region: TextRegion) -> float:
+        return (region.box[1] + region.box[3]) / 2
+
     lines: list[list[TextRegion]] = []
-    for region in sorted(regions, key=_middle):
-        if lines and _middle(region) < lines[-1][0].box[3]:
+    for region in sorted(regions, key=middle):
+        if lines and middle(region) < lines[-1][0].box[3]:
             lines[-1].append(region)
         else:
             lines.append([region])
     return [region for line in lines for region in sorted(line, key=lambda region: region.box[0])]
-
-
-def _middle(region: TextRegion) -> float:
-    return (region.box[1] + region.box[3]) / 2

@@ -67,30 +67,29 @@ class OpenAIVisionQA:
 
         The confidence is the probability of the whole answer, or None if the service does not report it.
         """
-        completion = self._ask(_messages(frame, checked_question(question), self._max_side_px))
+        text = f"{INSTRUCTION}\nQuestion: {checked_question(question)}"
+        url = jpeg_uri(to_jpeg(frame, max_side_px=self._max_side_px, quality=90))
+        content = [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+        messages = [{"role": "user", "content": content}]
+        completion = self._complete({"model": self._model, "messages": messages, **self._options})
         try:
             return _to_result(completion)
         except (AttributeError, IndexError, TypeError, ValueError) as error:
             raise ModelError(f"{self._who} sent something that is not an answer: {_shortened(completion)}") from error
 
-    def _ask(self, messages: list[dict[str, Any]]) -> ChatCompletion:
+    def _complete(self, request: dict[str, Any]) -> ChatCompletion:
         """Send a request, from now on without log-probabilities if the service refuses to report them."""
+        logprobs = {"logprobs": True} if self._has_logprobs else {}
         try:
-            return self._complete(messages)
+            completion: ChatCompletion = self._client.chat.completions.create(**logprobs | request)
+            return completion
         except openai.BadRequestError as error:
             if not self._has_logprobs or "logprobs" not in str(error):
                 raise ModelError(self._reason(error)) from error
         except (openai.OpenAIError, ValueError) as error:
             raise ModelError(self._reason(error)) from error
         self._has_logprobs = False
-        return self._ask(messages)
-
-    def _complete(self, messages: list[dict[str, Any]]) -> ChatCompletion:
-        request: dict[str, Any] = {"model": self._model, "messages": messages, **self._options}
-        if self._has_logprobs:
-            request.setdefault("logprobs", True)
-        completion: ChatCompletion = self._client.chat.completions.create(**request)
-        return completion
+        return self._complete(request)
 
     @property
     def _who(self) -> str:
@@ -112,12 +111,6 @@ class OpenAIVisionQA:
         return f"{self._who} sent something that is not an answer: {_shortened(error)}"
 
 
-def _messages(frame: Frame, question: str, max_side_px: int) -> list[dict[str, Any]]:
-    text = {"type": "text", "text": f"{INSTRUCTION}\nQuestion: {question}"}
-    image = {"type": "image_url", "image_url": {"url": jpeg_uri(to_jpeg(frame, max_side_px=max_side_px, quality=90))}}
-    return [{"role": "user", "content": [image, text]}]
-
-
 def _to_result(completion: ChatCompletion) -> VQAResult:
     """Read the answer; the client does not check replies, so that a malformed one raises errors of several types."""
     choice = completion.choices[0]
@@ -126,16 +119,11 @@ def _to_result(completion: ChatCompletion) -> VQAResult:
         raise ValueError("the answer is empty")
     if answer.count(".") == 1:
         answer = answer.removesuffix(".")
-    confidence = _confidence(choice.logprobs)
-    return VQAResult(answer, confidence, () if confidence is None else ((answer, confidence),))
-
-
-def _confidence(logprobs: Any) -> float | None:
-    tokens = getattr(logprobs, "content", None)
-    if not tokens:
-        return None
-    probability = math.exp(min(0.0, math.fsum(token.logprob for token in tokens)))
-    return round(probability, 4) if math.isfinite(probability) else None
+    tokens = getattr(choice.logprobs, "content", None)
+    probability = math.exp(min(0.0, math.fsum(token.logprob for token in tokens))) if tokens else math.nan
+    if not math.isfinite(probability):
+        return VQAResult(answer, None, ())
+    return VQAResult.ranked([(answer, round(probability, 4))])
 
 
 def _shortened(message: object) -> str:

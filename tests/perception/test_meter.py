@@ -11,7 +11,7 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import find_model
 from florence_rag.perception.base import AttentionVQA
-from florence_rag.perception.meter import MeterVQA
+from florence_rag.perception.meter import MeterVQA, region_around_peak, to_grid
 from recipes.florence_tiny.synthetic.drawing import draw_scene, object_boxes
 from recipes.florence_tiny.synthetic.questions import ask_color
 from recipes.florence_tiny.synthetic.scene import sample_scene
@@ -99,3 +99,35 @@ def test_many_questions_are_answered_as_each_alone(vqa):
     assert vqa.answer_many([], []) == []
     with pytest.raises(InputError, match="question is empty"):
         vqa.answer_many(frames[:2], ["Is there a car?", " "])
+
+
+def test_tokens_become_a_grid_that_sums_to_one():
+    grid = to_grid(np.arange(9, dtype=np.float32))
+    assert grid.shape == (3, 3)
+    assert grid.sum() == pytest.approx(1)
+    assert grid[2, 2] == grid.max()
+
+
+def test_a_class_token_is_ignored():
+    weights = np.array([100.0, 1.0, 2.0, 3.0, 4.0])
+    assert np.allclose(to_grid(weights), [[0.1, 0.2], [0.3, 0.4]])
+
+
+def test_the_region_holds_the_cells_that_are_connected_with_the_peak():
+    grid = np.zeros((8, 8), dtype=np.float32)
+    grid[2, 3], grid[2, 4], grid[3, 4] = 1.0, 0.6, 0.3
+    grid[2, 5] = 0.2  # below the share
+    grid[7, 0] = 0.9  # apart
+    assert region_around_peak(grid) == pytest.approx((2.5 / 8, 1.5 / 8, 5.5 / 8, 4.5 / 8))
+
+
+def test_a_flat_map_covers_the_whole_image():
+    assert region_around_peak(np.full((7, 7), 1 / 49, dtype=np.float32)) == (0.0, 0.0, 1.0, 1.0)
+
+
+def test_a_view_of_the_middle_gives_a_region_in_the_middle():
+    grid = np.zeros((4, 4), dtype=np.float32)
+    grid[:, 0] = 1.0
+    left, top, right, bottom = region_around_peak(grid, view=(0.25, 0.0, 0.75, 1.0))
+    assert (left, top, bottom) == (0.25, 0.0, 1.0)
+    assert right == pytest.approx(0.25 + 0.5 * 1.5 / 4)
