@@ -99,12 +99,6 @@ class AzureEmbedder:
             message = "%s %s: move its indexes to another model with: florence-rag reembed --to MODEL"
             log.warning(message, self.info.name, when)
 
-    def __enter__(self) -> AzureEmbedder:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -166,10 +160,17 @@ class AzureEmbedder:
 
 
 def encode_frame(frame: Frame, max_side_px: int = _MAX_SIDE_PX) -> bytes:
-    """Encode an RGB image (H, W, 3) uint8 as a JPEG or PNG below 20 MB with sides of 11 to 15,999 px."""
+    """Encode an RGB image (H, W, 3) uint8 as a JPEG or PNG below 20 MB with sides of 11 px to max_side_px.
+
+    The aspect ratio is kept as far as both limits allow.
+    """
     if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or 0 in frame.shape:
         raise InputError(f"an image must be (H, W, 3) uint8, not {frame.shape} {frame.dtype}")
-    image = _scaled(Image.fromarray(frame), max_side_px)
+    image = Image.fromarray(frame)
+    scale = max(min(1.0, max_side_px / max(image.size)), _MIN_SIDE_PX / min(image.size))
+    width, height = (min(max_side_px, max(_MIN_SIDE_PX, round(side * scale))) for side in image.size)
+    if (width, height) != image.size:
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
     if max(image.size) < _PNG_SIDE_PX:
         buffer = io.BytesIO()
         image.save(buffer, "PNG")
@@ -181,11 +182,3 @@ def encode_frame(frame: Frame, max_side_px: int = _MAX_SIDE_PX) -> bytes:
             f"and Azure AI Vision takes at most {_MAX_BYTES}; set a smaller max_side_px"
         )
     return encoded
-
-
-def _scaled(image: Image.Image, max_side_px: int) -> Image.Image:
-    """Scale an image to the limits, keeping its aspect ratio as far as both limits allow."""
-    scale = min(1.0, max_side_px / max(image.size))
-    scale = max(scale, _MIN_SIDE_PX / min(image.size))
-    width, height = (min(max_side_px, max(_MIN_SIDE_PX, round(side * scale))) for side in image.size)
-    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.BICUBIC)

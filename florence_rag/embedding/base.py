@@ -1,16 +1,22 @@
-"""The protocols of embedders, which turn images and texts into unit vectors, and what an embedder can do."""
+"""The protocols of embedders, which turn images and texts into unit vectors, and what all embedders share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
+from florence_rag.errors import InputError
 from florence_rag.types import EmbedderInfo, Frame
 
+log = logging.getLogger(__name__)
+
 RegionView = Literal["cut out", "in place"]
+TooLong = Literal["cut", "refuse"]
+"""Whether texts that are longer than a model can read are truncated or refused."""
 
 CLIP_LOGIT_SCALE = 100.0
 """The logit scale at which the training of CLIP ends."""
@@ -97,3 +103,35 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
     """Scale every row of (N, D) to unit length, as float32; a row of zeros stays zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+class TextLimit:
+    """Checks texts against the limit of a tokenizer, and logs the first one that is truncated.
+
+    `limit` is in tokens, start and end markers included; `count` returns the tokens of a text that is not truncated.
+    """
+
+    def __init__(self, name: str, limit: int, count: Callable[[str], int], too_long: TooLong = "cut") -> None:
+        if too_long not in ("cut", "refuse"):
+            raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
+        self.limit = limit
+        self._name = name
+        self._count = count
+        self._too_long = too_long
+        self._warned = False
+
+    def check(self, texts: Sequence[str]) -> None:
+        """Check the longest text. A token has at least one byte, so that most texts need not be counted."""
+        longest = max(texts, key=len, default="")
+        if (self._warned and self._too_long == "cut") or len(longest.encode("utf-8", "replace")) + 2 <= self.limit:
+            return
+        if (tokens := self._count(longest)) <= self.limit:
+            return
+        if self._too_long == "refuse":
+            raise InputError(
+                f"{self._name} reads {self.limit} tokens of a text, and {longest[:40]!r}... has {tokens}; shorten it, "
+                "or let long texts be truncated with too_long='cut'"
+            )
+        self._warned = True
+        message = "%s reads %d tokens of a text; the vector of a text with %d tokens ignores the rest of it"
+        log.warning(message, self._name, self.limit, tokens)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from florence_rag.batching import batched
-from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, unit_rows
-from florence_rag.embedding.text_limit import TextLimit, TooLong
+from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.models.fast_resize import scaled
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerated

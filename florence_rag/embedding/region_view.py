@@ -1,4 +1,4 @@
-"""Shows an embedder a region of an image."""
+"""Prepares a region of an image for an embedder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,11 @@ from florence_rag.errors import InputError
 from florence_rag.types import Box, Frame
 
 MARGIN = 0.1
-"""How much is shown around a box, as a share of its sides. Models recognize objects better with some surroundings."""
+"""The margin around a box, as a share of its sides. Models recognize objects better with some surroundings."""
 
 
 def check_box(box: Sequence[float]) -> Box:
-    """Check a box that a caller gives.
-
-    Args:
-        box: Left, top, right, bottom in [0, 1] of the image.
-
-    Returns:
-        The box as floats.
-
-    Raises:
-        InputError: If it is no box, lies outside the image, or is empty.
-    """
+    """Return a box of a caller as floats; one that is malformed, empty or outside the image is an InputError."""
     try:
         left, top, right, bottom = map(float, box)
     except (TypeError, ValueError) as error:
@@ -36,20 +26,17 @@ def check_box(box: Sequence[float]) -> Box:
 
 
 def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
-    """Return what to show an embedder of an image.
+    """Return the part of an RGB image (H, W, 3) uint8 that an embedder reads; without a box, the whole image.
 
-    Args:
-        embedder: Its capabilities say how it is best shown a region.
-        frame: (H, W, 3) uint8 RGB.
-        box: The region; None for the whole image.
-
-    Returns:
-        The whole frame; the region with a margin, cut out; or, for embedders that were trained on whole scenes only, a
-        frame of the same size with the region in place and its mean color everywhere else.
+    It is the region with a margin, cut out, or, if the capabilities of the embedder ask for the region in place because
+    it was trained on whole scenes only, a frame of the same size with the mean color everywhere else.
     """
     if box is None:
         return frame
-    rows, columns = _pixels(frame, box)
+    left, top, right, bottom = box
+    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
+    rows = _span(top - down, bottom + down, frame.shape[0])
+    columns = _span(left - across, right + across, frame.shape[1])
     if embedder.capabilities.region_view != "in place":
         return np.ascontiguousarray(frame[rows, columns])
     view = np.empty_like(frame)
@@ -58,14 +45,7 @@ def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
     return view
 
 
-def _pixels(frame: Frame, box: Box) -> tuple[slice, slice]:
-    """Return the rows and columns of a box with its margin, at least one of each."""
-    height, width = frame.shape[:2]
-    left, top, right, bottom = box
-    across, down = MARGIN * (right - left), MARGIN * (bottom - top)
-    return _span(top - down, bottom + down, height), _span(left - across, right + across, width)
-
-
 def _span(start: float, end: float, size: int) -> slice:
+    """Return the pixels from start to end, given as shares of the size; at least one."""
     first = min(max(int(start * size), 0), size - 1)
     return slice(first, max(min(int(np.ceil(end * size)), size), first + 1))

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Self
@@ -16,8 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
-from florence_rag.embedding.text_limit import TextLimit, TooLong
+from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.errors import InputError, MissingExtraError, ModelError
 from florence_rag.models.fast_resize import scale_of
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
@@ -66,14 +64,16 @@ class SentenceTransformerTextEmbedder:
         if not model.supports("text"):
             raise ModelError(f"the model {name!r} cannot embed texts; it takes {_listed(model.modalities)}")
         self._model = model
-        self._name = name
         self._batch = batch
         self._backend = backend
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
         self._limit = TextLimit(name, limit, self._count, too_long)
         self._reads_media = any(model.supports(each) for each in ("image", "video", "audio"))
-        self._options = _text_options(model, limit)
+        self._options: dict[str, Any] = {}
+        if getattr(model.config, "model_type", "") in _FULL_LENGTH:
+            positions = model.config.get_text_config().max_position_embeddings if model.config else limit
+            self._options["processing_kwargs"] = {"text": {"padding": "max_length", "max_length": positions}}
         # Measure the dimension, since the configuration of some models states a wrong one.
         dimension = self._encode_texts(model.encode_query, ["a"]).shape[1]
         self.info = EmbedderInfo(name, fingerprint, dimension, _preprocessing(model, limit))
@@ -92,15 +92,26 @@ class SentenceTransformerTextEmbedder:
     ) -> Self:
         """Load a folder, by default onto a GPU if there is one.
 
-        CLIP and SigLIP run their image tower with any precision and backend of models/inference_backends.py, other
+        CLIP and SigLIP run their image encoder with any precision and backend of models/inference_backends.py, other
         models run on torch in fp32 or bf16. `dimension` truncates vectors, for models that were trained for it.
         Missing files are a ModelError, an impossible combination of options is an InputError.
         """
         folder = model_folder(folder)
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
-        opener = partial(open_model, SentenceTransformer, folder, device=device, truncate_dim=dimension)
-        model = _open_accelerated(opener, name, has_image_tower(folder), precision, backend)
+        has_encoder = has_image_tower(folder)  # the precision and the backend then concern the image encoder alone
+        if not has_encoder and (backend != "torch" or precision not in (None, *PRECISIONS)):
+            raise InputError(
+                f"{name!r} has no image tower of its own: it runs on the backend 'torch' with "
+                f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
+            )
+        whole = None if has_encoder else precision
+        model = open_model(SentenceTransformer, folder, device=device, precision=whole, truncate_dim=dimension)
+        if has_encoder:
+            precision = precision or "fp32"
+            check_acceleration(backend, precision, model.device)
+            if (backend, precision) != ("torch", "fp32"):
+                accelerate_images(model, backend=backend, precision=precision)
         embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long, backend=backend)
         if dimension is not None and embedder.info.dimension != dimension:
             raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
@@ -174,28 +185,6 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
             return self._encode(self._model.encode_document, [Image.fromarray(self._scale(frame)) for frame in frames])
 
 
-def _open_accelerated(
-    opener: Callable[..., SentenceTransformer],
-    name: str,
-    has_tower: bool,
-    precision: Precision | None,
-    backend: Backend,
-) -> SentenceTransformer:
-    """Open a model in a precision, which concerns the image tower alone if the model has one."""
-    if has_tower:
-        model, precision = opener(precision=None), precision or "fp32"
-        check_acceleration(backend, precision, model.device)
-        if (backend, precision) != ("torch", "fp32"):
-            accelerate_images(model, backend=backend, precision=precision)
-        return model
-    if backend != "torch" or precision not in (None, *PRECISIONS):
-        raise InputError(
-            f"{name!r} has no image tower of its own: it runs on the backend 'torch' with "
-            f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
-        )
-    return opener(precision=precision)
-
-
 def _listed(modalities: Sequence[str | tuple[str, ...]]) -> str:
     return ", ".join(each if isinstance(each, str) else "+".join(each) for each in modalities)
 
@@ -209,13 +198,6 @@ def _text_limit(model: SentenceTransformer) -> int:
         if limit and model.tokenizer is not None:
             model.max_seq_length = limit
     return limit or _UNLIMITED
-
-
-def _text_options(model: SentenceTransformer, limit: int) -> dict[str, Any]:
-    if getattr(model.config, "model_type", "") not in _FULL_LENGTH:
-        return {}
-    positions = model.config.get_text_config().max_position_embeddings if model.config else limit
-    return {"processing_kwargs": {"text": {"padding": "max_length", "max_length": positions}}}
 
 
 def _preprocessing(model: SentenceTransformer, limit: int) -> str:

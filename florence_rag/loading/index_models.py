@@ -16,14 +16,7 @@ from florence_rag.models.registry import RAPIDOCR, ModelCard, find_model
 class ModelNames:
     """The names of the models of an index, as `FlorenceRAG.open` takes them.
 
-    Args:
-        embedder: The embedder.
-        text_embedder: The embedder of captions, texts and OCR text. None for none, as for all roles below.
-        vqa: The model that answers questions about images.
-        captioner: The model that writes captions; "never" for none, even if the embedder has a default.
-        detector: The model that finds objects; "never" for none.
-        action_recognizer: The model that finds actions in videos; "never" for none.
-        reranker: The model that scores the best hits again.
+    A role without a model is None, or "never" if the default of the embedder is not wanted either.
     """
 
     embedder: str

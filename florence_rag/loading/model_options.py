@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from florence_rag.embedding.text_limit import TooLong
+    from florence_rag.embedding.base import TooLong
     from florence_rag.models.inference_backends import Backend, Precision
 
 

@@ -76,8 +76,8 @@ class VideoCoSwinRecognizer:
         """
         if not len(frames):
             raise InputError("the clip has no frames: give at least one")
-        chosen = [frames[i] for i in _spread(len(frames), self._frames)]
-        shares = self.probabilities([np.stack([self._processor.resize(frame) for frame in chosen])])["label"][0]
+        window = np.stack([self._processor.resize(frames[i]) for i in _spread(len(frames), self._frames)])
+        shares = self.probabilities([window])["label"][0]
         return [(self.labels[i], float(shares[i])) for i in np.argsort(-shares)]
 
     def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
@@ -89,9 +89,8 @@ class VideoCoSwinRecognizer:
         parts = [self.probabilities(windows) for windows in batched(self._windows(frames, times_s), self._batch)]
         if not parts:
             return []
-        seen = {
-            name: self._of_frames(np.concatenate([part[name] for part in parts]), len(times_s)) for name in parts[0]
-        }
+        shares = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        seen = {name: self._of_frames(each, len(times_s)) for name, each in shares.items()}
         half_s = 0.5 / self.rate_hz
         between = [(one + other) / 2 for one, other in pairwise(times_s)]
         edges = [max(0.0, times_s[0] - half_s), *between, times_s[-1] + half_s if end_s is None else end_s]

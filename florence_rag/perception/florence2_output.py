@@ -31,12 +31,12 @@ _MARKS = re.compile(
 
 def to_text(output: str) -> str:
     """Read the text of <CAPTION>, <DETAILED_CAPTION>, <MORE_DETAILED_CAPTION>, <OCR> and of answers."""
-    return _plain(_LOCATIONS.sub(" ", _MARKS.sub("", output)))
+    return " ".join(_LOCATIONS.sub(" ", _MARKS.sub("", output)).split())
 
 
 def to_lines(output: str) -> list[tuple[str, Box]]:
     """Read <OCR_WITH_REGION>: each line of text with the upright box around its four corners."""
-    lines = ((label, _points(locations)) for label, locations in _labeled(output))
+    lines = [(label, _points(locations)) for label, locations in _labeled(output)]
     return [(label, _box_around(corners[:4])) for label, corners in lines if label and len(corners) >= 4]
 
 
@@ -45,7 +45,14 @@ def to_regions(output: str) -> list[Detection]:
 
     Every box becomes a region with the label before it, "" for proposals. The last of these tasks may output outlines.
     """
-    return [region for label, locations in _labeled(output) for region in _regions(label, locations)]
+    regions: list[Detection] = []
+    for label, locations in _labeled(output):
+        if "<poly>" in locations:
+            regions += _outlined(label, locations)
+        else:
+            corners = iter(_points(locations))
+            regions += [Detection(label, _box_around(pair)) for pair in zip(corners, corners, strict=False)]
+    return regions
 
 
 def to_outlines(output: str) -> list[Detection]:
@@ -56,14 +63,7 @@ def to_outlines(output: str) -> list[Detection]:
 def _labeled(output: str) -> Iterator[tuple[str, str]]:
     """Return each label with the locations after it; a text at the end without locations is dropped."""
     parts = _LOCATIONS.split(_MARKS.sub("", output))
-    return ((_plain(label), locations) for label, locations in zip(parts[::2], parts[1::2], strict=False))
-
-
-def _regions(label: str, locations: str) -> list[Detection]:
-    if "<poly>" in locations:
-        return _outlined(label, locations)
-    corners = iter(_points(locations))
-    return [Detection(label, _box_around(pair)) for pair in zip(corners, corners, strict=False)]
+    return ((" ".join(label.split()), locations) for label, locations in zip(parts[::2], parts[1::2], strict=False))
 
 
 def _outlined(label: str, locations: str) -> list[Detection]:
@@ -81,7 +81,3 @@ def _points(locations: str) -> list[Point]:
 def _box_around(points: Sequence[Point]) -> Box:
     columns, rows = [x for x, _ in points], [y for _, y in points]
     return min(columns), min(rows), max(columns), max(rows)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split())

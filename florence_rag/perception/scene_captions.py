@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import compress, islice
+from itertools import compress
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.models.boxes import suppress
 from florence_rag.perception.base import Detection, Detector, VQAResult
@@ -59,24 +60,19 @@ class SceneCaptioner:
         return join_phrases(parts + names[2 * len(pairs) :])
 
     def _names(self, frame: Frame, objects: Sequence[Detection]) -> list[str]:
-        """Name each object with its color. The question hides all others, since "the car" may be any of several."""
+        """Name each object with its color. All others are hidden, since "the car" may be any of several."""
         boxes = [each.box for each in objects]
         isolated = [_isolate(frame, box, boxes) for box in boxes]
         answers = self._vqa.answer_many(isolated, [f"What colour is the {each.label}?" for each in objects])
-        return [
-            object_phrase(each.label, answer.answer if self._is_sure(answer) else "")
-            for each, answer in zip(objects, answers, strict=True)
-        ]
+        colors = [answer.answer if self._is_sure(answer) else "" for answer in answers]
+        return [object_phrase(each.label, color) for each, color in zip(objects, colors, strict=True)]
 
     def _relations(self, frame: Frame, pairs: Sequence[tuple[str, str]]) -> list[str]:
         """Return the relation of the first to the second of each pair; "" if none is confirmed."""
         questions = [f"Is there {one} {relation} {other}?" for one, other in pairs for relation in RELATIONS]
-        answers = iter(self._vqa.answer_many([frame] * len(questions), questions))
-        holds = [
-            [answer.answer == "yes" and self._is_sure(answer) for answer in islice(answers, len(RELATIONS))]
-            for _ in pairs
-        ]
-        return [next(compress(RELATIONS, row), "") for row in holds]
+        answers = self._vqa.answer_many([frame] * len(questions), questions)
+        holds = [answer.answer == "yes" and self._is_sure(answer) for answer in answers]
+        return [next(compress(RELATIONS, row), "") for row in batched(holds, len(RELATIONS))]
 
     def _is_sure(self, answer: VQAResult) -> bool:
         return (answer.confidence or 0.0) >= self._min_confidence

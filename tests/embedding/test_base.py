@@ -1,6 +1,10 @@
-import numpy as np
+import logging
 
-from florence_rag.embedding.base import unit_rows
+import numpy as np
+import pytest
+
+from florence_rag.embedding.base import TextLimit, unit_rows
+from florence_rag.errors import InputError
 
 
 def test_unit_rows_have_length_one_and_keep_their_direction():
@@ -11,3 +15,37 @@ def test_unit_rows_have_length_one_and_keep_their_direction():
 
 def test_a_row_of_zeros_stays_zero_instead_of_becoming_nan():
     assert not unit_rows(np.zeros((1, 3))).any()
+
+
+def count(text):
+    return len(text.split()) + 2
+
+
+def test_a_truncated_text_is_logged_once(caplog):
+    limit = TextLimit("small", 5, count)
+    with caplog.at_level(logging.WARNING):
+        limit.check(["a b c", "a"])
+        assert not caplog.records
+        limit.check(["a", "a b c d e"])
+        limit.check(["a b c d e f"])
+    assert [record.getMessage() for record in caplog.records] == [
+        "small reads 5 tokens of a text; the vector of a text with 7 tokens ignores the rest of it"
+    ]
+
+
+def test_refuse_applies_to_every_long_text():
+    limit = TextLimit("small", 5, count, "refuse")
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"small reads 5 tokens of a text, and 'a b c d e'\.\.\. has 7"):
+            limit.check(["a b c d e"])
+    limit.check(["a b c"])
+    limit.check([])
+
+
+def test_a_short_text_is_not_counted():
+    TextLimit("small", 8, lambda text: pytest.fail("counted")).check(["abcdef"])
+
+
+def test_an_unknown_policy_is_an_error():
+    with pytest.raises(InputError, match="'shorten'; allowed are 'cut' and 'refuse'"):
+        TextLimit("small", 5, count, "shorten")

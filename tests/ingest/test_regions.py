@@ -6,13 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from florence_rag.context import Models
-from florence_rag.embedding.base import EmbedderCapabilities
-from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import embed_chunks
@@ -149,40 +145,6 @@ def test_a_stored_region_can_be_drawn_with_its_outline(folder, tmp_path):
         best = rag.search("blue", k=1)[0]
         assert best.locator.box and polygons_of(best) == [[[0.5, 0.0], [1.0, 1.0], [0.0, 1.0]]]
         assert thumbnail_of(rag, best) != thumbnail_of(rag, replace(best, metadata={}))
-
-
-edge = st.floats(0, 1, allow_nan=False)
-
-
-@given(
-    st.tuples(edge, edge, edge, edge), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["cut out", "in place"])
-)
-def test_any_part_of_any_picture_can_be_shown(box, width, height, view):
-    frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    embedder = ColorEmbedder()
-    embedder.capabilities = EmbedderCapabilities(region_view=view)
-    shown = region_view(
-        embedder, frame, (min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3]))
-    )
-    assert shown.size and shown.dtype == np.uint8
-    assert view == "cut out" or shown.shape == frame.shape
-
-
-def test_in_place_the_rest_has_the_mean_color():
-    embedder = ColorEmbedder()
-    embedder.capabilities = EmbedderCapabilities(region_view="in place")
-    frame = color_frame("black", "black", "black", "white", size_px=80)
-    shown = region_view(embedder, frame, (0.75, 0.0, 1.0, 1.0))
-    assert (shown[:, 62:] == frame[:, 62:]).all()
-    assert (shown[:, :57] == 64).all()
-
-
-@pytest.mark.parametrize(
-    "box", [(0.5, 0, 0.5, 1), (0, 0, 1, 1.2), (-0.1, 0, 1, 1), (0, 0, 1), "abcd", (0, float("nan"), 1, 1)]
-)
-def test_a_box_that_is_none_is_an_error(box):
-    with pytest.raises(InputError, match="box is "):
-        check_box(box)
 
 
 def test_a_small_thing_is_found_with_its_box(folder):
