@@ -159,4 +159,4 @@ def region_around_peak(grid: np.ndarray, view: Box = (0.0, 0.0, 1.0, 1.0)) -> Bo
     bottom, right = ((corners.max(axis=0) + 1 + MARGIN) / grid.shape).clip(0, 1).tolist()
     width, height = view[2] - view[0], view[3] - view[1]
     edges = (view[0] + left * width, view[1] + top * height, view[0] + right * width, view[1] + bottom * height)
-    return tuple(round(min(max(edge, 0.0), 1.0), 4) for edge in edges)  # type: ignore[return-value]
+    return tuple(round(min(max(edge, 0.0), 1.0), 4) for edge in edges)
