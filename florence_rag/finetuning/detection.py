@@ -54,12 +54,9 @@ def crop_boxed_image(boxed: BoxedImage, window: Box) -> BoxedImage:
     )
     boxes = (boxed.boxes - [left, top, left, top]) / [right - left, bottom - top, right - left, bottom - top]
     clipped = boxes.clip(0, 1)
-    visible = _areas(clipped) >= MIN_VISIBLE * _areas(boxes)
+    area, visible_area = (np.prod(each[:, 2:] - each[:, :2], axis=1) for each in (boxes, clipped))
+    visible = visible_area >= MIN_VISIBLE * area
     return BoxedImage(image, clipped[visible].astype(np.float32), boxed.classes[visible])
-
-
-def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
 @dataclass(slots=True)

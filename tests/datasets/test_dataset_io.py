@@ -108,7 +108,7 @@ def test_a_bad_table_is_refused(tmp_path, name, content, message):
         list(read_table(tmp_path / name, required=("image", "text")))
 
 
-def test_file_names_tell_the_split(tmp_path):
+def test_file_names_determine_the_split(tmp_path):
     train, val = tmp_path / "train2014_a.json", tmp_path / "val2014_a.json"
     assert splits_by_name([train, val]) == {train: "train", val: "val"}
     assert splits_by_name([val]) == {val: ""} and splits_by_name([train]) == {train: ""}

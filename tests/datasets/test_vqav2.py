@@ -39,7 +39,7 @@ def test_a_test_split_has_no_annotations(tmp_path):
     assert read_vqa(files).questions == (VQAQuestion(1, 42, "Is it?"),) and files.annotations == ()
 
 
-def test_splits_are_told_by_the_names_of_files(tmp_path):
+def test_the_names_of_files_determine_the_split(tmp_path):
     for number, split in enumerate(("train2014_", "val2014_")):
         answers = {"annotations": [annotation(number, "The cat", multiple_choice_answer="Yes.")]}
         write(tmp_path, {"questions": [question(number)]}, answers, split)
@@ -49,7 +49,7 @@ def test_splits_are_told_by_the_names_of_files(tmp_path):
     assert only.id == 1
 
 
-def test_the_annotations_alone_tell_the_split(tmp_path):
+def test_the_name_of_the_annotations_alone_determines_the_split(tmp_path):
     write(tmp_path, {"questions": [question(0), question(1)]})
     for number, split in enumerate(("train", "val")):
         (tmp_path / f"{split}_annotations.json").write_text(json.dumps({"annotations": [annotation(number, "a")]}))

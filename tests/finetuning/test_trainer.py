@@ -14,7 +14,7 @@ from florence_rag.finetuning.unicl import UniCLTask
 from florence_rag.models.florence import FlorenceModel
 
 QUICK = Settings(steps=4, batch=8, checks=2, validation=0.2)
-PROMPTS = ("a {} picture",)
+PROMPTS = ("a {} image",)
 
 
 def train(data, out, start, settings=QUICK, progress=None):

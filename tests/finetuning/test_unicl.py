@@ -15,7 +15,7 @@ from florence_rag.models.registry import find_model
 from florence_rag.testing import color_frame
 
 QUICK = Settings(steps=4, batch=8, checks=2, validation=0.2)
-PROMPTS = ("a {} picture",)
+PROMPTS = ("a {} image",)
 
 
 def test_a_dual_encoder_learns_classes_and_opens_by_name(start, colors, tmp_path):
@@ -29,7 +29,7 @@ def test_a_dual_encoder_learns_classes_and_opens_by_name(start, colors, tmp_path
     assert steps[-1].step == steps[-1].steps == 40
     embedder = FlorenceEmbedder.from_pretrained(find_model(str(out)).florence, "mine")
     images = embedder.embed_images([color_frame("red")])
-    texts = embedder.embed_texts(["a red picture", "a blue picture"])
+    texts = embedder.embed_texts(["a red image", "a blue image"])
     assert (images @ texts.T).argmax() == 0
     card = (out / "florence" / "README.md").read_text("utf-8")
     assert "base model: `small`" in card and "4: blue, green, red, yellow" in card and "zero-shot top-1" in card

@@ -38,7 +38,7 @@ class Motion:
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """A scene that a camera at rest films for a number of seconds."""
+    """A scene that a camera at rest records for a number of seconds."""
 
     scene: Scene
     seconds: float

@@ -83,7 +83,7 @@ class ActionSegment:
 
 @dataclass(frozen=True, slots=True)
 class VideoScene:
-    """A scene that a camera at rest films, and the actions in it."""
+    """A scene that a camera at rest records, and the actions in it."""
 
     scene: Scene
     segments: tuple[ActionSegment, ...]

@@ -35,7 +35,7 @@ def test_words_point_to_the_objects_that_they_name(tokenizer):
         )
     )
     found = columns_of("is the red car left of the blue bikes and the bus ?", scene, tokenizer)
-    assert set(found) == {"red", "car", "blue", "bus"}, "a bicycle is not in the picture"
+    assert set(found) == {"red", "car", "blue", "bus"}, "there is no bicycle in the image"
     assert max(found["car"]) <= 1
     assert found["bus"] == found["blue"] and 3 in found["bus"]
     assert set(found["car"]) < set(found["red"]), "the tree is red, too"

@@ -46,7 +46,7 @@ def test_batch(tmp_path, tokenizer):
     batch = collator([dataset[i] for i in range(8)])
     assert batch["pixel_values"].shape == (8, 3, 56, 56)
     assert len(batch["caption_ids"]) == 8
-    assert batch["positives"].diagonal().all(), "every text is true of its own picture"
+    assert batch["positives"].diagonal().all(), "every text is true of its own image"
     texts = batch["asked"]
     assert len(texts["input_ids"]) == 8 * 5 == len(texts["image_index"])
     asked = texts["labels"]["vqa"][:, 0] != IGNORE

@@ -53,7 +53,7 @@ def test_training_resumes_from_its_checkpoint(tmp_path) -> None:
 @pytest.mark.parametrize("name", CATEGORIES)
 @pytest.mark.parametrize("size", ["small", "large"])
 def test_boxes_fit_their_objects(name, size) -> None:
-    """With the thing and without it a picture differs inside the box, but for the shadow below."""
+    """The image with an object and the one without it differ only inside the box, except for the shadow below."""
     scene = Scene((SceneObject(name, "red", size, 2),), seed=5)
     with_it, without = (np.asarray(draw_scene(each)).astype(int) for each in (scene, Scene((), seed=5)))
     rows, columns = np.nonzero(np.abs(with_it - without).sum(axis=2) > 60)

@@ -158,7 +158,7 @@ def test_training_never_names_held_out_combinations(seed):
     assert not named & HELD_OUT
 
 
-def test_held_out_scenes_are_asked_about_held_out_combinations_with_yes_and_no():
+def test_held_out_scenes_have_questions_about_held_out_combinations_with_yes_and_no():
     rng = random.Random(0)
     answers = Counter()
     for _ in range(2000):
@@ -221,7 +221,7 @@ statements = st.one_of(
 
 @more_examples
 @given(st.lists(statements, min_size=1, max_size=30), st.lists(seeds, min_size=1, max_size=5))
-def test_the_truth_table_is_what_holds_says(some_claims, some_seeds):
+def test_the_truth_table_agrees_with_holds(some_claims, some_seeds):
     scenes = [sample_scene(random.Random(seed), "any") for seed in some_seeds]
     some_claims += [
         sample_statement(scene, random.Random(seed), True) for scene, seed in zip(scenes, some_seeds, strict=True)

@@ -70,7 +70,7 @@ def test_the_corpus_has_all_files_and_equal_bytes_every_time(corpus, tmp_path):
     assert set(first) == expected and len(photo_scenes()) == 24
 
 
-def test_the_package_ships_what_the_recipe_draws(tmp_path):
+def test_the_package_ships_the_corpus_that_the_recipe_draws(tmp_path):
     """Encoders may write other bytes on another machine, so pixels and texts are compared."""
     write_assets(tmp_path)
     shipped = {path.relative_to(ASSETS) for path in ASSETS.rglob("*.*")}
@@ -97,7 +97,7 @@ def content(path):
     return [path.read_text("utf-8")]
 
 
-def test_another_seed_changes_the_photos_but_not_what_they_show():
+def test_another_seed_changes_the_photos_but_not_their_scenes():
     one, other = photo_scenes(7), photo_scenes(8)
     assert {name: scene.objects for name, scene in one.items()} == {
         name: scene.objects for name, scene in other.items()

@@ -92,7 +92,7 @@ def test_only_allowed_movers_act():
     assert movers & HELD_OUT
 
 
-def test_the_leg_that_is_asked_for_has_neighbors():
+def test_the_requested_leg_has_neighbors():
     rng = random.Random(2)
     for action in ACTIONS:
         video_scene, index = sample_action_segment(rng, action, scene=EMPTY)
