@@ -103,7 +103,7 @@ class Detect(ModelCommand):
 
 
 def _draw(path: Path, frame: Frame, detections: Sequence[Detection]) -> Path:
-    from florence_rag.viz.boxes import LabeledBox, draw_boxes
+    from florence_rag.viz.drawing import LabeledBox, draw_boxes
 
     path.parent.mkdir(parents=True, exist_ok=True)
     boxes = [LabeledBox(each.label, each.box, _percent(each.confidence), each.polygons) for each in detections]

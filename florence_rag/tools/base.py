@@ -16,8 +16,7 @@ from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import arguments_model, json_schema, parse_arguments
 from florence_rag.tools.formatting import hits_to_text
 from florence_rag.types import Frame, Hit, middle_index
-from florence_rag.viz.jpeg import from_data_uri
-from florence_rag.viz.thumbnails import FrameProvider
+from florence_rag.viz.thumbnails import FrameProvider, from_data_uri
 
 
 @dataclass(frozen=True, slots=True)

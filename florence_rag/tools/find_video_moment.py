@@ -9,7 +9,7 @@ from florence_rag.tools.arguments import CountArgument, check_k, check_text
 from florence_rag.tools.base import Tool, ToolResult, images_of
 from florence_rag.tools.formatting import counted, hits_to_text
 from florence_rag.types import Hit
-from florence_rag.viz.links import link_to
+from florence_rag.viz.gallery import link_to
 
 PROMPT = """\
 Find when something happens or is visible in the user's videos: moments with start and end in seconds.

@@ -20,8 +20,7 @@ from florence_rag.tools.base import ImageRef, Tool, ToolResult
 from florence_rag.tools.formatting import place_to_text
 from florence_rag.tools.safe_fetch import UrlRules, fetch
 from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
-from florence_rag.viz.jpeg import data_uri
-from florence_rag.viz.thumbnails import SIDE_PX
+from florence_rag.viz.thumbnails import SIDE_PX, data_uri
 
 DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL | re.IGNORECASE)
 WEB = re.compile(r"https?:", re.IGNORECASE)

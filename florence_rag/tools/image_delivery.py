@@ -22,7 +22,7 @@ from florence_rag.tools.detect_objects import detection_to_text, detector_of
 from florence_rag.tools.formatting import clean, fenced, place_to_text
 from florence_rag.types import Frame, Hit
 from florence_rag.viz.contact_sheet import draw_tiles
-from florence_rag.viz.jpeg import scaled
+from florence_rag.viz.drawing import scaled
 
 ImageMode = Literal["auto", "tool", "user", "text"]
 """tool: image blocks in the tool message. user: in a user message after it. text: a description instead. auto: what the

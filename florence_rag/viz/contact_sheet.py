@@ -12,8 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from florence_rag.errors import InputError
 from florence_rag.types import Frame, Hit
-from florence_rag.viz.jpeg import outline, scaled
-from florence_rag.viz.polygons import polygons_of
+from florence_rag.viz.drawing import outline, polygons_of, scaled
 
 PAPER, INK, GRAY, MOUNT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4"
 CELL_SIZE = (240, 180)
@@ -110,28 +109,20 @@ def _first_frame(hit: Hit, load_frames: Callable[[Hit], tuple[Frame, ...]]) -> F
 
 def _thumbnail(cell: Cell) -> Image.Image:
     if cell.frame is None:
-        return _passage(cell.hit.content)
+        image = Image.new("RGB", CELL_SIZE, MOUNT)
+        lines = textwrap.wrap(cell.hit.content, 30, max_lines=8, placeholder=" …")
+        ImageDraw.Draw(image).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
+        return image
     image = Image.fromarray(cell.frame)
     if cell.hit.locator.box:
         outline(image, cell.hit.locator.box, polygons=polygons_of(cell.hit))
     return ImageOps.pad(image, CELL_SIZE, Image.Resampling.LANCZOS, MOUNT)
 
 
-def _passage(text: str) -> Image.Image:
-    card = Image.new("RGB", CELL_SIZE, MOUNT)
-    lines = textwrap.wrap(text, 30, max_lines=8, placeholder=" …")
-    ImageDraw.Draw(card).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
-    return card
-
-
 def _caption(hit: Hit) -> list[str]:
     """Return the explanation of the hit, and its caption or OCR text."""
-    content = hit.caption or hit.ocr
-    return [
-        line
-        for text in (hit.explanation, content)
-        for line in textwrap.wrap(text, CAPTION_WIDTH, max_lines=2, placeholder=" …")
-    ]
+    texts = (hit.explanation, hit.caption or hit.ocr)
+    return [line for text in texts for line in textwrap.wrap(text, CAPTION_WIDTH, max_lines=2, placeholder=" …")]
 
 
 def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int, hit: Hit, caption: list[str]) -> None:

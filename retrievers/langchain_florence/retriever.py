@@ -15,7 +15,7 @@ from florence_rag import FlorenceRAG, InputError
 from florence_rag.chunking import read_image
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
-from florence_rag.viz.jpeg import thumbnail
+from florence_rag.viz.thumbnails import thumbnail
 from langchain_florence.images import jpeg_to_block
 
 SearchType = Literal["hybrid", "similarity", "mmr"]

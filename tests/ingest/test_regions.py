@@ -19,7 +19,7 @@ from florence_rag.tasks.query_image import read_query_image
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Source
 from florence_rag.viz import thumbnail_of
-from florence_rag.viz.polygons import polygons_of
+from florence_rag.viz.drawing import polygons_of
 
 EMBEDDER = ColorEmbedder()
 

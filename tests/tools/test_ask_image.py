@@ -10,7 +10,7 @@ from florence_rag.errors import InputError
 from florence_rag.testing import color_frame
 from florence_rag.tools import AskImage
 from florence_rag.tools.image_argument import PROMPT_PATHS, PROMPT_URLS
-from florence_rag.viz.jpeg import data_uri, from_data_uri
+from florence_rag.viz.thumbnails import data_uri, from_data_uri
 
 QUESTION = "What color is it?"
 

@@ -1,6 +1,6 @@
 from florence_rag.testing import color_frame
 from florence_rag.tools import DescribeImage
-from florence_rag.viz.jpeg import data_uri
+from florence_rag.viz.thumbnails import data_uri
 
 
 def test_an_image_is_described(full_rag, red):

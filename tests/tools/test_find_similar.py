@@ -2,7 +2,7 @@ import pytest
 
 from florence_rag.testing import color_frame
 from florence_rag.tools import FindSimilar
-from florence_rag.viz.jpeg import data_uri
+from florence_rag.viz.thumbnails import data_uri
 
 
 def test_similar_images_are_found_in_other_files(full_rag, red):

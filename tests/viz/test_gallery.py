@@ -13,8 +13,8 @@ from PIL import Image
 from florence_rag.errors import InputError
 from florence_rag.testing import COLORS
 from florence_rag.types import Answer, Citation, Hit, Locator
-from florence_rag.viz import show, thumbnail_of
-from florence_rag.viz.jpeg import data_uri
+from florence_rag.viz import link_to, show, thumbnail_of
+from florence_rag.viz.thumbnails import data_uri
 
 ATTACKS = [
     "<script>alert(1)</script>",
@@ -185,3 +185,22 @@ def test_markdown_lets_nothing_through(rag, attack):
         assert all(link.startswith(("file:", "data:image/jpeg;")) for link in links)
         assert not re.search(r"(?<!\\)\$", page)
         assert not re.search(r"^#", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("source", "locator", "link"),
+    [
+        ("/v/walk.mp4", Locator(start_s=3.0, end_s=6.25), "file:///v/walk.mp4#t=3,6.25"),
+        ("/v/walk.mp4", Locator(start_s=0.0), "file:///v/walk.mp4#t=0"),
+        ("/d/a b.pdf", Locator(page=2), "file:///d/a%20b.pdf#page=2"),
+        ("/p/a.png", Locator(), "file:///p/a.png"),
+        ('/p/">#?&.png', Locator(), "file:///p/%22%3E%23%3F%26.png"),
+        ("javascript:alert(1)", Locator(), ""),
+        ("http://evil.example/a.png", Locator(), ""),
+        ("item:42", Locator(), ""),
+        ("the given picture", Locator(), ""),
+        ("", Locator(), ""),
+    ],
+)
+def test_only_paths_become_links(source, locator, link):
+    assert link_to(source, locator) == link

@@ -7,7 +7,7 @@ from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import ValidationError
 
 from florence_rag.errors import InputError
-from florence_rag.viz.jpeg import from_data_uri
+from florence_rag.viz.thumbnails import from_data_uri
 from langchain_florence import FlorenceRetriever, FlorenceVectorStore, documents_to_content
 
 
