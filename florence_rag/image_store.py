@@ -14,14 +14,11 @@ from typing import BinaryIO, TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.chunking import ChunkingConfig, read_frames, read_image
+from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_image
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
-
-ImageInput = str | Path | bytes | BinaryIO | Image.Image | np.ndarray
-"""An image: a path, the id of a chunk, the bytes of a file, an open file, or pixels."""
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -128,7 +125,7 @@ def item_file(item: Hit | Chunk) -> str:
 
 def image_name(image: object) -> str:
     """Return the path of an image for a message, or a phrase for an image without one."""
-    return str(image) if isinstance(image, str | Path) else "the given image"
+    return str(image) if isinstance(image, str | os.PathLike) else "the given image"
 
 
 def read_outside_index(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
@@ -150,7 +147,7 @@ def readable(
             failed.append(Failure(name(item), str(error)))
 
 
-def path_and_digest(image: str | Path) -> tuple[str, str]:
+def path_and_digest(image: str | os.PathLike[str]) -> tuple[str, str]:
     """Return the absolute path of a file and the digest of its bytes."""
     path = Path(image).expanduser()
     try:

@@ -9,9 +9,10 @@ from types import TracebackType
 from typing import Unpack
 
 from florence_rag.answering.llm import ChatModel
+from florence_rag.chunking import ImageInput
 from florence_rag.context import Context, Models
 from florence_rag.embedding.base import Embedder
-from florence_rag.image_store import ImageInput, ImageStore
+from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
 from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
 from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import read_image
+from florence_rag.chunking.images import ImageInput, read_image
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Source
 
-__all__ = ["ChunkingConfig", "chunk", "chunk_paths", "read_frames", "read_image"]
+__all__ = ["ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
 _READERS: Mapping[Media, str] = {"image": "images", "pdf": "pdf", "text": "text", "video": "video"}
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""

@@ -21,6 +21,7 @@ from florence_rag.sources.io import open_file, open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+"""An image: a path, the bytes of a file, an open file, or pixels; for an index also the id of a chunk."""
 
 MAX_PIXELS = 50_000_000
 """The most pixels that are decoded, in about 400 MB of memory. Larger JPEGs are decoded at reduced size."""

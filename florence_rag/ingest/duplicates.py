@@ -56,8 +56,7 @@ class DuplicateResolver:
     def embed(self, chunks: list[Chunk]) -> EmbeddedBatch:
         """Return chunks of duplicates with the stored vectors of their originals; texts are cheap to embed again."""
         ids = [replace(chunk, source=self._originals[content_key(chunk.source)]).id for chunk in chunks]
-        text_vectors = embed_chunk_texts(self._text_embedder, chunks) if self._text_embedder else None
-        return EmbeddedBatch(chunks, self._index.vectors(ids), text_vectors)
+        return EmbeddedBatch(chunks, self._index.vectors(ids), embed_chunk_texts(self._text_embedder, chunks))
 
 
 def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:

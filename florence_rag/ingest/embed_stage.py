@@ -109,8 +109,7 @@ def together_or_by_source(
 
 def embed_batch(models: Models, chunks: list[Chunk]) -> EmbeddedBatch:
     """Compute the vectors of chunks and, if there is a text embedder, of their texts."""
-    text_vectors = embed_chunk_texts(models.text_embedder, chunks) if models.text_embedder else None
-    return EmbeddedBatch(chunks, embed_chunks(models.embedder, chunks), text_vectors)
+    return EmbeddedBatch(chunks, embed_chunks(models.embedder, chunks), embed_chunk_texts(models.text_embedder, chunks))
 
 
 def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
@@ -132,12 +131,14 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
     return unit_rows(vectors)
 
 
-def embed_chunk_texts(embedder: TextEmbedder, chunks: Sequence[Chunk]) -> np.ndarray:
+def embed_chunk_texts(embedder: TextEmbedder | None, chunks: Sequence[Chunk]) -> np.ndarray | None:
     """Embed the caption, text and OCR text of each chunk together.
 
     Returns:
-        (N, T) float32, a unit row per chunk, and zeros for a chunk without any text.
+        (N, T) float32, a unit row per chunk, and zeros for a chunk without any text; None without an embedder.
     """
+    if embedder is None:
+        return None
     vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
     texts = ["\n".join(part for part in (chunk.caption, chunk.text, chunk.ocr) if part.strip()) for chunk in chunks]
     with_text = [i for i, text in enumerate(texts) if text]

@@ -16,18 +16,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import chain, islice, repeat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from florence_rag.batching import batched
-from florence_rag.chunking import ChunkingConfig
+from florence_rag.chunking import ChunkingConfig, ImageInput
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
 from florence_rag.image_store import (
-    ImageInput,
     ImageStore,
     data_and_frame,
     digest_of,
@@ -227,8 +225,7 @@ class ItemStore:
         new = [chunk for chunk, (_, vector) in zip(chunks, items, strict=True) if vector is None]
         missing = iter(embed_chunks(models.embedder, new))
         vectors = np.stack([next(missing) if vector is None else vector for _, vector in items])
-        text_vectors = embed_chunk_texts(models.text_embedder, chunks) if models.text_embedder else None
-        return EmbeddedBatch(chunks, vectors, text_vectors)
+        return EmbeddedBatch(chunks, vectors, embed_chunk_texts(models.text_embedder, chunks))
 
     def _write(self, batch: EmbeddedBatch) -> None:
         """Replace the items, and delete the images that only their predecessors used."""
@@ -263,7 +260,7 @@ def image_to_chunk(
 ) -> Chunk:
     """Return the chunk of an image; one without a file is stored. By default its id follows from bytes and metadata."""
     frames: tuple[Frame, ...] = ()
-    if isinstance(image, str | Path):
+    if isinstance(image, str | os.PathLike):
         file, digest = path_and_digest(image)
         id, metadata = _id_and_metadata(id, metadata, "image", digest)
     else:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from florence_rag.answering.base import best_index, check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
+from florence_rag.chunking import ImageInput
 from florence_rag.context import Context
-from florence_rag.image_store import ImageInput
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import jpeg_uri, to_jpeg
 from florence_rag.perception.base import VQAResult

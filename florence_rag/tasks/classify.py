@@ -10,11 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from florence_rag.chunking import ChunkingConfig, read_image
+from florence_rag.chunking import ChunkingConfig, ImageInput, read_image
 from florence_rag.context import Context, Models
 from florence_rag.datasets.images import ImageExample, read_labeled_images
 from florence_rag.errors import InputError
-from florence_rag.image_store import ImageInput, image_name, limit_image_detail, readable
+from florence_rag.image_store import image_name, limit_image_detail, readable
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import Classified, Classifier, ZeroShotClassifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe

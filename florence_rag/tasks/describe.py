@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
+from florence_rag.chunking import ImageInput
 from florence_rag.errors import InputError
-from florence_rag.image_store import ImageInput, image_name, readable
+from florence_rag.image_store import image_name, readable
 from florence_rag.perception.base import Captioner
 from florence_rag.types import Failure, Frame, Hit, middle_frame
 

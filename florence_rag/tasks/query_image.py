@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from florence_rag.chunking import read_image
+from florence_rag.chunking import ImageInput, read_image
 from florence_rag.embedding.base import Embedder
 from florence_rag.embedding.region_view import check_box, region_view
 from florence_rag.errors import InputError
-from florence_rag.image_store import ImageInput
 from florence_rag.types import Frame
 
 

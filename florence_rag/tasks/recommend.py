@@ -16,11 +16,10 @@ from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
-from florence_rag.chunking import read_image
+from florence_rag.chunking import ImageInput, read_image
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError, unknown_chunk_error
-from florence_rag.image_store import ImageInput
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.mmr import pick_diverse
