@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 
 import numpy as np
-from pymilvus import CollectionSchema, DataType, FieldSchema
 
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
 from florence_rag.index.filters import literal
 from florence_rag.index.rows import MAX_TEXT_BYTES, Row
-from florence_rag.index.schema import Table
+from florence_rag.index.schema import record_table
 from florence_rag.index.text_codec import truncate
 from florence_rag.types import EmbedderInfo
 
@@ -27,7 +25,7 @@ class MilvusAnswerStore:
     def __init__(self, connection: Connection, collection: str, embedder: EmbedderInfo) -> None:
         self._connection = connection
         self._name = f"{collection}_answers_{embedder.digest}"
-        connection.open_table(_table(self._name, 2 * embedder.dimension))
+        connection.open_table(record_table(self._name, 2 * embedder.dimension, location=64, model=512))
 
     def get(self, id: str) -> CachedAnswer | None:
         """Return the answer with this id, or None."""
@@ -57,7 +55,7 @@ class MilvusAnswerStore:
     def delete_outdated(self, location: str, image_digest: str) -> None:
         """Delete the answers about other images that were at this location before."""
         expression = f"location == {literal(_digest(location))}"
-        rows: Sequence[Row] = list(self._connection.rows(self._name, _FIELDS, expression))
+        rows = list(self._connection.rows(self._name, _FIELDS, expression))
         for row in rows:
             if _answer(row).image_digest != image_digest:
                 self._connection.delete(self._name, f"id == {literal(row['id'])}")
@@ -65,19 +63,6 @@ class MilvusAnswerStore:
     def count(self) -> int:
         """Return the number of answers."""
         return self._connection.count(self._name)
-
-
-def _table(name: str, dimension: int) -> Table:
-    text = {"dtype": DataType.VARCHAR}
-    fields = [
-        FieldSchema("id", max_length=64, is_primary=True, **text),
-        FieldSchema("location", max_length=64, **text),
-        FieldSchema("model", max_length=512, **text),
-        FieldSchema("body", max_length=MAX_TEXT_BYTES, **text),
-        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
-    ]
-    index = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
-    return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")
 
 
 def _digest(location: str) -> str:

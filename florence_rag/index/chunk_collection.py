@@ -58,8 +58,10 @@ class ChunkCollection:
         width = text_embedder.dimension if text_embedder else None
         table = schema.chunk_table(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
         connection.open_table(table, reindex=present not in (None, wanted))
-        codec = RowCodec(dtype, flat=connection.has_dynamic_field(name))
-        max_id_bytes = connection.max_length(name, "id")
+        description = connection.describe(name)
+        codec = RowCodec(dtype, flat=bool(description["enable_dynamic_field"]))
+        (id_field,) = (each for each in description["fields"] if each["name"] == "id")
+        max_id_bytes = int(id_field["params"]["max_length"])
         return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes)
 
     @property

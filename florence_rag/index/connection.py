@@ -165,16 +165,9 @@ class Connection:
             found = self.client.describe_index(collection, _index_name(field), timeout=_READ_S)
             return str(found["index_type"]) if found else None
 
-    def max_length(self, collection: str, field: str) -> int:
-        """Return the length limit of a text field."""
-        with self.mapped_errors():
-            fields = self.client.describe_collection(collection, timeout=_READ_S)["fields"]
-            return int(next(each["params"]["max_length"] for each in fields if each["name"] == field))
-
-    def has_dynamic_field(self, collection: str) -> bool:
-        """Return whether rows may have fields that the schema does not name."""
-        describe = partial(self.client.describe_collection, collection, timeout=_READ_S)
-        return bool(self._call(collection, describe)["enable_dynamic_field"])
+    def describe(self, collection: str) -> dict[str, Any]:
+        """Return what the store says of a collection: its fields, and whether rows may have others."""
+        return self._call(collection, partial(self.client.describe_collection, collection, timeout=_READ_S))
 
     def check_index_type(self, name: str, dtype: VectorDtype) -> None:
         """Raise InputError if this store cannot build the index over vectors of this precision.

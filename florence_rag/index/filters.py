@@ -183,35 +183,25 @@ def _kind(value: Any) -> str:
     return str(value)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"a filter compares id and source with text, not with {value!r}")
-    return value
+def _typed(*types: type, what: str) -> Callable[[Any], Any]:
+    """Return a function that returns a value of one of these types, or raises InputError."""
+
+    def check(value: Any) -> Any:
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise InputError(f"a filter compares {what}, not with {value!r}")
+        return value
+
+    return check
 
 
-def _page(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise InputError(f"a filter compares page with a whole number, not with {value!r}")
-    return value
-
-
-def _seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"a filter compares start_s and end_s with a number of seconds, not with {value!r}")
-    return float(value)
-
-
-def _scalar(value: Any) -> Scalar:
-    if not isinstance(value, str | bool | int | float):
-        raise InputError(f"a filter compares metadata with text, a number or a truth value, not with {value!r}")
-    return value
-
-
+_text = _typed(str, what="id and source with text")
+_number = _typed(int, float, what="start_s and end_s with a number of seconds")
+_scalar = _typed(str, bool, int, float, what="metadata with text, a number or a truth value")
 _CHECKS: Mapping[str, Callable[[Any], Scalar]] = {
     "id": _text,
     "kind": _kind,
     "source": lambda value: encode_uri(_text(value)),
-    "page": _page,
-    "start_s": _seconds,
-    "end_s": _seconds,
+    "page": _typed(int, what="page with a whole number"),
+    "start_s": lambda value: float(_number(value)),
+    "end_s": lambda value: float(_number(value)),
 }

@@ -47,13 +47,12 @@ class RowCodec:
         """Return a vector (D,) in the precision of the collection."""
         return np.asarray(vector, dtype=np.float32).astype(self._dtype())
 
-    def _dtype(self) -> np.dtype:
-        return np.dtype({"fp32": np.float32, "fp16": np.float16}.get(self.dtype) or _bfloat16())
-
-
-def _bfloat16() -> Any:
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise MissingExtraError("ml_dtypes", "bulk") from error
-    return ml_dtypes.bfloat16
+    def _dtype(self) -> np.dtype[Any]:
+        if self.dtype != "bf16":
+            return np.dtype({"fp32": np.float32, "fp16": np.float16}[self.dtype])
+        try:
+            from ml_dtypes import bfloat16
+        except ImportError as error:
+            raise MissingExtraError("ml_dtypes", "bulk") from error
+        dtype: np.dtype[Any] = np.dtype(bfloat16)
+        return dtype

@@ -31,6 +31,11 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
     """Return the row of a chunk, with long texts cut. text_vector: zeros for a chunk without text."""
     locator = chunk.locator
     text = "\n".join((chunk.caption, chunk.text, chunk.ocr))
+    text_fields: Row = {}
+    if text_vector is not None:
+        has_text = bool(text_vector.any())  # an arbitrary unit vector replaces zeros, which the store does not take
+        stored = text_vector if has_text else np.eye(1, len(text_vector), dtype=np.float32)[0]
+        text_fields = {"has_text_vector": has_text, "text_vector": stored}
     return {
         "id": chunk.id,
         "source": checked_uri(chunk.source.uri),
@@ -45,38 +50,27 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
         "terms": document_terms(text, MAX_TEXT_BYTES),
         "metadata": checked_metadata(chunk.metadata, chunk.source.uri),
         "vector": vector,
-        **({} if text_vector is None else _text_vector(text_vector)),
+        **text_fields,
     }
 
 
-def _text_vector(vector: np.ndarray) -> Row:
-    """Return the fields of a text vector; an arbitrary unit vector replaces zeros, which the store does not take."""
-    has_text = bool(vector.any())
-    stored = vector if has_text else np.eye(1, len(vector), dtype=np.float32)[0]
-    return {"has_text_vector": has_text, "text_vector": stored}
-
-
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
-    """Return the hit for a row with HIT_FIELDS."""
-    uri = decode_uri(row["source"])
+    """Return the hit for a row with HIT_FIELDS. An item's metadata may name its source, such as an image file."""
+    uri, metadata = decode_uri(row["source"]), row["metadata"]
+    is_item = uri == item_uri(row["id"])
+    named = metadata.get("source") if is_item else None
     return Hit(
         id=row["id"],
         kind=row["kind"],
-        source=shown_source(uri, row["id"], row["metadata"]),
+        source=named if isinstance(named, str) and named else uri,
         locator=Locator.from_dict(row["locator"]),
         score=score,
         text=row["text"],
         caption=row["caption"],
         ocr=row["ocr"],
-        metadata=row["metadata"],
-        is_item=uri == item_uri(row["id"]),
+        metadata=metadata,
+        is_item=is_item,
     )
-
-
-def shown_source(uri: str, id: str, metadata: Mapping[str, Any]) -> str:
-    """Return the source of a hit. An item's metadata may name one that differs from its uri, such as an image file."""
-    named = metadata.get("source") if uri == item_uri(id) else None
-    return named if isinstance(named, str) and named else uri
 
 
 def checked_uri(uri: str) -> str:

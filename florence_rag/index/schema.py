@@ -96,16 +96,21 @@ def probe_table(profile: StoreProfile, name: str, index_type: str, dtype: Vector
 
 
 def ledger_table(name: str) -> Table:
-    """Return the table of sources, failures and settings, each of which is a JSON text.
+    """Return the table of sources, failures and settings, each of which is a record.
 
     It is a collection of its own, so that no search, filter or count over chunks has to exclude it. Milvus demands a
     vector, and two zeros suffice.
     """
+    return record_table(name, 2, state=16)
+
+
+def record_table(name: str, dimension: int, **max_bytes: int) -> Table:
+    """Return a table of records, each with a JSON text, a vector and text fields of at most so many bytes."""
     fields = [
         _varchar("id", 64, is_primary=True),
-        _varchar("state", 16),
+        *(_varchar(field, length) for field, length in max_bytes.items()),
         _varchar("body", MAX_TEXT_BYTES),
-        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=2),
+        FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
     ]
     index = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
     return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")

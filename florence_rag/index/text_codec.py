@@ -46,11 +46,7 @@ def query_terms(text: str) -> str:
 
 def document_terms(text: str, max_bytes: int) -> str:
     """Return the terms of a document: those of a query, and single characters of scripts written without spaces."""
-    singles = (character for character in fold(clean(text)) if _is_wide_letter(character))
+    singles = (each for each in fold(clean(text)) if each.isalnum() and unicodedata.east_asian_width(each) == "W")
     terms = " ".join((query_terms(text), *singles)).strip()
     kept = truncate(terms, max_bytes)
     return kept if kept == terms else kept.rpartition(" ")[0]
-
-
-def _is_wide_letter(character: str) -> bool:
-    return unicodedata.east_asian_width(character) == "W" and character.isalnum()

@@ -80,7 +80,12 @@ class MilvusWriter:
 
     def add(self, chunks: Sequence[Chunk], vectors: np.ndarray, text_vectors: np.ndarray | None = None) -> None:
         """Store chunks of announced sources, as `ChunkWriter.add` says."""
-        self._check_ids(chunks)
+        for chunk in chunks:
+            if len(chunk.id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
+                raise InputError(
+                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag made: "
+                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
+                )
         vectors = checked_vectors(vectors, len(chunks), self.chunks.embedder.dimension)
         checked_texts = checked_text_vectors(text_vectors, len(chunks), self.chunks.text_dimension)
         rows = [chunk_to_row(*each) for each in zip(chunks, vectors, checked_texts, strict=True)]
@@ -190,14 +195,6 @@ class MilvusWriter:
     def _flush_rows(self) -> None:
         self.chunks.connection.flush(self.chunks.name)
         self._unflushed_rows = 0
-
-    def _check_ids(self, chunks: Sequence[Chunk]) -> None:
-        for chunk in chunks:
-            if len(chunk.id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
-                raise InputError(
-                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag made: "
-                    f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
-                )
 
     def _announced(self, source: Source) -> _PendingSource:
         pending = self._pending.get(source.uri)

@@ -41,27 +41,11 @@ def import_uploaded(
     connect: Callable[[Address, str | None], Connection] = Connection.open,
     pause_s: float = 2.0,
 ) -> BulkFiles:
-    """Create new collections for the files of an export, and let the server fill them.
+    """Create new collections for the files of an export, let the server fill them, and return the files.
 
-    The ledger comes last, so that an import that is cut short leaves no index that looks complete.
-
-    Args:
-        folder: the folder of the export, or at least of its index.json.
-        uri: URI of the server.
-        prefix: where the files were uploaded, below the root of the server's bucket.
-        token: credentials for the server.
-        collection: name of the new index.
-        index_type: index over the vectors.
-        progress: called after each answer of the server.
-        connect: opens the connection to the server.
-        pause_s: pause between two requests for the progress of the import.
-
-    Returns:
-        The imported files.
-
-    Raises:
-        InputError: if the store is Milvus Lite, or if the collections exist already.
-        StoreError: if the server refuses or fails to import.
+    folder: the folder of the export, or at least of its index.json. prefix: where the files were uploaded, below the
+    root of the server's bucket. The ledger comes last, so that an import that is cut short leaves no index that looks
+    complete.
     """
     files, address = read_manifest(folder), Address.parse(uri)
     if address.path is not None:

@@ -11,6 +11,7 @@ from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
+from florence_rag.index.lite.internals import drop_note
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table
 
@@ -66,8 +67,11 @@ class LiteConnection(Connection):
 
     def drop(self, collection: str) -> None:
         """Delete the collection; the next start finishes a deletion that a kill cuts short."""
-        with self.mapped_errors(), self._database.dropping(collection):
+        note = drop_note(self._database.path, collection)
+        with self.mapped_errors():
+            note.touch()
             self.client.drop_collection(collection, timeout=_WRITE_S)
+            note.unlink()
 
     def flush(self, collection: str) -> None:
         """Make all writes so far durable. After a failure Lite no longer sees its rows, so that no call is allowed."""

@@ -10,13 +10,11 @@ from __future__ import annotations
 import atexit
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
 from florence_rag.errors import StoreUnavailableError
-from florence_rag.index.lite.internals import LiteEngine, drop_note, is_database
+from florence_rag.index.lite.internals import LiteEngine, is_database
 
 
 class LiteDatabase:
@@ -59,14 +57,6 @@ class LiteDatabase:
         if self.running.get(self.path) is self:
             del self.running[self.path]
             self._engine.stop()
-
-    @contextmanager
-    def dropping(self, collection: str) -> Iterator[None]:
-        """Delete the collection inside it; the next start finishes a deletion that a kill cuts short."""
-        note = drop_note(self.path, collection)
-        note.touch()
-        yield
-        note.unlink()
 
     @classmethod
     def stop_all(cls) -> None:
