@@ -49,7 +49,7 @@ def discover(
 
     Returns:
         The files sorted by path, then the members of containers, then the URLs; for each one that cannot be read, a
-        failure that says why.
+        failure with the reason.
 
     Raises:
         InputError: If a path does not exist, before anything is read.
@@ -125,7 +125,7 @@ def _content_hash(uri: str, location: str, found: FileStat) -> str:
 
 
 def _list_url(url: str) -> list[str]:
-    """Return the URL itself, or the visible files of a known kind in the folder, or of the pattern, that it is."""
+    """Return the URL of a file itself, or the visible files of a known kind that a folder or pattern holds."""
     if is_http(url):
         return [url]
     from florence_rag.sources.io.fsspec_io import list_files

@@ -1,4 +1,4 @@
-"""Turns what lies at a uri into the record of a source, or into the reason why there is none."""
+"""Turns the state of a source into its record, or into the reason why there is none."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class SourceUnavailable(Failure):
-    """A source that cannot be reached now and may not have changed, so that the index keeps what it has of it."""
+    """A source that cannot be reached now; it may not have changed, so the index keeps its chunks."""
 
 
 def inspect(uri: str, read_record: Callable[[], Source | Failure]) -> Source | Failure:
-    """Return the record of a source; for one that cannot be read, the failure that says why."""
+    """Return the record of a source, or a failure with the reason why it cannot be read."""
     printable = uri.encode("utf-8", "backslashreplace").decode()
     if printable != uri:
         return Failure(printable, "the name is not valid UTF-8; rename it")

@@ -1,4 +1,4 @@
-"""One small index on Milvus Lite for both plug-ins: pictures, a text, and a video of five shots."""
+"""One small index on Milvus Lite for both plug-ins: images, a text, and a video of five shots."""
 
 import asyncio
 import threading
@@ -16,7 +16,7 @@ from florence_rag.testing import ColorEmbedder, ColorVQA, color_frame
 from tests.retrievers.untrained import save_untrained
 
 SHOTS = ("red", "green", "blue", "yellow", "purple")
-PICTURES = (("red",), ("blue",), ("green", "green", "yellow"))
+IMAGES = (("red",), ("blue",), ("green", "green", "yellow"))
 
 
 def draw_video(path, colors, seconds=2, fps=10, size_px=96):
@@ -34,7 +34,7 @@ def draw_video(path, colors, seconds=2, fps=10, size_px=96):
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus")
-    for colors in PICTURES:
+    for colors in IMAGES:
         Image.fromarray(color_frame(*colors)).save(path / f"{'-'.join(colors)}.png")
     (path / "notes.txt").write_text("The red bus leaves at nine.\n")
     draw_video(path / "walk.mp4", SHOTS)
@@ -52,14 +52,14 @@ def rag(folder, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory):
-    """A model that can be named by its folder."""
+    """The folder of a model."""
     path = tmp_path_factory.mktemp("model")
     save_untrained(path)
     return str(path)
 
 
 class Gate:
-    """Holds worker threads until the event loop opens it; a call that blocks the loop itself waits in vain."""
+    """Holds worker threads until the event loop opens it; a call that blocks the event loop times out."""
 
     def __init__(self):
         self._open = threading.Event()
@@ -82,7 +82,7 @@ def gate():
 
 @pytest.fixture
 def slow_rag(rag, gate, monkeypatch):
-    """The index with every call into it held at the gate."""
+    """The index, with every call held at the gate."""
     for name in ("search", "ask_image"):
         method = getattr(rag, name)
 

@@ -1,4 +1,4 @@
-"""What both plug-ins promise, and that they say the same of one index."""
+"""Both plug-ins keep the same promises and return the same results from one index."""
 
 import json
 import os
@@ -152,7 +152,7 @@ def test_the_agents_of_langchain_are_imported_only_where_they_are_used():
 
 
 @pytest.mark.parametrize("package", [langchain_florence, llama_index_florence], ids=lambda package: package.__name__)
-def test_all_public_names_are_there_and_say_what_they_are(package):
+def test_all_public_names_exist_and_have_a_docstring(package):
     assert sorted(package.__all__) == package.__all__
     assert [name for name in package.__all__ if not getattr(package, name).__doc__] == []
     assert not hasattr(package, "Florence")
@@ -187,13 +187,13 @@ def test_metadata_is_json(plugin, rag):
         assert json.loads(json.dumps(found.metadata)) == found.metadata
 
 
-def test_a_picture_is_a_query(plugin, rag, folder):
+def test_an_image_is_a_query(plugin, rag, folder):
     found = plugin.retrieve(retriever_of(plugin, rag, k=1), "", folder / "blue.png")
     assert found[0].metadata["source"].endswith(("blue.png", "walk.mp4"))
     assert found == plugin.retrieve(retriever_of(plugin, rag, k=1), "", folder / "blue.png")
 
 
-def test_a_picture_and_a_text_are_a_query(plugin, rag, folder):
+def test_an_image_and_a_text_are_a_query(plugin, rag, folder):
     hits = rag.search("yellow", image=folder / "blue.png", k=3, group=False)
     found = plugin.retrieve(retriever_of(plugin, rag, k=3), "yellow", folder / "blue.png")
     assert [one.id for one in found] == [hit.id for hit in hits]
@@ -228,7 +228,7 @@ def test_a_database_is_opened_by_its_path(plugin, untrained, folder, tmp_path):
         retriever.rag.close()
 
 
-def test_a_database_that_is_not_there_is_not_made(plugin, untrained, tmp_path):
+def test_a_database_that_does_not_exist_is_not_created(plugin, untrained, tmp_path):
     with pytest.raises(StoreError):
         plugin.Retriever.from_db(str(tmp_path / "foto.db"), untrained)
     assert list(tmp_path.iterdir()) == []
@@ -240,7 +240,7 @@ def test_an_empty_query_is_an_error(plugin, rag, query):
         plugin.retrieve(retriever_of(plugin, rag), query)
 
 
-def test_a_misspelt_setting_is_an_error(plugin, rag):
+def test_a_misspelled_setting_is_an_error(plugin, rag):
     with pytest.raises((ValueError, TypeError)):
         retriever_of(plugin, rag, top_k=5)
 
@@ -260,7 +260,7 @@ def test_embeddings_are_those_of_the_embedder(plugin, folder):
     assert np.allclose(plugin.embed_texts(embeddings, texts), embedder.embed_texts(texts))
 
 
-def test_pictures_and_texts_share_one_space(plugin, folder, blue_vector):
+def test_images_and_texts_share_one_space(plugin, folder, blue_vector):
     embeddings = plugin.Embeddings(embedder=ColorEmbedder())
     rows = plugin.embed_images(embeddings, [folder / "blue.png", folder / "red.png"])
     assert rows[0] == pytest.approx(blue_vector)
@@ -319,7 +319,7 @@ def test_a_search_then_a_question(plugin, rag):
     found = plugin.call(tools["search_images"], query="a green and yellow wall", kinds=["image"])
     chunk_id = found.artifact["hits"][0]["id"]
     assert chunk_id in found.text
-    answer = plugin.call(tools["ask_image"], image=chunk_id, question="What colour is it?")
+    answer = plugin.call(tools["ask_image"], image=chunk_id, question="What color is it?")
     assert answer.text.startswith("green (confidence 0.6")
     assert answer.artifact["answer"] == "green"
     assert answer.artifact["citations"][0]["id"] == chunk_id
@@ -367,25 +367,25 @@ def test_a_bad_call_is_answered_and_not_raised(plugin, rag, name, arguments, mes
 
 
 def test_paths_need_a_folder_that_was_opened(plugin, rag, folder):
-    arguments = {"image": "blue.png", "question": "What colour?"}
+    arguments = {"image": "blue.png", "question": "What color?"}
     assert plugin.call(plugin.tools(rag)["ask_image"], **arguments).is_error
     opened = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], **arguments)
     assert opened.artifact["answer"] == "blue"
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "missing.png", "../", "a/../../blue.png"])
-def test_a_file_of_the_opened_folder_that_is_no_picture_is_answered(plugin, rag, folder, name):
-    called = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], image=name, question="What colour?")
+def test_a_file_of_the_allowed_folder_that_is_no_image_is_an_error(plugin, rag, folder, name):
+    called = plugin.call(plugin.tools(rag, allow_paths=folder)["ask_image"], image=name, question="What color?")
     assert called.is_error and "\n" not in called.text and len(called.text) < 300
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/a.png", "http://localhost:9/a.png", "http://[::1]/a.png"])
 def test_no_private_address_is_reached_even_where_urls_are_allowed(plugin, rag, url):
-    called = plugin.call(plugin.tools(rag, allow_urls=True)["ask_image"], image=url, question="What colour?")
+    called = plugin.call(plugin.tools(rag, allow_urls=True)["ask_image"], image=url, question="What color?")
     assert called.is_error and "is not a public host" in called.text
 
 
-def test_bytes_are_taken(plugin, rag, folder):
+def test_bytes_are_accepted(plugin, rag, folder):
     image = (folder / "blue.png").read_bytes()
     assert plugin.call(plugin.tools(rag)["ask_image"], image=image, question="?").artifact["answer"] == "blue"
 
@@ -409,19 +409,19 @@ def test_both_retrieve_the_same(rag, query):
     assert found
 
 
-def test_both_retrieve_the_same_for_a_picture(rag, folder):
+def test_both_retrieve_the_same_for_an_image(rag, folder):
     left, right = LangChain(), LlamaIndex()
     image = folder / "green-green-yellow.png"
     assert left.retrieve(left.Retriever(rag=rag), "", image) == right.retrieve(right.Retriever(rag=rag), "", image)
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_tools_of_both_say_the_same(rag, query):
+def test_the_tools_of_both_answer_the_same(rag, query):
     left, right = LangChain(), LlamaIndex()
     found = left.call(left.tools(rag)["search_images"], query=query, k=6)
     assert found == right.call(right.tools(rag)["search_images"], query=query, k=6)
     for hit in found.artifact["hits"]:
-        arguments = {"image": hit["id"], "question": "What colour is it?"}
+        arguments = {"image": hit["id"], "question": "What color is it?"}
         answer = left.call(left.tools(rag)["ask_image"], **arguments)
         assert answer == right.call(right.tools(rag)["ask_image"], **arguments)
         assert answer.is_error == (hit["kind"] == "text")

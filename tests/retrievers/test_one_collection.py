@@ -1,4 +1,4 @@
-"""One collection of texts, pictures and parts of files, opened by both frameworks, says the same to both."""
+"""One collection of texts, images and parts of files returns the same results to both frameworks."""
 
 import base64
 from typing import Any, NamedTuple
@@ -24,7 +24,7 @@ QUERIES = ["a blue wall", "green next to yellow", "the red bus leaves at nine", 
 
 
 class Found(NamedTuple):
-    """One result: its id, its score, and what an answer cites of it."""
+    """One result: its id, its score and its citation."""
 
     id: str
     score: float
@@ -104,10 +104,10 @@ FRAMEWORKS = {"langchain": LangChain, "llama_index": LlamaIndex}
 
 @pytest.fixture(scope="module", params=FRAMEWORKS)
 def filled(request, folder, tmp_path_factory):
-    """A collection that one of them has filled."""
+    """A collection that one of the frameworks filled."""
     path = tmp_path_factory.mktemp(request.param)
     with MilvusIndex.open(str(path / "items.db"), ColorEmbedder.info) as index:
-        rag = FlorenceRAG(index, ColorEmbedder(), images=path / "pictures")
+        rag = FlorenceRAG(index, ColorEmbedder(), images=path / "images")
         FRAMEWORKS[request.param](rag).fill(folder)
         yield rag
 
@@ -129,7 +129,7 @@ def test_filters_narrow_alike(filled):
 
 @pytest.fixture(scope="module")
 def each(folder, tmp_path_factory):
-    """Two collections, each filled by its framework."""
+    """Two collections, one filled by each framework."""
     path = tmp_path_factory.mktemp("each")
     rags = {
         name: FlorenceRAG(
@@ -167,7 +167,7 @@ def test_each_reads_what_the_other_wrote(filled):
     assert isinstance(nodes[1], ImageNode) and nodes[1].resolve_image()
 
 
-def test_each_forgets_what_the_other_wrote(folder, tmp_path):
+def test_each_deletes_what_the_other_wrote(folder, tmp_path):
     with MilvusIndex.open(str(tmp_path / "items.db"), ColorEmbedder.info) as index:
         rag = FlorenceRAG(index, ColorEmbedder())
         left, right = LangChain(rag).store, LlamaIndex(rag).store

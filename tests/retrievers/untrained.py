@@ -1,4 +1,4 @@
-"""A model folder as training writes it, with weights that were never trained: the real code, without its knowledge."""
+"""Writes a model folder as training does, but with untrained weights."""
 
 from pathlib import Path
 

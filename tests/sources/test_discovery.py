@@ -131,7 +131,7 @@ def test_a_single_member_can_be_named(folder):
         discover([f"tar:{folder}/gone.tar#2.jpg"])
 
 
-def test_bad_containers_are_failures_and_the_rest_goes_on(folder):
+def test_bad_containers_are_failures_and_the_others_are_read(folder):
     make("bad.tar", "bad.parquet")
     write_tar(folder / "empty.tar", {"n.xyz": b""})
     write_tar(folder / "good.tar", {"0.jpg": b"", "1.jpg": b"x"})

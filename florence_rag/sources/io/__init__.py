@@ -1,4 +1,4 @@
-"""Reads the bytes of any source, wherever it lies: a file, a URL, a file of a tar, a row of a table.
+"""Reads the bytes of any source: a file, a URL, a file of a tar, a row of a table.
 
 Only a path that a person names for an index becomes a URL or a member of a container. Images that a program or an
 agent passes as a string are paths, and are never opened here.
@@ -18,7 +18,7 @@ __all__ = ["Columns", "SidecarMetadata", "is_path", "list_members", "open_file",
 
 
 def open_uri(uri: str) -> BinaryIO:
-    """Return the bytes of a source as a seekable file; what lies on another machine is fetched whole.
+    """Return the bytes of a source as a seekable file; a remote source is fetched whole.
 
     Raises:
         MediaError: If a file cannot be opened, or a container is damaged.
@@ -30,7 +30,7 @@ def open_uri(uri: str) -> BinaryIO:
 
 
 def read_sidecar(uri: str) -> SidecarMetadata:
-    """Return what a container says of one of its members, next to its bytes; nothing for a file or a URL."""
+    """Return the caption and metadata that a container holds of a member; empty ones for a file or a URL."""
     member = parse_member(uri)
     if member is None:
         return SidecarMetadata()

@@ -50,7 +50,7 @@ def fetch(url: str, limits: TransferLimits = _LIMITS) -> BinaryIO:
 
 
 def open_parts(url: str) -> BinaryIO:
-    """Open a URL as a seekable file of which only the parts that are read are fetched."""
+    """Open a URL as a seekable file that fetches only the parts that are read."""
     with _errors_mapped(url):
         system, path = _file_system(url)
         return cast("BinaryIO", system.open(path, "rb"))

@@ -1,4 +1,4 @@
-"""Files and URLs under one interface: their state, their bytes, and files of which only parts are read."""
+"""Reads files and URLs through one interface: their state, all their bytes, or only parts of them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_whole(location: str) -> BinaryIO:
 
 
 def open_parts(location: str) -> BinaryIO:
-    """Open a path or URL as a seekable file of which only the parts that are read are fetched."""
+    """Open a path or URL as a seekable file that fetches only the parts that are read."""
     if is_url(location):
         file: BinaryIO = _remote(location).open_parts(location)
         return file
@@ -49,7 +49,7 @@ def stat(location: str) -> FileStat:
 
 
 def stat_for_cache(location: str) -> FileStat:
-    """Return the state by which what was read of a container is cached: a URL is assumed not to change during a run."""
+    """Return the state that identifies a cached container; a URL is assumed not to change during a run."""
     return FileStat() if is_url(location) else stat(location)
 
 

@@ -26,7 +26,7 @@ class TransferLimits:
 
 @dataclass(frozen=True, slots=True)
 class FileStat:
-    """What is known of a file without reading it."""
+    """The state of a file, as far as it is known without reading it."""
 
     size_bytes: int = 0  # 0 if unknown
     version: int = 0  # a number that changes with the content, such as the modification time; 0 if unknown

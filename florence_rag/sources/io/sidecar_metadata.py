@@ -1,4 +1,4 @@
-"""What a container says of an image next to its bytes: a caption and metadata."""
+"""The caption and metadata that a container holds next to an image."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class SidecarMetadata:
-    """What a container says of one image: a caption of one or several lines, and values that JSON can represent."""
+    """The caption of one image, in one or several lines, and its metadata, which JSON can represent."""
 
     caption: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def digest_input(self) -> bytes:
-        """Bytes that stand for the content; b"" if it is empty, so that the image has the hash of its bytes alone."""
+        """The bytes to hash with the image; b"" if there is neither caption nor metadata."""
         if not (self.caption or self.metadata):
             return b""
         return json.dumps([self.caption, self.metadata], sort_keys=True, ensure_ascii=True).encode()
@@ -76,7 +76,7 @@ def metadata_from(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """Return a value that JSON can represent; None for a value that does not belong into metadata."""
+    """Return a value that JSON can represent; None for a value that cannot be metadata."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | bool | int):

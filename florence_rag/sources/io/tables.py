@@ -53,7 +53,7 @@ class _Shape:
 def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
     """Return the rows of a table, and the reason why it holds none or "".
 
-    Their fragments name the columns, because these decide what is read of a row. A table at a URL is read again.
+    Their fragments name the columns, which determine the content of a row. A table at a URL is read again.
     """
     scheme: Scheme = "arrow" if container_scheme(container) == "arrow" else "parquet"
     with _CACHE_LOCK:

@@ -34,7 +34,7 @@ _CACHE_LOCK = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class TarIndex:
-    """Where the files of a tar lie."""
+    """The positions of the files of a tar."""
 
     files: Mapping[str, tuple[int, int]]  # name -> (start, size) in bytes, in the order of the tar
     samples: Mapping[str, list[str]]  # stem -> the names of its files
@@ -42,7 +42,7 @@ class TarIndex:
 
 
 def read_index(container: str, *, refresh: bool = False) -> TarIndex:
-    """Return where the files of a tar lie; refresh reads a tar at a URL again."""
+    """Return the positions of the files of a tar; `refresh` reads a tar at a URL again."""
     with _CACHE_LOCK:
         if refresh:
             _read_index.cache_clear()
@@ -69,7 +69,7 @@ def open_member(member: Member) -> BinaryIO:
 
 
 def read_member_sidecar(member: Member) -> SidecarMetadata:
-    """Return what the other files of its sample say of a file."""
+    """Return the caption and metadata in the other files of a sample."""
     name = unquote_name(member.fragment)
     sample = read_index(member.container).samples.get(stem_of(name), ())
     by_suffix = {suffix_of(each): each for each in sample if each != name}

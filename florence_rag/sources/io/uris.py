@@ -52,7 +52,7 @@ def is_url(text: str) -> bool:
 
 
 def is_http(url: str) -> bool:
-    """Return whether a URL is HTTP or HTTPS: such a server does not list what lies below a URL."""
+    """Return whether a URL is HTTP or HTTPS, whose servers do not list folders."""
     return url.lower().startswith(("http://", "https://"))
 
 
@@ -77,12 +77,12 @@ def suffix_of(uri: str) -> str:
 
 
 def container_scheme(uri: str) -> Scheme | None:
-    """Return the kind of container that the suffix of a path or URL stands for; None if it stands for none."""
+    """Return the kind of container of a path or URL by its suffix; None if it is no container."""
     return SCHEME_BY_SUFFIX.get(suffix_of(uri))
 
 
 def media_of(uri: str) -> Media | None:
-    """Return the medium that the suffix of a path or URL stands for; None if it stands for none."""
+    """Return the medium of a path or URL by its suffix; None if it is unknown."""
     return MEDIA_BY_SUFFIX.get(suffix_of(uri))
 
 

@@ -41,7 +41,7 @@ class Fake(DeterministicFakeEmbedding):
 
 
 class Seeing(Fake):
-    """As integrations do it: paths of files in, vectors out, of any length."""
+    """Embeds the files at paths as vectors of any length, as integrations do."""
 
     def embed_image(self, uris):
         colors = ColorEmbedder()
@@ -53,7 +53,7 @@ def model():
     return FlorenceEmbeddings(embedder=ColorEmbedder())
 
 
-def test_every_form_of_a_picture_is_taken(model, folder, blue_vector):
+def test_every_form_of_an_image_is_accepted(model, folder, blue_vector):
     path = folder / "blue.png"
     data = path.read_bytes()
     forms = [path, str(path), data, io.BytesIO(data), Image.open(path), color_frame("blue")]
@@ -67,16 +67,16 @@ def test_batches_do_not_change_the_result(model, monkeypatch):
     assert model.embed_images(frames) == whole
 
 
-def test_nothing_embeds_to_nothing(model):
+def test_no_input_gives_no_vectors(model):
     assert model.embed_documents([]) == model.embed_images([]) == []
 
 
-def test_a_vector_store_of_langchain_finds_pictures_by_words(model, folder):
+def test_a_vector_store_of_langchain_finds_images_by_text(model, folder):
     store = InMemoryVectorStore(model)
     store.add_texts(["a red wall", "a blue wall"])
     assert store.similarity_search("blue", k=1)[0].page_content == "a blue wall"
-    picture = model.embed_images([folder / "red.png"])[0]
-    assert store.similarity_search_by_vector(picture, k=1)[0].page_content == "a red wall"
+    image = model.embed_images([folder / "red.png"])[0]
+    assert store.similarity_search_by_vector(image, k=1)[0].page_content == "a red wall"
 
 
 def test_an_unknown_model_is_an_error():
@@ -101,14 +101,14 @@ def test_it_is_an_embedder_of_unit_vectors():
     assert embedder.embed_texts([]).shape == (0, 6)
 
 
-def test_pictures_are_embedded_where_the_embeddings_can():
+def test_images_are_embedded_if_the_embeddings_support_them():
     embedder = LangChainEmbedder(Seeing(size=12))
     frames = [color_frame("red"), color_frame("blue", "green")]
     assert np.allclose(embedder.embed_images(frames), ColorEmbedder().embed_images(frames), atol=1e-6)
     assert embedder.embed_images([]).shape == (0, 12)
 
 
-def test_pictures_for_embeddings_of_texts_are_an_error(tmp_path):
+def test_images_for_text_embeddings_are_an_error(tmp_path):
     with FlorenceVectorStore.open(tmp_path / "t.db", Fake(size=6)) as store:
         with pytest.raises(InputError, match=r"Fake\(fake-1\) embeds texts only; for images use FlorenceEmbeddings"):
             store.add_images([color_frame("red")])
@@ -120,7 +120,7 @@ def test_a_name_can_be_given():
     assert LangChainEmbedder(Fake(size=6), "ours").info.name == "ours"
 
 
-def test_our_own_embeddings_are_unwrapped():
+def test_own_embeddings_are_unwrapped():
     embedder, fake = ColorEmbedder(), Fake(size=6)
     ours = FlorenceEmbeddings(embedder=embedder)
     assert embeddings_to_embedder(ours) is embedder

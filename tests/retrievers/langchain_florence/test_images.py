@@ -1,4 +1,4 @@
-"""Pictures in front of fake chat models of every kind (langchain #31950): what each is sent is what it can take."""
+"""Each kind of fake chat model receives only images that it accepts (langchain #31950)."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ PROFILES = {
 
 
 class StrictModel(GenericFakeChatModel):
-    """Refuses pictures where its profile does not allow them, as providers do, and keeps what it was sent."""
+    """Refuses images where its profile does not allow them, as providers do, and records the messages."""
 
     sent: list = Field(default_factory=list)
 
@@ -67,7 +67,7 @@ def pixels_of(block):
 
 
 def converse(model, rag, image_mode="auto", middleware=True, **settings):
-    """The messages of the agent, and those that the model was sent last."""
+    """Return the messages of the agent, and those that the model received last."""
     tools = florence_tools(rag, image_mode=image_mode)
     middle = [FlorenceImages(rag, image_mode, **settings)] if middleware else []
     agent = create_agent(model, tools=tools, middleware=middle)
@@ -75,44 +75,44 @@ def converse(model, rag, image_mode="auto", middleware=True, **settings):
 
 
 def placed(sent):
-    """Where the pictures are."""
+    """Return the types of the messages that hold images."""
     return [message.type for message in sent for _ in images_of(message)]
 
 
 @pytest.mark.parametrize("kind", PROFILES)
-def test_auto_goes_by_the_profile_of_the_model(rag, kind):
+def test_auto_follows_the_profile_of_the_model(rag, kind):
     model = model_of(PROFILES[kind])
     _, sent = converse(model, rag)
     assert image_mode_for(model) == kind
     assert placed(sent) == {"tool": ["tool", "tool"], "user": ["human", "human"], "text": []}[kind]
 
 
-def test_a_model_without_a_profile_is_told_in_words(rag):
+def test_a_model_without_a_profile_receives_text(rag):
     _, sent = converse(model_of(None), rag)
     assert placed(sent) == []
     assert "The images show:\n1. <<< asked" in sent[-1].content
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("tool", "tool"), ("user", "human")])
-def test_the_setting_wins_over_the_profile(rag, kind, expected):
+def test_an_explicit_mode_takes_precedence_over_the_profile(rag, kind, expected):
     _, sent = converse(model_of(PROFILES["tool"]), rag, kind)
     assert set(placed(sent)) == {expected}
 
 
-def test_a_model_that_takes_none_is_given_none_by_setting(rag):
+def test_the_mode_text_sends_no_images(rag):
     _, sent = converse(model_of(PROFILES["tool"]), rag, "text")
     assert placed(sent) == []
     assert sent[-1].content.count("The images show") == 1
 
 
 @pytest.mark.parametrize("kind", ["tool", "user"])
-def test_the_picture_is_the_one_that_was_found(rag, kind):
+def test_the_image_is_that_of_the_result(rag, kind):
     _, sent = converse(model_of(PROFILES[kind]), rag)
     first = next(block for message in sent for block in images_of(message))
     assert np.abs(pixels_of(first).astype(int) - COLORS["red"]).max() < 8
 
 
-def test_a_tool_alone_shows_pictures_where_it_was_told_to(rag):
+def test_a_tool_without_middleware_places_images_by_its_mode(rag):
     model = model_of(PROFILES["tool"])
     _, sent = converse(model, rag, "tool", middleware=False)
     assert placed(sent) == ["tool", "tool"]
@@ -125,9 +125,9 @@ def test_the_tools_can_be_made_for_a_model(rag):
         assert isinstance(tools[0].invoke(search()).content, expected)
 
 
-@pytest.mark.parametrize("pictures", ["auto", "user"])
-def test_without_middleware_no_model_is_sent_what_it_refuses(rag, pictures):
-    _, sent = converse(model_of(None), rag, pictures, middleware=False)
+@pytest.mark.parametrize("mode", ["auto", "user"])
+def test_without_middleware_no_model_is_sent_what_it_refuses(rag, mode):
+    _, sent = converse(model_of(None), rag, mode, middleware=False)
     assert placed(sent) == []
 
 
@@ -143,7 +143,7 @@ def test_results_of_one_turn_stay_together(rag):
     ]
 
 
-def test_the_conversation_keeps_no_pictures(rag):
+def test_the_conversation_holds_no_images(rag):
     messages, _ = converse(model_of(PROFILES["user"]), rag)
     assert [message.type for message in messages] == ["human", "ai", "tool", "ai"]
     assert placed(messages) == []
@@ -159,23 +159,23 @@ def test_older_results_keep_their_text_only(rag):
 
 
 @pytest.mark.parametrize("kind", ["tool", "user"])
-def test_past_the_budget_one_sheet_stands_for_all(rag, kind):
+def test_beyond_the_budget_one_contact_sheet_replaces_all_images(rag, kind):
     turn = [search(k=9, kinds=["image", "clip"])]
     messages, sent = converse(model_of(PROFILES[kind], turn), rag, budget=Budget(max_images=2, max_tokens=200))
     (sheet,) = [block for message in sent for block in images_of(message)]
     height, width, _ = pixels_of(sheet).shape
     assert height * width <= 200 * 750
     (artifact,) = [message.artifact for message in messages if isinstance(message, ToolMessage)]
-    assert [picture["id"] for picture in artifact["images"]] == [hit["id"] for hit in artifact["hits"]]
+    assert [image["id"] for image in artifact["images"]] == [hit["id"] for hit in artifact["hits"]]
 
 
-def test_a_call_that_failed_has_no_pictures(rag):
+def test_a_call_that_failed_has_no_images(rag):
     _, sent = converse(model_of(PROFILES["tool"], [search(k=0)]), rag)
     assert placed(sent) == []
     assert "k is 0" in sent[-1].content
 
 
-async def test_the_async_agent_is_shown_the_same(rag):
+async def test_the_async_agent_receives_the_same_images(rag):
     model = model_of(PROFILES["user"])
     agent = create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])
     await agent.ainvoke({"messages": [HumanMessage("What is red?")]})
@@ -191,12 +191,12 @@ def test_messages_are_placed_without_an_agent(rag):
     assert place_images(shown, rag, model_of(PROFILES["tool"]))[2].content[0]["text"] == result.content
 
 
-def test_messages_of_other_tools_are_left_alone(rag):
-    others = [ToolMessage("x", tool_call_id="1", artifact=artifact) for artifact in (None, {"pictures": 3}, {"a": 1})]
+def test_messages_of_other_tools_do_not_change(rag):
+    others = [ToolMessage("x", tool_call_id="1", artifact=artifact) for artifact in (None, {"images": 3}, {"a": 1})]
     assert place_images(others, rag, "tool") == others
 
 
-def test_a_way_that_does_not_exist_is_refused(rag):
+def test_an_unknown_mode_is_refused(rag):
     for make in (florence_tools, FlorenceImages):
         with pytest.raises(InputError, match="one of auto, tool, user, text"):
             make(rag, image_mode="images")

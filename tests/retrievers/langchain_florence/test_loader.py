@@ -44,8 +44,8 @@ def records():
 
 
 @pytest.fixture(params=["incremental", "scoped_full", "full"])
-def bring_in(request, store, records):
-    """Indexes paths as LangChain does it; what it says that it did."""
+def run_index(request, store, records):
+    """Return a function that indexes paths through LangChain and returns its counts."""
 
     def run(*paths, **options):
         chunking = options.pop("chunking", None)
@@ -92,7 +92,7 @@ def test_documents_come_one_by_one(tmp_path):
         next(documents)
 
 
-def test_a_bad_file_is_named_and_left_out(tmp_path, caplog):
+def test_a_bad_file_is_named_and_skipped(tmp_path, caplog):
     (tmp_path / "a.png").write_text("no image")
     (tmp_path / "b.png").write_bytes(b"")
     save(tmp_path / "c.png", "red")
@@ -117,7 +117,7 @@ def test_nothing_to_load_is_an_error():
 # Into the store
 
 
-def test_parts_are_found_by_what_they_show_and_cite_their_file(store, folder):
+def test_parts_are_found_by_visual_similarity_and_cite_their_file(store, folder):
     store.add_documents(FlorenceLoader(folder).load())
     (document,) = store.similarity_search("purple", k=1, kinds={"clip"})
     assert document.metadata["source"] == str(folder / "walk.mp4")
@@ -129,30 +129,30 @@ def test_parts_are_found_by_what_they_show_and_cite_their_file(store, folder):
     assert store.similarity_search("bus", k=1, kinds={"text"})[0].page_content == "The red bus leaves at nine."
 
 
-def test_an_index_run_brings_in_changes_only(bring_in, store, embedder, tmp_path):
+def test_an_index_run_adds_only_changes(run_index, store, embedder, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     red, blue = save(folder / "red.png", "red"), save(folder / "blue.png", "blue")
-    assert bring_in(folder) == (2, 0, 0, 0)
+    assert run_index(folder) == (2, 0, 0, 0)
     embedder.count = 0
-    assert bring_in(folder) == (0, 0, 2, 0)
+    assert run_index(folder) == (0, 0, 2, 0)
     assert embedder.count == 0
     save(red, "green")
-    assert bring_in(folder) == (1, 0, 1, 1)
+    assert run_index(folder) == (1, 0, 1, 1)
     assert embedder.count == 1
     assert {document.metadata["source"] for document in store.similarity_search("red", k=9)} == {str(red), str(blue)}
     assert store.similarity_search_with_score("green", k=1)[0][1] == pytest.approx(1.0, abs=1e-5)
 
 
-def test_a_video_of_hundreds_of_clips_is_embedded_once(bring_in, store, embedder, tmp_path):
-    """LangChain's incremental mode deletes all but the first hundred in every run, to add them again (its #32612)."""
+def test_a_video_of_hundreds_of_clips_is_embedded_once(run_index, store, embedder, tmp_path):
+    """In every run, LangChain's incremental mode deletes all but the first hundred and adds them again (its #32612)."""
     video = tmp_path / "long.mp4"
     draw_video(video, [("red", "green", "blue")[i % 3] for i in range(320)], seconds=1, fps=4, size_px=48)
     chunking = ChunkingConfig(clip_min_s=0.5, clip_max_s=1.0, keyframes=1)
-    clips, *_ = bring_in(video, chunking=chunking)
+    clips, *_ = run_index(video, chunking=chunking)
     assert clips > 300 and embedder.count == clips
     embedder.count = 0
-    added, updated, skipped, deleted = bring_in(video, chunking=chunking)
+    added, updated, skipped, deleted = run_index(video, chunking=chunking)
     assert embedder.count == 0
     assert (added - deleted, updated, added + skipped) == (0, 0, clips)
     assert store.rag.info().chunks == {"clip": clips}

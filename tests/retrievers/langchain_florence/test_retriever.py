@@ -51,12 +51,12 @@ async def test_every_setting_can_be_given_for_one_async_call(rag, folder):
     assert documents[0].metadata["source"] == str(folder / "blue.png")
 
 
-def test_a_picture_can_be_bytes(rag, folder):
+def test_an_image_can_be_bytes(rag, folder):
     documents = FlorenceRetriever(rag=rag, k=1, kinds={"image"}).invoke("", image=(folder / "blue.png").read_bytes())
     assert documents[0].metadata["source"] == str(folder / "blue.png")
 
 
-def test_a_misspelt_setting_of_a_call_is_an_error(rag):
+def test_a_misspelled_setting_of_a_call_is_an_error(rag):
     with pytest.raises(TypeError, match="top_k"):
         FlorenceRetriever(rag=rag).invoke("red", top_k=3)
 
@@ -64,7 +64,7 @@ def test_a_misspelt_setting_of_a_call_is_an_error(rag):
 # Ways to search
 
 
-def test_every_way_takes_text_picture_or_both(rag, folder, search_type):
+def test_every_search_type_accepts_text_image_or_both(rag, folder, search_type):
     retriever = FlorenceRetriever(rag=rag, k=3, kinds={"image"}, search_type=search_type)
     blue = folder / "blue.png"
     for documents in (retriever.invoke("blue"), retriever.invoke("", image=blue), retriever.invoke("blue", image=blue)):
@@ -73,7 +73,7 @@ def test_every_way_takes_text_picture_or_both(rag, folder, search_type):
         assert documents[0].metadata["explanation"]
 
 
-async def test_every_way_works_async_and_for_one_call(rag, search_type):
+async def test_every_search_type_works_async_and_for_one_call(rag, search_type):
     documents = await FlorenceRetriever(rag=rag).ainvoke("red", search_type=search_type, k=2)
     assert documents == FlorenceRetriever(rag=rag, search_type=search_type, k=2).invoke("red")
 
@@ -84,7 +84,7 @@ def test_similarity_is_that_of_the_vector_store(rag):
     assert [(d.id, d.metadata["score"]) for d in documents] == [(d.id, score) for d, score in scored]
 
 
-def test_mmr_leaves_out_what_looks_the_same(rag):
+def test_mmr_skips_near_duplicates(rag):
     retriever = FlorenceRetriever(rag=rag, k=2, kinds={"image", "clip"})
     first, second = retriever.invoke("red", search_type="similarity")
     assert first.metadata["score"] == pytest.approx(second.metadata["score"], abs=1e-3)
@@ -94,15 +94,15 @@ def test_mmr_leaves_out_what_looks_the_same(rag):
 
 
 @pytest.mark.parametrize("settings", [{"search_type": "fuzzy"}, {"search_type": "mmr", "group": True}])
-def test_what_does_not_go_together_is_an_error(rag, settings):
+def test_settings_that_exclude_each_other_are_an_error(rag, settings):
     with pytest.raises(InputError, match="search_type"):
         FlorenceRetriever(rag=rag).invoke("red", **settings)
 
 
-# Pictures for a model
+# Images for a model
 
 
-def test_pictures_come_on_request_as_standard_blocks(rag, search_type):
+def test_images_are_returned_on_request_as_standard_blocks(rag, search_type):
     retriever = FlorenceRetriever(rag=rag, k=9, images=True, search_type=search_type)
     for document in retriever.invoke("red"):
         blocks = document.metadata["images"]
@@ -148,7 +148,7 @@ def test_callbacks_see_the_documents(rag):
     assert seen.documents == documents
 
 
-def test_what_is_written_down_holds_no_index(rag):
+def test_serialization_holds_no_index(rag):
     retriever = FlorenceRetriever(rag=rag, kinds={"image"})
     assert "rag" not in retriever.model_dump()
     assert "rag" not in repr(retriever)

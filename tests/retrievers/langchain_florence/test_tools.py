@@ -22,8 +22,8 @@ class MeterVQA:
 
     @property
     def tool_invoke_params_example(self):
-        picture = self.rag.search("blue", k=1, kinds={"image"})[0]
-        return {"image": picture.id, "question": "What colour is it?"}
+        hit = self.rag.search("blue", k=1, kinds={"image"})[0]
+        return {"image": hit.id, "question": "What color is it?"}
 
 
 class Search:
@@ -61,8 +61,8 @@ def test_all_tools_are_langchain_tools(rag):
 
 
 def test_without_a_tool_call_the_text_comes_back(rag):
-    picture = rag.search("blue", k=1, kinds={"image"})[0]
-    text = VQATool(rag=rag).invoke({"image": picture.id, "question": "What colour?"})
+    hit = rag.search("blue", k=1, kinds={"image"})[0]
+    text = VQATool(rag=rag).invoke({"image": hit.id, "question": "What color?"})
     assert text.startswith("blue (confidence 1.00)")
 
 
@@ -75,11 +75,11 @@ def test_name_and_prompt_can_be_replaced(rag):
     assert (tool.name, tool.description) == ("look", "Look at it.")
 
 
-def test_a_misspelt_setting_is_an_error(rag):
+def test_a_misspelled_setting_is_an_error(rag):
     with pytest.raises(ValidationError):
         VQATool(rag=rag, allowed_paths="photos")
 
 
-def test_what_is_written_down_holds_no_index(rag):
+def test_serialization_holds_no_index(rag):
     assert "tool=" not in repr(VQATool(rag=rag))
     assert "tool" not in VQATool(rag=rag).model_dump()

@@ -14,7 +14,7 @@ from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
 
 @pytest.fixture(scope="module")
 def fake_store(tmp_path_factory):
-    """On Milvus Lite, for embeddings that LangChain's suite brings."""
+    """A store on Milvus Lite for the embeddings of LangChain's test suite."""
     db = tmp_path_factory.mktemp("fake") / "fake.db"
     with FlorenceVectorStore.open(db, VectorStoreIntegrationTests.get_embeddings()) as store:
         yield store
@@ -29,7 +29,7 @@ class TestIntegrationSuite(VectorStoreIntegrationTests):
 
 @pytest.fixture(scope="module")
 def color_store(tmp_path_factory):
-    db = tmp_path_factory.mktemp("colours") / "colours.db"
+    db = tmp_path_factory.mktemp("colors") / "colors.db"
     with FlorenceVectorStore.open(db, FlorenceEmbeddings(embedder=ColorEmbedder())) as store:
         yield store
 
@@ -51,16 +51,16 @@ def ids(documents):
     return [document.id for document in documents]
 
 
-# Pictures
+# Images
 
 
-def test_pictures_and_texts_are_found_by_either(walls, folder):
+def test_images_and_texts_are_found_by_either(walls, folder):
     assert set(ids(walls.similarity_search("blue", k=2))) == {"b", "sea"}
     assert set(ids(walls.similarity_search_by_image(folder / "blue.png", k=2))) == {"b", "sea"}
     assert ids(walls.similarity_search("blue", k=1, kinds={"image"})) == ["b"]
 
 
-def test_a_picture_comes_back_with_its_place_and_metadata(walls, folder):
+def test_an_image_is_returned_with_its_locator_and_metadata(walls, folder):
     (document,) = walls.get_by_ids(["r"])
     assert document.page_content == "[image] red.png"
     assert document.metadata["source"] == str(folder / "red.png")
@@ -68,7 +68,7 @@ def test_a_picture_comes_back_with_its_place_and_metadata(walls, folder):
 
 
 @pytest.mark.parametrize("form", ["path", "bytes", "pil", "array"])
-def test_every_form_of_a_picture_is_added_and_asked_with(store, folder, form):
+def test_every_form_of_an_image_is_added_and_searched_by(store, folder, form):
     path = folder / "blue.png"
     pixels = color_frame("blue")
     image = {"path": path, "bytes": path.read_bytes(), "pil": Image.fromarray(pixels), "array": pixels}[form]
@@ -78,7 +78,7 @@ def test_every_form_of_a_picture_is_added_and_asked_with(store, folder, form):
     assert np.array_equal(store.rag.frames(store.rag.get(["2"])[0])[0], pixels)
 
 
-def test_a_document_of_a_picture_can_be_added_elsewhere(walls, tmp_path):
+def test_a_document_of_an_image_can_be_added_elsewhere(walls, tmp_path):
     documents = walls.get_by_ids(["r", "sea"])
     other = FlorenceVectorStore.from_documents(
         documents, FlorenceEmbeddings(embedder=ColorEmbedder()), db=tmp_path / "b.db"
@@ -117,7 +117,7 @@ def test_search_by_vector_is_search_by_text(walls):
     assert walls.similarity_search_with_score_by_vector(vector, k=3) == walls.similarity_search_with_score("blue", k=3)
 
 
-def test_mmr_leaves_out_what_repeats(store):
+def test_mmr_skips_repetitions(store):
     store.add_texts(["red", "red red", "red blue"], ids=["1", "2", "3"])
     assert ids(store.max_marginal_relevance_search("red", k=2, lambda_mult=0.3)) == ["1", "3"]
     assert ids(store.max_marginal_relevance_search("red", k=2, lambda_mult=1.0)) == ["1", "2"]
@@ -189,7 +189,7 @@ def test_as_many_ids_as_documents_are_needed(store):
 # Making one
 
 
-def test_a_store_is_made_from_texts_and_opened_again(tmp_path):
+def test_a_store_is_created_from_texts_and_opened_again(tmp_path):
     embeddings = DeterministicFakeEmbedding(size=6)
     with FlorenceVectorStore.from_texts(["a", "b"], embeddings, [{}, {"n": 1}], ids=["1", "2"], db=tmp_path / "t.db"):
         pass
@@ -205,7 +205,7 @@ def test_a_database_must_be_named():
         FlorenceVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=6))
 
 
-async def test_a_store_is_made_async(tmp_path):
+async def test_a_store_is_created_async(tmp_path):
     documents = [Document("red", id="1")]
     embeddings = FlorenceEmbeddings(embedder=ColorEmbedder())
     with await FlorenceVectorStore.afrom_documents(documents, embeddings, db=tmp_path / "a.db") as store:
@@ -232,7 +232,7 @@ async def test_a_store_is_made_async(tmp_path):
     ],
     ids="search score relevance image image_score mmr documents texts images".split(),
 )
-async def test_the_loop_stays_free(color_store, slow_embedder, gate, folder, call):
+async def test_the_event_loop_stays_free(color_store, slow_embedder, gate, folder, call):
     store = FlorenceVectorStore(FlorenceRAG(color_store.rag.index, slow_embedder))
     await gate.open_while(call(store, folder / "red.png"))
     color_store.delete()

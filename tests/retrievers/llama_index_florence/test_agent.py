@@ -1,4 +1,4 @@
-"""Pictures in front of fake LLMs of every kind (llama_index #19091): what each is sent is what it can take."""
+"""Each kind of fake LLM receives only images that it accepts (llama_index #19091)."""
 
 import io
 
@@ -23,7 +23,7 @@ class SeeingMetadata(LLMMetadata):
 
 
 class Model(MockFunctionCallingLLM):
-    """Calls what it is scripted to call, and keeps what it was sent. sees: what its metadata say, if anything."""
+    """Makes the scripted calls and records the messages. `sees` are the fields that its metadata declare, if any."""
 
     sees: dict | None = None
 
@@ -77,31 +77,31 @@ async def converse(rag, sees=None, *turns, agent=ImageAgent, **settings):
         ({"image_inputs": True, "image_tool_message": True}, ["tool", "tool"]),
     ],
 )
-async def test_auto_goes_by_what_the_llm_says(rag, sees, roles):
+async def test_auto_follows_what_the_llm_declares(rag, sees, roles):
     _, sent = await converse(rag, sees)
     assert placed(sent) == roles
-    told = next(message.content for message in sent if message.role == "tool")
-    assert ("The images show:\n1. <<< asked" in told) == (sees is None)
+    text = next(message.content for message in sent if message.role == "tool")
+    assert ("The images show:\n1. <<< asked" in text) == (sees is None)
 
 
-@pytest.mark.parametrize(("pictures", "roles"), [("tool", ["tool"] * 2), ("user", ["user"] * 2), ("text", [])])
-async def test_the_setting_wins(rag, pictures, roles):
-    _, sent = await converse(rag, None, image_mode=pictures)
+@pytest.mark.parametrize(("mode", "roles"), [("tool", ["tool"] * 2), ("user", ["user"] * 2), ("text", [])])
+async def test_an_explicit_mode_takes_precedence(rag, mode, roles):
+    _, sent = await converse(rag, None, image_mode=mode)
     assert placed(sent) == roles
 
 
-async def test_a_plain_agent_shows_what_the_tool_puts_into_its_output(rag):
+async def test_a_plain_agent_shows_the_images_of_the_tool_output(rag):
     _, sent = await converse(rag, None, agent=FunctionAgent, image_mode="tool")
     assert placed(sent) == ["tool", "tool"]
 
 
-@pytest.mark.parametrize("pictures", ["auto", "user", "text"])
-async def test_a_plain_agent_sends_no_pictures_otherwise(rag, pictures):
-    _, sent = await converse(rag, None, agent=FunctionAgent, image_mode=pictures)
+@pytest.mark.parametrize("mode", ["auto", "user", "text"])
+async def test_a_plain_agent_sends_no_images_in_other_modes(rag, mode):
+    _, sent = await converse(rag, None, agent=FunctionAgent, image_mode=mode)
     assert placed(sent) == []
 
 
-async def test_the_picture_is_the_one_that_was_found(rag):
+async def test_the_image_is_that_of_the_result(rag):
     _, sent = await converse(rag, None, image_mode="user")
     assert np.abs(images_of(sent)[0].astype(int) - COLORS["red"]).max() < 8
 
@@ -109,24 +109,24 @@ async def test_the_picture_is_the_one_that_was_found(rag):
 async def test_results_of_one_step_stay_together(rag):
     _, sent = await converse(rag, None, [search("1"), search("2", "blue")], image_mode="user")
     assert [message.role.value for message in sent] == ["user", "assistant", "tool", "tool", "user"]
-    told = [block.text for block in sent[-1].blocks if not isinstance(block, ImageBlock)]
-    assert sorted(text for text in told if text.startswith("Images of the call")) == [  # both run at once
+    texts = [block.text for block in sent[-1].blocks if not isinstance(block, ImageBlock)]
+    assert sorted(text for text in texts if text.startswith("Images of the call")) == [  # both run at once
         "Images of the call 1 of search_images:",
         "Images of the call 2 of search_images:",
     ]
 
 
-async def test_past_the_budget_one_sheet_stands_for_all(rag):
+async def test_beyond_the_budget_one_contact_sheet_replaces_all_images(rag):
     turn = [search(k=9, kinds=["image", "clip"])]
     budget = Budget(max_images=2, max_tokens=200)
     output, sent = await converse(rag, None, turn, image_mode="user", budget=budget)
     (sheet,) = images_of(sent)
     assert sheet.shape[0] * sheet.shape[1] <= 200 * 750
     raw = output.tool_calls[0].tool_output.raw_output
-    assert [picture["id"] for picture in raw["images"]] == [hit["id"] for hit in raw["hits"]]
+    assert [image["id"] for image in raw["images"]] == [hit["id"] for hit in raw["hits"]]
 
 
-async def test_a_call_that_failed_has_no_pictures(rag):
+async def test_a_call_that_failed_has_no_images(rag):
     _, sent = await converse(rag, {"image_inputs": True, "image_tool_message": True}, [search(k=0)])
     assert placed(sent) == []
     assert "k is 0" in sent[-1].content
@@ -147,6 +147,6 @@ def test_the_image_block_is_a_jpeg(rag):
     assert Image.open(io.BytesIO(block.resolve_image().read())).format == "JPEG"
 
 
-def test_a_way_that_does_not_exist_is_refused(rag):
+def test_an_unknown_mode_is_refused(rag):
     with pytest.raises(InputError, match="one of auto, tool, user, text"):
         FlorenceToolSpec(rag, image_mode="images")

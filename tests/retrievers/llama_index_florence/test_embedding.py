@@ -26,7 +26,7 @@ def test_it_is_a_multimodal_embedding_of_its_model(model):
     assert model.to_dict()["fingerprint"] == "11-colours"
 
 
-def test_an_open_file_is_a_picture(model, folder, blue_vector):
+def test_an_open_file_is_an_image(model, folder, blue_vector):
     assert np.allclose(model.get_image_embedding(io.BytesIO((folder / "blue.png").read_bytes())), blue_vector)
 
 
@@ -57,7 +57,7 @@ def test_it_is_a_transformation_of_an_ingestion_pipeline(model, blue_vector):
     assert np.allclose(nodes[0].embedding, blue_vector)
 
 
-def test_as_a_transformation_it_embeds_pictures_by_their_pixels(model, folder, blue_vector):
+def test_as_a_transformation_it_embeds_images_by_their_pixels(model, folder, blue_vector):
     path = str(folder / "blue.png")
     encoded = base64.b64encode((folder / "blue.png").read_bytes()).decode()
     nodes = [
@@ -94,7 +94,7 @@ def test_a_batch_is_embedded_in_one_call(folder):
     assert embedder.calls == 1
 
 
-def test_it_knows_its_vectors_again(model, folder):
+def test_it_recognizes_its_own_vectors(model, folder):
     of_text, of_image = (
         model.get_text_embedding("red"),
         model.get_image_embedding(str(folder / "green-green-yellow.png")),
@@ -103,14 +103,14 @@ def test_it_knows_its_vectors_again(model, folder):
     assert (model.modality_of(of_image), model.modality_of([1.0, 2.0])) == ("image", None)
 
 
-def test_it_does_not_remember_without_end(model, monkeypatch):
+def test_the_cache_of_vectors_is_limited(model, monkeypatch):
     monkeypatch.setattr("llama_index_florence.embedding._CACHE_SIZE", 2)
     first, *rest = model.get_text_embedding_batch(["red", "blue", "green"])
     assert [model.modality_of(vector) for vector in (first, *rest)] == [None, "text", "text"]
 
 
 def test_the_methods_of_the_base_class_agree(model):
-    """What LlamaIndex calls in its indices, retrievers and evaluators."""
+    """LlamaIndex calls these methods in its indices, retrievers and evaluators."""
     one = model.get_text_embedding("blue")
     assert isinstance(one, list) and isinstance(one[0], float)
     assert model.get_query_embedding("blue") == one

@@ -137,7 +137,7 @@ def joined(parts):
 
 
 def fits(wanted, metadata):
-    """As LlamaIndex's own store has it, which refuses filters in filters: those are joined here."""
+    """Evaluate filters by LlamaIndex's own store, and join nested filters here, because it refuses them."""
     if isinstance(wanted, MetadataFilter):
         return build_metadata_filter_fn(lambda _: metadata, MetadataFilters(filters=[wanted]))("")
     each = [fits(part, metadata) for part in wanted.filters]
@@ -153,7 +153,7 @@ def test_filters_mean_what_they_mean_in_the_store_of_llama_index(store, wanted):
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(conditions(), min_size=1, max_size=3), st.sampled_from(list(FilterCondition)))
-def test_joined_as_here_is_joined_as_llama_index_joins(some, condition):
+def test_conditions_join_as_in_llama_index(some, condition):
     wanted = MetadataFilters(filters=some, condition=condition)
     theirs = build_metadata_filter_fn(lambda id: NODES[id], wanted)
     assert [theirs(id) for id in NODES] == [fits(wanted, metadata) for metadata in NODES.values()]
@@ -175,6 +175,6 @@ def test_joined_as_here_is_joined_as_llama_index_joins(some, condition):
         (one("year", "==", float("nan")), "finite"),
     ],
 )
-def test_what_cannot_be_asked_is_an_error(filter, message):
+def test_an_impossible_filter_is_an_error(filter, message):
     with pytest.raises(InputError, match=message):
         filters_to_expression(both(filter))

@@ -18,8 +18,8 @@ from llama_index_florence import FlorenceEmbedding, FlorenceReader
 
 
 def color_of(document):
-    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(document.image))))
-    return list(COLORS)[color_shares(picture).argmax()]
+    image = np.asarray(Image.open(io.BytesIO(base64.b64decode(document.image))))
+    return list(COLORS)[color_shares(image).argmax()]
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_documents_are_the_chunks_of_the_index(documents, rag):
         assert document.metadata["locator"] == hit.locator.to_dict()
 
 
-def test_pictures_are_held_and_texts_are_plain(documents):
+def test_documents_hold_images_and_texts_are_plain(documents):
     for document in documents:
         if document.metadata["kind"] == "text":
             assert type(document) is Document and document.text == "The red bus leaves at nine."
@@ -58,7 +58,7 @@ def test_metadata_are_json_and_stay_away_from_models(documents, folder):
         assert str(folder) not in document.get_content(MetadataMode.LLM) + document.get_content(MetadataMode.EMBED)
 
 
-def test_pictures_can_be_left_out(folder):
+def test_images_can_be_omitted(folder):
     assert {type(document) for document in FlorenceReader(images=False).lazy_load_data(folder)} == {Document}
 
 

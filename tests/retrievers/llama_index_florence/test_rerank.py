@@ -18,7 +18,7 @@ from llama_index_florence import FlorenceRerank, FlorenceRetriever
 
 
 class WordReranker:
-    """Reads passages, and pictures not at all."""
+    """Scores passages and no images."""
 
     reads = frozenset({"text"})
 
@@ -26,14 +26,14 @@ class WordReranker:
         return np.array([float(query in candidate) for candidate in candidates], dtype=np.float32)
 
 
-def picture(color, **fields):
+def image_node(color, **fields):
     buffer = io.BytesIO()
     Image.fromarray(color_frame(color)).save(buffer, "PNG")
     return ImageNode(id_=color, image=base64.b64encode(buffer.getvalue()).decode(), **fields)
 
 
 def scored(*nodes):
-    """The first node fits best, as an earlier search has it."""
+    """Return the nodes as a search returns them, with descending scores."""
     return [NodeWithScore(node=node, score=1.0 - place / 10) for place, node in enumerate(nodes)]
 
 
@@ -42,75 +42,77 @@ def ids(nodes):
 
 
 @pytest.fixture
-def looks():
+def reranker():
     return FlorenceRerank(reranker=ColorVQA())
 
 
-def test_the_pictures_of_nodes_are_looked_at(looks):
-    ranked = looks.postprocess_nodes(scored(picture("red"), picture("green"), picture("blue")), query_str="blue")
+def test_nodes_are_scored_by_their_images(reranker):
+    ranked = reranker.postprocess_nodes(
+        scored(image_node("red"), image_node("green"), image_node("blue")), query_str="blue"
+    )
     assert ids(ranked) == ["blue", "red", "green"]
     assert ranked[0].metadata["explanation"] == "reranker score 1.00"
 
 
-def test_a_place_keeps_its_score(looks):
-    nodes = scored(picture("red"), picture("blue"))
-    assert [found.score for found in looks.postprocess_nodes(nodes, query_str="blue")] == [1.0, 0.9]
+def test_a_position_keeps_its_score(reranker):
+    nodes = scored(image_node("red"), image_node("blue"))
+    assert [found.score for found in reranker.postprocess_nodes(nodes, query_str="blue")] == [1.0, 0.9]
 
 
-def test_the_nodes_given_are_left_as_they_are(looks):
-    nodes = scored(picture("red"), picture("blue"))
-    looks.postprocess_nodes(nodes, query_str="blue")
+def test_the_input_nodes_do_not_change(reranker):
+    nodes = scored(image_node("red"), image_node("blue"))
+    reranker.postprocess_nodes(nodes, query_str="blue")
     assert ids(nodes) == ["red", "blue"] and nodes[0].metadata == {}
 
 
-def test_the_reason_stays_away_from_the_model(looks):
-    node = looks.postprocess_nodes(scored(picture("red", text="a wall")), query_str="red")[0].node
+def test_the_explanation_is_hidden_from_the_model(reranker):
+    node = reranker.postprocess_nodes(scored(image_node("red", text="a wall")), query_str="red")[0].node
     assert node.get_content(MetadataMode.LLM) == node.get_content(MetadataMode.EMBED) == "a wall"
 
 
 @pytest.mark.parametrize("scores", [(None, None), (-0.2, -0.4)])
-def test_scores_that_say_nothing_leave_it_to_the_model(looks, scores):
+def test_without_usable_scores_the_model_decides(reranker, scores):
     nodes = [
-        NodeWithScore(node=picture(color), score=score) for color, score in zip(("red", "blue"), scores, strict=True)
+        NodeWithScore(node=image_node(color), score=score) for color, score in zip(("red", "blue"), scores, strict=True)
     ]
-    assert ids(looks.postprocess_nodes(nodes, query_str="blue")) == ["blue", "red"]
+    assert ids(reranker.postprocess_nodes(nodes, query_str="blue")) == ["blue", "red"]
 
 
-def test_top_n_are_returned_and_the_rest_dropped():
-    looks = FlorenceRerank(reranker=ColorVQA(), top_n=1)
-    assert ids(looks.postprocess_nodes(scored(picture("red"), picture("blue")), query_str="blue")) == ["blue"]
+def test_top_n_nodes_are_returned():
+    reranker = FlorenceRerank(reranker=ColorVQA(), top_n=1)
+    assert ids(reranker.postprocess_nodes(scored(image_node("red"), image_node("blue")), query_str="blue")) == ["blue"]
 
 
-def test_what_lies_below_the_depth_keeps_its_place():
-    looks = FlorenceRerank(reranker=ColorVQA(), depth=2)
-    nodes = scored(picture("red"), picture("green"), picture("blue"))
-    assert ids(looks.postprocess_nodes(nodes, query_str="blue"))[2] == "blue"
+def test_nodes_below_the_depth_keep_their_positions():
+    reranker = FlorenceRerank(reranker=ColorVQA(), depth=2)
+    nodes = scored(image_node("red"), image_node("green"), image_node("blue"))
+    assert ids(reranker.postprocess_nodes(nodes, query_str="blue"))[2] == "blue"
 
 
-def test_documents_and_files_are_looked_at(looks, folder):
+def test_documents_and_files_are_scored(reranker, folder):
     document = ImageDocument(id_="document", image_path=str(folder / "blue.png"))
     node = ImageNode(id_="path", image_path=str(folder / "red.png"))
-    assert ids(looks.postprocess_nodes(scored(node, document), query_str="blue")) == ["document", "path"]
+    assert ids(reranker.postprocess_nodes(scored(node, document), query_str="blue")) == ["document", "path"]
 
 
 @pytest.mark.parametrize(
     "lost", [{"image_path": "/no/such.png"}, {"image_url": "http://127.0.0.1/a.png"}, {"image": "%%%"}]
 )
-def test_a_picture_that_cannot_be_read_keeps_its_place(looks, lost, caplog):
-    nodes = scored(picture("red"), ImageNode(id_="lost", **lost), picture("blue"))
+def test_an_image_that_cannot_be_read_keeps_its_position(reranker, lost, caplog):
+    nodes = scored(image_node("red"), ImageNode(id_="lost", **lost), image_node("blue"))
     with caplog.at_level(logging.WARNING):
-        assert ids(looks.postprocess_nodes(nodes, query_str="blue")) == ["blue", "lost", "red"]
+        assert ids(reranker.postprocess_nodes(nodes, query_str="blue")) == ["blue", "lost", "red"]
     assert "lost is ranked without its image" in caplog.text
 
 
-def test_a_text_keeps_its_place_among_pictures(looks):
-    nodes = scored(picture("red"), TextNode(id_="text", text="blue"), picture("blue"))
-    assert ids(looks.postprocess_nodes(nodes, query_str="blue")) == ["blue", "text", "red"]
+def test_a_text_keeps_its_position_among_images(reranker):
+    nodes = scored(image_node("red"), TextNode(id_="text", text="blue"), image_node("blue"))
+    assert ids(reranker.postprocess_nodes(nodes, query_str="blue")) == ["blue", "text", "red"]
 
 
-def test_a_reranker_of_words_reads_the_words():
+def test_a_text_reranker_scores_the_texts():
     reads = FlorenceRerank(reranker=WordReranker())
-    nodes = scored(TextNode(id_="a", text="a red wall"), picture("red"), TextNode(id_="b", text="a blue wall"))
+    nodes = scored(TextNode(id_="a", text="a red wall"), image_node("red"), TextNode(id_="b", text="a blue wall"))
     assert ids(reads.postprocess_nodes(nodes, query_str="blue")) == ["b", "red", "a"]
 
 
@@ -129,7 +131,7 @@ def test_hits_of_the_index_are_ranked_as_the_core_ranks_them(rag):
     assert [found.metadata["score"] for found in ranked] == [found.score for found in ranked]
 
 
-def test_the_picture_of_a_file_that_is_gone_is_what_the_node_holds(tmp_path):
+def test_if_a_file_is_gone_the_image_of_the_node_is_used(tmp_path):
     for color in ("red", "blue"):
         Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
     embedder = ColorEmbedder()
@@ -141,33 +143,33 @@ def test_the_picture_of_a_file_that_is_gone_is_what_the_node_holds(tmp_path):
     assert ranked[0].metadata["source"].endswith("blue.png")
 
 
-def test_a_query_that_is_a_picture_changes_nothing(looks, folder):
-    nodes = scored(picture("red"), picture("blue"))
+def test_an_image_query_changes_nothing(reranker, folder):
+    nodes = scored(image_node("red"), image_node("blue"))
     query = QueryBundle("", image_path=str(folder / "blue.png"))
-    assert looks.postprocess_nodes(nodes, query_bundle=query) == nodes
+    assert reranker.postprocess_nodes(nodes, query_bundle=query) == nodes
 
 
-def test_of_a_query_with_a_picture_the_model_judges_the_text_only():
-    """Its word counts half, so it cannot overturn what the search is surer of."""
-    looks = FlorenceRerank(reranker=ColorVQA(), share=0.6)
-    nodes = [NodeWithScore(node=picture("red"), score=1.0), NodeWithScore(node=picture("blue"), score=0.5)]
-    assert ids(looks.postprocess_nodes(nodes, query_bundle=QueryBundle("blue"))) == ["blue", "red"]
-    assert ids(looks.postprocess_nodes(nodes, query_bundle=QueryBundle("blue", image_path="any.png"))) == [
+def test_the_model_scores_only_the_text_of_a_query_with_an_image():
+    """The text counts half, so it cannot outweigh a clear result of the search."""
+    reranker = FlorenceRerank(reranker=ColorVQA(), share=0.6)
+    nodes = [NodeWithScore(node=image_node("red"), score=1.0), NodeWithScore(node=image_node("blue"), score=0.5)]
+    assert ids(reranker.postprocess_nodes(nodes, query_bundle=QueryBundle("blue"))) == ["blue", "red"]
+    assert ids(reranker.postprocess_nodes(nodes, query_bundle=QueryBundle("blue", image_path="any.png"))) == [
         "red",
         "blue",
     ]
 
 
-async def test_it_serves_a_query_engine(rag):
-    looks = FlorenceRerank(rag=rag, top_n=2)
-    engine = RetrieverQueryEngine.from_args(FlorenceRetriever(rag, k=9), llm=MockLLM(), node_postprocessors=[looks])
+async def test_it_works_in_a_query_engine(rag):
+    reranker = FlorenceRerank(rag=rag, top_n=2)
+    engine = RetrieverQueryEngine.from_args(FlorenceRetriever(rag, k=9), llm=MockLLM(), node_postprocessors=[reranker])
     assert len((await engine.aquery("a blue wall")).source_nodes) == 2
 
 
 def test_it_reports_itself_to_callbacks():
     debug = LlamaDebugHandler(print_trace_on_end=False)
-    looks = FlorenceRerank(reranker=ColorVQA(), callback_manager=CallbackManager([debug]))
-    looks.postprocess_nodes(scored(picture("red")), query_str="red")
+    reranker = FlorenceRerank(reranker=ColorVQA(), callback_manager=CallbackManager([debug]))
+    reranker.postprocess_nodes(scored(image_node("red")), query_str="red")
     assert [event.event_type for event in debug.get_events()] == [CBEventType.RERANKING] * 2
 
 
@@ -177,15 +179,15 @@ async def test_reranking_leaves_the_loop_free(gate):
             gate.wait()
             return super().match(frames, texts)
 
-    looks = FlorenceRerank(reranker=SlowVQA())
-    nodes = scored(picture("red"), picture("blue"))
-    assert ids(await gate.open_while(looks.apostprocess_nodes(nodes, query_str="blue"))) == ["blue", "red"]
+    reranker = FlorenceRerank(reranker=SlowVQA())
+    nodes = scored(image_node("red"), image_node("blue"))
+    assert ids(await gate.open_while(reranker.apostprocess_nodes(nodes, query_str="blue"))) == ["blue", "red"]
 
 
 def test_a_model_is_named(untrained):
-    looks = FlorenceRerank(untrained)
-    assert len(looks.postprocess_nodes(scored(picture("red"), picture("blue")), query_str="blue")) == 2
-    assert looks.to_dict()["model_name"] == untrained
+    reranker = FlorenceRerank(untrained)
+    assert len(reranker.postprocess_nodes(scored(image_node("red"), image_node("blue")), query_str="blue")) == 2
+    assert reranker.to_dict()["model_name"] == untrained
 
 
 def test_nothing_to_rerank_with_is_an_error():
@@ -193,9 +195,9 @@ def test_nothing_to_rerank_with_is_an_error():
         FlorenceRerank()
 
 
-def test_no_query_is_an_error(looks):
+def test_no_query_is_an_error(reranker):
     with pytest.raises(InputError, match="no query"):
-        looks.postprocess_nodes(scored(picture("red")))
+        reranker.postprocess_nodes(scored(image_node("red")))
 
 
 @pytest.mark.parametrize("settings", [{"top_n": 0}, {"depth": 0}, {"share": 0}, {"share": 2}])

@@ -20,7 +20,7 @@ def image_of(node):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(node.image))))
 
 
-def test_images_and_clips_hold_their_picture_and_texts_none(rag):
+def test_images_and_clips_hold_their_image_and_texts_none(rag):
     nodes = [found.node for found in FlorenceRetriever(rag, k=9).retrieve("red")]
     for node in nodes:
         if node.metadata["kind"] == "text":
@@ -42,7 +42,7 @@ def test_no_node_names_a_file_for_llama_index_to_read(rag):
         assert getattr(found.node, "image_url", None) is None
 
 
-def test_pictures_can_be_left_out(rag):
+def test_images_can_be_omitted(rag):
     nodes = FlorenceRetriever(rag, k=9, images=False).retrieve("red")
     assert {type(found.node) for found in nodes} == {TextNode}
     assert [found.node_id for found in nodes] == [
@@ -50,7 +50,7 @@ def test_pictures_can_be_left_out(rag):
     ]
 
 
-def test_a_picture_whose_file_is_gone_is_still_found(tmp_path):
+def test_an_image_whose_file_is_gone_is_still_found(tmp_path):
     path = tmp_path / "red.png"
     Image.fromarray(color_frame("red")).save(path)
     embedder = ColorEmbedder()
@@ -80,13 +80,13 @@ def test_query_strings_of_a_rewriter_are_searched(rag):
     assert retriever.retrieve(rewritten)[0].node_id == retriever.retrieve("blue")[0].node_id
 
 
-def test_fusion_keeps_the_clips_apart(rag):
+def test_fusion_keeps_the_clips_separate(rag):
     clips = FlorenceRetriever(rag, k=5, kinds={"clip"}, images=False)
     fused = QueryFusionRetriever([clips, clips], num_queries=1, similarity_top_k=10, use_async=False, llm=MockLLM())
     assert len(fused.retrieve("a walk")) == 5
 
 
-async def test_a_query_engine_reads_text_and_pictures(rag):
+async def test_a_query_engine_reads_text_and_images(rag):
     engine = RetrieverQueryEngine.from_args(
         FlorenceRetriever(rag, k=3), llm=MockLLM(), response_mode=ResponseMode.COMPACT
     )
@@ -95,14 +95,14 @@ async def test_a_query_engine_reads_text_and_pictures(rag):
     assert "[image] red.png" in str(response)
 
 
-def test_content_blocks_hold_the_words_and_the_picture(rag):
+def test_content_blocks_hold_the_text_and_the_image(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
-    words, picture = node.get_content_blocks(MetadataMode.LLM)
-    assert words == TextBlock(text="[image] red.png")
-    assert isinstance(picture, ImageBlock) and picture.image_mimetype == "image/jpeg"
+    text, image = node.get_content_blocks(MetadataMode.LLM)
+    assert text == TextBlock(text="[image] red.png")
+    assert isinstance(image, ImageBlock) and image.image_mimetype == "image/jpeg"
 
 
-async def test_a_multimodal_query_engine_shows_the_picture_beside_its_place(rag):
+async def test_a_multimodal_query_engine_shows_the_image_and_its_locator(rag):
     shown = MockLLMWithChatMemoryOfLastCall(is_chat_model=True)
     engine = RetrieverQueryEngine.from_args(FlorenceRetriever(rag, k=1, kinds={"image"}), llm=shown, multimodal=True)
     await engine.aquery("what is red?")
@@ -116,8 +116,8 @@ def test_a_node_belongs_to_its_file(rag, folder):
     assert {found.node.ref_doc_id for found in clips} == {str(folder / "walk.mp4")}
 
 
-def test_copies_of_a_picture_stay_apart(tmp_path):
-    """LlamaIndex has dropped nodes that have hash and ref_doc_id in common."""
+def test_copies_of_an_image_stay_separate(tmp_path):
+    """LlamaIndex drops nodes with the same hash and ref_doc_id."""
     embedder = ColorEmbedder()
     with FlorenceRAG(MemoryIndex(embedder.info), embedder) as rag:
         for folder in ("a", "b"):
@@ -128,8 +128,8 @@ def test_copies_of_a_picture_stay_apart(tmp_path):
     assert left.hash == right.hash and left.ref_doc_id != right.ref_doc_id
 
 
-def test_a_hit_without_words_reaches_the_model(rag):
-    """llama_index #20397: a picture that has no text crashed the synthesis."""
+def test_a_hit_without_text_reaches_the_model(rag):
+    """llama_index #20397: an image that has no text crashed the synthesis."""
     engine = RetrieverQueryEngine.from_args(
         FlorenceRetriever(rag, k=1, kinds={"image"}), llm=MockLLM(), response_mode=ResponseMode.COMPACT
     )

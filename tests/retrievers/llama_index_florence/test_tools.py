@@ -58,10 +58,10 @@ def test_the_output_is_json(rag):
 @pytest.mark.filterwarnings("ignore::pydantic.warnings.PydanticDeprecationWarning")  # of LlamaIndex's own agents
 async def test_an_agent_corrects_itself_after_a_bad_call(rag):
     """The scripted model passes a file name first, reads the error, and passes the id."""
-    picture = rag.search("blue", k=1, kinds={"image"})[0]
+    hit = rag.search("blue", k=1, kinds={"image"})[0]
 
     def call(image):
-        arguments = {"image": image, "question": "What colour?"}
+        arguments = {"image": image, "question": "What color?"}
         return ChatMessage(
             role="assistant", blocks=[ToolCallBlock(tool_call_id=image, tool_name="ask_image", tool_kwargs=arguments)]
         )
@@ -70,10 +70,10 @@ async def test_an_agent_corrects_itself_after_a_bad_call(rag):
         last = messages[-1].content or ""
         if messages[-1].role == "user":
             return call("blue.png")
-        return call(picture.id) if "is not an id" in last else ChatMessage(role="assistant", content=last)
+        return call(hit.id) if "is not an id" in last else ChatMessage(role="assistant", content=last)
 
     llm = MockFunctionCallingLLM(response_generator=script)
     agent = FunctionAgent(tools=[VQATool(rag)], llm=llm, streaming=False)
-    response = await agent.run("What colour is the wall?")
+    response = await agent.run("What color is the wall?")
     assert str(response).startswith("blue (confidence 1.00)")
     assert [call.tool_output.is_error for call in response.tool_calls] == [True, False]

@@ -80,7 +80,7 @@ def text(id, content="", *, of=None, **metadata):
     return TextNode(id_=id, text=content or id, metadata=metadata, relationships=source)
 
 
-def picture(id, color="", **fields):
+def image_node(id, color="", **fields):
     return ImageNode(id_=id, image=image_fields(color_frame(color or id))["image"], **fields)
 
 
@@ -109,7 +109,7 @@ def test_nodes_are_found_by_vector(store):
     assert found.similarities[0] == pytest.approx(1) and found.similarities[1] == pytest.approx(0)
 
 
-def test_a_text_node_comes_back_as_it_was(store):
+def test_a_text_node_is_returned_unchanged(store):
     node = TextNode(
         id_="a node/1",
         text="red\nand more",
@@ -134,8 +134,8 @@ def test_a_text_node_comes_back_as_it_was(store):
     assert list(store.get_nodes([node.node_id])[0].metadata) == list(node.metadata)
 
 
-def test_a_picture_comes_back_with_its_picture(store, model):
-    node = picture("p", "blue", text="a wall", metadata={"city": "Oslo"})
+def test_an_image_node_is_returned_with_its_image(store, model):
+    node = image_node("p", "blue", text="a wall", metadata={"city": "Oslo"})
     store.add([node])
     (found,) = store.get_nodes(["p"])
     assert isinstance(found, ImageNode)
@@ -143,7 +143,7 @@ def test_a_picture_comes_back_with_its_picture(store, model):
     assert model.get_image_embedding(found.resolve_image()) == pytest.approx(model.get_text_embedding("blue"), abs=0.05)
 
 
-def test_a_path_comes_back_as_a_path(store, folder, own):
+def test_a_path_is_returned_as_a_path(store, folder, own):
     path = str(folder / "blue.png")
     store.add([ImageNode(id_="n", image_path=path), ImageDocument(id_="d", image_path=path, text="words")])
     nodes = store.get_nodes(["n", "d"])
@@ -154,13 +154,13 @@ def test_a_path_comes_back_as_a_path(store, folder, own):
     assert not (own.get(["n"])[0].metadata.keys() & nodes[0].metadata.keys())
 
 
-def test_pictures_can_be_left_out(own):
+def test_images_can_be_omitted(own):
     store = FlorenceVectorStore(own, images=False)
-    store.add([picture("p", "blue", text="a wall")])
+    store.add([image_node("p", "blue", text="a wall")])
     assert type(store.get_nodes(["p"])[0]) is TextNode
 
 
-def test_a_path_whose_file_is_gone_comes_back_as_text(store, tmp_path):
+def test_a_path_whose_file_is_gone_is_returned_as_text(store, tmp_path):
     path = tmp_path / "red.png"
     Image.fromarray(color_frame("red")).save(path)
     store.add([ImageNode(id_="n", image_path=str(path), text="a wall")])
@@ -168,12 +168,12 @@ def test_a_path_whose_file_is_gone_comes_back_as_text(store, tmp_path):
     assert [(type(node), node.text) for node in by_vector(store, "red").nodes] == [(TextNode, "a wall")]
 
 
-def test_a_document_comes_back_as_a_node(store):
+def test_a_document_is_returned_as_a_node(store):
     store.add([Document(id_="d", text="red", metadata={"a": 1})])
     assert [(node.text, node.metadata, node.ref_doc_id) for node in store.get_nodes(["d"])] == [("red", {"a": 1}, None)]
 
 
-def test_an_index_node_comes_back_as_one(store):
+def test_an_index_node_is_returned_as_one(store):
     store.add([IndexNode(id_="i", text="red", index_id="other", obj={"a": 1})])
     (node,) = store.get_nodes(["i"])
     assert isinstance(node, IndexNode)
@@ -189,21 +189,21 @@ def test_what_is_added_again_is_replaced(store):
 # Vectors
 
 
-def test_pictures_are_embedded_by_their_pixels_whatever_llama_index_modality_of_their_words(store, model):
-    """VectorStoreIndex embeds the words of an ImageNode."""
+def test_images_are_embedded_by_their_pixels_even_if_llama_index_embeds_their_text(store, model):
+    """VectorStoreIndex embeds the text of an ImageNode."""
     context = StorageContext.from_defaults(vector_store=store)
-    VectorStoreIndex([picture("p", "blue", text="red")], storage_context=context, embed_model=model)
+    VectorStoreIndex([image_node("p", "blue", text="red")], storage_context=context, embed_model=model)
     assert by_vector(store, "blue").similarities == [pytest.approx(1, abs=0.01)]
 
 
-def test_what_the_embedding_of_this_index_made_is_not_made_again(store, model, embedder):
+def test_vectors_of_its_own_embedding_are_reused(store, model, embedder):
     pipeline = IngestionPipeline(transformations=[model], vector_store=store)
-    pipeline.run(nodes=[text("red"), picture("p", "blue"), picture("q", "green")])
+    pipeline.run(nodes=[text("red"), image_node("p", "blue"), image_node("q", "green")])
     assert (embedder.texts, embedder.images) == (1, 2)
     assert by_vector(store, "green", k=1).ids == ["q"]
 
 
-def test_a_vector_of_another_model_is_not_taken(store, embedder):
+def test_a_vector_of_another_model_is_not_used(store, embedder):
     another = FlorenceEmbedding(embedder=ColorEmbedder()).get_text_embedding("blue")
     store.add([TextNode(id_="a", text="red", embedding=[1.0, 2.0]), TextNode(id_="b", text="red", embedding=another)])
     assert by_vector(store, "red").similarities == pytest.approx([1, 1])
@@ -224,10 +224,10 @@ def test_a_mean_of_queries_is_a_query(store, model):
     assert [node.score for node in found] == pytest.approx([math.sqrt(0.5)] * 2, abs=1e-5)
 
 
-# Forgetting
+# Deleting
 
 
-def test_a_document_is_forgotten_with_all_its_nodes(store, own):
+def test_a_document_is_deleted_with_all_its_nodes(store, own):
     store.add([text("1", "red", of="doc"), text("2", "blue", of="doc"), text("3", "red", of="other")])
     store.delete("doc")
     assert ids(store.get_nodes()) == ["3"]
@@ -241,7 +241,7 @@ def test_a_node_without_a_document_is_its_own(store):
     assert ids(store.get_nodes()) == ["2"]
 
 
-def test_nodes_are_forgotten_by_id_and_filter(store):
+def test_nodes_are_deleted_by_id_and_filter(store):
     store.add([text(str(i), "red", even=i % 2 == 0) for i in range(6)])
     store.delete_nodes(["0", "unknown"])
     store.delete_nodes(filters=MetadataFilters(filters=[MetadataFilter(key="id", value="1")]))
@@ -252,9 +252,9 @@ def test_nodes_are_forgotten_by_id_and_filter(store):
         store.delete_nodes()
 
 
-def test_clear_forgets_nodes_and_leaves_files(store, own, folder):
+def test_clear_deletes_nodes_and_keeps_files(store, own, folder):
     own.add(folder / "red.png")
-    store.add([text("1", "red"), picture("p", "blue")])
+    store.add([text("1", "red"), image_node("p", "blue")])
     store.clear()
     assert [node.metadata["source"] for node in store.get_nodes()] == [str(folder / "red.png")]
 
@@ -268,7 +268,7 @@ def test_nodes_come_in_the_order_of_their_ids(store):
     assert store.get_nodes([]) == []
 
 
-def test_files_are_found_beside_nodes(store, own, folder):
+def test_files_are_found_together_with_nodes(store, own, folder):
     own.add(folder)
     store.add([text("red")])
     found = by_vector(store, "red", k=9)
@@ -295,7 +295,7 @@ def test_ids_and_documents_narrow(store, own, folder):
     assert len(by_vector(store, "red", k=9, doc_ids=[], node_ids=[]).ids) == 4
 
 
-def test_words_are_found_by_words(store):
+def test_texts_are_found_by_terms(store):
     store.add([text("1", "the quick fox"), text("2", "a lazy dog")])
     for mode in (VectorStoreQueryMode.SPARSE, VectorStoreQueryMode.TEXT_SEARCH):
         found = store.query(VectorStoreQuery(query_str="dogs", mode=mode, similarity_top_k=5))
@@ -303,13 +303,13 @@ def test_words_are_found_by_words(store):
 
 
 def test_hybrid_is_the_search_of_the_index(store, own):
-    store.add([text("1", "the red fox"), text("2", "blue", tag="x"), picture("p", "red")])
+    store.add([text("1", "the red fox"), text("2", "blue", tag="x"), image_node("p", "red")])
     found = store.query(VectorStoreQuery(query_str="a red fox", mode=VectorStoreQueryMode.HYBRID, similarity_top_k=2))
     hits = own.search("a red fox", k=2, group=False)
     assert list(zip(found.ids, found.similarities, strict=True)) == [(hit.id, hit.score) for hit in hits]
 
 
-def test_mmr_gives_what_differs(store):
+def test_mmr_returns_diverse_nodes(store):
     store.add([text("1", "red"), text("2", "red"), text("3", "red blue blue")])
     assert sorted(by_vector(store, "red", k=2).ids) == ["1", "2"]
     found = by_vector(store, "red", k=2, mode=VectorStoreQueryMode.MMR, mmr_threshold=0.1)
@@ -335,7 +335,7 @@ def test_a_query_that_cannot_work_is_an_error(store, query, message):
 # LlamaIndex's own indices
 
 
-def test_a_vector_store_index_is_made_asked_and_opened_again(store, model):
+def test_a_vector_store_index_is_created_queried_and_opened_again(store, model):
     context = StorageContext.from_defaults(vector_store=store)
     documents = [Document(id_="r", text="a red wall"), Document(id_="b", text="a blue wall")]
     made = VectorStoreIndex.from_documents(documents, storage_context=context, embed_model=model)
@@ -360,8 +360,8 @@ async def test_a_vector_store_index_works_asynchronously(store, model):
     assert await store.aget_nodes() == []
 
 
-def test_a_mixed_index_finds_texts_and_pictures_once_it_is_opened(store, model):
-    nodes = [text("red"), picture("p", "blue", text="a wall")]
+def test_a_mixed_index_finds_texts_and_images_once_it_is_opened(store, model):
+    nodes = [text("red"), image_node("p", "blue", text="a wall")]
     made = VectorStoreIndex(nodes, storage_context=StorageContext.from_defaults(vector_store=store), embed_model=model)
     assert [node.node_id for node in made.as_retriever().retrieve("red")] == ["p"]  # of LlamaIndex
     opened = VectorStoreIndex.from_vector_store(store, embed_model=model)
@@ -376,8 +376,8 @@ def multimodal(store, model, nodes):
 def test_one_store_serves_a_multimodal_index(store, model, folder):
     nodes = [
         text("red"),
-        picture("p", "blue", text="a wall"),
-        ImageNode(id_="g", image=picture("green").image, text="g"),
+        image_node("p", "blue", text="a wall"),
+        ImageNode(id_="g", image=image_node("green").image, text="g"),
     ]
     index = multimodal(store, model, nodes)
     retriever = index.as_retriever(similarity_top_k=1, image_similarity_top_k=1)
@@ -391,7 +391,7 @@ def test_two_stores_serve_a_multimodal_index(store, model, folder, tmp_path):
         images = FlorenceVectorStore(FlorenceRAG(index, ColorEmbedder(), images=tmp_path / "more"))
         context = StorageContext.from_defaults(vector_store=store, image_store=images)
         made = MultiModalVectorStoreIndex(
-            [text("red"), picture("p", "blue", metadata={"no": 1})],
+            [text("red"), image_node("p", "blue", metadata={"no": 1})],
             storage_context=context,
             embed_model=model,
             image_embed_model=model,
@@ -400,9 +400,9 @@ def test_two_stores_serve_a_multimodal_index(store, model, folder, tmp_path):
         assert {node.node_id for node in made.as_retriever().retrieve("blue")} == {"red", "p"}
 
 
-async def test_a_multimodal_index_that_is_opened_again_takes_a_picture_as_query(store, model, folder):
+async def test_a_multimodal_index_that_is_opened_again_accepts_an_image_query(store, model, folder):
     """llama_index #12842 and #17309."""
-    multimodal(store, model, [text("red"), picture("p", "blue", text="a wall")])
+    multimodal(store, model, [text("red"), image_node("p", "blue", text="a wall")])
     opened = MultiModalVectorStoreIndex.from_vector_store(
         store, embed_model=model, image_vector_store=store, image_embed_model=model
     )
@@ -414,15 +414,15 @@ async def test_a_multimodal_index_that_is_opened_again_takes_a_picture_as_query(
     )
 
 
-def test_pictures_without_words_reach_a_query_engine(store, model):
+def test_images_without_text_reach_a_query_engine(store, model):
     """llama_index #20397."""
-    store.add([picture("p", "blue")])
+    store.add([image_node("p", "blue")])
     engine = VectorStoreIndex.from_vector_store(store, embed_model=model).as_query_engine(llm=MockLLM())
     assert engine.query("blue").source_nodes[0].node_id == "p"
 
 
 def test_a_folder_is_indexed_through_a_pipeline(store, own, model, tmp_path):
-    """As `rag.add` would have it, with the docstore of LlamaIndex to tell what has changed."""
+    """The docstore of LlamaIndex finds the changes, and the result equals that of `rag.add`."""
     photos = tmp_path / "photos"
     photos.mkdir()
     for color in ("red", "blue"):
@@ -443,7 +443,7 @@ def test_a_folder_is_indexed_through_a_pipeline(store, own, model, tmp_path):
     assert own.get([node.node_id])[0].source == str(photos / "red.png")
 
 
-def test_clips_of_a_reader_are_looked_at_in_their_file(store, own, folder):
+def test_clips_of_a_reader_are_read_from_their_file(store, own, folder):
     store.add(FlorenceReader().load_data(folder / "walk.mp4"))
     found = by_vector(store, "purple", k=5)
     assert len(found.ids) == 5 and found.similarities[0] == pytest.approx(1, abs=0.05)
@@ -451,13 +451,13 @@ def test_clips_of_a_reader_are_looked_at_in_their_file(store, own, folder):
     assert found.nodes[0].metadata["locator"]["start_s"] == pytest.approx(8, abs=0.3)
 
 
-def test_metadata_that_only_look_like_ours_are_yours(store):
+def test_metadata_that_resemble_ours_are_kept(store):
     lookalikes = [{"given": {"x": 1}, "kind": "text", "locator": {}}, {"given": "by Ann", "kind": "text"}]
     store.add([TextNode(id_=str(i), text="red", metadata=metadata) for i, metadata in enumerate(lookalikes)])
     assert [node.metadata for node in store.get_nodes(["0", "1"])] == lookalikes
 
 
-def test_clips_come_back_as_a_reader_has_them(store, folder):
+def test_clips_are_returned_as_a_reader_returns_them(store, folder):
     clips = FlorenceReader().load_data(folder / "walk.mp4", folder / "notes.txt")
     store.add(clips)
     back = store.get_nodes([clip.id_ for clip in clips])
@@ -474,12 +474,12 @@ def test_a_url_is_not_fetched(store):
         store.add([ImageNode(id_="u", image_url="http://127.0.0.1/a.png")])
 
 
-def test_a_picture_that_is_no_base64_is_named(store):
+def test_an_image_that_is_not_base64_is_named(store):
     with pytest.raises(MediaError, match="'b' is not valid base64"):
         store.add([ImageNode(id_="b", image="%%%")])
 
 
-def test_a_picture_that_is_no_picture_is_an_error(store):
+def test_bytes_that_are_no_image_are_an_error(store):
     with pytest.raises(MediaError):
         store.add([ImageNode(id_="b", image=base64.b64encode(b"no image").decode())])
 
@@ -494,7 +494,7 @@ def test_the_key_of_our_own_metadata_is_refused(store):
 
 def test_it_is_opened_by_the_path_of_a_database(untrained, tmp_path):
     store = FlorenceVectorStore.from_db(str(tmp_path / "nodes.db"), untrained)
-    node = picture("p", "blue", text="a wall", metadata={"city": "Oslo"})
+    node = image_node("p", "blue", text="a wall", metadata={"city": "Oslo"})
     store.add([text("red"), node])
     store.persist()
     store.client.close()

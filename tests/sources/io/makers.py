@@ -40,7 +40,7 @@ def write_parquet(path: Path, columns: Mapping[str, list[Any]], rows_at_once: in
 
 @dataclass
 class Page:
-    """The answer of a server. claimed_bytes: a wrong Content-Length."""
+    """The response of a server; `claimed_bytes` is a wrong Content-Length."""
 
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Page:
 
 @dataclass
 class Site:
-    """pages: by path. requests: (method, path) of all requests."""
+    """A running server: its pages by path, and the (method, path) of all requests."""
 
     url: str
     pages: dict[str, Page]

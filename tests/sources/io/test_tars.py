@@ -83,7 +83,7 @@ def test_a_file_that_is_no_tar_is_reported(tmp_path, data, problem):
     assert problem in read_index(str(tar)).problem
 
 
-def test_a_compressed_tar_says_what_to_do(tmp_path):
+def test_a_compressed_tar_is_reported_with_advice(tmp_path):
     with tarfile.open(tmp_path / "a.tar", "w:gz"):
         pass
     assert "unpack it" in read_index(str(tmp_path / "a.tar")).problem
