@@ -23,7 +23,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from florence_rag.models.coswin import CoSwinConfig, CoSwinModel
 from florence_rag.models.florence import FlorenceModel
-from florence_rag.models.inference_backends import SUPPORTED, accelerated
+from florence_rag.models.inference_backends import SUPPORTED, accelerate
 from florence_rag.models.registry import TINY, find_model
 
 Run = Callable[[Tensor], Tensor]
@@ -96,7 +96,7 @@ def measure(
     for backend, precision in combinations(pixels.device.type, compiled):
         # Tracing does not work with the tensors of inference mode.
         with torch.inference_mode(False):
-            run = accelerated(network, method, pixels.clone(), backend=backend, precision=precision)  # type: ignore[arg-type]
+            run = accelerate(network, method, pixels.clone(), backend=backend, precision=precision)  # type: ignore[arg-type]
         base, fast = rate(plain, pixels, seconds), rate(run, pixels, seconds)
         cosine = F.cosine_similarity(run(pixels), expected).mean().item()
         of_bare = f"   {fast / limit:5.2f} x network alone" if limit else ""

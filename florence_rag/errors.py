@@ -63,3 +63,8 @@ class StoreCorruptError(StoreError):
 def unknown_chunk_error(id: str) -> InputError:
     """Return the error for an id that no chunk of the index has."""
     return InputError(f"no chunk has the id {id!r}; searches return the ids that exist")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error message, or the name of the error if it has no message."""
+    return next(iter(str(error).strip().splitlines()), "").strip()[:300] or type(error).__name__

@@ -27,13 +27,13 @@ class Models(Command):
 
     def run(self) -> None:
         """Print the models."""
-        from florence_rag.models.downloads import is_here
+        from florence_rag.models.downloads import is_local
         from florence_rag.models.registry import CARDS, DEFAULT
 
         if self.markdown:
             print(cards_to_markdown(CARDS.values()))
             return
-        local = {name: is_here(card) for name, card in CARDS.items()}
+        local = {name: is_local(card) for name, card in CARDS.items()}
         records = [{**asdict(card), "default": name == DEFAULT, "local": local[name]} for name, card in CARDS.items()]
         lines = (_card_to_text(card, local[name]) for name, card in CARDS.items())
         self.print({"models": records}, Group(*lines))

@@ -12,7 +12,7 @@ from florence_rag.batching import batched
 from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.models.fast_resize import scaled
 from florence_rag.models.florence import FlorenceModel
-from florence_rag.models.inference_backends import Backend, Precision, accelerated
+from florence_rag.models.inference_backends import Backend, Precision, accelerate
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.registry import fingerprint
 from florence_rag.models.strict_loading import open_strictly
@@ -46,7 +46,7 @@ class FlorenceEmbedder:
         self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
         side = processor.image_processor.size
         example = torch.zeros(2, 3, side, side, device=model.device)
-        self._embed_pixels = accelerated(model, "get_image_features", example, backend=backend, precision=precision)
+        self._embed_pixels = accelerate(model, "get_image_features", example, backend=backend, precision=precision)
 
     @classmethod
     def from_pretrained(

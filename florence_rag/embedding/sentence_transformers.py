@@ -22,7 +22,7 @@ from florence_rag.models.inference_backends import Backend, Precision, check_acc
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
     accelerate_images,
-    has_image_tower,
+    has_image_encoder,
     is_cross_encoder,
     model_folder,
     open_model,
@@ -99,10 +99,10 @@ class SentenceTransformerTextEmbedder:
         folder = model_folder(folder)
         if is_cross_encoder(folder):
             raise ModelError(f"the model {name!r} scores pairs and embeds nothing; it can serve as reranker")
-        has_encoder = has_image_tower(folder)  # the precision and the backend then concern the image encoder alone
+        has_encoder = has_image_encoder(folder)  # the precision and the backend then concern the image encoder alone
         if not has_encoder and (backend != "torch" or precision not in (None, *PRECISIONS)):
             raise InputError(
-                f"{name!r} has no image tower of its own: it runs on the backend 'torch' with "
+                f"{name!r} has no image encoder of its own: it runs on the backend 'torch' with "
                 f"{' or '.join(PRECISIONS)}, not on {backend!r} with {precision or 'fp32'!r}"
             )
         whole = None if has_encoder else precision

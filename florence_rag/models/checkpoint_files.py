@@ -1,4 +1,4 @@
-"""The weights in a file of somebody else's, without running what the file contains."""
+"""Reads the weights in a foreign checkpoint without running code that the file contains."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from florence_rag.errors import ModelError
+from florence_rag.errors import ModelError, first_line
 
-WRAPPERS = ("state_dict", "model")  # where Lightning (METER) and UniCL put the weights among optimizer states
+WRAPPERS = ("state_dict", "model")  # the keys of the weights in training states of Lightning (METER) and UniCL
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Original key -> tensor, of a .safetensors file or a PyTorch checkpoint, wrapped or bare.
+    """Read the tensors of a .safetensors file or a PyTorch checkpoint by their original names.
 
-    A `module.` that a parallel trainer left in front of every key is taken off. Anything but tensors is dropped.
+    The checkpoint may be a state dict or a training state that contains one. Only tensors are returned, and the prefix
+    `module.` of parallel training is removed from their names.
+
+    Raises:
+        ModelError: If the file cannot be read, holds no weights, or could only be read by running its code.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,60 +50,48 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_pickle(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        pass  # Training states hold objects next to the weights: read on, with placeholders for them.
-    except (RuntimeError, EOFError, OSError) as error:
-        raise _unreadable(path, error) from error
+    failure: Exception
     foreign: list[str] = []
     try:
-        content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_reader(foreign))
-    except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
-        raise (_refused(path, foreign) if foreign else _unreadable(path, error)) from error
-    if isinstance(content, _StandIn):
-        raise _refused(path, foreign)
-    return content
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:  # training states hold objects next to the weights: replace them by placeholders
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_safe_pickle(foreign))
+            if not isinstance(content, _Placeholder):
+                return content
+            failure = ModelError("the whole file is one object")
+        except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
+            failure = error
+    except (RuntimeError, EOFError, OSError) as error:
+        failure = error
+    if foreign:
+        raise ModelError(
+            f"{str(path)!r} is a pickle that only running its code would open ({foreign[0]}), which is refused; on a "
+            "machine where you trust it, open it with the program that wrote it, and save its state_dict() by "
+            "safetensors.torch.save_file"
+        ) from failure
+    raise ModelError(
+        f"{str(path)!r} is no readable PyTorch checkpoint: {first_line(failure)}; fetch it again"
+    ) from failure
 
 
-def _refused(path: Path, foreign: list[str]) -> ModelError:
-    return ModelError(
-        f"{str(path)!r} is a pickle that only running its code would open ({foreign[0]}), which is refused; on a "
-        "machine where you trust it, open it with what wrote it, and keep its state_dict() by "
-        "safetensors.torch.save_file"
-    )
-
-
-def _unreadable(path: Path, error: Exception) -> ModelError:
-    reason = str(error).partition("\n")[0]
-    return ModelError(f"{str(path)!r} is no readable PyTorch checkpoint: {reason}; fetch it again")
-
-
-class _StandIn(dict[Any, Any]):
-    """Takes the place of a class or function of the file: accepts what a pickle does to it and does nothing."""
+class _Placeholder(dict[Any, Any]):
+    """Takes the place of a class or function of the file; it accepts every operation of a pickle and does nothing."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         super().__init__()
 
-    def __setstate__(self, _: Any) -> None:
+    def _ignore(self, _: Any) -> None:
         pass
 
-    def append(self, _: Any) -> None:
-        """As a list would."""
-
-    def extend(self, _: Any) -> None:
-        """As a list would."""
-
-    def add(self, _: Any) -> None:
-        """As a set would."""
-
+    __setstate__ = append = extend = add = _ignore
     __hash__ = object.__hash__  # type: ignore[assignment]
 
 
-class _WeightsUnpickler(pickle.Unpickler):
-    """Finds what tensors are rebuilt from; for every other name it has a stand-in, and nothing is imported."""
+class _SafeUnpickler(pickle.Unpickler):
+    """Finds the five names that tensors are rebuilt from; every other name becomes a placeholder, without an import."""
 
-    FOUND = (
+    ALLOWED = (
         ("collections", "OrderedDict"),
         ("torch", "Size"),
         ("torch._utils", "_rebuild_tensor"),
@@ -110,16 +102,16 @@ class _WeightsUnpickler(pickle.Unpickler):
     foreign: list[str]
 
     def find_class(self, module: str, name: str) -> Any:
-        """The five harmless names, or a stand-in. torch itself finds the storages before it asks here."""
-        if (module, name) in self.FOUND:
+        """Return one of the allowed objects or a placeholder; torch finds the storages before it calls this method."""
+        if (module, name) in self.ALLOWED:
             return super().find_class(module, name)
         self.foreign.append(f"{module}.{name}")
-        return _StandIn
+        return _Placeholder
 
 
-def _reader(foreign: list[str]) -> Any:
-    """What torch.load takes for the module pickle; foreign is filled with the names that got a stand-in."""
-    unpickler = type("Unpickler", (_WeightsUnpickler,), {"foreign": foreign})
+def _safe_pickle(foreign: list[str]) -> Any:
+    """Return a pickle module for torch.load, which adds the names that became placeholders to `foreign`."""
+    unpickler = type("Unpickler", (_SafeUnpickler,), {"foreign": foreign})
     return SimpleNamespace(
         __name__="weights", Unpickler=unpickler, load=lambda file, **options: unpickler(file, **options).load()
     )

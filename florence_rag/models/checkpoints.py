@@ -1,16 +1,18 @@
 """Released UniCL, METER and Dynamic Head weights in our networks: explicit key maps, loaded strictly.
 
-Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. Every key of a file matches a rule or is listed
-as unused, and every weight of the network comes from the file. Otherwise an error lists the differences.
+Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. The tables are in
+key_maps.toml. Every key of a file matches a rule or is listed as unused, and every weight of the network comes from the
+file. Otherwise an error lists the differences.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -57,9 +59,18 @@ class KeyMap:
         return renamed, unknown
 
 
-def prefixed(prefix: str, ours: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Return the rules for a network that is a part of another one; `prefix` is a pattern without groups."""
-    return tuple(Rule(prefix + rule.pattern, ours + rule.name, rule.part) for rule in rules)
+_TABLES: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("key_maps.toml").read_text("utf-8"))
+
+
+def read_rules(table: str, prefix: str = "", ours: str = "") -> tuple[Rule, ...]:
+    """Return the rules of a table of key_maps.toml for a part of a network; `prefix` is a pattern without groups."""
+    rules: list[Rule] = []
+    for pattern, name in _TABLES[table].items():
+        if isinstance(name, str):
+            rules.append(Rule(prefix + pattern, ours + name))
+        else:
+            rules += [Rule(prefix + pattern, ours + part, qkv_slice(index)) for index, part in enumerate(name)]
+    return tuple(rules)
 
 
 def qkv_slice(index: int) -> Callable[[Tensor], Tensor]:
@@ -70,59 +81,10 @@ def qkv_slice(index: int) -> Callable[[Tensor], Tensor]:
 # Buffers that every network computes itself.
 STRUCTURAL = r".*(relative_position_index|attn_mask|position_ids)"
 
-SWIN = (
-    Rule(r"patch_embed\.(proj|norm)\.(weight|bias)", r"stages.0.embed.\1.\2"),
-    *(
-        # The original merges at the end of a stage, ours at the start of the next.
-        Rule(rf"layers\.{stage}\.downsample\.(norm|reduction)\.(weight|bias)", rf"stages.{stage + 1}.embed.\1.\2")
-        for stage in range(9)
-    ),
-    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.(norm1|norm2)\.(weight|bias)", r"stages.\1.blocks.\2.\3.\4"),
-    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.attn\.(qkv|proj)\.(weight|bias)", r"stages.\1.blocks.\2.attn.\3.\4"),
-    Rule(
-        r"layers\.(\d+)\.blocks\.(\d+)\.attn\.relative_position_bias_table",
-        r"stages.\1.blocks.\2.attn.relative_position_bias_table",
-    ),
-    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc1\.(weight|bias)", r"stages.\1.blocks.\2.mlp.0.\3"),
-    Rule(r"layers\.(\d+)\.blocks\.(\d+)\.mlp\.fc2\.(weight|bias)", r"stages.\1.blocks.\2.mlp.2.\3"),
-    Rule(r"norm\.(weight|bias)", r"norm.\1"),
-)
-
-CLIP_TEXT = (
-    Rule(r"token_embedding\.weight", "token_embedding.weight"),
-    Rule(r"positional_embedding", "position_embedding"),
-    Rule(r"resblocks\.(\d+)\.ln_([12])\.(weight|bias)", r"blocks.\1.norm\2.\3"),
-    Rule(r"resblocks\.(\d+)\.attn\.in_proj_(weight|bias)", r"blocks.\1.qkv.\2"),
-    Rule(r"resblocks\.(\d+)\.attn\.out_proj\.(weight|bias)", r"blocks.\1.proj.\2"),
-    Rule(r"resblocks\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"blocks.\1.fc1.\2"),
-    Rule(r"resblocks\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"blocks.\1.fc2.\2"),
-    Rule(r"ln_final\.(weight|bias)", r"norm.\1"),
-)
-
-CLIP_VISION = (
-    Rule(r"class_embedding", "embeddings.class_embedding"),
-    Rule(r"positional_embedding", "embeddings.position_embedding.weight"),
-    Rule(r"conv1\.weight", "embeddings.patch_embedding.weight"),
-    Rule(r"ln_pre\.(weight|bias)", r"pre_layrnorm.\1"),
-    Rule(r"ln_post\.(weight|bias)", r"post_layernorm.\1"),
-    *(
-        Rule(
-            r"transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)",
-            rf"encoder.layers.\1.self_attn.{name}_proj.\2",
-            qkv_slice(index),
-        )
-        for index, name in enumerate("qkv")
-    ),
-    Rule(r"transformer\.resblocks\.(\d+)\.attn\.out_proj\.(weight|bias)", r"encoder.layers.\1.self_attn.out_proj.\2"),
-    Rule(r"transformer\.resblocks\.(\d+)\.ln_([12])\.(weight|bias)", r"encoder.layers.\1.layer_norm\2.\3"),
-    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_fc\.(weight|bias)", r"encoder.layers.\1.mlp.fc1.\2"),
-    Rule(r"transformer\.resblocks\.(\d+)\.mlp\.c_proj\.(weight|bias)", r"encoder.layers.\1.mlp.fc2.\2"),
-)
-
 UNICL = KeyMap(
     rules=(
-        *prefixed(r"(?:image_encoder|visual)\.", "image_encoder.", SWIN),
-        *prefixed(r"(?:text_encoder|text)\.", "text_encoder.", CLIP_TEXT),
+        *read_rules("swin", r"(?:image_encoder|visual)\.", "image_encoder."),
+        *read_rules("clip_text", r"(?:text_encoder|text)\.", "text_encoder."),
         # The file stores (in, out) for x @ P; a linear layer needs (out, in).
         Rule(r"(?:image|vision)_projection", "image_projection.weight", Tensor.t),
         Rule(r"text_projection", "text_projection.weight", Tensor.t),
@@ -131,37 +93,12 @@ UNICL = KeyMap(
     unused=(STRUCTURAL,),
 )
 
-_BLOCK = r"backbone\.dyhead_tower\.(\d+)\."
-_FUSION = r"cross_modal_(text|image)_layers\.(\d+)\."
-_FUSION_NAME = r"meter.\1_layers.\2."
-
 METER = KeyMap(
     rules=(
-        *prefixed(r"vit_model\.visual\.", "meter.image_encoder.", CLIP_VISION),
-        *prefixed(r"vit_model\.", "meter.image_encoder.", SWIN),
-        Rule(r"text_transformer\.(embeddings|encoder)\.(.+)\.(weight|bias)", r"meter.text_encoder.\1.\2.\3"),
-        Rule(r"cross_modal_(text|image)_transform\.(weight|bias)", r"meter.\1_projection.\2"),
-        Rule(r"cross_modal_(text|image)_pooler\.dense\.(weight|bias)", r"meter.\1_pooler.dense.\2"),
-        Rule(r"token_type_embeddings\.weight", "meter.token_types.weight"),
-        *(
-            rule
-            for theirs, name in (("attention", "self_attention"), ("crossattention", "cross_attention"))
-            for rule in (
-                Rule(rf"{_FUSION}{theirs}\.self\.(query|key|value)\.(weight|bias)", rf"{_FUSION_NAME}{name}.\3.\4"),
-                Rule(rf"{_FUSION}{theirs}\.output\.dense\.(weight|bias)", rf"{_FUSION_NAME}{name}.output.\3"),
-                Rule(rf"{_FUSION}{theirs}\.output\.LayerNorm\.(weight|bias)", rf"{_FUSION_NAME}{name}.norm.\3"),
-            )
-        ),
-        Rule(rf"{_FUSION}intermediate\.dense\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.up.\3"),
-        Rule(rf"{_FUSION}output\.dense\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.down.\3"),
-        Rule(rf"{_FUSION}output\.LayerNorm\.(weight|bias)", rf"{_FUSION_NAME}feed_forward.norm.\3"),
-        Rule(r"(vqa|nlvr2|snli)_classifier\.(\d)\.(weight|bias)", r"heads.\1.\2.\3"),
-        Rule(r"itm_score\.fc\.(weight|bias)", r"heads.itm.\1"),
-        Rule(r"rank_output\.(weight|bias)", r"heads.rank.\1"),
-        Rule(r"mlm_score\.transform\.dense\.(weight|bias)", r"heads.mlm.dense.\1"),
-        Rule(r"mlm_score\.transform\.LayerNorm\.(weight|bias)", r"heads.mlm.norm.\1"),
-        Rule(r"mlm_score\.decoder\.weight", "heads.mlm.decoder.weight"),
-        Rule(r"mlm_score\.bias", "heads.mlm.decoder.bias"),
+        *read_rules("clip_vision", r"vit_model\.visual\.", "meter.image_encoder."),
+        *read_rules("swin", r"vit_model\.", "meter.image_encoder."),
+        *read_rules("meter"),
+        *read_rules("meter_fusion", "cross_modal_", "meter."),
     ),
     unused=(
         STRUCTURAL,
@@ -172,19 +109,7 @@ METER = KeyMap(
 )
 
 DYHEAD = KeyMap(
-    rules=(
-        *(
-            rule
-            for index, name in enumerate(("from_coarser", "from_same", "from_finer"))
-            for rule in (
-                Rule(rf"{_BLOCK}DyConv\.{index}\.conv\.(weight|bias)", rf"blocks.\1.{name}.conv.\2"),
-                Rule(rf"{_BLOCK}DyConv\.{index}\.bn\.(weight|bias)", rf"blocks.\1.{name}.norm.\2"),
-            )
-        ),
-        Rule(rf"{_BLOCK}AttnConv\.1\.(weight|bias)", r"blocks.\1.scale.\2"),
-        Rule(rf"{_BLOCK}relu\.fc\.([02])\.(weight|bias)", r"blocks.\1.task.fc.\2.\3"),
-        Rule(rf"{_BLOCK}offset\.(weight|bias)", r"blocks.\1.offset.\2"),
-    ),
+    rules=read_rules("dyhead", r"backbone\.dyhead_tower\.", "blocks."),
     unused=(r"(?!backbone\.dyhead_tower\.).+",),  # the backbone and the heads around the Dynamic Head
 )
 

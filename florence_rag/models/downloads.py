@@ -1,6 +1,6 @@
-"""Files of models that others publish: fetched once into the caches that torch and Hugging Face share, then offline.
+"""Downloads published model files once into the caches of torch and Hugging Face; later runs need no network.
 
-The only module that goes to the network for weights, and only when a model is opened that is not there yet.
+This is the only module that uses the network for weights, and only when a model is opened that is not cached.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from florence_rag.errors import ModelError
+from florence_rag.errors import ModelError, first_line
 from florence_rag.models.registry import ModelCard
 
 NEVER_NEEDED = "*.bin *.h5 *.msgpack *.ot *.onnx *.gguf *.pt *.pth *.mlmodel onnx/* openvino/*".split()
@@ -26,16 +26,19 @@ TIMEOUT_S = 30.0
 BLOCK = 1 << 20
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and the bytes in all, None where the server does not say."""
+"""Receives the downloaded bytes and the bytes in all, None if the server does not report them."""
 
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Where files of models come from.
+    """Returns files of models, downloaded if necessary.
 
-    offline: never go to the network. announce: told, before the first byte, what is about to be fetched.
-    progress: called while a single file comes in; repositories show their own progress. later: models that will be
-    wanted besides; those that are not here are told of, or missed, together with the first.
+    Args:
+        offline: Whether to refuse all downloads.
+        announce: Receives a line about each download before its first byte.
+        progress: Called during the download of a single file; repositories show their own progress.
+        later: Further models that the caller will open. Those that have to be downloaded are announced, or reported
+            as missing, together with the first.
     """
 
     offline: bool = False
@@ -44,66 +47,86 @@ class Fetcher:
     later: Sequence[ModelCard] = ()
 
     def repository(self, name: str, *, only: Sequence[str] | None = None, about: str = "") -> Path:
-        """The folder of a Hugging Face repository "owner/name". only: patterns of the files that are wanted.
+        """Return the folder of a Hugging Face repository.
 
-        about: what to announce. Raises ModelError where it is neither here nor can be fetched.
+        Args:
+            name: The repository, "owner/name".
+            only: Patterns of the required files.
+            about: The line to announce.
+
+        Raises:
+            ModelError: If the repository is not cached and cannot be downloaded.
         """
         fetch = partial(snapshot_download, name, allow_patterns=list(only or ["*"]), ignore_patterns=NEVER_NEEDED)
         try:
             return Path(str(fetch(local_files_only=True)))
         except LocalEntryNotFoundError as error:
             if self.offline or constants.HF_HUB_OFFLINE:
-                raise self._absent(_wanted_repository(name)) from error
+                raise self._missing(_repository_hint(name)) from error
         self._announce(about or f"https://huggingface.co/{name}")
         try:
             return Path(str(fetch()))
         except RepositoryNotFoundError as error:
             raise ModelError(f"there is no repository {name!r} on Hugging Face, or it needs a login") from error
         except Exception as error:  # the hub's client has changed its HTTP library, and with it these errors, before
-            raise self._absent(_wanted_repository(name), error) from error
+            raise self._missing(_repository_hint(name), error) from error
 
     def file(self, url: str, *, about: str = "", folder: Path | None = None) -> Path:
-        """A published file, by default in torch.hub's cache; what was cut off is gone on with.
+        """Return a published file, by default from torch.hub's cache; an interrupted download is resumed.
 
-        Its SHA-256 is recorded beside it the first time; another content under the same address is refused.
+        Its SHA-256 is recorded next to it the first time; other content from the same URL is refused.
         """
-        path = _place(url, folder)
+        path = _cached_file(url, folder)
         if path.is_file():
             return path
         if self.offline:
-            raise self._absent(_wanted_file(url, path))
+            raise self._missing(_file_hint(url, path))
         self._announce(about or url)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
         try:
             _download(url, part, self.progress)
         except (httpx.HTTPError, OSError) as error:
-            raise self._absent(_wanted_file(url, path), error) from error
-        _check_digest(part, path.with_name(f"{path.name}.sha256"), url)
+            raise self._missing(_file_hint(url, path), error) from error
+        with part.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        record = path.with_name(f"{path.name}.sha256")
+        if record.exists() and record.read_text().strip() != digest:
+            part.unlink()
+            raise ModelError(f"{url} has other content than the first time; if you expect that, delete {str(record)!r}")
+        record.write_text(f"{digest}\n")
         part.rename(path)
         return path
 
-    def _announce(self, what: str) -> None:
+    def _announce(self, line: str) -> None:
         if self.announce is not None:
-            for each in (what, *(f"afterwards {card}" for card in self._later())):
+            for each in (line, *(f"afterwards {card}" for card in self._later())):
                 self.announce(each)
 
-    def _absent(self, wanted: str, error: Exception | None = None) -> ModelError:
-        """One line for all that is missing."""
-        reason = f" ({_first_line(error)})" if error else ""
-        all_wanted = "; ".join([wanted, *map(_wanted, self._later())])
-        return ModelError(f"not on this machine and cannot be fetched{reason}: {all_wanted}; {WITHOUT}")
+    def _missing(self, hint: str, error: Exception | None = None) -> ModelError:
+        """Return an error that lists all missing files in one line."""
+        reason = f" ({first_line(error)})" if error else ""
+        hints = [hint]
+        for card in self._later():
+            is_file = card.download_kind == "file"
+            hints.append(
+                _file_hint(card.source, _cached_file(card.source)) if is_file else _repository_hint(card.source)
+            )
+        return ModelError(
+            f"not on this machine and cannot be fetched{reason}: {'; '.join(hints)}; "
+            "or use the model that is built in: --model florence-tiny"
+        )
 
     def _later(self) -> list[ModelCard]:
-        return [card for card in self.later if card.download_kind and not is_here(card)]
+        return [card for card in self.later if card.download_kind and not is_local(card)]
 
 
-def is_here(card: ModelCard) -> bool:
-    """Whether a model can be used without network: built in, or in the caches."""
+def is_local(card: ModelCard) -> bool:
+    """Return whether a model can be used without network: built in, or in the caches."""
     if card.family in ("azure", "openai"):
         return False
     if card.download_kind == "file":
-        return _place(card.source).is_file()
+        return _cached_file(card.source).is_file()
     try:
         return card.download_kind == "" or bool(
             snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
@@ -112,60 +135,37 @@ def is_here(card: ModelCard) -> bool:
         return False
 
 
-def _place(url: str, folder: Path | None = None) -> Path:
-    """Where a published file belongs: torch.hub's cache."""
+def _cached_file(url: str, folder: Path | None = None) -> Path:
     return (folder or Path(torch.hub.get_dir()) / "checkpoints") / url.rsplit("/", 1)[-1]
 
 
 def _download(url: str, part: Path, progress: Progress | None) -> None:
     """Append the missing bytes to the partial file."""
-    there = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={there}-", "Accept-Encoding": "identity"} if there else {"Accept-Encoding": "identity"}
+    done = part.stat().st_size if part.exists() else 0
+    headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={done}-"} if done else {})}
     with httpx.stream("GET", url, headers=headers, follow_redirects=True, timeout=TIMEOUT_S) as response:
         if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-            return  # it was whole, only not yet renamed
+            return  # the partial file is complete, but was not renamed
         response.raise_for_status()
         if response.status_code != httpx.codes.PARTIAL_CONTENT:
-            there = 0  # the server sends all of it again
+            done = 0  # the server sends the whole file again
         length = response.headers.get("Content-Length")
-        total = there + int(length) if length else None
-        with part.open("ab" if there else "wb") as file:
+        total = done + int(length) if length else None
+        with part.open("ab" if done else "wb") as file:
             for block in response.iter_bytes(BLOCK):
-                there += file.write(block)
+                done += file.write(block)
                 if progress is not None:
-                    progress(there, total)
-    if total is not None and there != total:
-        raise OSError(f"only {there} of {total} bytes came; run it again to go on")
+                    progress(done, total)
+    if total is not None and done != total:
+        raise OSError(f"only {done} of {total} bytes arrived; run it again to resume")
 
 
-def _check_digest(file: Path, record: Path, url: str) -> None:
-    with file.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    if record.exists() and record.read_text().strip() != digest:
-        file.unlink()
-        raise ModelError(f"{url} is not the file that came the first time; if it may differ, delete {str(record)!r}")
-    record.write_text(f"{digest}\n")
-
-
-WITHOUT = "or use the model that is built in: --model florence-tiny"
-
-
-def _wanted(card: ModelCard) -> str:
-    if card.download_kind == "file":
-        return _wanted_file(card.source, _place(card.source))
-    return _wanted_repository(card.source)
-
-
-def _wanted_repository(name: str) -> str:
+def _repository_hint(name: str) -> str:
     return (
         f"{name!r} (put the *.safetensors, *.json and tokenizer files of https://huggingface.co/{name}/tree/main "
         f"into a folder and name the folder instead, or its cache into {constants.HF_HUB_CACHE})"
     )
 
 
-def _wanted_file(url: str, path: Path) -> str:
+def _file_hint(url: str, path: Path) -> str:
     return f"the file {url} (put it at {str(path)!r})"
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

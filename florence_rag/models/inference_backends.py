@@ -1,8 +1,8 @@
-"""The same network in fewer bits or on another engine: faster, with vectors that point the same way.
+"""Runs a network in lower precision or on another inference backend, with nearly the same vectors.
 
-Which combination is how fast on this machine, and how near to fp32 its vectors stay: benchmarks/precision.py.
-"compile" is torch.compile. It takes a minute or more before the first vector and again for other sizes of batch, so it
-is for GPUs and long runs: on CPUs it gave 1.06 of plain PyTorch for Swin-T and 0.57 for ViT-B/32.
+benchmarks/precision.py measures the speed of each combination on your machine and the distance of its vectors to fp32.
+"compile" is torch.compile. It takes a minute or more before the first vector and again for other batch sizes, so it is
+for GPUs and long runs: on CPUs it reached 1.06 of the speed of plain PyTorch for Swin-T and 0.57 for ViT-B/32.
 """
 
 from __future__ import annotations
@@ -32,20 +32,19 @@ Run = Callable[[Tensor], Tensor]
 
 
 class _Method(nn.Module):
-    """A method of a network as a module, so that engines can take it."""
+    """A method of a network as a module that a backend can export."""
 
-    def __init__(self, network: nn.Module, run: str) -> None:
+    def __init__(self, network: nn.Module, method: str) -> None:
         super().__init__()
-        self.network = network
-        self.run = run
+        self.network, self.method = network, method
 
     def forward(self, inputs: Tensor) -> Tensor:
-        result: Tensor = getattr(self.network, self.run)(inputs)
+        result: Tensor = getattr(self.network, self.method)(inputs)
         return result
 
 
 def check_acceleration(backend: str, precision: str, device: torch.device) -> None:
-    """InputError for a combination that there is not."""
+    """Raise an InputError if the combination is not supported."""
     if precision not in SUPPORTED.get(backend, ()):
         known = "; ".join(f"{name} with {', '.join(precisions)}" for name, precisions in SUPPORTED.items())
         raise InputError(f"backend {backend!r} with precision {precision!r} is not supported; there are {known}")
@@ -55,33 +54,38 @@ def check_acceleration(backend: str, precision: str, device: torch.device) -> No
         )
 
 
-def accelerated(network: nn.Module, run: str, example: Tensor, *, backend: Backend, precision: Precision) -> Run:
-    """The method `run` of a network, from one tensor to one float32 tensor.
+def accelerate(network: nn.Module, method: str, example: Tensor, *, backend: Backend, precision: Precision) -> Run:
+    """Return a fast equivalent of a method from one tensor to one float32 tensor.
 
-    example: an input such as it will get, whose first axis is the batch. Raises InputError for a combination that there
-    is not, MissingExtraError where the engine is not installed.
+    Args:
+        network: The network.
+        method: The name of its method.
+        example: An input whose first axis is the batch; later inputs differ from it only there.
+        backend: What runs the network.
+        precision: The precision of its products.
+
+    Raises:
+        InputError: If the combination is not supported.
+        MissingExtraError: If the backend is not installed.
     """
     check_acceleration(backend, precision, example.device)
-    module = _Method(network, run).eval()
+    module = _Method(network, method).eval()
     if backend == "openvino":
         return _openvino(module, example, precision)
     if backend == "onnx":
         return _onnx(module, example)
     if precision == "int8":
         return _quantized(module)
-    method: Run = _autocast(module) if precision == "bf16" else module
-    return torch.compile(method) if backend == "compile" else method
+    run: Run = _autocast(module) if precision == "bf16" else module
+    return torch.compile(run) if backend == "compile" else run
 
 
 def _autocast(module: nn.Module) -> Run:
-    """Products in bfloat16; sums, norms and exponentials where they need it in float32.
-
-    Their weights are made bfloat16 once, since autocast would convert them again in every pass.
-    """
+    """Compute products in bfloat16, and sums, norms and exponentials in float32 where they need it."""
     half = deepcopy(module)
     for layer in half.modules():
         if isinstance(layer, (nn.Linear, nn.Conv2d)):
-            layer.to(torch.bfloat16)
+            layer.to(torch.bfloat16)  # once, because autocast would convert the weights in every pass
 
     def run(inputs: Tensor) -> Tensor:
         with torch.autocast(inputs.device.type, torch.bfloat16):
@@ -92,12 +96,12 @@ def _autocast(module: nn.Module) -> Run:
 
 
 def _quantized(module: nn.Module) -> Run:
-    """Linear layers with int8 weights; their inputs are scaled to int8 as they come."""
+    """Give linear layers int8 weights; their inputs are scaled to int8 dynamically."""
     with warnings.catch_warnings():
-        # Announced for removal from torch; its successor, torchao, needs a compiler on the user's machine for this.
+        # torch will remove this function; its successor, torchao, needs a compiler on the user's machine for it.
         warnings.simplefilter("ignore")
-        small: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
-    return small
+        quantized: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
+    return quantized
 
 
 def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
@@ -106,16 +110,13 @@ def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
     except ImportError as error:
         raise MissingExtraError("openvino", "openvino") from error
     hints = {"INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY"}
-    # Tracing looks at all that a network has, of which transformers tells that there is no loss. An interrupt amid it
-    # prints pages, or aborts the process.
-    with DeferredSignals(), warnings.catch_warnings(), quiet("transformers.modeling_utils"), torch.no_grad():
-        warnings.simplefilter("ignore")  # of every shape that becomes a constant; only the batch varies
-        module(example)  # what layers keep from a first pass must not be made while it is traced
+    # An interrupt during the conversion prints pages or aborts the process.
+    with DeferredSignals(), _exporting(module, example, "transformers.modeling_utils"):
         graph: Any = openvino.convert_model(module, example_input=example)
     compiled = openvino.Core().compile_model(graph, "CPU", hints)
 
     def run(inputs: Tensor) -> Tensor:
-        # A request of its own for each call: one compiled model serves several threads.
+        # Each call has its own request, so that one compiled model serves several threads.
         results = compiled.create_infer_request().infer({0: inputs.numpy()})
         return torch.from_numpy(results[0].copy())
 
@@ -125,13 +126,11 @@ def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:
 def _onnx(module: nn.Module, example: Tensor) -> Run:
     try:
         import onnxruntime
-        import onnxscript  # noqa: F401  # torch exports by it, and says so only from deep inside
+        import onnxscript  # noqa: F401  # torch exports by it, and reports its absence only from deep inside
     except ImportError as error:
         raise MissingExtraError("onnxscript", "onnx") from error
     any_batch = ({0: torch.export.Dim("batch")},)
-    with warnings.catch_warnings(), quiet("torch.onnx"), torch.no_grad():
-        warnings.simplefilter("ignore")
-        module(example)  # what layers keep from a first pass must not be kept from the export, whose tensors are hollow
+    with _exporting(module, example, "torch.onnx"):
         program: Any = torch.onnx.export(module, (example,), dynamo=True, dynamic_shapes=any_batch, verbose=False)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
@@ -142,12 +141,15 @@ def _onnx(module: nn.Module, example: Tensor) -> Run:
 
 
 @contextmanager
-def quiet(logger: str) -> Iterator[None]:
-    """Without the warnings of a library about what does not concern us."""
+def _exporting(module: nn.Module, example: Tensor, logger: str) -> Iterator[None]:
+    """Prepare a module for export, and silence warnings: of shapes that become constants, of attributes without use."""
     log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            module(example)  # fills the caches of the layers, which must not hold the tensors of a trace or an export
+            yield
     finally:
         log.setLevel(level)

@@ -15,23 +15,22 @@ from florence_rag.errors import ModelError
 from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.checkpoints import (
     STRUCTURAL,
-    SWIN,
     KeyMap,
     Rule,
     check_state_dict,
     load_into,
-    prefixed,
+    read_rules,
     resize_grid,
 )
 from florence_rag.models.layers.window import WindowAttention
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification, VideoCoSwinModel
 
-SWIN_IMAGES = KeyMap(rules=SWIN, unused=(STRUCTURAL, r"head\.(weight|bias)"))
+SWIN_IMAGES = KeyMap(rules=read_rules("swin"), unused=(STRUCTURAL, r"head\.(weight|bias)"))
 """A Swin image classifier; its classification head is dropped."""
 
 VIDEO_SWIN = KeyMap(
     rules=(
-        *prefixed(r"backbone\.", "video_coswin.", SWIN),
+        *read_rules("swin", r"backbone\.", "video_coswin."),
         Rule(r"cls_head\.fc_cls\.(weight|bias)", r"classifier.\1"),
     ),
     unused=(STRUCTURAL,),

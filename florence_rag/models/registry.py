@@ -200,14 +200,16 @@ def _detect_family(path: Path, role: Role) -> Family:
     return _FAMILY_BY_MODEL_TYPE.get(_model_type(path), _FAMILY_BY_ROLE[role])
 
 
-def _model_type(folder: Path) -> str:
-    config = folder / "config.json"
-    if not config.is_file():
-        return ""
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file in the folder of a model; an empty dictionary if there is no such file."""
     try:
-        return str(json.loads(config.read_text("utf-8")).get("model_type", ""))
+        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
     except ValueError as error:
-        raise ModelError(f"{str(config)!r} is no JSON ({error}); fetch it again") from error
+        raise ModelError(f"{str(path)!r} is not valid JSON ({error}); fetch it again") from error
+
+
+def _model_type(folder: Path) -> str:
+    return str(read_config(folder / "config.json").get("model_type", ""))
 
 
 def is_florence2(folder: str | Path) -> bool:

@@ -6,7 +6,6 @@ Its documentation: https://sbert.net. A model is a folder, as its `save_pretrain
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.inference_backends import Backend, Precision, Run, accelerated
-from florence_rag.models.registry import fingerprint
+from florence_rag.errors import InputError, MissingExtraError, ModelError, first_line
+from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
+from florence_rag.models.registry import fingerprint, read_config
 
 try:
     from sentence_transformers.base.model import BaseModel
@@ -28,7 +27,6 @@ except ImportError as error:
 Model = TypeVar("Model", bound=BaseModel)
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})
-_TWO_TOWERS = frozenset({"clip", "siglip"})
 
 
 def model_folder(source: str | Path) -> Path:
@@ -45,9 +43,14 @@ def model_folder(source: str | Path) -> Path:
 
 
 def open_model(kind: type[Model], folder: Path, *, device: str | None, precision: str | None, **options: Any) -> Model:
-    """The model of a folder in this class, in evaluation mode.
+    """Open the model of a folder in evaluation mode.
 
-    device: a torch device; a GPU is used where there is one. precision: fp32, which is the default, or bf16.
+    Args:
+        kind: The class of sentence-transformers.
+        folder: The folder.
+        device: A torch device; by default a GPU if there is one.
+        precision: "fp32", which is the default, or "bf16".
+        options: Further arguments of the class.
     """
     if precision not in (None, *PRECISIONS):
         raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
@@ -60,21 +63,21 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
     return model.eval()
 
 
-class _Pooled(nn.Module):
-    """An image encoder reduced to its pooled features."""
+class _PooledFeatures(nn.Module):
+    """An image encoder that returns only its pooled features."""
 
-    def __init__(self, tower: nn.Module) -> None:
+    def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
-        self.tower = tower
+        self.encoder = encoder
 
-    def pooled(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, C)."""
-        features: Tensor = self.tower(pixel_values=pixels).pooler_output
+        features: Tensor = self.encoder(pixel_values=pixels).pooler_output
         return features
 
 
-class _Engine(nn.Module):
-    """Replaces the image encoder and returns only pooled features."""
+class _AcceleratedEncoder(nn.Module):
+    """Takes the place of an image encoder and runs it on an inference backend."""
 
     def __init__(self, run: Run) -> None:
         super().__init__()
@@ -84,26 +87,26 @@ class _Engine(nn.Module):
         return BaseModelOutputWithPooling(pooler_output=self.run(pixel_values))
 
 
-def has_image_tower(folder: Path) -> bool:
-    """Whether images of one size go through an encoder of their own, as in CLIP and SigLIP."""
-    configs = [_read(file) for file in folder.rglob("config.json")]
-    return any(config.get("model_type") in _TWO_TOWERS for config in configs)
+def has_image_encoder(folder: Path) -> bool:
+    """Return whether images of one size go through an encoder of their own, as in CLIP and SigLIP."""
+    return any(read_config(file).get("model_type") in ("clip", "siglip") for file in folder.rglob("config.json"))
 
 
 def accelerate_images(model: BaseModel, *, backend: Backend, precision: Precision) -> None:
-    """Run the image encoder in fewer bits or on another engine, see acceleration.py; texts are embedded as before.
+    """Run the image encoder in lower precision or on another backend; texts are embedded as before.
 
-    The library's own engines need its companion optimum, of which no release works with transformers 5.
+    The library's own backends need its companion optimum, of which no release works with transformers 5.
     """
     network: Any = model[0].model
     side = network.config.vision_config.image_size
     example = torch.zeros(2, 3, side, side, device=network.device)
-    tower = _Pooled(network.vision_model).eval()
-    network.vision_model = _Engine(accelerated(tower, "pooled", example, backend=backend, precision=precision))
+    encoder = _PooledFeatures(network.vision_model).eval()
+    run = accelerate(encoder, "forward", example, backend=backend, precision=precision)
+    network.vision_model = _AcceleratedEncoder(run)
 
 
 def weights_fingerprint(folder: Path) -> str:
-    """Digest of the weights of all parts of a model: 16 hex digits, equal for equal weights."""
+    """Return a digest of the weights of all parts of a model: 16 hex digits, equal for equal weights."""
     parts = [fingerprint(part) for part in sorted({file.parent for file in folder.rglob("*.safetensors")})]
     return parts[0] if len(parts) == 1 else hashlib.blake2b("".join(parts).encode(), digest_size=8).hexdigest()
 
@@ -113,37 +116,21 @@ def is_cross_encoder(folder: Path) -> bool:
 
     The library would open it as an embedder without an error, and an embedder as a cross-encoder with a random head.
     """
-    settings = _read(folder / "config_sentence_transformers.json")
-    return settings.get("model_type") == "CrossEncoder" or _network(folder).endswith("ForSequenceClassification")
+    settings = read_config(folder / "config_sentence_transformers.json")
+    return settings.get("model_type") == "CrossEncoder" or _architecture(folder).endswith("ForSequenceClassification")
 
 
 def has_language_head(folder: Path) -> bool:
-    """Whether the files are those of a language model, which can be asked for "yes" or "no" about a pair."""
-    return _network(folder).endswith("ForCausalLM")
+    """Return whether the folder holds a language model, which can answer "yes" or "no" about a pair."""
+    return _architecture(folder).endswith("ForCausalLM")
 
 
-def talks_of_pictures(folder: Path) -> bool:
-    """Return whether the folder holds a model that generates text about images.
-
-    Such a folder has no configuration of sentence-transformers.
-    """
-    writes = _network(folder).endswith("ForConditionalGeneration")
-    return writes and not (folder / "config_sentence_transformers.json").is_file()
+def is_vision_language_model(folder: Path) -> bool:
+    """Return whether the folder holds a model that generates text about images and is not prepared for the library."""
+    generates = _architecture(folder).endswith("ForConditionalGeneration")
+    return generates and not (folder / "config_sentence_transformers.json").is_file()
 
 
-def _network(folder: Path) -> str:
-    architectures = _read(folder / "config.json").get("architectures") or [""]
+def _architecture(folder: Path) -> str:
+    architectures = read_config(folder / "config.json").get("architectures") or [""]
     return str(architectures[0])
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r} is no JSON ({error}); fetch it again") from error
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{lines[0][:300]}" if lines else type(error).__name__

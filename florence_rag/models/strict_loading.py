@@ -1,4 +1,4 @@
-"""Opens folders that save_pretrained wrote, strictly: a missing weight would be random, and nobody would know."""
+"""Opens folders that save_pretrained wrote, strictly: transformers would replace a missing weight by random numbers."""
 
 from __future__ import annotations
 
@@ -11,71 +11,71 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from florence_rag.errors import ModelError
+from florence_rag.errors import ModelError, first_line
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
-FAULTS = ("missing_keys", "mismatched_keys", "unexpected_keys")
+UNFIT_KEYS = ("missing_keys", "mismatched_keys", "unexpected_keys")
+"""The lists in the loading information of transformers."""
+
 _LISTED = 5
 
 
-def open_strictly(kind: type[Model], folder: str | Path, *, device: str | None = None) -> Model:
-    """A model in fp32 and evaluation mode. device: a torch device; a GPU is used where there is one.
+def open_strictly(
+    kind: type[Model], folder: str | Path, *, name: str = "", what: str = "", device: str | None = None
+) -> Model:
+    """Open a model in fp32 and evaluation mode.
 
-    Raises ModelError, in one line, for files that cannot be read and for weights that do not fit, which it lists.
+    Args:
+        kind: The class of the model.
+        folder: A folder that `save_pretrained` wrote.
+        name: The name of the model in error messages.
+        what: What the folder should hold, such as "a detector", in error messages.
+        device: A torch device; by default a GPU if there is one.
+
+    Raises:
+        ModelError: If files cannot be read, or weights do not fit; the message lists these.
     """
-    try:
-        with _without_bars():
-            loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
-    except Exception as error:  # any error inside transformers: JSON, safetensors, other shapes
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {reason}; fetch it again") from error
-    opened: Model = _fitting(loaded, kind.__name__, folder, device)
+    with _opening(folder, name, what or f"a {kind.__name__}"):
+        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+    model, loading_info = loaded
+    check_fit(loading_info, name or kind.__name__, folder)
+    opened: Model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return opened
 
 
 def open_with_processor(
     kind: type[Model], processor: Any, folder: str | Path, *, name: str, what: str, device: str | None = None
 ) -> tuple[Model, Any]:
-    """As open_strictly, from this folder alone, with its image processor.
-
-    name, what: how ModelError calls the model, and what it should have been, such as "a detector".
-    """
-    try:
-        how: dict[str, Any] = {"local_files_only": True, "output_loading_info": True}
-        with _without_bars():
-            loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, **how)
-        looks = processor.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise ModelError(f"{name!r}: {str(folder)!r} cannot be opened as {what}: {reason}") from error
-    return _fitting(loaded, name, folder, device), looks
+    """Open a model as `open_strictly` does, and the processor of the same folder."""
+    model = open_strictly(kind, folder, name=name, what=what, device=device)
+    with _opening(folder, name, what):
+        return model, processor.from_pretrained(folder, local_files_only=True)
 
 
 @contextmanager
-def _without_bars() -> Iterator[None]:
-    """Of weights that load in milliseconds, a bar each, in every notebook."""
-    if not logging.is_progress_bar_enabled():
-        yield
-        return
+def _opening(folder: str | Path, name: str, what: str) -> Iterator[None]:
+    """Hide progress bars of weights that load in milliseconds, and turn every error into a ModelError of one line."""
+    shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
+    except Exception as error:  # any error inside transformers: JSON, safetensors, other shapes
+        prefix = f"{name!r}: " if name else ""
+        raise ModelError(
+            f"{prefix}{str(folder)!r} cannot be opened as {what}: {first_line(error)}; fetch it again"
+        ) from error
     finally:
-        logging.enable_progress_bar()
+        if shown:
+            logging.enable_progress_bar()
 
 
-def _fitting(loaded: Any, name: str, folder: str | Path, device: str | None) -> Any:
-    """The model, on its device and in evaluation mode, if all its weights are those of the folder."""
-    model, notes = loaded
-    check_fit(notes, name, folder)
-    return model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
-
-
-def check_fit(notes: Mapping[str, Any], name: str, source: str | Path, faults: Iterable[str] = FAULTS) -> None:
-    """ModelError, with the keys, where transformers left weights out or made some up."""
-    for what in faults:
-        if keys := sorted(map(str, notes.get(what) or ())):
+def check_fit(
+    loading_info: Mapping[str, Any], name: str, source: str | Path, unfit: Iterable[str] = UNFIT_KEYS
+) -> None:
+    """Raise a ModelError with the keys if transformers ignored weights of the file or made some up."""
+    for kind in unfit:
+        if keys := sorted(map(str, loading_info.get(kind) or ())):
             listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
-            words = what.replace("_", " ")
+            words = kind.replace("_", " ")
             raise ModelError(f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed}")

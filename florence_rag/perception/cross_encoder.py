@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.errors import InputError, MissingExtraError, ModelError, first_line
 from florence_rag.models.sentence_transformers import (
-    first_line,
     has_language_head,
     is_cross_encoder,
+    is_vision_language_model,
     model_folder,
     open_model,
-    talks_of_pictures,
 )
 from florence_rag.perception.base import Candidate
 from florence_rag.types import Frame
@@ -50,7 +49,7 @@ class CrossEncoderReranker:
     def from_pretrained(cls, folder: str | Path, *, name: str, device: str | None = None) -> CrossEncoderReranker:
         """Open a folder in fp32, by default on a GPU if there is one."""
         folder = model_folder(folder)
-        if talks_of_pictures(folder):
+        if is_vision_language_model(folder):
             raise ModelError(
                 f"the model {name!r} writes about images, and has no config_sentence_transformers.json that says how "
                 "it scores a pair: take a repository that has one, or write it with CrossEncoder.save_pretrained"

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedModel, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from florence_rag.errors import InputError, ModelError
-from florence_rag.models.strict_loading import FAULTS, check_fit
+from florence_rag.errors import InputError, ModelError, first_line
+from florence_rag.models.strict_loading import UNFIT_KEYS, check_fit
 from florence_rag.perception.base import VQAResult
 
 Precision = Literal["fp32", "bf16"]
@@ -86,7 +86,7 @@ def open_model(
         processor = _open_processor(model.config, folder, {"local_files_only": True, "backend": "pil"})
     except Exception as error:  # transformers passes on the errors of all its parts: of JSON, of tensors ...
         raise cannot_open(name, folder, error) from error
-    check_fit(notes, name, folder, FAULTS[:2] if unused_weights else FAULTS)
+    check_fit(notes, name, folder, UNFIT_KEYS[:2] if unused_weights else UNFIT_KEYS)
     return model.to(target).eval(), processor
 
 
@@ -110,8 +110,7 @@ def _open_processor(config: Any, folder: str | Path, options: dict[str, Any]) ->
 
 def cannot_open(name: str, folder: str | Path, error: Exception) -> ModelError:
     """Return an error of one line that says which model cannot be opened, and why."""
-    reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-    return ModelError(f"{name!r} cannot be opened from the folder {str(folder)!r}: {reason}")
+    return ModelError(f"{name!r} cannot be opened from the folder {str(folder)!r}: {first_line(error)}")
 
 
 def beams_to_result(beams: Iterable[tuple[str, float]]) -> VQAResult:

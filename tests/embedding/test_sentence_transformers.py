@@ -195,7 +195,7 @@ def test_a_combination_that_there_is_not_is_refused_with_those_that_there_are(cl
             clip_folder, name="x", device="cpu", backend="openvino", precision="int8"
         )
     for options in ({"backend": "onnx"}, {"precision": "int8"}, {"precision": "fp8"}):
-        with pytest.raises(InputError, match=r"'x' has no image tower .* 'torch' with fp32 or bf16, not on"):
+        with pytest.raises(InputError, match=r"'x' has no image encoder .* 'torch' with fp32 or bf16, not on"):
             SentenceTransformerTextEmbedder.from_pretrained(bert_folder, name="x", device="cpu", **options)
 
 

@@ -105,7 +105,7 @@ def test_a_pickle_of_its_own_is_not_run(tmp_path: Path) -> None:
 
 def test_a_whole_network_is_not_rebuilt_by_its_code(tmp_path: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), tmp_path / "network.pth")
-    with pytest.raises(ModelError, match=r"pickle .*Linear.* refused; .* keep its state_dict\(\) by safetensors"):
+    with pytest.raises(ModelError, match=r"pickle .*Linear.* refused; .* save its state_dict\(\) by safetensors"):
         read_weights(tmp_path / "network.pth")
 
 

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants, file_download
 
 from florence_rag.errors import ModelError
-from florence_rag.models.downloads import Fetcher, is_here
+from florence_rag.models.downloads import Fetcher, is_local
 from florence_rag.models.registry import CARDS
 from tests.models.hub_server import serving
 
@@ -82,7 +82,7 @@ def test_a_whole_part_is_taken_as_it_is(server, tmp_path):
 def test_another_content_under_the_same_address_is_refused(server, tmp_path):
     Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).unlink()
     server.content = b"something else"
-    with pytest.raises(ModelError, match="not the file that came the first time"):
+    with pytest.raises(ModelError, match="has other content than the first time"):
         Fetcher().file(f"{server.url}/model.pth", folder=tmp_path)
     assert not (tmp_path / "model.pth").exists() and not (tmp_path / "model.pth.part").exists()
 
@@ -110,11 +110,11 @@ def test_a_repository_that_is_not_here_is_named_with_its_place():
 
 def test_what_is_here_needs_no_network(tmp_path):
     built_in = CARDS["florence-tiny"]
-    assert is_here(built_in)
-    assert is_here(replace(built_in, source=str(tmp_path)))
+    assert is_local(built_in)
+    assert is_local(replace(built_in, source=str(tmp_path)))
     for elsewhere in ("nobody/nothing", "https://127.0.0.1:9/model.pth"):
-        assert not is_here(replace(built_in, source=elsewhere))
-    assert not is_here(CARDS["azure-florence-2023-04-15"])
+        assert not is_local(replace(built_in, source=elsewhere))
+    assert not is_local(CARDS["azure-florence-2023-04-15"])
 
 
 @pytest.fixture
@@ -144,14 +144,14 @@ def test_a_repository_is_fetched_once_announced_and_without_its_pickles(hub):
     assert said == [str(ELSEWHERE)] and "1500 MB, license Apache-2.0" in said[0]
     hub.asked.clear()
     assert Fetcher(offline=True).repository("owner/name") == folder
-    assert is_here(ELSEWHERE) and hub.asked == []
+    assert is_local(ELSEWHERE) and hub.asked == []
 
 
 def test_a_repository_that_was_cut_off_is_not_here_until_the_rest_has_come(hub):
     hub.cut = 1000
     with pytest.raises(ModelError, match=r"^not on this machine and cannot be fetched \(.+\): 'owner/name' \(put the"):
         Fetcher().repository("owner/name")
-    assert not is_here(ELSEWHERE)
+    assert not is_local(ELSEWHERE)
     with pytest.raises(ModelError, match="cannot be fetched"):
         Fetcher(offline=True).repository("owner/name")
     hub.cut = None

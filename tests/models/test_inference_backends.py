@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.models.florence import FlorenceModel
-from florence_rag.models.inference_backends import SUPPORTED, accelerated
+from florence_rag.models.inference_backends import SUPPORTED, accelerate
 from florence_rag.models.layers.window import relative_position_index, shift_mask
 from tests.models import tiny
 
@@ -40,7 +40,7 @@ def pixels(model):
 def engine(model, pixels):
     """Opened once for each combination, as that takes seconds."""
     return cache(
-        lambda backend, precision: accelerated(
+        lambda backend, precision: accelerate(
             model, "get_image_features", pixels[:2], backend=backend, precision=precision
         )
     )
@@ -64,7 +64,7 @@ def test_what_is_compiled_is_what_would_run(model, pixels, monkeypatch, precisio
     monkeypatch.setattr(torch, "compile", lambda run: compiled.append(run) or run)
     with torch.inference_mode():
         plain, ours = (
-            accelerated(model, "get_image_features", pixels[:2], backend=backend, precision=precision)(pixels)
+            accelerate(model, "get_image_features", pixels[:2], backend=backend, precision=precision)(pixels)
             for backend in ("torch", "compile")
         )
     assert torch.equal(plain, ours) and len(compiled) == 1
@@ -82,14 +82,14 @@ def test_one_compiled_network_serves_several_threads(pixels, engine, backend):
 @pytest.mark.parametrize(("backend", "precision"), [("openvino", "int8"), ("torch", "fp8"), ("tpu", "fp32")])
 def test_what_is_not_supported_names_what_is(model, pixels, backend, precision):
     with pytest.raises(InputError, match=f"'{backend}' with precision '{precision}'.*torch with fp32, bf16, int8"):
-        accelerated(model, "get_image_features", pixels, backend=backend, precision=precision)
+        accelerate(model, "get_image_features", pixels, backend=backend, precision=precision)
 
 
 @pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnx", "onnxscript")])
 def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypatch, backend, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"florence-rag\[{backend}\]"):
-        accelerated(model, "get_image_features", pixels, backend=backend, precision="fp32")
+        accelerate(model, "get_image_features", pixels, backend=backend, precision="fp32")
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
@@ -97,6 +97,6 @@ def test_a_network_that_was_never_run_is_exported_and_nothing_hollow_is_left_beh
     relative_position_index.cache_clear()
     shift_mask.cache_clear()
     model = FlorenceModel(tiny.florence()).eval()
-    accelerated(model, "get_image_features", pixels[:2], backend=backend, precision="fp32")
+    accelerate(model, "get_image_features", pixels[:2], backend=backend, precision="fp32")
     with torch.inference_mode():
         assert torch.isfinite(model.get_image_features(pixels)).all()

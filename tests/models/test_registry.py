@@ -72,5 +72,5 @@ def test_what_is_no_model_is_named_with_what_is(name):
 
 def test_a_broken_configuration_is_named(tmp_path):
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config\.json' is no JSON"):
+    with pytest.raises(ModelError, match=r"config\.json' is not valid JSON"):
         find_model(str(tmp_path))
