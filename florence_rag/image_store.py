@@ -20,6 +20,8 @@ from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 
+Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
+"""Returns the origin of an image, as a hit, and its frames; of several, the middle one stands for the image."""
 S = TypeVar("S")
 T = TypeVar("T")
 _new_digest = partial(hashlib.blake2b, digest_size=16)

@@ -8,14 +8,15 @@ the scale that the embedder was trained with.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
-from florence_rag.models.prompt_templates import UNICL_PROMPTS, sentences_for
+from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts, sentences_for
+from florence_rag.types import Hit
 
 MAX_CANDIDATES = 5
 _LABELS_PER_BATCH = 64
@@ -38,10 +39,6 @@ class Classified:
     candidates: tuple[tuple[str, float], ...]
     source: str = ""
     id: str = ""
-
-    def named(self, source: str, id: str = "") -> Classified:
-        """Return the same result with the source and the id of the image."""
-        return replace(self, source=source, id=id)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as JSON-ready values; source and id only where they are known."""
@@ -93,19 +90,28 @@ class ZeroShotClassifier:
         return softmax(self._scale * (vectors @ self.vectors.T))
 
 
-def classify(classifier: Classifier, vectors: np.ndarray, max_candidates: int = MAX_CANDIDATES) -> list[Classified]:
-    """Classify images by their unit vectors (N, D), with at most `max_candidates` labels each."""
+def classify(
+    classifier: Classifier, vectors: np.ndarray, hits: Sequence[Hit], max_candidates: int = MAX_CANDIDATES
+) -> list[Classified]:
+    """Classify images, which the hits name, by their unit vectors (N, D), with at most `max_candidates` labels each."""
     probabilities = classifier.probabilities(vectors)
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :max_candidates]
-    rows = zip(probabilities, order, strict=True)
-    return [_classified([(classifier.labels[i], round(float(row[i]), 4)) for i in best]) for row, best in rows]
+    classified = []
+    for hit, row, best in zip(hits, probabilities, order, strict=True):
+        candidates = tuple((classifier.labels[i], round(float(row[i]), 4)) for i in best)
+        classified.append(Classified(*candidates[0], candidates, hit.source, hit.id))
+    return classified
 
 
 def label_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: Sequence[str] | None = None) -> np.ndarray:
     """Return the unit vectors (labels, D) float32, each the mean direction of the prompts of a label."""
     templates = check_prompts(UNICL_PROMPTS if prompts is None else prompts)
-    batches = [labels[start : start + _LABELS_PER_BATCH] for start in range(0, len(labels), _LABELS_PER_BATCH)]
-    return np.concatenate([_prompt_vectors(embedder, batch, templates) for batch in batches])
+    batches = []
+    for start in range(0, len(labels), _LABELS_PER_BATCH):
+        batch = labels[start : start + _LABELS_PER_BATCH]
+        rows = embedder.embed_texts([sentence for label in batch for sentence in sentences_for(label, templates)])
+        batches.append(unit_rows(rows.reshape(len(batch), len(templates), -1).mean(axis=1)))
+    return np.concatenate(batches)
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -132,30 +138,7 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     return clean
 
 
-def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
-    """Return the prompts.
-
-    Raises:
-        InputError: If there are none, or one does not contain {} exactly once.
-    """
-    if isinstance(prompts, str) or not prompts:
-        raise InputError(f"prompts must be a list of sentences with {{}} in place of the label, got {prompts!r:.80}")
-    for prompt in prompts:
-        if not isinstance(prompt, str) or prompt.replace("{}", "", 1).strip("{}") == prompt or prompt.count("{}") != 1:
-            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label")
-    return tuple(prompts)
-
-
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return rows (N, labels) float32 that sum to one."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def _classified(candidates: Sequence[tuple[str, float]]) -> Classified:
-    return Classified(*candidates[0], tuple(candidates))
-
-
-def _prompt_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: tuple[str, ...]) -> np.ndarray:
-    rows = embedder.embed_texts([sentence for label in labels for sentence in sentences_for(label, prompts)])
-    return unit_rows(rows.reshape(len(labels), len(prompts), -1).mean(axis=1))

@@ -14,7 +14,7 @@ from florence_rag.chunking import ChunkingConfig, ImageInput, read_image
 from florence_rag.context import Context, Models
 from florence_rag.datasets.images import ImageExample, read_labeled_images
 from florence_rag.errors import InputError
-from florence_rag.image_store import image_name, limit_image_detail, readable
+from florence_rag.image_store import Resolve, image_name, limit_image_detail, readable
 from florence_rag.index.base import Filter
 from florence_rag.tasks.classifier import Classified, Classifier, ZeroShotClassifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
@@ -24,8 +24,6 @@ _BATCH = 32
 _PAGE = 1000
 S = TypeVar("S")
 T = TypeVar("T")
-Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
-"""Returns where an image comes from, as a hit, and its frames, of which the middle one is classified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +101,8 @@ class Classifiers:
         """Classify images; those that cannot be read are listed in the result."""
         failed: list[Failure] = []
         classified: list[Classified] = []
-        for hits, vectors in self._embedded(images, self._resolve, failed):
-            results = zip(classify(classifier, vectors), hits, strict=True)
-            classified += [result.named(hit.source, hit.id) for result, hit in results]
+        for hits, vectors in self._embedded(images, self._resolve, failed, image_name):
+            classified += classify(classifier, vectors, hits)
         return Classification(tuple(classified), tuple(failed))
 
     def train(self, data: str | Path, name: str) -> TrainedClassifier:
@@ -114,9 +111,6 @@ class Classifiers:
         Args:
             data: A folder with one folder of images per class, or a CSV file of paths and labels.
             name: The name of the classifier, or the path of a file ending in .safetensors.
-
-        Returns:
-            What was trained, and the files that could not be read.
 
         Raises:
             InputError: If the data has fewer than two classes, or no image can be read.
@@ -127,7 +121,7 @@ class Classifiers:
         labels: list[str] = []
         batches = [np.zeros((0, self._models.embedder.info.dimension), np.float32)]
         examples = read_labeled_images(data)
-        for names, vectors in self._embedded(examples, self._read_example, failed):
+        for names, vectors in self._embedded(examples, self._read_example, failed, lambda example: str(example.path)):
             labels += names
             batches.append(vectors)
         if not labels:
@@ -165,10 +159,14 @@ class Classifiers:
         return self.folder / f"{check_name(name)}{SUFFIX}"
 
     def _embedded(
-        self, items: Iterable[S], resolve: Callable[[S], tuple[T, tuple[Frame, ...]]], failed: list[Failure]
+        self,
+        items: Iterable[S],
+        resolve: Callable[[S], tuple[T, tuple[Frame, ...]]],
+        failed: list[Failure],
+        name: Callable[[S], str],
     ) -> Iterator[tuple[list[T], np.ndarray]]:
-        """Yield batches of what `resolve` says of the items, with their vectors; append the others to `failed`."""
-        resolved = readable(items, resolve, failed, _name)
+        """Yield batches of the resolved items with their vectors, and append those that cannot be read to `failed`."""
+        resolved = readable(items, resolve, failed, name)
         while batch := list(islice(resolved, _BATCH)):
             vectors = self._models.embedder.embed_images([middle_frame(frames) for _, frames in batch])
             yield [item for item, _ in batch], vectors
@@ -189,13 +187,12 @@ def classify_images(
     images: Iterable[ImageInput] | None,
     filter: Filter | None,
 ) -> Classification:
-    """Classify images, or for None those of the index, whose vectors are stored.
-
-    Raises:
-        InputError: If both images and a filter are given, or images is not a list.
-    """
+    """Classify images, or for None those of the index, whose vectors are stored."""
     if images is None:
-        return Classification(tuple(_classify_index(context, classifier, filter)))
+        classified: list[Classified] = []
+        for hits in whole_images(context, filter):
+            classified += classify(classifier, context.index.vectors([hit.id for hit in hits]), hits)
+        return Classification(tuple(classified))
     if filter is not None:
         raise InputError("a filter chooses among the images of the index: give either a filter or images")
     if isinstance(images, str | Path | bytes):
@@ -209,13 +206,3 @@ def whole_images(context: Context, filter: Filter | None = None) -> Iterator[lis
     whole = iter(sorted((hit for hit in hits if hit.locator.box is None), key=lambda hit: (hit.source, hit.id)))
     while page := list(islice(whole, _PAGE)):
         yield page
-
-
-def _classify_index(context: Context, classifier: Classifier, filter: Filter | None) -> Iterator[Classified]:
-    for hits in whole_images(context, filter):
-        results = classify(classifier, context.index.vectors([hit.id for hit in hits]))
-        yield from (result.named(hit.source, hit.id) for result, hit in zip(results, hits, strict=True))
-
-
-def _name(item: object) -> str:
-    return str(item.path) if isinstance(item, ImageExample) else image_name(item)

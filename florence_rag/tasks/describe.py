@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
 
 from florence_rag.chunking import ImageInput
 from florence_rag.errors import InputError
-from florence_rag.image_store import image_name, readable
+from florence_rag.image_store import Resolve, image_name, readable
 from florence_rag.perception.base import Captioner
-from florence_rag.types import Failure, Frame, Hit, middle_frame
+from florence_rag.types import Failure, middle_frame
 
 _BATCH = 32
 
@@ -48,24 +48,8 @@ class Descriptions:
         return asdict(self)
 
 
-def describe_images(
-    captioner: Captioner,
-    images: Iterable[ImageInput],
-    resolve: Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]],
-) -> Descriptions:
-    """Caption images; for a clip, the middle keyframe, as when it is indexed.
-
-    Args:
-        captioner: The model.
-        images: The images.
-        resolve: Returns where an image comes from, as a hit, and its frames.
-
-    Returns:
-        The captions, and the files that could not be read.
-
-    Raises:
-        InputError: If images is not a list.
-    """
+def describe_images(captioner: Captioner, images: Iterable[ImageInput], resolve: Resolve) -> Descriptions:
+    """Caption images; raise InputError if they are not a list."""
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         raise InputError(f"images is {images!r:.80}; give a list of images")
     failed: list[Failure] = []

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,16 +74,16 @@ class LinearProbe:
         Raises:
             ModelError: If it is another file, or the features are those of another embedder.
         """
-        fields, weights, bias = _read(path)
-        probe = cls(
-            tuple(fields["labels"]),
-            weights,
-            bias,
-            EmbedderInfo(**fields["embedder"]),
-            fields["examples"],
-            fields["strength"],
-            fields["accuracy"],
-        )
+        try:
+            with safe_open(path, "np") as file:
+                header = file.metadata() or {}
+                if header.get("format") != _FORMAT:
+                    raise ModelError(f"{str(path)!r} is no classifier that `florence-rag classify train` wrote")
+                fields, weights, bias = json.loads(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise ModelError(f"the classifier {str(path)!r} cannot be read: {error}") from error
+        fields |= {"labels": tuple(fields["labels"]), "embedder": EmbedderInfo(**fields["embedder"])}
+        probe = cls(weights=weights, bias=bias, **fields)
         if weights.shape != (len(probe.labels), probe.embedder.dimension) or bias.shape != weights.shape[:1]:
             raise ModelError(f"{str(path)!r} is damaged: its weights do not fit its labels; train it again")
         if probe.embedder != embedder:
@@ -93,40 +94,20 @@ class LinearProbe:
         return probe
 
 
-def _read(path: Path) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    try:
-        with safe_open(path, "np") as file:
-            header = file.metadata() or {}
-            if header.get("format") != _FORMAT:
-                raise ModelError(f"{str(path)!r} is no classifier that `florence-rag classify train` wrote")
-            return json.loads(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
-    except (OSError, SafetensorError, ValueError, KeyError) as error:
-        raise ModelError(f"the classifier {str(path)!r} cannot be read: {error}") from error
-
-
 def train_probe(vectors: np.ndarray, labels: Sequence[str], embedder: EmbedderInfo) -> LinearProbe:
-    """Train a probe.
-
-    Args:
-        vectors: (N, D), the unit vectors of images.
-        labels: The N labels.
-        embedder: The embedder of the vectors.
-
-    Returns:
-        The probe with the regularization of the best accuracy over up to five folds. If a label has only one example,
-        the inverse strength is 1.
+    """Train a probe on the unit vectors (N, D) of images, with the regularization of the best accuracy over five folds.
 
     Raises:
         InputError: If there are fewer than two classes.
         MissingExtraError: If scikit-learn is not installed.
     """
-    from_sklearn = logistic_regression()
+    new_model = partial(logistic_regression(), max_iter=_ITERATIONS)
     names = check_labels(sorted(set(labels)))
     numbers = np.array([names.index(label) for label in labels])
     mean, deviation = vectors.mean(axis=0), vectors.std(axis=0) + _MIN_DEVIATION
     scaled = (vectors - mean) / deviation
-    strength, accuracy = _cross_validate(from_sklearn, scaled, numbers)
-    model = from_sklearn(C=strength, max_iter=_ITERATIONS).fit(scaled, numbers)
+    strength, accuracy = _cross_validate(new_model, scaled, numbers)
+    model = new_model(C=strength).fit(scaled, numbers)
     weights = np.asarray(model.coef_ / deviation, np.float32)
     bias = np.asarray(model.intercept_ - weights @ mean, np.float32)
     if len(names) == 2:  # scikit-learn has one row for two classes, that of the second
@@ -135,25 +116,23 @@ def train_probe(vectors: np.ndarray, labels: Sequence[str], embedder: EmbedderIn
     return LinearProbe(names, weights, bias, embedder, examples, strength, accuracy)
 
 
-def _cross_validate(logistic_regression: Any, vectors: np.ndarray, numbers: np.ndarray) -> tuple[float, float | None]:
+def _cross_validate(
+    new_model: Callable[..., Any], vectors: np.ndarray, numbers: np.ndarray
+) -> tuple[float, float | None]:
+    """Return the best inverse strength and its accuracy; 1 and None if a label has only one example."""
     folds = min(FOLDS, int(np.bincount(numbers).min()))
     if folds < 2:
         return 1.0, None
     from sklearn.model_selection import StratifiedKFold, cross_val_score
 
     parts = StratifiedKFold(folds, shuffle=True, random_state=0)
-    models = [logistic_regression(C=strength, max_iter=_ITERATIONS) for strength in STRENGTHS]
-    means = [float(cross_val_score(model, vectors, numbers, cv=parts).mean()) for model in models]
+    means = [float(cross_val_score(new_model(C=each), vectors, numbers, cv=parts).mean()) for each in STRENGTHS]
     best = int(np.argmax(means))
     return STRENGTHS[best], round(means[best], 4)
 
 
 def logistic_regression() -> Any:
-    """Return scikit-learn's LogisticRegression.
-
-    Raises:
-        MissingExtraError: If scikit-learn is not installed.
-    """
+    """Return scikit-learn's LogisticRegression; raise MissingExtraError if it is not installed."""
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -162,11 +141,7 @@ def logistic_regression() -> Any:
 
 
 def check_name(name: str) -> str:
-    """Return the name of a classifier.
-
-    Raises:
-        InputError: If it cannot be the name of a file.
-    """
+    """Return the name of a classifier; raise InputError if it cannot be the name of a file."""
     if not name or len(name) > 100 or name.startswith(".") or not all(c.isalnum() or c in "-_. " for c in name):
         raise InputError(f"the name {name!r:.80} is not allowed; use up to 100 letters, digits, - and _")
     return name

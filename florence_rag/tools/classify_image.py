@@ -40,11 +40,11 @@ class ClassifyImage(ImageTool):
         """Return the label as text, and its candidates in the artifact. Raises InputError."""
         chosen = self.rag.classifiers.get(labels, self._known(classifier))
         resolved = self._resolve(image)
-        (result,) = classify(chosen, self.rag.models.embedder.embed_images([resolved.middle]))
+        vectors = self.rag.models.embedder.embed_images([resolved.middle])
+        (result,) = classify(chosen, vectors, [resolved.hit])
         text = f"{clean(result.label)} (confidence {result.confidence:.2f})\nOther candidates: "
         text += ", ".join(f"{clean(label)} {confidence:.2f}" for label, confidence in result.candidates[1:])
-        artifact = result.named(resolved.hit.source, resolved.hit.id).to_dict()
-        return resolved.to_result(f"{text}\nSeen in: {resolved.place}", artifact)
+        return resolved.to_result(f"{text}\nSeen in: {resolved.place}", result.to_dict())
 
     def _known(self, classifier: str | None) -> str | None:
         """Accept names only, because an agent must not open files."""

@@ -16,7 +16,7 @@ def rag(tmp_path):
 
 @pytest.fixture
 def data(tmp_path) -> Path:
-    """Warm and cold pictures, three of each."""
+    """Warm and cold images, three of each."""
     for label, colors in {"warm": ("red", "orange", "yellow"), "cold": ("blue", "green", "purple")}.items():
         (tmp_path / "data" / label).mkdir(parents=True)
         for color in colors:
@@ -40,7 +40,7 @@ def test_all_images_of_the_index_are_classified_by_their_stored_vectors(rag, dat
     assert [each.label for each in one.images] == ["red"]
 
 
-def test_an_indexed_picture_is_named_by_its_id(rag, data):
+def test_an_indexed_image_is_named_by_its_id(rag, data):
     rag.add(data)
     (hit,) = rag.search("purple", k=1)
     (found,) = rag.classify([hit.id], labels=["red", "purple"]).images
@@ -48,7 +48,7 @@ def test_an_indexed_picture_is_named_by_its_id(rag, data):
     assert "no chunk has the id" in rag.classify(["0" * 32], labels=["red", "purple"]).failed[0].reason
 
 
-def test_a_probe_is_trained_kept_and_used_by_its_name(rag, data, tmp_path):
+def test_a_probe_is_trained_stored_and_used_by_its_name(rag, data, tmp_path):
     trained = rag.classifiers.train(data, "climate")
     assert trained.examples == {"cold": 3, "warm": 3} and trained.failed == ()
     assert Path(trained.file) == tmp_path / "classifiers" / "climate.safetensors"
@@ -58,21 +58,21 @@ def test_a_probe_is_trained_kept_and_used_by_its_name(rag, data, tmp_path):
     assert rag.classify([color_frame("red")], probe=trained.file).images[0].label == "warm"
 
 
-def test_missing_and_damaged_files_are_reported_and_stop_nothing(rag, data):
+def test_missing_and_damaged_files_are_reported(rag, data):
     table = data / "set.csv"
-    (data / "no.jpg").write_text("no picture")
-    table.write_text("warm/red.png,warm\ngone.png,warm\nno.jpg,cold\ncold/blue.png,cold\n")
+    (data / "no.jpg").write_text("no image")
+    table.write_text("warm/red.png,warm\nmissing.png,warm\nno.jpg,cold\ncold/blue.png,cold\n")
     trained = rag.classifiers.train(table, "climate")
     assert trained.examples == {"cold": 1, "warm": 1} and trained.accuracy is None
-    assert [Path(failure.source).name for failure in trained.failed] == ["gone.png", "no.jpg"]
-    found = rag.classify([data / "gone.png", data / "warm" / "red.png"], probe="climate")
+    assert [Path(failure.source).name for failure in trained.failed] == ["missing.png", "no.jpg"]
+    found = rag.classify([data / "missing.png", data / "warm" / "red.png"], probe="climate")
     assert len(found.failed) == 1 and found.images[0].label == "warm"
-    table.write_text("gone.png,warm\nno.jpg,cold\n")
+    table.write_text("missing.png,warm\nno.jpg,cold\n")
     with pytest.raises(InputError, match="none of the 2 images"):
         rag.classifiers.train(table, "climate")
 
 
-def test_bad_requests_say_what_is_wrong(rag, data):
+def test_wrong_requests_are_explained(rag, data):
     for options in ({}, {"labels": ["a", "b"], "probe": "x"}):
         with pytest.raises(InputError, match="give either labels"):
             rag.classify([], **options)

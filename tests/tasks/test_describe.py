@@ -25,28 +25,28 @@ def red(tmp_path) -> Path:
 def test_files_pixels_and_ids_are_described(rag, red):
     rag.add(red)
     (hit,) = rag.search("red", k=1)
-    said = rag.describe([red, color_frame("blue"), hit.id, color_frame("green")])
-    assert [each.caption for each in said.images] == ["a red wall", "the sea", "a red wall", ""]
-    assert [each.source for each in said.images[:2]] == [str(red), "the given image"]
-    assert (said.images[2].id, said.images[2].source) == (hit.id, str(red))
-    assert said.failed == () and said.to_dict()["images"][0]["caption"] == "a red wall"
+    captions = rag.describe([red, color_frame("blue"), hit.id, color_frame("green")])
+    assert [each.caption for each in captions.images] == ["a red wall", "the sea", "a red wall", ""]
+    assert [each.source for each in captions.images[:2]] == [str(red), "the given image"]
+    assert (captions.images[2].id, captions.images[2].source) == (hit.id, str(red))
+    assert captions.failed == () and captions.to_dict()["images"][0]["caption"] == "a red wall"
 
 
-def test_what_cannot_be_read_is_reported_and_stops_nothing(rag, red, tmp_path):
-    (tmp_path / "no.jpg").write_text("no picture")
-    said = rag.describe([tmp_path / "no.jpg", tmp_path / "none.jpg", red, "0" * 32])
-    assert [each.caption for each in said.images] == ["a red wall"]
-    assert [Path(each.source).name for each in said.failed] == ["no.jpg", "none.jpg", "0" * 32]
-    assert all("\n" not in each.reason for each in said.failed)
-    assert said.to_dict()["failed"][0]["source"].endswith("no.jpg")
+def test_unreadable_images_are_reported(rag, red, tmp_path):
+    (tmp_path / "no.jpg").write_text("no image")
+    captions = rag.describe([tmp_path / "no.jpg", tmp_path / "none.jpg", red, "0" * 32])
+    assert [each.caption for each in captions.images] == ["a red wall"]
+    assert [Path(each.source).name for each in captions.failed] == ["no.jpg", "none.jpg", "0" * 32]
+    assert all("\n" not in each.reason for each in captions.failed)
+    assert captions.to_dict()["failed"][0]["source"].endswith("no.jpg")
 
 
-def test_pictures_are_described_together(rag):
+def test_images_are_described_in_batches(rag):
     rag.describe(color_frame("red") for _ in range(70))
     assert rag.models.captioner.get().batches == [32, 32, 6]
 
 
-def test_no_pictures_are_no_error(rag):
+def test_no_images_are_no_error(rag):
     assert rag.describe([]).to_dict() == {"images": (), "failed": ()}
 
 

@@ -20,9 +20,9 @@ def clusters(labels, each=12, spread=0.3, seed=0):
 
 
 @pytest.mark.parametrize("labels", [("cat", "dog"), ("cat", "cow", "dog", "hen")])
-def test_it_learns_from_a_few_examples(labels):
-    vectors, given = clusters(labels)
-    probe = train_probe(vectors, given, INFO)
+def test_a_probe_learns_from_a_few_examples(labels):
+    vectors, examples = clusters(labels)
+    probe = train_probe(vectors, examples, INFO)
     unseen, truth = clusters(labels, seed=1)
     shares = probe.probabilities(unseen)
     assert np.allclose(shares.sum(axis=1), 1) and shares.shape == (len(truth), len(labels))
@@ -31,13 +31,13 @@ def test_it_learns_from_a_few_examples(labels):
     assert probe.examples == dict.fromkeys(labels, 12)
 
 
-def test_the_accuracy_is_of_examples_left_out():
+def test_the_accuracy_is_cross_validated():
     rng = np.random.default_rng(0)
     noise = unit_rows(rng.normal(size=(40, 8)))
     assert train_probe(noise, ["a", "b"] * 20, INFO).accuracy < 0.8
 
 
-def test_one_example_of_each_is_enough_to_learn_but_not_to_test():
+def test_one_example_per_label_trains_but_measures_nothing():
     vectors, labels = clusters(("cat", "dog"), each=1)
     probe = train_probe(vectors, labels, INFO)
     assert probe.accuracy is None and probe.probabilities(vectors).argmax(axis=1).tolist() == [0, 1]
@@ -48,14 +48,14 @@ def test_one_class_only_is_refused():
         train_probe(np.eye(8, dtype=np.float32)[:3], ["cat"] * 3, INFO)
 
 
-def test_a_file_gives_back_the_same_probe(tmp_path):
+def test_a_probe_survives_its_file(tmp_path):
     vectors, labels = clusters(("cat", "dög"))
     probe = train_probe(vectors, labels, INFO)
     path = tmp_path / "deep" / "pets.safetensors"
     probe.save(path)
-    again = LinearProbe.load(path, INFO)
-    assert (again.labels, again.examples, again.accuracy) == (probe.labels, probe.examples, probe.accuracy)
-    assert np.array_equal(again.probabilities(vectors), probe.probabilities(vectors))
+    loaded = LinearProbe.load(path, INFO)
+    assert (loaded.labels, loaded.examples, loaded.accuracy) == (probe.labels, probe.examples, probe.accuracy)
+    assert np.array_equal(loaded.probabilities(vectors), probe.probabilities(vectors))
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -90,6 +90,6 @@ def test_without_scikit_learn_the_extra_is_named(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["", "../x", ".hidden", "a/b", "x" * 101, "a\0b"])
-def test_names_that_could_lead_elsewhere_are_refused(name):
+def test_names_that_are_no_file_names_are_refused(name):
     with pytest.raises(InputError, match="not allowed"):
         check_name(name)
