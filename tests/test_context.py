@@ -8,7 +8,7 @@ from florence_rag.errors import ModelError
 from florence_rag.testing import ColorEmbedder, ColorVQA, ScriptedVQA
 
 
-def test_a_value_is_loaded_once_when_it_is_first_used_by_any_thread():
+def test_a_value_is_loaded_once_by_the_first_thread_that_uses_it():
     loaded = []
 
     def slow():
@@ -26,7 +26,7 @@ def test_a_value_is_loaded_once_when_it_is_first_used_by_any_thread():
     assert loaded == [value.get()]
 
 
-def test_a_value_that_could_not_be_loaded_is_tried_again():
+def test_a_value_is_loaded_again_after_a_failure():
     tries = iter([ModelError("not yet"), "value"])
 
     def fickle():
@@ -68,7 +68,7 @@ def test_a_loaded_model_fills_every_role_that_it_implements():
     assert models.attention_vqa is None and models.ocr_reader is None and models.reranker is None
 
 
-def test_a_model_that_is_given_for_a_role_comes_first():
+def test_a_model_of_its_own_takes_precedence_in_a_role():
     matcher, detector = ColorVQA(), OnlyDetector()
     models = Models.of(
         ColorEmbedder(), vqa=ScriptedVQA({}, fit=0.5), matcher=matcher, captioner=FindingCaptioner(), detector=detector

@@ -1,4 +1,4 @@
-"""A local Azure AI Vision that embeds a little, records all it is asked, and misbehaves as it is told."""
+"""A local stand-in for Azure AI Vision, which records its requests and fails as a test scripts it."""
 
 import io
 import json
@@ -29,7 +29,7 @@ class Request:
         return json.loads(self.body)["text"]
 
     @property
-    def picture(self) -> Image.Image:
+    def image(self) -> Image.Image:
         return Image.open(io.BytesIO(self.body))
 
 
@@ -38,7 +38,7 @@ Answer = Callable[["Handler"], None]
 
 @dataclass
 class FakeAzure:
-    """plan: how the next requests are answered; those after it are answered well."""
+    """A server that answers the next requests by its `plan`, and all others as the service does."""
 
     plan: list[Answer] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
@@ -60,6 +60,10 @@ class FakeAzure:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def stop_listening(self) -> None:
+        """Refuse all further connections."""
+        self._server.server_close()
 
     def take(self, request: Request) -> Answer:
         with self._lock:
@@ -98,10 +102,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def vector_of(request: Request) -> list[float]:
-    """Of a picture its mean colour, of a text noise from its letters; the versions have nothing in common."""
+    """Return the mean color of an image, or noise from the letters of a text; the two versions are unrelated."""
     seed = zlib.crc32(request.query["model-version"].encode())
     if request.operation.endswith("vectorizeImage"):
-        color = np.asarray(request.picture.convert("RGB"), dtype=np.float64).mean((0, 1)) / 255 + 0.01
+        color = np.asarray(request.image.convert("RGB"), dtype=np.float64).mean((0, 1)) / 255 + 0.01
         vector = np.resize(color, 1024) * np.random.default_rng(seed).normal(size=1024)
     else:
         vector = np.random.default_rng(seed ^ zlib.crc32(request.body)).normal(size=1024)

@@ -24,7 +24,7 @@ LONG_AGO_S = 1_780_000_000.0
 
 @dataclass
 class FakeTime:
-    """Sleeping takes no time here, and the clock moves on by it."""
+    """A clock that sleeping advances without taking time."""
 
     now_s: float = 1000.0
     slept: list[float] = field(default_factory=list)
@@ -72,36 +72,36 @@ def embedder(service, time) -> Iterator[Callable[..., AzureEmbedder]]:
         each.close()
 
 
-def test_texts_and_pictures_become_unit_vectors_in_their_order(service, embedder):
+def test_texts_and_images_become_unit_vectors_in_their_order(service, embedder):
     azure_embedder = embedder()
     assert isinstance(azure_embedder, Embedder)
     frames = [color_frame(color) for color in ("red", "green", "blue", "white", "black", "yellow")]
-    pictures = azure_embedder.embed_images(frames)
+    images = azure_embedder.embed_images(frames)
     texts = azure_embedder.embed_texts(["a red car", "夜景", "a red car"])
-    for vectors, rows in ((pictures, 6), (texts, 3)):
+    for vectors, rows in ((images, 6), (texts, 3)):
         assert (vectors.shape, vectors.dtype) == ((rows, 1024), np.float32)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     alone = np.concatenate([azure_embedder.embed_images([frame]) for frame in frames])
-    np.testing.assert_allclose(pictures, alone, atol=1e-6)
+    np.testing.assert_allclose(images, alone, atol=1e-6)
     np.testing.assert_array_equal(texts[0], texts[2])
     assert abs(float(texts[0] @ texts[1])) < 0.2
     assert azure_embedder.embed_images([]).shape == azure_embedder.embed_texts([]).shape == (0, 1024)
 
 
-def test_a_request_is_what_the_service_documents(service, embedder):
+def test_requests_follow_the_documentation_of_the_service(service, embedder):
     embedder().embed_texts(["a red car"])
     embedder().embed_images([color_frame("red")])
-    text, picture = service.requests
+    text, image = service.requests
     assert text.operation == "/computervision/retrieval:vectorizeText"
-    assert picture.operation == "/computervision/retrieval:vectorizeImage"
-    assert text.query == picture.query == {"api-version": "2024-02-01", "model-version": "2023-04-15"}
-    assert text.headers["Ocp-Apim-Subscription-Key"] == picture.headers["Ocp-Apim-Subscription-Key"] == KEY
+    assert image.operation == "/computervision/retrieval:vectorizeImage"
+    assert text.query == image.query == {"api-version": "2024-02-01", "model-version": "2023-04-15"}
+    assert text.headers["Ocp-Apim-Subscription-Key"] == image.headers["Ocp-Apim-Subscription-Key"] == KEY
     assert (text.headers["Content-Type"], text.text) == ("application/json", "a red car")
-    assert picture.headers["Content-Type"] == "application/octet-stream"
-    assert picture.picture.size == (48, 48)
+    assert image.headers["Content-Type"] == "application/octet-stream"
+    assert image.image.size == (48, 48)
 
 
-def test_an_entra_token_is_asked_for_anew_before_every_try(service, embedder):
+def test_an_entra_token_is_requested_before_every_attempt(service, embedder):
     tokens = iter(["first", "second", "third"])
     service.plan = [azure.status(503)]
     embedder(token=lambda: next(tokens)).embed_texts(["a", "b"][:1])
@@ -118,7 +118,7 @@ def test_a_token_that_is_not_available_is_one_error(embedder):
         embedder(token=expired).embed_texts(["a"])
 
 
-def test_the_two_model_versions_are_kept_apart(service, embedder, tmp_path):
+def test_the_two_model_versions_have_different_fingerprints(service, embedder, tmp_path):
     from florence_rag.index.milvus import MilvusIndex
 
     new, old = embedder(), embedder(model_version="2022-04-11")
@@ -139,21 +139,21 @@ def test_a_reply_of_the_other_model_version_is_refused(service, embedder):
 
 
 @pytest.mark.parametrize("trouble", [azure.status(429), azure.status(500, "oops"), azure.status(503), azure.cut])
-def test_trouble_that_passes_is_waited_for_longer_each_time(service, embedder, time, trouble):
+def test_waits_grow_with_every_attempt(service, embedder, time, trouble):
     service.plan = [trouble] * 4
     assert embedder().embed_texts(["a red car"]).shape == (1, 1024)
     assert len(service.requests) == 5
     assert time.slept == [1.0, 2.0, 4.0, 8.0]
 
 
-def test_waits_are_spread_by_chance_and_bounded(service, embedder, time):
+def test_waits_are_random_and_bounded(service, embedder, time):
     service.plan = [azure.status(500)] * 3
     embedder(clock=time.clock(chance=0.0)).embed_texts(["a"])
     assert time.slept == [0.5, 1.0, 2.0]
     assert RetryPolicy(longest_wait_s=5.0).wait_s(10, 1.0) == 5.0
 
 
-def test_a_slow_answer_is_a_try_that_failed(service, embedder, time):
+def test_a_slow_answer_is_a_failed_attempt(service, embedder, time):
     service.plan = [azure.slow(0.6)]
     embedder(retry_policy=RetryPolicy(timeout_s=0.2)).embed_texts(["a"])
     assert (len(service.requests), time.slept) == (2, [1.0])
@@ -172,13 +172,13 @@ def test_a_slow_answer_is_a_try_that_failed(service, embedder, time):
     ],
 )
 @pytest.mark.parametrize("code", [429, 503])
-def test_the_service_says_how_long_to_wait(service, embedder, time, headers, wait_s, code):
+def test_the_wait_is_as_long_as_the_service_asks(service, embedder, time, headers, wait_s, code):
     service.plan = [azure.status(code, **headers)]
     embedder().embed_texts(["a"])
     assert time.slept == [wait_s]
 
 
-def test_patience_ends_after_so_many_tries_or_so_long(service, embedder, time):
+def test_the_number_of_attempts_and_the_time_are_limited(service, embedder, time):
     service.plan = [azure.status(500, "the server is tired")] * 20
     with pytest.raises(ModelError, match=r"does not serve \(500 Trouble the server is tired\), tried 3 times in 3 s"):
         embedder(retry_policy=RetryPolicy(tries=3)).embed_texts(["a"])
@@ -187,14 +187,14 @@ def test_patience_ends_after_so_many_tries_or_so_long(service, embedder, time):
         embedder(retry_policy=RetryPolicy(total_s=6.0)).embed_texts(["a"])
 
 
-def test_a_wait_longer_than_patience_is_an_error_at_once(service, embedder, time):
+def test_a_wait_beyond_the_limit_is_an_error_at_once(service, embedder, time):
     service.plan = [azure.status(429, Retry_After="86400")]
     with pytest.raises(ModelError, match=r"does not serve \(429 and asks to wait 86400 s\), tried 1 times"):
         embedder().embed_texts(["a"])
     assert time.slept == []
 
 
-def test_while_one_is_told_to_wait_all_wait(service, embedder, time):
+def test_all_threads_wait_when_the_service_asks_one_to(service, embedder, time):
     service.plan = [azure.status(429, Retry_After="20")]
     one = embedder(in_flight=1)
     one.embed_texts(["a", "b"])
@@ -207,9 +207,9 @@ def test_while_one_is_told_to_wait_all_wait(service, embedder, time):
     assert time.now_s == before + 5.0
 
 
-def test_a_server_that_is_not_there_is_named(service, embedder, time):
+def test_an_unreachable_server_is_named(service, embedder, time):
     gone = embedder(retry_policy=RetryPolicy(tries=2))
-    service._server.server_close()
+    service.stop_listening()
     with pytest.raises(ModelError, match=r"does not serve \(ConnectError .*tried 2 times") as caught:
         gone.embed_texts(["a"])
     assert "\n" not in str(caught.value)
@@ -219,7 +219,7 @@ def test_a_server_that_is_not_there_is_named(service, embedder, time):
     ("code", "advice"),
     [(401, "check the key or token"), (403, "check the role"), (404, "its region offers"), (302, "check the endpoint")],
 )
-def test_what_cannot_pass_is_not_tried_again_and_says_what_to_do(service, embedder, time, code, advice):
+def test_permanent_failures_are_not_retried_and_come_with_advice(service, embedder, time, code, advice):
     service.plan = [azure.status(code, f"Access denied\nfor {KEY}", Location="http://127.0.0.1:1/")]
     with pytest.raises(ModelError, match=advice) as caught:
         embedder().embed_texts(["a"])
@@ -228,7 +228,7 @@ def test_what_cannot_pass_is_not_tried_again_and_says_what_to_do(service, embedd
     assert (len(service.requests), time.slept) == (1, [])
 
 
-def test_an_item_that_is_refused_is_the_caller_s_mistake(service, embedder):
+def test_a_refused_item_is_an_input_error(service, embedder):
     service.plan = [azure.status(400, "the image is corrupt")]
     with pytest.raises(InputError, match=r"refuses the item \(400 Trouble the image is corrupt\)"):
         embedder().embed_images([color_frame("red")])
@@ -257,7 +257,7 @@ def test_a_malformed_reply_is_a_model_error_of_one_line(service, embedder, answe
     assert service.endpoint in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_several_requests_fly_at_once_but_not_more(service, embedder):
+def test_in_flight_limits_the_requests_at_the_same_time(service, embedder):
     service.plan = [azure.slow(0.05)] * 12
     many = [f"text {i}" for i in range(12)]
     together = embedder(in_flight=3).embed_texts(many)
@@ -265,7 +265,7 @@ def test_several_requests_fly_at_once_but_not_more(service, embedder):
     np.testing.assert_array_equal(together, embedder(in_flight=1).embed_texts(many))
 
 
-def test_requests_keep_the_pace_over_all_threads(time):
+def test_the_rate_limit_holds_across_threads(time):
     limiter = RateLimiter(10.0, time.clock())
     with ThreadPoolExecutor(4) as pool:
         for each in [pool.submit(limiter.acquire) for _ in range(21)]:
@@ -282,7 +282,7 @@ def test_the_first_failure_ends_the_call(service, embedder):
     assert len(service.requests) < 5
 
 
-def test_the_embedder_may_be_shared_by_threads(embedder):
+def test_threads_may_share_the_embedder(embedder):
     shared = embedder()
     texts = [f"text {i}" for i in range(8)]
     alone = shared.embed_texts(texts)
@@ -291,7 +291,7 @@ def test_the_embedder_may_be_shared_by_threads(embedder):
             np.testing.assert_array_equal(vector, alone[row])
 
 
-def test_long_texts_are_cut_which_is_said_once(service, embedder, caplog):
+def test_truncated_texts_are_logged_once(service, embedder, caplog):
     words = [f"word{i}" for i in range(100)]
     with caplog.at_level(logging.WARNING):
         embedder().embed_texts(["  ".join(words), " ".join(words), " ".join(words[:70])])
@@ -303,12 +303,12 @@ def test_long_texts_are_cut_which_is_said_once(service, embedder, caplog):
     ]
 
 
-def test_two_characters_of_a_script_without_spaces_make_a_word(service, embedder):
+def test_two_characters_of_a_script_without_spaces_count_as_a_word(service, embedder):
     embedder().embed_texts(["夜景" * 100 + "。"])
     assert service.requests[0].text == "夜景" * 70
 
 
-def test_long_texts_are_refused_if_so_wished(service, embedder):
+def test_too_long_may_refuse_texts(service, embedder):
     with pytest.raises(InputError, match=r"the text 'w w .*'... has 71 words; Azure AI Vision takes 70"):
         embedder(too_long="refuse").embed_texts(["fine", "w " * 71])
     assert service.requests == []
@@ -332,20 +332,20 @@ def test_an_empty_text_is_refused_before_anything_is_sent(service, embedder, tex
         (1, 3000, (1280, 11), "JPEG"),
     ],
 )
-def test_pictures_are_brought_within_the_limits(height, width, size, kind):
-    picture = Image.open(io.BytesIO(encode_frame(np.full((height, width, 3), 200, dtype=np.uint8), 1280)))
-    assert (picture.size, picture.format) == (size, kind)
-    np.testing.assert_allclose(np.asarray(picture), 200, atol=2)
+def test_images_are_scaled_to_the_limits(height, width, size, kind):
+    image = Image.open(io.BytesIO(encode_frame(np.full((height, width, 3), 200, dtype=np.uint8), 1280)))
+    assert (image.size, image.format) == (size, kind)
+    np.testing.assert_allclose(np.asarray(image), 200, atol=2)
 
 
-def test_a_picture_that_takes_too_many_bytes_is_refused():
+def test_an_image_of_too_many_bytes_is_refused():
     noise = np.random.default_rng(0).integers(0, 256, (4800, 4800, 3), dtype=np.uint8)
     with pytest.raises(InputError, match=r"4800 x 4800 px takes \d+ bytes as JPEG.*set a smaller max_side_px"):
         encode_frame(noise)
 
 
 @pytest.mark.parametrize("frame", [np.zeros((0, 5, 3), np.uint8), np.zeros((5, 5), np.uint8), np.zeros((5, 5, 3))])
-def test_what_is_no_picture_is_refused(frame):
+def test_a_malformed_image_is_refused(frame):
     with pytest.raises(InputError, match=r"an image must be \(H, W, 3\) uint8, not"):
         encode_frame(frame)
 
@@ -370,7 +370,7 @@ def test_options_are_checked(embedder, options, message):
     assert KEY not in str(caught.value)
 
 
-def test_a_line_break_at_the_end_of_a_key_does_no_harm(service, embedder):
+def test_a_line_break_at_the_end_of_a_key_is_ignored(service, embedder):
     embedder(key=f"{KEY}\n").embed_texts(["a"])
     assert service.requests[0].headers["Ocp-Apim-Subscription-Key"] == KEY
 
@@ -386,13 +386,13 @@ def test_a_line_break_at_the_end_of_a_key_does_no_harm(service, embedder):
         5,
     ],
 )
-def test_an_endpoint_is_encrypted_and_holds_no_key(endpoint):
+def test_an_endpoint_must_be_encrypted_and_without_a_key(endpoint):
     with pytest.raises(InputError, match=r"https://NAME.cognitiveservices.azure.com") as caught:
         AzureEmbedder(endpoint, key=KEY, today=TODAY)
     assert KEY not in str(caught.value)
 
 
-def test_no_error_tells_the_key(service, embedder):
+def test_no_error_contains_the_key(service, embedder):
     for trouble in (
         azure.status(401, KEY),
         azure.status(400, KEY),
@@ -415,7 +415,7 @@ def test_no_error_tells_the_key(service, embedder):
         (date(2028, 10, 1), "was to retire on 2028-09-25"),
     ],
 )
-def test_it_says_in_time_that_the_service_retires(embedder, caplog, today, notice):
+def test_a_year_before_the_service_retires_there_is_a_warning(embedder, caplog, today, notice):
     with caplog.at_level(logging.WARNING):
         embedder(today=today).embed_texts(["a", "b"])
     said = [record.message for record in caplog.records]

@@ -13,7 +13,7 @@ ROLES = {name: role for name, role in vars(loaders).items() if isinstance(role, 
 
 
 @pytest.mark.parametrize("name", sorted(ROLES))
-def test_every_loader_has_the_one_signature_and_a_known_family(name):
+def test_every_loader_has_the_same_signature_and_a_known_family(name):
     for family, load in ROLES[name].loaders.items():
         assert family in typing.get_args(Family)
         assert list(inspect.signature(load).parameters) == ["card", "loader"]

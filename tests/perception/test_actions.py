@@ -23,7 +23,7 @@ def noise(count: int, seed: int = 0) -> list[np.ndarray]:
 
 
 def timed(frames: list[np.ndarray]) -> list[tuple[float, np.ndarray]]:
-    """At three frames a second, which the tiny network takes: six in two seconds."""
+    """Give the frames times at three per second, the rate of the tiny network, whose window has six frames."""
     return [((i + 0.5) / 3, frame) for i, frame in enumerate(frames)]
 
 
@@ -42,7 +42,7 @@ def recognizer(folder: Path) -> VideoCoSwinRecognizer:
 
 
 class Scripted(VideoCoSwinRecognizer):
-    """Sees in each window what its first picture says: its grey is the number of the class."""
+    """Recognizes in each window the class whose number is the gray of its first frame."""
 
     def probabilities(self, windows):
         classes = [int(window[0, 0, 0, 0]) for window in windows]
@@ -64,13 +64,13 @@ def grays(*classes: int) -> list[np.ndarray]:
     return [np.full((8, 8, 3), gray, np.uint8) for gray in classes]
 
 
-def test_it_is_a_recognizer_that_names_its_labels_and_its_rate(recognizer: VideoCoSwinRecognizer) -> None:
+def test_it_is_an_action_recognizer_with_labels_and_a_rate(recognizer: VideoCoSwinRecognizer) -> None:
     assert isinstance(recognizer, ActionRecognizer)
     assert recognizer.labels == ("stops", "starts", "stands") and recognizer.rate_hz == 3.0
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 7, 50])
-def test_a_clip_of_any_length_has_all_labels_the_likeliest_first(recognizer: VideoCoSwinRecognizer, count: int) -> None:
+def test_a_clip_of_any_length_ranks_all_labels(recognizer: VideoCoSwinRecognizer, count: int) -> None:
     found = recognizer.classify(noise(count))
     assert sorted(label for label, _ in found) == sorted(recognizer.labels)
     assert [share for _, share in found] == sorted((share for _, share in found), reverse=True)
@@ -83,19 +83,19 @@ def test_a_clip_without_frames_is_an_error(recognizer: VideoCoSwinRecognizer) ->
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 6, 7, 40])
-def test_what_happens_covers_times_of_the_video(recognizer: VideoCoSwinRecognizer, count: int) -> None:
+def test_actions_lie_within_the_video(recognizer: VideoCoSwinRecognizer, count: int) -> None:
     actions = recognizer.recognize(iter(timed(noise(count))), count / 3)
     assert all(0 <= action.start_s < action.end_s <= round(count / 3, 3) for action in actions)
     assert all(one.end_s <= other.start_s for one, other in itertools.pairwise(actions))
     assert all(action.label != "stands" for action in actions)
 
 
-def test_where_nothing_is_shown_nothing_happens(recognizer: VideoCoSwinRecognizer) -> None:
+def test_a_video_without_frames_has_no_actions(recognizer: VideoCoSwinRecognizer) -> None:
     assert recognizer.recognize([]) == []
 
 
-def test_what_windows_agree_on_is_one_action(scripted: Scripted) -> None:
-    # Windows begin at every second picture: five see class 2, which is idle, five class 1, five class 0.
+def test_windows_that_agree_form_one_action(scripted: Scripted) -> None:
+    # Windows begin at every second frame: five see class 2, which is idle, five class 1, five class 0.
     classes = [2] * 10 + [1] * 10 + [0] * 15
     actions = scripted.recognize(timed(grays(*classes)), end_s=35 / 3)
     assert [action.label for action in actions] == ["starts", "stops"]
@@ -115,12 +115,12 @@ def test_a_clip_shorter_than_a_window_is_one_action(scripted: Scripted) -> None:
     assert (action.label, action.start_s, action.end_s) == ("starts", 0.0, 0.7)
 
 
-def test_only_attributes_that_are_sure_are_named(scripted: Scripted) -> None:
+def test_only_confident_attributes_are_reported(scripted: Scripted) -> None:
     (action,) = scripted.recognize(timed(grays(1, 1)))
     assert action.attributes == {"color": "blue", "object": "car"}
 
 
-def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
+def test_a_video_without_motion_has_no_action(scripted: Scripted) -> None:
     assert scripted.recognize(timed(grays(*[2] * 30))) == []
 
 
@@ -135,7 +135,7 @@ def test_a_video_without_motion_shows_no_action(scripted: Scripted) -> None:
         ("stops", {}, "something stops"),
     ],
 )
-def test_actions_in_words(recognizer: VideoCoSwinRecognizer, label: str, attributes: dict, sentence: str) -> None:
+def test_sentences_of_actions(recognizer: VideoCoSwinRecognizer, label: str, attributes: dict, sentence: str) -> None:
     assert recognizer.sentence(Action(label, 0, 1, 1.0, attributes)) == sentence
 
 
@@ -157,12 +157,12 @@ def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]], least: i
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
-def test_a_threshold_that_is_no_confidence(folder: Path, threshold: float) -> None:
+def test_a_threshold_outside_0_to_1_is_refused(folder: Path, threshold: float) -> None:
     with pytest.raises(InputError, match="give a confidence from 0 to 1"):
         VideoCoSwinRecognizer.from_pretrained(folder, name="tiny", device="cpu", threshold=threshold)
 
 
-def test_a_folder_without_a_network_is_one_line(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"'mine': .* cannot be opened as an action model: ") as caught:
         VideoCoSwinRecognizer.from_pretrained(tmp_path, name="mine")
     assert "\n" not in str(caught.value)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_is_found_has_a_label_a_box_in_the_picture_and_a_confidence(folder: Path) -> None:
+def test_a_detection_has_a_label_a_box_in_the_image_and_a_confidence(folder: Path) -> None:
     detector = DyHeadDetector.from_pretrained(folder, name="tiny", device="cpu", threshold=0.4)
     assert isinstance(detector, Detector) and not isinstance(detector, Grounder)
     found = detector.detect([noise(90, 40)])[0]
@@ -39,7 +39,7 @@ def test_what_is_found_has_a_label_a_box_in_the_picture_and_a_confidence(folder:
         assert region.confidence is not None and 0.4 <= region.confidence <= 1
 
 
-def test_frames_of_all_sizes_are_looked_at_together_as_alone(folder: Path) -> None:
+def test_detections_do_not_depend_on_the_batch(folder: Path) -> None:
     detector = DyHeadDetector.from_pretrained(folder, name="tiny", device="cpu", threshold=0.4)
     frames = [noise(50, 70), noise(64, 64), noise(200, 20)]
     together, alone = detector.detect(frames), [detector.detect([frame])[0] for frame in frames]
@@ -57,7 +57,7 @@ def test_a_higher_threshold_finds_less(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.5, float("nan")])
-def test_a_threshold_that_is_no_confidence(folder: Path, threshold: float) -> None:
+def test_a_threshold_outside_0_to_1_is_refused(folder: Path, threshold: float) -> None:
     with pytest.raises(InputError, match="give a confidence from 0 to 1"):
         DyHeadDetector.from_pretrained(folder, name="tiny", device="cpu", threshold=threshold)
 

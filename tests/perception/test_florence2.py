@@ -55,12 +55,12 @@ class Script:
         return ModelOutput(sequences=torch.cat([start, written], dim=1), sequences_scores=scores)
 
 
-def test_it_keeps_the_protocols(folder):
+def test_it_implements_the_protocols(folder):
     model = florence2(folder)
     assert isinstance(model, Captioner) and isinstance(model, OCRReader) and isinstance(model, VisualQA)
 
 
-def test_a_batch_of_one_gives_what_a_batch_of_many_gives(folder, wordy):
+def test_results_do_not_depend_on_the_batch_size(folder, wordy):
     many, one = florence2(wordy, batch=5), florence2(wordy, batch=1)
     captions = many.caption(FRAMES)
     assert captions == one.caption(FRAMES) == many.caption(FRAMES[:3]) + many.caption(FRAMES[3:])
@@ -70,7 +70,7 @@ def test_a_batch_of_one_gives_what_a_batch_of_many_gives(folder, wordy):
     assert len({str(regions) for regions in found}) > 1
 
 
-def test_nothing_is_said_of_no_pictures(wordy):
+def test_no_images_give_no_results(wordy):
     model = florence2(wordy)
     assert model.caption([]) == model.detect([]) == model.describe_regions([]) == model.propose_regions([]) == []
 
@@ -83,7 +83,7 @@ def test_nothing_is_said_of_no_pictures(wordy):
         ("more detailed", "Describe with a paragraph what is shown in the image."),
     ],
 )
-def test_captions_are_as_detailed_as_wanted(folder, detail, prompt):
+def test_detail_chooses_the_prompt_of_captions(folder, detail, prompt):
     script = Script(folder, " A red  car.</s>", detail=detail)
     assert script.florence2.caption([noise(0)]) == ["A red car."]
     assert script.prompts == [prompt]
@@ -98,7 +98,7 @@ def test_captions_are_as_detailed_as_wanted(folder, detail, prompt):
         ("propose_regions", "Locate the region proposals in the image."),
     ],
 )
-def test_regions_of_every_picture(folder, method, prompt):
+def test_every_image_has_its_own_regions(folder, method, prompt):
     script = Script(folder, "car<loc_1><loc_2><loc_3><loc_4></s>", "cut<loc_1><loc_2></s>")
     first, second = getattr(script.florence2, method)([noise(0), noise(1)])
     assert [(each.label, each.box) for each in first] == [("car", (0.0015, 0.0025, 0.0035, 0.0045))]
@@ -106,19 +106,19 @@ def test_regions_of_every_picture(folder, method, prompt):
     assert script.prompts == [prompt] * 2
 
 
-def test_a_caption_is_grounded_but_for_words_that_mean_no_thing(folder):
+def test_grounding_ignores_words_that_name_no_object(folder):
     script = Script(folder, "A car<loc_1><loc_2><loc_3><loc_4>it<loc_1><loc_2><loc_3><loc_4></s>")
     assert [each.label for each in script.florence2.ground(noise(0), "A car and its <OD> wheel")] == ["A car"]
     assert script.prompts == ["Locate the phrases in the caption: A car and its OD wheel"]
 
 
-def test_anything_can_be_located(folder):
+def test_an_object_is_located_by_its_name(folder):
     script = Script(folder, "a cat<loc_1><loc_2><loc_3><loc_4><loc_5><loc_6><loc_7><loc_8></s>")
     assert [each.label for each in script.florence2.locate(noise(0), "a cat")] == ["a cat", "a cat"]
     assert script.prompts == ["Locate a cat in the image."]
 
 
-def test_what_an_expression_refers_to_has_outlines(folder):
+def test_a_segment_has_the_outlines_of_the_named_object(folder):
     triangle = "<loc_100><loc_100><loc_200><loc_100><loc_200><loc_300>"
     script = Script(folder, f"<poly>{triangle}</poly><poly><loc_0><loc_0><loc_9><loc_0><loc_9><loc_9></poly></s>")
     thing = script.florence2.segment(noise(0), "the left cat")
@@ -127,7 +127,7 @@ def test_what_an_expression_refers_to_has_outlines(folder):
     assert Script(folder, "none</s>").florence2.segment(noise(0), "the left cat") is None
 
 
-def test_lines_are_read_with_boxes_and_the_confidence_of_the_reading(folder):
+def test_lines_of_text_have_boxes_and_the_confidence_of_the_output(folder):
     corners = "<loc_100><loc_200><loc_300><loc_200><loc_300><loc_250><loc_100><loc_250>"
     script = Script(folder, f"STOP{corners}GO{corners}</s>", scores=[-0.1])
     stop, go = script.florence2.read(noise(0))
@@ -136,12 +136,12 @@ def test_lines_are_read_with_boxes_and_the_confidence_of_the_reading(folder):
     assert script.prompts == ["What is the text in the image, with regions?"]
 
 
-def test_an_answer_has_the_probability_of_its_words(folder):
+def test_the_confidence_of_an_answer_sums_its_beams(folder):
     script = Script(folder, "red</s>", "blue</s>", " red</s>", scores=[-1.0, -1.5, -2.0])
-    result = script.florence2.answer(noise(0), "What <colour> is it?")
+    result = script.florence2.answer(noise(0), "What <color> is it?")
     assert (result.answer, result.confidence) == ("red", pytest.approx(0.3679 + 0.1353, abs=2e-4))
     assert [answer for answer, _ in result.candidates] == ["red", "blue"]
-    assert script.prompts == ["<VQA>What colour is it?"]
+    assert script.prompts == ["<VQA>What color is it?"]
     assert script.options["length_penalty"] == 0 and script.options["num_return_sequences"] == 3
 
 
@@ -167,7 +167,7 @@ def test_the_scores_of_a_beam_search_are_log_probabilities(wordy):
     assert best < mean < 0
 
 
-def test_one_beam_is_enough_to_caption_and_two_are_used_where_scores_are_needed(folder):
+def test_captions_use_one_beam_and_scored_outputs_at_least_two(folder):
     script = Script(folder, "red</s>", scores=[-1.0], beams=1)
     script.florence2.caption([noise(0)])
     assert script.options["num_beams"] == 1
@@ -175,7 +175,7 @@ def test_one_beam_is_enough_to_caption_and_two_are_used_where_scores_are_needed(
     assert script.options["num_beams"] == 2
 
 
-def test_threads_write_at_the_same_time(wordy):
+def test_threads_share_a_model(wordy):
     model = florence2(wordy, max_tokens=4)
     expected = [model.caption([frame]) for frame in FRAMES]
     with ThreadPoolExecutor(4) as pool:
@@ -183,7 +183,7 @@ def test_threads_write_at_the_same_time(wordy):
 
 
 @pytest.mark.parametrize("text", ["", " \n", "<>"])
-def test_empty_words_are_refused(folder, text):
+def test_an_empty_text_is_refused(folder, text):
     model = florence2(folder)
     for ask in (model.answer, model.ground, model.locate, model.segment):
         with pytest.raises(InputError, match="must not be empty"):
@@ -195,7 +195,7 @@ def test_a_text_longer_than_the_model_reads_is_refused(folder):
         florence2(folder).locate(noise(0), "cat " * 100)
 
 
-def test_an_output_ends_where_the_positions_do(folder):
+def test_the_positions_of_the_model_limit_an_output(folder):
     assert florence2(folder, max_tokens=10_000, beams=1).detect([noise(0)])
 
 
@@ -205,13 +205,13 @@ def test_wrong_settings_are_refused(folder, wrong):
         florence2(folder, **wrong)
 
 
-def test_a_folder_without_a_model_says_so(tmp_path):
+def test_a_folder_without_a_model_is_one_error(tmp_path):
     with pytest.raises(ModelError, match=r"'florence-2-base' cannot be opened from the folder") as caught:
         Florence2.from_pretrained(tmp_path, name="florence-2-base")
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_cached_is_named_with_what_to_do():
+def test_a_model_that_is_not_cached_is_named_with_advice():
     source = "florence-community/Florence-2-nonesuch"
     with pytest.raises(ModelError, match=r"not on this machine.*into a folder and name the folder") as caught:
         load_model(CAPTIONER, source, ModelOptions(offline=True))
@@ -226,14 +226,14 @@ def copied(folder: Path, target: Path, change) -> Path:
     return target
 
 
-def test_weights_that_lack_something_are_refused(folder, tmp_path):
+def test_missing_weights_are_refused(folder, tmp_path):
     lost = "model.multi_modal_projector.image_projection.weight"
     target = copied(folder, tmp_path, lambda weights: {key: w for key, w in weights.items() if key != lost})
     with pytest.raises(ModelError, match=f"1 missing keys: {lost}"):
         florence2(target)
 
 
-def test_weights_that_have_something_else_are_refused(folder, tmp_path):
+def test_unexpected_weights_are_refused(folder, tmp_path):
     target = copied(folder, tmp_path, lambda weights: weights | {"head.extra": torch.zeros(2)})
     with pytest.raises(ModelError, match=r"1 unexpected keys: head\.extra"):
         florence2(target)

@@ -20,13 +20,13 @@ def region(label, *bins):
 
 
 @pytest.mark.parametrize("task", ["<CAPTION>", "<DETAILED_CAPTION>", "<MORE_DETAILED_CAPTION>", "<OCR>"])
-def test_words_are_all_that_is_left_of_text(task):
+def test_markup_is_removed_from_text(task):
     output = "</s><s>A green car,  parked: 3 < 5.</s><pad><pad>"
     assert to_text(output) == "A green car, parked: 3 < 5."
     assert processor().post_process_generation(output.replace("<pad>", ""), task=task, image_size=(9, 9))
 
 
-def test_locations_in_a_text_are_no_words():
+def test_locations_are_removed_from_text():
     assert to_text("</s><s>a car<loc_1><loc_2> and<sep>a bus<poly><loc_3></poly></s>") == "a car and a bus"
 
 
@@ -44,20 +44,20 @@ def test_proposals_have_no_labels():
     assert to_regions(output) == [region("", 1, 2, 3, 4), region("", 5, 6, 7, 8)]
 
 
-def test_detection_of_anything_gives_boxes_or_outlines():
+def test_open_vocabulary_detection_gives_boxes_or_outlines():
     assert to_regions("</s><s>a cat<loc_1><loc_2><loc_3><loc_4></s>") == [region("a cat", 1, 2, 3, 4)]
     (cat,) = to_regions("a cat<poly><loc_0><loc_0><loc_9><loc_0><loc_9><loc_9></poly>")
     assert (cat.label, cat.box) == ("a cat", (0.0005, 0.0005, 0.0095, 0.0095))
     assert cat.polygons == (((0.0005, 0.0005), (0.0095, 0.0005), (0.0095, 0.0095)),)
 
 
-def test_an_outline_is_drawn_from_point_to_point():
+def test_an_outline_is_a_sequence_of_points():
     (thing,) = to_outlines("</s><s><loc_100><loc_50><loc_300><loc_60><loc_200><loc_700></s>")
     assert thing.polygons == (((0.1005, 0.0505), (0.3005, 0.0605), (0.2005, 0.7005)),)
     assert thing.box == (0.1005, 0.0505, 0.3005, 0.7005)
 
 
-def test_a_thing_may_have_several_outlines_and_there_may_be_several_things():
+def test_there_may_be_several_objects_with_several_outlines():
     one, two = to_outlines(f"<poly>{TRIANGLE}<sep>{TRIANGLE}</poly><poly>{TRIANGLE}</poly>")
     assert (len(one.polygons), len(two.polygons)) == (2, 1)
 
@@ -72,17 +72,17 @@ def test_letters_of_all_scripts_are_kept():
     assert to_lines("出口" + "<loc_5>" * 8)[0][0] == "出口"
 
 
-def test_exchanged_corners_are_put_right():
+def test_exchanged_corners_are_corrected():
     assert to_regions("car<loc_9><loc_8><loc_1><loc_2>") == [region("car", 1, 2, 9, 8)]
 
 
 @pytest.mark.parametrize("end", range(len(CAR)))
-def test_of_output_that_was_cut_comes_what_is_whole(end):
+def test_truncated_output_keeps_its_complete_parts(end):
     whole = to_regions(CAR)
     assert to_regions(CAR[:end]) == whole[: len(to_regions(CAR[:end]))]
 
 
-def test_cut_outlines_are_closed_and_cut_lines_left_out():
+def test_truncated_outlines_are_closed_and_truncated_lines_dropped():
     assert len(to_outlines(f"{TRIANGLE}<loc_7>")[0].polygons[0]) == 3
     assert to_outlines("<loc_1><loc_1><loc_2><loc_1>") == []
     assert [text for text, _ in to_lines("A" + "<loc_1>" * 8 + "B" + "<loc_1>" * 7)] == ["A"]
@@ -98,7 +98,7 @@ def test_cut_outlines_are_closed_and_cut_lines_left_out():
         ("<REGION_PROPOSAL>", "</s><s><loc_1><loc_2><loc_3><loc_4><loc_5><loc_6><loc_7><loc_8></s>"),
     ],
 )
-def test_boxes_are_those_of_the_reference(task, output):
+def test_boxes_equal_those_of_transformers(task, output):
     reference = processor().post_process_generation(output, task=task, image_size=(1000, 1000))[task]
     ours = [[int(edge * 1000) for edge in each.box] for each in to_regions(output)]
     assert ours == reference["bboxes"] and ours
@@ -106,7 +106,7 @@ def test_boxes_are_those_of_the_reference(task, output):
         assert [each.label for each in to_regions(output)] == reference.get("labels", reference.get("bboxes_labels"))
 
 
-def test_outlines_and_lines_are_those_of_the_reference():
+def test_outlines_and_lines_equal_those_of_transformers():
     drawn = f"</s><s><loc_100><loc_50><loc_300><loc_60><loc_200><loc_700><sep>{TRIANGLE}</s>"
     task = "<REFERRING_EXPRESSION_SEGMENTATION>"
     reference = processor().post_process_generation(drawn, task=task, image_size=(1000, 1000))[task]["polygons"]
@@ -131,7 +131,7 @@ PIECES = st.one_of(
 
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=60).map("".join))
-def test_wild_output_never_raises_and_stays_within_the_picture(output):
+def test_arbitrary_output_never_raises_and_stays_within_the_image(output):
     boxes = [box for _, box in to_lines(output)]
     regions = [*to_regions(output), *to_outlines(output)]
     for left, top, right, bottom in [*boxes, *(each.box for each in regions)]:

@@ -1,4 +1,4 @@
-"""METER's heat map on drawn scenes, where it is known where everything stands."""
+"""METER's attention maps on synthetic scenes, whose objects have known boxes."""
 
 import random
 
@@ -25,35 +25,35 @@ def vqa():
 
 
 def asked_scenes(count, seed):
-    """Scenes with a question about one thing, and its place in the scene."""
+    """Yield scenes with a question about one object, and the index of that object."""
     rng = random.Random(seed)
     while count:
         scene = sample_scene(rng, "any")
         question = ask_color(scene, rng)
         if question is None:
             continue
-        asked = (question.answer, question.statement.subject[0])
-        places = [place for place, thing in enumerate(scene.objects) if thing.combination == asked]
+        target = (question.answer, question.statement.subject[0])
+        places = [place for place, each in enumerate(scene.objects) if each.combination == target]
         if len(places) == 1:
             count -= 1
             yield scene, question, places[0]
 
 
-def test_the_box_usually_covers_the_asked_thing(vqa):
-    """Measured over 300 scenes: the middle lies in the box in 96 %, which covers 11 % of the picture."""
+def test_the_box_usually_covers_the_object_in_question(vqa):
+    """Measured over 300 scenes: the box contains the center in 96 % and covers 11 % of the image."""
     hits, areas = [], []
     for scene, question, place in asked_scenes(60, seed=3):
         frame = np.asarray(draw_scene(scene, SIZE))
         left, top, right, bottom = vqa.attention_map(frame, question.text).box
-        thing = object_boxes(scene)[place]
-        x, y = (thing[0] + thing[2]) / 2, (thing[1] + thing[3]) / 2
+        box = object_boxes(scene)[place]
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         hits.append(left <= x <= right and top <= y <= bottom)
         areas.append((right - left) * (bottom - top))
     assert np.mean(hits) > 0.85
     assert np.mean(areas) < 0.2
 
 
-def test_the_weights_are_a_map_of_the_picture(vqa):
+def test_the_weights_are_a_map_of_the_image(vqa):
     scene, question, _ = next(asked_scenes(1, seed=1))
     attention = vqa.attention_map(np.asarray(draw_scene(scene, SIZE)), question.text)
     assert attention.weights.shape == (7, 7)
@@ -61,20 +61,21 @@ def test_the_weights_are_a_map_of_the_picture(vqa):
     assert attention.view == (0.0, 0.0, 1.0, 1.0)
 
 
-def test_another_question_looks_elsewhere(vqa):
-    apart = 0
+def test_another_question_gives_another_box(vqa):
+    different = 0
     rng = random.Random(2)
     for _ in range(10):
-        scene = next(scene for scene in iter(lambda: sample_scene(rng), None) if _has_two_kinds(scene))
+        scene = next(scene for scene in iter(lambda: sample_scene(rng), None) if has_two_categories(scene))
         frame = np.asarray(draw_scene(scene, SIZE))
         first, second = (vqa.attention_map(frame, f"What colour is the {scene.objects[i].category}?") for i in (0, -1))
-        apart += first.box != second.box
-    assert apart >= 9
+        different += first.box != second.box
+    assert different >= 9
 
 
-def _has_two_kinds(scene):
-    things = [thing.category for thing in scene.objects]
-    return things and things.count(things[0]) == things.count(things[-1]) == 1 and len(things) >= 3
+def has_two_categories(scene):
+    categories = [each.category for each in scene.objects]
+    first_and_last_are_unique = categories and categories.count(categories[0]) == categories.count(categories[-1]) == 1
+    return first_and_last_are_unique and len(categories) >= 3
 
 
 def test_an_empty_question_is_an_error(vqa):
@@ -82,13 +83,13 @@ def test_an_empty_question_is_an_error(vqa):
         vqa.attention_map(np.zeros((32, 32, 3), dtype=np.uint8), "  ")
 
 
-def test_a_model_opened_by_name_can_look():
+def test_a_model_loaded_by_name_returns_attention_maps():
     opened = load_model(ATTENTION_VQA, "florence-tiny", ModelOptions())
     assert isinstance(opened, AttentionVQA)
     assert opened.attention_map(np.zeros((32, 32, 3), dtype=np.uint8), "What is it?").weights.shape == (7, 7)
 
 
-def test_many_questions_are_answered_as_each_alone(vqa):
+def test_a_batch_of_questions_has_the_answers_of_single_questions(vqa):
     rng = random.Random("many")
     frames = [np.asarray(draw_scene(sample_scene(rng), SIZE)) for _ in range(3)]
     questions = ["Is there a car?", "How many buses are there in the picture?", "What is next to the tree?"]
@@ -117,7 +118,7 @@ def test_the_region_holds_the_cells_that_are_connected_with_the_peak():
     grid = np.zeros((8, 8), dtype=np.float32)
     grid[2, 3], grid[2, 4], grid[3, 4] = 1.0, 0.6, 0.3
     grid[2, 5] = 0.2  # below the share
-    grid[7, 0] = 0.9  # apart
+    grid[7, 0] = 0.9  # not connected
     assert region_around_peak(grid) == pytest.approx((2.5 / 8, 1.5 / 8, 5.5 / 8, 4.5 / 8))
 
 

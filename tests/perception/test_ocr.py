@@ -16,7 +16,7 @@ PHOTOS = Path(__file__).parents[2].parent / "shared" / "media" / "photos"
 
 
 def sign(*lines: tuple[str, int, int], size: tuple[int, int] = (640, 320), height_px: int = 44) -> np.ndarray:
-    """A white board with words at (left, top)."""
+    """Return an image of a white board with lines of text at (left, top)."""
     image = Image.new("RGB", size, (245, 245, 240))
     draw = ImageDraw.Draw(image)
     for text, left, top in lines:
@@ -33,11 +33,11 @@ def reader() -> RapidOcrReader:
     return RapidOcrReader()
 
 
-def test_it_keeps_the_protocol(reader):
+def test_it_implements_the_protocol(reader):
     assert isinstance(reader, OCRReader)
 
 
-def test_words_are_read_where_they_stand(reader):
+def test_lines_of_text_have_their_boxes(reader):
     (region,) = reader.read(sign(("HARBOUR STREET 25", 100, 200)))
     assert region.text == "HARBOUR STREET 25" and 0.9 < region.confidence <= 1
     left, top, right, bottom = region.box
@@ -50,18 +50,18 @@ def test_lines_come_in_reading_order(reader):
 
 
 @pytest.mark.parametrize("color", [0, 128, 255])
-def test_a_picture_without_words_has_none(reader, color):
+def test_an_image_without_text_has_no_lines(reader, color):
     assert reader.read(np.full((240, 320, 3), color, np.uint8)) == []
     assert text_of(reader, np.full((240, 320, 3), color, np.uint8)) == ""
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (4, 1280), (1280, 4), (31, 33), (2000, 40)])
-def test_odd_sizes_are_no_trouble(reader, shape):
+def test_images_of_odd_sizes_are_read(reader, shape):
     noise = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     assert all(isinstance(region, TextRegion) for region in reader.read(noise))
 
 
-def test_large_pictures_are_scaled_down_first(reader):
+def test_large_images_are_scaled_down_first(reader):
     frame = sign(("GRAND HOTEL", 300, 700), size=(4000, 2000), height_px=300)
     before = frame.copy()
     (region,) = reader.read(frame)
@@ -69,7 +69,7 @@ def test_large_pictures_are_scaled_down_first(reader):
     assert np.array_equal(frame, before)
 
 
-def test_what_is_misread_is_left_out():
+def test_lines_of_low_confidence_are_dropped():
     frame = sign(("HARBOUR", 100, 100))
     assert RapidOcrReader(min_confidence=0.5).read(frame)
     (region,) = RapidOcrReader(min_confidence=0.0).read(frame)
@@ -77,23 +77,23 @@ def test_what_is_misread_is_left_out():
     assert RapidOcrReader(min_confidence=1.0).read(frame) == []
 
 
-def test_full_width_forms_become_plain(reader, monkeypatch):
+def test_full_width_characters_become_ordinary_ones(reader, monkeypatch):
     monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("ＡＢＣ１２　！"))  # noqa: RUF001
     assert text_of(reader, sign(("ABC", 100, 100))) == "ABC12 !"
 
 
-def test_marks_without_letters_are_no_words(reader, monkeypatch):
+def test_lines_without_letters_or_digits_are_dropped(reader, monkeypatch):
     monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("--. *"))
     assert reader.read(sign(("ABC", 100, 100))) == []
 
 
 def answer(text: str):
-    """A recogniser that reads this in every line."""
+    """Return a recognizer that reads this text in every line."""
     from rapidocr.ch_ppocr_rec import TextRecOutput
 
-    def recognize(self, given) -> TextRecOutput:
-        count = len(given.img)
-        return TextRecOutput(given.img, (text,) * count, (0.99,) * count, ((),) * count, 0.0)
+    def recognize(self, lines) -> TextRecOutput:
+        count = len(lines.img)
+        return TextRecOutput(lines.img, (text,) * count, (0.99,) * count, ((),) * count, 0.0)
 
     return recognize
 

@@ -28,7 +28,7 @@ def completion(content, logprobs=None) -> dict:
 
 
 class Service(ThreadingHTTPServer):
-    """Speaks the protocol, or what `replies` say, one after another: (status, body), a function, or None to hang up."""
+    """A local service that sends the `replies`: (status, body), a function of the request, or None to hang up."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -37,7 +37,7 @@ class Service(ThreadingHTTPServer):
         self.released = threading.Event()
 
     def handle_error(self, request, client_address):
-        """A client that has gone is no news."""
+        """Print nothing about a client that closed its connection."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *args):
-        """Tests print enough."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -75,10 +75,10 @@ def service() -> Iterator[Service]:
 
 @pytest.fixture
 def ask(service):
-    """Asks the service what colour a picture has, by a model with these options."""
+    """Ask the service for the color of an image, by a model with these options."""
     opened = []
 
-    def ask(frame=None, question="What colour is it?", **options):
+    def ask(frame=None, question="What color is it?", **options):
         options = {"base_url": service.url, "api_key": KEY, "retries": 0, "timeout_s": 5.0, **options}
         model = OpenAIVisionQA("seer", **options)
         opened.append(model)
@@ -89,21 +89,21 @@ def ask(service):
         model.close()
 
 
-def test_it_answers_and_does_not_match(service):
+def test_it_is_a_visual_qa_model_and_no_matcher(service):
     model = OpenAIVisionQA("seer", base_url=service.url)
     assert isinstance(model, VisualQA) and not isinstance(model, Matcher)
     model.close()
 
 
-def test_the_request_has_the_question_and_the_picture(service, ask):
+def test_the_request_has_the_question_and_the_image(service, ask):
     service.replies = [(200, completion("Red."))]
     wide = np.tile(color_frame("red", "blue", size_px=600), (1, 4, 1))
-    assert ask(wide, "  What colour?\n", max_side_px=256, options={"temperature": 0}).answer == "Red"
+    assert ask(wide, "  What color?\n", max_side_px=256, options={"temperature": 0}).answer == "Red"
     ((path, headers, body),) = service.requests
     assert path == "/v1/chat/completions" and headers["Authorization"] == f"Bearer {KEY}"
     assert (body["model"], body["temperature"], body["logprobs"]) == ("seer", 0, True)
     picture, text = body["messages"][0]["content"]
-    assert text["text"].endswith("Question: What colour?")
+    assert text["text"].endswith("Question: What color?")
     kind, data = picture["image_url"]["url"].split(",")
     sent = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (kind, sent.format, sent.size) == ("data:image/jpeg;base64", "JPEG", (256, 64))
@@ -124,7 +124,7 @@ def test_without_probabilities_there_is_no_confidence(service, ask, logprobs):
     assert (result.answer, result.confidence, result.candidates) == ("red", None, ())
 
 
-def test_a_service_that_refuses_probabilities_is_asked_without_from_then_on(service):
+def test_a_service_that_refuses_log_probabilities_gets_requests_without_them(service):
     refusal = (400, {"error": {"message": "logprobs are not supported by this model"}})
     service.replies = [refusal, (200, completion("red")), (200, completion("blue"))]
     model = OpenAIVisionQA("seer", base_url=service.url, retries=0)
@@ -169,20 +169,20 @@ def test_a_service_that_misbehaves_is_a_model_error_in_one_line(service, ask, re
     assert service.url in text and "\n" not in text and KEY not in text and len(text) < 500
 
 
-def test_what_may_be_better_in_a_moment_is_tried_again(service, ask):
+def test_a_temporary_failure_is_retried(service, ask):
     soon = (429, {"error": {"message": "slow down"}}, ("Content-Type", "application/json"), ("Retry-After", "0.01"))
     service.replies = [soon, (200, completion("red"))]
     assert ask(retries=1).answer == "red"
     assert len(service.requests) == 2
 
 
-def test_a_service_that_does_not_answer_is_given_up(service, ask):
+def test_a_timeout_is_a_model_error(service, ask):
     service.replies = [lambda _: service.released.wait(30) and None]
     with pytest.raises(ModelError, match=r"did not answer within 0\.2 s"):
         ask(timeout_s=0.2)
 
 
-def test_an_address_where_nobody_listens_says_so(ask):
+def test_an_unreachable_address_is_named_in_the_error(ask):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"

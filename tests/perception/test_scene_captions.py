@@ -21,8 +21,8 @@ BUS = Detection("bus", (0.4, 0.0, 0.6, 1.0), 0.9)
 DOG = Detection("dog", (0.7, 0.0, 1.0, 1.0), 0.9)
 
 
-class Finds:
-    """The same things in every picture."""
+class FixedDetector:
+    """Finds the same objects in every image."""
 
     def __init__(self, *regions):
         self.regions = list(regions)
@@ -31,8 +31,8 @@ class Finds:
         return [self.regions for _ in frames]
 
 
-class Answers:
-    """By a part of the question; keeps what it was shown."""
+class ScriptedVQA:
+    """Answers by a part of the question, and records frames and questions."""
 
     def __init__(self, answers=None, *, confidence=0.9):
         self.answers = {"colour": "red"} if answers is None else answers
@@ -45,35 +45,37 @@ class Answers:
         return [self._answer(question) for question in questions]
 
     def _answer(self, question):
-        said = next((answer for part, answer in self.answers.items() if part in question), "no")
-        answer, confidence = said if isinstance(said, tuple) else (said, self.confidence)
+        found = next((answer for part, answer in self.answers.items() if part in question), "no")
+        answer, confidence = found if isinstance(found, tuple) else (found, self.confidence)
         return VQAResult(answer, confidence, ((answer, confidence),))
 
 
 def caption(regions, answers=None, frame=None, **options):
-    captioner = SceneCaptioner(Finds(*regions), answers or Answers(), **options)
-    (said,) = captioner.caption([color_frame("white", size_px=60) if frame is None else frame])
-    return said
+    captioner = SceneCaptioner(FixedDetector(*regions), answers or ScriptedVQA(), **options)
+    (text,) = captioner.caption([color_frame("white", size_px=60) if frame is None else frame])
+    return text
 
 
-def test_things_are_told_from_left_to_right_and_how_two_stand():
-    answers = Answers({"colour is the car": "red", "colour is the bus": "blue", "colour": "yellow", "left of": "yes"})
+def test_objects_are_listed_from_left_to_right_with_relations():
+    answers = ScriptedVQA(
+        {"colour is the car": "red", "colour is the bus": "blue", "colour": "yellow", "left of": "yes"}
+    )
     assert caption([DOG, BUS, CAR], answers) == "a red car left of a blue bus, and a yellow dog"
     assert "Is there a red car left of a blue bus?" in answers.questions
 
 
-def test_side_by_side_says_more_than_left_of():
-    assert caption([CAR, BUS], Answers({"colour": "red", "Is there": "yes"})) == "a red car next to a red bus"
+def test_next_to_takes_precedence_over_left_of():
+    assert caption([CAR, BUS], ScriptedVQA({"colour": "red", "Is there": "yes"})) == "a red car next to a red bus"
 
 
-def test_what_is_not_sure_is_left_out():
-    answers = Answers({"colour is the car": ("red", 0.4), "colour": "blue", "Is there": ("yes", 0.49)})
+def test_uncertain_colors_and_relations_are_omitted():
+    answers = ScriptedVQA({"colour is the car": ("red", 0.4), "colour": "blue", "Is there": ("yes", 0.49)})
     assert caption([CAR, BUS], answers) == "a car, and a blue bus"
     assert caption([CAR, BUS], answers, min_confidence=0.3) == "a red car next to a blue bus"
 
 
-def test_the_color_of_a_thing_is_asked_with_all_others_blotted_out():
-    frame, answers = color_frame("red", "red", "blue", size_px=90), Answers()
+def test_all_other_objects_are_hidden_from_the_question_about_a_color():
+    frame, answers = color_frame("red", "red", "blue", size_px=90), ScriptedVQA()
     caption([Detection("car", (0.0, 0.0, 1 / 3, 1.0)), Detection("car", (2 / 3, 0.0, 1.0, 1.0))], answers, frame)
     left, right = answers.frames[:2]
     np.testing.assert_array_equal(left[:, :60], frame[:, :60])
@@ -81,21 +83,21 @@ def test_the_color_of_a_thing_is_asked_with_all_others_blotted_out():
     assert (right[:, 61:] == frame[:, 61:]).all() and (right[:, :30] != frame[:, :30]).any()
 
 
-def test_one_thing_has_one_name():
+def test_two_boxes_around_one_object_give_one_name():
     twice = Detection("bicycle", (0.01, 0.0, 0.3, 1.0), 0.6)
     assert caption([twice, CAR, DOG]) == "a red car, and a red dog"
 
 
-def test_nothing_is_said_where_nothing_is():
-    answers = Answers()
+def test_an_image_without_objects_has_an_empty_caption():
+    answers = ScriptedVQA()
     assert caption([], answers) == "" and answers.questions == []
-    assert SceneCaptioner(Finds(), answers).caption([]) == []
+    assert SceneCaptioner(FixedDetector(), answers).caption([]) == []
 
 
-def test_of_very_many_things_the_surest_are_told():
+def test_the_most_confident_of_many_objects_are_listed():
     many = [Detection(f"thing{i}", (i / 40, 0.0, (i + 1) / 40, 1.0), i / 40) for i in range(40)]
-    said = caption(many)
-    assert said.count("thing") == MAX_OBJECTS and "thing39" in said and "thing27" not in said
+    text = caption(many)
+    assert text.count("thing") == MAX_OBJECTS and "thing39" in text and "thing27" not in text
 
 
 edge = st.floats(0, 1, allow_nan=False)
@@ -103,7 +105,7 @@ edge = st.floats(0, 1, allow_nan=False)
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(edge, edge, edge, edge), max_size=6), st.integers(1, 20), st.integers(1, 20))
-def test_any_boxes_of_any_picture_can_be_told(boxes, width, height):
+def test_any_boxes_of_any_image_can_be_captioned(boxes, width, height):
     frame = np.zeros((height, width, 3), dtype=np.uint8)
     things = [
         Detection("car", (min(a, c), min(b, d), max(a, c), max(b, d)), confidence)
@@ -114,12 +116,12 @@ def test_any_boxes_of_any_picture_can_be_told(boxes, width, height):
 
 
 @pytest.mark.parametrize("sure", [-0.1, 1.1, float("nan")])
-def test_a_confidence_is_a_share(sure):
+def test_a_confidence_outside_0_to_1_is_refused(sure):
     with pytest.raises(InputError, match="give a confidence from 0 to 1"):
-        SceneCaptioner(Finds(), Answers(), min_confidence=sure)
+        SceneCaptioner(FixedDetector(), ScriptedVQA(), min_confidence=sure)
 
 
-def test_words_are_put_together():
+def test_phrases_are_joined():
     assert [
         object_phrase("car", "red"),
         object_phrase("car", "orange"),
@@ -139,7 +141,7 @@ def tiny():
     return load_model(CAPTIONER, TINY, ModelOptions(offline=True, device="cpu"))
 
 
-def test_florence_tiny_tells_a_street(tiny):
+def test_florence_tiny_captions_a_street(tiny):
     things = (
         SceneObject("car", "red", "large", 0),
         SceneObject("bus", "blue", "large", 1),
@@ -152,7 +154,7 @@ def test_florence_tiny_tells_a_street(tiny):
     ]
 
 
-def test_florence_tiny_tells_things_of_one_kind_apart(tiny):
+def test_florence_tiny_distinguishes_objects_of_one_category(tiny):
     rng, right, told = random.Random("captions"), 0, 0
     for _ in range(12):
         scene = sample_scene(rng, "any")

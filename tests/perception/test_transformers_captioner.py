@@ -98,7 +98,7 @@ def test_max_tokens_limits_a_caption(folders):
     assert all(len(caption) <= 2 for caption in load(folders["chat"], max_tokens=2).caption(FRAMES))
 
 
-def test_threads_write_at_the_same_time(folders):
+def test_threads_share_a_model(folders):
     captioner = load(folders["blip"], max_tokens=3)
     expected = [captioner.caption([frame]) for frame in FRAMES]
     with ThreadPoolExecutor(4) as pool:
@@ -173,7 +173,7 @@ def test_a_model_that_generates_no_text_about_images_is_refused(tmp_path, save):
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_cannot_caption_is_an_error_when_it_is_load(tmp_path):
+def test_a_model_that_cannot_caption_is_an_error_when_it_is_loaded(tmp_path):
     folder = save_llava(tmp_path)
     (folder / "chat_template.jinja").write_text("{{ 'no image in it' }}")
     with pytest.raises(ModelError, match="'tiny', a llava, cannot describe images: ") as caught:

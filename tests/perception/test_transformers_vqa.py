@@ -44,7 +44,7 @@ def blip(blip_parts) -> TransformersVQA:
     return TransformersVQA(*blip_parts, name="tiny", max_tokens=4)
 
 
-def test_it_answers_and_does_not_match(vilt):
+def test_it_is_a_visual_qa_model_and_no_matcher(vilt):
     assert isinstance(vilt, VisualQA) and not isinstance(vilt, Matcher)
 
 

@@ -1,4 +1,4 @@
-"""Public models of perception at a size that a test can afford: random weights, saved to a folder."""
+"""Small models of perception with random weights, which functions save to a folder as their authors do."""
 
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaProcessor,
     OPTConfig,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     ViltConfig,
     ViltForQuestionAnswering,
@@ -54,7 +55,7 @@ CHAT = (
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
 
-# As in the published processor_config.json, with fewer words that mean no thing.
+# As in the published processor_config.json, with fewer words that name no object.
 READING = {
     "pure_text": {},
     "ocr": {"pattern": "(.+?)" + r"<loc_(\d+)>" * 8, "area_threshold": 0.0},
@@ -67,7 +68,7 @@ READING = {
 
 
 def byte_tokenizer(*, pads: bool = True, **own: Any) -> PreTrainedTokenizerFast:
-    """One token per byte, and Florence-2's own: the image, the locations, the marks of outlines."""
+    """Return a tokenizer of bytes with Florence-2's own tokens for the image, locations and outlines."""
     special = ["<s>", "<pad>", "</s>", "<unk>", "<image>"]
     words = [*special, *sorted(pre_tokenizers.ByteLevel.alphabet())]
     backend = Tokenizer(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
@@ -86,24 +87,24 @@ def byte_tokenizer(*, pads: bool = True, **own: Any) -> PreTrainedTokenizerFast:
 
 
 def all_but_letters() -> list[int]:
-    """The tokens that keep words from being words."""
+    """Return all tokens that are neither letters nor spaces."""
     tokenizer = byte_tokenizer()
     letters = set(tokenizer.convert_tokens_to_ids([*"abcdefgh", "Ġ"])) | {BOS, EOS}
     return sorted(set(range(len(tokenizer))) - letters)
 
 
 def processor() -> Florence2Processor:
-    """A processor for images of 32 px, which become 2 x 2 tokens and their mean."""
+    """Return a processor for images of 32 px, which become 2 x 2 tokens and their mean."""
     pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, do_center_crop=False, image_seq_length=5)
     tokenizer = byte_tokenizer(extra_special_tokens={"image_token": "<image>"})
     return Florence2Processor(pixels, tokenizer, post_processor_config=READING)
 
 
 def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
-    """400 positions, as a prompt has one token per byte. writes: "words" keeps it from writing locations."""
+    """Save a Florence-2 with 400 positions, as a prompt has one token per byte; if it writes "words", no locations."""
     processor().save_pretrained(folder)
     tokenizer = byte_tokenizer()
-    eye = Florence2VisionConfig(
+    vision = Florence2VisionConfig(
         depths=(1, 1, 1, 1),
         patch_stride=(4, 2, 2, 1),
         embed_dim=(8, 8, 8, 8),
@@ -132,7 +133,7 @@ def save_florence2(folder: Path, *, writes: str = "anything") -> Path:
     )
     torch.manual_seed(0)
     model = Florence2ForConditionalGeneration(
-        Florence2Config(vision_config=eye, text_config=language, image_token_id=IMAGE)
+        Florence2Config(vision_config=vision, text_config=language, image_token_id=IMAGE)
     )
     model.generation_config = GenerationConfig(
         bos_token_id=BOS,
@@ -155,14 +156,14 @@ def noise(seed: int, *size: int) -> np.ndarray:
 
 
 def word_tokenizer() -> BertTokenizer:
-    """Letters, and a few words, as ViLT and BLIP have them."""
+    """Return a tokenizer of letters and a few words, of the kind that ViLT and BLIP use."""
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "what", "color", "is", "it", "red", "blue", "?"]
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     return BertTokenizer(vocab={word: i for i, word in enumerate([*words, *letters, *(f"##{c}" for c in letters)])})
 
 
 def save_vilt(folder: Path, *, answers: dict[int, str] | None = None) -> Path:
-    """A ViLT that chooses among three answers, with 12 positions for text."""
+    """Save a ViLT that chooses among three answers, with 12 positions for text."""
     pixels = ViltImageProcessorPil(size={"shortest_edge": 32}, size_divisor=16)
     tokenizer = word_tokenizer()
     ViltProcessor(pixels, tokenizer).save_pretrained(folder)
@@ -185,16 +186,24 @@ def save_vilt(folder: Path, *, answers: dict[int, str] | None = None) -> Path:
 
 
 def save_blip(folder: Path) -> Path:
-    """A BLIP that writes its answers."""
+    """Save a BLIP that generates answers."""
+    return save_blip_as(BlipForQuestionAnswering, folder)
+
+
+def save_blip_captioner(folder: Path) -> Path:
+    """Save a BLIP that generates captions."""
+    return save_blip_as(BlipForConditionalGeneration, folder)
+
+
+def save_blip_as(kind: type[PreTrainedModel], folder: Path) -> Path:
     tokenizer = word_tokenizer()
     BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
     torch.manual_seed(0)
-    config = BlipConfig(text_config=blip_words(len(tokenizer)), vision_config=blip_eye())
-    BlipForQuestionAnswering(config).save_pretrained(folder)
+    kind(BlipConfig(text_config=blip_text(len(tokenizer)), vision_config=blip_vision())).save_pretrained(folder)
     return folder
 
 
-def blip_words(vocabulary: int) -> BlipTextConfig:
+def blip_text(vocabulary: int) -> BlipTextConfig:
     return BlipTextConfig(
         **SHAPE,
         vocab_size=vocabulary,
@@ -208,26 +217,16 @@ def blip_words(vocabulary: int) -> BlipTextConfig:
     )
 
 
-def blip_eye() -> BlipVisionConfig:
+def blip_vision() -> BlipVisionConfig:
     return BlipVisionConfig(**SHAPE, image_size=32, patch_size=16, initializer_range=0.5)
 
 
-def save_blip_captioner(folder: Path) -> Path:
-    """A BLIP that writes captions."""
-    tokenizer = word_tokenizer()
-    BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), tokenizer).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = BlipConfig(text_config=blip_words(len(tokenizer)), vision_config=blip_eye())
-    BlipForConditionalGeneration(config).save_pretrained(folder)
-    return folder
-
-
 def save_encoder_decoder(folder: Path) -> Path:
-    """A ViT and a GPT-2, as nlpconnect/vit-gpt2-image-captioning: without a processor, and without a token to pad."""
+    """Save a ViT with a GPT-2, without a processor and a padding token, as nlpconnect/vit-gpt2-image-captioning."""
     byte_tokenizer(pads=False).save_pretrained(folder)
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
     torch.manual_seed(0)
-    eye = ViTConfig(
+    vision = ViTConfig(
         hidden_size=16,
         num_hidden_layers=1,
         num_attention_heads=2,
@@ -248,7 +247,7 @@ def save_encoder_decoder(folder: Path) -> Path:
         add_cross_attention=True,
         is_decoder=True,
     )
-    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(eye, language)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(vision, language)
     config.decoder_start_token_id, config.pad_token_id = BOS, EOS
     model = VisionEncoderDecoderModel(config)
     model.generation_config = GenerationConfig(
@@ -259,7 +258,7 @@ def save_encoder_decoder(folder: Path) -> Path:
 
 
 def save_llava(folder: Path) -> Path:
-    """A chat model that sees: CLIP's eye and a Llama."""
+    """Save a chat model of CLIP's image encoder and a Llama."""
     tokenizer = byte_tokenizer(extra_special_tokens={"image_token": "<image>"})
     pixels = CLIPImageProcessorPil(size={"height": 32, "width": 32}, crop_size={"height": 32, "width": 32})
     LlavaProcessor(
@@ -293,7 +292,7 @@ def save_llava(folder: Path) -> Path:
 
 
 def save_blip2(folder: Path) -> Path:
-    """A BLIP-2: a language model that continues the image and the question."""
+    """Save a BLIP-2, a language model that continues the image and the question."""
     pixels = BlipImageProcessorPil(size={"height": 32, "width": 32})
     tokenizer = byte_tokenizer()
     Blip2Processor(pixels, tokenizer, num_query_tokens=2).save_pretrained(folder)
