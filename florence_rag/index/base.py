@@ -1,4 +1,4 @@
-"""The protocols of an index: what the stages above it may ask, whatever stores the chunks."""
+"""The protocols of an index, which the stages above it use, independent of the store."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Connection:
         self._release()
 
     def _release(self) -> None:
-        """Release what belongs to the connection besides its client."""
+        """Release the resources of the connection other than its client."""
 
     @property
     def is_usable(self) -> bool:
@@ -116,7 +116,7 @@ class Connection:
                 raise
             raise StoreUnavailableError(
                 f"{error.args[0].partition(';')[0]}, for {waited_s:.0f} s now; when it is back, run the same again: "
-                "what is complete is kept"
+                "complete sources are kept"
             ) from error
 
     def has(self, collection: str) -> bool:

@@ -1,4 +1,4 @@
-"""Compares the rows of a collection with its ledger, because Milvus Lite silently skips what it cannot read."""
+"""Compares the rows of a collection with its ledger, because Milvus Lite silently skips data that it cannot read."""
 
 from __future__ import annotations
 

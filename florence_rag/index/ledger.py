@@ -189,7 +189,7 @@ class Ledger:
             if entry.state == "failed":
                 found[entry.uri] = SkippedSource(entry.source, entry.reason)
             else:
-                reason = f"looks the same as {entry.reason!r}"
+                reason = f"near-duplicate of {entry.reason!r}"
                 found[entry.uri] = SkippedSource(entry.source, reason, entry.reason)
         return found
 

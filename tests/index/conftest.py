@@ -13,7 +13,7 @@ DIMENSION = 8
 
 @pytest.fixture
 def embedder() -> EmbedderInfo:
-    return EmbedderInfo("colours", "0123456789abcdef", DIMENSION, "48 px")
+    return EmbedderInfo("colors", "0123456789abcdef", DIMENSION, "48 px")
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def source() -> Callable[..., Source]:
 
 @pytest.fixture
 def chunks() -> Callable[..., list[Chunk]]:
-    """n text chunks of a source, which differ by their place."""
+    """Makes n text chunks of a source, which differ by their locators."""
 
     def make(source: Source, n: int = 1, **rest) -> list[Chunk]:
         return [Chunk(source, "text", Locator(span=(i, i + 1)), **({"text": f"passage {i}"} | rest)) for i in range(n)]
@@ -68,7 +68,7 @@ def chunks() -> Callable[..., list[Chunk]]:
 
 @pytest.fixture
 def unit() -> Callable[..., np.ndarray]:
-    """n different unit vectors, the same in every run."""
+    """Makes n different unit vectors, the same in every run."""
 
     def make(n: int = 1, seed: int = 0, dimension: int = DIMENSION) -> np.ndarray:
         vectors = np.random.default_rng(seed).normal(size=(n, dimension))
@@ -79,7 +79,7 @@ def unit() -> Callable[..., np.ndarray]:
 
 @pytest.fixture
 def put(source, chunks, unit) -> Callable[..., Source]:
-    """Indexes one source wholly."""
+    """Indexes one source completely."""
 
     def put_one(index: MilvusIndex, uri: str = "/photos/a.jpg", n: int = 1, version: int = 1, **rest) -> Source:
         one = source(uri, version)

@@ -19,7 +19,7 @@ def test_a_file_has_an_absolute_path(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("uri", ["photos", "photos.sqlite", "", "ftp://host/photos.db", "photos.DB", "localhost:19530"])
-def test_what_is_neither_is_refused_with_what_is(uri):
+def test_other_addresses_are_refused_with_the_alternatives(uri):
     with pytest.raises(InputError, match=r"names no database; use a file name that ends in .db, or http://HOST:19530"):
         Address.parse(uri)
 
@@ -29,6 +29,6 @@ def test_messages_never_show_a_password():
     assert str(Address.parse("photos.db")) == "photos.db"
 
 
-def test_pictures_lie_beside_a_file_and_nowhere_for_a_server(tmp_path):
+def test_the_image_folder_is_next_to_a_database_file_and_a_server_has_none(tmp_path):
     assert image_folder(str(tmp_path / "photos.db"), "florence") == tmp_path / "photos.images" / "florence"
     assert image_folder("http://localhost:19530", "florence") is None

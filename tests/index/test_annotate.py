@@ -1,4 +1,4 @@
-"""Metadata can be replaced in place, and a filter looks into lists, in Milvus Lite and in the shipped double alike."""
+"""Tests of replacing metadata and of filters on lists, in Milvus Lite and in the memory index."""
 
 import numpy as np
 import pytest
@@ -36,7 +36,7 @@ def test_metadata_are_replaced_and_nothing_else(rag):
     assert found(rag, {"metadata.city": "Rome"}) == []
 
 
-def test_a_filter_finds_what_a_list_holds(rag):
+def test_a_filter_finds_values_in_a_list(rag):
     rag.index.update_metadata({"r": {"tags": ["wine", 'it"s', 3]}})
     assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
     assert found(rag, {"metadata.tags": {"$has": 'it"s'}}) == ["r"]
@@ -52,7 +52,7 @@ def test_an_unknown_id_replaces_nothing(rag):
     assert rag.get(["r"])[0].metadata == {"city": "Rome"}
 
 
-def test_it_stays_when_the_database_is_opened_again(tmp_path):
+def test_replaced_metadata_persist(tmp_path):
     embedder = ColorEmbedder()
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
         rag.items.upsert_texts(["red"], ids=["r"])
@@ -67,6 +67,6 @@ def test_only_metadata_have_lists(field):
         expression({field: {"$has": "image" if field != "start_s" else 3}})
 
 
-def test_servers_and_lite_are_asked_the_same():
+def test_servers_and_lite_get_the_same_filter():
     for flat in (False, True):
         assert expression({"metadata.a.b": {"$has": "x"}}, flat=flat) == '(json_contains(metadata["a"]["b"], "x"))'

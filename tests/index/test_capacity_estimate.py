@@ -32,7 +32,7 @@ def test_a_flat_index_takes_its_vectors_and_rows():
 
 
 @pytest.mark.parametrize("name", [name for name in available_index_types() if name != "AUTOINDEX"])
-def test_all_grows_with_the_images(name):
+def test_all_costs_grow_with_the_images(name):
     small, large = (by_name(size)[name] for size in SIZES[:2])
     assert large.disk_gb == pytest.approx(100 * small.disk_gb)
     assert large.memory_gb == pytest.approx(100 * small.memory_gb)

@@ -1,4 +1,4 @@
-"""Another embedder's vectors beside an index: every state that a kill can leave is wholly old or wholly new."""
+"""Tests of a shadow with another embedder's vectors: every state after a kill has either the old or the new ones."""
 
 import json
 from dataclasses import replace
@@ -44,7 +44,7 @@ def two(open_index, put):
 
 
 class Killed(BaseException):
-    """As if the process had ended here: no handler of the library runs on."""
+    """Simulates the end of the process, because no handler of the library catches it."""
 
 
 def collections(index: MilvusIndex) -> set[str]:
@@ -61,10 +61,10 @@ def test_the_index_serves_while_its_shadow_is_filled(two, fill, unit):
     assert {hit.id for hit in shadow.search_vector(unit(dimension=5)[0], 9)} == {
         hit.id for hit in two.chunks_of(["/a", "/b"])
     }
-    assert (two.embedder.name, shadow.embedder.name) == ("colours", "shapes")
+    assert (two.embedder.name, shadow.embedder.name) == ("colors", "shapes")
 
 
-def test_switching_makes_the_shadow_the_index_and_drops_what_was(two, fill, unit, open_index, db, embedder):
+def test_switching_makes_the_shadow_active_and_drops_the_previous_collection(two, fill, unit, open_index, db, embedder):
     fill(two, two.open_shadow(OTHER))
     ids = sorted(hit.id for hit in two.chunks_of(["/a", "/b"]))
     sources = two.sources()
@@ -75,7 +75,7 @@ def test_switching_makes_the_shadow_the_index_and_drops_what_was(two, fill, unit
     assert "florence" not in collections(two)
     two.close()
     assert MilvusIndex.recorded_embedder(db) == OTHER
-    with pytest.raises(StoreMismatchError, match=r"was filled by shapes .* not by colours"):
+    with pytest.raises(StoreMismatchError, match=r"was filled by shapes .* not by colors"):
         open_index()
     again = open_index(embedder=OTHER)
     assert again.sources() == sources and again.shadow_embedder is None
@@ -129,14 +129,14 @@ def test_a_half_filled_shadow_is_continued_after_a_restart(two, open_index, sour
 
 
 def test_an_index_is_not_its_own_shadow(index, embedder):
-    with pytest.raises(InputError, match="already has the vectors of colours"):
+    with pytest.raises(InputError, match="already has the vectors of colors"):
         index.open_shadow(embedder)
     with pytest.raises(InputError, match="has no shadow to switch to"):
         index.switch(index)
 
 
 def killed_after(monkeypatch, owner, name: str, calls: int):
-    """Lets the method run so many times and ends the process, as it were, at the next."""
+    """Lets the method run so many times and simulates the end of the process at the next call."""
     real, left = getattr(owner, name), [calls]
 
     def method(*args, **options):
@@ -202,7 +202,7 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
     assert not folder.exists() and not list(Path(db).glob(".dropping-*"))
 
 
-def test_who_still_uses_what_was_previous_is_refused(two, fill, put, open_index, unit):
+def test_users_of_the_previous_collection_are_refused(two, fill, put, open_index, unit):
     other_machine, reader = open_index(), open_index()
     fill(two, two.open_shadow(OTHER))
     two.switch(two.open_shadow(OTHER))
@@ -217,15 +217,15 @@ def test_who_still_uses_what_was_previous_is_refused(two, fill, put, open_index,
     assert list(two.sources()) == ["/a", "/b"]
 
 
-def test_who_writes_to_an_abandoned_shadow_is_refused(two, fill):
+def test_writes_to_a_dropped_shadow_are_refused(two, fill):
     shadow = two.open_shadow(OTHER)
     two.drop_shadow()
-    with pytest.raises(StoreMismatchError, match=r"now has the vectors of colours"):
+    with pytest.raises(StoreMismatchError, match=r"now has the vectors of colors"):
         fill(two, shadow)
         shadow.flush()
 
 
-def test_an_index_from_before_there_were_successors_opens(two, open_index, embedder):
+def test_an_older_index_without_settings_of_a_shadow_opens(two, open_index, embedder):
     row = two.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
     body = json.loads(row["body"])
     old = {"embedder": body["embedder"], "version": 1}
@@ -235,7 +235,7 @@ def test_an_index_from_before_there_were_successors_opens(two, open_index, embed
     assert (list(index.sources()), index.shadow_embedder) == (["/a", "/b"], None)
 
 
-def test_stored_gives_all_chunks_of_the_sources(two, put):
+def test_chunks_of_returns_all_chunks_of_the_sources(two, put):
     put(two, b"/caf\xe9".decode("utf-8", "surrogateescape"), n=3)
     assert len(list(two.chunks_of(["/a", "/none"]))) == 2
     assert [hit.text for hit in two.chunks_of([])] == []
@@ -244,7 +244,7 @@ def test_stored_gives_all_chunks_of_the_sources(two, put):
     assert two.get([odd[0].id]) == [odd[0]]
 
 
-def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put, fill):
+def test_two_indexes_in_one_database_have_shadows_of_their_own(two, open_index, put, fill):
     other = open_index(collection="other")
     put(other, "/x", n=1)
     fill(two, two.open_shadow(OTHER))
@@ -256,7 +256,9 @@ def test_indexes_side_by_side_have_successors_of_their_own(two, open_index, put,
     assert replace(other.embedder) != OTHER and np.isfinite(other.vectors([next(other.chunks_of(["/x"])).id])).all()
 
 
-def test_on_a_server_what_was_previous_waits_for_the_next_shadow(engine_uri, open_index, put, fill, monkeypatch):
+def test_on_a_server_the_previous_collection_stays_until_the_next_shadow(
+    engine_uri, open_index, put, fill, monkeypatch
+):
     monkeypatch.setattr(connection_module, "server_problem", lambda version: "")
     index = open_index(uri=engine_uri)
     put(index, "/a", n=2)

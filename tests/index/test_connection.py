@@ -33,7 +33,7 @@ def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
             open_index(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
-def test_a_server_that_goes_away_is_named_and_not_asked_75_times(open_index, monkeypatch, tmp_path):
+def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     monkeypatch.setattr(module, "_CONNECT_S", 1.0)
     monkeypatch.setattr(module, "MAX_WAIT_S", 1.0)
@@ -44,7 +44,7 @@ def test_a_server_that_goes_away_is_named_and_not_asked_75_times(open_index, mon
         index.sources()
 
 
-def test_a_uri_that_no_server_can_have_is_an_error_of_ours(open_index):
+def test_an_impossible_uri_is_an_error_of_this_package(open_index):
     with pytest.raises(StoreUnavailableError, match="names no server that can be reached"):
         open_index(uri="http://localhost:port")
 
@@ -70,8 +70,8 @@ def test_the_refusal_names_the_server(engine_uri, open_index):
         open_index(uri=engine_uri)
 
 
-def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine_uri, open_index, put, unit, monkeypatch):
-    """Without the lock and without flushes by plan."""
+def test_an_index_on_a_server_works(engine_uri, open_index, put, unit, monkeypatch):
+    """The engine behind a port has no lock and no planned flushes."""
     monkeypatch.setattr(module, "server_problem", lambda version: "")
     with open_index(uri=engine_uri, create=True) as index:
         assert index.chunks.connection.profile is SERVER
@@ -81,7 +81,7 @@ def test_the_way_of_a_server_works_as_far_as_the_engine_knows_it(engine_uri, ope
         assert list(index.sources()) == ["/a", "/b"]
         assert index.info().index_type == "HNSW"
         assert index.delete_sources(["/a"]) == 3
-    assert MilvusIndex.recorded_embedder(engine_uri).name == "colours"
+    assert MilvusIndex.recorded_embedder(engine_uri).name == "colors"
     with open_index(uri=engine_uri, create=False) as index:
         assert len(index.search_vector(unit()[0], 10)) == 2
     with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; make it with: florence-rag"):
@@ -133,7 +133,7 @@ for uri in ("http://127.0.0.1:9", {db!r} + "/x/y.db"):
     assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
 
 
-def test_an_application_may_still_listen_to_milvus(index):
+def test_an_application_may_still_handle_the_logs_of_milvus(index):
     heard = []
 
     class Listener(logging.Handler):

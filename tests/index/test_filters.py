@@ -63,7 +63,7 @@ def test_a_filter_is_written_as_milvus_reads_it(filter, expected):
     assert expression(filter) == expected
 
 
-def test_the_uri_alone_can_be_asked_for():
+def test_source_can_match_the_uri_alone():
     assert expression({"source": ["/a", "/b"]}, match_item_source=False) == '(source in ["/a", "/b"])'
     assert expression({"source": {"$prefix": "/a/"}}, match_item_source=False) == '(source >= "/a/" and source < "/a0")'
 
@@ -109,7 +109,7 @@ def test_an_expression_cannot_break_out_of_its_parentheses(raw):
         (3, "a mapping or an expression, not 3"),
     ],
 )
-def test_what_cannot_be_a_filter_is_refused_with_what_can(filter, says):
+def test_an_invalid_filter_is_refused_with_the_alternatives(filter, says):
     with pytest.raises(InputError, match=says):
         expression(filter)
 
@@ -122,7 +122,7 @@ def test_kinds_must_be_kinds(kinds):
 
 @pytest.fixture(scope="module")
 def travel(tmp_path_factory):
-    """A text without place, three clips of 3 s, and a page, with cities of several types."""
+    """A text without a locator, three clips of 3 s, and a page, with cities of several types."""
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.types import EmbedderInfo, Source
 
@@ -222,7 +222,7 @@ def test_one_of_and_starts_with():
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory):
-    """Where a value is stored and found again, as metadata of one chunk beside a chunk that must stay unfound."""
+    """An index of a chunk whose metadata hold a value, and of another chunk that must not be found."""
     from florence_rag.index.milvus import MilvusIndex
     from florence_rag.types import EmbedderInfo, Source
 
@@ -238,7 +238,7 @@ def shelf(tmp_path_factory):
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=nasty)
-def test_every_text_is_found_again_and_finds_nothing_else(shelf, value):
+def test_every_text_matches_itself_and_nothing_else(shelf, value):
     source = shelf.sources()["/mine"]
     chunk = Chunk(source, "text", metadata={"value": value})
     shelf.begin(source)

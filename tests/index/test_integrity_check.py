@@ -20,13 +20,13 @@ def data_files(db):
     return sorted(Path(db, "collections", "florence").rglob("data_*.parquet"))
 
 
-def test_an_intact_index_opens_without_a_word(filled, open_index):
+def test_an_intact_index_opens_without_a_warning(filled, open_index):
     index = open_index()
     assert list(index.sources()) == ["/a", "/b", "/c"]
     assert index.info().incomplete == ()
 
 
-def test_sources_that_lost_rows_are_named_and_come_back_with_the_next_run(filled, db, open_index, put):
+def test_sources_that_lost_rows_are_named_and_restored_by_the_next_run(filled, db, open_index, put):
     data_files(db)[0].unlink()
     with pytest.warns(RuntimeWarning, match=r"has 2 chunks where its ledger lists 9: index the 2 files again"):
         index = open_index()
@@ -49,7 +49,7 @@ def test_an_index_that_lost_all_rows_can_be_filled_again_but_not_searched(filled
         assert open_index().sources() == {}
 
 
-def test_rows_that_came_back_or_belong_to_nobody_are_noticed_and_dropped(filled, open_index, put, source, chunks, unit):
+def test_surplus_rows_are_noticed_and_dropped(filled, open_index, put, source, chunks, unit):
     with open_index() as index:
         put(index, "/d", n=2)
         index.flush()
@@ -73,7 +73,7 @@ def test_a_source_that_was_cut_short_is_no_damage(filled, open_index, source, ch
     assert index.info().incomplete == ()
 
 
-def test_what_another_machine_writes_meanwhile_is_no_damage(filled, open_index, put, monkeypatch):
+def test_sources_that_another_machine_is_writing_are_not_damaged(filled, open_index, put, monkeypatch):
     index = open_index()
     entries = index.chunks.ledger.entries
 

@@ -1,4 +1,4 @@
-"""kill -9 at random moments, of a process that adds, updates, deletes and fails sources."""
+"""Tests of `kill -9` at random moments of a process that adds, updates, deletes and fails sources."""
 
 import os
 import random
@@ -12,7 +12,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 SOURCES = 150
-EMBEDDER = EmbedderInfo("colours", "0123456789abcdef", 8, "48 px")
+EMBEDDER = EmbedderInfo("colors", "0123456789abcdef", 8, "48 px")
 
 RUN = """
 import sys
@@ -47,7 +47,7 @@ print("done", flush=True)
 
 
 def wanted(number: int, round: int) -> tuple[Source, list[Chunk]]:
-    """The source of this number and its chunks; in every round some sources have changed."""
+    """Return the source of this number and its chunks; in every round some sources have changed."""
     version = round if number % 5 == round % 5 else 0
     source = Source(f"/photos/{number}.jpg", "image", 1, version, f"hash{version}")
     spans = range(1 + (number + version) % 6)
@@ -55,7 +55,7 @@ def wanted(number: int, round: int) -> tuple[Source, list[Chunk]]:
 
 
 def run(db: str, round: int, index_type: str, kill_after_s: float | None = None) -> None:
-    """One index run, in a process of its own, which may not warn."""
+    """Run one index run in a process of its own, which must not warn."""
     command = [sys.executable, "-W", "error", "-c", RUN, os.path.dirname(__file__), db, str(round), index_type]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

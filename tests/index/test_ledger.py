@@ -15,7 +15,7 @@ def ledger(index) -> Ledger:
     return index.chunks.ledger
 
 
-def test_entries_come_back_as_they_were(ledger, source):
+def test_entries_are_read_as_they_were_written(ledger, source):
     odd = source(b"/photos/caf\xe9 \\'\"\n.jpg".decode("utf-8", "surrogateescape"))
     entries = [
         Entry("/a", "begun"),
@@ -61,7 +61,7 @@ def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, 
     with pytest.raises(StoreMismatchError) as caught:
         open_index(embedder=other)
     message = str(caught.value)
-    assert "was filled by colours (0123456789ab, 8 numbers, 48 px)" in message
+    assert "was filled by colors (0123456789ab, 8 numbers, 48 px)" in message
     assert (
         f"not by {other.name} ({other.fingerprint[:12]}, {other.dimension} numbers, {other.preprocessing})" in message
     )
@@ -101,14 +101,14 @@ def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedd
     open_index()
 
 
-def test_a_collection_of_another_program_is_left_alone(open_index):
+def test_a_collection_of_another_program_is_not_changed(open_index):
     with open_index() as index:
         index.chunks.connection.client.create_collection("photos", dimension=4)
     with pytest.raises(StoreMismatchError, match=r"'photos' of .* was made by another program; name another one"):
         open_index(collection="photos")
 
 
-def test_collections_of_one_database_are_apart(open_index, put, embedder):
+def test_collections_of_one_database_are_independent(open_index, put, embedder):
     with open_index(collection="one") as one, open_index(collection="two") as two:
         put(one, "/a")
         assert (list(one.sources()), list(two.sources())) == (["/a"], [])

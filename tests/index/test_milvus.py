@@ -2,7 +2,6 @@ import json
 import subprocess
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from florence_rag.types import Chunk, Hit, Locator, Source
 
 @pytest.fixture
 def street(index, unit) -> list[Chunk]:
-    """One chunk of each kind, indexed; the vectors are the first unit axes."""
+    """Indexes one chunk of each kind; the vectors are the first unit axes."""
     photo, video, paper = (
         Source("/p/car.jpg", "image", 1, 1, "p"),
         Source("/p/ride.mp4", "video", 1, 1, "v"),
@@ -45,7 +44,7 @@ def test_it_is_a_chunk_index(index):
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-def test_the_nearest_come_first_with_their_cosine(index, street, flushed):
+def test_the_nearest_chunks_come_first_with_their_cosine(index, street, flushed):
     if flushed:
         index.flush()
     hits = index.search_vector(direction(4, 3), 3)
@@ -54,7 +53,7 @@ def test_the_nearest_come_first_with_their_cosine(index, street, flushed):
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-def test_a_hit_holds_all_that_the_chunk_said(index, street, flushed):
+def test_a_hit_has_the_fields_of_its_chunk(index, street, flushed):
     if flushed:
         index.flush()
     for position, chunk in enumerate(street):
@@ -91,7 +90,7 @@ def test_a_hit_holds_all_that_the_chunk_said(index, street, flushed):
     ],
 )
 @pytest.mark.parametrize("flushed", [False, True])
-def test_words_are_found_in_caption_text_and_picture_in_any_script(index, street, query, found, flushed):
+def test_terms_are_found_in_caption_text_and_ocr_text_in_any_script(index, street, query, found, flushed):
     if flushed:
         index.flush()
     hits = index.search_bm25(query, 10)
@@ -100,7 +99,7 @@ def test_words_are_found_in_caption_text_and_picture_in_any_script(index, street
     assert hits == sorted(hits, key=lambda hit: -hit.score)
 
 
-def test_more_of_the_words_score_higher(index, street):
+def test_more_matching_terms_score_higher(index, street):
     hits = index.search_bm25("red car hydrant", 10)
     assert hits[0].source == "/p/car.jpg"
     assert hits[0].score > hits[1].score > 0
@@ -128,14 +127,14 @@ def test_ties_are_broken_by_id_also_at_the_end(index, source, chunks, unit):
         index.flush()
 
 
-def test_get_keeps_the_order_and_leaves_out_what_is_unknown(index, street):
+def test_get_keeps_the_order_and_skips_unknown_ids(index, street):
     ids = [street[2].id, "0" * 32, street[0].id, street[2].id]
     assert [hit.id for hit in index.get(ids)] == [street[2].id, street[0].id, street[2].id]
     assert index.get(ids)[0].score == 0
     assert index.get([]) == []
 
 
-def test_find_gives_all_that_fit(index, street):
+def test_find_returns_all_matching_chunks(index, street):
     assert {hit.id for hit in index.find()} == {chunk.id for chunk in street}
     wanted = {"id": [street[1].id, "0" * 32]}
     assert [(hit.id, hit.score) for hit in index.find(kinds={street[1].kind}, filter=wanted)] == [(street[1].id, 0)]
@@ -152,7 +151,7 @@ def test_vectors_come_in_order_and_an_unknown_id_is_an_error(index, street):
 
 
 @pytest.mark.parametrize("ids", ["abc", [1], [None]])
-def test_ids_are_texts(index, ids):
+def test_ids_must_be_strings(index, ids):
     for call in (index.get, index.vectors):
         with pytest.raises(InputError, match="are no list of texts"):
             call(ids)
@@ -187,7 +186,7 @@ def test_an_empty_index_finds_nothing(index, unit):
     assert (index.sources(), index.failures(), index.get(["a"])) == ({}, (), [])
 
 
-def test_info_counts_what_is_complete(db, index, street, embedder, source, chunks, unit):
+def test_info_counts_complete_sources(db, index, street, embedder, source, chunks, unit):
     index.fail("/broken.jpg", "truncated")
     index.begin(source("/half.txt"))
     index.add(chunks(source("/half.txt"), 3), unit(3))
@@ -199,7 +198,7 @@ def test_info_counts_what_is_complete(db, index, street, embedder, source, chunk
     json.dumps(info.to_dict())
 
 
-def test_everything_is_there_when_opened_again(open_index, street, index):
+def test_a_reopened_index_has_all_its_contents(open_index, street, index):
     before = index.search_vector(direction(4, 3), 4), index.search_bm25("car", 4), index.sources(), index.info()
     index.close()
     again = open_index(create=False)
@@ -223,37 +222,6 @@ with MilvusIndex.open({db!r}, embedder, create=False) as index:
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("/p/car.jpg\n", "")
-
-
-@pytest.mark.parametrize("index_type", ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT"])
-def test_an_index_file_that_a_kill_cut_short_is_built_again(db, open_index, put, unit, index_type):
-    with open_index(index_type=index_type) as index:
-        put(index, n=600)
-    with open_index() as index:
-        before = index.search_vector(unit()[0], 5)
-    cut = [path for path in Path(db).rglob("*.idx") if "vector" in path.name]
-    assert cut
-    for path in cut:
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 3])
-    for _ in range(2):
-        with open_index() as index:
-            assert index.search_vector(unit()[0], 5) == before
-            assert index.info().index_type == index_type
-
-
-def test_an_index_type_that_lite_does_not_load_is_replaced(db, open_index, put, unit):
-    with open_index() as index:
-        put(index, n=50)
-        before = index.search_vector(unit()[0], 5)
-    manifest = Path(db, "collections", "florence", "manifest.json")
-    for path in (manifest, manifest.with_suffix(".json.prev")):
-        path.write_text(path.read_text().replace('"FLAT"', '"DISKANN"'))
-    for path in Path(db).rglob("*.idx"):
-        path.unlink()
-    for _ in range(2):
-        with open_index() as index:
-            assert index.info().index_type == "FLAT"
-            assert index.search_vector(unit()[0], 5) == before
 
 
 def test_importing_the_package_and_the_protocol_loads_no_milvus():

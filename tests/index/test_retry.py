@@ -1,4 +1,4 @@
-"""A server whose connections are cut, that starts anew, or that stays away."""
+"""Tests of calls to a server whose connections are cut, that restarts, or that stays away."""
 
 import socket
 import threading
@@ -17,7 +17,7 @@ from florence_rag.index.store_errors import is_transient
 
 
 class Proxy:
-    """Hands TCP connections on to a port, until they are cut."""
+    """Forwards TCP connections to a port, until they are cut."""
 
     def __init__(self):
         self.target = 0
@@ -68,7 +68,7 @@ class Proxy:
 
 
 class Server:
-    """Milvus Lite behind a proxy. Starting it anew changes its port, as the proxy's does not."""
+    """Milvus Lite behind a proxy. A restart changes its port, but not that of the proxy."""
 
     def __init__(self, folder):
         self.path = folder / "engine.db"
@@ -115,7 +115,7 @@ def rows_of(index):
     return sorted(row["id"] for row in index.chunks.connection.rows("florence", ["id"]))
 
 
-def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, chunks):
+def test_cut_connections_lose_and_duplicate_nothing(server, remote, put, chunks):
     def cut(over):
         while not over.wait(0.03):
             server.proxy.cut()
@@ -130,7 +130,7 @@ def test_connections_that_are_cut_lose_and_double_nothing(server, remote, put, c
     assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
 
 
-def test_what_was_done_before_its_answer_was_lost_is_not_done_twice(server, remote, put, chunks):
+def test_a_write_whose_answer_was_lost_is_not_duplicated(server, remote, put, chunks):
     sources = [put(remote, f"/{number}.jpg", n=3) for number in range(3)]
     server.proxy.answers_to_lose = 3
     remote.flush_buffer()
@@ -139,7 +139,7 @@ def test_what_was_done_before_its_answer_was_lost_is_not_done_twice(server, remo
     assert rows_of(remote) == sorted(chunk.id for source in sources for chunk in chunks(source, 3))
 
 
-def test_a_server_that_starts_anew_is_waited_for(server, remote, put, unit):
+def test_calls_wait_for_a_server_that_restarts(server, remote, put, unit):
     put(remote, "/a.jpg", n=2)
     remote.flush_buffer()
     server.stop()
@@ -189,7 +189,7 @@ def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, o
         (ValueError("x"), False),
     ],
 )
-def test_only_what_may_pass_is_tried_again(error, passing, monkeypatch):
+def test_only_transient_errors_are_retried(error, passing, monkeypatch):
     monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
     calls = []
 
@@ -200,13 +200,13 @@ def test_only_what_may_pass_is_tried_again(error, passing, monkeypatch):
         return "answer"
 
     assert is_transient(error) == passing
-    told = []
+    errors = []
     ask = RetryPolicy(5.0)
     if passing:
-        assert ask(fail_once, told.append) == "answer"
-        assert told == [error]
+        assert ask(fail_once, errors.append) == "answer"
+        assert errors == [error]
     else:
         with pytest.raises(type(error)):
-            ask(fail_once, told.append)
-        assert told == [] and len(calls) == 1
+            ask(fail_once, errors.append)
+        assert errors == [] and len(calls) == 1
     assert ask.waited_s == 0

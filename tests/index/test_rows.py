@@ -29,7 +29,7 @@ def test_long_texts_are_cut_to_what_milvus_takes_in_bytes(source, unit):
 
 
 def test_metadata_becomes_plain_json(source, unit):
-    given = {
+    metadata = {
         "number": np.float32(0.5),
         "array": np.arange(3),
         "tuple": (1, 2),
@@ -39,7 +39,7 @@ def test_metadata_becomes_plain_json(source, unit):
         "none": None,
         "yes": True,
     }
-    row = chunk_to_row(Chunk(source(), "text", metadata=given), unit()[0])
+    row = chunk_to_row(Chunk(source(), "text", metadata=metadata), unit()[0])
     assert row["metadata"] == {
         "number": 0.5,
         "array": [0, 1, 2],
@@ -52,7 +52,7 @@ def test_metadata_becomes_plain_json(source, unit):
     }
 
 
-def test_metadata_that_is_no_json_or_too_long_is_refused(source, unit):
+def test_metadata_that_is_not_json_or_too_long_is_refused(source, unit):
     with pytest.raises(InputError, match="metadata can hold text, numbers, lists and mappings, not <object"):
         chunk_to_row(Chunk(source(), "text", metadata={"a": object()}), unit()[0])
     with pytest.raises(InputError, match=r"takes 7000. bytes; allowed are 65536"):

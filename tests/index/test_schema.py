@@ -10,14 +10,14 @@ from florence_rag.index.store_profile import SERVER
 
 
 @pytest.mark.parametrize("name", ["NONSENSE", "DISKANN", "IVF_PQ", "GPU_CAGRA", " ", ""])
-def test_what_lite_would_accept_and_never_load_again_is_refused(open_index, db, name):
+def test_index_types_that_lite_cannot_load_again_are_refused(open_index, db, name):
     with pytest.raises(InputError, match=r"index type .* is unknown.*use FLAT, HNSW, HNSW_SQ, IVF_FLAT"):
         open_index(index_type=name)
     assert not Path(db).exists()
 
 
 @pytest.mark.parametrize("vector_dtype", ["fp16", "bf16"])
-def test_lite_keeps_no_half_precision_and_says_so_before_it_makes_anything(open_index, db, vector_dtype):
+def test_lite_refuses_half_precision_before_it_creates_anything(open_index, db, vector_dtype):
     with pytest.raises(InputError, match=f"Milvus Lite keeps vectors as fp32 only, not as {vector_dtype}"):
         open_index(vector_dtype=vector_dtype)
     assert not Path(db).exists()
@@ -35,7 +35,7 @@ def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
     }
 
 
-def test_only_lite_lays_metadata_flat():
+def test_only_lite_has_flat_metadata():
     assert chunk_table(LITE, "a", 8, "FLAT").schema.enable_dynamic_field
     assert not chunk_table(SERVER, "a", 8, "FLAT").schema.enable_dynamic_field
 
@@ -60,7 +60,7 @@ def test_every_allowed_type_works_and_loads_again(open_index, put, unit, index_t
         assert hits == sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
-def test_another_index_type_builds_the_index_anew(open_index, put, unit):
+def test_another_index_type_rebuilds_the_index(open_index, put, unit):
     with open_index() as index:
         put(index, n=30)
         before = index.search_vector(unit()[0], 5)

@@ -47,7 +47,7 @@ def test_each_error_becomes_the_one_that_says_what_to_do(error, becomes, says):
         MilvusException(1, "maximum recursion depth exceeded"),
     ],
 )
-def test_a_wrong_expression_is_the_callers(error):
+def test_a_wrong_expression_is_an_input_error(error):
     with pytest.raises(InputError, match=r"does not understand the filter '{x}': "):
         raise to_florence_error(error, "http://h:1", "{x}")
     assert type(to_florence_error(error, "http://h:1", {"page": 1})) is StoreError

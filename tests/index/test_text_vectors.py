@@ -1,4 +1,4 @@
-"""The second field: vectors of the words of chunks, which an index may have."""
+"""Tests of the text vectors that an index may keep."""
 
 import json
 
@@ -14,20 +14,20 @@ AXES = np.eye(3, dtype=np.float32)
 
 
 @pytest.fixture
-def worded(open_index):
+def text_index(open_index):
     return open_index(text_embedder=WORDS)
 
 
 @pytest.fixture
-def three(worded, unit):
-    """Two captioned pictures, and one between them that says nothing."""
+def three(text_index, unit):
+    """Two images with captions, and one without between them."""
     photos = [Source(f"/{name}.jpg", "image", 1, 1, name) for name in "abc"]
     chunks = [Chunk(photo, "image", caption=words) for photo, words in zip(photos, ("hound", "", "boat"), strict=True)]
     for photo in photos:
-        worded.begin(photo)
-    worded.add(chunks, unit(3), np.array([AXES[0], np.zeros(3), AXES[1]]))
+        text_index.begin(photo)
+    text_index.add(chunks, unit(3), np.array([AXES[0], np.zeros(3), AXES[1]]))
     for photo in photos:
-        worded.complete(photo)
+        text_index.complete(photo)
     return chunks
 
 
@@ -36,13 +36,13 @@ def sources(hits):
 
 
 @pytest.mark.parametrize("flushed", [False, True])
-def test_words_are_found_by_their_vector_and_what_has_none_is_left_out(worded, three, flushed):
+def test_chunks_with_text_are_found_by_their_text_vector_and_others_are_not(text_index, three, flushed):
     if flushed:
-        worded.flush()
-    hits = worded.search_text_vector(np.array([0.6, -0.8, 0.0]), 5)
+        text_index.flush()
+    hits = text_index.search_text_vector(np.array([0.6, -0.8, 0.0]), 5)
     assert [(hit.source, hit.score) for hit in hits] == [("/a.jpg", 0.6), ("/c.jpg", -0.8)]
     assert hits[0].caption == "hound"
-    assert len(worded.search_vector(np.eye(8)[0], 5)) == 3, "pictures without words are still found by their looks"
+    assert len(text_index.search_vector(np.eye(8)[0], 5)) == 3, "images without text have vectors, too"
 
 
 @pytest.mark.parametrize("index_type", ["FLAT", "HNSW", "IVF_FLAT"])
@@ -58,39 +58,41 @@ def test_every_index_type_serves_both_fields_after_a_restart(open_index, source,
         assert index.info().index_type == index_type
 
 
-def test_kinds_and_filters_hold_for_words_too(worded, three):
-    assert worded.search_text_vector(AXES[0], 5, kinds={"clip"}) == []
-    assert sources(worded.search_text_vector(AXES[0], 5, filter={"source": "/c.jpg"})) == ["/c.jpg"]
+def test_kinds_and_filters_restrict_searches_of_text_vectors(text_index, three):
+    assert text_index.search_text_vector(AXES[0], 5, kinds={"clip"}) == []
+    assert sources(text_index.search_text_vector(AXES[0], 5, filter={"source": "/c.jpg"})) == ["/c.jpg"]
     either = 'source == "/a.jpg" or source == "/b.jpg"'
-    assert sources(worded.search_text_vector(AXES[0], 5, filter=either)) == ["/a.jpg"]
+    assert sources(text_index.search_text_vector(AXES[0], 5, filter=either)) == ["/a.jpg"]
 
 
-def test_the_vectors_of_words_come_back_by_id_with_zeros_where_there_are_none(worded, three):
+def test_text_vectors_are_returned_by_id_with_zeros_for_chunks_without_text(text_index, three):
     ids = [chunk.id for chunk in reversed(three)]
-    np.testing.assert_array_equal(worded.text_vectors(ids), [AXES[1], np.zeros(3), AXES[0]])
-    assert worded.text_vectors([]).shape == (0, 3)
+    np.testing.assert_array_equal(text_index.text_vectors(ids), [AXES[1], np.zeros(3), AXES[0]])
+    assert text_index.text_vectors([]).shape == (0, 3)
     with pytest.raises(InputError, match="no chunk has the id 'x'"):
-        worded.text_vectors(["x"])
+        text_index.text_vectors(["x"])
 
 
-def test_the_index_says_whose_vectors_it_has(worded, three, open_index, db):
-    assert worded.info().text_embedder == WORDS
-    assert json.loads(json.dumps(worded.info().to_dict()))["text_embedder"]["name"] == "words"
-    worded.close()
-    assert MilvusIndex.recorded_embedders(db) == (worded.embedder, WORDS)
-    assert MilvusIndex.recorded_embedder(db) == worded.embedder
+def test_the_index_names_its_text_embedder(text_index, three, open_index, db):
+    assert text_index.info().text_embedder == WORDS
+    assert json.loads(json.dumps(text_index.info().to_dict()))["text_embedder"]["name"] == "words"
+    text_index.close()
+    assert MilvusIndex.recorded_embedders(db) == (text_index.embedder, WORDS)
+    assert MilvusIndex.recorded_embedder(db) == text_index.embedder
 
 
-def test_text_vectors_are_needed_where_they_are_kept_and_refused_elsewhere(worded, open_index, source, chunks, unit):
+def test_text_vectors_are_required_by_an_index_that_keeps_them_and_refused_by_others(
+    text_index, open_index, source, chunks, unit
+):
     one = source()
-    worded.begin(one)
+    text_index.begin(one)
     with pytest.raises(InputError, match=r"keeps text vectors; give add text_vectors of the shape \(2, 3\)"):
-        worded.add(chunks(one, 2), unit(2))
+        text_index.add(chunks(one, 2), unit(2))
     for wrong in (AXES[:1], np.ones((2, 3)), np.full((2, 3), np.nan), np.ones((2, 4)) / 2, AXES[0]):
         with pytest.raises(InputError, match="vectors"):
-            worded.add(chunks(one, 2), unit(2), wrong)
-    worded.complete(one)
-    assert worded.info().chunks == {}
+            text_index.add(chunks(one, 2), unit(2), wrong)
+    text_index.complete(one)
+    assert text_index.info().chunks == {}
     plain = open_index(collection="plain")
     plain.begin(one)
     with pytest.raises(InputError, match="keeps no text vectors, so none can be added"):
@@ -101,8 +103,8 @@ def test_text_vectors_are_needed_where_they_are_kept_and_refused_elsewhere(worde
     assert plain.info().text_embedder is None
 
 
-def test_another_text_model_or_none_is_refused_with_what_to_do(worded, open_index):
-    worded.close()
+def test_another_text_embedder_or_none_is_refused_with_the_remedy(text_index, open_index):
+    text_index.close()
     other = EmbedderInfo("other", "123", 3, "none")
     with pytest.raises(StoreMismatchError, match=r"has text vectors of words .* not of other .*; open it with"):
         open_index(text_embedder=other)
@@ -111,14 +113,14 @@ def test_another_text_model_or_none_is_refused_with_what_to_do(worded, open_inde
     open_index(text_embedder=WORDS)
 
 
-def test_an_index_without_vectors_of_words_says_so(open_index):
+def test_an_index_without_text_vectors_refuses_searches_of_them(open_index):
     open_index().close()
     with pytest.raises(StoreMismatchError, match=r"keeps no text vectors, so words .* cannot search it; open it w"):
         open_index(text_embedder=WORDS)
     open_index()
 
 
-def test_an_index_from_before_there_were_text_models_still_opens(open_index):
+def test_an_older_index_without_settings_of_text_vectors_opens(open_index):
     with open_index() as index:
         row = index.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
         body = {key: value for key, value in json.loads(row["body"]).items() if key in ("embedder", "version")}
@@ -126,17 +128,17 @@ def test_an_index_from_before_there_were_text_models_still_opens(open_index):
     assert open_index().info().text_embedder is None
 
 
-def test_an_index_that_is_embedded_anew_takes_the_vectors_of_words_along(worded, three, open_index, unit):
+def test_a_re_embedded_index_keeps_its_text_vectors(text_index, three, open_index, unit):
     ids = [chunk.id for chunk in three]
     other = EmbedderInfo("other", "fedcba", 4, "none")
-    shadow = worded.open_shadow(other)
+    shadow = text_index.open_shadow(other)
     for chunk in three:
         shadow.begin(chunk.source)
-    shadow.add(three, unit(3, dimension=4), worded.text_vectors(ids))
+    shadow.add(three, unit(3, dimension=4), text_index.text_vectors(ids))
     for chunk in three:
         shadow.complete(chunk.source)
-    worded.switch(shadow)
-    worded.close()
+    text_index.switch(shadow)
+    text_index.close()
     index = open_index(embedder=other, text_embedder=WORDS)
     assert sources(index.search_text_vector(AXES[0], 5)) == ["/a.jpg", "/c.jpg"]
     with pytest.raises(StoreMismatchError, match="has text vectors of words"):

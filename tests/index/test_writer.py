@@ -14,7 +14,7 @@ from florence_rag.types import Chunk
 
 @pytest.fixture
 def calls(index, monkeypatch):
-    """What is sent to the store, in order: ("upsert", collection, rows), ("flush", collection, 0), ..."""
+    """Records the calls to the store, in order: ("upsert", collection, rows), ("flush", collection, 0), ..."""
     seen = []
     connection = index.chunks.connection
     for name in ("upsert", "delete", "flush"):
@@ -37,12 +37,12 @@ def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(ind
     assert calls == [("upsert", "_ledger", 3), ("upsert", "chunks", 6), ("upsert", "_ledger", 3)]
 
 
-def test_what_has_gathered_is_written_when_it_is_much(index, put, calls):
+def test_a_full_buffer_is_written(index, put, calls):
     put(index, "/a", n=module.BUFFER_ROWS)
     assert ("upsert", "chunks", module.BUFFER_ROWS) in calls
 
 
-def test_what_has_gathered_is_written_when_it_is_old(index, put, calls, monkeypatch):
+def test_an_old_buffer_is_written(index, put, calls, monkeypatch):
     put(index, "/a")
     assert calls == []
     now = time.monotonic()
@@ -51,7 +51,7 @@ def test_what_has_gathered_is_written_when_it_is_old(index, put, calls, monkeypa
     assert ("upsert", "chunks", 2) in calls
 
 
-def test_lite_is_flushed_every_thousand_rows_and_in_the_end(index, put, calls):
+def test_lite_is_flushed_every_thousand_rows_and_at_the_end(index, put, calls):
     for i in range(5):
         put(index, f"/{i}", n=500)
     assert [call for call in calls if call[0] == "flush"] == [("flush", "chunks", 0)] * 2
@@ -74,7 +74,7 @@ def test_a_source_is_complete_only_after_complete(index, source, chunks, unit):
     assert index.sources() == {one.uri: one}
 
 
-def test_beginning_again_drops_what_was_there(index, put, source, unit):
+def test_beginning_again_drops_older_rows(index, put, source, unit):
     put(index, "/a", n=5, version=1)
     index.flush()
     put(index, "/a", n=2, version=2)
@@ -106,7 +106,7 @@ def test_a_batch_may_hold_chunks_of_several_sources(index, source, chunks, unit)
     assert index.info().chunks == {"text": 3}
 
 
-def test_equal_chunks_count_once_and_the_last_is_kept(index, source, unit):
+def test_of_chunks_with_equal_ids_the_last_is_kept(index, source, unit):
     one = source()
     index.begin(one)
     first, second, third = (Chunk(one, "text", text=text) for text in ("first", "second", "third"))
@@ -124,7 +124,7 @@ def test_a_source_may_have_no_chunks(index, source):
     assert index.sources() == {"/photos/a.jpg": source()}
 
 
-def test_a_failure_takes_the_rows_with_it_and_a_success_the_failure(index, put, source, chunks, unit):
+def test_a_failure_drops_the_rows_and_a_success_drops_the_failure(index, put, source, chunks, unit):
     put(index, "/a", n=3)
     index.flush()
     index.fail("/a", "the file is truncated")
@@ -140,7 +140,7 @@ def test_a_failure_takes_the_rows_with_it_and_a_success_the_failure(index, put, 
     assert index.chunks.connection.count("florence") == 0
 
 
-def test_deleting_forgets_sources_and_failures_and_counts_rows(index, put):
+def test_deleting_drops_sources_and_failures_and_counts_rows(index, put):
     put(index, "/a", n=3)
     put(index, "/b", n=2)
     index.fail("/c", "x")
@@ -150,7 +150,7 @@ def test_deleting_forgets_sources_and_failures_and_counts_rows(index, put):
     assert index.delete_sources([]) == 0
 
 
-def test_add_and_complete_need_the_very_source_that_has_begun(index, source, chunks, unit):
+def test_add_and_complete_need_exactly_the_source_that_has_begun(index, source, chunks, unit):
     with pytest.raises(InputError, match=r"'/photos/a.jpg' has not begun; call begin"):
         index.add(chunks(source()), unit())
     index.begin(source(version=1))
@@ -163,7 +163,7 @@ def test_add_and_complete_need_the_very_source_that_has_begun(index, source, chu
         index.complete(source(version=1))
 
 
-def test_bad_input_is_refused_before_anything_is_taken(index, source, chunks, unit):
+def test_bad_input_is_refused_before_anything_is_written(index, source, chunks, unit):
     one = source()
     index.begin(one)
     for vectors in (unit(1), np.full((2, 8), np.nan), np.zeros((2, 8)), unit(2, dimension=4)):
@@ -191,7 +191,7 @@ def full_disk(monkeypatch):
     return state
 
 
-def test_after_a_failed_write_nothing_is_promised_until_a_flush_succeeds(index, put, calls, full_disk):
+def test_after_a_failed_write_the_next_write_flushes_first(index, put, calls, full_disk):
     put(index, "/a")
     index.flush_buffer()
     full_disk["full"] = True
@@ -244,7 +244,7 @@ def test_an_interrupted_write_is_repeated(index, put, monkeypatch):
     assert index.chunks.connection.count("florence") == 3
 
 
-def test_leaving_a_block_by_an_error_does_not_hide_it(open_index, put, full_disk, db):
+def test_an_error_while_closing_does_not_hide_the_error_of_the_block(open_index, put, full_disk, db):
     with pytest.raises(ZeroDivisionError), open_index() as index:
         put(index)
         full_disk["full"] = True

@@ -1,4 +1,4 @@
-"""Indexes as Parquet, and back."""
+"""Tests of exports to Parquet files and of loading them."""
 
 import importlib
 import json
@@ -26,7 +26,7 @@ WORDS = EmbedderInfo("words", "ffff", 4, "lower case")
 
 @pytest.fixture
 def filled(open_index, put, unit, request):
-    """An index of all that a row can hold; with vectors of words, if asked for."""
+    """An index with every field of a row, and with text vectors if the parameter is an embedder."""
     index = open_index(text_embedder=getattr(request, "param", None))
     video, paper = Source("/p/ride \udcff.mp4", "video", 1, 1, "v"), Source("/p/paper.pdf", "pdf", 1, 1, "d")
     clip = Chunk(
@@ -39,7 +39,7 @@ def filled(open_index, put, unit, request):
     index.add([clip, *pages], unit(31, seed=1), of_words)
     for source in (video, paper):
         index.complete(source)
-    index.fail("/p/broken.jpg", "it is no picture")
+    index.fail("/p/broken.jpg", "it is not an image")
     index.flush()
     return index
 
@@ -49,7 +49,7 @@ def opener(path, **options):
 
 
 @pytest.mark.parametrize("filled", [None, WORDS], indirect=True)
-def test_an_export_loaded_into_a_new_database_answers_alike(filled, tmp_path, unit):
+def test_an_export_loaded_into_a_new_database_returns_the_same_hits(filled, tmp_path, unit):
     files = export(filled, tmp_path / "bulk", rows_per_file=10)
     assert (files.rows, files.sources, len(files.chunks)) == (31, 3, 4)
     assert load(tmp_path / "bulk", opener(tmp_path / "other.db")) == files
@@ -91,7 +91,7 @@ def test_the_columns_are_those_of_the_schema_and_hold_the_rows(filled, tmp_path)
 
 @pytest.fixture
 def bulk_writer(monkeypatch):
-    """pymilvus' own writer, without the clients of object stores that its package wants to import."""
+    """The bulk writer of pymilvus, without the clients of object stores that its package imports."""
     package = ModuleType("pymilvus.bulk_writer")
     package.__path__ = [str(Path(pymilvus.__file__).parent / "bulk_writer")]
     monkeypatch.setitem(sys.modules, package.__name__, package)
@@ -103,7 +103,7 @@ def bulk_writer(monkeypatch):
 
 @pytest.mark.parametrize("vector_dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_files_are_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
+def test_files_equal_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
     schema, form = chunk_table(SERVER, "a", 8, "FLAT", 4, vector_dtype=vector_dtype).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
     row |= {"metadata": {"city": "夜景"}, "has_text_vector": True, "text_vector": unit(dimension=4)[0]}
@@ -133,7 +133,7 @@ def test_files_for_a_collection_of_half_precision(filled, tmp_path, vector_dtype
         assert (1 - cosines).max() < loss
 
 
-def test_what_is_under_way_is_left_out(filled, source, chunks, unit, tmp_path):
+def test_sources_that_are_not_complete_are_not_exported(filled, source, chunks, unit, tmp_path):
     filled.begin(one := source("/p/half.jpg"))
     filled.add(chunks(one, 3), unit(3))
     filled.flush_buffer()
@@ -146,14 +146,14 @@ def test_an_empty_index_is_an_export_too(open_index, tmp_path):
     assert load(tmp_path / "bulk", opener(tmp_path / "other.db")) == files
 
 
-def test_a_folder_with_other_things_is_not_written_to(filled, tmp_path):
+def test_a_folder_with_other_files_is_not_written_to(filled, tmp_path):
     (tmp_path / "bulk").mkdir()
     (tmp_path / "bulk" / "mine.txt").write_text("x")
     with pytest.raises(InputError, match="is not empty; name a new one"):
         export(filled, tmp_path / "bulk")
 
 
-def test_a_database_with_something_in_it_is_not_loaded_into(filled, tmp_path, put):
+def test_an_export_is_not_loaded_into_a_filled_database(filled, tmp_path, put):
     files = export(filled, tmp_path / "bulk")
     with opener(tmp_path / "other.db")(files) as other:
         put(other)
@@ -162,13 +162,13 @@ def test_a_database_with_something_in_it_is_not_loaded_into(filled, tmp_path, pu
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"embedder": 3}'])
-def test_a_folder_that_is_no_export(tmp_path, text):
+def test_a_folder_without_an_export_is_refused(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
     with pytest.raises(InputError, match="holds no exported index; make one with: florence-rag export"):
         read_manifest(tmp_path)
 
 
-def test_rows_that_are_missing_are_missed(filled, tmp_path):
+def test_an_export_with_missing_rows_is_refused(filled, tmp_path):
     files = export(filled, tmp_path / "bulk", rows_per_file=20)
     table = pq.read_table(tmp_path / "bulk" / files.chunks[1])
     pq.write_table(table.slice(1), tmp_path / "bulk" / files.chunks[1])

@@ -1,4 +1,4 @@
-"""Milvus' bulk import, asked over REST of a server that answers as Milvus does."""
+"""Tests of Milvus' bulk import against a REST server that answers as Milvus does."""
 
 import json
 import threading
@@ -15,22 +15,22 @@ from florence_rag.index.store_profile import SERVER
 
 
 class Milvus:
-    """The REST interface of a server, and what stands in for a connection to it. answers: to get_progress, in turn."""
+    """The REST interface of a server, and a fake connection to it. answers: those to get_progress, in turn."""
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, dict, str | None]] = []
+        self.requests: list[tuple[str, dict, str | None]] = []
         self.answers = [{"state": "Importing", "progress": 50}, {"state": "Completed", "progress": 100}]
         self.refusal: dict | None = None
         self.collections: set[str] = set()
         self.profile, self.version = SERVER, "v2.6.4"
 
     def answer(self, path: str, body: dict, token: str | None) -> dict:
-        self.asked.append((path.rpartition("/")[2], body, token))
+        self.requests.append((path.rpartition("/")[2], body, token))
         if self.refusal:
             return self.refusal
         if path.endswith("/create"):
             return {"code": 0, "data": {"jobId": body["collectionName"]}}
-        return {"code": 0, "data": self.answers[sum(each[0] == "get_progress" for each in self.asked) % 2 - 1]}
+        return {"code": 0, "data": self.answers[sum(each[0] == "get_progress" for each in self.requests) % 2 - 1]}
 
     def check_index_type(self, name: str, dtype: str) -> None:
         SERVER.check_index_type(name, self.version)
@@ -74,7 +74,7 @@ def milvus():
 
 @pytest.fixture
 def import_uploaded(milvus):
-    """Imports through a connection to the stand-in, without pauses."""
+    """Imports through the fake connection, without pauses."""
     return partial(server_import.import_uploaded, connect=lambda *_: milvus, pause_s=0.0)
 
 
@@ -87,16 +87,16 @@ def bulk(open_index, put, tmp_path) -> Path:
 
 
 def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(import_uploaded, milvus, bulk):
-    told = []
-    files = import_uploaded(bulk, milvus.uri, "/exports/1/", token="key", progress=lambda *each: told.append(each))
+    reported = []
+    files = import_uploaded(bulk, milvus.uri, "/exports/1/", token="key", progress=lambda *each: reported.append(each))
     assert files.rows == 25
-    created = [(body["collectionName"], body["files"]) for what, body, _ in milvus.asked if what == "create"]
+    created = [(body["collectionName"], body["files"]) for what, body, _ in milvus.requests if what == "create"]
     assert created == [
         ("florence", [[f"exports/1/chunks/0000{n}.parquet"] for n in range(3)]),
         ("florence_ledger", [["exports/1/ledger/00000.parquet"]]),
     ]
-    assert {token for *_, token in milvus.asked} == {"Bearer key"}
-    assert [name for name, share in told if share == 1] == ["florence", "florence_ledger"]
+    assert {token for *_, token in milvus.requests} == {"Bearer key"}
+    assert [name for name, share in reported if share == 1] == ["florence", "florence_ledger"]
     assert milvus.collections == {"florence", "florence_ledger"}
     assert not next(table for table in milvus.tables if table.name == "florence").schema.enable_dynamic_field
 
@@ -105,7 +105,7 @@ def test_a_job_that_fails_says_why_and_leaves_no_complete_ledger(import_uploaded
     milvus.answers = [{"state": "Failed", "reason": "no such file"}] * 2
     with pytest.raises(StoreError, match=r"could not import 'florence' \(no such file\); drop the collections"):
         import_uploaded(bulk, milvus.uri, "x")
-    assert [body["collectionName"] for what, body, _ in milvus.asked if what == "create"] == ["florence"]
+    assert [body["collectionName"] for what, body, _ in milvus.requests if what == "create"] == ["florence"]
 
 
 def test_a_refusal_is_passed_on(import_uploaded, milvus, bulk):
@@ -114,17 +114,17 @@ def test_a_refusal_is_passed_on(import_uploaded, milvus, bulk):
         import_uploaded(bulk, milvus.uri, "x")
 
 
-def test_what_is_no_milvus_is_told(import_uploaded, milvus, bulk):
+def test_a_server_that_is_not_milvus_is_refused(import_uploaded, milvus, bulk):
     milvus.refusal = {"hello": 1}
     with pytest.raises(StoreUnavailableError, match=r"REST interface of .* does not answer"):
         import_uploaded(bulk, milvus.uri, "x")
 
 
-def test_collections_that_are_there_are_not_imported_into(import_uploaded, milvus, bulk):
+def test_existing_collections_are_not_imported_into(import_uploaded, milvus, bulk):
     milvus.collections.add("florence")
     with pytest.raises(InputError, match="'florence' is there already; name a new one"):
         import_uploaded(bulk, milvus.uri, "x")
-    assert not milvus.asked
+    assert not milvus.requests
 
 
 def test_lite_imports_no_files_of_its_own(bulk, tmp_path):
@@ -132,7 +132,7 @@ def test_lite_imports_no_files_of_its_own(bulk, tmp_path):
         server_import.import_uploaded(bulk, str(tmp_path / "a.db"), "x")
 
 
-def test_a_server_that_cannot_have_the_index_is_left_as_it_is(import_uploaded, milvus, bulk):
+def test_a_server_that_cannot_build_the_index_is_not_changed(import_uploaded, milvus, bulk):
     milvus.version = "2.5.3"
     with pytest.raises(InputError, match=r"needs Milvus 2\.6"):
         import_uploaded(bulk, milvus.uri, "x", index_type="ivf_rabitq")

@@ -35,7 +35,7 @@ time.sleep(300)
 
 
 def start(script: str, *arguments: str) -> tuple[subprocess.Popen, str]:
-    """A process that runs the script, and the first line it has written."""
+    """Start a process that runs the script, and return it with its first line of output."""
     process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
@@ -46,7 +46,7 @@ def end(process: subprocess.Popen) -> None:
     process.stdout.close()
 
 
-def test_a_second_process_is_told_who_has_the_database_and_what_to_do(db, open_index):
+def test_a_second_process_gets_an_error_that_names_the_remedy(db, open_index):
     process, line = start(HOLD, db)
     try:
         assert line == "open"
@@ -60,7 +60,7 @@ def test_a_second_process_is_told_who_has_the_database_and_what_to_do(db, open_i
     assert open_index().sources() == {}, "a killed process leaves no lock"
 
 
-def test_closing_lets_other_processes_in_and_this_one_again(db, open_index, put):
+def test_closing_unlocks_the_database(db, open_index, put):
     with open_index() as index:
         put(index)
     process, line = start(HOLD, db)
@@ -70,7 +70,7 @@ def test_closing_lets_other_processes_in_and_this_one_again(db, open_index, put)
         assert list(index.sources()) == ["/photos/a.jpg"]
 
 
-def test_who_opens_twice_in_one_process_shares_the_database(open_index, put, source):
+def test_two_indexes_in_one_process_share_the_database(open_index, put, source):
     first, second = open_index(), open_index()
     put(first, "/a")
     first.flush()
@@ -96,7 +96,7 @@ def test_a_forked_child_does_not_keep_the_lock_of_its_dead_parent(db, open_index
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_is_told_to_open_the_database_itself_and_changes_nothing(index, put):
+def test_a_forked_child_must_open_the_database_itself_and_changes_nothing(index, put):
     put(index, n=5)
     read, write = os.pipe()
     child = os.fork()
@@ -123,14 +123,14 @@ def test_a_missing_folder_is_named(tmp_path, open_index):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_searching_what_does_not_exist_says_how_to_make_it_and_makes_nothing(tmp_path, db, open_index):
+def test_opening_a_missing_database_without_create_creates_nothing(tmp_path, db, open_index):
     with pytest.raises(StoreUnavailableError, match=r"there is no database .*; make it with: florence-rag index"):
         open_index(create=False)
     assert MilvusIndex.recorded_embedder(db) is None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_in_the_place_of_the_database_is_left_alone(db, open_index):
+def test_a_file_with_the_name_of_the_database_is_not_changed(db, open_index):
     Path(db).write_text("SQLite format 3")
     with pytest.raises(StoreUnavailableError, match="is a file, but Milvus Lite 3 keeps a folder"):
         open_index()
@@ -138,7 +138,7 @@ def test_a_file_in_the_place_of_the_database_is_left_alone(db, open_index):
     assert Path(db).read_text() == "SQLite format 3"
 
 
-def test_a_folder_of_other_things_is_left_alone(db, open_index):
+def test_a_folder_with_other_files_is_not_changed(db, open_index):
     Path(db).mkdir()
     (Path(db) / "letter.txt").write_text("dear")
     with pytest.raises(StoreUnavailableError, match="holds other things than a database"):
@@ -166,7 +166,7 @@ def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
 
 
 def test_threads_that_write_at_once_lose_nothing(db, open_index, put):
-    """Through two indexes of one process, which is then killed; Lite itself loses nearly all of it."""
+    """Two indexes of one process write, and the process is killed; Lite alone loses nearly all rows."""
     script = f"""
 import os, sys, threading
 sys.path[:0] = {sys.path!r}
@@ -174,7 +174,7 @@ import numpy as np
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
-indexes = [MilvusIndex.open({db!r}, EmbedderInfo("colours", "0123456789abcdef", 8, "48 px")) for _ in range(2)]
+indexes = [MilvusIndex.open({db!r}, EmbedderInfo("colors", "0123456789abcdef", 8, "48 px")) for _ in range(2)]
 vectors = np.eye(8, dtype=np.float32)
 
 def fill(thread):
@@ -202,14 +202,14 @@ os.kill(os.getpid(), 9)
         assert index.chunks.connection.count("florence") == 800
 
 
-def test_what_was_not_closed_is_kept_when_the_process_ends(db, open_index):
+def test_an_index_that_was_not_closed_is_flushed_when_the_process_ends(db, open_index):
     script = f"""
 import sys
 sys.path[:0] = {sys.path!r}
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Source
 
-index = MilvusIndex.open({db!r}, EmbedderInfo("colours", "0123456789abcdef", 8, "48 px"))
+index = MilvusIndex.open({db!r}, EmbedderInfo("colors", "0123456789abcdef", 8, "48 px"))
 source = Source("/a", "text", 1, 1, "h")
 index.begin(source)
 index.add([Chunk(source, "text", text="hello")], [[1.0, 0, 0, 0, 0, 0, 0, 0]])

@@ -7,7 +7,7 @@ from florence_rag.errors import StoreCorruptError
 from florence_rag.index.lite.engine import LiteDatabase
 
 
-def test_a_collection_whose_making_was_cut_short_is_made_again(db, open_index):
+def test_a_collection_whose_creation_was_cut_short_is_created_again(db, open_index):
     open_index().close()
     for name in ("florence", "florence_ledger"):
         folder = Path(db, "collections", name)
@@ -21,7 +21,7 @@ def test_a_collection_whose_making_was_cut_short_is_made_again(db, open_index):
     assert open_index().sources() == {}
 
 
-def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, put):
+def test_a_collection_that_lost_its_schema_is_not_deleted(db, open_index, put):
     with open_index() as index:
         put(index)
     Path(db, "collections", "florence", "schema.json").unlink()
@@ -31,7 +31,7 @@ def test_a_collection_that_lost_its_schema_is_not_cleared_away(db, open_index, p
     assert LiteDatabase.running == {}
 
 
-def test_rows_of_a_log_whose_flush_was_not_cleared_away_are_not_found_twice(tmp_path, db, open_index, put, unit):
+def test_rows_of_a_flushed_log_that_was_not_deleted_are_not_found_twice(tmp_path, db, open_index, put, unit):
     index = open_index()
     put(index, "/a", n=5)
     index.flush_buffer()

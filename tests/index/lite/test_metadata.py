@@ -26,11 +26,11 @@ def test_every_value_lies_under_its_path():
     }
 
 
-def test_keys_with_dots_are_left_out_as_no_filter_reaches_them():
+def test_keys_with_dots_are_skipped_because_no_filter_reaches_them():
     assert with_flat_metadata({"metadata": {"a.b": 1, "a": {"b": 2}}})["metadata.a.b"] == 2
 
 
-def test_paths_are_named_as_they_lie():
+def test_flat_paths_join_their_keys_by_dots():
     assert flat_path(["camera", "make"]) == '$meta["metadata.camera.make"]'
 
 
@@ -45,14 +45,14 @@ def test_paths_are_named_as_they_lie():
         "",
     ],
 )
-def test_fields_that_rows_have_are_left_alone(expression):
+def test_known_fields_are_accepted(expression):
     check_names(expression)
 
 
 @pytest.mark.parametrize(
     "expression", ["foo == 1", 'kind == "a" and citty == "b"', "json_contains(tags, 1) or pages > 1"]
 )
-def test_a_field_that_no_row_has_is_told(expression):
+def test_an_unknown_field_is_refused(expression):
     with pytest.raises(InputError, match=r"does not understand the filter .* no field '(foo|citty|tags)'; use id"):
         check_names(expression)
 
@@ -79,7 +79,7 @@ CONDITIONS = st.one_of(
 
 @pytest.fixture
 def flat_and_nested(open_index):
-    """Indexes of the same rows, with metadata laid flat and without."""
+    """Indexes of the same rows, with and without flat metadata."""
     flat, nested = open_index(collection="flat"), open_index(collection="nested")
     nested.chunks = replace(nested.chunks, codec=RowCodec())
     return flat, nested
@@ -104,7 +104,7 @@ def test_flat_metadata_find_what_nested_metadata_find(flat_and_nested, unit):
     compare()
 
 
-def test_an_index_of_an_older_make_is_still_filtered(flat_and_nested, put, unit):
+def test_an_older_index_without_flat_metadata_is_still_filtered(flat_and_nested, put, unit):
     for index in flat_and_nested:
         put(index, "/a.jpg", metadata={"city": "Rome"})
         put(index, "/b.jpg", metadata={"city": "Oslo"})
