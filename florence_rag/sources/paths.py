@@ -94,12 +94,9 @@ def _expand(path: str | Path, max_matches: int | None = None) -> list[str]:
     if is_url(uri) or exists(uri):
         return [uri]
     if any(mark in uri for mark in "*?["):
-        matches = filter(_is_indexed, glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True))
-        if uris := [path_to_uri(match) for match in sorted(islice(matches, max_matches))]:
+        found = glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True)
+        known = (each for each in found if media_of(each) or container_scheme(each) or os.path.isdir(each))
+        if uris := [path_to_uri(match) for match in sorted(islice(known, max_matches))]:
             return uris
         raise InputError(f"{os.fspath(path)!r} matches no folder and no file of a known kind")
     raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine, patterns or URLs")
-
-
-def _is_indexed(path: str) -> bool:
-    return bool(media_of(path) or container_scheme(path)) or os.path.isdir(path)

@@ -11,13 +11,12 @@ try:
 except ImportError as error:
     raise MissingExtraError("langchain-core", "langchain") from error
 
-from langchain_florence.document_index import FlorenceDocumentIndex
 from langchain_florence.embeddings import FlorenceEmbeddings, LangChainEmbedder
 from langchain_florence.images import ImagePlacer, image_mode_for, place_images
 from langchain_florence.loader import FlorenceLoader
 from langchain_florence.retriever import FlorenceRetriever, documents_to_content
 from langchain_florence.tools import FlorenceSearchTool, FlorenceTool, VQATool, florence_tools
-from langchain_florence.vectorstore import FlorenceVectorStore
+from langchain_florence.vectorstore import FlorenceDocumentIndex, FlorenceVectorStore
 
 if TYPE_CHECKING:
     from langchain_florence.middleware import FlorenceImages

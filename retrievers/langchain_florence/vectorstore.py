@@ -1,4 +1,4 @@
-"""A LangChain vector store that holds texts and images in one space."""
+"""A LangChain vector store that holds texts and images in one space, and a DocumentIndex over it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
+from langchain_core.indexing.base import DeleteResponse, DocumentIndex, UpsertResponse
 from langchain_core.vectorstores import VectorStore
+from pydantic import ConfigDict, Field
 
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
@@ -233,6 +236,47 @@ class FlorenceVectorStore(VectorStore):
     def _embed(self, text: str) -> np.ndarray:
         vector: np.ndarray = embed_queries(self.rag.models.embedder, [text])[0]
         return vector
+
+
+class FlorenceDocumentIndex(DocumentIndex):
+    """A FlorenceVectorStore as a DocumentIndex, which `langchain_core.indexing.index` also accepts.
+
+    LangChain marks this interface as beta.
+
+    Attributes:
+        store: The vector store.
+        k: The number of documents that a query returns, at least 1.
+    """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    store: FlorenceVectorStore = Field(exclude=True, repr=False)
+    k: int = Field(default=4, ge=1)
+
+    def upsert(self, items: Sequence[Document], /, **_: Any) -> UpsertResponse:
+        """Store documents; each replaces the document that has its id."""
+        return {"succeeded": self.store.add_documents(list(items)), "failed": []}
+
+    def delete(self, ids: list[str] | None = None, **_: Any) -> DeleteResponse:
+        """Delete documents.
+
+        Raises:
+            InputError: If no ids are given; it never deletes everything.
+        """
+        if ids is None:
+            raise InputError("delete needs the ids of documents")
+        known = [document.id for document in self.get(ids) if document.id]
+        self.store.delete(known)
+        return {"succeeded": known, "num_deleted": len(known), "failed": [], "num_failed": 0}
+
+    def get(self, ids: Sequence[str], /, **_: Any) -> list[Document]:
+        """Return the documents with these ids; unknown ids are skipped."""
+        return self.store.get_by_ids(list(dict.fromkeys(ids)))
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **settings: Any
+    ) -> list[Document]:
+        return self.store.similarity_search(query, **{"k": self.k, **settings})
 
 
 def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None) -> dict[str, Any]:

@@ -62,7 +62,13 @@ class FlorenceRerank(BaseNodePostprocessor):
         **settings: Any,
     ) -> None:
         super().__init__(**{**settings, "model_name": model_name})
-        self._reranker = _chosen(model_name, rag, reranker)
+        matcher = rag.models.matcher if rag else None
+        model = reranker or (load_model(RERANKER, model_name) if model_name else matcher.get() if matcher else None)
+        if model is None:
+            raise InputError(
+                "there is no model to rerank with; name one, such as 'florence-tiny', or pass reranker=..."
+            )
+        self._reranker = model if isinstance(model, Reranker) else MatcherReranker(model)
         self._rag = rag
 
     @classmethod
@@ -128,14 +134,6 @@ def _hit(place: int, found: NodeWithScore, stored: Hit | None) -> Hit:
     return replace(
         hit, id=str(place), score=max(found.score or 0.0, 0.0), explanation=found.metadata.get("explanation", "")
     )
-
-
-def _chosen(model_name: str, rag: FlorenceRAG | None, reranker: Reranker | Matcher | None) -> Reranker:
-    matcher = rag.models.matcher if rag else None
-    chosen = reranker or (load_model(RERANKER, model_name) if model_name else matcher.get() if matcher else None)
-    if chosen is None:
-        raise InputError("there is no model to rerank with; name one, such as 'florence-tiny', or pass reranker=...")
-    return chosen if isinstance(chosen, Reranker) else MatcherReranker(chosen)
 
 
 def _moved(found: NodeWithScore, score: float | None, explanation: str) -> NodeWithScore:

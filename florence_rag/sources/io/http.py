@@ -129,11 +129,18 @@ def _open(
 ) -> Iterator[httpx.Response]:
     """Open the response to a URL; raise InputError for a status that is neither a success nor in accept."""
     build_request = partial(_build_request, method, limits.idle_s, headers)
-    with _errors_mapped(url), open_response(_client(), url, build_request, limits.max_redirects) as response:
-        if not response.is_success and response.status_code not in accept:
-            status = f"{response.status_code} {response.reason_phrase}".strip()
-            raise InputError(f"{url!r} cannot be fetched: the server answers {status}")
-        yield response
+    try:
+        with open_response(_client(), url, build_request, limits.max_redirects) as response:
+            if not response.is_success and response.status_code not in accept:
+                status = f"{response.status_code} {response.reason_phrase}".strip()
+                raise InputError(f"{url!r} cannot be fetched: the server answers {status}")
+            yield response
+    except httpx.TimeoutException as error:
+        raise InputError(f"{url!r} does not answer in time") from error
+    except httpx.RemoteProtocolError as error:
+        raise InputError(f"{url!r} broke off before it was complete; index it again") from error
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        raise InputError(f"{url!r} cannot be reached ({type(error).__name__})") from error
 
 
 def _build_request(
@@ -151,18 +158,6 @@ def _build_request(
             host = target.host
             raise InputError(f"{previous!r} is redirected to {host!r}, a private host; name that URL if you mean it")
     return _client().build_request(method, target, headers=headers, timeout=timeout_s)
-
-
-@contextmanager
-def _errors_mapped(url: str) -> Iterator[None]:
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise InputError(f"{url!r} does not answer in time") from error
-    except httpx.RemoteProtocolError as error:
-        raise InputError(f"{url!r} broke off before it was complete; index it again") from error
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
-        raise InputError(f"{url!r} cannot be reached ({type(error).__name__})") from error
 
 
 @cache
