@@ -27,18 +27,18 @@ def test_a_shot_begins_where_the_scene_changes():
     assert starts(shots(2, 3, 1.5)) == [2.0, 5.0]
 
 
-def test_a_video_of_one_shot_has_no_beginning_inside():
+def test_a_video_of_one_shot_has_no_cut():
     assert starts(shots(4)) == []
     assert starts(shots(0.1)) == []
     assert starts([]) == []
 
 
-def test_very_short_shots_join_what_follows():
+def test_very_short_shots_join_the_next_one():
     assert starts(shots(2, 0.4, 3)) == [2.0]
     assert starts(shots(2, 0.4, 3), min_shot_s=0.3) == [2.0, 2.4]
 
 
-def test_the_lengths_of_shots_are_seconds_whatever_the_rate():
+def test_the_lengths_of_shots_are_seconds_at_any_frame_rate():
     assert starts(shots(2, 0.4, 3, rate=50), rate=50) == [2.0]
     assert starts(shots(2, 2, rate=3), rate=3) == [2.0]
 

@@ -46,7 +46,7 @@ def test_text_is_decoded_in_any_encoding(text, encoding):
     assert decode_text(text.encode(encoding), "a.txt") == text
 
 
-def test_newlines_are_one_kind_and_control_characters_are_gone():
+def test_newlines_are_unified_and_control_characters_are_removed():
     assert decode_text(b"a\r\nb\rc\x0cd\x07e\xc2\xa0f\tg", "a.txt") == "a\nb\nc d e f\tg"
 
 
@@ -89,18 +89,18 @@ def test_passages_end_with_paragraphs_where_one_ends_nearby():
     assert passages(text, 120) == ["\n\n".join([paragraph] * 3)] * 3
 
 
-def test_otherwise_they_end_with_sentences():
+def test_otherwise_passages_end_with_sentences():
     found = passages("A sentence of six short words. " * 100, 120)
     assert all(passage.endswith("words.") for passage in found)
     assert all(60 <= len(passage.split()) <= 180 for passage in found)
 
 
-def test_otherwise_with_lines_or_between_words():
+def test_otherwise_passages_end_with_lines_or_between_words():
     assert all(passage.count("\n") == 11 for passage in passages(("ten words " * 5 + "\n") * 48, 120))
     assert [len(passage.split()) for passage in passages("word " * 360, 120)] == [120, 120, 120]
 
 
-def test_headings_stay_with_what_follows():
+def test_headings_stay_with_the_next_paragraph():
     text = ("word " * 100 + "\n# Heading\n") * 3
     assert [passage[:9] for passage in passages(text, 100)[1:]] == ["# Heading"] * 2
 
@@ -147,7 +147,7 @@ def test_pages_give_their_readable_text_and_title(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "data"), [("a.txt", b" \n\t "), ("a.html", b"<script>alert(1)</script>")])
-def test_files_without_words_are_named(tmp_path, name, data):
+def test_files_without_text_are_named(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(MediaError, match=rf"{name}' holds no text"):

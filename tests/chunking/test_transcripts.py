@@ -42,7 +42,7 @@ everyone.
 """
 
 
-def test_subrip():
+def test_subrip_is_read():
     assert parse_transcript(SRT) == (
         Cue(1.0, 3.5, "Good morning, everyone."),
         Cue(3.5, 6.0, "A blue car & a bus."),
@@ -50,7 +50,7 @@ def test_subrip():
     )
 
 
-def test_webvtt():
+def test_webvtt_is_read():
     assert parse_transcript(VTT) == (Cue(1.0, 3.5, "Good morning, everyone."), Cue(360000.5, 360001.25, "Late."))
 
 
@@ -87,5 +87,5 @@ def test_the_file_next_to_the_video_is_read_in_any_encoding(tmp_path):
 
 @settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789:,.->\n <>{}\\ab&;"), max_size=200))
-def test_no_text_raises(text):
+def test_no_text_raises_an_error(text):
     assert all(cue.end_s > cue.start_s and cue.text for cue in parse_transcript(text))

@@ -77,7 +77,7 @@ def test_only_key_frames_are_decoded(tmp_path, monkeypatch):
     assert (chunk.locator.start_s, chunk.locator.end_s) == (0.0, 6.0)
 
 
-def test_clips_come_one_by_one(tmp_path):
+def test_clips_are_yielded_one_by_one(tmp_path):
     chunks = chunk_source(source(write_video(tmp_path / "a.mp4", shots(2, 2, 2)), "video"), ChunkingConfig())
     assert next(chunks).locator.end_s == 2.0
     chunks.close()
@@ -125,7 +125,7 @@ def test_long_shots_are_cut(tmp_path):
     assert all(end == start for (_, end), (start, _) in itertools.pairwise(found))
 
 
-def test_the_size_may_change_on_the_way(tmp_path, monkeypatch):
+def test_the_frame_size_may_change_within_a_video(tmp_path, monkeypatch):
     images = [scene(0, 160, 120)] * 15 + [scene(1, 90, 240)] * 15
 
     def frames(self):
@@ -227,7 +227,7 @@ def test_a_time_after_the_end_is_named(tmp_path):
         keyframes(str(path), [99.0])
 
 
-def test_nothing_is_printed(tmp_path, capfd):
+def test_decoders_print_nothing(tmp_path, capfd):
     path = write_video(tmp_path / "a.mp4", shots(1))
     capfd.readouterr()
     data = bytearray(path.read_bytes())

@@ -1,4 +1,4 @@
-"""Files that cannot be indexed: kept with their reason, left alone as long as they stay as they are, tried again."""
+"""Files that cannot be indexed are stored with the reason, and tried again when they change or on demand."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def folder(tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()
     Image.fromarray(color_frame("red")).save(folder / "red.png")
-    (folder / "broken.jpg").write_text("this is no picture")
+    (folder / "broken.jpg").write_text("this is no image")
     return folder
 
 
@@ -55,21 +55,21 @@ def test_an_unchanged_failure_is_reported_again_and_not_read_again(rag, folder):
         lambda rag, _, progress: rag.retry_failures(progress=progress),
     ],
 )
-def test_it_is_tried_again_on_demand(rag, folder, retry):
+def test_a_failure_is_tried_again_on_demand(rag, folder, retry):
     rag.add(folder)
     read = ReadFiles()
     assert len(retry(rag, folder, read).failed) == 1
     assert read == {"broken.jpg"}
 
 
-def test_it_is_tried_again_when_it_changes(rag, folder):
+def test_a_failed_file_is_tried_again_when_it_changes(rag, folder):
     rag.add(folder)
     Image.fromarray(color_frame("blue")).save(folder / "broken.jpg", "PNG")
     assert counts(rag.add(folder)) == (1, 0, 1, 0)
     assert rag.index.failures() == () and rag.index.skipped() == {}
 
 
-def test_what_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):
+def test_a_failure_that_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):
     def refuse(frames):
         raise InputError("the service is tired")
 
@@ -79,14 +79,14 @@ def test_what_does_not_lie_in_the_file_is_tried_again_in_every_run(rag, folder):
     assert counts(rag.add(folder)) == (1, 0, 0, 1)
 
 
-def test_a_failure_whose_file_is_gone_is_forgotten_when_tried_again(rag, folder):
+def test_a_failure_whose_file_is_gone_is_deleted_when_tried_again(rag, folder):
     rag.add(folder)
     (folder / "broken.jpg").unlink()
     assert counts(rag.retry_failures()) == (0, 0, 0, 0)
     assert rag.index.failures() == ()
 
 
-def test_to_try_nothing_again_is_nothing(rag):
+def test_without_failures_a_retry_does_nothing(rag):
     assert counts(rag.retry_failures()) == (0, 0, 0, 0)
 
 
@@ -109,7 +109,7 @@ def test_a_file_with_new_times_and_old_bytes_is_hashed_once(rag, folder, monkeyp
     assert len(rag.search("red")) == 1
 
 
-def test_a_path_that_is_gone_is_no_reason_to_forget_it(rag, folder):
+def test_sources_below_a_missing_path_are_not_pruned(rag, folder):
     rag.add(folder)
     shutil.move(folder, folder.parent / "away")
     with pytest.raises(InputError, match="does not exist"):

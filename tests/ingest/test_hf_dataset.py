@@ -1,4 +1,4 @@
-"""Datasets of Hugging Face, and whatever has rows as they do."""
+"""Datasets of Hugging Face, and other sequences of rows."""
 
 import datasets
 import pytest
@@ -13,7 +13,7 @@ COLORS = ["red", "green", "blue"]
 
 @pytest.fixture
 def rag(tmp_path):
-    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), images=tmp_path / "kept")
+    return FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder(), images=tmp_path / "images")
 
 
 def dataset(colors=COLORS):
@@ -53,13 +53,13 @@ def test_a_dataset_is_indexed_once_with_captions_and_classes(rag):
     assert counts(rag.add_dataset(dataset())) == (0, 0, 3, 0, 0)
 
 
-def test_the_bytes_of_its_files_are_kept_as_they_are(rag, tmp_path):
+def test_the_bytes_of_image_files_are_copied_unchanged(rag, tmp_path):
     rag.add_dataset(dataset())
-    (tar,) = (tmp_path / "kept").glob("*.tar")
+    (tar,) = (tmp_path / "images").glob("*.tar")
     assert all(png(color) in tar.read_bytes() for color in COLORS)
 
 
-def test_rows_that_were_picked_and_mapped_are_what_is_indexed(rag):
+def test_selected_and_mapped_rows_are_indexed(rag):
     picked = dataset().shuffle(seed=1).filter(lambda row: row["label"] != 2).map(lambda row: {"text": "mapped"})
     assert counts(rag.add_dataset(picked)) == (2, 0, 0, 0, 0)
     assert {hit.caption for hit in rag.search("mapped", k=5)} == {"mapped"}
@@ -71,22 +71,22 @@ def test_another_dataset_under_a_name_replaces_the_first(rag):
     assert counts(report) == (0, 1, 1, 1, 0)
 
 
-def test_whatever_has_rows_is_a_dataset(rag):
+def test_any_sequence_of_rows_is_a_dataset(rag):
     rows = Rows([{"image": color_frame(color), "caption": f"all {color}", "n": i} for i, color in enumerate(COLORS)])
     assert counts(rag.add_dataset(rows, name="rows")) == (3, 0, 0, 0, 0)
     assert rag.search("all blue", k=1)[0].metadata["n"] == 2
     assert counts(rag.add_dataset(rows, name="rows")) == (0, 0, 3, 0, 0)
 
 
-def test_bad_rows_are_failures_and_the_rest_goes_on(rag, tmp_path):
+def test_bad_rows_are_failures_and_the_others_are_indexed(rag, tmp_path):
     path = tmp_path / "red.png"
     path.write_bytes(png("red"))
-    cells = [{"image": None}, OSError("no such row"), {"image": str(path)}, {"image": b"no picture"}, {"image": 7}]
+    cells = [{"image": None}, OSError("no such row"), {"image": str(path)}, {"image": b"no image"}, {"image": 7}]
     report = rag.add_dataset(Rows([{"image": png("green")}, *cells]), name="rows")
     assert counts(report) == (2, 0, 0, 0, 4)
 
 
-def test_mistakes_are_one_line(rag):
+def test_wrong_arguments_are_errors_with_a_reason(rag):
     with pytest.raises(InputError, match="needs a name"):
         rag.add_dataset(Rows([{"image": png("red")}]))
     with pytest.raises(InputError, match="needs a name"):
@@ -99,7 +99,7 @@ def test_mistakes_are_one_line(rag):
         rag.add_dataset(Rows([{"a": 1}]), name="rows")
 
 
-def test_without_a_folder_for_pictures_it_is_said():
+def test_without_a_folder_for_images_a_dataset_is_refused():
     rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), ColorEmbedder())
     with pytest.raises(InputError, match="no folder for images"):
         rag.add_dataset(dataset())

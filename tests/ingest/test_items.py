@@ -65,17 +65,17 @@ def index(request, milvus):
 @pytest.fixture
 def rag(index, embedder, tmp_path):
     config = IngestConfig(batch_size=4, threads=2)
-    return FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), ingest=config, images=tmp_path / "kept")
+    return FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), ingest=config, images=tmp_path / "stored")
 
 
 @pytest.fixture
 def save(tmp_path):
-    def save_picture(*colors, name=None):
+    def save_image(*colors, name=None):
         path = tmp_path / f"{name or '-'.join(colors)}.png"
         Image.fromarray(color_frame(*colors)).save(path)
         return path
 
-    return save_picture
+    return save_image
 
 
 def found(rag, text, **options):
@@ -105,7 +105,7 @@ def test_an_id_follows_from_text_and_metadata(rag):
 
 
 @pytest.mark.parametrize("id", ["x" * 512, 'a" or id != "', "ü/猫\n.jpg", "item:r", "1" * 32])
-def test_any_text_is_an_id(rag, id):
+def test_any_short_text_can_be_an_id(rag, id):
     rag.items.upsert_texts(["red", "blue"], ids=[id, "other"])
     assert found(rag, "red", k=1) == [id]
     assert [hit.id for hit in rag.get([id])] == [id]
@@ -114,13 +114,13 @@ def test_any_text_is_an_id(rag, id):
 
 
 @pytest.mark.parametrize("id", ["x" * 513, "a\0b", "\ud800", 7])
-def test_what_is_no_id_is_an_error(rag, id):
+def test_an_invalid_id_is_an_error(rag, id):
     with pytest.raises(InputError, match="is no text of 1 to 512 bytes"):
         rag.items.upsert_texts(["red"], ids=[id])
     assert rag.info().sources == 0
 
 
-def test_what_is_put_again_replaces(rag):
+def test_an_item_replaces_the_one_before_it(rag):
     rag.items.upsert_texts(["red", "blue"], ids=["1", "2"], metadatas=[{"n": 1}, {"n": 2}])
     rag.items.upsert_texts(["green"], ids=["1"], metadatas=[{"m": 3}])
     (hit,) = rag.get(["1"])
@@ -129,7 +129,7 @@ def test_what_is_put_again_replaces(rag):
     assert rag.info().sources == 2
 
 
-def test_what_says_the_same_is_not_embedded_again(rag, embedder):
+def test_an_item_with_the_same_content_is_not_embedded_again(rag, embedder):
     rag.items.upsert_texts(["red", "blue"], ids=["1", "2"])
     rag.items.upsert_texts(["red", "blue", "green"], ids=["1", "2", "3"], metadatas=[{"n": 9}, {}, {}])
     assert embedder.texts == 3
@@ -137,7 +137,7 @@ def test_what_says_the_same_is_not_embedded_again(rag, embedder):
     assert found(rag, "red", k=1) == ["1"]
 
 
-def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
+def test_an_item_with_a_given_vector_is_not_embedded(rag, embedder, save):
     path, blue = save("red"), ColorEmbedder().embed_texts(["blue"])[0]
     rag.items.upsert_texts(["a", "red"], ids=["1", "2"], vectors={"1": (3 * blue).tolist()})
     rag.items.upsert_images([path, str(path)], ids=["3", "4"], vectors={"4": blue})
@@ -149,14 +149,14 @@ def test_what_is_embedded_already_is_not_embedded_again(rag, embedder, save):
 
 
 @pytest.mark.parametrize("vector", [[1.0, 2.0], [0.0] * 12, [float("nan")] * 12])
-def test_a_vector_that_no_embedder_made_is_an_error(rag, vector):
+def test_a_vector_that_the_embedder_cannot_have_made_is_an_error(rag, vector):
     rag.items.upsert_texts(["before"], ids=["1"])
     with pytest.raises(InputError, match="vectors"):
         rag.items.upsert_texts(["red"], ids=["1"], vectors={"1": vector})
     assert rag.get(["1"])[0].text == "before"
 
 
-def test_what_was_deleted_is_not_embedded_again(rag, embedder):
+def test_a_deleted_item_is_not_embedded_again(rag, embedder):
     rag.items.upsert_texts(["red", "blue"], ids=["1", "2"])
     rag.items.delete(["1", "2"])
     embedder.texts = 0
@@ -187,14 +187,14 @@ def test_several_batches_are_embedded_at_a_time(index, save):
     assert [hit.id for hit in rag.get(ids)] == ids and len(set(ids)) == 4
 
 
-def test_many_are_put_in_batches(rag):
+def test_many_items_are_stored_in_batches(rag):
     ids = rag.items.upsert_texts([f"text {n} red" for n in range(300)])
     assert len(set(ids)) == rag.info().chunks["text"] == 300
     assert rag.items.ids() == sorted(ids)
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("arguments", "problem"),
     [
         ({"texts": "red"}, "give a list"),
         ({"texts": ["red"], "ids": ["1", "2"]}, "ids must be a list with one value for each of the 1 items"),
@@ -205,9 +205,9 @@ def test_many_are_put_in_batches(rag):
         ({"texts": ["red"], "metadatas": [{"a": "x" * 70_000}]}, "takes 70009 bytes"),
     ],
 )
-def test_what_cannot_be_kept_is_an_error(rag, given, problem):
+def test_an_item_that_cannot_be_stored_is_an_error(rag, arguments, problem):
     with pytest.raises(InputError, match=problem):
-        rag.items.upsert_texts(**given)
+        rag.items.upsert_texts(**arguments)
 
 
 def test_an_item_that_fails_leaves_the_one_before_it(rag, monkeypatch):
@@ -220,21 +220,21 @@ def test_an_item_that_fails_leaves_the_one_before_it(rag, monkeypatch):
     assert rag.info().sources == 1
 
 
-# Pictures
+# Images
 
 
-def test_a_picture_file_is_looked_at_where_it_lies(rag, save, tmp_path):
+def test_an_image_file_is_read_where_it_is(rag, save, tmp_path):
     path = save("red")
     (id,) = rag.items.upsert_images([path], captions=["a wall"], metadatas=[{"city": "Rome"}])
     (hit,) = rag.search("red", k=1)
     assert (hit.id, hit.kind, hit.source, hit.caption) == (id, "image", str(path), "a wall")
     assert hit.metadata["city"] == "Rome"
     assert np.array_equal(rag.frames(hit)[0], color_frame("red"))
-    assert not (tmp_path / "kept").exists()
+    assert not (tmp_path / "stored").exists()
 
 
 @pytest.mark.parametrize("form", ["bytes", "file", "pil", "array"])
-def test_pixels_are_kept(rag, save, form, tmp_path):
+def test_pixels_are_stored(rag, save, form, tmp_path):
     path = save("red")
     data = path.read_bytes()
     forms = {
@@ -249,19 +249,19 @@ def test_pixels_are_kept(rag, save, form, tmp_path):
     assert (hit.id, hit.source) == ("wall", "item:wall")
     assert np.array_equal(rag.frames(hit)[0], color_frame("red"))
     assert rag.ask_image("wall", "What color is it?").answer == "red"
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "stored").iterdir())) == 1
     rag.items.delete(["wall"])
-    assert list((tmp_path / "kept").iterdir()) == []
+    assert list((tmp_path / "stored").iterdir()) == []
 
 
-def test_a_kept_picture_goes_with_what_it_is_replaced_by(rag, tmp_path):
+def test_a_stored_image_is_deleted_when_another_replaces_it(rag, tmp_path):
     rag.items.upsert_images([color_frame("red")], ids=["1"])
     rag.items.upsert_images([color_frame("blue")], ids=["1"])
-    assert len(list((tmp_path / "kept").iterdir())) == 1
+    assert len(list((tmp_path / "stored").iterdir())) == 1
     assert np.array_equal(rag.frames(rag.get(["1"])[0])[0], color_frame("blue"))
 
 
-def test_without_a_folder_pixels_are_refused_and_files_taken(index, save):
+def test_without_a_folder_pixels_are_refused_and_files_accepted(index, save):
     rag = FlorenceRAG(index, ColorEmbedder())
     with pytest.raises(InputError, match="give paths, or open it with images=FOLDER"):
         rag.items.upsert_images([color_frame("red")])
@@ -269,7 +269,7 @@ def test_without_a_folder_pixels_are_refused_and_files_taken(index, save):
     assert len(rag.search("red")) == 1
 
 
-def test_the_same_picture_twice_is_one_and_embedded_once(rag, save, embedder):
+def test_equal_images_are_one_item_and_embedded_once(rag, save, embedder):
     path = save("red")
     first = rag.items.upsert_images([path, color_frame("blue")])
     assert rag.items.upsert_images([path, color_frame("blue")]) == first
@@ -287,8 +287,8 @@ def test_a_file_that_changed_is_embedded_again(rag, save):
     )
 
 
-@pytest.mark.parametrize("bad", ["gone.png", "https://example.org/a.png", b"no picture", b""])
-def test_a_picture_that_cannot_be_read_is_an_error_and_the_one_before_it_stays(rag, bad):
+@pytest.mark.parametrize("bad", ["gone.png", "https://example.org/a.png", b"no image", b""])
+def test_an_unreadable_image_is_an_error_and_the_item_before_it_stays(rag, bad):
     rag.items.upsert_images([color_frame("red")], ids=["1"])
     with pytest.raises(InputError):
         rag.items.upsert_images([bad], ids=["1"])
@@ -296,25 +296,28 @@ def test_a_picture_that_cannot_be_read_is_an_error_and_the_one_before_it_stays(r
 
 
 def test_a_broken_file_is_named(rag, tmp_path, save):
-    (tmp_path / "broken.jpg").write_text("this is no picture")
+    (tmp_path / "broken.jpg").write_text("this is no image")
     with pytest.raises(MediaError, match=r"broken\.jpg"):
         rag.items.upsert_images([save("red"), tmp_path / "broken.jpg"])
 
 
-def test_pictures_are_captioned_and_read_as_those_of_files(index, tmp_path):
+def test_images_are_captioned_and_read_by_ocr_like_those_of_files(index, tmp_path):
     captioner, reader = ScriptedCaptioner({"red": "a fire engine", "blue": "the sea"}), ScriptedReader({"red": "STOP"})
     rag = FlorenceRAG(index, Models.of(ColorEmbedder(), captioner=captioner, ocr_reader=reader), images=tmp_path)
-    rag.items.upsert_images([color_frame("red"), color_frame("blue")], captions=[None, "my own words"], ids=["1", "2"])
-    assert [(hit.caption, hit.ocr) for hit in rag.get(["1", "2"])] == [("a fire engine", "STOP"), ("my own words", "")]
+    rag.items.upsert_images([color_frame("red"), color_frame("blue")], captions=[None, "own caption"], ids=["1", "2"])
+    assert [(hit.caption, hit.ocr) for hit in rag.get(["1", "2"])] == [
+        ("a fire engine", "STOP"),
+        ("own caption", ""),
+    ]
     rag.items.upsert_images([color_frame("red")], ids=["1"])
     assert rag.get(["1"])[0].caption == "a fire engine"
     assert (sum(captioner.batches), reader.reads) == (1, 2)
 
 
-def test_words_are_embedded_where_the_index_keeps_their_vectors(tmp_path):
-    words = SynonymEmbedder("dog hound")
-    with MilvusIndex.open(str(tmp_path / "w.db"), ColorEmbedder.info, text_embedder=words.info) as index:
-        rag = FlorenceRAG(index, Models.of(ColorEmbedder(), text_embedder=words), images=tmp_path / "kept")
+def test_texts_are_embedded_if_the_index_stores_text_vectors(tmp_path):
+    synonyms = SynonymEmbedder("dog hound")
+    with MilvusIndex.open(str(tmp_path / "w.db"), ColorEmbedder.info, text_embedder=synonyms.info) as index:
+        rag = FlorenceRAG(index, Models.of(ColorEmbedder(), text_embedder=synonyms), images=tmp_path / "stored")
         rag.items.upsert_images([color_frame("red")], captions=["a dog"], ids=["1"])
         rag.items.upsert_texts(["a cat"], ids=["2"])
         assert found(rag, "hound", k=1) == ["1"]
@@ -335,7 +338,7 @@ def test_chunks_of_a_file_are_items_of_their_own(rag, save, embedder):
     assert [hit.source for hit in rag.search("red")] == [source.uri]
 
 
-def test_a_picture_without_a_file_to_look_at_again_is_refused(rag, save):
+def test_an_image_chunk_without_a_file_is_refused(rag, save):
     (source,) = discover([save("red")])
     nowhere = type(source)("", "image", 0, 0, "")
     with pytest.raises(InputError, match="no file to read again"):
@@ -345,7 +348,7 @@ def test_a_picture_without_a_file_to_look_at_again_is_refused(rag, save):
 # Ids, deleting, searching
 
 
-def test_the_ids_of_files_are_not_for_items(rag, save):
+def test_items_cannot_have_the_ids_of_chunks_of_files(rag, save):
     path = save("red")
     rag.add(path)
     (hit,) = rag.search("red")
@@ -355,7 +358,7 @@ def test_the_ids_of_files_are_not_for_items(rag, save):
     assert rag.get([hit.id]) and rag.items.ids() == []
 
 
-def test_unknown_ids_are_passed_over(rag):
+def test_unknown_ids_are_skipped(rag):
     rag.items.upsert_texts(["red"], ids=["1"])
     assert rag.items.delete(["1", "1", "2"]) == 1
     assert rag.items.delete([]) == rag.items.delete(["1"]) == 0
@@ -400,7 +403,7 @@ def test_items_are_filtered_by_the_source_that_they_name(rag, save):
     assert ids({"$ne": "a.pdf"}) == {"2", "3"}
 
 
-def test_the_source_that_a_file_names_is_not_asked(rag, save):
+def test_the_source_in_the_metadata_of_a_file_is_ignored(rag, save):
     """Only items say of themselves where they are from."""
     (source,) = discover([save("red")])
     rag.index.begin(source)
@@ -412,7 +415,7 @@ def test_the_source_that_a_file_names_is_not_asked(rag, save):
     assert found(rag, "red", filter={"source": source.uri}) == [chunk.id]
 
 
-def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
+def test_items_move_to_another_embedder_with_their_images(tmp_path, save):
     class Turned(ColorEmbedder):
         info = replace(ColorEmbedder.info, name="turned")
 
@@ -424,23 +427,23 @@ def test_items_move_to_another_embedder_with_their_pictures(tmp_path, save):
 
     def opened(embedder):
         index = MilvusIndex.open(str(tmp_path / "r.db"), embedder.info)
-        return FlorenceRAG(index, embedder, images=tmp_path / "kept")
+        return FlorenceRAG(index, embedder, images=tmp_path / "stored")
 
     with opened(ColorEmbedder()) as rag:
         rag.items.upsert_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
-        rag.items.upsert_images([save("red"), color_frame("blue")], ids=["file", "kept"])
+        rag.items.upsert_images([save("red"), color_frame("blue")], ids=["file", "pixels"])
         report = Reembedding(rag.context, Turned()).switch()
         assert (report.sources, report.skipped) == (3, ())
     with opened(Turned()) as rag:
         nearest = (
             rag.retriever.search_by_vector(rag.retriever.embed_query(color), 1)[0] for color in ("green", "red", "blue")
         )
-        assert [hit.id for hit in nearest] == ["text", "file", "kept"]
+        assert [hit.id for hit in nearest] == ["text", "file", "pixels"]
         assert rag.get(["text"])[0].source == "a.pdf"
-        assert rag.items.delete(["text", "file", "kept"]) == 3
+        assert rag.items.delete(["text", "file", "pixels"]) == 3
 
 
-def test_threads_may_put_at_once(rag):
+def test_threads_may_store_items_at_the_same_time(rag):
     def work(n):
         for i in range(5):
             rag.items.upsert_texts([f"red {n} {i}", "blue"], ids=[f"{n}-{i}", "shared"])
@@ -453,7 +456,7 @@ def test_threads_may_put_at_once(rag):
     assert rag.info().sources == 21
 
 
-def test_what_was_put_is_there_when_the_database_is_opened_again(tmp_path):
+def test_items_are_there_when_the_database_is_opened_again(tmp_path):
     def opened():
         return FlorenceRAG(MilvusIndex.open(str(tmp_path / "p.db"), ColorEmbedder.info), ColorEmbedder())
 
@@ -464,7 +467,7 @@ def test_what_was_put_is_there_when_the_database_is_opened_again(tmp_path):
         assert rag.info().incomplete == ()
 
 
-def test_what_was_put_survives_a_kill(tmp_path):
+def test_items_survive_a_kill(tmp_path):
     import subprocess
     import sys
 
@@ -484,7 +487,7 @@ os._exit(9)
         assert rag.info().sources == 2
 
 
-def test_an_index_of_an_older_make_takes_shorter_ids_and_stays_usable(tmp_path, monkeypatch):
+def test_an_index_of_an_older_version_takes_shorter_ids_and_stays_usable(tmp_path, monkeypatch):
     monkeypatch.setattr(schema, "MAX_ID_BYTES", 64)
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "o.db"), ColorEmbedder.info), ColorEmbedder()) as rag:
         rag.items.upsert_texts(["red"], ids=["x" * 64])
@@ -496,7 +499,7 @@ def test_an_index_of_an_older_make_takes_shorter_ids_and_stays_usable(tmp_path, 
 
 @pytest.mark.parametrize(("reads", "width"), [(False, 400), (True, 800)])
 def test_a_large_photo_is_decoded_as_large_as_the_embedder_can_see(tmp_path, reads, width):
-    """But whole, where words are read in it, too."""
+    """A reader of OCR text still receives the whole image."""
     seen = []
 
     class Nearsighted(ColorEmbedder):

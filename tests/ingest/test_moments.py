@@ -1,4 +1,4 @@
-"""What happens in a video is indexed beside its clips, is found by its words, and goes with its file."""
+"""Actions in a video are indexed next to its clips, found by their captions, and deleted with their file."""
 
 from pathlib import Path
 
@@ -16,17 +16,17 @@ from florence_rag.types import Chunk, Locator, Source
 from tests.chunking.samples import write_video
 
 EMBEDDER = ColorEmbedder()
-FILM = ("red",) * 20 + ("blue",) * 20 + ("green",) * 20
+COLOR_SEQUENCE = ("red",) * 20 + ("blue",) * 20 + ("green",) * 20
 
 
 def name_of(frame):
-    """The nearest color: films change them a little."""
+    """Return the nearest color, since video codecs change colors a little."""
     mean = frame.mean(axis=(0, 1))
     return min(COLORS, key=lambda name: np.abs(mean - COLORS[name]).sum())
 
 
 class ColorRecognizer:
-    """Sees something happen for as long as a picture is of a color; nothing happens in green."""
+    """Finds an action for as long as the frames have one color; green frames show no action."""
 
     rate_hz = 5.0
 
@@ -53,16 +53,16 @@ class BlindRecognizer(ColorRecognizer):
         raise RuntimeError("too\ndark")
 
 
-def write_film(path, colors=FILM):
-    """Ten pictures of one color are a second."""
+def write_colors(path, colors=COLOR_SEQUENCE):
+    """Write a video in which ten frames of one color are a second."""
     return write_video(path, [color_frame(color, size_px=64) for color in colors])
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("films")
-    write_film(folder / "one.mp4")
-    write_film(folder / "other.mp4", ("green",) * 20 + ("yellow",) * 20)
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    write_colors(folder / "one.mp4")
+    write_colors(folder / "other.mp4", ("green",) * 20 + ("yellow",) * 20)
     return folder
 
 
@@ -71,9 +71,9 @@ def rag_with(recognizer):
 
 
 @pytest.fixture(scope="module")
-def rag(films):
+def rag(videos):
     with rag_with(ColorRecognizer()) as rag:
-        report = rag.add(films)
+        report = rag.add(videos)
         assert report.added == 2 and not report.failed
         yield rag
 
@@ -83,14 +83,14 @@ def clip(path, start_s, end_s, **metadata):
         Source(str(path), "video", 1, 1, "f"),
         "clip",
         Locator(start_s=start_s, end_s=end_s),
-        text="said",
+        text="spoken",
         frames=(color_frame("red"),),
         metadata={"n": 1, "keyframes_s": [start_s], **metadata},
     )
 
 
-def test_moments_follow_their_clip_with_its_metadata_and_their_words(films):
-    whole, red, blue = with_moments(ColorRecognizer(), [clip(films / "one.mp4", 0.0, 4.0)])
+def test_moments_follow_their_clip_with_its_metadata_and_their_captions(videos):
+    whole, red, blue = with_moments(ColorRecognizer(), [clip(videos / "one.mp4", 0.0, 4.0)])
     assert not is_moment(whole) and is_moment(red) and is_moment(blue)
     assert (red.kind, red.source, red.locator) == ("clip", whole.source, Locator(start_s=0.0, end_s=2.0))
     assert (red.caption, red.text) == ("the wall glows red", "")
@@ -100,8 +100,8 @@ def test_moments_follow_their_clip_with_its_metadata_and_their_words(films):
     assert {name_of(frame) for frame in blue.frames} == {"blue"} and len({whole.id, red.id, blue.id}) == 3
 
 
-def test_a_shot_that_was_cut_into_clips_is_looked_at_as_one(films):
-    recognizer, path = ColorRecognizer(), films / "one.mp4"
+def test_the_recognizer_receives_a_shot_of_several_clips_as_one(videos):
+    recognizer, path = ColorRecognizer(), videos / "one.mp4"
     chunks = [clip(path, 0.0, 1.0), clip(path, 1.0, 3.0, continues=True), clip(path, 3.0, 4.0)]
     found = with_moments(recognizer, chunks)
     assert recognizer.stretches == [(0.0, 3.0), (3.0, 4.0)]
@@ -109,14 +109,14 @@ def test_a_shot_that_was_cut_into_clips_is_looked_at_as_one(films):
     assert found[2].locator == Locator(start_s=0.0, end_s=2.0) and "continues" not in found[3].metadata
 
 
-def test_clips_of_two_videos_are_apart(films):
+def test_clips_of_two_videos_are_never_one_shot(videos):
     recognizer = ColorRecognizer()
-    with_moments(recognizer, [clip(films / "one.mp4", 0.0, 1.0), clip(films / "other.mp4", 0.0, 1.0, continues=True)])
+    with_moments(recognizer, [clip(videos / "one.mp4", 0.0, 1.0), clip(videos / "other.mp4", 0.0, 1.0, continues=True)])
     assert len(recognizer.stretches) == 2
 
 
-def test_long_shots_say_which_clips_belong_together(tmp_path):
-    path = write_film(tmp_path / "long.mp4", ("red",) * 60)
+def test_clips_of_long_shots_are_marked_as_continued(tmp_path):
+    path = write_colors(tmp_path / "long.mp4", ("red",) * 60)
     recognizer = ColorRecognizer()
     index = MemoryIndex(EMBEDDER.info)
     with FlorenceRAG(
@@ -129,27 +129,27 @@ def test_long_shots_say_which_clips_belong_together(tmp_path):
     assert [hit.locator for hit in clips if is_moment(hit)] == [Locator(start_s=0.0, end_s=6.0)]
 
 
-def test_what_takes_as_long_as_a_clip_is_said_of_it(films):
-    (found,) = with_moments(ColorRecognizer(), [clip(films / "one.mp4", 0.0, 2.0)])
-    assert (found.text, found.caption, found.metadata["action"]) == ("said", "the wall glows red", "glows red")
+def test_an_action_with_the_times_of_a_clip_becomes_its_caption(videos):
+    (found,) = with_moments(ColorRecognizer(), [clip(videos / "one.mp4", 0.0, 2.0)])
+    assert (found.text, found.caption, found.metadata["action"]) == ("spoken", "the wall glows red", "glows red")
     assert found.metadata["keyframes_s"] == [0.0] and len(found.frames) == 1
 
 
-def test_only_clips_are_looked_at():
-    picture = Chunk(Source("/a", "image", 1, 1, "a"), "image", frames=(color_frame("red"),))
+def test_the_recognizer_receives_only_clips():
+    image = Chunk(Source("/a", "image", 1, 1, "a"), "image", frames=(color_frame("red"),))
     passage = Chunk(Source("/t", "text", 1, 1, "t"), "text", text="red")
-    assert with_moments(ColorRecognizer(), [picture, passage]) == [picture, passage]
+    assert with_moments(ColorRecognizer(), [image, passage]) == [image, passage]
     assert with_moments(ColorRecognizer(), []) == []
 
 
-def test_what_happens_is_found_with_its_times_in_all_videos(rag):
+def test_actions_are_found_with_their_times_in_all_videos(rag):
     (best,) = rag.find_moments("when does the wall glow blue?", k=1)
     assert Path(best.source).name == "one.mp4" and best.metadata["action"] == "glows blue"
     assert (best.locator.start_s, best.locator.end_s) == pytest.approx((2.0, 4.0), abs=0.11)
     assert Path(rag.find_moments("the wall glows yellow", k=1)[0].source).name == "other.mp4"
 
 
-def test_a_moment_hides_what_is_mostly_the_same_time(rag):
+def test_a_moment_hides_others_of_mostly_the_same_time(rag):
     apart = rag.find_moments("yellow wall", k=9)
     assert apart
     for hit in apart:
@@ -162,18 +162,18 @@ def span(hit):
     return hit.locator.start_s, hit.locator.end_s
 
 
-def test_moments_can_be_filtered_by_what_happens(rag):
+def test_moments_can_be_filtered_by_their_action(rag):
     hits = rag.find_moments("wall", k=9, filter={"metadata.action": "glows red"})
     assert [hit.metadata["action"] for hit in hits] == ["glows red"]
 
 
-def test_a_moment_can_be_looked_at_again(rag):
+def test_the_frames_of_a_moment_can_be_read_again(rag):
     (hit,) = rag.find_moments("the wall glows red", k=1)
     assert {name_of(frame) for frame in rag.frames(hit)} == {"red"}
 
 
-def test_moments_go_with_their_video(tmp_path):
-    path = write_film(tmp_path / "one.mp4")
+def test_moments_are_deleted_with_their_video(tmp_path):
+    path = write_colors(tmp_path / "one.mp4")
     with rag_with(ColorRecognizer()) as rag:
         rag.add(tmp_path)
         assert rag.index.find(kinds={"clip"})
@@ -183,8 +183,8 @@ def test_moments_go_with_their_video(tmp_path):
         assert not list(rag.index.find(kinds={"clip"}))
 
 
-def test_a_recognizer_that_fails_costs_the_file_alone(tmp_path):
-    write_film(tmp_path / "one.mp4")
+def test_if_the_recognizer_fails_only_its_file_fails(tmp_path):
+    write_colors(tmp_path / "one.mp4")
     (tmp_path / "note.txt").write_text("still here")
     with rag_with(BlindRecognizer()) as rag:
         report = rag.add(tmp_path)

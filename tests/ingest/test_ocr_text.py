@@ -1,4 +1,4 @@
-"""Words printed in photographs put them first, in a real database, whatever the vectors say: here they are noise."""
+"""The OCR text of photographs ranks them first in a real database, even if their vectors are noise."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ class NoiseEmbedder:
 
 
 def first_of(folder, db, *queries):
-    """The names of the pictures that come first for each query, in ten searches with different noise."""
+    """Return the names of the images that rank first for each query, in ten searches with different noise."""
     with FlorenceRAG(
         MilvusIndex.open(str(db), NoiseEmbedder.info), Models.of(NoiseEmbedder(), ocr_reader=RapidOcrReader())
     ) as rag:
@@ -40,30 +40,30 @@ def first_of(folder, db, *queries):
         return [{Path(rag.search(query, k=1)[0].source).stem for _ in range(10)} for query in queries]
 
 
-def draw_sign(folder, name, words):
-    picture = Image.new("RGB", (400, 160), "white")
-    ImageDraw.Draw(picture).text((30, 50), words, "black", ImageFont.load_default(48))
-    picture.save(folder / f"{name}.png")
+def draw_sign(folder, name, text):
+    image = Image.new("RGB", (400, 160), "white")
+    ImageDraw.Draw(image).text((30, 50), text, "black", ImageFont.load_default(48))
+    image.save(folder / f"{name}.png")
 
 
 @pytest.fixture
 def signs(tmp_path):
     folder = tmp_path / "signs"
     folder.mkdir()
-    for name, words in {"right": "Row 03-17", "near": "Row 03-11", "bank": "J.P.Morgan", "shop": "Morgan"}.items():
-        draw_sign(folder, name, words)
+    for name, text in {"right": "Row 03-17", "near": "Row 03-11", "bank": "J.P.Morgan", "shop": "Morgan"}.items():
+        draw_sign(folder, name, text)
     for number in range(6):
         Image.new("RGB", (200, 100), (40 * number, 90, 90)).save(folder / f"plain{number}.png")
     return folder
 
 
-def test_signs(signs, tmp_path):
+def test_signs_are_found_by_their_text(signs, tmp_path):
     found = first_of(signs, tmp_path / "test.db", "03-17", "J.P. Morgan", "jpmorgan", "row 03/11")
     assert found == [{"right"}, {"bank"}, {"bank"}, {"near"}]
 
 
 @pytest.mark.skipif(not PHOTOS.exists(), reason="the shared photographs are not here; drawn signs cover the same")
-def test_photographs(tmp_path):
+def test_photographs_are_found_by_their_text(tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     for photo in PHOTOS.iterdir():

@@ -68,7 +68,7 @@ def photos(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("photos")
     for number, (first, second) in enumerate(product(COLORS, COLORS)):
         Image.fromarray(np.ascontiguousarray(color_frame(first, second))).save(folder / f"{number:03}.png")
-    (folder / "broken.jpg").write_bytes(b"no picture")
+    (folder / "broken.jpg").write_bytes(b"no image")
     (folder / "notes.txt").write_text("\n\n".join(f"Paragraph {i}. " + "words " * 200 for i in range(40)))
     return folder
 
@@ -94,7 +94,7 @@ def contents(rag):
     return {hit.id: (hit.source, hit.text, tuple(vector)) for hit, vector in zip(hits, vectors, strict=True)}
 
 
-def test_ids_and_vectors_are_those_of_one_machine(photos, server, tmp_path):
+def test_ids_and_vectors_equal_those_of_one_machine(photos, server, tmp_path):
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "here.db"), EMBEDDER.info), EMBEDDER) as here:
         report_here, here_all = here.add(photos), contents(here)
     with FlorenceRAG(MilvusIndex.open(server, EMBEDDER.info), EMBEDDER) as there:
@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_is_replaced(photos, server, tmp_path):
         assert contents(here) == stored
 
 
-def test_what_a_model_raises_arrives_as_it_was_raised(photos, tmp_path):
+def test_the_error_of_a_model_is_raised_unchanged(photos, tmp_path):
     with (
         FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info), EMBEDDER) as rag,
         pytest.raises(ModelError, match=r"^the model is ill$"),
@@ -136,7 +136,7 @@ def test_wrong_settings_are_refused(wrong):
         RayConfig(**wrong)
 
 
-def test_no_cluster_is_one_line():
+def test_a_missing_cluster_is_an_error_of_one_line():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     code = f"""
@@ -148,5 +148,5 @@ try:
 except FlorenceError as error:
     print(error)
 """
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert said.startswith(f"there is no Ray cluster at '127.0.0.1:{port}' (") and said.count("\n") == 1
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.startswith(f"there is no Ray cluster at '127.0.0.1:{port}' (") and output.count("\n") == 1

@@ -1,4 +1,4 @@
-"""What a detector finds in an image is indexed beside it, is found by its own look, and goes with it."""
+"""The objects that a detector finds are indexed next to their image, found by their own vector, and deleted with it."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -63,7 +63,7 @@ def scripted(*regions):
 def folder(tmp_path):
     path = tmp_path / "in"
     path.mkdir()
-    # Seven parts of grey: the whole picture hardly looks like its last part.
+    # Seven gray parts: the vector of the whole image is far from that of its last part.
     for last in ("red", "blue", "green"):
         Image.fromarray(color_frame(*["grey"] * 7, last, size_px=80)).save(path / f"{last}.png")
     Image.fromarray(color_frame("grey", "grey", "red", size_px=81)).save(path / "much-red.png")
@@ -88,19 +88,19 @@ def test_regions_follow_their_image_with_its_metadata_and_their_label():
     assert whole.id != region.id
 
 
-def test_only_images_are_looked_at():
+def test_the_detector_receives_only_images():
     clip = Chunk(Source("/c", "video", 1, 1, "c"), "clip", frames=(color_frame("red", "blue"),))
     passage = Chunk(Source("/t", "text", 1, 1, "t"), "text", text="red")
     assert with_regions(StripeDetector(), [clip, passage]) == [clip, passage]
     assert with_regions(StripeDetector(), []) == []
 
 
-def test_the_vector_of_a_region_is_that_of_its_part():
+def test_the_vector_of_a_region_is_that_of_its_box():
     chunks = with_regions(StripeDetector(), [image("a", "grey", "grey", "red")])
     np.testing.assert_allclose(embed_chunks(EMBEDDER, chunks[1:]) @ EMBEDDER.embed_texts(["red"]).T, 1, atol=0.1)
 
 
-def test_boxes_outside_the_picture_are_cut_and_those_without_area_or_twice_are_dropped():
+def test_boxes_outside_the_image_are_clipped_and_empty_or_equal_ones_are_dropped():
     found = scripted(
         Detection("wide", (-0.5, 0.2, 1.5, 0.7), 0.3),
         Detection("flat", (0.1, 0.5, 0.9, 0.5), 0.9),
@@ -116,13 +116,13 @@ def test_boxes_outside_the_picture_are_cut_and_those_without_area_or_twice_are_d
     assert len({each.id for each in regions}) == 2
 
 
-def test_of_very_many_the_surest_stay():
+def test_of_very_many_regions_those_with_the_highest_confidence_are_indexed():
     many = [Detection(str(i), (i / 100, 0.0, 1.0, 1.0), i / 100) for i in range(99)]
     _, *regions = with_regions(scripted(*many), [image("a", "red")])
     assert [each.metadata["label"] for each in regions] == [str(i) for i in range(98, 48, -1)]
 
 
-def test_outlines_are_kept_with_their_region():
+def test_polygons_are_stored_with_their_region():
     circle = tuple((0.5 + 0.4 * np.cos(a), 0.5 + 0.4 * np.sin(a)) for a in np.linspace(0, 6.28, 3000))
     triangle = ((0.1, -0.1), (0.9, 0.123456), (0.5, 0.9))
     found = scripted(
@@ -134,7 +134,7 @@ def test_outlines_are_kept_with_their_region():
     assert 600 < len(outline) <= 1000 and outline[0] == [0.9, 0.5]
 
 
-def test_a_stored_region_can_be_drawn_with_its_outline(folder, tmp_path):
+def test_a_stored_region_can_be_drawn_with_its_polygons(folder, tmp_path):
     class Outlines(StripeDetector):
         def _regions(self, frame):
             return [replace(each, polygons=(((0.5, 0.0), (1.0, 1.0), (0.0, 1.0)),)) for each in super()._regions(frame)]
@@ -147,7 +147,7 @@ def test_a_stored_region_can_be_drawn_with_its_outline(folder, tmp_path):
         assert thumbnail_of(rag, best) != thumbnail_of(rag, replace(best, metadata={}))
 
 
-def test_a_small_thing_is_found_with_its_box(folder):
+def test_a_small_object_is_found_with_its_box(folder):
     with rag_with_regions() as rag:
         report = rag.add(folder)
         assert (report.added, report.failed, rag.info().chunks["image"]) == (4, (), 8)
@@ -157,7 +157,7 @@ def test_a_small_thing_is_found_with_its_box(folder):
         assert names(rag.search("blue", k=1)) == ["blue"]
 
 
-def test_an_image_is_one_hit_with_its_parts_as_moments(folder):
+def test_an_image_is_one_hit_with_its_regions_grouped(folder):
     with rag_with_regions() as rag:
         rag.add(folder)
         hits = rag.search("red", k=10)
@@ -167,14 +167,14 @@ def test_an_image_is_one_hit_with_its_parts_as_moments(folder):
         assert len(rag.search("red", k=10, group=False)) == 8
 
 
-def test_the_label_filters(folder):
+def test_regions_can_be_filtered_by_their_label(folder):
     with rag_with_regions() as rag:
         rag.add(folder)
         hits = rag.search("red", k=10, filter={"metadata.label": "green"})
         assert [(names([hit])[0], hit.metadata["label"]) for hit in hits] == [("green", "green")]
 
 
-def test_a_part_of_a_picture_is_the_query(folder):
+def test_a_part_of_an_image_can_be_the_query(folder):
     with rag_with_regions() as rag:
         rag.add(folder)
         query = color_frame("blue", "yellow", "yellow", "yellow")
@@ -189,14 +189,14 @@ def test_a_part_of_a_picture_is_the_query(folder):
             rag.search("red", box=(0, 0, 1, 1))
 
 
-def test_a_region_is_looked_at_in_its_whole_picture(folder):
+def test_questions_about_a_region_show_the_whole_image(folder):
     with rag_with_regions() as rag:
         rag.add(folder)
         (frame,) = rag.frames(rag.search("blue", k=1)[0])
         assert frame.shape == (80, 80, 3)
 
 
-def test_regions_change_and_go_with_their_image(folder, tmp_path):
+def test_regions_are_updated_and_deleted_with_their_image(folder, tmp_path):
     with rag_with_regions(MilvusIndex.open(str(tmp_path / "t.db"), EMBEDDER.info)) as rag:
         rag.add(folder)
         assert rag.info().chunks == {"image": 8}
@@ -210,7 +210,7 @@ def test_regions_change_and_go_with_their_image(folder, tmp_path):
         assert rag.search("blue", k=20, filter={"metadata.label": "blue"}) == []
 
 
-def test_a_copy_of_a_file_takes_its_regions_over(folder, tmp_path):
+def test_a_copy_of_a_file_has_the_same_regions(folder, tmp_path):
     with rag_with_regions(MilvusIndex.open(str(tmp_path / "t.db"), EMBEDDER.info)) as rag:
         rag.add(folder)
         (folder / "copy.png").write_bytes((folder / "red.png").read_bytes())
@@ -219,7 +219,7 @@ def test_a_copy_of_a_file_takes_its_regions_over(folder, tmp_path):
         assert {hit.locator.box for hit in copied} == {None, (0.875, 0.0, 1.0, 1.0)}
 
 
-def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
+def test_an_image_on_which_the_detector_fails_fails_alone(folder):
     Image.fromarray(color_frame("black")).save(folder / "black.png")
     rag = FlorenceRAG(MemoryIndex(EMBEDDER.info), Models.of(EMBEDDER, detector=FailingDetector()), index_regions=True)
     with rag:
@@ -228,7 +228,7 @@ def test_a_picture_that_cannot_be_looked_at_fails_alone(folder):
         assert [failure.reason for failure in report.failed] == ["could not be described: RuntimeError: black magic"]
 
 
-def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):
+def test_ocr_text_belongs_to_the_image_and_not_to_its_regions(folder):
     with rag_with_regions(ocr_reader=ScriptedReader({"grey": "EXIT"}), ocr="always") as rag:
         rag.add(folder)
         found = rag.search("red", k=20, group=False)
@@ -236,7 +236,7 @@ def test_the_words_on_a_picture_are_its_own_not_its_parts(folder):
         assert {hit.ocr for hit in found if not hit.locator.box} == {"EXIT"}
 
 
-def test_without_regions_the_detector_only_answers(folder):
+def test_without_index_regions_the_detector_only_answers_questions(folder):
     with FlorenceRAG(MemoryIndex(EMBEDDER.info), Models.of(EMBEDDER, detector=StripeDetector())) as rag:
         rag.add(folder)
         assert rag.info().chunks["image"] == 4

@@ -86,7 +86,7 @@ def compared(monkeypatch):
     return paths_of_runs
 
 
-def test_it_begins_with_what_changed_before_and_follows_what_comes_changes_moves_and_goes(rag, folder, compared):
+def test_watching_begins_with_earlier_changes_and_follows_new_changed_moved_and_deleted_files(rag, folder, compared):
     rag.add(folder)
     save(folder / "blue.png", "blue")
     (folder / "red.png").unlink()
@@ -108,7 +108,7 @@ def test_it_begins_with_what_changed_before_and_follows_what_comes_changes_moves
     assert [str(folder)] not in compared[2:]
 
 
-def test_what_is_not_media_or_hidden_is_passed_over(rag, folder, compared):
+def test_hidden_files_and_other_formats_are_ignored(rag, folder, compared):
     with Watched(rag, folder) as watched:
         watched.next()
         (folder / "data.bin").write_bytes(b"x")
@@ -145,7 +145,7 @@ def test_a_file_that_was_read_too_early_is_read_again(rag, folder):
     assert rag.index.failures() == ()
 
 
-def test_a_search_in_another_thread_sees_it(rag, folder):
+def test_a_search_in_another_thread_sees_the_changes(rag, folder):
     with Watched(rag, folder) as watched:
         watched.next()
         save(folder / "blue.png", "blue")
@@ -153,7 +153,7 @@ def test_a_search_in_another_thread_sees_it(rag, folder):
         assert rag.search("blue", k=1)[0].source == str(folder / "blue.png")
 
 
-def test_a_folder_that_disappears_takes_nothing_with_it(rag, folder):
+def test_the_sources_of_a_folder_that_disappears_stay(rag, folder):
     with Watched(rag, folder) as watched:
         watched.next()
         folder.rename(folder.parent / "away")
@@ -162,7 +162,7 @@ def test_a_folder_that_disappears_takes_nothing_with_it(rag, folder):
     assert list(rag.index.sources()) == [str(folder / "red.png")]
 
 
-def test_very_many_changes_make_it_look_at_the_folders(rag, folder, compared, monkeypatch):
+def test_after_very_many_changes_the_folders_are_scanned(rag, folder, compared, monkeypatch):
     monkeypatch.setattr(watching, "MAX_CHANGES", 2)
     with Watched(rag, folder) as watched:
         watched.next()
@@ -179,13 +179,13 @@ def test_an_empty_folder_can_be_watched(rag, tmp_path):
         assert watched.changes(1) == [("added", "a.png")]
 
 
-def test_subtitles_bring_their_video(rag, folder, compared):
-    (folder / "film.mp4").write_bytes(b"no film")
+def test_a_change_of_subtitles_updates_their_video(rag, folder, compared):
+    (folder / "clip.mp4").write_bytes(b"no video")
     with Watched(rag, folder) as watched:
         watched.next()
-        (folder / "film.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
+        (folder / "clip.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
         watched.next()
-    assert compared[1:] == [[str(folder / "film.mp4")]]
+    assert compared[1:] == [[str(folder / "clip.mp4")]]
 
 
 @pytest.mark.parametrize("name", ["red.png", "missing"])
