@@ -153,7 +153,7 @@ def recognize(data: Path, done: Done) -> None:
         done(seconds := seconds + end_s)
 
 
-def index_films(data: Path, done: Done, **parts: str) -> None:
+def index_videos(data: Path, done: Done, **parts: str) -> None:
     """Index videos in a new database; the first one loads the models."""
     videos, seconds = sorted((data / "long_videos").iterdir()), 0.0
     with FlorenceRAG.open(new_database(data), TINY, ocr="never", **parts) as rag:  # type: ignore[arg-type]
@@ -226,8 +226,8 @@ ROWS: dict[str, tuple[str, Row]] = {
     "index": ("image", index),
     "index with regions (`--detector`)": ("image", lambda data, done: index(data, done, detector=TINY)),
     "recognize actions": ("second of video", recognize),
-    "index videos": ("second of video", index_films),
-    "index videos with actions": ("second of video", lambda data, done: index_films(data, done, action_model=TINY)),
+    "index videos": ("second of video", index_videos),
+    "index videos with actions": ("second of video", lambda data, done: index_videos(data, done, action_model=TINY)),
     "find moments": ("search", moments),
     "recommend": ("search", recommend),
     "ask METER": ("question", ask),

@@ -39,7 +39,7 @@ class DiscardingIndex(MemoryIndex):
         """Discard the chunks."""
 
 
-def save_pictures(folder: Path, count: int) -> None:
+def save_images(folder: Path, count: int) -> None:
     """Save JPEG images of smooth noise, all different."""
     random = np.random.default_rng(0)
     folder.mkdir()
@@ -79,7 +79,7 @@ def main(
     with tempfile.TemporaryDirectory() as scratch:
         for count in (few, many):
             folder = Path(scratch) / str(count)
-            save_pictures(folder, count)
+            save_images(folder, count)
             for each in STORES:
                 metrics[each][count] = peak(folder, each, Path(scratch) / f"{each}-{count}.db")
     print(f"{'peak MiB':14}{few:>10,}{many:>10,}{'ratio':>10}")

@@ -194,7 +194,7 @@ def our_adding(weights: Path, folder: Path) -> Iterator[Add]:
 
 @contextmanager
 def forward_only(weights: Path) -> Iterator[Add]:
-    """Run the forward pass alone in batches of 32 on given pixels: an upper bound for every store."""
+    """Run the forward pass alone in batches of 32 on pixels in memory: an upper bound for every store."""
     model = CLIPModel.from_pretrained(weights, dtype=torch.float32, local_files_only=True).eval()
 
     def add(paths: list[str]) -> float:

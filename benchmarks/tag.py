@@ -41,13 +41,13 @@ def truth(scene: Scene) -> list[str]:
 
 def scores(said: np.ndarray, has: np.ndarray) -> dict[str, float]:
     """Return precision, recall, F1, the share without a tag, and the expected calibration error; both (N, labels)."""
-    given = said >= THRESHOLD
-    right = float((given & has).sum())
-    precision, recall = right / max(given.sum(), 1), right / has.sum()
+    predicted = said >= THRESHOLD
+    right = float((predicted & has).sum())
+    precision, recall = right / max(predicted.sum(), 1), right / has.sum()
     bins = np.minimum((said * 10).astype(int), 9)
     error = sum(abs(said[bins == i].mean() - has[bins == i].mean()) * (bins == i).mean() for i in np.unique(bins))
     f1 = 2 * precision * recall / max(precision + recall, 1e-9)
-    unsure = 1 - given.any(axis=1).mean()
+    unsure = 1 - predicted.any(axis=1).mean()
     return {"precision": precision, "recall": recall, "F1": f1, "unsure": unsure, "calibration error": float(error)}
 
 

@@ -123,8 +123,7 @@ class ActionTask:
         train, held_out = split_examples(
             usable, settings.validation, settings.seed, stratum=lambda clip: clip.label, unit=lambda clip: clip.path
         )
-        validation = ClipDataset(held_out, cache, labels, frames, augment=False)
-        collate, details = partial(collate_clips, processor), {"labels": summarize_names(labels)}
+        details = {"labels": summarize_names(labels)}
         if short := [f"{clip.label}/{clip.path.name}" for clip in usable if cache.frames[clip] < frames]:
             details[f"videos shorter than {window_s:g} s, with repeated frames"] = summarize_names(short, 3)
         return TrainingSetup(
@@ -133,9 +132,9 @@ class ActionTask:
             model=model,
             processor=processor,
             train=ClipDataset(train, cache, labels, frames, augment=True),
-            validation=validation,
-            collate=collate,
-            metrics=lambda: action_metrics(model, collate, validation),
+            validation=ClipDataset(held_out, cache, labels, frames, augment=False),
+            collate=partial(collate_clips, processor),
+            metrics=action_metrics,
             details=details,
             identity={"labels": labels, "idle": model.config.idle, "window_s": window_s},
             failed=cache.failed.values(),

@@ -182,7 +182,6 @@ class DetectorTask:
         cache = ImageCache((each.path for each in examples), processor)
         usable = usable_examples(examples, cache.failed, self.files.annotations[0], lambda each: each.path)
         train, held_out = split_examples(usable, settings.validation, settings.seed)
-        collate, validation = partial(collate_boxes, processor), BoxDataset(held_out, cache, labels, augment=False)
         boxes, skipped = sum(len(each.boxes) for each in usable), sum(each.skipped for each in usable)
         return TrainingSetup(
             part="detector",
@@ -190,9 +189,9 @@ class DetectorTask:
             model=model,
             processor=processor,
             train=BoxDataset(train, cache, labels, augment=True),
-            validation=validation,
-            collate=collate,
-            metrics=lambda: detection_metrics(model, collate, validation),
+            validation=BoxDataset(held_out, cache, labels, augment=False),
+            collate=partial(collate_boxes, processor),
+            metrics=detection_metrics,
             details={
                 "labels": summarize_names(labels),
                 "boxes": f"{boxes}, {skipped} skipped (crowds, outside the image)",

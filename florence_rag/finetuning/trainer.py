@@ -35,7 +35,8 @@ SMALL_PARAMETERS = 50_000_000
 class TrainingSetup:
     """A network with its data, ready to be trained.
 
-    `part` is the folder that the network becomes. `metrics` measures it on the validation examples. `details` are facts
+    `part` is the folder that the network becomes. `metrics` measures the network on the validation
+    examples. `details` are facts
     for the model card. `identity` is what a run must have in common with the one that it resumes, next to its base
     model, its data and its settings.
     """
@@ -47,7 +48,7 @@ class TrainingSetup:
     train: Dataset[Any]
     validation: Dataset[Any]
     collate: Collator
-    metrics: Callable[[], dict[str, float]]
+    metrics: Callable[[Any, Collator, Any], dict[str, float]]
     details: Mapping[str, Any]
     identity: Mapping[str, Any] = field(default_factory=dict)
     failed: Iterable[Failure] = ()
@@ -95,7 +96,7 @@ def fine_tune(
     model, data = name or str(base_model), tuple(map(str, setup.data))
     examples = len(setup.train)  # type: ignore[arg-type]  # our data sets have a length
     identity = {"model": model, "data": data, "examples": examples, **setup.identity, **asdict(settings)}
-    before = setup.metrics()
+    before = setup.metrics(setup.model, setup.collate, setup.validation)
     run_folder = out / "runs" / setup.part
     _check_identity(run_folder / "settings.json", identity)
     steps, seconds = _run(setup, run_folder, settings, progress)
@@ -110,7 +111,7 @@ def fine_tune(
         seconds=round(seconds, 1),
         settings=settings,
         before=before,
-        after=setup.metrics(),
+        after=setup.metrics(setup.model, setup.collate, setup.validation),
         details=dict(setup.details),
         failed=tuple(setup.failed),
     )

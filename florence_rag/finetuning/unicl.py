@@ -80,7 +80,7 @@ class PairDataset(Dataset[dict[str, Any]]):
     """Examples as pixels, a text and the key of its positives; augmentation varies the texts and crops the images."""
 
     def __init__(
-        self, examples: Sequence[ImageExample], images: ImageCache, prompts: Sequence[str], *, augment: bool = False
+        self, examples: Sequence[ImageExample], images: ImageCache, prompts: Sequence[str], *, augment: bool
     ) -> None:
         self.examples, self.images, self.prompts, self.augment = examples, images, prompts, augment
 
@@ -132,17 +132,16 @@ class UniCLTask:
         cache = ImageCache((each.path for each in examples), processor.image_processor)
         usable = usable_examples(examples, cache.failed, ", ".join(map(str, self.data)), lambda each: each.path)
         train, held_out = split_pairs(usable, settings.validation, settings.seed)
-        model, validation = open_strictly(FlorenceModel, base_model), PairDataset(held_out, cache, prompts)
         labels, texts = distinct_labels(usable), sum(len(each.captions) for each in usable)
         return TrainingSetup(
             part="florence",
             data=self.data,
-            model=model,
+            model=open_strictly(FlorenceModel, base_model),
             processor=processor,
             train=PairDataset(train, cache, prompts, augment=True),
-            validation=validation,
+            validation=PairDataset(held_out, cache, prompts, augment=False),
             collate=partial(collate_pairs, processor),
-            metrics=lambda: dual_encoder_metrics(model, processor, validation, labels),
+            metrics=lambda model, _, data: dual_encoder_metrics(model, processor, data, labels),
             details={**({"classes": summarize_names(labels)} if labels else {}), **({"texts": texts} if texts else {})},
             identity={"prompts": prompts},
             failed=cache.failed.values(),

@@ -136,17 +136,16 @@ class MeterTask:
         usable = usable_examples(questions, failed, self.files.questions[0], lambda each: each.image_id)
         train, held_out = split_questions(usable, settings.validation, settings.seed)
         least = self.min_questions or (MIN_QUESTIONS if len(train) >= MANY_QUESTIONS else 1)
-        answers, collate = answer_vocabulary(train, least), partial(collate_questions, processor)
-        model, validation = adapt_to_answers(base_model, answers), QuestionDataset(held_out, cache, paths, answers)
+        answers = answer_vocabulary(train, least)
         return TrainingSetup(
             part="meter",
             data=(*self.files.questions, *self.files.annotations),
-            model=model,
+            model=adapt_to_answers(base_model, answers),
             processor=processor,
             train=QuestionDataset(train, cache, paths, answers),
-            validation=validation,
-            collate=collate,
-            metrics=lambda: answer_metrics(model, collate, validation),
+            validation=QuestionDataset(held_out, cache, paths, answers),
+            collate=partial(collate_questions, processor),
+            metrics=answer_metrics,
             details={"answers": summarize_names(answers)},
             identity={"answers": len(answers)},
             failed=failed.values(),
