@@ -3,13 +3,16 @@ import pytest
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 from langchain_tests.integration_tests import VectorStoreIntegrationTests
+from langchain_tests.integration_tests.indexer import AsyncDocumentIndexTestSuite, DocumentIndexerTestSuite
 from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
-from langchain_florence import FlorenceEmbeddings, FlorenceVectorStore
+from langchain_florence import FlorenceDocumentIndex, FlorenceEmbeddings, FlorenceVectorStore
+
+beta = pytest.mark.filterwarnings("ignore::langchain_core._api.LangChainBetaWarning")
 
 
 @pytest.fixture(scope="module")
@@ -236,3 +239,33 @@ async def test_the_event_loop_stays_free(color_store, slow_embedder, gate, folde
     store = FlorenceVectorStore(FlorenceRAG(color_store.rag.index, slow_embedder))
     await gate.open_while(call(store, folder / "red.png"))
     color_store.delete()
+
+
+# DocumentIndex
+
+
+@pytest.fixture
+def document_index(fake_store):
+    yield FlorenceDocumentIndex(store=fake_store)
+    fake_store.delete()
+
+
+@beta
+class TestDocumentIndexSuite(DocumentIndexerTestSuite):
+    @pytest.fixture
+    def index(self, document_index):
+        return document_index
+
+
+@beta
+class TestAsyncDocumentIndexSuite(AsyncDocumentIndexTestSuite):
+    @pytest.fixture
+    async def index(self, document_index):
+        return document_index
+
+
+@beta
+def test_a_document_index_retrieves(document_index):
+    document_index.store.add_texts(["foo", "bar"], ids=["1", "2"])
+    assert [document.id for document in document_index.invoke("bar", k=1)] == ["2"]
+    assert len(document_index.invoke("bar")) == 2
