@@ -163,9 +163,20 @@ class AzureVisionClient:
             raise _TransientError(f"no answer within {self._policy.timeout_s:g} s") from error
         except httpx.RequestError as error:
             raise _TransientError(f"{type(error).__name__} {error}".strip().replace(secret, "***")) from error
-        if reply.status_code in (408, 429) or reply.status_code >= 500:
-            raise _TransientError(_problem(reply, secret), _retry_after_s(reply, self._clock.today()))
-        return self._read(reply, secret)
+        status, problem = reply.status_code, _problem(reply, secret)
+        if status in (408, 429) or status >= 500:
+            raise _TransientError(problem, _retry_after_s(reply, self._clock.today()))
+        if status in (400, 413, 415):
+            raise InputError(f"{self.endpoint} refuses the item ({problem})")
+        if status != 200:
+            raise ModelError(f"{self.endpoint} answers {problem}; {_ADVICE.get(status, 'check the endpoint')}")
+        try:
+            answer = reply.json()
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ModelError(f"{self.endpoint} answers 200 without a JSON object; is it Azure AI Vision?")
+        return answer
 
     def _fresh_secret(self) -> str:
         try:
@@ -174,21 +185,6 @@ class AzureVisionClient:
             raise
         except Exception as error:
             raise ModelError(f"no token for {self.endpoint} is available ({type(error).__name__}); log in") from error
-
-    def _read(self, reply: httpx.Response, secret: str) -> dict[str, Any]:
-        status = reply.status_code
-        if status in (400, 413, 415):
-            raise InputError(f"{self.endpoint} refuses the item ({_problem(reply, secret)})")
-        if status != 200:
-            advice = _ADVICE.get(status, "check the endpoint")
-            raise ModelError(f"{self.endpoint} answers {_problem(reply, secret)}; {advice}")
-        try:
-            answer = reply.json()
-        except ValueError:
-            answer = None
-        if not isinstance(answer, dict):
-            raise ModelError(f"{self.endpoint} answers 200 without a JSON object; is it Azure AI Vision?")
-        return answer
 
 
 def _transient(state: RetryCallState) -> _TransientError:

@@ -65,22 +65,10 @@ class Database:
 
 
 def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) -> Database:
-    """Open a database, or create it, and load its models.
+    """Open a database, or create it, and load its models, as `FlorenceRAG.open` says.
 
-    Nothing is created if a model cannot be loaded.
-
-    Args:
-        uri: The file of a Milvus Lite database, or the URI of a Milvus server.
-        model: The embedder; by default the one that the database records, or the default embedder.
-        options: The other models, and how the vectors are stored.
-
-    Returns:
-        The index and its models.
-
-    Raises:
-        ModelError: If a model is unknown or cannot be loaded.
-        StoreMismatchError: If another embedder filled the database.
-        StoreUnavailableError: If there is no database and `create` is False, or the server cannot be reached.
+    Nothing is created if a model cannot be loaded. Without a model, the embedder is the one that the database records,
+    or else the default.
     """
     from florence_rag.index.milvus import MilvusIndex
 

@@ -41,19 +41,8 @@ class ModelNames:
 def load_models(names: ModelNames, options: ModelOptions | None = None, *, indexing: bool = True) -> Models:
     """Load the embedders and the reranker, and prepare all other models to be loaded on first use.
 
-    All names are checked before the first file is downloaded.
-
-    Args:
-        names: The models.
-        options: How to load them. By default `ModelOptions.from_environment()`.
-        indexing: Whether files may be indexed, so that the download of the captioner is announced now.
-
-    Returns:
-        The models. A model that fills several roles is loaded once.
-
-    Raises:
-        ModelError: If a name is wrong, a model cannot fill its role, or the files of the embedders or of the reranker
-            are missing.
+    All names are checked before the first file is downloaded; a wrong one is a ModelError, as are missing files. A
+    model that fills several roles is loaded once. If files may be indexed, the download of the captioner is announced.
     """
     embedder = loaders.EMBEDDER.card(names.embedder)
     text_embedder = _card(loaders.TEXT_EMBEDDER, names.text_embedder)

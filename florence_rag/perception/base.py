@@ -1,6 +1,7 @@
 """The results of models that read images and videos, and the protocols of these models.
 
-All boxes and points are in [0, 1] of the image: (left, top, right, bottom) and (x, y).
+Images are RGB frames (H, W, 3) uint8 of any sizes. All boxes and points are in [0, 1] of the image: (left, top, right,
+bottom) and (x, y).
 """
 
 from __future__ import annotations
@@ -76,10 +77,10 @@ class Detection:
     """An object, or another part of an image, that a model found.
 
     Args:
-        label: What it is; empty if the model does not say.
-        box: The box around it.
+        label: The category or a description; empty if the model gives none.
+        box: The box around the object.
         confidence: How sure the model is, in [0, 1]; None if it does not say.
-        polygons: Its outlines, each as a sequence of points; empty if the model draws none.
+        polygons: The outlines, each as a sequence of points; empty if the model draws none.
     """
 
     label: str
@@ -90,12 +91,12 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """Something that happens in a video.
+    """An action in a video.
 
     Args:
-        label: What happens.
-        start_s: When it starts, in seconds.
-        end_s: When it ends, in seconds.
+        label: The name of the action.
+        start_s: The start in seconds.
+        end_s: The end in seconds.
         confidence: How sure the model is, in [0, 1].
         attributes: Further properties, such as {"thing": "bus", "color": "purple"}.
     """
@@ -148,18 +149,7 @@ class AttentionVQA(VisualQA, Protocol):
     """A `VisualQA` that shows which parts of an image an answer comes from."""
 
     def attention_map(self, frame: Frame, question: str) -> AttentionMap:
-        """Return the attention of the model while it answers a question.
-
-        Args:
-            frame: An RGB image (H, W, 3) uint8.
-            question: The question, not empty.
-
-        Returns:
-            The weights over the image, and the region around the largest.
-
-        Raises:
-            InputError: If the question is empty.
-        """
+        """Return the attention of the model over the image while it answers a question, which must not be empty."""
         ...
 
 
@@ -168,14 +158,7 @@ class Detector(Protocol):
     """Finds the objects in images."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Find all objects that the model knows.
-
-        Args:
-            frames: RGB images (H, W, 3) uint8 of any sizes.
-
-        Returns:
-            For each image its objects, each with its category as label.
-        """
+        """Return for each image the objects of all categories that the model knows, labeled with their category."""
         ...
 
 
@@ -187,7 +170,7 @@ class Grounder(Protocol):
         """Find an object by its name.
 
         Args:
-            frame: An RGB image (H, W, 3) uint8.
+            frame: The image.
             thing: The object in a few words, such as "the blue car".
 
         Returns:
@@ -207,8 +190,8 @@ class Segmenter(Protocol):
         """Outline an object.
 
         Args:
-            frame: An RGB image (H, W, 3) uint8.
-            expression: What to outline, such as "the left cat".
+            frame: The image.
+            expression: The object in a few words, such as "the left cat".
 
         Returns:
             The object with its polygons; None if the model draws no outline.
@@ -241,14 +224,7 @@ class ActionRecognizer(Protocol):
         ...
 
     def sentence(self, action: Action) -> str:
-        """Describe an action.
-
-        Args:
-            action: An action that `recognize` found.
-
-        Returns:
-            A sentence or a phrase, such as "a purple bus leaves to the right".
-        """
+        """Describe an action in a sentence or a phrase, such as "a purple bus leaves to the right"."""
         ...
 
 
@@ -277,14 +253,7 @@ class Captioner(Protocol):
     """Describes images in words."""
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
-        """Write captions.
-
-        Args:
-            frames: RGB images (H, W, 3) uint8 of any sizes.
-
-        Returns:
-            One caption per image; empty if the model has nothing to say.
-        """
+        """Write one caption per image; it is empty if the model generates none."""
         ...
 
 

@@ -60,10 +60,10 @@ class DyHeadDetector:
         found = self._processor.post_process_object_detection(
             self._model(pixels), threshold=self._threshold, target_sizes=sizes
         )
-        return [self._detections(each, *size) for each, size in zip(found, sizes, strict=True)]
-
-    def _detections(self, found: dict[str, torch.Tensor], height: int, width: int) -> list[Detection]:
-        size = found["boxes"].new_tensor([width, height, width, height])
-        boxes = (found["boxes"] / size).double().clamp(0, 1).tolist()
-        rows = zip(found["labels"].tolist(), map(tuple, boxes), found["scores"].tolist(), strict=True)
-        return [Detection(self.labels[label], box, round(score, 4)) for label, box, score in rows]
+        detections = []
+        for each, (height, width) in zip(found, sizes, strict=True):
+            size = each["boxes"].new_tensor([width, height, width, height])
+            boxes = map(tuple, (each["boxes"] / size).double().clamp(0, 1).tolist())
+            rows = zip(each["labels"].tolist(), boxes, each["scores"].tolist(), strict=True)
+            detections.append([Detection(self.labels[label], box, round(score, 4)) for label, box, score in rows])
+        return detections
