@@ -33,13 +33,7 @@ AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
 def format_error(name: str, head: bytes, wanted: str) -> MediaError:
-    """Return the error for a file that cannot be opened.
-
-    Args:
-        name: The file, as the message names it.
-        head: Its first bytes.
-        wanted: What it should be: "an image", "a video", "a PDF" or "text".
-    """
+    """Return the error for a file that cannot be opened as what it should be, such as "an image" or "a PDF"."""
     if not head:
         return MediaError(f"{name} is empty (0 bytes)")
     found = describe_format(head)

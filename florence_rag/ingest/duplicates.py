@@ -14,8 +14,8 @@ from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.types import PERCEPTUAL_HASH, Chunk, Media, Source
 
 NearDuplicates = Literal["keep", "link", "drop"]
-"""What to do with images that look the same: index all and show each as a hit of its own ("keep"), index all and show
-them as one hit ("link"), or index only one of them ("drop")."""
+"""What to do with near-duplicate images: index all and show each as a hit of its own ("keep"), index all and show them
+as one hit ("link"), or index only one of them ("drop")."""
 
 
 def content_key(source: Source) -> tuple[Media, str]:
@@ -68,7 +68,7 @@ def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]
 
 
 class NearDuplicateFilter:
-    """Finds the indexed image that looks the same as a new one, and contains the uris of the images it compares."""
+    """Finds the indexed near-duplicate of a new image, and contains the uris of the images that it compares."""
 
     def __init__(self, index: ChunkIndex, exclude: Collection[str]) -> None:
         self._hashes = PerceptualHashes()
@@ -79,7 +79,7 @@ class NearDuplicateFilter:
                 self._add(hit.uri, hit.metadata)
 
     def original_of(self, chunk: Chunk) -> str | None:
-        """Return the uri of an image that looks the same; if there is none, remember this image and return None."""
+        """Return the uri of a near-duplicate; if there is none, compare later images with this one and return None."""
         if chunk.kind != "image":
             return None
         found = self._hashes.find(chunk.metadata, bursts=False)

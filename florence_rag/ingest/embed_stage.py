@@ -81,7 +81,7 @@ class EmbedStage:
         failures: list[Failure] = []
         for name, describe in self._steps:
             with timer(name):
-                # A run of many hours goes on, whatever a describing model raises for a few images.
+                # A run of many hours continues if a describing model raises any error for a few images.
                 parts, failed = together_or_by_source(describe, batch, Exception)
             batch = [chunk for part in parts for chunk in part]
             failures += failed

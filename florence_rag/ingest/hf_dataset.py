@@ -38,20 +38,10 @@ class Dataset(Protocol):
 
 
 def dataset_to_tar(dataset: Dataset, folder: Path, image: str | None, caption: str | None, name: str | None) -> Path:
-    """Write the images of a dataset with their captions and metadata to a tar, unless it is there already.
+    """Write the images of a dataset with their captions and metadata to a tar, and return its path.
 
-    Args:
-        dataset: The dataset. A row whose image cannot be read becomes an empty file, which fails when it is indexed.
-        folder: Where to write the tar.
-        image: The column of images; by default one that is declared as images, or is named so.
-        caption: The column of captions; by default one that is named so.
-        name: The name of the tar, by default the fingerprint of the dataset.
-
-    Returns:
-        The tar. One that was written from the same fingerprint and columns stays as it is.
-
-    Raises:
-        InputError: If the dataset has no rows, no name or no such column.
+    A tar that was written from the same fingerprint and columns stays as it is. A row whose image cannot be read
+    becomes an empty file, which fails when it is indexed. See `FlorenceRAG.add_dataset`.
     """
     fingerprint = getattr(dataset, "_fingerprint", None)
     stem = name or fingerprint

@@ -96,7 +96,12 @@ class IndexSnapshot:
             each.source: each for each in found if isinstance(each, SourceUnavailable) and each.source in self.sources
         }
         found = [each for each in found if _uri(each) not in unavailable]
-        orphans = self._orphans(gone, found)
+        changed = {_uri(each) for each in found if not _has_content_of(each, self.sources.get(_uri(each)))}
+        originals = self.sources.keys() - gone - changed
+        # Near-duplicates whose original is gone or has changed may be indexed now.
+        orphans = {
+            uri for uri, each in self.skipped.items() if each.duplicate_of and each.duplicate_of not in originals
+        }
         unmet = orphans - {_uri(each) for each in found} - unavailable.keys()
         found += discover([uri for uri in unmet if exists(uri)], known)
         unreadable = [each for each in found if isinstance(each, Failure)]
@@ -154,12 +159,6 @@ class IndexSnapshot:
             missing |= {uri for uri in recorded if uri.startswith(below)}
         below_unreadable = _prefixes(unreadable)
         return {uri for uri in missing - {_uri(each) for each in found} if not uri.startswith(below_unreadable)}
-
-    def _orphans(self, gone: Collection[str], found: Iterable[Source | Failure]) -> set[str]:
-        """Return the near-duplicates whose original is gone or has changed, so that they may be indexed now."""
-        changed = {_uri(each) for each in found if not _has_content_of(each, self.sources.get(_uri(each)))}
-        originals = self.sources.keys() - set(gone) - changed
-        return {uri for uri, each in self.skipped.items() if each.duplicate_of and each.duplicate_of not in originals}
 
 
 def _prefixes(places: Iterable[str]) -> tuple[str, ...]:

@@ -65,18 +65,10 @@ def compare_embedders(
     *,
     k: int = 10,
 ) -> Comparison:
-    """Compare the chunks whose vectors are nearest to queries, without BM25 and rerankers.
+    """Compare the chunks whose vectors in both indexes are nearest to queries, without BM25 and rerankers.
 
-    Args:
-        index: The index with the old vectors.
-        shadow: The index with the new vectors.
-        new: The embedder of the new vectors.
-        old: The embedder of the index. If there is none, stored chunks are the queries, which need no embedder.
-        queries: Texts; by default captions, passages and names sampled from the index, the same in every run.
-        k: The number of results to compare.
-
-    Raises:
-        InputError: If no file has new vectors, or `old` does not match the index or the queries.
+    By default, the queries are captions, passages and file names of a sample that is the same in every run. Without the
+    old embedder, stored chunks are the queries, because they need none.
     """
     sample = _sample(index, shadow)
     if not sample:

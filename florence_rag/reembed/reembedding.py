@@ -183,12 +183,7 @@ class Reembedding:
         self._index.drop_shadow()
 
     def _copy_changes(self, index: ReembeddableIndex, copied: Mapping[str, Source] | None = None) -> bool:
-        """Bring the shadow up to date, and return whether anything has changed.
-
-        Args:
-            index: Where the chunks come from.
-            copied: The sources that are not compared with the shadow: only later changes of them count.
-        """
+        """Copy what differs to the shadow, or only what has changed since `copied`, and return whether anything did."""
         wanted, present = index.sources(), self.shadow.sources()
         failed = {failure.source for failure in self.shadow.failures()}
         gone = (present.keys() | failed if copied is None else copied.keys()) - wanted.keys()

@@ -1,4 +1,4 @@
-"""One index run: what is stored of each source, what fails, and what is reported."""
+"""One index run stores each source or reports why it fails."""
 
 import threading
 
