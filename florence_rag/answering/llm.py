@@ -39,12 +39,7 @@ class ChatModel(Protocol):
 
 
 def open_chat_model(model: str | ChatModel) -> ChatModel:
-    """Return a chat model, opened by LangChain if it is a name such as "openai:gpt-5" or "ollama:llama3".
-
-    Raises:
-        MissingExtraError: If LangChain is not installed.
-        ModelError: If there is no such model.
-    """
+    """Return a chat model, opened by LangChain if it is a name such as "openai:gpt-5" or "ollama:llama3"."""
     if not isinstance(model, str):
         return model
     try:

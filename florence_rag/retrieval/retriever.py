@@ -120,9 +120,6 @@ class Retriever:
             filter: A filter of the index.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
 
-        Returns:
-            The hits.
-
         Raises:
             InputError: If the request is wrong.
         """
@@ -157,12 +154,9 @@ class Retriever:
 
         Args:
             vector: (D,), in the space of the embedder, of any length but 0.
-            k: The number of hits.
-            kinds: The kinds of chunks; all by default.
-            filter: A filter of the index.
-
-        Returns:
-            The hits, best first; their score is the cosine.
+            k: The number of hits, whose score is the cosine.
+            kinds: As for `search`.
+            filter: As for `search`.
 
         Raises:
             InputError: If the vector has another dimension or is not finite.
@@ -185,14 +179,11 @@ class Retriever:
 
         Args:
             vector: As for `search_by_vector`.
-            k: The number of hits.
+            k: The number of hits, in the order of selection.
             fetch_k: The number of candidates.
             relevance: From 0, as diverse as possible, to 1, the nearest.
-            kinds: The kinds of chunks; all by default.
-            filter: A filter of the index.
-
-        Returns:
-            The hits in the order of selection; their score is the cosine.
+            kinds: As for `search`.
+            filter: As for `search`.
 
         Raises:
             InputError: If the vector or the relevance is wrong.
@@ -202,18 +193,7 @@ class Retriever:
         return [hits[i] for i in pick_diverse(vectors @ self._unit_vector(vector), vectors, k, relevance)]
 
     def embed_query(self, text: str | None = None, image: Frame | None = None) -> np.ndarray:
-        """Return the unit vector (D,) of a text, of an image, or of both together.
-
-        Args:
-            text: The text, or None.
-            image: The image, (H, W, 3) uint8 RGB, or None.
-
-        Returns:
-            What `search` compares with the vectors of the index.
-
-        Raises:
-            InputError: If there is neither.
-        """
+        """Return the unit vector (D,) of a text, of an image, or of both, which `search` compares with the index."""
         return self._vector(check_query(text, image))
 
     def _find(self, query: Query, group: bool) -> list[Hit]:
@@ -245,7 +225,11 @@ class Retriever:
             by_meaning = []
             if text_vector is not None:
                 by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
-            yield RetrievalBranch(config.text_dense_weight, [_by_text_vector(hit) for hit in by_meaning])
+            ranked = [
+                RankedHit(hit, min(max(hit.score, 0.0), 1.0), f"semantic similarity {hit.score:.2f}")
+                for hit in by_meaning
+            ]
+            yield RetrievalBranch(config.text_dense_weight, ranked)
             others = [*by_terms, *by_meaning, *images, *passages]
             yield RetrievalBranch(config.phrase_weight, _by_phrase(others, query.text))
 
@@ -280,10 +264,6 @@ class Retriever:
 def _by_vector(hit: Hit, evidence: str) -> RankedHit:
     # Do not explain a hit by similarity if its cosine is not positive: something is nearest to any query.
     return RankedHit(hit, evidence=f"{evidence} {hit.score:.2f}" if hit.score > 0 else "")
-
-
-def _by_text_vector(hit: Hit) -> RankedHit:
-    return RankedHit(hit, float(np.clip(hit.score, 0.0, 1.0)), f"semantic similarity {hit.score:.2f}")
 
 
 def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:

@@ -1,1 +1,1 @@
-"""What frozen features are good for besides search: to classify, to tag, to recommend, to remember answers."""
+"""Tasks on top of search: classification, tags, recommendations, captions, answers and their cache."""

@@ -22,10 +22,9 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.answering.base import LoadFrames
-from florence_rag.context import Context, LazyValue, loaded
+from florence_rag.context import LazyValue
 from florence_rag.embedding.base import Embedder
-from florence_rag.errors import InputError
-from florence_rag.index.base import AnswerStore, CachedAnswer, HasAnswerStore
+from florence_rag.index.base import AnswerStore, CachedAnswer
 from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.tasks.question_normalization import question_key
 from florence_rag.types import Frame, Hit
@@ -39,63 +38,8 @@ _MAX_CHARACTERS = 2000
 T = TypeVar("T")
 
 
-class AnswerCache:
-    """Chooses between the VQA model of an index and a cache of its answers in the index.
-
-    Args:
-        context: The index and its models.
-        always: Whether answers are cached unless a call says otherwise.
-    """
-
-    def __init__(self, context: Context, *, always: bool = False) -> None:
-        self._context = context
-        self._always = always
-        self._lock = threading.Lock()
-        self._current: tuple[object, object, CachedVQA] | None = None
-
-    def vqa_and_frames(self, cache_answers: bool | None) -> tuple[LazyValue[VisualQA], LoadFrames]:
-        """Return the model that answers, and a function that loads the frames of hits for it.
-
-        Args:
-            cache_answers: Whether to cache; None for the default of the index.
-
-        Raises:
-            ModelError: If the index has no VQA model.
-            InputError: If the index cannot store answers.
-        """
-        vqa = self._context.models.require_vqa()
-        if not (self._always if cache_answers is None else cache_answers):
-            return vqa, self._context.images.frames
-        cached = self._cached(vqa)
-
-        def load_frames(hit: Hit) -> tuple[Frame, ...]:
-            frames = self._context.images.frames(hit)
-            cached.locate(frames, location_of(hit))
-            return frames
-
-        return loaded(cached), load_frames
-
-    def vqa_for(self, hit: Hit, frames: Sequence[Frame], cache_answers: bool | None) -> VisualQA:
-        """Return the model that answers about the frames of a hit, which are loaded already."""
-        vqa = self.vqa_and_frames(cache_answers)[0].get()
-        if isinstance(vqa, CachedVQA) and hit.id:
-            vqa.locate(frames, location_of(hit))
-        return vqa
-
-    def _cached(self, vqa: LazyValue[VisualQA]) -> CachedVQA:
-        """Return the same cache for as long as model and embedder stay the same."""
-        index, embedder = self._context.index, self._context.models.embedder
-        if not isinstance(index, HasAnswerStore):
-            raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
-        with self._lock:
-            if self._current is None or self._current[:2] != (vqa, embedder):
-                cached = CachedVQA(vqa, index.answer_store(), embedder, vqa.name or type(vqa.get()).__name__)
-                self._current = vqa, embedder, cached
-            return self._current[2]
-
-
 class CachedVQA:
-    """A VisualQA that asks its model only what is not cached. As safe to share between threads as its model.
+    """A VisualQA that asks its model only if the answer is not cached. It is as thread-safe as its model.
 
     Args:
         vqa: The model.
@@ -134,6 +78,16 @@ class CachedVQA:
             if self._locations.get(image) != where:
                 self._record(self._locations, image, where)
                 self._store.delete_outdated(where, image)
+
+    def locating(self, load_frames: LoadFrames) -> LoadFrames:
+        """Return a function that loads the frames of a hit and records where they come from."""
+
+        def load(hit: Hit) -> tuple[Frame, ...]:
+            frames = load_frames(hit)
+            self.locate(frames, location_of(hit))
+            return frames
+
+        return load
 
     def answer(self, frame: Frame, question: str) -> VQAResult:
         """Answer from the cache, in which case `cached_from` names the original question, or with the model."""

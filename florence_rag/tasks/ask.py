@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from florence_rag.answering.base import best_index, check_question
+from florence_rag.answering.base import LoadFrames, best_index, check_question
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ImageInput
-from florence_rag.context import Context
-from florence_rag.index.base import Filter
+from florence_rag.context import Context, LazyValue, loaded
+from florence_rag.errors import InputError
+from florence_rag.index.base import Filter, HasAnswerStore
 from florence_rag.jpeg import jpeg_uri, to_jpeg
-from florence_rag.perception.base import VQAResult
+from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import Retriever
-from florence_rag.tasks.answer_cache import AnswerCache
+from florence_rag.tasks.answer_cache import CachedVQA, location_of
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind
 
 _THUMBNAIL_PX = 320
@@ -45,7 +47,9 @@ class QuestionAnswering:
         self._retriever = retriever
         self._answering = answering
         self._llm = llm
-        self._cache = AnswerCache(context, always=cache_answers)
+        self._cache_answers = cache_answers
+        self._lock = threading.Lock()
+        self._cache: tuple[object, object, CachedVQA] | None = None
 
     def ask(
         self,
@@ -62,9 +66,12 @@ class QuestionAnswering:
         if llm is not None:
             answerer = LLMAnswerer(self._retriever, open_chat_model(llm), self._context.images.frames, self._llm)
         else:
-            vqa, load_frames = self._cache.vqa_and_frames(cache_answers)
-            matcher = self._context.models.matcher
-            answerer = Answerer(self._retriever, vqa, load_frames, self._answering, matcher=matcher)
+            models = self._context.models
+            vqa: LazyValue[VisualQA] = models.require_vqa()
+            load_frames: LoadFrames = self._context.images.frames
+            if cached := self._cached_vqa(cache_answers):
+                vqa, load_frames = loaded(cached), cached.locating(load_frames)
+            answerer = Answerer(self._retriever, vqa, load_frames, self._answering, matcher=models.matcher)
         return answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
 
     def ask_about(
@@ -89,8 +96,25 @@ class QuestionAnswering:
         self, hit: Hit, frames: tuple[Frame, ...], question: str, cache_answers: bool | None = None
     ) -> VQAResult:
         """Ask about the frame that fits the question best."""
-        vqa, question = self._cache.vqa_for(hit, frames, cache_answers), check_question(question)
+        question, cached = check_question(question), self._cached_vqa(cache_answers)
+        if cached and hit.id:
+            cached.locate(frames, location_of(hit))
+        vqa = cached or self._context.models.require_vqa().get()
         return vqa.answer(frames[best_index(frames, question, self._context.models.matcher)], question)
+
+    def _cached_vqa(self, cache_answers: bool | None) -> CachedVQA | None:
+        """Return the cache, the same one while model and embedder stay the same; None if answers are not cached."""
+        if not (self._cache_answers if cache_answers is None else cache_answers):
+            return None
+        index, models = self._context.index, self._context.models
+        vqa, embedder = models.require_vqa(), models.embedder
+        if not isinstance(index, HasAnswerStore):
+            raise InputError(f"{type(index).__name__} cannot store answers; do not use cache_answers")
+        with self._lock:
+            if self._cache is None or self._cache[:2] != (vqa, embedder):
+                cached = CachedVQA(vqa, index.answer_store(), embedder, vqa.name or type(vqa.get()).__name__)
+                self._cache = vqa, embedder, cached
+            return self._cache[2]
 
 
 def _with_thumbnail(answer: Answer, frame: Frame) -> Answer:

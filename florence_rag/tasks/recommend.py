@@ -63,11 +63,7 @@ class RecommendOptions(TypedDict, total=False):
 def recommend(
     context: Context, like: Sequence[Item], dislike: Sequence[Item], k: int, **options: Unpack[RecommendOptions]
 ) -> list[Hit]:
-    """Return up to k hits, as `FlorenceRAG.recommend` does.
-
-    Raises:
-        InputError: If an argument is wrong, or nothing is liked.
-    """
+    """Return up to k hits, as `FlorenceRAG.recommend` does."""
     diversity, files = options.get("diversity", 0.3), options.get("files", True)
     if isinstance(diversity, bool) or not isinstance(diversity, int | float) or not 0 <= diversity <= 1:
         raise InputError(f"diversity is {diversity!r}; it must lie between 0, the best hits, and 1, all different")

@@ -1,4 +1,4 @@
-"""Which of the models segments, and which models could."""
+"""Finds the model of an index that segments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,7 @@ NO_SEGMENTER = "no model here can segment; name one that can as detector or capt
 
 
 def require_segmenter(models: Models) -> Segmenter:
-    """Return the model that segments.
-
-    Raises:
-        ModelError: If no model does.
-    """
+    """Return the model that segments; raise ModelError if there is none."""
     if models.segmenter is None:
         raise ModelError(NO_SEGMENTER)
     return models.segmenter.get()

@@ -126,10 +126,6 @@ class TaggedItems:
     vectors: np.ndarray
     has: np.ndarray
 
-    def subset(self, rows: np.ndarray) -> TaggedItems:
-        """Return the images of some rows."""
-        return TaggedItems(self.vectors[rows], self.has[rows])
-
     def is_enough(self) -> bool:
         """Return whether there are enough images, with and without tags of these labels, to train on."""
         return len(self.has) >= MIN_TAGGED and bool(self.has.any()) and not bool(self.has.all())
@@ -220,15 +216,7 @@ def ranked(labels: Sequence[str], confidences: np.ndarray) -> list[tuple[str, fl
 
 
 def open_tagger(context: Context, labels: Iterable[str] | None) -> IndexTagger:
-    """Train a tagger on up to 5,000 tagged images of an index.
-
-    Args:
-        context: The index and its models.
-        labels: Two or more tags; by default all that people assigned.
-
-    Raises:
-        InputError: If the labels are wrong, or there are none.
-    """
+    """Train a tagger on up to 5,000 tagged images of an index, for two or more tags or all that people assigned."""
     tagged = (hit for hits in whole_images(context, {"metadata.tags": {"$ne": None}}) for hit in hits)
     by_hand = {hit.id: tags for hit in tagged if (tags := _hand_tags(hit))}
     if labels is None:
@@ -267,7 +255,7 @@ def tag_images(
 def cross_validate(labels: np.ndarray, known: TaggedItems, threshold: float) -> TagQuality | None:
     """Return the quality over five folds, each tagged by a tagger trained on the others; None with too few images."""
     folds = np.random.default_rng(0).permutation(len(known.has)) % _FOLDS
-    parts = [known.subset(folds != fold) for fold in range(_FOLDS)]
+    parts = [TaggedItems(known.vectors[folds != fold], known.has[folds != fold]) for fold in range(_FOLDS)]
     if not all(part.is_enough() for part in parts):
         return None
     confidences = np.zeros(known.has.shape)
@@ -317,11 +305,7 @@ def _hand_tags(hit: Hit) -> list[str]:
 
 
 def indexed_ids(context: Context, items: Sequence[str]) -> list[str]:
-    """Return the ids among some ids and image files of an index, files replaced by the ids of their images.
-
-    Raises:
-        InputError: If an item is neither.
-    """
+    """Replace the image files among some ids and files by the ids of their images; raise InputError for others."""
     known = {hit.id for hit in context.index.get(items)}
     ids: list[str] = []
     for item in items:

@@ -1,5 +1,13 @@
-"""Agent tools, defined once and bound to no framework; both plug-ins wrap these objects."""
+"""Agent tools, defined once and bound to no framework, and the list of those that an index supports.
 
+Both plug-ins wrap these objects. A tool is offered only if a model that it needs is available.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import unchecked_model
 from florence_rag.tools.ask_image import AskImage
 from florence_rag.tools.base import ImageRef, Tool, ToolResult
@@ -15,6 +23,7 @@ from florence_rag.tools.formatting import (
     metadata_to_chunk,
     place_to_text,
 )
+from florence_rag.tools.image_argument import ImageTool
 from florence_rag.tools.image_delivery import (
     Block,
     Budget,
@@ -26,7 +35,6 @@ from florence_rag.tools.image_delivery import (
 )
 from florence_rag.tools.read_text import ReadText
 from florence_rag.tools.recommend import Recommend
-from florence_rag.tools.registry import tools_for
 from florence_rag.tools.safe_fetch import UrlRules
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
@@ -61,3 +69,27 @@ __all__ = [
     "tools_for",
     "unchecked_model",
 ]
+
+IMAGE_TOOLS: tuple[type[ImageTool], ...] = (
+    AskImage,
+    DescribeImage,
+    FindSimilar,
+    ReadText,
+    DetectObjects,
+    ClassifyImage,
+    TagImage,
+)
+
+
+def tools_for(
+    rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
+) -> list[Tool]:
+    """Return the tools: search first, then those that take one image, then recommendation and videos.
+
+    Args:
+        rag: The index that the tools work on.
+        allow_paths: A folder whose files an agent may name by path.
+        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
+    """
+    image_tools = [tool(rag, allow_paths, allow_urls) for tool in IMAGE_TOOLS if tool.is_available(rag)]
+    return [SearchImages(rag), *image_tools, Recommend(rag), FindVideoMoment(rag)]

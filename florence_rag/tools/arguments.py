@@ -55,7 +55,10 @@ def arguments_model(name: str, run: Callable[..., Any]) -> type[BaseModel]:
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON schema of the arguments, as a chat model receives it."""
     schema = model.model_json_schema(schema_generator=_PlainSchema)
-    properties = {name: _without_null_default(each) for name, each in schema.get("properties", {}).items()}
+    properties = schema.get("properties", {})
+    for each in properties.values():
+        if each.get("default", ...) is None:
+            del each["default"]
     return {
         "type": "object",
         "properties": properties,
@@ -155,14 +158,14 @@ def _lenient(hint: Any) -> Any:
     types = (hint, *get_args(hint))
     if any(get_origin(each) is list for each in types):  # the tool itself checks the strings, and names those it knows
         schema = TypeAdapter(hint).json_schema(schema_generator=_PlainSchema)
-        return Annotated[list[str] | None, BeforeValidator(_one_as_list), WithJsonSchema(schema)]
+        return Annotated[
+            list[str] | None,
+            BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+            WithJsonSchema(schema),
+        ]
     if int in types:
         return Annotated[hint, BeforeValidator(_refuser(bool))]
     return hint if bytes in types else Annotated[hint, BeforeValidator(_refuser(bytes))]
-
-
-def _one_as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 def _refuser(type_: type) -> Callable[[Any], Any]:
@@ -189,7 +192,3 @@ class _PlainSchema(GenerateJsonSchema):
     def field_title_should_be_set(self, schema: Any) -> bool:
         """Return False."""
         return False
-
-
-def _without_null_default(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if not (key == "default" and value is None)}

@@ -112,16 +112,7 @@ class ImageTool(Tool):
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:
-    """Return the encoded image, or the path of the file, for an argument that is not an id.
-
-    Args:
-        image: The argument.
-        root: The folder whose files may be named by path; None allows no paths.
-        urls: Whether images may be fetched from the web, or by which rules.
-
-    Raises:
-        InputError: If the image is not allowed, missing or too large.
-    """
+    """Return the encoded image, or the path of the file, for an argument that is not an id; see `ImageTool`."""
     if isinstance(image, str):
         name = image.strip()
         uri = DATA_URI.fullmatch(name)

@@ -5,6 +5,7 @@ import pytest
 
 from florence_rag.errors import ModelError
 from florence_rag.tools import (
+    IMAGE_TOOLS,
     AskImage,
     ClassifyImage,
     DescribeImage,
@@ -17,7 +18,6 @@ from florence_rag.tools import (
     TagImage,
     tools_for,
 )
-from florence_rag.tools.registry import IMAGE_TOOLS
 
 ALL = (
     SearchImages,
