@@ -11,17 +11,17 @@ from functools import partial
 from typing import Any, Self, TypeVar
 
 from pymilvus import MilvusClient
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from florence_rag.batching import batched
-from florence_rag.errors import InputError, StoreError, StoreUnavailableError
+from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import Params, VectorDtype
-from florence_rag.index.retry import RetryPolicy
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table, probe_table
-from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, to_florence_error
+from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
 
 _OLDEST_SERVER = (2, 5)  # the first with BM25
 _CONNECT_S = 5.0
@@ -29,6 +29,8 @@ _READ_S = 120.0
 _WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
+FIRST_PAUSE_S = 0.1
+MAX_PAUSE_S = 5.0
 MAX_WAIT_S = 60.0
 """How long a call is repeated while the server does not answer."""
 
@@ -54,7 +56,8 @@ class Connection:
         self.client = client
         self._process = os.getpid()
         self._unusable = ""
-        self._retry = RetryPolicy(MAX_WAIT_S if max_wait_s is None else max_wait_s)
+        self._max_wait_s = MAX_WAIT_S if max_wait_s is None else max_wait_s
+        self._gave_up = False
         try:
             with self.mapped_errors():
                 self.version = str(client.get_server_version(timeout=_CONNECT_S))
@@ -101,23 +104,37 @@ class Connection:
             raise to_florence_error(error, str(self.address), filter) from error
 
     def _call(self, collection: str, call: Callable[[], T], user_filter: Filter | None = None) -> T:
-        """Call the client, and repeat the call where that can help."""
+        """Call the client, and repeat the call with growing pauses while the server is away.
 
-        def load_again(error: BaseException) -> None:
-            if is_not_loaded(error):
-                with suppress(*STORE_EXCEPTIONS):
-                    self.client.load_collection(collection, timeout=_READ_S)
-
+        After a call has failed for `max_wait_s` seconds, later calls are tried only once, so that what follows, such as
+        closing, does not wait as long again. The first answer resets this.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            wait=wait_random_exponential(FIRST_PAUSE_S, MAX_PAUSE_S),
+            stop=stop_after_delay(0 if self._gave_up else self._max_wait_s),
+            before_sleep=partial(self._load_again, collection),
+            reraise=True,
+        )
         try:
             with self.mapped_errors(user_filter):
-                return self._retry(call, load_again)
-        except StoreUnavailableError as error:
-            if not (waited_s := self._retry.waited_s):
+                result = retrying(call)
+        except FlorenceError as error:
+            self._gave_up = is_transient(error.__cause__)
+            if not (self._gave_up and self._max_wait_s and isinstance(error, StoreUnavailableError)):
                 raise
             raise StoreUnavailableError(
-                f"{error.args[0].partition(';')[0]}, for {waited_s:.0f} s now; when it is back, run the same again: "
-                "complete sources are kept"
+                f"{error.args[0].partition(';')[0]}, for {self._max_wait_s:.0f} s now; when it is back, run the same "
+                "again: complete sources are kept"
             ) from error
+        self._gave_up = False
+        return result
+
+    def _load_again(self, collection: str, state: RetryCallState) -> None:
+        """Load the collection before a call is repeated that failed because the server has not loaded it."""
+        if state.outcome and is_not_loaded(state.outcome.exception()):
+            with suppress(*STORE_EXCEPTIONS):
+                self.client.load_collection(collection, timeout=_READ_S)
 
     def has(self, collection: str) -> bool:
         """Return whether the collection exists."""

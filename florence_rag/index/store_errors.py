@@ -54,7 +54,7 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     return StoreError(f"{where}: {reason}")
 
 
-def is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException | None) -> bool:
     """Return whether the same call may succeed later, because the connection was cut or the server is starting."""
     if not isinstance(error, STORE_EXCEPTIONS):
         return False
@@ -62,7 +62,7 @@ def is_transient(error: BaseException) -> bool:
     return code in _PASSING or is_not_loaded(error) or (code == _NOT_READY and "not ready" in _reason(error))
 
 
-def is_not_loaded(error: BaseException) -> bool:
+def is_not_loaded(error: BaseException | None) -> bool:
     """Return whether the server has not loaded the collection, as after a restart."""
     return isinstance(error, STORE_EXCEPTIONS) and (_code(error) == _NOT_LOADED or "'released'" in _reason(error))
 

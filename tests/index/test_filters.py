@@ -282,3 +282,14 @@ def test_a_source_of_any_name_is_stored_found_by_its_prefix_and_deleted(shelf, n
             assert [hit.source for hit in shelf.search_vector([0.0, 1.0], 5, filter=filter)] == [source.uri]
     finally:
         assert shelf.delete_sources([source.uri]) == 1
+
+
+@pytest.mark.parametrize("field", ["source", "kind", "start_s"])
+def test_only_metadata_have_lists(field):
+    with pytest.raises(InputError, match=r"\$has"):
+        expression({field: {"$has": "image" if field != "start_s" else 3}})
+
+
+def test_servers_and_lite_get_the_same_filter():
+    for flat in (False, True):
+        assert expression({"metadata.a.b": {"$has": "x"}}, flat=flat) == '(json_contains(metadata["a"]["b"], "x"))'

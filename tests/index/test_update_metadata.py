@@ -1,11 +1,10 @@
-"""Tests of replacing metadata and of filters on lists, in Milvus Lite and in the memory index."""
+"""Tests of replacing metadata, in Milvus Lite and in the memory index."""
 
 import numpy as np
 import pytest
 
 from florence_rag import FlorenceRAG
 from florence_rag.errors import InputError
-from florence_rag.index.filters import expression
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, MemoryIndex
 
@@ -59,14 +58,3 @@ def test_replaced_metadata_persist(tmp_path):
         rag.index.update_metadata({"r": {"tags": ["wine"]}})
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "a.db"), embedder.info), embedder) as rag:
         assert found(rag, {"metadata.tags": {"$has": "wine"}}) == ["r"]
-
-
-@pytest.mark.parametrize("field", ["source", "kind", "start_s"])
-def test_only_metadata_have_lists(field):
-    with pytest.raises(InputError, match=r"\$has"):
-        expression({field: {"$has": "image" if field != "start_s" else 3}})
-
-
-def test_servers_and_lite_get_the_same_filter():
-    for flat in (False, True):
-        assert expression({"metadata.a.b": {"$has": "x"}}, flat=flat) == '(json_contains(metadata["a"]["b"], "x"))'

@@ -9,11 +9,12 @@ import grpc
 import pytest
 from pymilvus import MilvusException
 
-from florence_rag.errors import StoreUnavailableError
-from florence_rag.index import connection, retry
+from florence_rag.errors import StoreError, StoreUnavailableError
+from florence_rag.index import connection
+from florence_rag.index.address import Address
+from florence_rag.index.connection import Connection
 from florence_rag.index.lite.internals import LiteEngine
-from florence_rag.index.retry import RetryPolicy
-from florence_rag.index.store_errors import is_transient
+from florence_rag.index.store_errors import is_not_loaded, is_transient
 
 
 class Proxy:
@@ -88,7 +89,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     monkeypatch.setattr(connection, "server_problem", lambda version: "")
-    monkeypatch.setattr(retry, "MAX_PAUSE_S", 0.3)
+    monkeypatch.setattr(connection, "MAX_PAUSE_S", 0.3)
     server = Server(tmp_path)
     yield server
     server.proxy.close()
@@ -175,6 +176,26 @@ def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, o
     assert len(rows_of(again)) == 5
 
 
+class FailingOnce:
+    """A client whose first call to a collection raises this error."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.calls: list[str] = []
+
+    def get_server_version(self, timeout):
+        return "2.6.4"
+
+    def has_collection(self, name, timeout):
+        self.calls.append("has")
+        if self.calls == ["has"]:
+            raise self.error
+        return True
+
+    def load_collection(self, name, timeout):
+        self.calls.append("load")
+
+
 @pytest.mark.parametrize(
     ("error", "passing"),
     [
@@ -190,23 +211,14 @@ def test_a_server_that_stays_away_is_named_and_the_run_can_be_repeated(server, o
     ],
 )
 def test_only_transient_errors_are_retried(error, passing, monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.001)
-    calls = []
-
-    def fail_once():
-        calls.append(1)
-        if len(calls) == 1:
-            raise error
-        return "answer"
-
+    monkeypatch.setattr(connection, "FIRST_PAUSE_S", 0.001)
+    client = FailingOnce(error)
+    store = Connection(Address.parse("http://127.0.0.1:19530"), client, max_wait_s=5.0)
     assert is_transient(error) == passing
-    errors = []
-    ask = RetryPolicy(5.0)
     if passing:
-        assert ask(fail_once, errors.append) == "answer"
-        assert errors == [error]
+        assert store.has("a")
+        assert client.calls == (["has", "load", "has"] if is_not_loaded(error) else ["has", "has"])
     else:
-        with pytest.raises(type(error)):
-            ask(fail_once, errors.append)
-        assert errors == [] and len(calls) == 1
-    assert ask.waited_s == 0
+        with pytest.raises((StoreError, ValueError)):
+            store.has("a")
+        assert client.calls == ["has"]
