@@ -31,6 +31,7 @@ from florence_rag.errors import InputError
 if TYPE_CHECKING:
     from florence_rag.embedding.base import Embedder
     from florence_rag.evaluation.report import EvaluationReport
+    from florence_rag.perception.actions import VideoCoSwinRecognizer
 
 T = TypeVar("T")
 
@@ -194,11 +195,11 @@ class Actions(VideoData, EvalCommand):
     def run(self) -> None:
         """Measure the actions."""
         from florence_rag.datasets.videos import read_labeled_videos
-        from florence_rag.evaluation.classify import ClipClassifier, evaluate_actions
+        from florence_rag.evaluation.classify import evaluate_actions
         from florence_rag.loading.loaders import ACTION_RECOGNIZER
 
         clips = self.sample(read_labeled_videos(self.data, self.videos, split=self.split))
-        model = cast(ClipClassifier, self.load(ACTION_RECOGNIZER, self.action_model))
+        model = cast("VideoCoSwinRecognizer", self.load(ACTION_RECOGNIZER, self.action_model))
         self.print_report(evaluate_actions(clips, model, self.action_model, _track))
 
 

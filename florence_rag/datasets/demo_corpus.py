@@ -15,12 +15,8 @@ ASSETS = Path(__file__).parents[1] / "assets" / "demo"
 class DemoExample:
     """A search or question to try on the demo corpus, with the expected result.
 
-    Attributes:
-        task: "search" must find `file` first, "ask" must answer from `file`, "ask_image" asks about that image.
-        text: The query or question; "" for a search by image alone.
-        image: An image to search with that is not in the corpus.
-        file: The expected file, relative to the corpus.
-        answer: The expected answer, or a part of it.
+    "search" must find `file`, which is relative to the corpus, first; "ask" must answer from it, and "ask_image" about
+    it. `image` is an image outside the corpus to search with, and `answer` the expected answer or a part of it.
     """
 
     task: Literal["search", "ask", "ask_image"]

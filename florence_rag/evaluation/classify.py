@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -18,7 +18,10 @@ from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import bootstrap_intervals, mean_interval
 from florence_rag.evaluation.image_reading import Track, embed_images, read_items
 from florence_rag.evaluation.report import EvaluationReport, Metric
-from florence_rag.types import Failure, Frame
+from florence_rag.types import Failure
+
+if TYPE_CHECKING:
+    from florence_rag.perception.actions import VideoCoSwinRecognizer
 
 TOPS = (1, 5)
 MAX_FRAMES = 300
@@ -82,26 +85,8 @@ def _top_metrics(right: Mapping[int, np.ndarray]) -> list[Metric]:
     return [Metric(f"top-{k}", float(each.mean()), *mean_interval(each)) for k, each in right.items()]
 
 
-class ClipClassifier(Protocol):
-    """A classifier of video clips, such as perception.actions.VideoCoSwinRecognizer."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels that the model knows."""
-        ...
-
-    @property
-    def rate_hz(self) -> float:
-        """The number of frames that the model takes from a second."""
-        ...
-
-    def classify(self, frames: Sequence[Frame]) -> list[tuple[str, float]]:
-        """Return all labels with their confidences for one clip, the likeliest first."""
-        ...
-
-
 def evaluate_actions(
-    clips: Sequence[VideoClip], classifier: ClipClassifier, name: str, track: Track = iter
+    clips: Sequence[VideoClip], classifier: VideoCoSwinRecognizer, name: str, track: Track = iter
 ) -> EvaluationReport:
     """Measure top-1, and top-5 if there are more than five labels, on one view of each whole clip.
 

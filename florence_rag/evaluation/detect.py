@@ -71,27 +71,23 @@ def evaluate_detect(data: CocoDataset, detector: Detector, name: str, track: Tra
     Unreadable images and boxes outside of their images are reported. The detector needs a confidence threshold of
     MIN_CONFIDENCE. InputError is raised if the readable images have no annotated box.
     """
+    outside: list[Failure] = []
     failed: list[Failure] = []
-    chosen = {image.id: image for image in data.images}
-    boxes = [box for box in data.boxes if box.image_id in chosen]
-    outside = [
-        Failure(f"annotation {box.id}", f"its box {box.bbox} lies outside of the image")
-        for box in boxes
-        if not _is_inside(box, chosen[box.image_id])
-    ]
+    size = {image.id: (image.width, image.height) for image in data.images}
+    inside: list[CocoBox] = []
+    for box in (box for box in data.boxes if box.image_id in size):
+        (left, top, width, height), (image_width, image_height) = box.bbox, size[box.image_id]
+        if left < image_width and top < image_height and left + width > 0 and top + height > 0:
+            inside.append(box)
+        else:
+            outside.append(Failure(f"annotation {box.id}", f"its box {box.bbox} lies outside of the image"))
     images, results, unknown = detect_boxes(data, detector, failed, track)
-    readable = {image.id: image for image in images}
-    scored = [box for box in boxes if box.image_id in readable and _is_inside(box, readable[box.image_id])]
-    data = replace(data, images=tuple(images), boxes=tuple(scored))
+    readable = {image.id for image in images}
+    scored = tuple(box for box in inside if box.image_id in readable)
+    metrics = tuple(score(replace(data, images=tuple(images), boxes=scored), results))
     notes = (f"The data has no category for {', '.join(sorted(unknown)):.200}: not scored.",) if unknown else ()
     counts = {"images": len(images), "boxes": len(scored), "categories": len(data.categories)}
-    metrics = tuple(score(data, results))
     return EvaluationReport("detect", name, counts, metrics, (*outside, *failed), notes)
-
-
-def _is_inside(box: CocoBox, image: CocoImage) -> bool:
-    left, top, width, height = box.bbox
-    return left < image.width and top < image.height and left + width > 0 and top + height > 0
 
 
 def score(data: CocoDataset, results: Sequence[Mapping[str, Any]], resamples: int = RESAMPLES) -> Iterator[Metric]:
@@ -139,12 +135,8 @@ def _bounds(evaluation: Any, resamples: int) -> dict[str, tuple[float, float]]:
         evaluation.evalImgs = [block[i] for block in blocks for i in drawn]
         evaluation.accumulate(params)
         precision = evaluation.eval["precision"][:, :, :, 0, 0]  # (IoU, recall, category)
-        return [_mean(precision), _mean(precision[0]), _mean(precision[5])]
+        # COCO writes -1 for the categories that do not occur.
+        occurring = [each[each > -1] for each in (precision, precision[0], precision[5])]
+        return [float(each.mean()) if each.size else math.nan for each in occurring]
 
     return dict(zip(("AP", "AP50", "AP75"), bootstrap_intervals(metrics, count, resamples=resamples), strict=True))
-
-
-def _mean(precision: np.ndarray) -> float:
-    """Return the mean over the categories that occur; COCO writes -1 for the others."""
-    occurring = precision[precision > -1]
-    return float(occurring.mean()) if occurring.size else math.nan
