@@ -69,12 +69,7 @@ class FlorenceTool(BaseTool):
 class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
-    Args:
-        rag: The index.
-        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
-            results and data URIs.
-        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
-        **settings: Further fields of `FlorenceTool`.
+    The arguments are those of `florence_tools` and `FlorenceTool`.
     """
 
     def __init__(
@@ -108,7 +103,8 @@ def florence_tools(
 
     Args:
         rag: The index.
-        allow_paths: A folder whose files an agent may name by path.
+        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
+            results and data URIs.
         allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
         image_mode: Where images are placed; see `FlorenceTool`. "auto" uses the profile of `model`, if it is given.
         budget: The limits for the images of one result.

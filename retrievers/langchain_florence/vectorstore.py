@@ -117,7 +117,7 @@ class FlorenceVectorStore(VectorStore):
         ids: Sequence[str | None] | None = None,
         batch_size: int | None = None,
     ) -> list[str]:
-        """Store texts, or parts of files that a FlorenceLoader describes, which are embedded from their images.
+        """Store texts and return their ids; parts of files from a FlorenceLoader are embedded from their images.
 
         `add_documents` passes the documents' texts, metadata and ids to this method.
 
@@ -126,9 +126,6 @@ class FlorenceVectorStore(VectorStore):
             metadatas: The metadata of each text.
             ids: The id of each text; None derives an id from the content.
             batch_size: Ignored; the index has its own batch size.
-
-        Returns:
-            The ids.
         """
         rows = zip_columns(texts, ids=ids, metadatas=metadatas)
         return self.rag.items.upsert_chunks(
@@ -144,16 +141,13 @@ class FlorenceVectorStore(VectorStore):
         ids: Sequence[str | None] | None = None,
         captions: Sequence[str | None] | None = None,
     ) -> list[str]:
-        """Store images, embedded from their pixels.
+        """Store images, embedded from their pixels, and return their ids.
 
         Args:
             images: Paths, bytes, open files, PIL images or (H, W, 3) uint8 arrays in RGB; URLs are not fetched.
             metadatas: The metadata of each image.
             ids: The id of each image; None derives an id from the content.
             captions: The caption of each image.
-
-        Returns:
-            The ids.
         """
         return self.rag.items.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
 

@@ -98,12 +98,7 @@ class FlorenceTool(FunctionTool):
 class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
-    Args:
-        rag: The index.
-        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
-            results and data URIs.
-        allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
-        **settings: Further arguments of `FlorenceTool`.
+    The arguments are those of `FlorenceToolSpec` and `FlorenceTool`.
     """
 
     def __init__(
@@ -129,7 +124,8 @@ class FlorenceToolSpec(BaseToolSpec):
 
     Args:
         rag: The index.
-        allow_paths: A folder whose files an agent may name by path.
+        allow_paths: A folder whose files an agent may name by path. By default, an agent may only pass ids of search
+            results and data URIs.
         allow_urls: Whether an agent may name images on the web; `UrlRules` restricts them further.
         image_mode: Where images are placed; see `FlorenceTool`. "auto" uses what `llm` declares, if it is given.
         budget: The limits for the images of one result.

@@ -39,6 +39,12 @@ class SidecarMetadata:
     caption: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], caption: str) -> SidecarMetadata:
+        """Return the value of one name as caption, and the others as metadata."""
+        others = {name: value for name, value in values.items() if name != caption}
+        return cls(caption_from(values.get(caption)), metadata_from(others))
+
     @property
     def digest_input(self) -> bytes:
         """The bytes to hash with the image; b"" if there is neither caption nor metadata."""

@@ -18,13 +18,7 @@ from urllib.parse import parse_qs, quote, urlencode
 from florence_rag.errors import InputError, MediaError, MissingExtraError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.sources.io.sidecar_metadata import (
-    Columns,
-    SidecarMetadata,
-    caption_from,
-    likely_caption,
-    metadata_from,
-)
+from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata, likely_caption
 from florence_rag.sources.io.uris import Member, Scheme, container_scheme, is_url
 
 try:
@@ -84,8 +78,8 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
     """Return the other columns of a row."""
     number, image, caption = _parse_fragment(member)
     row = _read_row(member, number, image)
-    others = {name: value for name, value in row.items() if name not in (image, caption)}
-    return SidecarMetadata(caption_from(row.get(caption)), metadata_from(others))
+    del row[image]
+    return SidecarMetadata.from_values(row, caption)
 
 
 def _open_neighbor(container: str, path: str, row: int) -> BinaryIO:

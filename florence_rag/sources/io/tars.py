@@ -16,13 +16,7 @@ from typing import Any, BinaryIO
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.sources.io.sidecar_metadata import (
-    Columns,
-    SidecarMetadata,
-    caption_from,
-    likely_caption,
-    metadata_from,
-)
+from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata, likely_caption, metadata_from
 from florence_rag.sources.io.uris import Member, is_url, media_of, quote_name, suffix_of, unquote_name
 
 CAPTION_SUFFIXES = (".txt", ".text", ".caption")
@@ -80,9 +74,7 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
     captions = [by_suffix[suffix] for suffix in CAPTION_SUFFIXES if suffix in by_suffix]
     if captions:
         return SidecarMetadata(_read_text(member.container, captions[0]).strip(), metadata_from(values))
-    column = likely_caption(values)
-    metadata = {key: value for key, value in values.items() if key != column}
-    return SidecarMetadata(caption_from(values.get(column)), metadata_from(metadata))
+    return SidecarMetadata.from_values(values, likely_caption(values))
 
 
 def _is_source(name: str, index: TarIndex) -> bool:

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from langchain_florence import FlorenceSearchTool, VQATool, florence_tools
 
 
-class MeterVQA:
+class VQA:
     @pytest.fixture(autouse=True)
     def _open(self, rag):
         self.rag = rag
@@ -44,10 +44,10 @@ class Search:
         return {"query": "a red bus"}
 
 
-class TestMeterVQAUnitSuite(MeterVQA, ToolsUnitTests): ...
+class TestVQAUnitSuite(VQA, ToolsUnitTests): ...
 
 
-class TestMeterVQAIntegrationSuite(MeterVQA, ToolsIntegrationTests): ...
+class TestVQAIntegrationSuite(VQA, ToolsIntegrationTests): ...
 
 
 class TestSearchUnitSuite(Search, ToolsUnitTests): ...
