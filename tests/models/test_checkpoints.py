@@ -96,8 +96,9 @@ def check_unicl(model: FlorenceModel, inputs: Mapping[str, Tensor], expected: Ma
 
 
 @needs_parity
-def test_unicl_answers_as_the_original_does() -> None:
-    model = load_released(read_weights(PUBLIC / "unicl_small" / "checkpoint.pth"), UNICL_SMALL)
+@pytest.mark.parametrize("file", ["checkpoint.pth", "checkpoint_train_state.pth"])
+def test_unicl_answers_as_the_original_does(file: str) -> None:
+    model = load_released(read_weights(PUBLIC / "unicl_small" / file), UNICL_SMALL)
     inputs, expected = arrays(PUBLIC / "unicl_small" / "inputs.npz"), arrays(PUBLIC / "unicl_small" / "outputs.npz")
     check_unicl(model, inputs, expected)
     assert_close(model.get_text_features(inputs["input_ids_pad0"]), expected["text_features_pad0"], "padded with 0")
