@@ -10,7 +10,7 @@ import torch
 
 from florence_rag.batching import batched
 from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, TextLimit, TooLong, unit_rows
-from florence_rag.models.fast_resize import scaled
+from florence_rag.models.fast_resize import resize_frame
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
 from florence_rag.models.processing import FlorenceProcessor
@@ -106,7 +106,7 @@ class FlorenceEmbedder:
         """Scale a frame as the processor would, only faster; the processor then has nothing to scale."""
         image = self._processor.image_processor
         width, height = image.scaled_size(frame.shape[1], frame.shape[0])
-        return scaled(frame, width, height, image.resample)
+        return resize_frame(frame, width, height, image.resample)
 
     def _count(self, text: str) -> int:
         return len(self._processor.tokenizer(text, truncation=False, verbose=False)["input_ids"])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.errors import InputError, MissingExtraError, ModelError
-from florence_rag.models.fast_resize import scale_of
+from florence_rag.models.fast_resize import resize_for
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
 from florence_rag.models.sentence_transformers import (
     PRECISIONS,
@@ -152,7 +152,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
                 "so use it as text_embedder, next to a model that can"
             )
         super().__init__(model, name=name, **options)
-        self._scale = scale_of(getattr(getattr(model[0], "processor", None), "image_processor", None))
+        self._scale = resize_for(getattr(getattr(model[0], "processor", None), "image_processor", None))
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
             raise ModelError(

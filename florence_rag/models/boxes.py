@@ -1,4 +1,4 @@
-"""Arithmetic of boxes (left, top, right, bottom): overlap, and dropping what says the same twice."""
+"""Arithmetic of boxes (left, top, right, bottom): overlap and non-maximum suppression."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def iou(a: Tensor, b: Tensor) -> Tensor:
     return _overlap(a, b)[0]
 
 
-def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
-    """(..., 4), (..., 4) -> (...) in [-1, 1]: iou minus the empty share of the box around both (arXiv 1902.09630)."""
+def generalized_iou(a: Tensor, b: Tensor) -> Tensor:
+    """(..., 4), (..., 4) -> (...) in [-1, 1]: IoU minus the empty fraction of the hull of both (arXiv 1902.09630)."""
     overlap, union = _overlap(a, b)
     around = torch.cat([torch.minimum(a[..., :2], b[..., :2]), torch.maximum(a[..., 2:], b[..., 2:])], dim=-1)
     hull = area(around).clamp(min=1e-7)
@@ -25,7 +25,7 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Intersection over union, and the union."""
+    """Return the intersection over union, and the union."""
     common = torch.cat([torch.maximum(a[..., :2], b[..., :2]), torch.minimum(a[..., 2:], b[..., 2:])], dim=-1)
     shared = area(common)
     union = area(a) + area(b) - shared
@@ -35,8 +35,8 @@ def _overlap(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float) -> Tensor:
     """Greedy non-maximum suppression inside each label.
 
-    boxes (N, 4), scores (N,), labels (N,) -> indices of what is kept, best first. threshold: largest IoU of two that
-    both stay.
+    boxes (N, 4), scores (N,), labels (N,) -> indices of the kept boxes, best first. threshold: the largest IoU of two
+    kept boxes.
     """
     order = scores.argsort(descending=True, stable=True)
     same = labels[order][:, None] == labels[order][None]

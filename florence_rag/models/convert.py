@@ -48,20 +48,14 @@ def convert(
     config: Config | None = None,
     answers: Sequence[str] | None = None,
 ) -> Config:
-    """Convert a released checkpoint.
+    """Convert a released checkpoint of UniCL or METER into a folder, and return its configuration.
 
     Args:
-        checkpoint: The file of UniCL or METER.
+        checkpoint: The file.
         folder: The folder to write.
         tokenizer: A folder with vocab.json and merges.txt.
         config: The configuration; by default it is derived from the weights, see arch_detection.py.
         answers: METER's answer vocabulary, in the order of its outputs.
-
-    Returns:
-        The configuration of the model.
-
-    Raises:
-        ModelError: If weights, configuration, tokenizer and answers do not fit each other.
     """
     weights = read_weights(checkpoint)
     config = config or config_of(weights)

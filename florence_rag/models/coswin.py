@@ -158,15 +158,10 @@ class CoSwinModel(CoSwinPreTrainedModel):
         return CoSwinStage(config, index, drop_path, window=(side, side), shifted=resolution > side)
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any) -> BaseModelOutputWithPooling:
-        """Encode normalized images.
+        """Encode normalized RGB images (B, 3, H, W).
 
-        Args:
-            pixel_values: Normalized RGB images, (B, 3, H, W), float.
-            output_hidden_states: Whether to return the pyramid, one map (B, C_i, H_i, W_i) for each stage.
-
-        Returns:
-            `last_hidden_state`, the tokens (B, N, C) in row-major order after the final norm; `pooler_output`, their
-            mean (B, C); and `hidden_states`, the pyramid.
+        Returns last_hidden_state (B, N, C), tokens in row-major order after the final norm; pooler_output (B, C), their
+        mean; and on request hidden_states, the pyramid: one map (B, C_i, H_i, W_i) for each stage.
         """
         x, pyramid = pixel_values, []
         for stage in self.stages:

@@ -47,15 +47,9 @@ class Fetcher:
     later: Sequence[ModelCard] = ()
 
     def repository(self, name: str, *, only: Sequence[str] | None = None, about: str = "") -> Path:
-        """Return the folder of a Hugging Face repository.
+        """Return the folder of a Hugging Face repository "owner/name", or of those of its files that match `only`.
 
-        Args:
-            name: The repository, "owner/name".
-            only: Patterns of the required files.
-            about: The line to announce.
-
-        Raises:
-            ModelError: If the repository is not cached and cannot be downloaded.
+        `about` is the line to announce. It is a ModelError if the files are not cached and cannot be downloaded.
         """
         fetch = partial(snapshot_download, name, allow_patterns=list(only or ["*"]), ignore_patterns=NEVER_NEEDED)
         try:
@@ -128,9 +122,9 @@ def is_local(card: ModelCard) -> bool:
     if card.download_kind == "file":
         return _cached_file(card.source).is_file()
     try:
-        return card.download_kind == "" or bool(
+        if card.download_kind == "repository":
             snapshot_download(card.source, local_files_only=True, ignore_patterns=NEVER_NEEDED)
-        )
+        return True
     except LocalEntryNotFoundError:
         return False
 

@@ -217,17 +217,10 @@ def _by_point(head: nn.Module, levels: Sequence[Tensor]) -> Tensor:
 def detect_objects(
     output: DetectorOutput, *, threshold: float, overlap: float = 0.6, most: int = 100, candidates: int = 1000
 ) -> list[dict[str, Tensor]]:
-    """Convert the outputs for points into detections, best first.
+    """Return for each image "scores" (N,), "labels" (N,) and "boxes" (N, 4), all in [0, 1], best first.
 
-    Args:
-        output: The output of the detector.
-        threshold: The least score, the geometric mean of class and centerness, as in ATSS.
-        overlap: The largest IoU of two objects of one class.
-        most: The largest number of detections of an image.
-        candidates: The number of pairs of point and class with the best scores that are considered.
-
-    Returns:
-        For each image "scores" (N,) in [0, 1], "labels" (N,) and "boxes" (N, 4) in [0, 1].
+    A score is the geometric mean of class and centerness, as in ATSS, and at least `threshold`. Two objects of one
+    class have at most the IoU `overlap`. At most `most` of the best `candidates` are returned.
     """
     assert output.logits is not None and output.center_logits is not None and output.boxes is not None
     scores = (output.logits.float().sigmoid() * output.center_logits.float().sigmoid()[..., None]).sqrt()

@@ -22,7 +22,7 @@ from florence_rag.models.text_encoder import TextEncoderConfig, TextEncoderModel
 
 
 class FlorenceConfig(PreTrainedConfig):
-    """Both encoders and the space they share. logit_scale_init_value: logarithm of the inverse temperature."""
+    """Configuration of both encoders and their shared space; logit_scale_init_value is log(1 / temperature)."""
 
     model_type = "florence"
     sub_configs_defaults: ClassVar[dict[str, Any]] = {"image_config": CoSwinConfig, "text_config": TextEncoderConfig}
@@ -41,7 +41,7 @@ class FlorenceConfig(PreTrainedConfig):
 
     @classmethod
     def paper(cls) -> FlorenceConfig:
-        """Florence-CoSwin-H: 637M parameters see and 256M read."""
+        """Florence-CoSwin-H: 637M parameters for images and 256M for texts."""
         return cls(image_config=CoSwinConfig.huge(), text_config=TextEncoderConfig.paper(), projection_dim=1024)
 
 
@@ -56,12 +56,17 @@ class FlorenceOutput(ModelOutput):
 
 
 def unicl_loss(image_embeds: Tensor, text_embeds: Tensor, scale: Tensor, positives: Tensor) -> Tensor:
-    """The bidirectional contrastive loss with any number of positives, L_i2t + L_t2i (UniCL, equations 2 and 3).
+    """Return the bidirectional contrastive loss with several positives, L_i2t + L_t2i (UniCL, equations 2 and 3).
 
-    image_embeds (B, D), text_embeds (B, D): unit length. scale (): the inverse temperature tau, positive.
-    positives (B,): a label for each pair, pairs of one label being each other's positives; or (B, B) bool, true where
-    text j says something true of image i, with at least one true value in each row and column.
-    Returns (): mean over images plus mean over texts. With all labels distinct this is CLIP's loss, summed.
+    Args:
+        image_embeds: Unit vectors, (B, D).
+        text_embeds: Unit vectors, (B, D).
+        scale: The inverse temperature tau, ().
+        positives: A label for each pair, (B,), where pairs with equal labels are positives of each other; or (B, B)
+            bool, true if text j describes image i, with a true value in each row and column.
+
+    Returns:
+        The mean over images plus the mean over texts, (). If all labels differ, this is CLIP's loss, summed.
     """
     logits = scale * image_embeds @ text_embeds.T
     if positives.ndim == 1:
@@ -108,7 +113,7 @@ class FlorenceModel(PreTrainedModel):
     def forward(
         self, pixel_values: Tensor, input_ids: Tensor, positives: Tensor | None = None, **_: Any
     ) -> FlorenceOutput:
-        """Compare images (B_i, 3, H, W) with texts (B_t, L); the loss needs positives, see unicl_loss."""
+        """Compare images (B_i, 3, H, W) with texts (B_t, L); `positives`, see unicl_loss, give the loss."""
         image_embeds = self.get_image_features(pixel_values)
         text_embeds = self.get_text_features(input_ids)
         # CLIP's clamp: a larger scale than 100 makes training unstable.

@@ -55,18 +55,10 @@ def check_acceleration(backend: str, precision: str, device: torch.device) -> No
 
 
 def accelerate(network: nn.Module, method: str, example: Tensor, *, backend: Backend, precision: Precision) -> Run:
-    """Return a fast equivalent of a method from one tensor to one float32 tensor.
+    """Return a fast equivalent of the method of this name, from one tensor to one float32 tensor.
 
-    Args:
-        network: The network.
-        method: The name of its method.
-        example: An input whose first axis is the batch; later inputs differ from it only there.
-        backend: What runs the network.
-        precision: The precision of its products.
-
-    Raises:
-        InputError: If the combination is not supported.
-        MissingExtraError: If the backend is not installed.
+    The first axis of `example` is the batch; later inputs differ from it only there. It is an InputError if the
+    combination is not supported, and a MissingExtraError if the backend is not installed.
     """
     check_acceleration(backend, precision, example.device)
     module = _Method(network, method).eval()

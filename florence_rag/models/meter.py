@@ -37,20 +37,16 @@ Head = Literal["vqa", "itm", "mlm", "rank", "nlvr2", "snli"]
 class MeterConfig(PreTrainedConfig):
     """Configuration of METER. The defaults are those of the released CLIP ViT-B/16 + RoBERTa-base checkpoints.
 
+    The sizes without a prefix are those of the fusion layers.
+
     Args:
         text_config: The configuration of the text encoder.
         image_config: The configuration of the image encoder.
-        hidden_size: The width of the fusion layers.
-        num_layers: The number of fusion layers of each stream.
-        num_heads: The attention heads of a fusion layer.
-        intermediate_size: The width of the MLP of a fusion layer.
         image_pooling: The pooled image state: the "first" token (CLIP) or the "mean" of all (Swin, CoSwin).
         num_image_positions: The number of learned positions added to the projected image tokens; 0 for none. An image
             encoder without absolute positions needs them to tell left from right.
         num_token_types: 2, or 3 for models that compare two images.
-        max_text_length: The longest text in tokens.
         heads: The heads of the checkpoint, see meter_heads.py.
-        num_answers: The number of answers of the head "vqa".
         answers: The answer vocabulary in the order of the outputs, if it is known.
     """
 
@@ -250,7 +246,7 @@ class MeterModel(MeterPreTrainedModel):
         Args:
             input_ids: Token ids, (B, T).
             attention_mask: 1 for words, 0 for padding, (B, T).
-            pixel_values: Normalized images, (P, 3, H, W); or else
+            pixel_values: Normalized images, (P, 3, H, W), unless there are image_embeds.
             image_embeds: Image tokens of `encode_images`, (P, N, C).
             image_index: The image of each text, (B,), required if P differs from B.
             image_token_type: The token type of the images; 2 marks the second image of a pair.
@@ -269,8 +265,7 @@ class MeterModel(MeterPreTrainedModel):
         if image_index is not None:
             image = image[image_index]
         mask = attention_mask.bool()[:, None, None, :]
-        weights: list[Tensor] = []
-        states: list[Tensor] = []
+        weights, states = [], []
         layers: Any = zip(self.text_layers, self.image_layers, strict=True)
         for text_layer, image_layer in layers:
             if output_cross_attentions:

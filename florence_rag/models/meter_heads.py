@@ -64,9 +64,7 @@ def build_head(head: str, config: MeterConfig) -> nn.Module:
 def soft_answer_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the binary cross-entropy, summed over the A answers and averaged over the labeled rows.
 
-    Args:
-        logits: (B, A).
-        labels: The score of each answer in [0, 1], (B, A); a row of -100 has no label.
+    logits (B, A); labels (B, A): the score of each answer in [0, 1]; a row of -100 has no label.
     """
     labeled = labels[:, 0] != IGNORE
     loss = F.binary_cross_entropy_with_logits(logits, labels.clamp(min=0).to(logits.dtype), reduction="none").sum(1)
@@ -82,9 +80,7 @@ def class_loss(logits: Tensor, labels: Tensor) -> Tensor:
 def rank_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the cross-entropy over groups of pairs, of which one matches.
 
-    Args:
-        logits: (B,); B / G consecutive pairs form a group.
-        labels: The index of the matching pair in each group, (G,).
+    logits (B,): B / G consecutive pairs form a group; labels (G,): the index of the matching pair in each group.
     """
     return class_loss(logits.view(len(labels), -1), labels)
 
@@ -130,12 +126,9 @@ class MeterForMultipleTasks(MeterWithHeads):
     """All heads in one pass: several tasks are trained together, and each row is labeled for some of them."""
 
     def forward(self, input_ids: Tensor, labels: Mapping[str, Tensor] | None = None, **inputs: Any) -> MeterHeadOutput:
-        """Compute the logits of all heads but "nlvr2".
+        """Compute the logits of all heads but "nlvr2" for token ids (B, T) and `inputs` of `MeterModel.forward`.
 
-        Args:
-            input_ids: Token ids, (B, T).
-            labels: The labels of each head by name, -100 in rows without one; the loss is the sum over the heads.
-            inputs: The other arguments of `MeterModel.forward`.
+        `labels` are those of each head by name, -100 in rows without one; the loss is the sum over the heads.
         """
         fusion = self.meter(input_ids, **inputs)
         logits = {head: self.logits_of(head, fusion) for head in self.config.heads if head != "nlvr2"}

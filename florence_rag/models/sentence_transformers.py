@@ -43,15 +43,7 @@ def model_folder(source: str | Path) -> Path:
 
 
 def open_model(kind: type[Model], folder: Path, *, device: str | None, precision: str | None, **options: Any) -> Model:
-    """Open the model of a folder in evaluation mode.
-
-    Args:
-        kind: The class of sentence-transformers.
-        folder: The folder.
-        device: A torch device; by default a GPU if there is one.
-        precision: "fp32", which is the default, or "bf16".
-        options: Further arguments of the class.
-    """
+    """Open the model of a folder in evaluation mode, by default on a GPU if there is one, and in fp32."""
     if precision not in (None, *PRECISIONS):
         raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")

@@ -24,17 +24,10 @@ _LISTED = 5
 def open_strictly(
     kind: type[Model], folder: str | Path, *, name: str = "", what: str = "", device: str | None = None
 ) -> Model:
-    """Open a model in fp32 and evaluation mode.
+    """Open a model in fp32 and evaluation mode, by default on a GPU if there is one.
 
-    Args:
-        kind: The class of the model.
-        folder: A folder that `save_pretrained` wrote.
-        name: The name of the model in error messages.
-        what: What the folder should hold, such as "a detector", in error messages.
-        device: A torch device; by default a GPU if there is one.
-
-    Raises:
-        ModelError: If files cannot be read, or weights do not fit; the message lists these.
+    It is a ModelError if files cannot be read or weights do not fit. The message lists these weights, and calls the
+    model by its `name` and by `what` the folder should hold, such as "a detector".
     """
     with _opening(folder, name, what or f"a {kind.__name__}"):
         loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)

@@ -1,4 +1,4 @@
-"""Florence's language encoder: a causal transformer like CLIP's, read out at the end-of-text token.
+"""Florence's language encoder: a causal transformer like CLIP's, pooled at the end-of-text token.
 
 Papers: Florence (arXiv 2111.11432, section 2.1), CLIP (arXiv 2103.00020, section 2.4).
 Reference code: microsoft/UniCL, whose LayerNorms use eps 1e-12.
@@ -18,7 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 
 class TextEncoderConfig(PreTrainedConfig):
-    """Shape of the encoder. max_position_embeddings: longest text in tokens, start and end tokens included."""
+    """Configuration of the encoder; max_position_embeddings counts the start token and the end token."""
 
     model_type = "florence_text"
 
@@ -58,22 +58,18 @@ class TextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, C) -> (B, L, C)."""
-        x = x + self._attend(self.norm1(x))
-        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
-
-    def _attend(self, x: Tensor) -> Tensor:
-        batch, length, width = x.shape
-        qkv = self.qkv(x).view(batch, length, 3, self.num_heads, width // self.num_heads)
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True)
-        return self.proj(attended.transpose(1, 2).reshape(batch, length, width))
+        x = x + self.proj(attended.transpose(1, 2).flatten(2))
+        return x + self.fc2(self.activation(self.fc1(self.norm2(x))))
 
 
 class TextEncoderModel(PreTrainedModel):
     """Token ids -> token features and the feature of the end-of-text token.
 
-    Attention is causal and the read-out stands at the first end-of-text token, so what follows it (padding) is never
-    seen and no attention mask is needed.
+    Attention is causal and the first end-of-text token is the pooled one, so that padding after it has no influence and
+    no attention mask is needed.
     """
 
     config_class = TextEncoderConfig
@@ -95,9 +91,8 @@ class TextEncoderModel(PreTrainedModel):
             init.normal_(module.position_embedding, std=self.config.initializer_range)
 
     def forward(self, input_ids: Tensor, **_: Any) -> BaseModelOutputWithPooling:
-        """Encode token ids.
+        """Encode token ids (B, L) int64, each row with an end-of-text token, L <= max_position_embeddings.
 
-        input_ids: (B, L) int64, each row with an end-of-text token, L <= max_position_embeddings.
         Returns last_hidden_state (B, L, C) and pooler_output (B, C), the feature at the first end-of-text token.
         """
         x = self.token_embedding(input_ids) + self.position_embedding[: input_ids.shape[1]]

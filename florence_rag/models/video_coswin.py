@@ -76,14 +76,9 @@ class VideoCoSwinModel(CoSwinModel):
         return CoSwinStage(config, index, drop_path, window=window, clamped=clamped, time_stride=stride)
 
     def forward(self, pixel_values: Tensor, output_hidden_states: bool = False, **_: Any) -> BaseModelOutputWithPooling:
-        """Encode normalized clips.
+        """Encode normalized RGB clips (B, T, 3, H, W), frames in order of time, for any T from 1.
 
-        Args:
-            pixel_values: Normalized RGB frames in order of time, (B, T, 3, H, W), float, for any T from 1.
-            output_hidden_states: Whether to return one map (B, C_i, T_i, H_i, W_i) for each stage.
-
-        Returns:
-            As CoSwin; the tokens are in order of time, row, column.
+        Returns the outputs of CoSwin; tokens are in order of time, row, column, and maps are (B, C_i, T_i, H_i, W_i).
         """
         return super().forward(pixel_values.transpose(1, 2), output_hidden_states)
 

@@ -1,8 +1,8 @@
-"""METER's answer vocabulary, which its released files do not carry: read from a list, or rebuilt from VQAv2.
+"""METER's answer vocabulary, which its released files do not contain: read from a list, or rebuilt from VQAv2.
 
-The vocabulary is what METER (zdou0830/METER, as ViLT before it) made of VQAv2's annotations: the most common answer to
-each question, written in the one way of the official evaluation (normalized), if it is that of at least nine
-questions; numbered as they first appear, training questions first.
+METER (zdou0830/METER, as ViLT before it) derives the vocabulary from VQAv2's annotations: the most common answer to
+each question, normalized as in the official evaluation, if at least nine questions have it; in order of first
+appearance, training questions first.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ENDINGS = {
 
 
 def _contractions() -> Iterator[tuple[str, str]]:
-    """What stands for a contraction when an apostrophe is lost -> the contraction."""
+    """Yield each contraction without one of its apostrophes, and the contraction."""
     for ending, stems in _ENDINGS.items():
         for stem in stems.split():
             whole = stem + ending
@@ -53,24 +53,24 @@ _CONTRACTIONS = dict(_contractions())
 
 
 def normalize(answer: str) -> str:
-    """An answer as VQA's official evaluation writes it: no articles, no full stops, digits for numbers up to ten."""
+    """Normalize an answer as VQA's official evaluation does: no articles or full stops, digits for zero to ten."""
     text = spaced = answer.lower()
     for mark in _PUNCTUATION:
-        gone = f"{mark} " in text or f" {mark}" in text or _COMMA_IN_NUMBER.search(text)
-        spaced = spaced.replace(mark, "" if gone else " ")
+        is_removed = f"{mark} " in text or f" {mark}" in text or _COMMA_IN_NUMBER.search(text)
+        spaced = spaced.replace(mark, "" if is_removed else " ")
     words = (_NUMBERS.get(word, word) for word in _FULL_STOP.sub("", spaced).split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def vocabulary(annotations: Iterable[dict[str, Any]]) -> list[str]:
-    """The answers in the order of METER's outputs. annotations: VQAv2's, of all questions, training first."""
+    """Return the answers in the order of METER's outputs from VQAv2's annotations, training questions first."""
     common = [normalize(each["multiple_choice_answer"]) for each in annotations]
     counts = Counter(common)
     return [answer for answer in dict.fromkeys(common) if counts[answer] >= MIN_QUESTIONS]
 
 
 def soft_score(agreeing: int) -> float:
-    """How right an answer is that so many of the ten annotators gave (VQA, as METER rounds it)."""
+    """Return the score of an answer on which so many of the ten annotators agree (VQA, as METER rounds it)."""
     return (0.0, 0.3, 0.6, 0.9)[agreeing] if agreeing < 4 else 1.0
 
 
@@ -89,31 +89,30 @@ def read_answers(path: str | Path) -> list[str]:
         return vocabulary(_annotations(path))
     try:
         text = path.read_text("utf-8")
-        return _ordered(json.loads(text)) if path.suffix == ".json" else text.splitlines()
+        if path.suffix != ".json":
+            return text.splitlines()
+        content = json.loads(text)
+        if isinstance(content, dict) and all(isinstance(value, int) for value in content.values()):
+            content = {str(id): answer for answer, id in content.items()}
+        if isinstance(content, dict):
+            if content.keys() != {str(i) for i in range(len(content))}:
+                raise ValueError("its ids are not 0, 1, 2, ...")
+            content = [content[str(i)] for i in range(len(content))]
+        if not isinstance(content, list) or not all(isinstance(answer, str) for answer in content):
+            raise ValueError("it is neither a list of answers nor an object of ids and answers")
+        return content
     except (OSError, ValueError) as error:
         raise ModelError(f"no answers can be read from {str(path)!r}: {error}") from error
 
 
 def _annotations(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for name in ANNOTATIONS:
         try:
-            found += json.loads((folder / name).read_text("utf-8"))["annotations"]
+            annotations += json.loads((folder / name).read_text("utf-8"))["annotations"]
         except (OSError, ValueError, KeyError) as error:
             raise ModelError(
                 f"{str(folder / name)!r} is missing or no VQAv2 file ({type(error).__name__}); "
                 "get the annotations from https://visualqa.org/download.html"
             ) from error
-    return found
-
-
-def _ordered(content: Any) -> list[str]:
-    if isinstance(content, dict) and all(isinstance(value, int) for value in content.values()):
-        content = {str(id): answer for answer, id in content.items()}
-    if isinstance(content, dict):
-        if sorted(content, key=lambda id: (len(id), id)) != [str(i) for i in range(len(content))]:
-            raise ValueError("its ids are not 0, 1, 2, ...")
-        content = [content[str(i)] for i in range(len(content))]
-    if not isinstance(content, list) or not all(isinstance(answer, str) for answer in content):
-        raise ValueError("it is neither a list of answers nor an object of ids and answers")
-    return content
+    return annotations

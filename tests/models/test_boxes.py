@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.models.boxes import area, generalised_iou, iou, suppress
+from florence_rag.models.boxes import area, generalized_iou, iou, suppress
 
 UNIT = torch.tensor([0.0, 0.0, 1.0, 1.0])
 share = st.floats(0, 1, width=32)
@@ -17,8 +17,8 @@ def test_areas_overlaps_and_gaps() -> None:
     assert area(half).item() == 0.5
     assert iou(UNIT, half).item() == 0.5
     assert iou(UNIT, away).item() == 0.0
-    assert generalised_iou(UNIT, away).item() == pytest.approx(-1 / 3)
-    assert generalised_iou(UNIT, UNIT).item() == pytest.approx(1.0)
+    assert generalized_iou(UNIT, away).item() == pytest.approx(-1 / 3)
+    assert generalized_iou(UNIT, UNIT).item() == pytest.approx(1.0)
 
 
 @given(boxes, boxes)
@@ -26,7 +26,7 @@ def test_overlaps_are_shares_and_mutual(a: torch.Tensor, b: torch.Tensor) -> Non
     one, other = iou(a[:, None], b[None]), iou(b[:, None], a[None])
     assert ((one >= 0) & (one <= 1 + 1e-5)).all()
     torch.testing.assert_close(one, other.T)
-    wide = generalised_iou(a[:, None], b[None])
+    wide = generalized_iou(a[:, None], b[None])
     assert (wide <= one + 1e-5).all() and (wide >= -1 - 1e-5).all()
 
 

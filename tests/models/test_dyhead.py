@@ -85,7 +85,7 @@ def test_moving_the_picture_moves_what_the_right_tower_sees() -> None:
     for coarse in ("resized", "released"):
         block = tower(coarse).blocks[0]
         # Enlarged with corners aligned, nothing moves quite evenly: what differs by much is read elsewhere.
-        finest = [block._enlarged(maps[1], *offsets_and_mask(block, maps[0])) for maps in (still, moved)]
+        finest = [block.convolve_coarser(maps[1], *offsets_and_mask(block, maps[0])) for maps in (still, moved)]
         differences[coarse] = (finest[0].roll(8, dims=3) - finest[1])[..., 12:-4, 12:-4].abs().mean()
     assert differences["resized"] < differences["released"] / 2
 

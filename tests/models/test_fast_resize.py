@@ -10,7 +10,7 @@ from transformers import (
     SiglipImageProcessorPil,
 )
 
-from florence_rag.models.fast_resize import scale_of, scaled
+from florence_rag.models.fast_resize import resize_for, resize_frame
 from florence_rag.models.processing import FlorenceImageProcessor
 
 SIDES = st.integers(16, 200)
@@ -32,7 +32,7 @@ def photograph(height, width):
 def test_it_is_what_pillow_does_but_for_roundings(height, width, new_height, new_width, resample):
     for frame, most, mean in ((photograph(height, width), 3, 0.2), (noise(height, width), 255, 0.5)):
         wanted = np.asarray(Image.fromarray(frame).resize((new_width, new_height), resample)).astype(int)
-        found = scaled(frame, new_width, new_height, resample)
+        found = resize_frame(frame, new_width, new_height, resample)
         assert found.dtype == np.uint8 and found.shape == wanted.shape
         assert abs(found - wanted).max() <= most and abs(found - wanted).mean() < mean
 
@@ -41,7 +41,7 @@ def test_a_frame_that_cannot_be_written_is_left_alone():
     frame = noise(40, 30)
     frame.setflags(write=False)
     before = frame.copy()
-    assert scaled(frame, 8, 8, Image.Resampling.BICUBIC).shape == (8, 8, 3)
+    assert resize_frame(frame, 8, 8, Image.Resampling.BICUBIC).shape == (8, 8, 3)
     assert (frame == before).all()
 
 
@@ -50,12 +50,12 @@ def test_a_frame_that_cannot_be_written_is_left_alone():
 def test_frames_may_lie_in_memory_as_they_like(shape, turned):
     frame = turned(photograph(*shape))
     wanted = np.asarray(Image.fromarray(np.array(frame)).resize((8, 8), Image.Resampling.BILINEAR)).astype(int)
-    assert abs(scaled(frame, 8, 8, Image.Resampling.BILINEAR) - wanted).max() <= 1
+    assert abs(resize_frame(frame, 8, 8, Image.Resampling.BILINEAR) - wanted).max() <= 1
 
 
 def test_other_filters_are_left_to_pillow():
     frame = noise(40, 30)
-    assert scaled(frame, 8, 8, Image.Resampling.LANCZOS) is frame
+    assert resize_frame(frame, 8, 8, Image.Resampling.LANCZOS) is frame
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_other_filters_are_left_to_pillow():
 @pytest.mark.parametrize("shape", [(70, 97), (97, 70), (32, 32), (20, 24)])
 def test_a_processor_of_transformers_makes_the_same_of_it(processor, shape):
     frame = photograph(*shape)
-    scale = scale_of(processor)
+    scale = resize_for(processor)
     assert min(scale(frame).shape[:2]) == 32
     wanted, found = (
         processor(Image.fromarray(each), return_tensors="np")["pixel_values"] for each in (frame, scale(frame))
@@ -82,12 +82,12 @@ def test_a_processor_of_transformers_makes_the_same_of_it(processor, shape):
 )
 def test_what_scales_otherwise_gets_the_whole_frame(processor):
     frame = noise(70, 97)
-    assert scale_of(processor)(frame) is frame
+    assert resize_for(processor)(frame) is frame
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop"])
 def test_our_processor_scales_to_the_size_that_it_tells(fit):
     processor = FlorenceImageProcessor(size=32, fit=fit)
     frame = photograph(70, 97)
-    before = scaled(frame, *processor.scaled_size(97, 70), processor.resample)
+    before = resize_frame(frame, *processor.scaled_size(97, 70), processor.resample)
     assert abs(processor.resize(frame).astype(int) - processor.resize(before)).max() <= 1

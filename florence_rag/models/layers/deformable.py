@@ -14,11 +14,11 @@ from torch.nn import functional as F
 def modulated_deform_conv(
     x: Tensor, offset: Tensor, mask: Tensor, weight: Tensor, bias: Tensor | None = None, *, stride: int = 1
 ) -> Tensor:
-    """Convolution with an odd square kernel and "same" padding whose every tap is moved and weighted at every place.
+    """Convolve with an odd square kernel and "same" padding; each tap has an offset and a factor at each position.
 
-    x: (B, C, H, W). offset: (B, 2 * K * K, H_out, W_out), by how many pixels of x a tap moves down, then right.
+    x: (B, C, H, W). offset: (B, 2 * K * K, H_out, W_out), the pixels that a tap moves down, then right.
     mask: (B, K * K, H_out, W_out), the factor of each sample. weight: (C_out, C, K, K), bias: (C_out,).
-    Returns (B, C_out, H_out, W_out). Between pixels x is bilinear, outside it is 0.
+    Returns (B, C_out, H_out, W_out). x is interpolated bilinearly and is 0 outside.
     """
     batch, channels = x.shape[:2]
     rows, columns = mask.shape[-2:]
@@ -39,11 +39,11 @@ def _sampling_grid(x: Tensor, offset: Tensor, kernel: int, stride: int) -> Tenso
     down, right = (part.flatten()[:, None, None] for part in torch.meshgrid(tap, tap, indexing="ij"))
     y = torch.arange(rows, device=x.device)[:, None] * stride + down
     x_ = torch.arange(columns, device=x.device)[None] * stride + right
-    moves = offset.float().view(batch, kernel * kernel, 2, rows, columns)
-    places = torch.stack([x_ + moves[:, :, 1], y + moves[:, :, 0]], dim=-1)
-    # Pixel 0 has its middle at (0 + 0.5) of size; -1 and 1 are the outer edges.
-    size = places.new_tensor([x.shape[-1], x.shape[-2]])
-    return ((2 * places + 1) / size - 1).view(batch, -1, columns, 2)
+    offsets = offset.float().view(batch, kernel * kernel, 2, rows, columns)
+    positions = torch.stack([x_ + offsets[:, :, 1], y + offsets[:, :, 0]], dim=-1)
+    # The center of pixel 0 is at 0.5; -1 and 1 are the outer edges.
+    size = positions.new_tensor([x.shape[-1], x.shape[-2]])
+    return ((2 * positions + 1) / size - 1).view(batch, -1, columns, 2)
 
 
 class DeformConvNorm(nn.Module):

@@ -1,4 +1,4 @@
-"""The three attentions of Dynamic Head in one block: over levels (scale), places (space) and channels (task).
+"""The three attentions of Dynamic Head in one block: over levels (scale), positions (space) and channels (task).
 
 Paper: Dynamic Head (arXiv 2106.08322, section 3.2, equations 3 to 5), with the hard sigmoid and the DyReLU-A of
 Dynamic ReLU (arXiv 2003.10027). Reference code: microsoft/DynamicHead.
@@ -20,7 +20,7 @@ CoarseReading = Literal["resized", "released"]
 
 
 class DynamicReLU(nn.Module):
-    """Task-aware attention (equation 5): the larger of two lines for each channel, as the whole map decides."""
+    """Task-aware attention (equation 5): the maximum of two lines for each channel, with slopes from the whole map."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -30,21 +30,21 @@ class DynamicReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        # Between 0 and 1, and 0.5 for nothing learned: slopes 1 and 0, offsets 0.
-        shares = F.hardsigmoid(self.fc(x.mean(dim=(2, 3))))[:, :, None, None] - 0.5
-        slope1, offset1, slope2, offset2 = shares.chunk(4, dim=1)
+        # In [-0.5, 0.5], and 0 before training: slopes 1 and 0, offsets 0.
+        coefficients = F.hardsigmoid(self.fc(x.mean(dim=(2, 3))))[:, :, None, None] - 0.5
+        slope1, offset1, slope2, offset2 = coefficients.chunk(4, dim=1)
         return torch.maximum(x * (2 * slope1 + 1) + offset1, x * 2 * slope2 + offset2)
 
 
 class DynamicBlock(nn.Module):
     """One block of the head; levels from fine to coarse, each about half as large as the one before.
 
-    A level reads itself, the finer level at stride 2 and the coarser one enlarged, all where the offsets of its own map
-    say (equation 4: spatial), and takes the mean of the three, each weighted as a whole (equation 3: scale).
+    A level convolves itself, the finer level at stride 2 and the enlarged coarser one, all at the offsets of its own
+    map (equation 4: spatial), and takes the mean of the three, each with one weight (equation 3: scale).
 
-    coarse: "resized" enlarges the coarser level and reads that, so that an offset means the same place on all levels.
-    "released" reads the coarser level before enlarging it, with offsets that are meant for a map twice as large and are
-    cut out of its memory row by row: what the released kernel does, and released weights were trained with.
+    coarse: "resized" enlarges the coarser level before the convolution, so that an offset means the same position on
+    all levels. "released" enlarges it afterwards, and takes the offsets, which fit a map twice as large, from the start
+    of their memory, as the released kernel does and released weights need.
     """
 
     def __init__(self, channels: int, *, groups: int = 16, coarse: CoarseReading = "resized") -> None:
@@ -69,15 +69,13 @@ class DynamicBlock(nn.Module):
         if finer is not None:
             parts.append(self.from_finer(finer, offset, mask))
         if coarser is not None:
-            parts.append(self._enlarged(coarser, offset, mask))
-        weighted = [part * self._share(part) for part in parts]
-        return self.task(torch.stack(weighted).mean(dim=0))
+            parts.append(self.convolve_coarser(coarser, offset, mask))
+        # One weight in [0.5, 1] for each part.
+        weights = [F.hardsigmoid(F.relu(self.scale(part.mean(dim=(2, 3), keepdim=True)))) for part in parts]
+        return self.task(torch.stack([part * weight for part, weight in zip(parts, weights, strict=True)]).mean(dim=0))
 
-    def _share(self, part: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, 1, 1, 1) in [0.5, 1]."""
-        return F.hardsigmoid(F.relu(self.scale(part.mean(dim=(2, 3), keepdim=True))))
-
-    def _enlarged(self, coarser: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+    def convolve_coarser(self, coarser: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Coarser level (B, C, H / 2, W / 2), offset (B, 18, H, W), mask (B, 9, H, W) -> (B, C, H, W)."""
         size = offset.shape[-2:]
         if self.coarse == "resized":
             return self.from_coarser(_resized(coarser, size), offset, mask)
@@ -90,6 +88,6 @@ def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _front(x: Tensor, size: Sequence[int]) -> Tensor:
-    """The first numbers of each row's memory, (B, C, H, W), taken for a smaller map: (B, C, *size)."""
+    """Reinterpret the first numbers in the memory of each image, (B, C, H, W), as a smaller map: (B, C, *size)."""
     count = x.shape[1] * size[0] * size[1]
     return x.flatten(1)[:, :count].reshape(x.shape[0], x.shape[1], *size)

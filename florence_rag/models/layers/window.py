@@ -82,13 +82,8 @@ def from_windows(windows: Tensor, window: Sizes, sizes: Sizes) -> Tensor:
 class WindowAttention(nn.Module):
     """Multi-head self-attention inside windows with a learned relative position bias (Swin, equation 4).
 
-    Args:
-        channels: The channels of a token.
-        num_heads: The number of heads.
-        window: The full size of a window, which determines the bias table.
-        qkv_bias: Whether queries, keys and values have a bias.
-        clamped: The biases in a window that is smaller than the full one. "exact" uses those of the same distances.
-            "released" uses those of the first tokens of the full window, as Video Swin's code and weights do.
+    In a window that is smaller than the full one, `clamped` chooses the biases: "exact" those of the same distances,
+    "released" those of the first tokens of the full window, as Video Swin's code and weights do.
     """
 
     def __init__(
@@ -102,16 +97,7 @@ class WindowAttention(nn.Module):
         self.relative_position_bias_table = nn.Parameter(torch.zeros(rows, num_heads))
 
     def forward(self, windows: Tensor, window: Sizes, mask: Tensor | None = None) -> Tensor:
-        """Attend inside each window.
-
-        Args:
-            windows: The tokens of n windows of each of B maps, (B * n, N, C).
-            window: The size of these windows, N tokens in all.
-            mask: Added to the logits, (n, N, N).
-
-        Returns:
-            Tokens of the same shape.
-        """
+        """Tokens (B * n, N, C) of n windows of a size, mask (n, N, N) added to the logits -> (B * n, N, C)."""
         count, tokens, channels = windows.shape
         table = self.relative_position_bias_table
         index = relative_position_index(window, self.window, self.clamped)
@@ -127,18 +113,8 @@ class WindowAttention(nn.Module):
 class SwinBlock(nn.Module):
     """LayerNorm, (shifted) window attention, LayerNorm, MLP, both with residuals (Swin, equation 3).
 
-    Args:
-        channels: The channels of a token.
-        num_heads: The number of heads.
-        window: The size of a window.
-        shifted: Whether windows are shifted by half their size.
-        clamped: How an axis is treated whose map is no larger than the window. By default the map is padded to the
-            window and no axis is shifted, as in Swin. Otherwise the window becomes as small as the map and this axis
-            is not shifted, as in Video Swin; see `WindowAttention` for its biases.
-        mlp_ratio: The width of the MLP in channels.
-        qkv_bias: Whether queries, keys and values have a bias.
-        drop_path: The rate of stochastic depth.
-        eps: The epsilon of each LayerNorm.
+    A map that is no larger than the window is padded to the window and not shifted, as in Swin. With `clamped`, each
+    such axis of the window becomes as small as the map and is not shifted, as in Video Swin.
     """
 
     def __init__(
