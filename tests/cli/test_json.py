@@ -1,5 +1,6 @@
 """The output of every command with --json has the keys and types that docs/reference/json.md lists."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from florence_rag.loading.loaders import CAPTIONER, DETECTOR, EMBEDDER
 from florence_rag.models.registry import find_model
 from florence_rag.perception.base import Detection
 from florence_rag.testing import ColorEmbedder, ScriptedCaptioner, color_frame
+from recipes.florence_tiny.synthetic.dataset_export import export_datasets
 from tests.loading.stand_ins import stand_in
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/json.md").read_text("utf-8")
@@ -89,8 +91,6 @@ def test_commands_without_a_database(run, monkeypatch, tmp_path):
         sources = [each["source"] for each in (*record["images"], *record["failed"])]
         assert sources == [str(tmp_path / "data/warm/red.png"), str(tmp_path / "gone.png")]
     check_object(run("classify", "train", "data", "--name", "warmth", "--json").json, "classify train")
-    report = run("eval", "classify", "data", "--json").json
-    check_object(report, "eval")
     check_object(run("models", "--json").json, "models")
     check_object(run("estimate", "--images", "1e6", "--json").json, "estimate")
 
@@ -108,13 +108,60 @@ def test_databases_on_disk(run, tmp_path):
     check_object(run("reembed", "--rollback", *db, "--json").json, "reembed --rollback")
 
 
-def test_training(run, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    for color in ("red", "blue"):
-        (tmp_path / "data" / color).mkdir(parents=True)
-        for number in range(3):
-            Image.fromarray(color_frame(color)).save(tmp_path / "data" / color / f"{number}.png")
-    check_object(run("train", "unicl", "data", "--steps", 1, "--batch", 2, "--out", "mine", "--json").json, "train")
+def test_events_of_watch(run, rag, photos, monkeypatch):
+    def watch_until_interrupted(folder, **options):
+        yield rag.add(folder, **options)
+        (photos / "broken.jpg").write_text("no image")
+        shutil.copy(photos / "red.png", photos / "copy.png")
+        (photos / "blue.png").unlink()
+        yield rag.add(folder, prune=True, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rag, "watch", watch_until_interrupted)
+    outcome = run("watch", photos, "--near-duplicates", "drop", "--json")
+    first, *others = (json.loads(line) for line in outcome.out.splitlines())
+    assert {record["event"] for record in others} == {"removed", "failed", "skipped"}
+    keys = set(OBJECTS["watch"])
+    check_object({key: value for key, value in first.items() if key not in keys}, "index")
+    for record in others:
+        check_object(record, "watch")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A small data set in all formats, and a list of its video clips with two labels."""
+    folder = tmp_path_factory.mktemp("data")
+    export_datasets(folder, 4)
+    clips = "".join(f"{('moves', 'stops')[number % 2]},clip{number},0,1.5\n" for number in range(6))
+    (folder / "clips.csv").write_text(f"label,youtube_id,time_start,time_end\n{clips}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("retrieval", "captions.json", "--model", "florence-tiny"),
+        ("vqa", ".", "--vqa", "florence-tiny"),
+        ("classify", "classes", "--model", "florence-tiny"),
+        ("detect", ".", "--detector", "florence-tiny"),
+        ("actions", "actions.csv", "--videos", "actions", "--action-model", "florence-tiny"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_evaluations(run, data, monkeypatch, arguments):
+    monkeypatch.chdir(data)
+    check_object(run("eval", *arguments, "--limit", 2, "--json").json, "eval")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("unicl", "classes"), ("vqa", "."), ("detect", "."), ("actions", "clips.csv", "--videos", "actions")],
+    ids=lambda arguments: arguments[0],
+)
+def test_training(run, data, monkeypatch, tmp_path, arguments):
+    monkeypatch.chdir(data)
+    few = ("--steps", 1, "--batch", 2, "--validation", 0.5, "--out", tmp_path / "mine")
+    check_object(run("train", *arguments, *few, "--json").json, "train")
 
 
 def test_the_demo(run, tmp_path):
