@@ -15,85 +15,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from florence_rag.cli.error_handling import CommandGroup, treat_termination_as_interrupt
+from florence_rag.cli.error_handling import ErrorHandlingGroup, treat_termination_as_interrupt
 from florence_rag.cli.logging_setup import quiet_libraries
 
 if TYPE_CHECKING:
     from florence_rag.cli.command import Command
 
 COMMANDS = {
-    "index": ("index:Index", "Index images, videos, audio, text and PDF files. Unchanged files are skipped."),
-    "watch": ("index:Watch", "Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."),
-    "failures": (
-        "index:Failures",
-        "List the files that could not be indexed, with the reasons. `index PATH --retry` tries only some of them.",
-    ),
+    "index": ("index:Index", "Index images, videos, audio, text and PDF files."),
+    "watch": ("index:Watch", "Keep an index current with folders until Ctrl-C."),
+    "failures": ("index:Failures", "List the files that could not be indexed, with the reasons."),
     "search": ("search:Search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
-    "moments": (
-        "search:Moments",
-        "Find when something happens in videos, with start, end, and a link that opens the video there.",
-    ),
-    "ask": (
-        "search:Ask",
-        "Answer a question, with a confidence and citations. With --image, answer it about that image only.",
-    ),
+    "moments": ("search:Moments", "Find when something happens in videos."),
+    "ask": ("search:Ask", "Answer a question, with a confidence and citations."),
     "recommend": ("search:Recommend", "Recommend varied new hits by examples of what you like and dislike."),
     "describe": ("images:Describe", "Caption images."),
     "detect": ("images:Detect", "Find the objects in images, with their boxes."),
-    "tag": (
-        "tag:Tag",
-        "Tag all images without tags, by labels and by the tags of their neighbors; or tag ITEMs by hand.",
-    ),
+    "tag": ("tag:Tag", "Tag images by labels and by the tags of their neighbors, or by hand."),
     "info": ("database:Info", "Print what a database contains, what failed, and which model filled it."),
-    "models": (
-        "models:Models",
-        "List the models that can be named, with roles, sizes and licenses, and which are on this machine.",
-    ),
-    "convert": (
-        "models:Convert",
-        "Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens.",
-    ),
-    "reembed": (
-        "reembed:Reembed",
-        "Move a database to another embedder while it is searched. Run it again to continue after an interruption.",
-    ),
-    "export": (
-        "database:Export",
-        "Write a database as Parquet files, for `florence-rag import` and for Milvus' bulk import.",
-    ),
-    "import": (
-        "database:Import",
-        "Create a database from an export, by inserting its rows or, with --uploaded, by Milvus' bulk import.",
-    ),
-    "estimate": (
-        "estimate:Estimate",
-        "Estimate GPU hours, memory, disk and cost for numbers of images, for each index type.",
-    ),
+    "models": ("models:Models", "List the models that can be named, with roles, sizes and licenses."),
+    "convert": ("models:Convert", "Convert a checkpoint into the folder of a model."),
+    "reembed": ("reembed:Reembed", "Move a database to another embedder while it is searched."),
+    "export": ("database:Export", "Write a database as Parquet files."),
+    "import": ("database:Import", "Create a database from an export."),
+    "estimate": ("estimate:Estimate", "Estimate the GPU hours, memory, disk and cost of an index."),
     "demo": ("demo:Demo", "Index, search and ask a small synthetic town, and print what to try next."),
-    "classify": ("classify:COMMANDS", "Classify images, by labels alone or by a classifier that you train."),
-    "eval": (
-        "evaluate:COMMANDS",
-        "Measure models on data sets in the field's formats, next to the results of the Florence paper.",
-    ),
-    "train": (
-        "train:COMMANDS",
-        "Train models on your own data. Run a command again to continue after an interruption. On several GPUs, start "
-        "it with: accelerate launch -m florence_rag train ...",
-    ),
+    "classify": ("classify:CLASSIFY", "Classify images, by labels alone or by a classifier that you train."),
+    "eval": ("evaluate:EVAL", "Measure models on data sets in the field's formats."),
+    "train": ("train:TRAIN", "Train models on your own data."),
 }
-"""The class of each command, or the commands of a group, and the first paragraph of its help."""
+"""The class of each command, or a group of commands, and the beginning of its help, for the list of commands."""
 
 
 @cache
 def load_command(name: str) -> Any:
     """Import a command or a group of commands, and return it for Click."""
-    place, summary = COMMANDS[name]
-    module, attribute = place.split(":")
+    module, attribute = COMMANDS[name][0].split(":")
     loaded = getattr(import_module(f"florence_rag.cli.{module}"), attribute)
-    if not isinstance(loaded, dict):
+    if isinstance(loaded, type):
         return _to_click(name, loaded)
-    commands = {name: _to_click(name, command) for name, command in loaded.items()}
-    return TyperGroup(name=name, help=summary, commands=commands, no_args_is_help=True)
+    commands = {name: _to_click(name, command) for name, command in loaded.commands.items()}
+    return TyperGroup(name=name, help=loaded.help, commands=commands, no_args_is_help=True)
 
 
 def _to_click(name: str, command: type[Command]) -> Any:
@@ -108,7 +70,7 @@ def _to_click(name: str, command: type[Command]) -> Any:
     return loaded
 
 
-class LazyCommandGroup(CommandGroup):
+class LazyCommandGroup(ErrorHandlingGroup):
     """The group of all commands. It imports a command when the command is called, and not for the list of commands."""
 
     def __init__(self, **attributes: Any) -> None:

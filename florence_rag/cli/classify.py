@@ -10,7 +10,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from florence_rag.cli.command import RAGCommand
+from florence_rag.cli.command import CommandGroup, RAGCommand
 from florence_rag.cli.options import Filter, LabeledImages, Labels, Model, absolute_path, parse_labels
 from florence_rag.cli.output import failed_to_text, plain, source_to_text
 from florence_rag.errors import InputError
@@ -103,4 +103,6 @@ def _found_to_text(found: Classification) -> RenderableType:
     return Group(failed_to_text(found.failed), *lines)
 
 
-COMMANDS = {"train": Train, "apply": Apply}
+CLASSIFY = CommandGroup(
+    "Classify images, by labels alone or by a classifier that you train.", {"train": Train, "apply": Apply}
+)

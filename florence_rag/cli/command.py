@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import typer
 from rich.console import RenderableType
@@ -44,6 +44,13 @@ class Command(ABC):
     def print(self, record: Mapping[str, Any], text: RenderableType) -> None:
         """Print the record as JSON, or the text for a person."""
         print_result(record, text, self.as_json)
+
+
+class CommandGroup(NamedTuple):
+    """A command with subcommands, such as `florence-rag train`."""
+
+    help: str
+    commands: dict[str, type[Command]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +90,7 @@ class DatabaseCommand(Command):
     """A command that opens a database."""
 
     db: Annotated[
-        str, typer.Option("--db", metavar="FILE|URI", help="A Milvus Lite file, or the address of a Milvus server.")
+        str, typer.Option(metavar="FILE|URI", help="A Milvus Lite file, or the address of a Milvus server.")
     ] = "florence.db"
     token: Annotated[
         str | None,
@@ -133,9 +140,7 @@ class QueryCommand(RAGCommand):
 
     kind: Annotated[
         list[str] | None,
-        typer.Option(
-            "--kind", metavar="|".join(KINDS), callback=_check_kinds, help="Only this kind of hit. Repeatable."
-        ),
+        typer.Option(metavar="|".join(KINDS), callback=_check_kinds, help="Only this kind of hit. Repeatable."),
     ] = None
     filter: Filter = None
 

@@ -36,7 +36,7 @@ class Info(DatabaseCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(DatabaseCommand):
-    """Write a database as Parquet files, for `florence-rag import` and for Milvus' bulk import."""
+    """Write a database as Parquet files. `florence-rag import` and Milvus' bulk import read them."""
 
     folder: Folder
     vector_dtype: VectorDtype = None
@@ -54,7 +54,7 @@ class Export(DatabaseCommand):
 
 @dataclass(frozen=True, kw_only=True)
 class Import(DatabaseCommand):
-    """Create a database from an export, by inserting its rows or, with --uploaded, by Milvus' bulk import."""
+    """Create a database from an export. It inserts the rows or, with --uploaded, uses Milvus' bulk import."""
 
     folder: Folder
     uploaded: Annotated[

@@ -20,7 +20,7 @@ from florence_rag.cli.output import plain, stderr
 from florence_rag.errors import FlorenceError
 
 
-class CommandGroup(TyperGroup):
+class ErrorHandlingGroup(TyperGroup):
     """The group of all commands, and the one place that turns their exceptions into exit codes."""
 
     def invoke(self, ctx: Any) -> Any:

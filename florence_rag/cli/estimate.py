@@ -45,7 +45,7 @@ _TYPES = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Command):
-    """Estimate GPU hours, memory, disk and cost for numbers of images, for each index type."""
+    """Estimate the GPU hours, memory, disk and cost of an index. It compares all index types."""
 
     images: Annotated[list[float] | None, typer.Option(help="The number of images, such as 1e8. Repeatable.")] = None
     assume: Annotated[

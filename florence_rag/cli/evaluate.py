@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.progress import track
 from rich.table import Table
 
-from florence_rag.cli.command import ModelCommand
+from florence_rag.cli.command import CommandGroup, ModelCommand
 from florence_rag.cli.options import (
     VQA,
     BoxData,
@@ -228,10 +228,7 @@ def _report_to_text(report: EvaluationReport) -> RenderableType:
     )
 
 
-COMMANDS = {
-    "retrieval": Retrieval,
-    "vqa": AnswerQuestions,
-    "classify": Classify,
-    "detect": Detect,
-    "actions": Actions,
-}
+EVAL = CommandGroup(
+    "Measure models on data sets in the field's formats. The report compares them with the Florence paper.",
+    {"retrieval": Retrieval, "vqa": AnswerQuestions, "classify": Classify, "detect": Detect, "actions": Actions},
+)

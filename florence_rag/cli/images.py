@@ -26,9 +26,7 @@ class Describe(ModelCommand):
     """Caption images."""
 
     images: Images
-    captioner: Annotated[str, typer.Option("--captioner", metavar="NAME", help="The model that writes captions.")] = (
-        "florence-2-base"
-    )
+    captioner: Annotated[str, typer.Option(metavar="NAME", help="The model that writes captions.")] = "florence-2-base"
 
     def run(self) -> None:
         """Print the captions; fail if no image can be read."""

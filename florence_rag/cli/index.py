@@ -35,7 +35,7 @@ class Index(IndexingCommand):
     ] = None
     files_from: Annotated[
         Path | None,
-        typer.Option("--files-from", metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one per line."),
+        typer.Option(metavar="FILE|-", allow_dash=True, help="A list of paths and URLs, one per line."),
     ] = None
     image_column: Annotated[
         str | None, typer.Option(metavar="NAME", help="The column of a table that holds the images.")

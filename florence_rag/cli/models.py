@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Models(Command):
-    """List the models that can be named, with roles, sizes and licenses, and which are on this machine."""
+    """List the models that can be named, with roles, sizes and licenses. It marks the models on this machine."""
 
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/models.md.")] = False
 
@@ -64,7 +64,7 @@ def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Convert(ModelCommand):
-    """Convert a checkpoint into a folder that `--model` and `--vqa` take and that `from_pretrained` opens."""
+    """Convert a checkpoint into the folder of a model. `--model`, `--vqa` and `from_pretrained` accept the folder."""
 
     checkpoint: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="CHECKPOINT", help="A released UniCL or METER checkpoint.")

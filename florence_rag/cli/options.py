@@ -36,15 +36,11 @@ def _full_index_type(name: str | None) -> str | None:
 Filter = Annotated[
     str | None, typer.Option(metavar="EXPR", help="Only hits that match a Milvus expression, such as 'start_s >= 10'.")
 ]
-ImageFile = Annotated[
-    Path | None, typer.Option("--image", metavar="IMAGE", help="An image to search with, alone or with a text.")
-]
+ImageFile = Annotated[Path | None, typer.Option(metavar="IMAGE", help="An image to search with, alone or with a text.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="The number of hits.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", parser=absolute_path, help="Image files.")]
-Labels = Annotated[str | None, typer.Option("--labels", metavar="A,B,C", help="The labels to choose from.")]
-ContactSheet = Annotated[
-    Path | None, typer.Option("--contact-sheet", metavar="PNG", help="Also draw the hits into an image.")
-]
+Labels = Annotated[str | None, typer.Option(metavar="A,B,C", help="The labels to choose from.")]
+ContactSheet = Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits into an image.")]
 
 # Models and databases
 Model = Annotated[
@@ -52,14 +48,11 @@ Model = Annotated[
     typer.Option(metavar="NAME", help="The embedder: a name from `florence-rag models`, a folder, or a repository."),
 ]
 Reranker = Annotated[str | None, typer.Option(metavar="NAME", help="A model that scores the best hits again.")]
-VQA = Annotated[
-    str | None, typer.Option("--vqa", metavar="NAME", help="The model that answers questions about images.")
-]
-OneDetector = Annotated[str, typer.Option("--detector", metavar="NAME", help="The model that finds objects.")]
+VQA = Annotated[str | None, typer.Option(metavar="NAME", help="The model that answers questions about images.")]
+OneDetector = Annotated[str, typer.Option(metavar="NAME", help="The model that finds objects.")]
 IndexType = Annotated[
     str | None,
     typer.Option(
-        "--index-type",
         metavar="TYPE",
         callback=_full_index_type,
         help="How vectors are searched, such as flat, hnsw or diskann; docs/scale.md lists all types. By default the "
@@ -68,7 +61,7 @@ IndexType = Annotated[
 ]
 VectorDtype = Annotated[
     Literal["fp32", "fp16", "bf16"] | None,
-    typer.Option("--vector-dtype", help="The number type of the vectors of a new database; a file stores fp32 only."),
+    typer.Option(help="The number type of the vectors of a new database; a file stores fp32 only."),
 ]
 
 # Data sets
@@ -80,11 +73,11 @@ LabeledImages = Annotated[
 ]
 ImageFolder = Annotated[
     Path | None,
-    typer.Option("--images", metavar="FOLDER", parser=absolute_path, help="The folder of the images, if not in DATA."),
+    typer.Option(metavar="FOLDER", parser=absolute_path, help="The folder of the images, if not in DATA."),
 ]
 VideoFolder = Annotated[
     Path | None,
-    typer.Option("--videos", metavar="FOLDER", parser=absolute_path, help="The folder of the videos, if not in DATA."),
+    typer.Option(metavar="FOLDER", parser=absolute_path, help="The folder of the videos, if not in DATA."),
 ]
 
 

@@ -28,7 +28,7 @@ class Search(QueryCommand):
     image: ImageFile = None
     box: Annotated[
         str | None,
-        typer.Option("--box", metavar="L,T,R,B", help="Only this part of the image, in shares: 0.1,0.2,0.5,0.9."),
+        typer.Option(metavar="L,T,R,B", help="Only this part of the image, in shares: 0.1,0.2,0.5,0.9."),
     ] = None
     k: Count = 5
     contact_sheet: ContactSheet = None
@@ -65,7 +65,7 @@ def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, q
 
 @dataclass(frozen=True, kw_only=True)
 class Moments(RAGCommand):
-    """Find when something happens in videos, with start, end, and a link that opens the video there."""
+    """Find when something happens in videos. Each moment has a start, an end, and a link that opens the video there."""
 
     text: Annotated[str, typer.Argument(help="A description of what happens, or of what is seen or heard.")]
     k: Count = 5

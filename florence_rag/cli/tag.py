@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Tag(RAGCommand):
-    """Tag all images without tags, by labels and by the tags of their neighbors; or tag ITEMs by hand.
+    """Tag images by labels and by the tags of their neighbors, or by hand.
 
-    Without --labels, the tags that you gave by hand are the labels.
+    Without ITEMs, all images without tags are tagged. Without --labels, the tags that you gave by hand are the labels.
     """
 
     items: Annotated[

@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from florence_rag.cli.command import ModelCommand
+from florence_rag.cli.command import CommandGroup, ModelCommand
 from florence_rag.cli.options import BoxData, ImageFolder, VideoData, VQAData, absolute_path
 from florence_rag.cli.output import failed_to_text, plain, stderr
 from florence_rag.models.registry import Role
@@ -36,9 +36,7 @@ class TrainCommand(ModelCommand):
 
     role: ClassVar[Role] = "embed"
 
-    out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="The folder of the new model, which is its name.")
-    ]
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the new model, which is its name.")]
     base_model: Annotated[str, typer.Option(metavar="NAME", help="The model to start from: a name or a folder.")] = (
         "florence-tiny"
     )
@@ -216,4 +214,8 @@ def _result_to_text(result: FineTuned) -> RenderableType:
     )
 
 
-COMMANDS = {"unicl": UniCL, "vqa": AnswerQuestions, "detect": Detect, "actions": Actions}
+TRAIN = CommandGroup(
+    "Train models on your own data. Run a command again to continue after an interruption. On several GPUs, start it "
+    "with: accelerate launch -m florence_rag train ...",
+    {"unicl": UniCL, "vqa": AnswerQuestions, "detect": Detect, "actions": Actions},
+)

@@ -64,7 +64,7 @@ def opened_with(rag, monkeypatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]
 
 @pytest.fixture
 def photos(tmp_path, opened_with) -> Path:
-    """A folder with three photos of one colour each, and a text."""
+    """A folder with three photos of one color each, and a text."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for color in ("red", "blue", "green"):

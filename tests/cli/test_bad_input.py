@@ -17,7 +17,7 @@ from tests.cli.stand_ins import use_color_models
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch) -> None:
-    """Real Milvus Lite and real media; colours for models."""
+    """Real Milvus Lite and real media; colors for models."""
     use_color_models(monkeypatch)
 
 
@@ -31,7 +31,7 @@ def save_audio(path: Path) -> None:
 
 
 def save_bomb(path: Path, side: int = 20_000) -> None:
-    """A picture of 400 megapixels in 50 kilobytes."""
+    """A image of 400 megapixels in 50 kilobytes."""
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     packer = zlib.compressobj(9)
     row = bytes(side // 8 + 1)
@@ -116,7 +116,7 @@ def test_a_bad_file_alone_fails_the_run(run, folder, tmp_path, name):
 
 
 @pytest.mark.parametrize("command", [["search", "red"], ["ask", "What is red?"], ["info"]], ids=lambda value: value[0])
-def test_a_database_that_is_not_there_is_not_made(run, tmp_path, command):
+def test_a_missing_database_is_not_created(run, tmp_path, command):
     db = tmp_path / "none.db"
     outcome = run(*command, "--db", db)
     assert (outcome.code, outcome.out) == (1, "")
@@ -125,13 +125,13 @@ def test_a_database_that_is_not_there_is_not_made(run, tmp_path, command):
     assert not db.exists()
 
 
-def test_a_database_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_path, monkeypatch):
+def test_a_missing_database_is_reported_before_a_missing_model(run, tmp_path, monkeypatch):
     monkeypatch.undo()
     outcome = run("search", "red", "--offline", "--db", tmp_path / "none.db")
     assert outcome.err.startswith("Error: there is no database at")
 
 
-def test_a_path_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_path, monkeypatch):
+def test_a_missing_path_is_reported_before_a_missing_model(run, tmp_path, monkeypatch):
     monkeypatch.undo()
     db = tmp_path / "photos.db"
     outcome = run("index", tmp_path / "pohtos", "--offline", "--db", db)
@@ -140,7 +140,7 @@ def test_a_path_that_is_not_there_is_told_before_its_model_is_missed(run, tmp_pa
     assert not db.exists()
 
 
-def test_a_database_of_another_known_model_names_both_before_one_is_missed(run, folder, tmp_path, monkeypatch):
+def test_another_known_model_is_reported_before_a_missing_model(run, folder, tmp_path, monkeypatch):
     db = tmp_path / "photos.db"
     monkeypatch.setattr(ColorEmbedder, "info", replace(ColorEmbedder.info, name="florence-tiny"))
     run("index", folder / "good.png", "--db", db)
@@ -150,7 +150,7 @@ def test_a_database_of_another_known_model_names_both_before_one_is_missed(run, 
     assert "filled by florence-tiny, not by siglip2-base" in outcome.err
 
 
-def test_a_database_of_another_embedder_names_both(run, folder, tmp_path, monkeypatch):
+def test_the_error_about_another_embedder_names_both(run, folder, tmp_path, monkeypatch):
     db = tmp_path / "photos.db"
     run("index", folder / "good.png", "--db", db)
 
@@ -183,7 +183,7 @@ def test_a_wrong_filter_is_one_line(run, folder, tmp_path):
     assert run("search", "red", "--filter", 'kind == "image"', "--db", db, "--json").json["hits"]
 
 
-def test_an_unknown_model_lists_the_known(run, folder, tmp_path, monkeypatch):
+def test_the_error_about_an_unknown_model_lists_the_known_models(run, folder, tmp_path, monkeypatch):
     monkeypatch.undo()
     outcome = run("index", folder, "--model", "no-such-model", "--db", tmp_path / "photos.db")
     assert outcome.code == 1

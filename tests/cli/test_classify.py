@@ -21,7 +21,7 @@ def data(tmp_path):
     return tmp_path / "data"
 
 
-def test_pictures_are_classified_by_labels_without_a_database(run, embedder, data):
+def test_images_are_classified_by_labels_without_a_database(run, embedder, data):
     outcome = run("classify", "apply", data / "warm" / "red.png", "--labels", "blue, red")
     assert outcome.code == 0 and outcome.out.startswith("red 1.00  data/warm/red.png  (blue 0.00)")
     (record,) = run("classify", "apply", data / "warm" / "red.png", "--labels", "blue,red", "--json").json["images"]
@@ -29,7 +29,7 @@ def test_pictures_are_classified_by_labels_without_a_database(run, embedder, dat
 
 
 def test_a_classifier_is_trained_and_applied(run, embedder, data, tmp_path):
-    (data / "cold" / "damaged.png").write_text("no picture")
+    (data / "cold" / "damaged.png").write_text("no image")
     outcome = run("classify", "train", data, "--name", "climate", "--db", "photos.db")
     assert outcome.code == 0 and (tmp_path / "photos.classifiers/florence/climate.safetensors").is_file()
     assert "failed data/cold/damaged.png" in outcome.out and "cold 2, warm 2" in outcome.out
@@ -61,6 +61,6 @@ def test_a_mistake_is_one_line(run, embedder, data, arguments, message):
     assert outcome.code == 1 and message in outcome.err and outcome.err.count("\n") == 1
 
 
-def test_nothing_but_unreadable_files_is_an_error(run, embedder, tmp_path):
+def test_unreadable_files_alone_are_an_error(run, embedder, tmp_path):
     outcome = run("classify", "apply", tmp_path / "gone.png", "--labels", "red,blue")
     assert outcome.code == 1 and "gone.png" in outcome.out and "none of the images" in outcome.err

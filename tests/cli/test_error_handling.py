@@ -7,12 +7,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from florence_rag.cli.error_handling import CommandGroup
+from florence_rag.cli.error_handling import ErrorHandlingGroup
 from florence_rag.errors import StoreLockedError
 
 
 def ended_by(error: BaseException):
-    app = typer.Typer(cls=CommandGroup, pretty_exceptions_enable=False)
+    app = typer.Typer(cls=ErrorHandlingGroup, pretty_exceptions_enable=False)
 
     @app.command()
     def index() -> None:
@@ -47,12 +47,12 @@ def test_only_an_index_run_can_be_completed():
     assert CliRunner().invoke(ended_by(KeyboardInterrupt()), ["other"]).stderr == "Interrupted.\n"
 
 
-def test_a_mistake_of_ours_keeps_its_traceback():
+def test_an_internal_error_keeps_its_traceback():
     assert isinstance(CliRunner().invoke(ended_by(KeyError("x")), ["index"]).exception, KeyError)
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_closes_what_is_open(sent):
+def test_a_signal_closes_open_resources(sent):
     script = (
         "import signal, sys, time\n"
         "from florence_rag.cli import app as commands\n"

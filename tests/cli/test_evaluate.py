@@ -46,7 +46,7 @@ def test_questions_are_scored_and_answers_written(run, data, tmp_path):
     assert refused.code == 2 and "--annotations" in refused.err
 
 
-def test_classes_are_told_by_their_names(run, data):
+def test_classification_is_measured(run, data):
     outcome = run("eval", "classify", data / "classes", "--model", "florence-tiny")
     assert outcome.code == 0 and "9 images, 9 classes" in outcome.out and "83.7%" in outcome.out
     assert run("eval", "classify", data / "classes", "--model", "florence-tiny", "--json").json["metrics"]["top-5"]
@@ -66,7 +66,7 @@ def test_a_list_of_videos_needs_their_folder(run, data):
     assert outcome.code == 2 and "--videos" in outcome.err
 
 
-def test_actions_are_told(run, data):
+def test_actions_are_measured(run, data):
     arguments = (data / "actions.csv", "--videos", data / "actions", "--action-model", "florence-tiny", "--limit", 3)
     outcome = run("eval", "actions", *arguments)
     assert outcome.code == 0 and "3 clips, 11 classes" in outcome.out and "86.5%" in outcome.out

@@ -16,6 +16,71 @@ from florence_rag.testing import ColorEmbedder, color_frame
 PROGRAM = Path(__file__).with_name("color_program.py")
 
 
+def test_index_counts_files_and_skips_unchanged_ones(run, photos):
+    first = run("index", photos)
+    assert (first.code, first.out.strip()) == (0, "4 added, 0 updated, 0 unchanged, 0 removed, 0 failed")
+    assert run("index", photos).out.strip() == "0 added, 0 updated, 4 unchanged, 0 removed, 0 failed"
+
+
+def test_index_json_is_one_line_with_the_report(run, photos):
+    (photos / "broken.jpg").write_text("no image")
+    outcome = run("index", photos, "--json")
+    assert outcome.code == 0
+    assert outcome.out.count("\n") == 1
+    assert outcome.json.keys() == {"added", "updated", "unchanged", "removed", "failed", "near_duplicates"}
+    assert outcome.json["added"] == 4
+    assert [Path(failure["source"]).name for failure in outcome.json["failed"]] == ["broken.jpg"]
+
+
+def test_a_bad_file_is_named_with_its_reason(run, photos):
+    (photos / "broken.jpg").write_bytes(b"")
+    outcome = run("index", photos)
+    assert outcome.code == 0
+    assert "broken.jpg: " in outcome.out
+    assert outcome.out.rstrip().endswith("1 failed")
+
+
+def test_index_where_every_file_is_bad_fails_and_says_so(run, tmp_path, opened_with):
+    (tmp_path / "broken.jpg").write_text("no image")
+    outcome = run("index", tmp_path, "--json")
+    assert outcome.code == 1
+    assert outcome.json["added"] == 0
+    assert outcome.err.startswith("Error: ")
+
+
+def test_index_of_nothing_says_what_could_be_indexed(run, tmp_path, opened_with):
+    outcome = run("index", tmp_path)
+    assert outcome.code == 1
+    assert ".jpg" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_missing_path_is_one_line_and_exit_code_1(run, opened_with):
+    outcome = run("index", "no/such/folder")
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "no/such/folder" in outcome.err
+    assert outcome.err.count("\n") == 1
+
+
+def test_prune_deletes_the_entries_of_missing_files(run, photos):
+    run("index", photos)
+    (photos / "red.png").unlink()
+    assert run("index", photos, "--json").json["removed"] == 0
+    assert run("index", photos, "--prune", "--json").json["removed"] == 1
+
+
+def test_index_passes_the_action_model_to_open(run, photos, opened_with):
+    run("index", photos, "--action-model", "florence-tiny")
+    assert opened_with[-1][1]["action_model"] == "florence-tiny"
+
+
+def test_a_model_that_cannot_recognize_is_one_line(run, photos, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    models = ("--model", "florence-tiny", "--action-model", "siglip2-base")
+    outcome = run("index", photos, "--db", tmp_path / "x.db", *models)
+    assert outcome.code == 1 and "'siglip2-base' lacks the role 'action'; models with it: florence-tiny" in outcome.err
+
+
 @pytest.fixture
 def folder(tmp_path):
     folder = tmp_path / "in"
@@ -31,23 +96,23 @@ def blue(tmp_path):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_it_tells_a_line_for_each_file_and_ends_cleanly(folder, blue, tmp_path, sent):
+def test_watch_prints_a_line_for_each_change_and_ends_cleanly(folder, blue, tmp_path, sent):
     db = str(tmp_path / "x.db")
     command = [sys.executable, str(PROGRAM), "watch", str(folder), "--db", db, "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        told = (json.loads(line) for line in process.stdout)
-        first = next(told)
+        events = (json.loads(line) for line in process.stdout)
+        first = next(events)
         assert (first["event"], first["added"]) == ("ready", 1)
         shutil.copy(blue, folder / "blue.png")
-        assert next(told) == {"event": "added", "source": str(folder / "blue.png")}
-        (folder / "broken.jpg").write_text("no picture")
-        assert next(told) == {
+        assert next(events) == {"event": "added", "source": str(folder / "blue.png")}
+        (folder / "broken.jpg").write_text("no image")
+        assert next(events) == {
             "event": "failed",
             "source": str(folder / "broken.jpg"),
             "reason": "is not an image: it starts like text",
         }
         (folder / "red.png").unlink()
-        assert next(told) == {"event": "removed", "source": str(folder / "red.png")}
+        assert next(events) == {"event": "removed", "source": str(folder / "red.png")}
         process.send_signal(sent)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err.splitlines()[-1]) == (0, "", "Stopped. Indexed files are kept.")
@@ -55,10 +120,10 @@ def test_it_tells_a_line_for_each_file_and_ends_cleanly(folder, blue, tmp_path, 
         assert list(index.sources()) == [str(folder / "blue.png")]
 
 
-def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monkeypatch):
+def test_watch_prints_changes_as_text(folder, blue, opened_with, rag, run, monkeypatch):
     reports = rag.watch(folder)
     monkeypatch.setattr(rag, "watch", lambda *paths, **rest: interrupted_after(reports, 2))
-    (folder / "broken.jpg").write_text("no picture")
+    (folder / "broken.jpg").write_text("no image")
 
     def interrupted_after(steps, count):
         yield next(steps)
@@ -79,10 +144,10 @@ def test_a_person_reads_what_happened(folder, blue, opened_with, rag, run, monke
     ]
 
 
-def test_it_looks_as_index_does(folder, opened_with, run):
+def test_watch_takes_the_model_options_of_index(folder, opened_with, run):
     run("watch", folder / "gone", "--action-model", "florence-tiny", "--detector", "mine", "--captioner", "never")
-    told = opened_with[-1][1]
-    assert (told["action_model"], told["detector"], told["captioner"]) == ("florence-tiny", "mine", "never")
+    options = opened_with[-1][1]
+    assert (options["action_model"], options["detector"], options["captioner"]) == ("florence-tiny", "mine", "never")
 
 
 def test_failures_are_listed_without_a_model(run, tmp_path):
@@ -101,8 +166,8 @@ def test_failures_are_listed_without_a_model(run, tmp_path):
     assert (missing.code, missing.err.count("\n")) == (1, 1)
 
 
-def test_failures_are_tried_again(folder, opened_with, rag, run):
-    (folder / "broken.jpg").write_text("no picture")
+def test_failures_are_retried(folder, opened_with, rag, run):
+    (folder / "broken.jpg").write_text("no image")
     assert run("index", folder, "--json").json["added"] == 1
     report = run("failures", "--retry", "--json").json
     assert [failure["source"] for failure in report["failed"]] == [str(folder / "broken.jpg")]
@@ -116,7 +181,7 @@ def test_near_duplicates_are_counted(folder, opened_with, run):
     assert run("index", folder, "--near-duplicates", "hide").code == 2
 
 
-def test_alike_pictures_are_named_under_their_hit(folder, opened_with, run):
+def test_near_duplicates_are_listed_under_their_hit(folder, opened_with, run):
     shutil.copy(folder / "red.png", folder / "again.png")
     run("index", folder)
     out = run("search", "red").out

@@ -14,7 +14,7 @@ from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 
 @pytest.fixture(autouse=True)
 def doubles(monkeypatch, tmp_path) -> None:
-    """Real Milvus Lite and real media; colours for models."""
+    """Real Milvus Lite and real media; colors for models."""
     use_color_models(monkeypatch)
     monkeypatch.chdir(tmp_path)
 
@@ -39,7 +39,7 @@ def test_patterns_urls_tars_and_tables_in_one_run(index, run, tmp_path):
     assert f"tar:{tmp_path.resolve()}/a.tar#1.png" in shown
 
 
-def test_a_list_is_read_and_what_is_missing_is_told(index, tmp_path):
+def test_missing_files_of_a_list_are_reported(index, tmp_path):
     (tmp_path / "red.png").write_bytes(png("red"))
     (tmp_path / "list.txt").write_text("red.png\n\ngone.png\nhttp://127.0.0.1:1/a.png\n")
     outcome = index("--files-from", "list.txt")
@@ -56,17 +56,17 @@ def test_a_list_may_come_from_standard_input(monkeypatch):
     assert read_list(Path("-")) == ["a.png", "b.png"]
 
 
-def test_without_paths_or_a_list_it_says_what_to_give(index):
+def test_index_needs_paths_or_a_list(index):
     outcome = index()
     assert outcome.code == 2 and "give paths, or a list" in outcome.err
 
 
-def test_a_list_that_is_not_there_is_one_line(index):
+def test_a_missing_list_is_one_line(index):
     outcome = index("--files-from", "nowhere.txt")
     assert outcome.code != 0 and "'nowhere.txt' cannot be read" in outcome.err
 
 
-def test_a_table_without_pictures_names_its_columns(index, tmp_path):
+def test_the_error_about_a_table_without_images_names_its_columns(index, tmp_path):
     write_parquet(tmp_path / "p.parquet", {"id": [1], "words": ["a"]})
     outcome = index("p.parquet")
     assert outcome.code != 0
@@ -74,7 +74,7 @@ def test_a_table_without_pictures_names_its_columns(index, tmp_path):
 
 
 @pytest.mark.parametrize("command", ["index", "watch"])
-def test_key_frames_are_asked_for(run, monkeypatch, tmp_path, command):
+def test_index_passes_video_frames_to_open(run, monkeypatch, tmp_path, command):
     class Opened(Exception):
         """With what."""
 

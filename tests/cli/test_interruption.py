@@ -56,7 +56,7 @@ def index_until(batch: int, sent: signal.Signals, photos: Path, db: Path) -> tup
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_a_second_run_completes_what_was_interrupted(photos, tmp_path, sent, batch):
+def test_a_second_run_completes_an_interrupted_run(photos, tmp_path, sent, batch):
     db = tmp_path / "photos.db"
     code, said = index_until(batch, sent, photos, db)
     if sent == signal.SIGKILL:

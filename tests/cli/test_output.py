@@ -19,9 +19,9 @@ from florence_rag.models.registry import CARDS
 from florence_rag.types import Answer, Citation, EmbedderInfo, Failure, Hit, IndexReport, Locator
 
 
-def shown(picture) -> str:
+def shown(image) -> str:
     console = Console(file=StringIO(), soft_wrap=True, width=80)
-    console.print(picture)
+    console.print(image)
     return console.file.getvalue()
 
 
@@ -31,7 +31,7 @@ def hit(**changes) -> Hit:
 
 
 @pytest.mark.parametrize("name", ["[red]a[/red].jpg", "a\x1b[31mb.jpg", "a\udcff.jpg", "a\u202eb.jpg", "日本.jpg"])
-def test_words_from_a_file_cannot_change_the_terminal(name):
+def test_text_from_a_file_cannot_control_the_terminal(name):
     text = shown(plain(name))
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -39,7 +39,7 @@ def test_words_from_a_file_cannot_change_the_terminal(name):
     assert text.startswith(name[:4] if name.startswith("[") else "a" if name.startswith("a") else name)
 
 
-def test_a_place_is_a_path_from_here_where_that_is_shorter(tmp_path, monkeypatch):
+def test_a_source_is_a_relative_path_if_that_is_shorter(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert shown(source_to_text(str(tmp_path / "a.jpg"))).strip() == "a.jpg"
     assert shown(source_to_text("/a.jpg")).strip() == "/a.jpg"
@@ -50,7 +50,7 @@ def test_a_long_path_is_not_broken():
     assert source in shown(hits_to_text([hit(source=source)]))
 
 
-def test_a_hit_shows_where_why_and_what_it_says():
+def test_a_hit_has_its_source_explanation_and_content():
     moment = hit(kind="clip", locator=Locator(start_s=9, end_s=12))
     found = hit(
         kind="clip",
@@ -66,7 +66,7 @@ def test_a_hit_shows_where_why_and_what_it_says():
     assert "also at 9.0-12.0 s" in text
 
 
-def test_an_answer_shows_what_it_rests_on_and_what_else_was_considered():
+def test_an_answer_has_citations_and_other_candidates():
     citation = Citation("0" * 32, "page", "/a.pdf", Locator(page=3), quote="It is  blue.", confidence=0.8)
     text = shown(answer_to_text(Answer("blue", 0.9, (citation,), (("blue", 0.9), ("red", 0.05)))))
     assert text.splitlines() == [
@@ -77,18 +77,18 @@ def test_an_answer_shows_what_it_rests_on_and_what_else_was_considered():
     ]
 
 
-def test_another_answer_that_is_a_passage_is_cut_to_one_line():
+def test_a_candidate_that_is_a_passage_is_shortened_to_one_line():
     text = shown(answer_to_text(Answer("blue", 0.9, (), (("It is\nred " + "red " * 99, 0.05),))))
     assert "also considered: It is red red" in text and "… (0.05)" in text
     assert len(text.splitlines()) == 2
 
 
-def test_a_hit_without_a_reason_and_with_a_broken_name_stays_in_its_lines():
+def test_a_hit_without_explanation_and_with_a_broken_name_keeps_its_lines():
     text = shown(hits_to_text([hit(source="/photos/new\nline.jpg")]))
     assert text.splitlines() == ["  1  /photos/new line.jpg", "     image, score 0.500"]
 
 
-def test_an_answer_without_confidence_shows_none():
+def test_an_answer_without_confidence_prints_none():
     assert shown(answer_to_text(Answer("blue", None))).strip() == "blue"
 
 
@@ -100,7 +100,7 @@ def test_a_report_names_failures_first_and_counts_last():
     ]
 
 
-def test_info_says_what_the_model_knows():
+def test_info_names_the_training_data_of_the_model():
     info = IndexInfo(
         uri="photos.db",
         collection="florence",
@@ -111,15 +111,15 @@ def test_info_says_what_the_model_knows():
         index_type="FLAT",
         server_version="milvus_lite-3.2.2",
     )
-    text = shown(info_to_text(info, [Failure("/a.jpg", "no picture")], CARDS["florence-tiny"]))
+    text = shown(info_to_text(info, [Failure("/a.jpg", "no image")], CARDS["florence-tiny"]))
     assert "3 indexed, 1 failed" in text
     assert "2 image" in text
     assert "synthetic" in text
     assert "chunks      none" in shown(info_to_text(replace(info, chunks={}), [], None))
-    assert "failed /a.jpg: no picture" in text
+    assert "failed /a.jpg: no image" in text
 
 
-def test_json_is_one_line_that_any_pipe_can_carry(capsys):
+def test_json_is_one_line_of_ascii(capsys):
     print_result({"source": "日本\udcff.jpg"}, "", as_json=True)
     line = capsys.readouterr().out
     assert line.isascii()

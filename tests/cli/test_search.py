@@ -1,4 +1,165 @@
-def test_more_of_what_is_liked(run, photos):
+"""florence-rag search, ask, moments and recommend."""
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from florence_rag.context import LazyValue, Models
+from florence_rag.perception.base import Detection
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
+from tests.ingest.test_moments import ColorRecognizer, write_colors
+
+
+class LeftHalf:
+    def detect(self, frames):
+        return [
+            [Detection("car", (0.0, 0.0, 0.5, 1.0), 0.875), Detection("dog", (0.5, 0.25, 1.0, 1.0))] for _ in frames
+        ]
+
+
+@pytest.fixture
+def video(tmp_path, rag, opened_with):
+    rag.models.action_recognizer = LazyValue(ColorRecognizer)
+    return write_colors(tmp_path / "wall.mp4")
+
+
+def test_search_by_text_prints_the_best_hit_first(run, photos):
+    run("index", photos)
+    lines = run("search", "a blue thing", "-k", "2").out.splitlines()
+    assert lines[0].split()[0] == "1"
+    assert lines[0].endswith("blue.png")
+    assert "visual similarity" in lines[1]
+
+
+def test_search_json_holds_the_hits(run, photos):
+    run("index", photos)
+    outcome = run("search", "a blue thing", "--json")
+    assert outcome.out.count("\n") == 1
+    hits = outcome.json["hits"]
+    assert hits[0].keys() >= {"id", "kind", "source", "score", "locator", "text", "explanation"}
+    assert Path(hits[0]["source"]).name == "blue.png"
+
+
+def test_search_by_image_and_by_image_and_text(run, photos, tmp_path):
+    run("index", photos)
+    query = tmp_path / "query.png"
+    Image.fromarray(color_frame("green")).save(query)
+    assert Path(run("search", "--image", query, "--json").json["hits"][0]["source"]).name == "green.png"
+    both = run("search", "red", "--image", query, "-k", "2", "--kind", "image", "--json").json["hits"]
+    assert {Path(hit["source"]).name for hit in both} == {"green.png", "red.png"}
+
+
+def test_kinds_narrow_the_search(run, photos):
+    run("index", photos)
+    hits = run("search", "the red bakery", "--kind", "text", "--kind", "page", "--json").json["hits"]
+    assert {hit["kind"] for hit in hits} == {"text"}
+
+
+def test_filter_is_passed_on_as_it_is(run, photos):
+    run("index", photos)
+    outcome = run("search", "red", "--filter", "start_s >= 10")
+    assert outcome.code == 1
+    assert "'start_s >= 10'" in outcome.err
+
+
+def test_search_says_when_nothing_is_found(run, photos):
+    run("index", photos / "notes.txt")
+    assert run("search", "red", "--kind", "clip").out.strip() == "Nothing found."
+
+
+def test_search_draws_a_contact_sheet(run, photos, tmp_path):
+    run("index", photos)
+    sheet = tmp_path / "sheet.png"
+    assert run("search", "blue", "--contact-sheet", sheet).code == 0
+    with Image.open(sheet) as image:
+        assert image.width > 480
+
+
+def test_a_sheet_that_cannot_be_written_is_one_line(run, photos, tmp_path):
+    run("index", photos)
+    outcome = run("search", "blue", "--contact-sheet", tmp_path / "missing" / "sheet.png")
+    assert outcome.code == 1
+    assert outcome.err.startswith("Error: ")
+    assert outcome.err.count("\n") == 1
+
+
+def test_ask_answers_with_confidence_and_citations(run, photos):
+    run("index", photos)
+    outcome = run("ask", "What is blue?", "--kind", "image", "--json")
+    assert outcome.json.keys() >= {"answer", "confidence", "citations"}
+    assert outcome.json["answer"] == "blue"
+    assert Path(outcome.json["citations"][0]["source"]).name == "blue.png"
+    out = run("ask", "What is blue?", "--kind", "image").out
+    assert out.startswith("blue  confidence ")
+    assert "blue.png" in out
+
+
+def test_ask_quotes_a_passage(run, photos):
+    run("index", photos)
+    assert "“The bakery opens at seven in the morning.”" in run("ask", "When does the bakery open?").out
+
+
+def test_ask_about_one_image(run, photos):
+    outcome = run("ask", "What color is this?", "--image", photos / "green.png", "--json")
+    assert outcome.json["answer"] == "green"
+
+
+def test_search_by_a_part_of_an_image(run, photos):
+    run("index", photos)
+    box = ("--image", photos / "red.png", "--box")
+    assert run("search", *box, "0,0,0.5,0.5", "-k", 1, "--json").json["hits"][0]["source"].endswith("red.png")
+    outcome = run("search", *box, "0,0,0.5")
+    assert outcome.code == 1 and "shares of the " in outcome.err
+
+
+def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path):
+    models = Models.of(ColorEmbedder(), detector=LeftHalf())
+    rag = FlorenceRAG(MemoryIndex(ColorEmbedder.info), models, index_regions=True)
+    monkeypatch.setattr(FlorenceRAG, "open", lambda *arguments, **options: rag)
+    Image.fromarray(color_frame("red", "blue", size_px=64)).save(tmp_path / "both.png")
+    run("index", tmp_path)
+    out = run("search", "red", "-k", 1).out
+    assert "both.png, box 0.00 0.00 0.50 1.00" in out and "image of car, score" in out
+    assert "at box 0.50 0.25 1.00 1.00" in out and "as a whole" in out
+
+
+def test_a_box_without_numbers_is_a_usage_error(run, photos):
+    outcome = run("search", "--image", photos / "red.png", "--box", "left")
+    assert outcome.code == 2 and "give four shares" in outcome.err
+
+
+def test_moments_are_listed_with_their_times_and_links(run, video):
+    assert run("index", video).code == 0
+    outcome = run("moments", "the wall glows blue", "-k", 1)
+    assert outcome.code == 0
+    assert re.search(r"1\. \[2\.0 s, 4\.0 s\]  .*wall\.mp4", outcome.out)
+    assert "the wall glows blue" in outcome.out
+    assert re.search(r"file:///.*wall\.mp4#t=2,4", outcome.out.replace("\n", "").replace(" ", ""))
+
+
+def test_json_has_start_end_and_link(run, video):
+    run("index", video)
+    (moment, *_) = run("moments", "the wall glows red", "--json").json["moments"]
+    assert (moment["start_s"], moment["end_s"]) == pytest.approx((0.0, 2.0), abs=0.11)
+    assert moment["link"].endswith("wall.mp4#t=0,2") and moment["metadata"]["action"] == "glows red"
+
+
+def test_moments_asks_for_videos_if_there_are_none(run, photos):
+    run("index", photos)
+    outcome = run("moments", "anything")
+    assert outcome.code == 0 and "are there videos in the database?" in outcome.out
+
+
+def test_an_empty_text_is_one_line(run, video):
+    run("index", video)
+    outcome = run("moments", " ")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+
+
+def test_recommend_finds_more_of_what_is_liked(run, photos):
     run("index", photos)
     outcome = run("recommend", photos / "red.png", "--kind", "image", "-k", 5)
     assert outcome.code == 0 and "red.png, " not in outcome.out and "blue.png" in outcome.out
@@ -6,13 +167,13 @@ def test_more_of_what_is_liked(run, photos):
     assert [hit["source"].rpartition("/")[2] for hit in record.json["hits"]] == ["red.png", "green.png"]
 
 
-def test_a_contact_sheet_is_drawn(run, photos, tmp_path):
+def test_a_contact_sheet_of_recommendations_is_drawn(run, photos, tmp_path):
     run("index", photos)
     assert run("recommend", "red", "--kind", "image", "--contact-sheet", tmp_path / "sheet.png").code == 0
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
-def test_a_mistake_is_one_line(run, photos):
+def test_a_mistake_of_recommend_is_one_line(run, photos):
     run("index", photos)
     for arguments, message in ((("gone.jpg",), "gone.jpg"), (("red", "--diversity", 2), "between 0")):
         outcome = run("recommend", *arguments)

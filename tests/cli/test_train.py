@@ -20,8 +20,8 @@ def data(tmp_path, monkeypatch):
     return tmp_path / "data"
 
 
-def test_a_tower_is_trained_and_told_of(run, data, tmp_path):
-    few = ("--steps", 2, "--batch", 4, "--out", "mine", "--prompt", "a {} picture")
+def test_an_embedder_is_trained_and_reported(run, data, tmp_path):
+    few = ("--steps", 2, "--batch", 4, "--out", "mine", "--prompt", "a {} image")
     outcome = run("train", "unicl", data, *few)
     assert outcome.code == 0 and "failed data/red/damaged.png" in outcome.out
     assert "Trained on " in outcome.out and "zero-shot top-1: " in outcome.out
@@ -34,7 +34,7 @@ def test_a_tower_is_trained_and_told_of(run, data, tmp_path):
     assert applied.code == 0 and applied.out
 
 
-def test_actions_are_trained_and_told_of(run, tmp_path, monkeypatch):
+def test_an_action_model_is_trained_and_reported(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     VideoCoSwinForVideoClassification(tiny.video()).save_pretrained("start/video")

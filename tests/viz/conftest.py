@@ -9,7 +9,7 @@ from tests.retrievers.conftest import draw_video
 
 @pytest.fixture(scope="session")
 def rag(tmp_path_factory):
-    """A picture, a passage and a video."""
+    """A image, a passage and a video."""
     path = tmp_path_factory.mktemp("shown")
     Image.fromarray(color_frame("blue", size_px=200)).save(path / "a blue & <wall>.png")
     (path / "notes.txt").write_text("The <b>red</b> bus leaves at nine.\n")

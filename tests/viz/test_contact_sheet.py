@@ -17,17 +17,17 @@ def pixels_of(sheet: Image.Image, color: str) -> int:
     return int((np.asarray(sheet) == COLORS[color]).all(axis=-1).sum())
 
 
-def test_the_sheet_shows_every_picture_in_its_row():
+def test_the_sheet_shows_every_image_in_its_row():
     frames = [color_frame(color) for color in ("red", "blue", "yellow")]
-    one = draw_sheet([Row("colours", [Cell(hit(), frame) for frame in frames])])
+    one = draw_sheet([Row("colors", [Cell(hit(), frame) for frame in frames])])
     for color in ("red", "blue", "yellow"):
-        assert pixels_of(one, color) == CELL_SIZE[1] ** 2  # a square picture, as high as its place
+        assert pixels_of(one, color) == CELL_SIZE[1] ** 2  # a square image, as high as its place
     two = draw_sheet([Row("first", [Cell(hit(), frames[0])]), Row("second", [Cell(hit(), frames[1])])])
     assert two.height > one.height
     assert two.width < one.width
 
 
-def test_a_passage_shows_its_words():
+def test_a_passage_is_drawn_as_text():
     words, blank = (draw_sheet([Row("", [Cell(hit(kind="text", text=text))])]) for text in ("many words here", ""))
     assert np.any(np.asarray(words) != np.asarray(blank))
 
@@ -41,7 +41,7 @@ def test_a_region_is_outlined():
 
 
 @pytest.mark.parametrize("title", ["", "x" * 5000, "日本語\n[b]", "\udcff"])
-def test_any_words_can_be_titles_and_captions(title):
+def test_any_text_can_be_a_title_or_a_caption(title):
     strange = hit(source=f"/{title or 'a'}.jpg", explanation=title, ocr=title)
     assert draw_sheet([Row(title, [Cell(strange, color_frame("red"))])]).width == CELL_SIZE[0] + 40
 
@@ -51,7 +51,7 @@ def test_no_hits_is_a_sheet_with_a_title():
     assert draw_sheet([]).width > 0
 
 
-def test_a_file_that_is_gone_leaves_its_place_empty():
+def test_a_missing_file_leaves_its_cell_empty():
     def gone(hit):
         raise MediaError("gone")
 
@@ -59,25 +59,25 @@ def test_a_file_that_is_gone_leaves_its_place_empty():
     assert cell.frame is None
 
 
-def test_the_first_picture_of_a_clip_stands_for_it():
+def test_a_clip_is_shown_by_its_first_frame():
     frames = (color_frame("red"), color_frame("blue"))
     (cell,) = hits_to_row("a query", [hit(kind="clip")], lambda _: frames).cells
     assert cell.frame is frames[0]
 
 
-def test_the_picture_that_was_searched_with_is_shown():
+def test_the_query_image_is_shown():
     row = hits_to_row("like this", [hit()], lambda _: (color_frame("red"),), query=color_frame("green"))
     assert pixels_of(draw_sheet([row]), "green") > 1000
 
 
 @pytest.mark.parametrize("pixels", [20_000, 300_000, 10_000_000])
 @pytest.mark.parametrize("count", [1, 5, 20])
-def test_tiles_keep_to_their_pixels(pixels, count):
+def test_tiles_have_at_most_the_given_pixels(pixels, count):
     sheet = draw_tiles([(number, color_frame("blue")) for number in range(1, count + 1)], pixels)
     assert sheet.width * sheet.height <= pixels
 
 
-def test_every_tile_shows_its_picture_and_its_number():
+def test_every_tile_shows_its_image_and_its_number():
     tiles = [(3, color_frame("red")), (7, color_frame("yellow")), (12, color_frame("blue"))]
     sheet = draw_tiles(tiles, 200_000)
     side = sheet.width // 2

@@ -47,7 +47,7 @@ def test_more_labels_than_colors():
     assert draw_boxes(color_frame("white"), things).size == (48, 48)
 
 
-def test_outlines_are_drawn_in_place_of_boxes():
+def test_outlines_are_drawn_instead_of_boxes():
     diamond = ((0.5, 0.2), (0.8, 0.5), (0.5, 0.8), (0.2, 0.5))
     drawn = draw_boxes(color_frame("white", size_px=200), [LabeledBox("", (0.2, 0.2, 0.8, 0.8), polygons=(diamond,))])
     assert drawn.getpixel((130, 69)) == drawn.getpixel((70, 129)) == rgb(COLORS[0])
@@ -76,7 +76,7 @@ json = st.recursive(
 
 
 @given(json)
-def test_metadata_of_that_name_may_be_anything(value):
+def test_metadata_named_polygons_may_be_anything(value):
     for polygon in polygons_of(hit({"polygons": value})):
         assert len(polygon) >= 3 and all(0 <= x <= 1 for point in polygon for x in point)
 
@@ -95,15 +95,15 @@ class FrameProvider:
 @pytest.mark.parametrize("found", [hit, lambda metadata: Citation("1", "image", "/a.png", Locator(box=BOX))])
 def test_thumbnails_show_the_outline_and_not_the_box(found):
     def drawn(metadata):
-        with Image.open(io.BytesIO(thumbnail_of(FrameProvider(hit(metadata)), found(metadata)))) as picture:
-            return np.asarray(picture).min(axis=-1) < 200
+        with Image.open(io.BytesIO(thumbnail_of(FrameProvider(hit(metadata)), found(metadata)))) as image:
+            return np.asarray(image).min(axis=-1) < 200
 
     outlined, boxed = drawn({"polygons": [DIAMOND]}), drawn({})
     assert outlined[70, 130] and not outlined[41:60, 41:60].any()
     assert boxed[41, 60] and not boxed[70, 130]
 
 
-def test_contact_sheets_show_it_too():
+def test_contact_sheets_show_the_outline():
     sheets = [
         np.asarray(draw_sheet([hits_to_row("q", [found], FrameProvider(found).frames)]))
         for found in (hit({"polygons": [DIAMOND]}), hit({}))
@@ -111,14 +111,14 @@ def test_contact_sheets_show_it_too():
     assert sheets[0].shape == sheets[1].shape and (sheets[0] != sheets[1]).any()
 
 
-def test_it_is_warm_where_the_weight_is():
+def test_a_heat_map_is_warm_where_the_weight_is_large():
     weights = np.zeros((4, 4), dtype=np.float32)
     weights[3, 0] = 1.0
     red = np.asarray(heat_map(color_frame("blue", size_px=80), weights))[..., 0].astype(int)
     assert red[70, 10] > 100 > 20 > red[10, 70]
 
 
-def test_outside_of_what_was_seen_nothing_changes():
+def test_a_heat_map_does_not_change_pixels_outside_of_the_view():
     frame = color_frame("blue", size_px=80)
     warm = np.asarray(heat_map(frame, np.ones((2, 2), dtype=np.float32), view=(0.25, 0.0, 0.75, 1.0)))
     assert (warm[:, :20] == frame[:, :20]).all() and (warm[:, 60:] == frame[:, 60:]).all()
@@ -127,11 +127,11 @@ def test_outside_of_what_was_seen_nothing_changes():
 
 
 @pytest.mark.parametrize("pixels", [1, 100, 9_999, 10_000, 10_001])
-def test_a_picture_is_scaled_down_to_its_pixels_and_never_up(pixels):
-    picture = scaled(Image.new("RGB", (200, 50)), pixels)
-    assert 0 < picture.width * picture.height <= min(pixels, 10_000)
+def test_an_image_is_scaled_down_and_never_up(pixels):
+    image = scaled(Image.new("RGB", (200, 50)), pixels)
+    assert 0 < image.width * image.height <= min(pixels, 10_000)
 
 
-def test_the_shape_is_kept():
-    picture = scaled(Image.new("RGB", (400, 100)), 10_000)
-    assert picture.size == (200, 50)
+def test_scaling_keeps_the_aspect_ratio():
+    image = scaled(Image.new("RGB", (400, 100)), 10_000)
+    assert image.size == (200, 50)

@@ -46,12 +46,12 @@ class Elements(HTMLParser):
         self.text += data
 
 
-def picture_of(fragment, number=0):
+def image_of(fragment, number=0):
     uris = re.findall(r"data:image/jpeg;base64,([A-Za-z0-9+/=]+)", fragment)
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uris[number]))))
 
 
-def test_hits_draw_themselves_in_a_notebook(rag):
+def test_a_notebook_shows_hits_as_html(rag):
     hits = rag.search("blue", k=3)
     page = Elements(show(rag, hits)._repr_html_())
     images = [attributes for tag, attributes in page.elements if tag == "img"]
@@ -62,16 +62,16 @@ def test_hits_draw_themselves_in_a_notebook(rag):
     assert "a blue & <wall>.png" in page.text
 
 
-def test_the_thumbnail_shows_the_picture(rag):
+def test_the_thumbnail_shows_the_image(rag):
     (hit,) = rag.search("blue", k=1, kinds={"image"})
-    pixels = picture_of(show(rag, hit).html())
+    pixels = image_of(show(rag, hit).html())
     assert np.abs(pixels.astype(int) - COLORS["blue"]).max() < 8
 
 
 def test_a_box_is_drawn(rag):
     (hit,) = rag.search("blue", k=1, kinds={"image"})
     citation = Citation(hit.id, "image", hit.source, Locator(box=(0.25, 0.25, 0.75, 0.75)), confidence=0.5)
-    red = picture_of(show(rag, citation).html())[..., 0].astype(int)
+    red = image_of(show(rag, citation).html())[..., 0].astype(int)
     assert red[50, 100] > 150 and red[100, 50] > 150  # on the edges
     assert red[100, 100] < 60 and red[10, 10] < 60  # inside and outside
 
@@ -85,8 +85,8 @@ def test_a_clip_has_its_start_and_end_and_opens_there(rag):
     assert re.fullmatch(r"file:///.*/walk\.mp4#t=[\d.]+,[\d.]+", link)
 
 
-def test_an_answer_is_shown_with_what_it_rests_on(rag):
-    answer = rag.ask("What colour is it?", image=rag.search("blue", k=1, kinds={"image"})[0].id)
+def test_an_answer_is_shown_with_its_citations(rag):
+    answer = rag.ask("What color is it?", image=rag.search("blue", k=1, kinds={"image"})[0].id)
     gallery = show(rag, answer)
     page = Elements(gallery.html())
     assert page.text.startswith("blue (confidence")
@@ -94,19 +94,19 @@ def test_an_answer_is_shown_with_what_it_rests_on(rag):
     assert gallery.markdown().startswith("**blue** (confidence")
 
 
-def test_a_picture_that_lies_in_no_index_brings_its_thumbnail(rag):
+def test_an_image_outside_the_index_has_its_own_thumbnail(rag):
     pixels = np.zeros((64, 64, 3), np.uint8)
     pixels[..., 2] = 255
     where = Locator(box=(0.25, 0.25, 0.75, 0.75))
-    citation = Citation("", "image", "the given picture", where, thumbnail=data_uri(pixels))
-    drawn = picture_of(show(rag, citation).html())
+    citation = Citation("", "image", "the given image", where, thumbnail=data_uri(pixels))
+    drawn = image_of(show(rag, citation).html())
     assert drawn[2, 2].argmax() == 2
     assert drawn[15:18, 32].argmax(axis=-1).min() == 0  # the box
     assert thumbnail_of(rag, replace(citation, thumbnail="")) is None
 
 
 @pytest.mark.parametrize("thumbnail", ["http://evil.example/a.jpg", "data:text/html;base64,PGI+", "/etc/passwd"])
-def test_a_thumbnail_is_a_picture_and_nothing_else(rag, thumbnail):
+def test_only_jpegs_are_thumbnails(rag, thumbnail):
     with pytest.raises(InputError, match="is not a JPEG as a data URI"):
         show(rag, Citation("", "image", "x", Locator(), thumbnail=thumbnail)).html()
 
@@ -118,27 +118,27 @@ def test_a_passage_is_quoted(rag):
     assert "> The &lt;b&gt;red&lt;/b&gt; bus leaves at nine\\." in gallery.markdown()
 
 
-def test_what_is_gone_is_shown_without_a_picture(rag):
+def test_missing_files_are_shown_without_an_image(rag):
     gone = Hit("f" * 32, "image", "/nowhere/a.png", Locator(), 0.5)
     cited = Citation("0" * 32, "image", "/nowhere/b.png", Locator())
-    outside = Citation("", "image", "the given picture", Locator())
+    outside = Citation("", "image", "the given image", Locator())
     page = Elements(show(rag, [gone, cited, outside]).html())
     assert "img" not in dict(page.elements)
-    assert "the given picture" in page.text
+    assert "the given image" in page.text
 
 
-def test_nothing_found_is_said(rag):
+def test_an_empty_result_is_shown_as_text(rag):
     assert "Nothing found" in show(rag, []).html()
     assert show(rag, []).markdown() == "Nothing found.\n"
     assert repr(show(rag, [])) == "Nothing found."
 
 
-def test_in_a_terminal_it_is_a_list(rag):
+def test_the_repr_is_a_list(rag):
     lines = repr(show(rag, rag.search("blue", k=2))).splitlines()
     assert lines[0].startswith("1. ") and lines[1].startswith("2. ")
 
 
-def test_what_is_no_hit_is_refused(rag):
+def test_other_objects_are_refused(rag):
     with pytest.raises(InputError, match="a dict cannot be shown"):
         show(rag, [{"id": "x"}])
 
@@ -150,22 +150,22 @@ def strange(attack):
     return Answer(attack, 0.5, (citation,), ((attack + "!", 0.2),)), hit
 
 
-class StrangeAlbum:
+class StrangeRAG:
     def __init__(self, rag):
-        self.picture = rag.search("blue", k=1, kinds={"image"})[0]
+        self.image = rag.search("blue", k=1, kinds={"image"})[0]
         self.rag = rag
 
     def get(self, ids):
-        return [replace(self.picture, id=ids[0])]
+        return [replace(self.image, id=ids[0])]
 
     def frames(self, hit):
-        return self.rag.frames(self.picture)
+        return self.rag.frames(self.image)
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_html_lets_nothing_through(rag, attack):
+def test_html_contains_no_foreign_markup(rag, attack):
     for found in strange(attack):
-        fragment = show(StrangeAlbum(rag), found).html()
+        fragment = show(StrangeRAG(rag), found).html()
         page = Elements(fragment)
         assert {tag for tag, _ in page.elements} <= {"div", "p", "b", "br", "span", "img", "a"}
         for _, attributes in page.elements:
@@ -177,9 +177,9 @@ def test_html_lets_nothing_through(rag, attack):
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_markdown_lets_nothing_through(rag, attack):
+def test_markdown_contains_no_foreign_markup(rag, attack):
     for found in strange(attack):
-        page = show(StrangeAlbum(rag), found).markdown()
+        page = show(StrangeRAG(rag), found).markdown()
         assert "<" not in page.replace("(<file:", "")
         links = re.findall(r"(?<!\\)\]\(<?([^)>]*)", page)
         assert all(link.startswith(("file:", "data:image/jpeg;")) for link in links)
@@ -198,7 +198,7 @@ def test_markdown_lets_nothing_through(rag, attack):
         ("javascript:alert(1)", Locator(), ""),
         ("http://evil.example/a.png", Locator(), ""),
         ("item:42", Locator(), ""),
-        ("the given picture", Locator(), ""),
+        ("the given image", Locator(), ""),
         ("", Locator(), ""),
     ],
 )

@@ -1,4 +1,4 @@
-"""florence-rag convert, from the file of others to a folder that is used by name."""
+"""florence-rag models and convert."""
 
 import pickle
 
@@ -12,6 +12,17 @@ from florence_rag.testing import color_frame
 from tests.models.fill import fill
 from tests.models.reference import FILL_SEED, UNICL_LAYOUT, meter_layout
 from tests.models.words import save_clip_words, save_roberta_words
+
+
+def test_models_lists_roles_and_which_models_are_on_this_machine(run):
+    models = {model["name"]: model for model in run("models", "--json").json["models"]}
+    tiny, default = models["florence-tiny"], models["siglip2-base"]
+    assert (tiny["local"], tiny["default"], default["local"], default["default"]) == (True, False, False, True)
+    assert "synthetic" in tiny["training_data"]
+    out = run("models").out
+    assert "florence-tiny  embed, answer, match, describe, detect, action, 9.8M parameters, on this machine" in out
+    assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in out
+    assert run("models", "--markdown").out.startswith("| name | roles |")
 
 
 class Trap:
@@ -28,7 +39,7 @@ def towers(tmp_path):
     return tmp_path / "towers.safetensors"
 
 
-def test_a_converted_dual_tower_opens_everywhere(run, tmp_path, towers):
+def test_a_converted_dual_encoder_opens_everywhere(run, tmp_path, towers):
     out = tmp_path / "out"
     record = run("convert", towers, out, "--tokenizer", tmp_path / "clip", "--json").json
     assert record == {"folder": str(out), "model_type": "florence"}
@@ -39,15 +50,15 @@ def test_a_converted_dual_tower_opens_everywhere(run, tmp_path, towers):
     assert indexed.code == 0 and "1 added" in indexed.out
 
 
-def test_a_converted_meter_says_what_it_lacks(run, tmp_path):
+def test_the_output_about_a_converted_meter_says_if_answers_are_missing(run, tmp_path):
     save_file(fill(meter_layout("clip16", 64, "vqa"), FILL_SEED), tmp_path / "meter.safetensors")
     words = save_roberta_words(tmp_path / "roberta")
-    told = run("convert", tmp_path / "meter.safetensors", tmp_path / "bare", "--tokenizer", words).out
-    assert "METER with the heads vqa. It has no answers: convert it with --answers" in told
+    out = run("convert", tmp_path / "meter.safetensors", tmp_path / "bare", "--tokenizer", words).out
+    assert "METER with the heads vqa. It has no answers: convert it with --answers" in out
     (tmp_path / "answers.txt").write_text("\n".join(f"answer {i}" for i in range(61)))
     arguments = ("--tokenizer", words, "--answers", tmp_path / "answers.txt")
-    told = run("convert", tmp_path / "meter.safetensors", tmp_path / "out", *arguments).out
-    assert f"--vqa {tmp_path / 'out'}" in told
+    out = run("convert", tmp_path / "meter.safetensors", tmp_path / "out", *arguments).out
+    assert f"--vqa {tmp_path / 'out'}" in out
 
 
 def test_bad_checkpoints_are_one_line_each(run, tmp_path, towers, capfd):

@@ -17,7 +17,7 @@ def db(tmp_path):
     return path
 
 
-def test_a_database_goes_to_files_and_back(run, db, tmp_path):
+def test_an_exported_database_is_imported(run, db, tmp_path):
     written = run("export", tmp_path / "bulk", "--db", db, "--json")
     assert (written.code, written.json["rows"], written.json["chunks"]) == (0, 1, ["chunks/00000.parquet"])
     made = run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--index-type", "hnsw")
@@ -32,7 +32,7 @@ def test_a_database_goes_to_files_and_back(run, db, tmp_path):
     )
 
 
-def test_what_is_no_database_is_not_exported(run, tmp_path):
+def test_a_file_that_is_no_database_is_not_exported(run, tmp_path):
     outcome = run("export", tmp_path / "bulk", "--db", tmp_path / "none.db")
     assert outcome.code == 1
     assert "there is no database at" in outcome.err
@@ -40,13 +40,13 @@ def test_what_is_no_database_is_not_exported(run, tmp_path):
 
 @pytest.mark.parametrize("command", [("index", "x"), ("import", "x")], ids=["index", "import"])
 @pytest.mark.parametrize("name,explanation", [("nonsense", "is unknown"), ("bin_flat", "cannot be chosen")])
-def test_kinds_of_index_are_checked_with_the_arguments(run, command, name, explanation):
+def test_index_types_are_checked_with_the_arguments(run, command, name, explanation):
     outcome = run(*command, "--index-type", name)
     assert outcome.code == 2
     assert explanation in " ".join(outcome.err.replace("│", " ").split())
 
 
-def test_lite_refuses_other_kinds_before_a_model_is_loaded(tmp_path, monkeypatch):
+def test_lite_refuses_other_index_types_before_a_model_is_loaded(tmp_path, monkeypatch):
     from florence_rag.rag import FlorenceRAG
 
     use_color_models(monkeypatch, lambda: pytest.fail("a model was opened"))
@@ -55,32 +55,7 @@ def test_lite_refuses_other_kinds_before_a_model_is_loaded(tmp_path, monkeypatch
     assert not list(tmp_path.iterdir())
 
 
-def test_index_passes_on_what_is_asked_for(run, photos, opened_with):
+def test_index_passes_the_storage_options_to_open(run, photos, opened_with):
     assert run("index", photos, "--index-type", "hnsw", "--vector-dtype", "fp16").code == 0
     (_, options), *_ = opened_with
     assert (options["index_type"], options["vector_dtype"]) == ("HNSW", "fp16")
-
-
-def test_scale_estimates(run):
-    outcome = run("estimate", "--images", "1e6", "--assume", "dimension=512", "--json").json
-    assert outcome["assumptions"]["dimension"] == 512
-    assert [each["images"] for each in outcome["estimates"]] == [1_000_000]
-    table = run("estimate", "--images", "1e6").out
-    assert "To search 1,000,000 images" in table
-    assert "IVF_RABITQ" in table
-
-
-@pytest.mark.parametrize(
-    "arguments,explanation",
-    [
-        (("--assume", "dimension"), "has no value; write it as NAME=VALUE"),
-        (("--assume", "x=1"), "'x' is no assumption"),
-        (("--images", "0"), "is no number of images"),
-        (("--images", "nan"), "is no number of images"),
-    ],
-)
-def test_wrong_estimates_are_told_in_one_line(run, arguments, explanation):
-    outcome = run("estimate", *arguments)
-    assert outcome.code == 1
-    assert explanation in outcome.err
-    assert len(outcome.err.strip().splitlines()) == 1

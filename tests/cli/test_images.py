@@ -1,0 +1,176 @@
+"""florence-rag describe and detect."""
+
+import pytest
+from PIL import Image
+
+from florence_rag.errors import ModelError
+from florence_rag.loading.loaders import CAPTIONER, DETECTOR
+from florence_rag.perception.base import Detection
+from florence_rag.testing import ScriptedCaptioner, color_frame
+from tests.loading.stand_ins import stand_in
+
+
+@pytest.fixture
+def opened_captioner(monkeypatch):
+    names = []
+
+    def load(card, loader):
+        names.append((card.name, loader.options.offline))
+        return ScriptedCaptioner({"red": "a [red] wall"})
+
+    stand_in(monkeypatch, CAPTIONER, load)
+    return names
+
+
+@pytest.fixture
+def files(tmp_path):
+    for color in ("red", "blue"):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
+    (tmp_path / "no.jpg").write_text("no image")
+    return [tmp_path / name for name in ("red.png", "blue.png", "no.jpg")]
+
+
+def test_describe_prints_captions_and_unreadable_files(run, opened_captioner, files):
+    outcome = run("describe", *files, "--captioner", "florence-tiny", "--offline")
+    assert outcome.code == 0 and opened_captioner == [("florence-tiny", True)]
+    failed, red, wall, blue, nothing = outcome.out.splitlines()
+    assert "no.jpg" in failed and "is not an image" in failed
+    assert red.endswith("red.png") and wall.strip() == "a [red] wall"
+    assert blue.endswith("blue.png") and nothing.strip() == "no caption"
+
+
+def test_the_json_of_describe_has_captions_and_failures(run, opened_captioner, files):
+    record = run("describe", *files, "--json").json
+    assert opened_captioner == [("florence-2-base", False)]
+    assert record["images"] == [
+        {"source": str(files[0]), "caption": "a [red] wall", "id": ""},
+        {"source": str(files[1]), "caption": "", "id": ""},
+    ]
+    assert record["failed"][0]["source"] == str(files[2])
+
+
+def test_describe_fails_if_no_image_can_be_read(run, opened_captioner, files):
+    outcome = run("describe", files[2])
+    assert outcome.code == 1 and "none of the images can be read" in outcome.err
+
+
+def test_a_model_that_cannot_describe_is_one_line(run, files):
+    outcome = run("describe", files[0], "--captioner", "siglip2-base")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+    assert "'siglip2-base' lacks the role 'describe'; models with it: florence-tiny, florence-2-base" in outcome.err
+
+
+def test_a_missing_model_is_reported_before_images_are_read(run, files, monkeypatch):
+    def missing(card, loader):
+        raise ModelError("not here")
+
+    stand_in(monkeypatch, CAPTIONER, missing)
+    outcome = run("describe", files[2])
+    assert outcome.code == 1 and outcome.err == "Error: not here\n"
+
+
+def test_describe_without_files_is_a_usage_error(run):
+    assert run("describe").code == 2
+
+
+class LeftHalf:
+    def detect(self, frames):
+        return [
+            [Detection("car", (0.0, 0.0, 0.5, 1.0), 0.875), Detection("dog", (0.5, 0.25, 1.0, 1.0))] for _ in frames
+        ]
+
+
+@pytest.fixture
+def opened_detector(monkeypatch):
+    names = []
+
+    def load(card, loader):
+        names.append((card.name, loader.options.offline))
+        return LeftHalf()
+
+    stand_in(monkeypatch, DETECTOR, load)
+    return names
+
+
+@pytest.fixture
+def image(tmp_path):
+    path = tmp_path / "street.jpg"
+    Image.fromarray(color_frame("white", size_px=100)).save(path)
+    return path
+
+
+def test_detect_prints_objects_with_their_boxes(run, opened_detector, image):
+    outcome = run("detect", image, "--detector", "florence-tiny", "--offline")
+    assert outcome.code == 0 and opened_detector == [("florence-tiny", True)]
+    first, car, dog = outcome.out.splitlines()
+    assert "street.jpg" in first and "2 found" in first
+    assert "car  88%  box 0.00 0.00 0.50 1.00" in car and "dog    box 0.50 0.25 1.00 1.00" in dog
+
+
+def test_the_json_of_detect_has_a_record_for_each_image(run, opened_detector, image):
+    (record,) = run("detect", image, "--json").json["images"]
+    assert opened_detector == [("florence-2-base", False)]
+    assert record["source"] == str(image)
+    assert record["objects"] == [
+        {"label": "car", "box": [0.0, 0.0, 0.5, 1.0], "confidence": 0.875},
+        {"label": "dog", "box": [0.5, 0.25, 1.0, 1.0], "confidence": None},
+    ]
+
+
+def test_boxes_are_drawn_into_a_copy(run, opened_detector, image, tmp_path):
+    (record,) = run("detect", image, "--draw", tmp_path / "drawn", "--json").json["images"]
+    with Image.open(record["drawing"]) as drawn:
+        assert drawn.size == (100, 100)
+        assert drawn.getpixel((50, 80)) != (255, 255, 255)
+
+
+class Outlining(LeftHalf):
+    def segment(self, frame, expression):
+        diamond = ((0.5, 0.2), (0.8, 0.5), (0.5, 0.8), (0.2, 0.5))
+        return None if "cat" in expression else Detection(expression, (0.2, 0.2, 0.8, 0.8), None, (diamond,))
+
+
+def test_segment_outlines_and_draws_the_named_object(run, monkeypatch, image, tmp_path):
+    stand_in(monkeypatch, DETECTOR, lambda card, loader: Outlining())
+    segment = ("detect", image, "--segment", "the red car", "--draw", tmp_path / "drawn")
+    (record,) = run(*segment, "--json").json["images"]
+    (found,) = record["objects"]
+    assert (found["label"], found["box"]) == ("the red car", [0.2, 0.2, 0.8, 0.8])
+    assert found["polygons"] == [[[0.5, 0.2], [0.8, 0.5], [0.5, 0.8], [0.2, 0.5]]]
+    with Image.open(record["drawing"]) as drawn:
+        assert drawn.getpixel((65, 34)) != (255, 255, 255) and drawn.getpixel((50, 50)) == (255, 255, 255)
+    assert "the red car    box 0.20 0.20 0.80 0.80  outlines 1" in run(*segment).out
+    assert "0 found" in run("detect", image, "--segment", "a cat").out
+
+
+def test_the_error_about_a_model_that_cannot_segment_names_others(run, opened_detector, image):
+    outcome = run("detect", image, "--segment", "the red car", "--detector", "florence-tiny")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1
+    assert "can segment; name one that can as detector or captioner: florence-2-base" in outcome.err
+
+
+def test_a_file_that_is_no_image_is_one_line(run, opened_detector, tmp_path):
+    (tmp_path / "no.jpg").write_text("no image")
+    outcome = run("detect", tmp_path / "no.jpg")
+    assert outcome.code == 1 and outcome.err.count("\n") == 1 and "no.jpg" in outcome.err
+
+
+def test_detect_reports_bad_files_and_reads_the_others(run, opened_detector, image, tmp_path):
+    arguments = ("detect", tmp_path / "gone.jpg", image, "--detector", "florence-tiny")
+    outcome = run(*arguments)
+    assert outcome.code == 0 and "gone.jpg: cannot be opened" in outcome.out and "2 found" in outcome.out
+    record = run(*arguments, "--json").json
+    assert len(record["images"]) == 1 and [failed["source"] for failed in record["failed"]] == [
+        str(tmp_path / "gone.jpg")
+    ]
+
+
+def test_images_with_the_same_name_are_not_drawn(run, opened_detector, image, tmp_path):
+    outcome = run("detect", image, tmp_path / "street.png", "--draw", tmp_path / "drawn")
+    assert outcome.code == 1 and "the same name" in outcome.err
+
+
+def test_a_model_that_cannot_detect_is_one_line(run, image):
+    outcome = run("detect", image, "--detector", "siglip2-base")
+    assert outcome.code == 1
+    assert "'siglip2-base' lacks the role 'detect'; models with it: florence-tiny, florence-2-base" in outcome.err
