@@ -108,8 +108,9 @@ def _read_row(member: Member, number: int, image: str) -> dict[str, Any]:
         index = bisect_right(shape.starts, number) - 1
         part = _read_part(member.scheme, member.container, version, index)
     row: dict[str, Any] = part.slice(number - shape.starts[index], 1).to_pylist()[0]
-    for name, classes in shape.class_names.items():
-        if isinstance(value := row[name], int) and 0 <= value < len(classes):
+    for name, value in row.items():
+        classes = shape.class_names.get(name, ())
+        if isinstance(value, int) and 0 <= value < len(classes):
             row[name] = classes[value]
     return row
 

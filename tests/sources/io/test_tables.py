@@ -83,7 +83,8 @@ def test_a_path_in_a_table_is_opened_only_below_its_folder(tmp_path):
 
 
 def test_numbers_of_classes_become_their_names(tmp_path):
-    features = {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}, "photo": {"_type": "Image"}}
+    classes = {"names": ["cat", "dog"], "_type": "ClassLabel"}
+    features = {"label": classes, "a column that was removed": classes, "photo": {"_type": "Image"}}
     schema = pa.schema(
         {"photo": pa.binary(), "label": pa.int64()}, {"huggingface": json.dumps({"info": {"features": features}})}
     )
