@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -108,15 +108,15 @@ def unit_rows(vectors: np.ndarray) -> np.ndarray:
 class TextLimit:
     """Checks texts against the limit of a tokenizer, and logs the first one that is truncated.
 
-    `limit` is in tokens, start and end markers included; `count` returns the tokens of a text that is not truncated.
+    `limit` is in tokens, start and end markers included; `tokenizer` is one of transformers, as are its results.
     """
 
-    def __init__(self, name: str, limit: int, count: Callable[[str], int], too_long: TooLong = "cut") -> None:
+    def __init__(self, name: str, limit: int, tokenizer: Callable[..., Any], too_long: TooLong = "cut") -> None:
         if too_long not in ("cut", "refuse"):
             raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
         self.limit = limit
         self._name = name
-        self._count = count
+        self._tokenizer = tokenizer
         self._too_long = too_long
         self._warned = False
 
@@ -125,7 +125,8 @@ class TextLimit:
         longest = max(texts, key=len, default="")
         if (self._warned and self._too_long == "cut") or len(longest.encode("utf-8", "replace")) + 2 <= self.limit:
             return
-        if (tokens := self._count(longest)) <= self.limit:
+        tokens = len(self._tokenizer(longest, truncation=False, verbose=False)["input_ids"])
+        if tokens <= self.limit:
             return
         if self._too_long == "refuse":
             raise InputError(

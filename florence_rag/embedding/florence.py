@@ -43,7 +43,7 @@ class FlorenceEmbedder:
         self.info = info
         self._batch = batch
         self._backend = backend
-        self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, self._count, too_long)
+        self._limit = TextLimit(info.name, processor.tokenizer.model_max_length, processor.tokenizer, too_long)
         side = processor.image_processor.size
         example = torch.zeros(2, 3, side, side, device=model.device)
         self._embed_pixels = accelerate(model, "get_image_features", example, backend=backend, precision=precision)
@@ -107,9 +107,6 @@ class FlorenceEmbedder:
         image = self._processor.image_processor
         width, height = image.scaled_size(frame.shape[1], frame.shape[0])
         return resize_frame(frame, width, height, image.resample)
-
-    def _count(self, text: str) -> int:
-        return len(self._processor.tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
     def _stacked(self, rows: list[torch.Tensor]) -> np.ndarray:
         if not rows:

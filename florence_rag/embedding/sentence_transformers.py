@@ -68,7 +68,7 @@ class SentenceTransformerTextEmbedder:
         self._backend = backend
         self._lock = threading.Lock()  # a tokenizer cannot be used by two threads
         limit = _text_limit(model)
-        self._limit = TextLimit(name, limit, self._count, too_long)
+        self._limit = TextLimit(name, limit, model.tokenizer, too_long)
         self._reads_media = any(model.supports(each) for each in ("image", "video", "audio"))
         self._options: dict[str, Any] = {}
         if getattr(model.config, "model_type", "") in _FULL_LENGTH:
@@ -138,9 +138,6 @@ class SentenceTransformerTextEmbedder:
         rows = encode(items, batch_size=self._batch, show_progress_bar=False, convert_to_tensor=True, **options)
         return unit_rows(rows.float().cpu().numpy())
 
-    def _count(self, text: str) -> int:
-        return len(self._model.tokenizer(text, truncation=False, verbose=False)["input_ids"])
-
 
 class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
     """An `Embedder`, for models that read images and texts, with the same options. Threads may share it."""
@@ -152,6 +149,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
                 "so use it as text_embedder, next to a model that can"
             )
         super().__init__(model, name=name, **options)
+        self._reads_images_alone = "message" not in model.modalities  # a chat template puts images between texts
         self._scale = resize_for(getattr(getattr(model[0], "processor", None), "image_processor", None))
         width = self.embed_images([np.zeros((32, 32, 3), dtype=np.uint8)]).shape[1]
         if width != self.info.dimension:
@@ -173,11 +171,6 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
             workers=torch.get_num_threads() if can_share else 1,
             detail_px=2 * side if self._reads_images_alone and isinstance(side, int) else None,
         )
-
-    @property
-    def _reads_images_alone(self) -> bool:
-        """Whether images need no tokenizer, unlike in models with a chat template, which puts images between texts."""
-        return "message" not in self._model.modalities
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, D) float32 of unit length."""

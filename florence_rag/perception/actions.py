@@ -90,7 +90,12 @@ class VideoCoSwinRecognizer:
         if not parts:
             return []
         shares = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        seen = {name: self._of_frames(each, len(times_s)) for name, each in shares.items()}
+        middles_of_windows = np.arange(len(shares["label"])) * STEP + self._frames / 2
+        middles = np.arange(len(times_s)) + 0.5
+        seen = {
+            name: np.stack([np.interp(middles, middles_of_windows, column) for column in each.T], axis=1)
+            for name, each in shares.items()
+        }
         half_s = 0.5 / self.rate_hz
         between = [(one + other) / 2 for one, other in pairwise(times_s)]
         edges = [max(0.0, times_s[0] - half_s), *between, times_s[-1] + half_s if end_s is None else end_s]
@@ -106,11 +111,6 @@ class VideoCoSwinRecognizer:
                 yield np.stack(recent)
         if 0 < len(times_s) < self._frames:
             yield np.stack([recent[i] for i in _spread(len(recent), self._frames)])
-
-    def _of_frames(self, shares: np.ndarray, count: int) -> np.ndarray:
-        """Interpolate (W, values) of windows, taken at their middle, to (count, values) of frames."""
-        middles = np.arange(len(shares)) * STEP + self._frames / 2
-        return np.stack([np.interp(np.arange(count) + 0.5, middles, column) for column in shares.T], axis=1)
 
     @torch.inference_mode()
     def probabilities(self, windows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:

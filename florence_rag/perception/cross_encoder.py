@@ -43,7 +43,13 @@ class CrossEncoderReranker:
         self._batch = batch
         self._lock = threading.Lock()  # two threads cannot use the tokenizer at the same time
         self.reads: frozenset[Candidate] = frozenset({"text", "image"} if model.supports("image") else {"text"})
-        self._check_pairs()
+        example: list[Frame | str] = ["a"]
+        if "image" in self.reads:
+            example.append(np.zeros((32, 32, 3), dtype=np.uint8))
+        try:  # now rather than in the first search: some models cannot pair a query with an image
+            self.score("a", example)
+        except Exception as error:  # the library and the model's own template raise errors of many kinds
+            raise ModelError(f"the model {name!r} cannot score pairs: {first_line(error)}") from error
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, name: str, device: str | None = None) -> CrossEncoderReranker:
@@ -82,11 +88,3 @@ class CrossEncoderReranker:
         # As a plain str, a passage that is the URL or the path of an image would be opened as that image.
         other = {"text": candidate} if isinstance(candidate, str) else {"image": Image.fromarray(candidate)}
         return {"text": query}, other
-
-    def _check_pairs(self) -> None:
-        """Score one pair now rather than in the first search: some models cannot pair a query with an image."""
-        image = np.zeros((32, 32, 3), dtype=np.uint8)
-        try:
-            self.score("a", [image, "a"] if "image" in self.reads else ["a"])
-        except Exception as error:  # the library and the model's own template raise errors of many kinds
-            raise ModelError(f"the model {self._name!r} cannot score pairs: {first_line(error)}") from error

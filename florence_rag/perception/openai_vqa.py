@@ -50,6 +50,7 @@ class OpenAIVisionQA:
             raise ModelError("OpenAI needs a key: set OPENAI_API_KEY, or name the base_url of a service without keys")
         self._model = model
         self._url = base_url or _OPENAI_URL
+        self._who = f"the model {model!r} at {self._url}"
         self._timeout_s = timeout_s
         self._max_side_px = max_side_px
         self._options = dict(options or {})
@@ -90,10 +91,6 @@ class OpenAIVisionQA:
             raise ModelError(self._reason(error)) from error
         self._has_logprobs = False
         return self._complete(request)
-
-    @property
-    def _who(self) -> str:
-        return f"the model {self._model!r} at {self._url}"
 
     def _reason(self, error: Exception) -> str:
         """Explain an error of the client in one line, with what to do."""

@@ -17,12 +17,14 @@ def test_a_row_of_zeros_stays_zero_instead_of_becoming_nan():
     assert not unit_rows(np.zeros((1, 3))).any()
 
 
-def count(text):
-    return len(text.split()) + 2
+def tokenizer(text, **options):
+    """Tokenize into words between a start and an end marker."""
+    assert options == {"truncation": False, "verbose": False}
+    return {"input_ids": ["<s>", *text.split(), "</s>"]}
 
 
 def test_a_truncated_text_is_logged_once(caplog):
-    limit = TextLimit("small", 5, count)
+    limit = TextLimit("small", 5, tokenizer)
     with caplog.at_level(logging.WARNING):
         limit.check(["a b c", "a"])
         assert not caplog.records
@@ -34,7 +36,7 @@ def test_a_truncated_text_is_logged_once(caplog):
 
 
 def test_refuse_applies_to_every_long_text():
-    limit = TextLimit("small", 5, count, "refuse")
+    limit = TextLimit("small", 5, tokenizer, "refuse")
     for _ in range(2):
         with pytest.raises(InputError, match=r"small reads 5 tokens of a text, and 'a b c d e'\.\.\. has 7"):
             limit.check(["a b c d e"])
@@ -43,9 +45,9 @@ def test_refuse_applies_to_every_long_text():
 
 
 def test_a_short_text_is_not_counted():
-    TextLimit("small", 8, lambda text: pytest.fail("counted")).check(["abcdef"])
+    TextLimit("small", 8, lambda text, **_: pytest.fail("counted")).check(["abcdef"])
 
 
 def test_an_unknown_policy_is_an_error():
     with pytest.raises(InputError, match="'shorten'; allowed are 'cut' and 'refuse'"):
-        TextLimit("small", 5, count, "shorten")
+        TextLimit("small", 5, tokenizer, "shorten")
