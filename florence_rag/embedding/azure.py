@@ -19,8 +19,8 @@ from typing import Literal, TypeVar
 import numpy as np
 from PIL import Image
 
-from florence_rag.embedding.azure_client import AzureVisionClient, Clock, RetryPolicy
-from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
+from florence_rag.embedding.azure_client import AzureVisionClient
+from florence_rag.embedding.base import EmbedderCapabilities, TooLong, unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.jpeg import to_jpeg
 from florence_rag.types import EmbedderInfo, Frame
@@ -46,30 +46,24 @@ Item = TypeVar("Item")
 
 
 class AzureEmbedder:
-    """An `Embedder` that sends every item to Azure AI Vision. Threads may share it. Close it after use.
+    """An `Embedder` that sends every item to Azure AI Vision. Threads may share it.
 
     The fingerprint in `info` is the model version, so that no index mixes the two versions. Texts of more than 70 words
     are truncated ("cut"), which is logged once, or refused ("refuse"). Images whose longer side has more than
-    max_side_px are scaled down, those below 11 px are scaled up. requests_per_s is what the pricing tier allows: 10 for
-    S1, 20 per minute for the free tier; in_flight is the number of requests at the same time.
+    max_side_px are scaled down, those below 11 px are scaled up. in_flight is the number of requests at the same time.
     """
 
     capabilities = EmbedderCapabilities()  # the service does not publish any
 
     def __init__(
         self,
-        endpoint: str,
+        client: AzureVisionClient,
         *,
-        key: str | None = None,
-        token: str | Callable[[], str] | None = None,
         model_version: ModelVersion = "2023-04-15",
         name: str | None = None,
-        requests_per_s: float = 10.0,
         in_flight: int = 4,
-        too_long: Literal["cut", "refuse"] = "cut",
+        too_long: TooLong = "cut",
         max_side_px: int = 1280,
-        retry_policy: RetryPolicy | None = None,
-        clock: Clock | None = None,
         today: date | None = None,
     ) -> None:
         if model_version not in MODEL_VERSIONS:
@@ -80,9 +74,7 @@ class AzureEmbedder:
             raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
         if not _MIN_SIDE_PX <= max_side_px <= _MAX_SIDE_PX:
             raise InputError(f"max_side_px is {max_side_px!r}; allowed are {_MIN_SIDE_PX} to {_MAX_SIDE_PX}")
-        self._client = AzureVisionClient(
-            endpoint, key=key, token=token, requests_per_s=requests_per_s, retry_policy=retry_policy, clock=clock
-        )
+        self._client = client
         self._in_flight = in_flight
         self._too_long = too_long
         self._max_side_px = max_side_px
@@ -98,10 +90,6 @@ class AzureEmbedder:
             when = f"retires in {days} days, on {RETIRES}" if days > 0 else f"was to retire on {RETIRES}"
             message = "%s %s: move its indexes to another model with: florence-rag reembed --to MODEL"
             log.warning(message, self.info.name, when)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, 1024) float32 of unit length."""

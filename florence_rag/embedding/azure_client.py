@@ -97,10 +97,10 @@ class _TransientError(Exception):
 
 
 class AzureVisionClient:
-    """Sends one item at a time and returns the JSON reply. Threads may share it.
+    """Sends one item at a time and returns the JSON reply. Threads may share it. Close it after use.
 
     Give the key of the resource, or a Microsoft Entra token. If the token is a function, it is called before every
-    attempt.
+    attempt. requests_per_s is what the pricing tier allows: 10 for S1, 20 per minute for the free tier.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,16 +51,9 @@ class FlorenceEmbedder:
 
     @classmethod
     def from_pretrained(
-        cls,
-        folder: str | Path,
-        name: str,
-        *,
-        device: str | None = None,
-        precision: Precision = "fp32",
-        backend: Backend = "torch",
-        too_long: TooLong = "cut",
+        cls, folder: str | Path, name: str, *, device: str | None = None, **options: Any
     ) -> FlorenceEmbedder:
-        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one."""
+        """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one, with these options."""
         folder = Path(folder)
         model = open_strictly(FlorenceModel, folder, device=device)
         processor = FlorenceProcessor.from_pretrained(folder)
@@ -70,7 +64,7 @@ class FlorenceEmbedder:
             dimension=model.config.projection_dim,
             preprocessing=f"{image.fit} to {image.size} px, resample {image.resample}, enlarge {image.enlarge:.4f}",
         )
-        return cls(model, processor, info, precision=precision, backend=backend, too_long=too_long)
+        return cls(model, processor, info, **options)
 
     @property
     def capabilities(self) -> EmbedderCapabilities:

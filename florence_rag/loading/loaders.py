@@ -38,6 +38,7 @@ def _sentence_transformer(card: ModelCard, loader: ModelLoader) -> Embedder:
 
 def _azure(card: ModelCard, loader: ModelLoader) -> Embedder:
     from florence_rag.embedding.azure import AzureEmbedder
+    from florence_rag.embedding.azure_client import AzureVisionClient
 
     options = loader.options
     if not options.azure_endpoint:
@@ -46,9 +47,7 @@ def _azure(card: ModelCard, loader: ModelLoader) -> Embedder:
             "or pass ModelOptions(azure_endpoint=..., azure_key=...)"
         )
     return AzureEmbedder(
-        options.azure_endpoint,
-        key=options.azure_key,
-        token=options.azure_token,
+        AzureVisionClient(options.azure_endpoint, key=options.azure_key, token=options.azure_token),
         model_version=card.source,  # type: ignore[arg-type]  # the source of such a card is one of the two versions
         name=card.name,
         too_long=options.too_long,

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.embedding.azure import AzureEmbedder, encode_frame
-from florence_rag.embedding.azure_client import Clock, RateLimiter, RetryPolicy
+from florence_rag.embedding.azure_client import AzureVisionClient, Clock, RateLimiter, RetryPolicy
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import FlorenceError, InputError, ModelError, StoreMismatchError
 from florence_rag.testing import color_frame
@@ -20,6 +20,9 @@ from tests.embedding.azure_server import KEY, FakeAzure
 
 TODAY = date(2026, 6, 1)
 LONG_AGO_S = 1_780_000_000.0
+
+
+CONNECTION_OPTIONS = {"key", "token", "requests_per_s", "retry_policy", "clock"}
 
 
 @dataclass
@@ -58,18 +61,20 @@ def time() -> FakeTime:
 
 @pytest.fixture
 def embedder(service, time) -> Iterator[Callable[..., AzureEmbedder]]:
-    opened: list[AzureEmbedder] = []
+    """Return a function of options of the client and the embedder."""
+    clients: list[AzureVisionClient] = []
 
     def make(**options) -> AzureEmbedder:
-        basics = {"requests_per_s": 1e6, "clock": time.clock(), "today": TODAY}
+        connection = {"requests_per_s": 1e6, "clock": time.clock()}
         if "token" not in options:
-            basics["key"] = KEY
-        opened.append(AzureEmbedder(service.endpoint, **basics | options))
-        return opened[-1]
+            connection["key"] = KEY
+        connection |= {name: options.pop(name) for name in CONNECTION_OPTIONS & options.keys()}
+        clients.append(AzureVisionClient(service.endpoint, **connection))
+        return AzureEmbedder(clients[-1], **{"today": TODAY} | options)
 
     yield make
-    for each in opened:
-        each.close()
+    for client in clients:
+        client.close()
 
 
 def test_texts_and_images_become_unit_vectors_in_their_order(service, embedder):
@@ -388,7 +393,7 @@ def test_a_line_break_at_the_end_of_a_key_is_ignored(service, embedder):
 )
 def test_an_endpoint_must_be_encrypted_and_without_a_key(endpoint):
     with pytest.raises(InputError, match=r"https://NAME.cognitiveservices.azure.com") as caught:
-        AzureEmbedder(endpoint, key=KEY, today=TODAY)
+        AzureVisionClient(endpoint, key=KEY)
     assert KEY not in str(caught.value)
 
 
