@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TypedDict
 
 from florence_rag.context import Models
 from florence_rag.errors import StoreMismatchError
@@ -14,9 +14,7 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.loading.index_models import ModelNames, load_models
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import CARDS, DEFAULT, find_model
-
-if TYPE_CHECKING:
-    from florence_rag.index.milvus import MilvusIndex
+from florence_rag.types import EmbedderInfo
 
 
 class DatabaseOptions(TypedDict, total=False):
@@ -76,7 +74,8 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     token, collection = options.get("token"), options.get("collection", "florence")
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
         Address.parse(uri).profile.check_index_type(index_type)
-    names = _model_names(MilvusIndex, uri, model, options)
+    read = MilvusIndex.recorded_embedders if create else MilvusIndex.require_embedders
+    names = _model_names(read(uri, token, collection), uri, model, options)
     models = load_models(names, options.get("model_options"), indexing=create)
     index = MilvusIndex.open(  # last, so that no database is created or locked if a model cannot be loaded
         uri,
@@ -91,10 +90,10 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     return Database(index, models, image_folder(uri, collection), classifier_folder(uri, collection))
 
 
-def _model_names(milvus: type[MilvusIndex], uri: str, model: str | None, options: DatabaseOptions) -> ModelNames:
-    """Return the names of all models, including those that the database records."""
-    read = milvus.recorded_embedders if options.get("create", True) else milvus.require_embedders
-    recorded = read(uri, options.get("token"), options.get("collection", "florence"))
+def _model_names(
+    recorded: tuple[EmbedderInfo, EmbedderInfo | None] | None, uri: str, model: str | None, options: DatabaseOptions
+) -> ModelNames:
+    """Return the names of all models, including those of the recorded embedders."""
     embedder, text_embedder = (info.name if info else None for info in recorded or (None, None))
     card = find_model(model or embedder or DEFAULT)
     # A model that is known only by its weights, such as one in a folder, is compared when the database is opened.

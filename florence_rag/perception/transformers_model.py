@@ -47,12 +47,7 @@ class TransformersModel:
     ) -> Self:
         """Open a folder with options of the constructor; by default on a GPU in bf16 if there is one, else in fp32."""
         model, processor = open_model(
-            cls.auto_class,
-            folder,
-            name=name,
-            device=device,
-            precision=precision,
-            unused_weights=cls.unused_weights,
+            cls.auto_class, folder, name=name, device=device, precision=precision, unused_weights=cls.unused_weights
         )
         return cls(model, processor, name=name, **options)
 
