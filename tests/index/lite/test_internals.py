@@ -28,7 +28,7 @@ def test_a_collection_that_lost_its_schema_is_not_deleted(db, open_index, put):
     with pytest.raises(StoreCorruptError, match=r"has lost its schema.json; restore"):
         open_index()
     assert list(Path(db, "collections", "florence").rglob("*.parquet"))
-    assert LiteDatabase.running == {}
+    assert Path(db) not in LiteDatabase.running
 
 
 def test_rows_of_a_flushed_log_that_was_not_deleted_are_not_found_twice(tmp_path, db, open_index, put, unit):
