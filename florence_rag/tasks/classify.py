@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_image
 from florence_rag.context import Context, Models
-from florence_rag.datasets.images import ImageExample, read_labeled_images
+from florence_rag.datasets.images import read_labeled_images
 from florence_rag.errors import InputError
 from florence_rag.image_store import Resolve, image_name, limit_image_detail, readable
 from florence_rag.index.base import Filter
@@ -22,8 +22,6 @@ from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
 
 _BATCH = 32
 _PAGE = 1000
-S = TypeVar("S")
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,7 @@ class Classifiers:
         """Classify images; those that cannot be read are listed in the result."""
         failed: list[Failure] = []
         classified: list[Classified] = []
-        for hits, vectors in self._embedded(images, self._resolve, failed, image_name):
+        for hits, vectors in self._embedded(images, self._resolve, failed):
             classified += classify(classifier, vectors, hits)
         return Classification(tuple(classified), tuple(failed))
 
@@ -118,15 +116,12 @@ class Classifiers:
         """
         path = self._path(name)
         failed: list[Failure] = []
-        labels: list[str] = []
-        batches = [np.zeros((0, self._models.embedder.info.dimension), np.float32)]
-        examples = read_labeled_images(data)
-        for names, vectors in self._embedded(examples, self._read_example, failed, lambda example: str(example.path)):
-            labels += names
-            batches.append(vectors)
-        if not labels:
-            raise InputError(f"none of the {len(examples)} images of {str(data)!r} can be read: {failed[0].reason}")
-        probe = train_probe(np.concatenate(batches), labels, self._models.embedder.info)
+        label_of = {str(example.path): example.label for example in read_labeled_images(data)}
+        batches = list(self._embedded(map(Path, label_of), self._read, failed))
+        if not batches:
+            raise InputError(f"none of the {len(label_of)} images of {str(data)!r} can be read: {failed[0].reason}")
+        labels = [label_of[hit.source] for hits, _ in batches for hit in hits]
+        probe = train_probe(np.concatenate([rows for _, rows in batches]), labels, self._models.embedder.info)
         probe.save(path)
         return TrainedClassifier(name, str(path), dict(probe.examples), probe.accuracy, probe.strength, tuple(failed))
 
@@ -159,25 +154,18 @@ class Classifiers:
         return self.folder / f"{check_name(name)}{SUFFIX}"
 
     def _embedded(
-        self,
-        items: Iterable[S],
-        resolve: Callable[[S], tuple[T, tuple[Frame, ...]]],
-        failed: list[Failure],
-        name: Callable[[S], str],
-    ) -> Iterator[tuple[list[T], np.ndarray]]:
-        """Yield batches of the resolved items with their vectors, and append those that cannot be read to `failed`."""
-        resolved = readable(items, resolve, failed, name)
+        self, images: Iterable[ImageInput], resolve: Resolve, failed: list[Failure]
+    ) -> Iterator[tuple[list[Hit], np.ndarray]]:
+        """Yield batches of images, as hits, with their vectors, and append those that cannot be read to `failed`."""
+        resolved = readable(images, resolve, failed, image_name)
         while batch := list(islice(resolved, _BATCH)):
             vectors = self._models.embedder.embed_images([middle_frame(frames) for _, frames in batch])
-            yield [item for item, _ in batch], vectors
+            yield [hit for hit, _ in batch], vectors
 
     def _read(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
         config = limit_image_detail(ChunkingConfig(), self._models.embedder)
         frame = read_image(image, config.image_side_px, config.image_detail_px)
         return Hit("", "image", image_name(image), Locator(), 0.0), (frame,)
-
-    def _read_example(self, example: ImageExample) -> tuple[str, tuple[Frame, ...]]:
-        return example.label, self._read(example.path)[1]
 
 
 def classify_images(

@@ -5,14 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag import FlorenceRAG
-from florence_rag.context import LazyValue, Models, loaded
-from florence_rag.errors import ModelError
+from florence_rag.context import loaded
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.perception.base import VQAResult
 from florence_rag.tasks.answer_cache import CachedVQA
-from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswerStore, MemoryIndex, color_frame
-from florence_rag.tools import AskImage
+from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryAnswerStore, color_frame
 
 EMBEDDER = ColorEmbedder()
 NOON = datetime(2029, 7, 14, 12, tzinfo=UTC)
@@ -125,76 +122,3 @@ def test_answers_persist_after_the_database_is_closed(tmp_path):
         with MilvusIndex.open(str(tmp_path / "a.db"), EMBEDDER.info) as index:
             cache = CachedVQA(loaded(ColorVQA()), index.answer_store(), EMBEDDER, "colors")
             assert bool(cache.answer(red, "What color?").cached_from) == is_cached
-
-
-def opened(tmp_path, **options):
-    embedder = ColorEmbedder()
-    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=RecordingVQA()), **options)
-    for color in ("red", "blue"):
-        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.png")
-    rag.add(tmp_path)
-    return rag
-
-
-def test_a_question_to_the_index_is_answered_from_the_cache(tmp_path):
-    rag = opened(tmp_path)
-    first = rag.ask("What color is the red wall?", cache_answers=True)
-    calls = len(rag.models.vqa.get().questions)
-    repeated = rag.ask("Which color is the red wall?", cache_answers=True)
-    assert calls and len(rag.models.vqa.get().questions) == calls
-    assert (repeated.answer, repeated.confidence) == (first.answer, first.confidence)
-    assert "cached answer of" in repeated.citations[0].cached_from
-    assert "cached_from" not in first.to_dict()["citations"][0] and "cached_from" in repeated.to_dict()["citations"][0]
-
-
-def test_answers_are_cached_only_on_request(tmp_path):
-    rag = opened(tmp_path)
-    for _ in range(2):
-        rag.ask("What color is it?", image=tmp_path / "red.png")
-    assert len(rag.models.vqa.get().questions) == 2 and rag.index.answer_store().count() == 0
-
-
-def test_a_changed_file_is_not_cached(tmp_path):
-    rag = opened(tmp_path, cache_answers=True)
-
-    def ask():
-        (hit,) = rag.index.find(filter={"source": str(tmp_path / "red.png")})
-        return rag.ask("What color is it?", image=hit.id)
-
-    assert ask().answer == "red" and ask().citations[0].cached_from
-    Image.fromarray(color_frame("green", size_px=64)).save(tmp_path / "red.png")
-    rag.add(tmp_path)
-    assert ask().answer == "green"
-    assert rag.index.answer_store().count() == 1
-    assert ask().answer == "green" and ask().citations[0].cached_from
-
-
-def test_the_tool_uses_the_cache_of_its_index(tmp_path):
-    tool = AskImage(opened(tmp_path, cache_answers=True))
-    (hit,) = tool.rag.search("red", k=1)
-    assert "From the answer cache" not in tool(image=hit.id, question="What color is it?").text
-    repeated = tool(image=hit.id, question="What color is it?")
-    assert "From the answer cache: cached answer of" in repeated.text
-    assert repeated.artifact["citations"][0]["cached_from"].startswith("cached answer of")
-    assert len(tool.rag.models.vqa.get().questions) == 1
-
-
-def test_a_call_can_disable_the_cache(tmp_path):
-    rag = opened(tmp_path, cache_answers=True)
-    for _ in range(2):
-        rag.ask("What color is it?", image=tmp_path / "red.png", cache_answers=False)
-    assert len(rag.models.vqa.get().questions) == 2
-
-
-def test_another_model_has_its_own_cache(tmp_path):
-    rag = opened(tmp_path, cache_answers=True)
-    rag.ask("What color is it?", image=tmp_path / "red.png")
-    rag.models.vqa = LazyValue(ColorVQA)
-    assert not rag.ask("What color is it?", image=tmp_path / "red.png").citations[0].cached_from
-
-
-def test_the_cache_needs_a_model(tmp_path):
-    rag = opened(tmp_path)
-    rag.models.vqa = None
-    with pytest.raises(ModelError, match="answering needs"):
-        rag.ask("What color is it?", cache_answers=True)
