@@ -14,7 +14,6 @@ from rich.text import Text
 from florence_rag.cli.command import Command
 from florence_rag.errors import InputError
 from florence_rag.index.capacity_estimate import (
-    MEASURED,
     MEASURED_DIMENSION,
     MEASURED_ROWS,
     SIZES,
@@ -132,7 +131,8 @@ def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
 
 
 def _measured_rows() -> Iterable[Sequence[str]]:
-    return ((f"`{name}`", f"{build_us:,}", f"{search_ms}") for name, (build_us, search_ms) in MEASURED.items())
+    measured = (each for each in index_types().values() if each.core_us_to_build is not None)
+    return ((f"`{each.name}`", f"{each.core_us_to_build:,}", f"{each.core_ms_to_search}") for each in measured)
 
 
 def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:

@@ -5,7 +5,7 @@
     memory, disk        = vectors * bytes of the index type and of the row * headroom * replicas
     work of a search    = segments of the server * time per segment
 
-Every number is one of `Assumptions` or `MEASURED` and has a source; replace the guesses by your own numbers.
+Every number is one of `Assumptions` or `index_types.toml` and has a source; replace the guesses by your own numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from types import MappingProxyType
 from typing import Any
 
 from florence_rag.errors import InputError
@@ -66,20 +65,7 @@ class Assumptions:
 
 
 MEASURED_ROWS, MEASURED_DIMENSION = 50_000, 512
-
-MEASURED: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {
-        "FLAT": (8, 5.8),
-        "HNSW": (130, 1.34),
-        "HNSW_SQ": (112, 1.17),
-        "IVF_FLAT": (216, 0.62),
-        "IVF_SQ8": (286, 0.55),
-        "IVF_PQ": (1128, 0.24),
-        "IVF_RABITQ": (192, 0.32),
-        "SCANN": (302, 0.34),
-    }
-)
-"""By index type: core microseconds to index a vector, and milliseconds to search a segment (benchmarks/scale.py)."""
+"""The number and dimension of the vectors of the measured times in `index_types.toml`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +138,7 @@ def _search_cost(index_type: IndexType, images: int, assumed: Assumptions) -> Se
     disk = rows * (index_type.disk(assumed.dimension, width) + assumed.row_bytes) * assumed.replicas / _GB
     stored = rows * (vector_bytes + index_type.disk(assumed.dimension, width) + assumed.row_bytes) / _GB
     segments = max(1, math.ceil(rows * vector_bytes / (assumed.segment_gib * SEGMENT_BYTES)))
-    build, search = _work(index_type.name, rows, segments, assumed)
+    build, search = _work(index_type, rows, segments, assumed)
     usd = (
         memory * assumed.memory_usd_gb_h * _MONTH_H
         + math.ceil(gpu / assumed.gpu_gb) * assumed.gpu_usd_h * _MONTH_H
@@ -163,15 +149,15 @@ def _search_cost(index_type: IndexType, images: int, assumed: Assumptions) -> Se
     return SearchCost(index_type.name, segments, build, memory, gpu, disk, stored, search, usd)
 
 
-def _work(name: str, rows: float, segments: int, assumed: Assumptions) -> tuple[float | None, float | None]:
+def _work(index_type: IndexType, rows: float, segments: int, assumed: Assumptions) -> tuple[float | None, float | None]:
     """Return the core hours to index and the core milliseconds of a search, from those of MEASURED_ROWS rows.
 
     All grow with the dimension. In a larger segment the search of a graph grows with the logarithm of the rows, and the
     search of lists with their length, that is with the square root of the rows.
     """
-    if name not in MEASURED:
+    name, build_us, search_ms = index_type.name, index_type.core_us_to_build, index_type.core_ms_to_search
+    if build_us is None or search_ms is None:
         return None, None
-    build_us, search_ms = MEASURED[name]
     wider, each = assumed.dimension / MEASURED_DIMENSION, max(rows / segments, 2)
     build_core_h = rows * build_us * wider / 1e6 / 3600
     if name == "FLAT":

@@ -49,6 +49,8 @@ class IndexType:
     build: Mapping[str, Any] = field(default_factory=dict)
     search: Mapping[str, Any] = field(default_factory=dict)
     recall: str = ""
+    core_us_to_build: float | None = None
+    core_ms_to_search: float | None = None
     since: tuple[int, ...] = (2, 5)
     lite: bool = False
     gpu: bool = False
