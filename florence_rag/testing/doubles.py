@@ -44,10 +44,14 @@ def color_shares(frame: Frame) -> np.ndarray:
     return np.bincount(nearest, minlength=len(COLORS)) / len(pixels)
 
 
+def _largest_color(frame: Frame) -> str:
+    return list(COLORS)[int(color_shares(frame).argmax())]
+
+
 class ColorEmbedder:
     """An `Embedder` that only knows colors: of an image their shares, of a text their names."""
 
-    info = EmbedderInfo(name="colours", fingerprint="11-colours", dimension=len(COLORS) + 1, preprocessing="none")
+    info = EmbedderInfo(name="colors", fingerprint="11-colors", dimension=len(COLORS) + 1, preprocessing="none")
     capabilities = EmbedderCapabilities()
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
@@ -137,8 +141,7 @@ class ScriptedReader:
     def read(self, frame: Frame) -> list[TextRegion]:
         """Return the text for that color as one line over the whole image, or nothing."""
         self.reads += 1
-        color = list(COLORS)[int(color_shares(frame).argmax())]
-        line = self.words.get(color)
+        line = self.words.get(_largest_color(frame))
         return [TextRegion(line, (0.0, 0.0, 1.0, 1.0), 1.0)] if line else []
 
 
@@ -155,4 +158,4 @@ class ScriptedCaptioner:
     def caption(self, frames: Sequence[Frame]) -> list[str]:
         """Return the caption for that color, or ""."""
         self.batches.append(len(frames))
-        return [self.captions.get(list(COLORS)[int(color_shares(frame).argmax())], "") for frame in frames]
+        return [self.captions.get(_largest_color(frame), "") for frame in frames]

@@ -103,7 +103,7 @@ def test_bad_files_are_reported_and_the_good_are_indexed(run, folder, tmp_path):
 
     info = run("info", "--db", db, "--json").json
     assert {Path(failure["source"]).name for failure in info["failed"]} == BAD_FILES.keys()
-    assert info["embedder"]["name"] == "colours"
+    assert info["embedder"]["name"] == "colors"
     assert "1 indexed, 6 failed" in run("info", "--db", db).out
 
 
@@ -160,7 +160,7 @@ def test_the_error_about_another_embedder_names_both(run, folder, tmp_path, monk
     use_color_models(monkeypatch, Other)
     outcome = run("search", "red", "--db", db)
     assert outcome.code == 1
-    assert "filled by colours" in outcome.err
+    assert "filled by colors" in outcome.err
     assert "not by others" in outcome.err
     assert outcome.err.count("\n") == 1
 

@@ -10,7 +10,7 @@ from tests.cli.stand_ins import use_color_models
 def db(tmp_path):
     """A database with one chunk, made without a model."""
     path, source = tmp_path / "a.db", Source("/a.jpg", "image", 1, 1, "a")
-    with MilvusIndex.open(str(path), EmbedderInfo("colours", "f", 2, "p")) as index:
+    with MilvusIndex.open(str(path), EmbedderInfo("colors", "f", 2, "p")) as index:
         index.begin(source)
         index.add([Chunk(source, "image", caption="a red car")], [[1.0, 0.0]])
         index.complete(source)

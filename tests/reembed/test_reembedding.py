@@ -32,7 +32,7 @@ class Killed(BaseException):
 class TurnedEmbedder:
     """Projects the colors to seven dimensions, counts what it embeds, and raises Killed after `dies_after` items."""
 
-    info = EmbedderInfo(name="turned", fingerprint="7-colours", dimension=7, preprocessing="none")
+    info = EmbedderInfo(name="turned", fingerprint="7-colors", dimension=7, preprocessing="none")
     capabilities = EmbedderCapabilities()
 
     def __init__(self) -> None:
@@ -154,7 +154,7 @@ def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_mod
     np.testing.assert_allclose(again.index.vectors(ids), wanted, atol=1e-6)
     assert top(again, "red house", 1) == ["red.txt"]
     assert (again.add(folder).unchanged, again.index.info().incomplete) == (11, ())
-    with pytest.raises(StoreMismatchError, match=r"was filled by turned .* not by colours"):
+    with pytest.raises(StoreMismatchError, match=r"was filled by turned .* not by colors"):
         open_rag()
 
 
@@ -388,7 +388,7 @@ def test_a_half_filled_index_can_be_rolled_back_and_moved_to_another_model(rag, 
         move_to(rag, third)
     move.rollback()
     assert move_to(rag, third).report().sources == 0
-    with pytest.raises(InputError, match="already has the vectors of colours"):
+    with pytest.raises(InputError, match="already has the vectors of colors"):
         move_to(rag, ColorEmbedder())
     assert top(rag, "red house", 1) == ["red.txt"]
 

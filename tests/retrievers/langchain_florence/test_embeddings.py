@@ -85,7 +85,7 @@ def test_an_unknown_model_is_an_error():
 
 
 def test_it_prints_its_model(model):
-    assert repr(model) == "FlorenceEmbeddings(model='colours')"
+    assert repr(model) == "FlorenceEmbeddings(model='colors')"
 
 
 # LangChainEmbedder

@@ -22,8 +22,8 @@ def model():
 
 def test_it_is_a_multimodal_embedding_of_its_model(model):
     assert isinstance(model, MultiModalEmbedding)
-    assert model.model_name == "colours"
-    assert model.to_dict()["fingerprint"] == "11-colours"
+    assert model.model_name == "colors"
+    assert model.to_dict()["fingerprint"] == "11-colors"
 
 
 def test_an_open_file_is_an_image(model, folder, blue_vector):

@@ -210,7 +210,7 @@ def test_a_vector_of_another_model_is_not_used(store, embedder):
 
 
 def test_an_embedding_of_another_model_is_refused(own, untrained):
-    with pytest.raises(InputError, match="filled by 'colours'"):
+    with pytest.raises(InputError, match="filled by 'colors'"):
         FlorenceVectorStore(own, embed_model=FlorenceEmbedding(untrained))
     model = FlorenceEmbedding(rag=own)
     assert FlorenceVectorStore(own, embed_model=model).embed_model is model
