@@ -54,15 +54,13 @@ DescribeStep = tuple[str, Callable[[list[Chunk]], list[Chunk]]]
 """The name of a stage, under which its time is counted, and a function that adds descriptions or chunks to a batch."""
 
 
+@dataclass(frozen=True, slots=True)
 class EmbedStage:
     """Describes a batch of chunks step by step, then embeds it; `workers` batches may be embedded at the same time."""
 
-    def __init__(
-        self, embed: Callable[[list[Chunk]], EmbeddedBatch], steps: Sequence[DescribeStep] = (), *, workers: int = 1
-    ) -> None:
-        self.workers = workers
-        self._embed = embed
-        self._steps = steps
+    embed: Callable[[list[Chunk]], EmbeddedBatch]
+    steps: Sequence[DescribeStep] = ()
+    workers: int = 1
 
     @classmethod
     def from_models(cls, models: Models, *, index_regions: bool = False) -> EmbedStage:
@@ -79,7 +77,7 @@ class EmbedStage:
     def __call__(self, batch: list[Chunk], timer: StageTimer) -> tuple[list[EmbeddedBatch], list[Failure]]:
         """Return what can be stored, and the sources that cannot be described or embedded."""
         failures: list[Failure] = []
-        for name, describe in self._steps:
+        for name, describe in self.steps:
             with timer(name):
                 # A run of many hours continues if a describing model raises any error for a few images.
                 parts, failed = together_or_by_source(describe, batch, Exception)
@@ -87,7 +85,7 @@ class EmbedStage:
             failures += failed
         with timer("embed"):
             # Only an InputError concerns the batch; other errors of an embedder would occur for every batch.
-            embedded, failed = together_or_by_source(self._embed, batch, InputError)
+            embedded, failed = together_or_by_source(self.embed, batch, InputError)
         return embedded, failures + failed
 
 

@@ -146,27 +146,26 @@ class BatchPool(Generic[T]):
             yield batch.result()
 
 
+@dataclass(frozen=True, slots=True)
 class ThreadEngine:
     """Runs the stages in threads of this process.
 
     reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
     """
 
-    def __init__(
-        self, stage: EmbedStage, chunker: Chunker, *, ocr: OCRStage | None = None, config: IngestConfig | None = None
-    ) -> None:
-        self._stage = stage
-        self._chunker = chunker
-        self._ocr = ocr
-        self._config = config or IngestConfig()
+    stage: EmbedStage
+    chunker: Chunker
+    ocr: OCRStage | None = None
+    config: IngestConfig | None = None
 
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
         """Run the stages as `Engine.run` does, with the results in the order of the batches."""
-        config, workers = self._config, self._config.workers or self._stage.workers
+        config = self.config or IngestConfig()
+        workers = config.workers or self.stage.workers
         timer.set_threads(readers=config.threads, workers=workers)
-        read = partial(read_source, chunker=self._chunker, ocr=self._ocr, timer=timer)
+        read = partial(read_source, chunker=self.chunker, ocr=self.ocr, timer=timer)
         events = prefetch(sources, read, threads=config.threads, depth=config.prefetch, check=check)
         batch, size = Batch(), config.batch_size_for(workers)
         with closing(events), BatchPool[BatchResult](workers) as pool:
@@ -174,11 +173,11 @@ class ThreadEngine:
                 if event.source.uri not in failed:
                     batch.add(event)
                 if batch.size >= size:
-                    pool.submit(batch.embed, self._stage, timer, event.source)
+                    pool.submit(batch.embed, self.stage, timer, event.source)
                     batch = Batch()
                     yield from pool.results(max_pending=workers, check=check)
                 yield BatchResult(event.source)
-            pool.submit(batch.embed, self._stage, timer, sources[-1])
+            pool.submit(batch.embed, self.stage, timer, sources[-1])
             yield from pool.results(check=check)
 
 

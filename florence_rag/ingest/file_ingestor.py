@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, get_args
@@ -56,24 +57,16 @@ def _drops(options: RunOptions) -> bool:
     return choice == "drop"
 
 
+@dataclass(frozen=True, slots=True)
 class FileIngestor:
     """Indexes files, one run at a time. Threads may share it."""
 
-    def __init__(
-        self,
-        context: Context,
-        *,
-        ocr_mode: OCRMode = "auto",
-        index_regions: bool = False,
-        chunking: ChunkingConfig | None = None,
-        config: IngestConfig | None = None,
-    ) -> None:
-        self._context = context
-        self._ocr_mode = ocr_mode
-        self._index_regions = index_regions
-        self._chunking = chunking or ChunkingConfig()
-        self._config = config
-        self._lock = threading.Lock()
+    context: Context
+    ocr_mode: OCRMode = "auto"
+    index_regions: bool = False
+    chunking: ChunkingConfig | None = None
+    config: IngestConfig | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def add(
         self,
@@ -87,7 +80,7 @@ class FileIngestor:
     ) -> IndexReport:
         """Index the files at and below paths; see `IndexSnapshot.diff`. Raises InputError if there is no file."""
         with self._lock:
-            snapshot = IndexSnapshot(self._context.index)
+            snapshot = IndexSnapshot(self.context.index)
             diff = snapshot.diff(
                 paths, listed=listed, columns=columns, prune=prune, retry=retry, drop_near_duplicates=_drops(options)
             )
@@ -99,7 +92,7 @@ class FileIngestor:
     def retry(self, options: RunOptions) -> IndexReport:
         """Try all failures again, and delete those of files that no longer exist."""
         with self._lock:
-            snapshot = IndexSnapshot(self._context.index)
+            snapshot = IndexSnapshot(self.context.index)
             failed = sorted(snapshot.failed)
             diff = snapshot.diff(failed, missing_ok=True, retry=True, drop_near_duplicates=_drops(options))
             return self._apply(diff, snapshot, options)
@@ -112,7 +105,7 @@ class FileIngestor:
 
         with watch_folders(folders, stop) as changes:
             with self._lock:
-                snapshot = IndexSnapshot(self._context.index)
+                snapshot = IndexSnapshot(self.context.index)
             for run, paths in enumerate(changes):
                 with self._lock:
                     diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=_drops(options))
@@ -122,7 +115,7 @@ class FileIngestor:
 
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
-        index = self._context.index
+        index = self.context.index
         run = IngestRun(index, len(diff.changed), progress=options.get("progress"))
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
@@ -140,7 +133,7 @@ class FileIngestor:
     def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions) -> None:
         """Index the sources with new content, then the duplicates, from the rows of their originals if possible."""
         # A source that is about to be replaced is no original, because its rows may be gone before they are read.
-        index, engine = self._context.index, self._engine(options)
+        index, engine = self.context.index, self._engine(options)
         changed = {source.uri for source in diff.changed}
         near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if _drops(options) else None
         indexed = [source for source in snapshot.sources.values() if source.uri not in changed]
@@ -148,7 +141,7 @@ class FileIngestor:
         run.ingest(new, engine, near_duplicates)
         if duplicates:
             exclude = {source.uri for source in duplicates}
-            resolver = DuplicateResolver(index, self._context.models.text_embedder, exclude)
+            resolver = DuplicateResolver(index, self.context.models.text_embedder, exclude)
             copies: list[Source] = []
             others: list[Source] = []
             for source in duplicates:
@@ -159,17 +152,17 @@ class FileIngestor:
                     run.skip_near_duplicate(source, original.uri)
                 else:  # also if the original is about to be deleted, whose place this source takes
                     copies.append(source)
-            run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self._config))
+            run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self.config))
             run.ingest(others, engine, near_duplicates)
 
     def _engine(self, options: RunOptions) -> Engine:
         """Load the models, and return the engine that uses them."""
-        models = self._context.models
-        ocr = OCRStage.from_models(models, self._ocr_mode)
-        detector = models.detector if self._index_regions else None
-        config = limit_image_detail(self._chunking, models.embedder, ocr, models.captioner, detector)
+        models = self.context.models
+        ocr = OCRStage.from_models(models, self.ocr_mode)
+        detector = models.detector if self.index_regions else None
+        config = limit_image_detail(self.chunking or ChunkingConfig(), models.embedder, ocr, models.captioner, detector)
         chunker = partial(chunk if options.get("near_duplicates") == "keep" else chunk_with_hashes, config=config)
         if make_engine := options.get("engine"):
             return make_engine(chunker)
-        stage = EmbedStage.from_models(models, index_regions=self._index_regions)
-        return ThreadEngine(stage, chunker, ocr=ocr, config=self._config)
+        stage = EmbedStage.from_models(models, index_regions=self.index_regions)
+        return ThreadEngine(stage, chunker, ocr=ocr, config=self.config)

@@ -61,23 +61,17 @@ class RayConfig:
             raise InputError(f"actors={self.actors}, batch_size={self.batch_size}, gpus={self.gpus}: at least 1, 1, 0")
 
 
+@dataclass(frozen=True, slots=True)
 class RayEngine:
     """Runs the stages on a Ray cluster whose machines see the files under the same paths.
 
     The workers call `load_embed` once each and `load_ocr` for each source; both must be picklable.
     """
 
-    def __init__(
-        self,
-        load_embed: Callable[[], EmbedStage],
-        load_ocr: Callable[[], OCRStage | None],
-        chunker: Chunker,
-        config: RayConfig | None = None,
-    ) -> None:
-        self._load_embed = load_embed
-        self._load_ocr = load_ocr
-        self._chunker = chunker
-        self._config = config or RayConfig()
+    load_embed: Callable[[], EmbedStage]
+    load_ocr: Callable[[], OCRStage | None]
+    chunker: Chunker
+    config: RayConfig = RayConfig()
 
     @classmethod
     def factory(
@@ -99,13 +93,13 @@ class RayEngine:
             options: How the workers load the models.
         """
         load_embed = partial(_load_embed_stage, names, options, index_regions)
-        return partial(cls, load_embed, partial(_load_ocr_stage, ocr, options), config=config)
+        return partial(cls, load_embed, partial(_load_ocr_stage, ocr, options), config=config or RayConfig())
 
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
     ) -> Generator[BatchResult, None, None]:
         """Run the stages as `Engine.run` does, with the batches in any order."""
-        started = _connect(self._config.address)
+        started = _connect(self.config.address)
         try:
             arrived: Counter[str] = Counter()
             ended: dict[Source, int] = {}
@@ -129,17 +123,17 @@ class RayEngine:
                 ray.shutdown()
 
     def _rows(self, sources: Sequence[Source], timer: StageTimer) -> Iterator[Mapping[str, bytes]]:
-        config = self._config
+        config = self.config
         processors = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         readers = max(1, processors - (0 if config.gpus else config.actors))
         timer.set_threads(readers=readers, workers=config.actors)
         items = [{"source": pickle.dumps(source)} for source in sources]
         rows = (
             ray.data.from_items(items, override_num_blocks=min(len(items), 4 * readers))
-            .flat_map(_ReadTask(self._load_ocr, self._chunker))
+            .flat_map(_ReadTask(self.load_ocr, self.chunker))
             .map_batches(
                 _EmbedActor,
-                fn_constructor_args=(self._load_embed,),
+                fn_constructor_args=(self.load_embed,),
                 batch_size=config.batch_size,
                 compute=ray.data.ActorPoolStrategy(min_size=1, max_size=config.actors),
                 num_gpus=config.gpus or None,
@@ -176,16 +170,16 @@ class _EmbeddedSteps(NamedTuple):
     seconds: Mapping[str, float]
 
 
+@dataclass(frozen=True, slots=True)
 class _ReadTask:
     """Turns a source into its steps, in a task of Ray."""
 
-    def __init__(self, load_ocr: Callable[[], OCRStage | None], chunker: Chunker) -> None:
-        self._load_ocr = load_ocr
-        self._chunker = chunker
+    load_ocr: Callable[[], OCRStage | None]
+    chunker: Chunker
 
     def __call__(self, row: Mapping[str, bytes]) -> Iterator[dict[str, bytes]]:
         timer, chunks = StageTimer(), 0
-        for event in read_source(pickle.loads(row["source"]), self._chunker, self._load_ocr(), timer):
+        for event in read_source(pickle.loads(row["source"]), self.chunker, self.load_ocr(), timer):
             chunks += event.chunk is not None
             yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if event.chunk is None else {}))}
 

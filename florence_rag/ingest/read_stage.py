@@ -43,12 +43,12 @@ class ReadEvent:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True, slots=True)
 class OCRStage:
     """Adds OCR text to chunks. Several threads call the reader, which is loaded for the first chunk that needs it."""
 
-    def __init__(self, reader: LazyValue[OCRReader], mode: OCRMode) -> None:
-        self._reader = reader
-        self._mode = mode
+    reader: LazyValue[OCRReader]
+    mode: OCRMode
 
     @classmethod
     def from_models(cls, models: Models, mode: OCRMode) -> OCRStage | None:
@@ -58,9 +58,9 @@ class OCRStage:
     def __call__(self, chunk: Chunk) -> Chunk:
         """Return the chunk with its OCR text, each line once, or unchanged if the mode does not include it."""
         needs_ocr = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
-        if not chunk.frames or not (needs_ocr or self._mode == "always"):
+        if not chunk.frames or not (needs_ocr or self.mode == "always"):
             return chunk
-        reader = self._reader.get()
+        reader = self.reader.get()
         lines = (line.text for frame in chunk.frames for line in reader.read(frame))
         return replace(chunk, ocr="\n".join(dict.fromkeys(lines)))
 

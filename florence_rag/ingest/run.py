@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.errors import InputError
@@ -22,6 +23,7 @@ from florence_rag.ingest.read_stage import PermanentFailure
 from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, SkippedSource, Source
 
 
+@dataclass(slots=True, eq=False)
 class IngestRun:
     """Stores sources in an index. One object carries out one run, in any number of steps.
 
@@ -35,25 +37,17 @@ class IngestRun:
         timer: The times of the stages.
     """
 
-    def __init__(
-        self,
-        index: ChunkIndex,
-        files_total: int,
-        *,
-        files_done: int = 0,
-        progress: Callable[[Progress], None] | None = None,
-    ) -> None:
-        self.done: list[Source] = []
-        self.failures: list[Failure] = []
-        self.skipped: list[SkippedSource] = []
-        self.chunks = 0
-        self.timer = StageTimer()
-        self.index = index
-        self._files_total = files_total
-        self._files_done = files_done
-        self._progress = progress
-        self._begun: set[str] = set()
-        self._rejected: set[str] = set()
+    index: ChunkIndex
+    files_total: int
+    files_done: int = 0
+    progress: Callable[[Progress], None] | None = None
+    done: list[Source] = field(default_factory=list, init=False)
+    failures: list[Failure] = field(default_factory=list, init=False)
+    skipped: list[SkippedSource] = field(default_factory=list, init=False)
+    chunks: int = field(default=0, init=False)
+    timer: StageTimer = field(default_factory=StageTimer, init=False)
+    _begun: set[str] = field(default_factory=set, init=False)
+    _rejected: set[str] = field(default_factory=set, init=False)
 
     def ingest(
         self, sources: Sequence[Source], engine: Engine, near_duplicates: NearDuplicateFilter | None = None
@@ -145,14 +139,14 @@ class IngestRun:
             self.skipped.append(SkippedSource(file, failure.reason))
 
     def _report_progress(self, source: Source) -> None:
-        if self._progress is not None:
+        if self.progress is not None:
             step = Progress(
-                files_done=self._files_done + len(self.done) + len(self._rejected),
-                files_total=self._files_total,
+                files_done=self.files_done + len(self.done) + len(self._rejected),
+                files_total=self.files_total,
                 chunks=self.chunks,
                 source=source.uri,
                 failures=len(self.failures),
                 elapsed_s=self.timer.elapsed_s,
                 busy=self.timer.utilization(),
             )
-            self._progress(step)
+            self.progress(step)
