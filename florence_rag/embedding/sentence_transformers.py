@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -34,8 +33,6 @@ try:
     from sentence_transformers import SentenceTransformer
 except ImportError as error:
     raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
-
-log = logging.getLogger(__name__)
 
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
 """Models that were trained on texts padded to the full length, and lose most of their accuracy on shorter inputs."""

@@ -93,7 +93,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
 def _model_names(
     recorded: tuple[EmbedderInfo, EmbedderInfo | None] | None, uri: str, model: str | None, options: DatabaseOptions
 ) -> ModelNames:
-    """Return the names of all models, including those of the recorded embedders."""
+    """Return the names of all models; the recorded embedders and the defaults of the embedder complete the options."""
     embedder, text_embedder = (info.name if info else None for info in recorded or (None, None))
     card = find_model(model or embedder or DEFAULT)
     # A model that is known only by its weights, such as one in a folder, is compared when the database is opened.
@@ -102,13 +102,12 @@ def _model_names(
             f"the database {uri!r} was filled by {embedder}, not by {card.name}; "
             "open it with that model, or index the files into a new database"
         )
-    names = ModelNames(
+    return ModelNames(
         card.name,
         text_embedder=options.get("text_embedder") or text_embedder,
-        vqa=options.get("vqa"),
-        captioner=options.get("captioner"),
-        detector=options.get("detector"),
+        vqa=options.get("vqa") or card.default_vqa,
+        captioner=options.get("captioner") or card.default_captioner,
+        detector=options.get("detector") or card.default_detector,
         action_recognizer=options.get("action_model"),
         reranker=options.get("reranker"),
     )
-    return names.with_defaults()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from florence_rag.context import Models
 from florence_rag.loading import loaders
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import RAPIDOCR, ModelCard, find_model
+from florence_rag.models.registry import RAPIDOCR, ModelCard
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +26,6 @@ class ModelNames:
     detector: str | None = None
     action_recognizer: str | None = None
     reranker: str | None = None
-
-    def with_defaults(self) -> ModelNames:
-        """Return the names, with the defaults of the embedder for roles without a name."""
-        card = find_model(self.embedder)
-        return replace(
-            self,
-            vqa=self.vqa or card.default_vqa,
-            captioner=self.captioner or card.default_captioner,
-            detector=self.detector or card.default_detector,
-        )
 
 
 def load_models(names: ModelNames, options: ModelOptions | None = None, *, indexing: bool = True) -> Models:

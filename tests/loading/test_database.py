@@ -31,6 +31,14 @@ def test_a_new_database_has_the_models_and_the_folders_next_to_its_file(tmp_path
         assert database.classifier_folder == tmp_path / "photos.classifiers" / "florence"
 
 
+def test_roles_without_a_name_have_the_defaults_of_the_embedder(tmp_path, colors):
+    with (database := open_database(tmp_path / "one.db", "siglip2-base", {"captioner": "never"})).index:
+        assert database.models.vqa and database.models.vqa.name == "blip-vqa-base"
+        assert database.models.captioner is database.models.detector is None
+    with (database := open_database(tmp_path / "two.db", TINY, {})).index:
+        assert database.models.detector and database.models.detector.name == TINY
+
+
 def test_another_known_embedder_is_refused_before_it_is_loaded(tmp_path, monkeypatch):
     stand_in(monkeypatch, EMBEDDER, lambda card, loader: pytest.fail("a model was loaded"))
     uri = record_embedder(str(tmp_path / "x.db"), "siglip2-base")

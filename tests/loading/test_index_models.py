@@ -18,12 +18,6 @@ def colors(monkeypatch):
     stand_in(monkeypatch, EMBEDDER, lambda card, loader: ColorEmbedder())
 
 
-def test_defaults_are_those_of_the_embedder():
-    names = ModelNames("siglip2-base", captioner="never").with_defaults()
-    assert (names.vqa, names.captioner, names.detector) == ("blip-vqa-base", "never", None)
-    assert ModelNames(TINY).with_defaults().detector == TINY
-
-
 @pytest.mark.parametrize(
     "names",
     [
@@ -83,7 +77,7 @@ def test_florence_tiny_answers_matches_and_describes_with_one_meter(monkeypatch)
         return load(folder, device)
 
     monkeypatch.setattr(meter, "load_meter", load_meter)
-    models = load_models(ModelNames(TINY, captioner=TINY).with_defaults(), OPTIONS)
+    models = load_models(ModelNames(TINY, captioner=TINY, vqa=TINY), OPTIONS)
     frame = color_frame("red")
     assert models.vqa.get().answer(frame, "What color is it?").answer
     assert models.attention_vqa.get() is models.vqa.get()
