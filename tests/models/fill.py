@@ -1,6 +1,6 @@
 """Weights from names: the same key, shape and seed give the same numbers on every machine.
 
-The rule under which the reference checkpoints were filled, so that a test needs only their layout and a seed.
+The reference checkpoints follow this rule, so that a test needs only their layout and a seed.
 """
 
 import zlib
@@ -20,7 +20,7 @@ Shape = tuple[int, ...]
 
 
 def mean_and_deviation(key: str, shape: Shape) -> tuple[float, float]:
-    """Of the normal distribution that a tensor is drawn from; the first rule that applies holds."""
+    """Return mean and standard deviation of the normal distribution of a tensor, by the first rule that applies."""
     name = key.rpartition(".")[2]
     fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else shape[0] if shape else 1
     rules = (
@@ -37,7 +37,7 @@ def mean_and_deviation(key: str, shape: Shape) -> tuple[float, float]:
     return next((values for applies, values in rules if applies), (0.0, fan_in**-0.5))
 
 
-def filled(key: str, shape: Shape, seed: int) -> np.ndarray:
+def fill_value(key: str, shape: Shape, seed: int) -> np.ndarray:
     draw = np.random.RandomState((zlib.crc32(key.encode()) + seed) % 2**32)
     if key.endswith("running_var"):
         return np.asarray(draw.uniform(0.5, 1.5, size=shape), dtype=np.float32)
@@ -46,9 +46,9 @@ def filled(key: str, shape: Shape, seed: int) -> np.ndarray:
 
 
 def fill(shapes: Mapping[str, Shape], seed: int) -> dict[str, torch.Tensor]:
-    """All weights of a layout. What a network computes for itself is left out."""
+    """Return all weights of a layout, without the buffers that a network computes itself."""
     return {
-        key: torch.from_numpy(filled(key, tuple(shape), seed))
+        key: torch.from_numpy(fill_value(key, tuple(shape), seed))
         for key, shape in shapes.items()
         if not key.endswith(COMPUTED)
     }

@@ -1,4 +1,4 @@
-"""A hub on this machine: the few addresses of huggingface.co that a download asks for. It can also cut off."""
+"""A local server with the few endpoints of huggingface.co that a download requests; it can break off transfers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMMIT = "c" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Serves the folders of the server's `repositories`; its `cut` says after how many bytes of a file it hangs up."""
+    """Serves the folders of the server's `repositories`; breaks off each file after `cut` bytes of it."""
 
     protocol_version = "HTTP/1.1"
 
@@ -27,7 +27,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0].strip("/")
-        self.server.asked.append(path)  # type: ignore[attr-defined]
+        self.server.requested.append(path)  # type: ignore[attr-defined]
         parts = path.removeprefix("api/models/").split("/")
         folder = self.server.repositories.get("/".join(parts[:2]))  # type: ignore[attr-defined]
         if folder is None:
@@ -85,9 +85,9 @@ def _tree(folder: Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def serving(repositories: dict[str, Path]) -> Iterator[Any]:
-    """The server: its `url`, what it was `asked` for, and `cut`, to be set."""
+    """Run the server; it has its `url`, the paths that were `requested`, and `cut`, which you may set."""
     hub: Any = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    hub.repositories, hub.asked, hub.cut = repositories, [], None
+    hub.repositories, hub.requested, hub.cut = repositories, [], None
     hub.url = f"http://127.0.0.1:{hub.server_port}"
     thread = threading.Thread(target=hub.serve_forever, daemon=True)
     thread.start()

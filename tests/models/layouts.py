@@ -1,11 +1,11 @@
-"""Names and shapes of the released checkpoints' weights, for any size: what our key maps must understand."""
+"""Names and shapes of the weights of the released checkpoints, for any size."""
 
 from collections.abc import Iterable, Sequence
 
 Layout = dict[str, tuple[int, ...]]
 
 
-def below(prefix: str, layout: Layout) -> Layout:
+def prefixed(prefix: str, layout: Layout) -> Layout:
     return {prefix + key: shape for key, shape in layout.items()}
 
 
@@ -41,7 +41,7 @@ def swin(image_size: int, embed_dim: int, depths: Sequence[int], num_heads: Sequ
         width, side = embed_dim * 2**stage, image_size // (4 * 2**stage)
         window = min(window_size, side)
         for block in range(depth):
-            layout |= below(f"layers.{stage}.blocks.{block}.", swin_block(width, heads, window))
+            layout |= prefixed(f"layers.{stage}.blocks.{block}.", swin_block(width, heads, window))
             if block % 2 and side > window:
                 layout[f"layers.{stage}.blocks.{block}.attn_mask"] = ((side // window) ** 2, window**2, window**2)
         if stage < len(depths) - 1:
@@ -66,7 +66,7 @@ def clip_text(vocab_size: int, length: int, width: int, layers: int) -> Layout:
     return {
         "positional_embedding": (length, width),
         "token_embedding.weight": (vocab_size, width),
-        **merged(below(f"resblocks.{i}.", clip_block(width)) for i in range(layers)),
+        **merged(prefixed(f"resblocks.{i}.", clip_block(width)) for i in range(layers)),
         **norm("ln_final", width),
     }
 
@@ -77,7 +77,7 @@ def clip_vision(image_size: int, patch: int, width: int, layers: int) -> Layout:
         "positional_embedding": ((image_size // patch) ** 2 + 1, width),
         "conv1.weight": (width, 3, patch, patch),
         **norm("ln_pre", width),
-        **merged(below(f"transformer.resblocks.{i}.", clip_block(width)) for i in range(layers)),
+        **merged(prefixed(f"transformer.resblocks.{i}.", clip_block(width)) for i in range(layers)),
         **norm("ln_post", width),
     }
 
@@ -87,8 +87,8 @@ def unicl(image: Layout, text: Layout, image_width: int, text_width: int, projec
         "text_projection": (text_width, projection),
         "image_projection": (image_width, projection),
         "logit_scale": (),
-        **below("text_encoder.", text),
-        **below("image_encoder.", image),
+        **prefixed("text_encoder.", text),
+        **prefixed("image_encoder.", image),
     }
 
 
@@ -116,7 +116,7 @@ def roberta(vocab_size: int, positions: int, width: int, layers: int, hidden: in
         "embeddings.position_embeddings.weight": (positions, width),
         "embeddings.token_type_embeddings.weight": (1, width),
         **norm("embeddings.LayerNorm", width),
-        **merged(below(f"encoder.layer.{i}.", bert_layer(width, hidden, "attention")) for i in range(layers)),
+        **merged(prefixed(f"encoder.layer.{i}.", bert_layer(width, hidden, "attention")) for i in range(layers)),
         **linear("pooler.dense", width, width),
     }
 
@@ -127,7 +127,9 @@ def fusion(text_width: int, image_width: int, width: int, hidden: int, layers: i
         **linear("cross_modal_text_transform", text_width, width),
         **linear("cross_modal_image_transform", image_width, width),
         "token_type_embeddings.weight": (token_types, width),
-        **merged(below(f"cross_modal_{side}_layers.{i}.", layer) for side in ("image", "text") for i in range(layers)),
+        **merged(
+            prefixed(f"cross_modal_{side}_layers.{i}.", layer) for side in ("image", "text") for i in range(layers)
+        ),
         **linear("cross_modal_image_pooler.dense", width, width),
         **linear("cross_modal_text_pooler.dense", width, width),
     }
@@ -155,12 +157,12 @@ def classifier(name: str, inputs: int, hidden: int, outputs: int) -> Layout:
 
 
 def clip_leftovers(length: int, width: int) -> Layout:
-    """What METER's files keep of CLIP's text tower."""
+    """The weights of CLIP's text encoder that are left in METER's files."""
     return {"positional_embedding": (length, width), **norm("ln_final", width)}
 
 
 def dyhead(channels: int, blocks: int) -> Layout:
-    """The tower of a Dynamic Head detector."""
+    """The blocks of a Dynamic Head detector."""
     block = {
         **merged(
             {
@@ -177,7 +179,7 @@ def dyhead(channels: int, blocks: int) -> Layout:
         "offset.weight": (27, channels, 3, 3),
         "offset.bias": (27,),
     }
-    return merged(below(f"backbone.dyhead_tower.{i}.", block) for i in range(blocks))
+    return merged(prefixed(f"backbone.dyhead_tower.{i}.", block) for i in range(blocks))
 
 
 def video_swin(
@@ -198,4 +200,4 @@ def video_swin(
         elif key == "patch_embed.proj.weight":
             shape = (*shape[:2], 2, *shape[2:])
         layout[key] = shape
-    return below("backbone.", layout) | linear("cls_head.fc_cls", embed_dim * 2 ** (len(depths) - 1), classes)
+    return prefixed("backbone.", layout) | linear("cls_head.fc_cls", embed_dim * 2 ** (len(depths) - 1), classes)

@@ -1,4 +1,4 @@
-"""What the original code answered: where its files lie, how to configure our networks like it, how to compare."""
+"""Outputs of the original code: the paths of its files, the equivalent configurations, and comparisons."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,12 +18,12 @@ from florence_rag.models.meter import MeterConfig
 from florence_rag.models.text_encoder import TextEncoderConfig
 from tests.models.layouts import (
     Layout,
-    below,
     clip_leftovers,
     clip_text,
     clip_vision,
     fusion,
     heads,
+    prefixed,
     roberta,
     swin,
     unicl,
@@ -47,20 +47,20 @@ def arrays(path: Path) -> dict[str, Tensor]:
 
 
 def assert_close(ours: Tensor, theirs: Tensor, what: str = "") -> None:
-    """The issue asks for 1e-4; two correct implementations differ by 4e-6."""
+    """Two correct implementations differ by 4e-6."""
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=2e-5, msg=lambda text: f"{what}: {text}")
 
 
 @contextmanager
 def outputs_of(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collects what the named modules return during the block."""
-    seen: dict[str, Tensor] = {}
+    """Collect the outputs of the named modules during the block."""
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda module, inputs, output: seen.__setitem__(name, output)
+        return lambda module, inputs, output: outputs.__setitem__(name, output)
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    yield seen
+    yield outputs
     for hook in hooks:
         hook.remove()
 
@@ -101,7 +101,7 @@ def small_clip(image_size: int) -> CLIPVisionConfig:
 
 
 def small_swin(image_size: int) -> CoSwinConfig:
-    """METER's windows grow with the picture."""
+    """The windows of METER are proportional to the image."""
     return CoSwinConfig(
         image_size=image_size,
         embed_dim=16,
@@ -112,7 +112,7 @@ def small_swin(image_size: int) -> CoSwinConfig:
     )
 
 
-def meter_small(tower: str, image_size: int, *heads: str) -> MeterConfig:
+def meter_small(encoder: str, image_size: int, *heads: str) -> MeterConfig:
     return MeterConfig(
         text_config=RobertaConfig(
             vocab_size=600,
@@ -124,12 +124,12 @@ def meter_small(tower: str, image_size: int, *heads: str) -> MeterConfig:
             type_vocab_size=1,
             layer_norm_eps=1e-5,
         ),
-        image_config=small_clip(image_size) if tower == "clip16" else small_swin(image_size),
+        image_config=small_clip(image_size) if encoder == "clip16" else small_swin(image_size),
         hidden_size=96,
         num_layers=2,
         num_heads=4,
         intermediate_size=192,
-        image_pooling="first" if tower == "clip16" else "mean",
+        image_pooling="first" if encoder == "clip16" else "mean",
         max_text_length=20,
         heads=heads,
         num_answers=61,
@@ -139,14 +139,14 @@ def meter_small(tower: str, image_size: int, *heads: str) -> MeterConfig:
 UNICL_LAYOUT = unicl(swin(128, 16, (2, 2, 3, 2), (1, 2, 4, 8), 4), clip_text(1024, 77, 64, 3), 128, 64, 48)
 
 
-def meter_layout(tower: str, image_size: int, *names: str) -> Layout:
-    towers = {
-        "clip16": {**clip_leftovers(9, 64), **below("visual.", clip_vision(image_size, 16, 128, 3))},
+def meter_layout(encoder: str, image_size: int, *names: str) -> Layout:
+    encoders = {
+        "clip16": {**clip_leftovers(9, 64), **prefixed("visual.", clip_vision(image_size, 16, 128, 3))},
         "swin": swin(image_size, 16, (2, 2, 2, 2), (1, 2, 4, 8), image_size // 32),
     }
     return {
-        **below("vit_model.", towers[tower]),
-        **below("text_transformer.", roberta(600, 32, 64, 2, 160)),
+        **prefixed("vit_model.", encoders[encoder]),
+        **prefixed("text_transformer.", roberta(600, 32, 64, 2, 160)),
         **fusion(64, 128, 96, 192, 2),
         **heads(names, 96, 61, 600),
     }
@@ -160,7 +160,7 @@ def unicl_swin(embed_dim: int, depths: tuple[int, ...], num_heads: tuple[int, ..
     return FlorenceConfig(image_config=swin, text_config=TextEncoderConfig(), projection_dim=512)
 
 
-def meter_base(tower: str, image_size: int, *heads: str) -> MeterConfig:
+def meter_base(encoder: str, image_size: int, *heads: str) -> MeterConfig:
     clip = CLIPVisionConfig(num_hidden_layers=11, image_size=image_size, patch_size=16)
     swin = CoSwinConfig(
         image_size=image_size,
@@ -172,8 +172,8 @@ def meter_base(tower: str, image_size: int, *heads: str) -> MeterConfig:
     )
     return MeterConfig(
         text_config=RobertaConfig(max_position_embeddings=514, type_vocab_size=1, layer_norm_eps=1e-5),
-        image_config=clip if tower == "clip16" else swin,
-        image_pooling="first" if tower == "clip16" else "mean",
+        image_config=clip if encoder == "clip16" else swin,
+        image_pooling="first" if encoder == "clip16" else "mean",
         heads=heads,
         num_token_types=3 if "nlvr2" in heads else 2,
     )
@@ -199,7 +199,7 @@ def full_inputs(name: str) -> dict[str, Tensor]:
 
 
 def assert_corners_close(outputs: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-    """Compare with names such as "img.norm[:, :8, :8]", which say what was kept."""
+    """Compare with tensors whose names, such as "img.norm[:, :8, :8]", give the recorded part."""
     compared = 0
     for name, tensor in expected.items():
         key, bracket, corner = name.partition("[:, :")

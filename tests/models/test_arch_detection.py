@@ -1,4 +1,4 @@
-"""Configurations read off the names and shapes of weights."""
+"""Configurations detected from the names and shapes of weights."""
 
 import pytest
 import torch
@@ -35,24 +35,24 @@ def test_every_released_checkpoint_is_recognized(name):
     assert config.to_dict() == wanted.to_dict()
 
 
-def test_a_dual_tower_of_any_size_and_of_sister_names():
+def test_a_dual_encoder_of_any_size_and_with_alternative_names():
     config = config_of(empty(UNICL_LAYOUT))
     assert config.image_config.to_dict() == UNICL_SMALL.image_config.to_dict()
-    assert config.text_config.num_attention_heads == 1, "what shapes do not tell is as in the released models"
-    sisters = {
+    assert config.text_config.num_attention_heads == 1, "shapes do not determine it"
+    alternatives = {
         key.replace("image_encoder.", "visual.").replace("text_encoder.", "text."): shape
         for key, shape in UNICL_LAYOUT.items()
     }
-    assert config_of(empty(sisters)).to_dict() == config.to_dict()
+    assert config_of(empty(alternatives)).to_dict() == config.to_dict()
 
 
-@pytest.mark.parametrize(("tower", "size"), [("clip16", 64), ("clip16", 96), ("swin", 192)])
-def test_meter_of_any_size_with_its_heads(tower, size):
-    config = config_of(empty(meter_layout(tower, size, "vqa", "itm")))
+@pytest.mark.parametrize(("encoder", "size"), [("clip16", 64), ("clip16", 96), ("swin", 192)])
+def test_meter_of_any_size_with_its_heads(encoder, size):
+    config = config_of(empty(meter_layout(encoder, size, "vqa", "itm")))
     assert (config.image_config.image_size, config.heads, config.num_answers) == (size, ["vqa", "itm"], 61)
-    assert config.image_pooling == ("first" if tower == "clip16" else "mean")
+    assert config.image_pooling == ("first" if encoder == "clip16" else "mean")
 
 
-def test_what_is_neither_is_refused_with_some_of_its_names():
+def test_unknown_weights_are_refused_with_some_of_their_names():
     with pytest.raises(ModelError, match=r"neither UniCL's nor METER's: a\.weight, b\.weight"):
         config_of({"b.weight": torch.zeros(1), "a.weight": torch.zeros(1)})

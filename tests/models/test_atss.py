@@ -11,7 +11,7 @@ def assigned(*boxes: tuple[float, ...]) -> Tensor:
     return assign(POINTS, torch.tensor(boxes).reshape(-1, 4), top_k=9, anchor_scale=4.0)
 
 
-def test_points_are_the_middles_of_cells() -> None:
+def test_points_are_the_centers_of_cells() -> None:
     assert POINTS.counts == (64, 16)
     assert POINTS.xy[[0, 1, 8, 64, 65]].tolist() == [[2, 2], [6, 2], [2, 6], [4, 4], [12, 4]]
 
@@ -35,7 +35,7 @@ def test_a_point_learns_the_box_that_it_fits_better() -> None:
     assert {-1, 0, 1} == set(owners.tolist())
 
 
-def test_without_boxes_all_is_background() -> None:
+def test_without_boxes_every_point_is_background() -> None:
     assert set(assigned().tolist()) == {-1}
 
 
@@ -44,13 +44,13 @@ def test_centerness() -> None:
     assert centerness(distances).tolist() == pytest.approx([1.0, 0.5, 0.0], abs=1e-3)
 
 
-def test_focal_loss_of_a_hand() -> None:
+def test_focal_loss_by_hand() -> None:
     """p = 0.5 for both: 0.25 and 0.75 times 0.25 times log 2."""
     loss = focal_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]))
     assert loss.item() == pytest.approx(0.25 * 0.6931, abs=1e-4)
 
 
-def test_the_loss_is_least_where_all_is_right() -> None:
+def test_the_loss_is_smallest_for_correct_outputs() -> None:
     boxes, classes = torch.tensor([[4.0, 4.0, 20.0, 20.0]]), torch.tensor([1])
     owner = assign(POINTS, boxes, top_k=9, anchor_scale=4.0) == 0
     logits = torch.full((1, 80, 2), -12.0)

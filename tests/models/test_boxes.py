@@ -12,7 +12,7 @@ boxes = st.lists(st.tuples(share, share, share, share), min_size=1, max_size=12)
 )
 
 
-def test_areas_overlaps_and_gaps() -> None:
+def test_areas_and_overlaps() -> None:
     half, away = torch.tensor([0.0, 0.0, 0.5, 1.0]), torch.tensor([2.0, 0.0, 3.0, 1.0])
     assert area(half).item() == 0.5
     assert iou(UNIT, half).item() == 0.5
@@ -22,7 +22,7 @@ def test_areas_overlaps_and_gaps() -> None:
 
 
 @given(boxes, boxes)
-def test_overlaps_are_shares_and_mutual(a: torch.Tensor, b: torch.Tensor) -> None:
+def test_overlaps_are_fractions_and_symmetric(a: torch.Tensor, b: torch.Tensor) -> None:
     one, other = iou(a[:, None], b[None]), iou(b[:, None], a[None])
     assert ((one >= 0) & (one <= 1 + 1e-5)).all()
     torch.testing.assert_close(one, other.T)
@@ -31,7 +31,7 @@ def test_overlaps_are_shares_and_mutual(a: torch.Tensor, b: torch.Tensor) -> Non
 
 
 @given(boxes, st.floats(0.05, 0.95))
-def test_what_is_kept_overlaps_little_and_what_is_dropped_much(found: torch.Tensor, threshold: float) -> None:
+def test_kept_boxes_overlap_little_and_dropped_boxes_overlap_a_kept_one(found: torch.Tensor, threshold: float) -> None:
     scores = torch.linspace(1, 0, len(found))
     labels = torch.zeros(len(found), dtype=torch.long)
     kept = suppress(found, scores, labels, threshold).tolist()
@@ -42,12 +42,12 @@ def test_what_is_kept_overlaps_little_and_what_is_dropped_much(found: torch.Tens
         assert any(rivals) != (index in kept)
 
 
-def test_things_of_other_classes_are_no_rivals() -> None:
+def test_boxes_of_different_labels_do_not_suppress_each_other() -> None:
     twice = torch.stack([UNIT, UNIT])
     assert suppress(twice, torch.tensor([0.2, 0.9]), torch.tensor([0, 1]), 0.5).tolist() == [1, 0]
     assert suppress(twice, torch.tensor([0.2, 0.9]), torch.tensor([1, 1]), 0.5).tolist() == [1]
 
 
-def test_nothing_is_no_error() -> None:
+def test_no_boxes_are_no_error() -> None:
     empty = torch.zeros(0)
     assert suppress(torch.zeros(0, 4), empty, empty.long(), 0.5).tolist() == []

@@ -98,7 +98,7 @@ def test_objects_next_to_the_weights_are_never_run(zipped: bool, tmp_path: Path)
     assert set(ran) == {"danger", "settings", "callback"}
 
 
-def test_a_pickle_of_its_own_is_not_run(tmp_path: Path) -> None:
+def test_a_plain_pickle_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     ran.clear()
     with pytest.raises(ModelError, match=r"only running its code would open \(.*danger\), which is refused; on a"):

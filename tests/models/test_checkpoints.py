@@ -1,4 +1,4 @@
-"""The key map of UniCL, and how strict all key maps are."""
+"""The key map of UniCL, and the strictness of all key maps."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def meta_weights(name: str) -> dict[str, Tensor]:
 
 @needs_parity
 @pytest.mark.parametrize("name", UNICL_SIZES)
-def test_every_key_of_the_released_unicl_files_has_its_place(name: str) -> None:
+def test_every_key_of_the_released_unicl_files_is_mapped(name: str) -> None:
     with torch.device("meta"):
         model = FlorenceModel(UNICL_SIZES[name])
     assert map_state_dict(meta_weights(name), UNICL, model).keys() == model.state_dict().keys()
@@ -54,7 +54,7 @@ def test_every_key_of_the_released_unicl_files_has_its_place(name: str) -> None:
 
 @needs_parity
 @pytest.mark.parametrize("name", METER_SIZES)
-def test_every_key_of_the_released_meter_files_has_its_place(name: str) -> None:
+def test_every_key_of_the_released_meter_files_is_mapped(name: str) -> None:
     config = METER_SIZES[name]
     with torch.device("meta"):
         model = (MeterForVisualReasoning if "nlvr2" in config.heads else MeterForMultipleTasks)(config)
@@ -62,12 +62,12 @@ def test_every_key_of_the_released_meter_files_has_its_place(name: str) -> None:
 
 
 @needs_parity
-def test_the_layouts_written_here_are_the_released_ones() -> None:
+def test_the_layouts_of_the_tests_are_the_released_ones() -> None:
     shapes = {key: tuple(shape) for key, shape in read_json(PUBLIC / "unicl_small" / "keys.json").items()}
     assert shapes == UNICL_LAYOUT
-    for tower, image_size in (("clip16", 64), ("swin", 128)):
-        written = meter_layout(tower, image_size, "mlm", "itm")
-        keys = read_json(PUBLIC / f"meter_{tower}_roberta_small" / "pretrain.keys.json")
+    for encoder, image_size in (("clip16", 64), ("swin", 128)):
+        written = meter_layout(encoder, image_size, "mlm", "itm")
+        keys = read_json(PUBLIC / f"meter_{encoder}_roberta_small" / "pretrain.keys.json")
         assert {key: tuple(shape) for key, shape in keys.items()} == written
 
 
@@ -97,7 +97,7 @@ def check_unicl(model: FlorenceModel, inputs: Mapping[str, Tensor], expected: Ma
 
 @needs_parity
 @pytest.mark.parametrize("file", ["checkpoint.pth", "checkpoint_train_state.pth"])
-def test_unicl_answers_as_the_original_does(file: str) -> None:
+def test_unicl_equals_the_original(file: str) -> None:
     model = load_released(read_weights(PUBLIC / "unicl_small" / file), UNICL_SMALL)
     inputs, expected = arrays(PUBLIC / "unicl_small" / "inputs.npz"), arrays(PUBLIC / "unicl_small" / "outputs.npz")
     check_unicl(model, inputs, expected)
@@ -105,33 +105,33 @@ def test_unicl_answers_as_the_original_does(file: str) -> None:
 
 
 @needs_parity
-def test_unicl_blocks_answer_as_the_original_does() -> None:
+def test_unicl_blocks_equal_the_original() -> None:
     model = load_released(read_weights(PUBLIC / "unicl_small" / "checkpoint.pth"), UNICL_SMALL)
     inputs, expected = arrays(PUBLIC / "unicl_small" / "inputs.npz"), arrays(PUBLIC / "unicl_small" / "outputs.npz")
     stages = {f"img.stage{i}.out": model.image_encoder.stages[i + 1].embed for i in range(3)}
     blocks = {f"txt.block{i}_LND": block for i, block in enumerate(model.text_encoder.blocks)}
     patches = {"img.patch_embed": model.image_encoder.stages[0].embed}
-    with torch.no_grad(), outputs_of({**patches, **blocks, **stages}) as seen:
+    with torch.no_grad(), outputs_of({**patches, **blocks, **stages}) as outputs:
         model(inputs["image"], inputs["input_ids"])
-    assert_close(seen["img.patch_embed"].flatten(1, 2), expected["img.patch_embed"], "patches")
+    assert_close(outputs["img.patch_embed"].flatten(1, 2), expected["img.patch_embed"], "patches")
     for name in blocks:
-        assert_close(seen[name].transpose(0, 1), expected[name], name)
-    # The original merges at the end of a stage, so what leaves its stage i is what enters ours, merged.
+        assert_close(outputs[name].transpose(0, 1), expected[name], name)
+    # The original merges at the end of a stage, ours at the start of the next.
     for name in stages:
-        assert_close(seen[name].flatten(1, 2), expected[name], name)
+        assert_close(outputs[name].flatten(1, 2), expected[name], name)
 
 
-def test_unicl_rebuilt_from_names_answers_as_the_original_does() -> None:
+def test_unicl_with_weights_from_names_equals_the_original() -> None:
     expected = arrays(EXPECTED / "unicl_small.npz")
     check_unicl(unicl_model(fill(UNICL_LAYOUT, FILL_SEED)), expected, expected)
 
 
-def test_sister_names_of_unicl_are_understood() -> None:
-    sisters = {"image_encoder.": "visual.", "text_encoder.": "text.", "image_projection": "vision_projection"}
+def test_alternative_names_of_unicl_are_mapped() -> None:
+    alternatives = {"image_encoder.": "visual.", "text_encoder.": "text.", "image_projection": "vision_projection"}
     weights = fill(UNICL_LAYOUT, FILL_SEED)
     renamed = weights
-    for theirs, sister in sisters.items():
-        renamed = {key.replace(theirs, sister): tensor for key, tensor in renamed.items()}
+    for theirs, alternative in alternatives.items():
+        renamed = {key.replace(theirs, alternative): tensor for key, tensor in renamed.items()}
     assert weights.keys() != renamed.keys()
     ours, again = unicl_model(weights).state_dict(), unicl_model(renamed).state_dict()
     assert all(torch.equal(ours[name], again[name]) for name in ours)

@@ -1,4 +1,4 @@
-"""METER from the original's weights: its features, its outputs, its loss."""
+"""METER with the weights of the original: its features, its outputs, its loss."""
 
 from collections.abc import Mapping
 
@@ -29,8 +29,8 @@ from tests.models.reference import (
 )
 
 
-def meter_model(weights: Mapping[str, Tensor], tower: str, image_size: int, *names: str) -> MeterForMultipleTasks:
-    return load_into(MeterForMultipleTasks(meter_small(tower, image_size, *names)), weights, METER)
+def meter_model(weights: Mapping[str, Tensor], encoder: str, image_size: int, *names: str) -> MeterForMultipleTasks:
+    return load_into(MeterForMultipleTasks(meter_small(encoder, image_size, *names)), weights, METER)
 
 
 # METER.
@@ -48,11 +48,11 @@ def check_meter(model: MeterForMultipleTasks, inputs: Mapping[str, Tensor], expe
         **{f"cross.text{i}": layer for i, layer in enumerate(meter.text_layers)},
         **{f"cross.image{i}": layer for i, layer in enumerate(meter.image_layers)},
     }
-    with torch.no_grad(), outputs_of(modules) as seen:
+    with torch.no_grad(), outputs_of(modules) as outputs:
         tokens = inputs["image.vit"] if "image.vit" in inputs else model.encode_images(inputs["image"])
         output = model(inputs["text_ids"], attention_mask=inputs["text_masks"], image_embeds=tokens)
     ours = {
-        **{name: out if isinstance(out, Tensor) else out[0] for name, out in seen.items()},
+        **{name: out if isinstance(out, Tensor) else out[0] for name, out in outputs.items()},
         **{f"{head}_logits": logits for head, logits in output.logits.items()},
         "image.vit": tokens,
         "text_feats": output.fusion.text_states,
@@ -74,31 +74,31 @@ METER_FILES = (
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "task", "image_size", "names"), METER_FILES)
-def test_meter_answers_as_the_original_does(tower: str, task: str, image_size: int, names: tuple[str, ...]) -> None:
-    folder = PUBLIC / f"meter_{tower}_roberta_small"
-    config = meter_small(tower, image_size, *names)
+@pytest.mark.parametrize(("encoder", "task", "image_size", "names"), METER_FILES)
+def test_meter_equals_the_original(encoder: str, task: str, image_size: int, names: tuple[str, ...]) -> None:
+    folder = PUBLIC / f"meter_{encoder}_roberta_small"
+    config = meter_small(encoder, image_size, *names)
     model = load_released(read_weights(folder / f"{task}.ckpt"), config)
     check_meter(model, arrays(folder / f"{task}.inputs.npz"), arrays(folder / f"{task}.outputs.npz"))
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 64), ("swin", 128)])
-def test_meter_from_its_training_state_answers_as_the_original_does(tower: str, image_size: int) -> None:
-    folder = PUBLIC / f"meter_{tower}_roberta_small"
+@pytest.mark.parametrize(("encoder", "image_size"), [("clip16", 64), ("swin", 128)])
+def test_meter_from_its_training_state_equals_the_original(encoder: str, image_size: int) -> None:
+    folder = PUBLIC / f"meter_{encoder}_roberta_small"
     weights = read_weights(folder / "pretrain.ckpt")
-    model = load_released(weights, meter_small(tower, image_size, "mlm", "itm"))
-    filled = fill(meter_layout(tower, image_size, "mlm", "itm"), FILL_SEED)
+    model = load_released(weights, meter_small(encoder, image_size, "mlm", "itm"))
+    filled = fill(meter_layout(encoder, image_size, "mlm", "itm"), FILL_SEED)
     assert all(torch.equal(weights[name], filled[name]) for name in filled)
     check_meter(model, arrays(folder / "pretrain.inputs.npz"), arrays(folder / "pretrain.outputs.npz"))
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "before", "after"), [("clip16", 64, 96), ("swin", 128, 192)])
-def test_meter_at_another_resolution_answers_as_the_original_does(tower: str, before: int, after: int) -> None:
-    folder = PUBLIC / f"meter_{tower}_roberta_small"
-    weights = fill(meter_layout(tower, before, "mlm", "itm"), FILL_SEED)
-    model = meter_model(weights, tower, after, "mlm", "itm")
+@pytest.mark.parametrize(("encoder", "before", "after"), [("clip16", 64, 96), ("swin", 128, 192)])
+def test_meter_at_another_resolution_equals_the_original(encoder: str, before: int, after: int) -> None:
+    folder = PUBLIC / f"meter_{encoder}_roberta_small"
+    weights = fill(meter_layout(encoder, before, "mlm", "itm"), FILL_SEED)
+    model = meter_model(weights, encoder, after, "mlm", "itm")
     expected = arrays(folder / "resized.outputs.npz")
     resized = {key.removeprefix("resized:"): value for key, value in expected.items() if key.startswith("resized:")}
     renamed, unknown = METER.rename(resized)
@@ -109,28 +109,28 @@ def test_meter_at_another_resolution_answers_as_the_original_does(tower: str, be
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
-def test_ranking_scores_every_text_with_every_picture(tower: str, image_size: int) -> None:
-    folder = PUBLIC / f"meter_{tower}_roberta_small"
-    model = load_released(read_weights(folder / "irtr.ckpt"), meter_small(tower, image_size, "itm", "rank"))
+@pytest.mark.parametrize(("encoder", "image_size"), [("clip16", 96), ("swin", 192)])
+def test_ranking_scores_every_text_with_every_image(encoder: str, image_size: int) -> None:
+    folder = PUBLIC / f"meter_{encoder}_roberta_small"
+    model = load_released(read_weights(folder / "irtr.ckpt"), meter_small(encoder, image_size, "itm", "rank"))
     inputs, expected = arrays(folder / "irtr.inputs.npz"), arrays(folder / "irtr.outputs.npz")
     count = len(inputs["image"])
-    pictures = torch.arange(count).repeat_interleave(count)
+    images = torch.arange(count).repeat_interleave(count)
     with torch.no_grad():
         logits = model(
             inputs["text_ids"].repeat(count, 1),
             attention_mask=inputs["text_masks"].repeat(count, 1),
             image_embeds=model.encode_images(inputs["image"]),
-            image_index=pictures,
+            image_index=images,
         ).logits
     assert_close(logits["rank"].view(count, count), expected["rank_scores"], "rank")
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
-def test_the_vqa_loss_is_the_originals(tower: str, image_size: int) -> None:
-    folder = PUBLIC / f"meter_{tower}_roberta_small"
-    model = load_released(read_weights(folder / "vqa.ckpt"), meter_small(tower, image_size, "vqa"))
+@pytest.mark.parametrize(("encoder", "image_size"), [("clip16", 96), ("swin", 192)])
+def test_the_vqa_loss_equals_the_original(encoder: str, image_size: int) -> None:
+    folder = PUBLIC / f"meter_{encoder}_roberta_small"
+    model = load_released(read_weights(folder / "vqa.ckpt"), meter_small(encoder, image_size, "vqa"))
     inputs, expected = arrays(folder / "vqa.inputs.npz"), arrays(folder / "vqa.outputs.npz")
     soft = torch.zeros(len(inputs["vqa_labels"]), 62, dtype=torch.float32)
     soft.scatter_(1, inputs["vqa_labels"] % 62, inputs["vqa_scores"].float())  # -1, no answer, falls into the last
@@ -145,14 +145,14 @@ def test_the_vqa_loss_is_the_originals(tower: str, image_size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tower", "image_size", "names", "seed"),
+    ("encoder", "image_size", "names", "seed"),
     [("clip16", 64, ("mlm", "itm"), FILL_SEED), ("swin", 192, ("vqa",), FILL_SEED + 1)],
 )
-def test_meter_rebuilt_from_names_answers_as_the_original_does(
-    tower: str, image_size: int, names: tuple[str, ...], seed: int
+def test_meter_with_weights_from_names_equals_the_original(
+    encoder: str, image_size: int, names: tuple[str, ...], seed: int
 ) -> None:
-    expected = arrays(EXPECTED / f"meter_{tower}_small.npz")
-    model = meter_model(fill(meter_layout(tower, image_size, *names), seed), tower, image_size, *names)
+    expected = arrays(EXPECTED / f"meter_{encoder}_small.npz")
+    model = meter_model(fill(meter_layout(encoder, image_size, *names), seed), encoder, image_size, *names)
     check_meter(model, expected, expected)
 
 

@@ -1,4 +1,4 @@
-"""What must hold for every network: it runs, all of it learns, batches are only batches, and it survives the disk."""
+"""Contracts of every network: shapes, gradients, independence of rows, saving and loading."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ from florence_rag.models.text_encoder import TextEncoderModel
 from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification, VideoCoSwinModel
 from tests.models import tiny
 
-PIXELS = {"pixel_values": tiny.pictures()}
+PIXELS = {"pixel_values": tiny.images()}
 CLIPS = {"pixel_values": tiny.clips()}
 QUESTIONS = {**PIXELS, **tiny.texts()}
 ALL_HEADS = ("vqa", "itm", "mlm", "rank", "snli")
@@ -44,7 +44,7 @@ ALL_HEADS = ("vqa", "itm", "mlm", "rank", "snli")
 
 @dataclass(frozen=True)
 class Case:
-    """A network, inputs of three rows, and which of its outputs must have which shape."""
+    """A network, inputs of three rows, and the shapes of its outputs."""
 
     network: type[PreTrainedModel]
     config: PreTrainedConfig
@@ -92,7 +92,7 @@ CASES = {
     "nlvr2": Case(
         MeterForVisualReasoning,
         tiny.meter(heads=("nlvr2",), num_token_types=3),
-        {**tiny.texts(), "pixel_values": torch.stack([tiny.pictures(), tiny.pictures(seed=1)], dim=1)},
+        {**tiny.texts(), "pixel_values": torch.stack([tiny.images(), tiny.images(seed=1)], dim=1)},
         {"logits": (3, 2)},
         None,
     ),
@@ -148,7 +148,7 @@ def parameters_without_gradient(network: PreTrainedModel, total: Tensor) -> list
 def test_every_parameter_gets_a_gradient(case: Case) -> None:
     network = case.build().train()
     total = sum((x * torch.randn_like(x)).sum() for x in tensors(network(**case.inputs)).values())
-    # A bias under a softmax shifts all its logits alike: keys' biases learn nothing, in every transformer.
+    # The biases of keys have no gradient in any transformer, because they shift all logits of a softmax alike.
     dead = parameters_without_gradient(network, total)
     assert [name for name in dead if not name.endswith(("key.bias", "k_proj.bias"))] == []
 
@@ -183,7 +183,7 @@ def test_a_batch_of_one_equals_a_batch_of_many(case: Case) -> None:
 
 
 @torch.no_grad()
-def test_saved_and_loaded_it_answers_the_same(case: Case, tmp_path: Path) -> None:
+def test_a_saved_and_loaded_network_gives_equal_outputs(case: Case, tmp_path: Path) -> None:
     network = case.build()
     network.save_pretrained(tmp_path)
     loaders: list[Callable[..., PreTrainedModel]] = [case.network.from_pretrained]
@@ -199,7 +199,7 @@ def test_saved_and_loaded_it_answers_the_same(case: Case, tmp_path: Path) -> Non
             torch.testing.assert_close(tensor, expected[name])
 
 
-def test_auto_config_knows_it(case: Case, tmp_path: Path) -> None:
+def test_auto_config_loads_the_configuration(case: Case, tmp_path: Path) -> None:
     case.config.save_pretrained(tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
     assert type(config) is type(case.config)

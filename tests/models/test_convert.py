@@ -48,7 +48,7 @@ def roberta_words(tmp_path):
     return save_roberta_words(tmp_path / "roberta")
 
 
-def test_a_dual_tower_answers_as_before_when_it_is_opened_again(tmp_path, clip_words):
+def test_a_converted_dual_encoder_equals_the_original(tmp_path, clip_words):
     save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "released.safetensors")
     convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=clip_words, config=UNICL_SMALL)
     expected = arrays(EXPECTED / "unicl_small.npz")
@@ -66,19 +66,19 @@ def test_a_dual_tower_answers_as_before_when_it_is_opened_again(tmp_path, clip_w
     assert embedder.embed_images([frame]).shape == embedder.embed_texts(["a dog"]).shape == (1, 48)
 
 
-@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 64), ("swin", 128)])
-def test_meter_carries_its_answers_and_its_pixels(tmp_path, roberta_words, tower, image_size):
-    weights = fill(meter_layout(tower, image_size, "vqa"), FILL_SEED)
+@pytest.mark.parametrize(("encoder", "image_size"), [("clip16", 64), ("swin", 128)])
+def test_a_converted_meter_has_its_answers_and_its_preprocessing(tmp_path, roberta_words, encoder, image_size):
+    weights = fill(meter_layout(encoder, image_size, "vqa"), FILL_SEED)
     save_file(weights, tmp_path / "released.safetensors")
     answers = [f"answer {i}" for i in range(61)]
-    config = meter_small(tower, image_size, "vqa")
+    config = meter_small(encoder, image_size, "vqa")
     convert(
         tmp_path / "released.safetensors", tmp_path / "out", tokenizer=roberta_words, config=config, answers=answers
     )
     model = MeterForMultipleTasks.from_pretrained(tmp_path / "out")
     assert model.config.answers == answers
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
-    assert processor.image_processor.scale_alpha == (tower == "clip16")
+    assert processor.image_processor.scale_alpha == (encoder == "clip16")
     assert processor.tokenizer.model_max_length == 20
     frame = np.zeros((40, 60, 3), dtype=np.uint8)
     inputs = processor(images=frame, text="what?")
@@ -94,7 +94,7 @@ def test_too_few_answers_are_refused(tmp_path, roberta_words):
         convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=roberta_words, answers=["yes", "no"])
 
 
-def test_a_tokenizer_that_is_not_there_is_asked_for_with_its_source(tmp_path):
+def test_a_missing_tokenizer_is_an_error_that_names_its_source(tmp_path):
     save_file(fill(UNICL_LAYOUT, FILL_SEED), tmp_path / "released.safetensors")
     with pytest.raises(ModelError, match=r"lacks vocab\.json and merges\.txt .*openai/clip-vit-base-patch32"):
         convert(tmp_path / "released.safetensors", tmp_path / "out", tokenizer=tmp_path)
@@ -189,14 +189,14 @@ def test_an_interrupted_conversion_leaves_no_folder(fetcher, dual_encoder, monke
 
 
 @needs_parity
-def test_unicl_from_the_released_file_and_pictures_to_features(tmp_path):
+def test_unicl_from_the_released_file_and_images_to_features(tmp_path):
     home = PUBLIC / "unicl_small"
     convert(home / "checkpoint.pth", tmp_path / "out", tokenizer=home / "tokenizer", config=UNICL_SMALL)
     model, processor = FlorenceModel.from_pretrained(tmp_path / "out"), AutoProcessor.from_pretrained(tmp_path / "out")
     expected = arrays(home / "preprocess_expected.npz")
     for name, pixels in expected.items():
-        with Image.open(home / f"{name}.png") as picture:
-            ours = processor(images=picture)["pixel_values"]
+        with Image.open(home / f"{name}.png") as image:
+            ours = processor(images=image)["pixel_values"]
         assert_close(ours[0], pixels, name)
     inputs, outputs = arrays(home / "inputs.npz"), arrays(home / "outputs.npz")
     with torch.no_grad():
@@ -204,11 +204,11 @@ def test_unicl_from_the_released_file_and_pictures_to_features(tmp_path):
 
 
 @needs_parity
-@pytest.mark.parametrize(("tower", "image_size"), [("clip16", 96), ("swin", 192)])
-def test_meter_from_the_released_file_to_answers(tmp_path, tower, image_size):
-    home = PUBLIC / f"meter_{tower}_roberta_small"
+@pytest.mark.parametrize(("encoder", "image_size"), [("clip16", 96), ("swin", 192)])
+def test_meter_from_the_released_file_to_answers(tmp_path, encoder, image_size):
+    home = PUBLIC / f"meter_{encoder}_roberta_small"
     words = PUBLIC / "meter_clip16_roberta_small" / "tokenizer"
-    convert(home / "vqa.ckpt", tmp_path / "out", tokenizer=words, config=meter_small(tower, image_size, "vqa"))
+    convert(home / "vqa.ckpt", tmp_path / "out", tokenizer=words, config=meter_small(encoder, image_size, "vqa"))
     model = MeterForMultipleTasks.from_pretrained(tmp_path / "out")
     inputs, outputs = arrays(home / "vqa.inputs.npz"), arrays(home / "vqa.outputs.npz")
     with torch.no_grad():
@@ -235,7 +235,7 @@ def clip_vocabulary(tmp_path_factory):
 
 
 @needs_parity
-def test_texts_are_read_as_clip_reads_them(clip_vocabulary):
+def test_texts_are_tokenized_as_in_clip(clip_vocabulary):
     tokenizer = CLIPTokenizer.from_pretrained(clip_vocabulary, model_max_length=77)
     expected = read_json(PUBLIC / "tokenizers" / "expected.json")
     for text, ids in zip(expected["texts"], expected["clip"], strict=True):
@@ -243,7 +243,7 @@ def test_texts_are_read_as_clip_reads_them(clip_vocabulary):
 
 
 @needs_parity
-def test_texts_are_read_as_meter_reads_them():
+def test_texts_are_tokenized_as_in_meter():
     tokenizer = RobertaTokenizer.from_pretrained(PARITY / "assets" / "roberta_base_tokenizer", model_max_length=50)
     expected = read_json(PUBLIC / "tokenizers" / "expected.json")
     for text, ids in zip(expected["texts"], expected["roberta"], strict=True):

@@ -22,12 +22,12 @@ def test_the_pyramid_halves_its_sides_and_doubles_its_channels() -> None:
     assert output.last_hidden_state.shape == (2, 16, 32)
 
 
-def test_the_picture_is_the_mean_of_its_tokens() -> None:
+def test_the_image_vector_is_the_mean_of_its_tokens() -> None:
     output = coswin()(torch.randn(2, 3, 64, 64))
     torch.testing.assert_close(output.pooler_output, output.last_hidden_state.mean(1))
 
 
-def test_convolutions_stand_where_swin_has_patches_and_merging() -> None:
+def test_convolutions_replace_patches_and_merging_of_swin() -> None:
     kinds = [[type(stage.embed) for stage in coswin(convolutional=c).stages] for c in (True, False)]
     assert kinds == [[ConvEmbedding] * 3, [PatchEmbedding, PatchMerging, PatchMerging]]
 
@@ -45,7 +45,7 @@ def test_a_map_no_larger_than_its_window_is_one_window() -> None:
 
 
 @pytest.mark.parametrize("image_size", [64, 112, 100])
-def test_the_configuration_knows_how_many_tokens_come_out(image_size: int) -> None:
+def test_the_configuration_computes_the_number_of_tokens(image_size: int) -> None:
     model = coswin(image_size=image_size)
     tokens = model(torch.randn(1, 3, image_size, image_size)).last_hidden_state
     assert tokens.shape[1:] == (model.config.token_grid**2, model.config.hidden_size)

@@ -1,4 +1,4 @@
-"""Files of models, fetched from a server on this machine that also cuts off and changes its mind."""
+"""Downloads of model files from a local server that also breaks off transfers and changes its content."""
 
 import hashlib
 import threading
@@ -17,7 +17,7 @@ CONTENT = bytes(range(256)) * 5000
 
 
 class Publisher(BaseHTTPRequestHandler):
-    """Serves CONTENT; the server's `cut` says after how many bytes it hangs up, once."""
+    """Serves CONTENT; breaks off one transfer after `cut` bytes."""
 
     def do_GET(self):
         self.server.requests.append(self.headers.get("Range"))
@@ -52,19 +52,19 @@ def server():
     thread.join()
 
 
-def test_a_file_is_fetched_once_announced_and_its_digest_kept(server, tmp_path):
-    said, steps = [], []
-    fetcher = Fetcher(announce=said.append, progress=lambda done, total: steps.append((done, total)))
+def test_a_file_is_announced_downloaded_once_and_its_digest_recorded(server, tmp_path):
+    announced, steps = [], []
+    fetcher = Fetcher(announce=announced.append, progress=lambda done, total: steps.append((done, total)))
     path = fetcher.file(f"{server.url}/model.pth", about="model.pth, 1 MB, MIT", folder=tmp_path)
     assert path.read_bytes() == CONTENT
-    assert said == ["model.pth, 1 MB, MIT"]
+    assert announced == ["model.pth, 1 MB, MIT"]
     assert steps[-1] == (len(CONTENT), len(CONTENT))
     assert (tmp_path / "model.pth.sha256").read_text().strip() == hashlib.sha256(CONTENT).hexdigest()
     assert Fetcher(offline=True).file(f"{server.url}/model.pth", folder=tmp_path) == path
     assert len(server.requests) == 1
 
 
-def test_what_was_cut_off_is_gone_on_with(server, tmp_path):
+def test_an_interrupted_download_is_resumed(server, tmp_path):
     server.cut = 1000
     with pytest.raises(ModelError, match=r"^not on this machine and cannot be fetched .*/model\.pth \(put it at"):
         Fetcher().file(f"{server.url}/model.pth", folder=tmp_path)
@@ -74,12 +74,12 @@ def test_what_was_cut_off_is_gone_on_with(server, tmp_path):
     assert server.requests == [None, f"bytes={there}-" if there else None]
 
 
-def test_a_whole_part_is_taken_as_it_is(server, tmp_path):
+def test_a_complete_partial_file_is_used(server, tmp_path):
     (tmp_path / "model.pth.part").write_bytes(CONTENT)
     assert Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).read_bytes() == CONTENT
 
 
-def test_another_content_under_the_same_address_is_refused(server, tmp_path):
+def test_other_content_from_the_same_url_is_refused(server, tmp_path):
     Fetcher().file(f"{server.url}/model.pth", folder=tmp_path).unlink()
     server.content = b"something else"
     with pytest.raises(ModelError, match="has other content than the first time"):
@@ -88,7 +88,7 @@ def test_another_content_under_the_same_address_is_refused(server, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["missing.pth", None])
-def test_what_cannot_be_fetched_is_named_with_its_place_and_the_way_without(server, tmp_path, address):
+def test_a_failed_download_is_an_error_with_url_place_and_alternative(server, tmp_path, address):
     url = f"{server.url}/missing.pth" if address else "http://127.0.0.1:9/model.pth"
     with pytest.raises(ModelError) as error:
         Fetcher().file(url, folder=tmp_path)
@@ -97,18 +97,18 @@ def test_what_cannot_be_fetched_is_named_with_its_place_and_the_way_without(serv
     assert "\n" not in str(error.value)
 
 
-def test_offline_nothing_is_asked_for(server, tmp_path):
+def test_offline_nothing_is_requested(server, tmp_path):
     with pytest.raises(ModelError, match="--model florence-tiny"):
         Fetcher(offline=True).file(f"{server.url}/model.pth", folder=tmp_path)
     assert server.requests == []
 
 
-def test_a_repository_that_is_not_here_is_named_with_its_place():
+def test_a_missing_repository_is_an_error_with_its_place():
     with pytest.raises(ModelError, match=r"'nobody/nothing' .*safetensors.*into a folder.*--model florence-tiny"):
         Fetcher(offline=True).repository("nobody/nothing")
 
 
-def test_what_is_here_needs_no_network(tmp_path):
+def test_local_models_need_no_network(tmp_path):
     built_in = CARDS["florence-tiny"]
     assert is_local(built_in)
     assert is_local(replace(built_in, source=str(tmp_path)))
@@ -119,7 +119,7 @@ def test_what_is_here_needs_no_network(tmp_path):
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub that has "owner/name", whose weights also lie there as a pickle; and an empty cache."""
+    """A hub with the repository "owner/name", whose weights are also there as a pickle, and an empty cache."""
     published = tmp_path / "published"
     published.mkdir()
     for name in ("config.json", "model.safetensors", "pytorch_model.bin"):
@@ -137,17 +137,17 @@ def hub(tmp_path, monkeypatch):
 ELSEWHERE = replace(CARDS["siglip2-base"], source="owner/name")
 
 
-def test_a_repository_is_fetched_once_announced_and_without_its_pickles(hub):
-    said = []
-    folder = Fetcher(announce=said.append).repository("owner/name", about=str(ELSEWHERE))
+def test_a_repository_is_announced_and_downloaded_once_without_its_pickles(hub):
+    announced = []
+    folder = Fetcher(announce=announced.append).repository("owner/name", about=str(ELSEWHERE))
     assert sorted(file.name for file in folder.iterdir()) == ["config.json", "model.safetensors"]
-    assert said == [str(ELSEWHERE)] and "1500 MB, license Apache-2.0" in said[0]
-    hub.asked.clear()
+    assert announced == [str(ELSEWHERE)] and "1500 MB, license Apache-2.0" in announced[0]
+    hub.requested.clear()
     assert Fetcher(offline=True).repository("owner/name") == folder
-    assert is_local(ELSEWHERE) and hub.asked == []
+    assert is_local(ELSEWHERE) and hub.requested == []
 
 
-def test_a_repository_that_was_cut_off_is_not_here_until_the_rest_has_come(hub):
+def test_an_incomplete_repository_is_not_local(hub):
     hub.cut = 1000
     with pytest.raises(ModelError, match=r"^not on this machine and cannot be fetched \(.+\): 'owner/name' \(put the"):
         Fetcher().repository("owner/name")
@@ -159,26 +159,26 @@ def test_a_repository_that_was_cut_off_is_not_here_until_the_rest_has_come(hub):
     assert (folder / "model.safetensors").read_bytes() == CONTENT[:200_000]
 
 
-def test_a_repository_that_nobody_has_is_said_to_be_none(hub):
+def test_a_repository_that_does_not_exist(hub):
     with pytest.raises(ModelError, match="there is no repository 'owner/typo' on Hugging Face, or it needs a login"):
         Fetcher().repository("owner/typo")
 
 
-def test_what_is_wanted_later_is_announced_before_the_first_byte(hub):
-    said = []
+def test_later_models_are_announced_before_the_first_byte(hub):
+    announced = []
     later = [CARDS["florence-2-base"], CARDS["florence-tiny"]]
-    Fetcher(announce=lambda what: said.append((what, len(hub.asked))), later=later).repository("owner/name")
-    assert said == [("https://huggingface.co/owner/name", 0), (f"afterwards {CARDS['florence-2-base']}", 0)]
+    Fetcher(announce=lambda what: announced.append((what, len(hub.requested))), later=later).repository("owner/name")
+    assert announced == [("https://huggingface.co/owner/name", 0), (f"afterwards {CARDS['florence-2-base']}", 0)]
 
 
 @pytest.mark.parametrize("of", ["repository", "file"])
-def test_what_is_wanted_later_is_missed_in_the_same_line(of, tmp_path, monkeypatch):
+def test_missing_later_models_are_in_the_same_line(of, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     fetcher = Fetcher(offline=True, later=[CARDS["florence-2-base"], CARDS["unicl-swin-tiny"], CARDS["florence-tiny"]])
     with pytest.raises(ModelError) as error:
         fetcher.repository("owner/name") if of == "repository" else fetcher.file("https://127.0.0.1:9/a.pth")
-    said = str(error.value)
+    message = str(error.value)
     places = ("huggingface.co/owner/name/tree/main",) if of == "repository" else ("https://127.0.0.1:9/a.pth",)
     for part in (*places, "huggingface.co/florence-community/Florence-2-base/tree/main", "in21k_yfcc14m_gcc15m.pth"):
-        assert part in said
-    assert said.count("--model florence-tiny") == 1 and said.endswith("florence-tiny")
+        assert part in message
+    assert message.count("--model florence-tiny") == 1 and message.endswith("florence-tiny")

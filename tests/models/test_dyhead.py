@@ -1,4 +1,4 @@
-"""The tower beside the original's, its two ways to read a coarser level, and the detector around it."""
+"""Parity of Dynamic Head with the original, its two ways to read a coarser level, and the detector around it."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from florence_rag.models.dyhead import (
 )
 from florence_rag.models.processing import DetectionImageProcessor
 from tests.models import tiny
-from tests.models.fill import fill, filled
+from tests.models.fill import fill, fill_value
 from tests.models.layouts import dyhead
 from tests.models.reference import EXPECTED, FILL_SEED, PUBLIC, arrays, assert_close, needs_parity, read_json
 
@@ -29,18 +29,18 @@ SIZES = {"even": [(16, 24), (8, 12), (4, 6)], "odd": [(13, 19), (7, 10), (4, 5)]
 
 
 def levels(name: str) -> list[Tensor]:
-    """Made by the rule of the weights, so that they need no file; as large as what a norm gives."""
+    """Inputs by the rule of the weights, scaled to the magnitude of normalized features."""
     shapes = [(2, 32, *size) for size in SIZES[name]]
-    return [torch.from_numpy(filled(f"{name}.{i}", shape, 0)) * 17 for i, shape in enumerate(shapes)]
+    return [torch.from_numpy(fill_value(f"{name}.{i}", shape, 0)) * 17 for i, shape in enumerate(shapes)]
 
 
-def tower(coarse: str = "released") -> DyHeadModel:
+def dynamic_head(coarse: str = "released") -> DyHeadModel:
     model = DyHeadModel(DyHeadConfig(channels=32, num_blocks=2, coarse=coarse))
     return load_into(model, fill(dyhead(32, 2), FILL_SEED), DYHEAD)
 
 
 @needs_parity
-def test_the_layout_written_here_is_the_released_one() -> None:
+def test_the_layout_of_the_tests_is_the_released_one() -> None:
     shapes = {key: tuple(shape) for key, shape in read_json(FIXTURE / "keys.json").items()}
     assert shapes == dyhead(32, 2)
 
@@ -48,7 +48,7 @@ def test_the_layout_written_here_is_the_released_one() -> None:
 @needs_parity
 @pytest.mark.parametrize("sides", ["even", "odd"])
 @torch.no_grad()
-def test_the_tower_answers_as_the_original_does(sides: str) -> None:
+def test_dynamic_head_equals_the_original(sides: str) -> None:
     inputs, expected = arrays(FIXTURE / "inputs.npz"), arrays(FIXTURE / "outputs.npz")
     model = load_dyhead(FIXTURE / "checkpoint.pth", SMALL)
     names = [f"p{i}" for i in range(3, 8)]
@@ -59,7 +59,7 @@ def test_the_tower_answers_as_the_original_does(sides: str) -> None:
 
 @needs_parity
 @torch.no_grad()
-def test_read_at_the_right_place_the_tower_answers_otherwise() -> None:
+def test_with_resized_levels_dynamic_head_differs_from_the_original() -> None:
     inputs, expected = arrays(FIXTURE / "inputs.npz"), arrays(FIXTURE / "outputs.npz")
     model = load_dyhead(FIXTURE / "checkpoint.pth", DyHeadConfig(channels=32, num_blocks=2))
     found = model([inputs[f"even.p{i}"] for i in range(3, 8)])
@@ -69,22 +69,22 @@ def test_read_at_the_right_place_the_tower_answers_otherwise() -> None:
 @pytest.mark.parametrize("coarse", ["released", "resized"])
 @pytest.mark.parametrize("sides", SIZES)
 @torch.no_grad()
-def test_the_tower_rebuilt_from_names_answers_as_before(sides: str, coarse: str) -> None:
-    """The numbers were kept when the tower agreed with the original."""
+def test_dynamic_head_with_weights_from_names_equals_recorded_outputs(sides: str, coarse: str) -> None:
+    """The expected numbers were recorded when the outputs were equal to the original."""
     expected = arrays(EXPECTED / "dyhead_small.npz")
-    for index, level in enumerate(tower(coarse)(levels(sides))):
+    for index, level in enumerate(dynamic_head(coarse)(levels(sides))):
         assert_close(level[0, ::4, ::2, ::2], expected[f"{coarse}.{sides}.{index}"], f"level {index}")
 
 
 @torch.no_grad()
-def test_moving_the_picture_moves_what_the_right_tower_sees() -> None:
-    """Away from the borders: the levels hold the same in the same places, which the released reading does not keep."""
+def test_shifting_the_image_shifts_the_resized_coarser_level() -> None:
+    """Away from the borders, shifted inputs give shifted outputs, which does not hold for "released"."""
     still = [torch.randn(1, 32, 32 // 2**i, 32 // 2**i, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     moved = [level.roll(8 // 2**i, dims=3) for i, level in enumerate(still)]
     differences = {}
     for coarse in ("resized", "released"):
-        block = tower(coarse).blocks[0]
-        # Enlarged with corners aligned, nothing moves quite evenly: what differs by much is read elsewhere.
+        block = dynamic_head(coarse).blocks[0]
+        # With aligned corners, the shift is not exact: only large differences mean another position.
         finest = [block.convolve_coarser(maps[1], *offsets_and_mask(block, maps[0])) for maps in (still, moved)]
         differences[coarse] = (finest[0].roll(8, dims=3) - finest[1])[..., 12:-4, 12:-4].abs().mean()
     assert differences["resized"] < differences["released"] / 2
@@ -95,18 +95,18 @@ def offsets_and_mask(block: torch.nn.Module, level: Tensor) -> tuple[Tensor, Ten
     return offset, mask.sigmoid()
 
 
-def test_a_detector_lends_its_tower_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_only_the_dynamic_head_of_a_detector_is_loaded(tmp_path: Path) -> None:
     weights = {
         **fill(dyhead(32, 2), FILL_SEED),
         "backbone.fpn.fpn_lateral3.weight": torch.zeros(1),
         "bbox": torch.ones(1),
     }
     torch.save(weights, tmp_path / "detector.pth")
-    ours, theirs = load_dyhead(tmp_path / "detector.pth", SMALL).state_dict(), tower().state_dict()
+    ours, theirs = load_dyhead(tmp_path / "detector.pth", SMALL).state_dict(), dynamic_head().state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_a_tower_of_another_size_is_an_error(tmp_path: Path) -> None:
+def test_a_dynamic_head_of_another_size_is_an_error(tmp_path: Path) -> None:
     torch.save(fill(dyhead(32, 1), FILL_SEED), tmp_path / "one.pth")
     with pytest.raises(ModelError, match=r"missing: blocks\.1\.from_coarser\.conv\.bias"):
         load_dyhead(tmp_path / "one.pth", SMALL)
@@ -118,29 +118,29 @@ def labels() -> list[dict[str, Tensor]]:
     return [{"boxes": torch.tensor(boxes), "class_labels": torch.tensor([0, 2])}, empty, empty]
 
 
-def test_the_detector_learns_what_it_is_shown() -> None:
+def test_the_detector_learns_its_training_images() -> None:
     torch.manual_seed(0)
     model = DyHeadForObjectDetection(tiny.detector()).train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
     for _ in range(60):
-        loss = model(tiny.pictures(), labels=labels()).loss
-        optimiser.zero_grad()
+        loss = model(tiny.images(), labels=labels()).loss
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0] / 3
     with torch.no_grad():
-        found = detect_objects(model.eval()(tiny.pictures()), threshold=0.3)
+        found = detect_objects(model.eval()(tiny.images()), threshold=0.3)
     assert set(found[0]["labels"].tolist()) == {0, 2}
     assert not len(found[1]["boxes"]) and not len(found[2]["boxes"])
     best = [found[0]["labels"].tolist().index(label) for label in (0, 2)]
     torch.testing.assert_close(found[0]["boxes"][best], labels()[0]["boxes"], atol=0.08, rtol=0)
 
 
-def test_pictures_without_anything_have_a_loss_and_gradients() -> None:
+def test_images_without_objects_have_a_loss_and_gradients() -> None:
     model = DyHeadForObjectDetection(tiny.detector()).train()
-    loss = model(tiny.pictures(), labels=labels()[1:] + labels()[1:2]).loss
+    loss = model(tiny.images(), labels=labels()[1:] + labels()[1:2]).loss
     loss.backward()
     assert loss.isfinite() and model.class_head.weight.grad.any()
 
@@ -151,7 +151,7 @@ def output(boxes: list[list[float]], logits: list[list[float]]) -> DetectorOutpu
     )
 
 
-def test_of_two_that_say_the_same_the_better_stays() -> None:
+def test_of_two_overlapping_detections_the_better_one_is_kept() -> None:
     boxes = [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.52], [0.0, 0.0, 0.5, 0.5]]
     (found,) = detect_objects(output(boxes, [[2.0, -9.0], [3.0, -9.0], [-9.0, 1.0]]), threshold=0.3)
     assert found["labels"].tolist() == [0, 1]
@@ -159,23 +159,23 @@ def test_of_two_that_say_the_same_the_better_stays() -> None:
     assert found["scores"][0] > found["scores"][1] > 0.3
 
 
-def test_boxes_are_cut_to_the_picture_and_given_in_its_pixels() -> None:
-    said = output([[-0.2, 0.25, 0.5, 1.4]], [[5.0]])
+def test_boxes_are_clipped_to_the_image_and_converted_to_its_pixels() -> None:
+    outputs = output([[-0.2, 0.25, 0.5, 1.4]], [[5.0]])
     squashed = DetectionImageProcessor(size=32, fit="squash")
     (shares,), (pixels,) = (
-        squashed.post_process_object_detection(said, target_sizes=sizes) for sizes in (None, [(40, 200)])
+        squashed.post_process_object_detection(outputs, target_sizes=sizes) for sizes in (None, [(40, 200)])
     )
     assert shares["boxes"].tolist() == [pytest.approx([0.0, 0.25, 0.5, 1.0])]
     assert pixels["boxes"].tolist() == [pytest.approx([0.0, 10.0, 100.0, 40.0])]
 
 
-def test_boxes_in_a_cropped_picture_are_given_in_the_whole_one() -> None:
+def test_boxes_in_a_cropped_image_are_converted_to_the_whole_image() -> None:
     cropping = DetectionImageProcessor(size=32, fit="crop", enlarge=1.0)
     (found,) = cropping.post_process_object_detection(output([[0.0, 0.0, 1.0, 1.0]], [[5.0]]), target_sizes=[(32, 64)])
     assert found["boxes"].tolist() == [pytest.approx([16.0, 0.0, 48.0, 32.0])]
 
 
-def test_the_processor_survives_the_disk(tmp_path: Path) -> None:
+def test_a_saved_processor_is_loaded(tmp_path: Path) -> None:
     DetectionImageProcessor(size=32, fit="squash").save_pretrained(tmp_path)
     tiny.detector().save_pretrained(tmp_path)
     loaded = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")

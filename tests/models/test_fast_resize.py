@@ -22,14 +22,14 @@ def noise(height, width):
 
 
 def photograph(height, width):
-    """As smooth as those are."""
+    """An image as smooth as a photograph."""
     coarse = Image.fromarray(noise(-(-height // 8), -(-width // 8)))
     return np.array(coarse.resize((width, height), Image.Resampling.BILINEAR))
 
 
 @given(SIDES, SIDES, SIDES, SIDES, FILTERS)
 @settings(deadline=None)
-def test_it_is_what_pillow_does_but_for_roundings(height, width, new_height, new_width, resample):
+def test_it_equals_pillow_but_for_rounding(height, width, new_height, new_width, resample):
     for frame, most, mean in ((photograph(height, width), 3, 0.2), (noise(height, width), 255, 0.5)):
         wanted = np.asarray(Image.fromarray(frame).resize((new_width, new_height), resample)).astype(int)
         found = resize_frame(frame, new_width, new_height, resample)
@@ -37,7 +37,7 @@ def test_it_is_what_pillow_does_but_for_roundings(height, width, new_height, new
         assert abs(found - wanted).max() <= most and abs(found - wanted).mean() < mean
 
 
-def test_a_frame_that_cannot_be_written_is_left_alone():
+def test_a_read_only_frame_is_not_changed():
     frame = noise(40, 30)
     frame.setflags(write=False)
     before = frame.copy()
@@ -47,7 +47,7 @@ def test_a_frame_that_cannot_be_written_is_left_alone():
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 50), (50, 1), (40, 30)])
 @pytest.mark.parametrize("turned", [np.asarray, np.flipud, np.fliplr, np.asfortranarray])
-def test_frames_may_lie_in_memory_as_they_like(shape, turned):
+def test_frames_may_have_any_memory_layout(shape, turned):
     frame = turned(photograph(*shape))
     wanted = np.asarray(Image.fromarray(np.array(frame)).resize((8, 8), Image.Resampling.BILINEAR)).astype(int)
     assert abs(resize_frame(frame, 8, 8, Image.Resampling.BILINEAR) - wanted).max() <= 1
@@ -66,7 +66,7 @@ def test_other_filters_are_left_to_pillow():
     ],
 )
 @pytest.mark.parametrize("shape", [(70, 97), (97, 70), (32, 32), (20, 24)])
-def test_a_processor_of_transformers_makes_the_same_of_it(processor, shape):
+def test_a_processor_of_transformers_gives_equal_pixels(processor, shape):
     frame = photograph(*shape)
     scale = resize_for(processor)
     assert min(scale(frame).shape[:2]) == 32
@@ -80,13 +80,13 @@ def test_a_processor_of_transformers_makes_the_same_of_it(processor, shape):
     "processor",
     [None, Siglip2ImageProcessorPil(), Qwen2VLImageProcessorPil(), CLIPImageProcessorPil(do_resize=False)],
 )
-def test_what_scales_otherwise_gets_the_whole_frame(processor):
+def test_other_processors_get_the_whole_frame(processor):
     frame = noise(70, 97)
     assert resize_for(processor)(frame) is frame
 
 
 @pytest.mark.parametrize("fit", ["squash", "crop"])
-def test_our_processor_scales_to_the_size_that_it_tells(fit):
+def test_our_processor_scales_to_its_scaled_size(fit):
     processor = FlorenceImageProcessor(size=32, fit=fit)
     frame = photograph(70, 97)
     before = resize_frame(frame, *processor.scaled_size(97, 70), processor.resample)

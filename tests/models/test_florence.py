@@ -80,13 +80,13 @@ def test_the_model_returns_this_loss_and_unit_vectors() -> None:
     torch.testing.assert_close(output.loss, expected)
 
 
-def test_the_papers_sizes() -> None:
-    """637M parameters see, 256M read; width, depths and windows are guesses that must meet these figures."""
+def test_the_sizes_of_the_paper() -> None:
+    """Width, depths and windows are guesses that must give 637M parameters for images and 256M for texts."""
     with torch.device("meta"):
         model = FlorenceModel(FlorenceConfig.paper())
     counts = {
-        name: sum(parameter.numel() for parameter in tower.parameters())
-        for name, tower in (("image", model.image_encoder), ("text", model.text_encoder))
+        name: sum(parameter.numel() for parameter in encoder.parameters())
+        for name, encoder in (("image", model.image_encoder), ("text", model.text_encoder))
     }
     assert counts["image"] == pytest.approx(637e6, rel=0.05)
     assert counts["text"] == pytest.approx(256e6, rel=0.05)

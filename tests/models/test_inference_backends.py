@@ -1,4 +1,4 @@
-"""Fewer bits and another engine: the same vectors, nearly."""
+"""Lower precision and other backends give nearly the same vectors."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +38,7 @@ def pixels(model):
 
 @pytest.fixture(scope="module")
 def engine(model, pixels):
-    """Opened once for each combination, as that takes seconds."""
+    """Open each combination once, because it takes seconds."""
     return cache(
         lambda backend, precision: accelerate(
             model, "get_image_features", pixels[:2], backend=backend, precision=precision
@@ -47,7 +47,7 @@ def engine(model, pixels):
 
 
 @pytest.mark.parametrize(("backend", "precision"), EVERY)
-def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, engine, backend, precision):
+def test_vectors_have_nearly_the_same_direction_in_any_batch(model, pixels, engine, backend, precision):
     see = engine(backend, precision)
     with torch.inference_mode():
         expected = model.get_image_features(pixels)
@@ -59,7 +59,7 @@ def test_vectors_point_the_same_way_whatever_the_batch(model, pixels, engine, ba
 
 
 @pytest.mark.parametrize("precision", SUPPORTED["compile"])
-def test_what_is_compiled_is_what_would_run(model, pixels, monkeypatch, precision):
+def test_the_plain_function_is_compiled(model, pixels, monkeypatch, precision):
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda run: compiled.append(run) or run)
     with torch.inference_mode():
@@ -80,20 +80,20 @@ def test_one_compiled_network_serves_several_threads(pixels, engine, backend):
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("openvino", "int8"), ("torch", "fp8"), ("tpu", "fp32")])
-def test_what_is_not_supported_names_what_is(model, pixels, backend, precision):
+def test_an_unsupported_combination_is_an_error_that_lists_the_supported_ones(model, pixels, backend, precision):
     with pytest.raises(InputError, match=f"'{backend}' with precision '{precision}'.*torch with fp32, bf16, int8"):
         accelerate(model, "get_image_features", pixels, backend=backend, precision=precision)
 
 
 @pytest.mark.parametrize(("backend", "package"), [("openvino", "openvino"), ("onnx", "onnxscript")])
-def test_an_engine_that_is_not_installed_names_its_extra(model, pixels, monkeypatch, backend, package):
+def test_a_missing_backend_is_an_error_that_names_its_extra(model, pixels, monkeypatch, backend, package):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(MissingExtraError, match=rf"florence-rag\[{backend}\]"):
         accelerate(model, "get_image_features", pixels, backend=backend, precision="fp32")
 
 
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_a_network_that_was_never_run_is_exported_and_nothing_hollow_is_left_behind(pixels, backend):
+def test_exporting_an_unused_network_leaves_no_fake_tensors_in_its_caches(pixels, backend):
     relative_position_index.cache_clear()
     shift_mask.cache_clear()
     model = FlorenceModel(tiny.florence()).eval()

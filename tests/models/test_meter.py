@@ -7,7 +7,7 @@ from florence_rag.errors import ModelError
 from florence_rag.models.meter import MeterModel
 from tests.models import tiny
 
-TEXTS, PICTURES = tiny.texts(), tiny.pictures()
+TEXTS, IMAGES = tiny.texts(), tiny.images()
 
 
 def meter(**changes: Any) -> MeterModel:
@@ -16,21 +16,21 @@ def meter(**changes: Any) -> MeterModel:
 
 
 @torch.no_grad()
-def test_questions_about_one_picture_share_its_encoding() -> None:
+def test_questions_about_one_image_share_its_encoding() -> None:
     model = meter()
-    tokens = model.encode_images(PICTURES[:1])
+    tokens = model.encode_images(IMAGES[:1])
     shared = model(**TEXTS, image_embeds=tokens, image_index=torch.zeros(3, dtype=torch.long))
-    apart = model(**TEXTS, pixel_values=PICTURES[:1].repeat(3, 1, 1, 1))
+    apart = model(**TEXTS, pixel_values=IMAGES[:1].repeat(3, 1, 1, 1))
     torch.testing.assert_close(shared.pooler_output, apart.pooler_output)
 
 
 @torch.no_grad()
-def test_each_text_meets_its_picture() -> None:
+def test_each_text_is_fused_with_its_image() -> None:
     model = meter()
-    crossed = model(**TEXTS, pixel_values=PICTURES, image_index=torch.tensor([2, 0, 1]))
-    reordered = model(**TEXTS, pixel_values=PICTURES[[2, 0, 1]])
+    crossed = model(**TEXTS, pixel_values=IMAGES, image_index=torch.tensor([2, 0, 1]))
+    reordered = model(**TEXTS, pixel_values=IMAGES[[2, 0, 1]])
     torch.testing.assert_close(crossed.pooler_output, reordered.pooler_output)
-    straight = model(**TEXTS, pixel_values=PICTURES)
+    straight = model(**TEXTS, pixel_values=IMAGES)
     assert not torch.allclose(crossed.pooler_output, straight.pooler_output)
 
 
@@ -38,38 +38,38 @@ def test_each_text_meets_its_picture() -> None:
 def test_without_a_mask_every_token_counts() -> None:
     model = meter()
     whole = {"input_ids": TEXTS["input_ids"][:1]}  # the longest text has no padding
-    with_mask = model(**whole, attention_mask=torch.ones_like(whole["input_ids"]), pixel_values=PICTURES[:1])
-    without = model(**whole, pixel_values=PICTURES[:1])
+    with_mask = model(**whole, attention_mask=torch.ones_like(whole["input_ids"]), pixel_values=IMAGES[:1])
+    without = model(**whole, pixel_values=IMAGES[:1])
     torch.testing.assert_close(with_mask.pooler_output, without.pooler_output)
 
 
 @torch.no_grad()
-def test_padding_is_never_read() -> None:
+def test_padding_has_no_influence() -> None:
     model = meter()
     other = TEXTS["input_ids"].clone()
-    # Ids that are no padding, under a mask that says padding; positions of real words do not move.
+    # Ids of words where the mask has padding; the positions of the other words do not change.
     other[1, 4:] = 30
-    ours = model(**TEXTS, pixel_values=PICTURES)
-    theirs = model(other, attention_mask=TEXTS["attention_mask"], pixel_values=PICTURES)
+    ours = model(**TEXTS, pixel_values=IMAGES)
+    theirs = model(other, attention_mask=TEXTS["attention_mask"], pixel_values=IMAGES)
     torch.testing.assert_close(ours.pooler_output, theirs.pooler_output)
     torch.testing.assert_close(ours.image_states, theirs.image_states)
 
 
 @torch.no_grad()
-def test_left_and_right_differ_only_with_positions() -> None:
-    """Shuffled image tokens: the same set without positions, another picture with them."""
+def test_the_order_of_image_tokens_matters_only_with_positions() -> None:
+    """Shuffled image tokens are the same set without positions, and another image with them."""
     order = torch.randperm(16, generator=torch.Generator().manual_seed(0))
     for positions, same in ((0, True), (16, False)):
         model = meter(num_image_positions=positions)
-        tokens = model.encode_images(PICTURES)
+        tokens = model.encode_images(IMAGES)
         ours = model(**TEXTS, image_embeds=tokens).pooler_output
         shuffled = model(**TEXTS, image_embeds=tokens[:, order]).pooler_output
         assert torch.allclose(ours, shuffled, atol=1e-6) is same
 
 
 @torch.no_grad()
-def test_cross_attention_says_what_each_word_looked_at() -> None:
-    output = meter()(**TEXTS, pixel_values=PICTURES, output_cross_attentions=True)
+def test_cross_attentions_of_each_word_sum_to_one() -> None:
+    output = meter()(**TEXTS, pixel_values=IMAGES, output_cross_attentions=True)
     assert len(output.cross_attentions) == len(meter().text_layers)
     for weights in output.cross_attentions:
         assert weights.shape == (3, 6, 16)
@@ -77,8 +77,8 @@ def test_cross_attention_says_what_each_word_looked_at() -> None:
 
 
 @torch.no_grad()
-def test_cross_attention_weighs_what_the_layer_mixes() -> None:
-    """With values and output the identity, one head and no residual, the mix is the weights times the tokens."""
+def test_cross_attentions_are_the_weights_of_the_layer() -> None:
+    """If values and output are the identity, with one head, the layer adds the weights times the tokens."""
     layer = meter(num_heads=1).text_layers[-1].cross_attention
     identity = torch.eye(24)
     for linear in (layer.value, layer.output):
@@ -89,23 +89,23 @@ def test_cross_attention_weighs_what_the_layer_mixes() -> None:
     torch.testing.assert_close(layer(states, memory, None), layer.norm(states + mixed))
 
 
-def test_both_streams_read_the_others_previous_state() -> None:
+def test_both_streams_attend_to_the_previous_state_of_the_other() -> None:
     model = meter()
     seen: dict[str, list[torch.Tensor]] = {"text": [], "image": []}
     for name, layer in (("text", model.text_layers[0]), ("image", model.image_layers[0])):
         layer.register_forward_pre_hook(lambda module, inputs, name=name: seen[name].extend(inputs[:2]))
-    model(**TEXTS, pixel_values=PICTURES)
+    model(**TEXTS, pixel_values=IMAGES)
     assert torch.equal(seen["text"][0], seen["image"][1])
     assert torch.equal(seen["text"][1], seen["image"][0])
 
 
-@pytest.mark.parametrize("inputs", [{}, {"pixel_values": PICTURES, "image_embeds": torch.zeros(3, 16, 16)}])
+@pytest.mark.parametrize("inputs", [{}, {"pixel_values": IMAGES, "image_embeds": torch.zeros(3, 16, 16)}])
 def test_pixels_or_embeddings(inputs: dict[str, torch.Tensor]) -> None:
     with pytest.raises(ModelError, match="either pixel_values or image_embeds"):
         meter()(**TEXTS, **inputs)
 
 
-def test_pictures_of_another_size() -> None:
+def test_images_of_another_size() -> None:
     with pytest.raises(ModelError, match="36 image tokens, but this model learned 16 positions"):
         meter()(**TEXTS, pixel_values=torch.randn(3, 3, 48, 48))
 
@@ -118,12 +118,12 @@ def test_pictures_of_another_size() -> None:
         ({"max_text_length": 13}, "exceeds the 12 positions"),
     ],
 )
-def test_configurations_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+def test_invalid_configurations(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         tiny.meter(**changes)
 
 
-def test_the_answers_travel_with_the_configuration() -> None:
+def test_the_answers_are_part_of_the_configuration() -> None:
     config = tiny.meter(answers=("red", "blue"))
     assert config.num_answers == 2
     assert config.id2label == {0: "red", 1: "blue"} and config.label2id == {"red": 0, "blue": 1}

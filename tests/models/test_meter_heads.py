@@ -20,7 +20,7 @@ from florence_rag.models.meter_heads import (
 )
 from tests.models import tiny
 
-BATCH = {**tiny.texts(), "pixel_values": tiny.pictures()}
+BATCH = {**tiny.texts(), "pixel_values": tiny.images()}
 SOFT = torch.tensor([[1.0, 0.3, 0.0], [0.0, 0.0, 0.0], [0.6, 0.0, 0.9]])
 
 
@@ -77,7 +77,7 @@ def test_several_tasks_learn_from_one_pass() -> None:
 
 
 @torch.no_grad()
-def test_one_file_serves_every_class_that_has_a_head_in_it(tmp_path: Path) -> None:
+def test_one_file_is_loaded_by_every_class_whose_head_it_contains(tmp_path: Path) -> None:
     model = tasks()
     model.save_pretrained(tmp_path)
     assert [path.name for path in tmp_path.glob("*.safetensors")] == ["model.safetensors"]
@@ -100,10 +100,10 @@ def test_a_task_returns_its_own_loss() -> None:
 
 
 @torch.no_grad()
-def test_reasoning_tells_the_first_picture_from_the_second() -> None:
+def test_reasoning_distinguishes_the_first_image_from_the_second() -> None:
     torch.manual_seed(0)
     model = MeterForVisualReasoning(tiny.meter(heads=("nlvr2",), num_token_types=3)).eval()
-    pair = torch.stack([tiny.pictures(), tiny.pictures(seed=1)], dim=1)
+    pair = torch.stack([tiny.images(), tiny.images(seed=1)], dim=1)
     ours = model(**tiny.texts(), pixel_values=pair, labels=torch.tensor([1, 0, 1]))
     swapped = model(**tiny.texts(), pixel_values=pair.flip(1))
     torch.testing.assert_close(ours.loss, F.cross_entropy(ours.logits, torch.tensor([1, 0, 1])))
@@ -113,14 +113,14 @@ def test_reasoning_tells_the_first_picture_from_the_second() -> None:
 
 
 def test_it_learns() -> None:
-    """Three pictures, three answers, and which text fits: both heads get there together."""
+    """Both heads learn together: three images with three answers, and which text matches."""
     model = tasks(dropout=0.0).train()
     labels = {"vqa": torch.eye(3), "itm": torch.tensor([1, 0, 1])}
-    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(40):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         model(**BATCH, labels=labels).loss.backward()
-        optimiser.step()
+        optimizer.step()
     logits = model.eval()(**BATCH).logits
     assert logits["vqa"].argmax(1).tolist() == [0, 1, 2]
     assert logits["itm"].argmax(1).tolist() == [1, 0, 1]

@@ -15,7 +15,7 @@ METER_TRANSFORMS: dict[str, dict[str, Any]] = {
     "imagenet96": {"size": 96, "enlarge": 1.0},
     "clip96": {"size": 96, "enlarge": 1.0, "image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True},
 }
-PICTURES = ("image_173x131_RGB", "image_90x160_RGB", "image_120x77_L", "image_100x140_RGBA")
+IMAGES = ("image_173x131_RGB", "image_90x160_RGB", "image_120x77_L", "image_100x140_RGBA")
 
 
 def noise(width: int, height: int) -> np.ndarray:
@@ -24,18 +24,18 @@ def noise(width: int, height: int) -> np.ndarray:
 
 @needs_parity
 @pytest.mark.parametrize("name", ["image_173x131", "image_90x260", "image_128x128"])
-def test_pictures_are_prepared_as_unicl_does(name: str) -> None:
-    with Image.open(PUBLIC / "unicl_small" / f"{name}.png") as picture:
-        ours = FlorenceImageProcessor(size=128)(picture)["pixel_values"][0]
+def test_images_are_prepared_as_in_unicl(name: str) -> None:
+    with Image.open(PUBLIC / "unicl_small" / f"{name}.png") as image:
+        ours = FlorenceImageProcessor(size=128)(image)["pixel_values"][0]
     assert_close(ours, arrays(PUBLIC / "unicl_small" / "preprocess_expected.npz")[name], name)
 
 
 @needs_parity
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", IMAGES)
 @pytest.mark.parametrize("transform", METER_TRANSFORMS)
-def test_pictures_are_prepared_as_meter_does(transform: str, name: str) -> None:
-    with Image.open(PUBLIC / "meter_preprocess" / f"{name}.png") as picture:
-        ours = FlorenceImageProcessor(**METER_TRANSFORMS[transform])(picture)["pixel_values"][0]
+def test_images_are_prepared_as_in_meter(transform: str, name: str) -> None:
+    with Image.open(PUBLIC / "meter_preprocess" / f"{name}.png") as image:
+        ours = FlorenceImageProcessor(**METER_TRANSFORMS[transform])(image)["pixel_values"][0]
     assert_close(ours, arrays(PUBLIC / "meter_preprocess" / "expected.npz")[f"{transform}:{name}"], name)
 
 
@@ -49,16 +49,16 @@ def test_values_are_normalized_per_channel() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(40, 20), (20, 40)])
 def test_cropping_keeps_the_center_and_squashing_keeps_all(width: int, height: int) -> None:
-    picture = np.zeros((height, width, 3), dtype=np.uint8)
+    image = np.zeros((height, width, 3), dtype=np.uint8)
     middle = (slice(None), slice(10, 30)) if width > height else (slice(10, 30), slice(None))
-    picture[middle] = 255
-    cropped = FlorenceImageProcessor(size=20, enlarge=1.0).resize(picture)
-    squashed = FlorenceImageProcessor(size=20, fit="squash").resize(picture)
+    image[middle] = 255
+    cropped = FlorenceImageProcessor(size=20, enlarge=1.0).resize(image)
+    squashed = FlorenceImageProcessor(size=20, fit="squash").resize(image)
     assert cropped.min() == 255
     assert squashed.shape == (20, 20, 3) and squashed.min() == 0 and squashed.max() == 255
 
 
-def test_arrays_pictures_and_batches_are_prepared_alike() -> None:
+def test_arrays_pil_images_and_batches_are_prepared_alike() -> None:
     processor = FlorenceImageProcessor(size=32)
     frames = [noise(50, 40), noise(33, 70)]
     batch = processor(frames)["pixel_values"]
@@ -68,7 +68,7 @@ def test_arrays_pictures_and_batches_are_prepared_alike() -> None:
         assert torch.equal(processor(Image.fromarray(frame))["pixel_values"][0], row)
 
 
-def test_it_travels_with_its_model(tmp_path: Path) -> None:
+def test_a_saved_processor_is_loaded_with_its_model(tmp_path: Path) -> None:
     tiny.florence().save_pretrained(tmp_path)
     processor = FlorenceImageProcessor(size=48, fit="squash", image_mean=CLIP_MEAN)
     processor.save_pretrained(tmp_path)
@@ -83,18 +83,18 @@ def test_an_unknown_fit() -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 200), (200, 300), (256, 256), (1000, 37)])
-def test_the_view_is_what_cropping_leaves(width: int, height: int) -> None:
-    """A picture that says where its pixels were, cropped, starts and ends where the view does."""
+def test_the_view_is_the_cropped_part(width: int, height: int) -> None:
+    """An image whose pixels hold their own positions starts and ends, when cropped, where the view does."""
     across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    picture = np.stack([across, down, down], axis=-1).round().astype(np.uint8)
+    image = np.stack([across, down, down], axis=-1).round().astype(np.uint8)
     processor = FlorenceImageProcessor(size=64)
-    cropped, view = processor.resize(picture) / 255, processor.view(width, height)
+    cropped, view = processor.resize(image) / 255, processor.view(width, height)
     seen = (cropped[0, 0, 0], cropped[0, 0, 1], cropped[-1, -1, 0], cropped[-1, -1, 1])
     assert np.allclose(seen, view, atol=0.03)
     assert FlorenceImageProcessor(fit="squash").view(width, height) == (0.0, 0.0, 1.0, 1.0)
 
 
-def test_how_parts_of_pictures_are_shown_is_kept_with_the_processor(tmp_path: Path) -> None:
+def test_the_region_view_is_saved_with_the_processor(tmp_path: Path) -> None:
     FlorenceImageProcessor(size=32, region_view="in place").save_pretrained(tmp_path)
     assert FlorenceImageProcessor.from_pretrained(tmp_path).region_view == "in place"
     assert FlorenceImageProcessor().region_view == "cut out"

@@ -1,4 +1,4 @@
-"""Which model a name means."""
+"""Names of models and their cards."""
 
 import json
 
@@ -8,7 +8,7 @@ from florence_rag.errors import ModelError
 from florence_rag.models.registry import CARDS, DEFAULT, TINY, find_model
 
 
-def test_cards_name_cards_that_can_do_what_they_are_named_for():
+def test_default_models_of_a_card_have_the_required_role():
     for card in CARDS.values():
         for other, role in ((card.default_vqa, "answer"), (card.default_captioner, "describe")):
             assert other is None or role in CARDS[other].roles
@@ -16,7 +16,7 @@ def test_cards_name_cards_that_can_do_what_they_are_named_for():
         assert card.size_mb or card.family == "azure"
 
 
-def test_the_default_knows_photographs_and_what_ships_needs_no_network():
+def test_the_default_is_for_photographs_and_the_built_in_model_needs_no_network():
     assert "photographs" in CARDS[DEFAULT].training_data and CARDS[DEFAULT].default_captioner
     assert CARDS[TINY].download_kind == ""
     assert {CARDS[name].download_kind for name in ("siglip2-base", "unicl-swin-tiny")} == {"repository", "file"}
@@ -33,12 +33,12 @@ def test_the_default_knows_photographs_and_what_ships_needs_no_network():
         ("florence-2:owner/name", "answer", "florence-2", "owner/name"),
     ],
 )
-def test_a_repository_is_opened_by_its_role_or_by_what_stands_before_it(name, role, family, source):
+def test_the_family_of_a_repository_follows_from_its_role_or_its_prefix(name, role, family, source):
     card = find_model(name, role)
     assert (card.name, card.family, card.source) == (name, family, source)
 
 
-def test_a_folder_is_what_its_files_are(tmp_path, monkeypatch):
+def test_the_family_of_a_folder_follows_from_its_files(tmp_path, monkeypatch):
     for name, content in {"ours": "florence", "looks": "meter", "tells": "florence2", "other": "clip"}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"model_type": content}))
@@ -49,23 +49,23 @@ def test_a_folder_is_what_its_files_are(tmp_path, monkeypatch):
     assert find_model("tells", "answer").family == "florence-2"
     assert find_model("other").family == "sentence-transformers"
     assert find_model("other", "answer").family == "transformers"
-    assert find_model("other").name == str(tmp_path / "other"), "another working folder, the same model"
+    assert find_model("other").name == str(tmp_path / "other"), "the same model in another working folder"
 
 
-def test_a_checkpoint_file_is_the_family_of_its_role(tmp_path):
+def test_the_family_of_a_checkpoint_file_follows_from_its_role(tmp_path):
     file = tmp_path / "some.ckpt"
     file.touch()
     assert find_model(str(file)).family == "unicl"
     assert find_model(str(file), "answer").family == "meter"
 
 
-def test_a_model_that_cannot_take_a_role_names_those_that_can():
+def test_a_missing_role_is_an_error_that_lists_the_models_with_it():
     with pytest.raises(ModelError, match="'florence-2-base' lacks the role 'embed'; models with it: florence-tiny, s"):
         find_model("florence-2-base")
 
 
 @pytest.mark.parametrize("name", ["nonsense", "./missing", "~/missing/folder", "/missing/folder"])
-def test_what_is_no_model_is_named_with_what_is(name):
+def test_an_unknown_model_is_an_error_that_lists_the_known_ones(name):
     with pytest.raises(ModelError, match=f"no model '{name}'; known: florence-tiny"):
         find_model(name)
 

@@ -1,4 +1,4 @@
-"""A folder opens whole or not at all."""
+"""A folder of a model opens completely or not at all."""
 
 from functools import partial
 
@@ -20,12 +20,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_whole_folder_opens(folder):
+def test_a_complete_folder_opens(folder):
     model = open_strictly(FlorenceModel, folder, device="cpu")
     assert not model.training and model.dtype == torch.float32
 
 
-def test_nothing_is_drawn_meanwhile_and_bars_stay_as_they_were(folder, capsys):
+def test_progress_bars_are_hidden_while_a_folder_opens(folder, capsys):
     shown = logging.is_progress_bar_enabled()
     logging.enable_progress_bar()
     try:
@@ -45,7 +45,7 @@ def test_nothing_is_drawn_meanwhile_and_bars_stay_as_they_were(folder, capsys):
     ],
 )
 def test_weights_that_do_not_fit_are_listed(folder, change, said):
-    """transformers would open it all the same, with random weights for those that are missing."""
+    """transformers alone would open it, with random numbers for missing weights."""
     weights = load_file(folder / "model.safetensors")
     change(weights)
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -56,7 +56,7 @@ def test_weights_that_do_not_fit_are_listed(folder, change, said):
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
-def test_a_truncated_file_is_one_clear_line(folder, file):
+def test_a_truncated_file_is_an_error_of_one_line(folder, file):
     (folder / file).write_bytes((folder / file).read_bytes()[:200])
     with pytest.raises(ModelError, match=r"cannot be opened as a FlorenceModel: .*; fetch it again") as error:
         open_strictly(FlorenceModel, folder)

@@ -19,7 +19,7 @@ def encoder() -> TextEncoderModel:
     return TextEncoderModel(config).eval()
 
 
-def test_a_token_reads_only_what_stands_before_it() -> None:
+def test_attention_is_causal() -> None:
     model = encoder()
     one, other = torch.tensor([[1, 5, 6, 7, END]]), torch.tensor([[1, 5, 6, 9, END]])
     states, others = model(one).last_hidden_state, model(other).last_hidden_state
@@ -27,7 +27,7 @@ def test_a_token_reads_only_what_stands_before_it() -> None:
     assert not torch.allclose(states[:, 3:], others[:, 3:])
 
 
-def test_what_follows_the_end_changes_nothing() -> None:
+def test_tokens_after_the_end_have_no_influence() -> None:
     model = encoder()
     short = model(torch.tensor([[1, 5, 6, END]])).pooler_output
     for padding in (0, END, 13):

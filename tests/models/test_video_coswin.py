@@ -1,4 +1,4 @@
-"""Video Swin beside the original, inflation beside the original's, and what CoSwin's own growth into time promises."""
+"""Parity of Video Swin and of inflation with the original, and the properties of an inflated CoSwin."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from florence_rag.models.inflation import SWIN_IMAGES, VIDEO_SWIN, inflate, load
 from florence_rag.models.layers.window import from_windows, relative_position_index, to_windows
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification, VideoCoSwinModel
 from tests.models import tiny
-from tests.models.fill import fill, filled
+from tests.models.fill import fill, fill_value
 from tests.models.layouts import linear, swin, video_swin
 from tests.models.reference import (
     EXPECTED,
@@ -41,8 +41,8 @@ LAYOUT = video_swin(16, (2, 2, 2, 1), (1, 2, 4, 8), (4, 3), 11)
 
 
 def clip(name: str) -> Tensor:
-    """Made by the rule of the weights, so that it needs no file."""
-    numbers = torch.from_numpy(filled(f"clip.{name}", SIZES[name], 0))
+    """A clip by the rule of the weights, so that it needs no file."""
+    numbers = torch.from_numpy(fill_value(f"clip.{name}", SIZES[name], 0))
     return numbers / numbers.std()
 
 
@@ -61,7 +61,7 @@ def as_map(tokens: Tensor, like: Tensor) -> Tensor:
 
 
 @needs_parity
-def test_the_layout_written_here_is_the_released_one() -> None:
+def test_the_layout_of_the_tests_is_the_released_one() -> None:
     shapes = {key: tuple(shape) for key, shape in read_json(FIXTURE / "keys.json").items()}
     assert shapes == LAYOUT
 
@@ -69,15 +69,15 @@ def test_the_layout_written_here_is_the_released_one() -> None:
 @needs_parity
 @pytest.mark.parametrize("name", SIZES)
 @torch.no_grad()
-def test_it_answers_as_video_swin_does(name: str) -> None:
+def test_it_equals_video_swin(name: str) -> None:
     inputs, expected = arrays(FIXTURE / "inputs.npz"), arrays(FIXTURE / "outputs.npz")
     model = load_video_swin(FIXTURE / "checkpoint.pth", SMALL)
     stages = model.video_coswin.stages
-    # Theirs merges at the end of a stage, ours at the start of the next.
+    # The original merges at the end of a stage, ours at the start of the next.
     embeds = {"patch_embed": stages[0].embed, **{f"stage{i}.out": stages[i + 1].embed for i in range(3)}}
-    with outputs_of(embeds) as seen:
+    with outputs_of(embeds) as outputs:
         found = model(inputs[name].transpose(1, 2))
-    for part, ours in seen.items():
+    for part, ours in outputs.items():
         assert_close(ours.permute(0, 4, 1, 2, 3), expected[f"{name}.{part}"], part)
     features = model.video_coswin(inputs[name].transpose(1, 2)).last_hidden_state
     theirs = expected[f"{name}.feature_NCTHW"]
@@ -88,7 +88,7 @@ def test_it_answers_as_video_swin_does(name: str) -> None:
 @needs_parity
 @pytest.mark.parametrize(("number", "window"), [(0, 3), (1, 4)])
 @torch.no_grad()
-def test_a_swin_of_pictures_grows_as_the_original_lets_it(number: int, window: int) -> None:
+def test_inflation_of_swin_equals_the_original(number: int, window: int) -> None:
     expected = arrays(FIXTURE / "outputs.npz")
     model = load_swin_inflated(FIXTURE / f"swin2d_window{window}.pth", SMALL)
     grown = model.state_dict()
@@ -103,8 +103,8 @@ def test_a_swin_of_pictures_grows_as_the_original_lets_it(number: int, window: i
 
 @pytest.mark.parametrize("name", SIZES)
 @torch.no_grad()
-def test_rebuilt_from_names_it_answers_as_before(name: str) -> None:
-    """The numbers were kept when the network agreed with the original."""
+def test_weights_from_names_give_the_recorded_outputs(name: str) -> None:
+    """The expected numbers were recorded when the outputs were equal to the original."""
     expected, model = arrays(EXPECTED / "video_swin_small.npz"), rebuilt()
     assert_close(model(clip(name)).logits, expected[f"{name}.logits"])
     assert_close(model.video_coswin(clip(name)).last_hidden_state[0, ::3, ::8], expected[f"{name}.tokens"])
@@ -112,25 +112,25 @@ def test_rebuilt_from_names_it_answers_as_before(name: str) -> None:
 
 @pytest.mark.parametrize("window", [3, 4])
 @torch.no_grad()
-def test_inflated_from_names_it_answers_as_before(window: int) -> None:
+def test_inflated_weights_from_names_give_the_recorded_outputs(window: int) -> None:
     expected, model = arrays(EXPECTED / "video_swin_small.npz"), inflate(rebuilt_swin(window), VideoCoSwinModel(SMALL))
     assert_close(model(clip("a")).last_hidden_state[0, ::3, ::8], expected[f"inflated{window}.tokens"])
 
 
 @pytest.mark.parametrize("convolutional", [True, False])
 @torch.no_grad()
-def test_a_clip_that_stands_still_is_seen_as_its_picture_is(convolutional: bool) -> None:
+def test_an_inflated_network_computes_for_a_static_clip_the_vector_of_its_image(convolutional: bool) -> None:
     torch.manual_seed(0)
     image = CoSwinModel(tiny.coswin(convolutional=convolutional)).eval()
     for name, weight in image.named_parameters():
         if "bias" in name:
             weight.data.normal_()
     video = inflate(image.state_dict(), VideoCoSwinModel(VideoCoSwinConfig.inflating(image.config, frames=(2, 4))))
-    pictures = tiny.pictures()
-    # Whole windows of time only: others are filled up with nothing, which is seen, too, as at the edges of a picture.
+    images = tiny.images()
+    # Only clips of whole windows: others are padded with zeros, which have an influence, as at the edges of an image.
     for frames in (2, 8, 16):
-        clips = pictures[:, None].expand(-1, frames, -1, -1, -1)
-        assert_close(video(clips).pooler_output, image(pictures).pooler_output, str(frames))
+        clips = images[:, None].expand(-1, frames, -1, -1, -1)
+        assert_close(video(clips).pooler_output, image(images).pooler_output, str(frames))
 
 
 @torch.no_grad()
@@ -144,12 +144,12 @@ def test_the_order_of_the_frames_matters() -> None:
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 16])
 @pytest.mark.parametrize("size", [(32, 32), (20, 44), (4, 4)])
 @torch.no_grad()
-def test_any_length_and_size_will_do(frames: int, size: tuple[int, int]) -> None:
+def test_clips_of_any_length_and_size(frames: int, size: tuple[int, int]) -> None:
     network = VideoCoSwinForVideoClassification(tiny.video()).eval()
     assert network(torch.randn(1, frames, 3, *size)).logits.isfinite().all()
 
 
-def test_windows_come_apart_and_together() -> None:
+def test_video_windows_and_back() -> None:
     x = torch.arange(2 * 4 * 6 * 8 * 3).view(2, 4, 6, 8, 3)
     windows = to_windows(x, (2, 3, 4))
     assert windows.shape == (2 * 8, 24, 3)
@@ -158,7 +158,7 @@ def test_windows_come_apart_and_together() -> None:
     assert torch.equal(from_windows(windows, (2, 3, 4), (4, 6, 8)), x)
 
 
-def test_a_smaller_window_keeps_the_distances_or_the_first_rows() -> None:
+def test_the_biases_of_a_clamped_window() -> None:
     full, part = (3, 3, 3), (2, 2, 2)
     whole = relative_position_index(full, full, "exact")
     inside = [frame * 9 + row * 3 + column for frame in (0, 1) for row in (0, 1) for column in (0, 1)]
@@ -166,21 +166,21 @@ def test_a_smaller_window_keeps_the_distances_or_the_first_rows() -> None:
     assert torch.equal(relative_position_index(part, full, "released"), whole[:8, :8])
 
 
-def test_it_learns_what_it_is_shown() -> None:
+def test_it_learns_its_training_clips() -> None:
     torch.manual_seed(0)
     network = VideoCoSwinForVideoClassification(tiny.video()).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     labels = {"color": torch.tensor([0, 1, -100]), "object": torch.tensor([1, 0, -100])}
     for _ in range(80):
         found = network(tiny.clips(), labels=torch.tensor([0, 1, 2]), attribute_labels=labels)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         found.loss.backward()
-        optimiser.step()
+        optimizer.step()
     assert found.loss < 0.1
     assert found.attribute_logits["object"][:2].argmax(dim=1).tolist() == [1, 0]
 
 
-def test_clips_without_attributes_do_not_make_the_loss_nan() -> None:
+def test_clips_without_attributes_have_a_finite_loss() -> None:
     network = VideoCoSwinForVideoClassification(tiny.video())
     nobody = {name: torch.full((3,), -100) for name in ("color", "object")}
     assert network(tiny.clips(), labels=torch.tensor([0, 1, 2]), attribute_labels=nobody).loss.isfinite()

@@ -15,7 +15,7 @@ HOME = PUBLIC / "vqa_vocab"
 
 
 @pytest.mark.parametrize(
-    ("said", "written"),
+    ("answer", "normalized"),
     [
         ("Two", "2"), ("none", "0"), ("the  cat", "cat"), ("red/blue", "red blue"), ("t-shirt", "t shirt"),
         ("1,000", "1000"), ("3.5", "3.5"), ("U.S.A.", "usa"), ("dont know", "don't know"), ("he'dve", "he'd've"),
@@ -23,8 +23,8 @@ HOME = PUBLIC / "vqa_vocab"
         ("its", "its"), ("10:30", "10:30"), ("ten o'clock", "10 o'clock"),
     ],
 )  # fmt: skip
-def test_answers_are_written_in_one_way(said, written):
-    assert normalize(said) == written
+def test_answers_are_normalized(answer, normalized):
+    assert normalize(answer) == normalized
 
 
 @given(st.text())
@@ -36,7 +36,7 @@ def questions(answers):
     return [{"multiple_choice_answer": answer} for answer in answers]
 
 
-def test_answers_of_nine_questions_in_the_order_of_their_first():
+def test_the_vocabulary_has_answers_of_nine_questions_in_order_of_appearance():
     asked = questions(["no", "yes"] + ["Yes"] * 8 + ["no"] * 8 + ["maybe"] * 8)
     assert vocabulary(asked) == ["no", "yes"]
 
@@ -50,7 +50,7 @@ def test_answers_of_nine_questions_in_the_order_of_their_first():
         ("answers.txt", "yes\nno\n"),
     ],
 )
-def test_answers_are_read_from_any_usual_file(tmp_path, name, content):
+def test_answers_are_read_from_every_format(tmp_path, name, content):
     (tmp_path / name).write_text(content)
     assert read_answers(tmp_path / name) == ["yes", "no"]
 
@@ -62,22 +62,22 @@ def test_answers_are_rebuilt_from_the_annotations(tmp_path):
 
 
 @pytest.mark.parametrize("content", ['{"0": "yes", "2": "no"}', "[1, 2]", "{", '"yes"'])
-def test_what_is_no_list_of_answers(tmp_path, content):
+def test_files_without_a_list_of_answers(tmp_path, content):
     (tmp_path / "answers.json").write_text(content)
     with pytest.raises(ModelError, match=r"no answers can be read from .*answers\.json"):
         read_answers(tmp_path / "answers.json")
 
 
-def test_a_folder_without_annotations_says_where_they_are(tmp_path):
+def test_missing_annotations_are_an_error_with_their_source(tmp_path):
     with pytest.raises(ModelError, match=r"v2_mscoco_train2014_annotations\.json' is missing .*visualqa\.org"):
         read_answers(tmp_path)
 
 
 @needs_parity
-def test_the_vocabulary_and_the_scores_are_the_originals():
+def test_the_vocabulary_and_the_scores_equal_the_original():
     expected = read_json(HOME / "expected.json")
-    for said, written in expected["normalize_word"]:
-        assert normalize(said) == written, said
+    for answer, normalized in expected["normalize_word"]:
+        assert normalize(answer) == normalized, answer
     assert read_answers(HOME) == expected["vocab"]
     assert {str(count): soft_score(count) for count in range(6)} == expected["get_score"]
     given = {
@@ -86,7 +86,7 @@ def test_the_vocabulary_and_the_scores_are_the_originals():
         for each in read_json(HOME / name)["annotations"]
     }
     for row in expected["rows"]:
-        # The ten answers are looked up as they were given, not as they are normalised.
+        # The ten answers are looked up without normalization.
         counts = Counter(given[row["question_id"]])
         scores = {answer: soft_score(count) for answer, count in counts.items() if answer in expected["vocab"]}
         assert dict(zip(row["answers"], row["scores"], strict=True)) == scores

@@ -1,4 +1,4 @@
-"""Every network of the package at a size that a test can afford, with inputs for it."""
+"""Every network of the package at a small size, with inputs for it."""
 
 from typing import Any
 
@@ -101,7 +101,7 @@ def meter(**changes: Any) -> MeterConfig:
     return MeterConfig(**{**shape, **changes})
 
 
-def pictures(count: int = 3, seed: int = 0) -> Tensor:
+def images(count: int = 3, seed: int = 0) -> Tensor:
     return torch.randn(count, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
 
 

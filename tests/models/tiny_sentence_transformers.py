@@ -1,4 +1,4 @@
-"""Tiny models of sentence-transformers with random weights, saved as their authors save them."""
+"""Tiny models of sentence-transformers with random weights, saved in the published layouts."""
 
 import string
 from pathlib import Path
@@ -62,7 +62,7 @@ def word_tokenizer(length: int = TEXT_TOKENS) -> PreTrainedTokenizerFast:
 
 
 def save_clip(folder: Path, *, seed: int = 0) -> Path:
-    """A picture and a text tower into 8 numbers, as a sentence-transformers model."""
+    """Save a dual encoder with 8 dimensions as a model of sentence-transformers."""
     torch.manual_seed(seed)
     ends = ["<|startoftext|>", "<|endoftext|>"]
     letters = string.ascii_letters + string.digits + string.punctuation
@@ -85,7 +85,7 @@ def save_clip(folder: Path, *, seed: int = 0) -> Path:
 
 
 def save_siglip(folder: Path) -> Path:
-    """As its authors publish it: without a word for sentence-transformers."""
+    """Save a SigLIP as published, without files for sentence-transformers."""
     torch.manual_seed(0)
     text = WIDTH | {"vocab_size": len(WORDS), "max_position_embeddings": TEXT_TOKENS, "projection_size": 16}
     SiglipModel(SiglipConfig(text_config=text, vision_config=VISION)).save_pretrained(folder)
@@ -95,7 +95,7 @@ def save_siglip(folder: Path) -> Path:
 
 
 def save_bert(folder: Path, *, prompts: dict[str, str] | None = None) -> Path:
-    """A text model with 16 numbers."""
+    """Save a text embedder with 16 dimensions."""
     torch.manual_seed(0)
     plain = folder / "plain"
     BertModel(BertConfig(vocab_size=len(WORDS), max_position_embeddings=32, **WIDTH)).save_pretrained(plain)
@@ -107,7 +107,7 @@ def save_bert(folder: Path, *, prompts: dict[str, str] | None = None) -> Path:
 
 
 def save_text_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
-    """Scores pairs of texts, as cross-encoders of old are published."""
+    """Save a cross-encoder for pairs of texts in the old layout."""
     torch.manual_seed(0)
     config = BertConfig(vocab_size=len(WORDS), max_position_embeddings=32, num_labels=labels, **WIDTH)
     BertForSequenceClassification(config).save_pretrained(folder)
@@ -116,7 +116,7 @@ def save_text_cross_encoder(folder: Path, *, labels: int = 1) -> Path:
 
 
 def save_seeing_cross_encoder(folder: Path, *, template: str = PAIR_TEMPLATE) -> Path:
-    """Scores a text with a picture or a text, by how much rather it says "yes" than "no"."""
+    """Save a cross-encoder for a text and an image or a text, which scores "yes" against "no"."""
     torch.manual_seed(0)
     plain = folder / "plain"
     tokenizer = word_tokenizer(64)

@@ -1,4 +1,4 @@
-"""Tokenizers of the shape that released checkpoints want, without merges: every byte is a word."""
+"""Tokenizers in the layout of the released ones, without merges: every byte is a word."""
 
 import json
 from collections.abc import Iterable
@@ -10,14 +10,14 @@ BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 
 
 def save_clip_words(folder: Path) -> Path:
-    """1024 words, as the small dual tower has."""
+    """Save the 1024 words of the small dual encoder."""
     fillers = [f"unused{i}" for i in range(1022 - 2 * len(BYTES))]
     words = [*BYTES, *(f"{byte}</w>" for byte in BYTES), *fillers, "<|startoftext|>", "<|endoftext|>"]
     return _save(folder, words)
 
 
 def save_roberta_words(folder: Path) -> Path:
-    """600 words, as the small METER has."""
+    """Save the 600 words of the small METER."""
     words = ["<s>", "<pad>", "</s>", "<unk>", *BYTES]
     return _save(folder, [*words, *(f"unused{i}" for i in range(599 - len(words))), "<mask>"])
 

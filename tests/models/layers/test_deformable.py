@@ -12,7 +12,7 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 @needs_parity
 @pytest.mark.parametrize("stride", [1, 2])
-def test_it_answers_as_the_original_kernel_does(stride: int) -> None:
+def test_it_equals_the_original_kernel(stride: int) -> None:
     given, expected = (arrays(PUBLIC / "dyhead_small" / f"{name}.npz") for name in ("inputs", "outputs"))
     offset, mask = given[f"dc.offset{stride}"], given[f"dc.mask{stride}"]
     ours = modulated_deform_conv(given["dc.x"], offset, mask, given["dc.w"], given["dc.b"], stride=stride)
@@ -20,7 +20,7 @@ def test_it_answers_as_the_original_kernel_does(stride: int) -> None:
 
 
 @pytest.mark.parametrize(("stride", "size"), [(1, (5, 7)), (2, (3, 4)), (1, (1, 1))])
-def test_unmoved_it_is_a_convolution(stride: int, size: tuple[int, int]) -> None:
+def test_without_offsets_it_is_a_convolution(stride: int, size: tuple[int, int]) -> None:
     x = drawn(2, 3, 5, 7) if size != (1, 1) else drawn(2, 3, 1, 1)
     weight, bias = drawn(4, 3, 3, 3, seed=1), drawn(4, seed=2)
     ours = modulated_deform_conv(x, torch.zeros(2, 18, *size), torch.ones(2, 9, *size), weight, bias, stride=stride)
@@ -37,7 +37,7 @@ def test_an_offset_moves_down_then_right() -> None:
     torch.testing.assert_close(ours[..., 1:3, 1:3], plain[..., 2:4, 3:5], atol=1e-5, rtol=1e-5)
 
 
-def test_half_a_pixel_is_the_mean_and_outside_is_nothing() -> None:
+def test_half_a_pixel_is_the_mean_and_outside_is_zero() -> None:
     x = torch.tensor([[[[2.0, 4.0, 8.0]]]])
     weight = torch.zeros(1, 1, 3, 3)
     weight[0, 0, 1, 1] = 1.0

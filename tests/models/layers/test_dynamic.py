@@ -5,7 +5,7 @@ from tests.models.reference import PUBLIC, arrays, assert_close, needs_parity
 
 
 @needs_parity
-def test_dynamic_relu_answers_as_the_original_does() -> None:
+def test_dynamic_relu_equals_the_original() -> None:
     given, expected = (arrays(PUBLIC / "dyhead_small" / f"{name}.npz") for name in ("inputs", "outputs"))
     relu = DynamicReLU(8)
     prefix = "dyrelu.weights."
@@ -13,7 +13,7 @@ def test_dynamic_relu_answers_as_the_original_does() -> None:
     assert_close(relu(given["dyrelu.x"]), expected["dyrelu.out"])
 
 
-def test_with_nothing_learned_it_is_a_relu() -> None:
+def test_before_training_it_is_a_relu() -> None:
     relu = DynamicReLU(8)
     torch.nn.init.zeros_(relu.fc[2].weight)
     torch.nn.init.zeros_(relu.fc[2].bias)

@@ -18,7 +18,7 @@ def cvt_stage(index: int) -> ConvEmbedding:
 
 
 @needs_parity
-def test_convolutional_embedding_is_cvts() -> None:
+def test_convolutional_embedding_equals_cvt() -> None:
     inputs, expected = arrays(PUBLIC / "cvt_small" / "inputs.npz"), arrays(PUBLIC / "cvt_small" / "outputs.npz")
     entering = (inputs["image"], expected["stage0.out"], expected["stage1.out"])
     for stage, x in enumerate(entering):
@@ -27,7 +27,7 @@ def test_convolutional_embedding_is_cvts() -> None:
 
 
 @needs_parity
-def test_convolutional_embedding_of_odd_sides_is_cvts() -> None:
+def test_convolutional_embedding_of_odd_sides_equals_cvt() -> None:
     x, expected = arrays(PUBLIC / "cvt_small" / "inputs.npz")["image_odd"], arrays(PUBLIC / "cvt_small" / "outputs.npz")
     for stage in range(3):
         x = cvt_stage(stage)(x).permute(0, 3, 1, 2)
@@ -49,7 +49,7 @@ def test_convolutional_embedding_by_hand(first: bool, kernel: int, stride: int, 
         assert_close(tokens[row, column], torch.from_numpy(normed), f"token {row}, {column}")
 
 
-def test_merging_takes_the_four_neighbors_in_the_order_of_the_released_weights() -> None:
+def test_merging_concatenates_neighbors_in_the_order_of_the_released_weights() -> None:
     merging = PatchMerging(1, 4)
     seen: list[torch.Tensor] = []
     merging.norm.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))

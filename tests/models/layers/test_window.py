@@ -27,7 +27,7 @@ def test_relative_positions_depend_on_the_offset_only() -> None:
             assert index[query, key] == (down + 2) * 5 + right + 2
 
 
-def test_shifted_windows_keep_torn_neighbors_apart() -> None:
+def test_the_shift_mask_separates_tokens_that_are_not_neighbors() -> None:
     height, width, window, shift = 6, 6, 3, 1
     mask = shift_mask((height, width), (window, window), (shift, shift))
     rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -43,14 +43,14 @@ def block(window: int, *, shifted: bool) -> SwinBlock:
 
 
 def reach(network: SwinBlock, height: int, width: int, row: int, column: int) -> torch.Tensor:
-    """Which inputs the output at (row, column) depends on: (H, W) bool."""
+    """Return the inputs that influence the output at (row, column): (H, W) bool."""
     x = torch.randn(1, height, width, 8, requires_grad=True)
     network(x)[0, row, column].square().sum().backward()
     assert x.grad is not None
     return x.grad[0].abs().sum(-1) > 1e-12  # what is masked weighs exp(-100)
 
 
-def test_a_token_sees_its_window() -> None:
+def test_a_token_attends_to_its_window() -> None:
     seen = reach(block(4, shifted=False), 8, 8, 1, 6)
     expected = torch.zeros(8, 8, dtype=torch.bool)
     expected[:4, 4:] = True
@@ -69,7 +69,7 @@ def test_sides_that_windows_do_not_divide(shifted: bool) -> None:
 
 
 def test_training_after_inference() -> None:
-    """What is computed once and kept must serve autograd, whoever asked first."""
+    """Cached tensors of a first pass in inference mode must also serve autograd."""
     network = SwinBlock(8, 2, window=(5, 5), shifted=True)
     with torch.inference_mode():
         network(torch.randn(1, 10, 10, 8))
