@@ -71,16 +71,14 @@ class LLMConfig:
     jpeg_quality: int = 85
 
 
+@dataclass(frozen=True)
 class LLMAnswerer:
     """Answers by a chat model from the hits of a search. The confidence is None, because a chat model states none."""
 
-    def __init__(
-        self, retriever: Search, model: ChatModel, load_frames: LoadFrames, config: LLMConfig | None = None
-    ) -> None:
-        self.retriever = retriever
-        self.model = model
-        self.load_frames = load_frames
-        self.config = config or LLMConfig()
+    retriever: Search
+    model: ChatModel
+    load_frames: LoadFrames
+    config: LLMConfig = LLMConfig()
 
     def ask(
         self, question: str, *, k: int = 8, kinds: Collection[Kind] | None = None, filter: Filter | None = None

@@ -59,6 +59,7 @@ class VisualCandidate:
     odds: float
 
 
+@dataclass(frozen=True)
 class Answerer:
     """Answers questions from the hits of a search.
 
@@ -66,20 +67,11 @@ class Answerer:
     frame; without one, the rank decides.
     """
 
-    def __init__(
-        self,
-        retriever: Search,
-        vqa: LazyValue[VisualQA],
-        load_frames: LoadFrames,
-        config: AnsweringConfig | None = None,
-        *,
-        matcher: LazyValue[Matcher] | None = None,
-    ) -> None:
-        self.retriever = retriever
-        self.vqa = vqa
-        self.load_frames = load_frames
-        self.config = config or AnsweringConfig()
-        self.matcher = matcher
+    retriever: Search
+    vqa: LazyValue[VisualQA]
+    load_frames: LoadFrames
+    config: AnsweringConfig = AnsweringConfig()
+    matcher: LazyValue[Matcher] | None = None
 
     def ask(
         self, question: str, *, k: int = 8, kinds: Collection[Kind] | None = None, filter: Filter | None = None

@@ -24,15 +24,7 @@ _THUMBNAIL_PX = 320
 
 
 class QuestionAnswering:
-    """Answers questions, each by the model that the call asks for.
-
-    Args:
-        context: The index, its models and its images.
-        retriever: Finds the hits that an answer is based on.
-        answering: How answers of the VQA model and of passages are weighed.
-        llm: What a chat model is sent.
-        cache_answers: Whether answers about images are cached unless a call says otherwise.
-    """
+    """Answers questions by the VQA model or a chat model; each call may override `cache_answers`."""
 
     def __init__(
         self,
@@ -45,8 +37,8 @@ class QuestionAnswering:
     ) -> None:
         self._context = context
         self._retriever = retriever
-        self._answering = answering
-        self._llm = llm
+        self._answering = answering or AnsweringConfig()
+        self._llm = llm or LLMConfig()
         self._cache_answers = cache_answers
         self._lock = threading.Lock()
         self._cache: tuple[object, object, CachedVQA] | None = None

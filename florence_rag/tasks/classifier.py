@@ -115,11 +115,7 @@ def label_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: Sequen
 
 
 def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return the labels without surrounding spaces.
-
-    Raises:
-        InputError: If there are fewer than two, one is empty, or two are equal or differ only in case.
-    """
+    """Return the labels without surrounding spaces; raise InputError if they are not two or more different texts."""
     items = [labels] if isinstance(labels, str) else list(labels)
     if isinstance(labels, str) or not all(isinstance(label, str) for label in items):
         raise InputError(f"labels must be a list of texts, got {labels!r:.80}")

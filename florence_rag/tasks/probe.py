@@ -69,11 +69,7 @@ class LinearProbe:
 
     @classmethod
     def load(cls, path: Path, embedder: EmbedderInfo) -> LinearProbe:
-        """Read a file that `save` wrote.
-
-        Raises:
-            ModelError: If it is another file, or the features are those of another embedder.
-        """
+        """Read a file that `save` wrote; raise ModelError for any other, or for features of another embedder."""
         try:
             with safe_open(path, "np") as file:
                 header = file.metadata() or {}

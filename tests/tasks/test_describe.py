@@ -51,7 +51,7 @@ def test_no_images_are_no_error(rag):
 
 
 @pytest.mark.parametrize("images", ["red.png", b"red", Path("red.png")])
-def test_one_picture_is_no_list(rag, images):
+def test_one_image_is_no_list(rag, images):
     with pytest.raises(InputError, match="give a list of images"):
         rag.describe(images)
 
