@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from florence_rag.tasks.classify import Classification, Classifiers, TrainedClassifier
 
 
-@dataclass(frozen=True, kw_only=True)
 class ClassifyCommand(RAGCommand):
     """A command that uses the classifiers next to a database."""
 
@@ -39,7 +37,6 @@ class ClassifyCommand(RAGCommand):
         return Classifiers(Models(embedder), classifier_folder(self.db, "florence"))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Train(ClassifyCommand):
     """Train a classifier on labeled images and store it next to the database, which need not exist yet."""
 
@@ -49,7 +46,6 @@ class Train(ClassifyCommand):
     ]
 
     def run(self) -> None:
-        """Print the classes and the accuracy."""
         trained = self.classifiers().train(self.data, self.name)
         self.print(trained.to_dict(), _trained_to_text(trained))
 
@@ -66,7 +62,6 @@ def _trained_to_text(trained: TrainedClassifier) -> RenderableType:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class Apply(ClassifyCommand):
     """Classify images, with a confidence for each."""
 
@@ -79,7 +74,6 @@ class Apply(ClassifyCommand):
     filter: Filter = None
 
     def run(self) -> None:
-        """Print the classes; fail if no image can be read."""
         labels = parse_labels(self.labels)
         if self.images and self.filter is not None:
             raise InputError("--filter chooses among the images of a database: give either IMAGE or --filter")

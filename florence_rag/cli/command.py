@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import typer
 from rich.console import RenderableType
@@ -31,11 +31,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(kw_only_default=True)
+@dataclass(kw_only=True)
 class Command(ABC):
-    """A command that prints a result."""
+    """A command that prints a result. Its subclasses are dataclasses, too."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON to standard output.")] = False
+
+    def __init_subclass__(cls) -> None:
+        dataclass(kw_only=True)(cls)
 
     @abstractmethod
     def run(self) -> None:
@@ -53,13 +57,10 @@ class CommandGroup(NamedTuple):
     commands: dict[str, type[Command]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ModelCommand(Command):
     """A command that loads models."""
 
-    offline: Annotated[bool, typer.Option("--offline", help="Download no model; use only models on this machine.")] = (
-        False
-    )
+    offline: Annotated[bool, typer.Option("--offline", help="Use only models on this machine; download none.")] = False
 
     def model_options(self) -> "ModelOptions":
         """Return how models are loaded, with the keys of services from the environment."""
@@ -85,7 +86,6 @@ def _print_download(what: str) -> None:
     stderr().print(plain(f"Fetching {what}", "bold"))
 
 
-@dataclass(frozen=True, kw_only=True)
 class DatabaseCommand(Command):
     """A command that opens a database."""
 
@@ -107,7 +107,6 @@ class DatabaseCommand(Command):
             yield index
 
 
-@dataclass(frozen=True, kw_only=True)
 class RAGCommand(DatabaseCommand, ModelCommand):
     """A command that opens a database with its models."""
 
@@ -134,7 +133,6 @@ def _check_kinds(names: list[str] | None) -> list[str] | None:
     return names
 
 
-@dataclass(frozen=True, kw_only=True)
 class QueryCommand(RAGCommand):
     """A command that finds chunks of some kinds."""
 
@@ -150,7 +148,6 @@ class QueryCommand(RAGCommand):
         return {kind for kind in KINDS if kind in self.kind} if self.kind else None
 
 
-@dataclass(frozen=True, kw_only=True)
 class EmbeddingCommand(RAGCommand):
     """A command that embeds many images."""
 
@@ -168,7 +165,6 @@ class EmbeddingCommand(RAGCommand):
         return replace(super().model_options(), precision=self.precision, backend=self.backend)
 
 
-@dataclass(frozen=True, kw_only=True)
 class IndexingCommand(EmbeddingCommand):
     """A command that indexes files."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the export.")]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Info(DatabaseCommand):
     """Print what a database contains, what failed, and which model filled it."""
 
     def run(self) -> None:
-        """Print the facts and the failures."""
         from florence_rag.models.registry import CARDS
 
         with self.open_index() as index:
@@ -34,7 +32,6 @@ class Info(DatabaseCommand):
         self.print(about.to_dict() | extra, info_to_text(about, failures, card))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Export(DatabaseCommand):
     """Write a database as Parquet files. `florence-rag import` and Milvus' bulk import read them."""
 
@@ -42,7 +39,6 @@ class Export(DatabaseCommand):
     vector_dtype: VectorDtype = None
 
     def run(self) -> None:
-        """Print the number of rows and files."""
         from florence_rag.index.bulk.export import export
 
         with self.open_index() as index:
@@ -52,7 +48,6 @@ class Export(DatabaseCommand):
         self.print(files.to_dict(), plain(text))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Import(DatabaseCommand):
     """Create a database from an export. It inserts the rows or, with --uploaded, uses Milvus' bulk import."""
 
@@ -66,7 +61,6 @@ class Import(DatabaseCommand):
     index_type: IndexType = None
 
     def run(self) -> None:
-        """Print the number of rows."""
         from florence_rag.index.bulk.export import load
         from florence_rag.index.bulk.server_import import import_uploaded
 

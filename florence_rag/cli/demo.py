@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,7 +30,6 @@ SEARCHES = tuple(example for example in demo_examples() if example.task == "sear
 QUESTIONS = tuple(example for example in demo_examples() if example.task != "search")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Demo(Command):
     """Index, search and ask a small synthetic town, and print what to try next."""
 
@@ -40,7 +38,6 @@ class Demo(Command):
     ] = Path("florence-demo")
 
     def run(self) -> None:
-        """Print the searches and answers while they are found."""
         self.print(run_demo(self.folder.absolute(), stderr() if self.as_json else stdout()), "")
 
 

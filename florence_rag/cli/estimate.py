@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -36,13 +36,13 @@ _SEARCH = (
     "core time of a search",
     "$ a month",
 )
-_MEASURED_TITLE = f"### Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
+_MEASURED_TITLE = f"Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
 _MEASURED = ("index", "microseconds to index a vector", "milliseconds to search")
 _UNKNOWN = "not measured"
+_TableParts = tuple[str, Sequence[str], Iterable[Sequence[str]]]
 _TYPES = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Estimate(Command):
     """Estimate the GPU hours, memory, disk and cost of an index. It compares all index types."""
 
@@ -54,7 +54,6 @@ class Estimate(Command):
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables of docs/scale.md.")] = False
 
     def run(self) -> None:
-        """Print the estimates."""
         assumptions = assume(dict(_parse_assumption(text) for text in self.assume or ()), Assumptions())
         sizes = [_check_size(size) for size in self.images or SIZES]
         if self.markdown:
@@ -86,30 +85,32 @@ def _check_size(images: float) -> int:
 
 def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
     """Return all tables as Markdown: the index types, the assumptions, and the estimate for each size."""
-    parts = ["### Kinds of index", _markdown(_TYPES, _type_rows(assumptions))]
-    parts += ["### Assumptions", _markdown(("parameter", "value", "from"), _assumption_rows(assumptions))]
-    parts += [_MEASURED_TITLE, _markdown(_MEASURED, _measured_rows())]
-    parts += ["### To fill an index", _markdown(_INDEXING, (_indexing_row(size, assumptions) for size in sizes))]
-    for size in sizes:
-        rows = ((f"`{each.index}`", *_search_row(each)) for each in search_costs(size, assumptions))
-        parts += [f"### To search {size:,} images", _markdown(_SEARCH, rows)]
-    return "\n\n".join(parts)
+    measured = [
+        (f"`{each.name}`", f"{each.core_us_to_build:,}", f"{each.core_ms_to_search}")
+        for each in index_types().values()
+        if each.core_us_to_build is not None
+    ]
+    tables: list[_TableParts] = [
+        ("Kinds of index", _TYPES, _type_rows(assumptions)),
+        ("Assumptions", ("parameter", "value", "from"), _assumption_rows(assumptions)),
+        (_MEASURED_TITLE, _MEASURED, measured),
+        *_cost_tables(sizes, assumptions),
+    ]
+    return "\n\n".join(f"### {title}\n\n{_markdown(names, rows)}" for title, names, rows in tables)
 
 
 def estimate_to_text(sizes: Sequence[int], assumptions: Assumptions) -> RenderableType:
     """Return the estimates for each size."""
-    parts: list[RenderableType] = [
-        _table("To fill an index", _INDEXING, (_indexing_row(size, assumptions) for size in sizes))
-    ]
+    note = Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
+    return Group(*(_table(*table) for table in _cost_tables(sizes, assumptions)), note)
+
+
+def _cost_tables(sizes: Sequence[int], assumptions: Assumptions) -> Iterator[_TableParts]:
+    """Yield the title, the names of the columns and the rows of each table of costs."""
+    yield "To fill an index", _INDEXING, [_indexing_row(size, assumptions) for size in sizes]
     for size in sizes:
-        rows = (
-            (each.index, *(cell.replace(_UNKNOWN, "?") for cell in _search_row(each)))
-            for each in search_costs(size, assumptions)
-        )
-        parts.append(_table(f"To search {size:,} images", _SEARCH, rows))
-    return Group(
-        *parts, Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
-    )
+        rows = [(f"`{each.index}`", *_search_row(each)) for each in search_costs(size, assumptions)]
+        yield f"To search {size:,} images", _SEARCH, rows
 
 
 def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
@@ -128,11 +129,6 @@ def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
     sources = assumptions.sources()
     for name, value in asdict(assumptions).items():
         yield f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name]
-
-
-def _measured_rows() -> Iterable[Sequence[str]]:
-    measured = (each for each in index_types().values() if each.core_us_to_build is not None)
-    return ((f"`{each.name}`", f"{each.core_us_to_build:,}", f"{each.core_ms_to_search}") for each in measured)
 
 
 def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:
@@ -172,10 +168,11 @@ def _markdown(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return a table for a terminal, in which "?" stands for unknown values."""
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for name in names:
         left = name in ("index", "images")
         table.add_column(name, justify="left" if left else "right", no_wrap=left)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(cell.strip("`").replace(_UNKNOWN, "?") for cell in row))
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True)
 class EvalCommand(ModelCommand):
     """A command that measures a model."""
 
@@ -60,7 +59,6 @@ class EvalCommand(ModelCommand):
         self.print(report.to_dict(), _report_to_text(report))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Retrieval(EvalCommand):
     """Measure R@1, R@5, R@10 and the median rank of text-to-image and image-to-text retrieval, or of videos."""
 
@@ -83,7 +81,6 @@ class Retrieval(EvalCommand):
     model: Model = None
 
     def run(self) -> None:
-        """Measure retrieval on images, or on videos with --videos."""
         from florence_rag.datasets.images import CAPTIONS, read_captioned_images
         from florence_rag.datasets.media_files import videos_by_name
         from florence_rag.datasets.videos import is_video_list, read_msrvtt
@@ -102,7 +99,6 @@ class Retrieval(EvalCommand):
         self.print_report(report)
 
 
-@dataclass(frozen=True, kw_only=True)
 class AnswerQuestions(VQAData, EvalCommand):
     """Measure VQA accuracy, over all questions and for each type of answer."""
 
@@ -112,7 +108,6 @@ class AnswerQuestions(VQAData, EvalCommand):
     vqa: VQA = None
 
     def run(self) -> None:
-        """Measure the answers, write them, or both."""
         from florence_rag.datasets.vqav2 import find_vqa_files, read_vqa
         from florence_rag.evaluation.vqa import evaluate_vqa, write_answers
         from florence_rag.loading import loaders
@@ -135,7 +130,6 @@ class AnswerQuestions(VQAData, EvalCommand):
         self.print_report(report)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Classify(EvalCommand):
     """Measure top-1 and top-5 accuracy, zero-shot by the class names or with a trained classifier."""
 
@@ -151,7 +145,6 @@ class Classify(EvalCommand):
     model: Model = None
 
     def run(self) -> None:
-        """Measure the classes."""
         from florence_rag.datasets.images import read_class_names, read_labeled_images, rename_labels
         from florence_rag.evaluation.classify import evaluate_classify
         from florence_rag.tasks.classifier import ZeroShotClassifier
@@ -166,14 +159,12 @@ class Classify(EvalCommand):
         self.print_report(evaluate_classify(self.sample(named), classifier, embedder, _track))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Detect(BoxData, EvalCommand):
     """Measure COCO's average precision of the boxes that a detector finds."""
 
     detector: OneDetector = "florence-2-base"
 
     def run(self) -> None:
-        """Measure the boxes."""
         from florence_rag.datasets.coco import find_coco_files, read_coco
         from florence_rag.evaluation.detect import MIN_CONFIDENCE, evaluate_detect
         from florence_rag.loading.loaders import DETECTOR
@@ -185,7 +176,6 @@ class Detect(BoxData, EvalCommand):
         self.print_report(evaluate_detect(dataset, model, self.detector, _track))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Actions(VideoData, EvalCommand):
     """Measure top-1 and top-5 accuracy of the actions in clips."""
 
@@ -193,7 +183,6 @@ class Actions(VideoData, EvalCommand):
     split: Annotated[str | None, typer.Option(help="The split of the list; by default all of it.")] = None
 
     def run(self) -> None:
-        """Measure the actions."""
         from florence_rag.datasets.videos import read_labeled_videos
         from florence_rag.evaluation.classify import evaluate_actions
         from florence_rag.loading.loaders import ACTION_RECOGNIZER

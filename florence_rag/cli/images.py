@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from florence_rag.types import Failure, Frame
 
 
-@dataclass(frozen=True, kw_only=True)
 class Describe(ModelCommand):
     """Caption images."""
 
@@ -29,7 +28,6 @@ class Describe(ModelCommand):
     captioner: Annotated[str, typer.Option(metavar="NAME", help="The model that writes captions.")] = "florence-2-base"
 
     def run(self) -> None:
-        """Print the captions; fail if no image can be read."""
         from florence_rag.image_store import read_outside_index
         from florence_rag.loading.loaders import CAPTIONER
         from florence_rag.tasks.describe import describe_images
@@ -48,7 +46,6 @@ def _caption_to_text(caption: str) -> Text:
     return plain(caption) if caption else Text("no caption", "yellow")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Detect(ModelCommand):
     """Find the objects in images, with their boxes."""
 
@@ -65,7 +62,6 @@ class Detect(ModelCommand):
     ] = None
 
     def run(self) -> None:
-        """Print the objects; fail if no image can be read."""
         from florence_rag.chunking import read_image
         from florence_rag.image_store import readable
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from florence_rag.types import IndexReport
 
 
-@dataclass(frozen=True, kw_only=True)
 class Index(IndexingCommand):
     """Index images, videos, audio, text and PDF files. Unchanged files are skipped."""
 
@@ -64,7 +63,6 @@ class Index(IndexingCommand):
     gpus: Annotated[float, typer.Option(min=0, help="The GPUs per worker on the Ray cluster.")] = 0
 
     def run(self) -> None:
-        """Print the report; fail if nothing is indexed."""
         from florence_rag.sources import require_paths
         from florence_rag.sources.io import Columns
 
@@ -126,17 +124,13 @@ def read_list(path: Path | None) -> list[str]:
         raise InputError(f"the list {str(path)!r} cannot be read: {error.strerror}") from error
 
 
-@dataclass(frozen=True, kw_only=True)
 class Watch(IndexingCommand):
     """Keep an index current with folders until Ctrl-C. Changes are indexed within seconds."""
 
     folders: Annotated[list[str], typer.Argument(metavar="FOLDER...", help="The folders to watch.")]
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as a line of JSON to standard output.")] = (
-        False
-    )
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False
 
     def run(self) -> None:
-        """Print the report of the first run, and then each change."""
         with self.open_rag(self.model, **self.settings()) as rag:
             try:
                 with show_progress() as progress:
@@ -162,14 +156,12 @@ def _events(report: IndexReport) -> Iterator[dict[str, Any]]:
         yield {"event": "skipped", "source": each.source, "duplicate_of": each.duplicate_of}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Failures(RAGCommand):
     """List the files that could not be indexed, with the reasons. `index PATH --retry` tries only some of them."""
 
     retry: Annotated[bool, typer.Option("--retry", help="Try all of them again, and print the report.")] = False
 
     def run(self) -> None:
-        """Print the failures, or the report of trying them again."""
         if self.retry:
             with self.open_rag() as rag, show_progress() as progress:
                 report = rag.retry_failures(progress=progress)

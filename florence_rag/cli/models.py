@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,14 +19,12 @@ if TYPE_CHECKING:
     from florence_rag.models.registry import ModelCard
 
 
-@dataclass(frozen=True, kw_only=True)
 class Models(Command):
     """List the models that can be named, with roles, sizes and licenses. It marks the models on this machine."""
 
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the table of docs/models.md.")] = False
 
     def run(self) -> None:
-        """Print the models."""
         from florence_rag.models.downloads import is_local
         from florence_rag.models.registry import CARDS, DEFAULT
 
@@ -62,7 +60,6 @@ def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
     return "\n".join(rows)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Convert(ModelCommand):
     """Convert a checkpoint into the folder of a model. `--model`, `--vqa` and `from_pretrained` accept the folder."""
 
@@ -85,7 +82,6 @@ class Convert(ModelCommand):
     ] = None
 
     def run(self) -> None:
-        """Convert the checkpoint."""
         from florence_rag.models.convert import convert, fetch_tokenizer
         from florence_rag.models.vqa_vocabulary import read_answers
 

@@ -81,7 +81,7 @@ VideoFolder = Annotated[
 ]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class VQAData:
     """The arguments of a command that reads a data set in VQAv2's format."""
 
@@ -103,7 +103,7 @@ class VQAData:
     images: ImageFolder = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class BoxData:
     """The arguments of a command that reads a data set in COCO's format."""
 
@@ -119,7 +119,7 @@ class BoxData:
     images: ImageFolder = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class VideoData:
     """The arguments of a command that reads labeled videos."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from florence_rag.reembed.reembedding import ReembedReport
 
 
-@dataclass(frozen=True, kw_only=True)
 class Reembed(EmbeddingCommand):
     """Move a database to another embedder while it is searched. Run it again to continue after an interruption."""
 
@@ -41,7 +39,6 @@ class Reembed(EmbeddingCommand):
     ] = False
 
     def run(self) -> None:
-        """Move the database, or drop the vectors of an unfinished move."""
         if (self.to is None) != self.rollback:
             raise typer.BadParameter("say either --to NAME or --rollback")
         if self.to is None:

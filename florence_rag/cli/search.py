@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from florence_rag.types import Frame, Hit
 
 
-@dataclass(frozen=True, kw_only=True)
 class Search(QueryCommand):
     """Find images, clips, pages and passages by a text, by an image, or by both together."""
 
@@ -36,7 +34,6 @@ class Search(QueryCommand):
     model: Model = None
 
     def run(self) -> None:
-        """Print the hits."""
         from florence_rag.chunking import read_image
 
         with self.open_rag(self.model, reranker=self.reranker) as rag:
@@ -63,7 +60,6 @@ def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, q
     draw_sheet([hits_to_row(title, hits, rag.frames, query)]).save(file)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Moments(RAGCommand):
     """Find when something happens in videos. Each moment has a start, an end, and a link that opens the video there."""
 
@@ -73,7 +69,6 @@ class Moments(RAGCommand):
     model: Model = None
 
     def run(self) -> None:
-        """Print the moments."""
         from florence_rag.tools.find_video_moment import hit_to_moment
 
         with self.open_rag(self.model) as rag:
@@ -92,7 +87,6 @@ def _moments_to_text(moments: Iterable[Mapping[str, Any]]) -> RenderableType:
     return Group(*blocks) if blocks else Text("No moment found; are there videos in the database?", "yellow")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Ask(QueryCommand):
     """Answer a question, with a confidence and citations. With --image, answer it about that image only."""
 
@@ -111,7 +105,6 @@ class Ask(QueryCommand):
     model: Model = None
 
     def run(self) -> None:
-        """Print the answer."""
         with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
             answer = rag.ask(
                 self.question,
@@ -125,7 +118,6 @@ class Ask(QueryCommand):
         self.print(answer.to_dict(), answer_to_text(answer))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Recommend(QueryCommand):
     """Recommend varied new hits by examples of what you like and dislike."""
 
@@ -135,9 +127,7 @@ class Recommend(QueryCommand):
     dislike: Annotated[
         list[str] | None, typer.Option(metavar="ITEM", help="What you dislike: an id, a file or a text. Repeatable.")
     ] = None
-    seen: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="What not to recommend again. Repeatable.")] = (
-        None
-    )
+    seen: Annotated[list[str] | None, typer.Option(metavar="ITEM", help="An item to skip. Repeatable.")] = None
     k: Count = 5
     diversity: Annotated[
         float, typer.Option(metavar="SHARE", help="From 0, the best hits alone, to 1, the most varied hits.")
@@ -145,7 +135,6 @@ class Recommend(QueryCommand):
     contact_sheet: ContactSheet = None
 
     def run(self) -> None:
-        """Print the hits."""
         with self.open_rag() as rag:
             hits = rag.recommend(
                 self.like,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from florence_rag.tasks.tag import TagReport
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tag(RAGCommand):
     """Tag images by labels and by the tags of their neighbors, or by hand.
 
@@ -39,7 +37,6 @@ class Tag(RAGCommand):
     filter: Filter = None
 
     def run(self) -> None:
-        """Print the tags."""
         if bool(self.items) != (self.by_hand is not None):
             raise InputError("tagging by hand needs both, the items and --as TAGS; tagging all images needs neither")
         with self.open_rag() as rag:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -30,16 +30,13 @@ Epochs = Annotated[float, typer.Option(min=0, help="The number of passes over th
 Batch = Annotated[int, typer.Option(min=1, help="Examples per step, on each device.")]
 
 
-@dataclass(frozen=True, kw_only=True)
 class TrainCommand(ModelCommand):
     """A command that trains a model."""
 
     role: ClassVar[Role] = "embed"
 
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the new model, which is its name.")]
-    base_model: Annotated[str, typer.Option(metavar="NAME", help="The model to start from: a name or a folder.")] = (
-        "florence-tiny"
-    )
+    base_model: Annotated[str, typer.Option(metavar="NAME", help="The base model, a name or folder.")] = "florence-tiny"
     epochs: Epochs = 10
     steps: Annotated[int | None, typer.Option(min=1, help="The number of optimizer steps, instead of --epochs.")] = None
     batch: Batch = 32
@@ -76,7 +73,6 @@ class TrainCommand(ModelCommand):
         """Return what the network learns."""
 
     def run(self) -> None:
-        """Train the network, and print the metrics in one of several processes."""
         from florence_rag.finetuning.trainer import fine_tune, is_main_process
 
         settings, task, base = self.settings(), self.task(), self._base_folder()
@@ -99,7 +95,6 @@ class TrainCommand(ModelCommand):
         return folder
 
 
-@dataclass(frozen=True, kw_only=True)
 class UniCL(TrainCommand):
     """Train an embedder with UniCL on images with texts, with labels, or both."""
 
@@ -117,13 +112,11 @@ class UniCL(TrainCommand):
     ] = None
 
     def task(self) -> Task:
-        """Return the task of learning from images and texts."""
         from florence_rag.finetuning.unicl import UniCLTask
 
         return UniCLTask(self.data, self.images, self.prompt)
 
 
-@dataclass(frozen=True, kw_only=True)
 class AnswerQuestions(VQAData, TrainCommand):
     """Train METER to answer questions about images, on files in VQAv2's format."""
 
@@ -137,7 +130,6 @@ class AnswerQuestions(VQAData, TrainCommand):
     ] = None
 
     def task(self) -> Task:
-        """Return the task of learning the answers."""
         from florence_rag.datasets.vqav2 import find_vqa_files
         from florence_rag.finetuning.vqa import MeterTask
 
@@ -145,21 +137,18 @@ class AnswerQuestions(VQAData, TrainCommand):
         return MeterTask(files, self.min_questions)
 
 
-@dataclass(frozen=True, kw_only=True)
 class Detect(BoxData, TrainCommand):
     """Train a detector over the image encoder of an embedder, on boxes in COCO's format."""
 
     batch: Batch = 16
 
     def task(self) -> Task:
-        """Return the task of learning the boxes."""
         from florence_rag.datasets.coco import find_coco_files
         from florence_rag.finetuning.detection import DetectorTask
 
         return DetectorTask(find_coco_files(self.data, self.annotations or (), self.images))
 
 
-@dataclass(frozen=True, kw_only=True)
 class Actions(VideoData, TrainCommand):
     """Train a model that recognizes actions, on labeled videos."""
 
@@ -174,7 +163,6 @@ class Actions(VideoData, TrainCommand):
     ] = None
 
     def task(self) -> Task:
-        """Return the task of learning the actions."""
         from florence_rag.finetuning.actions import ActionTask
 
         return ActionTask(self.data, self.videos, self.idle, self.window)
