@@ -50,13 +50,9 @@ class ImageStore:
         self.folder = None if folder is None else Path(folder).expanduser().resolve()
 
     def resolve(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
-        """Return the image that an argument names.
+        """Return where the image of an argument comes from, as a hit, and its frames, at least one.
 
-        Args:
-            image: A path, bytes, an open file, pixels, or the id of an image, page or clip of the index.
-
-        Returns:
-            Where the image comes from, as a hit whose id is "" outside the index, and its frames, at least one.
+        The argument may also be the id of an image, page or clip. Outside the index the id of the hit is "".
 
         Raises:
             InputError: If no chunk has the id, or the chunk has no image.
@@ -71,11 +67,7 @@ class ImageStore:
         return read_outside_index(image)
 
     def frames(self, hit: Hit) -> tuple[Frame, ...]:
-        """Load the frames of a hit again: one of an image or page, the keyframes of a clip, none of a text.
-
-        Raises:
-            MediaError: If the file is missing or broken.
-        """
+        """Load the frames of a hit again: one of an image or page, the keyframes of a clip, none of a text."""
         if not hit.is_item:
             return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
         return self.item_frames(hit) if item_file(hit) else ()

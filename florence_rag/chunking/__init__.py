@@ -25,17 +25,13 @@ log = logging.getLogger(__name__)
 
 
 class _Reader(Protocol):
-    """What the module of a medium provides."""
+    """The module of a medium: it cuts sources into chunks, and reads the frames of a chunk again."""
 
-    def chunk_source(self, source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-        """Cut a source into chunks."""
-        ...
+    def chunk_source(self, source: Source, config: ChunkingConfig) -> Iterator[Chunk]: ...
 
     def read_frames(
         self, uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig
-    ) -> tuple[Frame, ...]:
-        """Read the frames of a chunk again."""
-        ...
+    ) -> tuple[Frame, ...]: ...
 
 
 def _reader(media: Media) -> _Reader:

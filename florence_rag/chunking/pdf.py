@@ -32,9 +32,9 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     any_page = False
     with _open_pdf(source.uri) as document:
         with _PDFIUM:
-            title = " ".join(_clean(document.get_metadata_value("Title")).split())
-        metadata = {"pages": len(document), **({"title": title} if title else {})}
-        for number in range(1, len(document) + 1):
+            pages, title = len(document), " ".join(_clean(document.get_metadata_value("Title")).split())
+        metadata = {"pages": pages, **({"title": title} if title else {})}
+        for number in range(1, pages + 1):
             try:
                 frame, text = _read_page(document, number, config.page_side_px)
             except (pdfium.PdfiumError, ValueError) as error:

@@ -21,14 +21,13 @@ from av.video.stream import VideoStream
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.formats import HEAD_BYTES, format_error
+from florence_rag.chunking.images import MAX_PIXELS, MIN_SIDE_PX
 from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots
 from florence_rag.chunking.transcripts import read_transcript, transcript_between
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
-MAX_FRAME_PIXELS = 50_000_000
-MIN_SIDE_PX = 4
 CONTINUES = "continues"
 """The metadata key of a clip that continues the shot of the previous clip."""
 _THUMBNAIL_PX = 256
@@ -154,11 +153,11 @@ class Video:
         stream = streams[0]
         if stream.codec_context is None:
             raise MediaError(f"{path!r} has a codec that cannot be decoded; convert it to H.264")
-        if stream.width * stream.height > MAX_FRAME_PIXELS:
+        if stream.width * stream.height > MAX_PIXELS:
             size = f"{stream.width:,} x {stream.height:,} pixels"
-            raise MediaError(f"{path!r} has frames of {size}; at most {MAX_FRAME_PIXELS:,} in all are read")
+            raise MediaError(f"{path!r} has frames of {size}; at most {MAX_PIXELS:,} in all are read")
         stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(MAX_FRAME_PIXELS)}  # the size may change on the way
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # the size may change on the way
         self._container, self._stream, self._path = container, stream, path
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
         self._frame_s = float(1 / (stream.average_rate or 25))

@@ -45,10 +45,6 @@ class EmbeddedBatch:
         text_vectors = None if self.text_vectors is None else self.text_vectors[rows]
         return EmbeddedBatch([self.chunks[i] for i in rows], self.vectors[rows], text_vectors)
 
-    def split(self) -> list[EmbeddedBatch]:
-        """Return one batch per source."""
-        return [self.select(uri.__eq__) for uri in dict.fromkeys(chunk.source.uri for chunk in self.chunks)]
-
 
 DescribeStep = tuple[str, Callable[[list[Chunk]], list[Chunk]]]
 """The name of a stage, under which its time is counted, and a function that adds descriptions or chunks to a batch."""

@@ -112,7 +112,8 @@ class IngestRun:
         batch = batch.select(lambda uri: uri not in self._rejected)
         if not batch.chunks:
             return
-        for source in dict.fromkeys(chunk.source for chunk in batch.chunks):
+        sources = list(dict.fromkeys(chunk.source for chunk in batch.chunks))
+        for source in sources:
             if source.uri not in self._begun:
                 self.index.begin(source)
                 self._begun.add(source.uri)
@@ -120,12 +121,11 @@ class IngestRun:
             self.index.add(batch.chunks, batch.vectors, batch.text_vectors)
             self.chunks += len(batch.chunks)
         except InputError as error:
-            parts = batch.split()
-            if len(parts) == 1:
-                self._fail(Failure(batch.chunks[0].source.uri, str(error)))
+            if len(sources) == 1:
+                self._fail(Failure(sources[0].uri, str(error)))
             else:
-                for part in parts:
-                    self._add(part)
+                for source in sources:
+                    self._add(batch.select(source.uri.__eq__))
 
     def _fail(self, failure: Failure) -> None:
         """Record why a source cannot be indexed; its rows are dropped."""
