@@ -18,7 +18,13 @@ from florence_rag.sources import MEDIA_BY_SUFFIX
 T = TypeVar("T")
 Id = int | str
 
-_TYPE_NAMES = {str: "a string", int: "an integer", float: "a number", list: "a list", dict: "an object"}
+_TYPE_NAMES: dict[Any, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    list: "a list",
+    Id: "an integer or a string",
+}
 _COLUMN_NAMES = {"image", "video", "path", "file", "text", "caption", "label", "class"}
 
 
@@ -38,18 +44,21 @@ class Record:
         An integer counts as a float, true and false as neither. A missing field or null becomes the default, if there
         is one.
         """
-        value = self._value(name, default)
-        fits = isinstance(value, int | float) if kind is float else isinstance(value, kind)
-        if not fits or isinstance(value, bool):
+        if not isinstance(self.fields, dict):
+            raise InputError(f"{self.where} is {self.fields!r:.60}; it must be an object with the field {name!r}")
+        value = self.fields.get(name)
+        if value is None and default is not None:
+            return default
+        if name not in self.fields:
+            names = ", ".join(map(repr, self.fields)) or "none"
+            raise InputError(f"{self.where} has no field {name!r}; its fields are {names:.200}")
+        if not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
             raise InputError(f"the field {name!r} of {self.where} is {value!r:.60}; it must be {_TYPE_NAMES[kind]}")
         return value  # type: ignore[no-any-return]
 
     def id(self, name: str, default: Id | None = None) -> Id:
         """Return a field that identifies a record, an integer or a string, after checking its type."""
-        value = self._value(name, default)
-        if not isinstance(value, int | str) or isinstance(value, bool):
-            raise InputError(f"the field {name!r} of {self.where} is {value!r:.60}; it must be an integer or a string")
-        return value
+        return self.get(name, Id, default)  # type: ignore[arg-type]  # mypy accepts no union as a type
 
     def text(self, name: str) -> str:
         """Return a field that holds a string with more than spaces."""
@@ -64,16 +73,6 @@ class Record:
         if not rows and not allow_empty:
             raise InputError(f"the field {name!r} of {self.where} is empty; it must list at least one record")
         return [Record(row, f"{name}[{number}] of {self.where}") for number, row in enumerate(rows)]
-
-    def _value(self, name: str, default: object) -> Any:
-        if not isinstance(self.fields, dict):
-            raise InputError(f"{self.where} is {self.fields!r:.60}; it must be an object with the field {name!r}")
-        if default is not None and self.fields.get(name) is None:
-            return default
-        if name not in self.fields:
-            names = ", ".join(map(repr, self.fields)) or "none"
-            raise InputError(f"{self.where} has no field {name!r}; its fields are {names:.200}")
-        return self.fields[name]
 
 
 def read_json(file: str | Path) -> Record:
