@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from florence_rag.errors import InputError
 from florence_rag.sources import MEDIA_BY_SUFFIX
@@ -52,13 +52,14 @@ class Record:
         if name not in self.fields:
             names = ", ".join(map(repr, self.fields)) or "none"
             raise InputError(f"{self.where} has no field {name!r}; its fields are {names:.200}")
-        if not isinstance(value, int | float if kind is float else kind) or isinstance(value, bool):
+        allowed: Any = int | float if kind is float else kind
+        if not isinstance(value, allowed) or isinstance(value, bool):
             raise InputError(f"the field {name!r} of {self.where} is {value!r:.60}; it must be {_TYPE_NAMES[kind]}")
-        return value  # type: ignore[no-any-return]
+        return cast(T, value)
 
     def id(self, name: str, default: Id | None = None) -> Id:
         """Return a field that identifies a record, an integer or a string, after checking its type."""
-        return self.get(name, Id, default)  # type: ignore[arg-type]  # mypy accepts no union as a type
+        return self.get(name, cast("type[Id]", Id), default)
 
     def text(self, name: str) -> str:
         """Return a field that holds a string with more than spaces."""
