@@ -27,7 +27,7 @@ from florence_rag.loading.loaders import CAPTIONER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import TINY
-from florence_rag.perception.scene_captions import RELATIONS, named
+from florence_rag.perception.scene_captions import RELATIONS, object_phrase
 from florence_rag.types import Hit
 from recipes.florence_tiny.synthetic.captions import canonical_caption, caption
 from recipes.florence_tiny.synthetic.drawing import draw_scene
@@ -40,7 +40,9 @@ GROUPS: dict[str, Literal["any", "held-out"]] = {
     "all combinations": "any",
     "with a combination never trained on": "held-out",
 }
-NAMES: dict[str, Combination] = {named(ANSWER_NAMES[name], color): (color, name) for color, name in COMBINATIONS}
+NAMES: dict[str, Combination] = {
+    object_phrase(ANSWER_NAMES[name], color): (color, name) for color, name in COMBINATIONS
+}
 """The combination that each noun phrase of a caption names."""
 
 

@@ -24,7 +24,7 @@ CLIP_LOGIT_SCALE = 100.0
 
 @dataclass(frozen=True, slots=True)
 class EmbedderCapabilities:
-    """What an embedder can do, and what it needs. The defaults suit an embedder about which nothing is known.
+    """The abilities and needs of an embedder. The defaults suit an embedder about which nothing is known.
 
     Args:
         workers: The number of batches that may be embedded at the same time, at least 1.
