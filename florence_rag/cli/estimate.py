@@ -90,9 +90,14 @@ def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
         for each in index_types().values()
         if each.core_us_to_build is not None
     ]
+    sources = assumptions.sources()
+    values = [
+        (f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name])
+        for name, value in asdict(assumptions).items()
+    ]
     tables: list[_TableParts] = [
         ("Kinds of index", _TYPES, _type_rows(assumptions)),
-        ("Assumptions", ("parameter", "value", "from"), _assumption_rows(assumptions)),
+        ("Assumptions", ("parameter", "value", "from"), values),
         (_MEASURED_TITLE, _MEASURED, measured),
         *_cost_tables(sizes, assumptions),
     ]
@@ -123,12 +128,6 @@ def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
         needs += ["a server built for GPUs, with one"] if each.gpu else []
         needs += ["NVMe disks"] if each.name == "DISKANN" else []
         yield f"`{each.name}`", each.summary, f"{size:,.0f} bytes", each.recall, "; ".join(needs)
-
-
-def _assumption_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
-    sources = assumptions.sources()
-    for name, value in asdict(assumptions).items():
-        yield f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name]
 
 
 def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:

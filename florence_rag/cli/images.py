@@ -33,17 +33,13 @@ class Describe(ModelCommand):
         from florence_rag.tasks.describe import describe_images
 
         captions = describe_images(self.load(CAPTIONER, self.captioner), self.images, read_outside_index)
-        lines = [
-            Text.assemble(source_to_text(image.source), "\n     ", _caption_to_text(image.caption))
-            for image in captions.images
-        ]
+        lines = []
+        for image in captions.images:
+            caption = plain(image.caption) if image.caption else Text("no caption", "yellow")
+            lines.append(Text.assemble(source_to_text(image.source), "\n     ", caption))
         self.print(captions.to_dict(), Group(failed_to_text(captions.failed), *lines))
         if captions.failed and not captions.images:
             raise InputError("none of the images can be read; the report lists the reasons")
-
-
-def _caption_to_text(caption: str) -> Text:
-    return plain(caption) if caption else Text("no caption", "yellow")
 
 
 class Detect(ModelCommand):

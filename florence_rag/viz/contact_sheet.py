@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,13 @@ def hits_to_row(
     title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]], query: Frame | None = None
 ) -> Row:
     """Return a row of hits, each with its first frame. A hit whose file is missing is drawn without an image."""
-    return Row(title, [Cell(hit, _first_frame(hit, load_frames)) for hit in hits], query)
+    cells = []
+    for hit in hits:
+        frame = None
+        with suppress(InputError):
+            frame = next(iter(load_frames(hit)), None)
+        cells.append(Cell(hit, frame))
+    return Row(title, cells, query)
 
 
 def draw_sheet(rows: Sequence[Row]) -> Image.Image:
@@ -98,13 +105,6 @@ def _draw_row(row: Row, width: int) -> Image.Image:
         strip.paste(_thumbnail(cell), (x, y))
         _write_caption(draw, (x, y + CELL_SIZE[1] + 6), rank, cell.hit, caption)
     return strip
-
-
-def _first_frame(hit: Hit, load_frames: Callable[[Hit], tuple[Frame, ...]]) -> Frame | None:
-    try:
-        return next(iter(load_frames(hit)), None)
-    except InputError:
-        return None
 
 
 def _thumbnail(cell: Cell) -> Image.Image:

@@ -10,7 +10,7 @@ from florence_rag.cli.demo import QUESTIONS, SEARCHES, run_demo
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory) -> tuple[dict, str]:
-    """The demo with the shipped model: its record, and what it wrote."""
+    """Run the demo with the shipped model, and return its record and its output."""
     screen = Console(file=StringIO(), soft_wrap=True)
     record = run_demo(tmp_path_factory.mktemp("demo"), screen)
     return record, screen.file.getvalue()

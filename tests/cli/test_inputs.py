@@ -1,4 +1,4 @@
-"""What `florence-rag index` takes besides files and folders."""
+"""Sources of `florence-rag index` that are not files or folders."""
 
 import io
 from pathlib import Path

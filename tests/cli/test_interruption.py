@@ -43,7 +43,7 @@ def run(*arguments: object) -> dict[str, Any]:
 
 
 def index_until(batch: int, sent: signal.Signals, photos: Path, db: Path) -> tuple[int, str]:
-    """Index, send a signal while this batch is embedded, and return the exit code and what was said at the end."""
+    """Index, send a signal while this batch is embedded, and return the exit code and the last output."""
     with start("index", photos, *APART, "--db", db) as process:
         for _ in range(batch):
             assert process.stderr.readline() == "embedding\n"
@@ -69,7 +69,7 @@ def test_a_second_run_completes_an_interrupted_run(photos, tmp_path, sent, batch
     assert report["added"] + report["unchanged"] == FILES
     assert report["failed"] == []
     if sent != signal.SIGKILL and batch == 4:
-        assert report["unchanged"] >= 32  # a clean end keeps what was done
+        assert report["unchanged"] >= 32  # a clean end keeps finished files
 
     info = run("info", "--db", db)
     assert (info["sources"], info["chunks"]["image"], info["incomplete"]) == (FILES, FILES, [])
