@@ -33,8 +33,11 @@ def path_to_uri(path: str | Path) -> str:
         text = unquote(urlsplit(text).path)
     if not is_path(text):
         return text
-    local = Path(os.path.expanduser(text))
-    return str(local.resolve() if local.is_dir() else local.parent.resolve() / local.name)
+    try:
+        local = Path(os.path.expanduser(text))
+        return str(local.resolve() if local.is_dir() else local.parent.resolve() / local.name)
+    except ValueError:  # a null byte, with which no path exists
+        return os.path.abspath(text)
 
 
 def paths_to_uris(paths: Iterable[str | Path]) -> list[str]:
@@ -93,7 +96,7 @@ def _expand(path: str | Path, max_matches: int | None = None) -> list[str]:
     uri = path_to_uri(path)
     if is_url(uri) or exists(uri):
         return [uri]
-    if any(mark in uri for mark in "*?["):
+    if "\0" not in uri and any(mark in uri for mark in "*?["):
         found = glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True)
         known = (each for each in found if media_of(each) or container_scheme(each) or os.path.isdir(each))
         if uris := [path_to_uri(match) for match in sorted(islice(known, max_matches))]:

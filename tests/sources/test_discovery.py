@@ -2,7 +2,7 @@ import os
 
 import fsspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
@@ -62,6 +62,9 @@ def test_a_file_url_is_its_path(folder):
 
 
 @given(st.text(max_size=30))
+@example("\0/a")
+@example("\0/*")
+@example("~\0/a")
 def test_any_line_of_a_list_is_a_uri_or_a_failure(line):
     uris, missing = lines_to_uris([line])
     assert uris or missing or not line.strip()
