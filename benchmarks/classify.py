@@ -27,7 +27,8 @@ from florence_rag.embedding.base import Embedder
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.models.registry import TINY
-from florence_rag.tasks.classifier import Classifier, ZeroShotClassifier
+from florence_rag.perception.base import Classifier
+from florence_rag.tasks.classifier import ZeroShotClassifier
 from florence_rag.tasks.probe import train_probe
 from florence_rag.types import Frame
 from recipes.florence_tiny.synthetic.drawing import draw_scene

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from florence_rag.errors import InputError
 from florence_rag.evaluation.bootstrap import bootstrap_intervals, mean_interval
 from florence_rag.evaluation.image_reading import Track, embed_images, read_items
 from florence_rag.evaluation.report import EvaluationReport, Metric
+from florence_rag.perception.base import Classifier
 from florence_rag.types import Failure
 
 if TYPE_CHECKING:
@@ -26,19 +27,6 @@ if TYPE_CHECKING:
 TOPS = (1, 5)
 MAX_FRAMES = 300
 """The most frames of a clip that a model classifies."""
-
-
-class Classifier(Protocol):
-    """A classifier of images by their vectors, such as tasks.probe.LinearProbe."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels that the classifier knows."""
-        ...
-
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """Return the confidences of all labels for unit vectors: (N, D) -> (N, labels), rows that sum to one."""
-        ...
 
 
 def top_k_accuracy(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:

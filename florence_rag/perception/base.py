@@ -282,6 +282,19 @@ class Reranker(Protocol):
         ...
 
 
+class Classifier(Protocol):
+    """Assigns classes to images by their vectors."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes."""
+        ...
+
+    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
+        """Return (N, labels) float32 whose rows sum to one, for the unit vectors (N, D) of images."""
+        ...
+
+
 class MatcherReranker:
     """A `Reranker` of images: the score is the probability of a matcher that the query describes the image."""
 

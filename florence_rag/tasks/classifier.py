@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts, sentences_for
+from florence_rag.perception.base import Classifier
 from florence_rag.types import Hit
 
 MAX_CANDIDATES = 5
@@ -45,19 +46,6 @@ class Classified:
         where = {name: value for name, value in (("source", self.source), ("id", self.id)) if value}
         candidates = [list(candidate) for candidate in self.candidates]
         return {**where, "label": self.label, "confidence": self.confidence, "candidates": candidates}
-
-
-class Classifier(Protocol):
-    """Assigns classes to the vectors of images."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes."""
-        ...
-
-    def probabilities(self, vectors: np.ndarray) -> np.ndarray:
-        """Return (N, labels) float32 whose rows sum to one, for the unit vectors (N, D) of images."""
-        ...
 
 
 class ZeroShotClassifier:

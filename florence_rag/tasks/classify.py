@@ -16,7 +16,8 @@ from florence_rag.datasets.images import read_labeled_images
 from florence_rag.errors import InputError
 from florence_rag.image_store import Resolve, image_name, limit_image_detail, readable
 from florence_rag.index.base import Filter
-from florence_rag.tasks.classifier import Classified, Classifier, ZeroShotClassifier, classify
+from florence_rag.perception.base import Classifier
+from florence_rag.tasks.classifier import Classified, ZeroShotClassifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
 from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
 
