@@ -53,9 +53,3 @@ def test_the_help_of_a_command_loads_nothing_heavy(name):
 def test_the_help_of_a_command_begins_with_its_summary(name):
     help = " ".join(load_command(name).help.split())
     assert help.startswith(COMMANDS[name][1]) and COMMANDS[name][1].endswith(".")
-
-
-def test_options_of_a_command_come_before_inherited_ones():
-    names = [parameter.name for parameter in load_command("search").params]
-    assert names[:2] == ["text", "image"] and names[-1] == "as_json"
-    assert names.index("model") < names.index("kind") < names.index("db")
