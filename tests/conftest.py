@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Examples may take long on a busy machine.
+settings.register_profile("no_time_limit", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no_time_limit")
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 

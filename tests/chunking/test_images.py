@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
@@ -255,7 +255,6 @@ def test_an_image_with_broken_exif_is_read():
 
 
 @pytest.mark.parametrize("form", [*FORMS, "progressive", "palette"])
-@settings(deadline=None)
 @given(cut=st.floats(0, 1), hole=st.tuples(st.floats(0, 1), st.binary(max_size=40)))
 def test_damage_anywhere_gives_an_image_or_a_media_error(form, cut, hole):
     for data in damaged(DAMAGED[form], cut, hole):

@@ -110,7 +110,7 @@ def test_a_half_read_document_is_closed_and_another_can_be_read(tmp_path):
     assert len(list(chunk_source(source(path, "pdf"), CONFIG))) == 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 1), at=st.floats(0, 1), hole=st.binary(max_size=40))
 def test_damage_anywhere_gives_pages_or_a_media_error(tmp_path, cut, at, hole):
     data = make_pdf(["Hello", "World"], title="T")

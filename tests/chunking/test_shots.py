@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.chunking.shots import SLOT_S, ClipBuilder, DecodedFrame, mark_shots
@@ -114,7 +114,6 @@ def test_an_hour_is_held_in_bounded_memory():
     assert count == 358 and most <= 2 * 10 / SLOT_S + 2
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 30), min_size=1, max_size=60), st.floats(1, 10))
 def test_clips_cover_the_shot_without_gap_and_all_have_keyframes(steps, max_clip_s):
     times_s = [0.0, *np.cumsum(steps).tolist()]

@@ -3,7 +3,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import MAX_TEXT_BYTES, ChunkingConfig
@@ -117,7 +117,6 @@ def test_text_without_borders_is_cut():
     assert max(map(len, found)) <= MAX_TEXT_BYTES
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab .!?\n\t#語。」é𝄞"), max_size=400), st.integers(1, 12))
 def test_passages_cover_all_words_in_order_and_stay_short(text, words):
     spans = list(split_passages(text, words))
@@ -162,7 +161,6 @@ def test_files_too_large_to_be_documents_are_named(tmp_path):
         list(chunk_source(source(path, "text"), ChunkingConfig()))
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=300),
     st.sampled_from([b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF32_BE, b"<meta charset=utf-7>"]),

@@ -1,4 +1,4 @@
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import MAX_TEXT_BYTES
@@ -85,7 +85,6 @@ def test_the_file_next_to_the_video_is_read_in_any_encoding(tmp_path):
     assert read_transcript(str(video)) == (Cue(1.0, 2.0, "Grüße"),)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("0123456789:,.->\n <>{}\\ab&;"), max_size=200))
 def test_no_text_raises_an_error(text):
     assert all(cue.end_s > cue.start_s and cue.text for cue in parse_transcript(text))

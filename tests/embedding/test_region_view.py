@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.embedding.base import EmbedderCapabilities
@@ -11,7 +11,6 @@ from florence_rag.testing import ColorEmbedder, color_frame
 edge = st.floats(0, 1, allow_nan=False)
 
 
-@settings(deadline=None)
 @given(
     st.tuples(edge, edge, edge, edge), st.integers(1, 40), st.integers(1, 40), st.sampled_from(["cut out", "in place"])
 )

@@ -236,7 +236,7 @@ def shelf(tmp_path_factory):
         yield index
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=nasty)
 def test_every_text_matches_itself_and_nothing_else(shelf, value):
     source = shelf.sources()["/mine"]
@@ -248,7 +248,7 @@ def test_every_text_matches_itself_and_nothing_else(shelf, value):
     assert [(hit.id, hit.metadata["value"]) for hit in hits] == [(chunk.id, clean(value))]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(id=nasty)
 def test_no_id_reaches_a_row_that_is_not_its_own(shelf, id):
     assert shelf.get([id]) == []
@@ -257,7 +257,7 @@ def test_no_id_reaches_a_row_that_is_not_its_own(shelf, id):
         shelf.vectors([id])
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(uri=nasty)
 def test_deleting_a_source_deletes_no_other(shelf, uri):
     if not clean(uri):
@@ -266,7 +266,7 @@ def test_deleting_a_source_deletes_no_other(shelf, uri):
     assert len(shelf.search_vector([1.0, 0.0], 5)) == 2
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=nasty, more=nasty)
 def test_a_source_of_any_name_is_stored_found_by_its_prefix_and_deleted(shelf, name, more):
     from florence_rag.types import Source

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from transformers import (
@@ -28,7 +28,6 @@ def photograph(height, width):
 
 
 @given(SIDES, SIDES, SIDES, SIDES, FILTERS)
-@settings(deadline=None)
 def test_it_equals_pillow_but_for_rounding(height, width, new_height, new_width, resample):
     for frame, most, mean in ((photograph(height, width), 3, 0.2), (noise(height, width), 255, 0.5)):
         wanted = np.asarray(Image.fromarray(frame).resize((new_width, new_height), resample)).astype(int)

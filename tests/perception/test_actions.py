@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError, ModelError
@@ -139,7 +139,6 @@ def test_sentences_of_actions(recognizer: VideoCoSwinRecognizer, label: str, att
     assert recognizer.sentence(Action(label, 0, 1, 1.0, attributes)) == sentence
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3), min_size=1, max_size=7), st.integers(1, 4))
 def test_the_likeliest_path_is_the_best_of_all(rows: list[list[float]], least: int) -> None:
     shares = np.array(rows) / np.sum(rows, axis=1, keepdims=True)

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.perception.base import Detection
@@ -129,7 +129,6 @@ PIECES = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(PIECES, max_size=60).map("".join))
 def test_arbitrary_output_never_raises_and_stays_within_the_image(output):
     boxes = [box for _, box in to_lines(output)]

@@ -2,7 +2,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
@@ -103,7 +103,6 @@ def test_the_most_confident_of_many_objects_are_listed():
 edge = st.floats(0, 1, allow_nan=False)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(edge, edge, edge, edge), max_size=6), st.integers(1, 20), st.integers(1, 20))
 def test_any_boxes_of_any_image_can_be_captioned(boxes, width, height):
     frame = np.zeros((height, width, 3), dtype=np.uint8)

@@ -86,7 +86,7 @@ def flat_and_nested(open_index):
 
 
 def test_flat_metadata_find_what_nested_metadata_find(flat_and_nested, unit):
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(st.lists(METADATA, min_size=1, max_size=5), st.sampled_from(["x", "y", "x.y", "z.x"]), CONDITIONS)
     def compare(all_metadata, key, condition):
         found = []

@@ -144,14 +144,14 @@ def fits(wanted, metadata):
     return {"and": all(each), "or": any(each), "not": not any(each)}[wanted.condition.value]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(joined(conditions() | joined(conditions())))
 def test_filters_mean_what_they_mean_in_the_store_of_llama_index(store, wanted):
     found = "".join(node.node_id for node in store.get_nodes(filters=wanted))
     assert found == "".join(id for id in [*NODES, "6"] if fits(wanted, NODES.get(id, {})))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(conditions(), min_size=1, max_size=3), st.sampled_from(list(FilterCondition)))
 def test_conditions_join_as_in_llama_index(some, condition):
     wanted = MetadataFilters(filters=some, condition=condition)

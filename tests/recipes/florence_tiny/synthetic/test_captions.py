@@ -25,7 +25,7 @@ NEXT_TO = re.compile(r"\b(next to|beside|close to|alongside|parked by|standing b
 
 seeds = st.integers(0, 2**32)
 kinds = st.sampled_from(["seen", "any", "held-out"])
-more_examples = settings(max_examples=300, deadline=None)
+more_examples = settings(max_examples=300)
 
 
 def mentions(text):

@@ -21,7 +21,7 @@ def one(name, color, size="large", slot=2):
     return Scene((SceneObject(name, color, size, slot),), seed=3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 2**32))
 def test_the_same_scene_gives_the_same_pixels(seed):
     scene = sample_scene(random.Random(seed), "any")
@@ -62,7 +62,7 @@ def test_small_and_large_differ_and_a_large_one_is_about_as_wide_as_its_shape(na
     assert 0.8 * SHAPES[name].width < width("large") <= SLOT
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, 2**32))
 def test_adjacent_objects_are_close_and_others_apart_all_inside_the_image(seed):
     scene = sample_scene(random.Random(seed), "any")
