@@ -44,7 +44,7 @@ class MeterConfig(PreTrainedConfig):
         image_config: The configuration of the image encoder.
         image_pooling: The pooled image state: the "first" token (CLIP) or the "mean" of all (Swin, CoSwin).
         num_image_positions: The number of learned positions added to the projected image tokens; 0 for none. An image
-            encoder without absolute positions needs them to tell left from right.
+            encoder without absolute positions needs them to distinguish left from right.
         num_token_types: 2, or 3 for models that compare two images.
         heads: The heads of the checkpoint, see meter_heads.py.
         answers: The answer vocabulary in the order of the outputs, if it is known.
