@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol, cast
+from types import ModuleType
+from typing import Any
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
@@ -24,20 +25,11 @@ _DEFAULT = ChunkingConfig()
 log = logging.getLogger(__name__)
 
 
-class _Reader(Protocol):
-    """The module of a medium: it cuts sources into chunks, and reads the frames of a chunk again."""
-
-    def chunk_source(self, source: Source, config: ChunkingConfig) -> Iterator[Chunk]: ...
-
-    def read_frames(
-        self, uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig
-    ) -> tuple[Frame, ...]: ...
-
-
-def _reader(media: Media) -> _Reader:
+def _reader(media: Media) -> ModuleType:
+    """Return the module of a medium: it cuts sources into chunks, and reads the frames of a chunk again."""
     if media not in _READERS:
         raise InputError(f"{media!r} is no known medium; allowed are {', '.join(map(repr, _READERS))}")
-    return cast(_Reader, import_module(f"{__name__}.{_READERS[media]}"))
+    return import_module(f"{__name__}.{_READERS[media]}")
 
 
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
@@ -87,4 +79,7 @@ def read_frames(
     uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
 ) -> tuple[Frame, ...]:
     """Read the frames of an indexed chunk again from its file; () for text."""
-    return _reader(MEDIA_OF_KIND[kind]).read_frames(uri, locator, metadata, config)
+    if kind == "text":
+        return ()
+    frames: tuple[Frame, ...] = _reader(MEDIA_OF_KIND[kind]).read_frames(uri, locator, metadata, config)
+    return frames

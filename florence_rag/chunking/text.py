@@ -1,22 +1,24 @@
-"""Decodes text documents of any common encoding and cuts them into passages at paragraphs and sentences."""
+"""Decodes text documents and HTML pages of any common encoding, and cuts them into passages at borders of sentences.
+
+The libraries that extract the text of HTML fail on hostile or ordinary pages, as docs/log.md describes.
+"""
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from charset_normalizer import from_bytes
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.formats import HEAD_BYTES, describe_format, format_error
-from florence_rag.chunking.html import html_to_text
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import is_path, open_uri
-from florence_rag.types import Chunk, Frame, Locator, Source
+from florence_rag.types import Chunk, Locator, Source
 
 MAX_FILE_BYTES = 16_000_000
 """The most bytes of one text document, which is held in memory. A novel has about one million."""
@@ -37,34 +39,30 @@ _BORDERS = (
     re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？][」』）]*\s*"),  # noqa: RUF001  sentences
     re.compile(r"\n\s*"),  # lines
 )
+_HTML_SUFFIXES = (".html", ".htm", ".xhtml")
+_HIDDEN = frozenset(("script", "style", "template", "noscript", "svg", "title"))
+_LINES = frozenset(("br", "li", "tr", "dt", "dd", "option", "caption"))
+_PARAGRAPHS = frozenset(
+    """address article aside blockquote body div dl fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hr
+    main nav ol p pre section table ul""".split()
+)
 
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     """Yield one chunk per passage. Its span counts characters of the decoded text, or of the readable text of HTML."""
     data = read_bytes(source.uri)
-    metadata: dict[str, Any] = {}
-    if _is_html(source.uri, data):
+    # URLs often lack a suffix, so their first bytes decide as well.
+    if Path(source.uri).suffix.lower() in _HTML_SUFFIXES or (
+        not is_path(source.uri) and describe_format(data[:HEAD_BYTES]) == "an HTML page"
+    ):
         title, text = html_to_text(decode_html(data, source.uri))
-        metadata = {"title": title} if title else {}
     else:
-        text = decode_text(data, source.uri)
-    any_passage = False
-    for start, end in split_passages(text, config.passage_words):
-        any_passage = True
-        yield Chunk(source, "text", Locator(span=(start, end)), text=text[start:end], metadata=metadata)
-    if not any_passage:
+        title, text = "", decode_text(data, source.uri)
+    if not text.strip():
         raise MediaError(f"{source.uri!r} holds no text")
-
-
-def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
-    """Return no frames: a passage has none."""
-    return ()
-
-
-def _is_html(uri: str, data: bytes) -> bool:
-    """Return whether a document is HTML by its name, or for URLs, which often lack a suffix, by its first bytes."""
-    is_page = Path(uri).suffix.lower() in (".html", ".htm", ".xhtml")
-    return is_page or (not is_path(uri) and describe_format(data[:HEAD_BYTES]) == "an HTML page")
+    metadata = {"title": title} if title else {}
+    for start, end in split_passages(text, config.passage_words):
+        yield Chunk(source, "text", Locator(span=(start, end)), text=text[start:end], metadata=metadata)
 
 
 def read_bytes(path: str) -> bytes:
@@ -95,6 +93,15 @@ def decode_html(data: bytes, name: str) -> str:
         except (LookupError, UnicodeError):
             pass  # the declaration is wrong
     return decode_text(data, name)
+
+
+def html_to_text(markup: str) -> tuple[str, str]:
+    """Return the title and the visible text, with a blank line between blocks and images as their alternative text."""
+    reader = _HTMLReader()
+    # The closing tag flushes the parser. Its close() takes quadratic time on malformed markup.
+    reader.feed(markup + "</html>")
+    text = re.sub(r" ?\n ?", "\n", re.sub(r"[^\S\n]+", " ", "".join(reader.parts)))
+    return " ".join("".join(reader.title).split()), re.sub(r"\n{3,}", "\n\n", text).strip()
 
 
 def split_passages(text: str, words: int) -> Iterator[tuple[int, int]]:
@@ -151,3 +158,51 @@ def _decode_legacy(data: bytes) -> str:
         if best is not None:
             return str(best)
     return data.decode("cp1252", "replace")
+
+
+class _HTMLReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self.title: list[str] = []
+        self._hidden_tag = ""
+        self._depth = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == self._hidden_tag or (tag in _HIDDEN and not self._hidden_tag):
+            self._hidden_tag = tag
+            self._depth += 1
+        elif tag == "img":
+            self.handle_data(f" {dict(attrs).get('alt') or ''} ")
+        self._separate(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in _HIDDEN:
+            self.handle_starttag(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == self._hidden_tag:
+            self._depth -= 1
+            self._hidden_tag = tag if self._depth else ""
+        elif tag not in _LINES:
+            self._separate(tag)
+
+    def handle_data(self, data: str) -> None:
+        if self._hidden_tag == "title":
+            self.title.append(data)
+        elif not self._hidden_tag:
+            self.parts.append(re.sub(r"\s+", " ", data))
+
+    def parse_html_declaration(self, i: int) -> int:
+        """End a declaration at the next ">", as HTML5 does. The inherited method raises for unknown declarations."""
+        return self.parse_comment(i) if self.rawdata.startswith("<!--", i) else self.parse_bogus_comment(i)
+
+    def _separate(self, tag: str) -> None:
+        if self._hidden_tag:
+            return
+        if tag in _PARAGRAPHS:
+            self.parts.append("\n\n")
+        elif tag in _LINES:
+            self.parts.append("\n")
+        elif tag in ("td", "th"):
+            self.parts.append(" ")

@@ -7,13 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import MAX_TEXT_BYTES, ChunkingConfig
-from florence_rag.chunking.text import MAX_FILE_BYTES, chunk_source, decode_html, decode_text, split_passages
+from florence_rag.chunking.text import (
+    MAX_FILE_BYTES,
+    chunk_source,
+    decode_html,
+    decode_text,
+    html_to_text,
+    split_passages,
+)
 from florence_rag.errors import MediaError
 from tests.chunking.samples import encode, scene, source
 
 GERMAN = "Größe: 12 mm, naïve façade – “quoted”. Die Straße führt über die Brücke."  # noqa: RUF001
 JAPANESE = "青い車が赤い消火栓の隣に停まっている。今日は天気がいい。東京タワーの写真です。"
 CHINESE = "一辆蓝色的汽车停在红色消防栓旁边。今天天气很好。北京的街道上有很多自行车。"
+
+QUADRATIC_TIME_FAILS = pytest.mark.timeout(60)  # linear time takes a few seconds
+
+PAGE = """<!DOCTYPE html><html><head><title> My
+ page</title><style>p{color:red}</style>
+<script>var a = "<p>unseen</p>";</script></head>
+<body><h1>Heading</h1><p>One&nbsp;two &amp; <b>th</b>ree.<br>Next line
+in the source<ul><li>first<li>second</ul>
+<table><tr><td>1</td><td>2</td></tr><tr><td>3<td>4</table>
+<img alt='a red car' src=x><svg><title>logo</title><text>unseen</text></svg> <![if x]>shown<![endif]> <!-- unseen -->
+<template>unseen</template><noscript>unseen</noscript> tail"""
 
 
 def passages(text: str, words: int) -> list[str]:
@@ -171,3 +189,49 @@ def test_any_bytes_are_text_or_a_media_error(data, mark):
             text = decode(mark + data, "a.txt")
             text.encode("utf-8")
             assert "\0" not in text and "\r" not in text
+
+
+def test_only_visible_text_is_extracted():
+    title, text = html_to_text(PAGE)
+    assert title == "My page"
+    assert text == (
+        "Heading\n\nOne two & three.\nNext line in the source\n\nfirst\nsecond\n\n1 2\n3 4\n\na red car shown tail"
+    )
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"),
+    [
+        ("no markup at all", "no markup at all"),
+        ("a < b and c > d &lt; e", "a < b and c > d < e"),
+        ("<svg><svg></svg>unseen</svg>seen", "seen"),
+        ("<svg/>seen", "seen"),
+        ("</svg></p>seen", "seen"),
+        ("<![foo[ x ]]>seen", "seen"),
+        ("<!FOO><?php x ?>seen", "seen"),
+        ("<p>open <b", "open"),
+        ("", ""),
+    ],
+)
+def test_malformed_markup_is_read_as_far_as_possible(markup, text):
+    assert html_to_text(markup)[1] == text
+
+
+@QUADRATIC_TIME_FAILS
+@pytest.mark.parametrize(
+    "piece",
+    ["<", "<a", "<a ", "<!--", "<?", "</", "</a", "<a b='", "<!DOCTYPE [", "<![CDATA[", "&#", "<div>", "<svg>", " \n"],
+)
+def test_repetition_takes_linear_time(piece):
+    html_to_text(piece * 300_000)
+
+
+@QUADRATIC_TIME_FAILS
+def test_nesting_without_end_takes_linear_time():
+    html_to_text("<svg>" * 100_000 + "</title>" * 100_000)
+
+
+@given(st.lists(st.sampled_from([*"<>/!-&;#'\" a\n[]?=", "script", "svg", "title", "p", "amp", "CDATA"]), max_size=60))
+def test_no_markup_raises_an_error(pieces):
+    title, text = html_to_text("".join(pieces))
+    assert text == text.strip() and "\n\n\n" not in text and "\n" not in title
