@@ -1,7 +1,6 @@
 """Stage 1: finds media in files, folders, patterns, lists, URLs, tars and tables."""
 
-from florence_rag.sources.discovery import discover
-from florence_rag.sources.files import subtitles_of
+from florence_rag.sources.discovery import discover, subtitles_of
 from florence_rag.sources.io.uris import MEDIA_BY_SUFFIX
 from florence_rag.sources.paths import exists, lines_to_uris, path_to_uri, paths_to_uris, require_paths, uri_prefixes
 from florence_rag.sources.records import SourceUnavailable

@@ -1,4 +1,4 @@
-"""Finds the sources among paths: sorts them into files and folders, containers, and URLs.
+"""Finds the sources among paths and reports which changed: in files and folders, in containers, and at URLs.
 
 URLs are not fetched: their ETag, time and size say which of them changed.
 """
@@ -11,25 +11,27 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from mimetypes import guess_extension
 from pathlib import Path
+from stat import S_ISREG
 
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.sources.files import find_files
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.uris import (
     MEDIA_BY_SUFFIX,
+    SUBTITLE_SUFFIXES,
     Member,
     container_scheme,
     is_http,
     is_url,
     media_of,
     parse_member,
+    suffix_of,
     unquote_name,
 )
 from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
-from florence_rag.types import Failure, Source
+from florence_rag.types import Failure, Media, Source
 
 _PARALLEL_REQUESTS = 16
 
@@ -57,6 +59,12 @@ def discover(
     return _discover(dict.fromkeys(paths_to_uris(paths)), known, columns or Columns())
 
 
+def subtitles_of(video: str) -> str | None:
+    """Return the path of the subtitle file next to a video, if there is one."""
+    paths = (os.path.splitext(video)[0] + suffix for suffix in SUBTITLE_SUFFIXES)
+    return next(filter(os.path.isfile, paths), None)
+
+
 def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
     paths: list[str] = []
     containers: dict[str, list[Member] | None] = {}  # None: all members
@@ -79,10 +87,68 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
         else:
             paths.append(uri)
     containers |= dict.fromkeys(url for url in urls if container_scheme(url))
-    yield from find_files(paths, known)
+    yield from _find_files(paths, known)
     for container, wanted in sorted(containers.items()):
         yield from _inspect_members(wanted, known) if wanted else _list_container(container, known, columns)
-    yield from _inspect_urls([url for url in urls if not container_scheme(url)], known)
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS, "florence-stat") as pool:
+        files = [url for url in urls if not container_scheme(url)]
+        yield from pool.map(lambda url: inspect(url, partial(_url_record, url, known)), files)
+
+
+def _find_files(paths: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
+    """Yield each media file among absolute paths and below the folders among them once, sorted by path.
+
+    Folders are searched without hidden files and files of unknown kinds.
+    """
+    found: dict[str, Media | Failure] = {}
+    visited: set[Path] = set()
+    for path in paths:
+        if os.path.isdir(path):
+            _search_folder(path, found, visited)
+        else:
+            found[path] = media_of(path) or _unknown_kind(path)
+    return (inspect(path, partial(_file_record, path, media, known)) for path, media in sorted(found.items()))
+
+
+def _search_folder(top: str, found: dict[str, Media | Failure], visited: set[Path]) -> None:
+    """Add the media files below a folder to found. A folder that several links reach is visited once."""
+
+    def report(error: OSError) -> None:
+        found[error.filename] = Failure(error.filename, f"the folder cannot be read: {error.strerror}")
+
+    for name, folders, files in os.walk(top, onerror=report, followlinks=True):
+        folder = Path(name).resolve()
+        if folder in visited:
+            folders.clear()
+            continue
+        visited.add(folder)
+        folders[:] = [child for child in folders if not child.startswith(".")]
+        for file in files:
+            if (media := media_of(file)) and not file.startswith("."):
+                found[str(folder / file)] = media
+
+
+def _unknown_kind(path: str) -> Failure:
+    suffix = suffix_of(path)
+    if suffix in SUBTITLE_SUFFIXES:
+        return Failure(path, "subtitles are read together with the video of the same name")
+    known = ", ".join(suffix.lstrip(".") for suffix in MEDIA_BY_SUFFIX)
+    return Failure(path, f"files ending in {suffix!r} are of no known kind; known are {known}")
+
+
+def _file_record(path: str, media: Media | Failure, known: Mapping[str, Source]) -> Source | Failure:
+    """Return the record of a file. A video is indexed again when its subtitles change."""
+    if isinstance(media, Failure):
+        return media
+    subtitles = subtitles_of(path) if media == "video" else None
+    parts = [path, subtitles] if subtitles else [path]
+    stats = [os.stat(part) for part in parts]
+    if not S_ISREG(stats[0].st_mode):
+        return Failure(path, "this is not a regular file")
+    if stats[0].st_size == 0:
+        return Failure(path, "the file is empty (0 bytes)")
+    total = FileStat(sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats))
+    return make_record(path, media, total, known, lambda: hash_content(open(part, "rb") for part in parts))
 
 
 def _list_container(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
@@ -135,12 +201,6 @@ def _list_url(url: str) -> list[str]:
         return files
     visible = (each for each in files if not each.rpartition("/")[2].startswith("."))
     return [each for each in visible if media_of(each) or container_scheme(each)]
-
-
-def _inspect_urls(urls: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
-    """Yield the records of URLs in their order; several requests run in parallel."""
-    with ThreadPoolExecutor(_PARALLEL_REQUESTS, "florence-stat") as pool:
-        yield from pool.map(lambda url: inspect(url, partial(_url_record, url, known)), urls)
 
 
 def _url_record(url: str, known: Mapping[str, Source]) -> Source | Failure:

@@ -7,12 +7,18 @@ try:
 except ImportError as error:
     raise MissingExtraError("llama-index-core", "llama-index") from error
 
-from llama_index_florence.agent import ImageAgent
 from llama_index_florence.embedding import FlorenceEmbedding
 from llama_index_florence.reader import FlorenceReader
 from llama_index_florence.rerank import FlorenceRerank
 from llama_index_florence.retriever import FlorenceRetriever
-from llama_index_florence.tools import FlorenceSearchTool, FlorenceTool, FlorenceToolSpec, VQATool, image_mode_for
+from llama_index_florence.tools import (
+    FlorenceSearchTool,
+    FlorenceTool,
+    FlorenceToolSpec,
+    ImageAgent,
+    VQATool,
+    image_mode_for,
+)
 from llama_index_florence.vectorstore import FlorenceVectorStore
 
 __all__ = [

@@ -80,7 +80,8 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
     def __call__(self, nodes: Sequence[BaseNode], **options: Any) -> Sequence[BaseNode]:
         """Embed the nodes and return them."""
-        images = _images_of(nodes)
+        found = {place: image for place, node in enumerate(nodes) if (image := node_to_image(node)) is not None}
+        images = {place: io.BytesIO(image) if isinstance(image, bytes) else image for place, image in found.items()}
         super().__call__([node for place, node in enumerate(nodes) if place not in images], **options)
         vectors = self.get_image_embedding_batch(list(images.values()), **options)
         for place, vector in zip(images, vectors, strict=True):
@@ -124,9 +125,3 @@ class FlorenceEmbedding(MultiModalEmbedding):
 
 def _digest(vector: Sequence[float]) -> bytes:
     return hashlib.blake2b(np.asarray(vector, dtype=np.float32).tobytes(), digest_size=16).digest()
-
-
-def _images_of(nodes: Sequence[BaseNode]) -> dict[int, ImageType]:
-    """Return the images of the nodes that have one, by their positions."""
-    found = {place: image for place, node in enumerate(nodes) if (image := node_to_image(node)) is not None}
-    return {place: io.BytesIO(image) if isinstance(image, bytes) else image for place, image in found.items()}

@@ -1,4 +1,4 @@
-"""The tools of florence_rag as LlamaIndex tools: text and images for the model, the data as raw_output."""
+"""The tools of florence_rag as LlamaIndex tools, and an agent that places their images where its LLM accepts them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from llama_index.core.base.llms.types import ContentBlock, ImageBlock, TextBlock
+from llama_index.core.agent.workflow import FunctionAgent, ToolCallResult
+from llama_index.core.base.llms.types import ChatMessage, ContentBlock, ImageBlock, TextBlock
 from llama_index.core.llms import LLM
+from llama_index.core.memory import BaseMemory
 from llama_index.core.tools import FunctionTool, ToolMetadata, ToolOutput
 from llama_index.core.tools.tool_spec.base import SPEC_FUNCTION_TYPE, BaseToolSpec
+from llama_index.core.workflow import Context
 
 from florence_rag import FlorenceRAG
 from florence_rag.tools import (
@@ -160,13 +163,40 @@ class FlorenceToolSpec(BaseToolSpec):
         spec_functions: list[SPEC_FUNCTION_TYPE] | None = None,
         func_to_metadata_mapping: dict[str, ToolMetadata] | None = None,
     ) -> list[FunctionTool]:
-        """Return the tools; each runs in a worker thread when it is awaited.
-
-        Args:
-            spec_functions: The names of the tools to return; None for all.
-            func_to_metadata_mapping: Metadata that replace those of a tool, by its name.
-        """
+        """Return the tools of these names, or all of them; each runs in a worker thread when it is awaited."""
         metadata = func_to_metadata_mapping or {}
         names = [spec if isinstance(spec, str) else spec[0] for spec in spec_functions or self.spec_functions]
         settings: dict[str, Any] = {"image_mode": self._image_mode, "budget": self._budget}
         return [FlorenceTool(getattr(self, name), metadata.get(name), **settings) for name in names]
+
+
+class ImageAgent(FunctionAgent):
+    """An agent that shows images: `ImageAgent(tools=FlorenceToolSpec(rag, image_mode="user").to_tool_list(), llm=llm)`.
+
+    For tools with the mode "user", one user message with their images follows all results of a step, as providers
+    require. Tools with the mode "auto" use what the LLM declares; see `image_mode_for`.
+    """
+
+    async def handle_tool_call_results(self, ctx: Context, results: list[ToolCallResult], memory: BaseMemory) -> None:
+        """Add the results to the conversation, with their images."""
+        blocks = await asyncio.to_thread(self._place_images, results)
+        await super().handle_tool_call_results(ctx, results, memory)
+        if blocks and not any(result.return_direct for result in results):
+            messages = [*await ctx.store.get(self.scratchpad_key, default=[])]
+            messages.append(ChatMessage(role="user", blocks=blocks_to_content(blocks)))
+            await ctx.store.set(self.scratchpad_key, messages)
+
+    def _place_images(self, results: Sequence[ToolCallResult]) -> list[Block]:
+        """Complete the results of tools with the mode "auto", and return the blocks for a user message."""
+        tools = {tool.metadata.name: tool for tool in self.tools or () if isinstance(tool, FlorenceTool)}
+        blocks: list[Block] = []
+        for result in results:
+            tool, output = tools.get(result.tool_name), result.tool_output
+            if tool is None or output.is_error:
+                continue
+            mode = image_mode_for(self.llm) if tool.image_mode == "auto" else tool.image_mode
+            if tool.image_mode == "auto":
+                output.blocks = blocks_to_content(tool.show(output.content, output.raw_output, mode))
+            if mode == "user":
+                blocks += tool.show.user_blocks([(result.tool_id, result.tool_name, output.raw_output)])
+        return blocks

@@ -91,13 +91,17 @@ def test_without_failures_a_retry_does_nothing(rag):
 
 
 def test_a_file_with_new_times_and_old_bytes_is_hashed_once(rag, folder, monkeypatch):
-    from florence_rag.sources import files
+    from florence_rag.sources import discovery
 
     hashed = []
-    hash_files = files.hash_files
-    monkeypatch.setattr(
-        files, "hash_files", lambda paths: hashed.append(os.path.basename(paths[0])) or hash_files(paths)
-    )
+    hash_content = discovery.hash_content
+
+    def record_name(files):
+        files = list(files)
+        hashed.append(os.path.basename(files[0].name))
+        return hash_content(files)
+
+    monkeypatch.setattr(discovery, "hash_content", record_name)
     rag.add(folder)
     for name in ("red.png", "broken.jpg"):
         os.utime(folder / name, (1, 1))

@@ -32,10 +32,7 @@ def open_uri(uri: str) -> BinaryIO:
 def read_sidecar(uri: str) -> SidecarMetadata:
     """Return the caption and metadata that a container holds of a member; empty ones for a file or a URL."""
     member = parse_member(uri)
-    if member is None:
-        return SidecarMetadata()
-    sidecar: SidecarMetadata = _reader(member.scheme).read_member_sidecar(member)
-    return sidecar
+    return _reader(member.scheme).read_member_sidecar(member) if member else SidecarMetadata()
 
 
 def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
