@@ -11,7 +11,7 @@ from florence_rag.context import LazyValue
 from florence_rag.errors import InputError, MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
-from florence_rag.types import Citation, Frame, Hit, Kind, middle_index
+from florence_rag.types import Frame, Hit, Kind, middle_index
 
 log = logging.getLogger(__name__)
 
@@ -23,13 +23,7 @@ class Search(Protocol):
     """Finds chunks, as `retrieval.Retriever` does."""
 
     def search(
-        self,
-        text: str | None = None,
-        image: Frame | None = None,
-        k: int = 5,
-        kinds: Collection[Kind] | None = None,
-        filter: Filter | None = None,
-        group: bool = True,
+        self, text: str, *, k: int, kinds: Collection[Kind] | None, filter: Filter | None, group: bool = True
     ) -> list[Hit]:
         """Return the k best hits, best first."""
         ...
@@ -37,14 +31,9 @@ class Search(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The answer of one hit to a question.
+    """The answer of one hit to a question, with its confidence in [0, 1].
 
-    Attributes:
-        hit: The hit.
-        answer: The answer.
-        confidence: Its confidence, in [0, 1].
-        quote: The text that the answer relies on; "" if a model examined the image.
-        cached_from: One line about the cached answer that is repeated; "" if there is none.
+    The quote is the text that the answer relies on; it is "" if a model examined the image.
     """
 
     hit: Hit
@@ -52,11 +41,6 @@ class Evidence:
     confidence: float
     quote: str = ""
     cached_from: str = ""
-
-    def to_citation(self) -> Citation:
-        """Return the citation of the evidence."""
-        confidence = round(self.confidence, 4)
-        return Citation.of(self.hit, quote=self.quote, confidence=confidence, cached_from=self.cached_from)
 
 
 def frames_or_skip(load_frames: LoadFrames, hit: Hit) -> tuple[Frame, ...]:

@@ -20,7 +20,7 @@ from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.tokenize import content_words, coverage
-from florence_rag.types import KINDS, Answer, Frame, Hit, Kind, middle_frame
+from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
 
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
 
@@ -142,7 +142,10 @@ def conclude(evidence: Iterable[Evidence], config: AnsweringConfig) -> Answer:
         return Answer(UNKNOWN, candidates[0][1] if candidates else 0.0, candidates=candidates)
     best = ranked[0]
     strong = [each for each in best if each.confidence >= best[0].confidence / 2]
-    cited = tuple(each.to_citation() for each in strong[: config.max_citations])
+    cited = tuple(
+        Citation.of(each.hit, quote=each.quote, confidence=round(each.confidence, 4), cached_from=each.cached_from)
+        for each in strong[: config.max_citations]
+    )
     return Answer(best[0].answer, candidates[0][1], cited, candidates)
 
 

@@ -14,9 +14,7 @@ MAX_OVERLAP = 0.5
 def group_hits(hits: Iterable[Hit], max_grouped: int) -> list[Hit]:
     """Group the clips of a video, an image and its regions, near-duplicates, and the shots of a burst.
 
-    Args:
-        hits: The hits, best first.
-        max_grouped: The number of further hits that the best one of each group keeps.
+    The first and best hit of each group keeps at most `max_grouped` of the others.
     """
     groups: dict[object, list[Hit]] = {}
     hashes, numbers = PerceptualHashes(), dict[str, int]()

@@ -12,16 +12,9 @@ from florence_rag.errors import InputError
 
 
 def pick_diverse(relevance: np.ndarray, vectors: np.ndarray, k: int, relevance_weight: float = 0.5) -> list[int]:
-    """Return the indices of at most k rows, in the order of selection.
+    """Return the indices of at most k of the unit vectors (N, D), in the order of selection.
 
-    Args:
-        relevance: The similarity of each row to the query, (N,), such as a cosine.
-        vectors: The rows, (N, D), of unit length.
-        k: The number of rows to select.
-        relevance_weight: The weight of the similarity to the query, in [0, 1].
-
-    Raises:
-        InputError: If the weight is out of range.
+    The relevance (N,) is the similarity of each row to the query; its weight lies in [0, 1].
     """
     if not 0 <= relevance_weight <= 1:
         raise InputError(f"relevance must lie between 0 and 1, got {relevance_weight!r}")

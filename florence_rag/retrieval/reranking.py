@@ -29,15 +29,9 @@ def rerank(
     depth: int,
     load_frames: LoadFrames | None = None,
 ) -> list[Hit]:
-    """Return the hits in a new order, with the reranker's score in their explanations.
+    """Return the hits in a new order, the first `depth` of them scored with a weight of `share`, in (0, 1].
 
-    Args:
-        reranker: The model that scores frames or texts.
-        hits: The hits, best first.
-        text: The query.
-        share: The weight of the reranker, in (0, 1].
-        depth: The number of hits to score.
-        load_frames: Loads the frames of a hit; without it, only texts are scored.
+    Their explanations contain the reranker's score. Without `load_frames`, only texts are scored.
     """
     inputs = {place: each for place, hit in enumerate(hits[:depth]) if (each := _inputs(reranker, hit, load_frames))}
     scores = iter(reranker.score(text, [each for some in inputs.values() for each in some]).tolist())

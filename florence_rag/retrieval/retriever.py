@@ -198,7 +198,10 @@ class Retriever:
 
     def _find(self, query: Query, group: bool) -> list[Hit]:
         """Return enough hits for k groups, if there are that many."""
-        vector, text_vector = self._vector(query), self._text_vector(query)
+        vector, text_embedder = self._vector(query), self._context.models.text_embedder
+        text_vector: np.ndarray | None = None
+        if text_embedder is not None and query.text:
+            text_vector = embed_queries(text_embedder, [query.text])[0]
         candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), _MAX_CANDIDATES)
         while True:
             branches = list(self._branches(query, vector, text_vector, candidates))
@@ -241,14 +244,6 @@ class Retriever:
         if query.image is not None:
             rows.append((1.0 - self.config.text_share) * embedder.embed_images([query.image]))
         vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
-        return vector
-
-    def _text_vector(self, query: Query) -> np.ndarray | None:
-        """Return the unit vector (T,) of the text in the space of the text embedder, if there is one."""
-        text_embedder = self._context.models.text_embedder
-        if text_embedder is None or not query.text:
-            return None
-        vector: np.ndarray = embed_queries(text_embedder, [query.text])[0]
         return vector
 
     def _unit_vector(self, vector: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -39,17 +39,9 @@ T = TypeVar("T")
 
 
 class CachedVQA:
-    """A VisualQA that asks its model only if the answer is not cached. It is as thread-safe as its model.
+    """A VisualQA that asks its model only if the store has no answer of the model of this name.
 
-    Args:
-        vqa: The model.
-        store: The store of answers.
-        embedder: The embedder that finds similar questions and images.
-        model: The name of the model. Answers of other models are not used.
-        now: A function that returns the current time.
-
-    Attributes:
-        counts: The number of answers from the "cache" and from the "model".
+    It is as thread-safe as its model. `counts` is the number of answers from the "cache" and from the "model".
     """
 
     def __init__(

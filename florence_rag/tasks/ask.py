@@ -78,7 +78,11 @@ class QuestionAnswering:
             result = self._ask_vqa(hit, frames, question, cache_answers)
             citation = Citation.of(hit, confidence=result.confidence, cached_from=result.cached_from)
             answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
-        return answer if hit.id else _with_thumbnail(answer, frames[0])
+        if hit.id:
+            return answer
+        # No id of the index names the image, so the citations carry it.
+        thumbnail = jpeg_uri(to_jpeg(frames[0], max_side_px=_THUMBNAIL_PX))
+        return replace(answer, citations=tuple(replace(each, thumbnail=thumbnail) for each in answer.citations))
 
     def ask_image(self, image: ImageInput, question: str) -> VQAResult:
         """Return the result of the VQA model for one image, as `FlorenceRAG.ask_image` does."""
@@ -107,9 +111,3 @@ class QuestionAnswering:
                 cached = CachedVQA(vqa, index.answer_store(), embedder, vqa.name or type(vqa.get()).__name__)
                 self._cache = vqa, embedder, cached
             return self._cache[2]
-
-
-def _with_thumbnail(answer: Answer, frame: Frame) -> Answer:
-    """Add the image itself to the citations, because no id of the index names it."""
-    thumbnail = jpeg_uri(to_jpeg(frame, max_side_px=_THUMBNAIL_PX))
-    return replace(answer, citations=tuple(replace(each, thumbnail=thumbnail) for each in answer.citations))

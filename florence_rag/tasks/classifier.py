@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts, sentences_for
 from florence_rag.perception.base import Classifier
 from florence_rag.types import Hit
 
-MAX_CANDIDATES = 5
 _LABELS_PER_BATCH = 64
 
 
@@ -49,16 +49,10 @@ class Classified:
 
 
 class ZeroShotClassifier:
-    """A Classifier for any labels, with any embedder of images and texts.
+    """A Classifier for two or more labels, with any embedder of images and texts.
 
-    Args:
-        embedder: Embeds the prompts.
-        labels: Two or more classes.
-        prompts: Sentences with {} in place of the label; by default UniCL's 81.
-        scale: The factor of the cosines before the softmax; by default what the embedder was trained with.
-
-    Raises:
-        InputError: If the labels or the prompts are wrong.
+    Prompts have {} in place of the label; by default they are UniCL's 81. `scale` is the factor of the cosines before
+    the softmax; by default the one that the embedder was trained with.
     """
 
     def __init__(
@@ -79,7 +73,7 @@ class ZeroShotClassifier:
 
 
 def classify(
-    classifier: Classifier, vectors: np.ndarray, hits: Sequence[Hit], max_candidates: int = MAX_CANDIDATES
+    classifier: Classifier, vectors: np.ndarray, hits: Sequence[Hit], max_candidates: int = 5
 ) -> list[Classified]:
     """Classify images, which the hits name, by their unit vectors (N, D), with at most `max_candidates` labels each."""
     probabilities = classifier.probabilities(vectors)
@@ -95,8 +89,7 @@ def label_vectors(embedder: TextEmbedder, labels: Sequence[str], prompts: Sequen
     """Return the unit vectors (labels, D) float32, each the mean direction of the prompts of a label."""
     templates = check_prompts(UNICL_PROMPTS if prompts is None else prompts)
     batches = []
-    for start in range(0, len(labels), _LABELS_PER_BATCH):
-        batch = labels[start : start + _LABELS_PER_BATCH]
+    for batch in batched(labels, _LABELS_PER_BATCH):
         rows = embedder.embed_texts([sentence for label in batch for sentence in sentences_for(label, templates)])
         batches.append(unit_rows(rows.reshape(len(batch), len(templates), -1).mean(axis=1)))
     return np.concatenate(batches)

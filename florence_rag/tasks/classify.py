@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_image
 from florence_rag.context import Context, Models
 from florence_rag.datasets.images import read_labeled_images
@@ -133,7 +133,7 @@ class Classifiers:
             InputError: If there is none.
             ModelError: If the file is damaged, or was trained on features of another embedder.
         """
-        path = Path(name).expanduser() if str(name).endswith(SUFFIX) else self._path(str(name))
+        path = self._path(str(name))
         if not path.is_file():
             known = f"; there are {', '.join(self.names())}" if self.names() else ""
             raise InputError(
@@ -158,8 +158,7 @@ class Classifiers:
         self, images: Iterable[ImageInput], resolve: Resolve, failed: list[Failure]
     ) -> Iterator[tuple[list[Hit], np.ndarray]]:
         """Yield batches of images, as hits, with their vectors, and append those that cannot be read to `failed`."""
-        resolved = readable(images, resolve, failed, image_name)
-        while batch := list(islice(resolved, _BATCH)):
+        for batch in batched(readable(images, resolve, failed, image_name), _BATCH):
             vectors = self._models.embedder.embed_images([middle_frame(frames) for _, frames in batch])
             yield [hit for hit, _ in batch], vectors
 
@@ -192,6 +191,5 @@ def classify_images(
 def whole_images(context: Context, filter: Filter | None = None) -> Iterator[list[Hit]]:
     """Yield the images of the index without their regions, by source, a thousand at a time."""
     hits = context.index.find(kinds={"image"}, filter=filter)
-    whole = iter(sorted((hit for hit in hits if hit.locator.box is None), key=lambda hit: (hit.source, hit.id)))
-    while page := list(islice(whole, _PAGE)):
-        yield page
+    whole = sorted((hit for hit in hits if hit.locator.box is None), key=lambda hit: (hit.source, hit.id))
+    yield from batched(whole, _PAGE)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from itertools import islice
 from typing import Any
 
+from florence_rag.batching import batched
 from florence_rag.chunking import ImageInput
 from florence_rag.errors import InputError
 from florence_rag.image_store import Resolve, image_name, readable
@@ -54,8 +54,7 @@ def describe_images(captioner: Captioner, images: Iterable[ImageInput], resolve:
         raise InputError(f"images is {images!r:.80}; give a list of images")
     failed: list[Failure] = []
     described: list[Described] = []
-    resolved = readable(images, resolve, failed, image_name)
-    while batch := list(islice(resolved, _BATCH)):
+    for batch in batched(readable(images, resolve, failed, image_name), _BATCH):
         captions = captioner.caption([middle_frame(frames) for _, frames in batch])
         results = zip(batch, captions, strict=True)
         described += [Described(hit.source, caption, hit.id) for (hit, _), caption in results]

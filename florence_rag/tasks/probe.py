@@ -34,16 +34,10 @@ _MIN_DEVIATION = 1e-3  # keeps features that hardly vary from dominating
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearProbe:
-    """A trained Classifier.
+    """A trained Classifier: float32 weights (labels, D) and bias (labels,) for the features of one embedder.
 
-    Args:
-        labels: The classes.
-        weights: (labels, D) float32.
-        bias: (labels,) float32.
-        embedder: The embedder of the features.
-        examples: The number of examples per label.
-        strength: The inverse regularization strength.
-        accuracy: The cross-validated accuracy, in [0, 1]; None if a label has only one example.
+    `examples` counts the examples of each label, `strength` is the inverse regularization strength, and `accuracy` is
+    the cross-validated accuracy in [0, 1], None if a label has only one example.
     """
 
     labels: tuple[str, ...]
@@ -91,12 +85,7 @@ class LinearProbe:
 
 
 def train_probe(vectors: np.ndarray, labels: Sequence[str], embedder: EmbedderInfo) -> LinearProbe:
-    """Train a probe on the unit vectors (N, D) of images, with the regularization of the best accuracy over five folds.
-
-    Raises:
-        InputError: If there are fewer than two classes.
-        MissingExtraError: If scikit-learn is not installed.
-    """
+    """Train a probe on the unit vectors (N, D) of images, with the regularization that is best over five folds."""
     new_model = partial(logistic_regression(), max_iter=_ITERATIONS)
     names = check_labels(sorted(set(labels)))
     numbers = np.array([names.index(label) for label in labels])

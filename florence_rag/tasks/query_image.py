@@ -12,12 +12,7 @@ from florence_rag.types import Frame
 
 
 def read_query_image(embedder: Embedder, image: ImageInput | None, box: Sequence[float] | None = None) -> Frame | None:
-    """Return the frame (H, W, 3) uint8 RGB to embed for an image and a box in it, or None without an image.
-
-    Raises:
-        InputError: If there is a box and no image, or the box is wrong.
-        MediaError: If the image cannot be read.
-    """
+    """Return the frame (H, W, 3) uint8 RGB to embed for an image and a box in it, or None without an image."""
     if image is None:
         if box is not None:
             raise InputError("a box is a part of an image: give the image, too")

@@ -25,20 +25,17 @@ _SPELLINGS = {
     "bike": "bicycle",
 }
 _IGNORED = {"the", "a", "an", "please"}
-_FORMS = tuple(
-    (re.compile(pattern), form)
-    for pattern, form in (
-        (r"^(?:can|could) you tell me ", "tell me "),
-        (r"\bbeside\b", "next to"),
-        (r" in (?:this )?image$", ""),
-        (r"^(?:what is|tell me) color of ", "what color is "),
-        (r"^what color does (.+) have$", r"what color is \1"),
-        (r"^(?:can|do) you see (?!what|how|where|who|when)", "is there "),
-        (r"^does (?:this )?image show ", "is there "),
-        (r"^how many (.+) (?:are there|can you see|do you see|are visible)$", r"how many \1"),
-        (r"^how many (.+) does (?:this )?image show$", r"how many \1"),
-        (r"^(how many \S+) are$", r"\1"),
-    )
+_FORMS = (
+    (r"^(?:can|could) you tell me ", "tell me "),
+    (r"\bbeside\b", "next to"),
+    (r" in (?:this )?image$", ""),
+    (r"^(?:what is|tell me) color of ", "what color is "),
+    (r"^what color does (.+) have$", r"what color is \1"),
+    (r"^(?:can|do) you see (?!what|how|where|who|when)", "is there "),
+    (r"^does (?:this )?image show ", "is there "),
+    (r"^how many (.+) (?:are there|can you see|do you see|are visible)$", r"how many \1"),
+    (r"^how many (.+) does (?:this )?image show$", r"how many \1"),
+    (r"^(how many \S+) are$", r"\1"),
 )
 
 
@@ -49,5 +46,5 @@ def question_key(question: str) -> str:
         text = re.sub(rf"{short}\b", long, text)
     key = " ".join(_SPELLINGS.get(word, word) for word in words(text) if word not in _IGNORED)
     for pattern, form in _FORMS:
-        key = pattern.sub(form, key)
+        key = re.sub(pattern, form, key)
     return key

@@ -95,13 +95,9 @@ def recommend(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """An item that is liked, disliked or was seen.
+    """An item that is liked, disliked or was seen: its name in explanations, and its unit vector (D,).
 
-    Args:
-        name: Its name in explanations.
-        vector: (D,), unit length.
-        uri: The uri of its source; "" for texts and pixels.
-        metadata: The metadata of an image, with its perceptual hash.
+    The uri of its source is "" for texts and pixels; only images have metadata, with their perceptual hash.
     """
 
     name: str

@@ -116,12 +116,7 @@ class TagReport:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaggedItems:
-    """Images that people tagged.
-
-    Args:
-        vectors: (M, D), unit length.
-        has: (M, labels) bool.
-    """
+    """Images that people tagged: their unit vectors (M, D), and whether each has each label, (M, labels) bool."""
 
     vectors: np.ndarray
     has: np.ndarray
@@ -135,13 +130,9 @@ class TaggedItems:
 class Tagger:
     """Predicts tags from the vectors of images.
 
-    Args:
-        labels: (labels, D), the unit vectors of the labels.
-        known: The tagged images.
-        scale: The factor of the cosines before a softmax, which is used if nothing was trained.
-        mean: (labels,), the mean cosine of each label.
-        deviation: (labels,), its standard deviation.
-        weights: (3,), the weights of both features and the bias; None if nothing was trained.
+    The unit vectors of the labels are (labels, D); mean and deviation (labels,) are those of each label's cosines. The
+    weights (3,) are those of both features and the bias. They are None if nothing was trained; then the confidences are
+    a softmax of the cosines times the scale.
     """
 
     labels: np.ndarray
@@ -160,14 +151,9 @@ class Tagger:
         return np.asarray(1 / (1 + np.exp(-(inputs @ self.weights[:2] + self.weights[2]))))
 
     def features(self, cosines: np.ndarray, similarities: np.ndarray) -> np.ndarray:
-        """Return the two features of every image and label.
+        """Return (N, labels, 2): the standardized cosine, and the log odds of the votes of the nearest tagged images.
 
-        Args:
-            cosines: (N, labels), between images and labels.
-            similarities: (N, M), between images and tagged images.
-
-        Returns:
-            (N, labels, 2): the standardized cosine, and the log odds of the votes of the nearest tagged images.
+        The cosines (N, labels) are between images and labels, the similarities (N, M) between images and tagged images.
         """
         nearest = np.argsort(-similarities, axis=1)[:, :NEIGHBORS]
         near = np.take_along_axis(similarities, nearest, axis=1)

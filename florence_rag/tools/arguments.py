@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from pydantic import (
@@ -36,12 +37,9 @@ FilterArgument = Annotated[
 
 
 def arguments_model(name: str, run: Callable[..., Any]) -> type[BaseModel]:
-    """Build the model of a tool's arguments.
+    """Build the model of a tool's arguments from a method whose hints are `Annotated[type, description]`.
 
-    Args:
-        name: The name of the tool.
-        run: A method whose parameters are hinted as `Annotated[type, description]`. In a union, the type that JSON can
-            carry stands first.
+    In a union, the type that JSON can carry stands first.
     """
     hints = get_type_hints(run, include_extras=True)
     fields: dict[str, Any] = {}
@@ -68,11 +66,7 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by name, converted where the meaning is plain ("5" for 5, one string for a list of one).
-
-    Raises:
-        InputError: If an argument is missing, unknown or of the wrong type.
-    """
+    """Return the arguments by name, converted where the meaning is plain ("5" for 5, one string for a list of one)."""
     names = list(model.model_fields)
     if len(args) > len(names):
         raise InputError(f"too many arguments; the arguments are {', '.join(names)}")
@@ -164,31 +158,25 @@ def _lenient(hint: Any) -> Any:
             WithJsonSchema(schema),
         ]
     if int in types:
-        return Annotated[hint, BeforeValidator(_refuser(bool))]
-    return hint if bytes in types else Annotated[hint, BeforeValidator(_refuser(bytes))]
+        return Annotated[hint, BeforeValidator(partial(_refuse, bool))]
+    return hint if bytes in types else Annotated[hint, BeforeValidator(partial(_refuse, bytes))]
 
 
-def _refuser(type_: type) -> Callable[[Any], Any]:
-    def refuse(value: Any) -> Any:
-        if isinstance(value, type_):
-            raise ValueError(f"{type_.__name__} is not allowed")
-        return value
-
-    return refuse
+def _refuse(type_: type, value: Any) -> Any:
+    if isinstance(value, type_):
+        raise ValueError(f"{type_.__name__} is not allowed")
+    return value
 
 
 class _PlainSchema(GenerateJsonSchema):
     """Describe a union by its first member, without titles: small models follow plain schemas better."""
 
     def union_schema(self, schema: core_schema.UnionSchema) -> JsonSchemaValue:
-        """Describe the first member."""
         first = schema["choices"][0]
         return self.generate_inner(first[0] if isinstance(first, tuple) else first)
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
-        """Describe the type without null."""
         return self.generate_inner(schema["schema"])
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """Return False."""
         return False

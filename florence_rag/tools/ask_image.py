@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from florence_rag.answering.base import best_index
-from florence_rag.perception.base import AttentionMap
 from florence_rag.tools.arguments import check_text
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
@@ -48,16 +47,12 @@ class AskImage(ImageTool):
         if models.attention_vqa and not result.cached_from:
             attention = models.attention_vqa.get().attention_map(frame, question)
             citation = replace(citation, locator=replace(citation.locator, box=attention.box))
-            attention_item = {"attention": attention_to_dict(attention)}
+            # The weights stand row by row, over the part of the image that `view` names.
+            grid = [[round(float(weight), 5) for weight in row] for row in attention.weights]
+            attention_item["attention"] = {"box": list(attention.box), "grid": grid, "view": list(attention.view)}
         answer = Answer(result.answer, result.confidence, (citation,), result.candidates)
         images = (resolved.image_ref(keyframe),)
         return ToolResult(answer_to_text(answer), {**answer.to_dict(), **attention_item}, images=images)
-
-
-def attention_to_dict(attention: AttentionMap) -> dict[str, Any]:
-    """Return the box, and the grid of weights, row by row, over the part of the image that `view` names."""
-    grid = [[round(float(weight), 5) for weight in row] for row in attention.weights]
-    return {"box": list(attention.box), "grid": grid, "view": list(attention.view)}
 
 
 def answer_to_text(answer: Answer) -> str:

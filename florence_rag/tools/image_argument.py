@@ -94,21 +94,14 @@ class ImageTool(Tool):
     def _resolve(self, image: str | bytes) -> ResolvedImage:
         """Return the image; raise InputError if it may not be read, or cannot."""
         name = image.strip() if isinstance(image, str) else ""
-        if found := self._in_index(name):
-            return found
+        may_be_id = name and len(name.encode("utf-8", "replace")) <= MAX_ID_BYTES and not DATA_URI.match(name)
+        if may_be_id and (hits := self.rag.get([name])):
+            if not (frames := self.rag.frames(hits[0])):
+                raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
+            return ResolvedImage(hits[0], frames)
         opened = check_image(image, self.allow_paths, self.allow_urls)
         source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else "the given image"
         return ResolvedImage(Hit("", "image", source, Locator(), 1.0), (read_image(opened),))
-
-    def _in_index(self, name: str) -> ResolvedImage | None:
-        if not name or len(name.encode("utf-8", "replace")) > MAX_ID_BYTES or DATA_URI.match(name):
-            return None
-        hits = self.rag.get([name])
-        if not hits:
-            return None
-        if not (frames := self.rag.frames(hits[0])):
-            raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
-        return ResolvedImage(hits[0], frames)
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:

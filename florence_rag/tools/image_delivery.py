@@ -36,6 +36,7 @@ SEARCH_KEYS = frozenset({"hits", "moments"})
 """Artifacts with one of these keys list search results; the text of other results describes their image itself."""
 DESCRIPTION_HEADING = "\nThe images show:\n"
 QUESTION = "What is in the image?"
+_CACHED_RESULTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +90,12 @@ class ImageRenderer:
     Args:
         rag: The index that the tools work on.
         budget: The limits for the images of one result.
-        cache_size: The number of results to cache.
     """
 
-    def __init__(self, rag: FlorenceRAG, budget: Budget | None = None, *, cache_size: int = 32) -> None:
+    def __init__(self, rag: FlorenceRAG, budget: Budget | None = None) -> None:
         budget = budget or Budget()
-        self.blocks = lru_cache(cache_size)(lambda images: tuple(images_to_blocks(rag, images, budget)))
-        self._descriptions = lru_cache(cache_size)(
+        self.blocks = lru_cache(_CACHED_RESULTS)(lambda images: tuple(images_to_blocks(rag, images, budget)))
+        self._descriptions = lru_cache(_CACHED_RESULTS)(
             lambda images: "\n".join(images_to_text(rag, images[: budget.max_images]))
         )
 

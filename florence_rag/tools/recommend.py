@@ -16,8 +16,6 @@ from florence_rag.tools.arguments import (
 from florence_rag.tools.base import Tool, ToolResult
 from florence_rag.tools.formatting import counted
 
-DIVERSITY = 0.3
-
 PROMPT = """\
 Recommend new images, clips, pages and texts by what the user likes and dislikes. Use it for "more of these", \
 "something like this but not like that", and to go on from results that the user has judged.
@@ -53,7 +51,6 @@ class Recommend(Tool):
             seen=seen or (),
             kinds=check_kinds(kinds),
             filter=check_filter(filter),
-            diversity=DIVERSITY,
             files=False,
         )
         nothing = "There is nothing else to recommend: everything that matches was seen."

@@ -66,7 +66,10 @@ def fetch(url: str, rules: UrlRules, resolver: Resolver = resolve) -> bytes:
         ):
             if response.status_code != 200:
                 raise InputError(f"the URL answers with status {response.status_code}; pass another URL, or an id")
-            return _read_body(response, rules, deadline)
+            too_large = f"the image is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one"
+            too_slow = f"the URL took longer than {rules.timeout_s:g} s; pass another URL, or an id"
+            blocks = limited(response.iter_raw(), rules.max_bytes, deadline, too_large=too_large, too_slow=too_slow)
+            return b"".join(blocks)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise InputError(f"the URL cannot be fetched ({type(error).__name__}); pass another URL, or an id") from None
 
@@ -104,13 +107,6 @@ def _pinned_request(client: httpx.Client, parts: SplitResult, address: Address, 
     left_s = max(0.01, deadline - time.monotonic())
     extensions = {"sni_hostname": parts.hostname}
     return client.build_request("GET", pinned, headers=headers, timeout=left_s, extensions=extensions)
-
-
-def _read_body(response: httpx.Response, rules: UrlRules, deadline: float) -> bytes:
-    too_large = f"the image is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one"
-    too_slow = f"the URL took longer than {rules.timeout_s:g} s; pass another URL, or an id"
-    blocks = limited(response.iter_raw(), rules.max_bytes, deadline, too_large=too_large, too_slow=too_slow)
-    return b"".join(blocks)
 
 
 def _port(parts: SplitResult) -> int:
