@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pymilvus  # noqa: F401 - resets logging when imported, which closes others' streams if output is captured then
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
