@@ -1,18 +1,4 @@
-"""The exceptions of florence_rag.
-
-FlorenceError
- +-- InputError            an argument is wrong: a missing path, an unknown kind, an empty question   (also ValueError)
- |    +-- MediaError       a file cannot be read as the media it claims to be
- +-- ModelError            a model is unknown, its files are missing or its weights do not fit
- +-- MissingExtraError     an optional dependency is not installed; names the extra                   (also ImportError)
- +-- StoreError            the vector store failed or is in a state that forbids the call
-      +-- StoreUnavailableError   no such server, no such folder, no permission
-      +-- StoreLockedError        another process has the database open
-      +-- StoreMismatchError      the database was filled by another embedder or schema
-      +-- StoreCorruptError       rows are missing or cannot be read
-
-Messages say what was given, what is allowed and what to do next, in one line.
-"""
+"""The exceptions of florence_rag. Messages say what was given, what is allowed and what to do next, in one line."""
 
 from __future__ import annotations
 

@@ -32,9 +32,12 @@ def fold(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Return the words of a text, in order."""
-    runs = _RUN.findall(fold(text))
-    parts = (("".join(part), wide) for run in runs for wide, part in itertools.groupby(run, _is_wide))
-    return [word for part, wide in parts for word in (_pairs(part) if wide else (part,))]
+    found: list[str] = []
+    for run in _RUN.findall(fold(text)):
+        for wide, characters in itertools.groupby(run, _is_wide):
+            part = "".join(characters)
+            found += [part[i : i + 2] for i in range(len(part) - 1)] or [part] if wide else [part]
+    return found
 
 
 def content_words(text: str) -> tuple[str, ...]:
@@ -67,7 +70,9 @@ def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
 
     Stop words at the ends of the phrase may be missing in the text.
     """
-    letters = "".join(_without_outer_stop_words(_RUN.findall(fold(phrase))))
+    runs = _RUN.findall(fold(phrase))
+    content = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
+    letters = "".join(runs[content[0] : content[-1] + 1] if content else runs)
     if not letters:
         return None
     start = "" if _is_wide(letters[0]) else r"(?<![^\W_])"
@@ -75,15 +80,6 @@ def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
     return re.compile(start + _GAP.join(map(re.escape, letters)) + end)
 
 
-def _without_outer_stop_words(runs: list[str]) -> list[str]:
-    content = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
-    return runs[content[0] : content[-1] + 1] if content else runs
-
-
 def _is_wide(character: str) -> bool:
     """Return whether a character belongs to a script without spaces (Chinese, Japanese)."""
     return unicodedata.east_asian_width(character) == "W"
-
-
-def _pairs(run: str) -> list[str]:
-    return [run[i : i + 2] for i in range(len(run) - 1)] or [run]

@@ -16,8 +16,6 @@ Box = tuple[float, float, float, float]
 Frame = np.ndarray
 """An image: (H, W, 3) uint8, RGB, upright."""
 
-_CHUNK_ID = re.compile(r"[0-9a-f]{32}")
-
 KINDS: tuple[Kind, ...] = ("image", "page", "clip", "text")
 MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": "video", "text": "text"}
 
@@ -94,11 +92,7 @@ class Locator:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Locator:
-        """Return the locator that `to_dict` described.
-
-        Raises:
-            TypeError: If a name is unknown.
-        """
+        """Return the locator that `to_dict` described, or raise a TypeError if a name is unknown."""
         coordinates: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -154,7 +148,7 @@ class Chunk:
 
 def is_chunk_id(text: str) -> bool:
     """Return whether a text has the form of a chunk id that follows from a file: 32 hex digits."""
-    return _CHUNK_ID.fullmatch(text) is not None
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from functools import partial
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -93,26 +94,25 @@ class AzureEmbedder:
 
     def embed_images(self, frames: Sequence[Frame]) -> np.ndarray:
         """Embed RGB images (H, W, 3) uint8 of any sizes as (N, 1024) float32 of unit length."""
-        return self._embed(self._embed_image, frames)
+        encode = partial(encode_frame, max_side_px=self._max_side_px)
+        return self._embed("retrieval:vectorizeImage", "application/octet-stream", encode, frames)
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Embed texts of 1 to 70 words as (N, 1024) float32 of unit length; refuse an empty text with an InputError."""
-        return self._embed(self._embed_text, [self._truncated(text) for text in texts])
+        truncated = [self._truncated(text) for text in texts]
+        return self._embed(
+            "retrieval:vectorizeText", "application/json", lambda text: json.dumps({"text": text}).encode(), truncated
+        )
 
-    def _embed(self, embed: Callable[[Item], np.ndarray], items: Sequence[Item]) -> np.ndarray:
+    def _embed(
+        self, operation: str, content_type: str, encode: Callable[[Item], bytes], items: Sequence[Item]
+    ) -> np.ndarray:
         """Embed items in their order. After the first failure no further item is sent."""
         if not items:
             return np.zeros((0, DIMENSION), dtype=np.float32)
         with ThreadPoolExecutor(min(self._in_flight, len(items)), "florence-azure") as pool:
-            return unit_rows(np.stack(list(pool.map(embed, items))))
-
-    def _embed_image(self, frame: Frame) -> np.ndarray:
-        encoded = encode_frame(frame, self._max_side_px)
-        return self._request("retrieval:vectorizeImage", encoded, "application/octet-stream")
-
-    def _embed_text(self, text: str) -> np.ndarray:
-        body = json.dumps({"text": text}).encode()
-        return self._request("retrieval:vectorizeText", body, "application/json")
+            rows = pool.map(lambda item: self._request(operation, encode(item), content_type), items)
+            return unit_rows(np.stack(list(rows)))
 
     def _request(self, operation: str, content: bytes, content_type: str) -> np.ndarray:
         """Send one item and return its vector (1024,), after checking the reply."""

@@ -49,21 +49,19 @@ class DyHeadDetector:
         )
         return cls(model, processor, threshold=threshold)
 
+    @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
         """Find the objects in RGB images (H, W, 3) uint8: for each image, by falling confidence."""
-        return [regions for part in batched(frames, self._batch) for regions in self._detect(part)]
-
-    @torch.inference_mode()
-    def _detect(self, frames: list[Frame]) -> list[list[Detection]]:
-        pixels = self._processor(frames)["pixel_values"].to(self._model.device)
-        sizes = [frame.shape[:2] for frame in frames]
-        found = self._processor.post_process_object_detection(
-            self._model(pixels), threshold=self._threshold, target_sizes=sizes
-        )
         detections = []
-        for each, (height, width) in zip(found, sizes, strict=True):
-            size = each["boxes"].new_tensor([width, height, width, height])
-            boxes = map(tuple, (each["boxes"] / size).double().clamp(0, 1).tolist())
-            rows = zip(each["labels"].tolist(), boxes, each["scores"].tolist(), strict=True)
-            detections.append([Detection(self.labels[label], box, round(score, 4)) for label, box, score in rows])
+        for part in batched(frames, self._batch):
+            pixels = self._processor(part)["pixel_values"].to(self._model.device)
+            sizes = [frame.shape[:2] for frame in part]
+            found = self._processor.post_process_object_detection(
+                self._model(pixels), threshold=self._threshold, target_sizes=sizes
+            )
+            for each, (height, width) in zip(found, sizes, strict=True):
+                size = each["boxes"].new_tensor([width, height, width, height])
+                boxes = map(tuple, (each["boxes"] / size).double().clamp(0, 1).tolist())
+                rows = zip(each["labels"].tolist(), boxes, each["scores"].tolist(), strict=True)
+                detections.append([Detection(self.labels[label], box, round(score, 4)) for label, box, score in rows])
         return detections

@@ -7,7 +7,7 @@ transformers' own, the weights are those of florence-community/Florence-2-{base,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, Literal
@@ -129,30 +129,27 @@ class Florence2(TransformersModel):
         beams = max(2, self._beams)  # a search without beams gives no scores of whole outputs
         return self._generate(prompt, [frame], num_beams=beams, output_scores=True, **options)
 
+    @torch.inference_mode()
     def _generate(self, prompt: str, frames: Sequence[Frame], **options: Any) -> list[tuple[str, float]]:
         """Return the outputs with the mean or sum of their tokens' log-probabilities, or NaN if none is requested."""
-        parts = (self._generate_batch(prompt, part, options) for part in batched(frames, self._batch))
-        return list(chain.from_iterable(parts))
-
-    @torch.inference_mode()
-    def _generate_batch(
-        self, prompt: str, frames: Sequence[Frame], options: Mapping[str, Any]
-    ) -> Iterable[tuple[str, float]]:
-        images = [Image.fromarray(frame) for frame in frames]
-        with self._tokenizer_lock:
-            inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
-        self._check_length(inputs)
-        generated = self._model.generate(
-            **inputs.to(self._model.device, self._model.dtype),
-            max_new_tokens=self._max_tokens,
-            do_sample=False,
-            return_dict_in_generate=True,
-            **options,
-        )
-        with self._tokenizer_lock:
-            texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
-        scores = generated.get("sequences_scores")
-        return zip(texts, repeat(math.nan) if scores is None else scores.tolist(), strict=False)
+        outputs: list[tuple[str, float]] = []
+        for batch in batched(frames, self._batch):
+            images = [Image.fromarray(frame) for frame in batch]
+            with self._tokenizer_lock:
+                inputs = self._processor(images=images, text=[prompt] * len(images), return_tensors="pt")
+            self._check_length(inputs)
+            generated = self._model.generate(
+                **inputs.to(self._model.device, self._model.dtype),
+                max_new_tokens=self._max_tokens,
+                do_sample=False,
+                return_dict_in_generate=True,
+                **options,
+            )
+            with self._tokenizer_lock:
+                texts = self._processor.batch_decode(generated.sequences, skip_special_tokens=False)
+            scores = generated.get("sequences_scores")
+            outputs += zip(texts, repeat(math.nan) if scores is None else scores.tolist(), strict=False)
+        return outputs
 
 
 def _plain(text: str, what: str) -> str:

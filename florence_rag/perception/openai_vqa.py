@@ -23,7 +23,6 @@ except ImportError as error:
 INSTRUCTION = "Answer the question about the picture with a word, a number, a name or a few words, not with a sentence."
 
 _OPENAI_URL = "https://api.openai.com/v1"
-_NO_KEY = "none"  # the client requires a key, local servers accept any
 _MAX_REASON = 200
 
 
@@ -55,9 +54,8 @@ class OpenAIVisionQA:
         self._max_side_px = max_side_px
         self._options = dict(options or {})
         self._has_logprobs = True
-        self._client = openai.OpenAI(
-            base_url=self._url, api_key=api_key or _NO_KEY, timeout=timeout_s, max_retries=retries
-        )
+        key = api_key or "none"  # the client requires a key, local servers accept any
+        self._client = openai.OpenAI(base_url=self._url, api_key=key, timeout=timeout_s, max_retries=retries)
 
     def close(self) -> None:
         """Close the connections."""

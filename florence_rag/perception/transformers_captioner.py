@@ -57,7 +57,11 @@ class TransformersCaptioner(TransformersModel):
             self._tokenizer.pad_token = self._tokenizer.eos_token
         if not model.config.is_encoder_decoder:
             self._tokenizer.padding_side = "left"  # a decoder continues its input at the end of the row
-        self._check_captions()
+        try:
+            self._generate([np.full((64, 64, 3), 128, dtype=np.uint8)], 1)
+        except Exception as error:  # its processor and network raise errors of many kinds
+            kind, reason = model.config.model_type, " ".join(str(error).split())
+            raise ModelError(f"{name!r}, a {kind}, cannot describe images: {reason}") from error
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, name: str, **options: Any) -> Self:
@@ -103,10 +107,3 @@ class TransformersCaptioner(TransformersModel):
             return_tensors="pt",
             processor_kwargs={"padding": True},
         )
-
-    def _check_captions(self) -> None:
-        try:
-            self._generate([np.full((64, 64, 3), 128, dtype=np.uint8)], 1)
-        except Exception as error:  # its processor and network raise errors of many kinds
-            kind, reason = self._model.config.model_type, " ".join(str(error).split())
-            raise ModelError(f"{self._name!r}, a {kind}, cannot describe images: {reason}") from error

@@ -51,10 +51,9 @@ class TransformersVQA(TransformersModel):
             inputs = self._processor(images=[Image.fromarray(frame)], text=[prompt], return_tensors="pt")
             self._check_length(inputs)
             inputs = inputs.to(self._model.device, self._model.dtype)
-            return self._choose(inputs) if self._answers else self._generate(inputs, prompt)
-
-    def _choose(self, inputs: Mapping[str, Any]) -> VQAResult:
-        scores = self._model(**inputs).logits[0].float().sigmoid()
+            if not self._answers:
+                return self._generate(inputs, prompt)
+            scores = self._model(**inputs).logits[0].float().sigmoid()
         best = scores.topk(min(self._candidates, len(self._answers)))
         pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         return VQAResult.ranked([(self._answers[i], round(confidence, 4)) for i, confidence in pairs])
