@@ -38,11 +38,7 @@ class ImageStore:
     """Loads the images of hits, resolves image arguments, and stores images that were given without a file.
 
     The folder lies next to a Milvus Lite database. A Milvus server has no folder that all its clients can reach, and
-    its rows are too small for images.
-
-    Args:
-        index: The index whose chunks are looked up by id.
-        folder: Where images without a file are stored; None refuses them.
+    its rows are too small for images. Without a folder, images without a file are refused.
     """
 
     def __init__(self, index: ChunkIndex, folder: str | Path | None = None) -> None:
@@ -53,10 +49,6 @@ class ImageStore:
         """Return where the image of an argument comes from, as a hit, and its frames, at least one.
 
         The argument may also be the id of an image, page or clip. Outside the index the id of the hit is "".
-
-        Raises:
-            InputError: If no chunk has the id, or the chunk has no image.
-            MediaError: If the file cannot be read.
         """
         if isinstance(image, str) and (hits := self._index.get([image])):
             if not (frames := self.frames(hits[0])):

@@ -19,7 +19,7 @@ from florence_rag.ingest.hf_dataset import Dataset, dataset_to_tar
 from florence_rag.ingest.items import ItemStore
 from florence_rag.loading.database import open_database
 from florence_rag.perception.base import Detection, VQAResult
-from florence_rag.reembed.reembedding import Reembedding, ReembedOptions
+from florence_rag.reembed import Reembedding, ReembedOptions
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.settings import OpenSettings, Settings
 from florence_rag.sources.io import Columns

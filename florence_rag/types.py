@@ -311,12 +311,12 @@ class SkippedSource:
 
     Attributes:
         source: The source.
-        reason: The reason, in one line.
+        reason: The reason of a failure, in one line; "" for a near-duplicate.
         duplicate_of: The uri of the near-duplicate that is indexed in its place; "" for a failure.
     """
 
     source: Source
-    reason: str
+    reason: str = ""
     duplicate_of: str = ""
 
 

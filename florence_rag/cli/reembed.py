@@ -15,8 +15,7 @@ from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.reembed.compare_embedders import Comparison
-    from florence_rag.reembed.reembedding import ReembedReport
+    from florence_rag.reembed import Comparison, ReembedReport
 
 
 class Reembed(EmbeddingCommand):
@@ -59,7 +58,7 @@ class Reembed(EmbeddingCommand):
         from florence_rag.index.milvus import MilvusIndex
         from florence_rag.loading.loaders import EMBEDDER
         from florence_rag.rag import FlorenceRAG
-        from florence_rag.reembed.reembedding import Reembedding
+        from florence_rag.reembed import Reembedding
 
         recorded, _ = MilvusIndex.require_embedders(self.db, self.token)
         embedder = self.load(EMBEDDER, name)

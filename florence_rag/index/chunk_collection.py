@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from florence_rag.batching import batched
 from florence_rag.errors import InputError, unknown_chunk_error
@@ -14,26 +16,23 @@ from florence_rag.index.filters import one_of
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import STORED_FIELDS, Row, checked_uri
+from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import EmbedderInfo
 
 _URIS_PER_CALL = 200
 
 
+class IntegrityReport(NamedTuple):
+    """The numbers of present and expected rows of complete sources, and the sources whose numbers differ."""
+
+    present: int
+    expected: int
+    damaged: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkCollection:
-    """What reading and writing need to know of a collection; none of it changes while the collection is open.
-
-    Attributes:
-        connection: the connection to the store.
-        name: name of the collection.
-        ledger: the ledger of the collection's sources.
-        swap: says which collection of the index is in use.
-        embedder: the embedder of the vectors, with D dimensions.
-        text_embedder: the embedder of the text vectors, with T dimensions, or None.
-        index_type: index over the vectors.
-        codec: converts rows to the form in which the store keeps them.
-        max_id_bytes: length limit of chunk ids.
-    """
+    """What reading and writing need to know of a collection; none of it changes while the collection is open."""
 
     connection: Connection
     name: str
@@ -114,6 +113,27 @@ class ChunkCollection:
     def whole_rows_of_sources(self, uris: Collection[str]) -> Iterator[Row]:
         """Iterate over the decoded rows of these sources, without the fields that the store computes."""
         return map(self._decode, self.rows_of_sources(uris, self._fields()))
+
+    def check_integrity(self) -> IntegrityReport:
+        """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.
+
+        Counting all rows at once is fast; they are counted per source only if the total is wrong.
+        """
+        entries = {entry.uri: entry for entry in self.ledger.entries()}
+        begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
+        expected = sum(entry.rows for entry in entries.values() if entry.state == "complete")
+        present = self.connection.count(self.name) - self.count(begun)
+        if present == expected:
+            return IntegrityReport(present, expected)
+        rows = Counter(decode_uri(row["source"]) for row in self.connection.rows(self.name, ["id", "source"]))
+        later = {entry.uri: entry for entry in self.ledger.entries()}
+        damaged = set()
+        for uri in rows.keys() | entries.keys():
+            entry = entries.get(uri)
+            fits = entry is not None and (entry.state == "begun" or rows[uri] == entry.rows)
+            if not fits and entry == later.get(uri):  # otherwise another machine is writing the source
+                damaged.add(uri)
+        return IntegrityReport(present, expected, frozenset(damaged))
 
     def _fields(self) -> list[str]:
         return [*STORED_FIELDS, *(("has_text_vector", "text_vector") if self.text_embedder else ())]

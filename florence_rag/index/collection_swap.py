@@ -7,7 +7,7 @@ kill the settings say whether there is a shadow to continue or a previous collec
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.connection import Connection
@@ -15,19 +15,16 @@ from florence_rag.index.ledger import Ledger, Settings
 from florence_rag.types import EmbedderInfo
 
 
+@dataclass(frozen=True, slots=True)
 class CollectionSwap:
     """The active, the shadow and the previous collection of one index.
 
-    Attributes:
-        connection: the connection to the store.
-        index_name: name of the index, which is also the name of its first collection.
-        ledger: the ledger of the first collection, which is open and holds the settings.
+    The name of the index is also that of its first collection, whose ledger is open and holds the settings.
     """
 
-    def __init__(self, connection: Connection, index_name: str, ledger: Ledger) -> None:
-        self.connection = connection
-        self.index_name = index_name
-        self.ledger = ledger
+    connection: Connection
+    index_name: str
+    ledger: Ledger
 
     def settings(self) -> Settings:
         """Read the settings of the index."""

@@ -25,8 +25,8 @@ from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_
 
 _OLDEST_SERVER = (2, 5)  # the first with BM25
 _CONNECT_S = 5.0
-_READ_S = 120.0
-_WRITE_S = 600.0
+READ_S = 120.0
+WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
 FIRST_PAUSE_S = 0.1
@@ -42,12 +42,6 @@ class Connection:
 
     Calls that read, write and flush are repeated while the server is away. That is safe even if only an answer was
     lost, because rows are written under their ids.
-
-    Attributes:
-        address: where the store is.
-        client: the client, for calls that no method makes.
-        version: version of the server.
-        profile: what the store supports.
     """
 
     def __init__(self, address: Address, client: MilvusClient, max_wait_s: float | None = None) -> None:
@@ -134,18 +128,18 @@ class Connection:
         """Load the collection before a call is repeated that failed because the server has not loaded it."""
         if state.outcome and is_not_loaded(state.outcome.exception()):
             with suppress(*STORE_EXCEPTIONS):
-                self.client.load_collection(collection, timeout=_READ_S)
+                self.client.load_collection(collection, timeout=READ_S)
 
     def has(self, collection: str) -> bool:
         """Return whether the collection exists."""
-        return self._call(collection, lambda: bool(self.client.has_collection(collection, timeout=_READ_S)))
+        return self._call(collection, lambda: bool(self.client.has_collection(collection, timeout=READ_S)))
 
     def open_table(self, table: Table, *, reindex: bool = False) -> None:
         """Create what is missing of a table, and load it. reindex: build the indexes again."""
         if not self.has(table.name):
             with self.mapped_errors():
                 self.client.create_collection(
-                    table.name, schema=table.schema, consistency_level=table.consistency, timeout=_WRITE_S
+                    table.name, schema=table.schema, consistency_level=table.consistency, timeout=WRITE_S
                 )
         if reindex:
             self._drop_indexes(table)
@@ -154,9 +148,9 @@ class Connection:
 
     def _drop_indexes(self, table: Table) -> None:
         with self.mapped_errors():
-            self.client.release_collection(table.name, timeout=_WRITE_S)
+            self.client.release_collection(table.name, timeout=WRITE_S)
             for field in self._indexed(table):
-                self.client.drop_index(table.name, _index_name(field), timeout=_WRITE_S)
+                self.client.drop_index(table.name, _index_name(field), timeout=WRITE_S)
 
     def _create_indexes(self, table: Table) -> None:
         with self.mapped_errors():
@@ -179,12 +173,12 @@ class Connection:
         if not self.has(collection):
             return None
         with self.mapped_errors():
-            found = self.client.describe_index(collection, _index_name(field), timeout=_READ_S)
+            found = self.client.describe_index(collection, _index_name(field), timeout=READ_S)
             return str(found["index_type"]) if found else None
 
     def describe(self, collection: str) -> dict[str, Any]:
         """Return what the store says of a collection: its fields, and whether rows may have others."""
-        return self._call(collection, partial(self.client.describe_collection, collection, timeout=_READ_S))
+        return self._call(collection, partial(self.client.describe_collection, collection, timeout=READ_S))
 
     def check_index_type(self, name: str, dtype: VectorDtype) -> None:
         """Raise InputError if this store cannot build the index over vectors of this precision.
@@ -198,7 +192,7 @@ class Connection:
         table = probe_table(self.profile, f"florence_probe_{uuid.uuid4().hex}", index_type.name, dtype)
         try:
             with self.mapped_errors():
-                self.client.create_collection(table.name, schema=table.schema, timeout=_WRITE_S)
+                self.client.create_collection(table.name, schema=table.schema, timeout=WRITE_S)
             self._create_indexes(table)
         except StoreUnavailableError:
             raise
@@ -214,7 +208,7 @@ class Connection:
         """Count the rows, with all writes of every process."""
 
         def count() -> int:
-            found = self.client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=_READ_S)
+            found = self.client.query(collection, filter, ["count(*)"], consistency_level="Strong", timeout=READ_S)
             return int(found[0]["count(*)"])
 
         return self._call(collection, count)
@@ -226,7 +220,7 @@ class Connection:
         pages = self._call(
             collection,
             lambda: self.client.query_iterator(
-                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=_READ_S
+                collection, filter=filter, output_fields=fields, consistency_level="Strong", timeout=READ_S
             ),
             user_filter,
         )
@@ -238,7 +232,7 @@ class Connection:
         """Return the rows of those ids that exist, by id."""
         found: dict[str, Row] = {}
         for some in batched(ids, _IDS_PER_CALL):
-            query = partial(self.client.query, collection, one_of("id", some), fields, timeout=_READ_S)
+            query = partial(self.client.query, collection, one_of("id", some), fields, timeout=READ_S)
             found.update((row["id"], row) for row in self._call(collection, query))
         return found
 
@@ -265,7 +259,7 @@ class Connection:
             limit=limit,
             search_params={"metric_type": metric, "params": params},
             output_fields=fields,
-            timeout=_READ_S,
+            timeout=READ_S,
         )
         (hits,) = self._call(collection, search, user_filter)
         return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
@@ -273,20 +267,20 @@ class Connection:
     def upsert(self, collection: str, rows: list[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""
         unique = list({row["id"]: row for row in rows}.values())  # a server would keep the first of equal ids
-        self._call(collection, lambda: self.client.upsert(collection, unique, timeout=_WRITE_S))
+        self._call(collection, lambda: self.client.upsert(collection, unique, timeout=WRITE_S))
 
     def delete(self, collection: str, filter: str) -> None:
         """Delete the rows that match."""
-        self._call(collection, lambda: self.client.delete(collection, filter=filter, timeout=_WRITE_S))
+        self._call(collection, lambda: self.client.delete(collection, filter=filter, timeout=WRITE_S))
 
     def drop(self, collection: str) -> None:
         """Delete the collection, if it exists."""
         with self.mapped_errors():
-            self.client.drop_collection(collection, timeout=_WRITE_S)
+            self.client.drop_collection(collection, timeout=WRITE_S)
 
     def flush(self, collection: str) -> None:
         """Make all writes so far durable."""
-        self._call(collection, lambda: self.client.flush(collection, timeout=_WRITE_S))
+        self._call(collection, lambda: self.client.flush(collection, timeout=WRITE_S))
 
 
 def server_problem(version: str) -> str:

@@ -184,13 +184,9 @@ class Ledger:
         """Return the sources that a run need not read again before they change, by uri."""
         found: dict[str, SkippedSource] = {}
         for entry in sorted(self.entries("failed", "near-duplicate"), key=lambda entry: entry.uri):
-            if entry.source is None:  # a failure that every run tries again
-                continue
-            if entry.state == "failed":
-                found[entry.uri] = SkippedSource(entry.source, entry.reason)
-            else:
-                reason = f"near-duplicate of {entry.reason!r}"
-                found[entry.uri] = SkippedSource(entry.source, reason, entry.reason)
+            if entry.source:  # otherwise every run tries the failure again
+                reason, original = (entry.reason, "") if entry.state == "failed" else ("", entry.reason)
+                found[entry.uri] = SkippedSource(entry.source, reason, original)
         return found
 
     def update_stat(self, sources: Collection[Source]) -> None:

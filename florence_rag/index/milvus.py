@@ -17,7 +17,6 @@ from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.integrity_check import check_integrity
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
@@ -101,16 +100,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     def recorded_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
     ) -> tuple[EmbedderInfo, EmbedderInfo | None] | None:
-        """Return the embedder and the text embedder that filled an index, without creating the index.
-
-        Args:
-            uri: address of the store, as for `open`.
-            token: credentials for a server.
-            collection: name of the index.
-
-        Returns:
-            The embedder, and the text embedder or None if the index keeps no text vectors. None if there is no index.
-        """
+        """Return the embedder and the text embedder, if any, that filled an index; None if there is no index."""
         address = Address.parse(uri)
         _check_name(collection)
         if address.path is not None and not is_database(address.path):
@@ -127,11 +117,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     def require_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
     ) -> tuple[EmbedderInfo, EmbedderInfo | None]:
-        """Return what `recorded_embedders` returns of an existing index.
-
-        Raises:
-            StoreUnavailableError: if there is no index.
-        """
+        """Return what `recorded_embedders` returns, or raise StoreUnavailableError if there is no index."""
         if (recorded := MilvusIndex.recorded_embedders(uri, token, collection)) is None:
             raise StoreUnavailableError(
                 f"there is no database at {uri!r}; make one with: florence-rag index PATH --db {uri}"
@@ -249,7 +235,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 
     def _check_rows(self, create: bool) -> None:
         """Count sources with missing or extra rows as incomplete, so that the next run writes them again."""
-        report = check_integrity(self.chunks)
+        report = self.chunks.check_integrity()
         if not report.damaged:
             return
         where = self.chunks.connection.address

@@ -70,19 +70,16 @@ def chunk_table(
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
         FieldSchema("vector", _VECTOR_FIELDS[vector_dtype], dim=dimension),
     ]
+    bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
+    params = index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension)
+    indexes: dict[str, IndexParams] = {
+        "vector": vector_index(profile, index_type, dimension, vector_dtype),
+        "bm25": {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": params},
+    }
     if text_dimension is not None:
         fields.append(FieldSchema("has_text_vector", DataType.BOOL))
         fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vector_dtype], dim=text_dimension))
-    bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
-    widths = {"vector": dimension, **({"text_vector": text_dimension} if text_dimension is not None else {})}
-    indexes = {
-        **{field: vector_index(profile, index_type, width, vector_dtype) for field, width in widths.items()},
-        "bm25": {
-            "index_type": "SPARSE_INVERTED_INDEX",
-            "metric_type": "BM25",
-            "params": index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension),
-        },
-    }
+        indexes["text_vector"] = vector_index(profile, index_type, text_dimension, vector_dtype)
     # The dynamic field holds the flat metadata.
     schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=profile.flat_metadata)
     return Table(name, schema, indexes, "Session")
@@ -96,12 +93,8 @@ def probe_table(profile: StoreProfile, name: str, index_type: str, dtype: Vector
 
 
 def ledger_table(name: str) -> Table:
-    """Return the table of sources, failures and settings, each of which is a record.
-
-    It is a collection of its own, so that no search, filter or count over chunks has to exclude it. Milvus demands a
-    vector, and two zeros suffice.
-    """
-    return record_table(name, 2, state=16)
+    """Return the table of sources, failures and settings, which no search or count over chunks has to exclude."""
+    return record_table(name, 2, state=16)  # Milvus demands a vector, and two zeros suffice
 
 
 def record_table(name: str, dimension: int, **max_bytes: int) -> Table:

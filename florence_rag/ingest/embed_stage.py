@@ -107,11 +107,9 @@ def embed_batch(models: Models, chunks: list[Chunk]) -> EmbeddedBatch:
 
 
 def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
-    """Embed chunks.
+    """Return unit rows (N, D) float32: of a chunk with frames their mean direction, of any other that of its text.
 
-    Returns:
-        (N, D) float32 unit rows: for a chunk with frames the mean direction of its frames, of which a region counts
-        only its box; for any other chunk the direction of its text.
+    A region counts only the part of its frame that is inside the box.
     """
     vectors = np.zeros((len(chunks), embedder.info.dimension), dtype=np.float32)
     passages = [i for i, chunk in enumerate(chunks) if not chunk.frames]
@@ -126,10 +124,9 @@ def embed_chunks(embedder: Embedder, chunks: Sequence[Chunk]) -> np.ndarray:
 
 
 def embed_chunk_texts(embedder: TextEmbedder | None, chunks: Sequence[Chunk]) -> np.ndarray | None:
-    """Embed the caption, text and OCR text of each chunk together.
+    """Return unit rows (N, T) float32 of the texts of chunks, or zeros for a chunk without text.
 
-    Returns:
-        (N, T) float32, a unit row per chunk, and zeros for a chunk without any text; None without an embedder.
+    Caption, text and OCR text are embedded together. Without an embedder the result is None.
     """
     if embedder is None:
         return None

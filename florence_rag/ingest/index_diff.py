@@ -72,17 +72,10 @@ class IndexSnapshot:
         retry: bool = False,
         drop_near_duplicates: bool = False,
     ) -> IndexDiff:
-        """Compare the files at and below paths with the snapshot.
+        """Compare the files at and below paths with the snapshot, with the options of `FlorenceRAG.add`.
 
-        Args:
-            paths: Files, folders, patterns and URLs.
-            listed: More of these, of which those that do not exist are failures.
-            columns: The columns of tables.
-            prune: Whether indexed files below the paths that no longer exist are gone.
-            missing_ok: Whether the paths themselves may no longer exist, and are gone then, too. Otherwise a missing
-                path raises InputError, because its disk may only be unmounted.
-            retry: Whether to try permanent failures again.
-            drop_near_duplicates: Whether sources that were skipped as near-duplicates stay skipped.
+        With `missing_ok` paths that no longer exist are gone. Otherwise they raise InputError, because their disk may
+        only be unmounted. With `drop_near_duplicates` sources that were skipped as near-duplicates stay skipped.
         """
         more, lost = lines_to_uris(listed)
         places = [*([path_to_uri(path) for path in paths] if missing_ok else paths_to_uris(paths)), *more]

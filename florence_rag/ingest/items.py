@@ -57,11 +57,6 @@ class ItemStore:
     An item whose content is unchanged is not embedded again, and neither is one that was deleted a short time ago:
     LangChain's incremental indexing deletes and adds again all chunks of a file but the first hundred, in every run
     (its issue 32612).
-
-    Args:
-        context: The index, the models and the images.
-        ocr_mode: Which items are read by OCR.
-        config: The sizes of batches and pools.
     """
 
     def __init__(self, context: Context, *, ocr_mode: OCRMode = "auto", config: IngestConfig | None = None) -> None:

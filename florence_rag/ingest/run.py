@@ -67,7 +67,7 @@ class IngestRun:
         """Record that the image of another uri stands for this source."""
         self._rejected.add(source.uri)
         self.index.mark_duplicate(source, original)
-        self.skipped.append(SkippedSource(source, f"near-duplicate of {original!r}", original))
+        self.skipped.append(SkippedSource(source, duplicate_of=original))
 
     def report(self, diff: IndexDiff, indexed: Collection[str]) -> IndexReport:
         """Summarize the run; `indexed` are the uris of the sources that were indexed before it."""

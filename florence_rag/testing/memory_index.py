@@ -74,7 +74,7 @@ class MemoryIndex:
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Drop the rows of the source and record which source is indexed in its place."""
         self._drop(source.uri)
-        self._skipped[source.uri] = SkippedSource(source, f"near-duplicate of {duplicate_of!r}", duplicate_of)
+        self._skipped[source.uri] = SkippedSource(source, duplicate_of=duplicate_of)
 
     def skipped(self) -> dict[str, SkippedSource]:
         """Return the sources that a run need not read again before they change, by uri."""

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import StoreCorruptError
-from florence_rag.index.integrity_check import check_integrity
 
 
 @pytest.fixture
@@ -85,7 +84,7 @@ def test_sources_that_another_machine_is_writing_are_not_damaged(filled, open_in
         return iter(seen)
 
     monkeypatch.setattr(index.chunks.ledger, "entries", then_another_machine_writes)
-    found = check_integrity(index.chunks)
+    found = index.chunks.check_integrity()
     assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
 
 

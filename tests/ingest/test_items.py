@@ -15,7 +15,7 @@ from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
-from florence_rag.reembed.reembedding import Reembedding
+from florence_rag.reembed import Reembedding
 from florence_rag.sources import discover
 from florence_rag.testing import (
     ColorEmbedder,

@@ -9,14 +9,11 @@ from pymilvus import MilvusClient
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.connection import Connection, connect
+from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_note
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import Table
-
-_READ_S = 120.0
-_WRITE_S = 600.0
 
 _GRPC_OPTIONS = {
     # A proxy that the environment names would be used even for this machine.
@@ -62,7 +59,7 @@ class LiteConnection(Connection):
         self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
     ) -> Iterator[Row]:
         """Iterate over the rows that match. Lite returns all at once, and complains about iterators on the terminal."""
-        query = lambda: self.client.query(collection, filter, fields, timeout=_READ_S)  # noqa: E731
+        query = lambda: self.client.query(collection, filter, fields, timeout=READ_S)  # noqa: E731
         yield from self._call(collection, query, user_filter)
 
     def drop(self, collection: str) -> None:
@@ -70,7 +67,7 @@ class LiteConnection(Connection):
         note = drop_note(self._database.path, collection)
         with self.mapped_errors():
             note.touch()
-            self.client.drop_collection(collection, timeout=_WRITE_S)
+            self.client.drop_collection(collection, timeout=WRITE_S)
             note.unlink()
 
     def flush(self, collection: str) -> None:

@@ -18,13 +18,9 @@ from florence_rag.index.lite.internals import LiteEngine, is_database
 
 
 class LiteDatabase:
-    """The running engine of one folder. `acquire` starts or joins it, `release` leaves it.
+    """The running engine of one folder. `acquire` starts or joins it, `release` leaves it."""
 
-    Attributes:
-        running: the open databases of this process, by folder.
-    """
-
-    # A process has one lock per folder, so one place must know which folders it has locked.
+    # By folder; a process has one lock per folder, so one place must know which folders it has locked.
     running: ClassVar[dict[Path, LiteDatabase]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
     _of_parent: ClassVar[dict[Path, LiteDatabase]] = {}

@@ -22,11 +22,7 @@ _MAX_MESSAGE_BYTES = 2**28  # what Milvus Lite sets for its own servers
 
 
 class LiteEngine:
-    """The engine of one folder and the gRPC server in front of it. It locks the folder and repairs it.
-
-    Attributes:
-        port: the port of the server on this machine.
-    """
+    """The engine of one folder and the gRPC server in front of it. It locks the folder and repairs it."""
 
     def __init__(self, path: Path) -> None:
         self._engine = _lock(path)

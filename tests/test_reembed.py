@@ -17,7 +17,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
-from florence_rag.reembed.reembedding import Reembedding
+from florence_rag.reembed import Reembedding
 from florence_rag.testing import COLORS, ColorEmbedder, color_frame
 from florence_rag.types import EmbedderInfo
 
@@ -106,7 +106,7 @@ RUN = """
 import sys, time
 from florence_rag.index import writer
 sys.path.insert(0, sys.argv[1])
-import test_reembedding as setup
+import test_reembed as setup
 
 class Slow(setup.TurnedEmbedder):
     def embed_images(self, frames):

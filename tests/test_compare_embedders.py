@@ -3,7 +3,7 @@ import pytest
 
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
-from florence_rag.reembed.compare_embedders import compare_embedders
+from florence_rag.reembed import compare_embedders
 from florence_rag.testing import MemoryIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 

@@ -1,1 +1,0 @@
-"""Moves an index to another embedder."""
