@@ -50,15 +50,6 @@ class AnsweringConfig:
     max_candidates: int = 5
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class VisualCandidate:
-    """A frame of a hit, with the odds that the question refers to it."""
-
-    hit: Hit
-    frame: Frame
-    odds: float
-
-
 @dataclass(frozen=True)
 class Answerer:
     """Answers questions from the hits of a search.
@@ -91,20 +82,20 @@ class Answerer:
     def _examine(self, question: str, hits: Iterable[Hit], k: int) -> Iterator[Evidence]:
         """Ask the VQA model about the k frames that are most likely meant."""
         candidates = self._candidates(question, hits)
-        total = self.config.no_match_odds + sum(candidate.odds for candidate in candidates)
-        for candidate in sorted(candidates, key=lambda candidate: -candidate.odds)[:k]:
-            result = self.vqa.get().answer(candidate.frame, question)
-            confidence = candidate.odds / total * (1.0 if result.confidence is None else result.confidence)
+        total = self.config.no_match_odds + sum(odds for odds, _, _ in candidates)
+        for odds, hit, frame in sorted(candidates, key=lambda candidate: -candidate[0])[:k]:
+            result = self.vqa.get().answer(frame, question)
+            confidence = odds / total * (1.0 if result.confidence is None else result.confidence)
             if result.answer:
-                yield Evidence(candidate.hit, result.answer, confidence, cached_from=result.cached_from)
+                yield Evidence(hit, result.answer, confidence, cached_from=result.cached_from)
 
-    def _candidates(self, question: str, hits: Iterable[Hit]) -> list[VisualCandidate]:
-        """Return the frame of each hit; of a clip, the best match, or the middle keyframe without a matcher."""
+    def _candidates(self, question: str, hits: Iterable[Hit]) -> list[tuple[float, Hit, Frame]]:
+        """Return the odds that a hit is meant, and its frame: the best match, or the middle one without a matcher."""
         config = self.config
         loaded = [(hit, frames) for hit in hits if (frames := frames_or_skip(self.load_frames, hit))]
         if self.matcher is None:
             return [
-                VisualCandidate(hit, middle_frame(frames), odds_of_rank(rank, config.rank_weight_alone))
+                (odds_of_rank(rank, config.rank_weight_alone), hit, middle_frame(frames))
                 for rank, (hit, frames) in enumerate(loaded)
             ]
         images = [frame for _, frames in loaded for frame in frames]
@@ -114,7 +105,7 @@ class Answerer:
             match, frame = max(((next(matches), frame) for frame in frames), key=lambda pair: pair[0])
             likely = min(max(match, config.min_error), 1.0 - config.min_error)
             odds = likely / (1.0 - likely) * odds_of_rank(rank, config.rank_weight)
-            candidates.append(VisualCandidate(hit, frame, odds))
+            candidates.append((odds, hit, frame))
         return candidates
 
 

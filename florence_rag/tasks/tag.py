@@ -186,13 +186,12 @@ class IndexTagger:
 
     def predict(self, hits: Sequence[Hit], vectors: np.ndarray, threshold: float) -> list[Tagged]:
         """Return the tags of images with the unit vectors (N, D), at or above the threshold."""
-        rows = [ranked(self.labels, row) for row in self.tagger.confidences(vectors)]
-        return [
-            Tagged(
-                hit.id, hit.source, tuple(pair for pair in row if pair[1] >= threshold), tuple(row[:_MAX_CANDIDATES])
-            )
-            for hit, row in zip(hits, rows, strict=True)
-        ]
+        predicted = []
+        for hit, confidences in zip(hits, self.tagger.confidences(vectors), strict=True):
+            row = ranked(self.labels, confidences)
+            tags = tuple(pair for pair in row if pair[1] >= threshold)
+            predicted.append(Tagged(hit.id, hit.source, tags, tuple(row[:_MAX_CANDIDATES])))
+        return predicted
 
 
 def ranked(labels: Sequence[str], confidences: np.ndarray) -> list[tuple[str, float]]:

@@ -70,10 +70,9 @@ def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mappi
     names = list(model.model_fields)
     if len(args) > len(names):
         raise InputError(f"too many arguments; the arguments are {', '.join(names)}")
+    values = {**dict(zip(names, args, strict=False)), **kwargs}
     # Models often fill arguments that they do not use with null.
-    stated = {
-        name: value for name, value in {**dict(zip(names, args, strict=False)), **kwargs}.items() if value is not None
-    }
+    stated = {name: value for name, value in values.items() if value is not None}
     try:
         parsed = model.model_validate(stated)
     except ValidationError as error:
