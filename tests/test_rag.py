@@ -201,29 +201,29 @@ def test_a_chat_model_answers_from_the_hits(filled):
 
 def test_a_chat_model_answers_about_one_picture(filled, folder):
     model = FakeMessagesListChatModel(responses=[AIMessage("Red [1].")])
-    answer = filled.ask("What colour?", llm=model, image=folder / "red.png")
+    answer = filled.ask("What color?", llm=model, image=folder / "red.png")
     assert [citation.source for citation in answer.citations] == [str(folder / "red.png")]
     assert thumbnail_of(filled, answer.citations[0])
 
 
 def test_a_chat_model_that_does_not_exist_is_named(filled):
     with pytest.raises(ModelError, match="nonsense"):
-        filled.ask("What colour?", llm="nonsense")
+        filled.ask("What color?", llm="nonsense")
 
 
 def test_answer_about_takes_pictures_and_ids(filled, folder):
     hit = filled.search("red", k=1)[0]
-    assert filled.ask_image(hit.id, "What colour?").answer == "red"
-    assert filled.ask_image(folder / "deep" / "blue.png", "What colour?").answer == "blue"
-    assert filled.ask_image(color_frame("green"), "What colour?").answer == "green"
+    assert filled.ask_image(hit.id, "What color?").answer == "red"
+    assert filled.ask_image(folder / "deep" / "blue.png", "What color?").answer == "blue"
+    assert filled.ask_image(color_frame("green"), "What color?").answer == "green"
 
 
 def test_answer_about_says_why_an_id_has_no_picture(filled):
     passage = filled.search("dog", kinds={"text"})[0]
     with pytest.raises(InputError, match="passage of text"):
-        filled.ask_image(passage.id, "What colour?")
+        filled.ask_image(passage.id, "What color?")
     with pytest.raises(InputError, match="no chunk has the id 'ffff"):
-        filled.ask_image("f" * 32, "What colour?")
+        filled.ask_image("f" * 32, "What color?")
 
 
 @pytest.mark.parametrize("ask", ["ask", "ask_image"])

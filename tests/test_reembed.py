@@ -241,7 +241,7 @@ def test_files_added_changed_and_removed_meanwhile_are_moved_too(rag, turned, fo
     move = move_to(rag, turned)
     move.fill()
     save(folder / "new.png", "red")
-    save(folder / "0-black-blue.png", "white", "grey")
+    save(folder / "0-black-blue.png", "white", "gray")
     (folder / "red.txt").unlink()
     report = rag.add(folder, prune=True)
     assert (report.added, report.updated, report.removed) == (1, 1, 1)
@@ -285,22 +285,22 @@ def test_files_that_another_machine_indexes_just_before_the_switch_are_not_lost(
 
 
 def test_a_missing_file_blocks_the_switch_and_is_named(rag, turned, folder):
-    lost = folder / "3-green-grey.png"
+    lost = folder / "3-green-gray.png"
     lost.unlink()
     move = move_to(rag, turned)
     report = move.fill()
     assert (report.sources, report.total) == (10, 11)
     assert [failure.source for failure in report.skipped] == [str(lost)]
-    with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded again, such as .*3-green-grey.png"):
+    with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded again, such as .*3-green-gray.png"):
         move.switch()
     assert rag.index.embedder == ColorEmbedder.info
     assert len(rag.index.sources()) == 11 and str(lost) in rag.index.sources()
-    save(lost, "green", "grey")
+    save(lost, "green", "gray")
     assert move.switch().sources == 11
 
 
 def test_a_missing_file_is_listed_as_failed_on_request(rag, turned, folder, open_rag):
-    lost, broken = folder / "3-green-grey.png", folder / "broken.png"
+    lost, broken = folder / "3-green-gray.png", folder / "broken.png"
     broken.write_bytes(b"\x89PNG no image")
     rag.add(folder)
     lost.unlink()
@@ -309,16 +309,16 @@ def test_a_missing_file_is_listed_as_failed_on_request(rag, turned, folder, open
     rag.close()
     again = open_rag(turned)
     failures = {failure.source: failure.reason for failure in again.index.failures()}
-    assert failures.keys() == {str(lost), str(broken)} and "3-green-grey.png" in failures[str(lost)]
+    assert failures.keys() == {str(lost), str(broken)} and "3-green-gray.png" in failures[str(lost)]
     assert str(lost) not in again.index.sources()
-    save(lost, "green", "grey")
+    save(lost, "green", "gray")
     assert again.add(folder).added == 1
 
 
 def test_a_file_that_changed_since_it_was_indexed_is_not_mixed_with_its_old_text(rag, turned, folder):
-    changed = folder / "3-green-grey.png"
+    changed = folder / "3-green-gray.png"
     save(changed, "red", "red")
-    os.utime(folder / "4-grey-orange.png", ns=(1, 1))  # touched, but the same
+    os.utime(folder / "4-gray-orange.png", ns=(1, 1))  # touched, but the same
     report = move_to(rag, turned).fill()
     assert [failure.source for failure in report.skipped] == [str(changed)]
     assert "has changed since it was indexed; index it again first" in report.skipped[0].reason
@@ -374,7 +374,7 @@ def test_the_overlap_is_reported_before_the_switch(rag, turned):
     move.fill()
     by_text, near = move.compare(ColorEmbedder(), k=3), move.compare(k=3)
     assert 0 < by_text.mean < 1 and 0 < near.mean < 1
-    assert {"The red house stands near the green lake.", "3 green grey"} <= set(by_text.queries)
+    assert {"The red house stands near the green lake.", "3 green gray"} <= set(by_text.queries)
     assert len(near.queries) == 11 and near.queries[0].startswith("near ")
 
 

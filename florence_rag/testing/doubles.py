@@ -19,7 +19,7 @@ COLORS: Mapping[str, tuple[int, int, int]] = {
     "blue": (0, 0, 255),
     "brown": (139, 69, 19),
     "green": (0, 160, 0),
-    "grey": (128, 128, 128),
+    "gray": (128, 128, 128),
     "orange": (255, 140, 0),
     "pink": (255, 150, 190),
     "purple": (128, 0, 128),

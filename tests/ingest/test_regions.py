@@ -65,8 +65,8 @@ def folder(tmp_path):
     path.mkdir()
     # Seven gray parts: the vector of the whole image is far from that of its last part.
     for last in ("red", "blue", "green"):
-        Image.fromarray(color_frame(*["grey"] * 7, last, size_px=80)).save(path / f"{last}.png")
-    Image.fromarray(color_frame("grey", "grey", "red", size_px=81)).save(path / "much-red.png")
+        Image.fromarray(color_frame(*["gray"] * 7, last, size_px=80)).save(path / f"{last}.png")
+    Image.fromarray(color_frame("gray", "gray", "red", size_px=81)).save(path / "much-red.png")
     return path
 
 
@@ -80,7 +80,7 @@ def names(hits):
 
 
 def test_regions_follow_their_image_with_its_metadata_and_their_label():
-    whole, region = with_regions(StripeDetector(), [image("a", "grey", "red")])
+    whole, region = with_regions(StripeDetector(), [image("a", "gray", "red")])
     assert not is_region(whole) and is_region(region)
     assert (region.kind, region.locator.box, region.source) == ("image", (0.5, 0.0, 1.0, 1.0), whole.source)
     assert region.metadata == {"n": 1, "label": "red", "confidence": 0.9}
@@ -96,7 +96,7 @@ def test_the_detector_receives_only_images():
 
 
 def test_the_vector_of_a_region_is_that_of_its_box():
-    chunks = with_regions(StripeDetector(), [image("a", "grey", "grey", "red")])
+    chunks = with_regions(StripeDetector(), [image("a", "gray", "gray", "red")])
     np.testing.assert_allclose(embed_chunks(EMBEDDER, chunks[1:]) @ EMBEDDER.embed_texts(["red"]).T, 1, atol=0.1)
 
 
@@ -200,7 +200,7 @@ def test_regions_are_updated_and_deleted_with_their_image(folder, tmp_path):
     with rag_with_regions(MilvusIndex.open(str(tmp_path / "t.db"), EMBEDDER.info)) as rag:
         rag.add(folder)
         assert rag.info().chunks == {"image": 8}
-        Image.fromarray(color_frame("grey", "pink", "grey", "pink", size_px=80)).save(folder / "red.png")
+        Image.fromarray(color_frame("gray", "pink", "gray", "pink", size_px=80)).save(folder / "red.png")
         (folder / "blue.png").unlink()
         report = rag.add(folder, prune=True)
         assert (report.updated, report.removed) == (1, 1)
@@ -229,7 +229,7 @@ def test_an_image_on_which_the_detector_fails_fails_alone(folder):
 
 
 def test_ocr_text_belongs_to_the_image_and_not_to_its_regions(folder):
-    with rag_with_regions(ocr_reader=ScriptedReader({"grey": "EXIT"}), ocr="always") as rag:
+    with rag_with_regions(ocr_reader=ScriptedReader({"gray": "EXIT"}), ocr="always") as rag:
         rag.add(folder)
         found = rag.search("red", k=20, group=False)
         assert {hit.ocr for hit in found if hit.locator.box} == {""}

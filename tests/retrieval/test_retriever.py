@@ -123,8 +123,8 @@ def test_ocr_text_is_first_for_any_vectors(query, name, seed):
         "morgan": "Morgan & Co",
         "shirt": "POLO",
     }
-    chunks = [chunk(each, colors=["grey"], ocr=ocr) for each, ocr in printed.items()]
-    chunks += [chunk(f"other{i}", colors=["grey"]) for i in range(30)]
+    chunks = [chunk(each, colors=["gray"], ocr=ocr) for each, ocr in printed.items()]
+    chunks += [chunk(f"other{i}", colors=["gray"]) for i in range(30)]
     embedder = NoiseEmbedder(seed)
     index = MemoryIndex(embedder.info)
     for each in chunks:
@@ -227,8 +227,8 @@ def test_a_paraphrase_without_a_common_word_is_found():
 
 
 def test_an_image_is_found_by_the_meaning_of_its_caption():
-    images = (chunk("street", colors=["grey"], text="a vehicle"), chunk("wall", colors=["grey"], text="a wall"))
-    mute = [chunk(f"mute{i}", colors=["grey"]) for i in range(5)]
+    images = (chunk("street", colors=["gray"], text="a vehicle"), chunk("wall", colors=["gray"], text="a wall"))
+    mute = [chunk(f"mute{i}", colors=["gray"]) for i in range(5)]
     hits = with_text_vectors(*mute, *images).search("car", k=9)
     assert names(hits)[0] == "street"
     assert not any("semantic similarity" in hit.explanation for hit in hits if hit.source.startswith("/mute"))
@@ -257,7 +257,7 @@ def reranked(*chunks, reranker=None):
 
 MISLEADING = (
     chunk("sign", colors=["blue"], ocr="RED"),
-    chunk("rose", colors=["red", "red", "red", "red", "grey"]),
+    chunk("rose", colors=["red", "red", "red", "red", "gray"]),
     chunk("sky", colors=["blue"]),
 )
 

@@ -46,9 +46,9 @@ def jpeg(frame, size, quality=85):
 
 def test_the_model_answers_the_same_question_once(cache):
     red = color_frame("red", "red", "blue")
-    first = cache.answer(red, "What colour is the wall?")
+    first = cache.answer(red, "What color is the wall?")
     repeated = cache.answer(red.copy(), "which color is the wall")
-    assert cache.vqa.get().questions == ["What colour is the wall?"] and cache.counts == {"model": 1, "cache": 1}
+    assert cache.vqa.get().questions == ["What color is the wall?"] and cache.counts == {"model": 1, "cache": 1}
     assert (repeated.answer, repeated.confidence, repeated.candidates) == (
         first.answer,
         first.confidence,
@@ -56,7 +56,7 @@ def test_the_model_answers_the_same_question_once(cache):
     )
     assert not first.cached_from
     assert repeated.cached_from == (
-        "cached answer of 2029-07-14T12:00:00+00:00 to 'What colour is the wall?' about this image"
+        "cached answer of 2029-07-14T12:00:00+00:00 to 'What color is the wall?' about this image"
     )
 
 

@@ -61,7 +61,7 @@ def test_every_form_of_an_image_is_accepted(model, folder, blue_vector):
 
 
 def test_batches_do_not_change_the_result(model, monkeypatch):
-    frames = [color_frame(color) for color in ("red", "blue", "green", "pink", "grey")]
+    frames = [color_frame(color) for color in ("red", "blue", "green", "pink", "gray")]
     whole = model.embed_images(frames)
     monkeypatch.setattr(embeddings, "BATCH_SIZE", 2)
     assert model.embed_images(frames) == whole

@@ -32,7 +32,7 @@ def test_an_open_file_is_an_image(model, folder, blue_vector):
 
 async def test_batches_are_embedded_whole_and_in_order(model, folder):
     model.embed_batch_size = 2
-    texts = ["red", "blue", "green", "pink", "grey"]
+    texts = ["red", "blue", "green", "pink", "gray"]
     assert model.get_text_embedding_batch(texts) == [model.get_text_embedding(text) for text in texts]
     assert await model.aget_text_embedding_batch(texts) == model.get_text_embedding_batch(texts)
     images = [str(folder / name) for name in ("red.png", "blue.png", "green-green-yellow.png")]
