@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def _reader(media: Media) -> ModuleType:
-    """Return the module of a medium: it cuts sources into chunks, and reads the frames of a chunk again."""
+    """Return the module whose `chunk_source` cuts a medium into chunks, and whose `read_frames` reads frames again."""
     if media not in _READERS:
         raise InputError(f"{media!r} is no known medium; allowed are {', '.join(map(repr, _READERS))}")
     return import_module(f"{__name__}.{_READERS[media]}")

@@ -200,15 +200,7 @@ class FlorenceVectorStore(VectorStore):
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **scope: Any
     ) -> list[Document]:
-        """Return k diverse documents among the fetch_k nearest to a text (maximal marginal relevance).
-
-        Args:
-            query: The text.
-            k: The number of documents.
-            fetch_k: The number of candidates.
-            lambda_mult: The weight of relevance, from 0 (most diverse) to 1 (nearest).
-            **scope: kinds and filter, as for the other searches.
-        """
+        """Return k diverse documents among the fetch_k nearest to a text; lambda_mult 0 is the most diverse."""
         return self.max_marginal_relevance_search_by_vector(self._embed(query), k, fetch_k, lambda_mult, **scope)
 
     def max_marginal_relevance_search_by_vector(
