@@ -104,12 +104,6 @@ class ReembedOptions(TypedDict, total=False):
 class Reembedding:
     """A move of an index to another embedder. You can stop it at any point, and continue it with a new object.
 
-    Args:
-        context: The index, the store of its images, and the models, whose embedder the switch replaces.
-        to: The new embedder or its name.
-        config: The sizes of batches and pools.
-        **options: See `ReembedOptions`.
-
     Attributes:
         embedder: The new embedder.
         shadow: The collection that receives the new vectors.

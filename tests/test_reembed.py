@@ -229,7 +229,7 @@ def test_after_a_kill_in_any_write_the_next_run_has_the_same_result_as_without_i
             move.fill()
             move.switch()
     die(rag)
-    switched = MilvusIndex.recorded_embedder(db) == turned.info
+    switched = MilvusIndex.recorded_embedders(db)[0] == turned.info
     rag = open_rag(turned if switched else None)
     if not switched:
         move_to(rag, turned).switch()

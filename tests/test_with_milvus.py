@@ -86,4 +86,4 @@ def test_a_database_is_opened_with_the_embedder_that_filled_it(tmp_path, folder)
     other = ColorEmbedder.info.__class__("other", "f", ColorEmbedder.info.dimension, "none")
     with pytest.raises(StoreMismatchError, match=r"colors.*other"):
         MilvusIndex.open(str(tmp_path / "test.db"), other)
-    assert MilvusIndex.recorded_embedder(str(tmp_path / "test.db")) == ColorEmbedder.info
+    assert MilvusIndex.recorded_embedders(str(tmp_path / "test.db"))[0] == ColorEmbedder.info

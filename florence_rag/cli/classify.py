@@ -32,8 +32,8 @@ class ClassifyCommand(RAGCommand):
         from florence_rag.models.registry import DEFAULT
         from florence_rag.tasks.classify import Classifiers
 
-        recorded = None if self.model else MilvusIndex.recorded_embedder(self.db, self.token)
-        embedder = self.load(EMBEDDER, self.model or (recorded.name if recorded else DEFAULT))
+        recorded = None if self.model else MilvusIndex.recorded_embedders(self.db, self.token)
+        embedder = self.load(EMBEDDER, self.model or (recorded[0].name if recorded else DEFAULT))
         return Classifiers(Models(embedder), classifier_folder(self.db, "florence"))
 
 

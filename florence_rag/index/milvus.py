@@ -91,12 +91,6 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             return index
 
     @staticmethod
-    def recorded_embedder(uri: str, token: str | None = None, collection: str = "florence") -> EmbedderInfo | None:
-        """Return the embedder that filled an index, or None if there is none; see `recorded_embedders`."""
-        recorded = MilvusIndex.recorded_embedders(uri, token, collection)
-        return recorded[0] if recorded else None
-
-    @staticmethod
     def recorded_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
     ) -> tuple[EmbedderInfo, EmbedderInfo | None] | None:

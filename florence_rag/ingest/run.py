@@ -27,14 +27,8 @@ from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, Skip
 class IngestRun:
     """Stores sources in an index. One object carries out one run, in any number of steps.
 
-    The progress counts `files_total` files, of which `files_done` were indexed before the run.
-
-    Attributes:
-        done: The sources that are indexed.
-        failures: The sources that cannot be indexed, with the reason.
-        skipped: Those that future runs can skip: permanent failures and near-duplicates.
-        chunks: The number of chunks stored.
-        timer: The times of the stages.
+    The progress counts `files_total` files, of which `files_done` were indexed before the run. Future runs can skip the
+    sources in `skipped`, which are permanent failures and near-duplicates.
     """
 
     index: ChunkIndex

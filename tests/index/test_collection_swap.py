@@ -74,7 +74,7 @@ def test_switching_makes_the_shadow_active_and_drops_the_previous_collection(two
     two.drop_previous()
     assert "florence" not in collections(two)
     two.close()
-    assert MilvusIndex.recorded_embedder(db) == OTHER
+    assert MilvusIndex.recorded_embedders(db)[0] == OTHER
     with pytest.raises(StoreMismatchError, match=r"was filled by shapes .* not by colors"):
         open_index()
     again = open_index(embedder=OTHER)
@@ -170,7 +170,7 @@ def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
             two.switch(shadow)
             two.drop_previous()
     two.chunks.connection.close()  # what was not flushed is lost
-    assert MilvusIndex.recorded_embedder(db) == (OTHER if switched else embedder)
+    assert MilvusIndex.recorded_embedders(db)[0] == (OTHER if switched else embedder)
     index = open_index(embedder=OTHER if switched else embedder)
     assert index.sources() == sources
     assert len(index.search_vector(unit(dimension=index.embedder.dimension)[0], 9)) == 4

@@ -19,7 +19,7 @@ def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
-    for call in (lambda: open_index(uri=uri), lambda: MilvusIndex.recorded_embedder(uri)):
+    for call in (lambda: open_index(uri=uri), lambda: MilvusIndex.recorded_embedders(uri)):
         with pytest.raises(StoreUnavailableError, match=f"no Milvus server answers at {uri}; start it, or name a file"):
             call()
 
@@ -81,12 +81,12 @@ def test_an_index_on_a_server_works(engine_uri, open_index, put, unit, monkeypat
         assert list(index.sources()) == ["/a", "/b"]
         assert index.info().index_type == "HNSW"
         assert index.delete_sources(["/a"]) == 3
-    assert MilvusIndex.recorded_embedder(engine_uri).name == "colors"
+    assert MilvusIndex.recorded_embedders(engine_uri)[0].name == "colors"
     with open_index(uri=engine_uri, create=False) as index:
         assert len(index.search_vector(unit()[0], 10)) == 2
     with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; make it with: florence-rag"):
         open_index(uri=engine_uri, collection="other", create=False)
-    assert MilvusIndex.recorded_embedder(engine_uri, collection="other") is None
+    assert MilvusIndex.recorded_embedders(engine_uri, collection="other") is None
 
 
 def test_after_close_every_call_says_so(index, put):

@@ -70,11 +70,11 @@ def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, 
 
 
 def test_the_recorded_embedder_opens_the_index(db, open_index, embedder):
-    assert MilvusIndex.recorded_embedder(db) is None
+    assert MilvusIndex.recorded_embedders(db) is None
     open_index().close()
-    assert MilvusIndex.recorded_embedder(db) == embedder
-    assert MilvusIndex.recorded_embedder(db, collection="other") is None
-    open_index(embedder=MilvusIndex.recorded_embedder(db))
+    assert MilvusIndex.recorded_embedders(db)[0] == embedder
+    assert MilvusIndex.recorded_embedders(db, collection="other") is None
+    open_index(embedder=MilvusIndex.recorded_embedders(db)[0])
 
 
 def test_an_index_of_another_schema_version_is_refused(db, open_index):
@@ -116,7 +116,7 @@ def test_collections_of_one_database_are_independent(open_index, put, embedder):
 
 @pytest.mark.parametrize("name", ["", "a b", "1a", "a/../b", "a" * 202, "夜"])
 def test_a_collection_needs_a_name(db, open_index, name):
-    for call in (open_index, lambda collection: MilvusIndex.recorded_embedder(db, collection=collection)):
+    for call in (open_index, lambda collection: MilvusIndex.recorded_embedders(db, collection=collection)):
         with pytest.raises(InputError, match="is no name; use letters, digits and underscores"):
             call(collection=name)
     assert not Path(db).exists()

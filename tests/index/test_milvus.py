@@ -216,7 +216,7 @@ def test_a_fresh_process_loads_before_it_searches(db, index, street):
 import sys
 sys.path[:0] = {sys.path!r}
 from florence_rag.index.milvus import MilvusIndex
-embedder = MilvusIndex.recorded_embedder({db!r})
+embedder = MilvusIndex.recorded_embedders({db!r})[0]
 with MilvusIndex.open({db!r}, embedder, create=False) as index:
     print(index.search_bm25("hydrant", 1)[0].source)
 """

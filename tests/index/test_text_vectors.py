@@ -78,7 +78,7 @@ def test_the_index_names_its_text_embedder(text_index, three, open_index, db):
     assert json.loads(json.dumps(text_index.info().to_dict()))["text_embedder"]["name"] == "words"
     text_index.close()
     assert MilvusIndex.recorded_embedders(db) == (text_index.embedder, WORDS)
-    assert MilvusIndex.recorded_embedder(db) == text_index.embedder
+    assert MilvusIndex.recorded_embedders(db)[0] == text_index.embedder
 
 
 def test_text_vectors_are_required_by_an_index_that_keeps_them_and_refused_by_others(

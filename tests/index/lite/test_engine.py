@@ -126,7 +126,7 @@ def test_a_missing_folder_is_named(tmp_path, open_index):
 def test_opening_a_missing_database_without_create_creates_nothing(tmp_path, db, open_index):
     with pytest.raises(StoreUnavailableError, match=r"there is no database .*; make it with: florence-rag index"):
         open_index(create=False)
-    assert MilvusIndex.recorded_embedder(db) is None
+    assert MilvusIndex.recorded_embedders(db) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -134,7 +134,7 @@ def test_a_file_with_the_name_of_the_database_is_not_changed(db, open_index):
     Path(db).write_text("SQLite format 3")
     with pytest.raises(StoreUnavailableError, match="is a file, but Milvus Lite 3 keeps a folder"):
         open_index()
-    assert MilvusIndex.recorded_embedder(db) is None
+    assert MilvusIndex.recorded_embedders(db) is None
     assert Path(db).read_text() == "SQLite format 3"
 
 
