@@ -16,13 +16,21 @@ from typing import Any, Protocol
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from florence_rag.batching import batched
 from florence_rag.errors import InputError, MissingExtraError
 from florence_rag.finetuning.settings import FineTuned, Progress, Settings, Step
+from florence_rag.models.strict_loading import open_strictly
 from florence_rag.types import Failure
 
 Collator = Callable[[Sequence[Any]], dict[str, Any]]
@@ -36,9 +44,8 @@ class TrainingSetup:
     """A network with its data, ready to be trained.
 
     `part` is the folder that the network becomes. `metrics` measures the network on the validation
-    examples. `details` are facts
-    for the model card. `identity` is what a run must have in common with the one that it resumes, next to its base
-    model, its data and its settings.
+    examples. `details` are facts for the model card. `identity` is what a run must have in common with the one that it
+    resumes, next to its base model, its data and its settings.
     """
 
     part: str
@@ -145,9 +152,16 @@ def _run(setup: TrainingSetup, folder: Path, settings: Settings, progress: Progr
     and the seconds of this one.
     """
     model, checkpoints = setup.model, folder / "checkpoints"
+    arguments = _arguments(model, len(setup.train), checkpoints, settings)  # type: ignore[arg-type]
+    checkpoint = last_checkpoint(checkpoints)
+    resumed_step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    if checkpoint and resumed_step >= arguments.max_steps:  # the run was interrupted after its last step
+        best = TrainerState.load_from_json(f"{checkpoint}/trainer_state.json").best_model_checkpoint or checkpoint
+        model.load_state_dict(open_strictly(type(model), checkpoints / Path(best).name).state_dict())
+        return resumed_step, 0.0
     trainer = _Trainer(
         model=model.train(),
-        args=_arguments(model, len(setup.train), checkpoints, settings),  # type: ignore[arg-type]
+        args=arguments,
         train_dataset=setup.train,
         eval_dataset=setup.validation,
         data_collator=setup.collate,
@@ -155,12 +169,10 @@ def _run(setup: TrainingSetup, folder: Path, settings: Settings, progress: Progr
     for callback in (PrinterCallback, ProgressCallback):  # standard output is for results
         trainer.remove_callback(callback)
     trainer.add_callback(_LogCallback(folder, progress))
-    checkpoint = last_checkpoint(checkpoints)
     if is_main_process():
         from torch.utils.tensorboard import SummaryWriter
 
         # TensorBoard hides what an earlier run logged after the checkpoint.
-        resumed_step = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
         trainer.add_callback(TensorBoardCallback(SummaryWriter(str(folder), purge_step=resumed_step + 1)))
     if settings.patience is not None:
         trainer.add_callback(EarlyStoppingCallback(settings.patience))

@@ -28,6 +28,6 @@ def check_prompts(prompts: Sequence[str]) -> tuple[str, ...]:
     if isinstance(prompts, str) or not prompts:
         raise InputError(f"prompts must be a list of sentences with {{}} in place of the label, not {prompts!r:.80}")
     for prompt in prompts:
-        if not isinstance(prompt, str) or prompt.count("{}") != 1:
-            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label")
+        if not isinstance(prompt, str) or [prompt.count(mark) for mark in ("{}", "{", "}")] != [1, 1, 1]:
+            raise InputError(f"the prompt {prompt!r:.80} needs {{}} once, in place of the label, and no other braces")
     return tuple(prompts)

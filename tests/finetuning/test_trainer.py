@@ -109,3 +109,15 @@ def test_an_incomplete_checkpoint_is_skipped(tmp_path):
         if state is not None:
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_a_run_that_was_interrupted_after_its_last_step_can_be_continued(start, colors, tmp_path, monkeypatch):
+    deleted = []
+    with monkeypatch.context() as patch:
+        patch.setattr("florence_rag.finetuning.trainer.shutil.rmtree", lambda folder, **_: deleted.append(folder))
+        first = train(colors, tmp_path / "out", start)
+    assert last_checkpoint(deleted[0]).endswith(f"checkpoint-{first.steps}")
+    trained = weights(tmp_path / "out")
+    again = train(colors, tmp_path / "out", start)
+    assert (again.steps, again.after) == (first.steps, first.after)
+    assert all(torch.equal(value, trained[name]) for name, value in weights(tmp_path / "out").items())

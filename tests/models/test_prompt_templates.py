@@ -22,7 +22,7 @@ def test_prompts_are_a_list_of_sentences(prompts):
         check_prompts(prompts)
 
 
-@pytest.mark.parametrize("prompt", ["a photo", "{} and {}", "", 3])
+@pytest.mark.parametrize("prompt", ["a photo", "{} and {}", "", 3, "a {x} {}", "{{}}", "a } {}"])
 def test_each_prompt_has_one_place_for_the_label(prompt):
     with pytest.raises(InputError, match=r"the prompt .* needs \{\} once"):
         check_prompts(["a photo of a {}.", prompt])
