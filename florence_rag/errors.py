@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class FlorenceError(Exception):
     """Base of all errors of this package."""
@@ -49,6 +52,19 @@ class StoreCorruptError(StoreError):
 def unknown_chunk_error(id: str) -> InputError:
     """Return the error for an id that no chunk of the index has."""
     return InputError(f"no chunk has the id {id!r}; searches return the ids that exist")
+
+
+def check_keywords(given: Iterable[str], options: type) -> None:
+    """Check keyword arguments against the TypedDict that lists them, as Python does for a function that names them.
+
+    Raises:
+        TypeError: If a keyword is unknown.
+    """
+    allowed: frozenset[str] = options.__optional_keys__  # type: ignore[attr-defined]
+    for name in sorted(set(given) - allowed):
+        nearest = get_close_matches(name, allowed, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"allowed are {', '.join(sorted(allowed))}"
+        raise TypeError(f"unknown keyword argument {name!r}; {hint}")
 
 
 def first_line(error: Exception) -> str:

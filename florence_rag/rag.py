@@ -12,6 +12,7 @@ from florence_rag.answering.llm import ChatModel
 from florence_rag.chunking import ImageInput
 from florence_rag.context import Context, Models
 from florence_rag.embedding.base import Embedder
+from florence_rag.errors import check_keywords
 from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex, Filter, IndexInfo
 from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
@@ -54,6 +55,7 @@ class FlorenceRAG:
     """
 
     def __init__(self, index: ChunkIndex, models: Embedder | Models, **settings: Unpack[Settings]) -> None:
+        check_keywords(settings, Settings)
         models = models if isinstance(models, Models) else Models.of(models)
         self.context = context = Context(index, models, ImageStore(index, settings.get("images")))
         self.index, self.models = index, models
@@ -92,6 +94,7 @@ class FlorenceRAG:
             ModelError: If a model is unknown or cannot be loaded.
             StoreError: If the database cannot be opened, or another embedder filled it.
         """
+        check_keywords(settings, OpenSettings)
         database = open_database(db, model, settings)
         return cls(
             database.index,

@@ -282,3 +282,20 @@ def test_it_closes_its_index():
     with FlorenceRAG(index, ColorEmbedder()):
         assert not index.closed
     assert index.closed
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda rag, path: FlorenceRAG(rag.index, rag.models, vqa=ColorVQA()),
+        lambda rag, path: FlorenceRAG.open(path / "new.db", "florence-tiny", captionr="blip"),
+        lambda rag, path: rag.add(path, progres=print),
+        lambda rag, path: rag.retry_failures(progres=print),
+        lambda rag, path: rag.recommend(["red"], diversty=1),
+    ],
+    ids=["constructor", "open", "add", "retry_failures", "recommend"],
+)
+def test_an_unknown_keyword_is_not_ignored(rag, tmp_path, call):
+    with pytest.raises(TypeError, match="unknown keyword argument"):
+        call(rag, tmp_path)
+    assert not (tmp_path / "new.db").exists()

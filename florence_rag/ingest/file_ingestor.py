@@ -14,7 +14,7 @@ from typing import TypedDict, get_args
 
 from florence_rag.chunking import ChunkingConfig, chunk
 from florence_rag.context import Context
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, check_keywords
 from florence_rag.image_store import limit_image_detail
 from florence_rag.ingest.duplicates import (
     DuplicateResolver,
@@ -51,6 +51,7 @@ class RunOptions(TypedDict, total=False):
 
 def _drops(options: RunOptions) -> bool:
     """Whether near-duplicates are not indexed."""
+    check_keywords(options, RunOptions)
     choice = options.get("near_duplicates", "link")
     if choice not in get_args(NearDuplicates):
         raise InputError(f"near_duplicates is {choice!r}; allowed are 'keep', 'link' and 'drop'")

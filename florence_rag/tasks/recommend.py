@@ -19,7 +19,7 @@ import numpy as np
 from florence_rag.chunking import ImageInput, read_image
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
-from florence_rag.errors import InputError, unknown_chunk_error
+from florence_rag.errors import InputError, check_keywords, unknown_chunk_error
 from florence_rag.index.base import Filter
 from florence_rag.retrieval.grouping import group_hits
 from florence_rag.retrieval.mmr import pick_diverse
@@ -64,6 +64,7 @@ def recommend(
     context: Context, like: Sequence[Item], dislike: Sequence[Item], k: int, **options: Unpack[RecommendOptions]
 ) -> list[Hit]:
     """Return up to k hits, as `FlorenceRAG.recommend` does."""
+    check_keywords(options, RecommendOptions)
     diversity, files = options.get("diversity", 0.3), options.get("files", True)
     if isinstance(diversity, bool) or not isinstance(diversity, int | float) or not 0 <= diversity <= 1:
         raise InputError(f"diversity is {diversity!r}; it must lie between 0, the best hits, and 1, all different")
