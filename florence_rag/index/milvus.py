@@ -31,10 +31,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
     """A `ReembeddableIndex` in Milvus. Create one with `open`, and `close` it, or use it in a `with` block.
 
     A Milvus Lite database is locked between the two. Threads may share the index. Rows are found at once after `add`,
-    and they are durable after `flush` or `close`.
-
-    Attributes:
-        chunks: the collection that is searched, with its connection and ledger. `switch` replaces it.
+    and they are durable after `flush` or `close`. `switch` replaces `chunks`, the collection that is searched.
     """
 
     @classmethod
@@ -50,28 +47,10 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         vector_dtype: VectorDtype | None = None,
         create: bool = True,
     ) -> MilvusIndex:
-        """Open an index, and create it if it does not exist.
+        """Open an index, and create it if it does not exist; `DatabaseOptions` explains the arguments.
 
-        Args:
-            uri: path of a Milvus Lite database that ends in .db, or the URI of a server.
-            embedder: the embedder of the vectors. An existing index must have been filled by it.
-            text_embedder: the embedder of the text vectors, or None for an index without text vectors.
-            token: credentials for a server.
-            collection: name of the index; letters, digits and underscores.
-            index_type: index over the vectors, such as "HNSW". The default is the present one; a new index gets FLAT on
-                Milvus Lite and HNSW on a server. A different type rebuilds the index over the vectors.
-            vector_dtype: precision of the vectors of a new index. "fp16" and "bf16" need a server.
-            create: whether to create a missing index.
-
-        Returns:
-            The open index.
-
-        Raises:
-            InputError: if an argument is not valid, or if the store does not support it. Nothing is written then.
-            StoreUnavailableError: if the store cannot be reached, or if the index does not exist and create is False.
-            StoreLockedError: if another process has the database open.
-            StoreMismatchError: if another embedder filled the index.
-            StoreCorruptError: if the database cannot be read.
+        An existing index must have been filled by these embedders. A different index type rebuilds the index over the
+        vectors. Nothing is written if an argument is not valid.
         """
         address = Address.parse(uri)
         _check_name(collection)
@@ -206,11 +185,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         return shadow
 
     def switch(self, shadow: MilvusIndex) -> MilvusIndex:
-        """Search the vectors of the shadow from now on, as `ReembeddableIndex.switch` says.
-
-        Everyone who opens the index later gets the new vectors. A kill before `drop_previous` leaves the previous
-        collection to be dropped later.
-        """
+        """Search the vectors of the shadow from now on, as `ReembeddableIndex.switch` says."""
         with self._lock:
             self.flush_buffer()
             shadow.flush()
