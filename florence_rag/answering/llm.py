@@ -91,9 +91,8 @@ class LLMAnswerer:
         """Return the model's answer from these hits only."""
         reply = _text_of(self.model.invoke(self.messages(question, hits)))
         cited = [hits[i] for i in cited_numbers(reply, len(hits))]
-        return Answer(
-            reply, None, tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
-        )
+        citations = tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
+        return Answer(reply, None, citations)
 
     def messages(self, question: str, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Return the messages: the instruction, then the results and the question as content blocks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -38,11 +38,6 @@ class ImageRef:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields that have a value, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, "")}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ImageRef:
-        """Return the reference that `to_dict` described."""
-        return cls(**{"id": "", **values})
 
     def load(self, provider: FrameProvider) -> tuple[Hit | None, Frame] | None:
         """Return the hit, if the image is in the index, and its pixels; None if the chunk or its file is gone."""

@@ -121,7 +121,7 @@ def images_in(artifact: Any) -> tuple[ImageRef, ...]:
     """Return the images that the artifact of a tool result references; () for artifacts of other tools."""
     values = artifact.get("images") if isinstance(artifact, Mapping) else None
     try:
-        return tuple(ImageRef.from_dict(each) for each in values or ())
+        return tuple(ImageRef(**{"id": "", **each}) for each in values or ())  # `to_dict` omits an empty id
     except TypeError:
         return ()
 
