@@ -15,7 +15,7 @@ from florence_rag.cli.output import failed_to_text, plain, source_to_text
 from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
-    from florence_rag.tasks.classify import Classification, Classifiers, TrainedClassifier
+    from florence_rag.tasks.classify import Classification, Classifiers
 
 
 class ClassifyCommand(RAGCommand):
@@ -47,19 +47,16 @@ class Train(ClassifyCommand):
 
     def run(self) -> None:
         trained = self.classifiers().train(self.data, self.name)
-        self.print(trained.to_dict(), _trained_to_text(trained))
-
-
-def _trained_to_text(trained: TrainedClassifier) -> RenderableType:
-    counts = ", ".join(f"{label} {count}" for label, count in trained.examples.items())
-    quality = "one example per class is too few to measure the accuracy"
-    if trained.accuracy is not None:
-        quality = f"cross-validated accuracy {trained.accuracy:.1%}"
-    return Group(
-        failed_to_text(trained.failed),
-        plain(f"Trained on {sum(trained.examples.values())} images: {counts}"),
-        plain(f"{trained.name}: {quality}; use it with --probe {trained.name}", "bold"),
-    )
+        counts = ", ".join(f"{label} {count}" for label, count in trained.examples.items())
+        quality = "one example per class is too few to measure the accuracy"
+        if trained.accuracy is not None:
+            quality = f"cross-validated accuracy {trained.accuracy:.1%}"
+        text = Group(
+            failed_to_text(trained.failed),
+            plain(f"Trained on {sum(trained.examples.values())} images: {counts}"),
+            plain(f"{trained.name}: {quality}; use it with --probe {trained.name}", "bold"),
+        )
+        self.print(trained.to_dict(), text)
 
 
 class Apply(ClassifyCommand):

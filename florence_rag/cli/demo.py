@@ -78,23 +78,19 @@ def run_demo(folder: Path, console: Console) -> dict[str, Any]:
     }
 
 
-def _title(search: DemoExample) -> str:
-    """Describe the query in words."""
-    image = search.image and f"an image of {search.image.stem} on another day"
-    return " and ".join(part for part in (image, search.text and f"“{search.text}”") if part)
-
-
 def _search(rag: FlorenceRAG, corpus: Path, search: DemoExample, console: Console) -> Row:
     from florence_rag.chunking import read_image
     from florence_rag.viz.contact_sheet import hits_to_row
 
     image = read_image(search.image) if search.image else None
+    described_image = search.image and f"an image of {search.image.stem} on another day"
+    title = " and ".join(part for part in (described_image, search.text and f"“{search.text}”") if part)
     hits = rag.search(search.text or None, image=image, k=HITS)
     best = hits[0]
-    console.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(_title(search)))
+    console.print(_mark(Path(best.source) == (corpus / search.file).resolve()), plain(title))
     console.print("   ", source_to_text(best.source, best.locator))
     console.print("   ", plain(best.explanation, "dim"))
-    return hits_to_row(_title(search), hits, rag.frames, image)
+    return hits_to_row(title, hits, rag.frames, image)
 
 
 def _ask(rag: FlorenceRAG, corpus: Path, question: DemoExample, console: Console) -> Answer:

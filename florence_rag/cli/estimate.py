@@ -7,11 +7,12 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from florence_rag.cli.command import Command
+from florence_rag.cli.output import markdown_table
 from florence_rag.errors import InputError
 from florence_rag.index.capacity_estimate import (
     MEASURED_DIMENSION,
@@ -25,7 +26,6 @@ from florence_rag.index.capacity_estimate import (
 )
 from florence_rag.index.index_types import index_types
 
-_INDEXING = ("images", "GPU hours", "core hours to decode and read", "$ to fill")
 _SEARCH = (
     "index",
     "core hours to build",
@@ -36,11 +36,8 @@ _SEARCH = (
     "core time of a search",
     "$ a month",
 )
-_MEASURED_TITLE = f"Measured on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
-_MEASURED = ("index", "microseconds to index a vector", "milliseconds to search")
 _UNKNOWN = "not measured"
 _TableParts = tuple[str, Sequence[str], Iterable[Sequence[str]]]
-_TYPES = ("index", "what for", "memory of a vector", "recall at 10", "needs")
 
 
 class Estimate(Command):
@@ -67,7 +64,8 @@ class Estimate(Command):
             for size in sizes
         ]
         record = {"assumptions": asdict(assumptions), "estimates": estimates}
-        self.print(record, estimate_to_text(sizes, assumptions))
+        note = Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
+        self.print(record, Group(*(_table(*table) for table in _cost_tables(sizes, assumptions)), note))
 
 
 def _parse_assumption(text: str) -> tuple[str, str]:
@@ -95,27 +93,25 @@ def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
         (f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name])
         for name, value in asdict(assumptions).items()
     ]
+    type_columns = ("index", "what for", "memory of a vector", "recall at 10", "needs")
+    conditions = f"on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
+    measured_columns = ("index", "microseconds to index a vector", "milliseconds to search")
     tables: list[_TableParts] = [
-        ("Kinds of index", _TYPES, _type_rows(assumptions)),
+        ("Kinds of index", type_columns, _type_rows(assumptions)),
         ("Assumptions", ("parameter", "value", "from"), values),
-        (_MEASURED_TITLE, _MEASURED, measured),
+        (f"Measured {conditions}", measured_columns, measured),
         *_cost_tables(sizes, assumptions),
     ]
-    return "\n\n".join(f"### {title}\n\n{_markdown(names, rows)}" for title, names, rows in tables)
-
-
-def estimate_to_text(sizes: Sequence[int], assumptions: Assumptions) -> RenderableType:
-    """Return the estimates for each size."""
-    note = Text("Every number rests on assumptions, which docs/scale.md names and --assume changes.", "dim")
-    return Group(*(_table(*table) for table in _cost_tables(sizes, assumptions)), note)
+    return "\n\n".join(f"### {title}\n\n{markdown_table(names, rows)}" for title, names, rows in tables)
 
 
 def _cost_tables(sizes: Sequence[int], assumptions: Assumptions) -> Iterator[_TableParts]:
     """Yield the title, the names of the columns and the rows of each table of costs."""
-    yield "To fill an index", _INDEXING, [_indexing_row(size, assumptions) for size in sizes]
+    costs = [indexing_cost(size, assumptions) for size in sizes]
+    rows = [(f"{cost.images:,}", _count(cost.gpu_h), _count(cost.core_h), _count(cost.usd)) for cost in costs]
+    yield "To fill an index", ("images", "GPU hours", "core hours to decode and read", "$ to fill"), rows
     for size in sizes:
-        rows = [(f"`{each.index}`", *_search_row(each)) for each in search_costs(size, assumptions)]
-        yield f"To search {size:,} images", _SEARCH, rows
+        yield f"To search {size:,} images", _SEARCH, [*map(_search_row, search_costs(size, assumptions))]
 
 
 def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
@@ -130,13 +126,9 @@ def _type_rows(assumptions: Assumptions) -> Iterable[Sequence[str]]:
         yield f"`{each.name}`", each.summary, f"{size:,.0f} bytes", each.recall, "; ".join(needs)
 
 
-def _indexing_row(images: int, assumptions: Assumptions) -> Sequence[str]:
-    cost = indexing_cost(images, assumptions)
-    return f"{images:,}", _count(cost.gpu_h), _count(cost.core_h), _count(cost.usd)
-
-
 def _search_row(cost: SearchCost) -> Sequence[str]:
     return (
+        f"`{cost.index}`",
         _UNKNOWN if cost.build_core_h is None else _count(cost.build_core_h),
         _bytes(cost.memory_gb),
         _bytes(cost.gpu_memory_gb),
@@ -159,11 +151,6 @@ def _bytes(gigabytes: float) -> str:
 
 def _time(milliseconds: float) -> str:
     return f"{milliseconds / 1000:,.1f} s" if milliseconds >= 1000 else f"{milliseconds:,.1f} ms"
-
-
-def _markdown(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _table(title: str, names: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.progress import track
 from rich.table import Table
 
@@ -56,7 +56,24 @@ class EvalCommand(ModelCommand):
 
     def print_report(self, report: EvaluationReport) -> None:
         """Print the metrics next to those of the Florence paper."""
-        self.print(report.to_dict(), _report_to_text(report))
+        from florence_rag.evaluation.report import HEADLINES
+
+        measured = Table("", "measured", "95 % interval", box=None)
+        for metric in report.metrics:
+            measured.add_row(metric.name, *metric.text())
+        paper = Table("", "Florence", "on", box=None)
+        for published in HEADLINES[report.task]:
+            paper.add_row(published.metric, f"{published.value:g}%", published.data)
+        counts = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
+        text = Group(
+            failed_to_text(report.failed),
+            plain(f"{report.model} on {counts}", "bold"),
+            measured,
+            *(plain(note, "yellow") for note in report.notes),
+            plain("The Florence paper (arXiv 2111.11432); compare results on the same data only:", "dim"),
+            paper,
+        )
+        self.print(report.to_dict(), text)
 
 
 class Retrieval(EvalCommand):
@@ -113,10 +130,8 @@ class AnswerQuestions(VQAData, EvalCommand):
         from florence_rag.loading import loaders
         from florence_rag.models.registry import DEFAULT, find_model
 
-        found = find_vqa_files(
-            self.data, self.questions or (), self.annotations or (), self.images, need_annotations=False
-        )
-        files = found.for_evaluation()
+        paths = (self.data, self.questions or (), self.annotations or (), self.images)
+        files = find_vqa_files(*paths, need_annotations=False).for_evaluation()
         if not files.annotations and self.answers is None:
             raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
         if self.answers is not None and not self.answers.expanduser().absolute().parent.is_dir():
@@ -195,26 +210,6 @@ class Actions(VideoData, EvalCommand):
 def _track(items: Sequence[Any]) -> Iterable[Any]:
     console = stderr()
     return track(items, "Evaluating", console=console, transient=True, disable=not console.is_terminal)
-
-
-def _report_to_text(report: EvaluationReport) -> RenderableType:
-    from florence_rag.evaluation.report import HEADLINES
-
-    measured = Table("", "measured", "95 % interval", box=None)
-    for metric in report.metrics:
-        measured.add_row(metric.name, *metric.text())
-    paper = Table("", "Florence", "on", box=None)
-    for published in HEADLINES[report.task]:
-        paper.add_row(published.metric, f"{published.value:g}%", published.data)
-    counts = ", ".join(f"{count:,} {name}" for name, count in report.counts.items())
-    return Group(
-        failed_to_text(report.failed),
-        plain(f"{report.model} on {counts}", "bold"),
-        measured,
-        *(plain(note, "yellow") for note in report.notes),
-        plain("The Florence paper (arXiv 2111.11432); compare results on the same data only:", "dim"),
-        paper,
-    )
 
 
 EVAL = CommandGroup(

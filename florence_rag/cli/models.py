@@ -13,7 +13,7 @@ from rich.text import Text
 
 from florence_rag.cli.command import Command, ModelCommand
 from florence_rag.cli.options import absolute_path
-from florence_rag.cli.output import plain
+from florence_rag.cli.output import markdown_table, plain
 
 if TYPE_CHECKING:
     from florence_rag.models.registry import ModelCard
@@ -46,18 +46,16 @@ def _card_to_text(card: ModelCard, is_local: bool) -> Text:
 
 def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
     """Return the table of docs/models.md."""
-    rows = [
-        "| name | roles | parameters | download | knows | license | published | paper |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    names = ("name", "roles", "parameters", "download", "knows", "license", "published", "paper")
+    rows = []
     for card in cards:
         size = f"{card.size_mb} MB" if card.size_mb else "a service"
         paper = f"[{card.paper}](https://arxiv.org/abs/{card.paper})" if card.paper else ""
         parameters = f"{card.parameters_m:g}M" if card.parameters_m else ""
         roles = ", ".join(card.roles)
-        cells = [f"`{card.name}`", roles, parameters, size, card.training_data, card.license, card.published, paper]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
+        training = card.training_data
+        rows.append((f"`{card.name}`", roles, parameters, size, training, card.license, card.published, paper))
+    return markdown_table(names, rows)
 
 
 class Convert(ModelCommand):

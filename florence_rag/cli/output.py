@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,12 @@ def report_to_text(report: IndexReport) -> RenderableType:
         counts["skipped as near-duplicates"] = len(report.near_duplicates)
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     return Group(failed_to_text(report.failed), Text(summary, "bold"))
+
+
+def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table as Markdown."""
+    lines = [names, ["---"] * len(names), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def failures_to_text(failures: Collection[Failure]) -> RenderableType:

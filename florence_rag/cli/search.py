@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import QueryCommand, RAGCommand
@@ -72,19 +72,15 @@ class Moments(RAGCommand):
         from florence_rag.tools.find_video_moment import hit_to_moment
 
         with self.open_rag(self.model) as rag:
-            found = [hit_to_moment(hit) for hit in rag.find_moments(self.text, self.k, filter=self.filter)]
-        self.print({"moments": found}, _moments_to_text(found))
-
-
-def _moments_to_text(moments: Iterable[Mapping[str, Any]]) -> RenderableType:
-    blocks: list[RenderableType] = []
-    for rank, moment in enumerate(moments, start=1):
-        start, end = (f"{moment[name] or 0.0:.1f}" for name in ("start_s", "end_s"))
-        times = plain(f"{rank:>2}. [{start} s, {end} s]  ", "bold")
-        blocks.append(Text.assemble(times, source_to_text(moment["source"])))
-        details = (" ".join(moment["text"].split()), moment["link"], moment["explanation"])
-        blocks += [plain(f"     {line:.200}", "dim") for line in details if line]
-    return Group(*blocks) if blocks else Text("No moment found; are there videos in the database?", "yellow")
+            moments = [hit_to_moment(hit) for hit in rag.find_moments(self.text, self.k, filter=self.filter)]
+        lines = [] if moments else [Text("No moment found; are there videos in the database?", "yellow")]
+        for rank, moment in enumerate(moments, start=1):
+            start, end = (f"{moment[name] or 0.0:.1f}" for name in ("start_s", "end_s"))
+            times = plain(f"{rank:>2}. [{start} s, {end} s]  ", "bold")
+            lines.append(Text.assemble(times, source_to_text(moment["source"])))
+            details = (" ".join(moment["text"].split()), moment["link"], moment["explanation"])
+            lines += [plain(f"     {line:.200}", "dim") for line in details if line]
+        self.print({"moments": moments}, Group(*lines))
 
 
 class Ask(QueryCommand):

@@ -65,14 +65,10 @@ def _report_to_text(report: TagReport) -> RenderableType:
     sure = sum(not image.is_unsure for image in report.images)
     written = "written" if report.applied else "not written: --apply does that"
     counts = f"{sure} tagged, {len(report.images) - sure} unsure, {report.tagged} by hand; {written}"
-    return Group(*lines, plain(counts, "bold"), plain(_quality_to_text(report), "dim"))
-
-
-def _quality_to_text(report: TagReport) -> str:
-    quality = report.quality
-    if quality is None:
-        return "Confidences are not calibrated: that takes more images tagged by hand, with and without each tag."
-    return (
-        f"Cross-validated on {quality.items} images tagged by hand: precision {quality.precision:.2f}, "
-        f"recall {quality.recall:.2f}, calibration error {quality.calibration_error:.3f}"
-    )
+    note = "Confidences are not calibrated: that takes more images tagged by hand, with and without each tag."
+    if quality := report.quality:
+        note = (
+            f"Cross-validated on {quality.items} images tagged by hand: precision {quality.precision:.2f}, "
+            f"recall {quality.recall:.2f}, calibration error {quality.calibration_error:.3f}"
+        )
+    return Group(*lines, plain(counts, "bold"), plain(note, "dim"))

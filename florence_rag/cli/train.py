@@ -20,7 +20,7 @@ from florence_rag.cli.output import failed_to_text, plain, stderr
 from florence_rag.models.registry import Role
 
 if TYPE_CHECKING:
-    from florence_rag.finetuning.settings import FineTuned, Progress, Settings
+    from florence_rag.finetuning.settings import FineTuned, Progress
     from florence_rag.finetuning.trainer import Task
 
 PARTS: dict[Role, str] = {"embed": "florence", "answer": "meter", "action": "video"}
@@ -52,11 +52,15 @@ class TrainCommand(ModelCommand):
     workers: Annotated[int, typer.Option(min=0, help="The number of processes that load data.")] = 0
     seed: Annotated[int, typer.Option(help="The seed of the split, the order of the examples, and new weights.")] = 0
 
-    def settings(self) -> Settings:
-        """Return the settings of the training run."""
-        from florence_rag.finetuning.settings import Settings
+    @abstractmethod
+    def task(self) -> Task:
+        """Return what the network learns."""
 
-        return Settings(
+    def run(self) -> None:
+        from florence_rag.finetuning.settings import Settings
+        from florence_rag.finetuning.trainer import fine_tune, is_main_process
+
+        settings = Settings(
             self.epochs,
             self.steps,
             self.batch,
@@ -67,15 +71,7 @@ class TrainCommand(ModelCommand):
             workers=self.workers,
             seed=self.seed,
         )
-
-    @abstractmethod
-    def task(self) -> Task:
-        """Return what the network learns."""
-
-    def run(self) -> None:
-        from florence_rag.finetuning.trainer import fine_tune, is_main_process
-
-        settings, task, base = self.settings(), self.task(), self._base_folder()
+        task, base = self.task(), self._base_folder()
         with _progress_bar() as progress:
             result = fine_tune(task, self.out, base, name=self.base_model, settings=settings, progress=progress)
         if is_main_process():
@@ -91,8 +87,7 @@ class TrainCommand(ModelCommand):
             return converted_folder(card, fetcher)
         if card.download_kind == "repository":
             card = replace(card, source=str(fetcher.repository(card.source, about=str(card))))
-        folder: Path = getattr(card, PARTS[self.role])
-        return folder
+        return Path(getattr(card, PARTS[self.role]))
 
 
 class UniCL(TrainCommand):

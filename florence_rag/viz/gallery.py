@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import PurePath
 
@@ -68,37 +67,20 @@ def link_to(source: str, locator: Locator) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
 class Card:
     """One hit or citation as text, with its thumbnail and a link, which may be ""."""
 
-    number: int
-    name: str
-    place: str
-    measure: str
-    content: str
-    id: str
-    link: str
-    jpeg: bytes | None
-
-    @classmethod
-    def of(cls, number: int, result: Result, jpeg: bytes | None) -> Card:
-        """Return the card of a hit or citation."""
+    def __init__(self, number: int, result: Result, jpeg: bytes | None) -> None:
+        self.number, self.id, self.jpeg = number, result.id, jpeg
+        self.name = PurePath(result.source).name or result.source
+        self.place = ", ".join(part for part in (result.kind, str(result.locator)) if part)
+        self.link = link_to(result.source, result.locator)
         if isinstance(result, Hit):
-            measure, content = f"{result.score:.3f}" if result.score else "", result.content
+            self.measure, content = f"{result.score:.3f}" if result.score else "", result.content
         else:
-            measure, content = _confidence(result.confidence), result.quote
+            self.measure, content = _confidence(result.confidence), result.quote
         content = " ".join(content.split())
-        return cls(
-            number,
-            PurePath(result.source).name or result.source,
-            ", ".join(part for part in (result.kind, str(result.locator)) if part),
-            measure,
-            content if len(content) <= MAX_CONTENT else f"{content[:MAX_CONTENT]}…",
-            result.id,
-            link_to(result.source, result.locator),
-            jpeg,
-        )
+        self.content = content if len(content) <= MAX_CONTENT else f"{content[:MAX_CONTENT]}…"
 
     def text(self) -> str:
         """Return one line for a terminal."""
@@ -155,7 +137,7 @@ class Gallery:
     def cards(self, images: bool = True) -> Iterator[Card]:
         """Yield a card for each hit or citation."""
         for number, result in enumerate(self.results, start=1):
-            yield Card.of(number, result, thumbnail_of(self._rag, result, self._side_px) if images else None)
+            yield Card(number, result, thumbnail_of(self._rag, result, self._side_px) if images else None)
 
     def html(self) -> str:
         """Return a self-contained fragment of HTML."""

@@ -30,7 +30,7 @@ def test_searches_find_the_expected_files(demo):
 
 
 def test_the_car_next_to_the_hydrant_is_blue(demo):
-    (row,) = [row for row in demo[0]["answers"] if row["question"].startswith("What colour is the car parked next")]
+    (row,) = [row for row in demo[0]["answers"] if row["question"].startswith("What color is the car parked next")]
     assert row["answer"] == "blue"
     assert row["confidence"] > 0.5
     assert row["citations"][0]["source"].endswith("street-01.jpg")

@@ -212,13 +212,13 @@ def _image_searches() -> tuple[DemoExample, ...]:
 def _questions() -> tuple[DemoExample, ...]:
     return (
         DemoExample(
-            "ask", "What colour is the car parked next to the fire hydrant?", _photo(1), "blue", _next("car", "hydrant")
+            "ask", "What color is the car parked next to the fire hydrant?", _photo(1), "blue", _next("car", "hydrant")
         ),
         DemoExample(
             "ask", "What color is the bus next to the white sign?", _photo(11), "orange", _next("bus", "white sign")
         ),
         DemoExample(
-            "ask", "What colour is the dog beside the person in green?", _photo(13), "red", _next("dog", "green person")
+            "ask", "What color is the dog beside the person in green?", _photo(13), "red", _next("dog", "green person")
         ),
         DemoExample(
             "ask", "What is next to the purple dog?", _photo(14), "tree", Statement(_description("purple dog"))

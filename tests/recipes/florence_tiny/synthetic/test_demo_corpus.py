@@ -160,9 +160,9 @@ def _fits(shot, description):
 
 
 EXPECTED = {
-    "What colour is the car parked next to the fire hydrant?": "blue",
+    "What color is the car parked next to the fire hydrant?": "blue",
     "What color is the bus next to the white sign?": "orange",
-    "What colour is the dog beside the person in green?": "red",
+    "What color is the dog beside the person in green?": "red",
 }
 
 
