@@ -186,12 +186,21 @@ class Video:
 
     def decode(self, max_side_px: int) -> Iterator[DecodedFrame]:
         """Yield all frames as thumbnails for the shot detector, convertible to frames of max_side_px."""
-        height = 0
+        height, decoded, unusable = 0, False, 0
         for time_s, frame in self.frames():
             # The size of frames may change, but the detector compares thumbnails pixel by pixel.
             height = height or min(max(2, round(frame.height * _THUMBNAIL_PX / frame.width)), 2 * _THUMBNAIL_PX)
-            small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="FAST_BILINEAR")
+            try:
+                small = self._thumbnailer.reformat(frame, _THUMBNAIL_PX, height, "bgr24", interpolation="FAST_BILINEAR")
+            except av.FFmpegError:  # damage can give a frame a pixel format that FFmpeg does not convert
+                unusable += 1
+                continue
+            decoded = True
             yield DecodedFrame(time_s, small.to_ndarray(), partial(self.to_frame, frame, max_side_px))
+        if not decoded:
+            raise self._no_frame()
+        if unusable:
+            _log.warning("%r is damaged: %d frames were skipped", self._path, unusable)
 
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:
         """Yield (seconds from the start, frame) in order; skip damaged packets, with one warning.
@@ -217,7 +226,7 @@ class Video:
                     self._note_end(frame, time_s)
                     yield time_s, frame
         if last_s < 0:
-            raise MediaError(f"{self._path!r} holds no frame that can be decoded; replace it with a good copy")
+            raise self._no_frame()
         if damaged:
             _log.warning("%r is damaged: %d packets were skipped", self._path, damaged)
 
@@ -227,8 +236,14 @@ class Video:
         width, height = max(1.0, frame.width * aspect), frame.height
         scale = min(1.0, max_side_px / max(width, height))
         size = max(MIN_SIDE_PX, round(width * scale)), max(MIN_SIDE_PX, round(height * scale))
-        pixels = frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray()
+        try:
+            pixels = frame.reformat(*size, "rgb24", interpolation="AREA").to_ndarray()
+        except av.FFmpegError as error:
+            raise self._no_frame() from error
         return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+    def _no_frame(self) -> MediaError:
+        return MediaError(f"{self._path!r} has no frame that can be decoded; replace it with a good copy")
 
     def _packets(self) -> Iterator[Packet[VideoStream] | None]:
         """Yield the packets of the video; None makes the decoder return its last frames if the container breaks off."""
