@@ -129,7 +129,12 @@ def read_msrvtt(file: str | Path, *, split: str = "test", captions: int | None =
     A list is a CSV file with the columns video_id and sentence (MSRVTT_JSFUSION_test.csv), or MSR-VTT's JSON file with
     splits: {"videos": [{"video_id", "split"}], "sentences": [{"video_id", "caption"}]}.
     """
-    texts = _captions_from_csv(file) if Path(file).suffix.lower() == ".csv" else _captions_from_json(file, split)
+    if Path(file).suffix.lower() == ".csv":
+        texts: dict[str, list[str]] = {}
+        for row in read_table(file, required=("video_id", "sentence")):
+            texts.setdefault(row.text("video_id"), []).append(row.text("sentence"))
+    else:
+        texts = _captions_from_json(file, split)
     return [CaptionedVideo(video, tuple(each[:captions])) for video, each in texts.items()]
 
 
@@ -141,13 +146,6 @@ def is_video_list(file: Path) -> bool:
 def _has_column(table: Path, name: str) -> bool:
     row = next(read_table(table), None)
     return row is not None and name in row.fields
-
-
-def _captions_from_csv(file: str | Path) -> dict[str, list[str]]:
-    texts: dict[str, list[str]] = {}
-    for row in read_table(file, required=("video_id", "sentence")):
-        texts.setdefault(row.text("video_id"), []).append(row.text("sentence"))
-    return texts
 
 
 def _captions_from_json(file: str | Path, split: str) -> dict[str, list[str]]:

@@ -44,8 +44,7 @@ def evaluate_classify(
 ) -> EvaluationReport:
     """Measure top-1, its mean over classes, and top-5 if there are more than five labels; intervals are over images.
 
-    Raises:
-        InputError: An image has a label that the classifier does not know, or no image can be read.
+    InputError is raised for a label that the classifier does not know, or if no image can be read.
     """
     number = {label: i for i, label in enumerate(classifier.labels)}
     if unknown := sorted({image.label for image in images} - set(number)):

@@ -28,8 +28,7 @@ def read_items(
 ) -> Iterator[tuple[S, R]]:
     """Yield each item with what `read` returns, and append a failure for each item for which it raises InputError.
 
-    Raises:
-        InputError: No item can be read. The message calls them by their `kind`, in the plural.
+    InputError is raised if no item can be read; its message calls them by their `kind`, in the plural.
     """
     empty = True
     for item in items:

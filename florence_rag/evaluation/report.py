@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from florence_rag.types import Failure
@@ -19,28 +21,11 @@ class Published(NamedTuple):
     value: float
 
 
-# The headline results of the Florence article (arXiv 2111.11432), whose weights were never released.
+_TABLES: Any = tomllib.loads(Path(__file__).with_name("headlines.toml").read_text("utf-8"))
 HEADLINES: dict[Task, tuple[Published, ...]] = {
-    "retrieval": (
-        Published("Flickr30k, zero-shot", "image to text R@1", 90.9),
-        Published("Flickr30k, zero-shot", "text to image R@1", 76.7),
-        Published("Flickr30k, fine-tuned", "image to text R@1", 97.2),
-        Published("Flickr30k, fine-tuned", "text to image R@1", 87.9),
-        Published("COCO, zero-shot", "image to text R@1", 64.7),
-        Published("COCO, zero-shot", "text to image R@1", 47.2),
-        Published("COCO, fine-tuned", "image to text R@1", 81.8),
-        Published("COCO, fine-tuned", "text to image R@1", 63.2),
-    ),
-    "video retrieval": (Published("MSR-VTT, zero-shot", "text to video R@1", 37.6),),
-    "vqa": (Published("VQAv2 test-dev", "accuracy", 80.16), Published("VQAv2 test-std", "accuracy", 80.36)),
-    "classify": (Published("ImageNet, zero-shot", "top-1", 83.7), Published("ImageNet, zero-shot", "top-5", 97.2)),
-    "detect": (
-        Published("COCO", "AP", 62.4),
-        Published("Object365", "AP", 39.3),
-        Published("Visual Genome", "AP50", 16.2),
-    ),
-    "actions": (Published("Kinetics-400", "top-1", 86.5), Published("Kinetics-600", "top-1", 87.8)),
+    task: tuple(Published(*row) for row in rows) for task, rows in _TABLES.items()
 }
+"""The headline results of the Florence article by task."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,8 +124,7 @@ def evaluate_video_retrieval(
     """Measure R@1, R@5, R@10 and the median rank in both directions; intervals are over videos.
 
     `videos` has the files by their names without suffix. A video has the mean direction of its frames, as a clip of an
-    index has. Missing and damaged videos are reported;
-    InputError is raised if no video can be read.
+    index has. Missing and damaged videos are reported; InputError is raised if no video can be read.
     """
     failed: list[Failure] = []
     usable: list[CaptionedVideo] = []

@@ -58,11 +58,7 @@ def positives_key(example: ImageExample, text: str) -> tuple[str, str]:
 def split_pairs(
     examples: Sequence[ImageExample], share: float, seed: int
 ) -> tuple[list[ImageExample], list[ImageExample]]:
-    """Divide examples by their splits or else by this share of each class.
-
-    Raises:
-        InputError: All pairs are each other's positives, or all examples are for validation.
-    """
+    """Divide examples by their splits or else by this share of each class; raise InputError if that is impossible."""
     keys = {positives_key(each, text) for each in examples for text in (each.captions or ("",))}
     if len(keys) < 2:
         only = next(iter(keys))[1] if keys else "nothing"

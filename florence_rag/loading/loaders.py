@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
-from florence_rag.models.registry import ModelCard, is_florence2
+from florence_rag.models.registry import ModelCard, model_type
 from florence_rag.perception import base as perception
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _scene_captioner(card: ModelCard, loader: ModelLoader) -> perception.Caption
 
 def _transformers_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
     local = loader.fetch(card)
-    if is_florence2(local.source):
+    if model_type(local.source) == "florence2":
         return loader.shared(_florence2, card).get()
     from florence_rag.perception.transformers_captioner import TransformersCaptioner
 

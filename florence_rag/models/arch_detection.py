@@ -113,20 +113,16 @@ def _swin(weights: Weights) -> CoSwinConfig:
     ]
     tables = [weights[f"layers.{stage}.blocks.0.attn.relative_position_bias_table"] for stage in range(len(depths))]
     window = (math.isqrt(len(tables[0])) + 1) // 2
+    # The mask of shifted windows has a row for each window of the first stage.
+    mask = weights.get("layers.0.blocks.1.attn_mask")
     return CoSwinConfig(
-        image_size=_swin_side(weights, window),
+        image_size=32 * window if mask is None else 4 * window * math.isqrt(len(mask)),
         embed_dim=len(weights["patch_embed.proj.bias"]),
         depths=depths,
         num_heads=[table.shape[1] for table in tables],
         window_size=window,
         convolutional=False,
     )
-
-
-def _swin_side(weights: Weights, window: int) -> int:
-    """Return the side of the image: the mask of shifted windows has a row for each window of the first stage."""
-    mask = weights.get("layers.0.blocks.1.attn_mask")
-    return 32 * window if mask is None else 4 * window * math.isqrt(len(mask))
 
 
 def _below(weights: Weights, prefix: str) -> dict[str, Tensor]:

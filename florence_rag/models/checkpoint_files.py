@@ -19,18 +19,18 @@ WRAPPERS = ("state_dict", "model")  # the keys of the weights in training states
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a .safetensors file or a PyTorch checkpoint by their original names.
+    """Read the tensors of a .safetensors file, or of a PyTorch checkpoint: a state dict or a training state with one.
 
-    The checkpoint may be a state dict or a training state that contains one. Only tensors are returned, and the prefix
-    `module.` of parallel training is removed from their names.
-
-    Raises:
-        ModelError: If the file cannot be read, holds no weights, or could only be read by running its code.
+    The prefix `module.` of parallel training is removed from their names. It is a ModelError if the file cannot be
+    read, holds no weights, or could only be read by running its code.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"no weights file {str(path)!r}; give the path of a .safetensors, .pth or .ckpt file")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    try:
+        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+    except SafetensorError as error:
+        raise ModelError(f"{str(path)!r} is no readable safetensors file: {error}; fetch it again") from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -40,13 +40,6 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     if all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
     return weights
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ModelError(f"{str(path)!r} is no readable safetensors file: {error}; fetch it again") from error
 
 
 def _read_pickle(path: Path) -> Any:

@@ -2,7 +2,7 @@
 
 Reference code: microsoft/UniCL, zdou0830/METER, microsoft/DynamicHead. The tables are in
 key_maps.toml. Every key of a file matches a rule or is listed as unused, and every weight of the network comes from the
-file. Otherwise an error lists the differences.
+file; otherwise an error lists the differences.
 """
 
 from __future__ import annotations
@@ -135,11 +135,7 @@ RESIZE = {
 
 
 def map_state_dict(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a file under the names of a model, resized to the resolution of the model.
-
-    Raises:
-        ModelError: If a weight is missing, unexpected or of another shape; the message lists all of them.
-    """
+    """Return the weights of a file by the names and in the resolution of a model; raise ModelError if one differs."""
     renamed, unknown = key_map.rename(weights)
     wanted = model.state_dict()
     for name, tensor in renamed.items():

@@ -50,12 +50,8 @@ def convert(
 ) -> Config:
     """Convert a released checkpoint of UniCL or METER into a folder, and return its configuration.
 
-    Args:
-        checkpoint: The file.
-        folder: The folder to write.
-        tokenizer: A folder with vocab.json and merges.txt.
-        config: The configuration; by default it is derived from the weights, see arch_detection.py.
-        answers: METER's answer vocabulary, in the order of its outputs.
+    `tokenizer` is a folder with vocab.json and merges.txt. The configuration is by default that of the weights, see
+    arch_detection.py. `answers` are METER's answer vocabulary, in the order of its outputs.
     """
     weights = read_weights(checkpoint)
     config = config or config_of(weights)
@@ -90,11 +86,7 @@ def _build_processor(config: Config, folder: Path) -> FlorenceProcessor:
 
 
 def converted_folder(card: ModelCard, fetcher: Fetcher) -> Path:
-    """Return the folder of a UniCL or METER checkpoint, downloaded and converted the first time.
-
-    Raises:
-        ModelError: If the file is a checkpoint of the other family, or of neither; the message lists some of its keys.
-    """
+    """Return the folder of a UniCL or METER checkpoint, which is downloaded and converted the first time."""
     checkpoint = fetcher.file(card.source, about=str(card)) if card.download_kind else Path(card.source)
     stat = checkpoint.stat()
     state = f"{checkpoint.resolve()} {stat.st_size} {stat.st_mtime_ns}".encode()

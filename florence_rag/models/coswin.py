@@ -129,7 +129,6 @@ class CoSwinPreTrainedModel(PreTrainedModel):
 
     config_class: type[CoSwinShape] = CoSwinConfig
     main_input_name = "pixel_values"
-    supports_gradient_checkpointing = False
     _no_split_modules = ["SwinBlock"]
 
     def _init_weights(self, module: nn.Module) -> None:

@@ -66,8 +66,12 @@ def accelerate(network: nn.Module, method: str, example: Tensor, *, backend: Bac
         return _openvino(module, example, precision)
     if backend == "onnx":
         return _onnx(module, example)
-    if precision == "int8":
-        return _quantized(module)
+    if precision == "int8":  # of linear layers, whose inputs are scaled to int8 dynamically
+        with warnings.catch_warnings():
+            # torch will remove this function; its successor, torchao, needs a compiler on the user's machine for it.
+            warnings.simplefilter("ignore")
+            quantized: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
+        return quantized
     run: Run = _autocast(module) if precision == "bf16" else module
     return torch.compile(run) if backend == "compile" else run
 
@@ -85,15 +89,6 @@ def _autocast(module: nn.Module) -> Run:
             return result
 
     return run
-
-
-def _quantized(module: nn.Module) -> Run:
-    """Give linear layers int8 weights; their inputs are scaled to int8 dynamically."""
-    with warnings.catch_warnings():
-        # torch will remove this function; its successor, torchao, needs a compiler on the user's machine for it.
-        warnings.simplefilter("ignore")
-        quantized: Run = torch.ao.quantization.quantize_dynamic(deepcopy(module), {nn.Linear}, dtype=torch.qint8)
-    return quantized
 
 
 def _openvino(module: nn.Module, example: Tensor, precision: Precision) -> Run:

@@ -42,14 +42,7 @@ def inflate(weights: Mapping[str, Tensor], model: VideoCoSwinModel) -> VideoCoSw
 
     Kernels are repeated in time and divided by their length, bias tables are resized where windows differ (bicubic)
     and repeated along time, and all other weights are copied. The video network then computes for a static clip what
-    the image network computes for its image.
-
-    Args:
-        weights: The weights under the names of CoSwinModel.
-        model: The network to load them into.
-
-    Raises:
-        ModelError: If a weight is missing, unexpected or of another shape; the message lists all of them.
+    the image network computes for its image. ModelError is raised if a weight is missing or does not fit.
     """
     wanted = model.state_dict()
     windows = {

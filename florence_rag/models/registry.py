@@ -80,10 +80,10 @@ class ModelCard:
         """The folder of the video network; a ModelError if there is none."""
         return self._part("video", "network for actions", "video-coswin")
 
-    def _part(self, part: str, role: str, model_type: str = "") -> Path:
-        """Return the folder of a part, which may be the whole model if its model_type ends in the part's."""
+    def _part(self, part: str, role: str, kind: str = "") -> Path:
+        """Return the folder of a part, which is the whole model if its model_type ends in `kind`, by default `part`."""
         root = Path(self.source)
-        folder = root if _model_type(root).endswith(model_type or part) else root / part
+        folder = root if model_type(root).endswith(kind or part) else root / part
         if not (folder / "config.json").is_file():
             raise ModelError(f"the model {self.name!r} has no {role}: {str(folder / 'config.json')!r} is missing")
         return folder
@@ -149,18 +149,10 @@ _FAMILY_BY_MODEL_TYPE: dict[str, Family] = {
 
 
 def find_model(name: str, role: Role = "embed") -> ModelCard:
-    """Find the card of a model for a role.
+    """Return the card of a model for a role, that of the registry or a new one; raise ModelError if there is none.
 
-    Args:
-        name: A model of the registry; a folder or a checkpoint file; a repository "owner/name"; any of these after the
-            family that loads it, as in "transformers:owner/name"; or "openai:MODEL" for a model behind a service.
-        role: What the model is to do.
-
-    Returns:
-        The card of the registry, or a new one.
-
-    Raises:
-        ModelError: If the name is none of these, or a model of the registry lacks the role.
+    `name` is a model of the registry; a folder or a checkpoint file; a repository "owner/name"; any of these after the
+    family that loads it, as in "transformers:owner/name"; or "openai:MODEL" for a model behind a service.
     """
     able = ", ".join(card.name for card in CARDS.values() if role in card.roles)
     if card := CARDS.get(name):
@@ -197,7 +189,7 @@ def _detect_family(path: Path, role: Role) -> Family:
         return "meter" if role in ("answer", "match") else "unicl"
     if any((path / part).is_dir() for part in ("florence", "meter", "detector", "video")):
         return "florence"
-    return _FAMILY_BY_MODEL_TYPE.get(_model_type(path), _FAMILY_BY_ROLE[role])
+    return _FAMILY_BY_MODEL_TYPE.get(model_type(path), _FAMILY_BY_ROLE[role])
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -208,13 +200,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise ModelError(f"{str(path)!r} is not valid JSON ({error}); fetch it again") from error
 
 
-def _model_type(folder: Path) -> str:
-    return str(read_config(folder / "config.json").get("model_type", ""))
-
-
-def is_florence2(folder: str | Path) -> bool:
-    """Return whether a folder holds a Florence-2 model."""
-    return _model_type(Path(folder)) == "florence2"
+def model_type(folder: str | Path) -> str:
+    """Return the name that transformers gives to the architecture of the model in a folder, "" if there is none."""
+    return str(read_config(Path(folder) / "config.json").get("model_type", ""))
 
 
 def fingerprint(folder: Path) -> str:

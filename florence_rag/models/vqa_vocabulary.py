@@ -75,14 +75,10 @@ def soft_score(agreeing: int) -> float:
 
 
 def read_answers(path: str | Path) -> list[str]:
-    """Read the answers of a VQA head.
+    """Read the answers of a VQA head; raise ModelError for any other file.
 
-    Args:
-        path: A JSON list, a JSON object {id: answer} or {answer: id}, a text file with one answer per line, or a folder
-            with VQAv2's two annotation files.
-
-    Raises:
-        ModelError: If the path is none of these.
+    `path` is a JSON list, a JSON object {id: answer} or {answer: id}, a text file with one answer per line, or a folder
+    with VQAv2's two annotation files.
     """
     path = Path(path)
     if path.is_dir():
