@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions demo-corpus wheel constraints clean
+.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,14 +25,14 @@ lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/.dev ## Mend what `make lint` can mend by itself
+format: $(VENV)/.dev ## Fix what `make lint` can fix by itself
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, models, stores, others beside us
+bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, models, stores, other libraries
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/indexing.py
 	$(BIN)/python benchmarks/video.py
@@ -41,7 +41,7 @@ bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, mo
 	$(BIN)/python benchmarks/lite.py --rows 10000
 	$(BIN)/python benchmarks/plugins.py --photos 64 --large 16 --rows 1000
 
-bench-all: bench ## Measure also what takes longer: fewer bits, kinds of index, detection, regions, memory of many pictures
+bench-all: bench ## Measure also what takes longer: precision, index types, detection, regions, memory for many images
 	$(BIN)/python benchmarks/ocr.py
 	$(BIN)/python benchmarks/precision.py
 	$(BIN)/python benchmarks/scale.py
@@ -70,18 +70,22 @@ train-actions: $(VENV)/.dev ## Train the action recognizer of florence-tiny, or 
 docs: $(VENV)/.dev ## Build the documentation site into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+cli-docs: $(VENV)/.dev ## Write docs/reference/cli.md from the help texts of the commands
+	$(BIN)/python -m typer florence_rag.cli.app utils docs --name florence-rag --title "Command line" \
+	  --output docs/reference/cli.md
+
 demo-corpus: $(VENV)/.dev ## Draw the corpus of `florence-rag demo` again (writes florence_rag/assets/demo)
 	$(BIN)/python -m recipes.florence_tiny.synthetic.demo_corpus $(ARGS)
 
 wheel: $(VENV)/.dev ## Build dist/florence_rag-*.whl
 	$(BIN)/python -m hatchling build -t wheel
 
-constraints: $(VENV)/.dev ## Pin what the virtual environment holds, after a dependency changed
+constraints: $(VENV)/.dev ## Pin the versions in the virtual environment, after a dependency changed
 	@{ sed -n '/^#/p' constraints.txt; \
 	   $(BIN)/pip freeze --all --exclude-editable | grep -v '^pip==' | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-clean: ## Remove the virtual environment, the demo and every cache
+clean: ## Remove the virtual environment, the demo and all caches
 	rm -rf $(VENV) florence-demo build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

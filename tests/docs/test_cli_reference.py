@@ -10,5 +10,4 @@ COMMAND = ("typer", "florence_rag.cli.app", "utils", "docs", "--name", "florence
 
 def test_the_page_lists_all_commands_with_their_options():
     done = subprocess.run([sys.executable, "-m", *COMMAND], capture_output=True, text=True, check=True)
-    advice = f"write the page again with: python -m {' '.join(COMMAND)} --output docs/reference/cli.md"
-    assert done.stdout.strip() == PAGE.read_text("utf-8").strip(), advice
+    assert done.stdout.strip() == PAGE.read_text("utf-8").strip(), "write the page again with: make cli-docs"
