@@ -180,15 +180,10 @@ class DyHeadForObjectDetection(_DyHeadPreTrained):
     def forward(
         self, pixel_values: Tensor, labels: Sequence[dict[str, Tensor]] | None = None, **_: Any
     ) -> DetectorOutput:
-        """Detect objects in normalized images.
+        """Detect objects in normalized images (B, 3, H, W) at P points: all levels from fine to coarse, row by row.
 
-        Args:
-            pixel_values: The images, (B, 3, H, W).
-            labels: For each image "boxes" (N_i, 4), left, top, right, bottom in fractions of it, and "class_labels"
-                (N_i,). Without them there is no loss.
-
-        Returns:
-            Outputs for P points: those of all levels from fine to coarse, row by row.
+        `labels`, which give the loss, are for each image "boxes" (N_i, 4), left, top, right, bottom in fractions of it,
+        and "class_labels" (N_i,).
         """
         pyramid = self.backbone(pixel_values, output_hidden_states=True).hidden_states
         maps = [norm(pyramid[stage]) for norm, stage in zip(self.norms, self.config.stages, strict=True)]

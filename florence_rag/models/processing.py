@@ -131,16 +131,10 @@ class DetectionImageProcessor(FlorenceImageProcessor):
         threshold: float = 0.5,
         target_sizes: Sequence[tuple[int, int]] | Tensor | None = None,
     ) -> list[dict[str, Tensor]]:
-        """Convert the output for a batch into detections, best first.
+        """Return for each image "scores" (N,) of at least `threshold`, "labels" (N,) and "boxes" (N, 4), best first.
 
-        Args:
-            outputs: The output of the detector.
-            threshold: The least score, in [0, 1].
-            target_sizes: The height and width of each image. Without them boxes are fractions of the network's input.
-
-        Returns:
-            For each image "scores" (N,), "labels" (N,) and "boxes" (N, 4): left, top, right, bottom, in pixels of the
-            image if `target_sizes` are given.
+        Boxes are left, top, right, bottom, in pixels if `target_sizes` has the height and width of each image, and
+        else in fractions of the network's input.
         """
         detections = detect_objects(outputs, threshold=threshold)
         if target_sizes is None:

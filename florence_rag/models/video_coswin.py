@@ -111,14 +111,10 @@ class Trajectory(nn.Module):
         self.way = nn.Sequential(nn.Linear(steps * (inner + 3), self.width), nn.GELU())
 
     def forward(self, tokens: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
-        """Pool the last two stages.
+        """Return the features of the content, (B, C), and of the motion, (B, `self.width`).
 
-        Args:
-            tokens: The tokens of the last stage, (B, N, C).
-            previous: The map of the previous stage, (B, C / 2, T, H, W), for any T.
-
-        Returns:
-            The features of the content, (B, C), and of the motion, (B, `self.width`).
+        `tokens` are those of the last stage, (B, N, C), `previous` is the map of the stage before, (B, C / 2, T, H, W),
+        for any T.
         """
         content = (self.attention(tokens).softmax(dim=1) * tokens).sum(dim=1)
         local = previous.permute(0, 2, 3, 4, 1)
