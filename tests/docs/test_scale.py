@@ -22,4 +22,4 @@ def test_every_index_that_is_named_can_be_chosen():
 
 
 def test_the_size_that_lite_bears_is_that_of_info():
-    assert f"Up to {LITE_ROWS:,} chunks: a file" in PAGE
+    assert f"Up to {LITE_ROWS:,} chunks: a folder" in PAGE
