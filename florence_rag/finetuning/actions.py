@@ -48,7 +48,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return {"pixels": pixels, "label": self.index[clip.label]}
 
     def frame_indices(self, count: int) -> list[int]:
-        """Return the rising indices of the frames that a clip shows of a video with `count` frames."""
+        """Return the increasing indices of the frames that a clip shows of a video with `count` frames."""
         if self.augment and count > self.frames and float(torch.rand(())) < 0.5:
             first = int(torch.randint(count - self.frames + 1, ()))
             return list(range(first, first + self.frames))

@@ -96,7 +96,7 @@ class VideoCache(PixelCache[VideoClip]):
         return pixels
 
     def select(self, clip: VideoClip, indices: Sequence[int]) -> np.ndarray:
-        """Return the frames with these rising indices, (T, size, size, 3) uint8 RGB."""
+        """Return the frames with these increasing indices, (T, size, size, 3) uint8 RGB."""
         pixels = self.pixels.get(clip)
         if pixels is not None:
             return pixels[list(indices)]

@@ -1,6 +1,6 @@
 """Fine-tunes a dual encoder by unified contrastive learning: texts and labels in one batch (UniCL, arXiv 2204.03610).
 
-A class is written in sentences, another one each time, and all images of a class are positives of its sentences.
+A label is inserted into another prompt each time, and all images of a class are positives of its prompts.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def dual_encoder_metrics(
 
     if labeled := [each for each in data.examples if each.label]:
         names = [label.casefold() for label in labels]
-        sentences = [[prompt.format(label) for prompt in data.prompts] for label in labels]
-        classes = torch.stack([F.normalize(embed_texts(each).mean(0), dim=-1) for each in sentences])
+        prompts = [[prompt.format(label) for prompt in data.prompts] for label in labels]
+        classes = torch.stack([F.normalize(embed_texts(each).mean(0), dim=-1) for each in prompts])
         best = (embed_images(labeled) @ classes.T).argmax(1).tolist()
         right = [names[i] == each.label.casefold() for i, each in zip(best, labeled, strict=True)]
         metrics["zero-shot top-1"] = sum(right) / len(right)

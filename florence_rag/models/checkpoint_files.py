@@ -22,7 +22,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read the tensors of a .safetensors file, or of a PyTorch checkpoint: a state dict or a training state with one.
 
     The prefix `module.` of parallel training is removed from their names. It is a ModelError if the file cannot be
-    read, holds no weights, or could only be read by running its code.
+    read, contains no weights, or could only be read by running its code.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,13 +30,13 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
     except SafetensorError as error:
-        raise ModelError(f"{str(path)!r} is no readable safetensors file: {error}; fetch it again") from error
+        raise ModelError(f"{str(path)!r} is not a readable safetensors file: {error}; fetch it again") from error
     for wrapper in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
     if not weights:
-        raise ModelError(f"{str(path)!r} holds no weights; it should map names to tensors")
+        raise ModelError(f"{str(path)!r} contains no weights; it should map names to tensors")
     if all(key.startswith("module.") for key in weights):
         weights = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
     return weights
@@ -64,7 +64,7 @@ def _read_pickle(path: Path) -> Any:
             "safetensors.torch.save_file"
         ) from failure
     raise ModelError(
-        f"{str(path)!r} is no readable PyTorch checkpoint: {first_line(failure)}; fetch it again"
+        f"{str(path)!r} is not a readable PyTorch checkpoint: {first_line(failure)}; fetch it again"
     ) from failure
 
 

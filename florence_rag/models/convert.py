@@ -76,7 +76,7 @@ def _build_processor(config: Config, folder: Path) -> FlorenceProcessor:
     if isinstance(config, FlorenceConfig):
         text: Any = config.text_config
         tokenizer = CLIPTokenizer.from_pretrained(folder, model_max_length=text.max_position_embeddings)
-        return FlorenceProcessor(FlorenceImageProcessor(size=image.image_size), tokenizer, mend_text=True)
+        return FlorenceProcessor(FlorenceImageProcessor(size=image.image_size), tokenizer, normalizes_text=True)
     is_clip = not isinstance(image, CoSwinConfig)
     options: dict[str, Any] = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True} if is_clip else {}
     image_processor = FlorenceImageProcessor(size=image.image_size, enlarge=1.0, **options)

@@ -84,7 +84,7 @@ class MeterConfig(PreTrainedConfig):
         if unknown := sorted(set(self.heads) - set(get_args(Head))):
             raise ModelError(f"unknown METER heads {unknown!r}; allowed: {', '.join(get_args(Head))}")
         if self.hidden_size % self.num_heads:
-            raise ModelError(f"hidden_size {self.hidden_size} is no multiple of num_heads {self.num_heads}")
+            raise ModelError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
         text: Any = self.text_config
         longest = text.max_position_embeddings - text.pad_token_id - 1
         if self.max_text_length > longest:

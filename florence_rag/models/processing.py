@@ -155,15 +155,15 @@ class FlorenceProcessor(ProcessorMixin):
     Args:
         image_processor: Prepares the images.
         tokenizer: Prepares the texts.
-        mend_text: Whether HTML entities, curly quotes, ligatures and broken encodings are normalized first, as CLIP's
-            own tokenizer does and the one in transformers does not.
+        normalizes_text: Whether HTML entities, curly quotes, ligatures and broken encodings are normalized first, as
+            CLIP's own tokenizer does and the one in transformers does not.
     """
 
     def __init__(
-        self, image_processor: FlorenceImageProcessor, tokenizer: Any, mend_text: bool = False, **kwargs: Any
+        self, image_processor: FlorenceImageProcessor, tokenizer: Any, normalizes_text: bool = False, **kwargs: Any
     ) -> None:
         super().__init__(image_processor, tokenizer, **kwargs)
-        self.mend_text = mend_text
+        self.normalizes_text = normalizes_text
 
     def __call__(
         self,
@@ -178,13 +178,13 @@ class FlorenceProcessor(ProcessorMixin):
             features.update(self.image_processor(images, return_tensors=return_tensors))
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
-            texts = [mend(text) for text in texts] if self.mend_text else texts
+            texts = [normalize_text(text) for text in texts] if self.normalizes_text else texts
             encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors=return_tensors)
             features.update(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
         return BatchFeature(features)
 
 
-def mend(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Normalize a text as CLIP's reference tokenizer (openai/CLIP) does."""
     return html.unescape(html.unescape(ftfy.fix_text(text))).strip()
 

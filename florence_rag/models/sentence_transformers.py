@@ -12,17 +12,13 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
+from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from florence_rag.errors import InputError, MissingExtraError, ModelError, first_line
+from florence_rag.errors import InputError, ModelError, first_line
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
 from florence_rag.models.registry import fingerprint, read_config
-
-try:
-    from sentence_transformers.base.model import BaseModel
-except ImportError as error:
-    raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -20,7 +20,7 @@ def test_models_lists_roles_and_which_models_are_on_this_machine(run):
     assert (tiny["local"], tiny["default"], default["local"], default["default"]) == (True, False, False, True)
     assert "synthetic" in tiny["training_data"]
     out = run("models").out
-    assert "florence-tiny  embed, answer, match, describe, detect, action, 9.8M parameters, on this machine" in out
+    assert "florence-tiny  embed, answer, match, describe, detect, action, 12.5M parameters, on this machine" in out
     assert "siglip2-base  embed, 375M parameters, 1500 MB to fetch" in out
     assert run("models", "--markdown").out.startswith("| name | roles |")
 
@@ -67,7 +67,7 @@ def test_bad_checkpoints_are_one_line_each(run, tmp_path, towers, capfd):
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     save_file({"some.weight": fill({"some.weight": (2,)}, 0)["some.weight"]}, tmp_path / "other.safetensors")
     wanted = {
-        "cut.safetensors": "no readable safetensors file",
+        "cut.safetensors": "not a readable safetensors file",
         "trap.pth": "only running its code would open",
         "other.safetensors": "neither UniCL's nor METER's: some.weight",
         "none.pth": "no weights file",

@@ -117,14 +117,14 @@ def test_a_truncated_file(tmp_path: Path) -> None:
     torch.save(WEIGHTS, whole)
     for name, content in (("half.pth", whole.read_bytes()[:400]), ("empty.pth", b""), ("text.pth", b"no weights")):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match="no readable PyTorch checkpoint"):
+        with pytest.raises(ModelError, match="not a readable PyTorch checkpoint"):
             read_weights(tmp_path / name)
 
 
 def test_a_truncated_safetensors_file(tmp_path: Path) -> None:
     save_file(WEIGHTS, tmp_path / "whole.safetensors")
     (tmp_path / "half.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:40])
-    with pytest.raises(ModelError, match="no readable safetensors file"):
+    with pytest.raises(ModelError, match="not a readable safetensors file"):
         read_weights(tmp_path / "half.safetensors")
 
 
@@ -143,7 +143,7 @@ def test_a_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [{"epoch": 3}, [1, 2], {}])
 def test_a_file_without_weights(content: Any, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "none.pth")
-    with pytest.raises(ModelError, match="holds no weights"):
+    with pytest.raises(ModelError, match="contains no weights"):
         read_weights(tmp_path / "none.pth")
 
 

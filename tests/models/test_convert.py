@@ -17,7 +17,7 @@ from florence_rag.models.convert import CLIP_TOKENIZER, convert, converted_folde
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.meter import MeterModel
 from florence_rag.models.meter_heads import MeterForMultipleTasks
-from florence_rag.models.processing import mend
+from florence_rag.models.processing import normalize_text
 from florence_rag.models.registry import find_model
 from florence_rag.models.strict_loading import open_strictly
 from tests.models.fill import fill
@@ -58,7 +58,7 @@ def test_a_converted_dual_encoder_equals_the_original(tmp_path, clip_words):
         output = model(expected["image"], expected["input_ids"])
     assert_close(output.logits_per_image, expected["logits_per_image"], "logits")
     processor = AutoProcessor.from_pretrained(tmp_path / "out")
-    assert processor.mend_text and processor.image_processor.enlarge == 256 / 224
+    assert processor.normalizes_text and processor.image_processor.enlarge == 256 / 224
     assert processor(text="it&#39;s")["input_ids"].tolist() == processor(text="it's")["input_ids"].tolist()
     assert processor(text="a " * 200)["input_ids"].shape == (1, 77)
     embedder = FlorenceEmbedder.from_pretrained(tmp_path / "out", "small", device="cpu")
@@ -239,7 +239,7 @@ def test_texts_are_tokenized_as_in_clip(clip_vocabulary):
     tokenizer = CLIPTokenizer.from_pretrained(clip_vocabulary, model_max_length=77)
     expected = read_json(PUBLIC / "tokenizers" / "expected.json")
     for text, ids in zip(expected["texts"], expected["clip"], strict=True):
-        assert tokenizer(mend(text), truncation=True)["input_ids"] == ids["openai_and_unpadded"], text
+        assert tokenizer(normalize_text(text), truncation=True)["input_ids"] == ids["openai_and_unpadded"], text
 
 
 @needs_parity

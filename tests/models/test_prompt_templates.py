@@ -17,8 +17,8 @@ def test_a_label_takes_the_place_of_the_braces():
 
 
 @pytest.mark.parametrize("prompts", ["a photo of a {}.", [], ()])
-def test_prompts_are_a_list_of_sentences(prompts):
-    with pytest.raises(InputError, match="prompts must be a list of sentences"):
+def test_prompts_are_a_list_of_templates(prompts):
+    with pytest.raises(InputError, match="prompts must be a list of templates"):
         check_prompts(prompts)
 
 
