@@ -97,7 +97,7 @@ class ImageStore:
         """Return the folder of stored images, or raise InputError if there is none."""
         if self.folder is None:
             raise InputError(
-                "there is no folder for images without a file, as the database is not a file on this machine: "
+                "there is no folder for images without a file, as the database is not a folder on this machine: "
                 "give paths, or open it with images=FOLDER, one that all its clients can reach"
             )
         return self.folder

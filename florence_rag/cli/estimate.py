@@ -94,7 +94,7 @@ def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
         for name, value in asdict(assumptions).items()
     ]
     type_columns = ("index", "what for", "memory of a vector", "recall at 10", "needs")
-    conditions = f"on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} numbers"
+    conditions = f"on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} dimensions"
     measured_columns = ("index", "microseconds to index a vector", "milliseconds to search")
     tables: list[_TableParts] = [
         ("Kinds of index", type_columns, _type_rows(assumptions)),

@@ -22,12 +22,12 @@ class Address:
 
     @classmethod
     def parse(cls, uri: str) -> Address:
-        """Parse an address, or raise InputError if it names neither a database file nor a server."""
+        """Parse an address, or raise InputError if it is that of neither a database folder nor a server."""
         if uri.startswith("unix:") or uri.partition("://")[0].lower() in _SCHEMES:
             return cls(uri, None)
         path = Path(uri).expanduser()
         if path.suffix != ".db" or "://" in uri:
-            raise InputError(f"{uri!r} names no database; use a file name that ends in .db, or http://HOST:19530")
+            raise InputError(f"{uri!r} is not a database; use a folder name that ends in .db, or http://HOST:19530")
         return cls(uri, path.resolve())
 
     @property

@@ -137,7 +137,7 @@ class ChunkReader(Protocol):
         """Return the k chunks with text whose text vector has the largest cosine to a vector (T,) of unit length.
 
         Raises:
-            InputError: if an argument is not valid, or if the index keeps no text vectors.
+            InputError: if an argument is not valid, or if the index has no text vectors.
         """
         ...
 
@@ -292,7 +292,7 @@ class ReembeddableIndex(ChunkIndex, Protocol):
         """Return the text vectors (N, T) float32 of the chunks with these ids, zeros for chunks without text.
 
         Raises:
-            InputError: if an id is unknown, or if the index keeps no text vectors.
+            InputError: if an id is unknown, or if the index has no text vectors.
         """
         ...
 

@@ -32,7 +32,7 @@ class Assumptions:
     """The parameters of the model, each with the source of its default."""
 
     chunks_per_image: float = _from(1.0, "images are one chunk each, videos one for each shot")
-    dimension: int = _from(768, "numbers of siglip2-base")
+    dimension: int = _from(768, "of siglip2-base")
     vector_dtype: VectorDtype = field(
         default="fp32", metadata={"from": "the default; fp16 and bf16 halve what is not quantized"}
     )
@@ -101,11 +101,11 @@ def assume(changes: Mapping[str, str], base: Assumptions | None = None) -> Assum
     values: dict[str, Any] = asdict(base or Assumptions())
     for name, text in changes.items():
         if name not in values:
-            raise InputError(f"{name!r} is no assumption; there are {', '.join(values)}")
+            raise InputError(f"{name!r} is not an assumption; there are {', '.join(values)}")
         try:
             values[name] = type(values[name])(text)
         except ValueError:
-            raise InputError(f"{name} is {text!r}, which is no number") from None
+            raise InputError(f"{name} is {text!r}, which is not a number") from None
     if values["vector_dtype"] not in DTYPE_BYTES:
         raise InputError(f"vector_dtype is {values['vector_dtype']!r}; use {', '.join(DTYPE_BYTES)}")
     for name, value in values.items():

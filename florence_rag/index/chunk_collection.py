@@ -55,8 +55,8 @@ class ChunkCollection:
         present = connection.index_type(name, "vector")
         wanted = connection.profile.choose_index_type(index_type, present)
         width = text_embedder.dimension if text_embedder else None
-        table = schema.chunk_table(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
-        connection.open_table(table, reindex=present not in (None, wanted))
+        spec = schema.chunk_spec(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
+        connection.open_collection(spec, reindex=present not in (None, wanted))
         description = connection.describe(name)
         codec = RowCodec(dtype, flat=bool(description["enable_dynamic_field"]))
         (id_field,) = (each for each in description["fields"] if each["name"] == "id")
@@ -71,7 +71,7 @@ class ChunkCollection:
     def require_text_dimension(self) -> int:
         """Return the dimension T of the text vectors, or raise InputError if the collection has none."""
         if self.text_embedder is None:
-            raise InputError("the index keeps no text vectors; make a new one with a text_embedder")
+            raise InputError("the index has no text vectors; create a new one with a text_embedder")
         return self.text_embedder.dimension
 
     def count(self, uris: Collection[str]) -> int:
@@ -95,7 +95,7 @@ class ChunkCollection:
     def rows(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
         """Return the rows of those ids that exist, by id."""
         if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
-            raise InputError(f"ids {ids!r} are no list of texts; they come from hits")
+            raise InputError(f"ids {ids!r} must be a list of strings, the ids of hits")
         return self.connection.rows_of(self.name, list(dict.fromkeys(ids)), fields)
 
     def known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Self, TypeVar
@@ -20,7 +20,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import Params, VectorDtype
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import Table, probe_table
+from florence_rag.index.schema import CollectionSpec, probe_spec
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
 
 _OLDEST_SERVER = (2, 5)  # the first with BM25
@@ -29,6 +29,7 @@ READ_S = 120.0
 WRITE_S = 600.0
 _LOAD_S = 7200.0  # Lite builds missing indexes while it loads
 _IDS_PER_CALL = 1000
+_ROWS_PER_CALL = 500  # of at most 260 kB each
 FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 MAX_WAIT_S = 60.0
@@ -134,39 +135,39 @@ class Connection:
         """Return whether the collection exists."""
         return self._call(collection, lambda: bool(self.client.has_collection(collection, timeout=READ_S)))
 
-    def open_table(self, table: Table, *, reindex: bool = False) -> None:
-        """Create what is missing of a table, and load it. reindex: build the indexes again."""
-        if not self.has(table.name):
+    def open_collection(self, spec: CollectionSpec, *, reindex: bool = False) -> None:
+        """Create what is missing of a collection, and load it. reindex: build the indexes again."""
+        if not self.has(spec.name):
             with self.mapped_errors():
                 self.client.create_collection(
-                    table.name, schema=table.schema, consistency_level=table.consistency, timeout=WRITE_S
+                    spec.name, schema=spec.schema, consistency_level=spec.consistency, timeout=WRITE_S
                 )
         if reindex:
-            self._drop_indexes(table)
-        self._create_indexes(table)
-        self._load(table)
+            self._drop_indexes(spec)
+        self._create_indexes(spec)
+        self._load(spec)
 
-    def _drop_indexes(self, table: Table) -> None:
+    def _drop_indexes(self, spec: CollectionSpec) -> None:
         with self.mapped_errors():
-            self.client.release_collection(table.name, timeout=WRITE_S)
-            for field in self._indexed(table):
-                self.client.drop_index(table.name, _index_name(field), timeout=WRITE_S)
+            self.client.release_collection(spec.name, timeout=WRITE_S)
+            for field in self._indexed(spec):
+                self.client.drop_index(spec.name, _index_name(field), timeout=WRITE_S)
 
-    def _create_indexes(self, table: Table) -> None:
+    def _create_indexes(self, spec: CollectionSpec) -> None:
         with self.mapped_errors():
             params = self.client.prepare_index_params()
-            for field in table.indexes.keys() - self._indexed(table):
-                params.add_index(field, index_name=_index_name(field), **table.indexes[field])
+            for field in spec.indexes.keys() - self._indexed(spec):
+                params.add_index(field, index_name=_index_name(field), **spec.indexes[field])
             if len(params):
                 # Waiting for an index that is built on loading would cost half a second.
-                self.client.create_index(table.name, params, timeout=_LOAD_S, sync=not self.profile.builds_on_load)
+                self.client.create_index(spec.name, params, timeout=_LOAD_S, sync=not self.profile.builds_on_load)
 
-    def _indexed(self, table: Table) -> set[str]:
-        return {field for field in table.indexes if self.client.list_indexes(table.name, field_name=field)}
+    def _indexed(self, spec: CollectionSpec) -> set[str]:
+        return {field for field in spec.indexes if self.client.list_indexes(spec.name, field_name=field)}
 
-    def _load(self, table: Table) -> None:
+    def _load(self, spec: CollectionSpec) -> None:
         with self.mapped_errors():
-            self.client.load_collection(table.name, timeout=_LOAD_S)
+            self.client.load_collection(spec.name, timeout=_LOAD_S)
 
     def index_type(self, collection: str, field: str) -> str | None:
         """Return the type of the index over a field, if there is one."""
@@ -189,11 +190,11 @@ class Connection:
         index_type = self.profile.check_index_type(name, self.version)
         if not index_type.gpu:
             return
-        table = probe_table(self.profile, f"florence_probe_{uuid.uuid4().hex}", index_type.name, dtype)
+        spec = probe_spec(self.profile, f"florence_probe_{uuid.uuid4().hex}", index_type.name, dtype)
         try:
             with self.mapped_errors():
-                self.client.create_collection(table.name, schema=table.schema, timeout=WRITE_S)
-            self._create_indexes(table)
+                self.client.create_collection(spec.name, schema=spec.schema, timeout=WRITE_S)
+            self._create_indexes(spec)
         except StoreUnavailableError:
             raise
         except StoreError as error:
@@ -202,7 +203,7 @@ class Connection:
                 "use HNSW, or a server such as the image milvusdb/milvus:v2.6.4-gpu"
             ) from error
         finally:
-            self.drop(table.name)
+            self.drop(spec.name)
 
     def count(self, collection: str, filter: str = "") -> int:
         """Count the rows, with all writes of every process."""
@@ -264,10 +265,11 @@ class Connection:
         (hits,) = self._call(collection, search, user_filter)
         return [({"id": hit["id"], **hit["entity"]}, float(hit["distance"])) for hit in hits]
 
-    def upsert(self, collection: str, rows: list[Row]) -> None:
+    def upsert(self, collection: str, rows: Iterable[Row]) -> None:
         """Write whole rows; the last of several rows with the same id counts."""
-        unique = list({row["id"]: row for row in rows}.values())  # a server would keep the first of equal ids
-        self._call(collection, lambda: self.client.upsert(collection, unique, timeout=WRITE_S))
+        for some in batched(rows, _ROWS_PER_CALL):
+            unique = list({row["id"]: row for row in some}.values())  # a server would keep the first of equal ids
+            self._call(collection, partial(self.client.upsert, collection, unique, timeout=WRITE_S))
 
     def delete(self, collection: str, filter: str) -> None:
         """Delete the rows that match."""
@@ -286,10 +288,10 @@ class Connection:
 def server_problem(version: str) -> str:
     """Return why an index cannot live on a server of this version, or ""."""
     if version.startswith("milvus_lite"):
-        return "is a Milvus Lite server, which loses rows when two clients write; open its file instead"
+        return "is a Milvus Lite server, which loses rows when two clients write; open its folder instead"
     number = re.search(r"(\d+)\.(\d+)", version)
     if number and (int(number[1]), int(number[2])) < _OLDEST_SERVER:
-        return f"runs Milvus {version}, but word search needs 2.5; upgrade it, or use a file such as photos.db"
+        return f"runs Milvus {version}, but BM25 search needs Milvus 2.5; upgrade it, or use a folder such as photos.db"
     return ""
 
 
@@ -300,7 +302,7 @@ def connect(address: Address, uri: str, token: str, **options: Any) -> MilvusCli
     except STORE_EXCEPTIONS as error:
         raise to_florence_error(error, str(address)) from error
     except (OSError, ValueError) as error:  # of a URI that no server can have
-        raise StoreUnavailableError(f"{address} names no server that can be reached ({error})") from error
+        raise StoreUnavailableError(f"{address} is not the address of a reachable server ({error})") from error
 
 
 def _index_name(field: str) -> str:

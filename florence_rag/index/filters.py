@@ -76,7 +76,7 @@ def expression(
     parts = []
     if kinds is not None:
         if isinstance(kinds, str) or not kinds:
-            raise InputError(f"kinds {kinds!r} names no kind; give a collection of {', '.join(KINDS)}, or None for all")
+            raise InputError(f"kinds is {kinds!r}; give a collection of {', '.join(KINDS)}, or None for all")
         parts.append(one_of("kind", sorted({_kind(kind) for kind in kinds})))
     if isinstance(filter, str):
         parts += [_closed(filter)] if filter.strip() else []
@@ -148,7 +148,7 @@ def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: 
     checked = check(value)
     if operator == "$has":
         if not field.startswith("metadata."):
-            raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is no list")
+            raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is not a list")
         # This tests the JSON field itself, because Lite cannot search lists in its dynamic field.
         return f"json_contains({_field(field, False)[0]}, {literal(checked)})"
     if operator == "$prefix":

@@ -25,7 +25,7 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class BytesPerVector:
-    """A size: `raw` times the size of the vector, `bits` per number, `fixed`, and `pq` times its PQ code."""
+    """A size: `raw` times the size of the vector, `bits` per dimension, `fixed`, and `pq` times its PQ code."""
 
     raw: float = 0.0
     bits: float = 0.0
@@ -33,7 +33,7 @@ class BytesPerVector:
     pq: float = 0.0
 
     def __call__(self, dimension: int, width: int) -> float:
-        """Return the bytes of a vector. width: bytes per number of the vector itself."""
+        """Return the bytes of a vector. width: bytes per dimension of the vector itself."""
         return dimension * (self.raw * width + self.bits / 8) + self.fixed + self.pq * pq_bytes(dimension)
 
 
@@ -58,7 +58,7 @@ class IndexType:
     refused: str = ""
 
     def build_params(self, dimension: int, width: int = 4, rows: int | None = None) -> Params:
-        """Return the parameters of an index over segments of so many rows, or over full ones. width: bytes per number.
+        """Return the parameters of an index over segments of so many rows, or full ones. width: bytes per dimension.
 
         The number of lists is 4 times the square root of the rows, as faiss advises, rounded to a power of two.
         """
@@ -77,7 +77,7 @@ def _at(limit: int, *, least: int, per_hit: int, multiple_of: int = 1, most: int
 
 
 def pq_bytes(dimension: int) -> int:
-    """Return the bytes of a product-quantized vector: one per four numbers, or the nearest divisor of the dimension."""
+    """Return the bytes of a product-quantized vector: one per four dimensions, or the nearest divisor."""
     return next(m for m in range(max(1, dimension // 4), 0, -1) if dimension % m == 0)
 
 

@@ -14,7 +14,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import VERSION, ledger_table
+from florence_rag.index.schema import VERSION, ledger_spec
 from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
 
 State = Literal["begun", "complete", "failed", "near-duplicate"]
@@ -46,7 +46,7 @@ class Entry:
         return cls(body["uri"], row["state"], source, body["chunks"], body["reason"])
 
     def to_row(self) -> Row:
-        """Return the row of the entry, with a long reason cut."""
+        """Return the row of the entry, with a long reason truncated."""
         source = asdict(self.source) if self.source else None
         body = {"uri": self.uri, "source": source, "chunks": dict(self.chunks), "reason": self.reason[:_MAX_REASON]}
         return _row(_id(self.uri), self.state, body)
@@ -100,13 +100,13 @@ class Settings:
             problem = f"was filled by {_described(self.embedder)}, not by {_described(embedder)}; "
             problem += "open it with that model"
         elif self.text_embedder is None and text_embedder is not None:
-            problem = f"keeps no text vectors, so {_described(text_embedder)} cannot search it; "
+            problem = f"has no text vectors, so {_described(text_embedder)} cannot search it; "
             problem += "open it without a text embedder"
         elif self.text_embedder != text_embedder:
             problem = f"has text vectors of {recorded}, not of {_described(text_embedder)}; "
             problem += "open it with that text embedder"
         elif vector_dtype not in (None, self.vector_dtype):
-            problem = f"keeps its vectors as {self.vector_dtype}, not as {vector_dtype}; omit that"
+            problem = f"stores its vectors as {self.vector_dtype}, not as {vector_dtype}; omit that"
         else:
             return
         raise StoreMismatchError(f"the index {where} {problem}, or index the files into a new database")
@@ -126,7 +126,7 @@ class Ledger:
 
     def open(self) -> None:
         """Load the ledger, and create it if it does not exist."""
-        self._connection.open_table(ledger_table(self.name))
+        self._connection.open_collection(ledger_spec(self.name))
 
     def open_for(
         self,
@@ -144,9 +144,9 @@ class Ledger:
         where = f"{self._collection!r} of {self._connection.address}"
         if not self.exists():
             if self._connection.has(self._collection):
-                raise StoreMismatchError(f"the collection {where} was made by another program; name another one")
+                raise StoreMismatchError(f"the collection {where} was created by another program; choose another name")
             if not create:
-                raise StoreUnavailableError(f"there is no index {where}; make it with: florence-rag index PATH")
+                raise StoreUnavailableError(f"there is no index {where}; create it with: florence-rag index PATH")
         self.open()
         settings = self.settings()
         if settings is not None:
@@ -163,7 +163,7 @@ class Ledger:
 
     def put_settings(self, settings: Settings) -> None:
         """Replace the settings in one write, and make it durable."""
-        self._write([settings.to_row()])
+        self._connection.upsert(self.name, [settings.to_row()])
         self.flush()
 
     def entries(self, *states: State) -> Iterator[Entry]:
@@ -207,7 +207,7 @@ class Ledger:
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries; they replace earlier entries of the same uris."""
-        self._write([entry.to_row() for entry in entries])
+        self._connection.upsert(self.name, (entry.to_row() for entry in entries))
 
     def drop(self, uris: Iterable[str]) -> None:
         """Delete the entries of these uris."""
@@ -225,23 +225,18 @@ class Ledger:
 
     def load(self, rows: Iterable[Row]) -> None:
         """Write rows that `settled_rows` returned, except the settings."""
-        for some in batched((row for row in rows if row["state"] != _SETTINGS), 1000):
-            self._write(some)
+        self._connection.upsert(self.name, (row for row in rows if row["state"] != _SETTINGS))
         self.flush()
 
     def flush(self) -> None:
         """Make all writes to the ledger durable."""
         self._connection.flush(self.name)
 
-    def _write(self, rows: list[Row]) -> None:
-        if rows:
-            self._connection.upsert(self.name, rows)
-
 
 def _described(embedder: EmbedderInfo | None) -> str:
     if embedder is None:
         return "none"
-    return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} numbers, {embedder.preprocessing})"
+    return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} dimensions, {embedder.preprocessing})"
 
 
 def _id(uri: str) -> str:

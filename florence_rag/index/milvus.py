@@ -1,4 +1,4 @@
-"""The index in Milvus: a file path is Milvus Lite inside this process, a URI is a server."""
+"""The index in Milvus: a folder named *.db is Milvus Lite inside this process, a URI is a server."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         """Return what `recorded_embedders` returns, or raise StoreUnavailableError if there is no index."""
         if (recorded := MilvusIndex.recorded_embedders(uri, token, collection)) is None:
             raise StoreUnavailableError(
-                f"there is no database at {uri!r}; make one with: florence-rag index PATH --db {uri}"
+                f"there is no database at {uri!r}; create it with: florence-rag index PATH --db {uri}"
             )
         return recorded
 
@@ -124,7 +124,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 
     @property
     def text_embedder(self) -> EmbedderInfo | None:
-        """The embedder of the text vectors, if the index keeps any."""
+        """The embedder of the text vectors, if the index has any."""
         return self.chunks.text_embedder
 
     @property
@@ -235,4 +235,4 @@ def _connected(address: Address, token: str | None, *, create: bool) -> Iterator
 
 def _check_name(collection: str) -> None:
     if not _NAME.fullmatch(collection):
-        raise InputError(f"collection {collection!r} is no name; use letters, digits and underscores")
+        raise InputError(f"collection {collection!r} is not a valid name; use letters, digits and underscores")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind, item_uri
 
-_SPARE_HITS = (1, 16, 256)  # fetched beyond k, to break ties at the end by id; more only if the last hits are equal
+_SPARE_HITS = (1, 16, 256)  # extra hits, so that ties at rank k are broken by id; more only if these are equal, too
 _HAS_TEXT = "has_text_vector == true"
 
 
@@ -96,37 +95,33 @@ class MilvusReader(ABC):
     def _search(
         self, field: str, query: str | list[float] | np.ndarray, k: int, restriction: str, user_filter: Filter | None
     ) -> list[Hit]:
-        max_hits = MAX_LIMIT if field == "bm25" else find_index_type(self.chunks.index_type).max_hits
+        by_terms, index_type, connection = field == "bm25", self.chunks.index_type, self.chunks.connection
+        max_hits = MAX_LIMIT if by_terms else find_index_type(index_type).max_hits
         if not 1 <= k <= max_hits:
             raise InputError(f"k is {k!r}; allowed are 1 to {max_hits}")
         if isinstance(query, str) and not query:  # a server rejects an empty query; Lite finds nothing for it
             return []
         self.flush_buffer()
         hits: list[Hit] = []
-        for spare in _SPARE_HITS[field == "bm25" :]:  # equal scores are more frequent among terms than among vectors
-            limit = min(k + spare, max_hits)
-            hits = self._nearest(field, query, limit, restriction, user_filter)
+        for spare in _SPARE_HITS[by_terms:]:  # equal scores are more frequent among terms than among vectors
+            limit, filtered = min(k + spare, max_hits), bool(restriction)
+            found = connection.search(
+                self.chunks.name,
+                field,
+                query,
+                limit=limit,
+                expression=restriction,
+                metric="BM25" if by_terms else "IP",
+                params={} if by_terms else connection.profile.search_params(index_type, limit, filtered=filtered),
+                fields=HIT_FIELDS,
+                user_filter=user_filter,
+            )
+            # Lite's BM25 is negative. The last digits depend on which rows were computed together.
+            hits = [row_to_hit(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
+            hits.sort(key=lambda hit: (-hit.score, hit.id))
             if len(hits) < k + spare or hits[-1].score != hits[k - 1].score:
                 break
         return hits[:k]
-
-    def _nearest(self, field: str, query: Any, limit: int, restriction: str, user_filter: Filter | None) -> list[Hit]:
-        by_terms, profile = field == "bm25", self.chunks.connection.profile
-        params = {} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=bool(restriction))
-        found = self.chunks.connection.search(
-            self.chunks.name,
-            field,
-            query,
-            limit=limit,
-            expression=restriction,
-            metric="BM25" if by_terms else "IP",
-            params=params,
-            fields=HIT_FIELDS,
-            user_filter=user_filter,
-        )
-        # Lite's BM25 is negative. The last digits depend on which rows were computed together.
-        hits = [row_to_hit(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
-        return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
     def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
         """Combine the filter and the kinds into one Milvus expression."""

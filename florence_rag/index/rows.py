@@ -93,10 +93,10 @@ def checked_vectors(vectors: np.ndarray, rows: int, dimension: int) -> np.ndarra
 
 
 def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int | None) -> Sequence[np.ndarray | None]:
-    """Return one text vector per row: of unit length, zeros, or None if the index keeps none."""
+    """Return one text vector per row: of unit length, zeros, or None if the index has none."""
     if (vectors is None) != (dimension is None):
         raise InputError(
-            "the index keeps no text vectors, so none can be added"
+            "the index has no text vectors, so none can be added"
             if dimension is None
             else f"the index keeps text vectors; give add text_vectors of the shape {(rows, dimension)}"
         )

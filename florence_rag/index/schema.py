@@ -30,7 +30,7 @@ IndexParams = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class CollectionSpec:
     """The definition of a collection. indexes: by field. consistency: which recent writes readers of a server see."""
 
     name: str
@@ -39,7 +39,7 @@ class Table:
     consistency: str
 
 
-def chunk_table(
+def chunk_spec(
     profile: StoreProfile,
     name: str,
     dimension: int,
@@ -47,8 +47,8 @@ def chunk_table(
     text_dimension: int | None = None,
     *,
     vector_dtype: VectorDtype = "fp32",
-) -> Table:
-    """Return the table of chunks in a store. text_dimension: of the text vectors, or None if the index keeps none.
+) -> CollectionSpec:
+    """Return the collection of chunks in a store. text_dimension: of the text vectors, or None if the index has none.
 
     A row without text has an arbitrary text vector, because servers demand one and Lite would return rows without one
     at distance 0, before all worse hits. Searches select the rows whose `has_text_vector` is true.
@@ -82,23 +82,25 @@ def chunk_table(
         indexes["text_vector"] = vector_index(profile, index_type, text_dimension, vector_dtype)
     # The dynamic field holds the flat metadata.
     schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=profile.flat_metadata)
-    return Table(name, schema, indexes, "Session")
+    return CollectionSpec(name, schema, indexes, "Session")
 
 
-def probe_table(profile: StoreProfile, name: str, index_type: str, dtype: VectorDtype) -> Table:
-    """Return the smallest table on which an index type can be tried."""
+def probe_spec(profile: StoreProfile, name: str, index_type: str, dtype: VectorDtype) -> CollectionSpec:
+    """Return the smallest collection on which an index type can be tried."""
     vector = FieldSchema("vector", _VECTOR_FIELDS[dtype], dim=_PROBE_DIMENSION)
     schema = CollectionSchema([_varchar("id", MAX_ID_BYTES, is_primary=True), vector])
-    return Table(name, schema, {"vector": vector_index(profile, index_type, _PROBE_DIMENSION, dtype)}, "Strong")
+    return CollectionSpec(
+        name, schema, {"vector": vector_index(profile, index_type, _PROBE_DIMENSION, dtype)}, "Strong"
+    )
 
 
-def ledger_table(name: str) -> Table:
-    """Return the table of sources, failures and settings, which no search or count over chunks has to exclude."""
-    return record_table(name, 2, state=16)  # Milvus demands a vector, and two zeros suffice
+def ledger_spec(name: str) -> CollectionSpec:
+    """Return the collection of sources, failures and settings, which no search or count over chunks has to exclude."""
+    return record_spec(name, 2, state=16)  # Milvus demands a vector, and two zeros suffice
 
 
-def record_table(name: str, dimension: int, **max_bytes: int) -> Table:
-    """Return a table of records, each with a JSON text, a vector and text fields of at most so many bytes."""
+def record_spec(name: str, dimension: int, **max_bytes: int) -> CollectionSpec:
+    """Return a collection of records, each with a JSON text, a vector and text fields of at most so many bytes."""
     fields = [
         _varchar("id", 64, is_primary=True),
         *(_varchar(field, length) for field, length in max_bytes.items()),
@@ -106,7 +108,7 @@ def record_table(name: str, dimension: int, **max_bytes: int) -> Table:
         FieldSchema("vector", DataType.FLOAT_VECTOR, dim=dimension),
     ]
     index = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
-    return Table(name, CollectionSchema(fields), {"vector": index}, "Strong")
+    return CollectionSpec(name, CollectionSchema(fields), {"vector": index}, "Strong")
 
 
 def vector_index(profile: StoreProfile, index_type: str, dimension: int, dtype: VectorDtype) -> IndexParams:

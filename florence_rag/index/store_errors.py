@@ -48,7 +48,9 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     if code in _REFUSED or "auth check failure" in reason:
         return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
     if code in _UNREACHABLE:
-        return StoreUnavailableError(f"no Milvus server answers at {where}; start it, or name a file such as photos.db")
+        return StoreUnavailableError(
+            f"no Milvus server answers at {where}; start it, or use a folder such as photos.db"
+        )
     if code == _NO_COLLECTION:
         return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")

@@ -58,7 +58,7 @@ class StoreProfile:
     def check_vector_dtype(self, dtype: str | None) -> None:
         """Raise InputError for a precision of vectors that the store does not support."""
         if dtype is not None and dtype not in DTYPE_BYTES:
-            raise InputError(f"vectors {dtype!r} are unknown; use {', '.join(DTYPE_BYTES)}")
+            raise InputError(f"vector dtype {dtype!r} is unknown; use {', '.join(DTYPE_BYTES)}")
 
     def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
         """Return the parameters of an index over a vector field."""

@@ -34,8 +34,7 @@ from florence_rag.types import Chunk, Kind, Source
 
 BUFFER_ROWS = 128
 BUFFER_S = 5.0
-_ROWS_PER_CALL = 500  # of at most 260 kB each
-_ROWS_PER_LOAD = 1000
+_ROWS_PER_FLUSH = 1000
 
 
 @dataclass
@@ -66,7 +65,7 @@ class MilvusWriter:
         self._pending: dict[str, _PendingSource] = {}
         self._buffered_at = time.monotonic()
         self._unflushed_rows = 0
-        self._in_doubt = False
+        self._last_write_failed = False
 
     def mark_incomplete(self, uris: Iterable[str]) -> None:
         """Count sources as incomplete, because their rows do not fit the ledger, until they are written again."""
@@ -83,7 +82,7 @@ class MilvusWriter:
         for chunk in chunks:
             if len(chunk.id.encode("utf-8", "replace")) > self.chunks.max_id_bytes:
                 raise InputError(
-                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag made: "
+                    f"the id {chunk.id[:80]!r} is too long for this index, which an older florence_rag created: "
                     f"allowed are {self.chunks.max_id_bytes} bytes; index into a new database for longer ones"
                 )
         vectors = checked_vectors(vectors, len(chunks), self.chunks.embedder.dimension)
@@ -94,14 +93,16 @@ class MilvusWriter:
                 pending = self._announced(chunk.source)
                 pending.kinds[row["id"]] = chunk.kind
                 pending.rows[row["id"]] = row
-            self._flush_buffer_if_due()
+            if self._flush_is_due():
+                self.flush_buffer()
 
     def complete(self, source: Source) -> None:
         """Declare that all chunks of the source were added, as `ChunkWriter.complete` says."""
         with self._lock:
             pending = self._announced(source)
             pending.last = Entry(source.uri, "complete", source, Counter(pending.kinds.values()))
-            self._flush_buffer_if_due()
+            if self._flush_is_due():
+                self.flush_buffer()
 
     def fail(self, uri: str, reason: str, source: Source | None = None) -> None:
         """Record why a source could not be indexed, as `ChunkWriter.fail` says."""
@@ -115,7 +116,7 @@ class MilvusWriter:
         """Record new sizes and modification times, as `ChunkWriter.update_stat` says."""
         with self._lock:
             self.flush_buffer()
-            for some in batched(sources, _ROWS_PER_CALL):
+            for some in batched(sources, _ROWS_PER_FLUSH):
                 with self._writing():
                     self.chunks.ledger.update_stat(some)
 
@@ -143,9 +144,9 @@ class MilvusWriter:
         """Store whole rows, without entries in the ledger, and return their number."""
         total = 0
         with self._lock:
-            for some in batched(rows, _ROWS_PER_LOAD):
+            for some in batched(rows, _ROWS_PER_FLUSH):
                 with self._writing():
-                    self._write_rows(some)
+                    self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, some))
                 self._flush_rows()
                 total += len(some)
         return total
@@ -157,7 +158,9 @@ class MilvusWriter:
                 return
             with self._writing():
                 self._announce({uri: each for uri, each in self._pending.items() if not each.announced})
-                self._write_rows([row for each in self._pending.values() for row in each.rows.values()])
+                rows = [row for each in self._pending.values() for row in each.rows.values()]
+                self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
+                self._unflushed_rows += len(rows)
                 self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
             self._incomplete.difference_update(uri for uri, each in self._pending.items() if each.last)
             self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
@@ -182,11 +185,11 @@ class MilvusWriter:
         flush has succeeded in between.
         """
         self.chunks.swap.check(self.chunks.name)
-        if self._in_doubt:
+        if self._last_write_failed:
             self._flush_all()
-        self._in_doubt = True
+        self._last_write_failed = True
         yield
-        self._in_doubt = False
+        self._last_write_failed = False
 
     def _flush_all(self) -> None:
         self._flush_rows()
@@ -199,7 +202,7 @@ class MilvusWriter:
     def _announced(self, source: Source) -> _PendingSource:
         pending = self._pending.get(source.uri)
         if pending is None or pending.last or pending.source != source:
-            raise InputError(f"{source.uri!r} has not begun; call begin with this very source before add and complete")
+            raise InputError(f"{source.uri!r} has not begun; call begin with the same source before add and complete")
         return pending
 
     def _replace(self, entry: Entry) -> None:
@@ -207,13 +210,13 @@ class MilvusWriter:
         checked_uri(entry.uri)
         with self._lock:
             self._pending[entry.uri] = _PendingSource(last=entry)
-            self._flush_buffer_if_due()
+            if self._flush_is_due():
+                self.flush_buffer()
 
-    def _flush_buffer_if_due(self) -> None:
+    def _flush_is_due(self) -> bool:
         rows = sum(len(each.rows) for each in self._pending.values())
         ended = sum(each.last is not None for each in self._pending.values())
-        if rows + ended >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S:
-            self.flush_buffer()
+        return rows + ended >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S
 
     def _announce(self, fresh: dict[str, _PendingSource]) -> None:
         """Record in the ledger that the sources have begun, and drop their older rows."""
@@ -222,8 +225,3 @@ class MilvusWriter:
         self.chunks.drop_sources(sorted(stale))
         for each in fresh.values():
             each.announced = True
-
-    def _write_rows(self, rows: list[Row]) -> None:
-        for some in batched(rows, _ROWS_PER_CALL):
-            self.chunks.connection.upsert(self.chunks.name, [self.chunks.codec.encode(row) for row in some])
-            self._unflushed_rows += len(some)

@@ -67,7 +67,7 @@ class EmbedStage:
         if models.detector is not None and index_regions:
             steps.append(("detect", partial(with_regions, models.detector.get())))
         if models.action_recognizer is not None:
-            steps.append(("detect", partial(with_moments, models.action_recognizer.get())))
+            steps.append(("actions", partial(with_moments, models.action_recognizer.get())))
         return cls(partial(embed_batch, models), steps, workers=models.embedder.capabilities.workers)
 
     def __call__(self, batch: list[Chunk], timer: StageTimer) -> tuple[list[EmbeddedBatch], list[Failure]]:
@@ -76,16 +76,16 @@ class EmbedStage:
         for name, describe in self.steps:
             with timer(name):
                 # A run of many hours continues if a describing model raises any error for a few images.
-                parts, failed = together_or_by_source(describe, batch, Exception)
+                parts, failed = apply_with_fallback(describe, batch, Exception)
             batch = [chunk for part in parts for chunk in part]
             failures += failed
         with timer("embed"):
             # Only an InputError concerns the batch; other errors of an embedder would occur for every batch.
-            embedded, failed = together_or_by_source(self.embed, batch, InputError)
+            embedded, failed = apply_with_fallback(self.embed, batch, InputError)
         return embedded, failures + failed
 
 
-def together_or_by_source(
+def apply_with_fallback(
     step: Callable[[list[Chunk]], T], batch: list[Chunk], handled: type[Exception]
 ) -> tuple[list[T], list[Failure]]:
     """Apply a step to a batch, or, if that raises a handled error, to each source, and return results and failures."""
@@ -97,7 +97,7 @@ def together_or_by_source(
             by_source.setdefault(chunk.source, []).append(chunk)
         if len(by_source) == 1:
             return [], [Failure(batch[0].source.uri, _reason(error, batch[0].source))]
-        tried = [together_or_by_source(step, chunks, handled) for chunks in by_source.values()]
+        tried = [apply_with_fallback(step, chunks, handled) for chunks in by_source.values()]
         return [part for parts, _ in tried for part in parts], [each for _, failures in tried for each in failures]
 
 

@@ -1,6 +1,6 @@
 """Indexes files and keeps the index current with them.
 
-paths -> diff with the index -> duplicates apart -> engine -> store -> report
+paths -> diff with the index -> separate duplicates -> engine -> store -> report
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ class FileIngestor:
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:
-            self._ingest(diff, snapshot, run, options)
+            for sources, engine, near_duplicates in self._steps(diff, snapshot, run, options):
+                run.ingest(sources, engine, near_duplicates)
         if diff.has_changes:
             index.update_stat(diff.touched)
             # Deletions come last, because a file that was moved takes over the rows of its old place.
@@ -131,15 +132,17 @@ class FileIngestor:
         snapshot.update(diff, run.done, run.skipped, (failure.source for failure in run.failures))
         return report
 
-    def _ingest(self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions) -> None:
-        """Index the sources with new content, then the duplicates, from the rows of their originals if possible."""
-        # A source that is about to be replaced is no original, because its rows may be gone before they are read.
+    def _steps(
+        self, diff: IndexDiff, snapshot: IndexSnapshot, run: IngestRun, options: RunOptions
+    ) -> Iterator[tuple[list[Source], Engine, NearDuplicateFilter | None]]:
+        """Yield what a run indexes: new content, then the duplicates, from the rows of their originals if possible."""
+        # A source that is about to be replaced is not an original: its rows may be gone before they are read.
         index, engine = self.context.index, self._engine(options)
         changed = {source.uri for source in diff.changed}
         near_duplicates = NearDuplicateFilter(index, {*diff.gone, *changed}) if _drops(options) else None
         indexed = [source for source in snapshot.sources.values() if source.uri not in changed]
         new, duplicates = split_duplicates(diff.changed, indexed)
-        run.ingest(new, engine, near_duplicates)
+        yield new, engine, near_duplicates
         if duplicates:
             exclude = {source.uri for source in duplicates}
             resolver = DuplicateResolver(index, self.context.models.text_embedder, exclude)
@@ -153,8 +156,8 @@ class FileIngestor:
                     run.skip_near_duplicate(source, original.uri)
                 else:  # also if the original is about to be deleted, whose place this source takes
                     copies.append(source)
-            run.ingest(copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self.config))
-            run.ingest(others, engine, near_duplicates)
+            yield copies, ThreadEngine(EmbedStage(resolver.embed), resolver.chunks, config=self.config), None
+            yield others, engine, near_duplicates
 
     def _engine(self, options: RunOptions) -> Engine:
         """Load the models, and return the engine that uses them."""

@@ -130,4 +130,4 @@ def _image_bytes(value: Any) -> bytes:
         return value
     if isinstance(value, Image.Image | np.ndarray):
         return data_and_frame(value)[0]
-    raise InputError(f"a {type(value).__name__} is no image; give bytes, a path, a PIL image or an array")
+    raise InputError(f"a {type(value).__name__} is not an image; give bytes, a path, a PIL image or an array")

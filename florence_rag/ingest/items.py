@@ -46,7 +46,7 @@ from florence_rag.ingest.engine import BatchPool, IngestConfig
 from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
-_MAX_DELETED = 16_384  # vectors; of 512 numbers each they take 32 MB
+_MAX_DELETED = 16_384  # vectors; of 512 dimensions each they take 32 MB
 _Item = tuple[Chunk, np.ndarray | None]
 """A chunk to store, and its vector (D,) if that is known."""
 
@@ -290,7 +290,7 @@ def _to_item(chunk: Chunk) -> Chunk:
     """Return the chunk as the only chunk of a source of its own; raise InputError if it cannot be stored."""
     id = chunk.id
     if not isinstance(id, str) or clean(id).replace("\0", "") != id or not 0 < len(id.encode()) <= MAX_ID_BYTES:
-        raise InputError(f"the id {id!r:.80} is no text of 1 to {MAX_ID_BYTES} bytes")
+        raise InputError(f"the id {id!r:.80} is not a string of 1 to {MAX_ID_BYTES} bytes")
     if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
         raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
     origin = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}

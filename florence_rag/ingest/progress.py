@@ -44,7 +44,7 @@ class StageTimer:
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._threads: Mapping[str, int] = {}
+        self._threads: dict[str, int] = {}
         self._lock = threading.Lock()
 
     @contextmanager
@@ -64,7 +64,8 @@ class StageTimer:
 
     def set_threads(self, *, readers: int, workers: int) -> None:
         """Set the number of threads or processes: readers read and run OCR, workers run the other models."""
-        self._threads = {"read": readers, "ocr": readers, "caption": workers, "detect": workers, "embed": workers}
+        self._threads = dict.fromkeys(("read", "ocr"), readers)
+        self._threads |= dict.fromkeys(("caption", "detect", "actions", "embed"), workers)
 
     @property
     def elapsed_s(self) -> float:

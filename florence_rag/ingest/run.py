@@ -16,7 +16,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.duplicates import NearDuplicateFilter
 from florence_rag.ingest.embed_stage import EmbeddedBatch
-from florence_rag.ingest.engine import BatchResult, Engine
+from florence_rag.ingest.engine import Engine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
@@ -53,7 +53,12 @@ class IngestRun:
             with closing(engine.run(sources, self.timer, self._rejected, signals.check)) as results:
                 for result in results:
                     with self.timer("store"):
-                        self._store(result, near_duplicates)
+                        for failure in result.failures:
+                            self._fail(failure)
+                        for batch in result.parts:
+                            self._add(batch, near_duplicates)
+                        for source in result.ended:
+                            self._end(source)
                     self._report_progress(result.source)
             self.index.flush_buffer()
 
@@ -82,27 +87,12 @@ class IngestRun:
             changes=(*added, *updated, *removed),
         )
 
-    def _store(self, result: BatchResult, near_duplicates: NearDuplicateFilter | None) -> None:
-        for failure in result.failures:
-            self._fail(failure)
-        for part in result.parts:
-            if near_duplicates is not None:
-                for chunk in part.chunks:
-                    if chunk.source.uri not in self._rejected and (original := near_duplicates.original_of(chunk)):
-                        self.skip_near_duplicate(chunk.source, original)
-            self._add(part)
-        for source in result.ended:
-            if source.uri in self._rejected:
-                continue
-            if source.uri in self._begun:
-                self.index.complete(source)
-                self.done.append(source)
-            else:
-                reason = "there is nothing in it to index: no image and no text"
-                self._fail(PermanentFailure(source.uri, reason, source))
-
-    def _add(self, batch: EmbeddedBatch) -> None:
+    def _add(self, batch: EmbeddedBatch, near_duplicates: NearDuplicateFilter | None = None) -> None:
         """Store a batch. If the index refuses it, store it source by source, so that only those at fault fail."""
+        if near_duplicates is not None:
+            for chunk in batch.chunks:
+                if chunk.source.uri not in self._rejected and (original := near_duplicates.original_of(chunk)):
+                    self.skip_near_duplicate(chunk.source, original)
         batch = batch.select(lambda uri: uri not in self._rejected)
         if not batch.chunks:
             return
@@ -120,6 +110,15 @@ class IngestRun:
             else:
                 for source in sources:
                     self._add(batch.select(source.uri.__eq__))
+
+    def _end(self, source: Source) -> None:
+        """Complete a source after its last chunk, or record that it has none."""
+        if source.uri in self._begun and source.uri not in self._rejected:
+            self.index.complete(source)
+            self.done.append(source)
+        else:
+            reason = "there is nothing in it to index: no image and no text"
+            self._fail(PermanentFailure(source.uri, reason, source))
 
     def _fail(self, failure: Failure) -> None:
         """Record why a source cannot be indexed; its rows are dropped."""

@@ -14,7 +14,7 @@ def test_estimates_are_printed(run):
     "arguments,explanation",
     [
         (("--assume", "dimension"), "has no value; write it as NAME=VALUE"),
-        (("--assume", "x=1"), "'x' is no assumption"),
+        (("--assume", "x=1"), "'x' is not an assumption"),
         (("--images", "0"), "is no number of images"),
         (("--images", "nan"), "is no number of images"),
     ],

@@ -20,7 +20,9 @@ def test_a_file_has_an_absolute_path(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("uri", ["photos", "photos.sqlite", "", "ftp://host/photos.db", "photos.DB", "localhost:19530"])
 def test_other_addresses_are_refused_with_the_alternatives(uri):
-    with pytest.raises(InputError, match=r"names no database; use a file name that ends in .db, or http://HOST:19530"):
+    with pytest.raises(
+        InputError, match=r"is not a database; use a folder name that ends in .db, or http://HOST:19530"
+    ):
         Address.parse(uri)
 
 

@@ -60,8 +60,8 @@ def test_only_indexes_of_gpus_take_their_memory():
 @pytest.mark.parametrize(
     "changes,message",
     [
-        ({"dimensions": "3"}, "'dimensions' is no assumption; there are chunks_per_image, dimension"),
-        ({"dimension": "many"}, "dimension is 'many', which is no number"),
+        ({"dimensions": "3"}, "'dimensions' is not an assumption; there are chunks_per_image, dimension"),
+        ({"dimension": "many"}, "dimension is 'many', which is not a number"),
         ({"dimension": "0"}, "dimension is 0; it must be above 0"),
         ({"headroom": "nan"}, "headroom is nan; it must be above 0"),
         ({"core_usd_h": "-1"}, "core_usd_h is -1.0; it must be 0 or more"),

@@ -36,7 +36,7 @@ def test_unknown_ids_are_skipped_or_refused(chunks_of_two):
     assert list(chunks_of_two.rows([first, first, "none"], ["id"])) == [first]
     with pytest.raises(InputError, match="no chunk has the id 'none'"):
         chunks_of_two.known_rows([first, "none"], ["id"])
-    with pytest.raises(InputError, match="are no list of texts"):
+    with pytest.raises(InputError, match="must be a list of strings"):
         chunks_of_two.rows("none", ["id"])
 
 
@@ -53,5 +53,5 @@ def test_whole_rows_can_be_written_again(index, chunks_of_two):
 
 def test_a_collection_without_text_vectors_says_so(chunks_of_two):
     assert chunks_of_two.text_dimension is None
-    with pytest.raises(InputError, match="the index keeps no text vectors"):
+    with pytest.raises(InputError, match="the index has no text vectors"):
         chunks_of_two.require_text_dimension()

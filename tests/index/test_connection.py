@@ -20,7 +20,7 @@ def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
     for call in (lambda: open_index(uri=uri), lambda: MilvusIndex.recorded_embedders(uri)):
-        with pytest.raises(StoreUnavailableError, match=f"no Milvus server answers at {uri}; start it, or name a file"):
+        with pytest.raises(StoreUnavailableError, match=f"no Milvus server answers at {uri}; start it, or use"):
             call()
 
 
@@ -45,7 +45,7 @@ def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch
 
 
 def test_an_impossible_uri_is_an_error_of_this_package(open_index):
-    with pytest.raises(StoreUnavailableError, match="names no server that can be reached"):
+    with pytest.raises(StoreUnavailableError, match="is not the address of a reachable server"):
         open_index(uri="http://localhost:port")
 
 
@@ -56,9 +56,9 @@ def test_an_impossible_uri_is_an_error_of_this_package(open_index):
         ("v2.6.0-rc1", ""),
         ("3.0.0", ""),
         ("Zilliz Cloud", ""),
-        ("2.3.5", "runs Milvus 2.3.5, but word search needs 2.5; upgrade it, or use a file such as photos.db"),
-        ("v2.4.15-lite", "runs Milvus v2.4.15-lite, but word search needs 2.5"),
-        ("milvus_lite-3.2.2", "is a Milvus Lite server, which loses rows when two clients write; open its file"),
+        ("2.3.5", "runs Milvus 2.3.5, but BM25 search needs Milvus 2.5; upgrade it, or use a folder such as photos.db"),
+        ("v2.4.15-lite", "runs Milvus v2.4.15-lite, but BM25 search needs Milvus 2.5"),
+        ("milvus_lite-3.2.2", "is a Milvus Lite server, which loses rows when two clients write; open its folder"),
     ],
 )
 def test_servers_without_bm25_or_safe_writing_are_refused(version, problem):
@@ -84,7 +84,7 @@ def test_an_index_on_a_server_works(engine_uri, open_index, put, unit, monkeypat
     assert MilvusIndex.recorded_embedders(engine_uri)[0].name == "colors"
     with open_index(uri=engine_uri, create=False) as index:
         assert len(index.search_vector(unit()[0], 10)) == 2
-    with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; make it with: florence-rag"):
+    with pytest.raises(StoreUnavailableError, match=r"there is no index 'other' of http.*; create it with"):
         open_index(uri=engine_uri, collection="other", create=False)
     assert MilvusIndex.recorded_embedders(engine_uri, collection="other") is None
 

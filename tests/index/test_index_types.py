@@ -37,7 +37,7 @@ def test_every_available_type_is_found_in_any_case(name):
 
 @pytest.mark.parametrize(
     "name,reason",
-    [("BIN_FLAT", "IVF_RABITQ keeps one bit"), ("sparse_inverted_index", "every index uses it")],
+    [("BIN_FLAT", "IVF_RABITQ stores one bit"), ("sparse_inverted_index", "every index uses it")],
 )
 def test_a_refused_type_says_why(name, reason):
     with pytest.raises(InputError, match=f"cannot be chosen: .*{reason}"):

@@ -62,7 +62,7 @@ def test_surplus_rows_are_noticed_and_dropped(filled, open_index, put, source, c
     assert index.info().incomplete == ()
 
 
-def test_a_source_that_was_cut_short_is_no_damage(filled, open_index, source, chunks, unit):
+def test_a_source_that_was_cut_short_is_not_damage(filled, open_index, source, chunks, unit):
     with open_index() as index:
         index.begin(source("/d"))
         index.add(chunks(source("/d"), 3), unit(3))

@@ -61,9 +61,10 @@ def test_another_embedder_is_refused_with_both_names_and_what_to_do(open_index, 
     with pytest.raises(StoreMismatchError) as caught:
         open_index(embedder=other)
     message = str(caught.value)
-    assert "was filled by colors (0123456789ab, 8 numbers, 48 px)" in message
+    assert "was filled by colors (0123456789ab, 8 dimensions, 48 px)" in message
     assert (
-        f"not by {other.name} ({other.fingerprint[:12]}, {other.dimension} numbers, {other.preprocessing})" in message
+        f"not by {other.name} ({other.fingerprint[:12]}, {other.dimension} dimensions, {other.preprocessing})"
+        in message
     )
     assert "open it with that model, or index the files into a new database" in message
     open_index()
@@ -104,7 +105,7 @@ def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedd
 def test_a_collection_of_another_program_is_not_changed(open_index):
     with open_index() as index:
         index.chunks.connection.client.create_collection("photos", dimension=4)
-    with pytest.raises(StoreMismatchError, match=r"'photos' of .* was made by another program; name another one"):
+    with pytest.raises(StoreMismatchError, match=r"'photos' of .* was created by another program; choose another name"):
         open_index(collection="photos")
 
 
@@ -117,6 +118,6 @@ def test_collections_of_one_database_are_independent(open_index, put, embedder):
 @pytest.mark.parametrize("name", ["", "a b", "1a", "a/../b", "a" * 202, "夜"])
 def test_a_collection_needs_a_name(db, open_index, name):
     for call in (open_index, lambda collection: MilvusIndex.recorded_embedders(db, collection=collection)):
-        with pytest.raises(InputError, match="is no name; use letters, digits and underscores"):
+        with pytest.raises(InputError, match="is not a valid name; use letters, digits and underscores"):
             call(collection=name)
     assert not Path(db).exists()

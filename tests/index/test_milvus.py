@@ -153,7 +153,7 @@ def test_vectors_come_in_order_and_an_unknown_id_is_an_error(index, street):
 @pytest.mark.parametrize("ids", ["abc", [1], [None]])
 def test_ids_must_be_strings(index, ids):
     for call in (index.get, index.vectors):
-        with pytest.raises(InputError, match="are no list of texts"):
+        with pytest.raises(InputError, match="must be a list of strings"):
             call(ids)
 
 

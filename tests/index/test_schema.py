@@ -5,7 +5,7 @@ from pymilvus import DataType
 
 from florence_rag.errors import InputError
 from florence_rag.index.lite.profile import LITE
-from florence_rag.index.schema import chunk_table, ledger_table
+from florence_rag.index.schema import chunk_spec, ledger_spec
 from florence_rag.index.store_profile import SERVER
 
 
@@ -18,7 +18,7 @@ def test_index_types_that_lite_cannot_load_again_are_refused(open_index, db, nam
 
 @pytest.mark.parametrize("vector_dtype", ["fp16", "bf16"])
 def test_lite_refuses_half_precision_before_it_creates_anything(open_index, db, vector_dtype):
-    with pytest.raises(InputError, match=f"Milvus Lite keeps vectors as fp32 only, not as {vector_dtype}"):
+    with pytest.raises(InputError, match=f"Milvus Lite stores vectors as fp32 only, not as {vector_dtype}"):
         open_index(vector_dtype=vector_dtype)
     assert not Path(db).exists()
 
@@ -28,7 +28,7 @@ def test_lite_refuses_half_precision_before_it_creates_anything(open_index, db, 
     [("fp32", DataType.FLOAT_VECTOR), ("fp16", DataType.FLOAT16_VECTOR), ("bf16", DataType.BFLOAT16_VECTOR)],
 )
 def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
-    fields = chunk_table(SERVER, "a", 8, "HNSW", 4, vector_dtype=vector_dtype).schema.fields
+    fields = chunk_spec(SERVER, "a", 8, "HNSW", 4, vector_dtype=vector_dtype).schema.fields
     assert {field.name: field.dtype for field in fields if field.name in ("vector", "text_vector")} == {
         "vector": dtype,
         "text_vector": dtype,
@@ -36,16 +36,16 @@ def test_both_vector_fields_have_the_precision(vector_dtype, dtype):
 
 
 def test_only_lite_has_flat_metadata():
-    assert chunk_table(LITE, "a", 8, "FLAT").schema.enable_dynamic_field
-    assert not chunk_table(SERVER, "a", 8, "FLAT").schema.enable_dynamic_field
+    assert chunk_spec(LITE, "a", 8, "FLAT").schema.enable_dynamic_field
+    assert not chunk_spec(SERVER, "a", 8, "FLAT").schema.enable_dynamic_field
 
 
 def test_there_is_no_partition_key_as_lite_tears_batches_apart_with_one():
-    assert not any(field.is_partition_key for field in chunk_table(LITE, "a", 4, "FLAT").schema.fields)
+    assert not any(field.is_partition_key for field in chunk_spec(LITE, "a", 4, "FLAT").schema.fields)
 
 
 def test_readers_of_a_server_see_the_whole_ledger():
-    assert ledger_table("a").consistency == "Strong"
+    assert ledger_spec("a").consistency == "Strong"
 
 
 @pytest.mark.parametrize("index_type", LITE.index_types())

@@ -24,7 +24,7 @@ def test_the_requested_index_type_precedes_the_present_one_and_that_the_default(
 
 def test_vectors_have_known_precisions():
     SERVER.check_vector_dtype("bf16")
-    with pytest.raises(InputError, match="vectors 'int4' are unknown; use fp32, fp16, bf16"):
+    with pytest.raises(InputError, match="vector dtype 'int4' is unknown; use fp32, fp16, bf16"):
         SERVER.check_vector_dtype("int4")
 
 

@@ -12,7 +12,7 @@ def test_an_encoded_uri_is_valid_unicode_and_comes_back(uri):
     assert decode_uri(stored) == uri
 
 
-def test_a_file_name_that_is_no_utf8_comes_back():
+def test_a_file_name_that_is_not_utf8_comes_back():
     uri = b"/photos/caf\xe9.jpg".decode("utf-8", "surrogateescape")
     assert decode_uri(encode_uri(uri)) == uri != encode_uri(uri)
 

@@ -95,10 +95,10 @@ def test_text_vectors_are_required_by_an_index_that_keeps_them_and_refused_by_ot
     assert text_index.info().chunks == {}
     plain = open_index(collection="plain")
     plain.begin(one)
-    with pytest.raises(InputError, match="keeps no text vectors, so none can be added"):
+    with pytest.raises(InputError, match="has no text vectors, so none can be added"):
         plain.add(chunks(one), unit(), AXES[:1])
     for call in (lambda: plain.search_text_vector(AXES[0], 1), lambda: plain.text_vectors([])):
-        with pytest.raises(InputError, match="keeps no text vectors; make a new one with a text_embedder"):
+        with pytest.raises(InputError, match="has no text vectors; create a new one with a text_embedder"):
             call()
     assert plain.info().text_embedder is None
 
@@ -108,14 +108,14 @@ def test_another_text_embedder_or_none_is_refused_with_the_remedy(text_index, op
     other = EmbedderInfo("other", "123", 3, "none")
     with pytest.raises(StoreMismatchError, match=r"has text vectors of words .* not of other .*; open it with"):
         open_index(text_embedder=other)
-    with pytest.raises(StoreMismatchError, match=r"has text vectors of words \(abcdef, 3 numbers, none\), not of none"):
+    with pytest.raises(StoreMismatchError, match=r"text vectors of words \(abcdef, 3 dimensions, none\), not of none"):
         open_index()
     open_index(text_embedder=WORDS)
 
 
 def test_an_index_without_text_vectors_refuses_searches_of_them(open_index):
     open_index().close()
-    with pytest.raises(StoreMismatchError, match=r"keeps no text vectors, so words .* cannot search it; open it w"):
+    with pytest.raises(StoreMismatchError, match=r"has no text vectors, so words .* cannot search it; open it w"):
         open_index(text_embedder=WORDS)
     open_index()
 

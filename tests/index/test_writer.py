@@ -16,16 +16,16 @@ from florence_rag.types import Chunk
 def calls(index, monkeypatch):
     """Records the calls to the store, in order: ("upsert", collection, rows), ("flush", collection, 0), ..."""
     seen = []
-    connection = index.chunks.connection
+    client = index.chunks.connection.client
     for name in ("upsert", "delete", "flush"):
-        real = getattr(connection, name)
+        real = getattr(client, name)
 
-        def spy(collection, *rest, name=name, real=real):
+        def spy(collection, *rest, name=name, real=real, **options):
             size = len(rest[0]) if name == "upsert" else 0
             seen.append((name, collection.removeprefix("florence") or "chunks", size))
-            return real(collection, *rest)
+            return real(collection, *rest, **options)
 
-        monkeypatch.setattr(connection, name, spy)
+        monkeypatch.setattr(client, name, spy)
     return seen
 
 

@@ -115,7 +115,7 @@ def test_any_short_text_can_be_an_id(rag, id):
 
 @pytest.mark.parametrize("id", ["x" * 513, "a\0b", "\ud800", 7])
 def test_an_invalid_id_is_an_error(rag, id):
-    with pytest.raises(InputError, match="is no text of 1 to 512 bytes"):
+    with pytest.raises(InputError, match="is not a string of 1 to 512 bytes"):
         rag.items.upsert_texts(["red"], ids=[id])
     assert rag.info().sources == 0
 
@@ -491,7 +491,7 @@ def test_an_index_of_an_older_version_takes_shorter_ids_and_stays_usable(tmp_pat
     monkeypatch.setattr(schema, "MAX_ID_BYTES", 64)
     with FlorenceRAG(MilvusIndex.open(str(tmp_path / "o.db"), ColorEmbedder.info), ColorEmbedder()) as rag:
         rag.items.upsert_texts(["red"], ids=["x" * 64])
-        with pytest.raises(InputError, match="an older florence_rag made: allowed are 64 bytes"):
+        with pytest.raises(InputError, match="an older florence_rag created: allowed are 64 bytes"):
             rag.items.upsert_texts(["blue"], ids=["x" * 65])
         rag.items.upsert_texts(["green"], ids=["g"])
         assert set(rag.items.ids()) == {"x" * 64, "g"}

@@ -27,6 +27,7 @@ def test_a_stage_that_fails_counts_its_time_too():
 def test_utilization_is_shared_by_the_threads_of_a_stage():
     timer = StageTimer()
     timer.set_threads(readers=4, workers=2)
-    timer.add({"read": 8.0, "ocr": 8.0, "embed": 8.0, "store": 8.0})
+    timer.add(dict.fromkeys(("read", "ocr", "caption", "detect", "actions", "embed", "store"), 8.0))
     busy = timer.utilization()
     assert busy["read"] == busy["ocr"] == busy["embed"] / 2 == busy["store"] / 4 > 0
+    assert busy["caption"] == busy["detect"] == busy["actions"] == busy["embed"]

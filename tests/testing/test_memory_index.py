@@ -108,5 +108,5 @@ def test_it_searches_by_the_vectors_of_words():
     assert index.info().text_embedder == embedder.info
     with pytest.raises(InputError, match="keeps text vectors; give add text_vectors"):
         index.add([Chunk(source("a"), "text", text="x")], EMBEDDER.embed_texts(["x"]))
-    with pytest.raises(InputError, match="keeps no text vectors"):
+    with pytest.raises(InputError, match="has no text vectors"):
         MemoryIndex(EMBEDDER.info).search_text_vector(np.zeros(3), 1)

@@ -4,7 +4,7 @@
     folder/ledger/00000.parquet ...   the rows of the ledger
     folder/index.json                 the embedders, and the number of rows
 
-The layout is that of pymilvus' BulkWriter: JSON as text, vectors as lists of numbers, vectors of half precision as
+The layout is that of pymilvus' BulkWriter: JSON as text, vectors as lists of floats, vectors of half precision as
 lists of bytes, and no column for fields that the server computes itself.
 """
 
@@ -27,7 +27,7 @@ from florence_rag.index.ledger import Settings
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import chunk_table, ledger_table
+from florence_rag.index.schema import chunk_spec, ledger_spec
 from florence_rag.index.store_profile import SERVER
 from florence_rag.types import EmbedderInfo
 
@@ -83,7 +83,9 @@ def read_manifest(folder: Path) -> BulkFiles:
         lists = {name: tuple(record[name]) for name in ("chunks", "ledger")}
         return BulkFiles(**{**record, **embedders, **lists})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(folder)!r} holds no exported index; make one with: florence-rag export DIR") from error
+        raise InputError(
+            f"{str(folder)!r} contains no exported index; create it with: florence-rag export DIR"
+        ) from error
 
 
 def export(
@@ -98,11 +100,11 @@ def export(
     chunks = index.chunks
     codec = RowCodec(vector_dtype or chunks.codec.dtype)
     width = chunks.text_dimension
-    table = chunk_table(SERVER, "chunks", chunks.embedder.dimension, "FLAT", width, vector_dtype=codec.dtype)
+    spec = chunk_spec(SERVER, "chunks", chunks.embedder.dimension, "FLAT", width, vector_dtype=codec.dtype)
     rows = chunks.whole_rows_of_sources(index.sources())
-    names, count = write_rows(folder, "chunks", table.schema, rows, codec, rows_per_file)
+    names, count = write_rows(folder, "chunks", spec.schema, rows, codec, rows_per_file)
     settings = Settings(chunks.embedder, text_embedder=chunks.text_embedder, vector_dtype=codec.dtype)
-    entries, schema = chunks.ledger.settled_rows(settings), ledger_table("ledger").schema
+    entries, schema = chunks.ledger.settled_rows(settings), ledger_spec("ledger").schema
     ledger, sources = write_rows(folder, "ledger", schema, entries, RowCodec(), rows_per_file)
     files = BulkFiles(chunks.embedder, chunks.text_embedder, codec.dtype, count, sources - 1, names, ledger)
     (folder / _MANIFEST).write_text(json.dumps(files.to_dict(), indent=1), "utf-8")  # only a finished export has one

@@ -18,7 +18,7 @@ from florence_rag.index.address import Address
 from florence_rag.index.bulk.export import BulkFiles, read_manifest
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
-from florence_rag.index.schema import chunk_table
+from florence_rag.index.schema import chunk_spec
 from florence_rag.index.store_profile import SERVER
 
 _JOBS = "/v2/vectordb/jobs/import/"
@@ -71,8 +71,8 @@ def _create_collections(connection: Connection, files: BulkFiles, collection: st
         raise InputError(f"the collection {collection!r} is there already; name a new one, as ids are not compared")
     width = files.text_embedder.dimension if files.text_embedder else None
     ledger.open()
-    connection.open_table(
-        chunk_table(SERVER, collection, files.embedder.dimension, index_type, width, vector_dtype=files.vector_dtype)
+    connection.open_collection(
+        chunk_spec(SERVER, collection, files.embedder.dimension, index_type, width, vector_dtype=files.vector_dtype)
     )
 
 

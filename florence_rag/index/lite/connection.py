@@ -11,9 +11,9 @@ from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
-from florence_rag.index.lite.internals import drop_note
+from florence_rag.index.lite.internals import drop_marker
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import Table
+from florence_rag.index.schema import CollectionSpec
 
 _GRPC_OPTIONS = {
     # A proxy that the environment names would be used even for this machine.
@@ -34,7 +34,7 @@ class LiteConnection(Connection):
     def start(cls, address: Address, *, create: bool) -> LiteConnection:
         """Start or join the engine of a database, which is created if necessary and allowed, and connect to it."""
         if address.path is None:
-            raise InputError(f"{address} is no file name; Milvus Lite keeps its database in a file such as photos.db")
+            raise InputError(f"{address} is not a folder name; Milvus Lite needs a folder such as photos.db")
         database = LiteDatabase.acquire(address.path, create=create)
         try:
             client = connect(address, f"http://127.0.0.1:{database.port}", "", grpc_options=_GRPC_OPTIONS)
@@ -46,14 +46,14 @@ class LiteConnection(Connection):
     def _release(self) -> None:
         self._database.release()
 
-    def _load(self, table: Table) -> None:
-        """Load the table; build an index again that a kill has left half written."""
+    def _load(self, spec: CollectionSpec) -> None:
+        """Load the collection; build an index again that a kill has left half written."""
         try:
-            super()._load(table)
+            super()._load(spec)
         except StoreError:
-            self._drop_indexes(table)
-            self._create_indexes(table)
-            super()._load(table)
+            self._drop_indexes(spec)
+            self._create_indexes(spec)
+            super()._load(spec)
 
     def rows(
         self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
@@ -64,11 +64,11 @@ class LiteConnection(Connection):
 
     def drop(self, collection: str) -> None:
         """Delete the collection; the next start finishes a deletion that a kill cuts short."""
-        note = drop_note(self._database.path, collection)
+        marker = drop_marker(self._database.path, collection)
         with self.mapped_errors():
-            note.touch()
+            marker.touch()
             self.client.drop_collection(collection, timeout=WRITE_S)
-            note.unlink()
+            marker.unlink()
 
     def flush(self, collection: str) -> None:
         """Make all writes so far durable. After a failure Lite no longer sees its rows, so that no call is allowed."""

@@ -23,7 +23,7 @@ class LiteDatabase:
     # By folder; a process has one lock per folder, so one place must know which folders it has locked.
     running: ClassVar[dict[Path, LiteDatabase]] = {}
     _guard: ClassVar[threading.Lock] = threading.Lock()
-    _of_parent: ClassVar[dict[Path, LiteDatabase]] = {}
+    _parent_databases: ClassVar[dict[Path, LiteDatabase]] = {}
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -49,7 +49,7 @@ class LiteDatabase:
                 self.stop()
 
     def stop(self) -> None:
-        """Stop the database, whoever still uses it, and unlock the folder."""
+        """Stop the database, even if it is still in use, and unlock the folder."""
         if self.running.get(self.path) is self:
             del self.running[self.path]
             self._engine.stop()
@@ -61,28 +61,28 @@ class LiteDatabase:
             database.stop()
 
     @classmethod
-    def forget_in_child(cls) -> None:
+    def leave_to_parent(cls) -> None:
         """Leave the databases to the parent, in a forked child."""
         for database in cls.running.values():
             database._engine.close_lock_file()
         cls._guard = threading.Lock()
-        cls._of_parent = cls.running  # referenced, because garbage collection would stop them
+        cls._parent_databases = cls.running  # referenced, because garbage collection would stop them
         cls.running = {}
 
 
 atexit.register(LiteDatabase.stop_all)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=LiteDatabase.forget_in_child)
+    os.register_at_fork(after_in_child=LiteDatabase.leave_to_parent)
 
 
 def _check_folder(path: Path, create: bool) -> None:
     if path.is_file():
-        raise StoreUnavailableError(f"{path} is a file, but Milvus Lite 3 keeps a folder; choose another name")
+        raise StoreUnavailableError(f"{path} is a file, but Milvus Lite 3 needs a folder; choose another name")
     if is_database(path):
         return
     if not create:
-        raise StoreUnavailableError(f"there is no database {path}; make it with: florence-rag index PATH --db {path}")
+        raise StoreUnavailableError(f"there is no database {path}; create it with: florence-rag index PATH --db {path}")
     if not path.parent.is_dir():
-        raise StoreUnavailableError(f"there is no folder {path.parent}; make it, or put the database elsewhere")
+        raise StoreUnavailableError(f"there is no folder {path.parent}; create it, or put the database elsewhere")
     if path.is_dir() and any(path.iterdir()):
         raise StoreUnavailableError(f"the folder {path} holds other things than a database; choose another name")

@@ -17,7 +17,7 @@ from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_serve
 
 from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
 
-_DROP_NOTE = ".dropping-"
+_DROP_MARKER = ".dropping-"
 _MAX_MESSAGE_BYTES = 2**28  # what Milvus Lite sets for its own servers
 
 
@@ -71,19 +71,19 @@ def is_database(path: Path) -> bool:
     return (path / "LOCK").is_file()
 
 
-def drop_note(path: Path, collection: str) -> Path:
-    """Return the file whose presence says that the collection is being deleted."""
-    return path / f"{_DROP_NOTE}{collection}"
+def drop_marker(path: Path, collection: str) -> Path:
+    """Return the file whose presence means that the collection is being deleted."""
+    return path / f"{_DROP_MARKER}{collection}"
 
 
 def repair(path: Path) -> None:
     """Finish what a kill has cut short, in a folder that is locked and not yet read."""
     collections = path / "collections"
-    for note in path.glob(f"{_DROP_NOTE}*"):
-        folder = collections / note.name.removeprefix(_DROP_NOTE)
+    for marker in path.glob(f"{_DROP_MARKER}*"):
+        folder = collections / marker.name.removeprefix(_DROP_MARKER)
         if folder.is_dir():
             shutil.rmtree(folder)
-        note.unlink()
+        marker.unlink()
     for folder in sorted(each for each in collections.iterdir() if each.is_dir()):
         if (folder / "schema.json").exists():
             _delete_flushed_logs(folder, path)

@@ -1,7 +1,7 @@
 """Flat metadata, by which Milvus Lite can filter fast.
 
 A filter on a JSON field makes Lite turn every row into Python objects, including its vector, in 40 ms per thousand rows
-of 512 numbers. Of its dynamic field it reads only the named value, in 2 ms. The dynamic field therefore holds the
+of 512 dimensions. Of its dynamic field it reads only the named value, in 2 ms. The dynamic field therefore holds the
 metadata as well, each value under its path, and filters on metadata use these values. Lite would search an unknown
 field of an expression there, too, and never find it, so this module also checks the names.
 """

@@ -41,7 +41,7 @@ class LiteProfile(StoreProfile):
         """Raise InputError for a precision of vectors that the store does not support."""
         super().check_vector_dtype(dtype)
         if dtype not in (None, "fp32"):
-            raise InputError(f"Milvus Lite keeps vectors as fp32 only, not as {dtype}; omit it, or use a server")
+            raise InputError(f"Milvus Lite stores vectors as fp32 only, not as {dtype}; omit it, or use a server")
 
     def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
         """Return the parameters of an index over a vector field. IVF searches all lists, so one list suffices."""
@@ -65,7 +65,7 @@ class LiteProfile(StoreProfile):
             return ""
         return (
             f"Milvus Lite is comfortable up to {LITE_ROWS:,} chunks, as its searches take longer with every one; "
-            "a Milvus server is due: docs/scale.md says which and how"
+            "a Milvus server is recommended: see docs/scale.md"
         )
 
 

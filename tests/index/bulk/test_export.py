@@ -17,7 +17,7 @@ from florence_rag.index.bulk.export import arrow_schema, export, load, read_mani
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import chunk_to_row
-from florence_rag.index.schema import chunk_table
+from florence_rag.index.schema import chunk_spec
 from florence_rag.index.store_profile import SERVER
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
@@ -75,7 +75,7 @@ def test_an_export_loaded_into_a_new_database_returns_the_same_hits(filled, tmp_
 def test_the_columns_are_those_of_the_schema_and_hold_the_rows(filled, tmp_path):
     files = export(filled, tmp_path / "bulk")
     table = pq.read_table(tmp_path / "bulk" / files.chunks[0])
-    schema = chunk_table(SERVER, "a", 8, "FLAT", 4 if files.text_embedder else None).schema
+    schema = chunk_spec(SERVER, "a", 8, "FLAT", 4 if files.text_embedder else None).schema
     assert table.schema.equals(arrow_schema(schema))
     assert set(table.column_names) == {field.name for field in schema.fields} - {"bm25"}
     rows = {row["id"]: row for row in table.to_pylist()}
@@ -104,7 +104,7 @@ def bulk_writer(monkeypatch):
 @pytest.mark.parametrize("vector_dtype", ["fp32", "fp16", "bf16"])
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_files_equal_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit, vector_dtype):
-    schema, form = chunk_table(SERVER, "a", 8, "FLAT", 4, vector_dtype=vector_dtype).schema, RowCodec(vector_dtype)
+    schema, form = chunk_spec(SERVER, "a", 8, "FLAT", 4, vector_dtype=vector_dtype).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
     row |= {"metadata": {"city": "夜景"}, "has_text_vector": True, "text_vector": unit(dimension=4)[0]}
     given = {name: row[name] if name not in VECTOR_FIELDS else form.to_dtype(row[name]) for name in row}
@@ -164,7 +164,7 @@ def test_an_export_is_not_loaded_into_a_filled_database(filled, tmp_path, put):
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"embedder": 3}'])
 def test_a_folder_without_an_export_is_refused(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(InputError, match="holds no exported index; make one with: florence-rag export"):
+    with pytest.raises(InputError, match="contains no exported index; create it with: florence-rag export"):
         read_manifest(tmp_path)
 
 

@@ -38,9 +38,9 @@ class Milvus:
     def has(self, name: str) -> bool:
         return name in self.collections
 
-    def open_table(self, table) -> None:
-        self.collections.add(table.name)
-        self.tables = [*getattr(self, "tables", []), table]
+    def open_collection(self, spec) -> None:
+        self.collections.add(spec.name)
+        self.specs = [*getattr(self, "specs", []), spec]
 
     def close(self) -> None:
         pass
@@ -98,7 +98,7 @@ def test_chunks_are_imported_before_the_ledger_that_vouches_for_them(import_uplo
     assert {token for *_, token in milvus.requests} == {"Bearer key"}
     assert [name for name, share in reported if share == 1] == ["florence", "florence_ledger"]
     assert milvus.collections == {"florence", "florence_ledger"}
-    assert not next(table for table in milvus.tables if table.name == "florence").schema.enable_dynamic_field
+    assert not next(spec for spec in milvus.specs if spec.name == "florence").schema.enable_dynamic_field
 
 
 def test_a_job_that_fails_says_why_and_leaves_no_complete_ledger(import_uploaded, milvus, bulk):

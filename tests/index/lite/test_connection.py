@@ -6,7 +6,7 @@ from florence_rag.errors import InputError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.engine import LiteDatabase
-from florence_rag.index.schema import ledger_table
+from florence_rag.index.schema import ledger_spec
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def connection(db):
 
 
 def test_the_address_of_a_server_is_refused():
-    with pytest.raises(InputError, match="is no file name; Milvus Lite keeps its database in a file"):
+    with pytest.raises(InputError, match="is not a folder name; Milvus Lite needs a folder"):
         LiteConnection.start(Address.parse("http://127.0.0.1:19530"), create=True)
 
 
@@ -46,7 +46,7 @@ def test_a_stopped_database_is_released_without_an_error(db, connection):
 
 
 def test_dropping_leaves_neither_the_collection_nor_a_note(db, connection):
-    connection.open_table(ledger_table("a"))
+    connection.open_collection(ledger_spec("a"))
     row = {"id": "x", "state": "s", "body": "{}", "vector": [0.0, 0.0]}
     connection.upsert("a", [row])
     assert [each["id"] for each in connection.rows("a", ["id"])] == ["x"]

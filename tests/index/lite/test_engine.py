@@ -118,13 +118,13 @@ def test_a_forked_child_must_open_the_database_itself_and_changes_nothing(index,
 
 
 def test_a_missing_folder_is_named(tmp_path, open_index):
-    with pytest.raises(StoreUnavailableError, match=r"there is no folder .*/nowhere; make it"):
+    with pytest.raises(StoreUnavailableError, match=r"there is no folder .*/nowhere; create it"):
         open_index(uri=str(tmp_path / "nowhere" / "test.db"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_opening_a_missing_database_without_create_creates_nothing(tmp_path, db, open_index):
-    with pytest.raises(StoreUnavailableError, match=r"there is no database .*; make it with: florence-rag index"):
+    with pytest.raises(StoreUnavailableError, match=r"there is no database .*; create it with: florence-rag index"):
         open_index(create=False)
     assert MilvusIndex.recorded_embedders(db) is None
     assert list(tmp_path.iterdir()) == []
@@ -132,7 +132,7 @@ def test_opening_a_missing_database_without_create_creates_nothing(tmp_path, db,
 
 def test_a_file_with_the_name_of_the_database_is_not_changed(db, open_index):
     Path(db).write_text("SQLite format 3")
-    with pytest.raises(StoreUnavailableError, match="is a file, but Milvus Lite 3 keeps a folder"):
+    with pytest.raises(StoreUnavailableError, match="is a file, but Milvus Lite 3 needs a folder"):
         open_index()
     assert MilvusIndex.recorded_embedders(db) is None
     assert Path(db).read_text() == "SQLite format 3"

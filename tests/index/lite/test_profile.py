@@ -4,9 +4,9 @@ from florence_rag.errors import InputError
 from florence_rag.index.lite.profile import LITE, LITE_ROWS
 
 
-def test_a_server_is_due_beyond_what_lite_bears():
+def test_a_server_is_recommended_beyond_the_capacity_of_lite():
     assert not LITE.capacity_advice(LITE_ROWS)
-    assert "a Milvus server is due" in LITE.capacity_advice(LITE_ROWS + 1)
+    assert "a Milvus server is recommended" in LITE.capacity_advice(LITE_ROWS + 1)
 
 
 def test_lite_offers_the_index_types_that_it_loads_again():
