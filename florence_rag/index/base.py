@@ -189,7 +189,7 @@ class ChunkWriter(Protocol):
             chunks: N chunks. A chunk replaces an earlier one with the same id.
             vectors: (N, D) float32 of unit length, one row per chunk.
             text_vectors: (N, T) float32 of unit length, or zeros for chunks without text. Required by an index that
-                keeps text vectors, and refused by any other.
+                has text vectors, and refused by any other.
 
         Raises:
             InputError: if the vectors do not fit, or if a source was not announced.

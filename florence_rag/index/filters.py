@@ -5,7 +5,7 @@
 A plain value means equal, a list means one of several, None means absent, and {"$has": "beach"} means that a list in
 the metadata contains the value. All conditions must hold. Dots after `metadata` lead into nested values. A chunk that
 lacks a field matches no condition on it except None, not even `$ne`. `source` is the uri of a source; for an item it is
-also the source that its metadata name.
+also the source that its metadata names.
 
 Every value in a filter is written by `literal`, including ids. pymilvus joins ids unescaped, so that an id could read
 or delete other rows, Milvus Lite has no templates, and JSON's escapes differ from those of Milvus.
@@ -70,8 +70,8 @@ def expression(
 ) -> str:
     """Combine the filter and the kinds into one Milvus expression, or return "" if there is no restriction.
 
-    match_item_source: whether `source` also matches the source that an item's metadata name, not only its uri. flat:
-    whether the store keeps flat metadata, as Milvus Lite needs them.
+    match_item_source: whether `source` also matches the source that an item's metadata names, not only its uri. flat:
+    whether the store has flat metadata, as Milvus Lite needs them.
     """
     parts = []
     if kinds is not None:
@@ -121,7 +121,7 @@ def _conditions(field: str, condition: Any, match_item_source: bool, flat: bool)
 
 
 def _or_item_source(part: str, operator: str, value: Any, flat: bool) -> str:
-    """Widen a condition on the uri to the source that an item's metadata name."""
+    """Widen a condition on the uri to the source that an item's metadata names."""
     if value is None:
         return part
     named, is_item = "metadata.source", starts_with("source", item_uri(""))

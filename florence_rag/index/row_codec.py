@@ -1,4 +1,4 @@
-"""Converts rows to the form in which a collection keeps them: the precision of vectors and the layout of metadata."""
+"""Converts rows to the form in which a collection stores them: the precision of vectors and the layout of metadata."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RowCodec:
         return vector.tolist() if self.dtype == "fp32" else self.to_dtype(vector)
 
     def decode_vector(self, value: Any) -> np.ndarray:
-        """Return a vector of the store, which is a list of numbers or bytes, as (D,) float32."""
+        """Return a vector of the store, which is a list of floats or bytes, as (D,) float32."""
         if isinstance(value, bytes):
             value = np.frombuffer(value, self._dtype())
         return np.asarray(value, dtype=np.float32)

@@ -28,7 +28,7 @@ Row = dict[str, Any]
 
 
 def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:
-    """Return the row of a chunk, with long texts cut. text_vector: zeros for a chunk without text."""
+    """Return the row of a chunk, with long texts truncated. text_vector: zeros for a chunk without text."""
     locator = chunk.locator
     text = "\n".join((chunk.caption, chunk.text, chunk.ocr))
     text_fields: Row = {}
@@ -74,7 +74,7 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
 
 
 def checked_uri(uri: str) -> str:
-    """Return the uri as it is stored. It identifies the source, so it is never cut."""
+    """Return the uri as it is stored. It identifies the source, so it is never truncated."""
     stored = encode_uri(uri)
     if not 0 < len(stored.encode()) <= MAX_URI_BYTES:
         raise InputError(f"the name {uri[:80]!r} has {len(stored.encode())} bytes; allowed are 1 to {MAX_URI_BYTES}")
@@ -98,7 +98,7 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
         raise InputError(
             "the index has no text vectors, so none can be added"
             if dimension is None
-            else f"the index keeps text vectors; give add text_vectors of the shape {(rows, dimension)}"
+            else f"the index has text vectors; give add text_vectors of the shape {(rows, dimension)}"
         )
     if vectors is None or dimension is None:
         return [None] * rows
@@ -111,7 +111,7 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
 
 
 def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    """Return the metadata as they are stored."""
+    """Return the metadata as it is stored."""
     plain: dict[str, Any] = _plain(metadata)
     size = len(json.dumps(plain, ensure_ascii=False).encode())
     if size > MAX_JSON_BYTES:

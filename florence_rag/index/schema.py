@@ -89,9 +89,8 @@ def probe_spec(profile: StoreProfile, name: str, index_type: str, dtype: VectorD
     """Return the smallest collection on which an index type can be tried."""
     vector = FieldSchema("vector", _VECTOR_FIELDS[dtype], dim=_PROBE_DIMENSION)
     schema = CollectionSchema([_varchar("id", MAX_ID_BYTES, is_primary=True), vector])
-    return CollectionSpec(
-        name, schema, {"vector": vector_index(profile, index_type, _PROBE_DIMENSION, dtype)}, "Strong"
-    )
+    index = vector_index(profile, index_type, _PROBE_DIMENSION, dtype)
+    return CollectionSpec(name, schema, {"vector": index}, "Strong")
 
 
 def ledger_spec(name: str) -> CollectionSpec:

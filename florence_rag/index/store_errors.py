@@ -19,9 +19,9 @@ _UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DE
 _REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _NO_COLLECTION = 100
 _NOT_LOADED = 101
-_NOT_READY = 1  # also what Milvus Lite says of everything else
-# Those that Milvus itself calls passing (pkg/util/merr/errors.go), and a channel that is moving to another node.
-_PASSING = {grpc.StatusCode.UNAVAILABLE, _CONNECT_FAILED, _NOT_LOADED, 4, 8, 12, 103, 106, 202, 503}
+_NOT_READY = 1  # also the code of all other errors of Milvus Lite
+# Those that Milvus itself calls retriable (pkg/util/merr/errors.go), and a channel that is moving to another node.
+_TRANSIENT = {grpc.StatusCode.UNAVAILABLE, _CONNECT_FAILED, _NOT_LOADED, 4, 8, 12, 103, 106, 202, 503}
 _BAD_ARGUMENT = {6, 1100}  # of Milvus Lite, of a server
 _BAD_FILTER_WORDS = ("cannot parse expression", "create query plan", "recursion depth", "invalid expression")
 
@@ -48,9 +48,7 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     if code in _REFUSED or "auth check failure" in reason:
         return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
     if code in _UNREACHABLE:
-        return StoreUnavailableError(
-            f"no Milvus server answers at {where}; start it, or use a folder such as photos.db"
-        )
+        return StoreUnavailableError(f"no Milvus server answers at {where}; start it, or use a folder like photos.db")
     if code == _NO_COLLECTION:
         return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")
@@ -61,7 +59,7 @@ def is_transient(error: BaseException | None) -> bool:
     if not isinstance(error, STORE_EXCEPTIONS):
         return False
     code = _code(error)
-    return code in _PASSING or is_not_loaded(error) or (code == _NOT_READY and "not ready" in _reason(error))
+    return code in _TRANSIENT or is_not_loaded(error) or (code == _NOT_READY and "not ready" in _reason(error))
 
 
 def is_not_loaded(error: BaseException | None) -> bool:

@@ -17,7 +17,7 @@ def clean(text: str) -> str:
 
 
 def truncate(text: str, max_bytes: int) -> str:
-    """Return the text, cut between two characters so that it fits into max_bytes of UTF-8."""
+    """Return the text, truncated between two characters so that it fits into max_bytes of UTF-8."""
     # Milvus Lite counts characters where a server counts bytes: bytes fit into both.
     return text.encode()[:max_bytes].decode(errors="ignore")
 

@@ -1,6 +1,6 @@
 """Moments: actions in a video become chunks of their own, each with its caption and vector, after the clips of a shot.
 
-A moment is a chunk of kind "clip" whose metadata have an action. Its caption says who does what, and its frames show
+A moment is a chunk of kind "clip" whose metadata has an action. Its caption says who does what, and its frames show
 the time of the action.
 """
 
@@ -17,7 +17,7 @@ from florence_rag.types import Chunk, Frame, Hit, Locator
 ACTION = "action"
 """The metadata field that names the action."""
 _FRAMES_AT = (0.25, 0.5, 0.75)
-"""Where the frames of a moment are taken, as shares of its duration. At its start and end the actor may be hidden."""
+"""Where the frames of a moment are taken, as fractions of its duration. At both ends the actor may be hidden."""
 
 
 def is_moment(chunk: Chunk | Hit) -> bool:
@@ -70,7 +70,7 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
 
 
 def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[float, float]) -> Chunk:
-    """Return the chunk of an action, with the sampled frames that are nearest to the wanted times."""
+    """Return the chunk of an action, with the sampled frames that are nearest to `_FRAMES_AT`."""
     locator = Locator(start_s=action.start_s, end_s=action.end_s)
     wanted = [action.start_s + share * (action.end_s - action.start_s) for share in _FRAMES_AT]
     nearest = [min(frame_times, key=lambda time_s: abs(time_s - target)) for target in wanted]

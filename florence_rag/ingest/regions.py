@@ -36,7 +36,7 @@ def _regions_of(image: Chunk, detections: Iterable[Detection]) -> list[Chunk]:
     """Return one region per box, since two chunks with the same box would have the same id."""
     regions: dict[Box, Chunk] = {}
     for detection in sorted(detections, key=lambda each: -(each.confidence or 0.0)):
-        box = cast(Box, tuple(map(_share, detection.box)))
+        box = cast(Box, tuple(map(_clipped, detection.box)))
         if box[0] < box[2] and box[1] < box[3] and box not in regions and len(regions) < MAX_REGIONS:
             regions[box] = _region(image, detection, box)
     return list(regions.values())
@@ -55,11 +55,11 @@ def _region(image: Chunk, detection: Detection, box: Box) -> Chunk:
     if detection.polygons:
         # A row has limited space, so the polygons are thinned evenly.
         step = -(-sum(map(len, detection.polygons)) // MAX_POINTS)
-        thinned = ([[_share(x), _share(y)] for x, y in polygon[::step]] for polygon in detection.polygons)
+        thinned = ([[_clipped(x), _clipped(y)] for x, y in polygon[::step]] for polygon in detection.polygons)
         metadata["polygons"] = [polygon for polygon in thinned if len(polygon) >= 3]
     return replace(image, locator=replace(image.locator, box=box), ocr="", caption="", text="", metadata=metadata)
 
 
-def _share(edge: float) -> float:
+def _clipped(edge: float) -> float:
     """Clip and round a coordinate, so that it is equal on every machine, because ids depend on it."""
     return round(min(max(float(edge), 0.0), 1.0), _DIGITS)

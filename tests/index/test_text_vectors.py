@@ -86,7 +86,7 @@ def test_text_vectors_are_required_by_an_index_that_keeps_them_and_refused_by_ot
 ):
     one = source()
     text_index.begin(one)
-    with pytest.raises(InputError, match=r"keeps text vectors; give add text_vectors of the shape \(2, 3\)"):
+    with pytest.raises(InputError, match=r"has text vectors; give add text_vectors of the shape \(2, 3\)"):
         text_index.add(chunks(one, 2), unit(2))
     for wrong in (AXES[:1], np.ones((2, 3)), np.full((2, 3), np.nan), np.ones((2, 4)) / 2, AXES[0]):
         with pytest.raises(InputError, match="vectors"):

@@ -62,17 +62,10 @@ def test_a_model_that_cannot_be_loaded_fails_before_the_first_batch():
 
 
 def test_each_describing_model_has_a_stage_of_its_own():
-    models = Models(
-        EMBEDDER,
-        captioner=LazyValue(lambda: ScriptedCaptioner({})),
-        detector=LazyValue(object),
-        action_recognizer=LazyValue(object),
-    )
-    assert [name for name, _ in EmbedStage.from_models(models, index_regions=True).steps] == [
-        "caption",
-        "detect",
-        "actions",
-    ]
+    model = LazyValue(object)
+    models = Models(EMBEDDER, captioner=model, detector=model, action_recognizer=model)
+    steps = EmbedStage.from_models(models, index_regions=True).steps
+    assert [name for name, _ in steps] == ["caption", "detect", "actions"]
 
 
 def test_a_step_that_fails_for_a_source_leaves_the_others_in_the_batch():

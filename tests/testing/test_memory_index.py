@@ -106,7 +106,7 @@ def test_it_searches_by_the_vectors_of_words():
         index.add([Chunk(source(name), "text", text=text)], EMBEDDER.embed_texts([text]), words)
     assert names(index.search_text_vector(embedder.embed_texts(["dog"])[0], 5)) == ["a", "b"]
     assert index.info().text_embedder == embedder.info
-    with pytest.raises(InputError, match="keeps text vectors; give add text_vectors"):
+    with pytest.raises(InputError, match="has text vectors; give add text_vectors"):
         index.add([Chunk(source("a"), "text", text="x")], EMBEDDER.embed_texts(["x"]))
     with pytest.raises(InputError, match="has no text vectors"):
         MemoryIndex(EMBEDDER.info).search_text_vector(np.zeros(3), 1)

@@ -83,9 +83,7 @@ def read_manifest(folder: Path) -> BulkFiles:
         lists = {name: tuple(record[name]) for name in ("chunks", "ledger")}
         return BulkFiles(**{**record, **embedders, **lists})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{str(folder)!r} contains no exported index; create it with: florence-rag export DIR"
-        ) from error
+        raise InputError(f"{str(folder)!r} contains no export; create it with: florence-rag export DIR") from error
 
 
 def export(
@@ -96,7 +94,7 @@ def export(
     vector_dtype: precision of the collection that the files are for; the default is that of the index.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"the folder {str(folder)!r} is not empty; name a new one")
+        raise InputError(f"the folder {str(folder)!r} is not empty; give a new one")
     chunks = index.chunks
     codec = RowCodec(vector_dtype or chunks.codec.dtype)
     width = chunks.text_dimension

@@ -85,4 +85,4 @@ def _check_folder(path: Path, create: bool) -> None:
     if not path.parent.is_dir():
         raise StoreUnavailableError(f"there is no folder {path.parent}; create it, or put the database elsewhere")
     if path.is_dir() and any(path.iterdir()):
-        raise StoreUnavailableError(f"the folder {path} holds other things than a database; choose another name")
+        raise StoreUnavailableError(f"the folder {path} contains other files than a database; choose another name")

@@ -149,7 +149,7 @@ def test_an_empty_index_is_an_export_too(open_index, tmp_path):
 def test_a_folder_with_other_files_is_not_written_to(filled, tmp_path):
     (tmp_path / "bulk").mkdir()
     (tmp_path / "bulk" / "mine.txt").write_text("x")
-    with pytest.raises(InputError, match="is not empty; name a new one"):
+    with pytest.raises(InputError, match="is not empty; give a new one"):
         export(filled, tmp_path / "bulk")
 
 
@@ -164,7 +164,7 @@ def test_an_export_is_not_loaded_into_a_filled_database(filled, tmp_path, put):
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"embedder": 3}'])
 def test_a_folder_without_an_export_is_refused(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(InputError, match="contains no exported index; create it with: florence-rag export"):
+    with pytest.raises(InputError, match="contains no export; create it with: florence-rag export"):
         read_manifest(tmp_path)
 
 

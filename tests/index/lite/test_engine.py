@@ -141,7 +141,7 @@ def test_a_file_with_the_name_of_the_database_is_not_changed(db, open_index):
 def test_a_folder_with_other_files_is_not_changed(db, open_index):
     Path(db).mkdir()
     (Path(db) / "letter.txt").write_text("dear")
-    with pytest.raises(StoreUnavailableError, match="holds other things than a database"):
+    with pytest.raises(StoreUnavailableError, match="contains other files than a database"):
         open_index()
     assert [path.name for path in Path(db).iterdir()] == ["letter.txt"]
 
