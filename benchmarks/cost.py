@@ -148,7 +148,7 @@ def recognize(data: Path, done: Done) -> None:
     recognizer, seconds = load_model(ACTION_RECOGNIZER, TINY), 0.0
     for video in sorted((data / "long_videos").iterdir()):
         end_s = video_duration_s(str(video))
-        frames = ((time_s, frame) for time_s, _, frame in sample_frames(str(video), 0, end_s, recognizer.rate_hz))
+        frames = ((time_s, frame) for time_s, _, frame in sample_frames(str(video), 0, end_s, recognizer.fps))
         recognizer.recognize(frames, end_s)
         done(seconds := seconds + end_s)
 

@@ -23,7 +23,7 @@ from florence_rag import FlorenceRAG
 from florence_rag.cli.logging_setup import quiet_libraries
 from florence_rag.models.registry import TINY
 from florence_rag.retrieval.grouping import overlap
-from florence_rag.retrieval.retriever import MOMENT_IMAGE_SHARE
+from florence_rag.retrieval.retriever import MOMENT_IMAGE_WEIGHT
 from recipes.florence_tiny.synthetic.clips import write_mp4
 from recipes.florence_tiny.synthetic.scene import sample_scene
 from recipes.florence_tiny.synthetic.video_scenes import IDLE, ActionSegment, VideoScene, sample_video_scene
@@ -31,7 +31,7 @@ from recipes.florence_tiny.synthetic.video_scenes import IDLE, ActionSegment, Vi
 FPS = 12
 SCENES, SEGMENTS = 3, 6
 IOU = 0.5
-EQUAL_IMAGE_WEIGHT = 1 / MOMENT_IMAGE_SHARE
+EQUAL_IMAGE_WEIGHT = 1 / MOMENT_IMAGE_WEIGHT
 """Undo the lower weight of the image vectors of moments."""
 PARTS: dict[str, dict[str, Any]] = {
     "equal image weight": {"image_weight": EQUAL_IMAGE_WEIGHT},

@@ -1,7 +1,7 @@
 """Index images, videos, text and PDFs; search them by text or by image; ask them questions.
 
-The public names stand in `__init__.pyi`. Each is imported when it is first used, so that importing the package loads
-neither torch nor pymilvus.
+The public names are listed in `__init__.pyi`. Each is imported when it is first used, so that importing the package
+loads neither torch nor pymilvus.
 """
 
 import lazy_loader

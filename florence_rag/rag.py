@@ -83,7 +83,7 @@ class FlorenceRAG:
         """Open a database, or create it.
 
         Args:
-            db: The file of a Milvus Lite database, or the URI of a Milvus server.
+            db: The folder of a Milvus Lite database, such as photos.db, or the URI of a Milvus server.
             model: The embedder, a name that `florence-rag models` lists; by default the one that the database records.
             **settings: The other models, how the vectors are stored, and more; see `OpenSettings`.
 
@@ -295,8 +295,8 @@ class FlorenceRAG:
         Args:
             images: Files, pixels or ids; by default all images of the index.
             labels: Two or more classes.
-            probe: The name or the file of a classifier that `classifiers.train` made.
-            prompts: Sentences with {} in place of the label; by default UniCL's 81.
+            probe: The name or the file of a classifier that `classifiers.train` saved.
+            prompts: Prompt templates with {} in place of the label; by default UniCL's 81.
             filter: Which images of the index.
         """
         classifier = self.classifiers.get(labels, probe, prompts)

@@ -48,10 +48,10 @@ class FindingCaptioner:
     def detect(self, frames):
         return [[]] * len(frames)
 
-    def locate(self, frame, thing):
+    def locate(self, frame, phrase):
         return []
 
-    def segment(self, frame, expression):
+    def segment(self, frame, phrase):
         return None
 
 

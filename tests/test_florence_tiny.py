@@ -48,7 +48,7 @@ def test_weights_are_small():
 
 def test_captions_find_their_pictures_and_pictures_their_captions(scenes, frames):
     embedder = FlorenceEmbedder.from_pretrained(CARD.florence, CARD.name, device="cpu")
-    assert embedder.capabilities.region_view == "in place"  # it knows whole streets only
+    assert embedder.capabilities.region_view == "masked"  # it knows whole streets only
     rng = random.Random(1)
     similarity = embedder.embed_texts([caption(scene, rng) for scene in scenes]) @ embedder.embed_images(frames).T
     for table in (similarity, similarity.T):

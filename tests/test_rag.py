@@ -26,7 +26,7 @@ def folder(tmp_path):
     """Return a folder with two images in subfolders, a broken image, and a text."""
     save(tmp_path / "in" / "red.png", "red")
     save(tmp_path / "in" / "deep" / "blue.png", "blue")
-    (tmp_path / "in" / "broken.jpg").write_text("this is not an image")
+    (tmp_path / "in" / "broken.jpg").write_text("this is no image")
     (tmp_path / "in" / "note.txt").write_text("The night bus leaves the harbor at ten. A dog sleeps.")
     (tmp_path / "in" / "data.bin").write_bytes(b"\0")
     return tmp_path / "in"

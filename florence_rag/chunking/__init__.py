@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def _reader(media: Media) -> ModuleType:
     """Return the module whose `chunk_source` cuts a medium into chunks, and whose `read_frames` reads frames again."""
     if media not in _READERS:
-        raise InputError(f"{media!r} is no known medium; allowed are {', '.join(map(repr, _READERS))}")
+        raise InputError(f"{media!r} is not a known medium; allowed are {', '.join(map(repr, _READERS))}")
     return import_module(f"{__name__}.{_READERS[media]}")
 
 

@@ -55,7 +55,7 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
         The image, (H, W, 3) uint8 RGB.
 
     Raises:
-        MediaError: If the file is no readable image.
+        MediaError: If the file is not a readable image.
         InputError: If the argument is a URL, or of another type or shape.
     """
     if isinstance(image, np.ndarray):
@@ -99,7 +99,7 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
     elif hasattr(image, "read"):
         yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
     else:
-        raise InputError(f"a {type(image).__name__} is no image; give a path, bytes, a file, a PIL image or an array")
+        raise InputError(f"a {type(image).__name__} is not an image; give a path, bytes, file, PIL image or array")
 
 
 def _decode(file: BinaryIO, name: str, max_side_px: int, detail_px: int | None = None) -> tuple[Frame, dict[str, Any]]:
@@ -194,7 +194,8 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
     channels = array.shape[2] if array.ndim == 3 else 1
     if array.ndim not in (2, 3) or channels not in (1, 3, 4) or 0 in array.shape or array.dtype.kind not in "buif":
         raise InputError(
-            f"an array of shape {array.shape} and type {array.dtype} is no image; give (H, W), (H, W, 3) or (H, W, 4)"
+            f"an array of shape {array.shape} and type {array.dtype} is not an image; "
+            "give (H, W), (H, W, 3) or (H, W, 4)"
         )
     pixels = _to_bytes(array)
     return Image.fromarray(pixels[:, :, 0] if array.ndim == 3 and channels == 1 else pixels)

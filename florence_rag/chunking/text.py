@@ -59,7 +59,7 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
     else:
         title, text = "", decode_text(data, source.uri)
     if not text.strip():
-        raise MediaError(f"{source.uri!r} holds no text")
+        raise MediaError(f"{source.uri!r} contains no text")
     metadata = {"title": title} if title else {}
     for start, end in split_passages(text, config.passage_words):
         yield Chunk(source, "text", Locator(span=(start, end)), text=text[start:end], metadata=metadata)
@@ -75,7 +75,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """Return text with line feeds and without control characters; raise MediaError if the bytes are no text."""
+    """Return text with line feeds and without control characters; raise MediaError if the bytes are not text."""
     text = _decode(data)
     head = (text or "\0")[:4096]
     invalid = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)

@@ -63,15 +63,15 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
 
 
 def sample_frames(
-    path: str, start_s: float, end_s: float, rate_hz: float, max_side_px: int = 224
+    path: str, start_s: float, end_s: float, fps: float, max_side_px: int = 224
 ) -> Iterator[tuple[float, float, Frame]]:
-    """Sample rate_hz frames per second from start_s to end_s, at least one, with one frame in memory.
+    """Sample fps frames per second from start_s to end_s, at least one, with one frame in memory.
 
     The interval is cut into equal parts. Each part yields the time of its middle, the time of the frame that the video
     shows then, and this frame, (H, W, 3) uint8 RGB. A video that ends before the interval yields nothing. Errors are
     those of `chunk`.
     """
-    count = max(1, round((end_s - start_s) * rate_hz))
+    count = max(1, round((end_s - start_s) * fps))
     part_s = (end_s - start_s) / count
     due_s = deque(round(start_s + (i + 0.5) * part_s, 3) for i in range(count))
     shown: tuple[float, VideoFrame] | None = None
@@ -118,7 +118,7 @@ def _read_at(file: BinaryIO, path: str, time_s: float, max_side_px: int) -> Fram
                     return video.to_frame(frame, max_side_px)
                 if found_s > time_s:
                     break
-    raise MediaError(f"{path!r} shows nothing at {time_s:.3f} s; index it again if it has changed")
+    raise MediaError(f"{path!r} has no frame at {time_s:.3f} s; index it again if it has changed")
 
 
 @contextmanager
@@ -149,7 +149,7 @@ class Video:
         # A cover image counts as a video stream of one frame.
         streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
         if not streams:
-            raise MediaError(f"{path!r} has no images, at most sound; give a video with images")
+            raise MediaError(f"{path!r} has no video stream; give a video with images")
         stream = streams[0]
         if stream.codec_context is None:
             raise MediaError(f"{path!r} has a codec that cannot be decoded; convert it to H.264")

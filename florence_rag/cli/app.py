@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from florence_rag.cli.command import Command
 
 COMMANDS = {
-    "index": ("index:Index", "Index images, videos, audio, text and PDF files."),
+    "index": ("index:Index", "Index images, videos, text and PDF files."),
     "watch": ("index:Watch", "Keep an index current with folders until Ctrl-C."),
     "failures": ("index:Failures", "List the files that could not be indexed, with the reasons."),
     "search": ("search:Search", "Find images, clips, pages and passages by a text, by an image, or by both together."),
@@ -39,9 +39,9 @@ COMMANDS = {
     "export": ("database:Export", "Write a database as Parquet files."),
     "import": ("database:Import", "Create a database from an export."),
     "estimate": ("estimate:Estimate", "Estimate the GPU hours, memory, disk and cost of an index."),
-    "demo": ("demo:Demo", "Index, search and ask a small synthetic town, and print what to try next."),
+    "demo": ("demo:Demo", "Index, search and ask a small synthetic corpus, and print what to try next."),
     "classify": ("classify:CLASSIFY", "Classify images, by labels alone or by a classifier that you train."),
-    "eval": ("evaluate:EVAL", "Measure models on data sets in the field's formats."),
+    "eval": ("evaluate:EVAL", "Measure models on data sets in standard formats."),
     "train": ("train:TRAIN", "Train models on your own data."),
 }
 """The class of each command, or a group of commands, and the beginning of its help, for the list of commands."""
@@ -94,7 +94,7 @@ app = typer.Typer(
     cls=LazyCommandGroup,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Index images, videos, audio, text and PDF files; search them by text and images; ask questions. Offline.",
+    help="Index images, videos, text and PDF files; search them by text and images; ask questions.",
 )
 
 

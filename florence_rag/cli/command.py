@@ -90,7 +90,7 @@ class DatabaseCommand(Command):
     """A command that opens a database."""
 
     db: Annotated[
-        str, typer.Option(metavar="FILE|URI", help="A Milvus Lite file, or the address of a Milvus server.")
+        str, typer.Option(metavar="DIR|URI", help="A Milvus Lite folder (*.db), or the address of a server.")
     ] = "florence.db"
     token: Annotated[
         str | None,
@@ -188,7 +188,10 @@ class IndexingCommand(EmbeddingCommand):
     ] = None
     ocr: Annotated[
         Literal["auto", "always", "never"],
-        typer.Option("--ocr", help="When to read text in images; auto skips pages that have a text layer."),
+        typer.Option(
+            "--ocr",
+            help="When to run OCR: auto reads images, and pages without a text layer.",
+        ),
     ] = "auto"
     video_frames: Annotated[
         Literal["all", "key"],

@@ -31,7 +31,7 @@ QUESTIONS = tuple(example for example in demo_examples() if example.task != "sea
 
 
 class Demo(Command):
-    """Index, search and ask a small synthetic town, and print what to try next."""
+    """Index, search and ask a small synthetic corpus, and print what to try next."""
 
     folder: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="[FOLDER]", help="Where to write the files and the index.")
@@ -118,6 +118,6 @@ def _print_next_steps(sheet: Path, console: Console) -> None:
     console.print(f"  {command} index ~/Pictures --db photos.db", highlight=False)
     console.print(f'  {command} search "the text on a sign" --db photos.db', highlight=False)
     console.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
-    console.print(f"\n{TINY} knows {CARDS[TINY].training_data}.", style="yellow")
+    console.print(f"\n{TINY} was trained on {CARDS[TINY].training_data}.", style="yellow")
     pair = f"{DEFAULT}, and {CARDS[DEFAULT].default_captioner} for captions"
     console.print(f"The first command downloads {pair}. To use {TINY} instead, add: --model {TINY}", style="yellow")

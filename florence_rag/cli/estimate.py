@@ -33,7 +33,7 @@ _SEARCH = (
     "GPU memory",
     "local disk",
     "object storage",
-    "core time of a search",
+    "CPU time per search",
     "$ a month",
 )
 _UNKNOWN = "not measured"
@@ -77,7 +77,7 @@ def _parse_assumption(text: str) -> tuple[str, str]:
 
 def _check_size(images: float) -> int:
     if not 1 <= images <= 1e15:
-        raise InputError(f"--images {images!r} is no number of images; use 1 to 1e15")
+        raise InputError(f"--images {images!r} is not a number of images; use 1 to 1e15")
     return int(images)
 
 
@@ -93,11 +93,11 @@ def estimate_to_markdown(sizes: Sequence[int], assumptions: Assumptions) -> str:
         (f"`{name}`", f"{value:.4g}" if isinstance(value, float) else f"{value}", sources[name])
         for name, value in asdict(assumptions).items()
     ]
-    type_columns = ("index", "what for", "memory of a vector", "recall at 10", "needs")
+    type_columns = ("index", "use", "memory per vector", "recall at 10", "needs")
     conditions = f"on one core, with {MEASURED_ROWS:,} vectors of {MEASURED_DIMENSION} dimensions"
     measured_columns = ("index", "microseconds to index a vector", "milliseconds to search")
     tables: list[_TableParts] = [
-        ("Kinds of index", type_columns, _type_rows(assumptions)),
+        ("Index types", type_columns, _type_rows(assumptions)),
         ("Assumptions", ("parameter", "value", "from"), values),
         (f"Measured {conditions}", measured_columns, measured),
         *_cost_tables(sizes, assumptions),

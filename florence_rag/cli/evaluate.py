@@ -1,4 +1,4 @@
-"""`florence-rag eval`: measures a model on a data set in one of the field's formats."""
+"""`florence-rag eval`: measures a model on a data set in a standard format."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Retrieval(EvalCommand):
         typer.Argument(
             metavar="DATA",
             parser=absolute_path,
-            help="Captions in Karpathy's format, such as dataset_flickr30k.json; with --videos, MSR-VTT's JSON or CSV.",
+            help="Karpathy's JSON, or CSV or JSON Lines with image and text; with --videos, MSR-VTT's JSON or CSV.",
         ),
     ]
     images: ImageFolder = None
@@ -213,6 +213,6 @@ def _track(items: Sequence[Any]) -> Iterable[Any]:
 
 
 EVAL = CommandGroup(
-    "Measure models on data sets in the field's formats. The report compares them with the Florence paper.",
+    "Measure models on data sets in standard formats. The report compares them with the Florence paper.",
     {"retrieval": Retrieval, "vqa": AnswerQuestions, "classify": Classify, "detect": Detect, "actions": Actions},
 )

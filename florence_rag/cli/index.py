@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Index(IndexingCommand):
-    """Index images, videos, audio, text and PDF files. Unchanged files are skipped."""
+    """Index images, videos, text and PDF files. Unchanged files are skipped."""
 
     paths: Annotated[
         list[str] | None,

@@ -40,13 +40,13 @@ class Models(Command):
 def _card_to_text(card: ModelCard, is_local: bool) -> Text:
     size = "on this machine" if is_local else f"{card.size_mb} MB to fetch" if card.size_mb else "a service"
     facts = ", ".join([*card.roles, *([f"{card.parameters_m:g}M parameters"] if card.parameters_m else [])])
-    training = f"\n  knows {card.training_data}; {card.license}"
+    training = f"\n  trained on {card.training_data}; {card.license}"
     return Text.assemble((card.name, "bold"), f"  {facts}, ", (size, "green" if is_local else ""), training)
 
 
 def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
     """Return the table of docs/models.md."""
-    names = ("name", "roles", "parameters", "download", "knows", "license", "published", "paper")
+    names = ("name", "roles", "parameters", "download", "trained on", "license", "published", "paper")
     rows = []
     for card in cards:
         size = f"{card.size_mb} MB" if card.size_mb else "a service"

@@ -36,7 +36,6 @@ def _full_index_type(name: str | None) -> str | None:
 Filter = Annotated[
     str | None, typer.Option(metavar="EXPR", help="Only hits that match a Milvus expression, such as 'start_s >= 10'.")
 ]
-ImageFile = Annotated[Path | None, typer.Option(metavar="IMAGE", help="An image to search with, alone or with a text.")]
 Count = Annotated[int, typer.Option("-k", min=1, help="The number of hits.")]
 Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", parser=absolute_path, help="Image files.")]
 Labels = Annotated[str | None, typer.Option(metavar="A,B,C", help="The labels to choose from.")]
@@ -56,19 +55,19 @@ IndexType = Annotated[
         metavar="TYPE",
         callback=_full_index_type,
         help="How vectors are searched, such as flat, hnsw or diskann; docs/scale.md lists all types. By default the "
-        "type of the database; a new database gets flat in a file and hnsw on a server.",
+        "type of the database; a new database gets flat in Milvus Lite and hnsw on a server.",
     ),
 ]
 VectorDtype = Annotated[
     Literal["fp32", "fp16", "bf16"] | None,
-    typer.Option(help="The number type of the vectors of a new database; a file stores fp32 only."),
+    typer.Option(help="The data type of the vectors of a new database; Milvus Lite stores fp32 only."),
 ]
 
 # Data sets
 LabeledImages = Annotated[
     Path,
     typer.Argument(
-        metavar="DATA", parser=absolute_path, help="A folder with a folder of images per class, or a CSV: path, label."
+        metavar="DATA", parser=absolute_path, help="A folder with a folder of images per class, or CSV or JSON Lines."
     ),
 ]
 ImageFolder = Annotated[

@@ -181,5 +181,5 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         facts["advice"] = info.advice
     lines = [Text.assemble((f"{name:<12}", "bold"), plain(value)) for name, value in facts.items()]
     if card:
-        lines.append(plain(f"{card.name} knows {card.training_data}.", "yellow"))
+        lines.append(plain(f"{card.name} was trained on {card.training_data}.", "yellow"))
     return Group(*lines, failed_to_text(failures))

@@ -39,7 +39,7 @@ class Reembed(EmbeddingCommand):
 
     def run(self) -> None:
         if (self.to is None) != self.rollback:
-            raise typer.BadParameter("say either --to NAME or --rollback")
+            raise typer.BadParameter("give either --to NAME or --rollback")
         if self.to is None:
             self._drop_shadow()
         else:
@@ -80,6 +80,6 @@ def _report_to_text(report: ReembedReport, comparison: Comparison) -> Renderable
     return Group(
         failed_to_text(report.skipped),
         Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
-        Text(f"{percent} of {comparison.k} results are the same, in the mean of {count} queries"),
+        Text(f"mean overlap@{comparison.k}: {percent} ({count} queries)"),
         Text(f"{'It uses' if report.switched else 'It can switch to'} the new vectors."),
     )

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import QueryCommand, RAGCommand
-from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, ImageFile, Model, Reranker
+from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, Model, Reranker
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
 
 if TYPE_CHECKING:
@@ -23,10 +23,12 @@ class Search(QueryCommand):
     """Find images, clips, pages and passages by a text, by an image, or by both together."""
 
     text: Annotated[str | None, typer.Argument(help="A description of what you are looking for.")] = None
-    image: ImageFile = None
+    image: Annotated[
+        Path | None, typer.Option(metavar="IMAGE", help="An image to search with, alone or with a text.")
+    ] = None
     box: Annotated[
         str | None,
-        typer.Option(metavar="L,T,R,B", help="Only this part of the image, in shares: 0.1,0.2,0.5,0.9."),
+        typer.Option(metavar="L,T,R,B", help="Only this part of the image, as fractions of its size: 0.1,0.2,0.5,0.9."),
     ] = None
     k: Count = 5
     contact_sheet: ContactSheet = None
@@ -51,7 +53,7 @@ def _parse_box(box: str | None) -> list[float] | None:
     try:
         return None if box is None else [float(edge) for edge in box.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"--box is {box!r}; give four shares of the image, as 0.1,0.2,0.5,0.9") from error
+        raise typer.BadParameter(f"--box is {box!r}; give fractions of the size, as 0.1,0.2,0.5,0.9") from error
 
 
 def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, query: Frame | None = None) -> None:
@@ -63,7 +65,7 @@ def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, q
 class Moments(RAGCommand):
     """Find when something happens in videos. Each moment has a start, an end, and a link that opens the video there."""
 
-    text: Annotated[str, typer.Argument(help="A description of what happens, or of what is seen or heard.")]
+    text: Annotated[str, typer.Argument(help="A description of what happens, or words of the subtitles.")]
     k: Count = 5
     filter: Filter = None
     model: Model = None
@@ -87,7 +89,7 @@ class Ask(QueryCommand):
     """Answer a question, with a confidence and citations. With --image, answer it about that image only."""
 
     question: Annotated[str, typer.Argument(help="A question about what the images show or the texts say.")]
-    image: ImageFile = None
+    image: Annotated[Path | None, typer.Option(metavar="IMAGE", help="Answer about this image only.")] = None
     k: Annotated[int, typer.Option("-k", min=1, help="The number of hits to consider.")] = 8
     llm: Annotated[
         str | None,

@@ -100,15 +100,15 @@ def _kinetics_clip(row: Record, files: Mapping[str, Path]) -> VideoClip:
     return VideoClip(files.get(video, Path(video)), label, start_s, end_s, split, name)
 
 
-def clip_frames(clip: VideoClip, rate_hz: float, max_frames: int | None = None) -> Iterator[Frame]:
+def clip_frames(clip: VideoClip, fps: float, max_frames: int | None = None) -> Iterator[Frame]:
     """Yield the frames of a clip at even times; raise InputError if the file is no video or ends before the clip."""
     if not clip.path.is_file():
         raise InputError("there is no such video")
     end_s = video_duration_s(str(clip.path)) if clip.end_s is None else clip.end_s
     if max_frames is not None:
-        rate_hz = min(rate_hz, max_frames / (end_s - clip.start_s))
+        fps = min(fps, max_frames / (end_s - clip.start_s))
     last_s = float("-inf")
-    for _, frame_s, frame in sample_frames(str(clip.path), clip.start_s, end_s, rate_hz):
+    for _, frame_s, frame in sample_frames(str(clip.path), clip.start_s, end_s, fps):
         last_s = frame_s
         yield frame
     # A video that ends before the clip starts shows its last frame at all times of the clip.

@@ -1,7 +1,7 @@
 """Embeds images and texts with the original Florence, which is available only through Azure AI Vision.
 
 The weights were never released (arXiv 2111.11432). Until 2028-09-25 Microsoft serves the dual encoder as "multimodal
-embeddings": vectors of 1024 numbers, one item per request. The model version "2023-04-15" reads 102 languages,
+embeddings": vectors of 1024 dimensions, one item per request. The model version "2023-04-15" reads 102 languages,
 "2022-04-11" reads English; their vectors cannot be compared with each other.
 """
 
@@ -50,8 +50,9 @@ class AzureEmbedder:
     """An `Embedder` that sends every item to Azure AI Vision. Threads may share it.
 
     The fingerprint in `info` is the model version, so that no index mixes the two versions. Texts of more than 70 words
-    are truncated ("cut"), which is logged once, or refused ("refuse"). Images whose longer side has more than
-    max_side_px are scaled down, those below 11 px are scaled up. in_flight is the number of requests at the same time.
+    are truncated ("truncate"), which is logged once, or raise an InputError ("error"). Images whose longer side has
+    more than max_side_px are scaled down, those below 11 px are scaled up. in_flight is the number of requests at the
+    same time.
     """
 
     capabilities = EmbedderCapabilities()  # the service does not publish any
@@ -63,7 +64,7 @@ class AzureEmbedder:
         model_version: ModelVersion = "2023-04-15",
         name: str | None = None,
         in_flight: int = 4,
-        too_long: TooLong = "cut",
+        too_long: TooLong = "truncate",
         max_side_px: int = 1280,
         today: date | None = None,
     ) -> None:
@@ -71,8 +72,8 @@ class AzureEmbedder:
             raise InputError(f"model version {model_version!r} is not one of {', '.join(MODEL_VERSIONS)}")
         if in_flight < 1:
             raise InputError(f"in_flight is {in_flight!r}; at least one request must be allowed")
-        if too_long not in ("cut", "refuse"):
-            raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
+        if too_long not in ("truncate", "error"):
+            raise InputError(f"too_long is {too_long!r}; allowed are 'truncate' and 'error'")
         if not _MIN_SIDE_PX <= max_side_px <= _MAX_SIDE_PX:
             raise InputError(f"max_side_px is {max_side_px!r}; allowed are {_MIN_SIDE_PX} to {_MAX_SIDE_PX}")
         self._client = client
@@ -126,7 +127,7 @@ class AzureEmbedder:
             vector = np.zeros(0)
         if vector.shape != (DIMENSION,) or vector.dtype.kind not in "fi":
             raise ModelError(
-                f"{service} answers with a vector of shape {vector.shape}; expected are {DIMENSION} numbers"
+                f"{service} answers with a vector of shape {vector.shape}; expected are {DIMENSION} dimensions"
             )
         if not 0 < np.abs(vector).max() < 1e9:  # also false for NaN
             raise ModelError(f"{service} answers with a vector that has no direction; try again later")
@@ -139,7 +140,7 @@ class AzureEmbedder:
             raise InputError(f"the text {text!r} has no word; Azure AI Vision embeds texts of 1 to {MAX_WORDS} words")
         if len(ends) <= MAX_WORDS:
             return text
-        if self._too_long == "refuse":
+        if self._too_long == "error":
             raise InputError(f"the text {text[:40]!r}... has {len(ends)} words; Azure AI Vision takes {MAX_WORDS}")
         if not self._warned_of_cut:
             self._warned_of_cut = True

@@ -14,9 +14,9 @@ from florence_rag.types import EmbedderInfo, Frame
 
 log = logging.getLogger(__name__)
 
-RegionView = Literal["cut out", "in place"]
-TooLong = Literal["cut", "refuse"]
-"""Whether texts that are longer than a model can read are truncated or refused."""
+RegionView = Literal["crop", "masked"]
+TooLong = Literal["truncate", "error"]
+"""Whether texts that are longer than a model can read are truncated or raise an InputError."""
 
 CLIP_LOGIT_SCALE = 100.0
 """The logit scale at which the training of CLIP ends."""
@@ -30,13 +30,13 @@ class EmbedderCapabilities:
         workers: The number of batches that may be embedded at the same time, at least 1.
         detail_px: The side in pixels beyond which a larger image does not change the vector, so that it can be decoded
             at a smaller size. None if there is no such limit.
-        region_view: How to show a region of an image: "cut out", or "in place" with the rest of the image blank.
+        region_view: How to show a region of an image: "crop", or "masked" with the rest of the image blank.
         logit_scale: The factor by which the model multiplied cosines before the softmax in training, larger than 0.
     """
 
     workers: int = 1
     detail_px: int | None = None
-    region_view: RegionView = "cut out"
+    region_view: RegionView = "crop"
     logit_scale: float = CLIP_LOGIT_SCALE
 
 
@@ -111,9 +111,9 @@ class TextLimit:
     `limit` is in tokens, start and end markers included; `tokenizer` is one of transformers, as are its results.
     """
 
-    def __init__(self, name: str, limit: int, tokenizer: Callable[..., Any], too_long: TooLong = "cut") -> None:
-        if too_long not in ("cut", "refuse"):
-            raise InputError(f"too_long is {too_long!r}; allowed are 'cut' and 'refuse'")
+    def __init__(self, name: str, limit: int, tokenizer: Callable[..., Any], too_long: TooLong = "truncate") -> None:
+        if too_long not in ("truncate", "error"):
+            raise InputError(f"too_long is {too_long!r}; allowed are 'truncate' and 'error'")
         self.limit = limit
         self._name = name
         self._tokenizer = tokenizer
@@ -123,15 +123,15 @@ class TextLimit:
     def check(self, texts: Sequence[str]) -> None:
         """Check the longest text. A token has at least one byte, so that most texts need not be counted."""
         longest = max(texts, key=len, default="")
-        if (self._warned and self._too_long == "cut") or len(longest.encode("utf-8", "replace")) + 2 <= self.limit:
+        if (self._warned and self._too_long == "truncate") or len(longest.encode("utf-8", "replace")) + 2 <= self.limit:
             return
         tokens = len(self._tokenizer(longest, truncation=False, verbose=False)["input_ids"])
         if tokens <= self.limit:
             return
-        if self._too_long == "refuse":
+        if self._too_long == "error":
             raise InputError(
                 f"{self._name} reads {self.limit} tokens of a text, and {longest[:40]!r}... has {tokens}; shorten it, "
-                "or let long texts be truncated with too_long='cut'"
+                "or let long texts be truncated with too_long='truncate'"
             )
         self._warned = True
         message = "%s reads %d tokens of a text; the vector of a text with %d tokens ignores the rest of it"

@@ -25,7 +25,8 @@ class FlorenceEmbedder:
 
     `precision` and `backend` concern the image encoder (see models/inference_backends.py). The vectors of all of them
     agree, so that an index filled with one can be searched with another. `batch` is the number of items per forward
-    pass. Texts of more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse").
+    pass. Texts of more tokens than the model reads are truncated ("truncate"), which is
+    logged once, or raise an InputError ("error").
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class FlorenceEmbedder:
         batch: int = 32,
         precision: Precision = "fp32",
         backend: Backend = "torch",
-        too_long: TooLong = "cut",
+        too_long: TooLong = "truncate",
     ) -> None:
         self._model = model.eval()
         self._processor = processor

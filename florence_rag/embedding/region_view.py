@@ -19,17 +19,17 @@ def check_box(box: Sequence[float]) -> Box:
     try:
         left, top, right, bottom = map(float, box)
     except (TypeError, ValueError) as error:
-        raise InputError(f"box is {box!r}; give left, top, right, bottom as shares of the image") from error
+        raise InputError(f"box is {box!r}; give left, top, right, bottom as fractions of width and height") from error
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise InputError(f"box is {box!r}; give 0 <= left < right <= 1 and 0 <= top < bottom <= 1, as shares")
+        raise InputError(f"box is {box!r}; give 0 <= left < right <= 1 and 0 <= top < bottom <= 1")
     return left, top, right, bottom
 
 
 def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
     """Return the part of an RGB image (H, W, 3) uint8 that an embedder reads; without a box, the whole image.
 
-    It is the region with a margin, cut out, or, if the capabilities of the embedder ask for the region in place because
-    it was trained on whole scenes only, a frame of the same size with the mean color everywhere else.
+    It is a crop of the region with a margin. If the embedder was trained on whole scenes only, its capabilities ask for
+    a masked image instead: a frame of the same size with the mean color outside the region.
     """
     if box is None:
         return frame
@@ -37,7 +37,7 @@ def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
     across, down = MARGIN * (right - left), MARGIN * (bottom - top)
     rows = _span(top - down, bottom + down, frame.shape[0])
     columns = _span(left - across, right + across, frame.shape[1])
-    if embedder.capabilities.region_view != "in place":
+    if embedder.capabilities.region_view != "masked":
         return np.ascontiguousarray(frame[rows, columns])
     view = np.empty_like(frame)
     view[:] = frame.mean(axis=(0, 1)).round().astype(np.uint8)
@@ -46,6 +46,6 @@ def region_view(embedder: Embedder, frame: Frame, box: Box | None) -> Frame:
 
 
 def _span(start: float, end: float, size: int) -> slice:
-    """Return the pixels from start to end, given as shares of the size; at least one."""
+    """Return the pixels from start to end, given as fractions of the size; at least one."""
     first = min(max(int(start * size), 0), size - 1)
     return slice(first, max(min(int(np.ceil(end * size)), size), first + 1))

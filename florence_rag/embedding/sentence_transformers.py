@@ -13,9 +13,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 from PIL import Image
+from sentence_transformers import SentenceTransformer
 
 from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
-from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.errors import InputError, ModelError
 from florence_rag.models.fast_resize import resize_for
 from florence_rag.models.inference_backends import Backend, Precision, check_acceleration
 from florence_rag.models.sentence_transformers import (
@@ -29,11 +30,6 @@ from florence_rag.models.sentence_transformers import (
 )
 from florence_rag.types import EmbedderInfo, Frame
 
-try:
-    from sentence_transformers import SentenceTransformer
-except ImportError as error:
-    raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
-
 _FULL_LENGTH = frozenset({"siglip", "siglip2"})
 """Models that were trained on texts padded to the full length, and lose most of their accuracy on shorter inputs."""
 
@@ -44,8 +40,8 @@ class SentenceTransformerTextEmbedder:
     """A `TextEmbedder`. Threads may share it, and take turns. `batch` is the number of items per forward pass.
 
     Queries get the model's prompt for queries, other texts its prompt for documents, if it has these prompts. Texts of
-    more tokens than the model reads are truncated ("cut"), which is logged once, or refused ("refuse"). `backend` names
-    the engine of the image encoder, if there is one.
+    more tokens than the model reads are truncated ("truncate"), which is logged once, or raise an InputError ("error").
+    `backend` names the engine of the image encoder, if there is one.
     """
 
     def __init__(
@@ -55,7 +51,7 @@ class SentenceTransformerTextEmbedder:
         name: str,
         fingerprint: str,
         batch: int = 32,
-        too_long: TooLong = "cut",
+        too_long: TooLong = "truncate",
         backend: Backend = "torch",
     ) -> None:
         if not model.supports("text"):
@@ -85,7 +81,7 @@ class SentenceTransformerTextEmbedder:
         precision: Precision | None = None,
         backend: Backend = "torch",
         dimension: int | None = None,
-        too_long: TooLong = "cut",
+        too_long: TooLong = "truncate",
     ) -> Self:
         """Load a folder, by default onto a GPU if there is one.
 
@@ -111,7 +107,7 @@ class SentenceTransformerTextEmbedder:
                 accelerate_images(model, backend=backend, precision=precision)
         embedder = cls(model, name=name, fingerprint=weights_fingerprint(folder), too_long=too_long, backend=backend)
         if dimension is not None and embedder.info.dimension != dimension:
-            raise InputError(f"dimension is {dimension!r}; vectors of {name!r} have {embedder.info.dimension} numbers")
+            raise InputError(f"dimension is {dimension!r}; {name!r} has {embedder.info.dimension} dimensions")
         return embedder
 
     def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
@@ -152,7 +148,7 @@ class SentenceTransformerEmbedder(SentenceTransformerTextEmbedder):
         if width != self.info.dimension:
             raise ModelError(
                 f"the model {name!r} embeds images and texts in different spaces: "
-                f"vectors of {width} numbers and of {self.info.dimension}"
+                f"vectors of {width} dimensions and of {self.info.dimension}"
             )
 
     @property

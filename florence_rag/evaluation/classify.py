@@ -85,7 +85,7 @@ def evaluate_actions(
     frames_of = read_items(
         track(clips),
         "clips",
-        lambda clip: list(clip_frames(clip, classifier.rate_hz, MAX_FRAMES)),
+        lambda clip: list(clip_frames(clip, classifier.fps, MAX_FRAMES)),
         failed,
         attrgetter("name"),
     )

@@ -82,16 +82,16 @@ class VideoCache(PixelCache[VideoClip]):
         self,
         clips: Iterable[VideoClip],
         processor: FlorenceImageProcessor,
-        rate_hz: float,
+        fps: float,
         memory_bytes: int = MEMORY_BYTES,
     ) -> None:
-        self.rate_hz = rate_hz
+        self.fps = fps
         self.frames: dict[VideoClip, int] = {}
         super().__init__(clips, processor, memory_bytes)
 
     def read(self, key: VideoClip) -> np.ndarray:
         """Return all frames of a video, (T, size, size, 3) uint8 RGB."""
-        pixels = np.stack([self.processor.resize(frame) for frame in clip_frames(key, self.rate_hz)])
+        pixels = np.stack([self.processor.resize(frame) for frame in clip_frames(key, self.fps)])
         self.frames[key] = len(pixels)
         return pixels
 
@@ -101,8 +101,8 @@ class VideoCache(PixelCache[VideoClip]):
         if pixels is not None:
             return pixels[list(indices)]
         first, last = indices[0], min(indices[-1], self.frames[clip] - 1)
-        start_s, end_s = (clip.start_s + index / self.rate_hz for index in (first, last + 1))
-        read = [frame for _, _, frame in sample_frames(str(clip.path), start_s, end_s, self.rate_hz)]
+        start_s, end_s = (clip.start_s + index / self.fps for index in (first, last + 1))
+        read = [frame for _, _, frame in sample_frames(str(clip.path), start_s, end_s, self.fps)]
         return np.stack([self.processor.resize(read[min(index - first, len(read) - 1)]) for index in indices])
 
 

@@ -61,7 +61,7 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
     frame_times: dict[float, float] = {}  # by the time of the sample, the exact time by which the frame is read again
 
     def sampled() -> Iterator[tuple[float, Frame]]:
-        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.rate_hz):
+        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.fps):
             frame_times[time_s] = exact_s
             yield time_s, frame
 

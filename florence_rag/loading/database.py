@@ -32,8 +32,8 @@ class DatabaseOptions(TypedDict, total=False):
         token: The token of a Milvus server.
         collection: The Milvus collection, by default "florence".
         index_type: How vectors are searched, a name that `florence-rag estimate` lists. By default what the database
-            has; a new one has "flat" in a file and "hnsw" on a server.
-        vector_dtype: The number type of the vectors of a new database: "fp32", or on servers "fp16" or "bf16".
+            has; a new one has "flat" in Milvus Lite and "hnsw" on a server.
+        vector_dtype: The data type of the vectors of a new database: "fp32", or on servers "fp16" or "bf16".
         create: Whether a missing database is created; True by default.
         model_options: How models are downloaded and loaded, and the keys of services.
     """
@@ -54,7 +54,7 @@ class DatabaseOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open index, its models, and the folders next to its file, which a Milvus server does not have."""
+    """An open index, its models, and the folders next to it, which a Milvus server does not have."""
 
     index: ChunkIndex
     models: Models

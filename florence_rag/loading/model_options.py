@@ -22,7 +22,7 @@ class ModelOptions:
         device: A torch device. By default a GPU if there is one.
         precision: "fp32", "bf16" or "int8": the precision of the embedder. By default the model's own.
         backend: "torch", "compile", "openvino" or "onnx": the engine of the embedder's image encoder.
-        too_long: Whether an embedder truncates texts longer than its limit ("cut") or refuses them ("refuse").
+        too_long: Whether an embedder truncates texts longer than its limit ("truncate") or raises an error ("error").
         detection_threshold: The lowest confidence of a detection, in [0, 1], for detectors that report one.
         azure_endpoint: The address of an Azure AI Vision resource.
         azure_key: The key of that resource.
@@ -36,7 +36,7 @@ class ModelOptions:
     device: str | None = None
     precision: Precision | None = None
     backend: Backend = "torch"
-    too_long: TooLong = "cut"
+    too_long: TooLong = "truncate"
     detection_threshold: float = 0.5
     azure_endpoint: str | None = None
     azure_key: str | None = field(default=None, repr=False)

@@ -42,7 +42,7 @@ class FlorenceImageProcessor(BaseImageProcessor):
         image_std: The standard deviation of each channel.
         scale_alpha: Whether an image is scaled with its transparency, which is then dropped, as METER over CLIP was
             trained. By default the transparency is dropped first.
-        region_view: How the network sees a part of an image: "cut out", or "in place" with the rest blank.
+        region_view: How the network sees a part of an image: "crop", or "masked" with the rest blank.
     """
 
     model_input_names = ["pixel_values"]
@@ -56,12 +56,12 @@ class FlorenceImageProcessor(BaseImageProcessor):
         image_mean: Sequence[float] = IMAGENET_MEAN,
         image_std: Sequence[float] = IMAGENET_STD,
         scale_alpha: bool = False,
-        region_view: Literal["cut out", "in place"] = "cut out",
+        region_view: Literal["crop", "masked"] = "crop",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if region_view not in ("cut out", "in place"):
-            raise ValueError(f"region_view is {region_view!r}; it must be 'cut out' or 'in place'")
+        if region_view not in ("crop", "masked"):
+            raise ValueError(f"region_view is {region_view!r}; it must be 'crop' or 'masked'")
         if fit not in ("squash", "crop"):
             raise ValueError(f"fit is {fit!r}; it must be 'squash' or 'crop'")
         self.size, self.fit, self.enlarge, self.resample = size, fit, enlarge, int(resample)

@@ -18,11 +18,11 @@ from florence_rag.models.video_coswin import VideoCoSwinForVideoClassification
 from florence_rag.perception.base import Action
 from florence_rag.types import Frame
 
-STEP = 2
+WINDOW_STRIDE = 2
 """The number of frames between the starts of two windows."""
-CHANGE = 2.0
+SWITCH_PENALTY = 2.0
 """The gain in log-likelihood that a change to another action needs."""
-NAMED = 0.5
+MIN_ATTRIBUTE_CONFIDENCE = 0.5
 """The lowest confidence at which an attribute is reported."""
 
 
@@ -51,7 +51,7 @@ class VideoCoSwinRecognizer:
         self._frames: int = model.config.num_frames
         self._attributes: dict[str, list[str]] = model.config.attributes or {}
         self.labels: tuple[str, ...] = tuple((model.config.id2label or {}).values())
-        self.rate_hz: float = self._frames / model.config.window_s
+        self.fps: float = self._frames / model.config.window_s
 
     @classmethod
     def from_pretrained(
@@ -90,13 +90,13 @@ class VideoCoSwinRecognizer:
         if not parts:
             return []
         shares = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        middles_of_windows = np.arange(len(shares["label"])) * STEP + self._frames / 2
+        middles_of_windows = np.arange(len(shares["label"])) * WINDOW_STRIDE + self._frames / 2
         middles = np.arange(len(times_s)) + 0.5
         seen = {
             name: np.stack([np.interp(middles, middles_of_windows, column) for column in each.T], axis=1)
             for name, each in shares.items()
         }
-        half_s = 0.5 / self.rate_hz
+        half_s = 0.5 / self.fps
         between = [(one + other) / 2 for one, other in pairwise(times_s)]
         edges = [max(0.0, times_s[0] - half_s), *between, times_s[-1] + half_s if end_s is None else end_s]
         return [action for action in self._actions(seen, edges) if action.confidence >= self._threshold]
@@ -107,7 +107,7 @@ class VideoCoSwinRecognizer:
         for time_s, frame in frames:
             times_s.append(time_s)
             recent.append(self._processor.resize(frame))
-            if len(times_s) >= self._frames and (len(times_s) - self._frames) % STEP == 0:
+            if len(times_s) >= self._frames and (len(times_s) - self._frames) % WINDOW_STRIDE == 0:
                 yield np.stack(recent)
         if 0 < len(times_s) < self._frames:
             yield np.stack([recent[i] for i in _spread(len(recent), self._frames)])
@@ -132,7 +132,7 @@ class VideoCoSwinRecognizer:
                 attributes = {
                     name: self._attributes[name][int(share.argmax())]
                     for name, share in shares.items()
-                    if share.max() >= NAMED
+                    if share.max() >= MIN_ATTRIBUTE_CONFIDENCE
                 }
                 span = round(edges[frames[0]], 3), round(edges[frames[-1] + 1], 3)
                 yield Action(self.labels[label], *span, round(confidence, 4), attributes)
@@ -149,7 +149,7 @@ class VideoCoSwinRecognizer:
         return f"{colored.format(color=color) if color else plain} {action.label.replace('drives', verb)}"
 
 
-def likeliest_path(shares: np.ndarray, change: float = CHANGE, least: int = 1) -> list[int]:
+def likeliest_path(shares: np.ndarray, change: float = SWITCH_PENALTY, least: int = 1) -> list[int]:
     """Return the most likely sequence of classes (Viterbi) for probabilities (N, classes).
 
     Every change to another class costs `change` in log-likelihood; a class lasts at least `least` rows.

@@ -166,12 +166,12 @@ class Detector(Protocol):
 class Grounder(Protocol):
     """Finds an object that a text names."""
 
-    def locate(self, frame: Frame, thing: str) -> list[Detection]:
+    def locate(self, frame: Frame, phrase: str) -> list[Detection]:
         """Find an object by its name.
 
         Args:
             frame: The image.
-            thing: The object in a few words, such as "the blue car".
+            phrase: The object in a few words, such as "the blue car".
 
         Returns:
             The places of the object; empty if it is not found.
@@ -186,12 +186,12 @@ class Grounder(Protocol):
 class Segmenter(Protocol):
     """Outlines an object that a text names."""
 
-    def segment(self, frame: Frame, expression: str) -> Detection | None:
+    def segment(self, frame: Frame, phrase: str) -> Detection | None:
         """Outline an object.
 
         Args:
             frame: The image.
-            expression: The object in a few words, such as "the left cat".
+            phrase: The object in a few words, such as "the left cat".
 
         Returns:
             The object with its polygons; None if the model draws no outline.
@@ -207,7 +207,7 @@ class ActionRecognizer(Protocol):
     """Finds actions in videos."""
 
     @property
-    def rate_hz(self) -> float:
+    def fps(self) -> float:
         """The number of frames per second that the model reads."""
         ...
 
@@ -215,7 +215,7 @@ class ActionRecognizer(Protocol):
         """Find the actions in one shot.
 
         Args:
-            frames: The frames in order, each with its time in seconds; about `rate_hz` frames per second.
+            frames: The frames in order, each with its time in seconds; about `fps` frames per second.
             end_s: The time at which the last frame ends. By default it lasts as long as the rate says.
 
         Returns:

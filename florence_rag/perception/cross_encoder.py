@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from sentence_transformers import CrossEncoder
 
-from florence_rag.errors import InputError, MissingExtraError, ModelError, first_line
+from florence_rag.errors import InputError, ModelError, first_line
 from florence_rag.models.sentence_transformers import (
     has_language_head,
     is_cross_encoder,
@@ -21,11 +22,6 @@ from florence_rag.models.sentence_transformers import (
 )
 from florence_rag.perception.base import Candidate
 from florence_rag.types import Frame
-
-try:
-    from sentence_transformers import CrossEncoder
-except ImportError as error:
-    raise MissingExtraError("sentence-transformers", "sentence-transformers") from error
 
 
 class CrossEncoderReranker:

@@ -51,7 +51,7 @@ class DyHeadDetector:
 
     @torch.inference_mode()
     def detect(self, frames: Sequence[Frame]) -> list[list[Detection]]:
-        """Find the objects in RGB images (H, W, 3) uint8: for each image, by falling confidence."""
+        """Find the objects in RGB images (H, W, 3) uint8: for each image, by descending confidence."""
         detections = []
         for part in batched(frames, self._batch):
             pixels = self._processor(part)["pixel_values"].to(self._model.device)

@@ -87,18 +87,18 @@ class Florence2(TransformersModel):
         empty = self._processor.post_processor.banned_grounding_tokens  # words that name no object
         return [region for region in found if region.label not in empty]
 
-    def locate(self, frame: Frame, thing: str) -> list[Detection]:
+    def locate(self, frame: Frame, phrase: str) -> list[Detection]:
         """Find any object by its name: detection with an open vocabulary."""
-        return to_regions(self._output("<OPEN_VOCABULARY_DETECTION>", frame, thing))
+        return to_regions(self._output("<OPEN_VOCABULARY_DETECTION>", frame, phrase))
 
-    def segment(self, frame: Frame, expression: str) -> Detection | None:
-        """Outline what an expression refers to, labeled with it; None if the model draws no outline."""
-        drawn = to_outlines(self._output("<REFERRING_EXPRESSION_SEGMENTATION>", frame, expression))
+    def segment(self, frame: Frame, phrase: str) -> Detection | None:
+        """Outline what a phrase refers to, labeled with it; None if the model draws no outline."""
+        drawn = to_outlines(self._output("<REFERRING_EXPRESSION_SEGMENTATION>", frame, phrase))
         if not drawn:
             return None
         left, top, right, bottom = zip(*(each.box for each in drawn), strict=True)
         polygons = tuple(chain.from_iterable(each.polygons for each in drawn))
-        return Detection(expression, (min(left), min(top), max(right), max(bottom)), None, polygons)
+        return Detection(phrase, (min(left), min(top), max(right), max(bottom)), None, polygons)
 
     def read(self, frame: Frame) -> list[TextRegion]:
         """Read the lines of text in the model's order; all have the mean probability of a token as confidence."""

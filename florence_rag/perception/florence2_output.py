@@ -4,9 +4,9 @@ Its language has locations in bins of a thousandth of the image: "a car<loc_52><
 four bins (left, top, right, bottom), a line of text eight (its corners), an outline any number (x, y, x, ...), with
 <sep> between the outlines of one object and <poly> ... </poly> around them.
 
-The parser of transformers gives pixels instead of shares of the image, drops characters of labels that are not ASCII,
-and keeps boxes whose corners are exchanged. This parser raises no errors: it returns the complete parts of an output
-that was truncated or makes no sense.
+The parser of transformers gives pixels instead of fractions of width and height, drops characters of labels that are
+not ASCII, and keeps boxes whose corners are exchanged. This parser raises no errors: it returns the complete parts of
+an output that was truncated or makes no sense.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from florence_rag.types import Box, Frame
 RELATIONS = ("next to", "left of")
 """The relations to ask about two neighboring objects; the caption states the first one that is confirmed."""
 MAX_OBJECTS = 12
-"""The number of objects in one caption, by falling confidence."""
+"""The number of objects in one caption, by descending confidence."""
 SAME_OBJECT_IOU = 0.5
 """The intersection over union from which two boxes show the same object."""
 

@@ -22,7 +22,7 @@ _TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TransformersModel:
-    """A model in evaluation mode with its processor. Threads may share it. `name` stands in error messages."""
+    """A model in evaluation mode with its processor. Threads may share it. `name` is used in error messages."""
 
     auto_class: ClassVar[Any]
     """The class of transformers that opens the weights."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from florence_rag.types import Hit
 
-REGION_SHARE = 0.7
+REGION_WEIGHT = 0.7
 """The weight of a region. The whole image has the rest, because a query may describe more than one region shows."""
 
 
@@ -61,6 +61,6 @@ def rank_regions(hits: Sequence[Hit]) -> list[Hit]:
     def similarity(hit: Hit) -> float:
         if hit.kind != "image" or hit.locator.box is None:
             return hit.score
-        return REGION_SHARE * hit.score + (1 - REGION_SHARE) * whole_images.get(hit.uri, hits[-1].score)
+        return REGION_WEIGHT * hit.score + (1 - REGION_WEIGHT) * whole_images.get(hit.uri, hits[-1].score)
 
     return sorted(hits, key=similarity, reverse=True)

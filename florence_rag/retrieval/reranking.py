@@ -25,11 +25,11 @@ def rerank(
     hits: Sequence[Hit],
     text: str,
     *,
-    share: float,
+    weight: float,
     depth: int,
     load_frames: LoadFrames | None = None,
 ) -> list[Hit]:
-    """Return the hits in a new order, the first `depth` of them scored with a weight of `share`, in (0, 1].
+    """Return the hits in a new order, the first `depth` of them scored with a weight of `weight`, in (0, 1].
 
     Their explanations contain the reranker's score. Without `load_frames`, only texts are scored.
     """
@@ -38,7 +38,7 @@ def rerank(
     # Of several frames, the best score counts.
     scored = {place: max(next(scores) for _ in some) for place, some in inputs.items()}
     best = max((hit.score for hit in hits), default=0.0) or 1.0
-    ranked = sorted(scored, key=lambda place: -share * scored[place] - (1 - share) * hits[place].score / best)
+    ranked = sorted(scored, key=lambda place: -weight * scored[place] - (1 - weight) * hits[place].score / best)
     ordered = list(hits)
     for place, origin in zip(scored, ranked, strict=True):
         of_text = " of its text" if isinstance(inputs[origin][0], str) else ""

@@ -34,7 +34,7 @@ from florence_rag.types import Frame, Hit, Kind
 VISUAL_KINDS: frozenset[Kind] = frozenset({"image", "page", "clip"})
 """The kinds whose vector is made from pixels."""
 
-MOMENT_IMAGE_SHARE = 0.25
+MOMENT_IMAGE_WEIGHT = 0.25
 """The weight of visual similarity in a search for moments, relative to that in other searches.
 
 A caption says what happens, while the frames mostly show who and where.
@@ -56,12 +56,12 @@ class RetrievalConfig:
         rrf_k: The constant of reciprocal rank fusion; the smaller, the more the first ranks count. 60 is usual for long
             lists of web pages; among the few dozen candidates of a small collection it would make the tenth rank as
             good as the first.
-        text_share: The share of the text in the vector of a query with text and image, in (0, 1).
+        query_text_weight: The weight of the text in the vector of a query with text and image, in (0, 1).
         candidates_per_branch: The hits that each branch returns at least.
         oversample: The same as a multiple of k, if that is more. Branches return more if grouping leaves fewer than k.
         max_grouped: How many further hits are kept with each group.
         rerank_depth: How many hits a reranker scores.
-        rerank_share: The weight of the reranker against the search, in (0, 1].
+        rerank_weight: The weight of the reranker against the search, in (0, 1].
 
     Raises:
         InputError: If a value is out of range.
@@ -73,18 +73,18 @@ class RetrievalConfig:
     text_dense_weight: float = 1.0
     phrase_weight: float = 1.0
     rrf_k: int = 10
-    text_share: float = 0.5
+    query_text_weight: float = 0.5
     candidates_per_branch: int = 50
     oversample: int = 5
     max_grouped: int = 10
     rerank_depth: int = 20
-    rerank_share: float = 0.75
+    rerank_weight: float = 0.75
 
     def __post_init__(self) -> None:
-        if not 0 < self.text_share < 1:
-            raise InputError(f"text_share must lie between 0 and 1, got {self.text_share!r}")
-        if not 0 < self.rerank_share <= 1:
-            raise InputError(f"rerank_share must be above 0 and at most 1, got {self.rerank_share!r}")
+        if not 0 < self.query_text_weight < 1:
+            raise InputError(f"query_text_weight must lie between 0 and 1, got {self.query_text_weight!r}")
+        if not 0 < self.rerank_weight <= 1:
+            raise InputError(f"rerank_weight must be above 0 and at most 1, got {self.rerank_weight!r}")
         if self.rerank_depth < 1:
             raise InputError(f"rerank_depth must be at least 1, got {self.rerank_depth!r}")
 
@@ -128,16 +128,16 @@ class Retriever:
         reranker = self._context.models.reranker
         if reranker and query.text:
             # The reranker receives only the text, so it has less weight for queries with an image.
-            share = self.config.rerank_share * (1.0 if image is None else self.config.text_share)
+            weight = self.config.rerank_weight * (1.0 if image is None else self.config.query_text_weight)
             load_frames, depth = self._context.images.frames, self.config.rerank_depth
-            hits = rerank(reranker, hits, query.text, share=share, depth=depth, load_frames=load_frames)
+            hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
         return (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
     ) -> list[Hit]:
         """Return the k moments of videos that fit a text best, as `FlorenceRAG.find_moments` does."""
-        config = replace(self.config, image_weight=MOMENT_IMAGE_SHARE * self.config.image_weight)
+        config = replace(self.config, image_weight=MOMENT_IMAGE_WEIGHT * self.config.image_weight)
         count = check_count(k) * (1 if overlapping else _MOMENT_OVERSAMPLE)
         hits = Retriever(self._context, config).search(text, k=count, kinds={"clip"}, filter=filter, group=False)
         return hits if overlapping else temporal_nms(hits, k)
@@ -240,9 +240,9 @@ class Retriever:
         """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
         embedder, rows = self._context.models.embedder, []
         if query.text:
-            rows.append(self.config.text_share * embed_queries(embedder, [query.text]))
+            rows.append(self.config.query_text_weight * embed_queries(embedder, [query.text]))
         if query.image is not None:
-            rows.append((1.0 - self.config.text_share) * embedder.embed_images([query.image]))
+            rows.append((1.0 - self.config.query_text_weight) * embedder.embed_images([query.image]))
         vector: np.ndarray = unit_rows(np.sum(rows, axis=0))[0]
         return vector
 

@@ -35,7 +35,7 @@ def watch_folders(paths: Iterable[str | Path], stop: threading.Event | None = No
         The folders, then for each change the sorted paths to index again: changed and deleted files, and new folders.
 
     Raises:
-        InputError: If a path is no folder, or the system cannot watch it.
+        InputError: If a path is not a folder, or the system cannot watch it.
     """
     folders = [_require_folder(path) for path in paths]
     events = watch(
@@ -87,5 +87,5 @@ def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
 def _require_folder(path: str | Path) -> str:
     uri = path_to_uri(path)
     if not os.path.isdir(uri):
-        raise InputError(f"{os.fspath(path)!r} is no folder; give folders to watch")
+        raise InputError(f"{os.fspath(path)!r} is not a folder; give folders to watch")
     return uri

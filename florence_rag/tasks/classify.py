@@ -108,7 +108,7 @@ class Classifiers:
         """Train a linear probe on labeled images, and store it under a name in place of an older one.
 
         Args:
-            data: A folder with one folder of images per class, or a CSV file of paths and labels.
+            data: A folder with one folder of images per class, or a CSV or JSON Lines file of paths and labels.
             name: The name of the classifier, or the path of a file ending in .safetensors.
 
         Raises:

@@ -68,7 +68,7 @@ class LinearProbe:
             with safe_open(path, "np") as file:
                 header = file.metadata() or {}
                 if header.get("format") != _FORMAT:
-                    raise ModelError(f"{str(path)!r} is no classifier that `florence-rag classify train` wrote")
+                    raise ModelError(f"{str(path)!r} is not a classifier that `florence-rag classify train` wrote")
                 fields, weights, bias = json.loads(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise ModelError(f"the classifier {str(path)!r} cannot be read: {error}") from error

@@ -170,7 +170,7 @@ def train_tagger(labels: np.ndarray, known: TaggedItems, scale: float = CLIP_SCA
     cosines = known.vectors @ labels.T
     tagger = Tagger(labels, known, scale, cosines.mean(axis=0), cosines.std(axis=0) + 1e-6)
     similarities = known.vectors @ known.vectors.T
-    np.fill_diagonal(similarities, -np.inf)  # an image is no neighbor of itself
+    np.fill_diagonal(similarities, -np.inf)  # an image is not its own neighbor
     inputs = tagger.features(cosines, similarities).reshape(-1, 2)
     model: Any = logistic_regression()(C=1.0).fit(inputs, known.has.reshape(-1))
     return replace(tagger, weights=np.array([*model.coef_[0], model.intercept_[0]]))

@@ -1,7 +1,7 @@
 """Test doubles without weights, models or files, which really embed, answer, read and search.
 
 index = MemoryIndex(ColorEmbedder().info)
-rag = FlorenceRAG(index, ColorEmbedder(), vqa=ColorVQA())
+rag = FlorenceRAG(index, Models.of(ColorEmbedder(), vqa=ColorVQA()))
 """
 
 from florence_rag.testing.doubles import (

@@ -19,16 +19,16 @@ _ARTICLE = re.compile(r"(?:the|an?|any|some)\s+", re.IGNORECASE)
 
 PROMPT = """\
 Find the objects in one image and where each is, as a box in fractions of the image's width and height.
-Use it to list what is there, to count separate objects, or, with thing, to find where one object is: "the blue car", \
+Use it to list what is there, to count separate objects, or, with phrase, to find where one object is: "the blue car", \
 "a person with a hat". For other questions about an image use ask_image.
 Pass the id of a search result. Of a video clip, the middle keyframe is examined.
-With thing, the model marks the best match even if nothing matches: first ask with ask_image whether it is there.\
+With phrase, the model marks the best match even if nothing matches: first ask with ask_image whether it is there.\
 """
-PROMPT_OUTLINE = "\nWith thing and outline, the artifact has the outlines of the object, as points, and its box."
+PROMPT_OUTLINE = "\nWith phrase and outline, the artifact has the outlines of the object, as points, and its box."
 
 PROMPT_NAMED = """\
 Find where one object is in one image, as a box in fractions of the image's width and height, and whether it is there.
-Describe it with thing, in a few words: "the blue car", "a person with a hat". Objects cannot be listed without it; \
+Describe it with phrase, in a few words: "the blue car", "a person with a hat". Objects cannot be listed without it; \
 to count objects, and for other questions about an image, use ask_image.
 Pass the id of a search result. Of a video clip, the middle keyframe is examined.\
 """
@@ -53,11 +53,11 @@ class DetectObjects(ImageTool):
     def run(
         self,
         image: ImageArgument,
-        thing: Annotated[str | None, "Only this object, in a few words."] = None,
+        phrase: Annotated[str | None, "Only this object, in a few words."] = None,
         outline: Annotated[bool, "Whether to return the outline of the object, if a model can."] = False,
     ) -> ToolResult:
         """Return one object per line, and as a list in the artifact. Raises InputError."""
-        resolved, named = self._resolve(image), (thing or "").strip()
+        resolved, named = self._resolve(image), (phrase or "").strip()
         detections = self._outlined(resolved.middle, named) if outline else self._found(resolved.middle, named)
         lines = [detection_to_text(detection) for detection in detections]
         nothing = f"No {named} was found." if named else "Nothing."
@@ -69,7 +69,7 @@ class DetectObjects(ImageTool):
         if segmenter is None:
             raise InputError("no model of this index segments objects; omit outline")
         if not named:
-            raise InputError("thing is empty; describe the object to outline")
+            raise InputError("phrase is empty; describe the object to outline")
         detection = segmenter.get().segment(frame, named)
         return [detection] if detection else []
 
@@ -79,7 +79,7 @@ class DetectObjects(ImageTool):
             raise ModelError("detect_objects needs a detector: open the index with detector='florence-2-base'")
         if not named:
             if detector is None:
-                raise InputError("thing is empty; describe the object to find, because this model cannot list objects")
+                raise InputError("phrase is empty; describe the object to find, because this model cannot list objects")
             return detector.detect([frame])[0]
         located = grounder.locate(frame, named) if grounder else None
         if detector is None or isinstance(detector, Grounder):
@@ -99,14 +99,14 @@ class VQAGrounder:
     vqa: VisualQA
     attention_vqa: AttentionVQA
 
-    def locate(self, frame: Frame, thing: str) -> list[Detection]:
+    def locate(self, frame: Frame, phrase: str) -> list[Detection]:
         """Return one detection with the confidence of the answer; none if the answer is not yes."""
-        named = _ARTICLE.sub("", thing, count=1) if _ARTICLE.match(thing) else thing
+        named = _ARTICLE.sub("", phrase, count=1) if _ARTICLE.match(phrase) else phrase
         question = f"Is there {'an' if named[:1].lower() in tuple('aeiou') else 'a'} {named}?"
         result = self.vqa.answer(frame, question)
         if result.answer.casefold() != "yes":
             return []
-        return [Detection(thing, self.attention_vqa.attention_map(frame, question).box, result.confidence)]
+        return [Detection(phrase, self.attention_vqa.attention_map(frame, question).box, result.confidence)]
 
 
 def detector_of(rag: FlorenceRAG) -> Detector | None:

@@ -31,5 +31,5 @@ class FindSimilar(ImageTool):
         elsewhere: Filter | None = {"source": {"$ne": resolved.hit.uri}} if resolved.hit.id else None
         hits = self.rag.search(image=resolved.middle, k=k, kinds=wanted, filter=elsewhere)
         if not hits:
-            return ToolResult.of_hits(f"The index holds no other image than {resolved.place}.", hits)
+            return ToolResult.of_hits(f"The index has no image other than {resolved.place}.", hits)
         return ToolResult.of_hits(f"{len(hits)} results similar to {resolved.place}, most similar first:", hits)

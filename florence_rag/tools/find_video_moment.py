@@ -14,7 +14,7 @@ from florence_rag.viz.gallery import link_to
 PROMPT = """\
 Find when something happens or is visible in the user's videos: moments with start and end in seconds.
 Use it for "when", "at what time" and "show me the part where". Describe what is visible in one plain phrase, such as \
-"a red bus drives past", or words that are spoken. For all kinds of files use search_images.
+"a red bus drives past", or words of the subtitles. For all kinds of files use search_images.
 Several moments can come from one video; to search one video only pass the id of any of its clips as video.
 Each moment has an id, which ask_image and the other tools take, and a link that opens the video there: give it to the \
 user. The best of poor results is still listed: check with ask_image before you rely on it.
@@ -30,7 +30,7 @@ class FindVideoMoment(Tool):
 
     def run(
         self,
-        query: Annotated[str, "What is visible or audible, in one plain phrase."],
+        query: Annotated[str, "What is visible, or words of the subtitles, in one plain phrase."],
         k: CountArgument = 3,
         video: Annotated[str | None, "The id of a clip: only moments of its video. Omit it for all videos."] = None,
     ) -> ToolResult:

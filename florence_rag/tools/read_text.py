@@ -43,7 +43,7 @@ class ReadText(ImageTool):
     def _lines(self, resolved: ResolvedImage) -> Iterator[dict[str, Any]]:
         reader = self.rag.models.ocr_reader
         if reader is None:
-            raise ModelError("read_text needs an OCR reader: pass ocr_reader=... to FlorenceRAG")
+            raise ModelError("read_text needs an OCR reader: pass Models.of(embedder, ocr_reader=...) to FlorenceRAG")
         seen: set[str] = set()
         for number, frame in enumerate(resolved.frames):
             for region in reader.get().read(frame):

@@ -80,7 +80,7 @@ def _check_url(url: str, rules: UrlRules) -> SplitResult:
         parts = urlsplit(url)
         host, _ = (parts.hostname or "").lower(), parts.port
     except ValueError:
-        raise InputError(f"{url!r:.80} is no URL that can be fetched; pass the id of a search result") from None
+        raise InputError(f"{url!r:.80} is not a URL that can be fetched; pass the id of a search result") from None
     ambiguous = any(not "!" <= character <= "~" for character in url) or "\\" in url
     if parts.scheme not in _PORTS or ambiguous or "@" in parts.netloc or not host or set(host) - _HOST:
         raise InputError(f"{url!r:.80} is not a plain http or https URL; pass one, or the id of a search result")

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from florence_rag.types import Box, Frame, Hit
 
 Polygons = Sequence[Sequence[Sequence[float]]]
-"""Outlines, each a list of points (x, y) in shares of the image."""
+"""Outlines, each a list of points (x, y) in fractions of width and height."""
 ACCENT = "#d1242f"
 COLORS = (ACCENT, "#0969da", "#1a7f37", "#9a6700", "#8250df", "#bf3989", "#116329", "#57606a")
 """Colors dark enough for white text. Boxes with the same label have the same color."""
@@ -21,13 +21,13 @@ STRENGTH = 0.65
 
 
 def polygons_of(hit: Hit) -> Polygons:
-    """Return the outlines of a region; () for other hits, and if the metadata holds no valid outlines."""
+    """Return the outlines of a region; () for other hits, and if the metadata has no valid outlines."""
     polygons: Any = hit.metadata.get("polygons") if hit.locator.box else ()
     return polygons if isinstance(polygons, list) and all(map(_is_outline, polygons)) else ()
 
 
 def _is_outline(points: object) -> bool:
-    """Return whether a value from a database is a list of at least three points in shares of the image."""
+    """Return whether a value from a database is a list of at least three points in fractions of width and height."""
     return isinstance(points, list) and len(points) >= 3 and all(map(_is_point, points))
 
 
@@ -38,7 +38,7 @@ def _is_point(point: object) -> bool:
 
 
 def outline(image: Image.Image, box: Box, color: str = ACCENT, polygons: Polygons = ()) -> None:
-    """Draw a box, in shares of the image, into the image; if there are polygons, draw them instead."""
+    """Draw a box, in fractions of width and height, into the image; if there are polygons, draw them instead."""
     draw, width = ImageDraw.Draw(image), max(2, image.width // 120)
     for polygon in polygons:
         points = [(x * (image.width - 1), y * (image.height - 1)) for x, y in polygon]
@@ -51,7 +51,7 @@ def outline(image: Image.Image, box: Box, color: str = ACCENT, polygons: Polygon
 
 @dataclass(frozen=True, slots=True)
 class LabeledBox:
-    """A box in shares of the image, with a label and a note; polygons are drawn instead of the box."""
+    """A box in fractions of width and height, with a label and a note; polygons are drawn instead of the box."""
 
     label: str
     box: Box
@@ -91,8 +91,8 @@ def heat_map(
     Args:
         frame: The image, (H, W, 3) uint8.
         weights: Non-negative weights, (rows, columns).
-        box: A box to outline, in shares of the image.
-        view: The part of the image that the weights cover, in shares.
+        box: A box to outline, in fractions of width and height.
+        view: The part of the image that the weights cover, in fractions of width and height.
 
     Returns:
         A new image of the same size.

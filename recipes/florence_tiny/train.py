@@ -259,7 +259,7 @@ def main(
     """Train florence-tiny; run it again to resume an interrupted run."""
     torch.manual_seed(seed)
     shape = TinyShape()
-    processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0, region_view="in place")
+    processor = FlorenceImageProcessor(size=shape.image_size, fit="squash", enlarge=1.0, region_view="masked")
     tokenizer = build_tokenizer(shape, seed=seed)
     model = build_model(shape, len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f}M parameters, {len(tokenizer)} tokens", flush=True)

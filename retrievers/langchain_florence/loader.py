@@ -20,7 +20,7 @@ class FlorenceLoader(BaseLoader):
         index(loader, record_manager, store, cleanup="scoped_full", source_id_key="source", key_encoder="blake2b")
 
     A FlorenceVectorStore embeds the images of such a document, read again from its file. `page_content` is the
-    passage, the text of the page or the transcript. The metadata have source, kind, locator, and the metadata of the
+    passage, the text of the page or the transcript. The metadata has source, kind, locator, and the metadata of the
     file. Ids and metadata do not change as long as the file does not.
 
     Args:

@@ -66,7 +66,7 @@ class FlorenceVectorStore(VectorStore):
             embedding: The embeddings of texts, queries and, if they support them, images.
             collection: The name of the collection.
             token: The token of a server.
-            images: A folder for images that are added without a file; by default one next to the database file.
+            images: A folder for images that are added without a file; by default one next to the database.
         """
         from florence_rag.index.milvus import MilvusIndex
 

@@ -27,7 +27,7 @@ _DEFAULT = RetrievalConfig()
 class FlorenceRerank(BaseNodePostprocessor):
     """Reranks the best nodes by a model that sees their images, METER's matching head or any other.
 
-        FlorenceRerank(rag=rag, top_n=3)             # what matches in an open index
+        FlorenceRerank(rag=rag, top_n=3)             # the reranker of an open index, or its matcher
         FlorenceRerank("florence-tiny")              # a model by its name or folder
         FlorenceRerank(reranker=my_reranker)         # any Reranker or Matcher of florence_rag
 
@@ -38,15 +38,15 @@ class FlorenceRerank(BaseNodePostprocessor):
 
     Args:
         model_name: The name or folder of a model, if neither `rag` nor `reranker` is given.
-        rag: An open index, whose matcher is used.
+        rag: An open index, whose reranker is used, or, if it has none, its matcher.
         reranker: Any Reranker or Matcher of florence_rag.
         **settings: The fields of this class.
     """
 
     top_n: int = Field(default=5, ge=1, description="The number of nodes that are returned.")
     depth: int = Field(default=_DEFAULT.rerank_depth, ge=1, description="The number of nodes that are scored.")
-    share: float = Field(
-        default=_DEFAULT.rerank_share, gt=0, le=1, description="The weight of the model's score, in (0, 1]."
+    weight: float = Field(
+        default=_DEFAULT.rerank_weight, gt=0, le=1, description="The weight of the model's score, in (0, 1]."
     )
     model_name: str = Field(default="", description="The name of the model, if one was given.")
 
@@ -62,11 +62,13 @@ class FlorenceRerank(BaseNodePostprocessor):
         **settings: Any,
     ) -> None:
         super().__init__(**{**settings, "model_name": model_name})
-        matcher = rag.models.matcher if rag else None
-        model = reranker or (load_model(RERANKER, model_name) if model_name else matcher.get() if matcher else None)
+        model = reranker or (load_model(RERANKER, model_name) if model_name else None)
+        if rag and model is None:
+            model = rag.models.reranker or (rag.models.matcher.get() if rag.models.matcher else None)
         if model is None:
             raise InputError(
-                "there is no model to rerank with; name one, such as 'florence-tiny', or pass reranker=..."
+                "there is no model to rerank with; open the index with reranker='florence-tiny', name a model, or pass "
+                "reranker=..."
             )
         self._reranker = model if isinstance(model, Reranker) else MatcherReranker(model)
         self._rag = rag
@@ -101,12 +103,12 @@ class FlorenceRerank(BaseNodePostprocessor):
         stored = {hit.id: hit for hit in self._rag.get(ids)} if self._rag else {}
         hits = [_hit(place, found, stored.get(found.node_id)) for place, found in enumerate(nodes)]
         # The model receives only the text, so it does not judge the image part of a query.
-        share = self.share * (_DEFAULT.text_share if query.image_path else 1.0)
+        weight = self.weight * (_DEFAULT.query_text_weight if query.image_path else 1.0)
         order = rerank(
             self._reranker,
             hits,
             text,
-            share=share,
+            weight=weight,
             depth=self.depth,
             load_frames=lambda hit: self._frames(nodes[int(hit.id)].node, stored),
         )

@@ -35,7 +35,7 @@ def image_mode_for(llm: LLM) -> ImageMode:
     """Return where an LLM accepts images.
 
     LlamaIndex's LLMMetadata has no field for this. The fields `image_tool_message` and `image_inputs` (LangChain's
-    names) are read if an LLM's metadata have them; for all others, choose the mode yourself. Some integrations silently
+    names) are read if an LLM's metadata has them; for all others, choose the mode yourself. Some integrations silently
     turn the blocks of a tool message into text and drop the images; "user" is safe.
 
     Returns:

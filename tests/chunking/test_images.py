@@ -229,13 +229,13 @@ def test_errors_do_not_echo_the_decoder():
     [
         ("https://example.org/a.jpg", "URLs are not fetched"),
         ("data:image/png;base64,AAAA", "URLs are not fetched"),
-        (5, "a int is no image"),
-        (None, "a NoneType is no image"),
-        (np.zeros((3, 4, 5, 3)), "is no image"),
-        (np.zeros((40, 40, 2)), "is no image"),
-        (np.zeros((0, 40, 3)), "is no image"),
-        (np.zeros((40, 40), complex), "is no image"),
-        (np.zeros((40, 40), object), "is no image"),
+        (5, "a int is not an image"),
+        (None, "a NoneType is not an image"),
+        (np.zeros((3, 4, 5, 3)), "is not an image"),
+        (np.zeros((40, 40, 2)), "is not an image"),
+        (np.zeros((0, 40, 3)), "is not an image"),
+        (np.zeros((40, 40), complex), "is not an image"),
+        (np.zeros((40, 40), object), "is not an image"),
     ],
 )
 def test_arguments_that_are_no_images_are_input_errors(wrong, reason):

@@ -55,7 +55,7 @@ def test_a_file_that_vanished_is_a_media_error(tmp_path):
 def test_an_unknown_medium_is_refused(tmp_path):
     path = tmp_path / "a.mp3"
     path.touch()
-    with pytest.raises(InputError, match="'audio' is no known medium"):
+    with pytest.raises(InputError, match="'audio' is not a known medium"):
         list(chunk(source(path, "audio")))
 
 

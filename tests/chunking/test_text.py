@@ -167,7 +167,7 @@ def test_pages_give_their_readable_text_and_title(tmp_path):
 def test_files_without_text_are_named(tmp_path, name, data):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(MediaError, match=rf"{name}' holds no text"):
+    with pytest.raises(MediaError, match=rf"{name}' contains no text"):
         list(chunk_source(source(path, "text"), ChunkingConfig()))
 
 

@@ -15,8 +15,8 @@ def test_estimates_are_printed(run):
     [
         (("--assume", "dimension"), "has no value; write it as NAME=VALUE"),
         (("--assume", "x=1"), "'x' is not an assumption"),
-        (("--images", "0"), "is no number of images"),
-        (("--images", "nan"), "is no number of images"),
+        (("--images", "0"), "is not a number of images"),
+        (("--images", "nan"), "is not a number of images"),
     ],
 )
 def test_wrong_arguments_of_estimate_are_one_line(run, arguments, explanation):

@@ -41,7 +41,7 @@ def test_a_database_moves_and_is_searched_with_the_new_model(run, db, other):
 def test_without_the_switch_the_old_model_stays_until_the_next_run(run, db, other, tmp_path):
     (tmp_path / "queries.txt").write_text("a red car\na dog\n")
     waiting = run("reembed", "--to", other, "--db", db, "--no-switch", "--queries", tmp_path / "queries.txt")
-    assert "100% of 10 results are the same, in the mean of 2 queries" in waiting.out
+    assert "mean overlap@10: 100% (2 queries)" in waiting.out
     assert "It can switch to the new vectors." in waiting.out
     assert embedder(run, db) == "florence-tiny"
     assert "It uses the new vectors." in run("reembed", "--to", other, "--db", db).out

@@ -112,7 +112,7 @@ def test_search_by_a_part_of_an_image(run, photos):
     box = ("--image", photos / "red.png", "--box")
     assert run("search", *box, "0,0,0.5,0.5", "-k", 1, "--json").json["hits"][0]["source"].endswith("red.png")
     outcome = run("search", *box, "0,0,0.5")
-    assert outcome.code == 1 and "shares of the " in outcome.err
+    assert outcome.code == 1 and "fractions of width" in outcome.err
 
 
 def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path):
@@ -128,7 +128,7 @@ def test_regions_are_listed_by_their_boxes_and_labels(run, monkeypatch, tmp_path
 
 def test_a_box_without_numbers_is_a_usage_error(run, photos):
     outcome = run("search", "--image", photos / "red.png", "--box", "left")
-    assert outcome.code == 2 and "give four shares" in outcome.err
+    assert outcome.code == 2 and "give fractions" in outcome.err
 
 
 def test_moments_are_listed_with_their_times_and_links(run, video):

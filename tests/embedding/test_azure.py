@@ -315,7 +315,7 @@ def test_two_characters_of_a_script_without_spaces_count_as_a_word(service, embe
 
 def test_too_long_may_refuse_texts(service, embedder):
     with pytest.raises(InputError, match=r"the text 'w w .*'... has 71 words; Azure AI Vision takes 70"):
-        embedder(too_long="refuse").embed_texts(["fine", "w " * 71])
+        embedder(too_long="error").embed_texts(["fine", "w " * 71])
     assert service.requests == []
 
 
@@ -365,7 +365,7 @@ def test_a_malformed_image_is_refused(frame):
         ({"model_version": "latest"}, "'latest' is not one of 2023-04-15, 2022-04-11"),
         ({"in_flight": 0}, "in_flight is 0"),
         ({"requests_per_s": -1}, "requests_per_s is -1"),
-        ({"too_long": "split"}, "allowed are 'cut' and 'refuse'"),
+        ({"too_long": "split"}, "allowed are 'truncate' and 'error'"),
         ({"max_side_px": 20_000}, "allowed are 11 to 15999"),
     ],
 )

@@ -36,7 +36,7 @@ def test_a_truncated_text_is_logged_once(caplog):
 
 
 def test_refuse_applies_to_every_long_text():
-    limit = TextLimit("small", 5, tokenizer, "refuse")
+    limit = TextLimit("small", 5, tokenizer, "error")
     for _ in range(2):
         with pytest.raises(InputError, match=r"small reads 5 tokens of a text, and 'a b c d e'\.\.\. has 7"):
             limit.check(["a b c d e"])
@@ -49,5 +49,5 @@ def test_a_short_text_is_not_counted():
 
 
 def test_an_unknown_policy_is_an_error():
-    with pytest.raises(InputError, match="'shorten'; allowed are 'cut' and 'refuse'"):
+    with pytest.raises(InputError, match="'shorten'; allowed are 'truncate' and 'error'"):
         TextLimit("small", 5, tokenizer, "shorten")

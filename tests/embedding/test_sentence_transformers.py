@@ -154,7 +154,7 @@ def test_dimension_truncates_vectors(clip, clip_folder):
     assert short.info.dimension == 4
     assert np.allclose(short.embed_texts(["red"]), cut / np.linalg.norm(cut), atol=1e-5)
     assert short.embed_images(frames()).shape == (3, 4)
-    with pytest.raises(InputError, match=r"dimension is 9; vectors of 'tiny-clip' have 8 numbers"):
+    with pytest.raises(InputError, match=r"dimension is 9; 'tiny-clip' has 8 dimensions"):
         SentenceTransformerEmbedder.from_pretrained(clip_folder, name="tiny-clip", device="cpu", dimension=9)
 
 

@@ -93,7 +93,7 @@ class ByColor:
     """Classifies a clip by the color of its middle frame, red or blue, and records the lengths of clips."""
 
     labels = ("to blush", "to cool")
-    rate_hz = 4.0
+    fps = 4.0
 
     def __init__(self):
         self.lengths = []

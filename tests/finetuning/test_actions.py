@@ -65,7 +65,7 @@ def test_actions_are_learned_and_the_model_opens_by_name(network, videos, tmp_pa
     assert (result.examples, result.validation, result.failed) == (16, 4, ())
     assert result.after["top-1"] == 1.0 > result.before["top-1"]
     recognizer = VideoCoSwinRecognizer.from_pretrained(find_model(str(out), "action").video, name="mine")
-    assert recognizer.labels == ("rises", "sinks") and recognizer.rate_hz == 3.0
+    assert recognizer.labels == ("rises", "sinks") and recognizer.fps == 3.0
     frames = [np.asarray(each) for each in frames_of("sinks", shift=9)]
     assert recognizer.classify(frames)[0][0] == "sinks"
     (action,) = recognizer.recognize([((i + 0.5) / 3, frames[int(i * FPS / 3)]) for i in range(6)], 2.0)
@@ -154,7 +154,7 @@ def test_a_run_is_resumed_only_with_the_same_arguments(network, videos, tmp_path
 
 @pytest.mark.parametrize("count", [1, 5, 6, 7, 40])
 def test_clips_cover_videos_of_any_length(count):
-    cache = VideoCache([], SMALL, rate_hz=3.0)
+    cache = VideoCache([], SMALL, fps=3.0)
     whole = ClipDataset([], cache, [], 6, augment=False).frame_indices(count)
     assert whole == [(2 * i + 1) * count // 12 for i in range(6)]
     torch.manual_seed(0)

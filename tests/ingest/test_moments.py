@@ -28,7 +28,7 @@ def name_of(frame):
 class ColorRecognizer:
     """Finds an action for as long as the frames have one color; green frames show no action."""
 
-    rate_hz = 5.0
+    fps = 5.0
 
     def __init__(self):
         self.stretches = []

@@ -190,5 +190,5 @@ def test_a_change_of_subtitles_updates_their_video(rag, folder, compared):
 
 @pytest.mark.parametrize("name", ["red.png", "missing"])
 def test_only_folders_can_be_watched(rag, folder, name):
-    with pytest.raises(InputError, match=f"{name}' is no folder; give folders to watch"):
+    with pytest.raises(InputError, match=f"{name}' is not a folder; give folders to watch"):
         next(rag.watch(folder / name))

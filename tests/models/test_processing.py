@@ -95,8 +95,8 @@ def test_the_view_is_the_cropped_part(width: int, height: int) -> None:
 
 
 def test_the_region_view_is_saved_with_the_processor(tmp_path: Path) -> None:
-    FlorenceImageProcessor(size=32, region_view="in place").save_pretrained(tmp_path)
-    assert FlorenceImageProcessor.from_pretrained(tmp_path).region_view == "in place"
-    assert FlorenceImageProcessor().region_view == "cut out"
+    FlorenceImageProcessor(size=32, region_view="masked").save_pretrained(tmp_path)
+    assert FlorenceImageProcessor.from_pretrained(tmp_path).region_view == "masked"
+    assert FlorenceImageProcessor().region_view == "crop"
     with pytest.raises(ValueError, match="region_view is 'blurred'"):
         FlorenceImageProcessor(region_view="blurred")

@@ -66,7 +66,7 @@ def grays(*classes: int) -> list[np.ndarray]:
 
 def test_it_is_an_action_recognizer_with_labels_and_a_rate(recognizer: VideoCoSwinRecognizer) -> None:
     assert isinstance(recognizer, ActionRecognizer)
-    assert recognizer.labels == ("stops", "starts", "stands") and recognizer.rate_hz == 3.0
+    assert recognizer.labels == ("stops", "starts", "stands") and recognizer.fps == 3.0
 
 
 @pytest.mark.parametrize("count", [1, 2, 6, 7, 50])

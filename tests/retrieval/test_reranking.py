@@ -35,18 +35,18 @@ HITS = [hit("a", 2.0), hit("b", 1.0), hit("c", 0.5)]
 
 
 def test_the_best_score_comes_first_and_is_explained():
-    hits = rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", share=0.75, depth=20)
+    hits = rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", weight=0.75, depth=20)
     assert order(hits) == ["c", "a", "b"]
     assert hits[0].explanation == "reranker score of its text 0.90; found c"
 
 
 def test_the_first_place_keeps_the_best_score():
-    hits = rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", share=0.75, depth=20)
+    hits = rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", weight=0.75, depth=20)
     assert [each.score for each in hits] == [2.0, 1.0, 0.5]
 
 
 def test_with_full_weight_the_reranker_alone_decides():
-    assert order(rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", share=1.0, depth=20)) == [
+    assert order(rerank(TableReranker({"a": 0.1, "b": 0.2, "c": 0.9}), HITS, "query", weight=1.0, depth=20)) == [
         "c",
         "b",
         "a",
@@ -54,7 +54,7 @@ def test_with_full_weight_the_reranker_alone_decides():
 
 
 def test_low_scores_keep_the_order_of_the_search():
-    assert order(rerank(TableReranker({"a": 0.001, "b": 0.002, "c": 0.003}), HITS, "query", share=0.75, depth=20)) == [
+    assert order(rerank(TableReranker({"a": 0.001, "b": 0.002, "c": 0.003}), HITS, "query", weight=0.75, depth=20)) == [
         "a",
         "b",
         "c",
@@ -62,7 +62,7 @@ def test_low_scores_keep_the_order_of_the_search():
 
 
 def test_equal_scores_keep_the_order_of_the_search():
-    assert order(rerank(TableReranker({"a": 0.5, "b": 0.5, "c": 0.5}), HITS, "query", share=1.0, depth=20)) == [
+    assert order(rerank(TableReranker({"a": 0.5, "b": 0.5, "c": 0.5}), HITS, "query", weight=1.0, depth=20)) == [
         "a",
         "b",
         "c",
@@ -71,7 +71,7 @@ def test_equal_scores_keep_the_order_of_the_search():
 
 def test_only_the_first_hits_are_scored_in_one_call():
     reranker = TableReranker({"a": 0.1, "b": 0.9})
-    hits = rerank(reranker, HITS, "query", share=1.0, depth=2)
+    hits = rerank(reranker, HITS, "query", weight=1.0, depth=2)
     assert order(hits) == ["b", "a", "c"]
     assert reranker.calls == [("query", 2)]
     assert hits[2] is HITS[2]
@@ -80,7 +80,7 @@ def test_only_the_first_hits_are_scored_in_one_call():
 def test_images_are_scored_and_the_best_frame_counts():
     frames = {"dark": [color_frame("black")], "video": [color_frame("black"), color_frame("white")]}
     hits = [hit("dark", 1.0, "image"), hit("video", 0.9, "clip")]
-    ranked = rerank(TableReranker(), hits, "light", share=0.75, depth=20, load_frames=lambda each: frames[each.id])
+    ranked = rerank(TableReranker(), hits, "light", weight=0.75, depth=20, load_frames=lambda each: frames[each.id])
     assert order(ranked) == ["video", "dark"]
     assert ranked[0].explanation == "reranker score 1.00; found video"
 
@@ -91,7 +91,7 @@ def test_a_reranker_of_texts_scores_the_text_of_an_image():
         TableReranker({"fog": 0.1, "sun": 0.9}, reads=["text"]),
         hits,
         "light",
-        share=0.75,
+        weight=0.75,
         depth=20,
         load_frames=pytest.fail,
     )
@@ -107,7 +107,7 @@ def test_an_image_whose_file_is_missing_is_scored_by_its_text(caplog):
     hits = [hit("a", 1.0, "image", text="fog"), hit("b", 0.9, "image", text="sun")]
     with caplog.at_level(logging.WARNING, logger="florence_rag"):
         ranked = rerank(
-            TableReranker({"fog": 0.1, "sun": 0.9}), hits, "light", share=0.75, depth=20, load_frames=missing
+            TableReranker({"fog": 0.1, "sun": 0.9}), hits, "light", weight=0.75, depth=20, load_frames=missing
         )
     assert order(ranked) == ["b", "a"]
     assert caplog.messages == [f"/{name} is ranked without its image: '/{name}' is gone" for name in "ab"]
@@ -116,7 +116,7 @@ def test_an_image_whose_file_is_missing_is_scored_by_its_text(caplog):
 def test_a_hit_that_cannot_be_scored_keeps_its_place():
     table = {"a": 0.1, "c": 0.9}
     hits = [hit("a", 1.0), hit("mute", 0.9, "image", text=""), hit("c", 0.8)]
-    ranked = rerank(TableReranker(table), hits, "light", share=1.0, depth=20, load_frames=missing)
+    ranked = rerank(TableReranker(table), hits, "light", weight=1.0, depth=20, load_frames=missing)
     assert order(ranked) == ["c", "mute", "a"]
     assert ranked[1] is hits[1]
 
@@ -125,10 +125,10 @@ def test_a_reranker_of_images_keeps_the_places_of_passages():
     hits = [hit("passage", 1.0), hit("dark", 0.9, "image"), hit("light", 0.8, "image")]
     frames = {"dark": [color_frame("black")], "light": [color_frame("white")]}
     ranked = rerank(
-        TableReranker(reads=["image"]), hits, "light", share=1.0, depth=20, load_frames=lambda each: frames[each.id]
+        TableReranker(reads=["image"]), hits, "light", weight=1.0, depth=20, load_frames=lambda each: frames[each.id]
     )
     assert order(ranked) == ["passage", "light", "dark"]
 
 
 def test_no_hits_stay_no_hits():
-    assert rerank(TableReranker(), [], "query", share=1.0, depth=20) == []
+    assert rerank(TableReranker(), [], "query", weight=1.0, depth=20) == []

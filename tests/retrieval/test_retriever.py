@@ -70,7 +70,7 @@ def test_text_and_image_together_find_a_mixture_of_both():
 
 
 def test_the_share_of_the_text_is_configurable():
-    mostly_text = retriever(*IMAGES, text_share=0.9)
+    mostly_text = retriever(*IMAGES, query_text_weight=0.9)
     assert names(mostly_text.search("red", image=color_frame("blue"), k=1)) == ["red"]
 
 
@@ -181,13 +181,13 @@ def test_a_bad_request_is_refused_before_anything_is_searched():
         retriever().search()
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0, -1.0])
-def test_a_query_cannot_ignore_one_of_its_parts(share):
-    with pytest.raises(InputError, match="text_share must lie between 0 and 1"):
-        RetrievalConfig(text_share=share)
+@pytest.mark.parametrize("weight", [0.0, 1.0, -1.0])
+def test_a_query_cannot_ignore_one_of_its_parts(weight):
+    with pytest.raises(InputError, match="query_text_weight must lie between 0 and 1"):
+        RetrievalConfig(query_text_weight=weight)
 
 
-@pytest.mark.parametrize("wrong", [{"rerank_share": 0.0}, {"rerank_share": 1.5}, {"rerank_depth": 0}])
+@pytest.mark.parametrize("wrong", [{"rerank_weight": 0.0}, {"rerank_weight": 1.5}, {"rerank_depth": 0}])
 def test_a_reranker_cannot_have_no_say(wrong):
     with pytest.raises(InputError, match=f"{next(iter(wrong))} must be"):
         RetrievalConfig(**wrong)
@@ -279,14 +279,14 @@ def test_a_reranker_is_not_used_without_a_text():
 
 def test_a_reranker_weighs_less_next_to_an_image(monkeypatch):
     _, with_reranker = reranked(*MISLEADING)
-    shares = []
+    weights = []
     monkeypatch.setattr(
         "florence_rag.retrieval.retriever.rerank",
-        lambda reranker, hits, text, *, share, **options: shares.append(share) or hits,
+        lambda reranker, hits, text, *, weight, **options: weights.append(weight) or hits,
     )
     with_reranker.search("red")
     with_reranker.search("red", image=color_frame("blue"))
-    assert shares == [0.75, 0.375]
+    assert weights == [0.75, 0.375]
 
 
 def test_the_best_clip_of_a_video_becomes_the_hit():

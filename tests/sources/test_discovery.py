@@ -142,8 +142,8 @@ def test_bad_containers_are_failures_and_the_others_are_read(folder):
     write_parquet(folder / "no-images.parquet", {"id": [1]})
     found = list(discover(["bad.tar", "bad.parquet", "empty.tar", "good.tar", "no-images.parquet"]))
     reasons = {os.path.basename(each.source): each.reason for each in found if isinstance(each, Failure)}
-    assert "is no Parquet file" in reasons["bad.parquet"]
-    assert "is no tar" in reasons["bad.tar"]
+    assert "is not a Parquet file" in reasons["bad.parquet"]
+    assert "is not a tar file" in reasons["bad.tar"]
     assert "holds nothing of a known kind among its 1 members" in reasons["empty.tar"]
     assert reasons["good.tar#0.jpg"] == "the file is empty (0 bytes)"
     assert "id (int64)" in reasons["no-images.parquet"]

@@ -30,8 +30,8 @@ class ColorDetector(ScriptedCaptioner):
     def detect(self, frames):
         return [self._regions(frame) for frame in frames]
 
-    def locate(self, frame, thing):
-        return [region for region in self._regions(frame) if region.label in thing]
+    def locate(self, frame, phrase):
+        return [region for region in self._regions(frame) if region.label in phrase]
 
     def _regions(self, frame):
         found = ((name, np.where((frame == color).all(axis=-1))) for name, color in COLORS.items())

@@ -38,10 +38,10 @@ def image(tmp_path):
     return tmp_path / "a.png"
 
 
-def boxes(rag, image, *thing):
+def boxes(rag, image, *phrase):
     rag.add(image)
     (hit,) = rag.search("red", k=1)
-    return [tuple(each["box"]) for each in DetectObjects(rag)(hit.id, *thing).artifact["objects"]]
+    return [tuple(each["box"]) for each in DetectObjects(rag)(hit.id, *phrase).artifact["objects"]]
 
 
 def test_all_objects_are_listed(image):
@@ -95,12 +95,12 @@ def test_all_objects_are_found(full_rag, striped):
         "green: left 0.00, top 0.00, right 0.67, bottom 1.00, confidence 0.90",
         "yellow: left 0.67, top 0.00, right 1.00, bottom 1.00, confidence 0.90",
     ]
-    assert [thing["label"] for thing in result.artifact["objects"]] == ["green", "yellow"]
+    assert [each["label"] for each in result.artifact["objects"]] == ["green", "yellow"]
 
 
 def test_one_object_is_found_or_not(full_rag, striped):
     tool = DetectObjects(full_rag)
-    assert [thing["label"] for thing in tool(striped.id, "the yellow one").artifact["objects"]] == ["yellow"]
+    assert [each["label"] for each in tool(striped.id, "the yellow one").artifact["objects"]] == ["yellow"]
     assert tool(striped.id, "a zebra").text.endswith("No a zebra was found.")
 
 
@@ -128,7 +128,7 @@ def attention_rag(rag, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("thing", "question"),
+    ("phrase", "question"),
     [
         ("the red wall", "Is there a red wall?"),
         ("An orange wall", "Is there an orange wall?"),
@@ -136,16 +136,16 @@ def attention_rag(rag, monkeypatch):
         ("theatre wall", "Is there a theatre wall?"),
     ],
 )
-def test_the_model_is_asked_whether_the_object_is_there(thing, question):
+def test_the_model_is_asked_whether_the_object_is_there(phrase, question):
     model = YesNoVQA()
-    (region,) = VQAGrounder(model, model).locate(color_frame("red"), thing)
+    (region,) = VQAGrounder(model, model).locate(color_frame("red"), phrase)
     assert model.questions == [question]
-    assert (region.label, region.box, region.confidence) == (thing, (0.0, 0.0, 0.25, 0.5), 0.75)
+    assert (region.label, region.box, region.confidence) == (phrase, (0.0, 0.0, 0.25, 0.5), 0.75)
 
 
-@pytest.mark.parametrize("thing", ["a zebra", "a cat"])
-def test_an_absent_object_has_no_box(thing):
-    assert VQAGrounder(YesNoVQA(), YesNoVQA()).locate(color_frame("red"), thing) == []
+@pytest.mark.parametrize("phrase", ["a zebra", "a cat"])
+def test_an_absent_object_has_no_box(phrase):
+    assert VQAGrounder(YesNoVQA(), YesNoVQA()).locate(color_frame("red"), phrase) == []
 
 
 def test_a_model_with_attention_makes_the_tool_available(rag, attention_rag, red):
@@ -159,9 +159,9 @@ def test_a_model_with_attention_makes_the_tool_available(rag, attention_rag, red
     assert "cannot be listed" in DetectObjects(attention_rag).description
 
 
-@pytest.mark.parametrize("thing", [None, "", "  "])
-def test_a_model_with_attention_cannot_list_objects(attention_rag, red, thing):
-    result = DetectObjects(attention_rag)(red.id, thing=thing)
+@pytest.mark.parametrize("phrase", [None, "", "  "])
+def test_a_model_with_attention_cannot_list_objects(attention_rag, red, phrase):
+    result = DetectObjects(attention_rag)(red.id, phrase=phrase)
     assert result.is_error and "describe the object to find" in result.text
 
 
@@ -172,4 +172,4 @@ def test_a_model_without_attention_cannot_locate(rag):
 
 def test_a_detector_is_preferred_to_list_objects(full_rag, red):
     assert grounder_of(full_rag) is not None
-    assert [thing["label"] for thing in DetectObjects(full_rag)(red.id).artifact["objects"]] == ["red"]
+    assert [each["label"] for each in DetectObjects(full_rag)(red.id).artifact["objects"]] == ["red"]

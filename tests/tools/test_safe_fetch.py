@@ -167,5 +167,5 @@ def test_impossible_rules_are_refused(wrong):
 
 
 def test_a_redirect_to_no_url_is_an_error(site):
-    with pytest.raises(InputError, match="is redirected to 'http://a]b/', which is no URL"):
+    with pytest.raises(InputError, match="is redirected to 'http://a]b/', which is not a URL"):
         fetch(f"{site.url}/away?http://a]b/", ALLOW_PRIVATE)

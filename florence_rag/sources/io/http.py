@@ -55,7 +55,7 @@ def _join(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError as error:
-        raise InputError(f"{url!r:.80} is redirected to {location!r:.80}, which is no URL; give another URL") from error
+        raise InputError(f"{url!r:.80} is redirected to {location!r:.80}, which is not a URL; use another") from error
 
 
 def stat(url: str, limits: TransferLimits = _LIMITS) -> FileStat:
@@ -149,7 +149,7 @@ def _build_request(
     """Build a request to the host of the previous URL, or to a public host."""
     target = httpx.URL(url)
     if previous is not None and target.scheme not in ("http", "https"):
-        raise InputError(f"{previous!r} is redirected to {url!r:.80}, which is no web page")
+        raise InputError(f"{previous!r} is redirected to {url!r:.80}, which is not a web page")
     if previous is not None and target.host != httpx.URL(previous).host:
         addresses = addresses_of(target.host, target.port or 443)
         if not addresses:

@@ -70,7 +70,7 @@ def open_member(member: Member) -> BinaryIO:
             return _open_neighbor(member.container, str(path), number)
         cell = data
     if not isinstance(cell, bytes) or not cell:
-        raise MediaError(f"row {number} of {member.container!r} holds no image in its column {image!r}")
+        raise MediaError(f"row {number} of {member.container!r} has no image in its column {image!r}")
     return BytesIO(cell)
 
 
@@ -95,7 +95,7 @@ def _parse_fragment(member: Member) -> tuple[int, str, str]:
     """Return the row, the column of the image, and the column of the caption or ""."""
     names = {name: values[-1] for name, values in parse_qs(member.fragment).items()}
     if not names.get("row", "").isdecimal() or not names.get("image"):
-        raise InputError(f"{member.uri!r} names no row; write {member.scheme}:{member.container}#row=0&image=COLUMN")
+        raise InputError(f"{member.uri!r} has no row; write {member.scheme}:{member.container}#row=0&image=COLUMN")
     return int(names["row"]), names["image"], names.get("caption", "")
 
 
@@ -149,7 +149,7 @@ def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
                 sizes = [batch.num_rows for batch in batches]
                 yield reader.schema, sizes, lambda index: pa.Table.from_batches([batches[index]])
     except (pa.ArrowException, OSError) as error:
-        raise MediaError(f"{container!r} is no {scheme.capitalize()} file, or cut off or damaged") from error
+        raise MediaError(f"{container!r} is not a {scheme.capitalize()} file, or is truncated or damaged") from error
 
 
 def _choose_columns(schema: Any, container: str, columns: Columns) -> dict[str, str]:

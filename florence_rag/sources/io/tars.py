@@ -111,11 +111,11 @@ def _list_files(file: BinaryIO) -> tuple[dict[str, tuple[int, int]], str]:
                 tar.members = []  # type: ignore[attr-defined]  # else tarfile holds all of them in memory
             file.seek(tar.offset)
     except (tarfile.TarError, EOFError, ValueError):
-        return files, "is cut off or damaged" if files else "is no tar, or damaged"
+        return files, "is truncated or damaged" if files else "is not a tar file, or damaged"
     # tarfile stops without an error at a header that it cannot read and at the end of a file that is cut off. A whole
     # tar ends with a block of zeros.
     rest = file.read(tarfile.BLOCKSIZE)
-    return files, "" if rest and not rest.strip(b"\0") else "is cut off or damaged"
+    return files, "" if rest and not rest.strip(b"\0") else "is truncated or damaged"
 
 
 def _read(container: str, name: str, max_bytes: int = _MAX_FILE_BYTES) -> bytes:
@@ -141,5 +141,5 @@ def _read_json(container: str, name: str) -> dict[str, Any]:
     try:
         value = json.loads(_read_text(container, name))
     except ValueError as error:
-        raise MediaError(f"{name!r} in {container!r} is no JSON; correct it, as it describes its image") from error
+        raise MediaError(f"{name!r} in {container!r} is not JSON; correct it, as it describes its image") from error
     return value if isinstance(value, dict) else {"json": value}

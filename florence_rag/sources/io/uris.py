@@ -77,7 +77,7 @@ def suffix_of(uri: str) -> str:
 
 
 def container_scheme(uri: str) -> Scheme | None:
-    """Return the kind of container of a path or URL by its suffix; None if it is no container."""
+    """Return the kind of container of a path or URL by its suffix; None if it is not a container."""
     return SCHEME_BY_SUFFIX.get(suffix_of(uri))
 
 

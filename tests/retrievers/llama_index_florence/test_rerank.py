@@ -151,13 +151,27 @@ def test_an_image_query_changes_nothing(reranker, folder):
 
 def test_the_model_scores_only_the_text_of_a_query_with_an_image():
     """The text counts half, so it cannot outweigh a clear result of the search."""
-    reranker = FlorenceRerank(reranker=ColorVQA(), share=0.6)
+    reranker = FlorenceRerank(reranker=ColorVQA(), weight=0.6)
     nodes = [NodeWithScore(node=image_node("red"), score=1.0), NodeWithScore(node=image_node("blue"), score=0.5)]
     assert ids(reranker.postprocess_nodes(nodes, query_bundle=QueryBundle("blue"))) == ["blue", "red"]
     assert ids(reranker.postprocess_nodes(nodes, query_bundle=QueryBundle("blue", image_path="any.png"))) == [
         "red",
         "blue",
     ]
+
+
+@pytest.mark.parametrize("vqa", [None, ColorVQA()])
+def test_the_reranker_of_the_index_is_used_before_its_matcher(vqa):
+    embedder = ColorEmbedder()
+    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, vqa=vqa, reranker=WordReranker()))
+    nodes = scored(TextNode(id_="a", text="a cat"), TextNode(id_="b", text="a dog"))
+    assert ids(FlorenceRerank(rag=rag).postprocess_nodes(nodes, query_str="dog")) == ["b", "a"]
+
+
+def test_an_index_without_reranker_and_matcher_is_an_error():
+    embedder = ColorEmbedder()
+    with pytest.raises(InputError, match="open the index with reranker='florence-tiny', name a model, or pass"):
+        FlorenceRerank(rag=FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder)))
 
 
 async def test_it_works_in_a_query_engine(rag):
@@ -191,7 +205,7 @@ def test_a_model_is_named(untrained):
 
 
 def test_nothing_to_rerank_with_is_an_error():
-    with pytest.raises(InputError, match="name one"):
+    with pytest.raises(InputError, match="name a model"):
         FlorenceRerank()
 
 
@@ -200,7 +214,7 @@ def test_no_query_is_an_error(reranker):
         reranker.postprocess_nodes(scored(image_node("red")))
 
 
-@pytest.mark.parametrize("settings", [{"top_n": 0}, {"depth": 0}, {"share": 0}, {"share": 2}])
+@pytest.mark.parametrize("settings", [{"top_n": 0}, {"depth": 0}, {"weight": 0}, {"weight": 2}])
 def test_a_setting_that_cannot_work_is_an_error(settings):
     with pytest.raises(ValueError):
         FlorenceRerank(reranker=ColorVQA(), **settings)

@@ -63,7 +63,7 @@ def test_rows_without_an_image_are_one_line_each(tmp_path):
     first, second, third = uris(path)
     assert read(first) == b"a"
     for uri in (second, third):
-        with pytest.raises(MediaError, match="holds no image in its column 'image'"):
+        with pytest.raises(MediaError, match="has no image in its column 'image'"):
             read(uri)
 
 
@@ -96,7 +96,7 @@ def test_numbers_of_classes_become_their_names(tmp_path):
 def test_damaged_tables_are_one_line(tmp_path, damage):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"a"]})
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(MediaError, match=r"is no Parquet file, or cut off or damaged"):
+    with pytest.raises(MediaError, match=r"is not a Parquet file, or is truncated or damaged"):
         uris(path)
 
 
@@ -104,7 +104,7 @@ def test_missing_rows_are_one_line(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"a"]})
     with pytest.raises(InputError, match="no row 9"):
         read(f"parquet:{path}#row=9&image=image")
-    with pytest.raises(InputError, match="names no row"):
+    with pytest.raises(InputError, match="has no row"):
         read(f"parquet:{path}#image=image")
 
 

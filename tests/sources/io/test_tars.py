@@ -75,7 +75,8 @@ def test_damage_in_the_middle_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "problem"), [(b"", "is no tar"), (b"<html>" * 500, "is no tar"), (b"\x1f\x8b" + bytes(900), "compressed")]
+    ("data", "problem"),
+    [(b"", "not a tar"), (b"<html>" * 500, "not a tar"), (b"\x1f\x8b" + bytes(900), "compressed")],
 )
 def test_a_file_that_is_no_tar_is_reported(tmp_path, data, problem):
     tar = tmp_path / "a.tar"
@@ -95,5 +96,5 @@ def test_missing_members_are_one_line(tmp_path):
         read(f"tar:{tar}#2.png")
     with pytest.raises(InputError, match="cannot be read"):
         read(f"tar:{tmp_path}/gone.tar#1.png")
-    with pytest.raises(MediaError, match=r"'1.json' in .* is no JSON"):
+    with pytest.raises(MediaError, match=r"'1.json' in .* is not JSON"):
         read_sidecar(f"tar:{tar}#1.png")
