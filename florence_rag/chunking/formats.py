@@ -39,7 +39,7 @@ def format_error(name: str, head: bytes, wanted: str) -> MediaError:
     found = describe_format(head)
     if wanted.split()[-1] not in found.split():
         return MediaError(f"{name} is not {wanted}: it starts like {found}")
-    return MediaError(f"{name} is cut off or damaged (it starts like {found}); replace it with a good copy")
+    return MediaError(f"{name} is truncated or damaged (it starts like {found}); replace it with a good copy")
 
 
 def describe_format(head: bytes) -> str:

@@ -143,7 +143,7 @@ def _damage_reported(name: str) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:
-        raise MediaError(f"{name} is cut off or damaged; replace it with a good copy") from error
+        raise MediaError(f"{name} is truncated or damaged; replace it with a good copy") from error
 
 
 def _image_to_frame(image: Image.Image, max_side_px: int, name: str) -> Frame:

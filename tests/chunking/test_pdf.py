@@ -56,9 +56,9 @@ def render_page(path, number):
         (encode(scene(1), "JPEG"), "is not a PDF: it starts like a JPEG image"),
         (b"", "is empty"),
         (make_pdf(["secret"], password="sesame"), "is encrypted; save a copy without password"),
-        (make_pdf(["x"])[:300], "is cut off or damaged"),
-        (b"%PDF-1.7\n" + b"x" * 999, "is cut off or damaged"),
-        (make_pdf([]), "is cut off or damaged"),
+        (make_pdf(["x"])[:300], "is truncated or damaged"),
+        (b"%PDF-1.7\n" + b"x" * 999, "is truncated or damaged"),
+        (make_pdf([]), "is truncated or damaged"),
         (make_pdf(["thin"], size=(5000, 3)), "has no page that can be read"),
     ],
 )

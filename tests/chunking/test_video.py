@@ -171,7 +171,7 @@ def test_metadata_have_the_time_and_duration(tmp_path):
         (b"#EXTM3U\n#EXTINF:1,\nfile:///etc/hostname\n", "is not a video: it starts like text"),
         (b"ffconcat version 1.0\nfile /etc/hostname\n", "is not a video: it starts like text"),
         (b"\0" * 999, "is not a video: it starts like a blank file"),
-        (b"\0\0\0\x18ftypisom" + b"x" * 99, "is cut off or damaged"),
+        (b"\0\0\0\x18ftypisom" + b"x" * 99, "is truncated or damaged"),
     ],
 )
 def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, data, reason):

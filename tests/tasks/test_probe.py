@@ -69,7 +69,7 @@ def test_features_of_another_model_are_refused(tmp_path):
 def test_other_files_are_refused(tmp_path):
     path = tmp_path / "other.safetensors"
     save_file({"weights": np.zeros((2, 8), np.float32)}, path)
-    with pytest.raises(ModelError, match="no classifier that"):
+    with pytest.raises(ModelError, match="not a classifier that"):
         LinearProbe.load(path, INFO)
     path.write_bytes(b"\x80\x04}.")
     with pytest.raises(ModelError, match="cannot be read"):

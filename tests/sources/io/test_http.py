@@ -89,7 +89,7 @@ def test_a_redirect_to_a_private_host_is_not_followed(target):
         fetched(f"{site.url}/a")
 
 
-@pytest.mark.parametrize(("target", "message"), [("file:///etc/passwd", "no web page"), ("/a", "more than 5 times")])
+@pytest.mark.parametrize(("target", "message"), [("file:///etc/passwd", "not a web page"), ("/a", "more than 5 times")])
 def test_a_redirect_that_cannot_be_followed_is_one_line(target, message):
     with (
         serving({"/a": Page(status=302, headers={"Location": target})}) as site,

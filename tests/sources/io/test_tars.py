@@ -61,7 +61,7 @@ def test_a_cut_tar_gives_the_files_before_the_cut(tmp_path, cut):
     tar.write_bytes(tar.read_bytes()[: int(8 * 3584 * cut)])
     index = read_index(str(tar))
     assert 2 < len(index.files) < 8
-    assert index.problem == "is cut off or damaged"
+    assert index.problem == "is truncated or damaged"
     assert read(f"tar:{tar}#1.png") == bytes([1]) * 3000
 
 
