@@ -98,7 +98,7 @@ def repeat(work: Callable[[int], object], times: int, done: Done, items: float =
 
 
 def label(data: Path, done: Done) -> None:
-    """Set the labels of a zero-shot classifier, with 81 sentences each."""
+    """Set the labels of a zero-shot classifier, with 81 prompts each."""
     with FlorenceRAG.open(data / "town.db") as rag:
         repeat(lambda number: rag.classifiers.get([*LABELS, f"thing {number}"], None), 3, done, len(LABELS) + 1)
 
@@ -217,7 +217,7 @@ def _steps(step: Step, done: Done) -> None:
 
 
 ROWS: dict[str, tuple[str, Row]] = {
-    "set a label in 81 sentences": ("label", label),
+    "insert a label into 81 prompts": ("label", label),
     "classify by names": ("image", classify),
     "classify by a trained probe": ("image", lambda data, done: classify(data, done, "kinds")),
     "tag indexed images": ("image", tag),
