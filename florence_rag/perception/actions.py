@@ -77,8 +77,8 @@ class VideoCoSwinRecognizer:
         if not len(frames):
             raise InputError("the clip has no frames: give at least one")
         window = np.stack([self._processor.resize(frames[i]) for i in _spread(len(frames), self._frames)])
-        shares = self.probabilities([window])["label"][0]
-        return [(self.labels[i], float(shares[i])) for i in np.argsort(-shares)]
+        probabilities = self.probabilities([window])["label"][0]
+        return [(self.labels[i], float(probabilities[i])) for i in np.argsort(-probabilities)]
 
     def recognize(self, frames: Iterable[tuple[float, Frame]], end_s: float | None = None) -> list[Action]:
         """Find the actions in one shot, in order of time, holding only a few windows in memory.
@@ -89,12 +89,12 @@ class VideoCoSwinRecognizer:
         parts = [self.probabilities(windows) for windows in batched(self._windows(frames, times_s), self._batch)]
         if not parts:
             return []
-        shares = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        middles_of_windows = np.arange(len(shares["label"])) * WINDOW_STRIDE + self._frames / 2
+        probabilities = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        middles_of_windows = np.arange(len(probabilities["label"])) * WINDOW_STRIDE + self._frames / 2
         middles = np.arange(len(times_s)) + 0.5
         seen = {
             name: np.stack([np.interp(middles, middles_of_windows, column) for column in each.T], axis=1)
-            for name, each in shares.items()
+            for name, each in probabilities.items()
         }
         half_s = 0.5 / self.fps
         between = [(one + other) / 2 for one, other in pairwise(times_s)]
@@ -128,11 +128,11 @@ class VideoCoSwinRecognizer:
             frames = list(run)
             if self.labels[label] != self._model.config.idle:
                 confidence = float(seen["label"][frames, label].mean())
-                shares = {name: seen[name][frames].mean(axis=0) for name in self._attributes}
+                probabilities = {name: seen[name][frames].mean(axis=0) for name in self._attributes}
                 attributes = {
-                    name: self._attributes[name][int(share.argmax())]
-                    for name, share in shares.items()
-                    if share.max() >= MIN_ATTRIBUTE_CONFIDENCE
+                    name: self._attributes[name][int(values.argmax())]
+                    for name, values in probabilities.items()
+                    if values.max() >= MIN_ATTRIBUTE_CONFIDENCE
                 }
                 span = round(edges[frames[0]], 3), round(edges[frames[-1] + 1], 3)
                 yield Action(self.labels[label], *span, round(confidence, 4), attributes)
@@ -149,13 +149,13 @@ class VideoCoSwinRecognizer:
         return f"{colored.format(color=color) if color else plain} {action.label.replace('drives', verb)}"
 
 
-def likeliest_path(shares: np.ndarray, change: float = SWITCH_PENALTY, least: int = 1) -> list[int]:
+def likeliest_path(probabilities: np.ndarray, change: float = SWITCH_PENALTY, least: int = 1) -> list[int]:
     """Return the most likely sequence of classes (Viterbi) for probabilities (N, classes).
 
     Every change to another class costs `change` in log-likelihood; a class lasts at least `least` rows.
     """
-    count, classes = shares.shape
-    so_far = np.concatenate([np.zeros((1, classes)), np.log(np.maximum(shares, 1e-6)).cumsum(axis=0)])
+    count, classes = probabilities.shape
+    so_far = np.concatenate([np.zeros((1, classes)), np.log(np.maximum(probabilities, 1e-6)).cumsum(axis=0)])
     least = min(least, count)
     before = np.full(count + 1, -np.inf)  # the score of the best path that ends here, minus the cost of a change
     before[0] = 0.0

@@ -114,9 +114,9 @@ def beams_to_result(beams: Iterable[tuple[str, float]]) -> VQAResult:
     The probabilities of beams with the same text add up. The sum of all candidates is at most one, because the search
     does not follow every beam.
     """
-    shares: dict[str, float] = {}
+    confidences: dict[str, float] = {}
     for text, log_probability in beams:
         answer = " ".join(text.split())
-        shares[answer] = shares.get(answer, 0.0) + math.exp(min(0.0, log_probability))
-    ranked = sorted(((answer, min(1.0, round(p, 4))) for answer, p in shares.items()), key=lambda pair: -pair[1])
+        confidences[answer] = confidences.get(answer, 0.0) + math.exp(min(0.0, log_probability))
+    ranked = sorted(((answer, min(1.0, round(p, 4))) for answer, p in confidences.items()), key=lambda pair: -pair[1])
     return VQAResult.ranked([pair for pair in ranked if pair[0]])

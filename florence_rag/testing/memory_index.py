@@ -142,7 +142,7 @@ class MemoryIndex:
     ) -> list[Hit]:
         """Return the k chunks with text whose text vector has the largest cosine to a vector (T,)."""
         if self.text_embedder is None:
-            raise InputError("the index has no text vectors; make a new one with a text_embedder")
+            raise InputError("the index has no text vectors; create a new one with a text_embedder")
         rows = [(row.text_vector, row.hit) for row in self._matching(kinds, filter)]
         return _best(k, ((float(text @ vector), hit) for text, hit in rows if text is not None and text.any()))
 
