@@ -34,7 +34,7 @@ QUESTION = "What color is the car parked next to the fire hydrant?"
 
 
 def build_engine(rag: FlorenceRAG, llm: LLM, k: int = 3) -> CitationQueryEngine:
-    """Return an engine that retrieves ten images, reranks them by the VQA model, and passes the best k to the LLM."""
+    """Return an engine that retrieves ten images, reranks them, and passes the best k to the LLM."""
     store = FlorenceVectorStore(rag)
     return CitationQueryEngine.from_args(
         VectorStoreIndex.from_vector_store(store, embed_model=store.embed_model),
