@@ -86,5 +86,5 @@ class Import(DatabaseCommand):
             text_embedder=files.text_embedder,
             token=self.token,
             index_type=self.index_type,
-            vector_dtype=files.vector_dtype if "://" in self.db else None,  # a file stores fp32 only
+            vector_dtype=files.vector_dtype if "://" in self.db else None,  # Milvus Lite stores fp32 only
         )

@@ -11,7 +11,7 @@ from florence_rag.errors import InputError
 from florence_rag.types import Box, Frame
 
 MARGIN = 0.1
-"""The margin around a box, as a share of its sides. Models recognize objects better with some surroundings."""
+"""The margin around a box, as a fraction of its sides. Models recognize objects better with some surroundings."""
 
 
 def check_box(box: Sequence[float]) -> Box:
