@@ -1,7 +1,5 @@
 """Gives blocking methods async twins, as the base classes of LangChain and LlamaIndex have them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import wraps

@@ -1,7 +1,5 @@
 """The exceptions of florence_rag. Messages say what was given, what is allowed and what to do next, in one line."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 

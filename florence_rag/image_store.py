@@ -1,7 +1,5 @@
 """The images of an index: images without a file are stored, image arguments are resolved, frames of hits are loaded."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -1,7 +1,5 @@
 """Encodes images as JPEG, for everything that sends or shows them."""
 
-from __future__ import annotations
-
 import base64
 import io
 

@@ -6,8 +6,6 @@ A move is an index run whose chunks come from the index. A kill costs at most th
 chunks that have new vectors are not embedded again. OCR text, captions and text vectors are copied.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b

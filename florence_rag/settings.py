@@ -1,7 +1,5 @@
 """The keyword arguments of FlorenceRAG and of FlorenceRAG.open."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TypedDict
 

@@ -6,8 +6,6 @@ search engines. Words with the same stem match. The stemmer is our own: as docs/
 and does not match "bus" with "buses".
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 import unicodedata

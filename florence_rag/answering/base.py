@@ -1,7 +1,5 @@
 """What both ways to answer share: the search protocol, evidence, and checks."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass

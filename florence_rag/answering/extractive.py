@@ -4,8 +4,6 @@ The score of a sentence is the share of the question's terms that it contains, i
 equally good sentences the shorter one wins.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

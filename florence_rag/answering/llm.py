@@ -4,8 +4,6 @@ Any object with LangChain's `invoke(messages)` works; messages are plain diction
 content of files is marked as quoted data, so that a file cannot give instructions.
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import re

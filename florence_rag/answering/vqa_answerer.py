@@ -9,8 +9,6 @@ are certain. Frames compete with each other and with the chance that none is mea
 answer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

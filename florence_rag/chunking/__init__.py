@@ -1,7 +1,5 @@
 """Stage 2: cuts sources into the chunks that are embedded, stored and cited: image, page, clip, text passage."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace

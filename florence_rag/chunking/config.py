@@ -1,7 +1,5 @@
 """How sources are cut into chunks: the sizes of images, clips and passages."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Recognizes the format of a file by its first bytes, so that an error can say what the file really is."""
 
-from __future__ import annotations
-
 from florence_rag.errors import MediaError
 
 HEAD_BYTES = 512

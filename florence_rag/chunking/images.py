@@ -1,7 +1,5 @@
 """The only loader of images: safe on any bytes, upright, scaled down, 8-bit RGB."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress

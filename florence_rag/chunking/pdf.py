@@ -1,7 +1,5 @@
 """Cuts PDF documents into pages: each page is an image and the text of its text layer."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

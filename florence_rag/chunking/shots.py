@@ -1,7 +1,5 @@
 """Detects shots and cuts them into clips with keyframes, in one pass and with bounded memory."""
 
-from __future__ import annotations
-
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -3,8 +3,6 @@
 The libraries that extract the text of HTML fail on hostile or ordinary pages, as docs/log.md describes.
 """
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections.abc import Iterator

@@ -3,8 +3,6 @@
 pysubs2 drops or merges cues that this parser reads, as docs/log.md describes.
 """
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Sequence

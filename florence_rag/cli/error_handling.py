@@ -7,8 +7,6 @@ Exit codes:
     130: Interrupted; 143 by SIGTERM.
 """
 
-from __future__ import annotations
-
 import signal
 from types import FrameType
 from typing import Any, NoReturn

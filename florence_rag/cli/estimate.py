@@ -1,7 +1,5 @@
 """`florence-rag estimate`: the hours, memory, disk and cost of an index of some size, as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated

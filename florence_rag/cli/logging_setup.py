@@ -1,7 +1,5 @@
 """Stops libraries from writing to the terminal of the command line."""
 
-from __future__ import annotations
-
 import os
 
 

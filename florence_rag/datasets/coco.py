@@ -1,7 +1,5 @@
 """Images with boxes in COCO's format (https://cocodataset.org/#format-data)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

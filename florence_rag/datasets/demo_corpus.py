@@ -1,7 +1,5 @@
 """The corpus of `florence-rag demo`: photos, videos and documents of an imaginary town, with searches and questions."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Images with labels, captions or both: class folders, CSV and JSON Lines files, and Karpathy's splits."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Finds the image and video files of a data set by their names, and the classes that their folders stand for."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Videos with labels or captions: class folders, CSV files, Kinetics' lists of clips, and the lists of MSR-VTT."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path

@@ -5,8 +5,6 @@ embeddings": vectors of 1024 dimensions, one item per request. The model version
 "2022-04-11" reads English; their vectors cannot be compared with each other.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import logging

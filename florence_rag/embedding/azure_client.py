@@ -7,8 +7,6 @@ one line, which never contains the key or the token.
 tenacity repeats the call. It has no rate limiter, so the one here is our own.
 """
 
-from __future__ import annotations
-
 import random
 import threading
 import time

@@ -1,7 +1,5 @@
 """The protocols of embedders, which turn images and texts into unit vectors, and what all embedders share."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

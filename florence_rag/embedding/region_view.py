@@ -1,7 +1,5 @@
 """Prepares a region of an image for an embedder."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Embeds with the models of sentence-transformers: CLIP, SigLIP 2, Qwen3-VL-Embedding, and models for texts only."""
 
-from __future__ import annotations
-
 import json
 import threading
 from collections.abc import Callable, Sequence

@@ -3,8 +3,6 @@
 The captions or questions of one image depend on each other, so they form a group that is drawn as a whole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 import numpy as np

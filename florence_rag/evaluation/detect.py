@@ -1,7 +1,5 @@
 """Object detection, scored by COCO's own code (pycocotools)."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import io

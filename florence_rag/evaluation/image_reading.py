@@ -1,7 +1,5 @@
 """Reads and embeds the items of a data set; missing and damaged files are reported, and the run goes on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from pathlib import Path

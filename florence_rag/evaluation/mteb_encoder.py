@@ -6,8 +6,6 @@ from florence_rag.evaluation.mteb_encoder import MtebEncoder
 mteb.evaluate(MtebEncoder(embedder), mteb.get_tasks(tasks=["CIFAR10ZeroShot"]))
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The result of an evaluation: metrics with confidence intervals, next to the published results of Florence."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass

@@ -3,8 +3,6 @@
 R@K is the share of queries with a right item among the K nearest. The median rank is that of the first right item.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter

@@ -3,8 +3,6 @@
 An answer that n people gave scores min(n / 3, 1), averaged over the sets of all people but one.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Fine-tunes Video CoSwin to recognize the actions of labeled videos."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

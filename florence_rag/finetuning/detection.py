@@ -1,7 +1,5 @@
 """Fine-tunes a detector, a Dynamic Head over the image encoder of a dual encoder, on boxes in COCO's format."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Examples to learn from: the pixels of their images and videos, and the split into training and validation."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

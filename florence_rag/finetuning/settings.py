@@ -1,7 +1,5 @@
 """How to train, and the result of a training run with its model card."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

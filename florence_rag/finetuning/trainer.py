@@ -1,7 +1,5 @@
 """The training loop of all tasks: metrics before, a resumable run of transformers' Trainer, metrics after."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -3,8 +3,6 @@
 A label is inserted into another prompt each time, and all images of a class are positives of its prompts.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial

@@ -3,8 +3,6 @@
 The score of an answer is that of VQA's ten annotators as METER rounds it; fewer annotators count for more.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Cached answers about images, in a collection of their own next to the index."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from hashlib import blake2b

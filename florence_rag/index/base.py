@@ -1,7 +1,5 @@
 """The protocols of an index, which the stages above it use, independent of the store."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, Self, runtime_checkable

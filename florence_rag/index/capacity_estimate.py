@@ -8,8 +8,6 @@
 Every number is one of `Assumptions` or `index_types.toml` and has a source; replace the guesses by your own numbers.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields

@@ -5,8 +5,6 @@ its own ledger. One write of the settings then makes it the active collection, a
 kill the settings say whether there is a shadow to continue or a previous collection to drop.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 from florence_rag.errors import InputError, StoreMismatchError

@@ -1,7 +1,5 @@
 """One client of one Milvus server: every call to pymilvus is made here."""
 
-from __future__ import annotations
-
 import os
 import re
 import uuid

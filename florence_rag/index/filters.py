@@ -11,8 +11,6 @@ Every value in a filter is written by `literal`, including ids. pymilvus joins i
 or delete other rows, Milvus Lite has no templates, and JSON's escapes differ from those of Milvus.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any

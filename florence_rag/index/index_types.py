@@ -1,7 +1,5 @@
 """The index types of Milvus: parameters, sizes, requirements and recall, as `index_types.toml` lists them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

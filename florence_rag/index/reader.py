@@ -1,7 +1,5 @@
 """Searches and reads a collection of chunks in Milvus."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Converts rows to the form in which a collection stores them: the precision of vectors and the layout of metadata."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence

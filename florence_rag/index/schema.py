@@ -1,7 +1,5 @@
 """The schemas of an index's collections: their fields, the indexes over them, and the parameters of searches."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

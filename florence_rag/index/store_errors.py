@@ -1,7 +1,5 @@
 """Maps the exceptions of pymilvus and gRPC to those of this package, and silences the loggers that repeat them."""
 
-from __future__ import annotations
-
 import logging
 import os
 

@@ -1,7 +1,5 @@
 """What a store supports and which parameters suit it; the stores are Milvus servers and Milvus Lite."""
 
-from __future__ import annotations
-
 import re
 
 from florence_rag.errors import InputError

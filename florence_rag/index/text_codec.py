@@ -1,7 +1,5 @@
 """Converts text to the forms in which it is stored and searched."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

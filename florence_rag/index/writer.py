@@ -4,8 +4,6 @@ Of each source the ledger says "begun" before its first row is written, and "com
 its last. Rows are buffered over many sources, because a write of one row costs ten times its share of a large write.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter

@@ -1,7 +1,5 @@
 """Recognizes content that is indexed already: equal bytes, which need no second embedding, and near-duplicates."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal

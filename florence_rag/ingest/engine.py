@@ -3,8 +3,6 @@
 Here are the protocol, and the engine that uses the threads of this process.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from collections import deque

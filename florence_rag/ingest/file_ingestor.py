@@ -3,8 +3,6 @@
 paths -> diff with the index -> separate duplicates -> engine -> store -> report
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Datasets in memory: their images are written to a tar, which is indexed like any other."""
 
-from __future__ import annotations
-
 import io
 import json
 import logging

@@ -6,8 +6,6 @@ An item is a source of its own in the ledger ("item:<id>"), so it is complete or
 again replaces it. An item that fails leaves the one before it as it was.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -4,8 +4,6 @@ A moment is a chunk of kind "clip" whose metadata has an action. Its caption say
 the time of the action.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 

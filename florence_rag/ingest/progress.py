@@ -1,7 +1,5 @@
 """The progress of an index run, and how busy its stages are."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import defaultdict

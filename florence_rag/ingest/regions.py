@@ -4,8 +4,6 @@ A region is a chunk of kind "image" whose locator has a box. Its frame is that o
 can be shown in context; only the part inside the box is embedded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, cast

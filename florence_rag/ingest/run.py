@@ -5,8 +5,6 @@
 A source is complete only when its last chunk is stored, so a run that is interrupted anywhere can be repeated.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Opens a database together with the models it needs, by their names."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict

@@ -1,7 +1,5 @@
 """The models of an index by their names: checked before anything is downloaded, then loaded together."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

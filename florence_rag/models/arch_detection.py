@@ -5,8 +5,6 @@ texts of 50 tokens in METER and of 40 for ranking, windows of 7 over 224 pixels 
 image in METER's. For a checkpoint that differs, pass its configuration.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping

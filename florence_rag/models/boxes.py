@@ -1,7 +1,5 @@
 """Arithmetic of boxes (left, top, right, bottom): overlap and non-maximum suppression."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Reads the weights in a foreign checkpoint without running code that the file contains."""
 
-from __future__ import annotations
-
 import pickle
 from collections.abc import Mapping
 from pathlib import Path

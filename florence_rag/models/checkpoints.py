@@ -5,8 +5,6 @@ key_maps.toml. Every key of a file matches a rule or is listed as unused, and ev
 file; otherwise an error lists the differences.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping

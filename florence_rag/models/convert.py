@@ -1,7 +1,5 @@
 """Converts released UniCL and METER checkpoints into folders that from_pretrained opens: weights, config, processor."""
 
-from __future__ import annotations
-
 import hashlib
 import tempfile
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 This is the only module that uses the network for weights, and only when a model is opened that is not cached.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ Papers: Florence (arXiv 2111.11432, section 2.2, object-level adapter), Dynamic 
 Differs: Florence's detector was never published; its head is the paper's, with the paper's published blocks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -5,8 +5,6 @@ also widened where an image becomes smaller, and rounds their weights more coars
 some hundred differs by 1, and none by more.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

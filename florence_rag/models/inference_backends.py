@@ -5,8 +5,6 @@ benchmarks/precision.py measures the speed of each combination on your machine a
 for GPUs and long runs: on CPUs it reached 1.06 of the speed of plain PyTorch for Swin-T and 0.57 for ViT-B/32.
 """
 
-from __future__ import annotations
-
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping

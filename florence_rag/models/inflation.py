@@ -4,8 +4,6 @@ Papers: Florence (arXiv 2111.11432, section 2.2), I3D (arXiv 1705.07750, section
 2106.13230, section 3.3) for bias tables. Reference code: Video Swin's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -5,8 +5,6 @@ reference code: zdou0830/METER. Differs: learned positions may be added to the i
 (MeterConfig.num_image_positions), and several texts may share one encoded image.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 

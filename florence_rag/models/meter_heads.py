@@ -4,8 +4,6 @@ Dou et al., arXiv 2111.02387, section 3.3; reference code: zdou0830/METER. One c
 MeterConfig.heads over one backbone; every class below reads every such checkpoint and uses its own head.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar

@@ -3,8 +3,6 @@
 Preprocessing of the published models: microsoft/UniCL (enlarge, crop) and zdou0830/METER (crop without enlarging).
 """
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from typing import Any, Literal

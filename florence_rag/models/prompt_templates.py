@@ -4,8 +4,6 @@ CLIP (arXiv 2103.00020, section 3.1.4) found 80 templates for ImageNet by hand; 
 with the bare label. The vector of a label is the mean of the vectors of its prompts, scaled to length one.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The registry of models: a card per model of registry.toml. Importing it loads no neural network."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import tomllib

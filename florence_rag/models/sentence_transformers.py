@@ -3,8 +3,6 @@
 Its documentation: https://sbert.net. A model is a folder, as its `save_pretrained` or the hub lays it out.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Opens folders that save_pretrained wrote, strictly: transformers would replace a missing weight by random numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path

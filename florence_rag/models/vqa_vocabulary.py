@@ -5,8 +5,6 @@ each question, normalized as in the official evaluation, if at least nine questi
 appearance, training questions first.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections import Counter

@@ -4,8 +4,6 @@ Florence-2: Advancing a Unified Representation for a Variety of Vision Tasks (ar
 transformers' own, the weights are those of florence-community/Florence-2-{base,large}[-ft].
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from itertools import chain, repeat

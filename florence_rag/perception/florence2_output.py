@@ -9,8 +9,6 @@ not ASCII, and keeps boxes whose corners are exchanged. This parser raises no er
 an output that was truncated or makes no sense.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from itertools import chain

@@ -1,7 +1,5 @@
 """Visual question answering and image-text matching with METER."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Reads text in images with RapidOCR (PP-OCR models on ONNX Runtime; its wheel contains the weights)."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable
 

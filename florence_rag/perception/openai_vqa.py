@@ -3,8 +3,6 @@
 Images are sent to the configured address, and to no other.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Captions that combine the objects of a detector with the answers of METER, for florence-tiny."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import compress

@@ -1,7 +1,5 @@
 """Captions by the image-to-text models of transformers: BLIP, GIT, encoder-decoders, chat models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType

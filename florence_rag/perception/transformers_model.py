@@ -1,7 +1,5 @@
 """What all models of transformers share: they are opened strictly, and their beam searches become answers."""
 
-from __future__ import annotations
-
 import math
 import threading
 from collections.abc import Iterable

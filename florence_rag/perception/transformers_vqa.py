@@ -1,7 +1,5 @@
 """Visual question answering with the models of transformers: ViLT, BLIP, BLIP-2 and others."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any

@@ -5,8 +5,6 @@ no scale: a hit earns weight / (rrf_k + rank) from each branch. Scores are scale
 weight 1 earns 1.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Groups hits that belong together, and removes moments that overlap a better one."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

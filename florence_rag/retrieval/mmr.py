@@ -4,8 +4,6 @@ Carbonell and Goldstein, SIGIR 1998: the next hit has the largest similarity to 
 hits that are already selected.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from florence_rag.errors import InputError

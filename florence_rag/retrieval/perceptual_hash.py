@@ -6,8 +6,6 @@ walls with each other. Scaling, compression and slight changes of brightness har
 rotation do.
 """
 
-from __future__ import annotations
-
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """A search request, checked before anything is embedded."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ if no hit seems to match, or the reranker cannot read printed text, the search d
 change places, among themselves, and each place keeps its score.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace

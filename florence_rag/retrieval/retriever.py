@@ -12,8 +12,6 @@ some of them, or with the only one, it earns less. The text_dense branch earns b
 something nearest to any query.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 

@@ -3,8 +3,6 @@
 URLs are not fetched: their ETag, time and size say which of them changed.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor

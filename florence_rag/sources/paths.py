@@ -1,7 +1,5 @@
 """Turns paths, patterns and URLs that a person names into uris."""
 
-from __future__ import annotations
-
 import glob
 import os
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Turns the state of a source into its record, or into the reason why there is none."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b

@@ -1,7 +1,5 @@
 """Watches folders and reports the files that change in them, once nobody writes to them any more."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time

@@ -8,8 +8,6 @@ Vectors only find candidates. Whether two questions are the same is decided by t
 location never gets the answers of the other.
 """
 
-from __future__ import annotations
-
 import base64
 import threading
 from collections import Counter

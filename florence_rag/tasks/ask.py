@@ -1,7 +1,5 @@
 """Answers questions about an index or about one image, with the VQA model or with a chat model."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Collection
 from dataclasses import replace

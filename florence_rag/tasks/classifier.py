@@ -5,8 +5,6 @@ is the mean of the unit vectors of its prompts, scaled to length one; confidence
 the scale that the embedder was trained with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

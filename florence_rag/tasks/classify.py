@@ -1,7 +1,5 @@
 """Classifies images by labels or by a trained classifier, and trains classifiers, stored next to the index."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Captions images: files, pixels, and images of the index."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any

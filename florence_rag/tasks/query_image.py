@@ -1,7 +1,5 @@
 """Reads the image of a query, or a part of it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from florence_rag.chunking import ImageInput, read_image

@@ -6,8 +6,6 @@ the meaning: case and punctuation, articles, spellings, numbers as words, and co
 or whether an object is there. Any other difference makes them different, which costs one call of the model.
 """
 
-from __future__ import annotations
-
 import re
 
 from florence_rag.tokenize import words

@@ -6,8 +6,6 @@ these searches, because cosines to texts and to images share no scale. Items tha
 result is diversified by maximal marginal relevance.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace

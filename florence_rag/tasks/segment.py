@@ -1,7 +1,5 @@
 """Finds the model of an index that segments."""
 
-from __future__ import annotations
-
 from florence_rag.context import Models
 from florence_rag.errors import ModelError
 from florence_rag.models.registry import CARDS

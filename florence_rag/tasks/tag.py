@@ -8,8 +8,6 @@ The metadata field `tags` lists all tags of an image; `tags_guessed` maps those 
 confidence. Only tags that people assigned are learned from.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any

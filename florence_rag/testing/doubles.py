@@ -1,7 +1,5 @@
 """Models that only know colors, and models that return scripted results."""
 
-from __future__ import annotations
-
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 Both plug-ins wrap these objects. A tool is offered only if a model that it needs is available.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from florence_rag.rag import FlorenceRAG

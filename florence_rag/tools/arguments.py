@@ -1,7 +1,5 @@
 """The arguments of a tool: a pydantic model that is read from the signature of its `run` method, and their checks."""
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Callable, Collection, Mapping

@@ -1,7 +1,5 @@
 """ask_image: answers a question about one image (visual question answering)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Annotated, Any
 

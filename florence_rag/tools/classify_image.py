@@ -1,7 +1,5 @@
 """classify_image: assigns one of several classes to an image."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from florence_rag.errors import InputError

@@ -1,7 +1,5 @@
 """describe_image: captions one image, and returns its known text."""
 
-from __future__ import annotations
-
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import fenced, hit_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool

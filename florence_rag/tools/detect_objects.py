@@ -1,7 +1,5 @@
 """detect_objects: finds the objects in one image, with their boxes."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

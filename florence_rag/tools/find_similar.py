@@ -1,7 +1,5 @@
 """find_similar: finds chunks that are visually similar to an image."""
 
-from __future__ import annotations
-
 from florence_rag.index.base import Filter
 from florence_rag.tools.arguments import CountArgument, KindsArgument, check_k, check_kinds
 from florence_rag.tools.base import ToolResult

@@ -1,7 +1,5 @@
 """find_video_moment: finds when something happens in the videos of the index."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from florence_rag.errors import InputError

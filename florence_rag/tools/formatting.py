@@ -3,8 +3,6 @@
 Both plug-ins use these functions.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath

@@ -5,8 +5,6 @@ folder that the developer allows, after links and ".." are resolved; a refusal r
 exists, so nothing can be probed. A URL is accepted only if the developer allows it, by the rules of `safe_fetch`.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from contextlib import suppress

@@ -5,8 +5,6 @@ images only from the user. Others accept no images. A budget limits all of them:
 allows, one contact sheet of numbered tiles replaces them, and the artifact still references every original.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache

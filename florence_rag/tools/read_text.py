@@ -1,7 +1,5 @@
 """read_text: reads the text in one image, line by line, with boxes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any

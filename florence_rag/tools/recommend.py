@@ -1,7 +1,5 @@
 """recommend: finds more like liked examples, unlike disliked ones, and nothing that was seen."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from florence_rag.tasks.recommend import recommend

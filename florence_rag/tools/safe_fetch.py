@@ -5,8 +5,6 @@ could return another address (DNS rebinding). Every redirect is checked in the s
 are not used, because they would resolve the host again.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Collection
 from dataclasses import dataclass

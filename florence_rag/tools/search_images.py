@@ -1,7 +1,5 @@
 """search_images: searches the index by a description."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from florence_rag.tools.arguments import (

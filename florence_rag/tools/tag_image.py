@@ -1,7 +1,5 @@
 """tag_image: suggests tags for one image, from labels and from tagged images of the index."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 from florence_rag.tasks.tag import open_tagger

@@ -1,7 +1,5 @@
 """Draws hits into one image: for people a row per query, for chat models a grid of numbered tiles."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Draws boxes, outlines, labels and heat maps into copies of images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any

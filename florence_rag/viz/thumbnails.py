@@ -1,7 +1,5 @@
 """Encodes images, hits and citations as small JPEGs. Browsers and chat models never receive a file itself."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

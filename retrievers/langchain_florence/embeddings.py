@@ -1,7 +1,5 @@
 """Adapts a florence_rag embedder to LangChain's Embeddings interface, and LangChain embeddings to an Embedder."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Places the images of tool results where a chat model accepts them, or describes them in text."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Sequence
 from itertools import groupby

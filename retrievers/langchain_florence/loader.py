@@ -1,7 +1,5 @@
 """A LangChain document loader for images, videos, PDFs and texts, chunked as the index chunks them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """FlorenceImages: middleware for `create_agent` that places the images of tool results where the model accepts them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any

@@ -1,7 +1,5 @@
 """A LangChain retriever over an index of images, clips, pages and passages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Literal, Self, get_args
 

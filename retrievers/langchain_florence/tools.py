@@ -1,7 +1,5 @@
 """The tools of florence_rag as LangChain tools: text and images for the model, the data as artifact."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """A LangChain vector store that holds texts and images in one space, and a DocumentIndex over it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Converts LlamaIndex nodes to chunks of an index, and hits to nodes."""
 
-from __future__ import annotations
-
 import base64
 import os
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """A Florence dual encoder behind LlamaIndex's MultiModalEmbedding interface."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections import OrderedDict

@@ -5,8 +5,6 @@ A key is one of the node's metadata. `id`, `kind`, `source` and the fields of `l
 nested values. A node that lacks a key matches only "!=", "nin" and "is_empty".
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

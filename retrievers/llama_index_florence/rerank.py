@@ -1,7 +1,5 @@
 """A LlamaIndex node postprocessor that scores the images of nodes together with the query."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any

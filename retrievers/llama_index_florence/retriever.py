@@ -1,7 +1,5 @@
 """A LlamaIndex retriever over an index of images, clips, pages and passages."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from typing import Any, Self
 

@@ -1,7 +1,5 @@
 """The tools of florence_rag as LlamaIndex tools, and an agent that places their images where its LLM accepts them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A LlamaIndex vector store over an index of florence_rag: nodes with texts and images, next to indexed files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, Self
 

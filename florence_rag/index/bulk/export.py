@@ -8,8 +8,6 @@ The layout is that of pymilvus' BulkWriter: JSON as text, vectors as lists of fl
 lists of bytes, and no column for fields that the server computes itself.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -4,8 +4,6 @@ The server sorts and indexes the files while it serves searches. It does not com
 new.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """All use of Milvus Lite's internals: its engine, its exceptions, and the layout of its folders."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

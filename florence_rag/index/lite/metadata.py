@@ -6,8 +6,6 @@ metadata as well, each value under its path, and filters on metadata use these v
 field of an expression there, too, and never find it, so this module also checks the names.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What Milvus Lite supports and which parameters suit it, and the size up to which it is the right store."""
 
-from __future__ import annotations
-
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import IndexType, Params, VectorDtype, find_index_type, index_types
 from florence_rag.index.store_profile import StoreProfile

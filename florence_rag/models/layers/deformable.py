@@ -4,8 +4,6 @@ Paper: Deformable ConvNets v2 (arXiv 1811.11168, equation 1). Offsets lie (dy, d
 as in the kernels that came with the paper.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

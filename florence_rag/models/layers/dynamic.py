@@ -4,8 +4,6 @@ Paper: Dynamic Head (arXiv 2106.08322, section 3.2, equations 3 to 5), with the 
 Dynamic ReLU (arXiv 2003.10027). Reference code: microsoft/DynamicHead.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -6,8 +6,6 @@ Swin (arXiv 2106.13230, section 3.1), reference code microsoft/UniCL and Video S
 to (B, H', W', C_out) or (B, C_in, T, H, W) to (B, T', H', W', C_out): channels last.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -4,8 +4,6 @@ Papers: Swin (arXiv 2103.14030, section 3.2, equation 4) for rows and columns, V
 3.2) for frames, rows and columns. Reference code: microsoft/UniCL and Video Swin's.
 """
 
-from __future__ import annotations
-
 import math
 from functools import lru_cache
 from typing import Literal

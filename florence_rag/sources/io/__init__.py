@@ -4,8 +4,6 @@ Only a path that a person names for an index becomes a URL or a member of a cont
 agent passes as a string are paths, and are never opened here.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from types import ModuleType
 from typing import BinaryIO

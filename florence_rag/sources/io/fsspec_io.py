@@ -1,7 +1,5 @@
 """Reads URLs of other schemes than HTTP (S3, Google Cloud, Azure, ...) through fsspec."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

@@ -4,8 +4,6 @@
 is followed to public addresses only. The proxies of the environment are used.
 """
 
-from __future__ import annotations
-
 import atexit
 import io
 import time

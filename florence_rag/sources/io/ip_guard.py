@@ -1,7 +1,5 @@
 """Distinguishes public addresses of the internet from private ones."""
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from collections.abc import Callable

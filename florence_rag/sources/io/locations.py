@@ -1,7 +1,5 @@
 """Reads files and URLs through one interface: their state, all their bytes, or only parts of them."""
 
-from __future__ import annotations
-
 import os
 from types import ModuleType
 from typing import BinaryIO

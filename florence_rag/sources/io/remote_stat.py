@@ -1,7 +1,5 @@
 """The state of a file before its bytes are read, and the limits of a transfer from another machine."""
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Reads tables with a column of images: Parquet, and the Arrow files of Hugging Face datasets."""
 
-from __future__ import annotations
-
 import json
 import os
 import threading

@@ -1,7 +1,5 @@
 """Reads WebDataset tars: the files with one stem are a sample, an image and its sidecar files."""
 
-from __future__ import annotations
-
 import json
 import posixpath
 import tarfile

@@ -6,8 +6,6 @@ tar:/photos/shard.tar#0001.jpg    tar:s3://bucket/shard.tar#0001.jpg
 parquet:/photos/part.parquet#row=17&image=photo    arrow:/dataset/data-00000-of-00001.arrow#row=17&image=photo
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping
