@@ -1,4 +1,4 @@
-"""A local stand-in for Azure AI Vision, which records its requests and fails as a test scripts it."""
+"""A local stand-in for Azure AI Vision, which records its requests and fails as a test scripts it; and a clock."""
 
 import io
 import json
@@ -14,7 +14,28 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 from PIL import Image
 
+from florence_rag.embedding.azure_client import Clock
+
 KEY = "0123456789abcdef-secret"
+LONG_AGO_S = 1_780_000_000.0
+
+
+@dataclass
+class FakeTime:
+    """A clock that sleeping advances without taking time."""
+
+    now_s: float = 1000.0
+    slept: list[float] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sleep(self, seconds: float) -> None:
+        with self.lock:
+            self.slept.append(round(seconds, 6))
+            self.now_s += seconds
+
+    def clock(self, chance: float = 1.0) -> Clock:
+        today = LONG_AGO_S - self.now_s
+        return Clock(lambda: self.now_s, lambda: today + self.now_s, self.sleep, lambda: chance)
 
 
 @dataclass
