@@ -125,7 +125,7 @@ class AzureEmbedder:
             vector = np.zeros(0)
         if vector.shape != (DIMENSION,) or vector.dtype.kind not in "fi":
             raise ModelError(
-                f"{service} answers with a vector of shape {vector.shape}; expected are {DIMENSION} dimensions"
+                f"{service} answers with a vector of shape {vector.shape}; expected are {DIMENSION} numbers"
             )
         if not 0 < np.abs(vector).max() < 1e9:  # also false for NaN
             raise ModelError(f"{service} answers with a vector that has no direction; try again later")

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from florence_rag.testing import ColorEmbedder
 from florence_rag.tools import SearchImages
-from florence_rag.tools.arguments import check_filter
 from florence_rag.tools.formatting import MAX_CHARACTERS, hits_to_text
 from florence_rag.types import Hit, Locator
 
@@ -48,7 +47,6 @@ def test_a_filter_narrows_the_search(rag, filter):
 
 
 def test_a_plain_key_is_one_of_the_metadata(rag):
-    assert check_filter('{"city": "Rome", "page": 3}') == {"metadata.city": "Rome", "page": 3}
     assert SearchImages(rag)("red", filter='{"city": "Rome"}').artifact == {"hits": []}
 
 
