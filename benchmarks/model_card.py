@@ -137,7 +137,7 @@ def introduction(name: str) -> str:
     return "\n\n".join(
         [
             "# Model card: florence-tiny",
-            f"Knows {card.training_data}. License of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
+            f"Trained on {card.training_data}. License of the weights: {card.license}. Weights: {megabytes:.1f} MB.",
             "Trained by `python -m recipes.florence_tiny.train` (dual encoder, METER), `python -m "
             "recipes.florence_tiny.train_detector` (Dynamic Head) and `python -m "
             "recipes.florence_tiny.train_actions` (Video CoSwin); measured by `make card`, which writes this page. "

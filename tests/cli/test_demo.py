@@ -51,7 +51,7 @@ def test_the_contact_sheet_has_a_row_for_every_search(demo):
 def test_the_demo_ends_with_next_steps_and_the_training_data(demo):
     words = demo[1]
     assert "index ~/Pictures --db photos.db" in words
-    assert "only the synthetic street scenes" in words
+    assert "synthetic street scenes only" in words
 
 
 def test_a_second_run_indexes_nothing_again(demo):
