@@ -89,3 +89,25 @@ def put(source, chunks, unit) -> Callable[..., Source]:
         return one
 
     return put_one
+
+
+@pytest.fixture
+def street(index, unit) -> list[Chunk]:
+    """Indexes one chunk of each kind; the vectors are the first unit axes."""
+    photo, video, paper = (
+        Source("/p/car.jpg", "image", 1, 1, "p"),
+        Source("/p/ride.mp4", "video", 1, 1, "v"),
+        Source("/p/paper.pdf", "pdf", 1, 1, "d"),
+    )
+    made = [
+        Chunk(photo, "image", caption="a red car next to a hydrant", metadata={"city": "Rome", "width": 640}),
+        Chunk(video, "clip", Locator(start_s=2.5, end_s=7.25), "we drive a car", metadata={"keyframes_s": [3.0, 5.5]}),
+        Chunk(paper, "page", Locator(page=2, box=(0.0, 0.25, 1.0, 0.5)), "attention", ocr="夜景 J.P.Morgan"),
+        Chunk(paper, "text", Locator(page=2, span=(0, 9)), "attention is all you need"),
+    ]
+    for each in (photo, video, paper):
+        index.begin(each)
+    index.add(made, np.eye(8, dtype=np.float32)[:4])
+    for each in (photo, video, paper):
+        index.complete(each)
+    return made

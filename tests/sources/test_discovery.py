@@ -3,18 +3,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
-from florence_rag.sources import (
-    SourceUnavailable,
-    discover,
-    lines_to_uris,
-    path_to_uri,
-    paths_to_uris,
-    uri_prefixes,
-)
+from florence_rag.sources import SourceUnavailable, discover
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, Source
 from tests.sources.io.makers import Page, serving, write_parquet, write_tar
@@ -48,27 +39,6 @@ def test_a_pattern_matches_as_in_a_shell(folder):
     assert uris("odd[1].jpg") == [f"{folder}/odd[1].jpg"]
     with pytest.raises(InputError, match=r"'a/\*\.gif' matches no folder and no file of a known kind"):
         discover(["a/*.gif"])
-
-
-def test_a_missing_path_of_a_list_is_a_failure(folder):
-    make("a.jpg")
-    uris, missing = lines_to_uris(["a.jpg\n", "", "  ", "gone.jpg", "http://127.0.0.1:1/x.jpg", "no\0where"])
-    assert uris == [f"{folder}/a.jpg", "http://127.0.0.1:1/x.jpg"]
-    assert missing[0] == SourceUnavailable(f"{folder}/gone.jpg", "it does not exist") and len(missing) == 2
-
-
-def test_a_file_url_is_its_path(folder):
-    make("a b.jpg")
-    assert paths_to_uris([f"file://{folder}/a%20b.jpg"]) == [f"{folder}/a b.jpg"]
-
-
-@given(st.text(max_size=30))
-@example("\0/a")
-@example("\0/*")
-@example("~\0/a")
-def test_any_line_of_a_list_is_a_uri_or_a_failure(line):
-    uris, missing = lines_to_uris([line])
-    assert uris or missing or not line.strip()
 
 
 def test_each_file_of_a_tar_is_a_source(folder):
@@ -213,14 +183,6 @@ def test_files_that_fsspec_lists_are_found(folder):
         assert uris("memory://in/*.jpg") == ["memory:///in/1.jpg"]
     finally:
         system.rm("/in", recursive=True)
-
-
-def test_the_uris_in_a_folder_or_container_have_its_prefixes(folder):
-    assert path_to_uri("s3://bucket/a.jpg") == "s3://bucket/a.jpg"
-    assert f"tar:{folder}/a.tar#1.jpg".startswith(uri_prefixes(f"{folder}/a.tar"))
-    assert f"{folder}/a/b.jpg".startswith(uri_prefixes(f"{folder}/a"))
-    assert not "https://host/b.jpg".startswith(uri_prefixes("https://host"))
-    assert not f"tar:{folder}/in/a.tar#1.jpg".startswith(uri_prefixes(f"{folder}/in"))
 
 
 def write_files(folder: Path, *names: str) -> None:
