@@ -474,19 +474,9 @@ def test_a_url_is_not_fetched(store):
         store.add([ImageNode(id_="u", image_url="http://127.0.0.1/a.png")])
 
 
-def test_an_image_that_is_not_base64_is_named(store):
-    with pytest.raises(MediaError, match="'b' is not valid base64"):
-        store.add([ImageNode(id_="b", image="%%%")])
-
-
 def test_bytes_that_are_no_image_are_an_error(store):
     with pytest.raises(MediaError):
         store.add([ImageNode(id_="b", image=base64.b64encode(b"no image").decode())])
-
-
-def test_the_key_of_our_own_metadata_is_refused(store):
-    with pytest.raises(InputError, match="'_node'"):
-        store.add([text("1", _node=1)])
 
 
 # Opening
