@@ -114,7 +114,7 @@ def test_images_of_another_size() -> None:
     ("changes", "message"),
     [
         ({"heads": ("vqa", "caption")}, "unknown METER heads"),
-        ({"num_heads": 5}, "no multiple of num_heads 5"),
+        ({"num_heads": 5}, "not a multiple of num_heads 5"),
         ({"max_text_length": 13}, "exceeds the 12 positions"),
     ],
 )
