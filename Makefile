@@ -16,7 +16,7 @@ demo: $(VENV)/.base ## Copy a small corpus, index it, search it, ask it (writes 
 	$(BIN)/florence-rag demo $(ARGS)
 
 test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one process for each processor
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile --max-worker-restart 0 $(ARGS)
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BIN)/pytest -m slow $(ARGS)

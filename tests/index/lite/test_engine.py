@@ -27,9 +27,8 @@ import os, sys, time
 from florence_rag.index.lite.engine import LiteDatabase
 from pathlib import Path
 LiteDatabase.acquire(Path(sys.argv[1]), create=True)
-child = os.fork()
-if child:
-    print(child, flush=True)
+if os.fork() == 0:
+    print(os.getpid(), flush=True)  # by the child, which has left the database to its parent by now
 time.sleep(300)
 """
 
