@@ -124,7 +124,7 @@ def rates(methods: dict[str, Method], turns: Sequence[Sequence[Path]]) -> dict[s
 
 
 def measure(network: str, methods: dict[str, Method], turns: Sequence[Sequence[Path]], size: str) -> dict[str, Any]:
-    """Print and return a row of the table; spent_ms is the time per image besides the forward pass."""
+    """Print and return a row of the table; spent_ms is the time per image without the forward pass."""
     found = rates(methods, turns)
     row = {"network": network, "size": size, **{name: round(rate, 1) for name, rate in found.items()}}
     row["ratio"] = round(found["indexing"] / found["bare"], 2)

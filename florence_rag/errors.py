@@ -1,4 +1,4 @@
-"""The exceptions of florence_rag. Messages say what was given, what is allowed and what to do next, in one line."""
+"""The exceptions of florence_rag. A message is one line: the value, the allowed values, and the next step."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches

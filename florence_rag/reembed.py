@@ -206,7 +206,7 @@ class Reembedding:
         self._index.drop_shadow()
 
     def _copy_changes(self, index: ReembeddableIndex, copied: Mapping[str, Source] | None = None) -> bool:
-        """Copy what differs to the shadow, or only what has changed since `copied`, and return whether anything did."""
+        """Copy all changes to the shadow, or only those since `copied`, and return whether there were any."""
         wanted, present = index.sources(), self.shadow.sources()
         failed = {failure.source for failure in self.shadow.failures()}
         gone = (present.keys() | failed if copied is None else copied.keys()) - wanted.keys()

@@ -54,7 +54,7 @@ def open_chat_model(model: str | ChatModel) -> ChatModel:
 
 @dataclass(frozen=True, slots=True)
 class LLMConfig:
-    """The limits of what is sent to a chat model.
+    """The limits of the evidence that a chat model receives.
 
     Attributes:
         max_images: The number of image blocks, one per hit.

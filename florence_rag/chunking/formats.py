@@ -31,7 +31,7 @@ AVIF_BRANDS = frozenset((b"avif", b"avis"))
 
 
 def format_error(name: str, head: bytes, wanted: str) -> MediaError:
-    """Return the error for a file that cannot be opened as what it should be, such as "an image" or "a PDF"."""
+    """Return the error for a file that cannot be opened in the wanted format, such as "an image" or "a PDF"."""
     if not head:
         return MediaError(f"{name} is empty (0 bytes)")
     found = describe_format(head)

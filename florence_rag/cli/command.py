@@ -76,7 +76,7 @@ class ModelCommand(Command):
             return load_model(role, model, replace(self.model_options(), **changes))
 
     def fetcher(self) -> "Fetcher":
-        """Return an object that downloads files, and prints what it downloads."""
+        """Return an object that downloads files, and prints the name and size of each download."""
         from florence_rag.models.downloads import Fetcher
 
         return Fetcher(offline=self.offline, announce=_print_download)

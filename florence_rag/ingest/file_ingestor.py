@@ -48,7 +48,7 @@ class RunOptions(TypedDict, total=False):
 
 
 def _drops(options: RunOptions) -> bool:
-    """Whether near-duplicates are not indexed."""
+    """Check the options, and return whether near-duplicates are not indexed."""
     check_keywords(options, RunOptions)
     choice = options.get("near_duplicates", "link")
     if choice not in get_args(NearDuplicates):

@@ -41,9 +41,10 @@ class Points:
         """(..., P, 4) pixels to the left, top, right and bottom edge -> (..., P, 4) boxes."""
         return torch.cat([self.xy - distances[..., :2], self.xy + distances[..., 2:]], dim=-1)
 
-    def distances(self, boxes: Tensor) -> Tensor:
-        """The inverse of boxes: (P, 4) boxes -> (P, 4) distances, negative if the point lies outside."""
-        return torch.cat([self.xy - boxes[:, :2], boxes[:, 2:] - self.xy], dim=-1)
+
+def edge_distances(xy: Tensor, boxes: Tensor) -> Tensor:
+    """Return the inverse of `Points.boxes`: (P, 2) points, (P, 4) boxes -> (P, 4); negative if a point is outside."""
+    return torch.cat([xy - boxes[:, :2], boxes[:, 2:] - xy], dim=-1)
 
 
 def assign(points: Points, boxes: Tensor, *, top_k: int, anchor_scale: float) -> Tensor:
@@ -120,7 +121,7 @@ def detection_loss(
         assigned.append(boxes[owner[positive]])
     goal = torch.cat(assigned)
     xy = points.xy.expand(len(logits), -1, -1)[is_positive]
-    weight = centerness(torch.cat([xy - goal[:, :2], goal[:, 2:] - xy], dim=-1))
+    weight = centerness(edge_distances(xy, goal))
     distance = 1 - generalized_iou(points.boxes(distances)[is_positive], goal)
     count = is_positive.sum().clamp(min=1)
     return (

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from florence_rag.models.atss import Points, assign, centerness, detection_loss, focal_loss
+from florence_rag.models.atss import Points, assign, centerness, detection_loss, edge_distances, focal_loss
 
 POINTS = Points.of([torch.zeros(1, 1, 8, 8), torch.zeros(1, 1, 4, 4)], [4, 8])
 
@@ -18,7 +18,7 @@ def test_points_are_the_centers_of_cells() -> None:
 
 def test_distances_and_boxes_are_inverse() -> None:
     box = torch.tensor([[3.0, 5.0, 20.0, 9.0]]).expand(80, -1)
-    torch.testing.assert_close(POINTS.boxes(POINTS.distances(box)), box)
+    torch.testing.assert_close(POINTS.boxes(edge_distances(POINTS.xy, box)), box)
 
 
 @pytest.mark.parametrize("box", [(4, 4, 20, 20), (0, 0, 32, 32), (9, 9, 14, 15), (1, 9, 31, 23)])
@@ -55,7 +55,7 @@ def test_the_loss_is_smallest_for_correct_outputs() -> None:
     owner = assign(POINTS, boxes, top_k=9, anchor_scale=4.0) == 0
     logits = torch.full((1, 80, 2), -12.0)
     logits[0, owner, 1] = 12.0
-    right = POINTS.distances(boxes.expand(80, -1))[None].clamp(min=0.1)
+    right = edge_distances(POINTS.xy, boxes.expand(80, -1))[None].clamp(min=0.1)
     centers = torch.logit(centerness(right[0]).clamp(1e-4, 1 - 1e-4))[None]
 
     def loss(logits: Tensor, distances: Tensor) -> float:

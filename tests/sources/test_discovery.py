@@ -8,20 +8,9 @@ from florence_rag.errors import InputError
 from florence_rag.sources import SourceUnavailable, discover
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, Source
-from tests.sources.io.makers import Page, serving, write_parquet, write_tar
+from tests.sources.io.makers import Page, make, serving, write_parquet, write_tar
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path.resolve()
-
-
-def make(*names):
-    for name in names:
-        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        with open(name, "wb") as file:
-            file.write(name.encode())
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def uris(*paths, **options):

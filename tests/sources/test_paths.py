@@ -15,19 +15,9 @@ from florence_rag.sources.paths import (
     uri_prefixes,
 )
 from florence_rag.sources.records import SourceUnavailable
+from tests.sources.io.makers import make
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path.resolve()
-
-
-def make(*names):
-    for name in names:
-        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
-        with open(name, "wb") as file:
-            file.write(name.encode())
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def test_a_missing_path_of_a_list_is_a_failure(folder):

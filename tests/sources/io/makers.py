@@ -95,3 +95,11 @@ def serving(pages: dict[str, Page]) -> Iterator[Site]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def make(*names: str) -> None:
+    """Write files that contain their own names."""
+    for name in names:
+        path = Path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
