@@ -134,7 +134,7 @@ class Connection:
         return self._call(collection, lambda: bool(self.client.has_collection(collection, timeout=READ_S)))
 
     def open_collection(self, spec: CollectionSpec, *, reindex: bool = False) -> None:
-        """Create the collection and its indexes if they are missing, and load it; `reindex` builds the indexes again."""
+        """Create the collection and its indexes if they are missing, and load it; `reindex` builds indexes again."""
         if not self.has(spec.name):
             with self.mapped_errors():
                 self.client.create_collection(
