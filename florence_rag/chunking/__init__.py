@@ -13,6 +13,7 @@ from florence_rag.chunking.images import ImageInput, read_image
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
+from florence_rag.sources.io.uris import media_of
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Source
 
 __all__ = ["ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
@@ -76,8 +77,14 @@ def chunk_paths(
 def read_frames(
     uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
 ) -> tuple[Frame, ...]:
-    """Read the frames of an indexed chunk again from its file; () for text."""
+    """Read the frames of an indexed chunk again from its file; () for text.
+
+    The name of the file tells its reader, because media share kinds: pages are in PDFs and in images. The kind decides
+    where the name tells no medium with frames.
+    """
     if kind == "text":
         return ()
-    frames: tuple[Frame, ...] = _reader(MEDIA_OF_KIND[kind]).read_frames(uri, locator, metadata, config)
+    media = media_of(uri) or "text"
+    reader = _reader(MEDIA_OF_KIND[kind] if media == "text" else media)
+    frames: tuple[Frame, ...] = reader.read_frames(uri, locator, metadata, config)
     return frames

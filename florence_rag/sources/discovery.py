@@ -25,7 +25,6 @@ from florence_rag.sources.io.uris import (
     media_of,
     parse_member,
     suffix_of,
-    unquote_name,
 )
 from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
@@ -174,7 +173,7 @@ def _inspect_members(
 
 def _member_record(member: Member, container_stat: FileStat | None, known: Mapping[str, Source]) -> Source | Failure:
     """Return the record of a member. Its size and time are those of its container."""
-    media = media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
+    media = media_of(member.uri)
     if media is None:
         return Failure(member.uri, "the member is of no known kind")
     found = container_stat or stat(member.container)

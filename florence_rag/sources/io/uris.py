@@ -80,7 +80,9 @@ def container_scheme(uri: str) -> Scheme | None:
 
 
 def media_of(uri: str) -> Media | None:
-    """Return the medium of a path or URL by its suffix; None if it is unknown."""
+    """Return the medium of a source by the suffix of its name; None if it is unknown. Tables hold images."""
+    if member := parse_member(uri):
+        return media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
     return MEDIA_BY_SUFFIX.get(suffix_of(uri))
 
 
