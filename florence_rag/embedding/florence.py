@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from florence_rag.batching import batched
-from florence_rag.embedding.base import CLIP_LOGIT_SCALE, EmbedderCapabilities, TextLimit, TooLong, unit_rows
+from florence_rag.embedding.base import EmbedderCapabilities, TextLimit, TooLong, unit_rows
 from florence_rag.models.fast_resize import resize_frame
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
@@ -75,7 +75,7 @@ class FlorenceEmbedder:
             workers=torch.get_num_threads() if on_cpu and self._backend == "torch" else 1,
             detail_px=int(2 * image.size * (image.enlarge if image.fit == "crop" else 1)),
             region_view=image.region_view,
-            logit_scale=float(self._model.logit_scale.detach().exp().clamp(max=CLIP_LOGIT_SCALE)),
+            logit_scale=float(self._model.logit_scale.detach().exp()),
         )
 
     @torch.inference_mode()
@@ -100,7 +100,10 @@ class FlorenceEmbedder:
     def _scaled(self, frame: Frame) -> Frame:
         """Scale a frame as the processor would, only faster; the processor then has nothing to scale."""
         image = self._processor.image_processor
-        width, height = image.scaled_size(frame.shape[1], frame.shape[0])
+        height, width = frame.shape[:2]
+        if image.is_long(width, height):
+            return frame
+        width, height = image.scaled_size(width, height)
         return resize_frame(frame, width, height, image.resample)
 
     def _stacked(self, rows: list[torch.Tensor]) -> np.ndarray:

@@ -116,10 +116,11 @@ class FlorenceModel(PreTrainedModel):
         """Compare images (B_i, 3, H, W) with texts (B_t, L); `positives`, see unicl_loss, give the loss."""
         image_embeds = self.get_image_features(pixel_values)
         text_embeds = self.get_text_features(input_ids)
-        # CLIP's clamp: a larger scale than 100 makes training unstable.
-        scale = self.logit_scale.exp().clamp(max=100.0)
+        scale = self.logit_scale.exp()
+        # CLIP's clamp: a larger scale than 100 makes training unstable. UniCL's outputs have none.
+        limited = scale.clamp(max=100.0)
         return FlorenceOutput(
-            loss=None if positives is None else unicl_loss(image_embeds, text_embeds, scale, positives),
+            loss=None if positives is None else unicl_loss(image_embeds, text_embeds, limited, positives),
             logits_per_image=scale * image_embeds @ text_embeds.T,
             image_embeds=image_embeds,
             text_embeds=text_embeds,

@@ -26,6 +26,9 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 ImageInput = Image.Image | np.ndarray
 
+_LONG = 32
+"""From this ratio of its sides on, only the crop of an image is scaled; a value may then differ by 1 of 255."""
+
 
 class FlorenceImageProcessor(BaseImageProcessor):
     """Resize, optionally crop, and normalize.
@@ -77,14 +80,23 @@ class FlorenceImageProcessor(BaseImageProcessor):
     def resize(self, image: ImageInput) -> np.ndarray:
         """Resize one image -> (size, size, 3) uint8."""
         scaled = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-        if scaled.mode != "RGB" and not (self.scale_alpha and scaled.mode == "RGBA"):
+        scaled = scaled.convert("RGBA" if scaled.has_transparency_data else "RGB")
+        if not self.scale_alpha:
             scaled = scaled.convert("RGB")
+        if self.is_long(*scaled.size):
+            left, top, right, bottom = self.view(*scaled.size)
+            box = left * scaled.width, top * scaled.height, right * scaled.width, bottom * scaled.height
+            return np.asarray(scaled.resize((self.size, self.size), self.resample, box).convert("RGB"))
         width, height = self.scaled_size(*scaled.size)
         scaled = scaled.resize((width, height), self.resample)
         if self.fit == "crop":
             left, top = self._corner(width, height)
             scaled = scaled.crop((left, top, left + self.size, top + self.size))
         return np.asarray(scaled.convert("RGB"))
+
+    def is_long(self, width: int, height: int) -> bool:
+        """Return whether an image is so long that its scaled pixels outside the crop would fill the memory."""
+        return self.fit == "crop" and self.enlarge >= 1 and max(width, height) > _LONG * min(width, height)
 
     def view(self, width: int, height: int) -> tuple[float, float, float, float]:
         """Return the part of an image of this size that is kept: left, top, right, bottom in fractions of the image.
@@ -102,16 +114,14 @@ class FlorenceImageProcessor(BaseImageProcessor):
         if self.fit == "squash":
             return self.size, self.size
         shorter, smallest = int(self.enlarge * self.size), min(width, height)
-        # The longer side is truncated, not rounded, as torchvision's Resize does.
-        scale = shorter / smallest
-        return (
-            shorter if width == smallest else int(width * scale),
-            shorter if height == smallest else int(height * scale),
-        )
+        # As torchvision's Resize: multiplied first, and the longer side is truncated, not rounded.
+        return int(shorter * width / smallest), int(shorter * height / smallest)
 
     def _corner(self, width: int, height: int) -> tuple[int, int]:
-        """Return left and top of the center crop."""
-        return round((width - self.size) / 2), round((height - self.size) / 2)
+        """Return left and top of the center crop as torchvision does: half to even, and padding truncated."""
+        corner = [(side - self.size) / 2 for side in (width, height)]
+        left, top = (round(offset) if offset > 0 else int(offset) for offset in corner)
+        return left, top
 
     def normalize_pixels(self, pixels: Tensor) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, minus mean, divided by std."""

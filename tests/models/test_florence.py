@@ -80,6 +80,23 @@ def test_the_model_returns_this_loss_and_unit_vectors() -> None:
     torch.testing.assert_close(output.loss, expected)
 
 
+def test_the_scale_is_limited_in_training_only() -> None:
+    config = FlorenceConfig(
+        image_config=CoSwinConfig(image_size=32, embed_dim=8, depths=(1, 1), num_heads=(1, 2), window_size=4),
+        text_config=TextEncoderConfig(
+            vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, bos_token_id=1, eos_token_id=2
+        ),
+        projection_dim=6,
+        logit_scale_init_value=5.0,
+    )
+    labels = torch.tensor([0, 1])
+    output = FlorenceModel(config).eval()(torch.randn(2, 3, 32, 32), torch.tensor([[1, 5, 2], [1, 7, 2]]), labels)
+    cosines = output.image_embeds @ output.text_embeds.T
+    torch.testing.assert_close(output.logits_per_image, torch.tensor(5.0).exp() * cosines)
+    limited = unicl_loss(output.image_embeds, output.text_embeds, torch.tensor(100.0), labels)
+    torch.testing.assert_close(output.loss, limited)
+
+
 def test_the_sizes_of_the_paper() -> None:
     """Width, depths and windows are guesses that must give 637M parameters for images and 256M for texts."""
     with torch.device("meta"):

@@ -39,6 +39,81 @@ def test_images_are_prepared_as_in_meter(transform: str, name: str) -> None:
     assert_close(ours, arrays(PUBLIC / "meter_preprocess" / "expected.npz")[f"{transform}:{name}"], name)
 
 
+def torchvision_size(width: int, height: int, shorter: int) -> tuple[int, int]:
+    """The size of torchvision's Resize(shorter), in whole numbers."""
+    return (shorter, shorter * height // width) if width <= height else (shorter * width // height, shorter)
+
+
+def torchvision_crop(image: Image.Image, size: int) -> Image.Image:
+    """torchvision's CenterCrop(size): small images are padded with zeros, the odd pixel at right and bottom."""
+    across, down = max(0, size - image.width), max(0, size - image.height)
+    padded = Image.new(image.mode, (image.width + across, image.height + down))
+    padded.paste(image, (across // 2, down // 2))
+    left, top = round((padded.width - size) / 2.0), round((padded.height - size) / 2.0)
+    return padded.crop((left, top, left + size, top + size))
+
+
+def test_a_photo_of_three_by_two_is_scaled_to_whole_pixels() -> None:
+    assert FlorenceImageProcessor(size=288, enlarge=1.0).scaled_size(3000, 2000) == (432, 288)
+    assert FlorenceImageProcessor(size=224).scaled_size(2000, 3000) == (256, 384)
+
+
+@pytest.mark.parametrize(("size", "enlarge"), [(224, 256 / 224), (288, 1.0), (384, 1.0), (576, 1.0), (37, 256 / 224)])
+def test_every_size_is_scaled_as_by_torchvision(size: int, enlarge: float) -> None:
+    processor = FlorenceImageProcessor(size=size, enlarge=enlarge)
+    sizes = np.random.default_rng(0).integers(1, 8000, (20_000, 2)).tolist()
+    common = [(a * n, b * n) for a, b in ((3, 2), (4, 3), (16, 9), (1, 1), (5, 7)) for n in range(1, 1500)]
+    for width, height in [*sizes, *common, *((height, width) for width, height in common)]:
+        expected = torchvision_size(width, height, int(enlarge * size))
+        assert processor.scaled_size(width, height) == expected, (width, height)
+
+
+@pytest.mark.parametrize("enlarge", [256 / 224, 1.0, 0.7])
+def test_every_crop_is_torchvisions(enlarge: float) -> None:
+    processor = FlorenceImageProcessor(size=21, enlarge=enlarge)
+    for width, height in np.random.default_rng(1).integers(5, 90, (300, 2)).tolist():
+        image = Image.fromarray(noise(width, height))
+        size = torchvision_size(width, height, int(enlarge * 21))
+        expected = torchvision_crop(image.resize(size, Image.Resampling.BICUBIC), 21)
+        assert np.array_equal(processor.resize(image), np.asarray(expected)), (width, height)
+
+
+def transparent(mode: str) -> Image.Image:
+    """A gray ramp whose left half is transparent, in a mode of Pillow."""
+    ramp = np.tile(np.arange(0, 240, 4, dtype=np.uint8), (40, 1))
+    alpha = np.where(np.arange(60) < 30, 0, 255).astype(np.uint8) * np.ones((40, 1), dtype=np.uint8)
+    if mode == "P":  # the first half of the palette is transparent
+        image = Image.fromarray(ramp // 4).convert("P")
+        image.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+        image.info["transparency"] = bytes([0] * 30 + [255] * 226)
+        return image
+    if mode == "RGB":
+        image = Image.merge("RGB", [Image.fromarray(ramp)] * 3)
+        image.info["transparency"] = (80, 80, 80)
+        return image
+    channels = [Image.fromarray(ramp)] * (len(mode) - 1)
+    return Image.merge(mode, [*channels, Image.fromarray(alpha)])
+
+
+@pytest.mark.parametrize("mode", ["LA", "P", "RGBA", "RGB"])
+def test_transparent_images_are_opened_as_in_meter(mode: str) -> None:
+    image, processor = transparent(mode), FlorenceImageProcessor(**METER_TRANSFORMS["clip96"])
+    meter = image.convert("RGBA").resize((144, 96), Image.Resampling.BICUBIC).crop((24, 0, 120, 96)).convert("RGB")
+    assert np.array_equal(processor.resize(image), np.asarray(meter))
+    unicl = image.convert("RGBA").convert("RGB").resize((144, 96), Image.Resampling.BICUBIC).crop((24, 0, 120, 96))
+    plain = FlorenceImageProcessor(**METER_TRANSFORMS["imagenet96"]).resize(image)
+    assert np.array_equal(plain, np.asarray(unicl)) and not np.array_equal(plain, np.asarray(meter))
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 60), (50, 3000), (1700, 51)])
+def test_long_images_need_no_more_memory_and_look_the_same(width: int, height: int) -> None:
+    processor, image = FlorenceImageProcessor(size=32), Image.fromarray(noise(width, height))
+    scaled = image.resize(processor.scaled_size(width, height), Image.Resampling.BICUBIC)
+    expected = np.asarray(torchvision_crop(scaled, 32)).astype(int)
+    assert np.abs(processor.resize(image) - expected).max() <= 1
+    assert processor(np.zeros((1, 2_000_000, 3), dtype=np.uint8))["pixel_values"].shape == (1, 3, 32, 32)
+
+
 def test_values_are_normalized_per_channel() -> None:
     white = np.full((8, 8, 3), 255, dtype=np.uint8)
     processor = FlorenceImageProcessor(size=8, fit="squash", image_mean=(0.5, 0.25, 1.0), image_std=(0.5, 0.25, 2.0))
