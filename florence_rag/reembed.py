@@ -187,7 +187,7 @@ class Reembedding:
             )
         for failure in (*skipped, *self._index.failures()):
             self.shadow.fail(failure.source, failure.reason)
-        for each in self._index.skipped().values():
+        for each in self._index.rejected().values():
             if each.duplicate_of:
                 self.shadow.mark_duplicate(each.source, each.duplicate_of)
             else:
@@ -256,7 +256,7 @@ def _check_unchanged(source: Source) -> None:
     for found in discover([source.uri], {source.uri: source}):
         if isinstance(found, Failure):
             raise MediaError(found.reason)
-        if found.content_hash != source.content_hash:
+        if isinstance(found, Source) and found.content_hash != source.content_hash:
             raise MediaError("the file has changed since it was indexed; index it again first")
 
 

@@ -306,8 +306,32 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True)
-class SkippedSource:
-    """A source that is not indexed, in the state in which it was read; it is not read again until it changes.
+class Skipped:
+    """A file, or a part of one, that is not read, although nothing is wrong with it or the rest of it is indexed.
+
+    Attributes:
+        source: The file.
+        reason: A noun phrase for the line that counts: ".mp3", ".docx (install florence-rag[office])", "damaged page".
+        locator: The place of the part in the file.
+    """
+
+    source: str
+    reason: str
+    locator: Locator = Locator()
+
+    def __str__(self) -> str:
+        position = str(self.locator)
+        return f"{self.source!r}{', ' if position else ''}{position}: {self.reason}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record, ready for JSON, without an empty locator."""
+        place = self.locator.to_dict()
+        return {"source": self.source, "reason": self.reason, **({"locator": place} if place else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedSource:
+    """A source that was read and is not indexed; it is not read again until it changes.
 
     Attributes:
         source: The source.
@@ -346,7 +370,9 @@ class IndexReport:
         unchanged: The number of sources that were not read.
         removed: The number of deleted sources.
         failed: The failures, including earlier ones of sources that have not changed.
-        near_duplicates: The sources that are skipped because a near-duplicate is indexed.
+        near_duplicates: The sources that are not indexed because a near-duplicate is.
+        skipped: Files, and parts of files, that are not read; at most 10,000 of them.
+        skipped_counts: The exact number of them by reason, most frequent first.
         changes: Each added, updated or removed source.
     """
 
@@ -356,8 +382,12 @@ class IndexReport:
     removed: int = 0
     failed: tuple[Failure, ...] = ()
     near_duplicates: tuple[NearDuplicate, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    skipped_counts: Mapping[str, int] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report, ready for JSON, without the changes, of which there may be millions."""
-        return {name: value for name, value in asdict(replace(self, changes=())).items() if name != "changes"}
+        record = asdict(replace(self, changes=(), skipped=()))
+        del record["changes"]
+        return record | {"skipped": [each.to_dict() for each in self.skipped]}

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg", "async_methods"}
+BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg", "async_methods", "skip_counts"}
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "deferred_signals": set(),
     "jpeg": {"types"},
     "async_methods": set(),
+    "skip_counts": {"types"},
     "models": BASE,
     "sources": BASE,
     "chunking": BASE | {"sources"},

@@ -11,10 +11,11 @@ from typing import Any
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
 from florence_rag.errors import InputError, MediaError
+from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import media_of
-from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Source
+from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
 
 __all__ = ["ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
@@ -34,6 +35,8 @@ def _reader(media: Media) -> ModuleType:
 def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
     """Cut a source into chunks, one by one: at most one clip or page of it is in memory.
 
+    A warning names each part of the source that is skipped.
+
     Args:
         source: The source. What its container says of it becomes the caption and metadata of its chunks.
         config: How sources are cut.
@@ -45,15 +48,28 @@ def chunk(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk]:
         MediaError: If the file is damaged or of another kind than its name says, perhaps after the first chunks.
         InputError: If the file cannot be reached.
     """
+    for each in chunk_or_skip(source, config):
+        if isinstance(each, Skipped):
+            log.warning("skipped: %s", each)
+        else:
+            yield each
+
+
+def chunk_or_skip(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator[Chunk | Skipped]:
+    """Cut a source into chunks as `chunk` does, with a record in the place of each part that is skipped."""
     sidecar = read_sidecar(source.uri)
     for each in _reader(source.media).chunk_source(source, config):
-        yield replace(each, caption=sidecar.caption, metadata={**sidecar.metadata, **each.metadata})
+        if isinstance(each, Chunk):
+            each = replace(each, caption=sidecar.caption, metadata={**sidecar.metadata, **each.metadata})
+        yield each
 
 
 def chunk_paths(
     paths: Iterable[str | Path], config: ChunkingConfig = _DEFAULT, *, strict: bool = False
 ) -> Iterator[Chunk]:
     """Cut the files at and below paths into chunks, one by one, without an index.
+
+    A warning in the end counts the files that are skipped.
 
     Args:
         paths: Files and folders.
@@ -63,15 +79,26 @@ def chunk_paths(
     Raises:
         InputError: If a path does not exist.
     """
-    for source in discover(paths):
+    skipped = SkipCounts()
+    for found in discover(paths):
         try:
-            if isinstance(source, Failure):
-                raise MediaError(f"{source.source!r}: {source.reason}")
-            yield from chunk(source, config)
+            for each in _chunk_found(found, config):
+                if isinstance(each, Skipped):
+                    skipped.add(each)
+                else:
+                    yield each
         except MediaError as error:
             if strict:
                 raise
-            log.warning("skipped: %s", error)
+            log.warning("not read: %s", error)
+    if skipped.records:
+        log.warning(counts_to_line(skipped.by_reason))
+
+
+def _chunk_found(found: Source | Failure | Skipped, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
+    if isinstance(found, Failure):
+        raise MediaError(f"{found.source!r}: {found.reason}")
+    return iter((found,)) if isinstance(found, Skipped) else chunk_or_skip(found, config)
 
 
 def read_frames(

@@ -153,7 +153,7 @@ def _events(report: IndexReport) -> Iterator[dict[str, Any]]:
     for failure in report.failed:
         yield {"event": "failed", "source": failure.source, "reason": bare_reason(failure)}
     for each in report.near_duplicates:
-        yield {"event": "skipped", "source": each.source, "duplicate_of": each.duplicate_of}
+        yield {"event": "near-duplicate", "source": each.source, "duplicate_of": each.duplicate_of}
 
 
 class Failures(RAGCommand):

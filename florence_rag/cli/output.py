@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from florence_rag.skip_counts import counts_to_line
+
 if TYPE_CHECKING:
     from florence_rag.index.base import IndexInfo
     from florence_rag.models.registry import ModelCard
@@ -58,13 +60,15 @@ def source_to_text(source: str, locator: Locator | None = None) -> Text:
 
 
 def report_to_text(report: IndexReport) -> RenderableType:
-    """Return the failed files with reasons, then the counts."""
+    """Return the failed files with reasons, then the counts, and what was skipped."""
     counts = {name: getattr(report, name) for name in ("added", "updated", "unchanged", "removed")}
     counts["failed"] = len(report.failed)
     if report.near_duplicates:
-        counts["skipped as near-duplicates"] = len(report.near_duplicates)
+        counts["near-duplicates"] = len(report.near_duplicates)
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-    return Group(failed_to_text(report.failed), Text(summary, "bold"))
+    skipped = counts_to_line(report.skipped_counts)
+    line = Text.assemble((summary, "bold"), plain(f"; {skipped}" if skipped else ""))
+    return Group(failed_to_text(report.failed), line)
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

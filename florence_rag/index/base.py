@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Source
 
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
@@ -209,7 +209,7 @@ class ChunkWriter(Protocol):
             uri: uri of the source.
             reason: one line.
             source: the state of the source, if the failure is permanent until the source changes; it is then one of
-                `ChunkIndex.skipped`.
+                `ChunkIndex.rejected`.
         """
         ...
 
@@ -257,7 +257,7 @@ class ChunkIndex(ChunkReader, ChunkWriter, Protocol):
         """Return the sources that could not be indexed, sorted by uri."""
         ...
 
-    def skipped(self) -> dict[str, SkippedSource]:
+    def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
         ...
 

@@ -15,7 +15,7 @@ from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
-from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
+from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Source
 
 State = Literal["begun", "complete", "failed", "near-duplicate"]
 
@@ -180,13 +180,13 @@ class Ledger:
         failed = sorted(self.entries("failed"), key=lambda entry: entry.uri)
         return tuple(Failure(entry.uri, entry.reason) for entry in failed)
 
-    def skipped(self) -> dict[str, SkippedSource]:
+    def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
-        found: dict[str, SkippedSource] = {}
+        found: dict[str, RejectedSource] = {}
         for entry in sorted(self.entries("failed", "near-duplicate"), key=lambda entry: entry.uri):
             if entry.source:  # otherwise every run tries the failure again
                 reason, original = (entry.reason, "") if entry.state == "failed" else ("", entry.reason)
-                found[entry.uri] = SkippedSource(entry.source, reason, original)
+                found[entry.uri] = RejectedSource(entry.source, reason, original)
         return found
 
     def update_stat(self, sources: Collection[Source]) -> None:

@@ -22,7 +22,7 @@ from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.writer import MilvusWriter
-from florence_rag.types import EmbedderInfo, Failure, Kind, SkippedSource, Source
+from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
@@ -143,10 +143,10 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         self.flush_buffer()
         return self.chunks.ledger.failures()
 
-    def skipped(self) -> dict[str, SkippedSource]:
+    def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
         self.flush_buffer()
-        return self.chunks.ledger.skipped()
+        return self.chunks.ledger.rejected()
 
     def answer_store(self) -> MilvusAnswerStore:
         """Return the store of cached answers about the index's images, which is created if necessary."""

@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from florence_rag.chunking import ChunkingConfig, chunk
+from florence_rag.chunking import ChunkingConfig, chunk_or_skip
 from florence_rag.embedding.base import TextEmbedder
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.embed_stage import EmbeddedBatch, embed_chunk_texts
 from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
-from florence_rag.types import PERCEPTUAL_HASH, Chunk, Media, Source
+from florence_rag.types import PERCEPTUAL_HASH, Chunk, Media, Skipped, Source
 
 NearDuplicates = Literal["keep", "link", "drop"]
 """What to do with near-duplicate images: index all and show each as a hit of its own ("keep"), index all and show them
@@ -57,10 +57,10 @@ class DuplicateResolver:
         return EmbeddedBatch(chunks, self._index.vectors(ids), embed_chunk_texts(self._text_embedder, chunks))
 
 
-def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """Yield the chunks of a source; those of images with a perceptual hash of the decoded pixels."""
-    for each in chunk(source, config):
-        if each.kind == "image":
+def chunk_with_hashes(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
+    """Yield what `chunk_or_skip` yields of a source; images with a perceptual hash of the decoded pixels."""
+    for each in chunk_or_skip(source, config):
+        if isinstance(each, Chunk) and each.kind == "image":
             each = replace(each, metadata={**each.metadata, PERCEPTUAL_HASH: hash_image(each.frames[0])})
         yield each
 

@@ -17,7 +17,7 @@ from florence_rag.deferred_signals import POLL_S
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import Chunker, OCRStage, ReadEvent, prefetch, read_source
-from florence_rag.types import Chunk, Failure, Source
+from florence_rag.types import Chunk, Failure, Skipped, Source
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,12 +31,14 @@ class BatchResult:
         source: The source that was read last, for the progress.
         parts: Chunks with their vectors.
         failures: Sources that cannot be read, described or embedded.
+        skipped: Parts of sources that are not read.
         ended: Sources of which all chunks are in this result or an earlier one.
     """
 
     source: Source
     parts: Sequence[EmbeddedBatch] = ()
     failures: Sequence[Failure] = ()
+    skipped: Sequence[Skipped] = ()
     ended: Sequence[Source] = ()
 
 
@@ -85,16 +87,19 @@ class IngestConfig:
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Chunks that are embedded together, and the sources whose reading failed or ended while it was filled."""
+    """Chunks that are embedded together, and what was skipped, failed or ended while the batch was filled."""
 
     chunks: list[Chunk] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
     ended: list[Source] = field(default_factory=list)
 
     def add(self, event: ReadEvent) -> None:
         """Add an event. A failure removes the earlier chunks of its source."""
         if event.chunk is not None:
             self.chunks.append(event.chunk)
+        elif event.skipped is not None:
+            self.skipped.append(event.skipped)
         elif event.failure is not None:
             self.chunks = [chunk for chunk in self.chunks if chunk.source.uri != event.source.uri]
             self.failures.append(event.failure)
@@ -109,7 +114,7 @@ class Batch:
     def embed(self, stage: EmbedStage, timer: StageTimer, source: Source) -> BatchResult:
         """Describe and embed the chunks. Source is the one that was read last."""
         parts, failures = stage(self.chunks, timer)
-        return BatchResult(source, parts, [*self.failures, *failures], self.ended)
+        return BatchResult(source, parts, [*self.failures, *failures], self.skipped, self.ended)
 
 
 class BatchPool(Generic[T]):

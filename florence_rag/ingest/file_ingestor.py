@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypedDict, get_args
 
-from florence_rag.chunking import ChunkingConfig, chunk
+from florence_rag.chunking import ChunkingConfig, chunk_or_skip
 from florence_rag.context import Context
 from florence_rag.errors import InputError, check_keywords
 from florence_rag.image_store import limit_image_detail
@@ -127,7 +127,7 @@ class FileIngestor:
             index.delete_sources(diff.gone)
             index.flush()
         report = run.report(diff, snapshot.sources)
-        snapshot.update(diff, run.done, run.skipped, (failure.source for failure in run.failures))
+        snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures))
         return report
 
     def _steps(
@@ -163,7 +163,8 @@ class FileIngestor:
         ocr = OCRStage.from_models(models, self.ocr_mode)
         detector = models.detector if self.index_regions else None
         config = limit_image_detail(self.chunking or ChunkingConfig(), models.embedder, ocr, models.captioner, detector)
-        chunker = partial(chunk if options.get("near_duplicates") == "keep" else chunk_with_hashes, config=config)
+        keep = options.get("near_duplicates") == "keep"
+        chunker = partial(chunk_or_skip if keep else chunk_with_hashes, config=config)
         if make_engine := options.get("engine"):
             return make_engine(chunker)
         stage = EmbedStage.from_models(models, index_regions=self.index_regions)

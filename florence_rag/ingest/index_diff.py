@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from florence_rag.index.base import ChunkIndex
+from florence_rag.skip_counts import SkipCounts
 from florence_rag.sources import (
     SourceUnavailable,
     discover,
@@ -15,7 +16,7 @@ from florence_rag.sources import (
     uri_prefixes,
 )
 from florence_rag.sources.io import Columns
-from florence_rag.types import Failure, SkippedSource, Source
+from florence_rag.types import Failure, RejectedSource, Skipped, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +27,20 @@ class IndexDiff:
         gone: The uris of files to delete from the index.
         unreadable: Files and folders that cannot be read, to be recorded as failures.
         unavailable: Indexed sources whose server cannot be reached; they stay as they are.
+        skipped: Files that are not read.
         changed: Sources to index, because they are new or have changed.
         unchanged: Sources that are indexed as they are.
-        skipped: Sources that were skipped before, and still are.
-        touched: Those of the unchanged and skipped sources whose size or time differs from the record.
+        rejected: Sources that were read before without being indexed, and need not be read again.
+        touched: Those of the unchanged and rejected sources whose size or time differs from the record.
     """
 
     gone: Sequence[str] = ()
     unreadable: Sequence[Failure] = ()
     unavailable: Sequence[Failure] = ()
+    skipped: SkipCounts = field(default_factory=SkipCounts)
     changed: list[Source] = field(default_factory=list)
     unchanged: list[Source] = field(default_factory=list)
-    skipped: list[SkippedSource] = field(default_factory=list)
+    rejected: list[RejectedSource] = field(default_factory=list)
     touched: list[Source] = field(default_factory=list)
 
     @property
@@ -48,7 +51,7 @@ class IndexDiff:
     @property
     def is_empty(self) -> bool:
         """Whether no file was found, and none is missing."""
-        return not (self.has_changes or self.unchanged or self.skipped or self.unavailable)
+        return not (self.has_changes or self.unchanged or self.rejected or self.unavailable)
 
 
 class IndexSnapshot:
@@ -56,7 +59,7 @@ class IndexSnapshot:
 
     def __init__(self, index: ChunkIndex) -> None:
         self.sources = index.sources()  # the complete sources by uri
-        self.skipped = index.skipped()  # the sources by uri that need not be tried again before they change
+        self.rejected = index.rejected()  # the sources by uri that need not be tried again before they change
         self.failed = {failure.source for failure in index.failures()}
 
     def diff(
@@ -73,12 +76,18 @@ class IndexSnapshot:
         """Compare the files at and below paths with the snapshot, with the options of `FlorenceRAG.add`.
 
         With `missing_ok` paths that no longer exist are gone. Otherwise they raise InputError, because their disk may
-        only be unmounted. With `drop_near_duplicates` sources that were skipped as near-duplicates stay skipped.
+        only be unmounted. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected.
         """
         more, lost = lines_to_uris(listed)
         places = [*([path_to_uri(path) for path in paths] if missing_ok else paths_to_uris(paths)), *more]
-        known = {uri: each.source for uri, each in self.skipped.items()} | self.sources
-        found = list(discover([place for place in places if not missing_ok or exists(place)], known, columns))
+        known = {uri: each.source for uri, each in self.rejected.items()} | self.sources
+        found: list[Source | Failure] = []
+        skipped = SkipCounts()
+        for each in discover([place for place in places if not missing_ok or exists(place)], known, columns):
+            if isinstance(each, Skipped):
+                skipped.add(each)
+            else:
+                found.append(each)
         gone = (self.failed & set(places)) - {_uri(each) for each in found}  # folders that can be read again
         if prune or missing_ok:
             gone |= self._missing([*places, *(each.source for each in lost)], found)
@@ -91,47 +100,48 @@ class IndexSnapshot:
         originals = self.sources.keys() - gone - changed
         # Near-duplicates whose original is gone or has changed may be indexed now.
         orphans = {
-            uri for uri, each in self.skipped.items() if each.duplicate_of and each.duplicate_of not in originals
+            uri for uri, each in self.rejected.items() if each.duplicate_of and each.duplicate_of not in originals
         }
         unmet = orphans - {_uri(each) for each in found} - unavailable.keys()
-        found += discover([uri for uri in unmet if exists(uri)], known)
+        again = discover([uri for uri in unmet if exists(uri)], known)
+        found += [each for each in again if not isinstance(each, Skipped)]
         unreadable = [each for each in found if isinstance(each, Failure)]
-        diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()))
-        still_skipped = {
+        diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()), skipped)
+        still_rejected = {
             uri
-            for uri, each in self.skipped.items()
+            for uri, each in self.rejected.items()
             if (drop_near_duplicates and uri not in orphans if each.duplicate_of else not retry)
         }
         for source in found:
             if isinstance(source, Source):
-                self._classify(source, diff, known, still_skipped)
+                self._classify(source, diff, known, still_rejected)
         return diff
 
     def update(
-        self, diff: IndexDiff, done: Iterable[Source], skipped: Iterable[SkippedSource], failed: Iterable[str]
+        self, diff: IndexDiff, done: Iterable[Source], rejected: Iterable[RejectedSource], failed: Iterable[str]
     ) -> None:
         """Update the snapshot with the results of a run."""
         for uri in (*diff.gone, *(each.uri for each in diff.changed), *(each.source for each in diff.unreadable)):
             self.sources.pop(uri, None)
-            self.skipped.pop(uri, None)
+            self.rejected.pop(uri, None)
             self.failed.discard(uri)
         self.sources |= {source.uri: source for source in done}
-        self.skipped |= {each.source.uri: each for each in skipped}
+        self.rejected |= {each.source.uri: each for each in rejected}
         self.failed |= {*failed, *(each.source for each in diff.unreadable)}
         for source in diff.touched:
             if source.uri in self.sources:
                 self.sources[source.uri] = source
             else:
-                self.skipped[source.uri] = replace(self.skipped[source.uri], source=source)
+                self.rejected[source.uri] = replace(self.rejected[source.uri], source=source)
 
     def _classify(
-        self, source: Source, diff: IndexDiff, known: Mapping[str, Source], still_skipped: Collection[str]
+        self, source: Source, diff: IndexDiff, known: Mapping[str, Source], still_rejected: Collection[str]
     ) -> None:
-        skipped = self.skipped.get(source.uri)
+        rejected = self.rejected.get(source.uri)
         if _has_content_of(source, self.sources.get(source.uri)):
             diff.unchanged.append(source)
-        elif skipped and _has_content_of(source, skipped.source) and source.uri in still_skipped:
-            diff.skipped.append(skipped)
+        elif rejected and _has_content_of(source, rejected.source) and source.uri in still_rejected:
+            diff.rejected.append(rejected)
         else:
             diff.changed.append(source)
             return
@@ -144,7 +154,7 @@ class IndexSnapshot:
         What lies in a folder or container that cannot be read is not missing.
         """
         unreadable = {each.source for each in found if isinstance(each, Failure)}
-        recorded = self.sources.keys() | self.skipped.keys() | self.failed
+        recorded = self.sources.keys() | self.rejected.keys() | self.failed
         missing = recorded & set(places)
         if below := _prefixes(place for place in places if place not in self.sources):
             missing |= {uri for uri in recorded if uri.startswith(below)}

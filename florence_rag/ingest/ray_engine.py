@@ -181,7 +181,8 @@ class _ReadTask:
         timer, chunks = StageTimer(), 0
         for event in read_source(pickle.loads(row["source"]), self.chunker, self.load_ocr(), timer):
             chunks += event.chunk is not None
-            yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if event.chunk is None else {}))}
+            is_last = event.chunk is None and event.skipped is None
+            yield {"step": pickle.dumps(_Step(event, chunks, timer.seconds() if is_last else {}))}
 
 
 class _EmbedActor:

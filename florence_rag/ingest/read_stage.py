@@ -15,12 +15,12 @@ from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
-from florence_rag.types import Chunk, Failure, Source
+from florence_rag.types import Chunk, Failure, Skipped, Source
 
 log = logging.getLogger(__name__)
 
-Chunker = Callable[[Source], Iterable[Chunk]]
-"""Reads a source and yields its chunks."""
+Chunker = Callable[[Source], Iterable[Chunk | Skipped]]
+"""Reads a source and yields its chunks, and records of the parts that are skipped."""
 
 OCRMode = Literal["auto", "always", "never"]
 """Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images and those pages that have no
@@ -36,10 +36,11 @@ class PermanentFailure(Failure):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ReadEvent:
-    """A step in reading a source: a chunk, a failure, or, with neither of them, the end of the source."""
+    """A step in reading a source: a chunk, a skipped part, a failure, or, with none of them, the end of the source."""
 
     source: Source
     chunk: Chunk | None = None
+    skipped: Skipped | None = None
     failure: Failure | None = None
 
 
@@ -74,6 +75,9 @@ def read_source(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: S
                 chunk = next(chunks, None)
             if chunk is None:
                 break
+            if isinstance(chunk, Skipped):
+                yield ReadEvent(source, skipped=chunk)
+                continue
             if ocr is not None:
                 with timer("ocr"):
                     chunk = ocr(chunk)

@@ -18,15 +18,19 @@ from florence_rag.ingest.engine import Engine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
-from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, SkippedSource, Source
+from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, RejectedSource, Skipped, Source
+
+MAX_SKIPPED_PARTS = 100
+"""The most parts of one source that are reported as skipped."""
 
 
 @dataclass(slots=True, eq=False)
 class IngestRun:
     """Stores sources in an index. One object carries out one run, in any number of steps.
 
-    The progress counts `files_total` files, of which `files_done` were indexed before the run. Future runs can skip the
-    sources in `skipped`, which are permanent failures and near-duplicates.
+    The progress counts `files_total` files, of which `files_done` were indexed before the run. Future runs need not
+    read the sources in `rejected`, which are permanent failures and near-duplicates. `skipped` holds the parts of
+    sources that are not read, by uri.
     """
 
     index: ChunkIndex
@@ -35,11 +39,12 @@ class IngestRun:
     progress: Callable[[Progress], None] | None = None
     done: list[Source] = field(default_factory=list, init=False)
     failures: list[Failure] = field(default_factory=list, init=False)
-    skipped: list[SkippedSource] = field(default_factory=list, init=False)
+    rejected: list[RejectedSource] = field(default_factory=list, init=False)
+    skipped: dict[str, list[Skipped]] = field(default_factory=dict, init=False)
     chunks: int = field(default=0, init=False)
     timer: StageTimer = field(default_factory=StageTimer, init=False)
     _begun: set[str] = field(default_factory=set, init=False)
-    _rejected: set[str] = field(default_factory=set, init=False)
+    _dropped: set[str] = field(default_factory=set, init=False)
 
     def ingest(
         self, sources: Sequence[Source], engine: Engine, near_duplicates: NearDuplicateFilter | None = None
@@ -48,11 +53,13 @@ class IngestRun:
         if not sources:
             return
         with DeferredSignals() as signals:
-            with closing(engine.run(sources, self.timer, self._rejected, signals.check)) as results:
+            with closing(engine.run(sources, self.timer, self._dropped, signals.check)) as results:
                 for result in results:
                     with self.timer("store"):
                         for failure in result.failures:
                             self._fail(failure)
+                        for part in result.skipped:
+                            self._skip(part)
                         for batch in result.parts:
                             self._add(batch, near_duplicates)
                         for source in result.ended:
@@ -62,17 +69,19 @@ class IngestRun:
 
     def skip_near_duplicate(self, source: Source, original: str) -> None:
         """Record that the image of another uri stands for this source."""
-        self._rejected.add(source.uri)
+        self._dropped.add(source.uri)
         self.index.mark_duplicate(source, original)
-        self.skipped.append(SkippedSource(source, duplicate_of=original))
+        self.rejected.append(RejectedSource(source, duplicate_of=original))
 
     def report(self, diff: IndexDiff, indexed: Collection[str]) -> IndexReport:
         """Summarize the run; `indexed` are the uris of the sources that were indexed before it."""
         added = [Change("added", source.uri) for source in self.done if source.uri not in indexed]
         updated = [Change("updated", source.uri) for source in self.done if source.uri in indexed]
         removed = [Change("removed", uri) for uri in diff.gone if uri in indexed]
-        failed_before = [Failure(each.source.uri, each.reason) for each in diff.skipped if not each.duplicate_of]
-        skipped = (*diff.skipped, *self.skipped)
+        failed_before = [Failure(each.source.uri, each.reason) for each in diff.rejected if not each.duplicate_of]
+        rejected = (*diff.rejected, *self.rejected)
+        skipped = diff.skipped
+        skipped.extend(part for source in self.done for part in self.skipped.get(source.uri, ()))
         return IndexReport(
             added=len(added),
             updated=len(updated),
@@ -80,8 +89,10 @@ class IngestRun:
             removed=len(removed),
             failed=(*diff.unavailable, *diff.unreadable, *failed_before, *self.failures),
             near_duplicates=tuple(
-                NearDuplicate(each.source.uri, each.duplicate_of) for each in skipped if each.duplicate_of
+                NearDuplicate(each.source.uri, each.duplicate_of) for each in rejected if each.duplicate_of
             ),
+            skipped=tuple(skipped.records),
+            skipped_counts=skipped.by_reason,
             changes=(*added, *updated, *removed),
         )
 
@@ -89,9 +100,9 @@ class IngestRun:
         """Store a batch. If the index refuses it, store it source by source, so that only those at fault fail."""
         if near_duplicates is not None:
             for chunk in batch.chunks:
-                if chunk.source.uri not in self._rejected and (original := near_duplicates.original_of(chunk)):
+                if chunk.source.uri not in self._dropped and (original := near_duplicates.original_of(chunk)):
                     self.skip_near_duplicate(chunk.source, original)
-        batch = batch.select(lambda uri: uri not in self._rejected)
+        batch = batch.select(lambda uri: uri not in self._dropped)
         if not batch.chunks:
             return
         sources = list(dict.fromkeys(chunk.source for chunk in batch.chunks))
@@ -109,9 +120,14 @@ class IngestRun:
                 for source in sources:
                     self._add(batch.select(source.uri.__eq__))
 
+    def _skip(self, part: Skipped) -> None:
+        parts = self.skipped.setdefault(part.source, [])
+        if len(parts) < MAX_SKIPPED_PARTS:
+            parts.append(part)
+
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
-        if source.uri in self._begun and source.uri not in self._rejected:
+        if source.uri in self._begun and source.uri not in self._dropped:
             self.index.complete(source)
             self.done.append(source)
         else:
@@ -120,19 +136,19 @@ class IngestRun:
 
     def _fail(self, failure: Failure) -> None:
         """Record why a source cannot be indexed; its rows are dropped."""
-        if failure.source in self._rejected:
+        if failure.source in self._dropped:
             return
-        self._rejected.add(failure.source)
+        self._dropped.add(failure.source)
         file = failure.file if isinstance(failure, PermanentFailure) else None
         self.index.fail(failure.source, failure.reason, file)
         self.failures.append(Failure(failure.source, failure.reason))
         if file is not None:
-            self.skipped.append(SkippedSource(file, failure.reason))
+            self.rejected.append(RejectedSource(file, failure.reason))
 
     def _report_progress(self, source: Source) -> None:
         if self.progress is not None:
             step = Progress(
-                files_done=self.files_done + len(self.done) + len(self._rejected),
+                files_done=self.files_done + len(self.done) + len(self._dropped),
                 files_total=self.files_total,
                 chunks=self.chunks,
                 source=source.uri,

@@ -12,6 +12,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.sources.folders import FolderSearch, is_ignored
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
 from florence_rag.sources.io.remote_stat import FileStat
@@ -20,25 +21,27 @@ from florence_rag.sources.io.uris import (
     SUBTITLE_SUFFIXES,
     Member,
     container_scheme,
+    guess_media,
     is_http,
     is_url,
     media_of,
     parse_member,
+    skip_reason,
     suffix_of,
 )
 from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
-from florence_rag.types import Failure, Media, Source
+from florence_rag.types import Failure, Media, Skipped, Source
 
 _PARALLEL_REQUESTS = 16
 
 
 def discover(
     paths: Iterable[str | Path], known: Mapping[str, Source] = {}, columns: Columns | None = None
-) -> Iterator[Source | Failure]:
+) -> Iterator[Source | Failure | Skipped]:
     """Find every medium among the paths, and in the folders and containers among them, once.
 
-    Hidden files, files of unknown kinds and containers are skipped in folders.
+    Files of unknown kinds and containers in folders are skipped; hidden files are ignored.
 
     Args:
         paths: Files, folders, patterns, URLs, tars, tables, saved data sets, and uris of members.
@@ -48,7 +51,7 @@ def discover(
 
     Returns:
         The files sorted by path, then the members of containers, then the URLs; for each one that cannot be read, a
-        failure with the reason.
+        failure with the reason. The files that are skipped come before the others of their folders.
 
     Raises:
         InputError: If a path does not exist, before anything is read.
@@ -62,7 +65,9 @@ def subtitles_of(video: str) -> str | None:
     return next(filter(os.path.isfile, paths), None)
 
 
-def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
+def _discover(
+    uris: Iterable[str], known: Mapping[str, Source], columns: Columns
+) -> Iterator[Source | Failure | Skipped]:
     paths: list[str] = []
     containers: dict[str, list[Member] | None] = {}  # None: all members
     urls: dict[str, None] = {}
@@ -73,9 +78,15 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
                 wanted.append(member)
         elif is_url(uri):
             try:
-                urls |= dict.fromkeys(_list_url(uri))
+                files = _list_url(uri)
             except FlorenceError as error:
                 yield SourceUnavailable(uri, str(error))
+                continue
+            for url in files:
+                if url == uri or media_of(url) or container_scheme(url):
+                    urls[url] = None
+                else:
+                    yield Skipped(url, skip_reason(url))
         elif is_saved_dataset(uri):
             splits = Path(uri).rglob("*.arrow")
             containers |= {str(path): None for path in splits if not path.name.startswith("cache-")}
@@ -92,37 +103,21 @@ def _discover(uris: Iterable[str], known: Mapping[str, Source], columns: Columns
         yield from pool.map(lambda url: inspect(url, partial(_url_record, url, known)), files)
 
 
-def _find_files(paths: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure]:
-    """Yield each media file among absolute paths and below the folders among them once, sorted by path.
-
-    Folders are searched without hidden files and files of unknown kinds.
-    """
-    found: dict[str, Media | Failure] = {}
-    visited: set[Path] = set()
-    for path in paths:
-        if os.path.isdir(path):
-            _search_folder(path, found, visited)
-        else:
-            found[path] = media_of(path) or _unknown_kind(path)
-    return (inspect(path, partial(_file_record, path, media, known)) for path, media in sorted(found.items()))
-
-
-def _search_folder(top: str, found: dict[str, Media | Failure], visited: set[Path]) -> None:
-    """Add the media files below a folder to found. A folder that several links reach is visited once."""
-
-    def report(error: OSError) -> None:
-        found[error.filename] = Failure(error.filename, f"the folder cannot be read: {error.strerror}")
-
-    for name, folders, files in os.walk(top, onerror=report, followlinks=True):
-        folder = Path(name).resolve()
-        if folder in visited:
-            folders.clear()
-            continue
-        visited.add(folder)
-        folders[:] = [child for child in folders if not child.startswith(".")]
-        for file in files:
-            if (media := media_of(file)) and not file.startswith("."):
-                found[str(folder / file)] = media
+def _find_files(paths: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure | Skipped]:
+    """Yield what is skipped below the folders among absolute paths, then each media file once, sorted by path."""
+    named = {path: media_of(path) or guess_media(path) for path in paths if not os.path.isdir(path)}
+    folders = [path for path in paths if path not in named]
+    search = FolderSearch(folders)
+    for folder in folders:
+        yield from search.add_folder(folder)
+    yield from search.finish()
+    found = {**search.media, **{path: media or _unknown_kind(path) for path, media in named.items()}}
+    if search.has_subtitles:
+        yield from search.unused_subtitles(
+            subtitles for path, media in found.items() if media == "video" and (subtitles := subtitles_of(path))
+        )
+    for path, media in sorted(found.items()):
+        yield inspect(path, partial(_file_record, path, media, known))
 
 
 def _unknown_kind(path: str) -> Failure:
@@ -188,16 +183,12 @@ def _content_hash(uri: str, location: str, found: FileStat) -> str:
 
 
 def _list_url(url: str) -> list[str]:
-    """Return the URL of a file itself, or the visible files of a known kind that a folder or pattern holds."""
+    """Return the URL of a file itself, or the visible files that a folder or pattern holds."""
     if is_http(url):
         return [url]
     from florence_rag.sources.io.fsspec_io import list_files
 
-    files = list_files(url)
-    if files == [url]:
-        return files
-    visible = (each for each in files if not each.rpartition("/")[2].startswith("."))
-    return [each for each in visible if media_of(each) or container_scheme(each)]
+    return [each for each in list_files(url) if each == url or not is_ignored(each.rpartition("/")[2])]
 
 
 def _url_record(url: str, known: Mapping[str, Source]) -> Source | Failure:

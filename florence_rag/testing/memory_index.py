@@ -16,7 +16,7 @@ from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
 from florence_rag.tokenize import words
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, SkippedSource, Source
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Source
 
 
 class MemoryIndex:
@@ -31,7 +31,7 @@ class MemoryIndex:
         self._rows: dict[str, _Row] = {}
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
-        self._skipped: dict[str, SkippedSource] = {}
+        self._rejected: dict[str, RejectedSource] = {}
         self._begun: set[str] = set()
         self._answers = MemoryAnswerStore()
 
@@ -69,24 +69,24 @@ class MemoryIndex:
         self._drop(uri)
         self._failures[uri] = Failure(uri, reason)
         if source:
-            self._skipped[uri] = SkippedSource(source, reason)
+            self._rejected[uri] = RejectedSource(source, reason)
 
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Drop the rows of the source and record which source is indexed in its place."""
         self._drop(source.uri)
-        self._skipped[source.uri] = SkippedSource(source, duplicate_of=duplicate_of)
+        self._rejected[source.uri] = RejectedSource(source, duplicate_of=duplicate_of)
 
-    def skipped(self) -> dict[str, SkippedSource]:
+    def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
-        return dict(sorted(self._skipped.items()))
+        return dict(sorted(self._rejected.items()))
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times."""
         for source in sources:
             if source.uri in self._sources:
                 self._sources[source.uri] = source
-            elif known := self._skipped.get(source.uri):
-                self._skipped[source.uri] = replace(known, source=source)
+            elif known := self._rejected.get(source.uri):
+                self._rejected[source.uri] = replace(known, source=source)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """Delete sources and return the number of deleted rows."""
@@ -181,7 +181,7 @@ class MemoryIndex:
 
     def _drop(self, uri: str) -> None:
         self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
-        for records in (self._sources, self._failures, self._skipped):
+        for records in (self._sources, self._failures, self._rejected):
             records.pop(uri, None)
         self._begun.discard(uri)
 

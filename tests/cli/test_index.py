@@ -13,6 +13,7 @@ from PIL import Image
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
 
+SKIPPED = ("skipped", "skipped_counts")
 PROGRAM = Path(__file__).with_name("color_program.py")
 
 
@@ -27,9 +28,20 @@ def test_index_json_is_one_line_with_the_report(run, photos):
     outcome = run("index", photos, "--json")
     assert outcome.code == 0
     assert outcome.out.count("\n") == 1
-    assert outcome.json.keys() == {"added", "updated", "unchanged", "removed", "failed", "near_duplicates"}
+    assert outcome.json.keys() == {"added", "updated", "unchanged", "removed", "failed", "near_duplicates", *SKIPPED}
     assert outcome.json["added"] == 4
     assert [Path(failure["source"]).name for failure in outcome.json["failed"]] == ["broken.jpg"]
+
+
+def test_files_that_are_not_read_are_counted_by_kind(run, photos):
+    for name in ("a.mp3", "b.mp3", "c.svg", "Makefile", ".DS_Store"):
+        (photos / name).write_bytes(b"x")
+    line = "0 failed; skipped 4: 2 .mp3, 1 .svg, 1 without suffix\n"
+    assert run("index", photos).out.endswith(line)
+    assert run("index", photos).out.endswith(line)  # nothing has changed, and it is said again
+    record = run("index", photos, "--json").json
+    assert record["skipped_counts"] == {".mp3": 2, ".svg": 1, "without suffix": 1}
+    assert {"source": str(photos / "c.svg"), "reason": ".svg"} in record["skipped"]
 
 
 def test_a_bad_file_is_named_with_its_reason(run, photos):
@@ -177,7 +189,7 @@ def test_failures_are_retried(folder, opened_with, rag, run):
 def test_near_duplicates_are_counted(folder, opened_with, run):
     shutil.copy(folder / "red.png", folder / "again.png")
     outcome = run("index", folder, "--near-duplicates", "drop")
-    assert outcome.out.endswith("1 added, 0 updated, 0 unchanged, 0 removed, 0 failed, 1 skipped as near-duplicates\n")
+    assert outcome.out.endswith("1 added, 0 updated, 0 unchanged, 0 removed, 0 failed, 1 near-duplicates\n")
     assert run("index", folder, "--near-duplicates", "hide").code == 2
 
 

@@ -120,7 +120,7 @@ def test_events_of_watch(run, rag, photos, monkeypatch):
     monkeypatch.setattr(rag, "watch", watch_until_interrupted)
     outcome = run("watch", photos, "--near-duplicates", "drop", "--json")
     first, *others = (json.loads(line) for line in outcome.out.splitlines())
-    assert {record["event"] for record in others} == {"removed", "failed", "skipped"}
+    assert {record["event"] for record in others} == {"removed", "failed", "near-duplicate"}
     keys = set(OBJECTS["watch"])
     check_object({key: value for key, value in first.items() if key not in keys}, "index")
     for record in others:

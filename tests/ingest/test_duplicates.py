@@ -189,7 +189,7 @@ def test_exact_copies_are_skipped_too_except_one_that_moved(photo_rag, scenes):
 def test_skipped_near_duplicates_are_indexed_when_the_option_changes(photo_rag, scenes):
     photo_rag.add(scenes, near_duplicates="drop")
     assert photo_rag.add(scenes).added == 1
-    assert photo_rag.index.skipped() == {}
+    assert photo_rag.index.rejected() == {}
 
 
 def test_the_shots_of_a_burst_are_one_hit(photo_rag, scenes):

@@ -232,7 +232,7 @@ def test_a_failed_file_is_tried_again_when_it_changes(each_rag, mixed_folder):
     each_rag.add(mixed_folder)
     Image.fromarray(color_frame("blue")).save(mixed_folder / "broken.jpg", "PNG")
     assert counts(each_rag.add(mixed_folder)) == (1, 0, 1, 0)
-    assert each_rag.index.failures() == () and each_rag.index.skipped() == {}
+    assert each_rag.index.failures() == () and each_rag.index.rejected() == {}
 
 
 def test_a_failure_that_does_not_lie_in_the_file_is_tried_again_in_every_run(each_rag, mixed_folder):

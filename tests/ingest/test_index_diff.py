@@ -32,10 +32,10 @@ def names(found):
     return [os.path.basename(getattr(each, "uri", each)) for each in found]
 
 
-def test_files_are_new_unchanged_or_skipped(index, folder):
+def test_files_are_new_unchanged_or_rejected(index, folder):
     diff = IndexSnapshot(index).diff([folder])
     assert (names(diff.changed), names(diff.unchanged)) == (["c.txt"], ["a.txt"])
-    assert names(each.source for each in diff.skipped) == ["b.txt"]
+    assert names(each.source for each in diff.rejected) == ["b.txt"]
     assert diff.has_changes and not diff.is_empty and not (diff.gone or diff.unreadable or diff.touched)
 
 
@@ -73,7 +73,7 @@ def test_a_near_duplicate_is_skipped_until_its_original_is_gone(index, folder):
     original = str(folder / "a.txt")
     index.mark_duplicate(duplicate, original)
     snapshot = IndexSnapshot(index)
-    assert names(each.source for each in snapshot.diff([folder], drop_near_duplicates=True).skipped) == [
+    assert names(each.source for each in snapshot.diff([folder], drop_near_duplicates=True).rejected) == [
         "b.txt",
         "c.txt",
     ]

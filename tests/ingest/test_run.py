@@ -9,9 +9,10 @@ from florence_rag.embedding.base import EmbedderCapabilities
 from florence_rag.errors import InputError, MediaError, ModelError, StoreError
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
+from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.run import IngestRun
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
-from florence_rag.types import Chunk, Failure, Locator
+from florence_rag.types import Chunk, Failure, Locator, Skipped
 from tests.ingest.samples import CountingEmbedder, color_chunk, source
 
 EMBEDDER = ColorEmbedder()
@@ -82,6 +83,20 @@ def test_a_file_without_anything_is_a_failure():
     assert run.failures == [Failure("/a", "there is nothing in it to index: no image and no text")]
 
 
+def test_parts_that_are_not_read_are_in_the_report_unless_their_source_fails():
+    def chunker(of):
+        yield Skipped(of.uri, "damaged page", Locator(page=1))
+        yield color_chunk(of, "red")
+        if of.uri == "/b":
+            raise MediaError("damaged")
+
+    for batch_size in (1, 100):
+        run = ingest(chunker, "ab", config=IngestConfig(batch_size=batch_size))
+        report = run.report(IndexDiff(), ())
+        assert report.skipped == (Skipped("/a", "damaged page", Locator(page=1)),)
+        assert report.skipped_counts == {"damaged page": 1}
+
+
 def test_failures_of_the_file_itself_are_skipped_in_later_runs_and_others_are_not():
     def chunker(of):
         raise MediaError("damaged") if of.uri == "/a" else OSError("no network")
@@ -89,7 +104,7 @@ def test_failures_of_the_file_itself_are_skipped_in_later_runs_and_others_are_no
 
     run = ingest(chunker, "ab")
     assert {failure.source for failure in run.failures} == {"/a", "/b"}
-    assert [each.source.uri for each in run.skipped] == list(run.index.skipped()) == ["/a"]
+    assert [each.source.uri for each in run.rejected] == list(run.index.rejected()) == ["/a"]
 
 
 def test_progress_is_reported_after_every_step():

@@ -7,14 +7,21 @@ import pytest
 from florence_rag.errors import InputError
 from florence_rag.sources import SourceUnavailable, discover
 from florence_rag.sources.io import Columns
-from florence_rag.types import Failure, Source
+from florence_rag.types import Failure, Skipped, Source
 from tests.sources.io.makers import Page, make, serving, write_parquet, write_tar
 
 pytestmark = pytest.mark.usefixtures("folder")
 
 
 def uris(*paths, **options):
-    return [each.uri if isinstance(each, Source) else each.source for each in discover(paths, **options)]
+    found = [each for each in discover(paths, **options) if not isinstance(each, Skipped)]
+    return [each.uri if isinstance(each, Source) else each.source for each in found]
+
+
+def skipped(*paths, **options):
+    return {
+        os.path.basename(each.source): each.reason for each in discover(paths, **options) if isinstance(each, Skipped)
+    }
 
 
 def by_uri(found):
@@ -55,6 +62,7 @@ def test_containers_in_a_folder_are_skipped_but_not_in_a_pattern(folder):
     make("in/1.jpg")
     write_tar(folder / "in" / "a.tar", {"2.jpg": b"x"})
     assert uris("in") == [f"{folder}/in/1.jpg"]
+    assert skipped("in") == {"a.tar": ".tar (give it by name)"}
     assert uris("in/*.tar") == [f"tar:{folder}/in/a.tar#2.jpg"]
 
 
@@ -169,6 +177,7 @@ def test_files_that_fsspec_lists_are_found(folder):
     )
     try:
         assert uris("memory://in") == ["tar:memory:///in/a.tar#1.jpg", "memory:///in/1.jpg"]
+        assert skipped("memory://in") == {"n.xyz": ".xyz"}
         assert uris("memory://in/*.jpg") == ["memory:///in/1.jpg"]
     finally:
         system.rm("/in", recursive=True)
@@ -181,8 +190,8 @@ def write_files(folder: Path, *names: str) -> None:
         path.write_bytes(b"x" + name.encode("utf-8", "surrogateescape"))
 
 
-def found(*paths: Path, known: dict[str, Source] | None = None) -> list[Source | Failure]:
-    return list(discover(paths, known or {}))
+def found(*paths: Path, known: dict[str, Source] | None = None, **options) -> list[Source | Failure]:
+    return [each for each in discover(paths, known or {}, **options) if not isinstance(each, Skipped)]
 
 
 def names(sources: list[Source | Failure], top: Path) -> list[str]:
@@ -191,9 +200,14 @@ def names(sources: list[Source | Failure], top: Path) -> list[str]:
 
 def test_media_are_found_in_order_below_a_folder_and_the_rest_is_skipped(tmp_path):
     write_files(
-        tmp_path, "b/a.JPG", "b/c/video.Mp4", "a.pdf", "notes.md", "b.jpg", "b/song.mp3", "Makefile", "b/video.srt"
+        tmp_path, "b/a.JPG", "b/c/video.Mp4", "a.pdf", "notes.md", "b.jpg", "b/song.MP3", "Makefile", "b/video.srt"
     )
-    write_files(tmp_path, ".hidden.jpg", ".git/a.jpg", "b/._a.jpg")
+    write_files(tmp_path, ".hidden.jpg", ".git/a.jpg", "b/._a.jpg", ".DS_Store", "Thumbs.db", "~$letter.docx")
+    assert skipped(tmp_path) == {
+        "song.MP3": ".mp3",
+        "Makefile": "without suffix",
+        "video.srt": "subtitles without a video",
+    }
     sources = found(tmp_path)
     assert names(sources, tmp_path) == ["a.pdf", "b.jpg", "b/a.JPG", "b/c/video.Mp4", "notes.md"]
     assert [one.media for one in sources] == ["pdf", "image", "image", "video", "text"]
@@ -251,12 +265,31 @@ def test_a_file_on_several_paths_is_found_once(tmp_path, monkeypatch):
     assert names(list(discover(paths)), tmp_path) == ["a/b.jpg"]
 
 
-def test_links_that_lead_in_circles_end(tmp_path):
+def test_links_that_lead_out_of_the_folder_or_in_circles_are_not_followed(tmp_path):
     write_files(tmp_path, "a/b.jpg", "outside/c.jpg")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "root").symlink_to("/")
     (tmp_path / "a" / "self").symlink_to(tmp_path / "a")
     (tmp_path / "a" / "aside").symlink_to(tmp_path / "outside")
-    assert names(found(tmp_path / "a"), tmp_path) == ["a/b.jpg", "outside/c.jpg"]
+    (tmp_path / "a" / "d.jpg").symlink_to(tmp_path / "outside" / "c.jpg")
+    assert names(found(tmp_path / "a"), tmp_path) == ["a/b.jpg"]
+    assert skipped(tmp_path / "a") == {
+        "up": "link to a parent folder",
+        "root": "link to a parent folder",
+        "aside": "link out of the folder",
+        "d.jpg": "link out of the folder",
+    }
+    assert names(found(tmp_path / "a", tmp_path / "outside"), tmp_path) == ["a/b.jpg", "outside/c.jpg"]
+
+
+def test_a_link_inside_the_folder_adds_nothing_twice(tmp_path):
+    write_files(tmp_path, "a/b.jpg", ".store/1.jpg", ".store/2.jpg")
+    (tmp_path / "again").symlink_to(tmp_path / "a")
+    (tmp_path / "again.jpg").symlink_to(tmp_path / "a" / "b.jpg")
+    (tmp_path / "stored.jpg").symlink_to(tmp_path / ".store" / "1.jpg")
+    (tmp_path / "twice.jpg").symlink_to(tmp_path / ".store" / "1.jpg")
+    assert names(found(tmp_path), tmp_path) == ["a/b.jpg", "stored.jpg"]
+    assert skipped(tmp_path) == {}
 
 
 def test_a_link_to_a_file_keeps_its_own_name(tmp_path):

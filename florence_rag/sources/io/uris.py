@@ -27,6 +27,18 @@ MEDIA_BY_SUFFIX: Mapping[str, Media] = {
     suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
+_MEDIA_BY_HEAD: Mapping[bytes, Media] = {
+    b"\xff\xd8\xff": "image",
+    b"\x89PNG\r\n\x1a\n": "image",
+    b"GIF8": "image",
+    b"RIFFWEBP": "image",
+    b"II*\0": "image",
+    b"MM\0*": "image",
+    b"%PDF-": "pdf",
+    b"\x1aE\xdf\xa3": "video",
+    b"RIFFAVI ": "video",
+}
+_IMAGE_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"))
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -84,6 +96,37 @@ def media_of(uri: str) -> Media | None:
     if member := parse_member(uri):
         return media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
     return MEDIA_BY_SUFFIX.get(suffix_of(uri))
+
+
+def skip_reason(uri: str) -> str:
+    """Return why a file in a folder is not read, by its name: its suffix, with what to do if there is anything."""
+    suffix = suffix_of(uri)
+    if container_scheme(uri):
+        return f"{suffix} (give it by name)"
+    return suffix if re.fullmatch(r"\.[\w-]{1,16}", suffix) else "without suffix"
+
+
+def is_unusual(suffix: str) -> bool:
+    """Return whether a suffix is missing or odd, as in IMG_1, a.jpg_large and a.jpeg~, so that it tells nothing."""
+    return not suffix[1:].isalnum()
+
+
+def guess_media(path: str) -> Media | None:
+    """Return the medium of a local file by its first bytes; None for text, whose first bytes may be any."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            return _media_of_head(file.read(16))
+    except OSError:
+        return None
+
+
+def _media_of_head(head: bytes) -> Media | None:
+    if head[4:8] == b"ftyp":
+        return "image" if head[8:12] in _IMAGE_BRANDS else None if head[8:11] in (b"M4A", b"M4B") else "video"
+    key = head[:4] + head[8:12] if head.startswith(b"RIFF") else head
+    return next((media for start, media in _MEDIA_BY_HEAD.items() if key.startswith(start)), None)
 
 
 def quote_name(name: str) -> str:

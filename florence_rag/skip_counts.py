@@ -1,0 +1,59 @@
+"""Counts what is skipped by reason, and puts the counts into one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from florence_rag.types import Skipped
+
+MAX_LISTED = 10_000
+"""The most records that are kept; a folder may hold millions of files of a kind that is not read."""
+MAX_REASONS = 1_000
+"""The most reasons that are counted separately, because programs invent suffixes."""
+OTHER = "of other kinds"
+"""The reason under which all further ones are counted."""
+_MAX_SHOWN = 6
+
+
+class SkipCounts:
+    """Counts records exactly, and keeps the first 10,000 of them."""
+
+    def __init__(self) -> None:
+        self.records: list[Skipped] = []
+        self._counts: Counter[str] = Counter()
+
+    def add(self, record: Skipped) -> None:
+        """Count a record."""
+        if len(self.records) < MAX_LISTED:
+            self.records.append(record)
+        is_counted = record.reason in self._counts or len(self._counts) < MAX_REASONS
+        self._counts[record.reason if is_counted else OTHER] += 1
+
+    def extend(self, records: Iterable[Skipped]) -> None:
+        """Count several records."""
+        for each in records:
+            self.add(each)
+
+    @property
+    def by_reason(self) -> dict[str, int]:
+        """The number of records of each reason, most frequent first."""
+        return sort_counts(self._counts)
+
+
+def sort_counts(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts by reason, most frequent first."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def counts_to_line(counts: Mapping[str, int]) -> str:
+    """Return one line such as "skipped 3: 2 .mp3, 1 .docx (install florence-rag[office])", or "" without counts."""
+    if not counts:
+        return ""
+    reasons = [f"{count} {reason}" for reason, count in sort_counts(counts).items()]
+    if len(reasons) > _MAX_SHOWN:
+        others = len(reasons) - _MAX_SHOWN + 1
+        reasons[_MAX_SHOWN - 1 :] = [f"and {others} other kinds"]
+    return f"skipped {sum(counts.values())}: {', '.join(reasons)}"
