@@ -25,6 +25,7 @@ from florence_rag.sources.io.uris import (
     is_http,
     is_url,
     media_of,
+    missing_extra,
     parse_member,
     skip_reason,
     suffix_of,
@@ -124,6 +125,8 @@ def _unknown_kind(path: str) -> Failure:
     suffix = suffix_of(path)
     if suffix in SUBTITLE_SUFFIXES:
         return Failure(path, "subtitles are read together with the video of the same name")
+    if extra := missing_extra(suffix):
+        return Failure(path, f"files ending in {suffix!r} need a library: pip install 'florence-rag[{extra}]'")
     known = ", ".join(suffix.lstrip(".") for suffix in MEDIA_BY_SUFFIX)
     return Failure(path, f"files ending in {suffix!r} are of no known kind; known are {known}")
 

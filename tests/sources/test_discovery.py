@@ -7,6 +7,7 @@ import pytest
 from florence_rag.errors import InputError
 from florence_rag.sources import SourceUnavailable, discover
 from florence_rag.sources.io import Columns
+from florence_rag.sources.io import uris as uri_forms
 from florence_rag.types import Failure, Skipped, Source
 from tests.sources.io.makers import Page, make, serving, write_parquet, write_tar
 
@@ -64,6 +65,30 @@ def test_containers_in_a_folder_are_skipped_but_not_in_a_pattern(folder):
     assert uris("in") == [f"{folder}/in/1.jpg"]
     assert skipped("in") == {"a.tar": ".tar (give it by name)"}
     assert uris("in/*.tar") == [f"tar:{folder}/in/a.tar#2.jpg"]
+
+
+@pytest.fixture
+def optional_suffix(monkeypatch):
+    """The suffix of a kind whose library is not installed."""
+    monkeypatch.setitem(uri_forms._EXTRA_BY_SUFFIX, ".docy", ("no_such_package", "office"))
+    monkeypatch.setitem(uri_forms.MEDIA_BY_SUFFIX, ".docy", "text")
+    uri_forms.missing_extra.cache_clear()
+    yield ".docy"
+    uri_forms.missing_extra.cache_clear()
+
+
+def test_a_kind_that_needs_an_extra_is_skipped_with_its_name_and_fails_if_named(optional_suffix):
+    make("in/a.docy", "in/1.jpg")
+    assert skipped("in") == {"a.docy": ".docy (install florence-rag[office])"}
+    (found,) = discover(["in/a.docy"])
+    assert found.reason == "files ending in '.docy' need a library: pip install 'florence-rag[office]'"
+
+
+@pytest.mark.parametrize("package", ["", "json"])
+def test_an_installed_extra_is_used(optional_suffix, package, monkeypatch, folder):
+    monkeypatch.setitem(uri_forms._EXTRA_BY_SUFFIX, ".docy", (package, "office"))
+    make("in/a.docy")
+    assert uris("in") == [f"{folder}/in/a.docy"]
 
 
 def test_an_unchanged_container_is_not_hashed_again(folder, monkeypatch):

@@ -10,6 +10,8 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Literal
 
 from florence_rag.types import Media
@@ -26,6 +28,8 @@ _SUFFIXES: Mapping[Media, str] = {
 MEDIA_BY_SUFFIX: Mapping[str, Media] = {
     suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
+_EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = {}
+"""The package that reads files with a suffix, and the extra of florence_rag that installs it, if it is optional."""
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
 _MEDIA_BY_HEAD: Mapping[bytes, Media] = {
     b"\xff\xd8\xff": "image",
@@ -92,15 +96,25 @@ def container_scheme(uri: str) -> Scheme | None:
 
 
 def media_of(uri: str) -> Media | None:
-    """Return the medium of a source by the suffix of its name; None if it is unknown. Tables hold images."""
+    """Return the medium of a source by the suffix of its name; None if it cannot be read. Tables hold images."""
     if member := parse_member(uri):
         return media_of(unquote_name(member.fragment)) if member.scheme == "tar" else "image"
-    return MEDIA_BY_SUFFIX.get(suffix_of(uri))
+    suffix = suffix_of(uri)
+    return None if missing_extra(suffix) else MEDIA_BY_SUFFIX.get(suffix)
+
+
+@cache
+def missing_extra(suffix: str) -> str:
+    """Return the extra of florence_rag whose package is needed to read files with a suffix, if it is not installed."""
+    package, extra = _EXTRA_BY_SUFFIX.get(suffix, ("", ""))
+    return extra if package and find_spec(package) is None else ""
 
 
 def skip_reason(uri: str) -> str:
     """Return why a file in a folder is not read, by its name: its suffix, with what to do if there is anything."""
     suffix = suffix_of(uri)
+    if extra := missing_extra(suffix):
+        return f"{suffix} (install florence-rag[{extra}])"
     if container_scheme(uri):
         return f"{suffix} (give it by name)"
     return suffix if re.fullmatch(r"\.[\w-]{1,16}", suffix) else "without suffix"
