@@ -1,18 +1,52 @@
-"""Splits texts into words and finds words and phrases in them, by the same rules for search and for quotes.
+"""Splits texts into words and compares them, by the same rules for search, for evidence and for quotes.
 
-Case, punctuation, line breaks and full-width forms do not matter: "J.P. Morgan" is in "j.p.morgan" and in "JPMorgan".
-A word is a run of letters and digits. A run of a script without spaces is split into pairs of characters, as in most
-search engines. Words with the same stem match. The stemmer is our own: as docs/log.md describes, Snowball's is slower
-and does not match "bus" with "buses".
+Case, accents, punctuation and the width of characters do not matter: "strasse" is in "Straße", "istanbul" in "İstanbul"
+and "J.P. Morgan" in "JPMorgan". The marks that spell a word do: the vowel signs of Hindi and the tones of Thai are
+parts of it, while the points of Hebrew and Arabic are accents. A word is a run of letters, marks and digits, or an
+emoji. A run of a script without spaces is split into pairs of characters, as in most search engines, or of syllables
+where characters share one. Words with the same stem match. The stemmer is our own: as docs/log.md describes,
+Snowball's is slower and does not match "bus" with "buses".
 """
 
-import itertools
 import re
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from itertools import pairwise
+from typing import NamedTuple
 
-_RUN = re.compile(r"[^\W_]+")
-_GAP = r"[\W_]*"
+import regex
+from anyascii import anyascii
+
+LETTERS = r"[[\p{L}\p{M}\p{N}]--[\u02bb\u02bc]]"
+"""What words consist of, for `regex.V1`. The two letters that look like apostrophes separate words as those do."""
+_WIDE = r"[\p{ea=W}&&[\p{L}\p{N}]]"
+_SYLLABIC = r"[\p{lb=SA}&&\p{L}]"  # Thai, Lao, Khmer, Burmese and their neighbors
+PLAIN = rf"[{LETTERS}--{_WIDE}--{_SYLLABIC}]"
+"""Letters of scripts with spaces."""
+SYLLABLE_REST = (
+    r"(?:\p{InSC=Invisible_Stacker}\p{L}|\p{M}|[\u1000-\u1021]\u1037?\u103a|[\u0e30\u0e32\u0e45\u0eb0\u0eb2\u0ebd])"
+)
+"""What belongs to the consonant before it: stacked letters, marks, Burmese finals, Thai and Lao vowels."""
+_EMOJI = r"[\p{Extended_Pictographic}--[\u00a9-\u21ff]]|\p{RI}\p{RI}"
+_WORD = regex.compile(
+    rf"(?P<plain>{PLAIN}+|{_EMOJI})|(?P<wide>(?:{_WIDE}\p{{M}}*)+)"
+    rf"|(?P<syllabic>(?:\p{{LOE}}*{_SYLLABIC}{SYLLABLE_REST}*)+)",
+    regex.V1,
+)
+_CLUSTER = regex.compile(rf"{_WIDE}\p{{M}}*|\p{{LOE}}*{_SYLLABIC}{SYLLABLE_REST}*", regex.V1)
+_ASCII_WORD = re.compile(r"[a-zA-Z0-9]+")
+_INVISIBLE = regex.compile(r"[\p{DI}\u0640]+")  # soft hyphens, joiners, directions; the Arabic tatweel
+_ACCENTED = regex.compile(r"[[\p{Latin}\p{Nd}]--\p{ASCII}]|[\p{Greek}\p{Arabic}]", regex.V1)
+_ACCENT = regex.compile(
+    r"[[[\p{Zinh}\p{Cyrillic}\p{Hebrew}\p{Arabic}\p{Syriac}]&&\p{M}]\u093c--[\u3099\u309a]]+", regex.V1
+)
+_VARIANTS = str.maketrans(
+    # The Russian short i stays: with its breve it is a letter, which tells words apart.
+    dict(zip("ٱىیکةёѐѝ", "اييكهееи", strict=True))
+    # Two ways to write a consonant without a vowel.
+    | dict(zip("ൺൻർൽൾൿৎ", ("ണ്", "ന്", "ര്", "ല്", "ള്", "ക്", "ত্"), strict=True))
+)
 _ENDING = re.compile(r"(?<=[a-z]{3})(?:ing|ed|es|s|e)$")
 
 STOP_WORDS = frozenset(
@@ -23,34 +57,94 @@ STOP_WORDS = frozenset(
 """English words without content. In other languages, their equivalents count as content words."""
 
 
+class Word(NamedTuple):
+    """A word of a text, or a pair of characters of a script without spaces.
+
+    Attributes:
+        term: The form in which words are compared: without case, width and accents.
+        spelling: The form in which spellings are compared: without case and width.
+        text: The word as it is written.
+    """
+
+    term: str
+    spelling: str
+    text: str
+
+
+class Run(NamedTuple):
+    """A run of letters in a text: one word, or the clusters of a script without spaces.
+
+    Attributes:
+        text: The run as it is written.
+        start: Its position in the normalized text.
+        script: "plain" for scripts with spaces, "wide" for East Asian ones, "syllabic" for Southeast Asian ones.
+    """
+
+    text: str
+    start: int
+    script: str
+
+    def clusters(self) -> list[str]:
+        """Return the characters with their marks, or the syllables."""
+        return [self.text] if self.script == "plain" else _CLUSTER.findall(self.text)
+
+
+def normalize(text: str) -> str:
+    """Return the text with composed characters of one width, and without invisible ones."""
+    return text if text.isascii() else unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
+
+
 def fold(text: str) -> str:
-    """Return the form in which texts are compared."""
-    return unicodedata.normalize("NFKC", text).casefold()
+    """Return the form in which texts are compared: without case and accents."""
+    return _fold(normalize(text))
+
+
+def runs(normalized: str) -> Iterator[Run]:
+    """Yield the runs of letters in a normalized text, in order."""
+    for found in _WORD.finditer(normalized):
+        yield Run(found[0], found.start(), found.lastgroup)
+
+
+def split_words(text: str) -> Iterator[Word]:
+    """Yield the words of a text, in order."""
+    if text.isascii():
+        for word in _ASCII_WORD.findall(text):
+            yield Word(lower := word.lower(), lower, word)
+        return
+    for run in runs(normalize(text)):
+        clusters = run.clusters()
+        for pair in pairwise(clusters) if len(clusters) > 1 else [clusters]:
+            yield _word("".join(pair))
+
+
+def unspaced_characters(text: str) -> list[str]:
+    """Return the terms of the single characters, or syllables, of scripts without spaces, in order."""
+    return [] if text.isascii() else [_word(cluster).term for cluster in _CLUSTER.findall(normalize(text))]
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, in order."""
-    found: list[str] = []
-    for run in _RUN.findall(fold(text)):
-        for wide, characters in itertools.groupby(run, _is_wide):
-            part = "".join(characters)
-            found += [part[i : i + 2] for i in range(len(part) - 1)] or [part] if wide else [part]
-    return found
+    """Return the terms of the words of a text, in order."""
+    return _ASCII_WORD.findall(text.lower()) if text.isascii() else [word.term for word in split_words(text)]
+
+
+def content(text: str) -> tuple[Word, ...]:
+    """Return the distinct words of a text without stop words; with them if there are no others."""
+    different = {word.term: word for word in split_words(text)}
+    return tuple(word for word in different.values() if word.spelling not in STOP_WORDS) or tuple(different.values())
 
 
 def content_words(text: str) -> tuple[str, ...]:
-    """Return the distinct words of a text without stop words; with them if there are no others."""
-    different = tuple(dict.fromkeys(words(text)))
-    return tuple(word for word in different if word not in STOP_WORDS) or different
+    """Return the terms of the distinct words of a text without stop words; with them if there are no others."""
+    return tuple(word.term for word in content(text))
 
 
 def shared_words(wanted: Collection[str], text: str) -> tuple[str, ...]:
-    """Return the wanted words that a text contains, in their order."""
+    """Return the wanted terms that a text contains, in their order."""
     present = {stem(word) for word in words(text)}
     return tuple(word for word in wanted if stem(word) in present)
 
 
-def coverage(found: Collection[str], wanted: Collection[str]) -> float:
+def coverage(found: Collection[object], wanted: Collection[object]) -> float:
     """Return the share of the wanted words that were found, in [0, 1).
 
     The denominator has half a word more, because the only word of a short query proves less than all of a long one.
@@ -58,26 +152,34 @@ def coverage(found: Collection[str], wanted: Collection[str]) -> float:
     return len(found) / (len(wanted) + 0.5)
 
 
+def shorten(text: str, length: int) -> str:
+    """Return the text, cut between two characters that a reader sees if it is longer, and then ended by "…"."""
+    if len(text) <= length:
+        return text
+    *_, last = regex.finditer(r"\X", text[: length + 1])
+    return f"{text[: last.start() or length]}…"
+
+
 def stem(word: str) -> str:
     """Return a word without a common English ending: parked, parks and parking have the stem park."""
     return _ENDING.sub("", word)
 
 
-def phrase_pattern(phrase: str) -> re.Pattern[str] | None:
-    """Return a pattern that finds a phrase as whole words in a folded text; None without letters and digits.
-
-    Stop words at the ends of the phrase may be missing in the text.
-    """
-    runs = _RUN.findall(fold(phrase))
-    content = [i for i, run in enumerate(runs) if run not in STOP_WORDS]
-    letters = "".join(runs[content[0] : content[-1] + 1] if content else runs)
-    if not letters:
-        return None
-    start = "" if _is_wide(letters[0]) else r"(?<![^\W_])"
-    end = "" if _is_wide(letters[-1]) else r"(?![^\W_])"
-    return re.compile(start + _GAP.join(map(re.escape, letters)) + end)
+@lru_cache(maxsize=2**14)
+def _word(text: str) -> Word:
+    spelling = unicodedata.normalize("NFC", text.lower())
+    return Word(_fold(text) or spelling, spelling, text)
 
 
-def _is_wide(character: str) -> bool:
-    """Return whether a character belongs to a script without spaces (Chinese, Japanese)."""
-    return unicodedata.east_asian_width(character) == "W"
+def _fold(normalized: str) -> str:
+    """Remove case and accents, character by character, so that positions can be found again."""
+    if normalized.isascii():
+        return normalized.lower()
+    return _ACCENT.sub("", _ACCENTED.sub(_base, normalized.translate(_VARIANTS))).casefold()
+
+
+def _base(letter: "regex.Match[str]") -> str:
+    """Return a letter or digit without its accents: ASCII for Latin letters and all digits."""
+    ascii = anyascii(letter[0])
+    is_latin = regex.match(r"[\p{Latin}\p{Nd}]", letter[0])
+    return ascii if is_latin and ascii.isalnum() else unicodedata.normalize("NFD", letter[0])[0]

@@ -4,14 +4,15 @@ The score of a sentence is the share of the question's terms that it contains, i
 equally good sentences the shorter one wins.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import regex
+
 from florence_rag.tokenize import shared_words
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[。！？])|\n\s*\n")  # noqa: RUF001
+_SENTENCE_END = regex.compile(r"(?<=[.\p{SB=STerm}])\s+|(?<=[。！？｡])|\n\s*\n")  # noqa: RUF001
 _LONGEST = 400
 _FULL = 0.85  # of the length of the next line: letters differ in width
 

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from itertools import islice
 from pathlib import Path
 
+import regex
 from charset_normalizer import from_bytes
 
 from florence_rag.chunking.config import ChunkingConfig
@@ -31,10 +32,10 @@ _BOMS = (
 _LEGACY = ("cp932", "euc_jp", "gb18030", "big5", "cp949", "cp1251", "koi8_r", "cp1253", "cp1255", "cp1256")
 _CONTROL = re.compile(r"[^\S\n\t ]|[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]{{1,40}}")
+_WORD = regex.compile(rf"(?:[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]{{1,40}})\p{{M}}*")
 _BORDERS = (
     re.compile(r"\n[^\S\n]*\n\s*|\n(?=#)"),  # paragraphs, headings
-    re.compile(r"[.!?…][\"'”’)\]]*\s+|[。！？][」』）]*\s*"),  # noqa: RUF001  sentences
+    regex.compile(r"[.…\p{SB=STerm}][\"'”’)\]]*\s+|[。！？][」』）]*\s*"),  # noqa: RUF001  sentences
     re.compile(r"\n\s*"),  # lines
 )
 _HTML_SUFFIXES = (".html", ".htm", ".xhtml")

@@ -133,8 +133,9 @@ def _grouped_hit_to_text(other: Hit, best: Hit) -> str:
 
 
 def _shorten(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[:length]}…"
+    from florence_rag.tokenize import shorten
+
+    return shorten(" ".join(text.split()), length)
 
 
 def answer_to_text(answer: Answer) -> RenderableType:

@@ -10,7 +10,7 @@ from florence_rag.index.index_types import VectorDtype, index_types
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
 from florence_rag.index.store_profile import StoreProfile
 
-VERSION = 1
+VERSION = 2
 """Version of the schemas below. An index of another version is not opened."""
 
 MAX_LIMIT = 16_384

@@ -1,9 +1,10 @@
 """Converts text to the forms in which it is stored and searched."""
 
 import re
-import unicodedata
+from functools import lru_cache
+from itertools import chain
 
-from florence_rag.tokenize import fold, stem, words
+from florence_rag.tokenize import Word, split_words, stem, unspaced_characters, words
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile("\0([0-9a-f]{4})")
@@ -35,16 +36,29 @@ def decode_uri(stored: str) -> str:
 
 
 def query_terms(text: str) -> str:
-    """Return the terms of a query: stems of words, and pairs of characters for scripts written without spaces.
+    """Return the terms of a query: of each word its stem, and that of its spelling if it has accents.
 
-    No analyzer of Milvus Lite splits such scripts, so the index splits queries and documents in the same way.
+    So both spellings find a text, and the one of the query ranks first. No analyzer of Milvus Lite splits scripts
+    without spaces or keeps marks, so the index splits queries and documents itself, in the same way.
     """
-    return " ".join(map(stem, words(clean(text))))
+    if text.isascii():
+        return " ".join(map(stem, words(text)))
+    return " ".join(chain.from_iterable(map(_terms, split_words(clean(text)))))
 
 
 def document_terms(text: str, max_bytes: int) -> str:
     """Return the terms of a document: those of a query, and single characters of scripts written without spaces."""
-    singles = (each for each in fold(clean(text)) if each.isalnum() and unicodedata.east_asian_width(each) == "W")
-    terms = " ".join((query_terms(text), *singles)).strip()
+    terms = " ".join((query_terms(text), *map(_encode, unspaced_characters(clean(text))))).strip()
     kept = truncate(terms, max_bytes)
     return kept if kept == terms else kept.rpartition(" ")[0]
+
+
+@lru_cache(maxsize=2**14)
+def _terms(word: Word) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_encode(stem(form)) for form in (word.term, word.spelling)))
+
+
+@lru_cache(maxsize=2**14)
+def _encode(term: str) -> str:
+    """Return a term as letters and digits, because analyzers split it at the marks of other scripts, and drop emoji."""
+    return term if term.isalnum() else "".join(c if c.isalnum() else f"z{ord(c):x}" for c in term)

@@ -21,12 +21,13 @@ from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
+from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
 from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import Query, check_count, check_kinds, check_query
 from florence_rag.retrieval.reranking import rerank
-from florence_rag.tokenize import content_words, coverage, fold, phrase_pattern, shared_words
+from florence_rag.tokenize import content_words
 from florence_rag.types import Frame, Hit, Kind
 
 VISUAL_KINDS: frozenset[Kind] = frozenset({"image", "page", "clip"})
@@ -38,6 +39,7 @@ MOMENT_IMAGE_WEIGHT = 0.25
 A caption says what happens, while the frames mostly show who and where.
 """
 _MOMENT_OVERSAMPLE = 4
+_OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
 _MAX_CANDIDATES = 16_384  # the most that a Milvus server returns for one search
 
 
@@ -222,7 +224,8 @@ class Retriever:
         yield RetrievalBranch(config.text_weight, [_by_vector(hit, "text similarity") for hit in passages])
         if query.text:
             by_terms = index.search_bm25(query.text, k, kinds=kinds, filter=filter)
-            yield RetrievalBranch(config.bm25_weight, _by_terms(by_terms, query.text))
+            matches = _by_terms(by_terms, query.text)
+            yield RetrievalBranch(config.bm25_weight, matches)
             by_meaning = []
             if text_vector is not None:
                 by_meaning = index.search_text_vector(text_vector, k, kinds=kinds, filter=filter)
@@ -231,8 +234,8 @@ class Retriever:
                 for hit in by_meaning
             ]
             yield RetrievalBranch(config.text_dense_weight, ranked)
-            others = [*by_terms, *by_meaning, *images, *passages]
-            yield RetrievalBranch(config.phrase_weight, _by_phrase(others, query.text))
+            candidates = [*(match.hit for match in matches), *by_terms, *by_meaning, *images, *passages]
+            yield RetrievalBranch(config.phrase_weight, _by_phrase(candidates, query.text))
 
     def _vector(self, query: Query) -> np.ndarray:
         """Return the unit vector (D,) of the text, of the image, or of their weighted sum."""
@@ -260,22 +263,25 @@ def _by_vector(hit: Hit, evidence: str) -> RankedHit:
 
 
 def _by_terms(hits: list[Hit], text: str) -> list[RankedHit]:
-    """Return each hit with the share of the query's terms in it, without hits that share only stop words."""
-    terms = content_words(text)
-    shared = [(hit, shared_words(terms, hit.content)) for hit in hits]
+    """Return each hit with the share of the query's terms in it, without hits that share only stop words.
+
+    A hit that has the query's own spellings comes before one that differs in accents.
+    """
+    terms = QueryTerms(text)
+    matches = [(hit, match) for hit in hits if (match := terms.match(hit.content))]
+    matches.sort(key=lambda pair: -pair[0].score * (1 + pair[1].same_spelling))
     return [
-        RankedHit(hit, coverage(found, terms), f"matched terms: {', '.join(found)}") for hit, found in shared if found
+        RankedHit(
+            hit,
+            match.coverage * (_OTHER_SPELLING + (1 - _OTHER_SPELLING) * match.same_spelling),
+            f"matched terms: {', '.join(match.found)}" if match.found else "",
+        )
+        for hit, match in matches
     ]
 
 
-def _by_phrase(hits: list[Hit], phrase: str) -> list[RankedHit]:
+def _by_phrase(hits: list[Hit], text: str) -> list[RankedHit]:
     """Return the hits that contain the phrase; a single word counts only in OCR text, as BM25 rewards it elsewhere."""
-    pattern = phrase_pattern(phrase)
-    if pattern is None:
-        return []
-    several = len(content_words(phrase)) > 1
-    return [
-        RankedHit(hit, evidence=f'contains "{phrase}"')
-        for hit in {hit.id: hit for hit in hits}.values()
-        if pattern.search(fold(hit.content if several else hit.ocr))
-    ]
+    phrase, several = Phrase(text), len(content_words(text)) > 1
+    found = [(hit, phrase.find(hit.content if several else hit.ocr)) for hit in {hit.id: hit for hit in hits}.values()]
+    return [RankedHit(hit, evidence=f'contains "{spelled}"') for hit, spelled in found if spelled]

@@ -8,7 +8,7 @@ or whether an object is there. Any other difference makes them different, which 
 
 import re
 
-from florence_rag.tokenize import words
+from florence_rag.tokenize import split_words
 
 _CONTRACTIONS = (("n't", " not"), ("'s", " is"), ("'re", " are"))
 _NUMBERS = "zero one two three four five six seven eight nine ten".split()
@@ -42,7 +42,8 @@ def question_key(question: str) -> str:
     text = question.casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     for short, long in _CONTRACTIONS:
         text = re.sub(rf"{short}\b", long, text)
-    key = " ".join(_SPELLINGS.get(word, word) for word in words(text) if word not in _IGNORED)
+    spellings = (word.spelling for word in split_words(text))  # accents tell words apart in many languages
+    key = " ".join(_SPELLINGS.get(word, word) for word in spellings if word not in _IGNORED)
     for pattern, form in _FORMS:
         key = re.sub(pattern, form, key)
     return key

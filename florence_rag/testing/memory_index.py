@@ -15,7 +15,7 @@ from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
-from florence_rag.tokenize import words
+from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Source
 
 
@@ -150,10 +150,10 @@ class MemoryIndex:
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """Return the k chunks whose content scores best by BM25 (Robertson and Zaragoza, 2009, k1 = 1.2, b = 0.75)."""
-        every = {id_: Counter(words(row.hit.content)) for id_, row in self._rows.items()}
+        every = {id_: Counter(query_terms(row.hit.content).split()) for id_, row in self._rows.items()}
         mean_length = sum(counts.total() for counts in every.values()) / max(1, len(every)) or 1.0
         idf = {}
-        for word in set(words(query)):
+        for word in set(query_terms(query).split()):
             containing = sum(word in counts for counts in every.values())
             idf[word] = math.log(1 + (len(every) - containing + 0.5) / (containing + 0.5))
 

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+from florence_rag.tokenize import shorten
 from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Citation, Hit, Locator, Source
 
 MAX_CHARACTERS = 600
@@ -83,7 +84,7 @@ def hits_to_text(hits: Sequence[Hit]) -> str:
 
 def fenced(text: str) -> str:
     """Truncate text from a file, and mark it as quoted material."""
-    return f"<<< {text[:MAX_CHARACTERS].replace('>>>', '')} >>>"
+    return f"<<< {shorten(text, MAX_CHARACTERS).replace('>>>', '')} >>>"
 
 
 def counted(items: Collection[object], name: str) -> str:

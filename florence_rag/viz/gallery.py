@@ -13,6 +13,7 @@ from pathlib import PurePath
 
 from florence_rag.errors import InputError
 from florence_rag.jpeg import jpeg_uri
+from florence_rag.tokenize import shorten
 from florence_rag.types import Answer, Citation, Hit, Locator
 from florence_rag.viz.thumbnails import SIDE_PX, FrameProvider, thumbnail_of
 
@@ -79,8 +80,7 @@ class Card:
             self.measure, content = f"{result.score:.3f}" if result.score else "", result.content
         else:
             self.measure, content = _confidence(result.confidence), result.quote
-        content = " ".join(content.split())
-        self.content = content if len(content) <= MAX_CONTENT else f"{content[:MAX_CONTENT]}…"
+        self.content = shorten(" ".join(content.split()), MAX_CONTENT)
 
     def text(self) -> str:
         """Return one line for a terminal."""

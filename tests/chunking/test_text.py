@@ -18,7 +18,7 @@ from florence_rag.chunking.text import (
 from florence_rag.errors import MediaError
 from tests.chunking.samples import encode, scene, source
 
-GERMAN = "Größe: 12 mm, naïve façade – “quoted”. Die Straße führt über die Brücke."  # noqa: RUF001
+GERMAN = "Größe: 12 mm, naïve façade – “quoted”. Die Straße führt über die Brücke."
 JAPANESE = "青い車が赤い消火栓の隣に停まっている。今日は天気がいい。東京タワーの写真です。"
 CHINESE = "一辆蓝色的汽车停在红色消防栓旁边。今天天气很好。北京的街道上有很多自行车。"
 
@@ -56,7 +56,7 @@ def passages(text: str, words: int) -> list[str]:
         (CHINESE, "gb18030"),
         ("一輛藍色的汽車停在紅色消防栓旁邊。今天天氣很好。", "big5"),
         ("파란 자동차가 빨간 소화전 옆에 주차되어 있다.", "cp949"),
-        ("Привет, мир. Это короткий текст о синей машине.", "cp1251"),  # noqa: RUF001
+        ("Привет, мир. Это короткий текст о синей машине.", "cp1251"),
         ("Καλημέρα κόσμε, τι κάνεις;", "cp1253"),
     ],
 )

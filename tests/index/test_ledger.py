@@ -7,6 +7,7 @@ import pytest
 from florence_rag.errors import InputError, StoreCorruptError, StoreMismatchError
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.schema import VERSION
 from florence_rag.types import Failure
 
 
@@ -83,7 +84,7 @@ def test_an_index_of_another_schema_version_is_refused(db, open_index):
         row = index.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
         body = json.loads(row["body"]) | {"version": 0}
         index.chunks.connection.upsert("florence_ledger", [{**row, "body": json.dumps(body), "vector": [0.0, 0.0]}])
-    with pytest.raises(StoreMismatchError, match=r"schema version 0, this florence_rag writes 1; index the files into"):
+    with pytest.raises(StoreMismatchError, match=rf"version 0, this florence_rag writes {VERSION}; index the files"):
         open_index()
 
 

@@ -71,6 +71,18 @@ def test_terms_are_found_in_caption_text_and_ocr_text_in_any_script(index, stree
     assert hits == sorted(hits, key=lambda hit: -hit.score)
 
 
+@pytest.mark.parametrize(
+    ("query", "ranked"), [("café", "café cafe"), ("cafe", "cafe café"), ("दिन", "दिन"), ("ข้าว", "กินข้าวเช้า"), ("ขา", "")]
+)
+def test_the_spelling_of_the_query_ranks_first(index, source, chunks, unit, query, ranked):
+    for number, text in enumerate(("café", "cafe", "दिन", "दान", "दन", "กินข้าวเช้า", "เขาไป")):
+        one = source(f"/p/{number}.txt")
+        index.begin(one)
+        index.add(chunks(one, text=text), unit())
+        index.complete(one)
+    assert [hit.text for hit in index.search_bm25(query, 10)] == ranked.split()
+
+
 def test_more_matching_terms_score_higher(index, street):
     hits = index.search_bm25("red car hydrant", 10)
     assert hits[0].source == "/p/car.jpg"

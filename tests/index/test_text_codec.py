@@ -55,10 +55,44 @@ def test_truncation_never_splits_a_character():
         ("03-17", "row 03-17, left"),
         ("cars", "a red Car"),
         ("\uff10\uff13", "row 03"),
+        ("दिन", "आज का दिन"),
+        ("বাংলা", "আমি বাংলা বলি"),
+        ("ข้าว", "ฉันชอบกินข้าวเช้า"),
+        ("ยา", "กินยาแล้ว"),
+        ("ບໍ່", "ຂ້ອຍບໍ່ມັກ"),
+        ("បាយ", "ខ្ញុំញ៉ាំបាយ"),
+        ("စား", "ထမင်းစားတယ်"),
+        ("ཟས", "ང་ཟས་ཟ"),
+        ("שלום", "שָׁלוֹם עוֹלָם"),
+        ("السوق", "إِلَى السُّوقِ"),
+        ("ميخواهم", "می\u200cخواهم"),
+        ("cafe", "le café"),
+        ("strasse", "Straße"),
+        ("lodz", "ŁÓDŹ"),
+        ("2024", "२०२४"),
+        ("🎉", "party 🎉 at noon"),
     ],
 )
 def test_every_term_of_the_query_is_a_term_of_the_text(query, text):
     assert set(query_terms(query).split()) <= set(document_terms(text, 1000).split())
+
+
+@pytest.mark.parametrize(
+    ("query", "text"), [("दिन", "दान दन दीन"), ("ขา", "เขาไป"), ("มай", "май"), ("மரம்", "முரம்"), ("か", "が")]
+)
+def test_words_that_differ_in_their_marks_share_no_term(query, text):
+    assert not set(query_terms(query).split()) & set(document_terms(text, 1000).split())
+
+
+def test_a_spelling_is_a_term_of_its_own_if_it_has_accents():
+    assert query_terms("Café café cafe") == "caf café caf café caf"
+    assert query_terms("the red bus") == "the red bus"
+
+
+@given(st.text(st.characters(exclude_characters="\0")))
+def test_no_analyzer_splits_a_term(text):
+    terms = document_terms(text, 100_000)
+    assert all(map(str.isalnum, terms.split(" "))) or not terms
 
 
 def test_two_characters_that_are_not_neighbors_are_no_match():

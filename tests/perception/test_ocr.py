@@ -78,7 +78,7 @@ def test_lines_of_low_confidence_are_dropped():
 
 
 def test_full_width_characters_become_ordinary_ones(reader, monkeypatch):
-    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("ＡＢＣ１２　！"))  # noqa: RUF001
+    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer("ＡＢＣ１２　！"))
     assert text_of(reader, sign(("ABC", 100, 100))) == "ABC12 !"
 
 

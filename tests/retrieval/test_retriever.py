@@ -77,7 +77,22 @@ def test_the_share_of_the_text_is_configurable():
 def test_ocr_text_is_found_and_explained():
     hits = retriever(*IMAGES, chunk("sign", colors=["white"], ocr="NIGHT BUS")).search("the night bus")
     assert names(hits)[0] == "sign"
-    assert hits[0].explanation == 'contains "the night bus"; matched terms: night, bus'
+    assert hits[0].explanation == 'contains "NIGHT BUS"; matched terms: NIGHT, BUS'
+
+
+@pytest.mark.parametrize(("query", "first"), [("cafe", "plain"), ("café", "accented"), ("CAFE\u0301", "accented")])
+def test_the_spelling_of_the_query_comes_first_also_in_a_longer_text(query, first):
+    texts = {"plain": "cafe", "accented": "café"}
+    texts[first] += " that has been open for many years at the corner of a street with trees"
+    chunks = [chunk(name, "text", text=text) for name, text in texts.items()]
+    hits = retriever(*chunks).search(query)
+    assert names(hits)[:2] == [first, *(texts.keys() - {first})]
+    assert {hit.explanation.partition(";")[0] for hit in hits[:2]} == {"matched terms: cafe", "matched terms: café"}
+
+
+def test_parts_of_words_are_no_evidence():
+    hits = retriever(chunk("room", "text", text="극장에 가다")).search("시장에서")
+    assert not any("matched" in hit.explanation for hit in hits)
 
 
 def test_a_passage_does_not_bury_a_similar_image():

@@ -149,7 +149,7 @@ def test_an_error_status_and_a_closed_port_are_errors(site):
         "http://example.org/a b.png",
         "http://example.org/a\n.png",
         "http://exa%6dple.org/a.png",
-        "http://exаmple.org/a.png",  # noqa: RUF001
+        "http://exаmple.org/a.png",
         "http:///a.png",
         "http://example.org:99999/a.png",
         "http://[::1/a.png",

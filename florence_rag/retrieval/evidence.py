@@ -1,0 +1,153 @@
+"""What the text of a hit proves: the words and the phrase of a query that it contains, as the text spells them.
+
+Vectors and the terms of the index only find candidates. Evidence is read in the text itself, so that it is never false:
+a word is a whole word, and what is found in a script without spaces begins and ends between two syllables.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import regex
+
+from florence_rag.tokenize import (
+    LETTERS,
+    PLAIN,
+    STOP_WORDS,
+    SYLLABLE_REST,
+    Run,
+    content,
+    coverage,
+    fold,
+    normalize,
+    runs,
+    split_words,
+    stem,
+)
+
+_GAP = rf"[^{LETTERS}]"
+_HYPHEN = r"[-\u2010]\s*\n\s*"
+_INITIAL = rf"(?<=(?<!{PLAIN}){PLAIN})"
+_TIGHT = rf"(?:{_HYPHEN}|[{_GAP}--\s]+|{_INITIAL}\.\s+)"
+"""What may divide one word in two: punctuation without spaces, as in "e-mail", or the period of an initial."""
+_TIGHT_GAP = regex.compile(rf"{_TIGHT}?", regex.V1)
+_LINE_BREAK = r"(?:[^\S\n]*\n[^\S\n]*)?"
+_HANGUL, _HAN = regex.compile(r"\p{Hangul}"), regex.compile(r"\p{Han}+")
+_BOUNDARIES = {
+    "plain": (rf"(?<!{PLAIN})", rf"(?!{PLAIN})"),
+    "wide": ("", r"(?!\p{M})"),
+    "syllabic": (r"(?<![\p{LOE}\p{InSC=Invisible_Stacker}])", rf"(?!{SYLLABLE_REST})"),
+}
+_LONGEST_PHRASE = 500  # characters
+_SHORTEST_PART = 3  # of a run without spaces; two Chinese characters are a word, two of most other scripts are not
+
+
+@dataclass(frozen=True, slots=True)
+class TermMatch:
+    """The words of a query that a text contains: their share, that of its own spellings, and the text's spellings."""
+
+    coverage: float
+    same_spelling: float
+    found: Sequence[str]
+
+
+class QueryTerms:
+    """The words of a query, to be found in texts."""
+
+    def __init__(self, query: str) -> None:
+        self._wanted = content(query)
+        found = list(runs(normalize(query)))
+        self._plain = {run.text for run in found if run.script == "plain"}
+        self._unspaced = [run for run in found if run.script != "plain"]
+
+    def match(self, text: str) -> TermMatch | None:
+        """Return the words that a text contains, with any ending or accents; None if there are none."""
+        by_term: dict[str, str] = {}
+        by_spelling: dict[str, str] = {}
+        for word in split_words(text):
+            by_term.setdefault(stem(word.term), word.text)
+            by_spelling.setdefault(stem(word.spelling), word.text)
+        same = [by_spelling.get(stem(word.spelling)) for word in self._wanted]
+        found = [
+            (word, spelled)
+            for word, text in zip(self._wanted, same, strict=True)
+            if (spelled := text or by_term.get(stem(word.term)))
+        ]
+        if not found:
+            return None
+        spelled = [text for word, text in found if word.text in self._plain]
+        parts = self._parts(text) if self._unspaced else ()
+        same_spelling = sum(text is not None for text in same) / len(found)
+        return TermMatch(coverage(found, self._wanted), same_spelling, [*spelled, *parts])
+
+    def _parts(self, text: str) -> Iterator[str]:
+        """Yield the longest parts of the runs without spaces that stand in the text, if they are likely to be words."""
+        searched = " ".join(_joined(run.clusters()) for run in runs(normalize(text)) if run.script != "plain")
+        for run in self._unspaced:
+            clusters, start = run.clusters(), 0
+            while start < len(clusters):
+                end = start
+                while end < len(clusters) and _joined(clusters[start : end + 1]) in searched:
+                    end += 1
+                part = "".join(clusters[start:end])
+                if end - start >= min(_SHORTEST_PART, len(clusters)) or (end - start > 1 and _HAN.fullmatch(part)):
+                    yield part
+                start = max(end, start + 1)
+
+
+def _joined(clusters: Sequence[str]) -> str:
+    return "|" + "|".join(clusters) + "|"
+
+
+class Phrase:
+    """A phrase, to be found in texts as whole words in any case, with any accents and punctuation.
+
+    Stop words at its ends may be missing. "J.P. Morgan" is found in "JPMorgan", and "email" in "e-mail", but "nowhere"
+    is not found in "now here": spaces divide words.
+    """
+
+    def __init__(self, phrase: str) -> None:
+        normalized = normalize(phrase)
+        found = list(runs(normalized)) if len(normalized) <= _LONGEST_PHRASE else []
+        content = [i for i, run in enumerate(found) if run.text.lower() not in STOP_WORDS]
+        chosen = found[content[0] : content[-1] + 1] if content else found
+        self._pattern = regex.compile(_pattern(normalized, chosen), regex.V1) if chosen else None
+
+    def find(self, text: str) -> str | None:
+        """Return the phrase on one line as a text spells it, or None if the text does not contain it."""
+        normalized = normalize(text)
+        found = self._pattern and self._pattern.search(fold(normalized))
+        return " ".join(_original(normalized, *found.span()).split()) if found else None
+
+
+def _pattern(normalized: str, chosen: Sequence[Run]) -> str:
+    """Return the pattern that finds these runs of a normalized text in a folded text."""
+    pattern, end = _BOUNDARIES[chosen[0].script][0], chosen[0].start
+    for run in chosen:
+        if run.start > end:
+            tight = _TIGHT_GAP.fullmatch(normalized, end, run.start)
+            pattern += f"{_GAP}{{0,20}}" if tight else f"{_GAP}{{1,20}}"
+        elif run is not chosen[0]:  # "東京2024"
+            pattern += rf"(?:{_TIGHT}|[^\S\n]+)?"
+        pattern += _inside(run)
+        end = run.start + len(run.text)
+    return pattern + _BOUNDARIES[chosen[-1].script][1]
+
+
+def _inside(run: Run) -> str:
+    """Return the pattern of one run, in which a text may have hyphens, or a line break between East Asian letters."""
+    between = f"{_TIGHT}?" if run.script == "plain" else ""
+    if run.script == "wide" and not _HANGUL.search(run.text):
+        between = _LINE_BREAK
+    return between.join(map(regex.escape, fold(run.text)))
+
+
+def _original(normalized: str, start: int, end: int) -> str:
+    """Return the part of a normalized text that folding maps to the characters from start to end."""
+    if normalized.isascii():
+        return normalized[start:end]
+    kept, position = [], 0
+    for character in normalized:
+        if start <= position < end or (position == end and kept and regex.match(r"\p{M}", character)):
+            kept.append(character)
+        position += len(fold(character))
+    return "".join(kept)
