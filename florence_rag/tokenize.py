@@ -102,7 +102,7 @@ def fold(text: str) -> str:
 def runs(normalized: str) -> Iterator[Run]:
     """Yield the runs of letters in a normalized text, in order."""
     for found in _WORD.finditer(normalized):
-        yield Run(found[0], found.start(), found.lastgroup)
+        yield Run(found[0], found.start(), found.lastgroup or "")
 
 
 def split_words(text: str) -> Iterator[Word]:
@@ -180,6 +180,6 @@ def _fold(normalized: str) -> str:
 
 def _base(letter: "regex.Match[str]") -> str:
     """Return a letter or digit without its accents: ASCII for Latin letters and all digits."""
-    ascii = anyascii(letter[0])
+    ascii: str = anyascii(letter[0])
     is_latin = regex.match(r"[\p{Latin}\p{Nd}]", letter[0])
     return ascii if is_latin and ascii.isalnum() else unicodedata.normalize("NFD", letter[0])[0]

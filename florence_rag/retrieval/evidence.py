@@ -74,10 +74,10 @@ class QueryTerms:
         ]
         if not found:
             return None
-        spelled = [text for word, text in found if word.text in self._plain]
+        plain = [spelled for word, spelled in found if word.text in self._plain]
         parts = self._parts(text) if self._unspaced else ()
         same_spelling = sum(text is not None for text in same) / len(found)
-        return TermMatch(coverage(found, self._wanted), same_spelling, [*spelled, *parts])
+        return TermMatch(coverage(found, self._wanted), same_spelling, [*plain, *parts])
 
     def _parts(self, text: str) -> Iterator[str]:
         """Yield the longest parts of the runs without spaces that stand in the text, if they are likely to be words."""
@@ -145,7 +145,8 @@ def _original(normalized: str, start: int, end: int) -> str:
     """Return the part of a normalized text that folding maps to the characters from start to end."""
     if normalized.isascii():
         return normalized[start:end]
-    kept, position = [], 0
+    kept: list[str] = []
+    position = 0
     for character in normalized:
         if start <= position < end or (position == end and kept and regex.match(r"\p{M}", character)):
             kept.append(character)
