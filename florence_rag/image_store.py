@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_image
+from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
@@ -22,6 +23,7 @@ Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
 """Returns the origin of an image, as a hit, and its frames; of several, the middle one stands for the image."""
 S = TypeVar("S")
 T = TypeVar("T")
+_MAX_ID_CHARACTERS = 512
 _new_digest = partial(hashlib.blake2b, digest_size=16)
 
 
@@ -48,7 +50,8 @@ class ImageStore:
 
         The argument may also be the id of an image, page or clip. Outside the index the id of the hit is "".
         """
-        if isinstance(image, str) and (hits := self._index.get([image])):
+        may_be_id = isinstance(image, str) and 0 < len(image) <= _MAX_ID_CHARACTERS
+        if may_be_id and (hits := self._index.get([image])):
             if not (frames := self.frames(hits[0])):
                 raise InputError(f"the chunk {image!r} is a passage of text; give the id of an image, page or clip")
             return hits[0], frames
@@ -109,12 +112,14 @@ def item_file(item: Hit | Chunk) -> str:
 
 def image_name(image: object) -> str:
     """Return the path of an image for a message, or a phrase for an image without one."""
-    return str(image) if isinstance(image, str | os.PathLike) else "the given image"
+    has_path = isinstance(image, os.PathLike) or (isinstance(image, str) and not is_inline_image(image))
+    return str(image) if has_path else "the given image"
 
 
 def read_outside_index(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
     """Read an image that is not looked up in the index; the hit names its file."""
-    return Hit("", "image", image_name(image), Locator(), 1.0), (read_image(image),)
+    found = decode_image_string(image) if isinstance(image, str) else image
+    return Hit("", "image", image_name(found), Locator(), 1.0), (read_image(found),)
 
 
 def readable(

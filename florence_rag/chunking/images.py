@@ -14,12 +14,13 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.formats import AVIF_BRANDS, HEAD_BYTES, HEIF_BRANDS, brands, format_error
+from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io import open_file, open_uri
 from florence_rag.types import Chunk, Frame, Locator, Source
 
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
-"""An image: a path, the bytes of a file, an open file, or pixels; for an index also the id of a chunk."""
+"""An image: a path, a file: URL, a data URI, bytes, an open file, or pixels; for an index also the id of a chunk."""
 
 MAX_PIXELS = 50_000_000
 """The most pixels that are decoded, in about 400 MB of memory. Larger JPEGs are decoded at reduced size."""
@@ -43,9 +44,9 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
     """Read an image upright, with white in place of transparency; the first image of an animation or of several pages.
 
     Args:
-        image: A path, bytes, an open file, a PIL image, or an array (H, W), (H, W, 3) or (H, W, 4). Values of more than
-            8 bits are scaled by the smallest usual white level (1, 255, 1023, 4095, ...) that is not below the maximum.
-            URLs are not fetched.
+        image: A path, a file: URL, a data URI or base64 as in `decode_image_string`, bytes, an open file, a PIL image,
+            or an array (H, W), (H, W, 3) or (H, W, 4). Values of more than 8 bits are scaled by the smallest usual
+            white level (1, 255, 1023, 4095, ...) that is not below the maximum. Other URLs are not fetched.
         max_side_px: The longer side of the result. Smaller images keep their size.
         detail_px: The size to which large JPEGs are decoded, as ChunkingConfig.image_detail_px.
 
@@ -89,11 +90,14 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
     if isinstance(image, bytes):
         yield BytesIO(image), "the given image"
     elif isinstance(image, str | PathLike):
-        path = fspath(image)
-        if path.startswith(("http://", "https://", "data:")):
-            raise InputError(f"{path[:80]!r} is a URL; URLs are not fetched, download the file first")
-        with open_file(path) as file:
-            yield file, repr(path)
+        found = decode_image_string(fspath(image))
+        if isinstance(found, bytes):
+            yield BytesIO(found), "the given image"
+            return
+        if found.lower().startswith(("http://", "https://")):
+            raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
+        with open_file(found) as file:
+            yield file, repr(found)
     elif hasattr(image, "read"):
         yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
     else:

@@ -20,6 +20,7 @@ import numpy as np
 
 from florence_rag.batching import batched
 from florence_rag.chunking import ChunkingConfig, ImageInput
+from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
 from florence_rag.errors import InputError
@@ -45,6 +46,9 @@ from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _MAX_DELETED = 16_384  # vectors; of 512 dimensions each they take 32 MB
+_BINARY_HEAD = 4096
+_MAX_CONTROL_SHARE = 0.02  # decoded images have over 0.1
+_CONTROL = frozenset(map(chr, range(32))) - frozenset("\t\n\r\f\x1b")
 _Item = tuple[Chunk, np.ndarray | None]
 """A chunk to store, and its vector (D,) if that is known."""
 
@@ -102,8 +106,8 @@ class ItemStore:
         """Store images, each as one item.
 
         Args:
-            images: Paths, bytes, open files or pixels. A file stays where it is and is read again later; bytes and
-                pixels are stored in the folder of the database.
+            images: Paths, data URIs, bytes, open files or pixels. A file stays where it is and is read again later; all
+                others are stored in the folder of the database.
             captions: What the images show.
             ids: As in `upsert_texts`.
             metadatas: As in `upsert_texts`.
@@ -244,8 +248,19 @@ def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None)
     """Return the chunk of a text. By default its id follows from the text and the metadata."""
     if not isinstance(text, str):
         raise InputError(f"a text is a str, not {text!r:.80}")
+    if is_binary(text):
+        raise InputError(
+            f"the text {text[:20]!r}... is the content of a binary file, such as an image: read the file with a loader "
+            "for its format, or add it as an image"
+        )
     id, metadata = _id_and_metadata(id, metadata, "text", text)
     return Chunk(Source("", "text", 0, 0, ""), "text", text=text, metadata=metadata, custom_id=id)
+
+
+def is_binary(text: str) -> bool:
+    """Return whether a text is the content of an image or another binary file, which a loader of texts has decoded."""
+    head = text[:_BINARY_HEAD]
+    return sum(map(_CONTROL.__contains__, head)) > _MAX_CONTROL_SHARE * len(head)
 
 
 def image_to_chunk(
@@ -253,6 +268,7 @@ def image_to_chunk(
 ) -> Chunk:
     """Return the chunk of an image; one without a file is stored. By default its id follows from bytes and metadata."""
     frames: tuple[Frame, ...] = ()
+    image = decode_image_string(image) if isinstance(image, str) else image
     if isinstance(image, str | os.PathLike):
         file, digest = path_and_digest(image)
         id, metadata = _id_and_metadata(id, metadata, "image", digest)

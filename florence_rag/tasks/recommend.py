@@ -15,6 +15,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from florence_rag.chunking import ImageInput, read_image
+from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError, check_keywords, unknown_chunk_error
@@ -153,6 +154,10 @@ def _examples(context: Context, items: Sequence[Item], name: str, files: bool) -
     """Read each text as an id if there is such a chunk, else as a file if there is one, else as a description."""
     if isinstance(items, str | bytes | Path):
         raise InputError(f"{name} is {items!r:.80}; give a list, even of one item")
+    items = [
+        decode_image_string(item) if isinstance(item, str) and (files or is_inline_image(item)) else item
+        for item in items
+    ]
     hits = {hit.id: hit for hit in context.index.get([item for item in items if isinstance(item, str) and item])}
     examples = []
     for item in items:

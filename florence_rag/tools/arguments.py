@@ -23,6 +23,7 @@ from florence_rag.errors import InputError
 from florence_rag.types import KINDS, Kind
 
 MAX_K = 20
+_NOTHING = ("", "null", "none", "[]", "{}")
 INDEX_FIELDS = ("kind", "source", "page", "start_s", "end_s")
 
 CountArgument = Annotated[int, f"How many results, 1 to {MAX_K}."]
@@ -49,12 +50,15 @@ def arguments_model(name: str, run: Callable[..., Any]) -> type[BaseModel]:
 
 
 def json_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of the arguments, as a chat model receives it."""
+    """Return the JSON schema of the arguments, as a chat model receives it.
+
+    Descriptions name the defaults, because the strict modes of providers refuse the keyword `default`.
+    """
     schema = model.model_json_schema(schema_generator=_PlainSchema)
     properties = schema.get("properties", {})
     for each in properties.values():
-        if each.get("default", ...) is None:
-            del each["default"]
+        if default := each.pop("default", None):
+            each["description"] += f" {default} by default."
     return {
         "type": "object",
         "properties": properties,
@@ -64,13 +68,17 @@ def json_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments by name, converted where the meaning is plain ("5" for 5, one string for a list of one)."""
+    """Return the arguments by name, converted where the meaning is plain ("5" for 5, one string for a list of one).
+
+    An optional argument that is null, empty or 0 is not given: in strict mode, a model fills all arguments.
+    """
     names = list(model.model_fields)
     if len(args) > len(names):
         raise InputError(f"too many arguments; the arguments are {', '.join(names)}")
     values = {**dict(zip(names, args, strict=False)), **kwargs}
-    # Models often fill arguments that they do not use with null.
-    stated = {name: value for name, value in values.items() if value is not None}
+    optional = {name for name, field in model.model_fields.items() if not field.is_required()}
+    stated = {name: _stated(value) if name in optional else value for name, value in values.items()}
+    stated = {name: value for name, value in stated.items() if value is not None}
     try:
         parsed = model.model_validate(stated)
     except ValidationError as error:
@@ -78,15 +86,17 @@ def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mappi
     return {name: getattr(parsed, name) for name in stated}
 
 
-def unchecked_model(name: str, parameters: Mapping[str, Any]) -> type[BaseModel]:
-    """Build a pydantic model with the schema of a tool that passes values on unchanged.
+def unchecked_model(name: str, parameters: Mapping[str, Any], *, strict: bool = False) -> type[BaseModel]:
+    """Build a pydantic model with the schema of a tool that passes values on unchanged; if strict, all are required.
 
     Both plug-ins give it to their framework: the tool itself checks the values and explains mistakes.
     """
     fields: dict[str, Any] = {}
     for field, schema in parameters["properties"].items():
-        default = ... if field in parameters["required"] else schema.get("default")
-        fields[field] = (Annotated[Any, WithJsonSchema(schema)], Field(default, description=schema["description"]))
+        about: dict[str, Any] = {"description": schema["description"]}
+        if field not in parameters["required"] and not strict:
+            about["default_factory"] = lambda: None  # a default would become a keyword of the schema
+        fields[field] = (Annotated[Any, WithJsonSchema(schema)], Field(**about))
     return create_model(name, __config__=ConfigDict(extra="forbid"), **fields)
 
 
@@ -130,6 +140,15 @@ def check_text(text: str, name: str, advice: str) -> str:
     if not text.strip():
         raise InputError(f"{name} is empty; {advice}")
     return text.strip()
+
+
+def _stated(value: Any) -> Any:
+    """Return the value of an optional argument without empty parts; None if nothing is left."""
+    if isinstance(value, str):
+        return None if value.strip().lower() in _NOTHING else value
+    if isinstance(value, list | tuple):
+        return [each for each in value if _stated(each) is not None] or None
+    return value or None
 
 
 def _first_problem(

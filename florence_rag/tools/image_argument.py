@@ -5,7 +5,6 @@ folder that the developer allows, after links and ".." are resolved; a refusal r
 exists, so nothing can be probed. A URL is accepted only if the developer allows it, by the rules of `safe_fetch`.
 """
 
-import base64
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from florence_rag.chunking import read_image
+from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.tools.base import ImageRef, Tool, ToolResult
 from florence_rag.tools.formatting import place_to_text
@@ -20,7 +20,6 @@ from florence_rag.tools.safe_fetch import UrlRules, fetch
 from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
 from florence_rag.viz.thumbnails import SIDE_PX, data_uri
 
-DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,(.*)", re.DOTALL | re.IGNORECASE)
 WEB = re.compile(r"https?:", re.IGNORECASE)
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 MAX_BYTES = 20_000_000
@@ -92,7 +91,7 @@ class ImageTool(Tool):
     def _resolve(self, image: str | bytes) -> ResolvedImage:
         """Return the image; raise InputError if it may not be read, or cannot."""
         name = image.strip() if isinstance(image, str) else ""
-        may_be_id = name and len(name.encode("utf-8", "replace")) <= MAX_ID_BYTES and not DATA_URI.match(name)
+        may_be_id = name and len(name.encode("utf-8", "replace")) <= MAX_ID_BYTES
         if may_be_id and (hits := self.rag.get([name])):
             if not (frames := self.rag.frames(hits[0])):
                 raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
@@ -106,13 +105,10 @@ def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRul
     """Return the encoded image, or the path of the file, for an argument that is not an id; see `ImageTool`."""
     if isinstance(image, str):
         name = image.strip()
-        uri = DATA_URI.fullmatch(name)
-        if uri is None:
-            return _fetch_or_find(name, root, urls)
-        try:
-            image = base64.b64decode(uri[1], validate=True)
-        except ValueError as error:
-            raise InputError(f"the data URI is not valid base64: {error}") from None
+        found = name if is_chunk_id(name) else decode_image_string(name, MAX_BYTES)
+        if isinstance(found, str):
+            return _fetch_or_find(found, root, urls)
+        image = found
     if len(image) > MAX_BYTES:
         raise InputError(f"the image is larger than {MAX_BYTES // 1_000_000} MB; pass a smaller one")
     return image

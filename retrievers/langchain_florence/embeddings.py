@@ -17,6 +17,7 @@ from florence_rag.embedding.base import EmbedderCapabilities, embed_queries, uni
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.types import Frame
+from langchain_florence.images import block_to_image
 
 BATCH_SIZE = 32
 """The number of images that are decoded at a time, because a folder of photographs does not fit into memory."""
@@ -30,7 +31,8 @@ class FlorenceEmbeddings(Embeddings):
         FlorenceEmbeddings(rag=rag)                   # the embedder of an open index
         FlorenceEmbeddings(embedder=my_embedder)      # any florence_rag.Embedder
 
-    An image is a path, bytes, an open file, a PIL image or an (H, W, 3) uint8 array in RGB; URLs are not fetched.
+    An image is a path, a file: URL, a data URI, a content block, bytes, an open file, a PIL image or an (H, W, 3) uint8
+    array in RGB; other URLs are not fetched.
 
     Args:
         model: The name or folder of a model, if neither `rag` nor `embedder` is given.
@@ -56,7 +58,7 @@ class FlorenceEmbeddings(Embeddings):
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:
         """Return one unit vector per image."""
-        batches = (list(map(read_image, batch)) for batch in batched(images, BATCH_SIZE))
+        batches = ([read_image(block_to_image(image)) for image in batch] for batch in batched(images, BATCH_SIZE))
         return [row for frames in batches for row in self.embedder.embed_images(frames).tolist()]
 
     aembed_images = in_thread(embed_images)

@@ -1,14 +1,15 @@
 """Places the images of tool results where a chat model accepts them, or describes them in text."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
-from florence_rag import FlorenceRAG
+from florence_rag import FlorenceRAG, InputError
+from florence_rag.chunking.image_string import decode_base64
 from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, check_image_mode, images_in
 
 NEWEST = 3
@@ -90,6 +91,18 @@ def blocks_to_content(blocks: Sequence[Block]) -> str | list[str | dict[str, Any
 def jpeg_to_block(jpeg: bytes) -> dict[str, Any]:
     """Return an image as a standard content block."""
     return {"type": "image", "mime_type": "image/jpeg", "base64": base64.b64encode(jpeg).decode()}
+
+
+def block_to_image(image: Any) -> Any:
+    """Return the image of a content block, standard or of a provider, as bytes or a URL; any other image as it is."""
+    if not isinstance(image, Mapping):
+        return image
+    block: Mapping[str, Any] = HumanMessage([dict(image)]).content_blocks[0]
+    if "base64" in block:
+        return decode_base64(block["base64"])
+    if not block.get("url"):
+        raise InputError(f"a content block of type {image.get('type')!r} with no base64 and no url is not an image")
+    return block["url"]
 
 
 def _is_ours(message: BaseMessage) -> TypeGuard[ToolMessage]:

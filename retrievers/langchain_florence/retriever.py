@@ -14,7 +14,7 @@ from florence_rag.chunking import read_image
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.viz.thumbnails import thumbnail
-from langchain_florence.images import jpeg_to_block
+from langchain_florence.images import block_to_image, jpeg_to_block
 
 SearchType = Literal["hybrid", "similarity", "mmr"]
 
@@ -29,7 +29,7 @@ class FlorenceRetriever(BaseRetriever):
 
         retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
         retriever.invoke("a red bus", k=3)
-        retriever.invoke("", image="query.jpg")          # a path, bytes, a PIL image or an array; with or without text
+        retriever.invoke("", image="query.jpg")          # a path, data URI, content block, ...; with or without text
         await retriever.ainvoke("a red bus", filter={"metadata.city": "Rome"}, search_type="mmr")
 
     Attributes:
@@ -73,7 +73,7 @@ class FlorenceRetriever(BaseRetriever):
         if unknown := settings.keys() - type(self).model_fields.keys():
             raise TypeError(f"FlorenceRetriever has no setting {', '.join(sorted(unknown))}")
         used = self.model_copy(update={name: value for name, value in settings.items() if value is not None})
-        return [used._document(hit) for hit in used._search(query.strip() or None, image)]
+        return [used._document(hit) for hit in used._search(query.strip() or None, block_to_image(image))]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **settings: Any

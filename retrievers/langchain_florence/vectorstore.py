@@ -21,6 +21,7 @@ from florence_rag.ingest.items import text_to_chunk, zip_columns
 from florence_rag.tools import metadata_to_chunk, place_to_text
 from florence_rag.types import Hit, Kind
 from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_embedder
+from langchain_florence.images import block_to_image
 from langchain_florence.retriever import hit_to_document
 
 _INDEX_FIELDS = frozenset({"source", "kind", "start_s", "end_s"})
@@ -142,12 +143,15 @@ class FlorenceVectorStore(VectorStore):
         """Store images, embedded from their pixels, and return their ids.
 
         Args:
-            images: Paths, bytes, open files, PIL images or (H, W, 3) uint8 arrays in RGB; URLs are not fetched.
+            images: Paths, file: URLs, data URIs, content blocks, bytes, open files, PIL images or (H, W, 3) uint8
+                arrays in RGB; other URLs are not fetched.
             metadatas: The metadata of each image.
             ids: The id of each image; None derives an id from the content.
             captions: The caption of each image.
         """
-        return self.rag.items.upsert_images(images, captions=captions, ids=ids, metadatas=metadatas)
+        return self.rag.items.upsert_images(
+            map(block_to_image, images), captions=captions, ids=ids, metadatas=metadatas
+        )
 
     aadd_images = in_thread(add_images)
 
@@ -189,7 +193,7 @@ class FlorenceVectorStore(VectorStore):
         self, image: Any, k: int = 4, **scope: Any
     ) -> list[tuple[Document, float]]:
         """Return the same documents with their cosines."""
-        vector = self.rag.retriever.embed_query(image=read_image(image))
+        vector = self.rag.retriever.embed_query(image=read_image(block_to_image(image)))
         return self.similarity_search_with_score_by_vector(vector, k, **scope)
 
     asimilarity_search_by_image = in_thread(similarity_search_by_image)

@@ -18,9 +18,11 @@ from llama_index.core.schema import (
 )
 
 from florence_rag import FlorenceRAG, InputError, MediaError
+from florence_rag.chunking.image_string import decode_base64, decode_image_string, is_inline_image
 from florence_rag.image_store import ImageStore
-from florence_rag.ingest.items import image_to_chunk, text_to_chunk
+from florence_rag.ingest.items import image_to_chunk, is_binary, text_to_chunk
 from florence_rag.jpeg import to_jpeg
+from florence_rag.sources.io.uris import media_of
 from florence_rag.tools import hit_to_metadata, hit_to_text, metadata_to_chunk
 from florence_rag.types import ITEM_IMAGE, Chunk, Frame, Hit, middle_frame
 from llama_index_florence.filters import NODE
@@ -44,29 +46,46 @@ class TextImageNode(ImageNode):
 
 
 def node_to_image(node: BaseNode) -> str | bytes | None:
-    """Return the image of any node as `read_image` takes it: bytes, a path or a URL; None if it has none."""
+    """Return the image of any node as `read_image` takes it: bytes, a path or a URL; None if it has none.
+
+    LlamaIndex documents that `image` holds base64; programs also pass data URIs there, and as `image_url`.
+    """
     data: str | bytes | None = None
     location: Any = None
     if isinstance(node, ImageNode):
         data, location = node.image, node.image_path or node.image_url
     elif isinstance(node, Node) and node.image_resource:
         data, location = node.image_resource.data, node.image_resource.path or node.image_resource.url
-    if data is None:
-        return str(location) if location else None
+    if data is None and not location and is_binary(node.get_content()):
+        location = _image_file(node)
     try:
-        return base64.b64decode(data, validate=True)
-    except ValueError as error:
-        raise MediaError(f"the image of node {node.node_id!r} is not valid base64: {error}") from error
+        if data is None:
+            return decode_image_string(str(location)) if location else None
+        text = data.decode("ascii", "replace") if isinstance(data, bytes) else data
+        return decode_image_string(text) if is_inline_image(text) else decode_base64(text)
+    except InputError as error:
+        raise MediaError(f"node {node.node_id!r}: {error}") from error
+
+
+def _image_file(node: BaseNode) -> str | None:
+    """Return the image that a SimpleDirectoryReader decoded as text, because it has no reader for its suffix."""
+    path = node.metadata.get("file_path")
+    return path if isinstance(path, str) and media_of(path) == "image" and os.path.isfile(path) else None
+
+
+def repeats_image(node: BaseNode) -> bool:
+    """Return whether a splitter cut this node from the middle of an image that was decoded as text."""
+    return NodeRelationship.PREVIOUS in node.relationships and is_binary(node.get_content())
 
 
 def node_to_chunk(node: BaseNode, images: ImageStore) -> Chunk:
     """Return the chunk that stores a node: a part of a file that a FlorenceReader read, an image or a text."""
-    metadata, text = _node_to_metadata(node), node.get_content()
+    metadata, text, image = _node_to_metadata(node), node.get_content(), node_to_image(node)
     if chunk := file_part(node):
         words = text if chunk.kind == "text" else text.removeprefix(chunk_to_text(chunk)).lstrip("\n")
         return replace(chunk, text=words, metadata=metadata)
-    if image := node_to_image(node):
-        return image_to_chunk(images, image, text, node.node_id, metadata)
+    if image:
+        return image_to_chunk(images, image, "" if is_binary(text) else text, node.node_id, metadata)
     return text_to_chunk(text, node.node_id, metadata)
 
 

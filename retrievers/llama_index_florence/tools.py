@@ -62,6 +62,8 @@ class FlorenceTool(FunctionTool):
         image_mode: "tool" places image blocks in the output, "text" describes the images; "user" and "auto" leave them
             to an `ImageAgent`, which knows the model.
         budget: The limits for the images of one result.
+        strict: Whether the schema requires all arguments, as `OpenAI(strict=True)` does of every tool. The model then
+            leaves those empty that it does not need.
         **settings: Further arguments of LlamaIndex's FunctionTool.
     """
 
@@ -72,12 +74,13 @@ class FlorenceTool(FunctionTool):
         *,
         image_mode: ImageMode = "auto",
         budget: Budget | None = None,
+        strict: bool = False,
         **settings: Any,
     ) -> None:
         self.tool = tool
         self.image_mode = check_image_mode(image_mode)
         self.show = ImageRenderer(tool.rag, budget)
-        schema = unchecked_model(tool.name, tool.parameters)
+        schema = unchecked_model(tool.name, tool.parameters, strict=strict)
         super().__init__(fn=tool, metadata=metadata or ToolMetadata(tool.description, tool.name, schema), **settings)
 
     def call(self, *args: Any, **kwargs: Any) -> ToolOutput:
@@ -131,6 +134,7 @@ class FlorenceToolSpec(BaseToolSpec):
         image_mode: Where images are placed; see `FlorenceTool`. "auto" uses what `llm` declares, if it is given.
         budget: The limits for the images of one result.
         llm: The LLM that calls the tools.
+        strict: As for `FlorenceTool`.
     """
 
     def __init__(
@@ -142,10 +146,11 @@ class FlorenceToolSpec(BaseToolSpec):
         image_mode: ImageMode = "auto",
         budget: Budget | None = None,
         llm: LLM | None = None,
+        strict: bool = False,
     ) -> None:
         check_image_mode(image_mode)
         self._image_mode = image_mode_for(llm) if image_mode == "auto" and llm is not None else image_mode
-        self._budget = budget
+        self._budget, self._strict = budget, strict
         self._tools = {tool.name: tool for tool in tools_for(rag, allow_paths=allow_paths, allow_urls=allow_urls)}
         self.spec_functions: list[SPEC_FUNCTION_TYPE] = list(self._tools)
 
@@ -164,7 +169,7 @@ class FlorenceToolSpec(BaseToolSpec):
         """Return the tools of these names, or all of them; each runs in a worker thread when it is awaited."""
         metadata = func_to_metadata_mapping or {}
         names = [spec if isinstance(spec, str) else spec[0] for spec in spec_functions or self.spec_functions]
-        settings: dict[str, Any] = {"image_mode": self._image_mode, "budget": self._budget}
+        settings: dict[str, Any] = {"image_mode": self._image_mode, "budget": self._budget, "strict": self._strict}
         return [FlorenceTool(getattr(self, name), metadata.get(name), **settings) for name in names]
 
 

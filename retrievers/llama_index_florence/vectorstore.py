@@ -16,7 +16,15 @@ from llama_index.core.vector_stores.types import (
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
 from florence_rag.types import Hit
-from llama_index_florence._convert import file_part, hit_to_node, item_to_node, load_frame, node_to_chunk, node_to_image
+from llama_index_florence._convert import (
+    file_part,
+    hit_to_node,
+    item_to_node,
+    load_frame,
+    node_to_chunk,
+    node_to_image,
+    repeats_image,
+)
 from llama_index_florence.embedding import FlorenceEmbedding
 from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
 
@@ -86,6 +94,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
         """Store nodes, replacing those with the same ids; return their ids."""
+        nodes = [node for node in nodes if not repeats_image(node)]
         vectors = {node.node_id: node.embedding for node in nodes if node.embedding and self._is_usable(node)}
         images = self._rag.context.images
         return self._rag.items.upsert_chunks((node_to_chunk(node, images) for node in nodes), vectors)

@@ -62,6 +62,12 @@ class LangChain:
     def schema(self, tool):
         return convert_to_openai_tool(tool)["function"]
 
+    def strict_tools(self, rag):
+        return self.tools(rag)
+
+    def strict_schema(self, tool):
+        return convert_to_openai_tool(tool, strict=True)["function"]
+
     def call(self, tool, **arguments):
         return self.called(tool.invoke({"type": "tool_call", "id": "1", "name": tool.name, "args": arguments}))
 
@@ -103,6 +109,12 @@ class LlamaIndex:
 
     def schema(self, tool):
         return tool.metadata.to_openai_tool()["function"]
+
+    def strict_tools(self, rag):
+        spec = llama_index_florence.FlorenceToolSpec(rag, strict=True)
+        return {tool.metadata.name: tool for tool in spec.to_tool_list()}
+
+    strict_schema = schema
 
     def call(self, tool, **arguments):
         return self.called(tool.call(**arguments))
@@ -310,8 +322,33 @@ def test_tools_have_the_names_prompts_and_arguments_of_the_core(plugin, rag):
     search = plugin.schema(tools["search_images"])
     assert search["parameters"]["required"] == ["query"]
     assert search["parameters"]["properties"]["k"]["type"] == "integer"
-    assert search["parameters"]["properties"]["k"]["default"] == 5
+    assert search["parameters"]["properties"]["k"]["description"].endswith("5 by default.")
     assert search["parameters"]["properties"]["kinds"]["items"]["enum"] == ["image", "page", "clip", "text"]
+
+
+STRICT_CALLS = {
+    "search_images": {"query": "red", "k": 0, "kinds": [], "filter": ""},
+    "find_similar": {"image": "{id}", "k": 0, "kinds": [""]},
+    "classify_image": {"image": "{id}", "labels": ["red", "blue"], "classifier": ""},
+    "tag_image": {"image": "{id}", "labels": ["red", "blue", ""]},
+    "recommend": {"like": ["{id}"], "dislike": [], "seen": [], "k": 0, "kinds": [], "filter": "null"},
+    "find_video_moment": {"query": "red", "k": 0, "video": ""},
+    "ask_image": {"image": "{id}", "question": "What color is it?"},
+}
+
+
+def test_a_strict_schema_requires_all_arguments_and_may_be_filled_with_nothing(plugin, rag):
+    tools = plugin.strict_tools(rag)
+    (red,) = [hit.id for hit in rag.search("red", kinds={"image"}, k=1)]
+    assert set(tools) == set(STRICT_CALLS)
+    for name, tool in tools.items():
+        parameters = plugin.strict_schema(tool)["parameters"]
+        assert set(parameters["required"]) == set(parameters["properties"]) == set(STRICT_CALLS[name])
+        assert not any("default" in each for each in parameters["properties"].values())
+        arguments = {
+            key: json.loads(json.dumps(value).replace("{id}", red)) for key, value in STRICT_CALLS[name].items()
+        }
+        assert not plugin.call(tool, **arguments).is_error
 
 
 def test_a_search_then_a_question(plugin, rag):
@@ -335,7 +372,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("ask_image", {"image": "0" * 32}, "question"),
         ("ask_image", {"image": "0" * 32, "question": "?", "zoom": 2}, "zoom"),
         ("search_images", {"query": ""}, "query is empty"),
-        ("search_images", {"query": "red", "k": 0}, "k is 0"),
+        ("search_images", {"query": "red", "k": 21}, "k is 21"),
         ("search_images", {"query": "red", "k": 10_000}, "k is 10000"),
         ("search_images", {"query": "red", "k": "five"}, "k must be of type integer"),
         ("search_images", {"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'"),
@@ -346,7 +383,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "URLs are not fetched"),
         ("ask_image", {"image": "../notes.txt", "question": "?"}, "is not an id"),
         ("ask_image", {"image": "data:image/png;base64,AAAA", "question": "?"}, "is not an image"),
-        ("find_similar", {"image": "0" * 32, "k": 0}, "k is 0"),
+        ("find_similar", {"image": "0" * 32, "k": 21}, "k is 21"),
         ("find_similar", {"image": "no such id"}, "is not an id"),
         ("classify_image", {"image": "0" * 32, "labels": ["red", "blue"]}, "no chunk has the id"),
         ("tag_image", {"image": "0" * 32, "labels": ["red", "blue"]}, "no chunk has the id"),

@@ -33,7 +33,7 @@ def test_the_schema_holds_types_of_json():
         "type": "object",
         "properties": {
             "word": {"type": "string", "description": "The word."},
-            "times": {"type": "integer", "description": "How often.", "default": 2},
+            "times": {"type": "integer", "description": "How often. 2 by default."},
             "kinds": {
                 "type": "array",
                 "items": {"type": "string", "enum": ["image", "page", "clip", "text"]},
@@ -54,6 +54,13 @@ def test_the_schema_holds_types_of_json():
         ({"word": "a", "kinds": "image"}, {"kinds": ["image"]}),
         ({"word": "a", "kinds": ("image", "clip")}, {"kinds": ["image", "clip"]}),
         ({"word": b"a"}, {"word": b"a"}),
+        ({"word": "a", "times": 0, "kinds": []}, {}),
+        ({"word": "a", "times": "", "kinds": ""}, {}),
+        ({"word": "a", "times": "null", "kinds": "None"}, {}),
+        ({"word": "a", "kinds": ["", " "]}, {}),
+        ({"word": "a", "kinds": ["image", ""]}, {"kinds": ["image"]}),
+        ({"word": "", "times": 1}, {"times": 1}),
+        ({"word": "none"}, {}),
     ],
 )
 def test_arguments_with_a_plain_meaning_are_converted(arguments, expected):
@@ -86,6 +93,26 @@ def test_positional_arguments_get_the_names_of_the_parameters():
     assert parse_arguments(REPEAT, ("a", "3"), {"kinds": ["page"]}) == {"word": "a", "times": 3, "kinds": ["page"]}
     with pytest.raises(InputError, match="too many arguments; the arguments are word, times, kinds"):
         parse_arguments(REPEAT, ("a", 1, None, 4), {})
+
+
+def test_a_strict_schema_requires_every_argument():
+    schema = unchecked_model("repeat", json_schema(REPEAT), strict=True).model_json_schema()
+    assert schema["required"] == ["word", "times", "kinds"]
+    assert schema["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_schema_has_only_keywords_of_strict_modes(strict):
+    allowed = {"type", "description", "items", "enum", "properties", "required", "additionalProperties", "title"}
+
+    def keywords(schema):
+        yield from schema
+        for each in [*schema.get("properties", {}).values(), *filter(None, [schema.get("items")])]:
+            yield from keywords(each)
+
+    model = unchecked_model("repeat", json_schema(REPEAT), strict=strict)
+    for schema in (json_schema(REPEAT), model.model_json_schema()):
+        assert set(keywords(schema)) <= allowed
 
 
 def test_a_framework_receives_the_schema_and_passes_values_on_unchanged():

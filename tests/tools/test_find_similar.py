@@ -27,7 +27,7 @@ def test_an_image_outside_the_index_excludes_no_file(full_rag, red):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"), [({"k": 0}, "k is 0"), ({"k": 10_000}, "k is 10000"), ({"kinds": ["movie"]}, "'movie'")]
+    ("arguments", "message"), [({"k": 21}, "k is 21"), ({"k": 10_000}, "k is 10000"), ({"kinds": ["movie"]}, "'movie'")]
 )
 def test_a_wrong_call_is_explained(full_rag, red, arguments, message):
     result = FindSimilar(full_rag)(red.id, **arguments)

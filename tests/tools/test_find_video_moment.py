@@ -38,7 +38,7 @@ def test_an_index_without_videos(rag):
     ("arguments", "message"),
     [
         ({"query": " "}, "query is empty"),
-        ({"query": "red", "k": 0}, "k is 0"),
+        ({"query": "red", "k": 21}, "k is 21"),
         ({"query": "red", "video": "walk.mp4"}, "'walk.mp4' is not the id of a clip"),
         ({"query": "red", "video": "0" * 32}, "is not the id of a clip"),
     ],

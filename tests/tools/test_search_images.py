@@ -86,7 +86,7 @@ def test_no_hits_are_no_error():
     ("arguments", "message"),
     [
         ({"query": " "}, "query is empty"),
-        ({"query": "red", "k": 0}, "k is 0; it must lie between 1 and 20"),
+        ({"query": "red", "k": 21}, "k is 21; it must lie between 1 and 20"),
         ({"query": "red", "k": 10_000}, "k is 10000; it must lie between 1 and 20"),
         ({"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'; the kinds are image, page, clip, text"),
         ({"query": "red", "kinds": [{"a": 1}]}, "kinds must be of type array"),

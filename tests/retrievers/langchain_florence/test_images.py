@@ -1,13 +1,24 @@
 """Each kind of fake chat model receives only images that it accepts (langchain #31950)."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
+from PIL import Image
 
 from florence_rag.errors import InputError
-from florence_rag.testing import COLORS
+from florence_rag.testing import COLORS, color_frame
 from florence_rag.tools import Budget
-from langchain_florence import FlorenceImages, florence_tools, place_images
+from langchain_florence import (
+    FlorenceEmbeddings,
+    FlorenceImages,
+    FlorenceRetriever,
+    FlorenceVectorStore,
+    florence_tools,
+    place_images,
+)
 from tests.retrievers.langchain_florence.agents import (
     PROFILES,
     converse,
@@ -83,9 +94,9 @@ def test_beyond_the_budget_one_contact_sheet_replaces_all_images(rag, kind):
 
 
 def test_a_call_that_failed_has_no_images(rag):
-    _, sent = converse(model_of(PROFILES["tool"], [search(k=0)]), rag)
+    _, sent = converse(model_of(PROFILES["tool"], [search(k=99)]), rag)
     assert placed(sent) == []
-    assert "k is 0" in sent[-1].content
+    assert "k is 99" in sent[-1].content
 
 
 def test_messages_are_placed_without_an_agent(rag):
@@ -106,3 +117,38 @@ def test_an_unknown_mode_is_refused(rag):
     for make in (florence_tools, FlorenceImages):
         with pytest.raises(InputError, match="one of auto, tool, user, text"):
             make(rag, image_mode="images")
+
+
+def encoded_image(color):
+    buffer = io.BytesIO()
+    Image.fromarray(color_frame(color)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+RED = base64.b64encode(encoded_image("red")).decode()
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "base64": RED, "mime_type": "image/png"},
+        {"type": "image", "url": f"data:image/png;base64,{RED}"},
+        {"type": "image", "source_type": "base64", "data": RED, "mime_type": "image/png"},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{RED}"}},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": RED}},
+    ],
+)
+def test_a_content_block_is_an_image_at_every_door(rag, block):
+    embeddings = FlorenceEmbeddings(rag=rag)
+    assert embeddings.embed_images([block]) == embeddings.embed_images([encoded_image("red")])
+    best = FlorenceRetriever(rag=rag, kinds={"image"}).invoke("", image=block)[0]
+    assert best.metadata["source"].endswith("red.png")
+    store = FlorenceVectorStore(rag)
+    assert store.similarity_search_by_image(block, 1, kinds={"image"})[0].metadata["source"].endswith("red.png")
+    with pytest.raises(InputError, match="no folder for images without a file"):
+        store.add_images([block])
+
+
+def test_a_content_block_without_an_image_says_so(rag):
+    with pytest.raises(InputError, match="'text' with no base64 and no url"):
+        FlorenceEmbeddings(rag=rag).embed_images([{"type": "text", "text": "red"}])

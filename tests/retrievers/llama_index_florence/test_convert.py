@@ -59,6 +59,13 @@ def pixels_of(node):
         (TextNode(text="red"), None),
         (ImageNode(), None),
         (ImageNode(image=base64.b64encode(b"bytes").decode()), b"bytes"),
+        (ImageNode(image="data:image/png;base64,AAEC"), b"\0\1\2"),
+        (ImageNode(image="data:image/png,%00%01"), b"\0\1"),
+        (ImageNode(image=base64.encodebytes(bytes(range(256))).decode()), bytes(range(256))),
+        (ImageNode(image=base64.urlsafe_b64encode(bytes(range(256))).decode().rstrip("=")), bytes(range(256))),
+        (ImageNode(image_url="data:image/png;base64,AAEC"), b"\0\1\2"),
+        (ImageNode(image_url="file:///a%20b.png"), "/a b.png"),
+        (Node(image_resource=MediaResource(url="data:image/png;base64,AAEC")), b"\0\1\2"),
         (ImageNode(image_path="/a.png", image_url="http://127.0.0.1/b.png"), "/a.png"),
         (ImageNode(image_url="http://127.0.0.1/b.png"), "http://127.0.0.1/b.png"),
         (Node(image_resource=MediaResource(data=b"bytes")), b"bytes"),
@@ -71,7 +78,7 @@ def test_an_image_is_bytes_a_path_or_a_url(node, image):
 
 
 def test_an_image_that_is_not_base64_is_named():
-    with pytest.raises(MediaError, match="'b' is not valid base64"):
+    with pytest.raises(MediaError, match="node 'b': the image is not valid base64"):
         node_to_image(ImageNode(id_="b", image="%%%"))
 
 
@@ -80,6 +87,17 @@ def test_a_node_with_an_image_is_an_image_and_any_other_a_text(images):
     text = node_to_chunk(TextNode(id_="t", text="red"), images)
     assert (image.id, image.kind, image.caption, len(image.frames)) == ("p", "image", "a wall", 1)
     assert (text.id, text.kind, text.text, text.frames) == ("t", "text", "red", ())
+
+
+def test_an_image_that_was_decoded_as_text_is_an_image(images, tmp_path):
+    for suffix in ("bmp", "tiff", "jpg"):
+        path = tmp_path / f"noise.{suffix}"
+        Image.effect_noise((60, 40), 80).convert("RGB").save(path)
+        text = path.read_bytes().decode("utf-8", "ignore")
+        chunk = node_to_chunk(TextNode(id_=suffix, text=text, metadata={"file_path": str(path)}), images)
+        assert (chunk.kind, chunk.source.uri, chunk.caption) == ("image", str(path), "")
+        with pytest.raises(InputError, match="binary file, such as an image"):
+            node_to_chunk(TextNode(text=text), images)
 
 
 def test_the_key_of_our_own_metadata_is_refused(images):

@@ -200,9 +200,9 @@ async def test_beyond_the_budget_one_contact_sheet_replaces_all_images(rag):
 
 
 async def test_a_call_that_failed_has_no_images(rag):
-    _, sent = await converse(rag, {"image_inputs": True, "image_tool_message": True}, [search(k=0)])
+    _, sent = await converse(rag, {"image_inputs": True, "image_tool_message": True}, [search(k=99)])
     assert placed(sent) == []
-    assert "k is 0" in sent[-1].content
+    assert "k is 99" in sent[-1].content
 
 
 def test_a_spec_can_be_made_for_an_llm(rag):

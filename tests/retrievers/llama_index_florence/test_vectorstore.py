@@ -2,10 +2,11 @@ import base64
 import math
 
 import pytest
-from llama_index.core import Document, StorageContext, VectorStoreIndex
+from llama_index.core import Document, SimpleDirectoryReader, StorageContext, VectorStoreIndex
 from llama_index.core.indices import MultiModalVectorStoreIndex
 from llama_index.core.ingestion import DocstoreStrategy, IngestionPipeline
 from llama_index.core.llms.mock import MockLLM
+from llama_index.core.node_parser import SentenceSplitter
 from llama_index.core.schema import (
     ImageDocument,
     ImageNode,
@@ -503,3 +504,20 @@ async def test_queries_and_additions_leave_the_loop_free(index, gate, slow_embed
     found = await store.aquery(VectorStoreQuery(query_str="red", mode=VectorStoreQueryMode.HYBRID))
     assert found.ids == ["red"]
     await store.adelete("red")
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored")  # their reader leaves the files open
+def test_a_folder_of_photographs_is_read_by_a_simple_directory_reader(store, tmp_path):
+    """It decodes TIFF and BMP files as text, which a splitter cuts into pieces."""
+    for color, suffix in (("red", "jpg"), ("green", "png"), ("blue", "tiff"), ("yellow", "bmp")):
+        Image.fromarray(color_frame(color)).save(tmp_path / f"{color}.{suffix}")
+    documents = SimpleDirectoryReader(tmp_path).load_data()
+    VectorStoreIndex.from_documents(
+        documents,
+        StorageContext.from_defaults(vector_store=store),
+        embed_model=store.embed_model,
+        transformations=[SentenceSplitter(chunk_size=64, chunk_overlap=0)],
+    )
+    stored = store.get_nodes()
+    assert sorted(node.metadata["file_name"] for node in stored) == ["blue.tiff", "green.png", "red.jpg", "yellow.bmp"]
+    assert all(isinstance(node, ImageNode) and "\0" not in node.text for node in stored)
