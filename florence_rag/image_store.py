@@ -50,8 +50,7 @@ class ImageStore:
 
         The argument may also be the id of an image, page or clip. Outside the index the id of the hit is "".
         """
-        may_be_id = isinstance(image, str) and 0 < len(image) <= _MAX_ID_CHARACTERS
-        if may_be_id and (hits := self._index.get([image])):
+        if isinstance(image, str) and 0 < len(image) <= _MAX_ID_CHARACTERS and (hits := self._index.get([image])):
             if not (frames := self.frames(hits[0])):
                 raise InputError(f"the chunk {image!r} is a passage of text; give the id of an image, page or clip")
             return hits[0], frames
