@@ -125,6 +125,7 @@ class Chunk:
         frames: One frame of an image or a page, the keyframes of a clip, none of a text.
         metadata: Values to filter by.
         custom_id: The id of an item; "" if the id follows from the content.
+        ocr_boxes: The parts of the frame of a page that show words which `text` lacks, such as scans and figures.
     """
 
     source: Source
@@ -136,6 +137,7 @@ class Chunk:
     frames: tuple[Frame, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     custom_id: str = ""
+    ocr_boxes: tuple[Box, ...] = ()
 
     @property
     def id(self) -> str:

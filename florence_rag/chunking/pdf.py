@@ -5,7 +5,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from threading import RLock
 from typing import Any
 
@@ -15,9 +15,11 @@ from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
 from florence_rag.chunking.formats import format_error
+from florence_rag.chunking.pdf_annotations import read_annotations
+from florence_rag.chunking.pdf_ocr import boxes_to_read, is_readable
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
-from florence_rag.types import Chunk, Frame, Locator, Source
+from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
 
 _log = logging.getLogger(__name__)
 _PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
@@ -25,23 +27,27 @@ _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium ma
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk]:
-    """Yield one chunk per page. A damaged page is skipped with a warning if others can be read."""
+def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
+    """Yield one chunk per page, and a record for each damaged page if others can be read, and for each attachment."""
     any_page = False
     with _open_pdf(source.uri) as document:
         with _PDFIUM:
             pages, title = len(document), " ".join(_clean(document.get_metadata_value("Title")).split())
+            skipped = [Skipped(source.uri, reason) for reason in _unread_parts(document)]
         metadata = {"pages": pages, **({"title": title} if title else {})}
         for number in range(1, pages + 1):
+            place = Locator(page=number)
             try:
-                frame, text = _read_page(document, number, config.page_side_px)
+                frame, text, boxes = _read_page(document, number, config.page_side_px)
             except (pdfium.PdfiumError, ValueError) as error:
-                _log.warning("page %d of %r cannot be read: %s", number, source.uri, error)
+                _log.info("page %d of %r cannot be read: %s", number, source.uri, error)
+                skipped.append(Skipped(source.uri, "damaged page", place))
                 continue
             any_page = True
-            yield Chunk(source, "page", Locator(page=number), text=text, frames=(frame,), metadata=metadata)
+            yield Chunk(source, "page", place, text=text, frames=(frame,), metadata=metadata, ocr_boxes=boxes)
     if not any_page:
         raise MediaError(f"{source.uri!r} has no page that can be read")
+    yield from skipped
 
 
 def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
@@ -76,22 +82,30 @@ def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
                 document.close()
 
 
-def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str]:
-    with _PDFIUM:
-        page = document[number - 1]
-        try:
-            longer, shorter = sorted(page.get_size(), reverse=True)
-            if not shorter > longer / 100:
-                raise ValueError(f"a page of {longer:.0f} x {shorter:.0f} points is too thin")
-            bitmap = page.render(scale=max_side_px / longer, rev_byteorder=True)
-            frame = np.array(bitmap.to_numpy()[:max_side_px, :max_side_px, :3])
-            bitmap.close()
-            textpage = page.get_textpage()
+def _unread_parts(document: pdfium.PdfDocument) -> list[str]:
+    """Return the reason for each part of a document that is not on its pages."""
+    forms = ["XFA form (print it to a new PDF)"] if document.get_formtype() == raw.FORMTYPE_XFA_FULL else []
+    return forms + ["attachment"] * document.count_attachments()
+
+
+def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str, tuple[Box, ...]]:
+    """Return a page as an image, its text, and the boxes that OCR must read."""
+    with _PDFIUM, closing(document[number - 1]) as page:
+        frame = _render(page, max_side_px)
+        with closing(page.get_textpage()) as textpage:
             text = textpage.get_text_range()
-            textpage.close()
-        finally:
-            page.close()
-    return frame, _clean(text)
+            notes = read_annotations(document, page)
+            boxes = boxes_to_read(page, textpage)
+    lines = [text if is_readable(text) else "", *notes]
+    return frame, _clean("\n".join(lines)), boxes
+
+
+def _render(page: pdfium.PdfPage, max_side_px: int) -> Frame:
+    longer, shorter = sorted(page.get_size(), reverse=True)
+    if not shorter > longer / 100:
+        raise ValueError(f"a page of {longer:.0f} x {shorter:.0f} points is too thin")
+    with closing(page.render(scale=max_side_px / longer, rev_byteorder=True)) as bitmap:
+        return np.array(bitmap.to_numpy()[:max_side_px, :max_side_px, :3])
 
 
 def _clean(text: str) -> str:

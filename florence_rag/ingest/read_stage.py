@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import queue
+import re
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -15,16 +17,17 @@ from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
-from florence_rag.types import Chunk, Failure, Skipped, Source
+from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
 
 log = logging.getLogger(__name__)
+_WORD = re.compile(r"\w+")
 
 Chunker = Callable[[Source], Iterable[Chunk | Skipped]]
 """Reads a source and yields its chunks, and records of the parts that are skipped."""
 
 OCRMode = Literal["auto", "always", "never"]
-"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images and those pages that have no
-text layer ("auto")."""
+"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images, and of pages those parts that
+show words without a text layer ("auto")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +60,34 @@ class OCRStage:
         return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
 
     def __call__(self, chunk: Chunk) -> Chunk:
-        """Return the chunk with its OCR text, each line once, or unchanged if the mode does not include it."""
-        needs_ocr = chunk.kind == "image" or (chunk.kind == "page" and not chunk.text.strip())
-        if not chunk.frames or not (needs_ocr or self.mode == "always"):
+        """Return the chunk with its OCR text, without lines that its text has; unchanged if the mode excludes it."""
+        boxes = self._boxes(chunk)
+        if not chunk.frames or not boxes:
             return chunk
         reader = self.reader.get()
-        lines = (line.text for frame in chunk.frames for line in reader.read(frame))
-        return replace(chunk, ocr="\n".join(dict.fromkeys(lines)))
+        known = _words(chunk.text)
+        parts = (_crop(frame, box) for frame in chunk.frames for box in boxes)
+        lines = (line.text for part in parts for line in reader.read(part))
+        new = (line for line in lines if _words(line) not in known)
+        return replace(chunk, ocr="\n".join(dict.fromkeys(new)))
+
+    def _boxes(self, chunk: Chunk) -> tuple[Box, ...]:
+        """Return the parts of the frames of a chunk that are read."""
+        is_scan = chunk.kind == "page" and not chunk.text.strip()
+        if self.mode == "always" or chunk.kind == "image" or is_scan:
+            return ((0.0, 0.0, 1.0, 1.0),)
+        return chunk.ocr_boxes
+
+
+def _crop(frame: Frame, box: Box) -> Frame:
+    height, width = frame.shape[:2]
+    left, top, right, bottom = box
+    return frame[int(top * height) : math.ceil(bottom * height), int(left * width) : math.ceil(right * width)]
+
+
+def _words(text: str) -> str:
+    """Return the words of a text in one form, with a space before and after each, so that one text contains another."""
+    return f" {' '.join(_WORD.findall(text.casefold()))} "
 
 
 def read_source(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer) -> Iterator[ReadEvent]:

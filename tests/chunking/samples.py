@@ -182,3 +182,28 @@ def _rc4(key: bytes, data: bytes) -> bytes:
         state[i], state[j] = state[j], state[i]
         out.append(byte ^ state[(state[i] + state[j]) % 256])
     return bytes(out)
+
+
+def pdf_page(
+    content: bytes, *objects: bytes, resources: str = "", page: str = "", catalog: str = "", size: str = "0 0 400 500"
+) -> bytes:
+    """Return a PDF of one page with Helvetica as /F1. The further objects are numbered from 6."""
+    first = [
+        f"<< /Type /Catalog /Pages 2 0 R {catalog} >>".encode(),
+        b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [{size}] /Contents 4 0 R {page} "
+        f"/Resources << /Font << /F1 5 0 R >> {resources} >> >>".encode(),
+        pdf_stream("", content),
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    return _pdf_file([*first, *objects], f"/Size {len(objects) + 6} /Root 1 0 R")
+
+
+def pdf_stream(entries: str, data: bytes) -> bytes:
+    return f"<< {entries} /Length {len(data)} >>\nstream\n".encode() + data + b"\nendstream"
+
+
+def pdf_image(image: Image.Image) -> bytes:
+    """Return an image as an object of a PDF."""
+    entries = "/Type /XObject /Subtype /Image /ColorSpace /DeviceGray /BitsPerComponent 8"
+    return pdf_stream(f"{entries} /Width {image.width} /Height {image.height}", image.convert("L").tobytes())
