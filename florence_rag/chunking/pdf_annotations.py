@@ -17,7 +17,7 @@ _CHOICE_TYPES = (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX)
 
 
 def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list[str]:
-    """Return the words of each visible annotation of a page once, and hide those annotations, so that OCR skips them."""
+    """Return the words of each visible annotation of a page once; hide these annotations, so that OCR skips them."""
     found: dict[str, None] = {}
     for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         with _annotation(page, index) as annotation:
@@ -61,7 +61,13 @@ def _field_words(form: Any, annotation: Any) -> Iterator[str]:
             for index in range(raw.FPDFAnnot_GetOptionCount(form, annotation)):
                 if raw.FPDFAnnot_IsOptionSelected(form, annotation, index):
                     yield _string(raw.FPDFAnnot_GetOptionLabel, form, annotation, index)
-        yield from filter(None, [_string(raw.FPDFAnnot_GetFormFieldValue, form, annotation)])
+        yield from filter(None, [_field_value(form, annotation)])
+
+
+def _field_value(form: Any, annotation: Any) -> str:
+    """Return the value of a field, which may be missing in the form of the document."""
+    value = _string(raw.FPDFAnnot_GetFormFieldValue, form, annotation)
+    return value or _string(raw.FPDFAnnot_GetStringValue, annotation, b"V")
 
 
 def _field_name(form: Any, annotation: Any) -> str:

@@ -132,7 +132,7 @@ def _fill(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _written_cells(pixels: np.ndarray) -> np.ndarray:
-    """Return the cells that hold edges in both directions, as letters and photographs do, but lines and areas do not."""
+    """Return the cells with edges in both directions, as letters and photographs have, but not lines and areas."""
     found = []
     for axis in (0, 1):
         across = np.abs(np.diff(pixels.astype(np.int16), axis=axis, prepend=pixels.take([0], axis))) > _CONTRAST

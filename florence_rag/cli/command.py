@@ -190,7 +190,7 @@ class IndexingCommand(EmbeddingCommand):
         Literal["auto", "always", "never"],
         typer.Option(
             "--ocr",
-            help="When to run OCR: auto reads images, and pages without a text layer.",
+            help="When to run OCR: auto reads images, and scanned parts of pages.",
         ),
     ] = "auto"
     video_frames: Annotated[

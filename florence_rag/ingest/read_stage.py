@@ -26,8 +26,8 @@ Chunker = Callable[[Source], Iterable[Chunk | Skipped]]
 """Reads a source and yields its chunks, and records of the parts that are skipped."""
 
 OCRMode = Literal["auto", "always", "never"]
-"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images, and of pages those parts that
-show words without a text layer ("auto")."""
+"""Which chunks are read by OCR: all that have frames ("always"), none ("never"), or images, and what pages show without
+text ("auto")."""
 
 
 @dataclass(frozen=True, slots=True)

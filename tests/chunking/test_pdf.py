@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.pdf import chunk_source, read_frames
 from florence_rag.errors import MediaError
-from florence_rag.types import Locator
-from tests.chunking.samples import SHARED, encode, make_pdf, scene, source
+from florence_rag.types import Locator, Skipped
+from tests.chunking.samples import SHARED, encode, make_pdf, pdf_page, pdf_stream, scene, source
 
 CONFIG = ChunkingConfig(page_side_px=200)
 
@@ -79,12 +79,27 @@ def test_the_sample_password_opens_the_document():
         each.close()
 
 
-def test_a_damaged_page_is_skipped_with_a_warning(tmp_path, caplog):
+def test_a_damaged_page_is_reported_and_the_others_are_read(tmp_path):
     head, second, third = make_pdf(["one", "two", "three"]).rsplit(b"[0 0 300 400]", 2)
-    data = head + b"[0 0 300 001]" + second + b"[0 0 300 400]" + third
-    chunks = list(chunk_source(source(write(tmp_path, data), "pdf"), CONFIG))
-    assert [(c.locator.page, c.text) for c in chunks] == [(1, "one"), (3, "three")]
-    assert "page 2" in caplog.text
+    path = write(tmp_path, head + b"[0 0 300 001]" + second + b"[0 0 300 400]" + third)
+    first, third, skipped = chunk_source(source(path, "pdf"), CONFIG)
+    assert [(c.locator.page, c.text) for c in (first, third)] == [(1, "one"), (3, "three")]
+    assert skipped == Skipped(str(path), "damaged page", Locator(page=2))
+
+
+@pytest.mark.parametrize(
+    ("catalog", "reasons"),
+    [
+        ("/Names << /EmbeddedFiles << /Names [(a) 6 0 R (b) 6 0 R] >> >>", ["attachment", "attachment"]),
+        ("/AcroForm << /XFA 7 0 R /Fields [] >> /NeedsRendering true", ["XFA form (print it to a new PDF)"]),
+        ("/AcroForm << /Fields [] >>", []),
+    ],
+)
+def test_what_is_not_on_the_pages_is_reported(tmp_path, catalog, reasons):
+    attached = b"<< /Type /Filespec /F (a.txt) /EF << /F 7 0 R >> >>"
+    path = write(tmp_path, pdf_page(b"", attached, pdf_stream("", b"x"), catalog=catalog))
+    page, *skipped = chunk_source(source(path, "pdf"), CONFIG)
+    assert page.locator.page == 1 and [each.reason for each in skipped] == reasons
 
 
 def test_several_threads_read_several_documents(tmp_path):

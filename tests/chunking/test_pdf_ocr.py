@@ -103,25 +103,21 @@ def with_font(font: str, *objects: bytes, text: bytes = b"BT /F2 24 Tf 40 300 Td
 
 
 def private_use() -> bytes:
-    cmap = b"begincmap 1 begincodespacerange <00> <ff> endcodespacerange 1 beginbfrange <20> <7e> <e020> endbfrange endcmap"
+    codes = b"1 begincodespacerange <00> <ff> endcodespacerange"
+    cmap = b"begincmap " + codes + b" 1 beginbfrange <20> <7e> <e020> endbfrange endcmap"
     font = "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 7 0 R >>"
     return with_font(font, pdf_stream("", cmap))
 
 
 def type3() -> bytes:
     font = (
-        "<< /Type /Font /Subtype /Type3 /FontBBox [0 0 800 800] /FontMatrix [.001 0 0 .001 0 0] /FirstChar 1 /LastChar 2 "
-        "/Widths [800 800] /CharProcs << /a 7 0 R /b 8 0 R >> /Encoding << /Type /Encoding /Differences [1 /a /b] >> >>"
+        "<< /Type /Font /Subtype /Type3 /FontBBox [0 0 800 800] /FontMatrix [.001 0 0 .001 0 0] "
+        "/FirstChar 1 /LastChar 2 /Widths [800 800] /CharProcs << /a 7 0 R /b 8 0 R >> "
+        "/Encoding << /Type /Encoding /Differences [1 /a /b] >> >>"
     )
     shapes = (b"800 0 0 0 700 700 d1 100 0 m 400 700 l 700 0 l h f", b"800 0 0 0 700 700 d1 100 0 500 700 re f")
     text = b"BT /F2 24 Tf 40 300 Td <0102010202010102> Tj ET\n" + typed("Page 1")
     return with_font(font, *(pdf_stream("", shape) for shape in shapes), text=text)
-
-
-def garbage_layer(mode: int) -> bytes:
-    data = private_use().replace(b"BT /F2 24", b"BT %d Tr /F2 24" % mode)
-    assert mode == 0 or b"3 Tr" in data
-    return data
 
 
 @pytest.mark.parametrize(

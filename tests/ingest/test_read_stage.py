@@ -1,13 +1,16 @@
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 from florence_rag.context import Models, loaded
 from florence_rag.errors import MediaError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import OCRStage, prefetch, read_source
+from florence_rag.perception.base import TextRegion
 from florence_rag.testing import ColorEmbedder, ScriptedReader
 from florence_rag.types import Chunk, Locator, Source
 from tests.ingest.samples import color_chunk, source
@@ -111,3 +114,29 @@ def test_there_is_no_stage_without_a_reader_or_with_the_mode_never():
     assert OCRStage.from_models(without, "always") is None
     assert OCRStage.from_models(with_reader, "never") is None
     assert OCRStage.from_models(with_reader, "auto") is not None
+
+
+FIGURES = replace(PAGE, frames=(np.zeros((100, 200, 3), np.uint8),), ocr_boxes=((0, 0.5, 0.5, 1), (0.75, 0, 1, 0.105)))
+
+
+class RecordingReader:
+    def __init__(self, *lines):
+        self.lines = lines
+        self.shapes = []
+
+    def read(self, frame):
+        self.shapes.append(frame.shape[:2])
+        return [TextRegion(line, (0, 0, 1, 1), 1.0) for line in self.lines]
+
+
+@pytest.mark.parametrize(("mode", "shapes"), [("auto", [(50, 100), (11, 50)]), ("always", [(100, 200)])])
+def test_the_parts_of_a_page_without_text_are_read_alone(mode, shapes):
+    reader = RecordingReader("FLYWHEEL")
+    assert OCRStage(loaded(reader), mode)(FIGURES).ocr == "FLYWHEEL"
+    assert reader.shapes == shapes
+
+
+def test_lines_that_the_text_of_a_page_has_are_not_stored_twice():
+    reader = RecordingReader("Figure 1: a", "FIGURE 1", "flywheel", "wheel")
+    page = replace(FIGURES, text="See figure 1. Flywheels turn.")
+    assert OCRStage(loaded(reader), "auto")(page).ocr == "Figure 1: a\nflywheel\nwheel"
