@@ -148,8 +148,9 @@ def _long_runs(edges: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _window_sums(mask: np.ndarray) -> np.ndarray:
-    sums = np.pad(mask.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
-    return sums[:, _RULE_PX:] - sums[:, :-_RULE_PX]
+    totals = np.pad(mask.cumsum(axis=1, dtype=np.int32), ((0, 0), (1, 0)))
+    sums: np.ndarray = totals[:, _RULE_PX:] - totals[:, :-_RULE_PX]
+    return sums
 
 
 def _bounds_on_page(each: pdfium.PdfObject) -> tuple[float, float, float, float]:
@@ -168,15 +169,15 @@ def _cells(mask: np.ndarray) -> np.ndarray:
     rows, columns = (-(-side // _CELL_PX) for side in mask.shape)
     padded = np.zeros((rows * _CELL_PX, columns * _CELL_PX), bool)
     padded[: mask.shape[0], : mask.shape[1]] = mask
-    return padded.reshape(rows, _CELL_PX, columns, _CELL_PX).sum(axis=(1, 3))
+    counts: np.ndarray = padded.reshape(rows, _CELL_PX, columns, _CELL_PX).sum(axis=(1, 3))
+    return counts
 
 
 def _dilated(cells: np.ndarray, margin: int = 2) -> np.ndarray:
     """Return the cells and their neighbors up to a margin, by which the text of a searchable scan may be misplaced."""
     size = 2 * margin + 1
     views = np.lib.stride_tricks.sliding_window_view(np.pad(cells, margin), (size, size))
-    dilated: np.ndarray = views.any(axis=(2, 3))
-    return dilated
+    return np.any(views, axis=(2, 3))
 
 
 def _boxes(written: np.ndarray, images: np.ndarray, smallest: float) -> Iterator[Box]:
