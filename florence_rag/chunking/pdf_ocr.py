@@ -177,7 +177,8 @@ def _dilated(cells: np.ndarray, margin: int = 2) -> np.ndarray:
     """Return the cells and their neighbors up to a margin, by which the text of a searchable scan may be misplaced."""
     size = 2 * margin + 1
     views = np.lib.stride_tricks.sliding_window_view(np.pad(cells, margin), (size, size))
-    return np.any(views, axis=(2, 3))
+    dilated: np.ndarray = np.any(views, axis=(2, 3))
+    return dilated
 
 
 def _boxes(written: np.ndarray, images: np.ndarray, smallest: float) -> Iterator[Box]:
