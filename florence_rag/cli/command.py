@@ -204,6 +204,10 @@ class IndexingCommand(EmbeddingCommand):
         ),
     ] = "link"
 
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Follow symbolic links that lead out of the folders.")
+    ] = False
+
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which create a missing database."""
         from florence_rag.chunking import ChunkingConfig

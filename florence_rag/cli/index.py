@@ -49,6 +49,9 @@ class Index(IndexingCommand):
     profile: Annotated[
         bool, typer.Option("--profile", help="Print in the end how busy each stage of indexing was.")
     ] = False
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="List the files, and parts of files, that are not read.")
+    ] = False
     events: Annotated[bool, typer.Option("--events", help="Print progress as lines of JSON to standard error.")] = False
     index_type: IndexType = None
     vector_dtype: VectorDtype = None
@@ -81,10 +84,11 @@ class Index(IndexingCommand):
                 prune=self.prune,
                 retry=self.retry,
                 near_duplicates=self.near_duplicates,
+                follow_links=self.follow_links,
                 progress=progress,
                 engine=self._ray_engine(rag) if self.engine == "ray" else None,
             )
-        self.print(report.to_dict(), report_to_text(report))
+        self.print(report.to_dict(), report_to_text(report, list_skipped=self.verbose))
         if not (report.added or report.updated or report.unchanged or report.removed or report.near_duplicates):
             places = ", ".join(paths or [str(self.files_from)])
             raise InputError(f"nothing in {places} could be indexed; the report lists the reasons")
@@ -134,7 +138,12 @@ class Watch(IndexingCommand):
         with self.open_rag(self.model, **self.settings()) as rag:
             try:
                 with show_progress() as progress:
-                    reports = rag.watch(*self.folders, near_duplicates=self.near_duplicates, progress=progress)
+                    reports = rag.watch(
+                        *self.folders,
+                        near_duplicates=self.near_duplicates,
+                        follow_links=self.follow_links,
+                        progress=progress,
+                    )
                     first = next(reports)
                 self.print({"event": "ready", **first.to_dict()}, report_to_text(first))
                 if not self.as_json:
@@ -152,6 +161,8 @@ def _events(report: IndexReport) -> Iterator[dict[str, Any]]:
         yield {"event": change.event, "source": change.source}
     for failure in report.failed:
         yield {"event": "failed", "source": failure.source, "reason": bare_reason(failure)}
+    for skipped in report.skipped:
+        yield {"event": "skipped", **skipped.to_dict()}
     for each in report.near_duplicates:
         yield {"event": "near-duplicate", "source": each.source, "duplicate_of": each.duplicate_of}
 

@@ -59,7 +59,7 @@ def source_to_text(source: str, locator: Locator | None = None) -> Text:
     return Text.assemble(text, f", {position}" if position else "")
 
 
-def report_to_text(report: IndexReport) -> RenderableType:
+def report_to_text(report: IndexReport, *, list_skipped: bool = False) -> RenderableType:
     """Return the failed files with reasons, then the counts, and what was skipped."""
     counts = {name: getattr(report, name) for name in ("added", "updated", "unchanged", "removed")}
     counts["failed"] = len(report.failed)
@@ -68,7 +68,17 @@ def report_to_text(report: IndexReport) -> RenderableType:
     summary = ", ".join(f"{count} {name}" for name, count in counts.items())
     skipped = counts_to_line(report.skipped_counts)
     line = Text.assemble((summary, "bold"), plain(f"; {skipped}" if skipped else ""))
-    return Group(failed_to_text(report.failed), line)
+    listed = skipped_to_text(report) if list_skipped else Group()
+    return Group(listed, failed_to_text(report.failed), line)
+
+
+def skipped_to_text(report: IndexReport) -> RenderableType:
+    """Return one line per skipped file or part of a file, sorted by path."""
+    records = sorted(report.skipped, key=lambda each: each.source)
+    lines = [change_to_text("skipped", each.source, each.reason, each.locator) for each in records]
+    if more := sum(report.skipped_counts.values()) - len(records):
+        lines.append(Text(f"and {more} more"))
+    return Group(*lines)
 
 
 def markdown_table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -100,10 +110,10 @@ def bare_reason(failure: Failure) -> str:
     return failure.reason.removeprefix(f"{failure.source!r} ")
 
 
-def change_to_text(event: str, source: str, detail: str = "") -> Text:
-    """Return one line about a file that changed."""
-    color = {"failed": "red", "removed": "yellow"}.get(event, "green")
-    return Text.assemble((f"{event} ", color), source_to_text(source), plain(f": {detail}" if detail else ""))
+def change_to_text(event: str, source: str, detail: str = "", locator: Locator | None = None) -> Text:
+    """Return one line about a file that changed, or that is not read."""
+    color = {"failed": "red", "removed": "yellow", "skipped": "yellow"}.get(event, "green")
+    return Text.assemble((f"{event} ", color), source_to_text(source, locator), plain(f": {detail}" if detail else ""))
 
 
 def hits_to_text(hits: Iterable[Hit]) -> RenderableType:

@@ -5,7 +5,7 @@ paths -> diff with the index -> separate duplicates -> engine -> store -> report
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, get_args
@@ -27,9 +27,10 @@ from florence_rag.ingest.index_diff import IndexDiff, IndexSnapshot
 from florence_rag.ingest.progress import Progress
 from florence_rag.ingest.read_stage import Chunker, OCRMode, OCRStage
 from florence_rag.ingest.run import IngestRun
-from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.skip_counts import SkipCounts, counts_to_line
+from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
-from florence_rag.types import IndexReport, Source
+from florence_rag.types import IndexReport, Skipped, Source
 
 
 class RunOptions(TypedDict, total=False):
@@ -38,13 +39,29 @@ class RunOptions(TypedDict, total=False):
     Attributes:
         near_duplicates: "link", the default, shows near-duplicate images as one hit; "drop" indexes only one of
             them; "keep" treats them as different images.
+        follow_links: Whether to follow symbolic links that lead out of the folders; False by default.
         progress: Called after every step, in the calling thread.
         engine: Makes the engine that runs the stages, which must embed with the same models; by default threads.
     """
 
     near_duplicates: NearDuplicates
+    follow_links: bool
     progress: Callable[[Progress], None] | None
     engine: Callable[[Chunker], Engine] | None
+
+
+def _differ(snapshot: IndexSnapshot, options: RunOptions) -> Callable[..., IndexDiff]:
+    """Return `IndexSnapshot.diff` with the options of a run."""
+    follow_links = options.get("follow_links", False)
+    return partial(snapshot.diff, drop_near_duplicates=_drops(options), follow_links=follow_links)
+
+
+def _only_new(report: IndexReport, reported: set[Skipped]) -> IndexReport:
+    """Return the report without the skips that were reported before, and remember the new ones."""
+    new = SkipCounts()
+    new.extend(each for each in report.skipped if each not in reported)
+    reported.update(new.records)
+    return replace(report, skipped=tuple(new.records), skipped_counts=new.by_reason)
 
 
 def _drops(options: RunOptions) -> bool:
@@ -80,20 +97,20 @@ class FileIngestor:
         """Index the files at and below paths; see `IndexSnapshot.diff`. Raises InputError if there is no file."""
         with self._lock:
             snapshot = IndexSnapshot(self.context.index)
-            diff = snapshot.diff(
-                paths, listed=listed, columns=columns, prune=prune, retry=retry, drop_near_duplicates=_drops(options)
-            )
+            diff = _differ(snapshot, options)(paths, listed=listed, columns=columns, prune=prune, retry=retry)
             if diff.is_empty:
                 named = ", ".join(repr(str(path)) for path in paths) or "the list"
-                raise InputError(f"nothing to index in {named}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
+                skipped = counts_to_line(diff.skipped.by_reason)
+                found = f" ({skipped})" if skipped else ""
+                raise InputError(f"nothing to index in {named}{found}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._apply(diff, snapshot, options)
 
     def retry(self, options: RunOptions) -> IndexReport:
         """Try all failures again, and delete those of files that no longer exist."""
         with self._lock:
             snapshot = IndexSnapshot(self.context.index)
-            failed = sorted(snapshot.failed)
-            diff = snapshot.diff(failed, missing_ok=True, retry=True, drop_near_duplicates=_drops(options))
+            failed = Places(sorted(snapshot.failed))
+            diff = _differ(snapshot, options)(failed, retry=True)
             return self._apply(diff, snapshot, options)
 
     def watch(
@@ -105,12 +122,19 @@ class FileIngestor:
         with watch_folders(folders, stop) as changes:
             with self._lock:
                 snapshot = IndexSnapshot(self.context.index)
-            for run, paths in enumerate(changes):
+            differ, reported = _differ(snapshot, options), set[Skipped]()
+            roots: list[str] = []
+            for paths in changes:
+                is_first, roots = not roots, roots or paths
+                places = Places(named=roots) if paths == roots else Places(below=paths, roots=roots)
                 with self._lock:
-                    diff = snapshot.diff(paths, missing_ok=True, drop_near_duplicates=_drops(options))
+                    diff = differ(places)
                     report = self._apply(diff, snapshot, options)
-                if diff.has_changes or run == 0:
+                new = _only_new(report, reported)
+                if is_first:
                     yield report
+                elif diff.has_changes or new.skipped:
+                    yield new
 
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""

@@ -6,15 +6,7 @@ from pathlib import Path
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.skip_counts import SkipCounts
-from florence_rag.sources import (
-    SourceUnavailable,
-    discover,
-    exists,
-    lines_to_uris,
-    path_to_uri,
-    paths_to_uris,
-    uri_prefixes,
-)
+from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, uri_prefixes
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, RejectedSource, Skipped, Source
 
@@ -64,32 +56,34 @@ class IndexSnapshot:
 
     def diff(
         self,
-        paths: Iterable[str | Path],
+        paths: Iterable[str | Path] | Places,
         *,
         listed: Iterable[str | Path] = (),
         columns: Columns | None = None,
         prune: bool = False,
-        missing_ok: bool = False,
         retry: bool = False,
+        follow_links: bool = False,
         drop_near_duplicates: bool = False,
     ) -> IndexDiff:
         """Compare the files at and below paths with the snapshot, with the options of `FlorenceRAG.add`.
 
-        With `missing_ok` paths that no longer exist are gone. Otherwise they raise InputError, because their disk may
-        only be unmounted. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected.
+        Paths that do not exist raise InputError, because their disk may only be unmounted; `Places` that do not exist
+        are gone. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected.
         """
-        more, lost = lines_to_uris(listed)
-        places = [*([path_to_uri(path) for path in paths] if missing_ok else paths_to_uris(paths)), *more]
+        more, lost = expand_lines(listed)
+        prune = prune or isinstance(paths, Places)
+        given = Places.join([paths if isinstance(paths, Places) else expand_paths(paths), more])
+        places = given.uris
         known = {uri: each.source for uri, each in self.rejected.items()} | self.sources
         found: list[Source | Failure] = []
         skipped = SkipCounts()
-        for each in discover([place for place in places if not missing_ok or exists(place)], known, columns):
+        for each in discover(given.existing(), known, columns, follow_links=follow_links):
             if isinstance(each, Skipped):
                 skipped.add(each)
             else:
                 found.append(each)
         gone = (self.failed & set(places)) - {_uri(each) for each in found}  # folders that can be read again
-        if prune or missing_ok:
+        if prune:
             gone |= self._missing([*places, *(each.source for each in lost)], found)
         found += [each for each in lost if each.source not in gone]
         unavailable = {
@@ -103,7 +97,7 @@ class IndexSnapshot:
             uri for uri, each in self.rejected.items() if each.duplicate_of and each.duplicate_of not in originals
         }
         unmet = orphans - {_uri(each) for each in found} - unavailable.keys()
-        again = discover([uri for uri in unmet if exists(uri)], known)
+        again = discover(Places(list(unmet)).existing(), known)
         found += [each for each in again if not isinstance(each, Skipped)]
         unreadable = [each for each in found if isinstance(each, Failure)]
         diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()), skipped)

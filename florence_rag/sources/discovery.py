@@ -6,6 +6,7 @@ URLs are not fetched: their ETag, time and size say which of them changed.
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from mimetypes import guess_extension
 from pathlib import Path
@@ -30,7 +31,7 @@ from florence_rag.sources.io.uris import (
     skip_reason,
     suffix_of,
 )
-from florence_rag.sources.paths import is_saved_dataset, paths_to_uris
+from florence_rag.sources.paths import Places, expand_paths, is_saved_dataset
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.types import Failure, Media, Skipped, Source
 
@@ -38,17 +39,23 @@ _PARALLEL_REQUESTS = 16
 
 
 def discover(
-    paths: Iterable[str | Path], known: Mapping[str, Source] = {}, columns: Columns | None = None
+    paths: Iterable[str | Path] | Places,
+    known: Mapping[str, Source] = {},
+    columns: Columns | None = None,
+    *,
+    follow_links: bool = False,
 ) -> Iterator[Source | Failure | Skipped]:
     """Find every medium among the paths, and in the folders and containers among them, once.
 
-    Files of unknown kinds and containers in folders are skipped; hidden files are ignored.
+    In folders, files of unknown kinds, containers, and links that lead out of the folder are skipped. Hidden files, and
+    files that belong to the system, are not even reported.
 
     Args:
         paths: Files, folders, patterns, URLs, tars, tables, saved data sets, and uris of members.
         known: uri -> record of the sources of an earlier run. A source with the size and time of its record is not
             read again, and its record is returned.
         columns: The columns of tables.
+        follow_links: Whether to follow symbolic links that lead out of the folders.
 
     Returns:
         The files sorted by path, then the members of containers, then the URLs; for each one that cannot be read, a
@@ -57,7 +64,8 @@ def discover(
     Raises:
         InputError: If a path does not exist, before anything is read.
     """
-    return _discover(dict.fromkeys(paths_to_uris(paths)), known, columns or Columns())
+    places = paths if isinstance(paths, Places) else expand_paths(paths)
+    return _discover(places, FolderSearch(follow_links=follow_links), known, columns or Columns())
 
 
 def subtitles_of(video: str) -> str | None:
@@ -67,12 +75,12 @@ def subtitles_of(video: str) -> str | None:
 
 
 def _discover(
-    uris: Iterable[str], known: Mapping[str, Source], columns: Columns
+    places: Places, search: FolderSearch, known: Mapping[str, Source], columns: Columns
 ) -> Iterator[Source | Failure | Skipped]:
     paths: list[str] = []
     containers: dict[str, list[Member] | None] = {}  # None: all members
     urls: dict[str, None] = {}
-    for uri in uris:
+    for uri in dict.fromkeys(places.named):
         if member := parse_member(uri):
             wanted = containers.setdefault(member.container, [])
             if wanted is not None:
@@ -96,7 +104,7 @@ def _discover(
         else:
             paths.append(uri)
     containers |= dict.fromkeys(url for url in urls if container_scheme(url))
-    yield from _find_files(paths, known)
+    yield from _find_files(replace(places, named=paths), search, known)
     for container, wanted in sorted(containers.items()):
         yield from _inspect_members(wanted, known) if wanted else _list_container(container, known, columns)
     with ThreadPoolExecutor(_PARALLEL_REQUESTS, "florence-stat") as pool:
@@ -104,15 +112,15 @@ def _discover(
         yield from pool.map(lambda url: inspect(url, partial(_url_record, url, known)), files)
 
 
-def _find_files(paths: Iterable[str], known: Mapping[str, Source]) -> Iterator[Source | Failure | Skipped]:
-    """Yield what is skipped below the folders among absolute paths, then each media file once, sorted by path."""
-    named = {path: media_of(path) or guess_media(path) for path in paths if not os.path.isdir(path)}
-    folders = [path for path in paths if path not in named]
-    search = FolderSearch(folders)
-    for folder in folders:
-        yield from search.add_folder(folder)
-    yield from search.finish()
-    found = {**search.media, **{path: media or _unknown_kind(path) for path, media in named.items()}}
+def _find_files(
+    places: Places, search: FolderSearch, known: Mapping[str, Source]
+) -> Iterator[Source | Failure | Skipped]:
+    """Yield what is skipped below the folders among the places, then each media file once, sorted by path."""
+    files = [path for path in places.named if not os.path.isdir(path)]
+    folders = [path for path in places.named if os.path.isdir(path)]
+    search.media |= {path: media_of(path) or guess_media(path) or _unknown_kind(path) for path in files}
+    yield from search.find(folders, places.below, [*folders, *places.roots])
+    found = search.media
     if search.has_subtitles:
         yield from search.unused_subtitles(
             subtitles for path, media in found.items() if media == "video" and (subtitles := subtitles_of(path))

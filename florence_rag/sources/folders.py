@@ -1,20 +1,20 @@
 """Searches folders for media files. Links that lead out of the folders are not followed."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, guess_media, is_unusual, media_of, skip_reason, suffix_of
+from florence_rag.sources.paths import is_inside, is_system_file
 from florence_rag.types import Failure, Media, Skipped
 
 LINK_OUT = "link out of the folder"
 LINK_UP = "link to a parent folder"
 UNUSED_SUBTITLES = "subtitles without a video"
-_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 
 def is_ignored(name: str) -> bool:
-    """Return whether a name is that of a hidden file or of one that a system or office program leaves behind."""
-    return name.startswith((".", "~$")) or name.lower() in _SYSTEM_FILES
+    """Return whether a file in a folder is hidden or belongs to the system, so that it is not even counted."""
+    return name.startswith(".") or is_system_file(name)
 
 
 class FolderSearch:
@@ -24,18 +24,32 @@ class FolderSearch:
         media: The medium of each file that was found, or why a folder cannot be read, by path.
     """
 
-    def __init__(self, roots: Iterable[str], *, follow_links: bool = False) -> None:
-        """Search below roots, which are resolved folders; `follow_links` follows links that lead out of them."""
+    def __init__(self, *, follow_links: bool) -> None:
         self.media: dict[str, Media | Failure] = {}
-        self._roots = tuple(root.rstrip("/") for root in roots)
+        self._roots: Sequence[str] = ()
         self._follow_links = follow_links
         self._visited: set[str] = set()
         self._links: list[str] = []
         self._subtitles: list[str] = []
         self._unnamed: list[str] = []  # files without a usual suffix
 
-    def add_folder(self, top: str) -> Iterator[Skipped]:
-        """Add the files below a folder, and yield those that are skipped; the others wait for `finish`."""
+    def find(self, folders: Iterable[str], paths: Iterable[str], roots: Sequence[str]) -> Iterator[Skipped]:
+        """Add the media in folders and among paths, and yield what is skipped.
+
+        Args:
+            folders: Resolved folders.
+            paths: Files and folders that were found below the roots, perhaps through a link.
+            roots: Resolved folders, out of which no link is followed unless the search follows all links.
+        """
+        self._roots = roots
+        for folder in folders:
+            yield from self._add_folder(folder)
+        for path in paths:
+            yield from self._add(path)
+        yield from self._finish()
+
+    def _add_folder(self, top: str) -> Iterator[Skipped]:
+        """Add the files below a folder, and yield those that are skipped; the others wait for `_finish`."""
         folders = [top]
         while folders:
             folder = folders.pop()
@@ -56,16 +70,16 @@ class FolderSearch:
             except OSError as error:
                 self.media[folder] = Failure(folder, f"the folder cannot be read: {error.strerror}")
 
-    def add(self, path: str) -> Iterator[Skipped]:
-        """Add a file or folder below the roots."""
-        if os.path.islink(path):
+    def _add(self, path: str) -> Iterator[Skipped]:
+        """Add a file or folder that was found below the roots, perhaps through a link."""
+        if os.path.islink(path) or not is_inside(path, self._roots):
             self._links.append(path)
         elif os.path.isdir(path):
-            yield from self.add_folder(path)
+            yield from self._add_folder(path)
         else:
             yield from self._add_file(path)
 
-    def finish(self) -> Iterator[Skipped]:
+    def _finish(self) -> Iterator[Skipped]:
         """Add what links lead to, then files without a usual suffix that are media, and yield the rest of both."""
         targets: set[str] = set()
         yield from self._follow(targets)
@@ -88,7 +102,7 @@ class FolderSearch:
                 elif reason := self._refusal(target):
                     yield Skipped(link, reason)
                 elif os.path.isdir(target):
-                    yield from self.add_folder(target)
+                    yield from self._add_folder(target)
                 elif target not in self.media and target not in targets:
                     targets.add(target)
                     yield from self._add_file(link)
@@ -114,8 +128,8 @@ class FolderSearch:
 
     def _refusal(self, target: str) -> str:
         """Return why a link to this target is not followed, or ""."""
-        below = f"{target.rstrip('/')}/"
-        if any(f"{root}/".startswith(below) and root != target for root in self._roots):
+        if is_inside(target, self._roots):
+            return ""
+        if any(is_inside(root, [target]) for root in self._roots):
             return LINK_UP
-        inside = any(f"{target}/".startswith(f"{root}/") for root in self._roots)
-        return "" if inside or self._follow_links else LINK_OUT
+        return "" if self._follow_links else LINK_OUT

@@ -1,9 +1,13 @@
 """Turns paths, patterns and URLs that a person names into uris."""
 
+from __future__ import annotations
+
 import glob
 import os
-from collections.abc import Iterable
-from itertools import islice
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -13,12 +17,16 @@ from florence_rag.sources.io.uris import (
     container_scheme,
     is_http,
     is_path,
+    is_unusual,
     is_url,
     media_of,
     parse_member,
+    suffix_of,
 )
 from florence_rag.sources.records import SourceUnavailable
 from florence_rag.types import Failure
+
+_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 
 def path_to_uri(path: str | Path) -> str:
@@ -38,36 +46,65 @@ def path_to_uri(path: str | Path) -> str:
         return os.path.abspath(text)
 
 
-def paths_to_uris(paths: Iterable[str | Path]) -> list[str]:
-    """Return the uri of each path, and of the files of known kinds that each pattern matches.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where to search for media.
 
-    Patterns match as in a shell, and "**" matches any number of folders. URLs are not requested.
+    Attributes:
+        named: The uris that a person names; each is read, or fails with a reason.
+        below: Paths that were found below `roots`; they are read or skipped like files of a folder.
+        roots: Resolved folders.
+    """
+
+    named: Sequence[str] = ()
+    below: Sequence[str] = ()
+    roots: Sequence[str] = ()
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """All uris and paths."""
+        return (*self.named, *self.below)
+
+    def existing(self) -> Places:
+        """Return the places that exist."""
+        return replace(self, named=[*filter(exists, self.named)], below=[*filter(os.path.exists, self.below)])
+
+    @classmethod
+    def join(cls, parts: Sequence[Places]) -> Places:
+        """Return all places of the parts."""
+        return cls(*(list(chain.from_iterable(getattr(part, each.name) for part in parts)) for each in fields(cls)))
+
+
+def expand_paths(paths: Iterable[str | Path]) -> Places:
+    """Return the uri of each path, and what each pattern matches. URLs are not requested.
+
+    Patterns match as in a shell, and "**" matches any number of folders.
 
     Raises:
-        InputError: If a path does not exist or a pattern matches nothing.
+        InputError: If a path does not exist or a pattern matches nothing that can be read.
     """
     if isinstance(paths, str | Path):
         paths = [paths]
-    return [uri for path in paths for uri in _expand(path)]
+    return Places.join([_expand(path) for path in paths])
 
 
 def require_paths(paths: Iterable[str | Path]) -> None:
-    """Raise InputError for a path that `paths_to_uris` refuses, reading only the first match of a pattern."""
+    """Raise InputError for a path that `expand_paths` refuses, reading only the first match of a pattern."""
     for path in paths:
         _expand(path, max_matches=1)
 
 
-def lines_to_uris(lines: Iterable[str | Path]) -> tuple[list[str], list[Failure]]:
-    """Return the uris of the lines of a list, without blank ones, and the failures of paths that do not exist."""
-    uris: list[str] = []
+def expand_lines(lines: Iterable[str | Path]) -> tuple[Places, list[Failure]]:
+    """Return the places on the lines of a list, without blank ones, and the failures of paths that do not exist."""
+    places: list[Places] = []
     missing: list[Failure] = []
     for line in lines:
         line = line.strip("\r\n \t") if isinstance(line, str) else line
         try:
-            uris += _expand(line) if line else []
+            places += [_expand(line)] if line else []
         except InputError:
             missing.append(SourceUnavailable(path_to_uri(line), "it does not exist"))
-    return uris, missing
+    return Places.join(places), missing
 
 
 def exists(uri: str) -> bool:
@@ -90,14 +127,43 @@ def is_saved_dataset(folder: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_dict.json"))
 
 
-def _expand(path: str | Path, max_matches: int | None = None) -> list[str]:
+def _expand(path: str | Path, max_matches: int | None = None) -> Places:
     uri = path_to_uri(path)
     if is_url(uri) or exists(uri):
-        return [uri]
+        return Places([uri])
     if "\0" not in uri and any(mark in uri for mark in "*?["):
-        found = glob.iglob(os.path.expanduser(os.fspath(path)), recursive=True)
-        known = (each for each in found if media_of(each) or container_scheme(each) or os.path.isdir(each))
-        if uris := [path_to_uri(match) for match in sorted(islice(known, max_matches))]:
-            return uris
-        raise InputError(f"{os.fspath(path)!r} matches no folder and no file of a known kind")
+        return _expand_pattern(os.path.expanduser(os.fspath(path)), max_matches)
     raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine, patterns or URLs")
+
+
+def _expand_pattern(pattern: str, max_matches: int | None) -> Places:
+    """Return what a pattern matches: links and files of unknown kinds are `below` the folder in front of its marks."""
+    root = path_to_uri(os.path.dirname(re.split(r"[*?\[]", pattern, maxsplit=1)[0]) or ".")
+    named: list[str] = []
+    below: list[str] = []
+    for match in glob.iglob(pattern, recursive=True):
+        folder, name = os.path.split(match.rstrip("/"))
+        uri = os.path.join(path_to_uri(folder or "."), name)
+        if (
+            is_inside(uri, [root])
+            and not os.path.islink(uri)
+            and (media_of(uri) or container_scheme(uri) or os.path.isdir(uri))
+        ):
+            named.append(uri)
+        elif not is_system_file(name):
+            below.append(uri)
+        if len(named) == max_matches:
+            break
+    if not named and not any(os.path.islink(each) or is_unusual(suffix_of(each)) for each in below):
+        raise InputError(f"{pattern!r} matches no folder and no file of a known kind")
+    return Places(sorted(named), sorted(below), [root])
+
+
+def is_system_file(name: str) -> bool:
+    """Return whether a system or an office program leaves a file with this name behind, which nobody misses."""
+    return name.startswith("~$") or name.lower() in _SYSTEM_FILES
+
+
+def is_inside(path: str, folders: Iterable[str]) -> bool:
+    """Return whether an absolute path is one of the folders or lies below one."""
+    return any(f"{path}/".startswith(f"{folder.rstrip('/')}/") for folder in folders)

@@ -12,7 +12,7 @@ from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
 from florence_rag.sources.io.uris import MEDIA_BY_SUFFIX, SUBTITLE_SUFFIXES
-from florence_rag.sources.paths import path_to_uri
+from florence_rag.sources.paths import is_system_file, path_to_uri
 
 SETTLE_S = 0.4
 """Seconds without a change after which a file counts as written. A slower writer has its file indexed twice."""
@@ -78,7 +78,7 @@ def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
     if suffix in SUBTITLE_SUFFIXES:
         videos = (path.with_suffix(end) for end, media in MEDIA_BY_SUFFIX.items() if media == "video")
         yield from (str(video) for video in videos if video.is_file())
-    elif suffix in MEDIA_BY_SUFFIX or path.is_dir() or not os.path.lexists(path):
+    elif not is_system_file(path.name):
         yield str(path)
 
 

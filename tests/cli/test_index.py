@@ -44,6 +44,22 @@ def test_files_that_are_not_read_are_counted_by_kind(run, photos):
     assert {"source": str(photos / "c.svg"), "reason": ".svg"} in record["skipped"]
 
 
+def test_files_that_are_not_read_are_listed_on_request(run, photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "a.mp3").write_bytes(b"x")
+    (photos / "out").symlink_to(photos.parent)
+    out = run("index", photos, "--verbose").out
+    assert out.startswith("skipped a.mp3: .mp3\nskipped out: link to a parent folder\n4 added, ")
+
+
+def test_links_out_of_a_folder_are_followed_on_request(run, photos, tmp_path):
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "photos").symlink_to(photos)
+    assert "nothing to index in" in run("index", folder).err and "1 link out of the folder" in run("index", folder).err
+    assert run("index", folder, "--follow-links").out.startswith("4 added")
+
+
 def test_a_bad_file_is_named_with_its_reason(run, photos):
     (photos / "broken.jpg").write_bytes(b"")
     outcome = run("index", photos)

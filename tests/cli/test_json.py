@@ -112,6 +112,7 @@ def test_events_of_watch(run, rag, photos, monkeypatch):
     def watch_until_interrupted(folder, **options):
         yield rag.add(folder, **options)
         (photos / "broken.jpg").write_text("no image")
+        (photos / "a.mp3").write_bytes(b"x")
         shutil.copy(photos / "red.png", photos / "copy.png")
         (photos / "blue.png").unlink()
         yield rag.add(folder, prune=True, **options)
@@ -120,7 +121,7 @@ def test_events_of_watch(run, rag, photos, monkeypatch):
     monkeypatch.setattr(rag, "watch", watch_until_interrupted)
     outcome = run("watch", photos, "--near-duplicates", "drop", "--json")
     first, *others = (json.loads(line) for line in outcome.out.splitlines())
-    assert {record["event"] for record in others} == {"removed", "failed", "near-duplicate"}
+    assert {record["event"] for record in others} == {"removed", "failed", "skipped", "near-duplicate"}
     keys = set(OBJECTS["watch"])
     check_object({key: value for key, value in first.items() if key not in keys}, "index")
     for record in others:

@@ -17,9 +17,9 @@ from florence_rag.ingest.engine import ThreadEngine
 from florence_rag.ingest.file_ingestor import FileIngestor
 from florence_rag.ingest.index_diff import IndexSnapshot
 from florence_rag.rag import FlorenceRAG
-from florence_rag.sources import watching
+from florence_rag.sources import Places, watching
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
-from florence_rag.types import Change
+from florence_rag.types import Change, Skipped
 
 WAIT_S = 20  # on a busy machine; it takes half a second
 
@@ -100,11 +100,31 @@ def compared(monkeypatch):
     diff = IndexSnapshot.diff
 
     def recorded(self, paths, **options):
-        paths_of_runs.append(list(paths))
+        paths_of_runs.append(list(paths.uris if isinstance(paths, Places) else paths))
         return diff(self, paths, **options)
 
     monkeypatch.setattr(IndexSnapshot, "diff", recorded)
     return paths_of_runs
+
+
+def test_watching_reports_new_files_that_are_not_read_once(rag, folder):
+    (folder / "old.mp3").write_bytes(b"x")
+    with Watched(rag, folder) as watched:
+        assert watched.next().skipped_counts == {".mp3": 1}
+        (folder / "new.mp3").write_bytes(b"x")
+        (folder / "up").symlink_to(folder.parent)
+        skipped = set()
+        while len(skipped) < 2:
+            skipped |= set(watched.next().skipped)
+        assert skipped == {
+            Skipped(str(folder / "new.mp3"), ".mp3"),
+            Skipped(str(folder / "up"), "link to a parent folder"),
+        }
+        (folder / "old.mp3").write_bytes(b"y")
+        (folder / "new.mp3").write_bytes(b"y")
+        save(folder / "green.png", "green")
+        report = watched.next()
+        assert (report.added, report.failed, report.skipped) == (1, (), ())
 
 
 def test_watching_begins_with_earlier_changes_and_follows_new_changed_moved_and_deleted_files(rag, folder, compared):

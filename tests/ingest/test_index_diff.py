@@ -6,7 +6,7 @@ import pytest
 
 from florence_rag.errors import InputError
 from florence_rag.ingest.index_diff import IndexSnapshot
-from florence_rag.sources import discover
+from florence_rag.sources import Places, discover
 from florence_rag.testing import ColorEmbedder, MemoryIndex
 
 
@@ -51,7 +51,7 @@ def test_a_file_that_is_missing_is_gone_only_on_request(index, folder):
     snapshot = IndexSnapshot(index)
     assert snapshot.diff([folder]).gone == []
     assert names(snapshot.diff([folder], prune=True).gone) == ["a.txt"]
-    assert names(snapshot.diff([folder / "a.txt"], missing_ok=True).gone) == ["a.txt"]
+    assert names(snapshot.diff(Places([str(folder / "a.txt")])).gone) == ["a.txt"]
     with pytest.raises(InputError, match="does not exist"):
         snapshot.diff([folder / "a.txt"])
 

@@ -34,6 +34,7 @@ def test_a_pattern_matches_as_in_a_shell(folder):
     assert uris("a/**/*.jpg") == [f"{folder}/a/1.jpg", f"{folder}/a/b/2.jpg"]
     assert uris("a/*") == [f"{folder}/a/1.jpg", f"{folder}/a/b/2.jpg", f"{folder}/a/c.png"]
     assert uris("odd[1].jpg") == [f"{folder}/odd[1].jpg"]
+    assert skipped("a/*") == {"notes.xyz": ".xyz"}
     with pytest.raises(InputError, match=r"'a/\*\.gif' matches no folder and no file of a known kind"):
         discover(["a/*.gif"])
 
@@ -215,7 +216,7 @@ def write_files(folder: Path, *names: str) -> None:
         path.write_bytes(b"x" + name.encode("utf-8", "surrogateescape"))
 
 
-def found(*paths: Path, known: dict[str, Source] | None = None, **options) -> list[Source | Failure]:
+def found(*paths: Path | str, known: dict[str, Source] | None = None, **options) -> list[Source | Failure]:
     return [each for each in discover(paths, known or {}, **options) if not isinstance(each, Skipped)]
 
 
@@ -305,6 +306,47 @@ def test_links_that_lead_out_of_the_folder_or_in_circles_are_not_followed(tmp_pa
         "d.jpg": "link out of the folder",
     }
     assert names(found(tmp_path / "a", tmp_path / "outside"), tmp_path) == ["a/b.jpg", "outside/c.jpg"]
+
+
+def test_a_pattern_does_not_follow_links_out_of_its_folder(tmp_path, monkeypatch):
+    write_files(tmp_path, "a/b.jpg", "outside/c.jpg", "outside/d.jpg")
+    (tmp_path / "a" / "aside").symlink_to(tmp_path / "outside")
+    (tmp_path / "a" / "d.jpg").symlink_to(tmp_path / "outside" / "d.jpg")
+    monkeypatch.chdir(tmp_path)
+    for pattern in ("a/*", "a/**/*"):
+        assert names(found(pattern), tmp_path) == ["a/b.jpg"]
+        assert set(skipped(pattern).values()) == {"link out of the folder"}
+    outside = ["outside/c.jpg", "outside/d.jpg"]
+    assert names(found("[a]/**"), tmp_path) == ["a/b.jpg", *outside]  # the folder in front of the marks holds both
+    assert names(found("a/*", follow_links=True), tmp_path) == ["a/b.jpg", *outside]
+
+
+def test_links_are_followed_if_asked_but_never_upwards(tmp_path):
+    write_files(tmp_path, "a/b.jpg", "outside/c.jpg", "outside/d.jpg")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "aside").symlink_to(tmp_path / "outside")
+    (tmp_path / "a" / "d.jpg").symlink_to(tmp_path / "outside" / "d.jpg")
+    (tmp_path / "outside" / "back").symlink_to(tmp_path / "a")
+    sources = found(tmp_path / "a", follow_links=True)
+    assert names(sources, tmp_path) == ["a/b.jpg", "outside/c.jpg", "outside/d.jpg"]
+    assert skipped(tmp_path / "a", follow_links=True) == {"up": "link to a parent folder"}
+
+
+def test_a_link_that_is_given_is_followed(tmp_path):
+    write_files(tmp_path, "real/b.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert names(found(tmp_path / "link"), tmp_path) == ["real/b.jpg"]
+
+
+def test_broken_links_fail_if_their_names_are_those_of_media(tmp_path):
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
+    (tmp_path / "gone.mp3").symlink_to("/nowhere/at/all")
+    assert [each.reason for each in found(tmp_path)] == [
+        "the file cannot be read: Too many levels of symbolic links",
+        "the file cannot be read: No such file or directory",
+    ]
+    assert skipped(tmp_path) == {"gone.mp3": ".mp3"}
 
 
 def test_a_link_inside_the_folder_adds_nothing_twice(tmp_path):

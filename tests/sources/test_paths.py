@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
 from florence_rag.sources.paths import (
+    Places,
     exists,
+    expand_lines,
+    expand_paths,
     is_saved_dataset,
-    lines_to_uris,
     path_to_uri,
-    paths_to_uris,
     require_paths,
     uri_prefixes,
 )
@@ -22,14 +23,14 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 def test_a_missing_path_of_a_list_is_a_failure(folder):
     make("a.jpg")
-    uris, missing = lines_to_uris(["a.jpg\n", "", "  ", "gone.jpg", "http://127.0.0.1:1/x.jpg", "no\0where"])
-    assert uris == [f"{folder}/a.jpg", "http://127.0.0.1:1/x.jpg"]
+    places, missing = expand_lines(["a.jpg\n", "", "  ", "gone.jpg", "http://127.0.0.1:1/x.jpg", "no\0where"])
+    assert places.named == [f"{folder}/a.jpg", "http://127.0.0.1:1/x.jpg"]
     assert missing[0] == SourceUnavailable(f"{folder}/gone.jpg", "it does not exist") and len(missing) == 2
 
 
 def test_a_file_url_is_its_path(folder):
     make("a b.jpg")
-    assert paths_to_uris([f"file://{folder}/a%20b.jpg"]) == [f"{folder}/a b.jpg"]
+    assert expand_paths([f"file://{folder}/a%20b.jpg"]).named == [f"{folder}/a b.jpg"]
 
 
 @given(st.text(max_size=30))
@@ -37,8 +38,8 @@ def test_a_file_url_is_its_path(folder):
 @example("\0/*")
 @example("~\0/a")
 def test_any_line_of_a_list_is_a_uri_or_a_failure(line):
-    uris, missing = lines_to_uris([line])
-    assert uris or missing or not line.strip()
+    places, missing = expand_lines([line])
+    assert places.uris or missing or not line.strip()
 
 
 def test_the_uris_in_a_folder_or_container_have_its_prefixes(folder):
@@ -62,7 +63,7 @@ def test_the_home_folder_is_expanded(folder, monkeypatch):
     monkeypatch.setenv("HOME", str(folder))
     make("a.jpg")
     assert path_to_uri("~/a.jpg") == f"{folder}/a.jpg"
-    assert paths_to_uris(["~/*.jpg"]) == [f"{folder}/a.jpg"]
+    assert expand_paths(["~/*.jpg"]).named == [f"{folder}/a.jpg"]
 
 
 @pytest.mark.parametrize("uri", ["https://host/a b.jpg?x=~", "tar:/a/b.tar#1.jpg"])
@@ -70,11 +71,16 @@ def test_a_url_and_a_member_are_uris_already(uri):
     assert path_to_uri(uri) == uri
 
 
-def test_a_pattern_gives_sorted_folders_and_files_of_known_kinds(folder):
-    make("in/b.jpg", "in/a.tar", "in/c/d.txt", "in/song.mp3")
-    assert paths_to_uris("in/*") == [f"{folder}/in/{name}" for name in ("a.tar", "b.jpg", "c")]
+def test_a_pattern_gives_sorted_folders_and_files_and_the_others_apart(folder):
+    make("in/b.jpg", "in/a.tar", "in/c/d.txt", "in/song.mp3", "in/Thumbs.db", "out.jpg")
+    os.symlink("../out.jpg", "in/link.jpg")
+    os.symlink("..", "in/up")
+    named = [f"{folder}/in/{name}" for name in ("a.tar", "b.jpg", "c")]
+    below = [f"{folder}/in/{name}" for name in ("link.jpg", "song.mp3", "up")]
+    assert expand_paths("in/*") == Places(named, below, [f"{folder}/in"])
+    assert f"{folder}/out.jpg" in expand_paths("in/*/*").below
     with pytest.raises(InputError, match=r"'in/\*.mp3' matches no folder and no file of a known kind"):
-        paths_to_uris(["in/*.mp3"])
+        expand_paths(["in/*.mp3"])
 
 
 def test_a_path_is_required_to_exist(folder):

@@ -25,10 +25,10 @@ def test_the_folders_come_first_and_then_what_changes_in_them(folder):
         assert next(changes) == [str(folder / "a.jpg")]
 
 
-def test_hidden_files_and_other_formats_are_ignored(folder):
+def test_hidden_files_and_those_of_the_system_are_ignored(folder):
     with watch_folders([folder]) as changes:
         next(changes)
-        (folder / "data.bin").write_bytes(b"x")
+        (folder / "Thumbs.db").write_bytes(b"x")
         (folder / ".hidden.png").write_bytes(b"x")
         (folder / ".cache").mkdir()
         (folder / ".cache" / "a.png").write_bytes(b"x")
