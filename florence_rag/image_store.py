@@ -58,11 +58,11 @@ class ImageStore:
             raise unknown_chunk_error(image)
         return read_outside_index(image)
 
-    def frames(self, hit: Hit) -> tuple[Frame, ...]:
+    def frames(self, hit: Hit, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
         """Load the frames of a hit again: one of an image or page, the keyframes of a clip, none of a text."""
         if not hit.is_item:
-            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata)
-        return self.item_frames(hit) if item_file(hit) else ()
+            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata, chunking or ChunkingConfig())
+        return self.item_frames(hit, chunking) if item_file(hit) else ()
 
     def item_frames(self, item: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
         """Load the frames of an item that has a file."""

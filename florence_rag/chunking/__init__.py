@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.config import FULL_SIZE, ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
 from florence_rag.errors import InputError, MediaError
 from florence_rag.skip_counts import SkipCounts, counts_to_line
@@ -17,7 +17,7 @@ from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import media_of
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
 
-__all__ = ["ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
+__all__ = ["FULL_SIZE", "ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
 _READERS: Mapping[Media, str] = {"image": "images", "pdf": "pdf", "text": "text", "video": "video"}
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""

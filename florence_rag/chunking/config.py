@@ -60,6 +60,10 @@ class ChunkingConfig:
             raise InputError(f"passage_words is {self.passage_words!r}; give 1 to {MAX_PASSAGE_WORDS}")
 
 
+FULL_SIZE = ChunkingConfig(image_side_px=1_000_000, keyframe_side_px=1_000_000)
+"""Reads images and keyframes in the size of the file, for small print."""
+
+
 def fit_text(text: str, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return the longest beginning of a text that fits into max_bytes of UTF-8."""
     data = text.encode("utf-8")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from florence_rag.batching import batched
-from florence_rag.chunking import ChunkingConfig, ImageInput
+from florence_rag.chunking import FULL_SIZE, ChunkingConfig, ImageInput
 from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
@@ -210,7 +210,13 @@ class ItemStore:
         if item_file(chunk) and not chunk.frames and (vector is None or self._ocr or captioner):
             config = limit_image_detail(ChunkingConfig(), embedder, self._ocr, captioner)
             chunk = replace(chunk, frames=self._context.images.item_frames(chunk, config))
-        return self._ocr(chunk) if self._ocr else chunk, vector
+        return self._ocr(chunk, self._load_detail) if self._ocr else chunk, vector
+
+    def _load_detail(self, chunk: Chunk) -> tuple[Frame, ...]:
+        """Read an image in the size of its file if it was scaled down."""
+        if chunk.kind != "image" or max(chunk.frames[0].shape) < ChunkingConfig().image_side_px:
+            return chunk.frames
+        return self._context.images.item_frames(chunk, FULL_SIZE)
 
     def _embed(self, reading: Iterator[_Item]) -> EmbeddedBatch:
         """Compute the vectors that are missing."""

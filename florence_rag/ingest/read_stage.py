@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from florence_rag.chunking import FULL_SIZE, read_frames
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError
@@ -47,6 +48,18 @@ class ReadEvent:
     failure: Failure | None = None
 
 
+LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
+"""Returns the frames of a chunk in the size in which OCR needs them."""
+
+
+def read_detail(chunk: Chunk) -> tuple[Frame, ...]:
+    """Read the frames of an image file again, in its own size, if those of the chunk are smaller."""
+    size_px = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0))
+    if chunk.source.media != "image" or max(chunk.frames[0].shape) >= size_px:
+        return chunk.frames
+    return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, FULL_SIZE)
+
+
 @dataclass(frozen=True, slots=True)
 class OCRStage:
     """Adds OCR text to chunks. Several threads call the reader, which is loaded for the first chunk that needs it."""
@@ -59,16 +72,16 @@ class OCRStage:
         """Return the stage, or None if there is no reader or the mode is "never"."""
         return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
 
-    def __call__(self, chunk: Chunk) -> Chunk:
+    def __call__(self, chunk: Chunk, load_detail: LoadDetail = read_detail) -> Chunk:
         """Return the chunk with its OCR text, without lines that its text has; unchanged if the mode excludes it."""
         boxes = self._boxes(chunk)
         if not chunk.frames or not boxes:
             return chunk
         reader = self.reader.get()
         known = _words(chunk.text)
-        parts = (_crop(frame, box) for frame in chunk.frames for box in boxes)
-        lines = (line.text for part in parts for line in reader.read(part))
-        new = (line for line in lines if _words(line) not in known)
+        parts = (_crop(frame, box) for frame in load_detail(chunk) for box in boxes)
+        lines = (line.text.strip() for part in parts for line in reader.read(part))
+        new = (line for line in lines if line and _words(line) not in known)
         return replace(chunk, ocr="\n".join(dict.fromkeys(new)))
 
     def _boxes(self, chunk: Chunk) -> tuple[Box, ...]:

@@ -20,7 +20,7 @@ CONTROL_TOKEN = re.compile(r"<\|[^<>|]{1,40}\|>")
 def hit_to_text(hit: Hit) -> str:
     """Return kind, file name and locator in the first line, and below it the caption, text and OCR text of the hit."""
     parts = [("Caption", hit.caption), ("", hit.text), ("OCR text", hit.ocr)]
-    lines = [clean(f"{label}: {text}" if label else text) for label, text in parts if text]
+    lines = [clean(f"{label}: {text}" if label else text) for label, text in parts if text.strip()]
     return "\n".join([place_to_text(hit), *lines])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from florence_rag.chunking import read_image
+from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.tools.base import ImageRef, Tool, ToolResult
@@ -24,6 +24,7 @@ WEB = re.compile(r"https?:", re.IGNORECASE)
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 MAX_BYTES = 20_000_000
 MAX_ID_BYTES = 512
+_DEFAULT = ChunkingConfig()
 
 ImageArgument = Annotated[
     str | bytes, "The id of an image, page or clip from a search result, or a data:image URI; see the description."
@@ -88,17 +89,20 @@ class ImageTool(Tool):
         """Return the prompt for the models of the index."""
         return self.prompt
 
-    def _resolve(self, image: str | bytes) -> ResolvedImage:
-        """Return the image; raise InputError if it may not be read, or cannot."""
+    def _resolve(self, image: str | bytes, chunking: ChunkingConfig = _DEFAULT) -> ResolvedImage:
+        """Return the image, in the sizes of `chunking`; raise InputError if it may not be read, or cannot."""
         name = image.strip() if isinstance(image, str) else ""
         may_be_id = name and len(name.encode("utf-8", "replace")) <= MAX_ID_BYTES
         if may_be_id and (hits := self.rag.get([name])):
-            if not (frames := self.rag.frames(hits[0])):
+            if not (frames := self.rag.context.images.frames(hits[0], chunking)):
                 raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
             return ResolvedImage(hits[0], frames)
         opened = check_image(image, self.allow_paths, self.allow_urls)
         source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else "the given image"
-        return ResolvedImage(Hit("", "image", source, Locator(), 1.0), (read_image(opened),))
+        return ResolvedImage(
+            Hit("", "image", source, Locator(), 1.0),
+            (read_image(opened, chunking.image_side_px),),
+        )
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:

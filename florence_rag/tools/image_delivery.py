@@ -165,7 +165,8 @@ def _descriptions(rag: FlorenceRAG, hit: Hit | None, frame: Frame) -> Iterator[s
             confidence = "" if result.confidence is None else f" (confidence {result.confidence:.2f})"
             yield f'asked "{QUESTION}": {result.answer}{confidence}'
     reader = rag.models.ocr_reader
-    if reader is not None and not (hit and hit.ocr) and (lines := reader.get().read(frame)):
-        yield f"OCR text: {' / '.join(line.text for line in lines)}"
+    if reader is not None and not (hit and hit.ocr):
+        lines = [line.text for line in reader.get().read(frame) if line.text.strip()]
+        yield from [f"OCR text: {' / '.join(lines)}"] if lines else []
     if (detector := detector_of(rag)) and (detections := detector.detect([frame])[0]):
         yield f"objects: {', '.join(map(detection_to_text, detections[:10]))}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+from florence_rag.chunking import FULL_SIZE
 from florence_rag.errors import ModelError
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean
@@ -29,7 +30,7 @@ class ReadText(ImageTool):
 
     def run(self, image: ImageArgument) -> ToolResult:
         """Return the lines of text, and with boxes in the artifact. Raises InputError."""
-        resolved = self._resolve(image)
+        resolved = self._resolve(image, FULL_SIZE)
         lines = list(self._lines(resolved))
         listed = [f"{len(lines)} lines read in {resolved.place}:", *map(_line_to_text, lines[:MAX_LINES])]
         if not lines:
@@ -45,7 +46,7 @@ class ReadText(ImageTool):
         seen: set[str] = set()
         for number, frame in enumerate(resolved.frames):
             for region in reader.get().read(frame):
-                if region.text not in seen:
+                if region.text.strip() and region.text not in seen:
                     seen.add(region.text)
                     keyframe = {"keyframe": number} if len(resolved.frames) > 1 else {}
                     yield {**asdict(region), "box": list(region.box), **keyframe}

@@ -5,13 +5,16 @@ from functools import partial
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from florence_rag.chunking import chunk_paths
 from florence_rag.context import Models, loaded
 from florence_rag.errors import MediaError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import OCRStage, prefetch, read_source
 from florence_rag.perception.base import TextRegion
-from florence_rag.testing import ColorEmbedder, ScriptedReader
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Locator, Source
 from tests.ingest.samples import color_chunk, source
 
@@ -140,3 +143,30 @@ def test_lines_that_the_text_of_a_page_has_are_not_stored_twice():
     reader = RecordingReader("Figure 1: a", "FIGURE 1", "flywheel", "wheel")
     page = replace(FIGURES, text="See figure 1. Flywheels turn.")
     assert OCRStage(loaded(reader), "auto")(page).ocr == "Figure 1: a\nflywheel\nwheel"
+
+
+class ShapeReader:
+    """Reads the size of an image, and a blank line."""
+
+    def read(self, frame):
+        return [TextRegion(text, (0.0, 0.0, 1.0, 1.0), 1.0) for text in (f"{frame.shape[1]} x {frame.shape[0]}", " ")]
+
+
+def test_an_image_is_read_in_the_size_of_its_file(tmp_path):
+    Image.new("RGB", (900, 5000)).save(tmp_path / "long.png")
+    Image.new("RGB", (900, 600)).save(tmp_path / "small.png")
+    long, small = chunk_paths([tmp_path])
+    stage = OCRStage(loaded(ShapeReader()), "auto")
+    assert long.frames[0].shape == (1280, 230, 3)
+    assert (stage(long).ocr, stage(small).ocr) == ("900 x 5000", "900 x 600")
+    assert stage(long).frames is long.frames
+
+
+def test_an_item_is_read_in_the_size_of_its_file(tmp_path):
+    path = tmp_path / "long.png"
+    Image.new("RGB", (900, 5000)).save(path)
+    models = Models.of(ColorEmbedder(), ocr_reader=ShapeReader())
+    with FlorenceRAG(MemoryIndex(ColorEmbedder.info), models, images=tmp_path / "stored") as rag:
+        rag.items.upsert_images([path, path.read_bytes(), color_frame("red")], ids=["file", "bytes", "pixels"])
+        ocr = {hit.id: hit.ocr for hit in rag.get(["file", "bytes", "pixels"])}
+    assert ocr == {"file": "900 x 5000", "bytes": "900 x 5000", "pixels": "48 x 48"}

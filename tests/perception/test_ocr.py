@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
 from florence_rag.perception.base import OCRReader, TextRegion
 from florence_rag.perception.ocr import RapidOcrReader
+from recipes.florence_tiny.synthetic.drawing import draw_scene
+from recipes.florence_tiny.synthetic.scene import sample_scene
 
 PHOTOS = Path(__file__).parents[2].parent / "shared" / "media" / "photos"
 
@@ -87,13 +90,13 @@ def test_lines_without_letters_or_digits_are_dropped(reader, monkeypatch):
     assert reader.read(sign(("ABC", 100, 100))) == []
 
 
-def answer(text: str):
+def answer(text: str, confidence: float = 0.99):
     """Return a recognizer that reads this text in every line."""
     from rapidocr.ch_ppocr_rec import TextRecOutput
 
     def recognize(self, lines) -> TextRecOutput:
         count = len(lines.img)
-        return TextRecOutput(lines.img, (text,) * count, (0.99,) * count, ((),) * count, 0.0)
+        return TextRecOutput(lines.img, (text,) * count, (confidence,) * count, ((),) * count, 0.0)
 
     return recognize
 
@@ -141,3 +144,50 @@ def test_nothing_is_printed():
 )
 def test_the_shared_photographs_are_read(reader, photo, words):
     assert {region.text for region in reader.read(read_image(PHOTOS / photo))} == words
+
+
+def test_a_long_screenshot_is_read_to_its_end(reader):
+    rows = [(f"message {number} of a talk", 60, 40 + 300 * number) for number in range(12)]
+    frame = sign(*rows, size=(1080, 3700), height_px=42)
+    assert text_of(reader, frame).splitlines() == [text for text, _, _ in rows]
+
+
+def test_small_print_of_a_large_scan_is_read(reader):
+    rows = [(f"article {number} of the statutes", 1800, 300 + 400 * number) for number in range(8)]
+    frame = sign(*rows, size=(4400, 3600), height_px=34)
+    assert text_of(reader, frame).splitlines() == [text for text, _, _ in rows]
+
+
+@pytest.mark.parametrize(
+    ("text", "confidence", "kept"),
+    [
+        *[("A", 0.75, False), ("WH", 0.88, False), ("西", 0.8, False), ("III", 0.64, False), ("WOTA", 0.79, False)],
+        *[("HTHYW", 0.65, False), ("7", 0.97, True), ("Ja", 0.95, True), ("出", 0.98, True), ("€5", 0.95, True)],
+        *[("STOP", 0.87, True), ("12.99", 0.9, True), ("HOTEL", 0.72, True), ("SEBASTIAN", 0.62, True)],
+        *[("GRAND HOTEL", 0.5, False), ("4 - 5", 0.85, False)],
+    ],
+)
+def test_the_shorter_a_line_the_more_confidence_it_needs(reader, monkeypatch, text, confidence, kept):
+    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer(text, confidence))
+    assert [region.text for region in reader.read(sign(("ABC", 100, 100), height_px=28))] == [text] * kept
+
+
+def test_drawn_streets_without_text_have_no_words(reader):
+    random = Random(1)
+    scenes = [np.asarray(draw_scene(sample_scene(random), (640, 480)).convert("RGB")) for _ in range(16)]
+    assert [region.text for scene in scenes for region in reader.read(scene)] == []
+
+
+@pytest.mark.parametrize("text", ["7", "Ja", "STOP", "OK", "221B", "12.99", "No 5"])
+@pytest.mark.parametrize("height_px", [20, 44])
+def test_real_short_texts_are_read(reader, text, height_px):
+    assert text_of(reader, sign((text, 200, 120), height_px=height_px)) == text
+
+
+@pytest.mark.parametrize("text", ["8", "88"])
+@pytest.mark.parametrize(("height_px", "kept"), [(28, True), (90, False)])
+def test_a_single_large_letter_may_be_a_shape(reader, monkeypatch, text, height_px, kept):
+    frame = sign(("88", 200, 120), height_px=height_px)
+    assert reader.read(frame)  # real digits are read with full confidence
+    monkeypatch.setattr("rapidocr.ch_ppocr_rec.main.TextRecognizer.__call__", answer(text, 0.997))
+    assert [region.text for region in reader.read(frame)] == [text] * kept

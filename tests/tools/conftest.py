@@ -100,5 +100,5 @@ def striped(full_rag):
 def long_clip(full_rag, monkeypatch):
     """A clip with three keyframes."""
     frames = tuple(color_frame(color) for color in ("blue", "blue", "red"))
-    monkeypatch.setattr(full_rag, "frames", lambda hit: frames)
+    monkeypatch.setattr(full_rag.context.images, "frames", lambda hit, chunking=None: frames)
     return full_rag.search("blue", k=1, kinds={"clip"}, group=False)[0]

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.errors import InputError
+from florence_rag.perception.base import TextRegion
 from florence_rag.testing import COLORS, color_frame
 from florence_rag.tools import (
     AskImage,
@@ -173,3 +174,10 @@ def test_wrong_settings_are_refused():
         check_image_mode("image")
     with pytest.raises(InputError, match="must be at least 0"):
         Budget(max_images=-1)
+
+
+def test_no_text_is_not_announced(full_rag, monkeypatch):
+    blank = TextRegion(" ", (0.0, 0.0, 1.0, 1.0), 1.0)
+    monkeypatch.setattr(full_rag.models.ocr_reader.get(), "read", lambda frame: [blank])
+    (text,) = blocks_of(full_rag, search(full_rag, k=1, kinds=["image"]), "text")
+    assert "OCR" not in text.splitlines()[-1] and "a red wall; objects" in text

@@ -1,3 +1,5 @@
+from PIL import Image
+
 from florence_rag.tools import ReadText
 
 
@@ -20,3 +22,12 @@ def test_an_image_without_text(full_rag, striped):
     result = ReadText(full_rag)(striped.id)
     assert not result.is_error
     assert result.text == "No text was found in [image] green-green-yellow.png."
+
+
+def test_a_large_image_is_read_in_the_size_of_its_file(full_rag, tmp_path, monkeypatch):
+    Image.new("RGB", (400, 4000), "red").save(tmp_path / "long.png")
+    shapes = []
+    monkeypatch.setattr(full_rag.models.ocr_reader.get(), "read", lambda frame: shapes.append(frame.shape) or [])
+    result = ReadText(full_rag, allow_paths=tmp_path)("long.png")
+    assert result.text == "No text was found in [image] long.png."
+    assert shapes == [(4000, 400, 3)]
