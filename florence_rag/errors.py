@@ -66,5 +66,10 @@ def check_keywords(given: Iterable[str], options: type) -> None:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error message, or the name of the error if it has no message."""
+    """Return the first line of an error message, or the name of the error if it has no message.
+
+    PyTorch's message about a pickle that is more than weights is replaced: it advises to run the code of the file.
+    """
+    if "weights_only" in str(error) or "Weights only" in str(error):
+        return "its weights are damaged, or a pickle that only running its code would open"
     return next(iter(str(error).strip().splitlines()), "").strip()[:300] or type(error).__name__

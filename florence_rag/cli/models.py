@@ -78,16 +78,29 @@ class Convert(ModelCommand):
         Path | None,
         typer.Option(metavar="PATH", help="METER's answers: a JSON list, a text file, or VQAv2's annotation files."),
     ] = None
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=absolute_path,
+            help="Settings that the checkpoint lacks or has wrong, as .json, .yaml or .toml.",
+        ),
+    ] = None
 
     def run(self) -> None:
-        from florence_rag.models.convert import convert, fetch_tokenizer
+        from florence_rag.models.checkpoint_files import read_checkpoint
+        from florence_rag.models.convert import convert, fetch_tokenizer, guesses_to_text
         from florence_rag.models.vqa_vocabulary import read_answers
 
-        tokenizer = self.tokenizer or fetch_tokenizer(self.checkpoint, self.fetcher())
         answers = None if self.answers is None else read_answers(self.answers)
-        config = convert(self.checkpoint, self.folder, tokenizer=tokenizer, answers=answers)
-        record = {"folder": str(self.folder), "model_type": config.model_type}
-        self.print(record, plain(_usage(config, self.folder)))
+        checkpoint = read_checkpoint(self.checkpoint)
+        tokenizer = self.tokenizer or fetch_tokenizer(checkpoint, self.fetcher())
+        result = convert(checkpoint, self.folder, tokenizer=tokenizer, config=self.config, answers=answers)
+        record = {"folder": str(self.folder), "model_type": result.config.model_type, "guessed": result.guessed}
+        text = _usage(result.config, self.folder)
+        if guessed := guesses_to_text(result.guessed):
+            text += f"\n{guessed[0].upper()}{guessed[1:]}."
+        self.print(record, plain(text))
 
 
 def _usage(config: Any, folder: Path) -> str:

@@ -1,9 +1,14 @@
 """Reads the weights in a foreign checkpoint without running code that the file contains."""
 
+import json
 import pickle
-from collections.abc import Mapping
+import re
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -12,48 +17,154 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from florence_rag.errors import ModelError, first_line
+from florence_rag.models.safe_pickle import Placeholder, flatten, safe_pickle
 
-WRAPPERS = ("state_dict", "model")  # the keys of the weights in training states of Lightning (METER) and UniCL
+WRAPPERS = (
+    *("state_dict", "model", "model_state_dict", "module", "net", "network", "params", "weights"),
+    *("model_ema", "ema", "state_dict_ema", "ema_state_dict"),
+)
+"""The keys of the weights in training states, such as those of Lightning (METER) and UniCL, in order of preference."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "ema.")
+"""What parallel training, compilation and wrappers put before the names of all weights."""
+
+SETTINGS = ("hyper_parameters", "hparams", "config", "cfg", "args")
+"""The keys of the hyper-parameters in training states."""
+
+_MAX_SETTINGS = 10_000
+
+_FOREIGN_FORMATS = (
+    (b"version https://git-lfs", "it is a Git LFS pointer, not the file itself: run `git lfs pull` in its repository"),
+    (b"\x1f\x8b", "it is a gzip archive: unpack it first"),
+    (b"BZh", "it is a bzip2 archive: unpack it first"),
+    (b"\xfd7zXZ", "it is an xz archive: unpack it first"),
+    (b"7z\xbc\xaf", "it is a 7z archive: unpack it first"),
+    (b"\x89HDF", "it is an HDF5 file of Keras or TensorFlow"),
+    (b"\x93NUMPY", "it is a NumPy array"),
+    (b"GGUF", "it is a GGUF file, whose weights are quantized"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The content of a checkpoint.
+
+    Args:
+        path: The file.
+        weights: The tensors by name, without the prefixes of parallel training.
+        settings: The hyper-parameters that the file records: numbers, texts and lists by their keys joined by dots.
+    """
+
+    path: Path
+    weights: dict[str, Tensor]
+    settings: dict[str, Any]
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
-    """Read the tensors of a .safetensors file, or of a PyTorch checkpoint: a state dict or a training state with one.
+    """Read the tensors of a checkpoint as `read_checkpoint` does."""
+    return read_checkpoint(path).weights
 
-    The prefix `module.` of parallel training is removed from their names. It is a ModelError if the file cannot be
-    read, contains no weights, or could only be read by running its code.
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a .safetensors file, the index of one in several parts, or a PyTorch state dict or training state.
+
+    Raises:
+        ModelError: If the file cannot be read, contains no weights, or could only be read by running its code.
     """
     path = Path(path)
     if not path.is_file():
-        raise ModelError(f"no weights file {str(path)!r}; give the path of a .safetensors, .pth or .ckpt file")
-    try:
-        content = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
-    except SafetensorError as error:
-        raise ModelError(f"{str(path)!r} is not a readable safetensors file: {error}; fetch it again") from error
-    for wrapper in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    weights = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, Mapping) else {}
+        problem = "it is a folder; give the file in it" if path.is_dir() else "give the path of a weights file"
+        raise ModelError(f"no weights file {str(path)!r}: {problem} (.safetensors, .pth, .ckpt, .bin)")
+    if re.search(r"-\d+-of-\d+\.\w+$", path.name):
+        raise ModelError(
+            f"{str(path)!r} holds a part of the weights; give the file that ends in .index.json next to it"
+        )
+    parts = _shards(path) if path.name.endswith(".index.json") else [path]
+    content: Any = {}
+    for part in parts:
+        read = _read_file(part)
+        content = read if len(parts) == 1 else {**content, **_find_weights(read)}
+    weights = _without_prefixes(_find_weights(content))
     if not weights:
         raise ModelError(f"{str(path)!r} contains no weights; it should map names to tensors")
-    if all(key.startswith("module.") for key in weights):
-        weights = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
-    return weights
+    _check_sizes(path, weights, sum(part.stat().st_size for part in parts))
+    return Checkpoint(path, weights, _settings(content))
+
+
+def _read_file(path: Path) -> Any:
+    if reason := _foreign_format(path):
+        raise _unreadable(path, reason)
+    try:
+        if _is_safetensors(path):
+            return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        reason = f"{first_line(error)}; the file is cut off or damaged"
+        raise ModelError(f"{str(path)!r} is not a readable safetensors file: {reason}; fetch it again") from error
+    if reason := _zip_damage(path):
+        raise _unreadable(path, reason)
+    return _read_pickle(path)
+
+
+def _foreign_format(path: Path) -> str:
+    """Say what the file is if its first bytes are not those of weights; "" if they may be."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head.strip(b"\0"):
+        return f"it {'begins with zeros' if head else 'is empty'}; fetch it again"
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<")):
+        return "it is a web page, not the file that the page offers"
+    if text.startswith((b"{", b"[")):
+        return "it is JSON text, not weights"
+    if head.isascii() and text.decode().isprintable():
+        return "it is text, not weights"
+    return next((what for start, what in _FOREIGN_FORMATS if head.startswith(start)), "")
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Recognize the format by its length and its header, whatever the suffix is."""
+    with path.open("rb") as file:
+        start, brace = file.read(8), file.read(1)
+    if path.suffix == ".safetensors" and not start.startswith(b"PK"):
+        return True
+    return brace == b"{" and int.from_bytes(start, "little") < path.stat().st_size
+
+
+def _zip_damage(path: Path) -> str:
+    """Say what is wrong with the archive of a PyTorch file, "" if nothing; torch itself ignores the checksums."""
+    with path.open("rb") as file:
+        if file.read(2) != b"PK":
+            return ""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = {entry.filename.rpartition("/")[2] for entry in entries}
+            if "constants.pkl" in names:
+                return "it is a TorchScript archive, which holds a program; save the state_dict() of its network"
+            if "data.pkl" not in names:
+                return "it is a zip archive without data.pkl: unpack it first"
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                return "its archive is compressed, which torch.save never does"
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError) as error:
+        return f"its archive is cut off or damaged ({first_line(error)}); fetch it again"
+    return f"its archive is damaged in {damaged}; fetch it again" if damaged else ""
 
 
 def _read_pickle(path: Path) -> Any:
-    failure: Exception
     foreign: list[str] = []
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _load(path, weights_only=True)
     except pickle.UnpicklingError:  # training states hold objects next to the weights: replace them by placeholders
         try:
-            content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_safe_pickle(foreign))
-            if not isinstance(content, _Placeholder):
+            content = _load(path, weights_only=False, pickle_module=safe_pickle(foreign))
+        except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
+            failure: Exception = error
+        else:
+            if not isinstance(content, Placeholder):
                 return content
             failure = ModelError("the whole file is one object")
-        except Exception as error:  # a damaged pickle fails in as many ways as there are opcodes
-            failure = error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # as above
         failure = error
     if foreign:
         raise ModelError(
@@ -61,48 +172,82 @@ def _read_pickle(path: Path) -> Any:
             "machine where you trust it, open it with the program that wrote it, and save its state_dict() by "
             "safetensors.torch.save_file"
         ) from failure
-    raise ModelError(
-        f"{str(path)!r} is not a readable PyTorch checkpoint: {first_line(failure)}; fetch it again"
-    ) from failure
+    raise _unreadable(path, _reason(failure)) from failure
 
 
-class _Placeholder(dict[Any, Any]):
-    """Takes the place of a class or function of the file; it accepts every operation of a pickle and does nothing."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        super().__init__()
-
-    def _ignore(self, _: Any) -> None:
-        pass
-
-    __setstate__ = append = extend = add = _ignore
-    __hash__ = object.__hash__  # type: ignore[assignment]
+def _load(path: Path, **options: Any) -> Any:
+    """Load a file of torch.save, whatever its suffix is."""
+    with path.open("rb") as file:
+        return torch.load(file, map_location="cpu", **options)
 
 
-class _SafeUnpickler(pickle.Unpickler):
-    """Finds the five names that tensors are rebuilt from; every other name becomes a placeholder, without an import."""
-
-    ALLOWED = (
-        ("collections", "OrderedDict"),
-        ("torch", "Size"),
-        ("torch._utils", "_rebuild_tensor"),
-        ("torch._utils", "_rebuild_tensor_v2"),
-        ("torch._utils", "_rebuild_parameter"),
-    )
-
-    foreign: list[str]
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return one of the allowed objects or a placeholder; torch finds the storages before it calls this method."""
-        if (module, name) in self.ALLOWED:
-            return super().find_class(module, name)
-        self.foreign.append(f"{module}.{name}")
-        return _Placeholder
+def _reason(error: Exception) -> str:
+    """Explain an error of unpickling without the advice of torch to switch its safety off."""
+    reason = first_line(error)
+    if isinstance(error, EOFError | struct.error) or re.search("EOF|ran out|truncated", reason, re.IGNORECASE):
+        return "it is cut off; fetch it again"
+    detail = "" if re.search("weights|magic number", reason, re.IGNORECASE) else f" ({reason})"
+    return f"it is not a file of torch.save{detail}; fetch it again"
 
 
-def _safe_pickle(foreign: list[str]) -> Any:
-    """Return a pickle module for torch.load, which adds the names that became placeholders to `foreign`."""
-    unpickler = type("Unpickler", (_SafeUnpickler,), {"foreign": foreign})
-    return SimpleNamespace(
-        __name__="weights", Unpickler=unpickler, load=lambda file, **options: unpickler(file, **options).load()
-    )
+def _unreadable(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{str(path)!r} is not a readable PyTorch checkpoint: {reason}")
+
+
+def _shards(index: Path) -> list[Path]:
+    """Return the files that an index of transformers lists, which are next to it."""
+    try:
+        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        if not names or any(Path(name).name != name for name in names):
+            raise ValueError("its files are not next to it")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{str(index)!r} is not a readable index of weights ({type(error).__name__}: {first_line(error)})"
+        ) from error
+    if absent := [name for name in names if not index.with_name(name).is_file()]:
+        raise ModelError(f"{str(index)!r} lists files that are not next to it, missing: {', '.join(absent)}")
+    return [index.with_name(name) for name in names]
+
+
+def _find_weights(content: Any, depth: int = 4) -> dict[str, Tensor]:
+    """Return the tensors of a state dict, or of the first one inside a training state."""
+    if not isinstance(content, Mapping) or not depth:
+        return {}
+    inner = (_find_weights(content.get(wrapper), depth - 1) for wrapper in WRAPPERS)
+    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor) and isinstance(key, str)}
+    return next(filter(None, inner), tensors)
+
+
+def _without_prefixes(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Remove prefixes that all names share."""
+    while weights and (prefix := next((each for each in PREFIXES if all(k.startswith(each) for k in weights)), "")):
+        weights = {key.removeprefix(prefix): tensor for key, tensor in weights.items()}
+    return weights
+
+
+def _check_sizes(path: Path, weights: Mapping[str, Tensor], size: int) -> None:
+    """Refuse tensors that claim more values than the file holds, which a pickle can describe in a few bytes."""
+    for name, tensor in weights.items():
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ModelError(f"{str(path)!r}: {name} is not a plain tensor; sparse and quantized weights are not read")
+        if tensor.numel() * tensor.element_size() > size:
+            raise ModelError(f"{str(path)!r}: {name} claims the shape {tuple(tensor.shape)}, larger than the file")
+
+
+def _settings(content: Any) -> dict[str, Any]:
+    """Return the hyper-parameters of a training state by their keys joined by dots."""
+    return dict(islice(_recorded(content), _MAX_SETTINGS))
+
+
+def _recorded(content: Any) -> Iterator[tuple[str, Any]]:
+    for key in SETTINGS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            yield from flatten(unwrap_settings(content[key]))
+
+
+def unwrap_settings(content: Any) -> Any:
+    """Return hyper-parameters without the keys around them, such as Lightning's {"config": {...}}."""
+    for _ in SETTINGS:
+        inner = content.values() if isinstance(content, Mapping) and content.keys() <= set(SETTINGS) else ()
+        content = next(iter(inner), content)
+    return content

@@ -7,8 +7,9 @@ file; otherwise an error lists the differences.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -25,6 +26,8 @@ from florence_rag.models.meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+
+_LISTED = 30
 
 
 class Rule(NamedTuple):
@@ -55,6 +58,35 @@ class KeyMap:
             if not hits and not any(re.fullmatch(pattern, key) for pattern in self.unused):
                 unknown.append(key)
         return renamed, unknown
+
+    def uses(self, key: str) -> bool:
+        """Return whether a rule matches the key."""
+        return any(re.fullmatch(rule.pattern, key) for rule in self.rules)
+
+    def check_finite(self, weights: Mapping[str, Tensor]) -> None:
+        """Raise a ModelError that names the used tensors with values that are not numbers, or infinite."""
+        used = {key: tensor for key, tensor in weights.items() if self.uses(key)}
+        if bad := [key for key, tensor in used.items() if not tensor.float().isfinite().all()]:
+            raise ModelError(f"these weights are damaged, not all values are finite numbers in: {', '.join(bad)}")
+
+    def original_name(self, name: str, weights: Mapping[str, Tensor]) -> str:
+        """Return the key that fills a weight of the network, as the file with these other keys would spell it."""
+        for rule in self.rules:
+            template = re.sub(r"\\\\(\d)", r"(?P<part\1>.+)", re.escape(rule.name))
+            if match := re.fullmatch(template, name):
+                key = _fill_pattern(rule.pattern, match.groupdict(), weights)
+                if re.fullmatch(rule.pattern, key):
+                    return key
+        return name
+
+
+def _fill_pattern(pattern: str, parts: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """Return a key that matches a pattern, from what its groups contain."""
+    choice = re.fullmatch(r"\(\?:(.+?)\)(.+)", pattern)
+    starts, rest = (choice[1].split("|"), choice[2]) if choice else ([""], pattern)
+    numbers = count(1)
+    rest = re.sub(r"\([^()]*\)", lambda _: parts.get(f"part{next(numbers)}", ""), rest).replace("\\", "")
+    return next((start for start in starts if any(key.startswith(start) for key in weights)), starts[0]) + rest
 
 
 _TABLES: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("key_maps.toml").read_text("utf-8"))
@@ -139,31 +171,55 @@ def map_state_dict(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Mod
     for name, tensor in renamed.items():
         resize = next((resize for suffix, resize in RESIZE.items() if name.endswith(suffix)), None)
         if resize and name in wanted and len(tensor) != len(wanted[name]):
-            renamed[name] = resize(tensor, len(wanted[name]))
-    check_state_dict(renamed, model, unknown)
+            renamed[name] = resize(tensor.float(), len(wanted[name]))
+    check_state_dict(renamed, model, unknown, lambda name: key_map.original_name(name, weights))
     return renamed
 
 
-def check_state_dict(weights: Mapping[str, Tensor], model: nn.Module, unknown: Iterable[str] = ()) -> None:
-    """Raise a ModelError that lists all differences between weights and those of a model."""
+def check_state_dict(
+    weights: Mapping[str, Tensor],
+    model: nn.Module,
+    unknown: Iterable[str] = (),
+    original_name: Callable[[str], str] = str,
+) -> None:
+    """Raise a ModelError that lists the differences between weights and those of a model.
+
+    Args:
+        weights: The weights by the names of the model.
+        model: The model.
+        unknown: Further names that no weight of the model has.
+        original_name: Returns the name of a missing weight in the file.
+    """
     wanted = model.state_dict()
     problems = {
-        "missing": sorted(wanted.keys() - weights.keys()),
+        "missing": sorted({original_name(name) for name in wanted.keys() - weights.keys()}),
         "unexpected": [*unknown, *sorted(weights.keys() - wanted.keys())],
         "of another shape": [
             f"{name} {tuple(weights[name].shape)} for {tuple(wanted[name].shape)}"
             for name in sorted(wanted.keys() & weights.keys())
             if weights[name].shape != wanted[name].shape
         ],
+        "no floating-point numbers": sorted(
+            name
+            for name in weights
+            if wanted.get(name, weights[name]).is_floating_point() > weights[name].is_floating_point()
+        ),
     }
     if any(problems.values()):
-        lists = "; ".join(f"{problem}: {', '.join(names)}" for problem, names in problems.items() if names)
+        lists = "; ".join(f"{problem}: {_listed(names)}" for problem, names in problems.items() if names)
         raise ModelError(f"these weights do not fit this {type(model).__name__}: {lists}; check its configuration")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more
 
 
 def load_into(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:
     """Load the weights of a file into a model and set it to evaluation mode."""
-    model.load_state_dict(map_state_dict(weights, key_map, model), strict=True)
+    mapped = map_state_dict(weights, key_map, model)
+    key_map.check_finite(weights)
+    model.load_state_dict(mapped, strict=True)
     return model.eval()
 
 

@@ -184,7 +184,7 @@ def _new_card(name: str, family: Family, role: Role, source: str) -> ModelCard:
 def _detect_family(path: Path, role: Role) -> Family:
     """Detect the family from the files that training or `save_pretrained` wrote."""
     if path.is_file():
-        return "meter" if role in ("answer", "match") else "unicl"
+        return "unicl" if role == "embed" else "meter"
     if any((path / part).is_dir() for part in ("florence", "meter", "detector", "video")):
         return "florence"
     return _FAMILY_BY_MODEL_TYPE.get(model_type(path), _FAMILY_BY_ROLE[role])

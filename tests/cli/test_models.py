@@ -42,7 +42,8 @@ def towers(tmp_path):
 def test_a_converted_dual_encoder_opens_everywhere(run, tmp_path, towers):
     out = tmp_path / "out"
     record = run("convert", towers, out, "--tokenizer", tmp_path / "clip", "--json").json
-    assert record == {"folder": str(out), "model_type": "florence"}
+    guessed = {"image_config.image_size": 128, "text_config.num_attention_heads": 1}
+    assert record == {"folder": str(out), "model_type": "florence", "guessed": guessed}
     assert type(AutoModel.from_pretrained(out)) is FlorenceModel
     assert AutoProcessor.from_pretrained(out)(text="a dog")["input_ids"].shape[0] == 1
     Image.fromarray(color_frame("red")).save(tmp_path / "red.png")
@@ -59,6 +60,16 @@ def test_the_output_about_a_converted_meter_says_if_answers_are_missing(run, tmp
     arguments = ("--tokenizer", words, "--answers", tmp_path / "answers.txt")
     out = run("convert", tmp_path / "meter.safetensors", tmp_path / "out", *arguments).out
     assert f"--vqa {tmp_path / 'out'}" in out
+
+
+def test_what_is_guessed_is_printed_and_a_configuration_replaces_it(run, tmp_path, towers):
+    words = ("--tokenizer", tmp_path / "clip")
+    out = run("convert", towers, tmp_path / "first", *words).out
+    assert "Guessed image_config.image_size = 128, text_config.num_attention_heads = 1; the file of" in out
+    (tmp_path / "config.yaml").write_text("image_size: 128\ntext_config: {num_attention_heads: 4}\n")
+    outcome = run("convert", towers, tmp_path / "out", *words, "--config", tmp_path / "config.yaml")
+    assert outcome.code == 0 and "Guessed" not in outcome.out
+    assert AutoModel.from_pretrained(tmp_path / "out").config.text_config.num_attention_heads == 4
 
 
 def test_bad_checkpoints_are_one_line_each(run, tmp_path, towers, capfd):

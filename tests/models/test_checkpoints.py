@@ -1,5 +1,6 @@
 """The key map of UniCL, and the strictness of all key maps."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor
 
 from florence_rag.errors import ModelError
+from florence_rag.models.arch_detection import config_of
 from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.checkpoints import METER, UNICL, KeyMap, Rule, load_into, load_released, map_state_dict
 from florence_rag.models.florence import FlorenceModel
@@ -163,7 +165,61 @@ def test_unicl_at_its_released_size(name: str) -> None:
 def test_a_missing_weight_is_named() -> None:
     weights = fill(UNICL_LAYOUT, FILL_SEED)
     del weights["text_encoder.resblocks.1.ln_2.bias"]
-    with pytest.raises(ModelError, match=r"missing: text_encoder\.blocks\.1\.norm2\.bias;"):
+    with pytest.raises(ModelError, match=r"missing: text_encoder\.resblocks\.1\.ln_2\.bias;"):
+        unicl_model(weights)
+
+
+@pytest.mark.parametrize("layout", ["unicl", "unicl with other names", "meter over clip", "meter over swin"])
+def test_every_key_that_is_missing_is_named(layout: str) -> None:
+    layouts = {
+        "unicl": UNICL_LAYOUT,
+        "unicl with other names": {
+            key.replace("image_encoder.", "visual.").replace("text_encoder.", "text."): shape
+            for key, shape in UNICL_LAYOUT.items()
+        },
+        "meter over clip": meter_layout("clip16", 64, "vqa", "itm", "mlm"),
+        "meter over swin": meter_layout("swin", 128, "nlvr2", "snli", "rank"),
+    }
+    weights = {key: torch.empty(shape, device="meta") for key, shape in layouts[layout].items()}
+    key_map = UNICL if "unicl" in layout else METER
+    model = FlorenceModel if "unicl" in layout else MeterForMultipleTasks
+    with torch.device("meta"):
+        whole = model(config_of(weights))
+    for key in weights:
+        if key_map.uses(key):
+            rest = {name: tensor for name, tensor in weights.items() if name != key}
+            with pytest.raises(ModelError, match=rf"missing: {re.escape(key)}(;|$)"):
+                config_of(rest)
+                map_state_dict(rest, key_map, whole)
+
+
+def test_a_layer_that_is_missing_is_named() -> None:
+    weights = {key: torch.empty(shape, device="meta") for key, shape in UNICL_LAYOUT.items()}
+    gap = {key: tensor for key, tensor in weights.items() if "resblocks.1." not in key}
+    with pytest.raises(ModelError, match=r"missing: text_encoder\.resblocks\.1\.\*"):
+        config_of(gap)
+    with pytest.raises(ModelError, match=r"missing: text_encoder\.resblocks\.3\.\*"):
+        config_of({**weights, "text_encoder.resblocks.999999999.ln_1.bias": torch.empty(64, device="meta")})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_named(value: float) -> None:
+    weights = fill(UNICL_LAYOUT, FILL_SEED)
+    weights["image_encoder.layers.1.blocks.0.attn.qkv.weight"][2, 3] = value
+    weights["text_projection"][0, 0] = value
+    named = r"finite numbers in: text_projection, image_encoder\.layers\.1\.blocks\.0\.attn\.qkv\.weight$"
+    with pytest.raises(ModelError, match=named):
+        unicl_model(weights)
+
+
+def test_masks_that_no_network_uses_may_be_infinite() -> None:
+    mask = {"image_encoder.layers.0.blocks.1.attn_mask": torch.full((64, 16, 16), float("-inf"))}
+    unicl_model({**fill(UNICL_LAYOUT, FILL_SEED), **mask})
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    weights = {key: (10 * tensor).to(torch.int8) for key, tensor in fill(UNICL_LAYOUT, FILL_SEED).items()}
+    with pytest.raises(ModelError, match=r"no floating-point numbers: image_encoder\..* and \d+ more"):
         unicl_model(weights)
 
 

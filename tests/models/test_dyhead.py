@@ -108,7 +108,7 @@ def test_only_the_dynamic_head_of_a_detector_is_loaded(tmp_path: Path) -> None:
 
 def test_a_dynamic_head_of_another_size_is_an_error(tmp_path: Path) -> None:
     torch.save(fill(dyhead(32, 1), FILL_SEED), tmp_path / "one.pth")
-    with pytest.raises(ModelError, match=r"missing: blocks\.1\.from_coarser\.conv\.bias"):
+    with pytest.raises(ModelError, match=r"missing: backbone\.dyhead_tower\.1\.AttnConv\.1\.bias"):
         load_dyhead(tmp_path / "one.pth", SMALL)
 
 
