@@ -28,7 +28,7 @@ from florence_rag.loading.model_loader import load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.retrieval.retriever import VISUAL_KINDS
 from florence_rag.sources import discover
-from florence_rag.types import Chunk, Failure, Hit, Kind, Source
+from florence_rag.types import Chunk, Failure, Hit, Kind, Skipped, Source
 
 _FILES_PER_READ = 500  # reading the chunks of a few files takes Milvus Lite as long as scanning all of them
 _SAMPLE = 32
@@ -187,6 +187,7 @@ class Reembedding:
             )
         for failure in (*skipped, *self._index.failures()):
             self.shadow.fail(failure.source, failure.reason)
+        self.shadow.put_skipped_files(self._index.skipped_files())
         for each in self._index.rejected().values():
             if each.duplicate_of:
                 self.shadow.mark_duplicate(each.source, each.duplicate_of)
@@ -226,6 +227,7 @@ class Reembedding:
     def _engine(self, index: ReembeddableIndex, sources: Collection[Source]) -> ThreadEngine:
         """Return an engine that reads the stored chunks of the sources and embeds them."""
         stored = sorted(index.chunks_of([source.uri for source in sources]), key=_position)
+        skipped = index.skipped_parts()
         hits = {uri: list(group) for uri, group in groupby(stored, key=lambda hit: hit.uri)}
 
         def embed(chunks: list[Chunk]) -> EmbeddedBatch:
@@ -233,7 +235,12 @@ class Reembedding:
             return EmbeddedBatch(chunks, embed_chunks(self.embedder, chunks), text_vectors)
 
         stage = EmbedStage(embed, workers=self.embedder.capabilities.workers)
-        return ThreadEngine(stage, lambda source: self._chunks(source, hits.get(source.uri, ())), config=self._config)
+
+        def read(source: Source) -> Iterator[Chunk | Skipped]:
+            yield from skipped.get(source.uri, ())
+            yield from self._chunks(source, hits.get(source.uri, ()))
+
+        return ThreadEngine(stage, read, config=self._config)
 
     def _chunks(self, source: Source, hits: Collection[Hit]) -> Iterator[Chunk]:
         """Yield the stored chunks of a source, with their frames read again."""

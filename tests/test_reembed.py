@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from pymilvus import MilvusClient
 
+from florence_rag.chunking import images
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
@@ -19,7 +20,7 @@ from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
 from florence_rag.reembed import Reembedding
 from florence_rag.testing import COLORS, ColorEmbedder, color_frame
-from florence_rag.types import EmbedderInfo
+from florence_rag.types import EmbedderInfo, Skipped
 
 IMAGES = 9
 SMALL = IngestConfig(batch_size=2, threads=1, prefetch=2)
@@ -135,6 +136,23 @@ def die(rag):
 
 def rows(index):
     return {hit.id: hit for hit in index.chunks_of(index.sources())}
+
+
+def test_what_was_skipped_is_known_after_the_switch(rag, turned, folder, monkeypatch):
+    chunk_source = images.chunk_source
+
+    def with_sound(source, config):
+        yield Skipped(source.uri, "sound not read")
+        yield from chunk_source(source, config)
+
+    monkeypatch.setattr(images, "chunk_source", with_sound)
+    for path in folder.glob("*.png"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    (folder / "a.mp3").write_bytes(b"x")
+    counts = rag.add(folder).skipped_counts
+    assert counts.keys() == {".mp3", "sound not read"}
+    move_to(rag, turned).switch()
+    assert rag.info().skipped == rag.add(folder).skipped_counts == counts
 
 
 def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_model(

@@ -187,6 +187,8 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         "files": f"{info.sources} indexed, {info.failures} failed",
         "chunks": ", ".join(f"{count} {kind}" for kind, count in info.chunks.items()) or "none",
     }
+    if info.skipped:
+        facts["skipped"] = counts_to_line(info.skipped).removeprefix("skipped ")
     if info.shadow_embedder:
         name = info.shadow_embedder.name
         facts["moving to"] = f"{name}: continue with reembed --to, or drop it with reembed --rollback"

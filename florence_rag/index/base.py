@@ -1,12 +1,12 @@
 """The protocols of an index, which the stages above it use, independent of the store."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Source
+from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
@@ -31,6 +31,7 @@ class IndexInfo:
         vector_dtype: precision of the stored vectors: "fp32", "fp16" or "bf16".
         advice: what to do when the store is too small for the number of chunks, or "".
         shadow_embedder: the embedder whose vectors fill the shadow collection, if there is one.
+        skipped: number of files and parts that the last runs over the folders did not read, by reason.
     """
 
     uri: str
@@ -46,6 +47,7 @@ class IndexInfo:
     vector_dtype: str = "fp32"
     advice: str = ""
     shadow_embedder: EmbedderInfo | None = None
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -194,8 +196,12 @@ class ChunkWriter(Protocol):
         """
         ...
 
-    def complete(self, source: Source) -> None:
+    def complete(self, source: Source, skipped: Sequence[Skipped] = ()) -> None:
         """Declare that all chunks of the source were added.
+
+        Args:
+            source: the source.
+            skipped: the parts of it that are not read.
 
         Raises:
             InputError: if this source was not announced.
@@ -215,6 +221,13 @@ class ChunkWriter(Protocol):
 
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Record that a source is a near-duplicate of the indexed source `duplicate_of`. Its rows are dropped."""
+        ...
+
+    def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Record the number of files that folders hold and that are not read, by folder and by reason.
+
+        The counts replace earlier ones of the same folders; empty ones delete them.
+        """
         ...
 
     def update_stat(self, sources: Collection[Source]) -> None:
@@ -259,6 +272,14 @@ class ChunkIndex(ChunkReader, ChunkWriter, Protocol):
 
     def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
+        ...
+
+    def skipped_parts(self) -> dict[str, Sequence[Skipped]]:
+        """Return the parts that were not read of complete sources, by uri."""
+        ...
+
+    def skipped_files(self) -> dict[str, dict[str, int]]:
+        """Return the number of files that the last run over each folder skipped, by folder and by reason."""
         ...
 
     def info(self) -> IndexInfo:

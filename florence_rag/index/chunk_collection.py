@@ -121,7 +121,7 @@ class ChunkCollection:
         """
         entries = {entry.uri: entry for entry in self.ledger.entries()}
         begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
-        expected = sum(entry.rows for entry in entries.values() if entry.state == "complete")
+        expected = sum(entry.rows for entry in entries.values() if entry.is_complete)
         present = self.connection.count(self.name) - self.count(begun)
         if present == expected:
             return IntegrityReport(present, expected)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from typing import Any, Literal
@@ -15,21 +15,26 @@ from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
-from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Source
+from florence_rag.skip_counts import OTHER, sort_counts
+from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSource, Skipped, Source
 
-State = Literal["begun", "complete", "failed", "near-duplicate"]
+State = Literal["begun", "complete", "partial", "failed", "near-duplicate"]
 
 _SETTINGS = "settings"
+_FOLDER = "folder"
 _FIELDS = ["id", "state", "body"]
 _MAX_REASON = 2_000
+_MAX_SKIP_REASON = 100
+_MAX_SKIP_REASONS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
     """The state of one source.
 
-    state: "begun" if some rows may exist, but not all. chunks: number of rows that must exist, by kind. reason: of a
-    failure; for a near-duplicate the uri of the source that is indexed in its place.
+    state: "begun" if some rows may exist, but not all; "partial" if the source is complete except for the parts in
+    skipped. chunks: number of rows that must exist, by kind. reason: of a failure; for a near-duplicate the uri of the
+    source that is indexed in its place.
     """
 
     uri: str
@@ -37,19 +42,32 @@ class Entry:
     source: Source | None = None
     chunks: Mapping[Kind, int] = field(default_factory=dict)
     reason: str = ""
+    skipped: Sequence[Skipped] = ()
 
     @classmethod
     def from_row(cls, row: Row) -> Entry:
-        """Return the entry of a row."""
+        """Return the entry of a row; older versions did not write skipped parts."""
         body = json.loads(row["body"])
         source = Source(**body["source"]) if body["source"] else None
-        return cls(body["uri"], row["state"], source, body["chunks"], body["reason"])
+        skipped = (Skipped(body["uri"], reason, Locator.from_dict(place)) for reason, place in body.get("skipped", ()))
+        return cls(body["uri"], row["state"], source, body["chunks"], body["reason"], tuple(skipped))
 
     def to_row(self) -> Row:
         """Return the row of the entry, with a long reason truncated."""
         source = asdict(self.source) if self.source else None
-        body = {"uri": self.uri, "source": source, "chunks": dict(self.chunks), "reason": self.reason[:_MAX_REASON]}
+        body = {
+            "uri": self.uri,
+            "source": source,
+            "chunks": dict(self.chunks),
+            "reason": self.reason[:_MAX_REASON],
+            "skipped": [(part.reason[:_MAX_SKIP_REASON], part.locator.to_dict()) for part in self.skipped],
+        }
         return _row(_id(self.uri), self.state, body)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all rows of the source exist."""
+        return self.state in ("complete", "partial")
 
     @property
     def rows(self) -> int:
@@ -168,12 +186,12 @@ class Ledger:
 
     def entries(self, *states: State) -> Iterator[Entry]:
         """Iterate over all entries, or over those in these states, in no order."""
-        wanted = one_of("state", states) if states else f'state != "{_SETTINGS}"'
+        wanted = one_of("state", states) if states else f'state not in ["{_SETTINGS}", "{_FOLDER}"]'
         return map(Entry.from_row, self._connection.rows(self.name, _FIELDS, wanted))
 
     def sources(self) -> dict[str, Entry]:
         """Return the complete entries by uri, sorted."""
-        return {entry.uri: entry for entry in sorted(self.entries("complete"), key=lambda entry: entry.uri)}
+        return {entry.uri: entry for entry in sorted(self.entries("complete", "partial"), key=lambda entry: entry.uri)}
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the failures, sorted by uri."""
@@ -188,6 +206,28 @@ class Ledger:
                 reason, original = (entry.reason, "") if entry.state == "failed" else ("", entry.reason)
                 found[entry.uri] = RejectedSource(entry.source, reason, original)
         return found
+
+    def skipped_parts(self) -> dict[str, Sequence[Skipped]]:
+        """Return the parts that were not read of complete sources, by uri."""
+        return {entry.uri: entry.skipped for entry in self.entries("partial")}
+
+    def skipped_files(self) -> dict[str, dict[str, int]]:
+        """Return the number of files that the last run over each folder skipped, by reason."""
+        rows = self._connection.rows(self.name, _FIELDS, one_of("state", [_FOLDER]))
+        bodies = (json.loads(row["body"]) for row in rows)
+        return {body["uri"]: body["skipped"] for body in bodies}
+
+    def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Replace the counts of folders; a folder without counts is deleted."""
+        self.drop(_folder_key(folder) for folder, by_reason in counts.items() if not by_reason)
+        self._connection.upsert(
+            self.name,
+            (
+                _row(_id(_folder_key(folder)), _FOLDER, {"uri": folder, "skipped": _most_frequent(by_reason)})
+                for folder, by_reason in counts.items()
+                if by_reason
+            ),
+        )
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times of sources whose content is unchanged."""
@@ -237,6 +277,18 @@ def _described(embedder: EmbedderInfo | None) -> str:
     if embedder is None:
         return "none"
     return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} dimensions, {embedder.preprocessing})"
+
+
+def _folder_key(uri: str) -> str:
+    """Return what distinguishes the counts of a folder from its failure."""
+    return f"{_FOLDER}\0{uri}"
+
+
+def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return counts of the most frequent reasons, which fit into a row, and the sum of the others."""
+    ranked = [(reason[:_MAX_SKIP_REASON], count) for reason, count in sort_counts(counts).items()]
+    others = sum(count for _, count in ranked[_MAX_SKIP_REASONS:])
+    return dict(ranked[:_MAX_SKIP_REASONS]) | ({OTHER: others} if others else {})
 
 
 def _id(uri: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from types import TracebackType
 
@@ -22,7 +22,8 @@ from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.writer import MilvusWriter
-from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Source
+from florence_rag.skip_counts import sort_counts
+from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
@@ -148,6 +149,15 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         self.flush_buffer()
         return self.chunks.ledger.rejected()
 
+    def skipped_parts(self) -> dict[str, Sequence[Skipped]]:
+        """Return the parts that were not read of complete sources, by uri."""
+        self.flush_buffer()
+        return self.chunks.ledger.skipped_parts()
+
+    def skipped_files(self) -> dict[str, dict[str, int]]:
+        """Return the number of files that the last run over each folder skipped, by folder and by reason."""
+        return self.chunks.ledger.skipped_files()
+
     def answer_store(self) -> MilvusAnswerStore:
         """Return the store of cached answers about the index's images, which is created if necessary."""
         return MilvusAnswerStore(self.chunks.connection, self.chunks.swap.index_name, self.embedder)
@@ -156,10 +166,13 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         """Return a summary of the contents and the store."""
         self.flush_buffer()
         entries = [entry for entry in self.chunks.ledger.entries() if entry.uri not in self._incomplete]
-        complete = [entry for entry in entries if entry.state == "complete"]
+        complete = [entry for entry in entries if entry.is_complete]
         counts: Counter[Kind] = Counter()
         for entry in complete:
             counts.update(entry.chunks)
+        skipped = Counter(part.reason for entry in complete for part in entry.skipped)
+        for by_reason in self.skipped_files().values():
+            skipped.update(by_reason)
         connection = self.chunks.connection
         return IndexInfo(
             uri=str(connection.address),
@@ -175,6 +188,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             shadow_embedder=self.shadow_embedder,
             vector_dtype=self.chunks.codec.dtype,
             advice=connection.profile.capacity_advice(counts.total()),
+            skipped=sort_counts(skipped),
         )
 
     def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:

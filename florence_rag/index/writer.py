@@ -28,7 +28,7 @@ from florence_rag.index.rows import (
     chunk_to_row,
 )
 from florence_rag.index.text_codec import decode_uri
-from florence_rag.types import Chunk, Kind, Source
+from florence_rag.types import Chunk, Kind, Skipped, Source
 
 BUFFER_ROWS = 128
 BUFFER_S = 5.0
@@ -94,11 +94,12 @@ class MilvusWriter:
             if self._flush_is_due():
                 self.flush_buffer()
 
-    def complete(self, source: Source) -> None:
+    def complete(self, source: Source, skipped: Sequence[Skipped] = ()) -> None:
         """Declare that all chunks of the source were added, as `ChunkWriter.complete` says."""
         with self._lock:
             pending = self._announced(source)
-            pending.last = Entry(source.uri, "complete", source, Counter(pending.kinds.values()))
+            kinds = Counter(pending.kinds.values())
+            pending.last = Entry(source.uri, "partial" if skipped else "complete", source, kinds, skipped=skipped)
             if self._flush_is_due():
                 self.flush_buffer()
 
@@ -109,6 +110,11 @@ class MilvusWriter:
     def mark_duplicate(self, source: Source, duplicate_of: str) -> None:
         """Record that a source is a near-duplicate, as `ChunkWriter.mark_duplicate` says."""
         self._replace(Entry(source.uri, "near-duplicate", source, reason=duplicate_of))
+
+    def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Record what folders hold that is not read, as `ChunkWriter.put_skipped_files` says."""
+        with self._lock, self._writing():
+            self.chunks.ledger.put_skipped_files(counts)
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times, as `ChunkWriter.update_stat` says."""

@@ -38,6 +38,7 @@ class DuplicateResolver:
     def __init__(self, index: ChunkIndex, text_embedder: TextEmbedder | None, exclude: Collection[str]) -> None:
         originals = (source for source in index.sources().values() if source.uri not in exclude)
         self._index = index
+        self._skipped = index.skipped_parts()
         self._text_embedder = text_embedder
         self._originals = {content_key(source): source for source in originals}
 
@@ -45,9 +46,10 @@ class DuplicateResolver:
         """Return the indexed source with the same bytes, if there is one."""
         return self._originals.get(content_key(source))
 
-    def chunks(self, source: Source) -> Iterator[Chunk]:
-        """Yield the chunks of the original as chunks of the duplicate, without frames."""
+    def chunks(self, source: Source) -> Iterator[Chunk | Skipped]:
+        """Yield the chunks of the original as chunks of the duplicate, without frames, and what of it is skipped."""
         original = self._originals[content_key(source)]
+        yield from (replace(part, source=source.uri) for part in self._skipped.get(original.uri, ()))
         for hit in self._index.find(filter={"source": original.uri}):
             yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, metadata=hit.metadata)
 

@@ -150,8 +150,11 @@ class FileIngestor:
             # Deletions come last, because a file that was moved takes over the rows of its old place.
             index.delete_sources(diff.gone)
             index.flush()
+        if diff.folder_counts:
+            index.put_skipped_files(diff.folder_counts)
+            index.flush()
         report = run.report(diff, snapshot.sources)
-        snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures))
+        snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures), run.skipped)
         return report
 
     def _steps(

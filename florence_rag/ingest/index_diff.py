@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from florence_rag.index.base import ChunkIndex
+from florence_rag.ingest.folder_counts import FolderCounts
 from florence_rag.skip_counts import SkipCounts
 from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, uri_prefixes
 from florence_rag.sources.io import Columns
@@ -19,7 +20,8 @@ class IndexDiff:
         gone: The uris of files to delete from the index.
         unreadable: Files and folders that cannot be read, to be recorded as failures.
         unavailable: Indexed sources whose server cannot be reached; they stay as they are.
-        skipped: Files that are not read.
+        skipped: Files, and parts of unchanged files, that are not read.
+        folder_counts: The number of skipped files by folder and reason, where it differs from the record.
         changed: Sources to index, because they are new or have changed.
         unchanged: Sources that are indexed as they are.
         rejected: Sources that were read before without being indexed, and need not be read again.
@@ -30,6 +32,7 @@ class IndexDiff:
     unreadable: Sequence[Failure] = ()
     unavailable: Sequence[Failure] = ()
     skipped: SkipCounts = field(default_factory=SkipCounts)
+    folder_counts: dict[str, dict[str, int]] = field(default_factory=dict)
     changed: list[Source] = field(default_factory=list)
     unchanged: list[Source] = field(default_factory=list)
     rejected: list[RejectedSource] = field(default_factory=list)
@@ -53,6 +56,8 @@ class IndexSnapshot:
         self.sources = index.sources()  # the complete sources by uri
         self.rejected = index.rejected()  # the sources by uri that need not be tried again before they change
         self.failed = {failure.source for failure in index.failures()}
+        self.skipped_parts = index.skipped_parts()
+        self.skipped_files = index.skipped_files()
 
     def diff(
         self,
@@ -76,12 +81,14 @@ class IndexSnapshot:
         places = given.uris
         known = {uri: each.source for uri, each in self.rejected.items()} | self.sources
         found: list[Source | Failure] = []
-        skipped = SkipCounts()
+        skipped, folders = SkipCounts(), FolderCounts(given.named)
         for each in discover(given.existing(), known, columns, follow_links=follow_links):
             if isinstance(each, Skipped):
                 skipped.add(each)
+                folders.add(each)
             else:
                 found.append(each)
+        folder_counts = folders.changes(self.skipped_files, map(_uri, found))
         gone = (self.failed & set(places)) - {_uri(each) for each in found}  # folders that can be read again
         if prune:
             gone |= self._missing([*places, *(each.source for each in lost)], found)
@@ -100,7 +107,7 @@ class IndexSnapshot:
         again = discover(Places(list(unmet)).existing(), known)
         found += [each for each in again if not isinstance(each, Skipped)]
         unreadable = [each for each in found if isinstance(each, Failure)]
-        diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()), skipped)
+        diff = IndexDiff(sorted(gone), unreadable, list(unavailable.values()), skipped, folder_counts)
         still_rejected = {
             uri
             for uri, each in self.rejected.items()
@@ -112,16 +119,25 @@ class IndexSnapshot:
         return diff
 
     def update(
-        self, diff: IndexDiff, done: Iterable[Source], rejected: Iterable[RejectedSource], failed: Iterable[str]
+        self,
+        diff: IndexDiff,
+        done: Iterable[Source],
+        rejected: Iterable[RejectedSource],
+        failed: Iterable[str],
+        skipped: Mapping[str, Sequence[Skipped]],
     ) -> None:
         """Update the snapshot with the results of a run."""
         for uri in (*diff.gone, *(each.uri for each in diff.changed), *(each.source for each in diff.unreadable)):
             self.sources.pop(uri, None)
             self.rejected.pop(uri, None)
             self.failed.discard(uri)
+            self.skipped_parts.pop(uri, None)
         self.sources |= {source.uri: source for source in done}
         self.rejected |= {each.source.uri: each for each in rejected}
         self.failed |= {*failed, *(each.source for each in diff.unreadable)}
+        self.skipped_parts |= skipped
+        counts = self.skipped_files | diff.folder_counts
+        self.skipped_files = {folder: by_reason for folder, by_reason in counts.items() if by_reason}
         for source in diff.touched:
             if source.uri in self.sources:
                 self.sources[source.uri] = source
@@ -134,6 +150,7 @@ class IndexSnapshot:
         rejected = self.rejected.get(source.uri)
         if _has_content_of(source, self.sources.get(source.uri)):
             diff.unchanged.append(source)
+            diff.skipped.extend(self.skipped_parts.get(source.uri, ()))
         elif rejected and _has_content_of(source, rejected.source) and source.uri in still_rejected:
             diff.rejected.append(rejected)
         else:

@@ -8,6 +8,7 @@ A source is complete only when its last chunk is stored, so a run that is interr
 from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 
 from florence_rag.deferred_signals import DeferredSignals
 from florence_rag.errors import InputError
@@ -70,6 +71,7 @@ class IngestRun:
     def skip_near_duplicate(self, source: Source, original: str) -> None:
         """Record that the image of another uri stands for this source."""
         self._dropped.add(source.uri)
+        self.skipped.pop(source.uri, None)
         self.index.mark_duplicate(source, original)
         self.rejected.append(RejectedSource(source, duplicate_of=original))
 
@@ -81,7 +83,7 @@ class IngestRun:
         failed_before = [Failure(each.source.uri, each.reason) for each in diff.rejected if not each.duplicate_of]
         rejected = (*diff.rejected, *self.rejected)
         skipped = diff.skipped
-        skipped.extend(part for source in self.done for part in self.skipped.get(source.uri, ()))
+        skipped.extend(chain.from_iterable(self.skipped.values()))
         return IndexReport(
             added=len(added),
             updated=len(updated),
@@ -121,6 +123,8 @@ class IngestRun:
                     self._add(batch.select(source.uri.__eq__))
 
     def _skip(self, part: Skipped) -> None:
+        if part.source in self._dropped:
+            return
         parts = self.skipped.setdefault(part.source, [])
         if len(parts) < MAX_SKIPPED_PARTS:
             parts.append(part)
@@ -128,7 +132,7 @@ class IngestRun:
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""
         if source.uri in self._begun and source.uri not in self._dropped:
-            self.index.complete(source)
+            self.index.complete(source, self.skipped.get(source.uri, ()))
             self.done.append(source)
         else:
             reason = "there is nothing in it to index: no image and no text"
@@ -142,6 +146,7 @@ class IngestRun:
         file = failure.file if isinstance(failure, PermanentFailure) else None
         self.index.fail(failure.source, failure.reason, file)
         self.failures.append(Failure(failure.source, failure.reason))
+        self.skipped.pop(failure.source, None)
         if file is not None:
             self.rejected.append(RejectedSource(file, failure.reason))
 

@@ -16,7 +16,8 @@ from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filters import expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
 from florence_rag.index.text_codec import query_terms
-from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Source
+from florence_rag.skip_counts import sort_counts
+from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 
 
 class MemoryIndex:
@@ -32,6 +33,8 @@ class MemoryIndex:
         self._sources: dict[str, Source] = {}
         self._failures: dict[str, Failure] = {}
         self._rejected: dict[str, RejectedSource] = {}
+        self._skipped_parts: dict[str, Sequence[Skipped]] = {}
+        self._skipped_files: dict[str, dict[str, int]] = {}
         self._begun: set[str] = set()
         self._answers = MemoryAnswerStore()
 
@@ -58,9 +61,11 @@ class MemoryIndex:
         for chunk, vector, text_vector in zip(chunks, vectors, checked_texts, strict=True):
             self._rows[chunk.id] = _Row(row_to_hit(chunk_to_row(chunk, vector)), vector, text_vector)
 
-    def complete(self, source: Source) -> None:
-        """Count the source as indexed from now on."""
+    def complete(self, source: Source, skipped: Sequence[Skipped] = ()) -> None:
+        """Count the source as indexed from now on, except for the skipped parts."""
         self._begun.discard(source.uri)
+        if skipped:
+            self._skipped_parts[source.uri] = skipped
         self._sources[source.uri] = source
         self._failures.pop(source.uri, None)
 
@@ -79,6 +84,19 @@ class MemoryIndex:
     def rejected(self) -> dict[str, RejectedSource]:
         """Return the sources that a run need not read again before they change, by uri."""
         return dict(sorted(self._rejected.items()))
+
+    def skipped_parts(self) -> dict[str, Sequence[Skipped]]:
+        """Return the parts that were not read of complete sources, by uri."""
+        return dict(self._skipped_parts)
+
+    def skipped_files(self) -> dict[str, dict[str, int]]:
+        """Return the number of files that the last run over each folder skipped, by folder and by reason."""
+        return dict(self._skipped_files)
+
+    def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
+        """Record what folders hold that is not read."""
+        updated = self._skipped_files | {folder: dict(by_reason) for folder, by_reason in counts.items()}
+        self._skipped_files = {folder: by_reason for folder, by_reason in updated.items() if by_reason}
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times."""
@@ -167,6 +185,9 @@ class MemoryIndex:
     def info(self) -> IndexInfo:
         """Return a summary of the contents."""
         counts = Counter(row.hit.kind for row in self._rows.values())
+        skipped = Counter(part.reason for parts in self._skipped_parts.values() for part in parts)
+        for by_reason in self._skipped_files.values():
+            skipped.update(by_reason)
         return IndexInfo(
             uri=":memory:",
             collection="memory",
@@ -177,11 +198,12 @@ class MemoryIndex:
             index_type="EXACT",
             server_version="",
             text_embedder=self.text_embedder,
+            skipped=sort_counts(skipped),
         )
 
     def _drop(self, uri: str) -> None:
         self._rows = {id_: row for id_, row in self._rows.items() if row.hit.uri != uri}
-        for records in (self._sources, self._failures, self._rejected):
+        for records in (self._sources, self._failures, self._rejected, self._skipped_parts):
             records.pop(uri, None)
         self._begun.discard(uri)
 

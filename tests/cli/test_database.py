@@ -32,6 +32,13 @@ def test_an_exported_database_is_imported(run, db, tmp_path):
     )
 
 
+def test_info_says_what_the_last_runs_skipped(run, db):
+    with MilvusIndex.open(str(db), EmbedderInfo("colors", "f", 2, "p")) as index:
+        index.put_skipped_files({"/a": {".mp3": 2}, "/b": {".svg": 1, ".mp3": 1}})
+    assert "\nskipped     4: 3 .mp3, 1 .svg\n" in run("info", "--db", db).out
+    assert run("info", "--db", db, "--json").json["skipped"] == {".mp3": 3, ".svg": 1}
+
+
 def test_a_file_that_is_no_database_is_not_exported(run, tmp_path):
     outcome = run("export", tmp_path / "bulk", "--db", tmp_path / "none.db")
     assert outcome.code == 1

@@ -8,7 +8,7 @@ from florence_rag.errors import InputError, StoreCorruptError, StoreMismatchErro
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.schema import VERSION
-from florence_rag.types import Failure
+from florence_rag.types import Failure, Locator, Skipped
 
 
 @pytest.fixture
@@ -28,6 +28,40 @@ def test_entries_are_read_as_they_were_written(ledger, source):
     assert {uri: entry.source for uri, entry in ledger.sources().items()} == {odd.uri: odd}
     assert ledger.failures() == (Failure("/b", "it is no \u591c\nimage"),)
     assert ledger.known(["/a", odd.uri, "/c"]) == {"/a", odd.uri}
+
+
+def test_the_skipped_parts_of_a_source_are_kept_with_it(index, source, chunks, unit):
+    one, parts = source("/a"), (Skipped("/a", "damaged page", Locator(page=2)), Skipped("/a", "sound not read"))
+    index.begin(one)
+    index.add(chunks(one, 1), unit(1))
+    index.complete(one, parts)
+    assert index.skipped_parts() == {"/a": parts} and index.sources() == {"/a": one}
+    index.update_stat([replace(one, modified_ns=7)])
+    assert index.skipped_parts() == {"/a": parts} and index.sources()["/a"].modified_ns == 7
+    assert (index.info().sources, index.info().skipped) == (1, {"damaged page": 1, "sound not read": 1})
+    assert index.chunks.check_integrity().damaged == frozenset()
+    index.begin(one)
+    index.add(chunks(one, 1), unit(1))
+    index.complete(one)
+    assert index.skipped_parts() == {} and index.info().skipped == {}
+
+
+def test_counts_of_folders_are_replaced_and_deleted(index, ledger, put):
+    put(index, "/p/a.jpg")
+    index.fail("/p", "the folder cannot be read")
+    index.put_skipped_files({"/p": {".mp3": 2, ".a": 1}, "s3://b/q": {".mp3": 1}})
+    assert index.skipped_files() == {"/p": {".mp3": 2, ".a": 1}, "s3://b/q": {".mp3": 1}}
+    assert index.info().skipped == {".mp3": 3, ".a": 1}
+    index.put_skipped_files({"/p": {}, "s3://b/q": {".b": 1}})
+    assert index.skipped_files() == {"s3://b/q": {".b": 1}}
+    assert [failure.source for failure in index.failures()] == ["/p"] and list(index.sources()) == ["/p/a.jpg"]
+    assert {entry.uri for entry in ledger.entries()} == {"/p", "/p/a.jpg"}
+
+
+def test_counts_of_very_many_reasons_fit_into_a_row(index):
+    counts = {f".{'é' * 12}{i}": 1 for i in range(1000)} | {".mp3": 2}
+    index.put_skipped_files({"/p": counts})
+    assert index.info().skipped[".mp3"] == 2 and sum(index.info().skipped.values()) == 1002
 
 
 def test_an_entry_replaces_the_one_before_and_can_be_dropped(ledger):

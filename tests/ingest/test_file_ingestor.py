@@ -10,6 +10,7 @@ from queue import Queue
 import pytest
 from PIL import Image
 
+from florence_rag.chunking import images
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -220,6 +221,32 @@ class ReadFiles(set):
 
     def __call__(self, step):
         self.add(os.path.basename(step.source))
+
+
+@pytest.fixture
+def sound_is_skipped(monkeypatch):
+    """Images count as if they had sound."""
+    chunk_source = images.chunk_source
+
+    def with_sound(source, config):
+        yield Skipped(source.uri, "sound not read")
+        yield from chunk_source(source, config)
+
+    monkeypatch.setattr(images, "chunk_source", with_sound)
+
+
+@pytest.mark.usefixtures("sound_is_skipped")
+def test_what_is_skipped_is_reported_by_runs_without_changes_and_recorded(each_rag, folder):
+    (folder / "a.mp3").write_bytes(b"x")
+    expected = {".mp3": 1, "sound not read": 1}
+    first, second = each_rag.add(folder), each_rag.add(folder)
+    assert first.skipped_counts == second.skipped_counts == each_rag.info().skipped == expected
+    assert set(first.skipped) == set(second.skipped)
+    shutil.copy(folder / "red.png", folder / "copy.png")  # its chunks are those of the original
+    (folder / "a.mp3").unlink()
+    assert each_rag.add(folder).skipped_counts == each_rag.info().skipped == {"sound not read": 2}
+    (folder / "copy.png").unlink()
+    assert each_rag.add(folder, prune=True).skipped_counts == each_rag.info().skipped == {"sound not read": 1}
 
 
 def counts(report):

@@ -86,12 +86,12 @@ def test_a_near_duplicate_is_skipped_until_its_original_is_gone(index, folder):
 def test_the_snapshot_follows_the_run(index, folder):
     snapshot = IndexSnapshot(index)
     diff = snapshot.diff([folder])
-    snapshot.update(diff, diff.changed, [], [])
+    snapshot.update(diff, diff.changed, [], [], {})
     again = snapshot.diff([folder])
     assert names(again.unchanged) == ["a.txt", "c.txt"] and not again.has_changes
     (folder / "c.txt").unlink()
     diff = snapshot.diff([folder], prune=True)
-    snapshot.update(diff, [], [], [])
+    snapshot.update(diff, [], [], [], {})
     assert names(snapshot.sources) == ["a.txt"]
 
 

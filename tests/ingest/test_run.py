@@ -10,7 +10,7 @@ from florence_rag.errors import InputError, MediaError, ModelError, StoreError
 from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff
-from florence_rag.ingest.run import IngestRun
+from florence_rag.ingest.run import MAX_SKIPPED_PARTS, IngestRun
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedCaptioner, color_frame
 from florence_rag.types import Chunk, Failure, Locator, Skipped
 from tests.ingest.samples import CountingEmbedder, color_chunk, source
@@ -52,9 +52,9 @@ def test_a_file_is_complete_only_when_all_its_chunks_are_stored():
             super().add(chunks, *vectors)
             self.stored += len(chunks)
 
-        def complete(self, source):
+        def complete(self, source, skipped=()):
             assert self.stored == 3
-            super().complete(source)
+            super().complete(source, skipped)
 
     def chunker(of):
         yield color_chunk(of, "red", kind="page")
@@ -95,6 +95,16 @@ def test_parts_that_are_not_read_are_in_the_report_unless_their_source_fails():
         report = run.report(IndexDiff(), ())
         assert report.skipped == (Skipped("/a", "damaged page", Locator(page=1)),)
         assert report.skipped_counts == {"damaged page": 1}
+
+
+def test_very_many_parts_of_one_file_are_reported_up_to_a_limit():
+    def chunker(of):
+        yield color_chunk(of, "red")
+        yield from (Skipped(of.uri, "damaged page", Locator(page=page)) for page in range(1, 1000))
+
+    run = ingest(chunker, "a")
+    assert run.report(IndexDiff(), ()).skipped_counts == {"damaged page": MAX_SKIPPED_PARTS}
+    assert len(run.index.skipped_parts()["/a"]) == MAX_SKIPPED_PARTS
 
 
 def test_failures_of_the_file_itself_are_skipped_in_later_runs_and_others_are_not():
