@@ -83,6 +83,12 @@ def _openai_vqa(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
     return OpenAIVisionQA(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
 
 
+def _openai_captioner(card: ModelCard, loader: ModelLoader) -> perception.Captioner:
+    from florence_rag.perception.openai_captioner import OpenAICaptioner
+
+    return OpenAICaptioner(card.source, base_url=loader.options.openai_url, api_key=loader.options.openai_key)
+
+
 def _transformers_vqa(card: ModelCard, loader: ModelLoader) -> perception.VisualQA:
     from florence_rag.perception.transformers_vqa import TransformersVQA
 
@@ -179,7 +185,12 @@ ATTENTION_VQA = ModelRole[perception.AttentionVQA](("answer",), {"florence": _me
 MATCHER = ModelRole[perception.Matcher](("match",), {"florence": _meter_matcher, "meter": _meter_matcher})
 CAPTIONER = ModelRole[perception.Captioner](
     ("describe",),
-    {"florence": _scene_captioner, "florence-2": _florence2, "transformers": _transformers_captioner},
+    {
+        "florence": _scene_captioner,
+        "florence-2": _florence2,
+        "transformers": _transformers_captioner,
+        "openai": _openai_captioner,
+    },
 )
 DETECTOR = ModelRole[perception.Detector](("detect",), {"florence": _dyhead, "florence-2": _florence2})
 GROUNDER = ModelRole[perception.Grounder](("detect",), {"florence-2": _florence2})

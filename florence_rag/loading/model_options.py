@@ -27,8 +27,9 @@ class ModelOptions:
         azure_endpoint: The address of an Azure AI Vision resource.
         azure_key: The key of that resource.
         azure_token: A Microsoft Entra token, instead of the key.
-        openai_url: The base URL of a service with OpenAI's API; None for OpenAI itself.
-        openai_key: The key of that service.
+        openai_url: The base URL of a service with OpenAI's API, such as Ollama's "http://localhost:11434/v1"; None for
+            OpenAI itself.
+        openai_key: The key of that service, if it needs one.
     """
 
     offline: bool = False
@@ -51,7 +52,10 @@ class ModelOptions:
         The variables are those that the services' own tools read: AZURE_VISION_ENDPOINT, AZURE_VISION_KEY,
         AZURE_VISION_TOKEN, OPENAI_BASE_URL and OPENAI_API_KEY. The arguments are those of the class.
         """
-        read = os.environ.get
+
+        def read(name: str) -> str | None:
+            return os.environ.get(name, "").strip() or None
+
         return cls(
             offline=offline,
             announce=announce,

@@ -1,15 +1,15 @@
 """Captions images: files, pixels, and images of the index."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from florence_rag.batching import batched
 from florence_rag.chunking import ImageInput
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, ModelError
 from florence_rag.image_store import Resolve, image_name, readable
 from florence_rag.perception.base import Captioner
-from florence_rag.types import Failure, middle_frame
+from florence_rag.types import Failure, Frame, middle_frame
 
 _BATCH = 32
 
@@ -47,13 +47,34 @@ class Descriptions:
 
 
 def describe_images(captioner: Captioner, images: Iterable[ImageInput], resolve: Resolve) -> Descriptions:
-    """Caption images; raise InputError if they are not a list."""
+    """Caption images; raise InputError if they are not a list.
+
+    An image that the captioner cannot describe is among the failed ones, unless it describes none: then its ModelError
+    is raised.
+    """
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         raise InputError(f"images is {images!r:.80}; give a list of images")
     failed: list[Failure] = []
     described: list[Described] = []
+    error: ModelError | None = None
     for batch in batched(readable(images, resolve, failed, image_name), _BATCH):
-        captions = captioner.caption([middle_frame(frames) for _, frames in batch])
-        results = zip(batch, captions, strict=True)
-        described += [Described(hit.source, caption, hit.id) for (hit, _), caption in results]
+        captions = _caption(captioner, [middle_frame(frames) for _, frames in batch])
+        for (hit, _), caption in zip(batch, captions, strict=True):
+            if isinstance(caption, str):
+                described.append(Described(hit.source, caption, hit.id))
+            else:
+                failed.append(Failure(hit.source, str(caption)))
+                error = caption
+    if error is not None and not described:
+        raise error
     return Descriptions(tuple(described), tuple(failed))
+
+
+def _caption(captioner: Captioner, frames: Sequence[Frame]) -> Sequence[str | ModelError]:
+    """Caption images together, or, if the captioner fails, one by one."""
+    try:
+        return captioner.caption(frames)
+    except ModelError as error:
+        if len(frames) == 1:
+            return [error]
+        return [result for frame in frames for result in _caption(captioner, [frame])]

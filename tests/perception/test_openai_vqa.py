@@ -1,76 +1,17 @@
-import base64
-import io
-import json
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.perception.openai_vqa import OpenAIVisionQA
 from florence_rag.testing import color_frame
+from tests.perception.openai_service import completion, sent_image
 
 KEY = "secret-key"
-
-
-def completion(content, logprobs=None) -> dict:
-    tokens = None if logprobs is None else {"content": [{"token": "x", "logprob": p} for p in logprobs]}
-    choice = {"index": 0, "finish_reason": "stop", "logprobs": tokens}
-    choice["message"] = {"role": "assistant", "content": content}
-    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
-
-
-class Service(ThreadingHTTPServer):
-    """A local service that sends the `replies`: (status, body), a function of the request, or None to hang up."""
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
-        self.replies, self.requests = [], []
-        self.released = threading.Event()
-
-    def handle_error(self, request, client_address):
-        """Print nothing about a client that closed its connection."""
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append((self.path, self.headers, body))
-        reply = self.server.replies.pop(0)
-        reply = reply(body) if callable(reply) else reply
-        if reply is None:
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        status, content, *headers = reply
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in headers or [("Content-Type", "application/json")]:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *args):
-        """Print nothing."""
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.released.set()
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture
@@ -104,9 +45,8 @@ def test_the_request_has_the_question_and_the_image(service, ask):
     assert (body["model"], body["temperature"], body["logprobs"]) == ("seer", 0, True)
     picture, text = body["messages"][0]["content"]
     assert text["text"].endswith("Question: What color?")
-    kind, data = picture["image_url"]["url"].split(",")
-    sent = Image.open(io.BytesIO(base64.b64decode(data)))
-    assert (kind, sent.format, sent.size) == ("data:image/jpeg;base64", "JPEG", (256, 64))
+    sent = sent_image(body)
+    assert (picture["type"], sent.format, sent.size) == ("image_url", "JPEG", (256, 64))
     assert abs(np.asarray(sent)[5, 5].astype(int) - (255, 0, 0)).max() < 30
 
 
@@ -196,9 +136,37 @@ def test_an_empty_question_is_refused_before_anything_is_sent(service, ask):
     assert service.requests == []
 
 
-def test_openai_itself_needs_a_key():
-    with pytest.raises(ModelError, match="OpenAI needs a key"):
-        OpenAIVisionQA("gpt-4o")
+@pytest.mark.parametrize("base_url", [None, ""])
+def test_openai_itself_needs_a_key(base_url):
+    with pytest.raises(ModelError, match=r"OpenAI needs a key: set OPENAI_API_KEY; or set OPENAI_BASE_URL .*Ollama"):
+        OpenAIVisionQA("gpt-4o", base_url=base_url)
+
+
+@pytest.mark.parametrize("base_url", ["localhost:11434/v1", "ftp://host/v1", "http://", "/v1"])
+def test_an_address_that_is_no_url_is_refused_at_once(base_url):
+    with pytest.raises(ModelError, match="write it as http://HOST:PORT/v1"):
+        OpenAIVisionQA("seer", base_url=base_url)
+
+
+def test_an_address_without_its_version_is_explained(service, ask):
+    service.replies = [(404, b"404 page not found")]
+    with pytest.raises(ModelError, match=rf"or is not the base URL: .*; is it {service.url}\?"):
+        ask(base_url=service.url.removesuffix("/v1"))
+
+
+def test_thoughts_are_no_part_of_an_answer(service, ask):
+    service.replies = [(200, completion("<think>It may be\nred.</think>\nred"))]
+    assert ask().answer == "red"
+
+
+def test_a_service_that_is_away_is_not_asked_again_for_every_image():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        model = OpenAIVisionQA("seer", base_url=f"http://127.0.0.1:{taken.getsockname()[1]}/v1", retries=0)
+        for hint in ("is it running?$", "is it running?$", "is it running?$", "not tried again for 30 s"):
+            with pytest.raises(ModelError, match=hint.replace("?", r"\?")):
+                model.answer(color_frame("red"), "What?")
+    model.close()
 
 
 def test_without_the_sdk_the_extra_is_named():

@@ -60,3 +60,23 @@ def test_without_a_captioner_it_says_what_to_name(red):
     embedder = ColorEmbedder()
     with pytest.raises(ModelError, match="name one with captioner="):
         FlorenceRAG(MemoryIndex(embedder.info), embedder).describe([red])
+
+
+class PickyCaptioner(ScriptedCaptioner):
+    """Fails for several images at once, and for red ones."""
+
+    def caption(self, frames):
+        if len(frames) > 1 or "red" in "".join(super().caption(frames)):
+            raise ModelError("no red walls")
+        return super().caption(frames)
+
+
+def test_an_image_that_cannot_be_described_is_reported(red):
+    embedder = ColorEmbedder()
+    captioner = PickyCaptioner({"red": "a red wall", "blue": "the sea"})
+    rag = FlorenceRAG(MemoryIndex(embedder.info), Models.of(embedder, captioner=captioner))
+    captions = rag.describe([red, color_frame("blue")])
+    assert [each.caption for each in captions.images] == ["the sea"]
+    assert [(each.source, each.reason) for each in captions.failed] == [(str(red), "no red walls")]
+    with pytest.raises(ModelError, match="no red walls"):
+        rag.describe([red, red])
