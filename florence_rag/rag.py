@@ -316,7 +316,7 @@ class FlorenceRAG:
             labels: Two or more tags; by default all that people assigned.
             filter: Which images of the index.
             threshold: The lowest confidence of a tag.
-            apply: Whether to write the tags into the metadata.
+            apply: Whether to write the tags into the metadata, if the confidences are calibrated.
         """
         return tag_images(self.context, labels, filter, threshold, apply)
 

@@ -32,6 +32,8 @@ COMMANDS = {
     "describe": ("images:Describe", "Caption images."),
     "detect": ("images:Detect", "Find the objects in images, with their boxes."),
     "tag": ("tag:Tag", "Tag images by labels and by the tags of their neighbors, or by hand."),
+    "list": ("contents:List", "List the files and items of a database, with their chunks and their state."),
+    "delete": ("contents:Delete", "Delete files and items from a database."),
     "info": ("database:Info", "Print what a database contains, what failed, and which model filled it."),
     "models": ("models:Models", "List the models that can be named, with roles, sizes and licenses."),
     "convert": ("models:Convert", "Convert a checkpoint into the folder of a model."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +9,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from florence_rag.cli.command import CommandGroup, RAGCommand
-from florence_rag.cli.options import Filter, LabeledImages, Labels, Model, absolute_path, parse_labels
+from florence_rag.cli.images import require_readable
+from florence_rag.cli.options import Filter, LabeledImages, Labels, Model, expand_images, image_argument, parse_labels
 from florence_rag.cli.output import failed_to_text, plain, source_to_text
 from florence_rag.errors import InputError
 
@@ -46,6 +46,9 @@ class Train(ClassifyCommand):
     ]
 
     def run(self) -> None:
+        from florence_rag.datasets.images import read_labeled_images
+
+        read_labeled_images(self.data)  # reports wrong data before a model is loaded
         trained = self.classifiers().train(self.data, self.name)
         counts = ", ".join(f"{label} {count}" for label, count in trained.examples.items())
         quality = "one example per class is too few to measure the accuracy"
@@ -63,8 +66,12 @@ class Apply(ClassifyCommand):
     """Classify images, with a confidence for each."""
 
     images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[IMAGE...]", parser=absolute_path, help="Image files; by default all indexed images."),
+        list[str] | None,
+        typer.Argument(
+            metavar="[IMAGE...]",
+            parser=image_argument,
+            help="Image files, folders or quoted patterns; by default all indexed images.",
+        ),
     ] = None
     labels: Labels = None
     probe: Annotated[str | None, typer.Option(metavar="NAME", help="A classifier that `train` stored.")] = None
@@ -72,11 +79,14 @@ class Apply(ClassifyCommand):
 
     def run(self) -> None:
         labels = parse_labels(self.labels)
+        if (labels is None) == (self.probe is None):
+            raise InputError("give either labels, such as cat,dog, or the name of a trained classifier with --probe")
         if self.images and self.filter is not None:
             raise InputError("--filter chooses among the images of a database: give either IMAGE or --filter")
         if self.images:
+            images = require_readable(expand_images(self.images))
             classifiers = self.classifiers()
-            found = classifiers.classify(classifiers.get(labels, self.probe), self.images)
+            found = classifiers.classify(classifiers.get(labels, self.probe), images)
         else:
             with self.open_rag(self.model) as rag:
                 found = rag.classify(labels=labels, probe=self.probe, filter=self.filter)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, 
 import typer
 from rich.console import RenderableType
 
-from florence_rag.cli.options import Filter, Model
+from florence_rag.cli.options import Filter, KindOption, Model
 from florence_rag.cli.output import plain, print_result, stderr
 from florence_rag.types import KINDS, Kind
 
@@ -116,6 +116,7 @@ class RAGCommand(DatabaseCommand, ModelCommand):
 
         A terminal shows a status line while models load.
         """
+        self._check_filter()
         settings = {"create": False, **settings, "token": self.token, "model_options": self.model_options()}
         with stderr().status("Loading the models"):
             from florence_rag.rag import FlorenceRAG
@@ -124,22 +125,17 @@ class RAGCommand(DatabaseCommand, ModelCommand):
         with rag:
             yield rag
 
-
-def _check_kinds(names: list[str] | None) -> list[str] | None:
-    """Raise a usage error if a kind of chunks is unknown."""
-    for name in names or ():
-        if name not in KINDS:
-            raise typer.BadParameter(f"{name!r} is not one of {', '.join(KINDS)}")
-    return names
+    def _check_filter(self) -> None:
+        """Read a chunk that matches the filter, if any does: a wrong filter is reported before models are loaded."""
+        if (condition := getattr(self, "filter", None)) is not None:
+            with self.open_index() as index:
+                next(index.find(filter=condition), None)
 
 
 class QueryCommand(RAGCommand):
     """A command that finds chunks of some kinds."""
 
-    kind: Annotated[
-        list[str] | None,
-        typer.Option(metavar="|".join(KINDS), callback=_check_kinds, help="Only this kind of hit. Repeatable."),
-    ] = None
+    kind: KindOption = None
     filter: Filter = None
 
     @property

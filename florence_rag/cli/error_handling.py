@@ -2,7 +2,7 @@
 
 Exit codes:
     0: Success. Files that could not be indexed are named in the report.
-    1: Nothing could be done; the line says why.
+    1: Nothing could be done, or a part of it such as the contact sheet; the line says why.
     2: The arguments are wrong.
     130: Interrupted; 143 by SIGTERM.
 """

@@ -24,6 +24,7 @@ from florence_rag.cli.options import (
     VideoFolder,
     VQAData,
     absolute_path,
+    check_output_file,
 )
 from florence_rag.cli.output import failed_to_text, plain, stderr
 from florence_rag.errors import InputError
@@ -120,7 +121,13 @@ class AnswerQuestions(VQAData, EvalCommand):
     """Measure VQA accuracy, over all questions and for each type of answer."""
 
     answers: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the answers here, for the VQA server.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=absolute_path,
+            callback=check_output_file,
+            help="Also write the answers here, for the VQA server.",
+        ),
     ] = None
     vqa: VQA = None
 
@@ -134,8 +141,6 @@ class AnswerQuestions(VQAData, EvalCommand):
         files = find_vqa_files(*paths, need_annotations=False).for_evaluation()
         if not files.annotations and self.answers is None:
             raise typer.BadParameter("give --annotations to score the answers, or --answers to write them, or both")
-        if self.answers is not None and not self.answers.expanduser().absolute().parent.is_dir():
-            raise InputError(f"{str(self.answers)!r} cannot be written: there is no such folder")
         dataset = read_vqa(files)
         dataset = dataset._replace(questions=tuple(self.sample(dataset.questions)))
         name = self.vqa or find_model(DEFAULT).default_vqa or DEFAULT
@@ -165,6 +170,8 @@ class Classify(EvalCommand):
         from florence_rag.tasks.classifier import ZeroShotClassifier
         from florence_rag.tasks.probe import LinearProbe
 
+        if self.probe is not None and not self.probe.expanduser().is_file():
+            raise InputError(f"there is no classifier {str(self.probe)!r}; train one with: florence-rag classify train")
         examples = read_labeled_images(self.data)
         names = read_class_names(self.names, [each.label for each in examples]) if self.names else {}
         named = rename_labels(examples, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import ModelCommand
-from florence_rag.cli.options import Images, OneDetector, absolute_path
+from florence_rag.cli.options import Images, OneDetector, absolute_path, check_output_folder, expand_images
 from florence_rag.cli.output import failed_to_text, plain, source_to_text
 from florence_rag.errors import InputError, ModelError
 
@@ -32,7 +33,8 @@ class Describe(ModelCommand):
         from florence_rag.loading.loaders import CAPTIONER
         from florence_rag.tasks.describe import describe_images
 
-        captions = describe_images(self.load(CAPTIONER, self.captioner), self.images, read_outside_index)
+        images = require_readable(expand_images(self.images))
+        captions = describe_images(self.load(CAPTIONER, self.captioner), images, read_outside_index)
         lines = []
         for image in captions.images:
             caption = plain(image.caption) if image.caption else Text("no caption", "yellow")
@@ -53,26 +55,24 @@ class Detect(ModelCommand):
     draw: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER", parser=absolute_path, help="Also draw boxes or outlines into copies of the images."
+            metavar="FOLDER",
+            parser=absolute_path,
+            callback=check_output_folder,
+            help="Also draw boxes or outlines into copies of the images.",
         ),
     ] = None
 
     def run(self) -> None:
-        from florence_rag.chunking import read_image
-        from florence_rag.image_store import readable
+        from florence_rag.image_store import image_name, read_outside_index, readable
 
-        if self.draw is not None and len({image.stem for image in self.images}) < len(self.images):
-            raise InputError("two images have the same name, so their drawings would be one file: draw them separately")
         failed: list[Failure] = []
-        opened = list(readable(self.images, lambda image: (image, (read_image(image),)), failed, str))
-        if not opened:
-            raise InputError(f"none of the images can be read: {failed[0].reason}")
-        find, records = self._load_detector(), []
-        for image, (frame,) in opened:
+        images = require_readable(expand_images(self.images))
+        find, names, records = self._load_detector(), _DrawingNames(), []
+        for hit, (frame,) in readable(images, read_outside_index, failed, image_name):
             detections = find(frame)
-            record = {"source": str(image), "objects": [_detection_to_dict(each) for each in detections]}
+            record = {"source": hit.source, "objects": [_detection_to_dict(each) for each in detections]}
             if self.draw is not None:
-                record["drawing"] = str(_draw(self.draw / f"{image.stem}.png", frame, detections))
+                record["drawing"] = str(_draw(self.draw / names.next(hit.source), frame, detections))
             records.append(record)
         text = Group(failed_to_text(failed), *(part for record in records for part in _record_to_text(record)))
         self.print({"images": records, "failed": [asdict(failure) for failure in failed]}, text)
@@ -90,6 +90,29 @@ class Detect(ModelCommand):
             raise ModelError(NO_SEGMENTER)
         segmenter: Segmenter = model
         return lambda frame: [found] if (found := segmenter.segment(frame, text)) else []
+
+
+def require_readable(images: Sequence[str]) -> Sequence[str]:
+    """Return the images; raise InputError if none can be read, before a model is loaded."""
+    from florence_rag.image_store import image_name, read_outside_index, readable
+
+    failed: list[Failure] = []
+    if next(readable(images, read_outside_index, failed, image_name), None) is None:
+        raise InputError(f"none of the images can be read: {failed[0].reason}")
+    return images
+
+
+class _DrawingNames:
+    """Names for drawings of images, of which several may have the same name."""
+
+    def __init__(self) -> None:
+        self._used: Counter[str] = Counter()
+
+    def next(self, source: str) -> str:
+        """Return the name of the image, with a number if an earlier image has the same."""
+        stem = Path(source).stem
+        self._used[stem] += 1
+        return f"{stem}.png" if self._used[stem] == 1 else f"{stem}-{self._used[stem]}.png"
 
 
 def _draw(path: Path, frame: Frame, detections: Sequence[Detection]) -> Path:

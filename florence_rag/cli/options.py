@@ -3,6 +3,8 @@
 Like `command`, this module does not import annotations from `__future__`.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from florence_rag.errors import InputError
+from florence_rag.types import KINDS
 
 
 def absolute_path(path: str) -> Path:
@@ -17,9 +20,37 @@ def absolute_path(path: str) -> Path:
     return Path(path).expanduser().absolute()
 
 
+def image_argument(image: str) -> str:
+    """Return the absolute path of an image, or a data URI or URL as it is."""
+    from florence_rag.chunking.image_string import decode_image_string
+
+    return image if decode_image_string(image) != image or "://" in image else str(absolute_path(image))
+
+
+def expand_images(images: Sequence[str]) -> list[str]:
+    """Return the images with those of folders and patterns in their place; raise InputError if there are none."""
+    from florence_rag.sources import discover
+    from florence_rag.types import Source
+
+    expanded: list[str] = []
+    for image in images:
+        if os.path.isdir(image) or (any(mark in image for mark in "*?[") and not os.path.exists(image)):
+            sources = discover([image])
+            expanded += [each.uri for each in sources if isinstance(each, Source) and each.media == "image"]
+        else:
+            expanded.append(image)
+    if not expanded:
+        raise InputError(f"there is no image in {', '.join(images)}")
+    return expanded
+
+
 def parse_labels(labels: str | None) -> list[str] | None:
-    """Return the labels of "cat,dog"."""
-    return None if labels is None else labels.split(",")
+    """Return the labels of "cat,dog"; raise InputError if they are not two or more different ones."""
+    if labels is None:
+        return None
+    from florence_rag.tasks.classifier import check_labels
+
+    return list(check_labels(labels.split(",")))
 
 
 def _full_index_type(name: str | None) -> str | None:
@@ -32,14 +63,68 @@ def _full_index_type(name: str | None) -> str | None:
         raise typer.BadParameter(str(error)) from error
 
 
+def _check_image_output(path: Path | None) -> Path | None:
+    """Raise InputError if an image cannot be written to a path."""
+    if path is not None and path.suffix.lower() not in IMAGE_OUTPUTS:
+        raise InputError(f"{str(path)!r} has no suffix of an image; use one of {', '.join(IMAGE_OUTPUTS)}")
+    return check_output_file(path)
+
+
+def check_output_file(path: Path | None) -> Path | None:
+    """Raise InputError if a file cannot be written, so that no work is lost at its end."""
+    if path is not None and path.is_dir():
+        raise InputError(f"{str(path)!r} is a folder; name a file")
+    if path is not None and not (path.parent.is_dir() and os.access(path if path.exists() else path.parent, os.W_OK)):
+        raise InputError(f"{str(path)!r} cannot be written: there is no such folder, or it is read-only")
+    return path
+
+
+def check_output_folder(path: Path | None) -> Path | None:
+    """Raise InputError if a folder can neither be written to nor created."""
+    existing = next((each for each in (path, *path.parents) if each.exists()), None) if path is not None else None
+    if existing is not None and not (existing.is_dir() and os.access(existing, os.W_OK)):
+        raise InputError(f"{str(path)!r} cannot be written: {str(existing)!r} is a file or read-only")
+    return path
+
+
+def _split_kinds(values: list[str] | None) -> list[str] | None:
+    """Return the kinds of ["image,clip", "page"], or raise a usage error if one is unknown."""
+    kinds = [kind.strip() for value in values or () for kind in value.split(",")]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is not one of {', '.join(KINDS)}")
+    return kinds or None
+
+
 # Queries and results
+MAX_K = 16_384  # the most hits of a Milvus server
+IMAGE_OUTPUTS = (".png", ".jpg", ".jpeg", ".webp")
+KindOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="|".join(KINDS), callback=_split_kinds, help="Only these kinds, such as image,clip. Repeatable."
+    ),
+]
 Filter = Annotated[
     str | None, typer.Option(metavar="EXPR", help="Only hits that match a Milvus expression, such as 'start_s >= 10'.")
 ]
-Count = Annotated[int, typer.Option("-k", min=1, help="The number of hits.")]
-Images = Annotated[list[Path], typer.Argument(metavar="IMAGE...", parser=absolute_path, help="Image files.")]
+Count = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="The number of hits.")]
+Images = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE...", parser=image_argument, help="Image files, folders, quoted patterns or data URIs."
+    ),
+]
 Labels = Annotated[str | None, typer.Option(metavar="A,B,C", help="The labels to choose from.")]
-ContactSheet = Annotated[Path | None, typer.Option(metavar="PNG", help="Also draw the hits into an image.")]
+ContactSheet = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PNG",
+        parser=absolute_path,
+        callback=_check_image_output,
+        help="Also draw the hits into an image. If that fails, they are printed, and the exit code is 1.",
+    ),
+]
 
 # Models and databases
 Model = Annotated[

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from florence_rag.cli.command import EmbeddingCommand
+from florence_rag.cli.index import read_list
 from florence_rag.cli.output import failed_to_text, plain
 from florence_rag.cli.progress import show_progress
 from florence_rag.errors import InputError
@@ -61,9 +62,9 @@ class Reembed(EmbeddingCommand):
         from florence_rag.reembed import Reembedding
 
         recorded, _ = MilvusIndex.require_embedders(self.db, self.token)
+        queries = read_list(self.queries) or None
         embedder = self.load(EMBEDDER, name)
-        old = self.load(EMBEDDER, recorded.name) if self.queries else None  # it may be a service that is gone
-        queries = self.queries.read_text("utf-8").splitlines() if self.queries else None
+        old = self.load(EMBEDDER, recorded.name) if queries else None  # it may be a service that is gone
         with self.open_index() as index, show_progress() as progress:
             images = image_folder(self.db, index.info().collection)
             move = Reembedding(FlorenceRAG(index, embedder, images=images).context, embedder, progress=progress)

@@ -11,12 +11,13 @@ from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import QueryCommand, RAGCommand
-from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, Model, Reranker
+from florence_rag.cli.options import MAX_K, VQA, ContactSheet, Count, Filter, Model, Reranker
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
+from florence_rag.errors import InputError
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
-    from florence_rag.types import Frame, Hit
+    from florence_rag.types import Box, Frame, Hit
 
 
 class Search(QueryCommand):
@@ -24,7 +25,8 @@ class Search(QueryCommand):
 
     text: Annotated[str | None, typer.Argument(help="A description of what you are looking for.")] = None
     image: Annotated[
-        Path | None, typer.Option(metavar="IMAGE", help="An image to search with, alone or with a text.")
+        str | None,
+        typer.Option(metavar="IMAGE", help="An image to search with, alone or with a text; also a data URI."),
     ] = None
     box: Annotated[
         str | None,
@@ -37,29 +39,51 @@ class Search(QueryCommand):
 
     def run(self) -> None:
         from florence_rag.chunking import read_image
+        from florence_rag.image_store import image_name
+        from florence_rag.retrieval.query import check_query
 
+        box = _parse_box(self.box)
+        if box is not None and self.image is None:
+            raise InputError("a box is a part of an image: give --image, too")
+        frame = read_image(self.image) if self.image else None
+        check_query(self.text, frame)
         with self.open_rag(self.model, reranker=self.reranker) as rag:
-            frame = read_image(self.image) if self.image else None
-            hits = rag.search(
-                self.text, image=frame, box=_parse_box(self.box), k=self.k, kinds=self.kinds, filter=self.filter
-            )
+            hits = rag.search(self.text, image=frame, box=box, k=self.k, kinds=self.kinds, filter=self.filter)
+            self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
             if self.contact_sheet:
-                _draw_sheet(rag, self.text or str(self.image), hits, self.contact_sheet, frame)
-        self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
+                title = " and ".join(filter(None, (self.image and Path(image_name(self.image)).name, self.text)))
+                draw_hits(rag, title, hits, self.contact_sheet, frame, box)
 
 
-def _parse_box(box: str | None) -> list[float] | None:
+def _parse_box(text: str | None) -> Box | None:
     """Return the four numbers of "0.1,0.2,0.5,0.9", or raise a usage error."""
+    from florence_rag.embedding.region_view import check_box
+
+    if text is None:
+        return None
     try:
-        return None if box is None else [float(edge) for edge in box.split(",")]
+        edges = [float(edge) for edge in text.split(",")]
     except ValueError as error:
-        raise typer.BadParameter(f"--box is {box!r}; give fractions of the size, as 0.1,0.2,0.5,0.9") from error
+        raise typer.BadParameter(f"--box is {text!r}; give fractions of the size, as 0.1,0.2,0.5,0.9") from error
+    return check_box(edges)
 
 
-def _draw_sheet(rag: FlorenceRAG, title: str, hits: Sequence[Hit], file: Path, query: Frame | None = None) -> None:
+def draw_hits(
+    rag: FlorenceRAG,
+    title: str,
+    hits: Sequence[Hit],
+    file: Path,
+    query: Frame | None = None,
+    box: Box | None = None,
+) -> None:
+    """Draw hits, which are printed already, into an image; raise InputError if that fails for any reason."""
     from florence_rag.viz.contact_sheet import draw_sheet, hits_to_row
 
-    draw_sheet([hits_to_row(title, hits, rag.frames, query)]).save(file)
+    try:
+        draw_sheet([hits_to_row(title, hits, rag.frames, query, box)]).save(file)
+    except Exception as error:  # the printed hits matter more than the cause
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"the contact sheet {str(file)!r} could not be drawn: {reason:.200}") from error
 
 
 class Moments(RAGCommand):
@@ -71,8 +95,10 @@ class Moments(RAGCommand):
     model: Model = None
 
     def run(self) -> None:
+        from florence_rag.retrieval.query import check_query
         from florence_rag.tools.find_video_moment import hit_to_moment
 
+        check_query(self.text, None)
         with self.open_rag(self.model) as rag:
             moments = [hit_to_moment(hit) for hit in rag.find_moments(self.text, self.k, filter=self.filter)]
         lines = [] if moments else [Text("No moment found; are there videos in the database?", "yellow")]
@@ -89,8 +115,10 @@ class Ask(QueryCommand):
     """Answer a question, with a confidence and citations. With --image, answer it about that image only."""
 
     question: Annotated[str, typer.Argument(help="A question about what the images show or the texts say.")]
-    image: Annotated[Path | None, typer.Option(metavar="IMAGE", help="Answer about this image only.")] = None
-    k: Annotated[int, typer.Option("-k", min=1, help="The number of hits to consider.")] = 8
+    image: Annotated[
+        str | None, typer.Option(metavar="IMAGE", help="Answer about this image only; a file, a data URI or an id.")
+    ] = None
+    k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="The number of hits to consider.")] = 8
     llm: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A chat model that answers, named as for LangChain's init_chat_model."),
@@ -103,13 +131,22 @@ class Ask(QueryCommand):
     model: Model = None
 
     def run(self) -> None:
+        from florence_rag.answering.base import check_question
+        from florence_rag.answering.llm import open_chat_model
+        from florence_rag.chunking import read_image
+        from florence_rag.types import is_chunk_id
+
+        check_question(self.question)
+        if self.image and not is_chunk_id(self.image):
+            read_image(self.image)
+        llm = open_chat_model(self.llm) if self.llm else None
         with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
             answer = rag.ask(
                 self.question,
                 k=self.k,
                 kinds=self.kinds,
                 filter=self.filter,
-                llm=self.llm,
+                llm=llm,
                 image=self.image,
                 cache_answers=self.cache_answers,
             )
@@ -133,6 +170,10 @@ class Recommend(QueryCommand):
     contact_sheet: ContactSheet = None
 
     def run(self) -> None:
+        from florence_rag.image_store import image_name
+
+        if not 0 <= self.diversity <= 1:
+            raise InputError(f"diversity is {self.diversity:g}; it must lie between 0 and 1")
         with self.open_rag() as rag:
             hits = rag.recommend(
                 self.like,
@@ -143,6 +184,6 @@ class Recommend(QueryCommand):
                 filter=self.filter,
                 diversity=self.diversity,
             )
+            self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
             if self.contact_sheet:
-                _draw_sheet(rag, ", ".join(self.like), hits, self.contact_sheet)
-        self.print({"hits": [hit.to_dict() for hit in hits]}, hits_to_text(hits))
+                draw_hits(rag, ", ".join(map(image_name, self.like)), hits, self.contact_sheet)

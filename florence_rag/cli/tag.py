@@ -33,19 +33,23 @@ class Tag(RAGCommand):
     threshold: Annotated[
         float, typer.Option(metavar="SHARE", help="The lowest confidence of a tag; below it, an image is unsure.")
     ] = 0.5
-    apply: Annotated[bool, typer.Option("--apply", help="Write the tags into the database.")] = False
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write the tags into the database, if enough images are tagged by hand.")
+    ] = False
     filter: Filter = None
 
     def run(self) -> None:
         if bool(self.items) != (self.by_hand is not None):
             raise InputError("tagging by hand needs both, the items and --as TAGS; tagging all images needs neither")
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold is {self.threshold:g}; it must lie between 0 and 1")
+        labels = parse_labels(self.labels)
         with self.open_rag() as rag:
             if self.items and self.by_hand is not None:
                 self._tag_by_hand(rag, self.items, self.by_hand.split(","))
             else:
-                labels = parse_labels(self.labels)
                 report = rag.tag(labels, filter=self.filter, threshold=self.threshold, apply=self.apply)
-                self.print(report.to_dict(), _report_to_text(report))
+                self.print(report.to_dict(), _report_to_text(report, self.apply))
 
     def _tag_by_hand(self, rag: FlorenceRAG, items: Sequence[str], names: Sequence[str]) -> None:
         from florence_rag.tasks.tag import indexed_ids
@@ -55,7 +59,9 @@ class Tag(RAGCommand):
         self.print({"tagged": ids, "tags": tags}, plain(f"{len(ids)} images are tagged {', '.join(tags)}"))
 
 
-def _report_to_text(report: TagReport) -> RenderableType:
+def _report_to_text(report: TagReport, apply: bool) -> RenderableType:
+    from florence_rag.tasks.tag import MIN_TAGGED
+
     lines = []
     for image in report.images:
         style, pairs = ("green", image.tags) if image.tags else ("yellow", image.candidates[:1])
@@ -63,9 +69,13 @@ def _report_to_text(report: TagReport) -> RenderableType:
         tags = plain(names if image.tags else f"unsure ({names})", style)
         lines.append(Text.assemble(source_to_text(image.source), "  ", tags))
     sure = sum(not image.is_unsure for image in report.images)
-    written = "written" if report.applied else "not written: --apply does that"
+    hint = "no tag is written before the confidences are calibrated" if apply else "not written: --apply does that"
+    written = "written" if report.applied else hint
     counts = f"{sure} tagged, {len(report.images) - sure} unsure, {report.tagged} by hand; {written}"
-    note = "Confidences are not calibrated: that takes more images tagged by hand, with and without each tag."
+    note = (
+        f"Confidences are not calibrated: tag images by hand with --as, at least {MIN_TAGGED} and usually a few more, "
+        "some with and some without each tag."
+    )
     if quality := report.quality:
         note = (
             f"Cross-validated on {quality.items} images tagged by hand: precision {quality.precision:.2f}, "

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as ProgressBar
 
 from florence_rag.cli.command import CommandGroup, ModelCommand
-from florence_rag.cli.options import BoxData, ImageFolder, VideoData, VQAData, absolute_path
+from florence_rag.cli.options import BoxData, ImageFolder, VideoData, VQAData, absolute_path, check_output_folder
 from florence_rag.cli.output import failed_to_text, plain, stderr
 from florence_rag.models.registry import Role
 
@@ -35,7 +35,12 @@ class TrainCommand(ModelCommand):
 
     role: ClassVar[Role] = "embed"
 
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the new model, which is its name.")]
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", callback=check_output_folder, help="The folder of the new model, which is its name."
+        ),
+    ]
     base_model: Annotated[str, typer.Option(metavar="NAME", help="The base model, a name or folder.")] = "florence-tiny"
     epochs: Epochs = 10
     steps: Annotated[int | None, typer.Option(min=1, help="The number of optimizer steps, instead of --epochs.")] = None

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from types import TracebackType
 
 from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
@@ -17,7 +18,7 @@ from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.ledger import Ledger
+from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
 from florence_rag.index.reader import MilvusReader
@@ -138,6 +139,12 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         self.flush_buffer()
         entries = self.chunks.ledger.sources().values()
         return {entry.uri: entry.source for entry in entries if entry.source and entry.uri not in self._incomplete}
+
+    def entries(self) -> Iterator[Entry]:
+        """Iterate over the ledger: every source in any state, in no order; "begun" if rows are missing."""
+        self.flush_buffer()
+        for entry in self.chunks.ledger.entries():
+            yield replace(entry, state="begun") if entry.uri in self._incomplete else entry
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the sources that could not be indexed, sorted by uri."""

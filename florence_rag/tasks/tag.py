@@ -222,6 +222,8 @@ def tag_images(
     if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise InputError(f"threshold is {threshold!r}; it must lie between 0 and 1")
     tagger = open_tagger(context, labels)
+    quality = cross_validate(tagger.tagger.labels, tagger.tagger.known, threshold)
+    apply = apply and quality is not None  # a confidence that is not calibrated must not fill the metadata
     images: list[Tagged] = []
     for hits in whole_images(context, filter):
         untagged = {hit.id: hit for hit in hits if hit.id not in tagger.by_hand}
@@ -231,7 +233,6 @@ def tag_images(
             tags = {image.id: dict(image.tags) for image in predicted}
             metadata = {id: _with_tags(hit.metadata, [*tags[id]], tags[id]) for id, hit in untagged.items()}
             context.index.update_metadata(metadata)
-    quality = cross_validate(tagger.tagger.labels, tagger.tagger.known, threshold)
     return TagReport(tuple(images), tagger.labels, len(tagger.by_hand), quality, apply)
 
 

@@ -1,26 +1,27 @@
 """Draws hits into one image: for people a row per query, for chat models a grid of numbered tiles."""
 
 import math
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from florence_rag.errors import InputError
-from florence_rag.types import Frame, Hit
+from florence_rag.types import Box, Frame, Hit, middle_frame
 from florence_rag.viz.drawing import outline, polygons_of, scaled
+from florence_rag.viz.fonts import TextStyle, load_font
 
 PAPER, INK, GRAY, MOUNT = "#ffffff", "#1f2328", "#6e7781", "#f0f2f4"
 CELL_SIZE = (240, 180)
-QUERY_SIZE = (60, 44)
+QUERY_SIZE = (160, 120)
+COLUMNS = 5
+"""The most hits next to each other; further ones continue below."""
 GAP = 20
 LINE_HEIGHT = 18
+TITLE_LINES, CAPTION_LINES = 4, 12
 MIN_TILE, MAX_TILE = 48, 384
-CAPTION_WIDTH = 36
-"""Characters that fit under an image in the small font."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,31 +34,36 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The hits of one query, with the image that was searched with, if any."""
+    """The hits of one query, with the image that was searched with and the part of it, if any."""
 
     title: str
     cells: Sequence[Cell]
     query: Frame | None = None
+    box: Box | None = None
 
 
 def hits_to_row(
-    title: str, hits: Sequence[Hit], load_frames: Callable[[Hit], tuple[Frame, ...]], query: Frame | None = None
+    title: str,
+    hits: Sequence[Hit],
+    load_frames: Callable[[Hit], tuple[Frame, ...]],
+    query: Frame | None = None,
+    box: Box | None = None,
 ) -> Row:
-    """Return a row of hits, each with its first frame. A hit whose file is missing is drawn without an image."""
+    """Return a row of hits, each with its middle frame. A hit whose file is missing is drawn without an image."""
     cells = []
     for hit in hits:
-        frame = None
+        frames: tuple[Frame, ...] = ()
         with suppress(InputError):
-            frame = next(iter(load_frames(hit)), None)
-        cells.append(Cell(hit, frame))
-    return Row(title, cells, query)
+            frames = load_frames(hit)
+        cells.append(Cell(hit, middle_frame(frames) if frames else None))
+    return Row(title, cells, query, box)
 
 
 def draw_sheet(rows: Sequence[Row]) -> Image.Image:
     """Draw the rows below each other."""
-    columns = max((len(row.cells) for row in rows), default=0) or 1
+    columns = min(max((len(row.cells) for row in rows), default=0) or 1, COLUMNS)
     width = columns * (CELL_SIZE[0] + GAP) + GAP
-    strips = [_draw_row(row, width) for row in rows]
+    strips = [strip for row in rows for strip in _draw_row(row, width)]
     sheet = Image.new("RGB", (width, GAP + sum(strip.height for strip in strips)), PAPER)
     top = GAP
     for strip in strips:
@@ -80,7 +86,7 @@ def draw_tiles(tiles: Sequence[tuple[int, Frame]], pixels: int) -> Image.Image:
 
 def _tile(number: int, frame: Frame, side: int) -> Image.Image:
     tile = ImageOps.pad(Image.fromarray(frame), (side, side), Image.Resampling.LANCZOS, MOUNT)
-    draw, font = ImageDraw.Draw(tile), _font(max(12, side // 8))
+    draw, font = ImageDraw.Draw(tile), load_font(max(12, side // 8))
     _, _, right, bottom = draw.textbbox((4, 2), str(number), font=font)
     draw.rectangle((0, 0, right + 5, bottom + 4), fill=INK)
     draw.text((4, 2), str(number), PAPER, font)
@@ -88,63 +94,63 @@ def _tile(number: int, frame: Frame, side: int) -> Image.Image:
     return tile
 
 
-def _draw_row(row: Row, width: int) -> Image.Image:
-    captions = [_caption(cell.hit) for cell in row.cells]
-    lines = 1 + max(map(len, captions), default=0)
-    strip = Image.new("RGB", (width, QUERY_SIZE[1] + CELL_SIZE[1] + lines * LINE_HEIGHT + 2 * GAP), PAPER)
-    draw = ImageDraw.Draw(strip)
-    left = GAP
+def _draw_row(row: Row, width: int) -> Iterator[Image.Image]:
+    """Yield the query, then the hits, in as many strips as they need."""
+    yield _draw_query(row, width)
+    for start in range(0, len(row.cells), COLUMNS):
+        blocks = [_draw_cell(rank, row.cells[rank - 1]) for rank in _ranks(start, len(row.cells))]
+        strip = Image.new("RGB", (width, max(block.height for block in blocks) + GAP), PAPER)
+        for column, block in enumerate(blocks):
+            strip.paste(block, (GAP + column * (CELL_SIZE[0] + GAP), 0))
+        yield strip
+
+
+def _ranks(start: int, count: int) -> range:
+    return range(start + 1, min(start + COLUMNS, count) + 1)
+
+
+def _draw_query(row: Row, width: int) -> Image.Image:
+    """Draw the title, next to the image that was searched with, in which its part is outlined."""
+    left = GAP if row.query is None else 2 * GAP + QUERY_SIZE[0]
+    title = TextStyle(row.title, 20)
+    lines = title.wrap(width - left - GAP, TITLE_LINES)
+    height = max(0 if row.query is None else QUERY_SIZE[1], len(lines) * 26)
+    strip = Image.new("RGB", (width, height + GAP // 2), PAPER)
     if row.query is not None:
-        strip.paste(ImageOps.pad(Image.fromarray(row.query), QUERY_SIZE, color=MOUNT), (GAP, 0))
-        left += QUERY_SIZE[0] + GAP // 2
-    draw.text((left, QUERY_SIZE[1] // 2), _fit(row.title, width - left - GAP, _font(20)), INK, _font(20), anchor="lm")
-    for rank, (cell, caption) in enumerate(zip(row.cells, captions, strict=True), start=1):
-        x, y = GAP + (rank - 1) * (CELL_SIZE[0] + GAP), QUERY_SIZE[1] + GAP // 2
-        strip.paste(_thumbnail(cell), (x, y))
-        _write_caption(draw, (x, y + CELL_SIZE[1] + 6), rank, cell.hit, caption)
+        image = Image.fromarray(row.query)
+        if row.box is not None:
+            outline(image, row.box)
+        strip.paste(ImageOps.pad(image, QUERY_SIZE, Image.Resampling.LANCZOS, MOUNT), (GAP, 0))
+    draw = ImageDraw.Draw(strip)
+    for number, line in enumerate(lines):
+        draw.text((left, number * 26), line, INK, title.font)
     return strip
+
+
+def _draw_cell(rank: int, cell: Cell) -> Image.Image:
+    """Draw a hit: its image, its file and place, its score, why it was found, and its caption or OCR text."""
+    hit, width = cell.hit, CELL_SIZE[0]
+    place = ", ".join(part for part in (Path(hit.source).name or hit.source, str(hit.locator)) if part)
+    parts = [(f"{rank}. {place}", 14, INK), (f"{hit.kind}, score {hit.score:.3f}", 13, GRAY)]
+    parts += [(text, 13, GRAY) for text in (hit.explanation, hit.caption or hit.ocr if cell.frame is not None else "")]
+    styles = [(TextStyle(text, size), color) for text, size, color in parts]
+    lines = [(line, style, color) for style, color in styles for line in style.wrap(width, CAPTION_LINES)]
+    block = Image.new("RGB", (width, CELL_SIZE[1] + len(lines) * LINE_HEIGHT + 8), PAPER)
+    block.paste(_thumbnail(cell), (0, 0))
+    draw = ImageDraw.Draw(block)
+    for number, (line, style, color) in enumerate(lines):
+        draw.text((0, CELL_SIZE[1] + 6 + number * LINE_HEIGHT), line, color, style.font)
+    return block
 
 
 def _thumbnail(cell: Cell) -> Image.Image:
     if cell.frame is None:
-        image = Image.new("RGB", CELL_SIZE, MOUNT)
-        lines = textwrap.wrap(cell.hit.content, 30, max_lines=8, placeholder=" …")
-        ImageDraw.Draw(image).multiline_text((14, 14), "\n".join(lines), INK, _font(14), spacing=5)
+        image, content = Image.new("RGB", CELL_SIZE, MOUNT), TextStyle(cell.hit.content, 14)
+        draw = ImageDraw.Draw(image)
+        for number, line in enumerate(content.wrap(CELL_SIZE[0] - 28, 8)):
+            draw.text((14, 12 + number * 19), line, INK, content.font)
         return image
     image = Image.fromarray(cell.frame)
     if cell.hit.locator.box:
         outline(image, cell.hit.locator.box, polygons=polygons_of(cell.hit))
     return ImageOps.pad(image, CELL_SIZE, Image.Resampling.LANCZOS, MOUNT)
-
-
-def _caption(hit: Hit) -> list[str]:
-    """Return the explanation of the hit, and its caption or OCR text."""
-    texts = (hit.explanation, hit.caption or hit.ocr)
-    return [line for text in texts for line in textwrap.wrap(text, CAPTION_WIDTH, max_lines=2, placeholder=" …")]
-
-
-def _write_caption(draw: ImageDraw.ImageDraw, corner: tuple[int, int], rank: int, hit: Hit, caption: list[str]) -> None:
-    x, y = corner
-    score = f"{hit.score:.3f}"
-    place = ", ".join(part for part in (Path(hit.source).name, str(hit.locator)) if part)
-    room = CELL_SIZE[0] - round(_font(13).getlength(score)) - 8
-    draw.text((x, y), _fit(f"{rank}. {place}", room, _font(14)), INK, _font(14))
-    draw.text((x + CELL_SIZE[0], y), score, GRAY, _font(13), anchor="ra")
-    for number, line in enumerate(caption, start=1):
-        draw.text((x, y + number * LINE_HEIGHT), _fit(line, CELL_SIZE[0], _font(13)), GRAY, _font(13))
-
-
-def _fit(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
-    """Return the line, shortened with an ellipsis if it is wider than the width in pixels."""
-    line = " ".join(line.split())[:width]  # no character is narrower than a pixel
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(f"{line}…") > width:
-        line = line[:-1]
-    return f"{line.rstrip()}…"
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    font = ImageFont.load_default(size)
-    assert isinstance(font, ImageFont.FreeTypeFont)  # every wheel of Pillow has FreeType
-    return font

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from florence_rag.types import Box, Frame, Hit
+from florence_rag.viz.fonts import TextStyle
 
 Polygons = Sequence[Sequence[Sequence[float]]]
 """Outlines, each a list of points (x, y) in fractions of width and height."""
@@ -61,24 +62,37 @@ def draw_boxes(frame: Frame, boxes: Iterable[LabeledBox]) -> Image.Image:
     """Return a copy of the frame with boxes; later boxes are drawn over earlier ones."""
     image = Image.fromarray(frame).convert("RGB")
     colors: dict[str, str] = {}
-    for each in boxes:
-        color = colors.setdefault(each.label, COLORS[len(colors) % len(COLORS)])
+    labeled = [(each, colors.setdefault(each.label, COLORS[len(colors) % len(COLORS)])) for each in boxes]
+    for each, color in labeled:
         outline(image, each.box, color, each.polygons)
-        _write_label(image, " ".join(f"{each.label} {each.note}".split()), each.box, color)
+    used: list[tuple[float, float, float, float]] = []
+    for each, color in labeled:
+        _write_label(image, f"{each.label} {each.note}", each.box, color, used)
     return image
 
 
-def _write_label(image: Image.Image, text: str, box: Box, color: str) -> None:
-    """Write the label above the box, or inside it if there is no space above."""
+def _write_label(
+    image: Image.Image, text: str, box: Box, color: str, used: list[tuple[float, float, float, float]]
+) -> None:
+    """Write a label above its box, or else inside it, below the labels that are there already."""
+    style, draw = TextStyle(text, max(11, image.height // 34)), ImageDraw.Draw(image)
+    text = style.fit(image.width - 6)
     if not text:
         return
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(max(11, image.height // 34))
-    right, bottom = draw.textbbox((0, 0), text, font=font)[2:]
-    x, y = min(box[0] * image.width, max(image.width - right - 6, 0)), box[1] * image.height
-    if y >= bottom + 5:
-        y -= bottom + 5
-    draw.rectangle((x, y, x + right + 5, y + bottom + 4), fill=color)
-    draw.text((x + 3, y + 1), text, "#ffffff", font)
+    right, bottom = draw.textbbox((0, 0), text, font=style.font)[2:]
+    width, height = right + 5, bottom + 4
+    x, top = min(box[0] * image.width, max(image.width - width - 1, 0)), box[1] * image.height
+    rows = [top - height - 1, *(top + row * (height + 1) for row in range(int(image.height // (height + 1)) + 1))]
+    inside = [y for y in rows if 0 <= y <= image.height - height]
+    free = (y for y in inside if not any(_overlaps((x, y, x + width, y + height), other) for other in used))
+    y = next(free, inside[0] if inside else 0.0)
+    used.append((x, y, x + width, y + height))
+    draw.rectangle(used[-1], fill=color)
+    draw.text((x + 3, y + 1), text, "#ffffff", style.font)
+
+
+def _overlaps(one: tuple[float, float, float, float], other: tuple[float, float, float, float]) -> bool:
+    return one[0] <= other[2] and other[0] <= one[2] and one[1] <= other[3] and other[1] <= one[3]
 
 
 def heat_map(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from florence_rag.cli.app import app
+from florence_rag.cli.command import DatabaseCommand
 from florence_rag.context import Models
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, ScriptedReader, color_frame
@@ -60,6 +62,7 @@ def opened_with(rag, monkeypatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]
         return rag
 
     monkeypatch.setattr(FlorenceRAG, "open", open_doubles)
+    monkeypatch.setattr(DatabaseCommand, "open_index", lambda _: nullcontext(rag.index))
     return calls
 
 

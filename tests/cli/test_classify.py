@@ -63,4 +63,4 @@ def test_a_mistake_is_one_line(run, embedder, data, arguments, message):
 
 def test_unreadable_files_alone_are_an_error(run, embedder, tmp_path):
     outcome = run("classify", "apply", tmp_path / "gone.png", "--labels", "red,blue")
-    assert outcome.code == 1 and "gone.png" in outcome.out and "none of the images" in outcome.err
+    assert outcome.code == 1 and "gone.png" in outcome.err and "none of the images" in outcome.err

@@ -1,5 +1,7 @@
 """florence-rag describe and detect."""
 
+import base64
+
 import pytest
 from PIL import Image
 
@@ -60,12 +62,12 @@ def test_a_model_that_cannot_describe_is_one_line(run, files):
     assert "'siglip2-base' lacks the role 'describe'; models with it: florence-tiny, florence-2-base" in outcome.err
 
 
-def test_a_missing_model_is_reported_before_images_are_read(run, files, monkeypatch):
+def test_a_missing_model_is_one_line(run, files, monkeypatch):
     def missing(card, loader):
         raise ModelError("not here")
 
     stand_in(monkeypatch, CAPTIONER, missing)
-    outcome = run("describe", files[2])
+    outcome = run("describe", files[0])
     assert outcome.code == 1 and outcome.err == "Error: not here\n"
 
 
@@ -165,9 +167,39 @@ def test_detect_reports_bad_files_and_reads_the_others(run, opened_detector, ima
     ]
 
 
-def test_images_with_the_same_name_are_not_drawn(run, opened_detector, image, tmp_path):
-    outcome = run("detect", image, tmp_path / "street.png", "--draw", tmp_path / "drawn")
-    assert outcome.code == 1 and "the same name" in outcome.err
+def test_images_with_the_same_name_are_drawn_into_files_of_their_own(run, opened_detector, image, tmp_path):
+    (tmp_path / "other").mkdir()
+    Image.open(image).save(tmp_path / "other" / "street.png")
+    record = run("detect", image, tmp_path / "other" / "street.png", "--draw", tmp_path / "drawn", "--json").json
+    assert [each["drawing"] for each in record["images"]] == [
+        str(tmp_path / "drawn" / name) for name in ("street.png", "street-2.png")
+    ]
+
+
+@pytest.mark.parametrize("command", ["detect", "describe"])
+@pytest.mark.parametrize("named", ["{}", "{}/**/*", "file://{}/deep/blue.png"])
+def test_folders_patterns_and_urls_name_images(run, opened_detector, opened_captioner, tmp_path, command, named):
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    Image.fromarray(color_frame("red")).save(folder / "red.png")
+    Image.fromarray(color_frame("blue")).save(folder / "deep" / "blue.png")
+    (folder / "deep" / "broken.jpg").write_text("no image")
+    (folder / "notes.txt").write_text("no image at all")
+    outcome = run(command, named.format(folder), "--json")
+    names = {each["source"].rpartition("/")[2] for each in outcome.json["images"]}
+    assert names == ({"blue.png"} if named.startswith("file") else {"red.png", "blue.png"})
+
+
+def test_a_data_uri_is_an_image(run, opened_detector, image):
+    uri = f"data:image/jpeg;base64,{base64.b64encode(image.read_bytes()).decode()}"
+    (record,) = run("detect", uri, "--json").json["images"]
+    assert record["source"] == "the given image" and len(record["objects"]) == 2
+
+
+def test_a_folder_without_images_is_one_line(run, opened_detector, tmp_path):
+    (tmp_path / "notes.txt").write_text("no image")
+    outcome = run("detect", tmp_path)
+    assert outcome.code == 1 and "there is no image in" in outcome.err and not opened_detector
 
 
 def test_a_model_that_cannot_detect_is_one_line(run, image):

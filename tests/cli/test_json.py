@@ -102,10 +102,13 @@ def test_databases_on_disk(run, tmp_path):
     run("index", tmp_path / "red.png", *db, "--model", "florence-tiny", "--ocr", "never")
     check_object(run("failures", *db, "--json").json, "failures")
     check_object(run("info", *db, "--json").json, "info")
+    (listed,) = run("list", *db, "--json").out.splitlines()
+    check_object(json.loads(listed), "list")
     check_object(run("export", tmp_path / "bulk", *db, "--json").json, "export")
     check_object(run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--json").json, "import")
     check_object(run("reembed", "--to", other, *db, "--no-switch", "--json").json, "reembed")
     check_object(run("reembed", "--rollback", *db, "--json").json, "reembed --rollback")
+    check_object(run("delete", tmp_path / "red.png", *db, "--yes", "--json").json, "delete")
 
 
 def test_events_of_watch(run, rag, photos, monkeypatch):

@@ -11,6 +11,6 @@ def test_paths_become_absolute(monkeypatch, tmp_path):
     assert absolute_path("~/b.jpg") == Path.home() / "b.jpg"
 
 
-@pytest.mark.parametrize(("text", "labels"), [(None, None), ("cat,dog", ["cat", "dog"]), ("", [""])])
+@pytest.mark.parametrize(("text", "labels"), [(None, None), ("cat,dog", ["cat", "dog"]), ("cat, dog ", ["cat", "dog"])])
 def test_labels_are_separated_by_commas(text, labels):
     assert parse_labels(text) == labels

@@ -1,5 +1,6 @@
 """florence-rag search, ask, moments and recommend."""
 
+import base64
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from florence_rag.context import LazyValue, Models
 from florence_rag.perception.base import Detection
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
+from tests.cli.stand_ins import use_color_models
 from tests.ingest.test_moments import ColorRecognizer, write_colors
 
 
@@ -84,6 +86,92 @@ def test_a_sheet_that_cannot_be_written_is_one_line(run, photos, tmp_path):
     assert outcome.code == 1
     assert outcome.err.startswith("Error: ")
     assert outcome.err.count("\n") == 1
+
+
+def test_hits_are_printed_even_if_their_sheet_cannot_be_drawn(run, photos, tmp_path, monkeypatch):
+    def fail(rows):
+        raise ValueError("no space\nleft")
+
+    run("index", photos)
+    monkeypatch.setattr("florence_rag.viz.contact_sheet.draw_sheet", fail)
+    for command in (("search", "blue"), ("recommend", "blue")):
+        outcome = run(*command, "--contact-sheet", tmp_path / "sheet.png", "--json")
+        assert outcome.code == 1 and outcome.json["hits"]
+        assert outcome.err.endswith("sheet.png' could not be drawn: no space left\n")
+
+
+def test_kinds_are_separated_by_commas_or_repeated(run, photos):
+    run("index", photos)
+    for kinds in (("--kind", "image,text"), ("--kind", "image", "--kind", "text"), ("--kind", " image , text")):
+        hits = run("search", "the red bakery", *kinds, "--json").json["hits"]
+        assert {hit["kind"] for hit in hits} == {"image", "text"}
+    for wrong in ("image,photo", "image,", ""):
+        outcome = run("search", "red", "--kind", wrong)
+        assert outcome.code == 2 and "is not one of image, page, clip, text" in " ".join(outcome.err.split())
+
+
+def test_an_image_to_search_with_may_be_a_url_or_a_data_uri(run, photos):
+    run("index", photos)
+    red = photos / "red.png"
+    for image in (red.as_uri(), f"data:image/png;base64,{base64.b64encode(red.read_bytes()).decode()}"):
+        assert run("search", "--image", image, "--json").json["hits"][0]["source"] == str(red)
+        assert run("ask", "What color is it?", "--image", image, "--json").json["answer"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("search",), "nothing to search for"),
+        (("search", " "), "must not be empty"),
+        (("search", "red", "-k", 0), "greater than or equal to 1"),
+        (("search", "red", "-k", 20000), "less than or equal to 16384"),
+        (("search", "red", "--kind", "photo"), "'photo' is not one of"),
+        (("search", "--image", "gone.png"), "'gone.png' cannot be opened"),
+        (("search", "--image", "data:image/png;base64,%"), "not valid base64"),
+        (("search", "red", "--box", "0,0,1,1"), "a box is a part of an image"),
+        (("search", "--image", "{photo}", "--box", "0,0,2,1"), "give 0 <= left"),
+        (("search", "--image", "{photo}", "--box", "a"), "--box is 'a'"),
+        (("search", "red", "--contact-sheet", "gone/sheet.png"), "cannot be written"),
+        (("search", "red", "--contact-sheet", "."), "has no suffix of an image"),
+        (("search", "red", "--contact-sheet", "sheet.txt"), "has no suffix of an image"),
+        (("search", "red", "--filter", "nonsense ==="), "filter"),
+        (("moments", ""), "must not be empty"),
+        (("ask", " "), "question"),
+        (("ask", "why?", "--image", "gone.png"), "'gone.png' cannot be opened"),
+        (("ask", "why?", "--filter", "nonsense ==="), "filter"),
+        (("recommend", "red", "--diversity", 2), "between 0 and 1"),
+        (("recommend", "red", "--contact-sheet", "gone/sheet.png"), "cannot be written"),
+        (("detect", "gone.png"), "none of the images can be read"),
+        (("detect", "{photo}", "--draw", "{photo}/drawn"), "is a file or read-only"),
+        (("describe", "gone.png"), "none of the images can be read"),
+        (("classify", "apply", "gone.png", "--labels", "a,b"), "none of the images can be read"),
+        (("classify", "apply", "--labels", "a"), "fewer than two"),
+        (("classify", "apply"), "give either labels"),
+        (("classify", "train", "gone", "--name", "x"), "gone"),
+        (("tag", "--threshold", 2), "between 0 and 1"),
+        (("tag", "--labels", "a"), "fewer than two"),
+        (("index", "gone"), "'gone' does not exist"),
+        (("reembed", "--to", "florence-tiny", "--queries", "gone.txt"), "'gone.txt' cannot be read"),
+        (("eval", "classify", "{folder}", "--probe", "gone.safetensors"), "there is no classifier"),
+        (("train", "unicl", "{folder}", "--out", "{photo}/model"), "is a file or read-only"),
+    ],
+)
+def test_wrong_arguments_are_reported_before_a_model_is_loaded(run, tmp_path, monkeypatch, arguments, message):
+    use_color_models(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    folder, photo = tmp_path / "photos", tmp_path / "photos" / "red.png"
+    folder.mkdir()
+    Image.fromarray(color_frame("red")).save(photo)
+    run("index", folder, "--db", "florence.db")
+
+    def load(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    for name in ("loading.model_loader.load_model", "loading.index_models.load_model", "loading.database.load_models"):
+        monkeypatch.setattr(f"florence_rag.{name}", load, raising=False)
+    outcome = run(*(str(each).format(photo=photo, folder=folder) for each in arguments))
+    assert outcome.code in (1, 2)
+    assert message in " ".join(outcome.err.replace("│", " ").split())
 
 
 def test_ask_answers_with_confidence_and_citations(run, photos):

@@ -81,9 +81,16 @@ def test_without_tags_the_labels_compete(rag):
     assert {"green", "yellow", "green-yellow-yellow"} <= unsure and "red" not in unsure
 
 
+def test_nothing_is_written_before_the_confidences_are_calibrated(rag):
+    report = rag.tag(["red", "blue"], apply=True)
+    assert report.quality is None and not report.applied and report.images
+    assert not any("tags" in hit.metadata for hit in rag.index.find())
+
+
 def test_tags_by_hand_replace_guesses(rag):
-    rag.tag(["red", "blue"], apply=True)
-    (hit,) = rag.search("red", k=1)
+    by_hand = tagged_by_color(rag)
+    rag.tag(apply=True)
+    hit = next(hit for hit in rag.index.find() if hit.id not in by_hand and "tags_guessed" in hit.metadata)
     rag.set_tags({hit.id: ["my  red", "my red"]})
     assert rag.get([hit.id])[0].metadata["tags"] == ["my red"]
     rag.set_tags({hit.id: []})

@@ -59,10 +59,10 @@ def test_a_missing_file_leaves_its_cell_empty():
     assert cell.frame is None
 
 
-def test_a_clip_is_shown_by_its_first_frame():
+def test_a_clip_is_shown_by_its_middle_frame():
     frames = (color_frame("red"), color_frame("blue"))
     (cell,) = hits_to_row("a query", [hit(kind="clip")], lambda _: frames).cells
-    assert cell.frame is frames[0]
+    assert cell.frame is frames[1]
 
 
 def test_the_query_image_is_shown():
@@ -87,3 +87,23 @@ def test_every_tile_shows_its_image_and_its_number():
         assert pixels_of(tile, color) > 0.7 * side**2
     other = draw_tiles([(4, color_frame("red")), *tiles[1:]], 200_000)
     assert np.any(np.asarray(sheet) != np.asarray(other))
+
+
+def test_many_hits_continue_below_each_other():
+    sheet = draw_sheet([Row("many", [Cell(hit(), color_frame("blue"))] * 12)])
+    assert sheet.width == draw_sheet([Row("few", [Cell(hit(), color_frame("blue"))] * 5)]).width
+    assert pixels_of(sheet, "blue") == 12 * CELL_SIZE[1] ** 2
+
+
+def test_a_long_caption_is_wrapped_and_not_cut():
+    captions = ("word " * count for count in (1, 20, 60))
+    heights = [draw_sheet([Row("", [Cell(hit(caption=text), color_frame("red"))])]).height for text in captions]
+    assert heights[0] < heights[1] < heights[2]
+
+
+def test_the_part_that_was_searched_with_is_outlined():
+    frame, box = color_frame("green"), (0.2, 0.2, 0.6, 0.6)
+    rows = [hits_to_row("", [hit()], lambda _: (color_frame("red"),), frame, part) for part in (None, box)]
+    whole, part = map(draw_sheet, ([rows[0]], [rows[1]]))
+    assert pixels_of(part, "green") < pixels_of(whole, "green") and whole.size == part.size
+    assert frame.tobytes() == color_frame("green").tobytes()

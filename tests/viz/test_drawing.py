@@ -135,3 +135,16 @@ def test_an_image_is_scaled_down_and_never_up(pixels):
 def test_scaling_keeps_the_aspect_ratio():
     image = scaled(Image.new("RGB", (400, 100)), 10_000)
     assert image.size == (200, 50)
+
+
+def test_labels_do_not_cover_each_other():
+    box, frame = (0.1, 0.1, 0.9, 0.9), np.full((200, 300, 3), 255, np.uint8)
+    labels = ["car", "車", "a long label of a thing"]
+    apart = sum(label_pixels(draw_boxes(frame, [LabeledBox(label, box)])) for label in labels)
+    together = label_pixels(draw_boxes(frame, [LabeledBox(label, box) for label in labels]))
+    outline_of_box = label_pixels(draw_boxes(frame, [LabeledBox("", box)]))
+    assert together >= apart - 3 * outline_of_box
+
+
+def label_pixels(image):
+    return int((np.asarray(image) != 255).any(axis=-1).sum())
