@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Media = Literal["image", "video", "text", "pdf"]
+Media = Literal["image", "video", "text", "pdf", "office"]
 Kind = Literal["image", "page", "clip", "text"]
 Box = tuple[float, float, float, float]
 Frame = np.ndarray
@@ -69,11 +69,12 @@ class Locator:
     """The place of a chunk within its source. Coordinates that do not apply are None.
 
     Attributes:
-        page: The page of a document, from 1.
+        page: The page of a document or the slide of a presentation, from 1.
         box: (left, top, right, bottom), each in [0, 1] of the image.
         start_s: The start in seconds from the start of the video.
         end_s: The end in seconds from the start of the video.
         span: (start, end) in characters of the decoded text.
+        part: The name of an image in an office document or e-book, such as "word/media/image1.png".
     """
 
     page: int | None = None
@@ -81,6 +82,7 @@ class Locator:
     start_s: float | None = None
     end_s: float | None = None
     span: tuple[int, int] | None = None
+    part: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the coordinates that apply, ready for JSON."""
@@ -106,6 +108,8 @@ class Locator:
             parts.append(f"{self.start_s:.1f}-{self.end_s:.1f} s")
         if self.span is not None:
             parts.append(f"characters {self.span[0]}-{self.span[1]}")
+        if self.part is not None:
+            parts.append(self.part)
         if self.box is not None:
             parts.append("box " + " ".join(f"{edge:.2f}" for edge in self.box))
         return ", ".join(parts)

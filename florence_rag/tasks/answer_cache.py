@@ -134,8 +134,8 @@ class CachedVQA:
 
 
 def location_of(hit: Hit) -> str:
-    """Return where the frames of a hit are: equal for the regions of one image, different for each page and clip."""
-    return f"{hit.uri} {hit.locator.page} {hit.locator.start_s}"
+    """Return where the frames of a hit are: equal for the regions of one image only."""
+    return f"{hit.uri} {hit.locator.page} {hit.locator.part} {hit.locator.start_s}"
 
 
 def image_digest(frame: Frame) -> str:

@@ -24,12 +24,18 @@ _SUFFIXES: Mapping[Media, str] = {
     "video": ".mp4 .m4v .mov .qt .3gp .mkv .webm .avi",
     "text": ".txt .text .md .markdown .html .htm .xhtml",
     "pdf": ".pdf",
+    "office": ".docx .docm .dotx .pptx .pptm .ppsx .potx .xlsx .xlsm .xltx .odt .odp .ods .epub",
 }
 MEDIA_BY_SUFFIX: Mapping[str, Media] = {
     suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
-_EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = {}
+_EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = dict.fromkeys(_SUFFIXES["office"].split(), ("openpyxl", "office"))
 """The package that reads files with a suffix, and the extra of florence_rag that installs it, if it is optional."""
+_READABLE_FORM: Mapping[str, str] = {
+    **{".doc": ".docx", ".dot": ".docx", ".rtf": ".docx", ".ppt": ".pptx", ".pps": ".pptx", ".xls": ".xlsx"},
+    **dict.fromkeys((".pages", ".key", ".numbers", ".mobi", ".azw3", ".xps", ".djvu"), ".pdf"),
+}
+"""The form as which a file can be saved, so that it is read."""
 SUBTITLE_SUFFIXES = (".srt", ".vtt")
 _MEDIA_BY_HEAD: Mapping[bytes, Media] = {
     b"\xff\xd8\xff": "image",
@@ -115,6 +121,8 @@ def skip_reason(uri: str) -> str:
     suffix = suffix_of(uri)
     if extra := missing_extra(suffix):
         return f"{suffix} (install florence-rag[{extra}])"
+    if form := _READABLE_FORM.get(suffix):
+        return f"{suffix} (save as {form})"
     if container_scheme(uri):
         return f"{suffix} (give it by name)"
     return suffix if re.fullmatch(r"\.[\w-]{1,16}", suffix) else "without suffix"
