@@ -90,14 +90,15 @@ SLIDES = """<office:presentation><draw:page><text:p>One</text:p></draw:page><dra
 <draw:image xlink:href="./Pictures/a.png"/>
 </draw:frame><text:p>Two</text:p></draw:page></office:presentation>"""
 ARTICLE = """<office:text><text:tracked-changes><text:p>removed</text:p></text:tracked-changes>
-<text:h text:outline-level="2">Caracal</text:h><text:p>Some <text:span>spanned</text:span> words<text:s/>of <text:a>it<text:note><text:p>a note</text:p>
-</text:note></text:a>.</text:p></office:text>"""
+<text:h text:outline-level="2">Caracal</text:h>
+<text:p>Some <text:span>spanned</text:span> words<text:s/>of <text:a>it<text:note><text:p>a note</text:p></text:note></text:a>.
+</text:p></office:text>"""
 
 
 @pytest.mark.parametrize(
     ("suffix", "content", "found"),
     [
-        (".odt", ARTICLE, [Section("## Caracal\n\nSome spanned words of it\n.\n\na note\n\nfooter")]),
+        (".odt", ARTICLE, [Section("## Caracal\n\nSome spanned words of it.\n\na note\n\nfooter")]),
         (".ods", SHEET, [Section("# Blatt\n\nOkapi | 33", metadata={"sheet": "Blatt"})]),
         (".odp", SLIDES, [Section("# Slide 1\n\nOne", 1), Section("# Slide 2\n\nTwo", 2, images=("Pictures/a.png",))]),
     ],
