@@ -207,5 +207,5 @@ def _url_record(url: str, known: Mapping[str, Source]) -> Source | Failure:
     media = media_of(url) or MEDIA_BY_SUFFIX.get(guess_extension(found.media_type) or "")
     if media is None:
         kind = found.media_type or "of a type that its server does not declare"
-        return Failure(url, f"the file is {kind}: no image, video, text or PDF")
+        return Failure(url, f"the file is {kind}: no image, video, text, PDF or office document")
     return make_record(url, media, found, known, partial(_content_hash, url, url, found))
