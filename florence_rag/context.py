@@ -118,7 +118,7 @@ class Models:
         """Return the model that answers questions about images, or raise a ModelError if there is none."""
         if self.vqa is None:
             raise ModelError(
-                "answering needs a model for questions about images: name one with vqa=..., or --vqa; "
+                "answering needs a model for questions about images: name one with vqa=..., or florence-rag ask --vqa; "
                 "`florence-rag models` lists them"
             )
         return self.vqa
@@ -127,8 +127,7 @@ class Models:
         """Return the model that writes captions, or raise a ModelError if there is none."""
         if self.captioner is None:
             raise ModelError(
-                "describing needs a captioner: name one with captioner=..., or --captioner; "
-                "`florence-rag models` lists them"
+                "describing needs a captioner: name one with captioner=...; `florence-rag models` lists them"
             )
         return self.captioner
 

@@ -36,7 +36,10 @@ COMMANDS = {
     "delete": ("contents:Delete", "Delete files and items from a database."),
     "info": ("database:Info", "Print what a database contains, what failed, and which model filled it."),
     "models": ("models:Models", "List the models that can be named, with roles, sizes and licenses."),
-    "convert": ("models:Convert", "Convert a checkpoint into the folder of a model."),
+    "convert": (
+        "models:Convert",
+        "Convert a checkpoint into the folder of a model.",
+    ),
     "reembed": ("reembed:Reembed", "Move a database to another embedder while it is searched."),
     "export": ("database:Export", "Write a database as Parquet files."),
     "import": ("database:Import", "Create a database from an export."),

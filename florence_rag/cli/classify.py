@@ -57,7 +57,10 @@ class Train(ClassifyCommand):
         text = Group(
             failed_to_text(trained.failed),
             plain(f"Trained on {sum(trained.examples.values())} images: {counts}"),
-            plain(f"{trained.name}: {quality}; use it with --probe {trained.name}", "bold"),
+            plain(
+                f"{trained.name}: {quality}; use it with: florence-rag classify apply IMAGE --probe {trained.name}",
+                "bold",
+            ),
         )
         self.print(trained.to_dict(), text)
 

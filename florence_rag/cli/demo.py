@@ -120,4 +120,5 @@ def _print_next_steps(sheet: Path, console: Console) -> None:
     console.print(f"  {command} search --image one-of-them.jpg --db photos.db", highlight=False)
     console.print(f"\n{TINY} was trained on {CARDS[TINY].training_data}.", style="yellow")
     pair = f"{DEFAULT}, and {CARDS[DEFAULT].default_captioner} for captions"
-    console.print(f"The first command downloads {pair}. To use {TINY} instead, add: --model {TINY}", style="yellow")
+    console.print(f"The first command downloads {pair}. To use {TINY} instead:", style="yellow")
+    console.print(f"  {command} index ~/Pictures --db photos.db --model {TINY}", highlight=False)

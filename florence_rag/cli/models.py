@@ -59,7 +59,7 @@ def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
 
 
 class Convert(ModelCommand):
-    """Convert a checkpoint into the folder of a model. `--model`, `--vqa` and `from_pretrained` accept the folder."""
+    """Convert a checkpoint into the folder of a model. `florence-rag index --model` or `florence-rag ask --vqa` takes it."""
 
     checkpoint: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="CHECKPOINT", help="A released UniCL or METER checkpoint.")

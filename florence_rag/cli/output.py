@@ -191,7 +191,9 @@ def info_to_text(info: IndexInfo, failures: Iterable[Failure], card: ModelCard |
         facts["skipped"] = counts_to_line(info.skipped).removeprefix("skipped ")
     if info.shadow_embedder:
         name = info.shadow_embedder.name
-        facts["moving to"] = f"{name}: continue with reembed --to, or drop it with reembed --rollback"
+        facts["moving to"] = (
+            f"{name}: continue with `florence-rag reembed --to`, or drop it with `florence-rag reembed --rollback`"
+        )
     if info.incomplete:
         facts["incomplete"] = f"{len(info.incomplete)} files, which the next index run completes"
     if info.advice:

@@ -106,7 +106,7 @@ class Fetcher:
             )
         return ModelError(
             f"not on this machine and cannot be fetched{reason}: {'; '.join(hints)}; "
-            "or use the model that is built in: --model florence-tiny"
+            "or use the model that is built in: florence-rag index PATH --model florence-tiny"
         )
 
     def _later(self) -> list[ModelCard]:

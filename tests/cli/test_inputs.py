@@ -70,7 +70,7 @@ def test_the_error_about_a_table_without_images_names_its_columns(index, tmp_pat
     write_parquet(tmp_path / "p.parquet", {"id": [1], "words": ["a"]})
     outcome = index("p.parquet")
     assert outcome.code != 0
-    assert "--image-column: id (int64), words (string)" in outcome.json["failed"][0]["reason"]
+    assert "--image-column`: id (int64), words (string)" in outcome.json["failed"][0]["reason"]
 
 
 @pytest.mark.parametrize("command", ["index", "watch"])

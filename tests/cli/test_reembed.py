@@ -67,7 +67,7 @@ def test_an_unfinished_move_is_shown_and_can_be_rolled_back(run, db, other):
     assert nothing.code == 1 and "nothing to roll back" in nothing.err
     run("reembed", "--to", other, "--db", db, "--no-switch")
     assert run("info", "--db", db, "--json").json["shadow_embedder"]["name"] == str(other)
-    assert f"moving to   {other}: continue with reembed --to, or drop it" in run("info", "--db", db).out
+    assert f"moving to   {other}: continue with `florence-rag reembed --to`, or drop it" in run("info", "--db", db).out
     assert run("reembed", "--rollback", "--db", db, "--json").json == {"rolled_back": str(other)}
     assert run("info", "--db", db, "--json").json["shadow_embedder"] is None
     assert embedder(run, db) == "florence-tiny"

@@ -157,7 +157,9 @@ def _choose_columns(schema: Any, container: str, columns: Columns) -> dict[str, 
         if name is not None and name not in schema.names:
             raise InputError(f"{container!r} has no column {name!r}; its columns are {described}")
     if not (image := columns.image or _likely_image(schema)):
-        raise InputError(f"{container!r} has no column of images; name one with --image-column: {described}")
+        raise InputError(
+            f"{container!r} has no column of images; name one with `florence-rag index --image-column`: {described}"
+        )
     texts = [field.name for field in schema if field.name != image and _holds_text(field.type)]
     caption = columns.caption or likely_caption(texts)
     return {"image": image, "caption": caption} if caption else {"image": image}

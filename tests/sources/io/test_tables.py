@@ -45,7 +45,7 @@ def test_columns_can_be_named(tmp_path):
 
 def test_a_table_without_images_lists_its_columns(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"id": [1], "text": ["a"]})
-    with pytest.raises(InputError, match=r"no column of images; .*--image-column: id \(int64\), text \(string\)"):
+    with pytest.raises(InputError, match=r"no column of images; .*--image-column`: id \(int64\), text \(string\)"):
         uris(path)
     with pytest.raises(InputError, match="no column 'photo'; its columns are id"):
         uris(path, Columns("photo"))
