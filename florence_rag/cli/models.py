@@ -59,7 +59,10 @@ def cards_to_markdown(cards: Iterable[ModelCard]) -> str:
 
 
 class Convert(ModelCommand):
-    """Convert a checkpoint into the folder of a model. `florence-rag index --model` or `florence-rag ask --vqa` takes it."""
+    """Convert a checkpoint into the folder of a model.
+
+    The folder is a name for `florence-rag index --model` or `florence-rag ask --vqa`.
+    """
 
     checkpoint: Annotated[
         Path, typer.Argument(parser=absolute_path, metavar="CHECKPOINT", help="A released UniCL or METER checkpoint.")
