@@ -73,9 +73,12 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
-def decode_text(data: bytes, name: str) -> str:
-    """Return text with line feeds and without control characters; raise MediaError if the bytes are not text."""
-    text = _decode(data)
+def decode_text(data: bytes, name: str, sample: bytes = b"") -> str:
+    """Return text with line feeds and without control characters; raise MediaError if the bytes are not text.
+
+    The sample is the part of the data whose characters tell its encoding, if the rest is markup.
+    """
+    text = _decode(data, sample or data)
     head = (text or "\0")[:4096]
     invalid = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)
     if text is None or "\0" in text or invalid > 3 + 0.05 * len(head):
@@ -128,14 +131,14 @@ def _border(text: str, starts: list[int], words: int) -> int:
     return target
 
 
-def _decode(data: bytes) -> str | None:
+def _decode(data: bytes, sample: bytes) -> str | None:
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = _decode_legacy(data)
+        text = _decode_legacy(data, sample)
     return _decode_utf16(data) if "\0" in text else text
 
 
@@ -148,14 +151,14 @@ def _decode_utf16(data: bytes) -> str | None:
     return None
 
 
-def _decode_legacy(data: bytes) -> str:
+def _decode_legacy(data: bytes, sample: bytes) -> str:
     """Decode as Western European if most bytes are ASCII; else by the statistics of other scripts."""
-    head = data[:65536]
+    head = sample[:65536]
     high = sum(byte >= 0x80 for byte in head)
     if high >= 0.5 * sum(byte > 0x20 for byte in head):
-        best = from_bytes(data, cp_isolation=list(_LEGACY)).best()
+        best = from_bytes(sample, cp_isolation=list(_LEGACY)).best()
         if best is not None:
-            return str(best)
+            return data.decode(best.encoding, "replace")
     return data.decode("cp1252", "replace")
 
 

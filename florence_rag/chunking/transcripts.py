@@ -1,64 +1,99 @@
-"""Reads subtitle files, SubRip and WebVTT, as text with the times of their video.
+"""Reads what is said in a video from its subtitle files and tracks, in all their languages."""
 
-pysubs2 drops or merges cues that this parser reads, as docs/log.md describes.
-"""
-
-import html
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import accumulate
+
+from pysubs2 import Pysubs2Error
 
 from florence_rag.chunking.config import fit_text
+from florence_rag.chunking.subtitle_formats import Cue, parse_transcript
 from florence_rag.chunking.text import decode_text, read_bytes
-from florence_rag.sources import subtitles_of
+from florence_rag.errors import MediaError
+from florence_rag.sources import SubtitleSearch, language_of
+from florence_rag.types import Skipped
 
-_TIMING = re.compile(
-    r"^[^\S\n]*(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})[^\S\n]*-->[^\S\n]*"
-    r"(?:(\d{1,3}):)?(\d{1,2}):(\d{2})[.,](\d{1,3})[^\n]*$",
-    re.MULTILINE,
-)
-_BLANK_LINE = re.compile(r"\n\s*\n")
-_MARKUP = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
+__all__ = ["Cue", "merge_tracks", "parse_transcript", "read_transcript", "transcript_between"]
 
+MAX_CUES = 100_000
+"""The most cues of one track; a film has about 1,500."""
 
-@dataclass(frozen=True, slots=True)
-class Cue:
-    """The text that is spoken or shown from start_s to end_s."""
-
-    start_s: float
-    end_s: float
-    text: str
+_MAX_OVERLAPS = 100
+_BITMAPS = (b"\0\0\x01\xba", b"# VobSub", b"PG")  # how a .sub, .idx and .sup file begins
+_NO_WORDS = re.compile(rb"<[^<>\n]*>|\{[^{}\n]*\}|^(?:Dialogue|Comment):(?:[^,\n]*,){9}|[\d:.,>-]+", re.MULTILINE)
+_WORD = re.compile(r"\w+")
+_NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|^[A-Z][A-Z .]*:")
 
 
-def read_transcript(video: str) -> tuple[Cue, ...]:
-    """Return the cues of the subtitle file next to a video, in order of time; none without such a file."""
-    path = subtitles_of(video)
-    return parse_transcript(decode_text(read_bytes(path), path)) if path else ()
+def read_transcript(
+    video: str, frame_rate: float = 25.0, skip: Callable[[Skipped], None] = lambda skipped: None
+) -> tuple[Cue, ...]:
+    """Return the cues of the subtitle files of a video, as `merge_tracks` does.
+
+    Args:
+        video: The uri of the video.
+        frame_rate: The frames per second of the video.
+        skip: Receives each file that cannot be read.
+    """
+    tracks = []
+    for path in SubtitleSearch().of_video(video):
+        try:
+            tracks.append(_read_file(path, video, frame_rate))
+        except MediaError as error:
+            reason = str(error).removeprefix(f"{path!r} ")
+            skip(Skipped(path, f"subtitle file that {reason}"))
+    return merge_tracks(tracks)
 
 
-def parse_transcript(text: str) -> tuple[Cue, ...]:
-    """Return the cues without formatting; skip everything else, such as numbers, headers, notes and styles."""
-    timings = list(_TIMING.finditer(text))
-    ends = [timing.start() for timing in timings[1:]] + [len(text)]
-    cues = []
-    for timing, end in zip(timings, ends, strict=False):
-        block = _BLANK_LINE.split(text[timing.end() : end], maxsplit=1)[0]
-        text_of_cue = " ".join(html.unescape(_MARKUP.sub("", block)).split())
-        start_s, end_s = _seconds(timing.groups()[:4]), _seconds(timing.groups()[4:])
-        if text_of_cue and end_s > start_s:
-            cues.append(Cue(start_s, end_s, text_of_cue))
-    return tuple(sorted(cues, key=lambda cue: cue.start_s))
+def merge_tracks(tracks: Iterable[Sequence[Cue]]) -> tuple[Cue, ...]:
+    """Return the cues of several tracks in order of time, without those that a fuller track shows at the same time.
+
+    So subtitles for the hard of hearing, forced subtitles, and copies in a file and in a track do not repeat lines.
+    """
+    merged: list[Cue] = []
+    for track in sorted(tracks, key=_fullness, reverse=True):
+        starts = [cue.start_s for cue in merged]
+        ends = list(accumulate((cue.end_s for cue in merged), max))
+        words = [_words(cue.text) for cue in merged]
+        for cue in track:
+            last = bisect_left(starts, cue.end_s)
+            first = max(bisect_right(ends, cue.start_s, hi=last), last - _MAX_OVERLAPS)
+            if f" {_words(cue.text)} " not in f" {' '.join(words[first:last])} ":
+                merged.append(cue)
+        merged.sort(key=lambda cue: cue.start_s)
+    return tuple(merged)
 
 
 def transcript_between(cues: Sequence[Cue], start_s: float, end_s: float) -> str:
-    """Return the cues of a time interval, one per line, without the repeated lines of rolling captions."""
-    lines: list[str] = []
-    for cue in cues:
-        if cue.start_s < end_s and cue.end_s > start_s and cue.text not in lines[-1:]:
-            lines.append(cue.text)
-    return fit_text("\n".join(lines))
+    """Return the text of a time interval, one language after the other: a line for each cue, equal lines once."""
+    shown = (cue for cue in cues if cue.start_s < end_s and cue.end_s > start_s)
+    return fit_text("\n".join(dict.fromkeys(cue.text for cue in sorted(shown, key=lambda cue: cue.language))))
 
 
-def _seconds(parts: Sequence[str | None]) -> float:
-    hours, minutes, seconds, fraction = parts
-    return int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0) + float(f"0.{fraction}")
+def _fullness(track: Sequence[Cue]) -> tuple[int, bool]:
+    return sum(len(cue.text) for cue in track), any(cue.language for cue in track)
+
+
+def _read_file(path: str, video: str, frame_rate: float) -> tuple[Cue, ...]:
+    data = read_bytes(path)
+    if data.startswith(_BITMAPS):
+        raise MediaError(f"{path!r} holds bitmaps instead of text")
+    text = decode_text(data, path, sample=_NO_WORDS.sub(b"", data))
+    try:
+        cues = parse_transcript(text, frame_rate)
+    except (ValueError, ArithmeticError, LookupError, SyntaxError, RecursionError, Pysubs2Error) as error:
+        raise MediaError(f"{path!r} is damaged: {' '.join(str(error).split())}") from error
+    if not 0 < len(cues) <= MAX_CUES:
+        raise MediaError(
+            f"{path!r} has {len(cues) or 'no'} subtitles" + (f"; at most {MAX_CUES:,} are read" if cues else "")
+        )
+    language = language_of(path, video)
+    return tuple(replace(cue, language=language) for cue in cues)
+
+
+def _words(text: str) -> str:
+    """Return the spoken words, without sounds in brackets and speakers; of a sound alone, its words."""
+    spoken = _WORD.findall(_NOTE.sub(" ", text).lower())
+    return " ".join(spoken or _WORD.findall(text.lower()) or [text])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from florence_rag.chunking import read_frames
-from florence_rag.chunking.video import CONTINUES, sample_frames
+from florence_rag.chunking.video import CONTINUES, TIME_RESTARTS, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.types import Chunk, Frame, Hit, Locator
 
@@ -59,7 +59,8 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
     frame_times: dict[float, float] = {}  # by the time of the sample, the exact time by which the frame is read again
 
     def sampled() -> Iterator[tuple[float, Frame]]:
-        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.fps):
+        seek = not first.metadata.get(TIME_RESTARTS)
+        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.fps, seek=seek):
             frame_times[time_s] = exact_s
             yield time_s, frame
 

@@ -8,15 +8,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
+from itertools import chain
 from mimetypes import guess_extension
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO
 
 from florence_rag.errors import FlorenceError, MediaError
 from florence_rag.sources.folders import FolderSearch, is_ignored
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
-from florence_rag.sources.io.remote_stat import FileStat
+from florence_rag.sources.io.remote_stat import FileStat, version_from
 from florence_rag.sources.io.uris import (
     MEDIA_BY_SUFFIX,
     SUBTITLE_SUFFIXES,
@@ -33,6 +36,7 @@ from florence_rag.sources.io.uris import (
 )
 from florence_rag.sources.paths import Places, expand_paths, is_saved_dataset
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
+from florence_rag.sources.subtitles import SubtitleSearch
 from florence_rag.types import Failure, Media, Skipped, Source
 
 _PARALLEL_REQUESTS = 16
@@ -66,12 +70,6 @@ def discover(
     """
     places = paths if isinstance(paths, Places) else expand_paths(paths)
     return _discover(places, FolderSearch(follow_links=follow_links), known, columns or Columns())
-
-
-def subtitles_of(video: str) -> str | None:
-    """Return the path of the subtitle file next to a video, if there is one."""
-    paths = (os.path.splitext(video)[0] + suffix for suffix in SUBTITLE_SUFFIXES)
-    return next(filter(os.path.isfile, paths), None)
 
 
 def _discover(
@@ -121,12 +119,10 @@ def _find_files(
     search.media |= {path: media_of(path) or guess_media(path) or _unknown_kind(path) for path in files}
     yield from search.find(folders, places.below, [*folders, *places.roots])
     found = search.media
-    if search.has_subtitles:
-        yield from search.unused_subtitles(
-            subtitles for path, media in found.items() if media == "video" and (subtitles := subtitles_of(path))
-        )
+    subtitles = SubtitleSearch()
+    yield from search.unused_subtitles(subtitles)
     for path, media in sorted(found.items()):
-        yield inspect(path, partial(_file_record, path, media, known))
+        yield inspect(path, partial(_file_record, path, media, known, subtitles))
 
 
 def _unknown_kind(path: str) -> Failure:
@@ -139,19 +135,26 @@ def _unknown_kind(path: str) -> Failure:
     return Failure(path, f"files ending in {suffix!r} are of no known kind; known are {known}")
 
 
-def _file_record(path: str, media: Media | Failure, known: Mapping[str, Source]) -> Source | Failure:
+def _file_record(
+    path: str, media: Media | Failure, known: Mapping[str, Source], subtitles: SubtitleSearch
+) -> Source | Failure:
     """Return the record of a file. A video is indexed again when its subtitles change."""
     if isinstance(media, Failure):
         return media
-    subtitles = subtitles_of(path) if media == "video" else None
-    parts = [path, subtitles] if subtitles else [path]
+    parts = [path, *(subtitles.of_video(path) if media == "video" else ())]
     stats = [os.stat(part) for part in parts]
     if not S_ISREG(stats[0].st_mode):
         return Failure(path, "this is not a regular file")
     if stats[0].st_size == 0:
         return Failure(path, "the file is empty (0 bytes)")
-    total = FileStat(sum(each.st_size for each in stats), max(each.st_mtime_ns for each in stats))
-    return make_record(path, media, total, known, lambda: hash_content(open(part, "rb") for part in parts))
+    total, names = FileStat(stats[0].st_size, stats[0].st_mtime_ns), b""
+    if len(parts) > 1:
+        names = "\0".join(parts[1:]).encode("utf-8", "surrogateescape")
+        state = [(each.st_size, each.st_mtime_ns) for each in stats]
+        total = FileStat(sum(each.st_size for each in stats), version_from((names, state)))
+    names_file: BinaryIO = BytesIO(names)
+    files = chain((open(part, "rb") for part in parts), [names_file])  # noqa: SIM115  hash_content closes them
+    return make_record(path, media, total, known, lambda: hash_content(files))
 
 
 def _list_container(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:

@@ -3,8 +3,17 @@
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, guess_media, is_unusual, media_of, skip_reason, suffix_of
+from florence_rag.sources.io.uris import (
+    AMBIGUOUS_SUFFIXES,
+    SUBTITLE_SUFFIXES,
+    guess_media,
+    is_unusual,
+    media_of,
+    skip_reason,
+    suffix_of,
+)
 from florence_rag.sources.paths import is_inside, is_system_file
+from florence_rag.sources.subtitles import SubtitleSearch
 from florence_rag.types import Failure, Media, Skipped
 
 LINK_OUT = "link out of the folder"
@@ -31,7 +40,7 @@ class FolderSearch:
         self._visited: set[str] = set()
         self._links: list[str] = []
         self._subtitles: list[str] = []
-        self._unnamed: list[str] = []  # files without a usual suffix
+        self._unnamed: list[str] = []  # files whose suffix does not tell their kind
 
     def find(self, folders: Iterable[str], paths: Iterable[str], roots: Sequence[str]) -> Iterator[Skipped]:
         """Add the media in folders and among paths, and yield what is skipped.
@@ -107,22 +116,18 @@ class FolderSearch:
                     targets.add(target)
                     yield from self._add_file(link)
 
-    def unused_subtitles(self, used: Iterable[str]) -> Iterator[Skipped]:
+    def unused_subtitles(self, search: SubtitleSearch) -> Iterator[Skipped]:
         """Yield the subtitle files that do not belong to a video."""
-        return (Skipped(path, UNUSED_SUBTITLES) for path in sorted(set(self._subtitles) - set(used)))
-
-    @property
-    def has_subtitles(self) -> bool:
-        """Whether there are subtitle files."""
-        return bool(self._subtitles)
+        return (Skipped(path, UNUSED_SUBTITLES) for path in sorted(self._subtitles) if not search.videos_of(path))
 
     def _add_file(self, path: str) -> Iterator[Skipped]:
-        if media := media_of(path):
-            self.media[path] = media
-        elif suffix_of(path) in SUBTITLE_SUFFIXES:
-            self._subtitles.append(path)
-        elif is_unusual(suffix_of(path)):
+        suffix = suffix_of(path)
+        if is_unusual(suffix) or suffix in AMBIGUOUS_SUFFIXES:
             self._unnamed.append(path)
+        elif media := media_of(path):
+            self.media[path] = media
+        elif suffix in SUBTITLE_SUFFIXES:
+            self._subtitles.append(path)
         else:
             yield Skipped(path, skip_reason(path))
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io.uris import MEDIA_BY_SUFFIX, SUBTITLE_SUFFIXES
+from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES
 from florence_rag.sources.paths import is_system_file, path_to_uri
+from florence_rag.sources.subtitles import SubtitleSearch
 
 SETTLE_S = 0.4
 """Seconds without a change after which a file counts as written. A slower writer has its file indexed twice."""
@@ -76,8 +77,7 @@ def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
     path = Path(os.path.realpath(os.path.dirname(changed)), os.path.basename(changed))
     suffix = path.suffix.lower()
     if suffix in SUBTITLE_SUFFIXES:
-        videos = (path.with_suffix(end) for end, media in MEDIA_BY_SUFFIX.items() if media == "video")
-        yield from (str(video) for video in videos if video.is_file())
+        yield from sorted(SubtitleSearch().videos_of(str(path)))
     elif not is_system_file(path.name):
         yield str(path)
 

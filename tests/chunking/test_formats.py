@@ -30,6 +30,9 @@ def test_images_are_recognized_by_their_first_bytes(form, name):
         (".mp4", "libx264", "an MP4 or MOV video"),
         (".webm", "libvpx-vp9", "a Matroska or WebM video"),
         (".avi", "mpeg4", "an AVI video"),
+        (".flv", "flv", "an FLV video"),
+        (".wmv", "wmv2", "a WMV video"),
+        (".vob", "mpeg2video", "an MPEG video"),
     ],
 )
 def test_videos_are_recognized_by_their_first_bytes(tmp_path, suffix, codec, name):

@@ -1,66 +1,31 @@
-from hypothesis import given
-from hypothesis import strategies as st
+from pathlib import Path
+
+import pytest
 
 from florence_rag.chunking.config import MAX_TEXT_BYTES
-from florence_rag.chunking.transcripts import Cue, parse_transcript, read_transcript, transcript_between
+from florence_rag.chunking.transcripts import Cue, merge_tracks, read_transcript, transcript_between
 
-SRT = """1
-00:00:01,000 --> 00:00:03,500
-Good <i>morning</i>,
-everyone.
+RUSSIAN = """1
+00:00:01,000 --> 00:00:03,000
+Паром уходит в полдень.
 
 2
-00:00:03,500 --> 00:00:06,000 X1:100
-{\\an8}A blue car &amp; a bus.
-
-3
-00:01:00,000 --> 00:01:00,000
-never seen
-
-4
-01:00:00,250 --> 01:00:02,000
-
-5
-01:00:02,000 --> 01:00:04,000
-Bye.
-"""
-VTT = """WEBVTT - title
-
-STYLE
-::cue { color: red }
-
-NOTE a note
-of two lines
-
-intro
-00:01.000 --> 00:03.500 align:start position:0%
-Good <00:00:02.000><c>morning</c>,
-everyone.
-
-100:00:00.5 --> 100:00:01.25
-<v Ann>Late.
+00:00:04,000 --> 00:00:05,000
+Жёлтая лодка.
 """
 
 
-def test_subrip_is_read():
-    assert parse_transcript(SRT) == (
-        Cue(1.0, 3.5, "Good morning, everyone."),
-        Cue(3.5, 6.0, "A blue car & a bus."),
-        Cue(3602.0, 3604.0, "Bye."),
-    )
+def video_with(folder: Path, **subtitles: str) -> str:
+    """Return a video with subtitle files; an underscore in a keyword stands for a dot."""
+    video = folder / "film.mp4"
+    video.touch()
+    for name, text in subtitles.items():
+        (folder / f"film.{name.replace('_', '.')}").write_text(text)
+    return str(video)
 
 
-def test_webvtt_is_read():
-    assert parse_transcript(VTT) == (Cue(1.0, 3.5, "Good morning, everyone."), Cue(360000.5, 360001.25, "Late."))
-
-
-def test_cues_without_a_blank_line_between_and_out_of_order():
-    text = "00:00:05,000 --> 00:00:06,000\nsecond\n00:00:01,000 --> 00:00:02,000\nfirst"
-    assert [cue.text for cue in parse_transcript(text)] == ["first", "second"]
-
-
-def test_other_text_has_no_cues():
-    assert parse_transcript("Just a letter.\n\n--> to somebody") == ()
+def cue(start: int, end: int, text: str) -> str:
+    return f"00:{start:02}.000 --> 00:{end:02}.000\n{text}\n\n"
 
 
 def test_a_clip_has_the_cues_of_its_time():
@@ -76,15 +41,64 @@ def test_the_text_of_a_clip_fits_into_a_field():
     assert MAX_TEXT_BYTES - 3 <= len(transcript_between(cues, 0, 1000).encode()) <= MAX_TEXT_BYTES
 
 
-def test_the_file_next_to_the_video_is_read_in_any_encoding(tmp_path):
-    video = tmp_path / "a.b.mp4"
-    assert read_transcript(str(video)) == ()
-    (tmp_path / "a.b.vtt").write_text(VTT)
-    assert len(read_transcript(str(video))) == 2
-    (tmp_path / "a.b.srt").write_bytes("\ufeff1\r\n00:00:01,000 --> 00:00:02,000\r\nGrüße\r\n".encode("utf-16"))
-    assert read_transcript(str(video)) == (Cue(1.0, 2.0, "Grüße"),)
+def test_a_video_without_subtitles_has_no_cues(tmp_path):
+    assert read_transcript(str(tmp_path / "gone.mp4")) == ()
+    assert read_transcript("https://example.com/film.mp4") == ()
+    assert read_transcript(f"tar:{tmp_path}/videos.tar#film.mp4") == ()
 
 
-@given(st.text(alphabet=st.sampled_from("0123456789:,.->\n <>{}\\ab&;"), max_size=200))
-def test_no_text_raises_an_error(text):
-    assert all(cue.end_s > cue.start_s and cue.text for cue in parse_transcript(text))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "cp1251", "koi8-r"])
+def test_subtitles_are_read_in_any_encoding(tmp_path, encoding):
+    video = video_with(tmp_path)
+    (tmp_path / "film.srt").write_bytes(RUSSIAN.replace("\n", "\r\n").encode(encoding))
+    assert [each.text for each in read_transcript(video)] == ["Паром уходит в полдень.", "Жёлтая лодка."]
+
+
+def test_few_accents_are_western(tmp_path):
+    video = video_with(tmp_path)
+    (tmp_path / "film.srt").write_bytes((cue(1, 2, "Où est le café ?") + cue(3, 4, "Là-bas, à côté.")).encode("cp1252"))
+    assert [each.text for each in read_transcript(video)] == ["Où est le café ?", "Là-bas, à côté."]
+
+
+def test_all_languages_are_kept_one_after_the_other(tmp_path):
+    video = video_with(
+        tmp_path,
+        en_srt=cue(1, 3, "The ferry leaves.") + cue(4, 5, "Bye."),
+        fr_srt=cue(1, 3, "Le ferry part.") + cue(4, 5, "Salut."),
+    )
+    cues = read_transcript(video)
+    assert {each.language for each in cues} == {"en", "fr"}
+    assert transcript_between(cues, 0, 9) == "The ferry leaves.\nBye.\nLe ferry part.\nSalut."
+
+
+def test_forced_subtitles_and_those_for_the_hard_of_hearing_repeat_no_line(tmp_path):
+    video = video_with(
+        tmp_path,
+        en_srt=cue(1, 3, "The ferry leaves at noon.") + cue(4, 6, "Hurry up!"),
+        en_sdh_srt=cue(1, 3, "ANNA: The ferry [horn] leaves at noon.")
+        + cue(4, 6, "(whispering) Hurry up!")
+        + cue(7, 8, "[bell]"),
+        en_forced_srt=cue(1, 3, "The ferry leaves at noon.") + cue(9, 10, "[in Klingon] Qapla"),
+    )
+    assert transcript_between(read_transcript(video), 0, 20).splitlines() == [
+        "ANNA: The ferry [horn] leaves at noon.",
+        "(whispering) Hurry up!",
+        "[bell]",
+        "[in Klingon] Qapla",
+    ]
+
+
+def test_equal_words_at_another_time_are_kept():
+    cues = merge_tracks(
+        [[Cue(0, 2, "No, never."), Cue(5, 6, "Yes.")], [Cue(1, 2, "no"), Cue(3, 4, "No."), Cue(5, 6, "yes")]]
+    )
+    assert [each.text for each in cues] == ["No, never.", "No.", "Yes."]
+
+
+def test_files_that_cannot_be_read_are_passed_to_skip(tmp_path):
+    video = video_with(tmp_path, srt=cue(1, 2, "Good."), en_ass="Dear all")
+    skipped = []
+    assert read_transcript(video, skip=skipped.append) == (Cue(1.0, 2.0, "Good."),)
+    assert [(each.source, each.reason) for each in skipped] == [
+        (str(tmp_path / "film.en.ass"), "subtitle file that has no subtitles")
+    ]

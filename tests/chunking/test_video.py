@@ -9,9 +9,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.video import Video, chunk_source, read_frames, sample_frames
+from florence_rag.chunking.video import chunk_source, read_frames, sample_frames
+from florence_rag.chunking.video_file import Video
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.types import Chunk, Frame, Locator
+from florence_rag.types import Chunk, Frame, Locator, Skipped
 from tests.chunking.samples import BLUE, RED, SHARED, encode, scene, shots, source, write_sound, write_video
 
 CONTAINERS = [
@@ -23,8 +24,14 @@ CONTAINERS = [
 ]
 
 
+def read(path: Path, config: ChunkingConfig | None = None) -> tuple[list[Chunk], list[Skipped]]:
+    found = list(chunk_source(source(path, "video"), config or ChunkingConfig()))
+    skipped = [each for each in found if isinstance(each, Skipped)]
+    return [each for each in found if isinstance(each, Chunk)], skipped
+
+
 def chunks_of(path: Path, config: ChunkingConfig | None = None) -> list[Chunk]:
-    return list(chunk_source(source(path, "video"), config or ChunkingConfig()))
+    return read(path, config)[0]
 
 
 def keyframes(path: str, times_s: list[float]) -> tuple[Frame, ...]:
@@ -49,8 +56,14 @@ def test_every_container_gives_a_clip_per_shot_whose_frames_can_be_read_again(tm
             assert np.array_equal(again, frame)
 
 
-def test_an_audio_stream_does_not_matter(tmp_path):
-    assert spans(chunks_of(write_video(tmp_path / "a.mp4", shots(2, 2), sound=True))) == [(0.0, 2.0), (2.0, 4.0)]
+def test_sound_that_is_not_read_is_reported(tmp_path):
+    path = write_video(tmp_path / "a.mp4", shots(2, 2), sound=True)
+    chunks, skipped = read(path)
+    assert spans(chunks) == [(0.0, 2.0), (2.0, 4.0)]
+    assert skipped == [Skipped(str(path), "sound not read")]
+    path.with_suffix(".srt").write_text("1\n00:00:00,500 --> 00:00:01,500\nThe first words.\n")
+    assert read(path)[1] == []
+    assert read(write_video(tmp_path / "silent.mp4", shots(1)))[1] == []
 
 
 @pytest.mark.parametrize(("suffix", "codec"), CONTAINERS)
@@ -147,11 +160,24 @@ def test_subtitles_next_to_the_file_become_the_text_of_their_clips(tmp_path):
     assert [chunk.text for chunk in chunks_of(path)] == ["The first words.\nAcross the cut.", "Across the cut."]
 
 
-def test_subtitles_that_are_no_text_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.vtt", encode(scene(1), "PNG"), "is not text: it starts like a PNG image"),
+        ("a.en.srt", b"Dear all", "has no subtitles"),
+        ("a.sub", b"\0\0\x01\xba" + bytes(99), "holds bitmaps instead of text"),
+        ("a.idx", b"# VobSub index file, v7", "holds bitmaps instead of text"),
+        ("a.sup", b"PG" + bytes(99), "holds bitmaps instead of text"),
+        ("a.ttml", b"<tt><body>", "is damaged: "),
+        ("a.dfxp", b"<tt><body><p begin='soon'>x</p></body></tt>", "is damaged: has the time 'soon'"),
+    ],
+)
+def test_a_subtitle_file_that_cannot_be_read_does_not_lose_the_video(tmp_path, name, data, reason):
     path = write_video(tmp_path / "a.mp4", shots(1))
-    path.with_suffix(".vtt").write_bytes(encode(scene(1), "PNG"))
-    with pytest.raises(MediaError, match=r"a\.vtt' is not text: it starts like a PNG image"):
-        chunks_of(path)
+    (tmp_path / name).write_bytes(data)
+    chunks, (skipped,) = read(path)
+    assert spans(chunks) == [(0.0, 1.0)]
+    assert skipped.source == str(tmp_path / name) and skipped.reason.startswith(f"subtitle file that {reason}")
 
 
 def test_metadata_have_the_time_and_duration(tmp_path):
@@ -181,6 +207,11 @@ def test_a_file_that_is_no_video_is_named_with_the_reason(tmp_path, data, reason
         chunks_of(path)
     with pytest.raises(MediaError, match=rf"odd\.mp4' {reason}"):
         keyframes(str(path), [0.0])
+
+
+def test_typescript_is_skipped(tmp_path):
+    (tmp_path / "main.ts").write_text("export const greeting = 'Good morning'")
+    assert read(tmp_path / "main.ts") == ([], [Skipped(str(tmp_path / "main.ts"), ".ts")])
 
 
 def test_playlists_open_no_other_file(tmp_path):

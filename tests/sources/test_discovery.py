@@ -284,6 +284,48 @@ def test_subtitles_are_a_part_of_their_video(tmp_path):
     assert found(tmp_path, known={bare.uri: with_subtitles}) == [bare]
 
 
+def test_every_change_of_subtitles_changes_the_record_of_their_video(tmp_path):
+    def record() -> Source:
+        (found_source,) = found(tmp_path)
+        return found_source
+
+    write_files(tmp_path, "video.mp4", "Subs/video/2_English.srt")
+    records = [record()]
+    (tmp_path / "Subs/video/2_English.srt").rename(tmp_path / "video.en.srt")
+    records.append(record())
+    (tmp_path / "video.en.srt").rename(tmp_path / "video.de.srt")
+    records.append(record())
+    stat = (tmp_path / "video.de.srt").stat()
+    (tmp_path / "video.de.srt").write_bytes(b"z" * stat.st_size)
+    os.utime(tmp_path / "video.de.srt", ns=(1, 1))  # an older file of the same size
+    records.append(record())
+    write_files(tmp_path, "video.fr.vtt")
+    records.append(record())
+    assert len({each.content_hash for each in records}) == len({each.modified_ns for each in records}) == 5
+    before = records[-1]
+    assert found(tmp_path, known={before.uri: before}) == [before]
+
+
+def test_subtitles_without_a_video_are_skipped(tmp_path):
+    write_files(tmp_path, "film.mp4", "film.en.srt", "other.ass", "Subs/film.vtt", "extras/Subs/film.vtt", "film2.SRT")
+    reason = "subtitles without a video"
+    assert skipped(tmp_path) == {"other.ass": reason, "film.vtt": reason, "film2.SRT": reason}
+
+
+def test_typescript_is_no_video(tmp_path):
+    packets = b"".join(b"G" + bytes([number]) * 187 for number in range(8))
+    write_files(tmp_path, "empty.ts")
+    (tmp_path / "empty.ts").write_bytes(b"")
+    (tmp_path / "recording.ts").write_bytes(packets)
+    (tmp_path / "cut.MTS").write_bytes(packets[50:])
+    (tmp_path / "disc.m2ts").write_bytes(packets)
+    (tmp_path / "main.ts").write_text("export const greeting: string = 'Good morning'\n" * 40)
+    (tmp_path / "module.mts").write_text("GGG\n" * 400)
+    (tmp_path / "app_de.ts").write_text('<?xml version="1.0"?><!DOCTYPE TS><TS version="2.1"/>')
+    assert names(found(tmp_path), tmp_path) == ["cut.MTS", "disc.m2ts", "recording.ts"]
+    assert skipped(tmp_path) == {"main.ts": ".ts", "module.mts": ".mts", "app_de.ts": ".ts", "empty.ts": ".ts"}
+
+
 def test_a_file_on_several_paths_is_found_once(tmp_path, monkeypatch):
     write_files(tmp_path, "a/b.jpg")
     monkeypatch.chdir(tmp_path)

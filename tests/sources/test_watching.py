@@ -69,6 +69,12 @@ def test_a_change_of_subtitles_concerns_their_video(folder):
         (folder / "alone.srt").write_text("no video has this name")
         (folder / "clip.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
         assert next(changes) == [str(folder / "clip.mp4")]
+        (folder / "Subs").mkdir()
+        assert next(changes) == [str(folder / "Subs")]
+        (folder / "Subs" / "clip.en.VTT").write_text("WEBVTT")
+        assert next(changes) == [str(folder / "clip.mp4")]
+        (folder / "clip.srt").unlink()
+        assert next(changes) == [str(folder / "clip.mp4")]
 
 
 def test_a_folder_that_disappears_ends_the_watch(folder):

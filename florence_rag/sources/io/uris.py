@@ -21,7 +21,8 @@ Scheme = Literal["tar", "parquet", "arrow"]
 SCHEME_BY_SUFFIX: dict[str, Scheme] = {".tar": "tar", ".parquet": "parquet", ".arrow": "arrow"}
 _SUFFIXES: Mapping[Media, str] = {
     "image": ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif .mpo",
-    "video": ".mp4 .m4v .mov .qt .3gp .mkv .webm .avi",
+    "video": """.mp4 .m4v .mov .qt .3gp .3gpp .3g2 .mkv .webm .avi .divx .wmv .asf .flv .f4v .ogv .ogm .ts .mts .m2ts
+        .m2t .mpg .mpeg .mpe .m1v .m2v .vob .mxf .dv .rm .rmvb""",
     "text": ".txt .text .md .markdown .html .htm .xhtml",
     "pdf": ".pdf",
     "office": ".docx .docm .dotx .pptx .pptm .ppsx .potx .xlsx .xlsm .xltx .odt .odp .ods .epub",
@@ -36,7 +37,9 @@ _READABLE_FORM: Mapping[str, str] = {
     **dict.fromkeys((".pages", ".key", ".numbers", ".mobi", ".azw3", ".xps", ".djvu"), ".pdf"),
 }
 """The form as which a file can be saved, so that it is read."""
-SUBTITLE_SUFFIXES = (".srt", ".vtt")
+SUBTITLE_SUFFIXES = tuple(".srt .vtt .ass .ssa .sbv .ttml .dfxp .smi .sami .sub .idx .sup".split())
+AMBIGUOUS_SUFFIXES = (".ts", ".mts")
+"""Suffixes of videos that TypeScript and Qt have as well, so that the first bytes decide."""
 _MEDIA_BY_HEAD: Mapping[bytes, Media] = {
     b"\xff\xd8\xff": "image",
     b"\x89PNG\r\n\x1a\n": "image",
@@ -47,7 +50,13 @@ _MEDIA_BY_HEAD: Mapping[bytes, Media] = {
     b"%PDF-": "pdf",
     b"\x1aE\xdf\xa3": "video",
     b"RIFFAVI ": "video",
+    b"\0\0\x01\xba": "video",  # MPEG program stream
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "video",  # ASF
+    b"FLV\x01": "video",
+    b".RMF": "video",
 }
+_TRANSPORT_STREAM = re.compile(rb"(?s).{0,207}?(?:(?:G.{187}){3}|(?:G.{191}){3}|(?:G.{203}){3})")
+HEAD_BYTES = 1024
 _IMAGE_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"))
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -139,15 +148,23 @@ def guess_media(path: str) -> Media | None:
         return None
     try:
         with open(path, "rb") as file:
-            return _media_of_head(file.read(16))
+            return _media_of_head(file.read(HEAD_BYTES))
     except OSError:
         return None
+
+
+def is_transport_stream(head: bytes) -> bool:
+    """Return whether the first HEAD_BYTES of a file are packets of an MPEG transport stream, also of a cut one."""
+    is_text = not re.search(rb"[\0-\x08]", head)  # whose lines may be as regular as packets
+    return not is_text and _TRANSPORT_STREAM.match(head) is not None
 
 
 def _media_of_head(head: bytes) -> Media | None:
     if head[4:8] == b"ftyp":
         return "image" if head[8:12] in _IMAGE_BRANDS else None if head[8:11] in (b"M4A", b"M4B") else "video"
     key = head[:4] + head[8:12] if head.startswith(b"RIFF") else head
+    if is_transport_stream(head):
+        return "video"
     return next((media for start, media in _MEDIA_BY_HEAD.items() if key.startswith(start)), None)
 
 
