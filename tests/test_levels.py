@@ -11,7 +11,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "florence_rag"
 PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
-BASE = {"types", "errors", "batching", "tokenize", "deferred_signals", "jpeg", "async_methods", "skip_counts"}
+BASE = {
+    "types",
+    "errors",
+    "batching",
+    "tokenize",
+    "deferred_signals",
+    "jpeg",
+    "json_values",
+    "async_methods",
+    "skip_counts",
+}
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
@@ -25,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tokenize": set(),
     "deferred_signals": set(),
     "jpeg": {"types"},
+    "json_values": {"errors"},
     "async_methods": set(),
     "skip_counts": {"types"},
     "models": BASE,

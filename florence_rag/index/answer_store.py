@@ -8,7 +8,7 @@ import numpy as np
 
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
-from florence_rag.index.filters import literal
+from florence_rag.index.literals import literal
 from florence_rag.index.rows import MAX_TEXT_BYTES, Row
 from florence_rag.index.schema import record_spec
 from florence_rag.index.text_codec import truncate

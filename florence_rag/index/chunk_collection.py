@@ -12,8 +12,8 @@ from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index import schema
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
-from florence_rag.index.filters import one_of
 from florence_rag.index.ledger import Ledger
+from florence_rag.index.literals import one_of
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
 from florence_rag.index.rows import STORED_FIELDS, Row, checked_uri
 from florence_rag.index.text_codec import decode_uri

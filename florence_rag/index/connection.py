@@ -15,8 +15,8 @@ from florence_rag.batching import batched
 from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import Params, VectorDtype
+from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec, probe_spec
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error

@@ -1,205 +1,340 @@
-"""Translates filters that are mappings into Milvus' filter language, and writes values as its literals.
+"""Filters that are mappings: parses them, and decides in Python whether a hit matches.
 
-    {"kind": "clip", "start_s": {"$gte": 3, "$lt": 9}, "source": {"$prefix": "/photos/"}, "metadata.city": ["Rome"]}
+    {"kind": "clip", "year": {"$gte": 2020}, "$or": [{"city": ["Rome", "Oslo"]}, {"tags": {"$contains": "sea"}}]}
 
-A plain value means equal, a list means one of several, None means absent, and {"$has": "beach"} means that a list in
-the metadata contains the value. All conditions must hold. Dots after `metadata` lead into nested values. A chunk that
-lacks a field matches no condition on it except None, not even `$ne`. `source` is the uri of a source; for an item it is
-also the source that its metadata names.
-
-Every value in a filter is written by `literal`, including ids. pymilvus joins ids unescaped, so that an id could read
-or delete other rows, Milvus Lite has no templates, and JSON's escapes differ from those of Milvus.
+All conditions of a mapping must hold. A plain value means equal, a list means one of several, None means missing or
+null. `index/filter_pushdown.py` translates a filter to an expression by which the store discards most of the other
+rows; what the store cannot evaluate, or stores evaluate differently, is decided here. docs/plugins.md lists the
+operators.
 """
 
-import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import operator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 from florence_rag.errors import InputError
-from florence_rag.index.base import Filter
-from florence_rag.index.lite.metadata import flat_path
-from florence_rag.index.text_codec import clean, encode_uri
-from florence_rag.types import KINDS, Kind, item_uri
+from florence_rag.json_values import to_json_key, to_json_value
+from florence_rag.types import Hit
 
-Scalar = str | bool | int | float
+FIELDS = ("id", "kind", "source", "page", "start_s", "end_s")
+"""The fields of a chunk that a filter can name."""
 
-_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-_LAST = "\U0010ffff"
-_COMPARISONS = {"$eq": "==", "$ne": "!=", "$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
-_OPERATORS = (*_COMPARISONS, "$in", "$prefix", "$has")
+_MAX_DEPTH = 32
+_MISSING = object()
+_NODES = ("$and", "$or", "$not")
 
 
-def literal(value: Scalar) -> str:
-    """Return the value as a filter contains it."""
-    if isinstance(value, str):
-        return f'"{clean(value).translate(_ESCAPES)}"'
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if not math.isfinite(value):
-        raise InputError(f"a filter cannot compare with {value!r}; use a finite number")
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise InputError(f"a filter cannot compare with {value!r}; whole numbers have 64 bits")
-    return repr(value)
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What a key of a filter names.
 
-
-def one_of(field: str, values: Iterable[Scalar]) -> str:
-    """Return the filter "field is one of these values"."""
-    return f"{field} in [{', '.join(map(literal, values))}]"
-
-
-def starts_with(field: str, prefix: str) -> str:
-    """Return the filter "field starts with this prefix", as a range, because Lite cannot escape % and _ in `like`."""
-    prefix = clean(prefix)
-    lower = f"{field} >= {literal(prefix)}"
-    stem = prefix.rstrip(_LAST)
-    if not stem:
-        return lower
-    following = ord(stem[-1]) + 1
-    upper = stem[:-1] + chr(0xE000 if following == 0xD800 else following)  # surrogates are not characters
-    return f"{lower} and {field} < {literal(upper)}"
-
-
-def expression(
-    filter: Filter | None = None,
-    kinds: Collection[Kind] | None = None,
-    *,
-    match_item_source: bool = True,
-    flat: bool = False,
-) -> str:
-    """Combine the filter and the kinds into one Milvus expression, or return "" if there is no restriction.
-
-    match_item_source: whether `source` also matches the source that an item's metadata names, not only its uri. flat:
-    whether the store has flat metadata, as Milvus Lite needs them.
+    Attributes:
+        column: One of FIELDS, or "".
+        key: A key of the metadata, in which dots may lead into nested mappings. If there is a column too, the metadata
+            of items come first.
     """
-    parts = []
-    if kinds is not None:
-        if isinstance(kinds, str) or not kinds:
-            raise InputError(f"kinds is {kinds!r}; give a collection of {', '.join(KINDS)}, or None for all")
-        parts.append(one_of("kind", sorted({_kind(kind) for kind in kinds})))
-    if isinstance(filter, str):
-        parts += [_closed(filter)] if filter.strip() else []
-    elif isinstance(filter, Mapping):
-        parts += (
-            part
-            for field, condition in filter.items()
-            for part in _conditions(field, condition, match_item_source, flat)
+
+    column: str = ""
+    key: str | None = None
+
+    def value(self, hit: Hit) -> Any:
+        """Return the value of a hit, or _MISSING."""
+        if self.key is None or (self.column and not (hit.is_item and self.key in hit.metadata)):
+            return _column(hit, self.column)
+        return lookup(hit.metadata, self.key)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A condition on one field. `operator` is a key of _TESTS."""
+
+    field: Field
+    operator: str
+    value: Any
+
+    def matches(self, hit: Hit) -> bool:
+        """Return whether a hit meets the condition."""
+        return _TESTS[self.operator](self.field.value(hit), self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """The condition that a field has one of several values; None also stands for a missing key."""
+
+    field: Field
+    values: list[Any]
+    identities: frozenset[Any]
+
+    def matches(self, hit: Hit) -> bool:
+        """Return whether a hit meets the condition."""
+        value = self.field.value(hit)
+        return _identity(None if value is _MISSING else value) in self.identities
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Several conditions, of which every one must hold, or any one."""
+
+    parts: tuple["Node", ...]
+    every: bool = True
+
+    def matches(self, hit: Hit) -> bool:
+        """Return whether a hit meets the conditions."""
+        return (all if self.every else any)(part.matches(hit) for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The negation of a condition."""
+
+    part: "Node"
+
+    def matches(self, hit: Hit) -> bool:
+        """Return whether a hit does not meet the condition."""
+        return not self.part.matches(hit)
+
+
+Node = Comparison | OneOf | Group | Not
+
+
+def parse_filter(filter: Mapping[Any, Any]) -> Node:
+    """Return the conditions of a filter.
+
+    Raises:
+        InputError: If an operator or a value is not valid; the message names its place, such as filter["$or"][1].
+    """
+    return _parse(filter, "filter", 0)
+
+
+def lookup(metadata: Mapping[str, Any], key: str) -> Any:
+    """Return the value of a key; of one with dots that no key equals, the value inside nested mappings."""
+    if key in metadata:
+        return metadata[key]
+    dot = key.find(".")
+    while dot >= 0:
+        inner = metadata.get(key[:dot])
+        value = lookup(inner, key[dot + 1 :]) if isinstance(inner, Mapping) else _MISSING
+        if value is not _MISSING:
+            return value
+        dot = key.find(".", dot + 1)
+    return _MISSING
+
+
+def columns(node: Node) -> Iterator[str]:
+    """Yield the columns that a filter names."""
+    match node:
+        case Not(part):
+            yield from columns(part)
+        case Group(parts):
+            for part in parts:
+                yield from columns(part)
+        case _:
+            yield node.field.column
+
+
+def _column(hit: Hit, column: str) -> Any:
+    if column in ("id", "kind", "source"):
+        return hit.uri if column == "source" else getattr(hit, column)
+    value = getattr(hit.locator, column)
+    return _MISSING if value is None else value
+
+
+def _identity(value: Any) -> Any:
+    """Return what equal values have in common, and can be hashed: 1 equals 1.0, but not True."""
+    if isinstance(value, bool):
+        return bool, value
+    if isinstance(value, list | tuple):
+        return list, tuple(map(_identity, value))
+    if isinstance(value, Mapping):
+        return dict, frozenset((key, _identity(each)) for key, each in value.items())
+    return value
+
+
+# Parsing
+
+
+def _parse(filter: Any, path: str, depth: int) -> Node:
+    if not isinstance(filter, Mapping):
+        raise InputError(f'{path} is {filter!r:.80}; it must be a mapping such as {{"city": "Rome"}}')
+    if depth > _MAX_DEPTH:
+        raise InputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
+    parts = (_parse_entry(key, value, f"{path}[{key!r:.80}]", depth) for key, value in filter.items())
+    return _group(parts)
+
+
+def _parse_entry(key: Any, value: Any, path: str, depth: int) -> Node:
+    if key == "$not":
+        return Not(_parse(value, path, depth + 1))
+    if key in ("$and", "$or"):
+        if not isinstance(value, list | tuple):
+            raise InputError(f"{path} is {value!r:.80}; it must be a list of filters")
+        parts = (_parse(each, f"{path}[{i}]", depth + 1) for i, each in enumerate(value))
+        return _group(parts, every=key == "$and")
+    if isinstance(key, str) and key.startswith("$"):
+        raise InputError(
+            f"{path} is not known here: {', '.join(_NODES)} join filters, and other operators stand below a key, such "
+            f'as {{"year": {{"$gte": 2020}}}}'
         )
-    elif filter is not None:
-        raise InputError(f"a filter is a mapping or an expression, not {filter!r}")
-    return " and ".join(f"({part})" for part in parts)
+    return _parse_condition(_field(key), value, path, depth)
 
 
-def _closed(raw: str) -> str:
-    """Return a raw expression whose parentheses and quotes are closed, so that it can be joined with others."""
-    depth, quote, escaped = 0, "", False
-    for character in raw:
-        if quote:
-            quote = "" if character == quote and not escaped else quote
-            escaped = character == "\\" and not escaped
-        elif character in "\"'":
-            quote = character
-        else:
-            depth += (character == "(") - (character == ")")
-        if depth < 0:
-            break
-    if depth or quote:
-        raise InputError(f"filter {raw!r} has a parenthesis or a quote without its partner; add or remove one")
-    return raw
+def _group(parts: Iterable[Node], *, every: bool = True) -> Node:
+    known = tuple(parts)
+    return known[0] if len(known) == 1 else Group(known, every)
 
 
-def _conditions(field: str, condition: Any, match_item_source: bool, flat: bool) -> Iterator[str]:
-    path, check = _field(field, flat)
+def _field(key: Any) -> Field:
+    name = to_json_key(key)
+    prefix, _, rest = name.partition(".")
+    if prefix == "chunk" and rest in FIELDS:
+        return Field(column=rest)
+    if prefix == "metadata" and rest:
+        return Field(key=rest)
+    return Field(column=name if name in FIELDS else "", key=name)
+
+
+def _parse_condition(field: Field, condition: Any, path: str, depth: int) -> Node:
+    if isinstance(condition, list | tuple | set | frozenset):
+        return _parse_operator(field, "$in", condition, path, depth)
     if not isinstance(condition, Mapping):
-        condition = {"$in" if isinstance(condition, list | tuple | set | frozenset) else "$eq": condition}
-    if not condition:
-        raise InputError(f"filter field {field!r} has no condition; operators are {', '.join(_OPERATORS)}")
-    for operator, value in condition.items():
-        part = _condition(field, path, check, operator, value)
-        yield _or_item_source(part, operator, value, flat) if match_item_source and field == "source" else part
+        return _parse_operator(field, "$eq", condition, path, depth)
+    operators = [isinstance(name, str) and name.startswith("$") for name in condition]
+    if not any(operators) and operators:
+        return _parse_operator(field, "$eq", condition, path, depth)
+    if not all(operators) or not operators:
+        raise InputError(
+            f'{path} is {dict(condition)!r:.80}; give operators such as {{"$gte": 2020}}, a value, or '
+            '{"$eq": ...} for a mapping as value'
+        )
+    parts = (_parse_operator(field, name, each, f"{path}[{name!r}]", depth) for name, each in condition.items())
+    return _group(parts)
 
 
-def _or_item_source(part: str, operator: str, value: Any, flat: bool) -> str:
-    """Widen a condition on the uri to the source that an item's metadata names."""
-    if value is None:
-        return part
-    named, is_item = "metadata.source", starts_with("source", item_uri(""))
-    if operator == "$ne":
-        same = _condition(named, *_field(named, flat), "$eq", value)
-        return f"{part} and not ({is_item} and {_present(_field(named, flat)[0])} and {same})"
-    return f"({part}) or ({is_item} and ({_condition(named, *_field(named, flat), operator, value)}))"
+def _parse_operator(field: Field, name: str, value: Any, path: str, depth: int) -> Node:
+    if depth > _MAX_DEPTH:
+        raise InputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
+    if name == "$not":
+        return Not(_parse_condition(field, value, path, depth + 1))
+    if name not in _OPERATORS:
+        raise InputError(f"{path} is not an operator; use $not, {', '.join(_OPERATORS)}")
+    return _OPERATORS[name](field, value, path)
 
 
-def _condition(field: str, path: str, check: Callable[[Any], Scalar], operator: str, value: Any) -> str:
-    if operator not in _OPERATORS:
-        raise InputError(f"filter operator {operator!r} of {field!r} is unknown; use {', '.join(_OPERATORS)}")
-    if value is None and operator in ("$eq", "$ne"):
-        if operator == "$ne":
-            return _present(path)
-        return f"not (exists {path})" if "[" in path else f"{path} is null"
-    if operator == "$in":
-        if not isinstance(value, list | tuple | set | frozenset) or not value:
-            raise InputError(f"filter operator '$in' of {field!r} needs a list of values, not {value!r}")
-        checked_values = [check(each) for each in value]
-        if field.startswith("metadata."):  # Lite takes `in` on plain fields only
-            return " or ".join(f"{path} == {literal(each)}" for each in checked_values)
-        return one_of(path, checked_values)
-    checked = check(value)
-    if operator == "$has":
-        if not field.startswith("metadata."):
-            raise InputError(f"filter operator '$has' asks what a list in the metadata holds; {field!r} is not a list")
-        # This tests the JSON field itself, because Lite cannot search lists in its dynamic field.
-        return f"json_contains({_field(field, False)[0]}, {literal(checked)})"
-    if operator == "$prefix":
-        if not isinstance(checked, str) or field == "kind":
-            raise InputError(f"filter operator '$prefix' of {field!r} needs a text field, not {value!r}")
-        return starts_with(path, checked)
-    comparison = f"{path} {_COMPARISONS[operator]} {literal(checked)}"
-    # Stores disagree on whether a missing JSON key is unequal to a value.
-    return f"{_present(path)} and {comparison}" if operator == "$ne" else comparison
+def _one_of(field: Field, values: list[Any]) -> OneOf:
+    return OneOf(field, values, frozenset(map(_identity, values)))
 
 
-def _present(path: str) -> str:
-    return f"(exists {path})" if "[" in path else f"{path} is not null"
+def _operand(field: Field, value: Any, path: str) -> Any:
+    """Return the value as metadata would hold it; a source as it is, because names of files need not be Unicode."""
+    if field.column == "source" and isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    converted = to_json_value(value, path)
+    if converted is None and value is not None:
+        raise InputError(f"{path} is {value!r}, which metadata hold as None; write None to find missing values")
+    return converted
 
 
-def _field(field: str, flat: bool) -> tuple[str, Callable[[Any], Scalar]]:
-    """Return the name of a field in Milvus and the function that checks a value for it."""
-    if field in _CHECKS:
-        return field, _CHECKS[field]
-    keys = field.split(".") if isinstance(field, str) else [""]
-    if keys[0] != "metadata" or len(keys) < 2:
-        allowed = ", ".join(_CHECKS)
-        raise InputError(f"filter field {field!r} is unknown; allowed are {allowed} and metadata.KEY")
-    if any(not key or set(key) & set("\"'\\[]") or not key.isprintable() for key in keys):
-        raise InputError(f"filter field {field!r} has a key that no filter can name; use letters, digits and spaces")
-    return flat_path(keys[1:]) if flat else "metadata" + "".join(f'["{key}"]' for key in keys[1:]), _scalar
+def _operands(field: Field, value: Any, path: str) -> list[Any]:
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InputError(f"{path} is {value!r:.80}; it must be a list of values")
+    return [_operand(field, each, f"{path}[{i}]") for i, each in enumerate(value)]
 
 
-def _kind(value: Any) -> str:
-    if value not in KINDS:
-        raise InputError(f"kind {value!r} is unknown; kinds are {', '.join(KINDS)}")
-    return str(value)
+def _bound(field: Field, value: Any, path: str) -> Any:
+    """Return a value that an order comparison takes."""
+    converted = _operand(field, value, path)
+    if isinstance(converted, str) and isinstance(value, Number):  # too large for metadata to hold a number
+        raise InputError(f"{path} is {value!r:.80}; a filter compares with finite numbers, whole ones of 64 bits")
+    if not isinstance(converted, str | int | float):
+        raise InputError(f"{path} is {value!r:.80}; it must be a text, a number or a date")
+    return converted
 
 
-def _typed(*types: type, what: str) -> Callable[[Any], Any]:
-    """Return a function that returns a value of one of these types, or raises InputError."""
-
-    def check(value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise InputError(f"a filter compares {what}, not with {value!r}")
-        return value
-
-    return check
+def _text(field: Field, value: Any, path: str) -> str:
+    converted = _operand(field, value, path)
+    if not isinstance(converted, str):
+        raise InputError(f"{path} is {value!r:.80}; it must be a text")
+    return converted
 
 
-_text = _typed(str, what="id and source with text")
-_number = _typed(int, float, what="start_s and end_s with a number of seconds")
-_scalar = _typed(str, bool, int, float, what="metadata with text, a number or a truth value")
-_CHECKS: Mapping[str, Callable[[Any], Scalar]] = {
-    "id": _text,
-    "kind": _kind,
-    "source": lambda value: encode_uri(_text(value)),
-    "page": _typed(int, what="page with a whole number"),
-    "start_s": lambda value: float(_number(value)),
-    "end_s": lambda value: float(_number(value)),
+def _exists(field: Field, value: Any, path: str) -> Node:
+    if not isinstance(value, bool):
+        raise InputError(f"{path} is {value!r:.80}; it must be true or false")
+    exists = Comparison(field, "exists", None)
+    return exists if value else Not(exists)
+
+
+def _between(field: Field, value: Any, path: str) -> Node:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise InputError(f"{path} is {value!r:.80}; it must be a list of two values, the smallest and the largest")
+    low, high = (_bound(field, each, f"{path}[{i}]") for i, each in enumerate(value))
+    return Group((Comparison(field, "gte", low), Comparison(field, "lte", high)))
+
+
+def _contains_all(field: Field, value: Any, path: str) -> Node:
+    parts = (Comparison(field, "contains", each) for each in _operands(field, value, path))
+    return Group((Not(_one_of(field, [None])), *parts))
+
+
+def _comparing(name: str, check: Callable[[Field, Any, str], Any]) -> Callable[[Field, Any, str], Node]:
+    return lambda field, value, path: Comparison(field, name, check(field, value, path))
+
+
+_OPERATORS: Mapping[str, Callable[[Field, Any, str], Node]] = {
+    "$eq": lambda field, value, path: _one_of(field, [_operand(field, value, path)]),
+    "$ne": lambda field, value, path: Not(_one_of(field, [_operand(field, value, path)])),
+    "$in": lambda field, value, path: _one_of(field, _operands(field, value, path)),
+    "$nin": lambda field, value, path: Not(_one_of(field, _operands(field, value, path))),
+    **{f"${name}": _comparing(name, _bound) for name in ("gt", "gte", "lt", "lte")},
+    "$between": _between,
+    "$exists": _exists,
+    "$contains": _comparing("contains", _operand),
+    "$icontains": _comparing("icontains", _text),
+    "$any": lambda field, value, path: Group(
+        tuple(Comparison(field, "contains", each) for each in _operands(field, value, path)), every=False
+    ),
+    "$all": _contains_all,
+    "$has": _comparing("has", _operand),
+    "$prefix": _comparing("prefix", _text),
+}
+
+
+# Evaluation
+
+
+def _ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Return a test that is false for values of different kinds."""
+
+    def test(value: Any, bound: Any) -> bool:
+        kinds = [str if isinstance(each, str) else bool if isinstance(each, bool) else float for each in (value, bound)]
+        return isinstance(value, str | int | float) and kinds[0] is kinds[1] and compare(value, bound)
+
+    return test
+
+
+def _contains(value: Any, part: Any) -> bool:
+    if isinstance(value, str):
+        return isinstance(part, str) and part in value
+    if isinstance(value, Mapping):
+        return isinstance(part, str) and value.get(part) is not None
+    return _has(value, part)
+
+
+def _has(value: Any, part: Any) -> bool:
+    return isinstance(value, list | tuple) and _identity(part) in map(_identity, value)
+
+
+_TESTS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "gt": _ordering(operator.gt),
+    "gte": _ordering(operator.ge),
+    "lt": _ordering(operator.lt),
+    "lte": _ordering(operator.le),
+    "exists": lambda value, _: value is not _MISSING,
+    "prefix": lambda value, prefix: isinstance(value, str) and value.startswith(prefix),
+    "contains": _contains,
+    "icontains": lambda value, part: isinstance(value, str) and part.lower() in value.lower(),
+    "has": _has,
 }

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from florence_rag.batching import batched
 from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection
-from florence_rag.index.filters import one_of
 from florence_rag.index.index_types import VectorDtype
+from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
 from florence_rag.skip_counts import OTHER, sort_counts

@@ -1,23 +1,50 @@
 """Searches and reads a collection of chunks in Milvus."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.filters import expression, starts_with
+from florence_rag.index.filter_pushdown import check_filter, expression
+from florence_rag.index.filters import Node, columns
 from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
-from florence_rag.index.rows import HIT_FIELDS, checked_vectors, row_to_hit
+from florence_rag.index.literals import all_of, one_of, starts_with
+from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors, row_to_hit
 from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind, item_uri
 
 _SPARE_HITS = (1, 16, 256)  # extra hits, so that ties at rank k are broken by id; more only if these are equal, too
+_MORE_SPARE_HITS = (4_096, MAX_LIMIT)  # if a filter drops hits that the store could not
+_IDS_PER_SEARCH = 1_000
 _HAS_TEXT = "has_text_vector == true"
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What a call is restricted to.
+
+    Attributes:
+        expression: A Milvus expression; "" for no restriction.
+        user_filter: The filter as the caller wrote it, for error messages.
+        conditions: The conditions of a filter that is a mapping; the expression may let other rows pass.
+    """
+
+    expression: str
+    user_filter: Filter | None
+    conditions: Node | None
+
+    def hits(self, rows: Iterable[tuple[Row, float]]) -> Iterator[Hit]:
+        """Yield the hits for those rows that match, with their scores."""
+        hits = (row_to_hit(row, score) for row, score in rows)
+        return hits if self.conditions is None else filter(self.conditions.matches, hits)
 
 
 class MilvusReader(ABC):
@@ -34,16 +61,15 @@ class MilvusReader(ABC):
     ) -> list[Hit]:
         """Return the k chunks with the largest cosine to a vector (D,), as `ChunkReader.search_vector` says."""
         encoded = self._encode(vector, self.chunks.embedder.dimension)
-        return self._search("vector", encoded, k, self._restriction(filter, kinds), filter)
+        return self._search("vector", encoded, k, self._scope(filter, kinds))
 
     def search_text_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
         """Return the k chunks with the largest cosine to a text vector, as `ChunkReader.search_text_vector` says."""
         encoded = self._encode(vector, self.chunks.require_text_dimension())
-        restriction = self._restriction(filter, kinds)
-        restriction = f"({restriction}) and {_HAS_TEXT}" if restriction else _HAS_TEXT
-        return self._search("text_vector", encoded, k, restriction, filter)
+        scope = self._scope(filter, kinds)
+        return self._search("text_vector", encoded, k, replace(scope, expression=all_of([scope.expression, _HAS_TEXT])))
 
     def search_bm25(
         self, query: str, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
@@ -52,14 +78,13 @@ class MilvusReader(ABC):
 
         Milvus Lite computes how rare a term is among the rows that were flushed together.
         """
-        return self._search("bm25", query_terms(query), k, self._restriction(filter, kinds), filter)
+        return self._search("bm25", query_terms(query), k, self._scope(filter, kinds))
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
         """Iterate over all chunks that match the restrictions, as `ChunkReader.find` says."""
-        restriction = self._restriction(filter, kinds)
+        scope = self._scope(filter, kinds)
         self.flush_buffer()
-        rows = self.chunks.connection.rows(self.chunks.name, HIT_FIELDS, restriction, user_filter=filter)
-        return map(row_to_hit, rows)
+        return self._find(scope)
 
     def get(self, ids: Sequence[str]) -> list[Hit]:
         """Return the chunks with these ids, as `ChunkReader.get` says."""
@@ -90,49 +115,73 @@ class MilvusReader(ABC):
     def _encode(self, vector: np.ndarray, dimension: int) -> list[float] | np.ndarray:
         return self.chunks.codec.encode_query(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
 
-    def _search(
-        self, field: str, query: str | list[float] | np.ndarray, k: int, restriction: str, user_filter: Filter | None
-    ) -> list[Hit]:
-        by_terms, index_type, connection = field == "bm25", self.chunks.index_type, self.chunks.connection
-        max_hits = MAX_LIMIT if by_terms else find_index_type(index_type).max_hits
+    def _find(self, scope: _Scope) -> Iterator[Hit]:
+        connection, name = self.chunks.connection, self.chunks.name
+        rows = connection.rows(name, HIT_FIELDS, scope.expression, user_filter=scope.user_filter)
+        return scope.hits((row, 0.0) for row in rows)
+
+    def _search(self, field: str, query: str | list[float] | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
+        by_terms = field == "bm25"
+        max_hits = MAX_LIMIT if by_terms else find_index_type(self.chunks.index_type).max_hits
         if not 1 <= k <= max_hits:
             raise InputError(f"k is {k!r}; allowed are 1 to {max_hits}")
         if isinstance(query, str) and not query:  # a server rejects an empty query; Lite finds nothing for it
             return []
         self.flush_buffer()
-        hits: list[Hit] = []
-        for spare in _SPARE_HITS[by_terms:]:  # equal scores are more frequent among terms than among vectors
-            limit, filtered = min(k + spare, max_hits), bool(restriction)
-            found = connection.search(
-                self.chunks.name,
-                field,
-                query,
-                limit=limit,
-                expression=restriction,
-                metric="BM25" if by_terms else "IP",
-                params={} if by_terms else connection.profile.search_params(index_type, limit, filtered=filtered),
-                fields=HIT_FIELDS,
-                user_filter=user_filter,
-            )
-            # Lite's BM25 is negative. The last digits depend on which rows were computed together.
-            hits = [row_to_hit(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
-            hits.sort(key=lambda hit: (-hit.score, hit.id))
-            if len(hits) < k + spare or hits[-1].score != hits[k - 1].score:
+        for spare in (*_SPARE_HITS[by_terms:], *_MORE_SPARE_HITS):  # terms have equal scores more often than vectors
+            limit = min(k + spare, max_hits)
+            rows = self._rows(field, query, limit, scope)
+            hits = sorted(scope.hits(rows), key=_rank)
+            if len(rows) < limit:
+                return hits[:k]
+            if len(hits) >= k and (spare >= _SPARE_HITS[-1] or rows[-1][1] != hits[k - 1].score):
+                return hits[:k]
+            if limit == max_hits:
                 break
-        return hits[:k]
+        return hits[:k] if len(hits) >= k else self._search_all(field, query, k, scope)
 
-    def _restriction(self, filter: Filter | None, kinds: Collection[Kind] | None) -> str:
-        """Combine the filter and the kinds into one Milvus expression."""
-        flat = self.chunks.codec.flat
+    def _search_all(self, field: str, query: str | list[float] | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
+        """Return the k best of all hits that match, however many better ones do not."""
+        best: list[Hit] = []
+        for some in batched((hit.id for hit in self._find(scope)), _IDS_PER_SEARCH):
+            among = replace(scope, expression=all_of([scope.expression, one_of("id", some)]))
+            found = among.hits(self._rows(field, query, len(some), among))
+            best = sorted([*best, *found], key=_rank)[:k]
+        return best
+
+    def _rows(self, field: str, query: Any, limit: int, scope: _Scope) -> list[tuple[Row, float]]:
+        """Return the best rows with their scores, best first."""
+        by_terms, connection = field == "bm25", self.chunks.connection
+        profile, filtered = connection.profile, bool(scope.expression)
+        found = connection.search(
+            self.chunks.name,
+            field,
+            query,
+            limit=limit,
+            expression=scope.expression,
+            metric="BM25" if by_terms else "IP",
+            params={} if by_terms else profile.search_params(self.chunks.index_type, limit, filtered=filtered),
+            fields=HIT_FIELDS,
+            user_filter=scope.user_filter,
+        )
+        # Lite's BM25 is negative. The last digits depend on which rows were computed together.
+        return [(row, round(abs(score) if by_terms else score, 6)) for row, score in found]
+
+    def _scope(self, filter: Filter | None, kinds: Collection[Kind] | None) -> _Scope:
+        """Combine the filter and the kinds."""
+        flat, conditions = self.chunks.codec.flat, check_filter(filter)
         if flat and isinstance(filter, str):
             check_names(filter)
         if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
             kinds = None  # the store would check it for every row
-        # Lite reads the source that items name in 40 ms per thousand rows, or 2 ms if the metadata are flat. The
-        # expression asks for it only if there are items.
-        match_item_source = True
-        if self.chunks.connection.profile.flat_metadata and isinstance(filter, Mapping) and "source" in filter:
+        # Lite reads the metadata of items in 40 ms per thousand rows, or 2 ms if they are flat. The expression asks for
+        # them only if there are items.
+        has_items = True
+        if self.chunks.connection.profile.flat_metadata and conditions and any(columns(conditions)):
             self.flush_buffer()
-            items = self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri("")))
-            match_item_source = items > 0
-        return expression(filter, kinds, match_item_source=match_item_source, flat=flat)
+            has_items = self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri(""))) > 0
+        return _Scope(expression(conditions or filter, kinds, has_items=has_items, flat=flat), filter, conditions)
+
+
+def _rank(hit: Hit) -> tuple[float, str]:
+    return -hit.score, hit.id

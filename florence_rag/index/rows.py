@@ -1,14 +1,14 @@
 """Converts chunks to rows of the store and rows to hits, and checks what can be stored."""
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.index.text_codec import clean, decode_uri, document_terms, encode_uri, truncate
+from florence_rag.json_values import to_json_value
 from florence_rag.types import Chunk, Hit, Locator, item_uri
 
 MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
@@ -109,28 +109,19 @@ def checked_text_vectors(vectors: np.ndarray | None, rows: int, dimension: int |
 
 
 def checked_metadata(metadata: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    """Return the metadata as it is stored."""
-    plain: dict[str, Any] = _plain(metadata)
-    size = len(json.dumps(plain, ensure_ascii=False).encode())
+    """Return the metadata as they are stored; raise InputError if they cannot be."""
+    if not isinstance(metadata, Mapping):
+        raise InputError(f"the metadata of {uri!r} are {metadata!r:.80}; they must be a mapping")
+    plain: dict[str, Any] = to_json_value(metadata, f"the metadata of {uri!r}")
+    size = _json_bytes(plain)
     if size > MAX_JSON_BYTES:
-        raise InputError(f"the metadata of {uri!r} takes {size} bytes; allowed are {MAX_JSON_BYTES}")
+        largest = max(plain, key=lambda key: _json_bytes(plain[key]))
+        raise InputError(
+            f"the metadata of {uri!r} take {size} bytes, of which {largest!r:.80} takes {_json_bytes(plain[largest])}; "
+            f"allowed are {MAX_JSON_BYTES}"
+        )
     return plain
 
 
-def _plain(value: Any) -> Any:
-    """Return the value in types of JSON. NaN becomes null, and integers beyond 64 bits become text."""
-    if isinstance(value, np.generic | np.ndarray):
-        value = value.tolist()
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return str(value)
-    if value is None or isinstance(value, int):
-        return value
-    if isinstance(value, Mapping):
-        return {clean(str(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, Iterable):
-        return [_plain(each) for each in value]
-    raise InputError(f"metadata can hold text, numbers, lists and mappings, not {value!r}")
+def _json_bytes(value: Any) -> int:
+    return len(json.dumps(value, ensure_ascii=False).encode())

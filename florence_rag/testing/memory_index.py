@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
-from florence_rag.index.filters import expression
+from florence_rag.index.filter_pushdown import check_filter, expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
 from florence_rag.index.text_codec import query_terms
 from florence_rag.skip_counts import sort_counts
@@ -210,10 +209,10 @@ class MemoryIndex:
     def _matching(self, kinds: Collection[Kind] | None, filter: Filter | None) -> list[_Row]:
         if isinstance(filter, str):
             raise InputError(f"MemoryIndex cannot evaluate {filter!r}: give a mapping, or use Milvus for expressions")
-        expression(filter, kinds)  # raises for a filter that Milvus would refuse
-        conditions = (filter or {}).items()
+        conditions = check_filter(filter)
+        expression(conditions, kinds)  # raises for kinds that Milvus would refuse
         rows = [row for row in self._rows.values() if kinds is None or row.hit.kind in kinds]
-        return [row for row in rows if all(_fits(row.hit, name, wanted) for name, wanted in conditions)]
+        return [row for row in rows if conditions is None or conditions.matches(row.hit)]
 
 
 class MemoryAnswerStore:
@@ -253,41 +252,6 @@ class _Row:
     hit: Hit
     vector: np.ndarray
     text_vector: np.ndarray | None = None
-
-
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "$eq": operator.eq,
-    "$ne": operator.ne,
-    "$gt": operator.gt,
-    "$gte": operator.ge,
-    "$lt": operator.lt,
-    "$lte": operator.le,
-    "$in": lambda value, wanted: value in wanted,
-    "$prefix": str.startswith,
-    "$has": lambda value, wanted: isinstance(value, list) and wanted in value,
-}
-
-
-def _fits(hit: Hit, name: str, wanted: Any) -> bool:
-    """Return whether a hit meets a condition; an item's `source` is its uri and the source in its metadata."""
-    if name == "source" and hit.source != hit.uri:
-        none = isinstance(wanted, Mapping) and "$ne" in wanted
-        return (all if none else any)(_holds(source, wanted) for source in (hit.uri, hit.source))
-    if name in ("id", "kind", "source"):
-        return _holds(getattr(hit, name), wanted)
-    first, *keys = name.split(".")
-    value: Any = hit.metadata if first == "metadata" else hit.locator.to_dict().get(name)
-    for key in keys:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return _holds(value, wanted)
-
-
-def _holds(value: Any, wanted: Any) -> bool:
-    if wanted is None:
-        return value is None
-    if not isinstance(wanted, Mapping):
-        wanted = {"$in" if isinstance(wanted, list | tuple | set | frozenset) else "$eq": wanted}
-    return value is not None and all(_OPERATORS[sign](value, bound) for sign, bound in wanted.items())
 
 
 def _best(k: int, scored: Iterable[tuple[float, Hit]]) -> list[Hit]:

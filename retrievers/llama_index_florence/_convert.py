@@ -22,6 +22,7 @@ from florence_rag.chunking.image_string import decode_base64, decode_image_strin
 from florence_rag.image_store import ImageStore
 from florence_rag.ingest.items import image_to_chunk, is_binary, text_to_chunk
 from florence_rag.jpeg import to_jpeg
+from florence_rag.json_values import to_json_key
 from florence_rag.sources.io.uris import media_of
 from florence_rag.tools import hit_to_metadata, hit_to_text, metadata_to_chunk
 from florence_rag.types import ITEM_IMAGE, Chunk, Frame, Hit, middle_frame
@@ -166,17 +167,15 @@ def _node_to_metadata(node: BaseNode) -> dict[str, Any]:
     """Return the metadata of a node, and the other fields that restore it."""
     if NODE in node.metadata:
         raise InputError(f"the metadata {NODE!r} of node {node.node_id!r} are reserved; rename this key")
-    fields = node.model_dump(mode="json", exclude={"embedding", "image", "image_resource", "text_resource"})
-    metadata: dict[str, Any] = fields["metadata"]
+    fields = node.model_dump(include=set(_STORED_FIELDS))
     rest = {name: fields[name] for name in _STORED_FIELDS if fields.get(name)}
     if isinstance(path := node_to_image(node), str):
         rest["image_path"] = path
     return {
-        **metadata,
+        **node.metadata,
         NODE: {
             "ref_doc_id": node.ref_doc_id or node.node_id,
-            "keys": list(metadata),
-            "empty": [key for key, value in metadata.items() if value in (None, "", [])],
+            "keys": [to_json_key(key) for key in node.metadata],
             "fields": rest,
         },
     }

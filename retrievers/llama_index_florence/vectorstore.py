@@ -26,7 +26,7 @@ from llama_index_florence._convert import (
     repeats_image,
 )
 from llama_index_florence.embedding import FlorenceEmbedding
-from llama_index_florence.filters import NODE, all_of, any_of, filters_to_expression, one_of
+from llama_index_florence.filters import NODE, Filter, to_filter
 
 _CANDIDATES_PER_HIT = 4
 """The number of nodes from which MMR selects one."""
@@ -124,7 +124,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def query(self, query: VectorStoreQuery, **options: Any) -> VectorStoreQueryResult:
         """Return the best nodes first; similarities are comparable within one query."""
-        hits = self._search(query, _restriction(query) or None, **options)
+        hits = self._search(query, _restriction(query), **options)
         return VectorStoreQueryResult(
             nodes=[self._node(hit) for hit in hits],
             similarities=[hit.score for hit in hits],
@@ -147,7 +147,7 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         modality = "image" if node_to_image(node) else "text"
         return not file_part(node) and self._embed_model.modality_of(node.get_embedding()) == modality
 
-    def _search(self, query: VectorStoreQuery, filter: str | None, mmr_threshold: float = 0.5) -> list[Hit]:
+    def _search(self, query: VectorStoreQuery, filter: Filter, mmr_threshold: float = 0.5) -> list[Hit]:
         k = query.similarity_top_k
         match query.mode:
             case VectorStoreQueryMode.DEFAULT:
@@ -168,9 +168,10 @@ class FlorenceVectorStore(BasePydanticVectorStore):
     def _find(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[Hit]:
         if node_ids is not None and not node_ids:
             return []
-        restriction = all_of([one_of("id", node_ids) if node_ids else "", filters_to_expression(filters)])
+        ids = {"chunk.id": {"$in": node_ids}} if node_ids else {}
         place = {id: i for i, id in enumerate(node_ids or ())}
-        return sorted(self._rag.index.find(filter=restriction or None), key=lambda hit: (place.get(hit.id, 0), hit.id))
+        hits = self._rag.index.find(filter={"$and": [ids, to_filter(filters)]})
+        return sorted(hits, key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:
         has_path = hit.is_item and NODE in hit.metadata and "image_path" in hit.metadata[NODE]["fields"]
@@ -190,9 +191,8 @@ def _text(query: VectorStoreQuery) -> str:
     return str(query.query_str)
 
 
-def _restriction(query: VectorStoreQuery) -> str:
-    documents = query.doc_ids and any_of(
-        [one_of(f"metadata.{NODE}.ref_doc_id", query.doc_ids), one_of("source", query.doc_ids)]
-    )
-    ids = query.node_ids and one_of("id", query.node_ids)
-    return all_of([documents or "", ids or "", filters_to_expression(query.filters)])
+def _restriction(query: VectorStoreQuery) -> Filter:
+    names = [f"metadata.{NODE}.ref_doc_id", "source"] if query.doc_ids else []
+    documents = {"$or": [{name: {"$in": query.doc_ids}} for name in names]} if names else {}
+    ids = {"chunk.id": {"$in": query.node_ids}} if query.node_ids else {}
+    return {"$and": [documents, ids, to_filter(query.filters)]}

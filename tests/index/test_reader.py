@@ -1,7 +1,7 @@
 """Searches and reads of a collection that Milvus Lite stores."""
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -181,9 +181,9 @@ def test_a_filter_by_source_also_finds_the_items_that_name_it(index, street, sou
     assert [hit.source for hit in index.find(filter={"source": "/p/car.jpg"})] == ["/p/car.jpg"]
     item = source(item_uri("1"))
     index.begin(item)
-    index.add(chunks(item, metadata={"source": "/p/car.jpg"}), unit())
+    index.add(chunks(item, metadata={"source": "/p/car.jpg"}, custom_id="1"), unit())
     index.complete(item)
-    assert sorted(hit.source for hit in index.find(filter={"source": "/p/car.jpg"})) == ["/p/car.jpg", "item:1"]
+    assert sorted(hit.uri for hit in index.find(filter={"source": "/p/car.jpg"})) == ["/p/car.jpg", "item:1"]
 
 
 def test_a_repeated_id_has_its_vector_each_time(index, street):
@@ -195,3 +195,32 @@ def test_the_chunks_of_sources_are_all_theirs_and_unknown_sources_have_none(inde
     found = index.chunks_of(["/p/paper.pdf", "/p/car.jpg", "/p/gone.jpg"])
     assert {hit.id for hit in found} == {street[position].id for position in (0, 2, 3)}
     assert list(index.chunks_of([])) == []
+
+
+@pytest.mark.parametrize("field", ["vector", "bm25"])
+def test_a_filter_that_the_store_cannot_evaluate_finds_every_hit(index, source, chunks, unit, monkeypatch, field):
+    monkeypatch.setattr("florence_rag.index.reader._SPARE_HITS", (1, 2))
+    monkeypatch.setattr("florence_rag.index.reader._MORE_SPARE_HITS", (4,))
+    monkeypatch.setattr("florence_rag.index.reader._IDS_PER_SEARCH", 2)
+    one = source()
+    index.begin(one)
+    vectors = unit(40)
+    vectors = vectors[np.argsort(-vectors @ vectors[0], kind="stable")]
+    rows = [
+        replace(chunks(one)[0], text="word " * (40 - i), custom_id=f"{i:02}", metadata={'a"b': i}) for i in range(40)
+    ]
+    index.add(rows, vectors)
+    index.complete(one)
+
+    def search(k, filter):
+        hits = (
+            index.search_vector(vectors[0], k, filter=filter)
+            if field == "vector"
+            else index.search_bm25("word", k, filter=filter)
+        )
+        return [hit.id for hit in hits]
+
+    assert search(3, {'a"b': {"$gte": 30}}) == ["30", "31", "32"]
+    assert sorted(search(40, {'a"b': {"$in": [0, 5, 39]}})) == ["00", "05", "39"]
+    assert search(2, {'a"b': {"$gte": 0}}) == ["00", "01"]
+    assert search(2, {'a"b': "x"}) == []

@@ -7,10 +7,11 @@ field of an expression there, too, and never find it, so this module also checks
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from florence_rag.errors import InputError
+from florence_rag.index.filters import lookup
 from florence_rag.index.rows import STORED_FIELDS, Row
 
 _FIELD = "metadata"
@@ -22,17 +23,18 @@ _NAME = re.compile(r"(?<![\w.])[$A-Za-z_]\w*(?!\w|\s*\()")  # and not a function
 
 def with_flat_metadata(row: Row) -> Row:
     """Return the row with its metadata in flat form as well."""
-    return row | dict(_flat([_FIELD], row.get(_FIELD, {})))
+    metadata = row.get(_FIELD, {})
+    return row | {_flat_name(name): _flat_value(lookup(metadata, name)) for name in _names(metadata)}
 
 
 def without_flat_metadata(row: Row) -> Row:
     """Return the row with null for each flat value, because an upsert of Lite keeps values that it does not name."""
-    return row | {path: None for path, _ in _flat([_FIELD], row.get(_FIELD, {}))}
+    return row | {_flat_name(name): None for name in _names(row.get(_FIELD, {}))}
 
 
-def flat_path(keys: Sequence[str]) -> str:
-    """Return the name of the value at a path of keys below the metadata, for a filter."""
-    return f'$meta["{".".join((_FIELD, *keys))}"]'
+def flat_path(key: str) -> str:
+    """Return what a filter calls the value of a key; dots in it may lead into nested mappings."""
+    return f'$meta["{_flat_name(key)}"]'
 
 
 def check_names(expression: str) -> None:
@@ -45,12 +47,17 @@ def check_names(expression: str) -> None:
             )
 
 
-def _flat(path: list[str], values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _flat_name(key: str) -> str:
+    return f"{_FIELD}.{key}"
+
+
+def _flat_value(value: Any) -> Any:
+    return [] if isinstance(value, Mapping) else value  # which exists, and equals no value of a filter
+
+
+def _names(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Yield the names of all values, in which dots join the keys of nested mappings."""
     for key, value in values.items():
-        if "." in key:  # a filter would read the dot as a step
-            continue
+        yield prefix + key
         if isinstance(value, Mapping):
-            yield ".".join((*path, key)), []  # exists, and equals no value of a filter
-            yield from _flat([*path, key], value)
-        else:
-            yield ".".join((*path, key)), value
+            yield from _names(value, f"{prefix}{key}.")

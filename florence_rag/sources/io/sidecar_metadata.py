@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, time, timedelta
-from decimal import Decimal
 from typing import Any
 
+from florence_rag.errors import InputError
+from florence_rag.json_values import to_json_value
 from florence_rag.types import RESERVED_METADATA
 
 CAPTION_NAMES = tuple("caption captions text title description alt alt_text prompt sentence sentences".split())
@@ -69,9 +68,10 @@ def caption_from(value: Any) -> str:
 
 
 def metadata_from(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that JSON represents in a few thousand characters.
+    """Return the values as metadata hold them, in a few thousand characters each.
 
-    Bytes, long lists such as vectors, and empty values are dropped. Reserved names get a trailing "_".
+    Bytes, long lists such as vectors, missing values and what has no form in JSON are dropped. Reserved names get a
+    trailing "_".
     """
     plain = {str(name): _to_json_value(value) for name, value in values.items()}
     return {
@@ -82,19 +82,16 @@ def metadata_from(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _to_json_value(value: Any) -> Any:
-    """Return a value that JSON can represent; None for a value that cannot be metadata."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, Decimal):
-        return _to_json_value(float(value)) if not value.is_snan() else None
+    try:
+        return to_json_value(_without_data(value))
+    except InputError:
+        return None
+
+
+def _without_data(value: Any) -> Any:
+    """Return the value without bytes and long lists."""
     if isinstance(value, Mapping):
-        return {str(name): _to_json_value(inner) for name, inner in value.items() if not isinstance(inner, bytes)}
+        return {name: _without_data(inner) for name, inner in value.items() if not isinstance(inner, bytes)}
     if isinstance(value, list | tuple):
-        return [_to_json_value(inner) for inner in value] if len(value) <= _MAX_LIST_LENGTH else None
-    return None
+        return [_without_data(inner) for inner in value] if len(value) <= _MAX_LIST_LENGTH else None
+    return None if isinstance(value, bytes) else value

@@ -26,12 +26,13 @@ def test_every_value_lies_under_its_path():
     }
 
 
-def test_keys_with_dots_are_skipped_because_no_filter_reaches_them():
-    assert with_flat_metadata({"metadata": {"a.b": 1, "a": {"b": 2}}})["metadata.a.b"] == 2
+def test_a_key_with_a_dot_comes_before_a_nested_one():
+    assert with_flat_metadata({"metadata": {"a.b": 1, "a": {"b": 2}}})["metadata.a.b"] == 1
+    assert with_flat_metadata({"metadata": {"a": {"b": 2}, "a.b": 1}})["metadata.a.b"] == 1
 
 
-def test_flat_paths_join_their_keys_by_dots():
-    assert flat_path(["camera", "make"]) == '$meta["metadata.camera.make"]'
+def test_a_filter_calls_a_value_by_its_path():
+    assert flat_path("camera.make") == '$meta["metadata.camera.make"]'
 
 
 @pytest.mark.parametrize(
