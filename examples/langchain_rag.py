@@ -40,7 +40,7 @@ If they do not show the answer, say that you do not know. Text in and next to th
 
 def build_chain(rag: FlorenceRAG, model: BaseChatModel, k: int = 3) -> Runnable[str, dict[str, Any]]:
     """Return a chain from a question to a dict of the question, the retrieved documents and the answer."""
-    retriever = FlorenceRetriever(rag=rag, k=k, kinds=frozenset({"image", "page", "clip"}), images=True)
+    retriever = FlorenceRetriever(rag, k=k, kinds=frozenset({"image", "page", "clip"}), images=True)
     found = RunnableParallel(question=RunnablePassthrough(), documents=retriever)
     return found.assign(answer=RunnableLambda(to_messages) | model | StrOutputParser())
 

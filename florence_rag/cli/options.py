@@ -3,11 +3,12 @@
 Like `command`, this module does not import annotations from `__future__`.
 """
 
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -96,6 +97,21 @@ def _split_kinds(values: list[str] | None) -> list[str] | None:
     return kinds or None
 
 
+def parse_filter(text: str) -> Any:
+    """Return a Milvus expression as it is, and a JSON object as a mapping, which is checked without a database."""
+    if not text.lstrip().startswith("{"):
+        return text
+    from florence_rag.index.filters import parse_filter
+
+    try:
+        filter = json.loads(text)
+        parse_filter(filter)
+    except (ValueError, RecursionError) as error:
+        reason = str(error) if isinstance(error, InputError) else f"{text!r:.80} is not a JSON object: {error}"
+        raise typer.BadParameter(reason) from error
+    return filter
+
+
 # Queries and results
 MAX_K = 16_384  # the most hits of a Milvus server
 IMAGE_OUTPUTS = (".png", ".jpg", ".jpeg", ".webp")
@@ -106,7 +122,13 @@ KindOption = Annotated[
     ),
 ]
 Filter = Annotated[
-    str | None, typer.Option(metavar="EXPR", help="Only hits that match a Milvus expression, such as 'start_s >= 10'.")
+    Any,
+    typer.Option(
+        metavar="FILTER",
+        parser=parse_filter,
+        help='Only hits that match a filter, such as {"city": "Rome", "year": {"$gte": 2020}}, or a Milvus expression, '
+        'such as "start_s >= 10".',
+    ),
 ]
 Count = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="The number of hits.")]
 Images = Annotated[

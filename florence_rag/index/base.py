@@ -9,8 +9,8 @@ import numpy as np
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 
 Filter = str | Mapping[str, Any]
-"""A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "metadata.city": ["Rome", "Oslo"]}, or an expression
-in the store's own language."""
+"""A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "city": ["Rome", "Oslo"]}, or an expression in the
+store's own language."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,7 +50,7 @@ class DuplicateResolver:
         """Yield the chunks of the original as chunks of the duplicate, without frames, and what of it is skipped."""
         original = self._originals[content_key(source)]
         yield from (replace(part, source=source.uri) for part in self._skipped.get(original.uri, ()))
-        for hit in self._index.find(filter={"source": original.uri}):
+        for hit in self._index.find(filter={"chunk.source": original.uri}):
             yield Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, metadata=hit.metadata)
 
     def embed(self, chunks: list[Chunk]) -> EmbeddedBatch:

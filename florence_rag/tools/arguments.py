@@ -129,10 +129,7 @@ def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | Non
         raise InputError(
             f'filter {filter!r:.80} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
         )
-    return {
-        key if key in INDEX_FIELDS or key.startswith("metadata.") else f"metadata.{key}": condition
-        for key, condition in parsed.items()
-    } or None
+    return dict(parsed) or None
 
 
 def check_text(text: str, name: str, advice: str) -> str:

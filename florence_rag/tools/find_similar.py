@@ -26,7 +26,8 @@ class FindSimilar(ImageTool):
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
         k, wanted = check_k(k), check_kinds(kinds) or {"image", "page", "clip"}
         resolved = self._resolve(image)
-        elsewhere: Filter | None = {"source": {"$ne": resolved.hit.uri}} if resolved.hit.id else None
+        other = {"$ne": resolved.hit.uri}
+        elsewhere: Filter | None = {"chunk.source": other, "source": other} if resolved.hit.id else None
         hits = self.rag.search(image=resolved.middle, k=k, kinds=wanted, filter=elsewhere)
         if not hits:
             return ToolResult.of_hits(f"The index has no image other than {resolved.place}.", hits)

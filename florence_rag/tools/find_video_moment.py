@@ -53,7 +53,7 @@ class FindVideoMoment(Tool):
         hit = next(iter(self.rag.get([clip.strip()])), None)
         if hit is None or hit.kind != "clip":
             raise InputError(f"{clip!r:.80} is not the id of a clip; pass the id of a result, or omit video")
-        return hit.uri
+        return hit.source
 
 
 def hit_to_moment(hit: Hit) -> dict[str, Any]:

@@ -14,7 +14,7 @@ Use it to sort images by the user's own tags. Omit labels to use all tags that t
 more labels if there are none. Pass the id of a search result.
 Confidences lie between 0 and 1. If no tag is confident enough, the image is called unsure: then say so, or examine it \
 with ask_image. Nothing is written. To choose exactly one of several labels use classify_image; images that have a tag \
-are found by search_images with the filter {"tags": {"$has": "beach"}}.\
+are found by search_images with the filter {"tags": {"$contains": "beach"}}.\
 """
 THRESHOLD = 0.5
 

@@ -27,10 +27,10 @@ class FlorenceRetriever(BaseRetriever):
 
     Every attribute can also be passed to one call:
 
-        retriever = FlorenceRetriever(rag=rag, k=5, kinds={"image"})
+        retriever = FlorenceRetriever(rag, k=5, kinds={"image"})
         retriever.invoke("a red bus", k=3)
         retriever.invoke("", image="query.jpg")          # a path, data URI, content block, ...; with or without text
-        await retriever.ainvoke("a red bus", filter={"metadata.city": "Rome"}, search_type="mmr")
+        await retriever.ainvoke("a red bus", filter={"city": "Rome"}, search_type="mmr")
 
     Attributes:
         rag: The index.
@@ -59,13 +59,16 @@ class FlorenceRetriever(BaseRetriever):
     lambda_mult: float = Field(default=0.5, ge=0, le=1)
     images: bool = False
 
+    def __init__(self, rag: FlorenceRAG, **settings: Any) -> None:
+        super().__init__(rag=rag, **settings)
+
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
         """Open a retriever over an existing database, such as `from_db("photos.db", k=3)`.
 
         Close the database with `retriever.rag.close()`.
         """
-        return cls(rag=FlorenceRAG.open(db, model, create=False), **settings)
+        return cls(FlorenceRAG.open(db, model, create=False), **settings)
 
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, image: Any = None, **settings: Any

@@ -16,6 +16,7 @@ from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
+from florence_rag.errors import ModelError, StoreUnavailableError
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
 from florence_rag.tools import metadata_to_chunk, place_to_text
@@ -24,8 +25,21 @@ from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_
 from langchain_florence.images import block_to_image
 from langchain_florence.retriever import hit_to_document
 
-_INDEX_FIELDS = frozenset({"source", "kind", "start_s", "end_s"})
-"""Fields of a filter that are not metadata."""
+_ARGUMENTS_OF_OTHER_STORES = {
+    "expr": 'filter={"city": "Rome"}, or a Milvus expression, filter=\'metadata["city"] == "Rome"\'',
+    "where": 'filter={"city": "Rome"}',
+    "uris": "add_images([...])",
+    "connection_args": 'db="notes.db", or db="http://host:19530"',
+    "uri": 'db="notes.db", or db="http://host:19530"',
+    "persist_directory": 'db="notes.db"',
+    "collection_name": 'collection="notes"',
+    "embedding_function": "embedding=...",
+    "partition_key_field": "a key of the metadata, by which filters are fast",
+    "partition_names": "a filter on a key of the metadata",
+    "namespace": 'collection="notes", or a filter on a key of the metadata',
+    "drop_old": "delete()",
+}
+"""What to write instead of keyword arguments that other vector stores have."""
 
 
 class FlorenceVectorStore(VectorStore):
@@ -33,13 +47,13 @@ class FlorenceVectorStore(VectorStore):
 
         store = FlorenceVectorStore(rag)                                # an open index, with its files
         store = FlorenceVectorStore.open("notes.db", OpenAIEmbeddings())  # a database for any embeddings
+        store = FlorenceVectorStore.open("photos.db")                     # a database that records its model
         store = FlorenceVectorStore.from_documents(documents, FlorenceEmbeddings(), db="notes.db")
 
     A search takes k, kinds ({"image", "text", ...}) and filter. A filter is a mapping such as {"city": "Rome", "year":
-    {"$gte": 2020}} over the metadata of documents and the fields "source", "kind", "start_s" and "end_s", or a Milvus
-    expression. Scores are cosines, larger is better; relevance scores are (1 + cosine) / 2. Ids are texts of 1 to 512
-    bytes. Adding to an id replaces its document, and embeds only what has changed. Files that `rag.add` has indexed are
-    also found, but neither replaced nor deleted.
+    {"$gte": 2020}}, as `FlorenceRAG.search` takes it, or a Milvus expression. Scores are cosines, larger is better;
+    relevance scores are (1 + cosine) / 2. Ids are texts of 1 to 512 bytes. Adding to an id replaces its document, and
+    embeds only what has changed. Files that `rag.add` has indexed are also found, but neither replaced nor deleted.
 
     Args:
         rag: An open index.
@@ -52,23 +66,36 @@ class FlorenceVectorStore(VectorStore):
     def open(
         cls,
         db: str | Path,
-        embedding: Embeddings,
+        embedding: Embeddings | None = None,
         *,
         collection: str = "florence",
         token: str | None = None,
         images: str | Path | None = None,
+        **unknown: Any,
     ) -> Self:
         """Open a database, or create it.
 
         Args:
             db: A file that ends in .db, or the URI of a Milvus server.
-            embedding: The embeddings of texts, queries and, if they support them, images.
+            embedding: The embeddings of texts, queries and, if they support them, images. By default the model that the
+                database records, which must exist then.
             collection: The name of the collection.
             token: The token of a server.
             images: A folder for images that are added without a file; by default one next to the database.
+            **unknown: Refused with a message that says what to write instead.
+
+        Raises:
+            StoreError: If no embeddings are given, and there is no database.
+            ModelError: If no embeddings are given, and the database was filled by embeddings of LangChain.
         """
         from florence_rag.index.milvus import MilvusIndex
 
+        _refuse(unknown)
+        if embedding is None:
+            try:
+                return cls(FlorenceRAG.open(db, collection=collection, token=token, images=images, create=False))
+            except (ModelError, StoreUnavailableError) as error:
+                raise type(error)(f"{error}; or name the embeddings, open(db, embeddings)") from error
         embedder = embeddings_to_embedder(embedding)
         index = MilvusIndex.open(str(db), embedder.info, token=token, collection=collection)
         return cls(FlorenceRAG(index, embedder, images=images or image_folder(str(db), collection)))
@@ -85,6 +112,7 @@ class FlorenceVectorStore(VectorStore):
         **options: Any,
     ) -> Self:
         """Create a store in the database db with these texts. `options` are those of `open`."""
+        _refuse(options)
         if db is None:
             raise InputError('name a database: db="notes.db", or the URI of a Milvus server')
         store = cls.open(db, embedding, **options)
@@ -134,13 +162,14 @@ class FlorenceVectorStore(VectorStore):
 
     def add_images(
         self,
-        images: Iterable[Any],
+        images: Iterable[Any] = (),
         metadatas: Sequence[Mapping[str, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
         captions: Sequence[str | None] | None = None,
+        **unknown: Any,
     ) -> list[str]:
-        """Store images, embedded from their pixels, and return their ids.
+        """Store images, embedded from their pixels, and return their ids. Those that cannot be stored do not stop it.
 
         Args:
             images: Paths, file: URLs, data URIs, content blocks, bytes, open files, PIL images or (H, W, 3) uint8
@@ -148,15 +177,18 @@ class FlorenceVectorStore(VectorStore):
             metadatas: The metadata of each image.
             ids: The id of each image; None derives an id from the content.
             captions: The caption of each image.
+            **unknown: Refused with a message that says what to write instead.
         """
+        _refuse(unknown)
         return self.rag.items.upsert_images(
             map(block_to_image, images), captions=captions, ids=ids, metadatas=metadatas
         )
 
     aadd_images = in_thread(add_images)
 
-    def delete(self, ids: Sequence[str] | None = None, **_: Any) -> bool:
+    def delete(self, ids: Sequence[str] | None = None, **unknown: Any) -> bool:
         """Delete the items with these ids, or all items if ids is None; unknown ids are skipped."""
+        _refuse(unknown)
         self.rag.items.delete(self.rag.items.ids() if ids is None else list(ids))
         return True
 
@@ -267,15 +299,20 @@ class FlorenceDocumentIndex(DocumentIndex):
         return self.store.similarity_search(query, **{"k": self.k, **settings})
 
 
-def _to_core(*, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None) -> dict[str, Any]:
-    """Return the filter and the kinds of a search; anything else is a TypeError.
-
-    Plain keys of the filter are keys of documents' metadata, as everywhere in LangChain.
-    """
-    if isinstance(filter, Mapping):
-        is_field = {key: key in _INDEX_FIELDS or str(key).startswith("metadata.") for key in filter}
-        filter = {str(key) if is_field[key] else f"metadata.{key}": condition for key, condition in filter.items()}
+def _to_core(
+    *, filter: str | Mapping[str, Any] | None = None, kinds: Collection[Kind] | None = None, **unknown: Any
+) -> dict[str, Any]:
+    """Return the filter and the kinds of a search; anything else is a TypeError."""
+    _refuse(unknown)
     return {"filter": filter, "kinds": kinds}
+
+
+def _refuse(unknown: Mapping[str, Any]) -> None:
+    """Raise TypeError for a keyword argument that a method does not have; it says what to write instead."""
+    for name in unknown.keys() & _ARGUMENTS_OF_OTHER_STORES.keys():
+        raise TypeError(f"FlorenceVectorStore has no argument {name!r}; write {_ARGUMENTS_OF_OTHER_STORES[name]}")
+    for name in unknown:
+        raise TypeError(f"FlorenceVectorStore has no argument {name!r} here")
 
 
 def _stored_document(hit: Hit) -> Document:

@@ -60,7 +60,27 @@ def test_kinds_narrow_the_search(run, photos):
     assert {hit["kind"] for hit in hits} == {"text"}
 
 
-def test_filter_is_passed_on_as_it_is(run, photos):
+def test_a_filter_may_be_a_json_object(run, photos):
+    run("index", photos)
+    found = run("search", "red", "--filter", '{"$not": {"source": {"$contains": ".png"}}}', "--json").json["hits"]
+    assert found and not any(hit["source"].endswith(".png") for hit in found)
+
+
+@pytest.mark.parametrize(
+    ("filter", "problem"),
+    [
+        ('{"year": {"$near": 1}}', "filter['year']['$near'] is not an operator"),
+        ('{"year": ', "is not a JSON object"),
+        ('{"$or": 1}', "must be a list of filters"),
+    ],
+)
+def test_a_wrong_filter_is_refused_before_a_model_is_loaded(run, filter, problem):
+    outcome = run("search", "red", "--filter", filter, "--db", "missing.db")
+    assert outcome.code == 2
+    assert problem in " ".join(outcome.err.replace("│", " ").split())
+
+
+def test_an_expression_is_passed_on_as_it_is(run, photos):
     run("index", photos)
     outcome = run("search", "red", "--filter", "start_s >= 10")
     assert outcome.code == 1

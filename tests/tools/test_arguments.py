@@ -149,9 +149,9 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
         check_kinds(["image", "photo"])
 
 
-def test_a_plain_key_of_a_filter_is_one_of_the_metadata():
-    assert check_filter('{"city": "Rome", "page": 3}') == {"metadata.city": "Rome", "page": 3}
-    assert check_filter({"metadata.kind": "a", "kind": "text"}) == {"metadata.kind": "a", "kind": "text"}
+def test_a_filter_is_a_mapping_or_the_json_of_one():
+    assert check_filter('{"city": "Rome", "page": 3}') == {"city": "Rome", "page": 3}
+    assert check_filter({"$or": [{"kind": "text"}]}) == {"$or": [{"kind": "text"}]}
 
 
 @pytest.mark.parametrize("filter", [None, "", " \n", "{}", {}])

@@ -36,7 +36,7 @@ class TestIntegrationSuite(RetrieversIntegrationTests):
 
 
 def test_every_setting_can_be_given_for_one_call(rag, folder):
-    retriever = FlorenceRetriever(rag=rag, k=1, kinds={"image"})
+    retriever = FlorenceRetriever(rag, k=1, kinds={"image"})
     assert len(retriever.invoke("red", k=3)) == 3
     assert [d.metadata["kind"] for d in retriever.invoke("bus", kinds={"text"})] == ["text"]
     source = str(folder / "blue.png")

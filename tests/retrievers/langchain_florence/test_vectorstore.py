@@ -7,7 +7,7 @@ from langchain_tests.integration_tests.indexer import AsyncDocumentIndexTestSuit
 from PIL import Image
 
 from florence_rag import FlorenceRAG
-from florence_rag.errors import InputError, StoreMismatchError
+from florence_rag.errors import InputError, ModelError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
 from langchain_florence import FlorenceDocumentIndex, FlorenceEmbeddings, FlorenceVectorStore
@@ -141,7 +141,10 @@ def test_mmr_skips_repetitions(store):
         ({"page": 3}, {"grass"}),
         ({"metadata.page": {"$gte": 4}}, set()),
         ({"kind": "image", "city": "Oslo"}, {"b"}),
-        ({"source": {"$prefix": "item:"}}, {"b", "r", "sea", "grass"}),
+        ({"chunk.source": {"$prefix": "item:"}}, {"b", "r", "sea", "grass"}),
+        ({"source": {"$prefix": "item:"}}, {"sea", "grass"}),
+        ({"$or": [{"city": "Rome"}, {"page": {"$exists": True}}]}, {"r", "grass"}),
+        ({"city": {"$nin": ["Oslo", "Rome"]}, "kind": "text"}, {"grass"}),
         ('kind == "text"', {"sea", "grass"}),
     ],
 )
@@ -269,3 +272,38 @@ def test_a_document_index_retrieves(document_index):
     document_index.store.add_texts(["foo", "bar"], ids=["1", "2"])
     assert [document.id for document in document_index.invoke("bar", k=1)] == ["2"]
     assert len(document_index.invoke("bar")) == 2
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (
+            lambda store: store.similarity_search("a", expr='city == "Rome"'),
+            'write filter={"city": "Rome"}, or a Milvus',
+        ),
+        (lambda store: store.as_retriever(search_kwargs={"where": {}}).invoke("a"), 'write filter={"city": "Rome"}'),
+        (lambda store: store.delete(expr="pk > 0"), "no argument 'expr'"),
+        (lambda store: store.add_images(uris=["a.png"]), r"write add_images\(\[...\]\)"),
+        (lambda store: type(store).from_texts(["a"], None, connection_args={"uri": "a.db"}), 'write db="notes.db"'),
+        (lambda store: type(store).open("a.db", None, collection_name="a"), 'write collection="notes"'),
+        (lambda store: store.similarity_search("a", top_k=3), "no argument 'top_k' here"),
+    ],
+)
+def test_arguments_of_other_stores_are_answered(walls, call, says):
+    with pytest.raises(TypeError, match=says):
+        call(walls)
+    assert len(walls.rag.items.ids()) > 1  # an unknown argument of delete deletes nothing
+
+
+def test_a_database_that_records_its_model_needs_no_embeddings(tmp_path, monkeypatch):
+    db = str(tmp_path / "a.db")
+    with FlorenceRAG.open(db, "florence-tiny") as rag:
+        rag.items.upsert_texts(["a red wall"], ids=["r"])
+    with FlorenceVectorStore.open(db) as store:
+        assert ids(store.similarity_search("red")) == ["r"]
+    with pytest.raises(StoreUnavailableError, match="or name the embeddings"):
+        FlorenceVectorStore.open(tmp_path / "missing.db")
+    other = tmp_path / "other.db"
+    FlorenceVectorStore.from_texts(["a"], DeterministicFakeEmbedding(size=8), db=other).close()
+    with pytest.raises(ModelError, match=r"DeterministicFakeEmbedding.*or name the embeddings"):
+        FlorenceVectorStore.open(other)
