@@ -60,7 +60,7 @@ class FlorenceRetriever(BaseRetriever):
     images: bool = False
 
     def __init__(self, rag: FlorenceRAG, **settings: Any) -> None:
-        super().__init__(rag=rag, **settings)
+        super().__init__(**{"rag": rag, **settings})
 
     @classmethod
     def from_db(cls, db: str, model: str | None = None, **settings: Any) -> Self:
