@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -12,6 +12,7 @@ from florence_rag.errors import ModelError
 from florence_rag.image_store import ImageStore
 from florence_rag.index.base import ChunkIndex
 from florence_rag.perception import base as perception
+from florence_rag.types import Hit
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -140,11 +141,13 @@ class Context:
         index: The stored chunks.
         models: The models. Read them when they are used, since the embedder can be replaced.
         images: The images that belong to no file, and the frames of hits.
+        observe: Receives all hits before they are returned or answered about.
     """
 
     index: ChunkIndex
     models: Models
     images: ImageStore
+    observe: Callable[[Sequence[Hit]], None] = lambda hits: None
 
 
 def _optional(model: T | None) -> LazyValue[T] | None:

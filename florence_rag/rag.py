@@ -27,6 +27,7 @@ from florence_rag.sources.io import Columns
 from florence_rag.tasks.ask import QuestionAnswering
 from florence_rag.tasks.classify import Classification, Classifiers, classify_images
 from florence_rag.tasks.describe import Descriptions, describe_images
+from florence_rag.tasks.domain_notice import DomainNotice
 from florence_rag.tasks.query_image import read_query_image
 from florence_rag.tasks.recommend import Item, RecommendOptions, recommend
 from florence_rag.tasks.segment import require_segmenter
@@ -57,7 +58,8 @@ class FlorenceRAG:
     def __init__(self, index: ChunkIndex, models: Embedder | Models, **settings: Unpack[Settings]) -> None:
         check_keywords(settings, Settings)
         models = models if isinstance(models, Models) else Models.of(models)
-        self.context = context = Context(index, models, ImageStore(index, settings.get("images")))
+        images = ImageStore(index, settings.get("images"))
+        self.context = context = Context(index, models, images, DomainNotice(models))
         self.index, self.models = index, models
         self.retriever = Retriever(context, settings.get("retrieval"))
         self.classifiers = Classifiers(models, settings.get("classifiers"), context.images.resolve)
@@ -174,15 +176,12 @@ class FlorenceRAG:
     def watch(
         self, *folders: str | Path, stop: Event | None = None, **options: Unpack[RunOptions]
     ) -> Iterator[IndexReport]:
-        """Keep the index current with folders: index them, then follow each change within two seconds.
+        """Keep the index current with folders; yield a report of the first run, and of each change within two seconds.
 
         Args:
             *folders: The folders; files that disappear are deleted from the index.
             stop: Ends the iteration when it is set.
             **options: How each run proceeds; see `RunOptions`.
-
-        Returns:
-            An iterator over a report per step, which lists the changes file by file.
         """
         return self._files.watch(folders, options, stop)
 

@@ -3,7 +3,8 @@
 import json
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
+from pathlib import Path, PurePath
 from typing import Literal
 
 ASSETS = Path(__file__).parents[1] / "assets" / "demo"
@@ -27,6 +28,16 @@ class DemoExample:
 def copy_demo_corpus(folder: str | Path) -> None:
     """Copy the folders photos, videos and documents, one megabyte, into a folder; existing files are replaced."""
     shutil.copytree(ASSETS / "corpus", folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+def is_demo_file(source: str) -> bool:
+    """Return whether a source has the folder and name of a file of the demo corpus, or of an image to search with."""
+    return PurePath(source).parts[-2:] in _demo_files()
+
+
+@cache
+def _demo_files() -> frozenset[tuple[str, ...]]:
+    return frozenset(path.parts[-2:] for path in ASSETS.rglob("*.*"))
 
 
 def demo_examples() -> tuple[DemoExample, ...]:

@@ -131,7 +131,9 @@ class Retriever:
             weight = self.config.rerank_weight * (1.0 if image is None else self.config.query_text_weight)
             load_frames, depth = self._context.images.frames, self.config.rerank_depth
             hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
-        return (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
+        hits = (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
+        self._context.observe(hits)
+        return hits
 
     def find_moments(
         self, text: str, k: int = 5, *, filter: Filter | None = None, overlapping: bool = False
@@ -163,6 +165,7 @@ class Retriever:
         """
         row = self._unit_vector(vector)
         hits = self._context.index.search_vector(row, check_count(k), kinds=check_kinds(kinds), filter=filter)
+        self._context.observe(hits)
         return [replace(hit, explanation=f"similarity {hit.score:.2f}") for hit in hits]
 
     def search_mmr(

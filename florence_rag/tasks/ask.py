@@ -90,6 +90,7 @@ class QuestionAnswering:
         self, hit: Hit, frames: tuple[Frame, ...], question: str, cache_answers: bool | None = None
     ) -> VQAResult:
         """Ask about the frame that fits the question best."""
+        self._context.observe([hit])
         question, cached = check_question(question), self._cached_vqa(cache_answers)
         if cached and hit.id:
             cached.locate(frames, location_of(hit))
