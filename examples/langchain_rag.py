@@ -1,11 +1,11 @@
 """A LangChain chain that retrieves images and passes them to a multimodal chat model, which answers and cites them.
 
     python examples/langchain_rag.py
-    python examples/langchain_rag.py my-photos/ --question "What is on the table?" --model openai:gpt-5-mini
+    python examples/langchain_rag.py my-photos/ --db photos.db --question "..." --model openai:gpt-5-mini
 
-Without a folder it asks about the demo corpus. Without --model a scripted model answers with the VQA model's answers
-about the images that it receives, so that nothing leaves this machine; --model takes any name that LangChain's
-init_chat_model knows.
+A folder is indexed by the default model, once: the database is kept. Without a folder and --db it asks about the demo
+corpus. Without --model a scripted model answers with the VQA model's answers about the images that it receives, so that
+nothing leaves this machine; --model takes any name that LangChain's init_chat_model knows.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import base64
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +90,33 @@ def show(found: dict[str, Any]) -> None:
         print(f"Source: {document.metadata['source']} (id {document.id}, score {document.metadata['score']:.2f})")
 
 
+@contextmanager
+def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
+    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
+    with tempfile.TemporaryDirectory() as scratch:
+        is_demo = folder is None and not (db and db.exists())
+        if is_demo:
+            corpus = db.with_suffix(".corpus") if db else Path(scratch)
+            copy_demo_corpus(corpus)
+            folder, db = corpus / "photos", db or corpus / "demo.db"
+        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
+        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
+            if folder:
+                rag.add(folder)  # skips what is indexed already
+            yield rag
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Index the folder into a temporary database, and ask the question."""
+    """Open the index, and ask the question."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
+    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--model", help="a name for init_chat_model, such as openai:gpt-5-mini (default: scripted)")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        if options.folder is None:
-            copy_demo_corpus(Path(scratch))
-        with FlorenceRAG.open(Path(scratch) / "rag.db", "florence-tiny", ocr="never") as rag:
-            rag.add(options.folder or Path(scratch) / "photos")
-            model = init_chat_model(options.model) if options.model else ScriptedModel(answer_image=rag.ask_image)
-            show(build_chain(rag, model).invoke(options.question))
+    with open_index(options.folder, options.db) as rag:
+        model = init_chat_model(options.model) if options.model else ScriptedModel(answer_image=rag.ask_image)
+        show(build_chain(rag, model).invoke(options.question))
 
 
 if __name__ == "__main__":

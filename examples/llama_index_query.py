@@ -1,11 +1,11 @@
 """A LlamaIndex query engine that retrieves images and passes them to a multimodal LLM, which answers and cites them.
 
     python examples/llama_index_query.py
-    python examples/llama_index_query.py my-photos/ --question "..." --llm llama_index.llms.ollama.Ollama:qwen3-vl
+    python examples/llama_index_query.py my-photos/ --db photos.db --llm llama_index.llms.ollama.Ollama:qwen3-vl
 
-Without a folder it asks about the demo corpus. Without --llm a scripted model answers with the VQA model's answers
-about the images that it receives, so that nothing leaves this machine; --llm takes the class of any LLM of LlamaIndex
-that accepts images, and a model's name.
+A folder is indexed by the default model, once: the database is kept. Without a folder and --db it asks about the demo
+corpus. Without --llm a scripted model answers with the VQA model's answers about the images that it receives, so that
+nothing leaves this machine; --llm takes the class of any LLM of LlamaIndex that accepts images, and a model's name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import argparse
 import importlib
 import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,19 +103,32 @@ def show(response: RESPONSE_TYPE) -> None:
         print(f"Source: {source['source']} (id {source['id']}, {source['explanation']})")
 
 
+@contextmanager
+def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
+    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
+    with tempfile.TemporaryDirectory() as scratch:
+        is_demo = folder is None and not (db and db.exists())
+        if is_demo:
+            corpus = db.with_suffix(".corpus") if db else Path(scratch)
+            copy_demo_corpus(corpus)
+            folder, db = corpus / "photos", db or corpus / "demo.db"
+        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
+        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
+            if folder:
+                rag.add(folder)  # skips what is indexed already
+            yield rag
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Index the folder into a temporary database, and ask the question."""
+    """Open the index, and ask the question."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, help="images to ask about (default: the demo corpus)")
+    parser.add_argument("--db", type=Path, help="the database, which is kept (default with a folder: florence.db)")
     parser.add_argument("--question", default=QUESTION)
     parser.add_argument("--llm", help="such as llama_index.llms.ollama.Ollama:qwen3-vl (default: scripted)")
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        if options.folder is None:
-            copy_demo_corpus(Path(scratch))
-        with FlorenceRAG.open(Path(scratch) / "query.db", "florence-tiny", ocr="never") as rag:
-            rag.add(options.folder or Path(scratch) / "photos")
-            show(build_engine(rag, load_llm(options.llm, rag)).query(options.question))
+    with open_index(options.folder, options.db) as rag:
+        show(build_engine(rag, load_llm(options.llm, rag)).query(options.question))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ def test_the_agent_searches_asks_and_answers(load_example, rag, capsys):
 
 
 def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
-    load_example("langchain_agent").main([str(image_folder), "--question", "What color is the wall?"])
+    load_example("langchain_agent").main(
+        [str(image_folder), "--db", str(image_folder / "x.db"), "--question", "What color is the wall?"]
+    )
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 

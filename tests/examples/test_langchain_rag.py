@@ -41,7 +41,9 @@ def test_citations_are_numbers_in_brackets(load_example, answer, numbers):
 
 
 def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
-    load_example("langchain_rag").main([str(image_folder), "--question", "What color is the wall?"])
+    load_example("langchain_rag").main(
+        [str(image_folder), "--db", str(image_folder / "x.db"), "--question", "What color is the wall?"]
+    )
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 

@@ -24,7 +24,9 @@ def test_an_llm_is_loaded_by_its_class_and_model(load_example):
 
 
 def test_a_folder_is_indexed_and_asked(load_example, open_untrained, image_folder, capsys):
-    load_example("llama_index_agent").main([str(image_folder), "--question", "What color is the wall?"])
+    load_example("llama_index_agent").main(
+        [str(image_folder), "--db", str(image_folder / "x.db"), "--question", "What color is the wall?"]
+    )
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"Source: {image_folder}")
 
 
