@@ -19,7 +19,13 @@ from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locat
 
 __all__ = ["FULL_SIZE", "ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
-_READERS: Mapping[Media, str] = {"image": "images", "pdf": "pdf", "text": "text", "office": "office", "video": "video"}
+_READERS: Mapping[Media, str] = {
+    "image": "image_files",
+    "pdf": "pdf",
+    "text": "text",
+    "office": "office",
+    "video": "video",
+}
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""
 _DEFAULT = ChunkingConfig()
 log = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ class ChunkingConfig:
     """How sources are cut into chunks. The defaults suit photographs, videos and articles.
 
     Args:
-        image_side_px: The longer side of images; larger ones are scaled down. At least 32.
+        image_side_px: The longer side of images, and of pages of image files; larger ones are scaled down. At least 32.
         page_side_px: The longer side of rendered PDF pages. At least 32.
-        keyframe_side_px: The longer side of the keyframes of clips. At least 32.
+        keyframe_side_px: The longer side of the keyframes of clips, of videos and animations. At least 32.
         image_detail_px: JPEGs are decoded at a half, a quarter or an eighth of their size, which is faster, while both
             sides keep this many pixels. None: image_side_px.
         clip_min_s: Shorter shots are joined with the next one. Above 0.

@@ -23,7 +23,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from florence_rag.chunking.formats import HEAD_BYTES, format_error
-from florence_rag.chunking.images import MAX_PIXELS, MIN_SIDE_PX
+from florence_rag.chunking.image_decoder import MAX_PIXELS, MIN_SIDE_PX
 from florence_rag.chunking.joined_matroska import joined_parts, patch
 from florence_rag.chunking.shots import DecodedFrame
 from florence_rag.errors import MediaError

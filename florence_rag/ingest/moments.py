@@ -54,7 +54,7 @@ def _shots(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
 
 def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chunk]:
     first, start_s, end_s = shot[0], shot[0].locator.start_s, shot[-1].locator.end_s
-    if first.kind != "clip" or is_moment(first) or start_s is None or end_s is None:
+    if first.kind != "clip" or first.source.media == "image" or is_moment(first) or start_s is None or end_s is None:
         return []
     frame_times: dict[float, float] = {}  # by the time of the sample, the exact time by which the frame is read again
 

@@ -87,7 +87,7 @@ class OCRStage:
     def _boxes(self, chunk: Chunk) -> tuple[Box, ...]:
         """Return the parts of the frames of a chunk that are read."""
         is_scan = chunk.kind == "page" and not chunk.text.strip()
-        if self.mode == "always" or chunk.kind == "image" or is_scan:
+        if self.mode == "always" or "image" in (chunk.kind, chunk.source.media) or is_scan:
             return ((0.0, 0.0, 1.0, 1.0),)
         return chunk.ocr_boxes
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, UnidentifiedImageError
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import chunk_source, read_image
+from florence_rag.chunking.image_files import chunk_source
+from florence_rag.chunking.images import read_image
 from florence_rag.errors import InputError, MediaError
 from tests.chunking.samples import BLUE, RED, SHARED, encode, scene, source
 

@@ -20,9 +20,10 @@ from tests.ingest.samples import color_chunk, source
 
 SOURCES = [Source(f"/{name}", "text", 1, 1, name) for name in "abcdef"]
 IMAGE = color_chunk(source("a"), "red")
-PAGE = color_chunk(source("b"), "red", kind="page", text="typed")
-SCAN = color_chunk(source("c"), "red", kind="page", text=" \n")
-CLIP = color_chunk(source("d"), "red", "blue", "red", kind="clip")
+PDF, VIDEO = replace(source("b"), media="pdf"), replace(source("d"), media="video")
+PAGE = color_chunk(PDF, "red", kind="page", text="typed")
+SCAN = color_chunk(replace(PDF, uri="/c"), "red", kind="page", text=" \n")
+CLIP = color_chunk(VIDEO, "red", "blue", "red", kind="clip")
 TEXT = Chunk(source("e"), "text", text="words")
 
 
@@ -143,6 +144,13 @@ def test_lines_that_the_text_of_a_page_has_are_not_stored_twice():
     reader = RecordingReader("Figure 1: a", "FIGURE 1", "flywheel", "wheel")
     page = replace(FIGURES, text="See figure 1. Flywheels turn.")
     assert OCRStage(loaded(reader), "auto")(page).ocr == "Figure 1: a\nflywheel\nwheel"
+
+
+def test_the_stills_of_an_animation_are_read(tmp_path):
+    first, *others = (Image.new("RGB", (2000, 90), color) for color in ("red", "blue"))
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others, duration=500)
+    chunks = list(chunk_paths([tmp_path]))
+    assert [OCRStage(loaded(ShapeReader()), "auto")(chunk).ocr for chunk in chunks] == ["2000 x 90"] * 2
 
 
 class ShapeReader:
