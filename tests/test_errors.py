@@ -2,7 +2,7 @@ from typing import TypedDict
 
 import pytest
 
-from florence_rag.errors import InputError, check_keywords, unknown_chunk_error
+from florence_rag.errors import InputError, check_keywords, first_line, unknown_chunk_error
 
 
 def test_an_unknown_id_is_an_input_error_that_names_it():
@@ -28,3 +28,13 @@ def test_an_unknown_keyword_is_a_type_error_that_says_what_is_allowed(name, hint
     with pytest.raises(TypeError) as error:
         check_keywords([name, "ocr"], Options)
     assert str(error.value) == f"unknown keyword argument {name!r}; {hint}"
+
+
+def test_the_reason_of_an_error_is_its_first_line_and_never_blank():
+    assert first_line(ValueError("  too long\nbecause")) == "too long"
+    assert first_line(ValueError("")) == "ValueError"
+
+
+def test_the_advice_to_run_the_code_of_a_file_is_not_repeated():
+    advice = "Weights only load failed. Re-running `torch.load` with `weights_only` set to `False` will likely succeed"
+    assert first_line(RuntimeError(advice)).startswith("its weights are damaged, or a pickle")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from florence_rag.answering.base import LoadFrames, Search, check_question, frames_or_skip
-from florence_rag.errors import MissingExtraError, ModelError
+from florence_rag.errors import MissingExtraError, ModelError, first_line
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
 from florence_rag.types import Answer, Citation, Hit, Kind, middle_frame
@@ -87,10 +87,17 @@ class LLMAnswerer:
 
     def ask_about(self, question: str, hits: Sequence[Hit]) -> Answer:
         """Return the model's answer from these hits only."""
-        reply = _text_of(self.model.invoke(self.messages(question, hits)))
+        reply = _text_of(self._invoke(self.messages(question, hits)))
         cited = [hits[i] for i in cited_numbers(reply, len(hits))]
         citations = tuple(Citation.of(hit, quote=hit.text if hit.kind == "text" else "") for hit in cited)
         return Answer(reply, None, citations)
+
+    def _invoke(self, messages: list[dict[str, Any]]) -> Any:
+        """Call the model, and turn the errors of its provider into a ModelError of one line."""
+        try:
+            return self.model.invoke(messages)
+        except Exception as error:  # every provider has its own
+            raise ModelError(f"the chat model failed ({type(error).__name__}): {first_line(error)}") from error
 
     def messages(self, question: str, hits: Sequence[Hit]) -> list[dict[str, Any]]:
         """Return the messages: the instruction, then the results and the question as content blocks."""

@@ -167,7 +167,10 @@ class IndexingCommand(EmbeddingCommand):
     model: Model = None
     captioner: Annotated[
         str | None,
-        typer.Option(metavar="NAME|never", help="The model that writes captions, such as florence-2-base."),
+        typer.Option(
+            metavar="NAME|never",
+            help="The model that writes captions, such as florence-2-base, or openai:MODEL of a service.",
+        ),
     ] = None
     detector: Annotated[
         str | None,

@@ -92,9 +92,10 @@ class Convert(ModelCommand):
 
     def run(self) -> None:
         from florence_rag.models.checkpoint_files import read_checkpoint
-        from florence_rag.models.convert import convert, fetch_tokenizer, guesses_to_text
+        from florence_rag.models.convert import convert, fetch_tokenizer, guesses_to_text, require_new
         from florence_rag.models.vqa_vocabulary import read_answers
 
+        require_new(self.folder)  # before gigabytes are read
         answers = None if self.answers is None else read_answers(self.answers)
         checkpoint = read_checkpoint(self.checkpoint)
         tokenizer = self.tokenizer or fetch_tokenizer(checkpoint, self.fetcher())

@@ -154,7 +154,12 @@ Model = Annotated[
     typer.Option(metavar="NAME", help="The embedder: a name from `florence-rag models`, a folder, or a repository."),
 ]
 Reranker = Annotated[str | None, typer.Option(metavar="NAME", help="A model that scores the best hits again.")]
-VQA = Annotated[str | None, typer.Option(metavar="NAME", help="The model that answers questions about images.")]
+VQA = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="The model that answers questions about images, such as openai:MODEL of a service."
+    ),
+]
 OneDetector = Annotated[str, typer.Option(metavar="NAME", help="The model that finds objects.")]
 IndexType = Annotated[
     str | None,

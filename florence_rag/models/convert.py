@@ -81,8 +81,7 @@ def convert(
             folder exists or cannot be written.
     """
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ModelError(f"the folder {str(folder)!r} exists; name a new one, or delete it first")
+    require_new(folder)
     checkpoint = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
     architecture, image_options = _architecture(checkpoint, config)
     processor = _build_processor(architecture.config, Path(tokenizer), image_options)
@@ -93,6 +92,12 @@ def convert(
         raise ModelError(f"the settings do not make a network: {type(error).__name__}: {error}") from error
     _save(model, processor, folder)
     return Conversion(final, architecture.guessed)
+
+
+def require_new(folder: Path) -> None:
+    """Raise a ModelError if there is something at the path of a folder, except an empty folder."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(f"the folder {str(folder)!r} exists; name a new one, or delete it first")
 
 
 def _architecture(checkpoint: Checkpoint, config: Config | str | Path | None) -> tuple[Architecture, dict[str, Any]]:

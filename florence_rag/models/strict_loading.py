@@ -31,6 +31,11 @@ def open_strictly(
         loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
     model, loading_info = loaded
     check_fit(loading_info, name or kind.__name__, folder)
+    if bad := [key for key, tensor in model.named_parameters() if not tensor.isfinite().all()]:
+        keys = _listed(bad)
+        raise ModelError(
+            f"{name or kind.__name__!r}: the weights in {str(folder)!r} are not all finite numbers: {keys}"
+        )
     opened: Model = model.to(device or ("cuda" if torch.cuda.is_available() else "cpu")).eval()
     return opened
 
@@ -67,6 +72,11 @@ def check_fit(
     """Raise a ModelError with the keys if transformers ignored weights of the file or made some up."""
     for kind in unfit:
         if keys := sorted(map(str, loading_info.get(kind) or ())):
-            listed = ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
             words = kind.replace("_", " ")
-            raise ModelError(f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed}")
+            raise ModelError(
+                f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {_listed(keys)}"
+            )
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")

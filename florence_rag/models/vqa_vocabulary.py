@@ -82,7 +82,7 @@ def read_answers(path: str | Path) -> list[str]:
     if path.is_dir():
         return vocabulary(_annotations(path))
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
         if path.suffix != ".json":
             return text.splitlines()
         content = json.loads(text)

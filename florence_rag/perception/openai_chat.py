@@ -66,7 +66,11 @@ class OpenAIChat:
         self._refused: set[str] = set()
         self._unreached, self._paused_until, self._last_reason = 0, 0.0, ""
         key = api_key or "none"  # the client requires a key, local servers accept any
-        self._client = openai.OpenAI(base_url=self.url, api_key=key, timeout=timeout_s, max_retries=retries)
+        # Without redirects, which would send the image to another address.
+        client = openai.DefaultHttpxClient(base_url=self.url, follow_redirects=False, timeout=timeout_s)
+        self._client = openai.OpenAI(
+            base_url=self.url, api_key=key, timeout=timeout_s, max_retries=retries, http_client=client
+        )
 
     def close(self) -> None:
         """Close the connections."""

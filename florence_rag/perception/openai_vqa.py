@@ -13,11 +13,13 @@ INSTRUCTION = "Answer the question about the picture with a word, a number, a na
 class OpenAIVisionQA:
     """A `VisualQA` that calls a service. Threads may share it.
 
-    `model` is its name there; `options` are those of `OpenAIChat`. Errors of the service are ModelErrors.
+    `model` is its name there; a reply has at most `max_tokens`; `options` are those of `OpenAIChat`. Errors of the
+    service are ModelErrors.
     """
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str, *, max_tokens: int = 500, **options: Any) -> None:
         self._chat = OpenAIChat(model, **options)
+        self._max_tokens = max_tokens
 
     def close(self) -> None:
         """Close the connections."""
@@ -29,7 +31,7 @@ class OpenAIVisionQA:
         The confidence is the probability of the whole answer, or None if the service does not report it.
         """
         text = f"{INSTRUCTION}\nQuestion: {checked_question(question)}"
-        completion = self._chat.send(frame, text, logprobs=True)
+        completion = self._chat.send(frame, text, logprobs=True, max_tokens=self._max_tokens)
         try:
             return _to_result(completion)
         except (AttributeError, IndexError, TypeError, ValueError) as error:

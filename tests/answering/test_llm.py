@@ -129,3 +129,12 @@ def test_without_langchain_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "langchain.chat_models", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'florence-rag\[llm\]'"):
         open_chat_model("openai:gpt-5")
+
+
+def test_a_provider_that_fails_is_a_model_error_in_one_line():
+    class Refusing:
+        def invoke(self, messages):
+            raise ConnectionError("refused\nTraceback ...")
+
+    with pytest.raises(ModelError, match=r"^the chat model failed \(ConnectionError\): refused$"):
+        LLMAnswerer(Search(), Refusing(), lambda hit: FRAMES[hit.id]).ask("Is the bus late?")

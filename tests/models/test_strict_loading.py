@@ -1,5 +1,6 @@
 """A folder of a model opens completely or not at all."""
 
+from argparse import Namespace
 from functools import partial
 
 import pytest
@@ -61,3 +62,19 @@ def test_a_truncated_file_is_an_error_of_one_line(folder, file):
     with pytest.raises(ModelError, match=r"cannot be opened as a FlorenceModel: .*; fetch it again") as error:
         open_strictly(FlorenceModel, folder)
     assert "\n" not in str(error.value)
+
+
+def test_weights_that_are_not_finite_are_named(folder):
+    weights = load_file(folder / "model.safetensors")
+    weights["logit_scale"] = torch.tensor(float("nan"))
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"are not all finite numbers: logit_scale$"):
+        open_strictly(FlorenceModel, folder)
+
+
+def test_a_pickle_of_more_than_weights_is_refused_without_advice_to_run_it(folder):
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save({**weights, "options": Namespace(a=1)}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="a pickle that only running its code would open; fetch it again"):
+        open_strictly(FlorenceModel, folder)

@@ -48,10 +48,11 @@ def test_the_vocabulary_has_answers_of_nine_questions_in_order_of_appearance():
         ("label2ans.json", '{"0": "yes", "1": "no"}'),
         ("ans2label.json", '{"no": 1, "yes": 0}'),
         ("answers.txt", "yes\nno\n"),
+        ("answers_of_windows.txt", "\ufeffyes\r\nno\r\n"),
     ],
 )
 def test_answers_are_read_from_every_format(tmp_path, name, content):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_text(content, "utf-8", newline="")
     assert read_answers(tmp_path / name) == ["yes", "no"]
 
 

@@ -42,7 +42,7 @@ def test_the_request_has_the_question_and_the_image(service, ask):
     assert ask(wide, "  What color?\n", max_side_px=256, options={"temperature": 0}).answer == "Red"
     ((path, headers, body),) = service.requests
     assert path == "/v1/chat/completions" and headers["Authorization"] == f"Bearer {KEY}"
-    assert (body["model"], body["temperature"], body["logprobs"]) == ("seer", 0, True)
+    assert (body["model"], body["temperature"], body["logprobs"], body["max_tokens"]) == ("seer", 0, True, 500)
     picture, text = body["messages"][0]["content"]
     assert text["text"].endswith("Question: What color?")
     sent = sent_image(body)
@@ -114,6 +114,13 @@ def test_a_temporary_failure_is_retried(service, ask):
     service.replies = [soon, (200, completion("red"))]
     assert ask(retries=1).answer == "red"
     assert len(service.requests) == 2
+
+
+def test_an_image_is_not_sent_to_where_a_service_redirects(service, ask):
+    service.replies = [(307, {}, ("Location", f"{service.url}/elsewhere")), (200, completion("red"))]
+    with pytest.raises(ModelError, match=r"failed \(307\)"):
+        ask()
+    assert [path for path, _, _ in service.requests] == ["/v1/chat/completions"]
 
 
 def test_a_timeout_is_a_model_error(service, ask):
