@@ -1,8 +1,12 @@
 """Cuts office documents and e-books into passages of text, and the images in them into image chunks."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from io import BytesIO
 from typing import Any
+
+from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import read_image
@@ -13,8 +17,8 @@ from florence_rag.errors import MediaError
 from florence_rag.sources.io.uris import media_of, parse_member, suffix_of, unquote_name
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
-MIN_PIXELS = 2_500
-"""Smaller images, such as bullets, are decorations."""
+MIN_SIDE_PX, MIN_PIXELS = 16, 2_500
+"""Smaller images, such as bullets and lines, are decorations."""
 MAX_IMAGES = 2_000
 _UNREAD = frozenset(".emf .wmf .svg .mp3 .m4a .wav .docx .xlsx .pptx .xls .doc .ppt .pdf".split())
 
@@ -48,7 +52,7 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
     with open_package(uri) as package:
         if locator.part not in package.names:
             raise MediaError(f"{uri!r} has no part {locator.part!r}; index it again if it has changed")
-        return (_read_image(package, locator.part, config),)
+        return (_decode(package.read(locator.part, MAX_IMAGE_BYTES), config),)
 
 
 def _suffix(uri: str) -> str:
@@ -72,12 +76,11 @@ def _images(
             yield Skipped(source.uri, f"embedded {suffix_of(name)}", place)
             continue
         try:
-            frame = _read_image(package, name, config)
+            data = package.read(name, MAX_IMAGE_BYTES)
+            if not _is_decoration(data):
+                yield Chunk(source, "image", place, frames=(_decode(data, config),))
         except MediaError:
             yield Skipped(source.uri, "damaged image", place)
-            continue
-        if frame.shape[0] * frame.shape[1] >= MIN_PIXELS:
-            yield Chunk(source, "image", place, frames=(frame,))
 
 
 def _media_members(package: ZipPackage) -> Sequence[str]:
@@ -90,5 +93,12 @@ def _media_members(package: ZipPackage) -> Sequence[str]:
     return list(members.values())[:MAX_IMAGES]
 
 
-def _read_image(package: ZipPackage, name: str, config: ChunkingConfig) -> Frame:
-    return read_image(package.read(name, MAX_IMAGE_BYTES), config.image_side_px, config.image_detail_px)
+def _is_decoration(data: bytes) -> bool:
+    """Return whether an image is too small to show anything; False for what only `read_image` opens."""
+    with suppress(Exception), Image.open(BytesIO(data)) as image:
+        return min(image.size) < MIN_SIDE_PX or image.width * image.height < MIN_PIXELS
+    return False
+
+
+def _decode(data: bytes, config: ChunkingConfig) -> Frame:
+    return read_image(data, config.image_side_px, config.image_detail_px)

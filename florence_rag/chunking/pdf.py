@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
@@ -15,16 +16,25 @@ from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
 from florence_rag.chunking.formats import format_error
-from florence_rag.chunking.pdf_annotations import read_annotations
+from florence_rag.chunking.pdf_annotations import count_attached_files, read_annotations
 from florence_rag.chunking.pdf_ocr import boxes_to_read, is_readable
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
 
+ATTACHMENT = "attachment"
 _log = logging.getLogger(__name__)
 _PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
 _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium marks a hyphenated word
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Page:
+    frame: Frame
+    text: str
+    ocr_boxes: tuple[Box, ...]
+    attachments: int
 
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
@@ -38,13 +48,16 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
         for number in range(1, pages + 1):
             place = Locator(page=number)
             try:
-                frame, text, boxes = _read_page(document, number, config.page_side_px)
+                page = _read_page(document, number, config.page_side_px)
             except (pdfium.PdfiumError, ValueError) as error:
                 _log.info("page %d of %r cannot be read: %s", number, source.uri, error)
                 skipped.append(Skipped(source.uri, "damaged page", place))
                 continue
             any_page = True
-            yield Chunk(source, "page", place, text=text, frames=(frame,), metadata=metadata, ocr_boxes=boxes)
+            skipped += [Skipped(source.uri, ATTACHMENT, place)] * page.attachments
+            yield Chunk(
+                source, "page", place, page.text, frames=(page.frame,), metadata=metadata, ocr_boxes=page.ocr_boxes
+            )
     if not any_page:
         raise MediaError(f"{source.uri!r} has no page that can be read")
     yield from skipped
@@ -57,7 +70,8 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
         if not 1 <= number <= len(document):
             raise MediaError(f"{uri!r} has {len(document)} pages, no page {number}")
         try:
-            return (_read_page(document, number, config.page_side_px)[0],)
+            with _PDFIUM, closing(document[number - 1]) as page:
+                return (_render(page, config.page_side_px),)
         except (pdfium.PdfiumError, ValueError) as error:
             raise MediaError(f"page {number} of {uri!r} cannot be read") from error
 
@@ -85,19 +99,18 @@ def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
 def _unread_parts(document: pdfium.PdfDocument) -> list[str]:
     """Return the reason for each part of a document that is not on its pages."""
     forms = ["XFA form (print it to a new PDF)"] if document.get_formtype() == raw.FORMTYPE_XFA_FULL else []
-    return forms + ["attachment"] * document.count_attachments()
+    return forms + [ATTACHMENT] * document.count_attachments()
 
 
-def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> tuple[Frame, str, tuple[Box, ...]]:
-    """Return a page as an image, its text, and the boxes that OCR must read."""
+def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> _Page:
     with _PDFIUM, closing(document[number - 1]) as page:
         frame = _render(page, max_side_px)
+        attachments = count_attached_files(page)
         with closing(page.get_textpage()) as textpage:
             text = textpage.get_text_range()
             notes = read_annotations(document, page)
             boxes = boxes_to_read(page, textpage)
-    lines = [text if is_readable(text) else "", *notes]
-    return frame, _clean("\n".join(lines)), boxes
+    return _Page(frame, _clean("\n".join((text if is_readable(text) else "", *notes))), boxes, attachments)
 
 
 def _render(page: pdfium.PdfPage, max_side_px: int) -> Frame:

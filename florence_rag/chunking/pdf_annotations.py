@@ -8,6 +8,8 @@ from typing import Any
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
+from florence_rag.chunking.text import html_to_text
+
 _HIDDEN_FLAGS = raw.FPDF_ANNOT_FLAG_HIDDEN | raw.FPDF_ANNOT_FLAG_NOVIEW
 _PASSWORD_FLAG = 1 << 13
 _MAX_ANNOTATIONS = 10_000
@@ -26,11 +28,21 @@ def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list
                 continue
             subtype = raw.FPDFAnnot_GetSubtype(annotation)
             is_field = subtype == raw.FPDF_ANNOT_WIDGET
-            words = list(_field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype))
+            words = _field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype)
+            words = list(filter(None, words))
             if words or is_field:
                 raw.FPDFAnnot_SetFlags(annotation, flags | raw.FPDF_ANNOT_FLAG_HIDDEN)
             found |= dict.fromkeys(words)
     return list(found)
+
+
+def count_attached_files(page: pdfium.PdfPage) -> int:
+    """Return the number of files that are attached to places of a page."""
+    count = 0
+    for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
+        with _annotation(page, index) as annotation:
+            count += raw.FPDFAnnot_GetSubtype(annotation) == raw.FPDF_ANNOT_FILEATTACHMENT
+    return count
 
 
 @contextmanager
@@ -46,8 +58,10 @@ def _comment(annotation: Any, subtype: int) -> Iterator[str]:
     """Yield the contents of an annotation, and the name of a stamp, such as "Approved"."""
     if subtype in _NOT_WORDS:
         return
-    keys = (b"Contents", b"Name") if subtype == raw.FPDF_ANNOT_STAMP else (b"Contents",)
-    yield from filter(None, (_string(raw.FPDFAnnot_GetStringValue, annotation, key) for key in keys))
+    contents = _string(raw.FPDFAnnot_GetStringValue, annotation, b"Contents")
+    yield contents or html_to_text(_string(raw.FPDFAnnot_GetStringValue, annotation, b"RC"))[1]  # rich text
+    if subtype == raw.FPDF_ANNOT_STAMP:
+        yield _string(raw.FPDFAnnot_GetStringValue, annotation, b"Name")
 
 
 def _field_words(form: Any, annotation: Any) -> Iterator[str]:
@@ -61,7 +75,7 @@ def _field_words(form: Any, annotation: Any) -> Iterator[str]:
             for index in range(raw.FPDFAnnot_GetOptionCount(form, annotation)):
                 if raw.FPDFAnnot_IsOptionSelected(form, annotation, index):
                     yield _string(raw.FPDFAnnot_GetOptionLabel, form, annotation, index)
-        yield from filter(None, [_field_value(form, annotation)])
+        yield _field_value(form, annotation)
 
 
 def _field_value(form: Any, annotation: Any) -> str:

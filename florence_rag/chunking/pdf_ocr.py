@@ -7,6 +7,7 @@ Text that changes nothing is invisible, as in a searchable scan: it stands for t
 import ctypes
 import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import pypdfium2 as pdfium
@@ -28,11 +29,32 @@ _SMALL, _TINY = 0.025, 0.002
 page with few letters."""
 _WORD_CELLS = 8
 _MAX_BOXES = 8
+_MAX_OBJECTS = 20_000
+"""Pages of more objects are maps and drawings, which take seconds to render."""
+_REPLACEMENTS = frozenset("\ufffd?\u25a0\u25a1\u2610")
+"""The characters that programs write for letters which they do not know."""
 
 
 def boxes_to_read(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> tuple[Box, ...]:
     """Return the boxes of a page that OCR must read, in [0, 1] of its image; hide the readable text of the page."""
-    objects = [each for each in page.get_objects(textpage=textpage) if each.type != raw.FPDF_PAGEOBJ_FORM]
+    try:
+        return _find_boxes(page, textpage)
+    except pdfium.PdfiumError:  # a damaged object
+        return (WHOLE,)
+
+
+def is_readable(text: str) -> bool:
+    """Return whether most characters other than spaces are characters that people write, not those of a broken font."""
+    characters = [char for char in text if not char.isspace()]
+    broken = sum(char in _REPLACEMENTS or unicodedata.category(char)[0] == "C" for char in characters)
+    return 2 * broken <= len(characters)
+
+
+def _find_boxes(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> tuple[Box, ...]:
+    found = (each for each in page.get_objects(textpage=textpage) if each.type != raw.FPDF_PAGEOBJ_FORM)
+    objects = list(islice(found, _MAX_OBJECTS))
+    if len(objects) == _MAX_OBJECTS:
+        return (WHOLE,)
     broken = _broken_objects(textpage)
     readable = [each for each in objects if _address(each.raw) not in broken and _is_readable_object(each)]
     if len(readable) == len(objects) and not raw.FPDFPage_GetAnnotCount(page):
@@ -54,13 +76,6 @@ def boxes_to_read(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> tuple[B
     image_cells = _cells(_fill(_to_pixels(images, to_pixels, rest.shape), rest.shape)) > 0
     boxes = list(_boxes(written, image_cells, _TINY if letters < _FEW_LETTERS else _SMALL))
     return tuple(boxes) if len(boxes) <= _MAX_BOXES else (WHOLE,)
-
-
-def is_readable(text: str) -> bool:
-    """Return whether most characters other than spaces are characters that people write, not those of a broken font."""
-    characters = [char for char in text if not char.isspace()]
-    broken = sum(char == "\ufffd" or unicodedata.category(char)[0] == "C" for char in characters)
-    return 2 * broken <= len(characters)
 
 
 def _is_readable_object(each: pdfium.PdfObject) -> bool:

@@ -39,12 +39,12 @@ class ZipPackage:
     Attributes:
         uri: The uri of the file, for error messages.
         file: The file itself.
-        names: The names of all members.
+        names: The names of all members, in order.
     """
 
     def __init__(self, archive: ZipFile, file: BinaryIO, uri: str) -> None:
         self._archive, self.file, self.uri = archive, file, uri
-        self.names = archive.namelist()
+        self.names = dict.fromkeys(archive.namelist()).keys()
         if len(self.names) > MAX_MEMBERS:
             raise MediaError(f"{uri!r} has {len(self.names):,} parts; at most {MAX_MEMBERS:,} are read")
         for each in archive.infolist():
@@ -72,8 +72,10 @@ class ZipPackage:
 
     def text(self, name: str) -> bytes:
         """Return a member that holds text; raise MediaError if it has more than MAX_XML_BYTES with the earlier ones."""
-        data = self.read(name, MAX_XML_BYTES - self._xml_bytes)
+        data = self.read(name)
         self._xml_bytes += len(data)
+        if self._xml_bytes > MAX_XML_BYTES:
+            raise MediaError(f"{self.uri!r} has more than {MAX_XML_BYTES:,} bytes of text; split it into smaller files")
         return data
 
     def xml(self, name: str) -> Element:

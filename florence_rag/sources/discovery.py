@@ -22,6 +22,7 @@ from florence_rag.sources.io.locations import stat
 from florence_rag.sources.io.remote_stat import FileStat, version_from
 from florence_rag.sources.io.uris import (
     MEDIA_BY_SUFFIX,
+    READABLE_FORM,
     SUBTITLE_SUFFIXES,
     Member,
     container_scheme,
@@ -131,6 +132,8 @@ def _unknown_kind(path: str) -> Failure:
         return Failure(path, "subtitles are read together with the video of the same name")
     if extra := missing_extra(suffix):
         return Failure(path, f"files ending in {suffix!r} need a library: pip install 'florence-rag[{extra}]'")
+    if form := READABLE_FORM.get(suffix):
+        return Failure(path, f"files ending in {suffix!r} are not read; save this one as {form}")
     known = ", ".join(suffix.lstrip(".") for suffix in MEDIA_BY_SUFFIX)
     return Failure(path, f"files ending in {suffix!r} are of no known kind; known are {known}")
 

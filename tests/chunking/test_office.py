@@ -9,6 +9,7 @@ from tests.chunking.office_samples import JPEG, PNG, docx, epub, line, open_docu
 from tests.chunking.samples import encode, source
 
 CONFIG = ChunkingConfig(passage_words=50)
+RULE = encode(np.zeros((2, 600, 3), np.uint8), "PNG")
 DOT = encode(np.zeros((40, 40, 3), np.uint8), "PNG")
 
 
@@ -21,7 +22,7 @@ def chunks_of(tmp_path, name: str, data: bytes) -> list[Chunk | Skipped]:
 def test_passages_quote_their_span_and_images_are_read_again(tmp_path):
     media = {
         f"word/media/{name}": data
-        for name, data in {"a.png": PNG, "b.jpg": JPEG, "copy.png": PNG, "dot.png": DOT}.items()
+        for name, data in {"a.png": PNG, "rule.png": RULE, "b.jpg": JPEG, "copy.png": PNG, "dot.png": DOT}.items()
     }
     text = paragraph("The numbat eats ants. " * 40)
     found = chunks_of(tmp_path, "a.docx", docx(text, media))

@@ -87,6 +87,13 @@ def test_a_damaged_page_is_reported_and_the_others_are_read(tmp_path):
     assert skipped == Skipped(str(path), "damaged page", Locator(page=2))
 
 
+def test_a_file_that_is_attached_to_a_place_is_reported(tmp_path):
+    note = "/Annots [<< /Type /Annot /Subtype /FileAttachment /Rect [0 0 9 9] /Contents (the figures) >>]"
+    path = write(tmp_path, pdf_page(b"", page=note))
+    page, skipped = chunk_source(source(path, "pdf"), CONFIG)
+    assert page.text == "the figures" and skipped == Skipped(str(path), "attachment", Locator(page=1))
+
+
 @pytest.mark.parametrize(
     ("catalog", "reasons"),
     [

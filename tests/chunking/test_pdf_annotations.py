@@ -44,6 +44,7 @@ STATES = "/AP << /N << /Yes 6 0 R /Off 6 0 R >> >>"
         ("/Subtype /FreeText /Contents (Approved by Wombatova)", ["Approved by Wombatova"]),
         ("/Subtype /Text /Contents (Check clause Numbatson)", ["Check clause Numbatson"]),
         ("/Subtype /Highlight /QuadPoints [40 60 240 60 40 40 240 40] /Contents (Too high)", ["Too high"]),
+        ("/Subtype /FreeText /RC (<body><p>Rich <b>words</b></p></body>)", ["Rich words"]),
         ("/Subtype /Stamp /Name /Confidential", ["Confidential"]),
         ("/Subtype /Stamp /Contents (Paid in March)", ["Paid in March"]),
         ("/Subtype /Popup /Contents (a copy)", []),

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from florence_rag.chunking import pdf_ocr
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.pdf import chunk_source
 from florence_rag.chunking.pdf_ocr import WHOLE, is_readable
@@ -196,6 +197,12 @@ def test_a_figure_in_a_cropped_page_is_found_at_its_place(tmp_path):
     assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((0.5, 0.78), abs=0.03)
 
 
+def test_a_map_of_many_lines_is_read_without_a_closer_look(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf_ocr, "_render", lambda page: pytest.fail("rendered"))
+    data = pdf_page(LINES + b"10 10 m 30 10 l S\n" * 20_000)
+    assert boxes(tmp_path, data) == (WHOLE,)
+
+
 def test_many_small_figures_are_read_as_one_page(tmp_path):
     places = [(x, y) for x in (40, 160, 280) for y in (30, 110, 190, 260)]
     content = LINES + b"".join(b"q 90 0 0 50 %d %d cm /I Do Q\n" % place for place in places)
@@ -207,6 +214,8 @@ def test_many_small_figures_are_read_as_one_page(tmp_path):
     [
         ("", True),
         ("1. ", True),
+        ("Why?", True),
+        ("?? ???", False),
         ("नमस्ते", True),
         ("\ue054\ue068\ue065", False),
         ("\ufffd\ufffdab\ufffd", False),

@@ -434,9 +434,10 @@ def reason(sources: list[Source | Failure]) -> str:
 
 
 def test_files_of_unknown_kind_are_failures_when_named(tmp_path):
-    write_files(tmp_path, "song.mp3", "Makefile", "video.srt", ".hidden.jpg")
+    write_files(tmp_path, "song.mp3", "Makefile", "video.srt", ".hidden.jpg", "old.DOC")
     assert "'.mp3' are of no known kind; known are jpg, " in reason(found(tmp_path / "song.mp3"))
     assert "of no known kind" in reason(found(tmp_path / "Makefile"))
+    assert reason(found(tmp_path / "old.DOC")) == "files ending in '.doc' are not read; save this one as .docx"
     assert "together with the video" in reason(found(tmp_path / "video.srt"))
     assert isinstance(found(tmp_path / ".hidden.jpg")[0], Source)  # named, so meant
 

@@ -32,8 +32,16 @@ MEDIA_BY_SUFFIX: Mapping[str, Media] = {
 }
 _EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = dict.fromkeys(_SUFFIXES["office"].split(), ("openpyxl", "office"))
 """The package that reads files with a suffix, and the extra of florence_rag that installs it, if it is optional."""
-_READABLE_FORM: Mapping[str, str] = {
-    **{".doc": ".docx", ".dot": ".docx", ".rtf": ".docx", ".ppt": ".pptx", ".pps": ".pptx", ".xls": ".xlsx"},
+READABLE_FORM: Mapping[str, str] = {
+    **{
+        ".doc": ".docx",
+        ".dot": ".docx",
+        ".rtf": ".docx",
+        ".ppt": ".pptx",
+        ".pps": ".pptx",
+        ".xls": ".xlsx",
+        ".xlsb": ".xlsx",
+    },
     **dict.fromkeys((".pages", ".key", ".numbers", ".mobi", ".azw3", ".xps", ".djvu"), ".pdf"),
 }
 """The form as which a file can be saved, so that it is read."""
@@ -130,7 +138,7 @@ def skip_reason(uri: str) -> str:
     suffix = suffix_of(uri)
     if extra := missing_extra(suffix):
         return f"{suffix} (install florence-rag[{extra}])"
-    if form := _READABLE_FORM.get(suffix):
+    if form := READABLE_FORM.get(suffix):
         return f"{suffix} (save as {form})"
     if container_scheme(uri):
         return f"{suffix} (give it by name)"
