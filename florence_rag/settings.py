@@ -17,7 +17,7 @@ class CommonSettings(TypedDict, total=False):
 
     Attributes:
         images: A folder for images that are stored without a file. `open` uses one next to the file of the database.
-        ocr: When to read the text in images: "always", "never", or "auto", in images and in pages without text.
+        ocr: When to read the text in images: "always", "never", or "auto", in images and scanned parts of pages.
         chunking: How files are split into chunks.
         cache_answers: Whether `ask` stores answers about images and reuses them, unless a call says otherwise.
     """

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from threading import RLock
 from typing import Any
 
@@ -23,6 +24,7 @@ from florence_rag.sources.io import open_uri
 from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
 
 ATTACHMENT = "attachment"
+_HEAD_BYTES = 65_536
 _log = logging.getLogger(__name__)
 _PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
 _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium marks a hyphenated word
@@ -79,11 +81,13 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
 @contextmanager
 def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
     with open_uri(path) as file:
-        head = file.read(1024)
+        head = file.read(_HEAD_BYTES)
+        start = max(0, head.find(b"%PDF-"))  # mail and scanners put headers of their own in front
         file.seek(0)
         with _PDFIUM:
             try:
-                document = pdfium.PdfDocument(path if os.path.isabs(path) else file)  # a file is slower than a path
+                is_file = os.path.isabs(path) and start < 1024  # faster; PDFium skips 1024 bytes
+                document = pdfium.PdfDocument(path if is_file else BytesIO(file.read()[start:]) if start else file)
                 document.init_forms()  # else the contents of form fields are not drawn
             except pdfium.PdfiumError as error:
                 if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):

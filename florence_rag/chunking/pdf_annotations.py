@@ -28,8 +28,8 @@ def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list
                 continue
             subtype = raw.FPDFAnnot_GetSubtype(annotation)
             is_field = subtype == raw.FPDF_ANNOT_WIDGET
-            words = _field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype)
-            words = list(filter(None, words))
+            parts = _field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype)
+            words = list(filter(None, parts))
             if words or is_field:
                 raw.FPDFAnnot_SetFlags(annotation, flags | raw.FPDF_ANNOT_FLAG_HIDDEN)
             found |= dict.fromkeys(words)

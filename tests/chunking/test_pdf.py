@@ -109,6 +109,14 @@ def test_what_is_not_on_the_pages_is_reported(tmp_path, catalog, reasons):
     assert page.locator.page == 1 and [each.reason for each in skipped] == reasons
 
 
+@pytest.mark.parametrize("head", [b"\0" * 600, b"X-Header: mail\r\n" * 300])
+def test_a_head_in_front_of_a_document_is_skipped(tmp_path, head):
+    path = write(tmp_path, head + make_pdf(["Numbat"]))
+    (page,) = chunk_source(source(path, "pdf"), CONFIG)
+    assert page.text == "Numbat"
+    assert render_page(path, 1).shape == (200, 150, 3)
+
+
 def test_several_threads_read_several_documents(tmp_path):
     paths = [write(tmp_path, make_pdf([f"page {i}"] * 8), f"{i}.pdf") for i in range(4)]
     found: dict[int, list[str]] = {}
