@@ -16,6 +16,10 @@ class MediaError(InputError):
     """A file cannot be read as the media it claims to be."""
 
 
+class NoImageError(MediaError):
+    """A row of a table has no image, so that there is nothing to read."""
+
+
 class ModelError(FlorenceError):
     """A model is unknown, its files are missing or its weights do not fit."""
 

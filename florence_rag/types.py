@@ -331,8 +331,8 @@ class Skipped:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record, ready for JSON, without an empty locator."""
-        place = self.locator.to_dict()
-        return {"source": self.source, "reason": self.reason, **({"locator": place} if place else {})}
+        place, source = self.locator.to_dict(), self.source.encode("utf-8", "backslashreplace").decode()
+        return {"source": source, "reason": self.reason, **({"locator": place} if place else {})}
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,8 +126,10 @@ def test_bad_items_stop_nothing(rag, tmp_path):
     )
     table = write_parquet(tmp_path / "p.parquet", {"image": [b"no picture", png("green"), None]})
     report = rag.add(tar, table)
-    assert counts(report) == (2, 0, 0, 0, 4)
-    assert counts(rag.add(tar, table)) == (0, 0, 2, 0, 4)
+    assert counts(report) == (2, 0, 0, 0, 3)
+    again = rag.add(tar, table)
+    assert counts(again) == (0, 0, 2, 0, 3)
+    assert report.skipped_counts == again.skipped_counts == {"row without image": 1}
 
 
 def test_columns_are_named(rag, tmp_path):

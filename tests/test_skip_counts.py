@@ -30,4 +30,5 @@ def test_invented_suffixes_do_not_fill_the_memory():
 def test_a_record_says_where_the_part_is():
     assert str(Skipped("/a.pdf", "damaged page", Locator(page=2))) == "'/a.pdf', page 2: damaged page"
     assert Skipped("/a.pdf", "damaged page", Locator(page=2)).to_dict()["locator"] == {"page": 2}
+    assert Skipped("/\udce9.mp3", ".mp3").to_dict()["source"] == "/\\udce9.mp3"  # what JSON cannot carry is escaped
     assert Skipped("/a.mp3", ".mp3").to_dict() == {"source": "/a.mp3", "reason": ".mp3"}

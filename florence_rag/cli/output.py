@@ -73,10 +73,9 @@ def report_to_text(report: IndexReport, *, list_skipped: bool = False) -> Render
 
 
 def skipped_to_text(report: IndexReport) -> RenderableType:
-    """Return one line per skipped file or part of a file, sorted by path."""
-    records = sorted(report.skipped, key=lambda each: each.source)
-    lines = [change_to_text("skipped", each.source, each.reason, each.locator) for each in records]
-    if more := sum(report.skipped_counts.values()) - len(records):
+    """Return one line per skipped file or part of a file."""
+    lines = [change_to_text("skipped", each.source, each.reason, each.locator) for each in report.skipped]
+    if more := sum(report.skipped_counts.values()) - len(lines):
         lines.append(Text(f"and {more} more"))
     return Group(*lines)
 

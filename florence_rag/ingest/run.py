@@ -93,7 +93,7 @@ class IngestRun:
             near_duplicates=tuple(
                 NearDuplicate(each.source.uri, each.duplicate_of) for each in rejected if each.duplicate_of
             ),
-            skipped=tuple(skipped.records),
+            skipped=tuple(sorted(skipped.records, key=lambda each: each.source)),
             skipped_counts=skipped.by_reason,
             changes=(*added, *updated, *removed),
         )

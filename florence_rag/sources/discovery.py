@@ -16,7 +16,7 @@ from stat import S_ISREG
 from typing import BinaryIO
 
 from florence_rag.errors import FlorenceError, MediaError
-from florence_rag.sources.folders import FolderSearch, is_ignored
+from florence_rag.sources.folders import FolderSearch
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
 from florence_rag.sources.io.remote_stat import FileStat, version_from
@@ -28,6 +28,7 @@ from florence_rag.sources.io.uris import (
     container_scheme,
     guess_media,
     is_http,
+    is_ignored,
     is_url,
     media_of,
     missing_extra,
@@ -160,7 +161,9 @@ def _file_record(
     return make_record(path, media, total, known, lambda: hash_content(files))
 
 
-def _list_container(container: str, known: Mapping[str, Source], columns: Columns) -> Iterator[Source | Failure]:
+def _list_container(
+    container: str, known: Mapping[str, Source], columns: Columns
+) -> Iterator[Source | Failure | Skipped]:
     """Yield all members in their order; at a damaged place of the container, end with a failure."""
     try:
         container_stat = stat(container)
@@ -176,11 +179,14 @@ def _list_container(container: str, known: Mapping[str, Source], columns: Column
 
 
 def _inspect_members(
-    members: Iterable[Member], known: Mapping[str, Source], container_stat: FileStat | None = None
-) -> Iterator[Source | Failure]:
+    members: Iterable[Member | Skipped], known: Mapping[str, Source], container_stat: FileStat | None = None
+) -> Iterator[Source | Failure | Skipped]:
     """Yield the records of some members of one container, whose state is read again if it is not passed."""
     for member in members:
-        yield inspect(member.uri, partial(_member_record, member, container_stat, known))
+        if isinstance(member, Skipped):
+            yield member
+        else:
+            yield inspect(member.uri, partial(_member_record, member, container_stat, known))
 
 
 def _member_record(member: Member, container_stat: FileStat | None, known: Mapping[str, Source]) -> Source | Failure:

@@ -7,23 +7,19 @@ from florence_rag.sources.io.uris import (
     AMBIGUOUS_SUFFIXES,
     SUBTITLE_SUFFIXES,
     guess_media,
+    is_ignored,
     is_unusual,
     media_of,
     skip_reason,
     suffix_of,
 )
-from florence_rag.sources.paths import is_inside, is_system_file
+from florence_rag.sources.paths import is_inside
 from florence_rag.sources.subtitles import SubtitleSearch
 from florence_rag.types import Failure, Media, Skipped
 
 LINK_OUT = "link out of the folder"
 LINK_UP = "link to a parent folder"
 UNUSED_SUBTITLES = "subtitles without a video"
-
-
-def is_ignored(name: str) -> bool:
-    """Return whether a file in a folder is hidden or belongs to the system, so that it is not even counted."""
-    return name.startswith(".") or is_system_file(name)
 
 
 class FolderSearch:

@@ -17,6 +17,7 @@ from florence_rag.sources.io.uris import (
     container_scheme,
     is_http,
     is_path,
+    is_system_file,
     is_unusual,
     is_url,
     media_of,
@@ -25,8 +26,6 @@ from florence_rag.sources.io.uris import (
 )
 from florence_rag.sources.records import SourceUnavailable
 from florence_rag.types import Failure
-
-_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 
 
 def path_to_uri(path: str | Path) -> str:
@@ -157,11 +156,6 @@ def _expand_pattern(pattern: str, max_matches: int | None) -> Places:
     if not named and not any(os.path.islink(each) or is_unusual(suffix_of(each)) for each in below):
         raise InputError(f"{pattern!r} matches no folder and no file of a known kind")
     return Places(sorted(named), sorted(below), [root])
-
-
-def is_system_file(name: str) -> bool:
-    """Return whether a system or an office program leaves a file with this name behind, which nobody misses."""
-    return name.startswith("~$") or name.lower() in _SYSTEM_FILES
 
 
 def is_inside(path: str, folders: Iterable[str]) -> bool:

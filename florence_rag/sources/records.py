@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import BinaryIO
 
-from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.errors import FlorenceError, MediaError, NoImageError
 from florence_rag.sources.io.remote_stat import FileStat
-from florence_rag.types import Failure, Media, Source
+from florence_rag.types import Failure, Media, Skipped, Source
 
 _BLOCK_BYTES = 1 << 20
 
@@ -17,13 +17,15 @@ class SourceUnavailable(Failure):
     """A source that cannot be reached now; it may not have changed, so the index keeps its chunks."""
 
 
-def inspect(uri: str, read_record: Callable[[], Source | Failure]) -> Source | Failure:
-    """Return the record of a source, or a failure with the reason why it cannot be read."""
+def inspect(uri: str, read_record: Callable[[], Source | Failure]) -> Source | Failure | Skipped:
+    """Return the record of a source, or the reason why there is none."""
     printable = uri.encode("utf-8", "backslashreplace").decode()
     if printable != uri:
         return Failure(printable, "the name is not valid UTF-8; rename it")
     try:
         return read_record()
+    except NoImageError:
+        return Skipped(uri, "row without image")
     except MediaError as error:
         return Failure(uri, str(error))
     except FlorenceError as error:

@@ -11,8 +11,8 @@ from pathlib import Path
 from watchfiles import Change, watch
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES
-from florence_rag.sources.paths import is_system_file, path_to_uri
+from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, is_system_file
+from florence_rag.sources.paths import path_to_uri
 from florence_rag.sources.subtitles import SubtitleSearch
 
 SETTLE_S = 0.4

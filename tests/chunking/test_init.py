@@ -4,9 +4,9 @@ import sys
 import numpy as np
 import pytest
 
-from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames
+from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames, text
 from florence_rag.errors import InputError, MediaError
-from florence_rag.types import Chunk, Locator, Media
+from florence_rag.types import Chunk, Locator, Media, Skipped
 from tests.chunking.samples import encode, make_pdf, scene, shots, source, write_video
 
 
@@ -66,6 +66,23 @@ def test_paths_are_cut_and_a_bad_file_is_named(tmp_path, caplog):
     assert "b.png" in caplog.text
     with pytest.raises(MediaError, match=r"b\.png"):
         list(chunk_paths([tmp_path], strict=True))
+
+
+def test_parts_that_are_skipped_are_logged_and_left_out(tmp_path, caplog, monkeypatch):
+    (tmp_path / "a.txt").write_text("A passage.")
+    (tmp_path / "b.mp3").write_bytes(b"x")
+    chunk_source = text.chunk_source
+
+    def with_damage(of, config):
+        yield Skipped(of.uri, "damaged page", Locator(page=2))
+        yield from chunk_source(of, config)
+
+    monkeypatch.setattr(text, "chunk_source", with_damage)
+    assert [each.text for each in chunk(source(tmp_path / "a.txt", "text"))] == ["A passage."]
+    assert caplog.messages == [f"skipped: '{tmp_path}/a.txt', page 2: damaged page"]
+    caplog.clear()
+    assert [each.text for each in chunk_paths([tmp_path])] == ["A passage."]
+    assert caplog.messages == ["skipped 2: 1 .mp3, 1 damaged page"]
 
 
 def test_a_clip_without_its_times_shows_its_beginning(tmp_path):

@@ -42,9 +42,17 @@ def test_a_pattern_matches_as_in_a_shell(folder):
 def test_each_file_of_a_tar_is_a_source(folder):
     write_tar(
         folder / "a.tar",
-        {"2.jpg": b"x", "2.txt": "caption", "10.png": b"y", "a/video.mp4": b"z", "n.xyz": b"", "._2.jpg": b"."},
+        {"2.jpg": b"x", "2.txt": "caption", "10.png": b"y", "a/video.mp4": b"z", "n.xyz": b"", "._2.jpg": b"."}
+        | {"2.npy": b"v", "3.json": "{}", "a/Thumbs.db": b"", "LICENSE": b"x", "b.tar": b"x"},
     )
-    found = list(discover(["a.tar"]))
+    found = [each for each in discover(["a.tar"]) if not isinstance(each, Skipped)]
+    assert skipped("a.tar") == {
+        "a.tar#n.xyz": ".xyz",
+        "a.tar#2.npy": ".npy",
+        "a.tar#3.json": ".json",
+        "a.tar#LICENSE": "without suffix",
+        "a.tar#b.tar": ".tar",
+    }
     assert [(each.uri, each.media) for each in found] == [
         (f"tar:{folder}/a.tar#2.jpg", "image"),
         (f"tar:{folder}/a.tar#10.png", "image"),
@@ -90,6 +98,13 @@ def test_an_installed_extra_is_used(optional_suffix, package, monkeypatch, folde
     monkeypatch.setitem(uri_forms._EXTRA_BY_SUFFIX, ".docy", (package, "office"))
     make("in/a.docy")
     assert uris("in") == [f"{folder}/in/a.docy"]
+
+
+def test_rows_without_an_image_are_skipped(folder):
+    write_parquet(folder / "p.parquet", {"image": [b"a", None, b""]})
+    found = list(discover(["p.parquet"]))
+    assert [type(each) for each in found] == [Source, Skipped, Failure]
+    assert found[1].reason == "row without image"
 
 
 def test_an_unchanged_container_is_not_hashed_again(folder, monkeypatch):

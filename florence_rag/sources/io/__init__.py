@@ -11,6 +11,7 @@ from typing import BinaryIO
 from florence_rag.sources.io.locations import open_file, open_whole
 from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata
 from florence_rag.sources.io.uris import Member, Scheme, container_scheme, is_path, parse_member
+from florence_rag.types import Skipped
 
 __all__ = ["Columns", "SidecarMetadata", "is_path", "list_members", "open_file", "open_uri", "read_sidecar"]
 
@@ -33,9 +34,10 @@ def read_sidecar(uri: str) -> SidecarMetadata:
     return _reader(member.scheme).read_member_sidecar(member) if member else SidecarMetadata()
 
 
-def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
-    """Return the members of a container that are sources, and the reason why it may hold more or ""."""
-    members: tuple[Iterator[Member], str] = _reader(container_scheme(container)).list_members(container, columns)
+def list_members(container: str, columns: Columns) -> tuple[Iterator[Member | Skipped], str]:
+    """Return the members of a container that are sources or skipped, and the reason why it may hold more or ""."""
+    reader = _reader(container_scheme(container))
+    members: tuple[Iterator[Member | Skipped], str] = reader.list_members(container, columns)
     return members
 
 

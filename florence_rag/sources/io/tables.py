@@ -13,7 +13,7 @@ from itertools import accumulate
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, urlencode
 
-from florence_rag.errors import InputError, MediaError, MissingExtraError
+from florence_rag.errors import InputError, MediaError, MissingExtraError, NoImageError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata, likely_caption
@@ -67,6 +67,8 @@ def open_member(member: Member) -> BinaryIO:
         if data is None and path:
             return _open_neighbor(member.container, str(path), number)
         cell = data
+    if cell is None:
+        raise NoImageError(f"row {number} of {member.container!r} has no image in its column {image!r}")
     if not isinstance(cell, bytes) or not cell:
         raise MediaError(f"row {number} of {member.container!r} has no image in its column {image!r}")
     return BytesIO(cell)

@@ -15,7 +15,17 @@ from florence_rag.errors import InputError, MediaError
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata, likely_caption, metadata_from
-from florence_rag.sources.io.uris import Member, is_url, media_of, quote_name, suffix_of, unquote_name
+from florence_rag.sources.io.uris import (
+    Member,
+    is_ignored,
+    is_url,
+    media_of,
+    quote_name,
+    skip_reason,
+    suffix_of,
+    unquote_name,
+)
+from florence_rag.types import Skipped
 
 CAPTION_SUFFIXES = (".txt", ".text", ".caption")
 SIDECAR_SUFFIXES = (*CAPTION_SUFFIXES, ".json", ".cls")
@@ -41,12 +51,17 @@ def read_index(container: str, *, refresh: bool = False) -> TarIndex:
         return _read_index(container, stat_for_cache(container))
 
 
-def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
-    """Return the sources in a tar, and the reason why it holds none or may hold more, or ""."""
+def list_members(container: str, columns: Columns) -> tuple[Iterator[Member | Skipped], str]:
+    """Return the sources in a tar and what is skipped, and the reason why it holds none or may hold more, or ""."""
     index = read_index(container, refresh=is_url(container))
-    names = [name for name in index.files if _is_source(name, index)]
-    empty = "" if names else f"holds nothing of a known kind among its {len(index.files)} members"
-    return (Member("tar", container, quote_name(name)) for name in names), index.problem or empty
+    names = [name for name in index.files if not (_is_hidden(name) or _is_sidecar(name, index))]
+    empty = "" if any(map(media_of, names)) else f"holds nothing of a known kind among its {len(index.files)} members"
+    return (_to_member(container, name) for name in names), index.problem or empty
+
+
+def _to_member(container: str, name: str) -> Member | Skipped:
+    member = Member("tar", container, quote_name(name))
+    return member if media_of(name) else Skipped(member.uri, skip_reason(member.uri))
 
 
 def stem_of(name: str) -> str:
@@ -75,14 +90,15 @@ def read_member_sidecar(member: Member) -> SidecarMetadata:
     return SidecarMetadata.from_values(values, likely_caption(values))
 
 
-def _is_source(name: str, index: TarIndex) -> bool:
-    """Return whether a file of a tar is a source: not hidden, of a known kind, and no sidecar of an image or video."""
-    if any(part.startswith(".") for part in name.removeprefix("./").split("/")):
-        return False
-    is_sidecar = suffix_of(name) in SIDECAR_SUFFIXES and any(
+def _is_hidden(name: str) -> bool:
+    return any(map(is_ignored, name.removeprefix("./").split("/")))
+
+
+def _is_sidecar(name: str, index: TarIndex) -> bool:
+    """Return whether a file of a tar describes an image or video of the same sample."""
+    return suffix_of(name) in SIDECAR_SUFFIXES and any(
         media_of(each) not in (None, "text") for each in index.samples[stem_of(name)]
     )
-    return media_of(name) is not None and not is_sidecar
 
 
 @lru_cache(maxsize=16)

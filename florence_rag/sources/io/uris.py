@@ -66,6 +66,7 @@ _MEDIA_BY_HEAD: Mapping[bytes, Media] = {
 _TRANSPORT_STREAM = re.compile(rb"(?s).{0,207}?(?:(?:G.{187}){3}|(?:G.{191}){3}|(?:G.{203}){3})")
 HEAD_BYTES = 1024
 _IMAGE_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis"))
+_SYSTEM_FILES = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"))
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
@@ -140,7 +141,7 @@ def skip_reason(uri: str) -> str:
         return f"{suffix} (install florence-rag[{extra}])"
     if form := READABLE_FORM.get(suffix):
         return f"{suffix} (save as {form})"
-    if container_scheme(uri):
+    if container_scheme(uri) and not parse_member(uri):
         return f"{suffix} (give it by name)"
     return suffix if re.fullmatch(r"\.[\w-]{1,16}", suffix) else "without suffix"
 
@@ -174,6 +175,16 @@ def _media_of_head(head: bytes) -> Media | None:
     if is_transport_stream(head):
         return "video"
     return next((media for start, media in _MEDIA_BY_HEAD.items() if key.startswith(start)), None)
+
+
+def is_system_file(name: str) -> bool:
+    """Return whether a system or an office program leaves a file with this name behind, which nobody misses."""
+    return name.startswith("~$") or name.lower() in _SYSTEM_FILES
+
+
+def is_ignored(name: str) -> bool:
+    """Return whether a file in a folder is hidden or belongs to the system, so that it is not even counted."""
+    return name.startswith(".") or is_system_file(name)
 
 
 def quote_name(name: str) -> str:

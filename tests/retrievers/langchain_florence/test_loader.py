@@ -102,6 +102,15 @@ def test_a_bad_file_is_named_and_skipped(tmp_path, caplog):
     assert "a.png" in caplog.text and "b.png" in caplog.text
 
 
+def test_files_that_are_not_read_are_counted_in_one_line(tmp_path, caplog):
+    for name in ("a.mp3", "b.mp3", "c.svg"):
+        (tmp_path / name).write_bytes(b"x")
+    save(tmp_path / "c.png", "red")
+    with caplog.at_level(logging.WARNING):
+        assert len(FlorenceLoader(tmp_path).load()) == 1
+    assert caplog.messages == ["skipped 3: 2 .mp3, 1 .svg"]
+
+
 async def test_loading_async_gives_the_same(folder):
     loader = FlorenceLoader(folder / "notes.txt", folder / "red.png")
     assert await loader.aload() == loader.load()
