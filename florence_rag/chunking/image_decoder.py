@@ -174,9 +174,11 @@ def image_to_frame(image: Image.Image, max_side_px: int, name: str) -> Frame:
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     elif image.mode.startswith(("I", "F")):
         image = Image.fromarray(to_bytes(np.asarray(image)))
-    image.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC, reducing_gap=None)
     if min(image.size) < MIN_SIDE_PX:
-        raise MediaError(f"{name} is too thin to show anything: {image.width} x {image.height} pixels when scaled")
+        raise MediaError(f"{name} is too thin to show anything: {image.width} x {image.height} pixels")
+    image.thumbnail((max_side_px, max_side_px), Image.Resampling.BICUBIC, reducing_gap=None)
+    if min(image.size) < MIN_SIDE_PX:  # a very long one, whose words OCR reads in its own size
+        image = image.resize((max(MIN_SIDE_PX, image.width), max(MIN_SIDE_PX, image.height)))
     if orientation in _UPRIGHT:
         image = image.transpose(_UPRIGHT[orientation])
     if image.has_transparency_data:
@@ -207,7 +209,9 @@ def _exif_to_metadata(exif: dict[int, Any]) -> dict[str, str]:
     metadata = {}
     taken_at = exif.get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
     with suppress(ValueError):
-        metadata["taken_at"] = datetime.strptime(str(taken_at).strip("\0 "), "%Y:%m:%d %H:%M:%S").isoformat()
+        time = datetime.strptime(str(taken_at).strip("\0 "), "%Y:%m:%d %H:%M:%S")
+        if time.year > 1970:  # an earlier year means that the clock was never set
+            metadata["taken_at"] = time.isoformat()
     make, model = (_clean(exif.get(tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     camera = model if model.lower().startswith(make.lower()) else f"{make} {model}".strip()
     return {**metadata, "camera": camera} if camera else metadata

@@ -1,9 +1,11 @@
 """Cuts image files into chunks: each is one image, the pages of a scan, or the clips of an animation."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from florence_rag.chunking import animation
+from florence_rag.chunking.camera_raw import is_camera_raw, open_preview
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.image_decoder import decode, page_indices
 from florence_rag.chunking.tiff import MAX_PAGES
@@ -14,7 +16,7 @@ from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
     """Yield the image with its size in pixels, time and camera; the pages of a scan; or the clips of an animation."""
-    with open_uri(source.uri) as file:
+    with _opened(source.uri) as file:
         if animation.is_animation(file, repr(source.uri)):
             yield from animation.chunk_source(source, file, config)
             return
@@ -28,7 +30,7 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
 
 def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
     """Read an indexed image, page or clip again from the uri of its source, which may be a URL or a member."""
-    with open_uri(uri) as file:
+    with _opened(uri) as file:
         if locator.start_s is not None:
             times_s = metadata.get("keyframes_s") or [locator.start_s]
             return animation.read_frames(file, repr(uri), times_s, config.keyframe_side_px)
@@ -36,6 +38,13 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
         if not 0 <= position < len(indices):
             raise MediaError(f"{uri!r} has {len(indices)} pages, no page {locator.page}")
         return (decode(file, repr(uri), config.image_side_px, config.image_detail_px, indices[position])[0],)
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[BinaryIO]:
+    """Open an image file, or the preview of a camera raw file."""
+    with open_uri(uri) as file:
+        yield open_preview(file, repr(uri)) if is_camera_raw(uri) else file
 
 
 def _page_chunks(

@@ -9,6 +9,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from florence_rag.chunking.camera_raw import is_camera_raw, open_preview
 from florence_rag.chunking.deep_color import values_to_image
 from florence_rag.chunking.image_decoder import check_pixels, damage_reported, decode, image_to_frame
 from florence_rag.chunking.image_string import decode_image_string
@@ -61,7 +62,7 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
         if found.lower().startswith(("http://", "https://")):
             raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
         with open_file(found) as file:
-            yield file, repr(found)
+            yield open_preview(file, repr(found)) if is_camera_raw(found) else file, repr(found)
     elif hasattr(image, "read"):
         yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
     else:

@@ -4,6 +4,7 @@ import warnings
 import zlib
 from contextlib import suppress
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -156,6 +157,60 @@ def test_values_of_more_than_8_bits_are_rescaled_not_clipped(image, darkest, bri
     assert len(np.unique(frame)) == 1 or abs(float(frame.mean()) - (darkest + brightest) / 2) < 2
 
 
+def deep_png(values: np.ndarray, orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[274] = orientation
+    data = imagecodecs.png_encode(values)
+    chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+    return data[:33] + struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[33:]
+
+
+@pytest.mark.parametrize("top", [65535, 4095, 1023])
+@pytest.mark.parametrize("form", ["file", "array"])
+def test_colors_of_more_than_8_bits_keep_their_brightness(top, form):
+    gray = ramp(top, "uint16")
+    colors = np.dstack([gray, gray[:, ::-1], np.zeros_like(gray)])
+    opacity = np.full_like(gray, 65535)
+    opacity[:24] = 0
+    wanted = np.dstack([ramp(255, "float32"), ramp(255, "float32")[:, ::-1], np.zeros((48, 64))])
+    for values in (colors, np.dstack([colors, opacity])):
+        frame = read_image(deep_png(values) if form == "file" else values)
+        assert np.abs(frame[24:] - wanted[24:]).max() <= 1
+        assert (frame[:24] == 255).all() == (values.shape[2] == 4)
+
+
+def test_gray_of_16_bits_with_opacity():
+    frame = read_image(deep_png(np.dstack([ramp(4095, "uint16"), np.full((48, 64), 65535, "uint16")])))
+    assert np.abs(frame[..., 0] - ramp(255, "float32")).max() <= 1
+
+
+def test_deep_png_images_are_upright():
+    values = np.zeros((48, 64, 3), np.uint16)
+    values[:, :10, 0] = 65535
+    frame = read_image(deep_png(values, orientation=6))
+    assert frame.shape == (64, 48, 3) and is_red(frame[2, 20]) and not is_red(frame[-2, 20])
+
+
+@pytest.mark.parametrize(
+    ("values", "brightest"),
+    [
+        (ramp(8, "float32"), 255),  # light of high dynamic range
+        (np.where(ramp(1, "float32") > 0.999, 500, ramp(0.9, "float32")), 255),  # with the sun in it
+        (np.where(ramp(1, "float32") < 0.001, -3.4e38, ramp(200, "float32")), 199),  # a missing value
+        (np.where(ramp(1, "float32") < 0.001, np.inf, ramp(1, "float32")), 255),
+    ],
+)
+def test_outliers_of_floating_point_numbers_do_not_darken_the_others(values, brightest):
+    frame = read_image(values.astype(np.float32))
+    assert abs(int(frame.max()) - brightest) <= 1 and np.median(frame) > 95
+
+
+@pytest.mark.parametrize("size", [(20_000, 30), (30, 20_000)])
+def test_very_long_images_are_read(size):
+    frame = read_image(encode(Image.new("RGB", size, "red"), "PNG"))
+    assert sorted(frame.shape) == [3, 4, 1280] and is_red(frame[0, 0])
+
+
 def test_images_of_more_than_8_bits_are_scaled_down_too():
     frame = read_image(big_endian_tiff(ramp(65535, "uint16")), 32)
     assert frame.shape == (24, 32, 3)
@@ -201,7 +256,7 @@ def png_header(width: int, height: int) -> bytes:
         (png_header(9_000, 9_000), r"9,000 x 9,000 pixels"),
         (encode(Image.new("L", (8_000, 8_000)), "JPEG", progressive=True), r"8,000 x 8,000 pixels"),
         (encode(Image.new("RGB", (1, 1)), "PNG"), "too thin to show anything: 1 x 1"),
-        (encode(Image.new("RGB", (4000, 8)), "PNG"), "too thin"),
+        (encode(Image.new("RGB", (4000, 3)), "PNG"), "too thin"),
     ],
 )
 def test_an_unreadable_image_is_named_with_the_reason(tmp_path, data, reason):

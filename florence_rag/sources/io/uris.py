@@ -19,8 +19,10 @@ from florence_rag.types import Media
 Scheme = Literal["tar", "parquet", "arrow"]
 
 SCHEME_BY_SUFFIX: dict[str, Scheme] = {".tar": "tar", ".parquet": "parquet", ".arrow": "arrow"}
+CAMERA_RAW_SUFFIXES = tuple(".dng .cr2 .cr3 .crw .nef .nrw .arw .raf .rw2 .orf .pef .srw".split())
 _SUFFIXES: Mapping[Media, str] = {
-    "image": ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif .mpo",
+    "image": ".jpg .jpeg .jpe .jfif .png .apng .webp .gif .bmp .dib .tif .tiff .heic .heif .hif .avif .mpo "
+    + " ".join(CAMERA_RAW_SUFFIXES),
     "video": """.mp4 .m4v .mov .qt .3gp .3gpp .3g2 .mkv .webm .avi .divx .wmv .asf .flv .f4v .ogv .ogm .ts .mts .m2ts
         .m2t .mpg .mpeg .mpe .m1v .m2v .vob .mxf .dv .rm .rmvb""",
     "text": ".txt .text .md .markdown .html .htm .xhtml",
@@ -30,7 +32,10 @@ _SUFFIXES: Mapping[Media, str] = {
 MEDIA_BY_SUFFIX: Mapping[str, Media] = {
     suffix: media for media, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
 }
-_EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = dict.fromkeys(_SUFFIXES["office"].split(), ("openpyxl", "office"))
+_EXTRA_BY_SUFFIX: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(_SUFFIXES["office"].split(), ("openpyxl", "office")),
+    **dict.fromkeys(CAMERA_RAW_SUFFIXES, ("rawpy", "raw")),
+}
 """The package that reads files with a suffix, and the extra of florence_rag that installs it, if it is optional."""
 READABLE_FORM: Mapping[str, str] = {
     **{
