@@ -24,7 +24,6 @@ _TIMING = re.compile(
     rf"(?:[^\S\n]+\w+:\S+)*(?:{_BLANK}$|[^\S\n])",
     re.MULTILINE,
 )
-_NUMBER = re.compile(r"(?:\A|\n)\s*\d+\s*\Z")
 _IDENTIFIER = re.compile(r"\n[^\S\n]*\n[^\n]+\n\Z")
 _VTT_BLOCK = re.compile(r"(?<=\n\n)(?:NOTE|STYLE|REGION)(?:[^\S\n][^\n]*)?(?:\n[^\n]+)*")
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}\n]{0,200}\}|\{[a-zA-Z]:[^{}\n]{0,200}\}")
@@ -113,15 +112,21 @@ def _parse_timings(text: str, _: float) -> Iterator[Shown]:
     is_vtt = text.lstrip().startswith("WEBVTT")
     text = _VTT_BLOCK.sub("", text) if is_vtt else text
     timings = list(_TIMING.finditer(text))
-    is_numbered = bool(timings) and _NUMBER.search(text[: timings[0].start()])
+    is_numbered = bool(timings) and "".join(text[: timings[0].start()].split()[-1:]).isdigit()
     ends = [timing.start() for timing in timings[1:]] + [len(text)]
     for timing, end in zip(timings, ends, strict=False):
         block = text[timing.end() : end]
         if is_vtt and end < len(text):
             block = _IDENTIFIER.sub("", block)
         if is_numbered and end < len(text):
-            block = _NUMBER.sub("", block)
+            block = _without_number(block)
         yield _clock_s(*timing.groups()[:5]), _clock_s(*timing.groups()[5:]), block
+
+
+def _without_number(block: str) -> str:
+    """Return the text of a cue without the number of the next one."""
+    text, _, last = block.rstrip().rpartition("\n")
+    return text if last.strip().isdigit() else block
 
 
 def _clock_s(sign: str, hours: str | None, minutes: str, seconds: str, fraction: str | None) -> float:

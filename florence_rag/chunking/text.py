@@ -73,12 +73,16 @@ def read_bytes(path: str) -> bytes:
     return data
 
 
-def decode_text(data: bytes, name: str, sample: bytes = b"") -> str:
+def decode_text(data: bytes, name: str, sample: bytes = b"", legacy: str = "") -> str:
     """Return text with line feeds and without control characters; raise MediaError if the bytes are not text.
 
-    The sample is the part of the data whose characters tell its encoding, if the rest is markup.
+    Args:
+        data: The bytes.
+        name: The name of the file.
+        sample: The part of the data whose characters tell its encoding, if the rest is markup.
+        legacy: The encoding unless it is Unicode, if it is known.
     """
-    text = _decode(data, sample or data)
+    text = _decode(data, sample or data, legacy)
     head = (text or "\0")[:4096]
     invalid = sum((char < " " and char not in "\t\n\r\f\x1b") or char == "\ufffd" for char in head)
     if text is None or "\0" in text or invalid > 3 + 0.05 * len(head):
@@ -131,14 +135,14 @@ def _border(text: str, starts: list[int], words: int) -> int:
     return target
 
 
-def _decode(data: bytes, sample: bytes) -> str | None:
+def _decode(data: bytes, sample: bytes, legacy: str) -> str | None:
     for mark, encoding in _BOMS:
         if data.startswith(mark):
             return data[len(mark) :].decode(encoding, "replace")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = _decode_legacy(data, sample)
+        text = data.decode(legacy, "replace") if legacy else _decode_legacy(data, sample)
     return _decode_utf16(data) if "\0" in text else text
 
 

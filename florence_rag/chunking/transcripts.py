@@ -21,6 +21,12 @@ MAX_CUES = 100_000
 """The most cues of one track; a film has about 1,500."""
 
 _MAX_OVERLAPS = 100
+_ENCODINGS = {
+    **dict.fromkeys(("bs", "cs", "hr", "hu", "pl", "ro", "sk", "sl", "sq"), "cp1250"),
+    **dict.fromkeys(("et", "lt", "lv"), "cp1257"),
+    **{"az": "cp1254", "th": "cp874", "tr": "cp1254", "vi": "cp1258"},
+}
+"""The encodings of languages that statistics of characters confuse with Western European or Chinese."""
 _BITMAPS = (b"\0\0\x01\xba", b"# VobSub", b"PG")  # how a .sub, .idx and .sup file begins
 _NO_WORDS = re.compile(rb"<[^<>\n]*>|\{[^{}\n]*\}|^(?:Dialogue|Comment):(?:[^,\n]*,){9}|[\d:.,>-]+", re.MULTILINE)
 _WORD = re.compile(r"\w+")
@@ -80,7 +86,8 @@ def _read_file(path: str, video: str, frame_rate: float) -> tuple[Cue, ...]:
     data = read_bytes(path)
     if data.startswith(_BITMAPS):
         raise MediaError(f"{path!r} holds bitmaps instead of text")
-    text = decode_text(data, path, sample=_NO_WORDS.sub(b"", data))
+    language = language_of(path, video)
+    text = decode_text(data, path, _NO_WORDS.sub(b"", data), _ENCODINGS.get(language[:2], ""))
     try:
         cues = parse_transcript(text, frame_rate)
     except (ValueError, ArithmeticError, LookupError, SyntaxError, RecursionError, Pysubs2Error) as error:
@@ -89,7 +96,6 @@ def _read_file(path: str, video: str, frame_rate: float) -> tuple[Cue, ...]:
         raise MediaError(
             f"{path!r} has {len(cues) or 'no'} subtitles" + (f"; at most {MAX_CUES:,} are read" if cues else "")
         )
-    language = language_of(path, video)
     return tuple(replace(cue, language=language) for cue in cues)
 
 

@@ -153,7 +153,7 @@ def _file_record(
         return Failure(path, "the file is empty (0 bytes)")
     total, names = FileStat(stats[0].st_size, stats[0].st_mtime_ns), b""
     if len(parts) > 1:
-        names = "\0".join(parts[1:]).encode("utf-8", "surrogateescape")
+        names = "\0".join(os.path.relpath(part, os.path.dirname(path)) for part in parts[1:]).encode()
         state = [(each.st_size, each.st_mtime_ns) for each in stats]
         total = FileStat(sum(each.st_size for each in stats), version_from((names, state)))
     names_file: BinaryIO = BytesIO(names)

@@ -32,8 +32,7 @@ class SubtitleSearch:
     def videos_of(self, subtitles: str) -> set[str]:
         """Return the videos that a subtitle file belongs to by its name, even if it was deleted."""
         folder = os.path.dirname(subtitles)
-        above = os.path.dirname(folder)
-        tops = [folder, *(os.path.dirname(each) for each in (folder, above) if _is_subtitle_folder(each))]
+        tops = [folder, *folders_served_by(folder)]
         return {video for top in tops for video in _owners(subtitles, top, self._videos_in(top))}
 
     def _by_video_in(self, folder: str) -> dict[str, list[str]]:
@@ -43,6 +42,11 @@ class SubtitleSearch:
                 for video in _owners(path, folder, videos):
                     found[video].append(path)
         return found
+
+
+def folders_served_by(folder: str) -> list[str]:
+    """Return the folders whose videos may have subtitles in a folder such as ".../Subs" or ".../Subs/film"."""
+    return [os.path.dirname(each) for each in (folder, os.path.dirname(folder)) if _is_subtitle_folder(each)]
 
 
 def language_of(subtitles: str, video: str) -> str:

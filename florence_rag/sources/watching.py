@@ -13,7 +13,7 @@ from watchfiles import Change, watch
 from florence_rag.errors import InputError
 from florence_rag.sources.io.uris import SUBTITLE_SUFFIXES, is_system_file
 from florence_rag.sources.paths import path_to_uri
-from florence_rag.sources.subtitles import SubtitleSearch
+from florence_rag.sources.subtitles import SubtitleSearch, folders_served_by
 
 SETTLE_S = 0.4
 """Seconds without a change after which a file counts as written. A slower writer has its file indexed twice."""
@@ -80,6 +80,8 @@ def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
         yield from sorted(SubtitleSearch().videos_of(str(path)))
     elif not is_system_file(path.name):
         yield str(path)
+        if not path.is_file():  # a folder that came or went may be one of subtitles
+            yield from folders_served_by(str(path))
 
 
 def _require_folder(path: str | Path) -> str:

@@ -60,6 +60,17 @@ def test_few_accents_are_western(tmp_path):
     assert [each.text for each in read_transcript(video)] == ["Où est le café ?", "Là-bas, à côté."]
 
 
+@pytest.mark.parametrize(
+    ("language", "encoding", "text"),
+    [("pl", "cp1250", "Łódź odpływa."), ("tur", "cp1254", "Şimdi kalkıyor."), ("th", "cp874", "เรือออกตอนเที่ยง")],
+)
+def test_the_language_in_the_name_tells_the_encoding(tmp_path, language, encoding, text):
+    video = video_with(tmp_path)
+    for name, codec in ((f"film.{language}.srt", encoding), (f"film.{language}.cc.vtt", "utf-8")):
+        (tmp_path / name).write_bytes(cue(1, 2, text).encode(codec))
+    assert [each.text for each in read_transcript(video)] == [text]
+
+
 def test_all_languages_are_kept_one_after_the_other(tmp_path):
     video = video_with(
         tmp_path,

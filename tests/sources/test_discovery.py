@@ -319,6 +319,10 @@ def test_every_change_of_subtitles_changes_the_record_of_their_video(tmp_path):
     assert len({each.content_hash for each in records}) == len({each.modified_ns for each in records}) == 5
     before = records[-1]
     assert found(tmp_path, known={before.uri: before}) == [before]
+    tmp_path.joinpath("moved").mkdir()
+    for path in tmp_path.glob("video*"):
+        path.rename(tmp_path / "moved" / path.name)
+    assert record().content_hash == before.content_hash
 
 
 def test_subtitles_without_a_video_are_skipped(tmp_path):

@@ -70,7 +70,7 @@ def test_a_change_of_subtitles_concerns_their_video(folder):
         (folder / "clip.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nHello\n")
         assert next(changes) == [str(folder / "clip.mp4")]
         (folder / "Subs").mkdir()
-        assert next(changes) == [str(folder / "Subs")]
+        assert next(changes) == [str(folder), str(folder / "Subs")]
         (folder / "Subs" / "clip.en.VTT").write_text("WEBVTT")
         assert next(changes) == [str(folder / "clip.mp4")]
         (folder / "clip.srt").unlink()
