@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from av.video.frame import VideoFrame
 
 from florence_rag.chunking.config import ChunkingConfig
+from florence_rag.chunking.joined_files import count_mp4_parts
 from florence_rag.chunking.shots import Clip, ClipBuilder, mark_shots
 from florence_rag.chunking.subtitle_tracks import read_tracks
 from florence_rag.chunking.transcripts import Cue, merge_tracks, read_transcript, transcript_between
@@ -32,6 +33,7 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
         if suffix_of(source.uri) in AMBIGUOUS_SUFFIXES and not is_transport_stream(file.read(HEAD_BYTES)):
             yield Skipped(source.uri, skip_reason(source.uri))
             return
+        skipped += [Skipped(source.uri, "video joined behind another")] * (count_mp4_parts(file) - 1)
         with open_video(file, source.uri) as video:
             cues, metadata = _read_subtitles(video, source.uri, skipped.append)
         yield from skipped
@@ -39,6 +41,8 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
             for clip in _clips(video, config):
                 text = transcript_between(cues, clip.start_s, clip.end_s)
                 yield _clip_to_chunk(clip, source, text, dict(metadata))
+            if video.is_damaged:
+                yield Skipped(source.uri, "damaged part of a video")
 
 
 def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
@@ -92,6 +96,8 @@ def _read_subtitles(video: Video, uri: str, skip: Callable[[Skipped], None]) -> 
     cues = merge_tracks(tracks)
     if video.container.streams.audio and not cues:
         skip(Skipped(uri, "sound not read"))
+    if video.has_twin:
+        skip(Skipped(uri, "other video stream of a video"))
     languages = sorted({cue.language for track in tracks for cue in track} - {""})
     metadata = video.metadata()
     if video.restarts:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from errno import EINVAL
 from fractions import Fraction
 from functools import partial
 from typing import Any, BinaryIO, cast
@@ -24,7 +25,7 @@ from av.video.stream import VideoStream
 
 from florence_rag.chunking.formats import HEAD_BYTES, format_error
 from florence_rag.chunking.image_decoder import MAX_PIXELS, MIN_SIDE_PX
-from florence_rag.chunking.joined_matroska import joined_parts, patch
+from florence_rag.chunking.joined_files import patch, unknown_sizes
 from florence_rag.chunking.shots import DecodedFrame
 from florence_rag.errors import MediaError
 from florence_rag.types import Frame
@@ -43,23 +44,23 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
     """Open a video from a seekable file; raise MediaError with its path if that fails."""
-    parts = joined_parts(file)
+    sizes = unknown_sizes(file)
     file.seek(0)
     head = file.read(HEAD_BYTES)
     file.seek(0)
     try:
         # FFmpeg could take a path for a URL, so it gets a file object and no protocols.
         options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
-        content = patch(file, parts) if parts else file
+        content = patch(file, sizes) if sizes else file
         container = av.open(content, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise format_error(repr(path), head, "a video") from error
     with container:
-        yield Video(container, path, is_joined=bool(parts))
+        yield Video(container, path, is_joined=bool(sizes))
 
 
-def _film(streams: Sequence[VideoStream], path: str) -> VideoStream:
-    """Return the largest stream that moves, and of equal ones the default: others are covers, thumbnails, previews."""
+def _films(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
+    """Return the streams that can be decoded and are no covers or thumbnails."""
     stills = Disposition.attached_pic | Disposition.timed_thumbnails
     films = [stream for stream in streams if not stream.disposition & stills]
     if not films:
@@ -68,14 +69,15 @@ def _film(streams: Sequence[VideoStream], path: str) -> VideoStream:
     decodable = [stream for stream in films if stream.codec_context is not None]
     if not decodable:
         raise MediaError(f"{path!r} has a codec that cannot be decoded; convert it to H.264")
-    film = max([stream for stream in decodable if _pixels(stream) <= MAX_PIXELS] or decodable, key=_film_rank)
-    if _pixels(film) > MAX_PIXELS:
-        size = f"{film.width:,} x {film.height:,} pixels"
+    allowed = [stream for stream in decodable if _pixels(stream) <= MAX_PIXELS]
+    if not allowed:
+        size = f"{decodable[0].width:,} x {decodable[0].height:,} pixels"
         raise MediaError(f"{path!r} has frames of {size}; at most {MAX_PIXELS:,} in all are read")
-    return film
+    return allowed
 
 
 def _film_rank(stream: VideoStream) -> tuple[bool, bool, int, bool]:
+    """Rank the largest stream that moves first, and of equal ones the default: others are previews."""
     moves = stream.frames != 1  # 0 if the container does not count them
     is_default = bool(stream.disposition & Disposition.default)
     return moves, stream.codec_context.name not in _STILL_CODECS, _pixels(stream), is_default
@@ -133,11 +135,14 @@ class Video:
         end_s: The end of the last frame that was decoded.
         gaps_s: Where the time jumps by more than an hour: the ends of the frames before.
         key_frames_only: Whether only key frames are decoded.
+        is_damaged: Whether frames were skipped that cannot be decoded.
+        has_twin: Whether another stream is as large as the film, and is not read.
         may_restart: Whether several frames may have one time in the file, so that FFmpeg may find a wrong one.
     """
 
     def __init__(self, container: InputContainer, path: str, *, is_joined: bool = False) -> None:
-        stream = _film(container.streams.video, path)
+        streams = _films(container.streams.video, path)
+        stream = max(streams, key=_film_rank)
         self._decoder = _decoder(stream)
         self.container, self._stream, self._path = container, stream, path
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
@@ -146,7 +151,8 @@ class Video:
         self._thumbnailer = VideoReformatter()
         self._is_bisected = container.format.name in _BISECTED_FORMATS
         self.may_restart = is_joined or self._is_bisected
-        self.key_frames_only = self._awaits_key_frame = False
+        self.has_twin = any(_film_rank(each)[:3] == _film_rank(stream)[:3] for each in streams if each is not stream)
+        self.key_frames_only = self.is_damaged = self._awaits_key_frame = False
         self.end_s = 0.0
         self.gaps_s: list[float] = []
 
@@ -174,7 +180,7 @@ class Video:
         # Bisection finds any frame, of which the decoder needs the key frame before.
         early_s = time_s - (_BISECTION_MARGIN_S if self._is_bisected else 0.0)
         ticks = int((max(0.0, early_s) + self._start_s) / (self._stream.time_base or 1))
-        with suppress(av.FFmpegError):
+        with suppress(av.FFmpegError, OSError):
             self.container.seek(ticks, stream=self._stream)
         self._awaits_key_frame = True
 
@@ -195,6 +201,7 @@ class Video:
         if not decoded:
             raise self._no_frame()
         if unusable:
+            self.is_damaged = True
             _log.warning("%r is damaged: %d frames were skipped", self._path, unusable)
 
     def frames(self) -> Iterator[tuple[float, VideoFrame]]:
@@ -225,6 +232,7 @@ class Video:
         if last_s < 0:
             raise self._no_frame()
         if damaged:
+            self.is_damaged = True
             _log.warning("%r is damaged: %d packets were skipped", self._path, damaged)
 
     def to_frame(self, frame: VideoFrame, max_side_px: int) -> Frame:
@@ -250,7 +258,10 @@ class Video:
         """Yield the packets of the video and of other streams; None, which ends decoding, where the file breaks off."""
         try:
             yield from self._timeline.place(self.container.demux(self._stream, *others))
-        except av.FFmpegError:
+        except (av.FFmpegError, OSError) as error:
+            if not isinstance(error, av.FFmpegError) and error.errno != EINVAL:  # a damaged position is no file error
+                raise
+            self.is_damaged = True
             yield None
 
     def to_seconds(self, ticks: int, time_base: Fraction) -> float:

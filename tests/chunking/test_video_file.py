@@ -9,7 +9,7 @@ from av.stream import Disposition
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.video import TIME_RESTARTS, chunk_source, read_frames
-from florence_rag.types import Chunk, Locator
+from florence_rag.types import Chunk, Locator, Skipped
 from tests.chunking.samples import BLUE, GREEN, RED, WHITE, scene, shots, source, write_video
 
 COLORS = (RED, BLUE, GREEN)
@@ -177,6 +177,22 @@ def test_a_recording_that_begins_late_is_read_from_zero(tmp_path, suffix):
     chunks = chunks_of(path)
     assert spans(chunks) == [(0.0, 2.0), (2.0, 4.0)]
     assert all(map(reads_the_same_again, chunks))
+
+
+def test_what_is_not_read_of_a_video_is_reported(tmp_path):
+    def reasons(path: Path) -> list[str]:
+        found = chunk_source(source(path, "video"), ChunkingConfig())
+        return [each.reason for each in found if isinstance(each, Skipped)]
+
+    streams = [FILM, OTHERS["other angle"], OTHERS["preview"], OTHERS["thumbnail"]]
+    assert reasons(write_streams(tmp_path / "a.mkv", streams)) == ["other video stream of a video"]
+    joined_mp4 = joined(tmp_path / "a.mp4", "libx264", 10)
+    assert reasons(joined_mp4) == ["video joined behind another"] * 2
+    path = write_video(tmp_path / "b.mp4", shots(3, 3, 3), codec="mpeg4")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 600] = b"\xff" * 600
+    path.write_bytes(data)
+    assert reasons(path) == ["damaged part of a video"]
 
 
 # Transparency

@@ -1,4 +1,7 @@
-"""Makes Matroska and WebM files that were joined as bytes readable: FFmpeg stops after the second."""
+"""Finds the parts of videos that were joined as bytes, because FFmpeg stops before the last of them.
+
+It stops after the second part of a Matroska or WebM file, and after the first of an MP4 or MOV file.
+"""
 
 from typing import BinaryIO, cast
 
@@ -7,10 +10,10 @@ _SEGMENT = b"\x18\x53\x80\x67"
 _MAX_PARTS = 10_000
 
 
-def joined_parts(file: BinaryIO) -> dict[int, bytes]:
-    """Return what to write over the sizes of the parts of a file, by position; nothing for a file of one part.
+def unknown_sizes(file: BinaryIO) -> dict[int, bytes]:
+    """Return what to write over the sizes of the parts of a Matroska file, by position; nothing for one part.
 
-    FFmpeg reads the next part only after one of unknown size, as browsers write it.
+    FFmpeg reads on after a part of unknown size, as browsers write it.
     """
     patches: dict[int, bytes] = {}
     position = 0
@@ -27,6 +30,20 @@ def joined_parts(file: BinaryIO) -> dict[int, bytes]:
 def patch(file: BinaryIO, patches: dict[int, bytes]) -> BinaryIO:
     """Return a view of a file with some bytes replaced."""
     return cast(BinaryIO, _PatchedFile(file, patches))
+
+
+def count_mp4_parts(file: BinaryIO) -> int:
+    """Return how many videos an MP4 or MOV file contains one behind the other; 0 for other files."""
+    position, count = 0, 0
+    for _ in range(_MAX_PARTS):
+        file.seek(position)
+        head = file.read(16)
+        size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+        count += head[4:8] == b"ftyp"
+        if not count or size < 8:
+            break
+        position += size
+    return count
 
 
 def _element_end(file: BinaryIO, position: int, id: bytes) -> tuple[int, int]:
