@@ -28,20 +28,26 @@ class OpenAICaptioner:
     Args:
         model: The name of the model at the service.
         max_tokens: The longest reply, with the thoughts of a model that reasons.
-        parallel: The number of requests at the same time.
+        parallel: The number of requests at the same time, in all threads together. A service that answers one after the
+            other must answer so many within `timeout_s`.
+        timeout_s: The longest wait for a reply.
         options: Those of `OpenAIChat`.
     """
 
-    def __init__(self, model: str, *, max_tokens: int = 500, parallel: int = 4, **options: Any) -> None:
+    def __init__(
+        self, model: str, *, max_tokens: int = 500, parallel: int = 2, timeout_s: float = 120.0, **options: Any
+    ) -> None:
         if min(max_tokens, parallel) < 1:
             raise InputError("max_tokens and parallel must be at least 1")
-        self._chat = OpenAIChat(model, **options)
-        self._max_tokens, self._parallel = max_tokens, parallel
+        self._chat = OpenAIChat(model, timeout_s=timeout_s, **options)
+        self._max_tokens = max_tokens
+        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="captions")
         self._kept: dict[bytes, str] = {}
         self._caption(np.full((64, 64, 3), 128, dtype=np.uint8))
 
     def close(self) -> None:
         """Close the connections."""
+        self._pool.shutdown(cancel_futures=True)
         self._chat.close()
 
     def caption(self, frames: Sequence[Frame]) -> list[str]:
@@ -50,8 +56,7 @@ class OpenAICaptioner:
         If the service fails for an image, it is a ModelError. The captions of the others are kept for the next calls,
         in which the caller tries the images one by one.
         """
-        with ThreadPoolExecutor(self._parallel) as pool:
-            results = list(pool.map(self._caption_or_error, frames))
+        results = list(self._pool.map(self._caption_or_error, frames))
         for error in results:
             if isinstance(error, ModelError):
                 written = zip(frames, results, strict=True)

@@ -75,6 +75,14 @@ def test_the_settings_of_a_checkpoint_are_used_and_the_others_are_guessed():
     assert full.guessed == {"text_config.num_attention_heads": 1}
 
 
+@needs_parity
+@pytest.mark.parametrize("name", METER_SIZES)
+def test_the_settings_of_the_released_meters_fit_their_weights(name):
+    weights = empty(read_json(PARITY / "keys" / f"{name}.keys.json"))
+    recorded = parse_settings(read_json(PARITY / "keys" / f"{name}.config.json"), MeterConfig, "the checkpoint")
+    assert detect(weights, recorded).guessed == {"text_config.num_attention_heads": 12}
+
+
 def test_the_settings_of_the_user_take_precedence():
     chosen = parse_settings(
         {"num_heads": 2, "text_config.num_attention_heads": 4, "image_size": 96}, MeterConfig, "the configuration"

@@ -1,5 +1,8 @@
 """Captions by a service with OpenAI's chat API, here a local stand-in."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,6 +78,22 @@ def test_captions_have_the_order_of_the_images(service, captioner):
     frames = [color_frame(color) for color in ("green", "blue", "green", "blue", "blue")]
     assert model.caption(frames) == [f"A {color} surface." for color in ("green", "blue", "green", "blue", "blue")]
     assert model.caption([]) == []
+
+
+def test_no_more_requests_than_allowed_are_sent_at_the_same_time(service, captioner):
+    model, running, most = captioner(parallel=2), [], []
+
+    def slow(body):
+        running.append(body)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.pop()
+        return 200, completion("Gray.")
+
+    service.replies = EndlessReplies([slow])
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(model.caption, [[color_frame("red")] * 3] * 3))
+    assert max(most) == 2 and len(most) == 9
 
 
 def test_captions_next_to_a_failure_are_not_paid_for_twice(service, captioner):
