@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from florence_rag.index.ledger import Entry
     from florence_rag.index.milvus import MilvusIndex
 
-_STATES = {"complete": "indexed", "begun": "incomplete", "failed": "failed", "near-duplicate": "near-duplicate"}
+_STATES = {"complete": "indexed", "partial": "indexed", "begun": "incomplete"}
 
 
 class List(DatabaseCommand):
@@ -51,9 +51,15 @@ class List(DatabaseCommand):
 
 
 def _entry_to_dict(entry: Entry) -> dict[str, Any]:
-    record = {"source": entry.uri, "state": _STATES[entry.state], "chunks": _counts(entry)}
+    record: dict[str, Any] = {
+        "source": entry.uri,
+        "state": _STATES.get(entry.state, entry.state),
+        "chunks": _counts(entry),
+    }
     if entry.uri.startswith(item_uri("")):
         record["id"] = entry.uri.removeprefix(item_uri(""))
+    if entry.skipped:
+        record["skipped"] = [each.to_dict() for each in entry.skipped]
     reason = {"failed": "reason", "near-duplicate": "duplicate_of"}.get(entry.state)
     return {**record, reason: entry.reason} if reason else record
 
@@ -66,11 +72,12 @@ def _print_sorted(entries: Iterator[Entry]) -> None:
 
 
 def _entry_to_text(entry: Entry) -> Text:
-    if entry.state == "complete":
+    if entry.is_complete:
         counts = ", ".join(f"{count} {kind}" for kind, count in _counts(entry).items())
-        return Text.assemble(source_to_text(entry.uri), "  ", plain(counts, "dim"))
+        reasons = "".join(f"; {reason}" for reason in dict.fromkeys(each.reason for each in entry.skipped))
+        return Text.assemble(source_to_text(entry.uri), "  ", plain(counts + reasons, "dim"))
     reason = entry.reason.removeprefix(f"{entry.uri!r} ")
-    return change_to_text(_STATES[entry.state], entry.uri, reason)
+    return change_to_text(_STATES.get(entry.state, entry.state), entry.uri, reason)
 
 
 def _counts(entry: Entry) -> dict[str, int]:

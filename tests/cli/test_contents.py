@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from fpdf import FPDF
 from PIL import Image
 
 from florence_rag.testing import color_frame
@@ -34,6 +35,20 @@ def test_sources_are_listed_with_their_chunks_and_state(run, db):
     assert (records["broken.jpg"]["state"], records["broken.jpg"]["chunks"]) == ("failed", {})
     assert "is not an image" in records["broken.jpg"]["reason"]
     assert len(records) == 5
+
+
+def test_a_file_that_is_indexed_in_part_is_listed_with_what_was_skipped(run, db, tmp_path):
+    document = FPDF()
+    document.add_page()
+    document.set_font("Helvetica")
+    document.text(20, 20, "See the attachment.")
+    document.embed_file(tmp_path / "2025/notes.txt")
+    document.output(str(tmp_path / "report.pdf"))
+    run("index", "report.pdf", "--db", db)
+    record = listed(run, db, "report.pdf")["report.pdf"]
+    assert (record["state"], record["chunks"]) == ("indexed", {"page": 1})
+    assert [part["reason"] for part in record["skipped"]] == ["attachment"]
+    assert "1 page; attachment" in run("list", "report.pdf", "--db", db).out
 
 
 def test_the_list_is_sorted_and_narrowed_by_name_and_kind(run, db):
