@@ -1,7 +1,11 @@
 """The exceptions of florence_rag. A message is one line: the value, the allowed values, and the next step."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from itertools import islice
+from typing import Self
+
+_MAX_LISTED = 10
 
 
 class FlorenceError(Exception):
@@ -18,6 +22,26 @@ class MediaError(InputError):
 
 class NoImageError(MediaError):
     """A row of a table has no image, so that there is nothing to read."""
+
+
+class BatchError(InputError):
+    """Some items of a batch were not stored; all others were.
+
+    Attributes:
+        stored: The ids of the stored items, in the order of the batch.
+        reasons: Why an item was not stored, by its position in the batch, from 0.
+    """
+
+    def __init__(self, stored: Sequence[str], reasons: Mapping[int, str]) -> None:
+        self.stored = list(stored)
+        self.reasons = dict(reasons)
+        count = len(self.stored) + len(self.reasons)
+        listed = [f"items[{i}]: {reason}" for i, reason in islice(self.reasons.items(), _MAX_LISTED)]
+        more = [f"and {len(self.reasons) - _MAX_LISTED} more"] if len(self.reasons) > _MAX_LISTED else []
+        super().__init__(f"{len(self.reasons)} of {count} items were not stored: {'; '.join([*listed, *more])}")
+
+    def __reduce__(self) -> tuple[type[Self], tuple[list[str], dict[int, str]]]:
+        return type(self), (self.stored, self.reasons)
 
 
 class ModelError(FlorenceError):

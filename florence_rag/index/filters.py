@@ -188,10 +188,10 @@ def _group(parts: Iterable[Node], *, every: bool = True) -> Node:
 
 def _field(key: Any) -> Field:
     name = to_json_key(key)
-    prefix, _, rest = name.partition(".")
+    prefix, dot, rest = name.partition(".")
     if prefix == "chunk" and rest in FIELDS:
         return Field(column=rest)
-    if prefix == "metadata" and rest:
+    if prefix == "metadata" and dot:
         return Field(key=rest)
     return Field(column=name if name in FIELDS else "", key=name)
 

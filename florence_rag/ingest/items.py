@@ -13,7 +13,8 @@ from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain, islice, repeat
+from functools import partial
+from itertools import chain, islice, repeat, starmap
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ from florence_rag.index.rows import (
 from florence_rag.index.text_codec import clean
 from florence_rag.ingest.embed_stage import EmbeddedBatch, add_captions, embed_chunk_texts, embed_chunks
 from florence_rag.ingest.engine import BatchPool, IngestConfig
+from florence_rag.ingest.item_outcome import ItemOutcome
 from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
@@ -82,17 +84,17 @@ class ItemStore:
             texts: The texts.
             ids: Their ids, 1 to 512 bytes each. By default an id follows from the text and its metadata, so that equal
                 items are stored once. An item replaces an older one of its id.
-            metadatas: Their metadata, which JSON can represent; "source" says where a text comes from.
+            metadatas: Their metadata, for which docs/plugins.md has the rule; "source" says where a text comes from.
             vectors: By id, vectors (D,) that this embedder has already made of some of them.
 
         Returns:
             The ids, in the order of the texts.
 
         Raises:
-            InputError: If a text cannot be stored. Those before it may be stored.
+            BatchError: If texts cannot be stored. All others are stored.
         """
         rows = zip_columns(texts, ids=ids, metadatas=metadatas)
-        return self.upsert_chunks((text_to_chunk(*row) for row in rows), vectors)
+        return self.upsert_chunks(starmap(text_to_chunk, rows), vectors)
 
     def upsert_images(
         self,
@@ -117,46 +119,46 @@ class ItemStore:
             The ids, in the order of the images.
 
         Raises:
-            InputError: If an image cannot be read or stored. Those before it may be stored.
+            BatchError: If images cannot be read or stored. All others are stored.
         """
         rows = zip_columns(images, captions=captions, ids=ids, metadatas=metadatas)
-        return self.upsert_chunks((image_to_chunk(self._context.images, *row) for row in rows), vectors)
+        return self.upsert_chunks(starmap(partial(image_to_chunk, self._context.images), rows), vectors)
 
     def upsert_chunks(self, chunks: Iterable[Chunk], vectors: Mapping[str, Sequence[float]] | None = None) -> list[str]:
         """Store chunks, each as one item.
 
         Args:
-            chunks: Chunks whose source is the file of their image, which is read if they have no frames.
+            chunks: Chunks whose source is the file of their image, which is read if they have no frames. An InputError
+                of the iterator counts as a chunk that cannot be stored.
             vectors: By id, vectors (D,) that the embedder has already made of some of them.
 
         Returns:
             The ids, in the order of the chunks.
 
         Raises:
-            InputError: If a chunk cannot be stored. Those before it may be stored.
+            BatchError: If chunks cannot be stored. All others are stored.
         """
         rows = {id: unit_rows(np.asarray(row, dtype=np.float32).reshape(1, -1)) for id, row in (vectors or {}).items()}
         dimension = self._context.models.embedder.info.dimension
         known = {id: checked_vectors(row, 1, dimension)[0] for id, row in rows.items()}
         workers = self._config.workers or self._context.models.embedder.capabilities.workers
         size = self._config.batch_size_for(workers)
-        items = map(_to_item, chunks)
+        outcome = ItemOutcome()
+        items = outcome.valid_items(map(_to_item, chunks))
         first = list(islice(items, size + 1))
         if len(first) <= size:
             workers = 1  # which may use all processors for the only batch
-        ids: list[str] = []
-        with ThreadPoolExecutor(self._config.threads) as readers, BatchPool[EmbeddedBatch](workers) as models:
+        with ThreadPoolExecutor(self._config.threads) as readers, BatchPool[EmbeddedBatch | None](workers) as models:
             try:
                 for batch in batched(chain(first, items), size):
-                    ids += [chunk.id for chunk in batch]
-                    models.submit(self._embed, self._begin_reading(batch, known, readers))
+                    models.submit(self._embed, self._begin_reading(batch, known, readers, outcome))
                     for embedded in models.results(max_pending=workers + 1):
                         self._write(embedded)
                 for embedded in models.results():
                     self._write(embedded)
             finally:
                 self._context.index.flush_buffer()
-        return ids
+        return outcome.stored()
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete items, and return how many there were.
@@ -184,22 +186,32 @@ class ItemStore:
         hits = self._context.index.get(ids)
         for hit in hits:
             if not hit.is_item:
-                raise InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
+                raise _id_of_file_error(hit)
         return hits
 
     def _begin_reading(
-        self, batch: Sequence[Chunk], vectors: Mapping[str, np.ndarray], readers: ThreadPoolExecutor
-    ) -> Iterator[_Item]:
+        self,
+        batch: Sequence[Chunk],
+        vectors: Mapping[str, np.ndarray],
+        readers: ThreadPoolExecutor,
+        outcome: ItemOutcome,
+    ) -> Iterator[_Item | None]:
         """Start to read the items of a batch, and return an iterator that waits for them; of equal ids the last counts.
 
         An item that is stored with the same content, or was until it was deleted, is not read again.
         """
         chunks = {chunk.id: chunk for chunk in batch}
-        same = [hit for hit in self._stored(list(chunks)) if _content(hit) == chunks[hit.id].source.content_hash]
+        hits = self._context.index.get(list(chunks))
+        for hit in hits:
+            if not hit.is_item:
+                outcome.failed[hit.id] = _id_of_file_error(hit)
+                del chunks[hit.id]
+        same = [hit for hit in hits if hit.is_item and _content(hit) == chunks[hit.id].source.content_hash]
         stored_vectors = self._context.index.vectors([hit.id for hit in same])
         stored = {hit.id: (hit, vector) for hit, vector in zip(same, stored_vectors, strict=True)}
         known = [stored.get(id) or self._deleted.get(chunk.source.content_hash) for id, chunk in chunks.items()]
-        return readers.map(self._read, chunks.values(), known, map(vectors.get, chunks))
+        read = partial(outcome.item_or_none, self._read)
+        return readers.map(read, chunks.values(), known, map(vectors.get, chunks))
 
     def _read(self, chunk: Chunk, known: tuple[Hit, np.ndarray] | None, vector: np.ndarray | None) -> _Item:
         """Read the image of an item that is not yet known, if any model is to see it, and its OCR text."""
@@ -218,10 +230,12 @@ class ItemStore:
             return chunk.frames
         return self._context.images.item_frames(chunk, FULL_SIZE)
 
-    def _embed(self, reading: Iterator[_Item]) -> EmbeddedBatch:
-        """Compute the vectors that are missing."""
+    def _embed(self, reading: Iterator[_Item | None]) -> EmbeddedBatch | None:
+        """Compute the vectors that are missing; return None if no item could be read."""
         models = self._context.models
-        items = list(reading)
+        items = [item for item in reading if item is not None]
+        if not items:
+            return None
         chunks = [chunk for chunk, _ in items]
         if models.captioner is not None:
             chunks = add_captions(models.captioner.get(), chunks)
@@ -230,8 +244,10 @@ class ItemStore:
         vectors = np.stack([next(missing) if vector is None else vector for _, vector in items])
         return EmbeddedBatch(chunks, vectors, embed_chunk_texts(models.text_embedder, chunks))
 
-    def _write(self, batch: EmbeddedBatch) -> None:
+    def _write(self, batch: EmbeddedBatch | None) -> None:
         """Replace the items, and delete the images that only their predecessors used."""
+        if batch is None:
+            return
         index, models, chunks = self._context.index, self._context.models, batch.chunks
         # `begin` drops the rows of the predecessors, so nothing after it may fail.
         checked_vectors(batch.vectors, len(chunks), models.embedder.info.dimension)
@@ -248,6 +264,10 @@ class ItemStore:
             if unused := [file for file in map(item_file, replaced) if file not in files]:
                 index.flush_buffer()
                 self._context.images.drop(unused)
+
+
+def _id_of_file_error(hit: Hit) -> InputError:
+    return InputError(f"{hit.id!r} is the id of a part of the file {hit.source!r}; give items other ids")
 
 
 def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:

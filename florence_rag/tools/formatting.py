@@ -52,10 +52,13 @@ def chunk_to_metadata(chunk: Chunk) -> dict[str, Any]:
 def metadata_to_chunk(metadata: Mapping[str, Any], text: str, id: str | None) -> Chunk | None:
     """Return the chunk of a file that `chunk_to_metadata` described, with this text and id; None for other metadata."""
     file, kind, locator = (metadata.get(key) for key in (ITEM_IMAGE, "kind", "locator"))
-    if not (isinstance(file, Mapping) and isinstance(locator, Mapping) and kind in KINDS):
+    if not (isinstance(file, Mapping) and isinstance(locator, Mapping) and isinstance(kind, str) and kind in KINDS):
         return None
-    source = Source(file["file"], MEDIA_OF_KIND[kind], 0, 0, file["hash"])
-    return Chunk(source, kind, Locator.from_dict(locator), text, metadata=metadata, custom_id=id or "")
+    try:
+        source = Source(file["file"], MEDIA_OF_KIND[kind], 0, 0, file["hash"])
+        return Chunk(source, kind, Locator.from_dict(locator), text, metadata=metadata, custom_id=id or "")
+    except (KeyError, TypeError):  # other metadata of these names
+        return None
 
 
 def box_to_text(box: Sequence[float]) -> str:

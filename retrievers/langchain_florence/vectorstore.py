@@ -1,6 +1,8 @@
 """A LangChain vector store that holds texts and images in one space, and a DocumentIndex over it."""
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Self
 
@@ -16,14 +18,16 @@ from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
 from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
-from florence_rag.errors import ModelError, StoreUnavailableError
+from florence_rag.errors import BatchError, ModelError, StoreUnavailableError
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
 from florence_rag.tools import metadata_to_chunk, place_to_text
-from florence_rag.types import Hit, Kind
+from florence_rag.types import Chunk, Hit, Kind
 from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_embedder
 from langchain_florence.images import block_to_image
 from langchain_florence.retriever import hit_to_document
+
+log = logging.getLogger(__name__)
 
 _ARGUMENTS_OF_OTHER_STORES = {
     "expr": 'filter={"city": "Rome"}, or a Milvus expression, filter=\'metadata["city"] == "Rome"\'',
@@ -153,12 +157,11 @@ class FlorenceVectorStore(VectorStore):
             metadatas: The metadata of each text.
             ids: The id of each text; None derives an id from the content.
             batch_size: Ignored; the index has its own batch size.
+
+        Raises:
+            BatchError: If texts cannot be stored. All others are stored; the error has their ids.
         """
-        rows = zip_columns(texts, ids=ids, metadatas=metadatas)
-        return self.rag.items.upsert_chunks(
-            metadata_to_chunk(metadata or {}, text, id) or text_to_chunk(text, id, metadata)
-            for text, id, metadata in rows
-        )
+        return self.rag.items.upsert_chunks(starmap(_to_chunk, zip_columns(texts, ids=ids, metadatas=metadatas)))
 
     def add_images(
         self,
@@ -169,7 +172,7 @@ class FlorenceVectorStore(VectorStore):
         captions: Sequence[str | None] | None = None,
         **unknown: Any,
     ) -> list[str]:
-        """Store images, embedded from their pixels, and return their ids. Those that cannot be stored do not stop it.
+        """Store images, embedded from their pixels, and return their ids.
 
         Args:
             images: Paths, file: URLs, data URIs, content blocks, bytes, open files, PIL images or (H, W, 3) uint8
@@ -178,6 +181,9 @@ class FlorenceVectorStore(VectorStore):
             ids: The id of each image; None derives an id from the content.
             captions: The caption of each image.
             **unknown: Refused with a message that says what to write instead.
+
+        Raises:
+            BatchError: If images cannot be read or stored. All others are stored.
         """
         _refuse(unknown)
         return self.rag.items.upsert_images(
@@ -274,8 +280,13 @@ class FlorenceDocumentIndex(DocumentIndex):
     k: int = Field(default=4, ge=1)
 
     def upsert(self, items: Sequence[Document], /, **_: Any) -> UpsertResponse:
-        """Store documents; each replaces the document that has its id."""
-        return {"succeeded": self.store.add_documents(list(items)), "failed": []}
+        """Store documents; each replaces the document that has its id. The reasons of failures are logged."""
+        try:
+            return {"succeeded": self.store.add_documents(list(items)), "failed": []}
+        except InputError as error:
+            log.warning("%s", error)
+            stored, failed = (error.stored, error.reasons) if isinstance(error, BatchError) else ([], range(len(items)))
+            return {"succeeded": stored, "failed": [items[i].id or f"items[{i}]" for i in failed]}
 
     def delete(self, ids: list[str] | None = None, **_: Any) -> DeleteResponse:
         """Delete documents.
@@ -297,6 +308,10 @@ class FlorenceDocumentIndex(DocumentIndex):
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, **settings: Any
     ) -> list[Document]:
         return self.store.similarity_search(query, **{"k": self.k, **settings})
+
+
+def _to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:
+    return metadata_to_chunk(metadata or {}, text, id) or text_to_chunk(text, id, metadata)
 
 
 def _to_core(

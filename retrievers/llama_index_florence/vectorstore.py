@@ -1,6 +1,7 @@
 """A LlamaIndex vector store over an index of florence_rag: nodes with texts and images, next to indexed files."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -13,7 +14,7 @@ from llama_index.core.vector_stores.types import (
     VectorStoreQueryResult,
 )
 
-from florence_rag import FlorenceRAG, InputError
+from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.async_methods import in_thread
 from florence_rag.types import Hit
 from llama_index_florence._convert import (
@@ -93,11 +94,15 @@ class FlorenceVectorStore(BasePydanticVectorStore):
         return self._embed_model
 
     def add(self, nodes: Sequence[BaseNode], **_: Any) -> list[str]:
-        """Store nodes, replacing those with the same ids; return their ids."""
+        """Store nodes, replacing those with the same ids; return their ids.
+
+        Raises:
+            BatchError: If nodes cannot be stored. All others are stored; the error has their ids.
+        """
         nodes = [node for node in nodes if not repeats_image(node)]
         vectors = {node.node_id: node.embedding for node in nodes if node.embedding and self._is_usable(node)}
-        images = self._rag.context.images
-        return self._rag.items.upsert_chunks((node_to_chunk(node, images) for node in nodes), vectors)
+        chunks = map(partial(node_to_chunk, images=self._rag.context.images), nodes)
+        return self._rag.items.upsert_chunks(chunks, vectors)
 
     def delete(self, ref_doc_id: str, **_: Any) -> None:
         """Delete the nodes of a document. Chunks of files stay; `FlorenceRAG.add(..., prune=True)` deletes them."""
@@ -144,7 +149,10 @@ class FlorenceVectorStore(BasePydanticVectorStore):
 
     def _is_usable(self, node: BaseNode) -> bool:
         """Return whether this index would compute the same vector as the node carries."""
-        modality = "image" if node_to_image(node) else "text"
+        try:
+            modality = "image" if node_to_image(node) else "text"
+        except MediaError:  # which is raised again when the node is stored
+            return False
         return not file_part(node) and self._embed_model.modality_of(node.get_embedding()) == modality
 
     def _search(self, query: VectorStoreQuery, filter: Filter, mmr_threshold: float = 0.5) -> list[Hit]:

@@ -1,8 +1,10 @@
 """Items that a program gives, on Milvus Lite and in memory."""
 
 import io
+import pickle
 import threading
 from dataclasses import replace
+from datetime import date
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities
-from florence_rag.errors import InputError, MediaError
+from florence_rag.errors import BatchError, InputError, MediaError
 from florence_rag.index import schema
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
@@ -26,7 +28,7 @@ from florence_rag.testing import (
     SynonymEmbedder,
     color_frame,
 )
-from florence_rag.types import Chunk, Locator
+from florence_rag.types import Chunk, Locator, Source
 
 
 class CountingEmbedder(ColorEmbedder):
@@ -297,8 +299,45 @@ def test_an_unreadable_image_is_an_error_and_the_item_before_it_stays(rag, bad):
 
 def test_a_broken_file_is_named(rag, tmp_path, save):
     (tmp_path / "broken.jpg").write_text("this is no image")
-    with pytest.raises(MediaError, match=r"broken\.jpg"):
+    with pytest.raises(BatchError, match=r"1 of 2 items were not stored: items\[1\]: .*broken\.jpg"):
         rag.items.upsert_images([save("red"), tmp_path / "broken.jpg"])
+
+
+def test_a_single_item_fails_with_its_own_error(rag, tmp_path):
+    (tmp_path / "broken.jpg").write_text("this is no image")
+    with pytest.raises(MediaError, match=r"broken\.jpg"):
+        rag.items.upsert_images([tmp_path / "broken.jpg"])
+
+
+def test_bad_items_do_not_cost_their_batch(rag, save, tmp_path):
+    cyclic = {}
+    cyclic["self"] = cyclic
+    rag.items.upsert_texts(["before"], ids=["b"])
+    texts = ["red", "blue", 3, "red", "x" * 70_000, "green", "red", "blue"]  # more than one batch of 4
+    metadatas = [{}, cyclic, {}, {"a": object()}, {}, {}, {}, {"at": date(2024, 5, 6)}]
+    with pytest.raises(BatchError) as caught:
+        rag.items.upsert_texts(texts, ids=["a", "b", "c", "d", "e", "f", "", "\0"], metadatas=metadatas)
+    error = caught.value
+    assert error.stored == ["a", "f", error.stored[2]]
+    assert list(error.reasons) == [1, 2, 3, 4, 7]
+    assert str(error).startswith("5 of 8 items were not stored: items[1]: the metadata of 'the text blue'['self']")
+    assert "\n" not in str(error)
+    assert sorted(rag.items.ids()) == sorted([*error.stored, "b"])
+    assert rag.get(["b"])[0].text == "before"  # an item that fails leaves the one before it
+    assert pickle.loads(pickle.dumps(error)).reasons == error.reasons
+
+
+def test_unreadable_images_and_ids_of_files_do_not_cost_their_batch(rag, save):
+    rag.add(save("red"))
+    (taken,) = rag.index.find()
+    gone, good = save("blue"), save("green")
+    chunks = [Chunk(Source(str(path), "image", 0, 0, path.name), "image", custom_id=path.stem) for path in (gone, good)]
+    gone.unlink()
+    with pytest.raises(BatchError) as caught:
+        rag.items.upsert_chunks([*chunks, Chunk(Source("", "text", 0, 0, ""), "text", text="a", custom_id=taken.id)])
+    assert caught.value.stored == ["green"]
+    assert "blue.png" in caught.value.reasons[0]
+    assert "is the id of a part of the file" in caught.value.reasons[2]
 
 
 def test_images_are_captioned_and_read_by_ocr_like_those_of_files(index, tmp_path):

@@ -1,23 +1,31 @@
 """One collection of texts, images and parts of files returns the same results to both frameworks."""
 
 import base64
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
+from uuid import UUID
 
+import numpy as np
 import pytest
 from langchain_core.documents import Document
-from llama_index.core.schema import ImageNode, TextNode
+from llama_index.core.schema import ImageNode, NodeRelationship, RelatedNodeInfo, TextNode
 from llama_index.core.vector_stores.types import (
     MetadataFilter,
     MetadataFilters,
     VectorStoreQuery,
     VectorStoreQueryMode,
 )
+from pydantic import BaseModel
 
 import langchain_florence
 import llama_index_florence
 from florence_rag import FlorenceRAG
 from florence_rag.embedding.base import embed_queries
+from florence_rag.errors import BatchError
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.json_values import to_json_value
 from florence_rag.testing import ColorEmbedder
 
 QUERIES = ["a blue wall", "green next to yellow", "the red bus leaves at nine", "purple"]
@@ -185,3 +193,82 @@ def test_a_database_on_disk_is_opened_by_one_after_the_other(untrained, folder, 
         written = [LangChain(rag).search(query) for query in QUERIES]
     with FlorenceRAG.open(tmp_path / "items.db", ocr="never") as rag:
         assert [LlamaIndex(rag).search(query) for query in QUERIES] == written
+
+
+class Camera(BaseModel):
+    make: str = "X"
+    bought: date = date(2024, 5, 6)
+
+
+VALUES = {
+    "time": datetime(2024, 5, 6, 7, tzinfo=timezone(timedelta(hours=2))),
+    "date": date(2024, 5, 6),
+    "delta": timedelta(seconds=3),
+    "path": PurePosixPath("/a/b.jpg"),
+    "uuid": UUID(int=1),
+    "decimal": Decimal("19.99"),
+    "array": np.arange(3),
+    "scalar": np.float32(1.5),
+    "camera": Camera(),
+    "bytes": b"\xff",
+    "set": {"b", "a"},
+    "keys": {1: "a", None: [True]},
+    "nan": float("nan"),
+    "x.y": {"z": [1, {"c": None}]},
+    "": "empty",
+}
+
+
+@pytest.fixture(scope="module")
+def valued(tmp_path_factory):
+    """A collection with the same values as metadata of a document and of a node."""
+    with MilvusIndex.open(str(tmp_path_factory.mktemp("db") / "values.db"), ColorEmbedder.info) as index:
+        rag = FlorenceRAG(index, ColorEmbedder())
+        source = RelatedNodeInfo(node_id="doc", metadata={"array": np.arange(3)})
+        langchain_florence.FlorenceVectorStore(rag).add_documents([Document("red", id="lc", metadata=VALUES)])
+        llama_index_florence.FlorenceVectorStore(rag).add(
+            [TextNode(text="red", id_="li", metadata=VALUES, relationships={NodeRelationship.SOURCE: source})]
+        )
+        yield rag
+
+
+def test_metadata_come_back_equal_from_both(valued):
+    (document,) = langchain_florence.FlorenceVectorStore(valued).get_by_ids(["lc"])
+    (node,) = llama_index_florence.FlorenceVectorStore(valued).get_nodes(["li"])
+    assert document.metadata == node.metadata == to_json_value(VALUES)
+    assert node.source_node.metadata == {"array": [0, 1, 2]}
+
+
+@pytest.mark.parametrize("name", [name for name in VALUES if name not in ("nan", "array", "set")])
+def test_a_filter_finds_every_value_by_itself(valued, name):
+    ids = {"lc", "li"}
+    assert {hit.id for hit in valued.search("red", filter={name: {"$eq": VALUES[name]}})} == ids
+    assert {hit.id for hit in valued.search("red", filter={f"metadata.{name}": {"$ne": VALUES[name]}})} == set()
+    filter = {"$and": [{name: {"$in": [VALUES[name]]}}, {"id": "lc"}]}
+    assert [each.id for each in langchain_florence.FlorenceRetriever(valued, filter=filter).invoke("red")] == ["lc"]
+    found = llama_index_florence.FlorenceRetriever(valued, filter=filter).retrieve("red")
+    assert [each.node_id for each in found] == ["lc"]
+
+
+def test_a_bad_document_or_node_does_not_cost_its_batch(tmp_path):
+    with MilvusIndex.open(str(tmp_path / "bad.db"), ColorEmbedder.info) as index:
+        rag = FlorenceRAG(index, ColorEmbedder())
+        langchain, llama_index = (each.FlorenceVectorStore(rag) for each in (langchain_florence, llama_index_florence))
+        documents = [
+            Document("red", id=id, metadata={"a": object()} if id == "l2" else {}) for id in ("l1", "l2", "l3")
+        ]
+        with pytest.raises(BatchError, match=r"1 of 3 items were not stored: items\[1\]") as caught:
+            langchain.add_documents(documents)
+        assert caught.value.stored == ["l1", "l3"]
+        index_of_documents = langchain_florence.FlorenceDocumentIndex(store=langchain)
+        assert index_of_documents.upsert(documents) == {"succeeded": ["l1", "l3"], "failed": ["l2"]}
+        assert index_of_documents.upsert(documents[1:2]) == {"succeeded": [], "failed": ["l2"]}
+        nodes = [
+            TextNode(id_="n1", text="red"),
+            TextNode(id_="n2", text="red", metadata={"a": object()}),
+            ImageNode(id_="n3", image="no image", embedding=[0.0]),
+            TextNode(id_="n4", text="blue", metadata={"kind": np.arange(2), "locator": {}, "item_image": {}}),
+        ]
+        with pytest.raises(BatchError, match="2 of 4 items were not stored"):
+            llama_index.add(nodes)
+        assert sorted(rag.items.ids()) == ["l1", "l3", "n1", "n4"]
