@@ -1,8 +1,7 @@
 """Cuts office documents and e-books into passages of text, and the images in them into image chunks."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -10,9 +9,9 @@ from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.images import read_image
-from florence_rag.chunking.office_text import Section, read_sections, read_title
+from florence_rag.chunking.office_text import read_sections, read_title
 from florence_rag.chunking.text import split_passages
-from florence_rag.chunking.zip_package import MAX_IMAGE_BYTES, ZipPackage, open_package
+from florence_rag.chunking.zip_package import ZipPackage, open_package
 from florence_rag.errors import MediaError
 from florence_rag.sources.io.uris import media_of, parse_member, suffix_of, unquote_name
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
@@ -20,29 +19,21 @@ from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 MIN_SIDE_PX, MIN_PIXELS = 16, 2_500
 """Smaller images, such as bullets and lines, are decorations."""
 MAX_IMAGES = 2_000
+_MAX_IMAGE_BYTES = 100_000_000
 _UNREAD = frozenset(".emf .wmf .svg .mp3 .m4a .wav .docx .xlsx .pptx .xls .doc .ppt .pdf".split())
+_PREVIEWS = ("docProps/thumbnail", "Thumbnails/")
 
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
-    """Yield one chunk per passage, whose span counts the characters of the readable text, and one per image.
+    """Yield one chunk per passage, which does not leave its slide, sheet or chapter, and one per image.
 
-    A passage does not leave its slide, sheet or chapter.
+    Spans count the characters of the readable text of the whole document.
     """
+    any_chunk = False
     with open_package(source.uri) as package:
-        any_chunk, start = False, 0
-        title = read_title(package)
-        document = {"title": title} if title else {}
-        slides: dict[str, int | None] = {}
-        for section in read_sections(package, _suffix(source.uri)):
-            slides = {**dict.fromkeys(section.images, section.slide), **slides}
-            for chunk in _passages(source, section, start, config):
-                any_chunk = True
-                yield replace(chunk, metadata={**document, **section.metadata})
-            start += len(section.text) + 2
-        for found in _images(source, package, slides, config):
-            if isinstance(found, Chunk):
-                any_chunk, found = True, replace(found, metadata=document)
-            yield found
+        for each in _chunks(source, package, config):
+            any_chunk |= isinstance(each, Chunk)
+            yield each
     if not any_chunk:
         raise MediaError(f"{source.uri!r} contains no text and no images")
 
@@ -52,45 +43,53 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
     with open_package(uri) as package:
         if locator.part not in package.names:
             raise MediaError(f"{uri!r} has no part {locator.part!r}; index it again if it has changed")
-        return (_decode(package.read(locator.part, MAX_IMAGE_BYTES), config),)
+        return (_decode(package.read(locator.part, _MAX_IMAGE_BYTES), config),)
 
 
-def _suffix(uri: str) -> str:
-    member = parse_member(uri)
-    return suffix_of(unquote_name(member.fragment) if member else uri)
-
-
-def _passages(source: Source, section: Section, start: int, config: ChunkingConfig) -> Iterator[Chunk]:
-    for first, last in split_passages(section.text, config.passage_words):
-        place = Locator(page=section.slide, span=(start + first, start + last))
-        yield Chunk(source, "text", place, text=section.text[first:last])
-
-
-def _images(
-    source: Source, package: ZipPackage, slides: Mapping[str, int | None], config: ChunkingConfig
-) -> Iterator[Chunk | Skipped]:
-    """Yield each image once that is large enough, and a record for each other medium in the document."""
-    for name in _media_members(package):
+def _chunks(source: Source, package: ZipPackage, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
+    title, start = read_title(package), 0
+    metadata = {"title": title} if title else {}
+    slides: dict[str, int | None] = {}
+    member = parse_member(source.uri)
+    for section in read_sections(package, suffix_of(unquote_name(member.fragment) if member else source.uri)):
+        for image in section.images:
+            slides.setdefault(image, section.slide)
+        for first, last in split_passages(section.text, config.passage_words):
+            place = Locator(page=section.slide, span=(start + first, start + last))
+            yield Chunk(source, "text", place, section.text[first:last], metadata={**metadata, **section.metadata})
+        start += len(section.text) + 2
+    for number, name in enumerate(_media_members(package)):
         place = Locator(page=slides.get(name), part=name)
         if media_of(name) != "image":
             yield Skipped(source.uri, f"embedded {suffix_of(name)}", place)
-            continue
-        try:
-            data = package.read(name, MAX_IMAGE_BYTES)
-            if not _is_decoration(data):
-                yield Chunk(source, "image", place, frames=(_decode(data, config),))
-        except MediaError:
-            yield Skipped(source.uri, "damaged image", place)
+        elif number >= MAX_IMAGES:
+            yield Skipped(source.uri, f"image after the first {MAX_IMAGES:,}", place)
+        else:
+            yield from _image(source, package, place, config, metadata)
 
 
-def _media_members(package: ZipPackage) -> Sequence[str]:
-    """Return the first of equal members with media, without the thumbnail that shows the document itself."""
+def _image(
+    source: Source, package: ZipPackage, place: Locator, config: ChunkingConfig, metadata: Mapping[str, Any]
+) -> Iterator[Chunk | Skipped]:
+    """Yield the chunk of an image; nothing if it is a decoration."""
+    try:
+        data = package.read(place.part or "", _MAX_IMAGE_BYTES)
+        frames = () if _is_decoration(data) else (_decode(data, config),)
+    except Exception:  # of the archive and of decoders
+        yield Skipped(source.uri, "damaged image", place)
+    else:
+        if frames:
+            yield Chunk(source, "image", place, frames=frames, metadata=metadata)
+
+
+def _media_members(package: ZipPackage) -> list[str]:
+    """Return the names of images and other media, once of equal ones, without previews of the document itself."""
     members: dict[tuple[int, int], str] = {}
     for name in package.names:
         is_medium = media_of(name) in ("image", "video") or suffix_of(name) in _UNREAD
-        if is_medium and "thumbnail" not in name.lower():
+        if is_medium and not name.startswith(_PREVIEWS):
             members.setdefault(package.digest(name), name)
-    return list(members.values())[:MAX_IMAGES]
+    return list(members.values())
 
 
 def _is_decoration(data: bytes) -> bool:

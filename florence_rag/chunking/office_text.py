@@ -23,6 +23,7 @@ _PROPERTIES = ("docProps/core.xml", "meta.xml")
 _PARAGRAPHS = frozenset(("p", "h", "comment", "cm"))
 _ROWS = frozenset(("tr", "table-row"))
 _NOT_SHOWN = frozenset(("Fallback", "del", "moveFrom", "pPr", "rPr", "tracked-changes"))
+_SPACES = re.compile(r"[ \t\r\n]+")
 _WHITESPACE = {"tab": "\t", "br": "\n", "cr": "\n", "line-break": "\n", "s": " "}
 _NOTES = frozenset(("header", "footer", "footnotes", "endnotes", "comments", "notesSlide", "chart", "diagramData"))
 _FONT_OBFUSCATION = frozenset(("http://www.idpf.org/2008/embedding", "http://ns.adobe.com/pdf/enc#RC"))
@@ -128,6 +129,9 @@ def _read_open_document(package: ZipPackage) -> Iterator[Section]:
     else:
         pages = _all(package.xml("styles.xml"), "master-page") if "styles.xml" in package.names else ()
         yield Section(_join((*_blocks(content), *(block for page in pages for block in _blocks(page)))))
+    objects = [name for name in package.names if name.endswith("/content.xml")]  # charts and formulas
+    if objects:
+        yield Section(_join(block for name in objects for block in _blocks(package.xml(name))))
 
 
 def _read_epub(package: ZipPackage) -> Iterator[Section]:
@@ -183,14 +187,14 @@ def _inline_text(element: Element) -> Iterator[str]:
     """
     is_mixed = "opendocument" in element.tag
     if is_mixed or _name(element) in ("t", "text"):
-        yield element.text or ""
+        yield _SPACES.sub(" ", element.text or "")
     for child in element:
         name = _name(child)
         yield _WHITESPACE.get(name, "")
         if name not in _PARAGRAPHS and name not in _NOT_SHOWN:
             yield from _inline_text(child)
         if is_mixed:
-            yield child.tail or ""
+            yield _SPACES.sub(" ", child.tail or "")
 
 
 def _heading_mark(paragraph: Element, headings: Mapping[str, int]) -> str:

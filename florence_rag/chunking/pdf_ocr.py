@@ -4,13 +4,15 @@ A page is rendered with and without its readable text. What is still drawn, and 
 Text that changes nothing is invisible, as in a searchable scan: it stands for the writing at its place.
 """
 
-import ctypes
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import closing
+from ctypes import addressof
 from itertools import islice
 
 import numpy as np
 import pypdfium2 as pdfium
+from PIL import Image, ImageFilter
 from pypdfium2 import raw
 
 from florence_rag.types import Box
@@ -55,63 +57,42 @@ def _find_boxes(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> tuple[Box
     objects = list(islice(found, _MAX_OBJECTS))
     if len(objects) == _MAX_OBJECTS:
         return (WHOLE,)
-    broken = _broken_objects(textpage)
-    readable = [each for each in objects if _address(each.raw) not in broken and _is_readable_object(each)]
+    readable = _readable_texts(objects, textpage)
     if len(readable) == len(objects) and not raw.FPDFPage_GetAnnotCount(page):
         return ()
-    shown = _render(page)
+    shown, to_pixels = _render(page)
     for each in readable:
         raw.FPDFTextObj_SetTextRenderMode(each, raw.FPDF_TEXTRENDERMODE_INVISIBLE)
-    rest = _render(page)
+    rest, _ = _render(page)
     written = _written_cells(rest)
     if written.sum() < _WORD_CELLS:
         return ()
-    to_pixels = _page_to_pixels(page, *rest.shape)
     invisible, letters = _invisible_letters(textpage, to_pixels, shown != rest)
-    covered = _dilated(_cells(_fill(invisible, rest.shape)) > 0)
+    covered = _dilated(_fill(invisible, rest.shape))
     written &= ~covered
     if 2 * written.sum() > (_written_cells(shown) | covered).sum():
         return (WHOLE,)
     images = [_bounds_on_page(each) for each in objects if each.type == raw.FPDF_PAGEOBJ_IMAGE]
-    image_cells = _cells(_fill(_to_pixels(images, to_pixels, rest.shape), rest.shape)) > 0
-    boxes = list(_boxes(written, image_cells, _TINY if letters < _FEW_LETTERS else _SMALL))
-    return tuple(boxes) if len(boxes) <= _MAX_BOXES else (WHOLE,)
+    image_cells = _fill(_to_pixels(images, to_pixels, rest.shape), rest.shape)
+    boxes = tuple(_boxes(written, image_cells, _TINY if letters < _FEW_LETTERS else _SMALL))
+    return boxes if len(boxes) <= _MAX_BOXES else (WHOLE,)
 
 
-def _is_readable_object(each: pdfium.PdfObject) -> bool:
-    return isinstance(each, pdfium.PdfTextObj) and is_readable(each.extract())
+def _readable_texts(objects: Sequence[pdfium.PdfObject], textpage: pdfium.PdfTextPage) -> list[pdfium.PdfTextObj]:
+    """Return the text objects whose fonts say which letters they show."""
+    errors = (i for i in range(textpage.count_chars()) if raw.FPDFText_HasUnicodeMapError(textpage, i) == 1)
+    broken = {addressof(raw.FPDFText_GetTextObject(textpage, i).contents) for i in errors}
+    texts = (each for each in objects if isinstance(each, pdfium.PdfTextObj))
+    return [each for each in texts if addressof(each.raw.contents) not in broken and is_readable(each.extract())]
 
 
-def _address(pointer: ctypes._Pointer) -> int:
-    return ctypes.addressof(pointer.contents)
-
-
-def _broken_objects(textpage: pdfium.PdfTextPage) -> set[int]:
-    """Return the addresses of text objects with characters whose font does not say which letters they are."""
-    count = range(textpage.count_chars())
-    broken = (i for i in count if raw.FPDFText_HasUnicodeMapError(textpage, i) == 1)
-    return {_address(raw.FPDFText_GetTextObject(textpage, i)) for i in broken}
-
-
-def _render(page: pdfium.PdfPage) -> np.ndarray:
-    """Return the page in gray, (H, W) uint8, with annotations but without form fields, whose values are text."""
-    bitmap = page.render(scale=_SIDE_PX / max(page.get_size()), grayscale=True, may_draw_forms=False)
-    pixels = np.array(bitmap.to_numpy()).squeeze()
-    bitmap.close()
-    return pixels
-
-
-def _page_to_pixels(page: pdfium.PdfPage, height: int, width: int) -> np.ndarray:
-    """Return the (3, 2) matrix that maps points (x, y, 1) of the page to pixels, for rotated and cropped pages, too."""
-    unit = 1000.0
-    points = []
-    for x, y in ((0.0, 0.0), (unit, 0.0), (0.0, unit)):
-        pixel_x, pixel_y = ctypes.c_int(), ctypes.c_int()
-        scale = 64  # the function returns whole pixels
-        raw.FPDF_PageToDevice(page, 0, 0, width * scale, height * scale, 0, x, y, pixel_x, pixel_y)
-        points.append(np.array((pixel_x.value, pixel_y.value)) / scale)
-    origin, right, up = points
-    return np.array(((right - origin) / unit, (up - origin) / unit, origin))
+def _render(page: pdfium.PdfPage) -> tuple[np.ndarray, np.ndarray]:
+    """Return a page in gray, (H, W) uint8, without form fields, and the (3, 2) matrix from (x, y, 1) to pixels."""
+    unit = max(page.get_size())
+    with closing(page.render(scale=_SIDE_PX / unit, grayscale=True, may_draw_forms=False)) as bitmap:
+        to_bitmap = bitmap.get_posconv(page).to_bitmap
+        origin, right, up = (np.array(to_bitmap(x, y)) for x, y in ((0, 0), (unit, 0), (0, unit)))
+        return np.array(bitmap.to_numpy()).squeeze(), np.array(((right - origin) / unit, (up - origin) / unit, origin))
 
 
 def _to_pixels(boxes: Sequence[Sequence[float]], to_pixels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -140,10 +121,11 @@ def _invisible_letters(
 
 
 def _fill(boxes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return the cells that boxes of pixels touch."""
     mask = np.zeros(shape, bool)
     for left, top, right, bottom in boxes:
         mask[top:bottom, left:right] = True
-    return mask
+    return _shares(mask) > 0
 
 
 def _written_cells(pixels: np.ndarray) -> np.ndarray:
@@ -151,7 +133,7 @@ def _written_cells(pixels: np.ndarray) -> np.ndarray:
     found = []
     for axis in (0, 1):
         across = np.abs(np.diff(pixels.astype(np.int16), axis=axis, prepend=pixels.take([0], axis))) > _CONTRAST
-        found.append(_cells(across & ~_long_runs(across, 1 - axis)) > 1)
+        found.append(_shares(across & ~_long_runs(across, 1 - axis)) > 1 / _CELL_PX**2)
     return found[0] & found[1]
 
 
@@ -179,21 +161,14 @@ def _bounds_on_page(each: pdfium.PdfObject) -> tuple[float, float, float, float]
     return left, bottom, right, top
 
 
-def _cells(mask: np.ndarray) -> np.ndarray:
-    """Return the number of true pixels in each cell."""
-    rows, columns = (-(-side // _CELL_PX) for side in mask.shape)
-    padded = np.zeros((rows * _CELL_PX, columns * _CELL_PX), bool)
-    padded[: mask.shape[0], : mask.shape[1]] = mask
-    counts: np.ndarray = padded.reshape(rows, _CELL_PX, columns, _CELL_PX).sum(axis=(1, 3))
-    return counts
+def _shares(mask: np.ndarray) -> np.ndarray:
+    """Return the share of true pixels in each cell."""
+    return np.asarray(Image.fromarray(mask.astype(np.float32)).reduce(_CELL_PX))
 
 
-def _dilated(cells: np.ndarray, margin: int = 2) -> np.ndarray:
-    """Return the cells and their neighbors up to a margin, by which the text of a searchable scan may be misplaced."""
-    size = 2 * margin + 1
-    views = np.lib.stride_tricks.sliding_window_view(np.pad(cells, margin), (size, size))
-    dilated: np.ndarray = np.any(views, axis=(2, 3))
-    return dilated
+def _dilated(cells: np.ndarray) -> np.ndarray:
+    """Return the cells and their neighbors, between which the text of a searchable scan may be misplaced."""
+    return np.asarray(Image.fromarray(cells.astype(np.uint8)).filter(ImageFilter.MaxFilter(5))) > 0
 
 
 def _boxes(written: np.ndarray, images: np.ndarray, smallest: float) -> Iterator[Box]:
@@ -212,15 +187,13 @@ def _regions(cells: np.ndarray, top: int, left: int) -> Iterator[tuple[int, int,
     """Cut cells at empty rows and columns, and yield (top, bottom, left, right) of each region."""
     for axis in (1, 0):
         filled = np.flatnonzero(cells.any(axis=axis))
-        if not filled.size:
-            return
-        parts = np.split(filled, np.flatnonzero(np.diff(filled) > _GAP_CELLS) + 1)
-        if len(parts) > 1 or filled[-1] - filled[0] + 1 < cells.shape[1 - axis]:
+        parts = [part for part in np.split(filled, np.flatnonzero(np.diff(filled) > _GAP_CELLS) + 1) if part.size]
+        if [part[-1] - part[0] + 1 for part in parts] != [cells.shape[1 - axis]]:
             for part in parts:
-                start, end = part[0], part[-1] + 1
+                inside = slice(part[0], part[-1] + 1)
                 if axis == 1:
-                    yield from _regions(cells[start:end], top + start, left)
+                    yield from _regions(cells[inside], top + part[0], left)
                 else:
-                    yield from _regions(cells[:, start:end], top, left + start)
+                    yield from _regions(cells[:, inside], top, left + part[0])
             return
     yield top, top + cells.shape[0], left, left + cells.shape[1]

@@ -20,7 +20,6 @@ except ImportError as error:
 MAX_MEMBERS = 20_000
 MAX_XML_BYTES = 64_000_000
 """The most bytes of XML that are parsed of one file. A novel has about three million."""
-MAX_IMAGE_BYTES = 100_000_000
 _OLE_HEAD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"  # of old formats, and of the containers of encrypted documents
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 
@@ -85,16 +84,14 @@ class ZipPackage:
 
     def relationships(self, name: str) -> list[Relationship]:
         """Return the relationships of a part of an Office document to other parts that exist."""
-        folder, _, base = name.rpartition("/")
-        rels = f"{folder}/_rels/{base}.rels".lstrip("/")
-        if rels not in self.names:
-            return []
-        found = []
-        for each in self.xml(rels):
-            target = self.resolve(name, each.get("Target", ""))
-            if target in self.names and each.get("TargetMode") != "External":
-                found.append(Relationship(each.get("Id", ""), each.get("Type", "").rpartition("/")[2], target))
-        return found
+        rels = posixpath.join(posixpath.dirname(name), "_rels", f"{posixpath.basename(name)}.rels")
+        found = (
+            Relationship(
+                each.get("Id", ""), each.get("Type", "").rpartition("/")[2], self.resolve(name, each.get("Target", ""))
+            )
+            for each in (self.xml(rels) if rels in self.names else ())
+        )
+        return [each for each in found if each.target in self.names]
 
     @staticmethod
     def resolve(name: str, reference: str) -> str:
@@ -109,7 +106,11 @@ def open_package(uri: str) -> Iterator[ZipPackage]:
     with open_uri(uri) as file:
         head = file.read(HEAD_BYTES)
         if head.startswith(_OLE_HEAD):
-            raise encrypted_error(uri) if _ENCRYPTED in head + file.read(MAX_XML_BYTES) else _old_format_error(uri)
+            if _ENCRYPTED in head + file.read(MAX_XML_BYTES):
+                raise encrypted_error(uri)
+            raise MediaError(
+                f"{uri!r} is of an old format; open it in its program and save it as .docx, .xlsx or .pptx"
+            )
         file.seek(0)
         try:
             with ZipFile(file) as archive:
@@ -120,10 +121,6 @@ def open_package(uri: str) -> Iterator[ZipPackage]:
             raise format_error(repr(uri), head, "an office document") from error
         except Exception as error:  # of the parsers of ZIP, XML and spreadsheets
             raise MediaError(f"{uri!r} is damaged; open it in its program and save it again") from error
-
-
-def _old_format_error(uri: str) -> MediaError:
-    return MediaError(f"{uri!r} is of an old format; open it in its program and save it as .docx, .xlsx or .pptx")
 
 
 def encrypted_error(uri: str) -> MediaError:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from florence_rag.chunking import ChunkingConfig, chunk, read_frames
+from florence_rag.chunking import ChunkingConfig, chunk, office, read_frames
 from florence_rag.chunking.office import chunk_source
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Locator, Skipped
@@ -73,6 +73,19 @@ def test_other_media_and_damaged_images_are_reported(tmp_path):
         Skipped(uri, "embedded .mp4", Locator(part="word/media/b.mp4")),
         Skipped(uri, "damaged image", Locator(part="word/media/c.png")),
     ]
+
+
+def test_an_image_whose_checksum_is_wrong_does_not_lose_the_document(tmp_path):
+    data = docx(paragraph("x"), {"word/media/a.bmp": b"BM" + bytes(range(200)) * 9})
+    at = data.index(b"word/media/a.bmp") + 40
+    text, skipped = chunks_of(tmp_path, "a.docx", data[:at] + b"\xff\xff" + data[at + 2 :])
+    assert text.text == "x" and skipped.reason == "damaged image"
+
+
+def test_the_number_of_images_is_limited_and_the_rest_is_reported(tmp_path, monkeypatch):
+    monkeypatch.setattr(office, "MAX_IMAGES", 1)
+    image, skipped = chunks_of(tmp_path, "a.docx", docx("", {"word/media/a.png": PNG, "word/media/b.jpg": JPEG}))
+    assert (image.kind, skipped.reason) == ("image", "image after the first 1")
 
 
 def test_a_document_with_nothing_to_read_is_named(tmp_path):

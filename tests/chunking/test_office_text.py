@@ -91,8 +91,8 @@ SLIDES = """<office:presentation><draw:page><text:p>One</text:p></draw:page><dra
 </draw:frame><text:p>Two</text:p></draw:page></office:presentation>"""
 ARTICLE = """<office:text><text:tracked-changes><text:p>removed</text:p></text:tracked-changes>
 <text:h text:outline-level="2">Caracal</text:h>
-<text:p>Some <text:span>spanned</text:span> words<text:s/>of <text:a>it<text:note>
-<text:p>a note</text:p></text:note></text:a>.</text:p></office:text>"""
+<text:p>Some <text:span>spanned</text:span>
+ words<text:s/>of <text:a>it<text:note><text:p>a note</text:p></text:note></text:a>.</text:p></office:text>"""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,12 @@ ARTICLE = """<office:text><text:tracked-changes><text:p>removed</text:p></text:t
 def test_open_documents_are_read(tmp_path, suffix, content, found):
     styles = '<s xmlns:style="s"><style:master-page><p><t>footer</t></p></style:master-page></s>'
     assert sections(tmp_path, suffix, open_document(content, {"styles.xml": styles})) == found
+
+
+def test_the_words_of_charts_in_open_documents_are_read(tmp_path):
+    chart = "<c><chart><title><p><t>Sales by quarter</t></p></title></chart></c>"
+    data = open_document("<office:text><text:p>x</text:p></office:text>", {"Object 1/content.xml": chart})
+    assert [each.text for each in sections(tmp_path, ".odt", data)] == ["x", "Sales by quarter"]
 
 
 def test_the_chapters_of_a_book_are_read_in_its_order(tmp_path):
