@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar, 
 import typer
 from rich.console import RenderableType
 
-from florence_rag.cli.options import Filter, KindOption, Model
+from florence_rag.cli.options import Filter, KindOption, Model, check_output_folder
 from florence_rag.cli.output import plain, print_result, stderr
 from florence_rag.types import KINDS, Kind
 
@@ -116,7 +116,11 @@ class RAGCommand(DatabaseCommand, ModelCommand):
 
         A terminal shows a status line while models load.
         """
+        from florence_rag.index.address import Address
+
         self._check_filter()
+        if settings.get("create") and (folder := Address.parse(self.db).path):
+            check_output_folder(folder)
         settings = {"create": False, **settings, "token": self.token, "model_options": self.model_options()}
         with stderr().status("Loading the models"):
             from florence_rag.rag import FlorenceRAG

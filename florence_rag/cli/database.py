@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from florence_rag.cli.command import DatabaseCommand
-from florence_rag.cli.options import IndexType, VectorDtype
+from florence_rag.cli.options import IndexType, VectorDtype, check_output_folder
 from florence_rag.cli.output import info_to_text, plain, stderr
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from florence_rag.index.milvus import MilvusIndex
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The folder of the export.")]
+OutputFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", callback=check_output_folder, help="The folder of the export.")
+]
 
 
 class Info(DatabaseCommand):
@@ -35,7 +38,7 @@ class Info(DatabaseCommand):
 class Export(DatabaseCommand):
     """Write a database as Parquet files. `florence-rag import` and Milvus' bulk import read them."""
 
-    folder: Folder
+    folder: OutputFolder
     vector_dtype: VectorDtype = None
 
     def run(self) -> None:

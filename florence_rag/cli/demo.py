@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from florence_rag.cli.command import Command
-from florence_rag.cli.options import absolute_path
+from florence_rag.cli.options import absolute_path, check_output_folder
 from florence_rag.cli.output import answer_line, plain, report_to_text, source_to_text, stderr, stdout
 from florence_rag.cli.progress import show_progress
 from florence_rag.datasets.demo_corpus import DemoExample, copy_demo_corpus, demo_examples
@@ -34,7 +34,13 @@ class Demo(Command):
     """Index, search and ask a small synthetic corpus, and print what to try next."""
 
     folder: Annotated[
-        Path, typer.Argument(parser=absolute_path, metavar="[FOLDER]", help="Where to write the files and the index.")
+        Path,
+        typer.Argument(
+            parser=absolute_path,
+            callback=check_output_folder,
+            metavar="[FOLDER]",
+            help="Where to write the files and the index.",
+        ),
     ] = Path("florence-demo")
 
     def run(self) -> None:

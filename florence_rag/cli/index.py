@@ -135,6 +135,9 @@ class Watch(IndexingCommand):
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as one line of JSON.")] = False
 
     def run(self) -> None:
+        from florence_rag.sources import require_paths
+
+        require_paths(self.folders)
         with self.open_rag(self.model, **self.settings()) as rag:
             try:
                 with show_progress() as progress:

@@ -133,12 +133,9 @@ class Ask(QueryCommand):
     def run(self) -> None:
         from florence_rag.answering.base import check_question
         from florence_rag.answering.llm import open_chat_model
-        from florence_rag.chunking import read_image
-        from florence_rag.types import is_chunk_id
 
         check_question(self.question)
-        if self.image and not is_chunk_id(self.image):
-            read_image(self.image)
+        self._check_image()
         llm = open_chat_model(self.llm) if self.llm else None
         with self.open_rag(self.model, vqa=self.vqa, reranker=self.reranker) as rag:
             answer = rag.ask(
@@ -151,6 +148,19 @@ class Ask(QueryCommand):
                 cache_answers=self.cache_answers,
             )
         self.print(answer.to_dict(), answer_to_text(answer))
+
+    def _check_image(self) -> None:
+        """Raise InputError if the image is neither a readable file nor the id of a chunk."""
+        from florence_rag.chunking import read_image
+
+        if self.image is None:
+            return
+        try:
+            read_image(self.image)
+        except InputError:
+            with self.open_index() as index:
+                if not index.get([self.image]):
+                    raise
 
 
 class Recommend(QueryCommand):

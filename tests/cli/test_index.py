@@ -12,6 +12,7 @@ from PIL import Image
 
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.testing import ColorEmbedder, color_frame
+from florence_rag.types import IndexReport
 
 SKIPPED = ("skipped", "skipped_counts")
 PROGRAM = Path(__file__).with_name("color_program.py")
@@ -172,8 +173,9 @@ def test_watch_prints_changes_as_text(folder, blue, opened_with, rag, run, monke
     ]
 
 
-def test_watch_takes_the_model_options_of_index(folder, opened_with, run):
-    run("watch", folder / "gone", "--action-model", "florence-tiny", "--detector", "mine", "--captioner", "never")
+def test_watch_takes_the_model_options_of_index(folder, opened_with, rag, run, monkeypatch):
+    monkeypatch.setattr(rag, "watch", lambda *_, **__: iter([IndexReport()]))
+    run("watch", folder, "--action-model", "florence-tiny", "--detector", "mine", "--captioner", "never")
     options = opened_with[-1][1]
     assert (options["action_model"], options["detector"], options["captioner"]) == ("florence-tiny", "mine", "never")
 

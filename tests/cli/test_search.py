@@ -108,6 +108,11 @@ def test_a_sheet_that_cannot_be_written_is_one_line(run, photos, tmp_path):
     assert outcome.err.count("\n") == 1
 
 
+def test_ask_about_an_item_by_its_id(run, rag, photos):
+    rag.items.upsert_images([photos / "blue.png"], ids=["sky"])
+    assert run("ask", "What color is it?", "--image", "sky", "--json").json["answer"] == "blue"
+
+
 def test_hits_are_printed_even_if_their_sheet_cannot_be_drawn(run, photos, tmp_path, monkeypatch):
     def fail(rows):
         raise ValueError("no space\nleft")
@@ -171,6 +176,11 @@ def test_an_image_to_search_with_may_be_a_url_or_a_data_uri(run, photos):
         (("tag", "--threshold", 2), "between 0 and 1"),
         (("tag", "--labels", "a"), "fewer than two"),
         (("index", "gone"), "'gone' does not exist"),
+        (("index", "{folder}", "--db", "{photo}/x.db"), "is a file or read-only"),
+        (("index", "{folder}", "--db", "photos"), "is not a database"),
+        (("watch", "gone"), "'gone' does not exist"),
+        (("demo", "{photo}"), "is a file or read-only"),
+        (("export", "{photo}"), "is a file or read-only"),
         (("reembed", "--to", "florence-tiny", "--queries", "gone.txt"), "'gone.txt' cannot be read"),
         (("eval", "classify", "{folder}", "--probe", "gone.safetensors"), "there is no classifier"),
         (("train", "unicl", "{folder}", "--out", "{photo}/model"), "is a file or read-only"),
