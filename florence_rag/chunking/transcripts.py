@@ -5,6 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import accumulate
+from pathlib import Path
 
 from pysubs2 import Pysubs2Error
 
@@ -13,7 +14,6 @@ from florence_rag.chunking.subtitle_formats import Cue, parse_transcript
 from florence_rag.chunking.text import decode_text, read_bytes
 from florence_rag.errors import MediaError
 from florence_rag.sources import SubtitleSearch, language_of
-from florence_rag.types import Skipped
 
 __all__ = ["Cue", "merge_tracks", "parse_transcript", "read_transcript", "transcript_between"]
 
@@ -34,22 +34,22 @@ _NOTE = re.compile(r"\[[^\[\]]*\]|\([^()]*\)|^[A-Z][A-Z .]*:")
 
 
 def read_transcript(
-    video: str, frame_rate: float = 25.0, skip: Callable[[Skipped], None] = lambda skipped: None
+    video: str, frame_rate: float = 25.0, skip: Callable[[str], None] = lambda reason: None
 ) -> tuple[Cue, ...]:
     """Return the cues of the subtitle files of a video, as `merge_tracks` does.
 
     Args:
         video: The uri of the video.
         frame_rate: The frames per second of the video.
-        skip: Receives each file that cannot be read.
+        skip: Receives the reason why a file is not read, with the end of its name.
     """
     tracks = []
     for path in SubtitleSearch().of_video(video):
         try:
             tracks.append(_read_file(path, video, frame_rate))
         except MediaError as error:
-            reason = str(error).removeprefix(f"{path!r} ")
-            skip(Skipped(path, f"subtitle file that {reason}"))
+            end_of_name = Path(path).name.removeprefix(Path(video).stem)
+            skip(str(error).replace(repr(path), f"{end_of_name} that", 1))
     return merge_tracks(tracks)
 
 

@@ -28,15 +28,14 @@ TIME_RESTARTS = "time_restarts"
 
 def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
     """Yield what is skipped, and one chunk per clip, with its keyframes and the subtitles of its time."""
-    skipped: list[Skipped] = []
     with open_uri(source.uri) as file:
         if suffix_of(source.uri) in AMBIGUOUS_SUFFIXES and not is_transport_stream(file.read(HEAD_BYTES)):
             yield Skipped(source.uri, skip_reason(source.uri))
             return
-        skipped += [Skipped(source.uri, "video joined behind another")] * (count_mp4_parts(file) - 1)
+        skipped = ["video joined behind another"] * (count_mp4_parts(file) - 1)
         with open_video(file, source.uri) as video:
             cues, metadata = _read_subtitles(video, source.uri, skipped.append)
-        yield from skipped
+        yield from (Skipped(source.uri, reason) for reason in skipped)
         with open_video(file, source.uri) as video:
             for clip in _clips(video, config):
                 text = transcript_between(cues, clip.start_s, clip.end_s)
@@ -89,21 +88,21 @@ def video_duration_s(path: str) -> float:
         return video.end_s
 
 
-def _read_subtitles(video: Video, uri: str, skip: Callable[[Skipped], None]) -> tuple[tuple[Cue, ...], dict[str, Any]]:
+def _read_subtitles(video: Video, uri: str, skip: Callable[[str], None]) -> tuple[tuple[Cue, ...], dict[str, Any]]:
     """Return the cues of the subtitle files and tracks, and the metadata of all clips."""
-    tracks = [read_transcript(uri, video.frame_rate, skip)]
-    tracks += read_tracks(video, lambda reason: skip(Skipped(uri, reason)))
+    tracks = [read_transcript(uri, video.frame_rate, skip), *read_tracks(video, skip)]
     cues = merge_tracks(tracks)
     if video.container.streams.audio and not cues:
-        skip(Skipped(uri, "sound not read"))
+        skip("sound not read")
     if video.has_twin:
-        skip(Skipped(uri, "other video stream of a video"))
-    languages = sorted({cue.language for track in tracks for cue in track} - {""})
+        skip("other video stream of a video")
     metadata = video.metadata()
+    if languages := sorted({cue.language for track in tracks for cue in track} - {""}):
+        metadata["subtitle_languages"] = languages
     if video.restarts:
         metadata.pop("duration_s", None)  # the duration of one of the videos that were joined
         metadata[TIME_RESTARTS] = True
-    return cues, {**metadata, **({"subtitle_languages": languages} if languages else {})}
+    return cues, metadata
 
 
 def _clip_to_chunk(clip: Clip, source: Source, text: str, metadata: dict[str, Any]) -> Chunk:

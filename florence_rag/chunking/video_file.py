@@ -111,14 +111,15 @@ class _Timeline:
 
     def place(self, packets: Iterable[Packet[Any]]) -> Iterator[Packet[Any]]:
         """Yield packets of a video and of other streams with times that rise."""
-        end_s, shift_s = -math.inf, 0.0
+        latest_s, end_s, shift_s = -math.inf, 0.0, 0.0
         for packet in packets:
             if packet.pts is not None and packet.time_base:
                 if isinstance(packet.stream, VideoStream):
                     time_s, length_s = (float(ticks * packet.time_base) for ticks in (packet.pts, packet.duration or 0))
                     # Other packets than key frames may be stored in another order than they are shown.
-                    if packet.is_keyframe and time_s + shift_s < end_s - length_s:
+                    if packet.is_keyframe and time_s + shift_s < latest_s:
                         shift_s, self.restarts = end_s - time_s, True
+                    latest_s = max(latest_s, time_s + shift_s)
                     end_s = max(end_s, time_s + shift_s + length_s)
                 shift = round(shift_s / packet.time_base)
                 packet.pts += shift
