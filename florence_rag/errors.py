@@ -77,7 +77,7 @@ class StoreCorruptError(StoreError):
 
 def unknown_chunk_error(id: str) -> InputError:
     """Return the error for an id that no chunk of the index has."""
-    return InputError(f"no chunk has the id {id!r}; searches return the ids that exist")
+    return InputError(f"no chunk has the id {id!r:.80}; searches return the ids that exist")
 
 
 def check_keywords(given: Iterable[str], options: type) -> None:

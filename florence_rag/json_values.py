@@ -17,6 +17,7 @@ from typing import Any
 from uuid import UUID
 
 from florence_rag.errors import InputError
+from florence_rag.text_arguments import clean
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 65_536  # the JSON of more does not fit into a row
@@ -72,7 +73,7 @@ class _Conversion:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return clean(value)
         if isinstance(value, float):
             return float(value) if math.isfinite(value) else None if math.isnan(value) else repr(float(value))
         if value.bit_length() > _MAX_BITS:

@@ -32,6 +32,7 @@ from florence_rag.tasks.query_image import read_query_image
 from florence_rag.tasks.recommend import Item, RecommendOptions, recommend
 from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
+from florence_rag.text_arguments import check_texts
 from florence_rag.types import Answer, Frame, Hit, IndexReport, Kind, middle_frame
 
 
@@ -326,7 +327,7 @@ class FlorenceRAG:
 
     def get(self, ids: Collection[str]) -> list[Hit]:
         """Return the stored chunks with these ids, in this order; unknown ids are skipped."""
-        return self.index.get(list(ids))
+        return self.index.get(check_texts(ids, "id"))
 
     def frames(self, hit: Hit) -> tuple[Frame, ...]:
         """Load the frames (H, W, 3) uint8 RGB of a hit: one of an image or page, keyframes of a clip, none of a text.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from florence_rag.context import LazyValue
-from florence_rag.errors import InputError, MediaError
+from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
 from florence_rag.types import Frame, Hit, Kind, middle_index
@@ -55,10 +55,3 @@ def best_index(frames: Sequence[Frame], question: str, matcher: LazyValue[Matche
     if matcher is None or len(frames) == 1:
         return middle_index(frames)
     return int(matcher.get().match(frames, [question] * len(frames)).argmax())
-
-
-def check_question(question: str) -> str:
-    """Return the stripped question; raise InputError if it is empty."""
-    if not question.strip():
-        raise InputError(f"the question must not be empty, got {question!r}")
-    return question.strip()

@@ -11,10 +11,11 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from florence_rag.answering.base import LoadFrames, Search, check_question, frames_or_skip
+from florence_rag.answering.base import LoadFrames, Search, frames_or_skip
 from florence_rag.errors import MissingExtraError, ModelError, first_line
 from florence_rag.index.base import Filter
 from florence_rag.jpeg import to_jpeg
+from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Hit, Kind, middle_frame
 
 INSTRUCTION = """\

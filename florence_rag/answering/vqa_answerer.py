@@ -12,11 +12,12 @@ answer.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from florence_rag.answering.base import Evidence, LoadFrames, Search, check_question, frames_or_skip
+from florence_rag.answering.base import Evidence, LoadFrames, Search, frames_or_skip
 from florence_rag.answering.extractive import best_quote, inscriptions, sentences
 from florence_rag.context import LazyValue
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher, VisualQA
+from florence_rag.text_arguments import check_question
 from florence_rag.tokenize import content_words, coverage
 from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
 

@@ -62,7 +62,8 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
         if found.lower().startswith(("http://", "https://")):
             raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
         with open_file(found) as file:
-            yield open_preview(file, repr(found)) if is_camera_raw(found) else file, repr(found)
+            name = f"{found!r:.999}"
+            yield open_preview(file, name) if is_camera_raw(found) else file, name
     elif hasattr(image, "read"):
         yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
     else:

@@ -8,8 +8,10 @@ inside the commands, so that `--help` of a command and wrong arguments are answe
 from __future__ import annotations
 
 import inspect
+import sys
 from functools import cache
 from importlib import import_module
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -124,4 +126,7 @@ def main() -> None:
     """Run `florence-rag`."""
     treat_termination_as_interrupt()
     quiet_libraries()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal may lack characters that file names have
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="florence-rag")

@@ -44,7 +44,7 @@ def print_result(record: Mapping[str, Any], text: RenderableType, as_json: bool)
 
 def plain(text: str, style: str = "") -> Text:
     """Return text from a file without markup, terminal control codes, or characters that cannot be written."""
-    writable = text.encode("utf-8", "replace").decode()
+    writable = text.encode("utf-8", "backslashreplace").decode()
     return Text("".join(c if c.isprintable() or c == "\n" else " " for c in writable), style)
 
 

@@ -131,8 +131,8 @@ class Ask(QueryCommand):
     model: Model = None
 
     def run(self) -> None:
-        from florence_rag.answering.base import check_question
         from florence_rag.answering.llm import open_chat_model
+        from florence_rag.text_arguments import check_question
 
         check_question(self.question)
         self._check_image()

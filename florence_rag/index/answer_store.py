@@ -9,9 +9,10 @@ import numpy as np
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
 from florence_rag.index.literals import literal
-from florence_rag.index.rows import MAX_TEXT_BYTES, Row
+from florence_rag.index.rows import Row
 from florence_rag.index.schema import record_spec
 from florence_rag.index.text_codec import truncate
+from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.types import EmbedderInfo
 
 _FIELDS = ["id", "location", "model", "body"]

@@ -15,7 +15,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.literals import one_of
 from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
-from florence_rag.index.rows import STORED_FIELDS, Row, checked_uri
+from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, Row, checked_uri
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import EmbedderInfo
 
@@ -95,8 +95,9 @@ class ChunkCollection:
     def rows(self, ids: Sequence[str], fields: list[str]) -> Mapping[str, Row]:
         """Return the rows of those ids that exist, by id."""
         if isinstance(ids, str) or not all(isinstance(id, str) for id in ids):
-            raise InputError(f"ids {ids!r} must be a list of strings, the ids of hits")
-        return self.connection.rows_of(self.name, list(dict.fromkeys(ids)), fields)
+            raise InputError(f"ids {ids!r:.300} must be a list of strings, the ids of hits")
+        possible = [id for id in dict.fromkeys(ids) if len(id) <= MAX_ID_BYTES]
+        return self.connection.rows_of(self.name, possible, fields)
 
     def known_rows(self, ids: Sequence[str], fields: list[str]) -> list[Row]:
         """Return one row per id, or raise InputError for an unknown id."""

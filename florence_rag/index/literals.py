@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 
 from florence_rag.errors import InputError
-from florence_rag.index.text_codec import clean
+from florence_rag.text_arguments import clean
 
 Scalar = str | bool | int | float
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import InputError
-from florence_rag.index.text_codec import clean, decode_uri, document_terms, encode_uri, truncate
+from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, truncate
 from florence_rag.json_values import to_json_value
+from florence_rag.text_arguments import MAX_TEXT_BYTES, clean
 from florence_rag.types import Chunk, Hit, Locator, item_uri
 
-MAX_TEXT_BYTES = 65_535  # of a VARCHAR on every Milvus
 MAX_ID_BYTES = 512
 MAX_URI_BYTES = 8_192  # twice the longest path of Linux
 MAX_JSON_BYTES = 65_536

@@ -7,8 +7,9 @@ from typing import Any
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
 from florence_rag.index.index_types import VectorDtype, index_types
-from florence_rag.index.rows import MAX_ID_BYTES, MAX_TEXT_BYTES, MAX_URI_BYTES
+from florence_rag.index.rows import MAX_ID_BYTES, MAX_URI_BYTES
 from florence_rag.index.store_profile import StoreProfile
+from florence_rag.text_arguments import MAX_TEXT_BYTES
 
 VERSION = 2
 """Version of the schemas below. An index of another version is not opened."""

@@ -42,7 +42,7 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
     """Return the exception to raise instead. filter: the caller's expression, if there is one that may be wrong."""
     code, reason = _code(error), _reason(error)
     if isinstance(filter, str) and (code in _BAD_ARGUMENT or any(words in reason for words in _BAD_FILTER_WORDS)):
-        return InputError(f"Milvus does not understand the filter {filter!r}: {reason}")
+        return InputError(f"Milvus does not understand the filter {filter!r:.300}: {reason:.300}")
     if code in _REFUSED or "auth check failure" in reason:
         return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
     if code in _UNREACHABLE:

@@ -4,15 +4,11 @@ import re
 from functools import lru_cache
 from itertools import chain
 
+from florence_rag.text_arguments import clean
 from florence_rag.tokenize import Word, split_words, stem, unspaced_characters, words
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPED = re.compile("\0([0-9a-f]{4})")
-
-
-def clean(text: str) -> str:
-    """Return the text as valid Unicode; lone surrogates become U+FFFD."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def truncate(text: str, max_bytes: int) -> str:

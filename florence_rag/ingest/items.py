@@ -35,16 +35,15 @@ from florence_rag.image_store import (
 )
 from florence_rag.index.rows import (
     MAX_ID_BYTES,
-    MAX_TEXT_BYTES,
     checked_metadata,
     checked_text_vectors,
     checked_vectors,
 )
-from florence_rag.index.text_codec import clean
 from florence_rag.ingest.embed_stage import EmbeddedBatch, add_captions, embed_chunk_texts, embed_chunks
 from florence_rag.ingest.engine import BatchPool, IngestConfig
 from florence_rag.ingest.item_outcome import ItemOutcome
 from florence_rag.ingest.read_stage import OCRMode, OCRStage
+from florence_rag.text_arguments import check_text, check_texts, clean
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _MAX_DELETED = 16_384  # vectors; of 512 dimensions each they take 32 MB
@@ -168,7 +167,7 @@ class ItemStore:
         """
         index = self._context.index
         with self._lock:
-            hits = self._stored(list(dict.fromkeys(ids)))
+            hits = self._stored(list(dict.fromkeys(check_texts(ids, "id"))))
             for hit, vector in zip(hits, index.vectors([hit.id for hit in hits]), strict=True):
                 self._deleted[_content(hit)] = hit, vector
             while len(self._deleted) > _MAX_DELETED:
@@ -272,8 +271,7 @@ def _id_of_file_error(hit: Hit) -> InputError:
 
 def text_to_chunk(text: str, id: str | None, metadata: Mapping[str, Any] | None) -> Chunk:
     """Return the chunk of a text. By default its id follows from the text and the metadata."""
-    if not isinstance(text, str):
-        raise InputError(f"a text is a str, not {text!r:.80}")
+    text = check_text(text, "text")
     if is_binary(text):
         raise InputError(
             f"the text {text[:20]!r}... is the content of a binary file, such as an image: read the file with a loader "
@@ -331,8 +329,6 @@ def _to_item(chunk: Chunk) -> Chunk:
     id = chunk.id
     if not isinstance(id, str) or clean(id).replace("\0", "") != id or not 0 < len(id.encode()) <= MAX_ID_BYTES:
         raise InputError(f"the id {id!r:.80} is not a string of 1 to {MAX_ID_BYTES} bytes")
-    if (size := len(chunk.text.encode("utf-8", "replace"))) > MAX_TEXT_BYTES:
-        raise InputError(f"the text {chunk.text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: split it")
     origin = {"source": chunk.source.uri} if os.path.isabs(chunk.source.uri) else {}
     image: dict[str, Any] = {}
     if chunk.kind != "text":
@@ -343,7 +339,8 @@ def _to_item(chunk: Chunk) -> Chunk:
             raise InputError(f"the metadata field {ITEM_IMAGE!r} is reserved; give yours another name")
         image = {ITEM_IMAGE: where}
     metadata = checked_metadata({**origin, **chunk.metadata, **image}, item_uri(id))
-    item = replace(chunk, text=clean(chunk.text), metadata=metadata, custom_id=id)
+    text, caption = check_text(chunk.text, "text"), check_text(chunk.caption, "caption")
+    item = replace(chunk, text=text, caption=caption, metadata=metadata, custom_id=id)
     return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
 
 

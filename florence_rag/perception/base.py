@@ -309,10 +309,3 @@ class MatcherReranker:
         if len(frames) < len(candidates):
             raise InputError("a matcher reads images only; rerank passages with a cross-encoder")
         return np.asarray(self._matcher.match(frames, [query] * len(frames)), dtype=np.float32)
-
-
-def checked_question(question: str) -> str:
-    """Return a question about an image without spaces around it, or raise an InputError if it is empty."""
-    if not (stripped := question.strip()):
-        raise InputError("the question is empty; ask something about the image")
-    return stripped

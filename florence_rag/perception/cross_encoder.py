@@ -21,6 +21,7 @@ from florence_rag.models.sentence_transformers import (
     open_model,
 )
 from florence_rag.perception.base import Candidate
+from florence_rag.text_arguments import check_query_text
 from florence_rag.types import Frame
 
 
@@ -62,8 +63,7 @@ class CrossEncoderReranker:
 
     def score(self, query: str, candidates: Sequence[Frame | str]) -> np.ndarray:
         """Score how well each candidate, an RGB image (H, W, 3) uint8 or a text, fits the query: (N,) in [0, 1]."""
-        if not query.strip():
-            raise InputError("the query is empty; give the text that the candidates should fit")
+        query = check_query_text(query)
         scores = np.zeros(len(candidates), dtype=np.float32)
         images = [i for i, candidate in enumerate(candidates) if not isinstance(candidate, str)]
         if images and "image" not in self.reads:

@@ -5,7 +5,7 @@ transformers' own, the weights are those of florence-community/Florence-2-{base,
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from types import MappingProxyType
 from typing import Any, Literal
@@ -19,6 +19,7 @@ from florence_rag.errors import InputError
 from florence_rag.perception.base import Detection, TextRegion, VQAResult
 from florence_rag.perception.florence2_output import to_lines, to_outlines, to_regions, to_text
 from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
+from florence_rag.text_arguments import check_query_text, check_question
 from florence_rag.types import Frame
 
 Detail = Literal["short", "detailed", "more detailed"]
@@ -111,13 +112,13 @@ class Florence2(TransformersModel):
         released weights may describe the image instead. Weights that were tuned for questions need the prompt of that
         tuning, such as "<DocVQA>".
         """
-        prompt = self._question_prompt + _plain(question, "the question")
+        prompt = self._question_prompt + _plain(question, check_question)
         # A length penalty of 0 scores an answer by its probability, not by the mean over its tokens.
         outputs = self._scored(prompt, frame, length_penalty=0.0, num_return_sequences=max(2, self._beams))
         return beams_to_result((to_text(output), score) for output, score in outputs)
 
     def _output(self, task: str, frame: Frame, text: str) -> str:
-        (output,) = self._outputs(task + _plain(text, "the text to look for"), [frame])
+        (output,) = self._outputs(task + _plain(text, check_query_text), [frame])
         return output
 
     def _outputs(self, prompt: str, frames: Sequence[Frame]) -> list[str]:
@@ -150,9 +151,6 @@ class Florence2(TransformersModel):
         return outputs
 
 
-def _plain(text: str, what: str) -> str:
-    """Remove brackets, which the model could take for prompts and locations, and refuse an empty text."""
-    plain = " ".join(text.replace("<", " ").replace(">", " ").split())
-    if not plain:
-        raise InputError(f"{what} must not be empty, got {text!r}")
-    return plain
+def _plain(text: str, check: Callable[[str], str]) -> str:
+    """Remove brackets, which the model could take for prompts and locations, and check what is left."""
+    return check(" ".join(check(text).replace("<", " ").replace(">", " ").split()))

@@ -12,7 +12,8 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.strict_loading import open_strictly
-from florence_rag.perception.base import AttentionMap, VQAResult, checked_question
+from florence_rag.perception.base import AttentionMap, VQAResult
+from florence_rag.text_arguments import check_question
 from florence_rag.types import Box, Frame
 
 PEAK_SHARE = 0.25
@@ -73,7 +74,7 @@ class MeterVQA(MeterPerception):
     def answer_many(self, frames: Sequence[Frame], questions: Sequence[str]) -> list[VQAResult]:
         """Answer question i about image i, all in one forward pass."""
         for question in questions:
-            checked_question(question)
+            check_question(question)
         if not questions:
             return []
         best = self._logits("vqa", frames, questions).sigmoid().topk(self._candidates)
@@ -89,7 +90,7 @@ class MeterVQA(MeterPerception):
         synthetic scenes with florence-tiny: the box contains the center of the object in question in 96 % of them, and
         covers 11 % of the image on average.
         """
-        checked_question(question)
+        check_question(question)
         inputs = self._processor(images=[frame], text=[question]).to(self._model.device)
         layers = self._model.meter(**inputs, output_cross_attentions=True).cross_attentions
         weights = to_grid(layers[len(layers) // 2][0, 0].float().cpu().numpy())

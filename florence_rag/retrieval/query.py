@@ -2,10 +2,15 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from numbers import Integral
 
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
+from florence_rag.text_arguments import check_query_text
 from florence_rag.types import KINDS, Frame, Kind
+
+MAX_COUNT = 16_384
+"""The most hits that a Milvus server returns for one search."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,24 +34,27 @@ def check_query(
     """Return the request as a Query; raise InputError if it is invalid."""
     if text is None and image is None:
         raise InputError("nothing to search for: give a text, an image, or both")
-    if text is not None and not text.strip():
-        raise InputError(f"the text of a query must not be empty, got {text!r}; omit it to search by image")
-    return Query((text or "").strip(), image, check_count(k), check_kinds(kinds), filter)
+    checked = "" if text is None else check_query_text(text)
+    return Query(checked, image, check_count(k), check_kinds(kinds), filter)
 
 
 def check_count(k: int) -> int:
-    """Return k; raise InputError if it is not a positive whole number."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+    """Return k; raise InputError if it is not a whole number from 1 to MAX_COUNT."""
+    if isinstance(k, bool) or not isinstance(k, Integral) or k < 1:
         raise InputError(f"k must be a whole number of at least 1, got {k!r}")
-    return k
+    if k > MAX_COUNT:
+        raise InputError(f"k must be at most {MAX_COUNT}, got {k!r:.80}")
+    return int(k)
 
 
 def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
     """Return the requested kinds; all kinds for None."""
     if kinds is None:
         return frozenset(KINDS)
+    if not isinstance(kinds, Collection):
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r:.80}")
     requested: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)
     known = frozenset(kind for kind in KINDS if kind in requested)
     if not requested or requested - known:
-        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, requested))!r}")
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, requested))!r:.300}")
     return known

@@ -25,7 +25,7 @@ from florence_rag.retrieval.evidence import Phrase, QueryTerms
 from florence_rag.retrieval.fusion import RankedHit, RetrievalBranch, fuse, rank_regions
 from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
-from florence_rag.retrieval.query import Query, check_count, check_kinds, check_query
+from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.tokenize import content_words
 from florence_rag.types import Frame, Hit, Kind
@@ -40,7 +40,6 @@ A caption says what happens, while the frames mostly show who and where.
 """
 _MOMENT_OVERSAMPLE = 4
 _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
-_MAX_CANDIDATES = 16_384  # the most that a Milvus server returns for one search
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +139,7 @@ class Retriever:
     ) -> list[Hit]:
         """Return the k moments of videos that fit a text best, as `FlorenceRAG.find_moments` does."""
         config = replace(self.config, image_weight=MOMENT_IMAGE_WEIGHT * self.config.image_weight)
-        count = check_count(k) * (1 if overlapping else _MOMENT_OVERSAMPLE)
+        count = min(check_count(k) * (1 if overlapping else _MOMENT_OVERSAMPLE), MAX_COUNT)
         hits = Retriever(self._context, config).search(text, k=count, kinds={"clip"}, filter=filter, group=False)
         return hits if overlapping else temporal_nms(hits, k)
 
@@ -205,15 +204,15 @@ class Retriever:
         text_vector: np.ndarray | None = None
         if text_embedder is not None and query.text:
             text_vector = embed_queries(text_embedder, [query.text])[0]
-        candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), _MAX_CANDIDATES)
+        candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), MAX_COUNT)
         while True:
             branches = list(self._branches(query, vector, text_vector, candidates))
             hits = fuse(branches, self.config.rrf_k)
             found = len(group_hits(hits, 0)) if group else len(hits)
             exhausted = all(len(branch.hits) < candidates for branch in branches)
-            if found >= query.k or exhausted or candidates == _MAX_CANDIDATES:
+            if found >= query.k or exhausted or candidates == MAX_COUNT:
                 return hits
-            candidates = min(4 * candidates, _MAX_CANDIDATES)
+            candidates = min(4 * candidates, MAX_COUNT)
 
     def _branches(
         self, query: Query, vector: np.ndarray, text_vector: np.ndarray | None, k: int

@@ -41,7 +41,7 @@ def path_to_uri(path: str | Path) -> str:
     try:
         local = Path(os.path.expanduser(text))
         return str(local.resolve() if local.is_dir() else local.parent.resolve() / local.name)
-    except ValueError:  # a null byte, with which no path exists
+    except (OSError, ValueError):  # a null byte, or too long: no path exists
         return os.path.abspath(text)
 
 
@@ -127,12 +127,14 @@ def is_saved_dataset(folder: str) -> bool:
 
 
 def _expand(path: str | Path, max_matches: int | None = None) -> Places:
+    if not isinstance(path, str | Path) or not (text := os.fspath(path)).strip():
+        raise InputError(f"{path!r:.80} is not a path; give files or folders on this machine, patterns or URLs")
     uri = path_to_uri(path)
     if is_url(uri) or exists(uri):
         return Places([uri])
     if "\0" not in uri and any(mark in uri for mark in "*?["):
-        return _expand_pattern(os.path.expanduser(os.fspath(path)), max_matches)
-    raise InputError(f"{os.fspath(path)!r} does not exist; give files or folders on this machine, patterns or URLs")
+        return _expand_pattern(os.path.expanduser(text), max_matches)
+    raise InputError(f"{text!r:.999} does not exist; give files or folders on this machine, patterns or URLs")
 
 
 def _expand_pattern(pattern: str, max_matches: int | None) -> Places:

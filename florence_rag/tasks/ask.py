@@ -4,7 +4,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import replace
 
-from florence_rag.answering.base import LoadFrames, best_index, check_question
+from florence_rag.answering.base import LoadFrames, best_index
 from florence_rag.answering.llm import ChatModel, LLMAnswerer, LLMConfig, open_chat_model
 from florence_rag.answering.vqa_answerer import Answerer, AnsweringConfig
 from florence_rag.chunking import ImageInput
@@ -16,6 +16,7 @@ from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.answer_cache import CachedVQA, location_of
+from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind
 
 _THUMBNAIL_PX = 320

@@ -16,6 +16,7 @@ from florence_rag.embedding.base import Embedder, TextEmbedder, unit_rows
 from florence_rag.errors import InputError
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts, sentences_for
 from florence_rag.perception.base import Classifier
+from florence_rag.text_arguments import check_text
 from florence_rag.types import Hit
 
 _LABELS_PER_BATCH = 64
@@ -98,7 +99,7 @@ def check_labels(labels: Iterable[str]) -> tuple[str, ...]:
     items = [labels] if isinstance(labels, str) else list(labels)
     if isinstance(labels, str) or not all(isinstance(label, str) for label in items):
         raise InputError(f"labels must be a list of texts, got {labels!r:.80}")
-    clean = tuple(" ".join(label.split()) for label in items)
+    clean = tuple(" ".join(check_text(label, "label").split()) for label in items)
     if empty := [number for number, label in enumerate(clean, start=1) if not label]:
         raise InputError(f"label {empty[0]} of {len(clean)} is empty; remove it, or give it a name")
     first: dict[str, str] = {}

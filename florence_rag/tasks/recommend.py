@@ -26,6 +26,8 @@ from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.sources.paths import path_to_uri
+from florence_rag.text_arguments import check_text
+from florence_rag.tokenize import shorten
 from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind, is_chunk_id
 
 _DISLIKE_WEIGHT = 0.5
@@ -181,11 +183,10 @@ def _names_file(text: str) -> bool:
 
 
 def _text_example(context: Context, text: str, name: str) -> Example:
-    if not text.strip():
-        raise InputError(f"{name} has an empty text; remove it, or describe what is meant")
+    text = check_text(text, f"text in {name}", "remove it, or describe what is meant")
     if is_chunk_id(text):
         raise unknown_chunk_error(text)
-    return Example(f'"{text[:_NAME_CHARACTERS]}"', embed_queries(context.models.embedder, [text])[0])
+    return Example(f'"{shorten(text, _NAME_CHARACTERS)}"', embed_queries(context.models.embedder, [text])[0])
 
 
 def _hit_example(context: Context, hits: Sequence[Hit], name: str) -> Example:

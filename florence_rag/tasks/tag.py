@@ -21,6 +21,7 @@ from florence_rag.sources.paths import path_to_uri
 from florence_rag.tasks.classifier import check_labels, label_vectors, softmax
 from florence_rag.tasks.classify import whole_images
 from florence_rag.tasks.probe import logistic_regression
+from florence_rag.text_arguments import check_text, check_texts
 from florence_rag.types import Hit
 
 TAGS, GUESSED = "tags", "tags_guessed"
@@ -265,13 +266,14 @@ def _calibration_error(confidences: np.ndarray, has: np.ndarray) -> float:
 
 def set_tags(context: Context, tags: Mapping[str, Sequence[str]]) -> None:
     """Replace the tags of chunks, as `FlorenceRAG.set_tags` does."""
-    hits = {hit.id: hit for hit in context.index.get(list(tags))}
+    hits = {hit.id: hit for hit in context.index.get(check_texts(tags, "id"))}
     if unknown := [id for id in tags if id not in hits]:
         raise unknown_chunk_error(unknown[0])
-    for names in tags.values():
+    clean = {}
+    for id, names in tags.items():
         if isinstance(names, str) or not all(isinstance(name, str) and name.strip() for name in names):
             raise InputError(f"tags are {names!r:.80}; give a list of words, none of them empty")
-    clean = {id: list(dict.fromkeys(" ".join(name.split()) for name in names)) for id, names in tags.items()}
+        clean[id] = list(dict.fromkeys(" ".join(check_text(name, "tag").split()) for name in names))
     context.index.update_metadata({id: _with_tags(hits[id].metadata, names, {}) for id, names in clean.items()})
 
 

@@ -20,6 +20,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from florence_rag.errors import InputError
+from florence_rag.text_arguments import clean_json
 from florence_rag.types import KINDS, Kind
 
 MAX_K = 20
@@ -78,7 +79,7 @@ def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mappi
     values = {**dict(zip(names, args, strict=False)), **kwargs}
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
     stated = {name: _stated(value) if name in optional else value for name, value in values.items()}
-    stated = {name: value for name, value in stated.items() if value is not None}
+    stated = {name: clean_json(value) for name, value in stated.items() if value is not None}
     try:
         parsed = model.model_validate(stated)
     except ValidationError as error:
@@ -130,13 +131,6 @@ def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | Non
             f'filter {filter!r:.80} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
         )
     return dict(parsed) or None
-
-
-def check_text(text: str, name: str, advice: str) -> str:
-    """Return the stripped text; raise InputError with the advice if it is empty."""
-    if not text.strip():
-        raise InputError(f"{name} is empty; {advice}")
-    return text.strip()
 
 
 def _stated(value: Any) -> Any:

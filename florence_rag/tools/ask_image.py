@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 from florence_rag.answering.base import best_index
-from florence_rag.tools.arguments import check_text
+from florence_rag.text_arguments import check_question
 from florence_rag.tools.base import ToolResult
 from florence_rag.tools.formatting import box_to_text, clean, place_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
@@ -35,7 +35,7 @@ class AskImage(ImageTool):
         self, image: ImageArgument, question: Annotated[str, "One short question about what is visible."]
     ) -> ToolResult:
         """Return the answer as text, and `Answer.to_dict()` with the attention in the artifact. Raises InputError."""
-        question = check_text(question, "question", "ask one thing about the image")
+        question = check_question(question)
         resolved, models = self._resolve(image), self.rag.models
         keyframe = best_index(resolved.frames, question, models.matcher)
         frame = resolved.frames[keyframe]

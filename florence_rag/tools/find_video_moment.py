@@ -3,7 +3,8 @@
 from typing import Annotated, Any
 
 from florence_rag.errors import InputError
-from florence_rag.tools.arguments import CountArgument, check_k, check_text
+from florence_rag.text_arguments import check_query_text
+from florence_rag.tools.arguments import CountArgument, check_k
 from florence_rag.tools.base import Tool, ToolResult, images_of
 from florence_rag.tools.formatting import counted, hits_to_text
 from florence_rag.types import Hit
@@ -33,7 +34,7 @@ class FindVideoMoment(Tool):
         video: Annotated[str | None, "The id of a clip: only moments of its video. Omit it for all videos."] = None,
     ) -> ToolResult:
         """Return a numbered list, and moments with start_s, end_s and link in the artifact. Raises InputError."""
-        check_text(query, "query", "describe what should be visible")
+        query = check_query_text(query)
         within = {"source": self._source_of(video)} if video and video.strip() else None
         hits = self.rag.find_moments(query, check_k(k), filter=within)
         if not hits:

@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from florence_rag.text_arguments import check_query_text
 from florence_rag.tools.arguments import (
     CountArgument,
     FilterArgument,
@@ -9,7 +10,6 @@ from florence_rag.tools.arguments import (
     check_filter,
     check_k,
     check_kinds,
-    check_text,
 )
 from florence_rag.tools.base import Tool, ToolResult
 from florence_rag.tools.formatting import counted
@@ -39,7 +39,7 @@ class SearchImages(Tool):
         filter: FilterArgument = None,
     ) -> ToolResult:
         """Return a numbered list, and the hits as dictionaries in the artifact. Raises InputError."""
-        check_text(query, "query", "describe what should be visible")
+        query = check_query_text(query)
         hits = self.rag.search(query, k=check_k(k), kinds=check_kinds(kinds), filter=check_filter(filter))
         if not hits:
             return ToolResult.of_hits(

@@ -16,6 +16,7 @@ from florence_rag.chunking import read_image
 from florence_rag.embedding.base import EmbedderCapabilities, embed_queries, unit_rows
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
+from florence_rag.text_arguments import check_text, check_texts
 from florence_rag.types import Frame
 from langchain_florence.images import block_to_image
 
@@ -48,12 +49,12 @@ class FlorenceEmbeddings(Embeddings):
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
         """Return one unit vector per text; texts are truncated to the length of the model."""
-        rows: list[list[float]] = self.embedder.embed_texts(texts).tolist()
+        rows: list[list[float]] = self.embedder.embed_texts(check_texts(texts, "text")).tolist()
         return rows
 
     def embed_query(self, text: str) -> list[float]:
         """Return the vector of a query, which some models embed differently from documents."""
-        row: list[float] = embed_queries(self.embedder, [text])[0].tolist()
+        row: list[float] = embed_queries(self.embedder, [check_text(text, "query")])[0].tolist()
         return row
 
     def embed_images(self, images: Sequence[Any]) -> list[list[float]]:

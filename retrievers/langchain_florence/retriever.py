@@ -76,7 +76,8 @@ class FlorenceRetriever(BaseRetriever):
         if unknown := settings.keys() - type(self).model_fields.keys():
             raise TypeError(f"FlorenceRetriever has no setting {', '.join(sorted(unknown))}")
         used = self.model_copy(update={name: value for name, value in settings.items() if value is not None})
-        return [used._document(hit) for hit in used._search(query.strip() or None, block_to_image(image))]
+        text = None if query == "" and image is not None else query
+        return [used._document(hit) for hit in used._search(text, block_to_image(image))]
 
     async def _aget_relevant_documents(
         self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, **settings: Any

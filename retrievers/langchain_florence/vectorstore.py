@@ -17,7 +17,6 @@ from pydantic import ConfigDict, Field
 from florence_rag import FlorenceRAG, InputError
 from florence_rag.async_methods import in_thread
 from florence_rag.chunking import read_image
-from florence_rag.embedding.base import embed_queries
 from florence_rag.errors import BatchError, ModelError, StoreUnavailableError
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
@@ -260,8 +259,7 @@ class FlorenceVectorStore(VectorStore):
         return lambda cosine: min(max((1 + cosine) / 2, 0.0), 1.0)
 
     def _embed(self, text: str) -> np.ndarray:
-        vector: np.ndarray = embed_queries(self.rag.models.embedder, [text])[0]
-        return vector
+        return self.rag.retriever.embed_query(text)
 
 
 class FlorenceDocumentIndex(DocumentIndex):

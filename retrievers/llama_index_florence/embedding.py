@@ -19,6 +19,7 @@ from florence_rag.chunking import read_image
 from florence_rag.embedding.base import embed_queries
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
+from florence_rag.text_arguments import check_text, check_texts
 from llama_index_florence._convert import node_to_image
 
 _READING_THREADS = 4
@@ -89,14 +90,14 @@ class FlorenceEmbedding(MultiModalEmbedding):
     acall = in_thread(__call__)
 
     def _get_text_embeddings(self, texts: list[str]) -> list[Embedding]:
-        return self._vectors(self._embedder.embed_texts(texts), "text")
+        return self._vectors(self._embedder.embed_texts(check_texts(texts, "text")), "text")
 
     def _get_text_embedding(self, text: str) -> Embedding:
         return self._get_text_embeddings([text])[0]
 
     def _get_query_embedding(self, query: str) -> Embedding:
         """Embed a query, which some models embed differently from documents."""
-        rows: list[Embedding] = embed_queries(self._embedder, [query]).tolist()
+        rows: list[Embedding] = embed_queries(self._embedder, [check_text(query, "query")]).tolist()
         return rows[0]
 
     def _get_image_embeddings(self, img_file_paths: list[ImageType]) -> list[Embedding]:

@@ -61,8 +61,9 @@ class FlorenceRetriever(BaseRetriever):
         return cls(FlorenceRAG.open(db, model, create=False), **settings)
 
     def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        text = " ".join(map(str, query_bundle.embedding_strs))
         hits = self.rag.search(
-            " ".join(query_bundle.embedding_strs).strip() or None,
+            None if query_bundle.image_path and not text.strip() else text,
             image=query_bundle.image_path,
             k=self.k,
             kinds=self.kinds,

@@ -16,6 +16,7 @@ from llama_index.core.vector_stores.types import (
 
 from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.async_methods import in_thread
+from florence_rag.text_arguments import check_query_text
 from florence_rag.types import Hit
 from llama_index_florence._convert import (
     file_part,
@@ -194,9 +195,9 @@ def _vector(query: VectorStoreQuery) -> list[float]:
 
 
 def _text(query: VectorStoreQuery) -> str:
-    if not (query.query_str or "").strip():
-        raise InputError(f"a query of the mode {query.mode.value!r} needs a text; query_str is {query.query_str!r}")
-    return str(query.query_str)
+    if query.query_str is None:
+        raise InputError(f"a query of the mode {query.mode.value!r} needs a text; give query_str")
+    return check_query_text(query.query_str)
 
 
 def _restriction(query: VectorStoreQuery) -> Filter:

@@ -116,7 +116,7 @@ def test_the_messages_state_that_there_are_no_hits():
 
 
 def test_an_empty_question_is_refused():
-    with pytest.raises(InputError, match="must not be empty"):
+    with pytest.raises(InputError, match="the question is empty"):
         answerer().ask(" ")
 
 

@@ -137,7 +137,7 @@ def test_the_search_receives_k_kinds_and_filter():
 
 @pytest.mark.parametrize("question", ["", "  \n"])
 def test_an_empty_question_is_refused(question):
-    with pytest.raises(InputError, match="must not be empty"):
+    with pytest.raises(InputError, match="the question is empty"):
         answerer({}).ask(question)
 
 

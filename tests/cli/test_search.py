@@ -147,7 +147,7 @@ def test_an_image_to_search_with_may_be_a_url_or_a_data_uri(run, photos):
     ("arguments", "message"),
     [
         (("search",), "nothing to search for"),
-        (("search", " "), "must not be empty"),
+        (("search", " "), "the query is empty"),
         (("search", "red", "-k", 0), "greater than or equal to 1"),
         (("search", "red", "-k", 20000), "less than or equal to 16384"),
         (("search", "red", "--kind", "photo"), "'photo' is not one of"),
@@ -160,7 +160,7 @@ def test_an_image_to_search_with_may_be_a_url_or_a_data_uri(run, photos):
         (("search", "red", "--contact-sheet", "."), "has no suffix of an image"),
         (("search", "red", "--contact-sheet", "sheet.txt"), "has no suffix of an image"),
         (("search", "red", "--filter", "nonsense ==="), "filter"),
-        (("moments", ""), "must not be empty"),
+        (("moments", ""), "the query is empty"),
         (("ask", " "), "question"),
         (("ask", "why?", "--image", "gone.png"), "'gone.png' cannot be opened"),
         (("ask", "why?", "--filter", "nonsense ==="), "filter"),

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from florence_rag.errors import InputError
 from florence_rag.index.filter_pushdown import expression
-from florence_rag.index.text_codec import clean
+from florence_rag.text_arguments import clean
 from florence_rag.types import Chunk, Locator
 
 NASTY = [

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.index.rows import MAX_TEXT_BYTES, checked_uri, checked_vectors, chunk_to_row, row_to_hit
+from florence_rag.index.rows import checked_uri, checked_vectors, chunk_to_row, row_to_hit
+from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.types import Chunk, Locator
 
 

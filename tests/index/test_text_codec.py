@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from florence_rag.index.text_codec import clean, decode_uri, document_terms, encode_uri, query_terms, truncate
+from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, query_terms, truncate
 
 
 @given(st.text(st.characters(exclude_characters="\0")))
@@ -15,18 +15,6 @@ def test_an_encoded_uri_is_valid_unicode_and_comes_back(uri):
 def test_a_file_name_that_is_not_utf8_comes_back():
     uri = b"/photos/caf\xe9.jpg".decode("utf-8", "surrogateescape")
     assert decode_uri(encode_uri(uri)) == uri != encode_uri(uri)
-
-
-@given(st.text())
-def test_clean_text_is_valid_and_keeps_what_was_valid(text):
-    cleaned = clean(text)
-    cleaned.encode()
-    assert len(cleaned) == len(text)
-    assert all(new in (old, "\ufffd") for new, old in zip(cleaned, text, strict=True))
-
-
-def test_a_surrogate_pair_becomes_its_character_and_a_lone_half_the_replacement():
-    assert clean("\ud83d\ude00 \ud83d") == "😀 \ufffd"
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.integers(0, 40))

@@ -201,7 +201,7 @@ def test_many_items_are_stored_in_batches(rag):
         ({"texts": "red"}, "give a list"),
         ({"texts": ["red"], "ids": ["1", "2"]}, "ids must be a list with one value for each of the 1 items"),
         ({"texts": ["red"], "metadatas": []}, "metadatas must be"),
-        ({"texts": [3]}, "a text is a str, not 3"),
+        ({"texts": [3]}, "text must be of type string, got 3"),
         ({"texts": ["x" * 65_536]}, "has 65536 bytes; allowed are 65535"),
         ({"texts": ["red"], "metadatas": [{"a": object()}]}, r"\['a'\] is <object object"),
         ({"texts": ["red"], "metadatas": [{"a": "x" * 70_000}]}, "take 70009 bytes"),

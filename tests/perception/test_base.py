@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.perception.base import MatcherReranker, Reranker, VQAResult, checked_question
+from florence_rag.perception.base import MatcherReranker, Reranker, VQAResult
 from florence_rag.testing import ColorVQA, color_frame
 
 RERANKER = MatcherReranker(ColorVQA())
@@ -25,9 +25,3 @@ def test_a_matcher_reranks_images_only():
 def test_a_ranked_result_starts_with_the_best_candidate():
     assert VQAResult.ranked([("red", 0.7), ("blue", 0.2)]) == VQAResult("red", 0.7, (("red", 0.7), ("blue", 0.2)))
     assert VQAResult.ranked([]) == VQAResult("", 0.0, ())
-
-
-def test_a_question_is_stripped_and_not_empty():
-    assert checked_question(" What is it?\n") == "What is it?"
-    with pytest.raises(InputError, match="the question is empty; ask something about the image"):
-        checked_question(" \n")

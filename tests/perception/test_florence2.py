@@ -186,7 +186,7 @@ def test_threads_share_a_model(wordy):
 def test_an_empty_text_is_refused(folder, text):
     model = florence2(folder)
     for ask in (model.answer, model.ground, model.locate, model.segment):
-        with pytest.raises(InputError, match="must not be empty"):
+        with pytest.raises(InputError, match="is empty"):
             ask(noise(0), text)
 
 

@@ -248,7 +248,7 @@ def test_a_database_that_does_not_exist_is_not_created(plugin, untrained, tmp_pa
 
 @pytest.mark.parametrize("query", ["", "   "])
 def test_an_empty_query_is_an_error(plugin, rag, query):
-    with pytest.raises(InputError, match="nothing to search for"):
+    with pytest.raises(InputError, match="the query is empty; describe what to find"):
         plugin.retrieve(retriever_of(plugin, rag), query)
 
 

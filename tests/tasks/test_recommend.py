@@ -98,7 +98,7 @@ def test_a_video_is_one_hit_and_a_liked_video_is_excluded(rag, tmp_path):
     [
         ([], {}, "nothing to go by"),
         ("red", {}, "give a list"),
-        ([" "], {}, "empty text"),
+        ([" "], {}, "is empty"),
         (["red"], {"dislike": ["red"]}, "both liked and disliked"),
         (["0" * 32], {}, "no chunk has the id"),
         (["missing.jpg"], {}, "missing.jpg"),

@@ -9,7 +9,6 @@ from florence_rag.tools.arguments import (
     check_filter,
     check_k,
     check_kinds,
-    check_text,
     json_schema,
     parse_arguments,
     unchecked_model,
@@ -164,9 +163,3 @@ def test_a_filter_that_is_no_json_object_is_refused(filter):
     with pytest.raises(InputError, match="is not a JSON object; write one such as") as caught:
         check_filter(filter)
     assert len(str(caught.value)) < 200
-
-
-def test_a_text_is_stripped_and_an_empty_one_is_refused_with_advice():
-    assert check_text(" red\n", "query", "describe it") == "red"
-    with pytest.raises(InputError, match="query is empty; describe it"):
-        check_text(" \n", "query", "describe it")

@@ -42,7 +42,7 @@ def check_names(expression: str) -> None:
     for name in _NAME.findall(_TEXT.sub(" ", expression)):
         if name not in _FIELDS and name.lower() not in _WORDS:
             raise InputError(
-                f"Milvus does not understand the filter {expression!r}: there is no field {name!r}; "
+                f"Milvus does not understand the filter {expression!r:.300}: there is no field {name!r}; "
                 f"use {', '.join(STORED_FIELDS)}"
             )
 

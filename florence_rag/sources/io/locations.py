@@ -14,7 +14,7 @@ def open_file(path: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path!r} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+        raise MediaError(f"{path!r:.999} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
 
 
 def open_whole(location: str) -> BinaryIO:

@@ -322,7 +322,7 @@ def test_mmr_returns_diverse_nodes(store):
     ("query", "message"),
     [
         (VectorStoreQuery(query_str="red"), "no embedding"),
-        (VectorStoreQuery(query_str=" ", mode=VectorStoreQueryMode.HYBRID), "needs a text"),
+        (VectorStoreQuery(query_str=" ", mode=VectorStoreQueryMode.HYBRID), "the query is empty"),
         (VectorStoreQuery(query_embedding=[1.0], mode=VectorStoreQueryMode.DEFAULT), "shape"),
         (VectorStoreQuery(query_embedding=[1.0], mode=VectorStoreQueryMode.SVM), "'svm' is not supported; use default"),
         (VectorStoreQuery(query_embedding=[1.0] * 12, similarity_top_k=0), "k "),
