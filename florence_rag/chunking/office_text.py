@@ -86,24 +86,20 @@ def _read_xlsx(package: ZipPackage) -> Iterator[Section]:
         from openpyxl import load_workbook
     except ImportError as error:
         raise MissingExtraError("openpyxl", "office") from error
+    cells = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features that the library does not read
-        workbook = load_workbook(package.file, read_only=True, data_only=True, keep_links=False)
-        for sheet in workbook.worksheets:
-            text = "\n".join(filter(None, _rows(sheet, package.uri)))
-            yield Section(f"# {sheet.title}\n\n{text}", metadata={"sheet": sheet.title})
+        for sheet in load_workbook(package.file, read_only=True, data_only=True, keep_links=False).worksheets:
+            sheet.reset_dimensions()  # files may declare millions of empty cells
+            lines = [f"# {sheet.title}\n"]
+            for row in sheet.iter_rows(values_only=True):
+                cells += len(row) + 1
+                if cells > MAX_CELLS:
+                    raise MediaError(f"{package.uri!r} has more than {MAX_CELLS:,} cells; split it into smaller files")
+                lines.append(" | ".join(_cell_text(value) for value in row if value is not None))
+            yield Section("\n".join(filter(None, lines)), metadata={"sheet": sheet.title})
     notes = (block for name in package.names if _SHEET_NOTES.fullmatch(name) for block in _blocks(package.xml(name)))
     yield Section(_join(notes))
-
-
-def _rows(sheet: Any, uri: str) -> Iterator[str]:
-    sheet.reset_dimensions()  # files may declare millions of empty cells
-    cells = 0
-    for row in sheet.iter_rows(values_only=True):
-        cells += len(row) + 1
-        if cells > MAX_CELLS:
-            raise MediaError(f"{uri!r} has a sheet of more than {MAX_CELLS:,} cells; split it into smaller ones")
-        yield " | ".join(_cell_text(value) for value in row if value is not None)
 
 
 def _cell_text(value: Any) -> str:

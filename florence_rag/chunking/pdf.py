@@ -110,10 +110,10 @@ def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> _
     with _PDFIUM, closing(document[number - 1]) as page:
         frame = _render(page, max_side_px)
         attachments = count_attached_files(page)
-        with closing(page.get_textpage()) as textpage:
-            text = textpage.get_text_range()
-            notes = read_annotations(document, page)
-            boxes = boxes_to_read(page, textpage)
+        notes = read_annotations(document, page)
+    with _PDFIUM, closing(document[number - 1]) as page, closing(page.get_textpage()) as textpage:
+        text = textpage.get_text_range()
+        boxes = boxes_to_read(page, textpage)
     return _Page(frame, _clean("\n".join((text if is_readable(text) else "", *notes))), boxes, attachments)
 
 

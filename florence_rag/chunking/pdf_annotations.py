@@ -19,7 +19,10 @@ _CHOICE_TYPES = (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX)
 
 
 def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list[str]:
-    """Return the words of each visible annotation of a page once; hide these annotations, so that OCR skips them."""
+    """Return the words of each visible annotation of a page once, and hide what is drawn of them.
+
+    What is still drawn, such as a signature or the image of a stamp, becomes part of the page when it is opened again.
+    """
     found: dict[str, None] = {}
     for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         with _annotation(page, index) as annotation:
@@ -28,11 +31,13 @@ def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list
                 continue
             subtype = raw.FPDFAnnot_GetSubtype(annotation)
             is_field = subtype == raw.FPDF_ANNOT_WIDGET
+            is_secret = is_field and raw.FPDFAnnot_GetFormFieldFlags(document.formenv, annotation) & _PASSWORD_FLAG
             parts = _field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype)
-            words = list(filter(None, parts))
-            if words or is_field:
+            words = dict.fromkeys(() if is_secret else filter(None, parts))
+            if is_secret or (words and subtype != raw.FPDF_ANNOT_STAMP):
                 raw.FPDFAnnot_SetFlags(annotation, flags | raw.FPDF_ANNOT_FLAG_HIDDEN)
-            found |= dict.fromkeys(words)
+            found |= words
+    raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
     return list(found)
 
 
@@ -70,7 +75,7 @@ def _field_words(form: Any, annotation: Any) -> Iterator[str]:
     if kind in _CHECKED_TYPES:
         if raw.FPDFAnnot_IsChecked(form, annotation):
             yield f"{_field_name(form, annotation)}: {_string(raw.FPDFAnnot_GetFormFieldExportValue, form, annotation)}"
-    elif not raw.FPDFAnnot_GetFormFieldFlags(form, annotation) & _PASSWORD_FLAG:
+    else:
         if kind in _CHOICE_TYPES:
             for index in range(raw.FPDFAnnot_GetOptionCount(form, annotation)):
                 if raw.FPDFAnnot_IsOptionSelected(form, annotation, index):

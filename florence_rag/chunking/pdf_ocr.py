@@ -58,7 +58,7 @@ def _find_boxes(page: pdfium.PdfPage, textpage: pdfium.PdfTextPage) -> tuple[Box
     if len(objects) == _MAX_OBJECTS:
         return (WHOLE,)
     readable = _readable_texts(objects, textpage)
-    if len(readable) == len(objects) and not raw.FPDFPage_GetAnnotCount(page):
+    if len(readable) == len(objects):
         return ()
     shown, to_pixels = _render(page)
     for each in readable:
@@ -87,9 +87,9 @@ def _readable_texts(objects: Sequence[pdfium.PdfObject], textpage: pdfium.PdfTex
 
 
 def _render(page: pdfium.PdfPage) -> tuple[np.ndarray, np.ndarray]:
-    """Return a page in gray, (H, W) uint8, without form fields, and the (3, 2) matrix from (x, y, 1) to pixels."""
+    """Return a page in gray, (H, W) uint8, without annotations, and the (3, 2) matrix from (x, y, 1) to pixels."""
     unit = max(page.get_size())
-    with closing(page.render(scale=_SIDE_PX / unit, grayscale=True, may_draw_forms=False)) as bitmap:
+    with closing(page.render(scale=_SIDE_PX / unit, grayscale=True, draw_annots=False, may_draw_forms=False)) as bitmap:
         to_bitmap = bitmap.get_posconv(page).to_bitmap
         origin, right, up = (np.array(to_bitmap(x, y)) for x, y in ((0, 0), (unit, 0), (0, unit)))
         return np.array(bitmap.to_numpy()).squeeze(), np.array(((right - origin) / unit, (up - origin) / unit, origin))

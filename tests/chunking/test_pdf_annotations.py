@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.pdf import chunk_source
 from florence_rag.types import Chunk
-from tests.chunking.samples import pdf_page, pdf_stream, source
+from tests.chunking.samples import pdf_image, pdf_page, pdf_stream, source
 
 TYPED = b"BT /F1 18 Tf 40 440 Td (Membership) Tj ET"
 EMPTY = pdf_stream("", b"")
@@ -60,6 +62,28 @@ def test_words_of_annotations_belong_to_their_page(tmp_path, annotation, words):
 def test_a_field_without_an_appearance_is_read(tmp_path):
     field = "/Subtype /Widget /FT /Tx /T (surname) /DA (/Helv 12 Tf 0 g) /V (Zanzibarsky)"
     assert "Zanzibarsky" in page_of(tmp_path, [field], form="/NeedAppearances true").text
+
+
+def drawn(text: str) -> bytes:
+    entries = "/Type /XObject /Subtype /Form /BBox [0 0 200 20] /Resources << /Font << /F1 5 0 R >> >>"
+    return pdf_stream(entries, f"BT /F1 12 Tf 2 5 Td ({text}) Tj ET".encode())
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["/Subtype /Widget /FT /Sig /T (signature)", "/Subtype /Stamp", "/Subtype /FreeText", "/Subtype /Watermark"],
+)
+def test_words_that_are_only_drawn_are_read(tmp_path, annotation):
+    page = page_of(tmp_path, [f"{annotation} /F 4 /AP << /N 6 0 R >>"], drawn("Signed by Okapova"))
+    assert page.text.split("\n") == ["Membership", "Signed by Okapova"] and page.ocr_boxes == ()
+
+
+def test_the_image_of_a_stamp_is_read(tmp_path):
+    stamp = "/Subtype /Stamp /F 4 /Contents (by me) /AP << /N 6 0 R >>"
+    form = "/Type /XObject /Subtype /Form /BBox [0 0 200 20] /Resources << /XObject << /I 7 0 R >> >>"
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 200), np.uint8))
+    page = page_of(tmp_path, [stamp], pdf_stream(form, b"q 200 0 0 20 0 0 cm /I Do Q"), pdf_image(noise))
+    assert page.text == "Membership\nby me" and len(page.ocr_boxes) == 1
 
 
 def test_a_field_that_the_form_lacks_is_read(tmp_path):
