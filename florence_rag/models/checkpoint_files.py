@@ -5,9 +5,9 @@ import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -92,27 +92,27 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_file(path: Path) -> Any:
-    if reason := _foreign_format(path):
+    with path.open("rb") as file:
+        head = file.read(512)
+    if reason := _foreign_format(head) or (_zip_damage(path) if head.startswith(b"PK") else ""):
         raise _unreadable(path, reason)
+    # Recognized by its length and its header, whatever the suffix is.
+    fits = head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
+    if not fits and (path.suffix != ".safetensors" or head.startswith(b"PK")):
+        return _read_pickle(path)
     try:
-        if _is_safetensors(path):
-            return load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         reason = f"{first_line(error)}; the file is cut off or damaged"
         raise ModelError(f"{str(path)!r} is not a readable safetensors file: {reason}; fetch it again") from error
-    if reason := _zip_damage(path):
-        raise _unreadable(path, reason)
-    return _read_pickle(path)
 
 
-def _foreign_format(path: Path) -> str:
-    """Say what the file is if its first bytes are not those of weights; "" if they may be."""
-    with path.open("rb") as file:
-        head = file.read(512)
+def _foreign_format(head: bytes) -> str:
+    """Say what a file is if its first bytes are not those of weights; "" if they may be."""
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head.strip(b"\0"):
         return f"it {'begins with zeros' if head else 'is empty'}; fetch it again"
-    if text.startswith((b"<!doctype", b"<html", b"<head", b"<?xml", b"<")):
+    if text.startswith(b"<"):
         return "it is a web page, not the file that the page offers"
     if text.startswith((b"{", b"[")):
         return "it is JSON text, not weights"
@@ -121,20 +121,8 @@ def _foreign_format(path: Path) -> str:
     return next((what for start, what in _FOREIGN_FORMATS if head.startswith(start)), "")
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Recognize the format by its length and its header, whatever the suffix is."""
-    with path.open("rb") as file:
-        start, brace = file.read(8), file.read(1)
-    if path.suffix == ".safetensors" and not start.startswith(b"PK"):
-        return True
-    return brace == b"{" and int.from_bytes(start, "little") < path.stat().st_size
-
-
 def _zip_damage(path: Path) -> str:
-    """Say what is wrong with the archive of a PyTorch file, "" if nothing; torch itself ignores the checksums."""
-    with path.open("rb") as file:
-        if file.read(2) != b"PK":
-            return ""
+    """Say what is wrong with a zip archive as a PyTorch file, "" if nothing; torch ignores the checksums."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
@@ -236,13 +224,9 @@ def _check_sizes(path: Path, weights: Mapping[str, Tensor], size: int) -> None:
 
 def _settings(content: Any) -> dict[str, Any]:
     """Return the hyper-parameters of a training state by their keys joined by dots."""
-    return dict(islice(_recorded(content), _MAX_SETTINGS))
-
-
-def _recorded(content: Any) -> Iterator[tuple[str, Any]]:
-    for key in SETTINGS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            yield from flatten(unwrap_settings(content[key]))
+    values = (content.get(key) for key in SETTINGS) if isinstance(content, Mapping) else ()
+    recorded = (unwrap_settings(value) for value in values if isinstance(value, Mapping))
+    return dict(islice(chain.from_iterable(map(flatten, recorded)), _MAX_SETTINGS))
 
 
 def unwrap_settings(content: Any) -> Any:

@@ -7,7 +7,7 @@ file; otherwise an error lists the differences.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,6 +24,7 @@ from florence_rag.models.dyhead import DyHeadConfig, DyHeadModel
 from florence_rag.models.florence import FlorenceConfig, FlorenceModel
 from florence_rag.models.meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForVisualReasoning
+from florence_rag.models.strict_loading import listed
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -206,13 +207,8 @@ def check_state_dict(
         ),
     }
     if any(problems.values()):
-        lists = "; ".join(f"{problem}: {_listed(names)}" for problem, names in problems.items() if names)
+        lists = "; ".join(f"{problem}: {listed(names, _LISTED)}" for problem, names in problems.items() if names)
         raise ModelError(f"these weights do not fit this {type(model).__name__}: {lists}; check its configuration")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more
 
 
 def load_into(model: Model, weights: Mapping[str, Tensor], key_map: KeyMap) -> Model:

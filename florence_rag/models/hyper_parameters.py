@@ -52,10 +52,9 @@ METER_NAMES = {
 }
 _SUPPORTED: dict[str, tuple[Any, ...]] = {
     "MODEL.IMAGE_ENCODER.TYPE": ("swin",),
-    f"{_SWIN}QK_SCALE": (None,),
+    f"{_SWIN}QK_SCALE": (),
     f"{_TEXT}AUTOGRESSIVE": (True,),
     f"{_TEXT}TOKENIZER": ("clip",),
-    "tokenizer": ("roberta-base", "roberta-large", "FacebookAI/roberta-base", "FacebookAI/roberta-large"),
 }
 """Settings of the original code of which our networks have only these values."""
 
@@ -114,31 +113,20 @@ def read_settings_file(path: Path, kind: type[PreTrainedConfig]) -> Settings:
 
 def parse_settings(given: Mapping[str, Any], kind: type[PreTrainedConfig], origin: str) -> Settings:
     """Translate settings, whose keys are joined by dots, and ignore those that do not concern the network."""
-    given = {name: _resolved(value, given) for name, value in given.items()}
+    if "roberta" not in (tokenizer := str(given.get("tokenizer", "roberta"))).lower():
+        raise ModelError(f"{origin} says tokenizer = {tokenizer!r}, but only METER with RoBERTa can be converted")
     for name, allowed in _SUPPORTED.items():
-        if given.get(name, allowed[0]) not in allowed:
-            options = " or ".join(map(repr, allowed))
+        if name in given and given[name] not in allowed:
+            options = " or ".join(map(repr, allowed)) or "no value"
             raise ModelError(f"{origin} says {name} = {given[name]!r}, but only {options} can be converted")
     original = UNICL_NAMES if kind is FlorenceConfig else METER_NAMES
     own = _own_names(kind) - ({"num_layers"} if "num_top_layer" in given else set())
-    values = {name: value for name, value in given.items() if name in own and value is not None}
-    values |= {original[name]: value for name, value in given.items() if name in original and value is not None}
-    if kind is MeterConfig and {"mlp_ratio", "hidden_size"} <= given.keys():
-        values["intermediate_size"] = int(_number(given, "mlp_ratio", origin) * _number(given, "hidden_size", origin))
+    values = {name: value for name, value in given.items() if name in own}
+    values |= {original[name]: value for name, value in given.items() if name in original}
+    ratio, width = given.get("mlp_ratio"), given.get("hidden_size")
+    if kind is MeterConfig and isinstance(ratio, int | float) and isinstance(width, int):
+        values["intermediate_size"] = int(ratio * width)
     return Settings(origin, values, _image_options(given, origin))
-
-
-def _resolved(value: Any, given: Mapping[str, Any]) -> Any:
-    """Return the value that a reference of OmegaConf, such as "${model.width}", leads to; None for a missing one."""
-    if isinstance(value, str) and value.startswith("${"):
-        return given.get(value[2:-1])
-    return None if value == "???" else value
-
-
-def _number(given: Mapping[str, Any], name: str, origin: str) -> float:
-    if isinstance(given[name], int | float):
-        return given[name]
-    raise ModelError(f"{origin} says {name} = {given[name]!r}, which is not a number")
 
 
 def _image_options(given: Mapping[str, Any], origin: str) -> dict[str, Any]:

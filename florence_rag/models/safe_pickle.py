@@ -58,7 +58,8 @@ def safe_pickle(foreign: list[str]) -> Any:
 def flatten(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     """Yield the numbers, texts and lists in nested mappings, under their keys joined by dots.
 
-    Objects that became placeholders count as mappings: a Namespace, a CfgNode of yacs, a DictConfig of OmegaConf.
+    Objects that became placeholders count as mappings: a Namespace, a CfgNode of yacs, a DictConfig of OmegaConf. None
+    is no value, and neither is OmegaConf's mark of a missing value or its reference to another one.
     """
     value = _content(value)
     if isinstance(value, Mapping):
@@ -70,7 +71,7 @@ def flatten(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, A
         items = [_content(item) for item in value]
         if all(isinstance(item, str | int | float) for item in items):
             yield name, items
-    elif value is None or isinstance(value, str | int | float):
+    elif isinstance(value, int | float) or (isinstance(value, str) and not value.startswith(("${", "???"))):
         yield name, value
 
 

@@ -1,6 +1,6 @@
 """Opens folders that save_pretrained wrote, strictly: transformers would replace a missing weight by random numbers."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,8 +16,6 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 UNFIT_KEYS = ("missing_keys", "mismatched_keys", "unexpected_keys")
 """The lists in the loading information of transformers."""
 
-_LISTED = 5
-
 
 def open_strictly(
     kind: type[Model], folder: str | Path, *, name: str = "", what: str = "", device: str | None = None
@@ -32,7 +30,7 @@ def open_strictly(
     model, loading_info = loaded
     check_fit(loading_info, name or kind.__name__, folder)
     if bad := [key for key, tensor in model.named_parameters() if not tensor.isfinite().all()]:
-        keys = _listed(bad)
+        keys = listed(bad)
         raise ModelError(
             f"{name or kind.__name__!r}: the weights in {str(folder)!r} are not all finite numbers: {keys}"
         )
@@ -74,9 +72,11 @@ def check_fit(
         if keys := sorted(map(str, loading_info.get(kind) or ())):
             words = kind.replace("_", " ")
             raise ModelError(
-                f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {_listed(keys)}"
+                f"{name!r}: the weights in {str(source)!r} do not fit, {len(keys)} {words}: {listed(keys)}"
             )
 
 
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:_LISTED]) + (" ..." if len(keys) > _LISTED else "")
+def listed(keys: Sequence[str], limit: int = 5) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(keys) - limit} more" if len(keys) > limit else ""
+    return ", ".join(keys[:limit]) + more

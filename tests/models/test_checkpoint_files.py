@@ -258,7 +258,7 @@ def test_nested_settings_are_named_by_a_path(tmp_path: Path) -> None:
     config = {"MODEL": OmegaConf.create({"SWIN": {"DEPTHS": [2, 6], "APE": False}}), "OUT": Path("a"), "NO": None}
     torch.save({"model": WEIGHTS, "config": config}, tmp_path / "state.ckpt")
     settings = read_checkpoint(tmp_path / "state.ckpt").settings
-    assert settings == {"MODEL.SWIN.DEPTHS": [2, 6], "MODEL.SWIN.APE": False, "NO": None}
+    assert settings == {"MODEL.SWIN.DEPTHS": [2, 6], "MODEL.SWIN.APE": False}
     assert read_checkpoint(saved_weights(tmp_path)).settings == {}
 
 
