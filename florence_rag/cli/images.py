@@ -67,12 +67,14 @@ class Detect(ModelCommand):
 
         failed: list[Failure] = []
         images = require_readable(expand_images(self.images))
-        find, names, records = self._load_detector(), _DrawingNames(), []
+        find, records, stems = self._load_detector(), [], Counter[str]()
         for hit, (frame,) in readable(images, read_outside_index, failed, image_name):
             detections = find(frame)
             record = {"source": hit.source, "objects": [_detection_to_dict(each) for each in detections]}
             if self.draw is not None:
-                record["drawing"] = str(_draw(self.draw / names.next(hit.source), frame, detections))
+                stems[stem := Path(hit.source).stem] += 1
+                name = f"{stem}-{stems[stem]}.png" if stems[stem] > 1 else f"{stem}.png"
+                record["drawing"] = str(_draw(self.draw / name, frame, detections))
             records.append(record)
         text = Group(failed_to_text(failed), *(part for record in records for part in _record_to_text(record)))
         self.print({"images": records, "failed": [asdict(failure) for failure in failed]}, text)
@@ -100,19 +102,6 @@ def require_readable(images: Sequence[str]) -> Sequence[str]:
     if next(readable(images, read_outside_index, failed, image_name), None) is None:
         raise InputError(f"none of the images can be read: {failed[0].reason}")
     return images
-
-
-class _DrawingNames:
-    """Names for drawings of images, of which several may have the same name."""
-
-    def __init__(self) -> None:
-        self._used: Counter[str] = Counter()
-
-    def next(self, source: str) -> str:
-        """Return the name of the image, with a number if an earlier image has the same."""
-        stem = Path(source).stem
-        self._used[stem] += 1
-        return f"{stem}.png" if self._used[stem] == 1 else f"{stem}-{self._used[stem]}.png"
 
 
 def _draw(path: Path, frame: Frame, detections: Sequence[Detection]) -> Path:

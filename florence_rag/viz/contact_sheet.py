@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import starmap
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageOps
 
+from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.types import Box, Frame, Hit, middle_frame
 from florence_rag.viz.drawing import outline, polygons_of, scaled
@@ -97,16 +99,11 @@ def _tile(number: int, frame: Frame, side: int) -> Image.Image:
 def _draw_row(row: Row, width: int) -> Iterator[Image.Image]:
     """Yield the query, then the hits, in as many strips as they need."""
     yield _draw_query(row, width)
-    for start in range(0, len(row.cells), COLUMNS):
-        blocks = [_draw_cell(rank, row.cells[rank - 1]) for rank in _ranks(start, len(row.cells))]
+    for blocks in batched(starmap(_draw_cell, enumerate(row.cells, start=1)), COLUMNS):
         strip = Image.new("RGB", (width, max(block.height for block in blocks) + GAP), PAPER)
         for column, block in enumerate(blocks):
             strip.paste(block, (GAP + column * (CELL_SIZE[0] + GAP), 0))
         yield strip
-
-
-def _ranks(start: int, count: int) -> range:
-    return range(start + 1, min(start + COLUMNS, count) + 1)
 
 
 def _draw_query(row: Row, width: int) -> Image.Image:
@@ -121,9 +118,7 @@ def _draw_query(row: Row, width: int) -> Image.Image:
         if row.box is not None:
             outline(image, row.box)
         strip.paste(ImageOps.pad(image, QUERY_SIZE, Image.Resampling.LANCZOS, MOUNT), (GAP, 0))
-    draw = ImageDraw.Draw(strip)
-    for number, line in enumerate(lines):
-        draw.text((left, number * 26), line, INK, title.font)
+    ImageDraw.Draw(strip).multiline_text((left, 0), "\n".join(lines), INK, title.font, spacing=6)
     return strip
 
 
@@ -146,9 +141,8 @@ def _draw_cell(rank: int, cell: Cell) -> Image.Image:
 def _thumbnail(cell: Cell) -> Image.Image:
     if cell.frame is None:
         image, content = Image.new("RGB", CELL_SIZE, MOUNT), TextStyle(cell.hit.content, 14)
-        draw = ImageDraw.Draw(image)
-        for number, line in enumerate(content.wrap(CELL_SIZE[0] - 28, 8)):
-            draw.text((14, 12 + number * 19), line, INK, content.font)
+        lines = "\n".join(content.wrap(CELL_SIZE[0] - 28, 8))
+        ImageDraw.Draw(image).multiline_text((14, 14), lines, INK, content.font, spacing=5)
         return image
     image = Image.fromarray(cell.frame)
     if cell.hit.locator.box:

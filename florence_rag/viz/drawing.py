@@ -82,10 +82,9 @@ def _write_label(
     right, bottom = draw.textbbox((0, 0), text, font=style.font)[2:]
     width, height = right + 5, bottom + 4
     x, top = min(box[0] * image.width, max(image.width - width - 1, 0)), box[1] * image.height
-    rows = [top - height - 1, *(top + row * (height + 1) for row in range(int(image.height // (height + 1)) + 1))]
-    inside = [y for y in rows if 0 <= y <= image.height - height]
-    free = (y for y in inside if not any(_overlaps((x, y, x + width, y + height), other) for other in used))
-    y = next(free, inside[0] if inside else 0.0)
+    places = [top + row * (height + 1) for row in range(-1, int(image.height // height))]
+    inside = [y for y in places if 0 <= y <= image.height - height] or [0.0]
+    y = next((y for y in inside if not any(_overlaps((x, y, x + width, y + height), each) for each in used)), inside[0])
     used.append((x, y, x + width, y + height))
     draw.rectangle(used[-1], fill=color)
     draw.text((x + 3, y + 1), text, "#ffffff", style.font)

@@ -8,8 +8,7 @@ from typing import Any, TypeGuard
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolMessage
 
-from florence_rag import FlorenceRAG, InputError
-from florence_rag.chunking.image_string import decode_base64
+from florence_rag import FlorenceRAG
 from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, check_image_mode, images_in
 
 NEWEST = 3
@@ -94,15 +93,11 @@ def jpeg_to_block(jpeg: bytes) -> dict[str, Any]:
 
 
 def block_to_image(image: Any) -> Any:
-    """Return the image of a content block, standard or of a provider, as bytes or a URL; any other image as it is."""
+    """Return the image of a content block, standard or of a provider, as a URL; anything else as it is."""
     if not isinstance(image, Mapping):
         return image
     block: Mapping[str, Any] = HumanMessage([dict(image)]).content_blocks[0]
-    if "base64" in block:
-        return decode_base64(block["base64"])
-    if not block.get("url"):
-        raise InputError(f"a content block of type {image.get('type')!r} with no base64 and no url is not an image")
-    return block["url"]
+    return f"data:;base64,{block['base64']}" if "base64" in block else block.get("url", image)
 
 
 def _is_ours(message: BaseMessage) -> TypeGuard[ToolMessage]:

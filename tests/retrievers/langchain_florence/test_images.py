@@ -150,5 +150,5 @@ def test_a_content_block_is_an_image_at_every_door(rag, block):
 
 
 def test_a_content_block_without_an_image_says_so(rag):
-    with pytest.raises(InputError, match="'text' with no base64 and no url"):
+    with pytest.raises(InputError, match="a dict is not an image"):
         FlorenceEmbeddings(rag=rag).embed_images([{"type": "text", "text": "red"}])
