@@ -14,7 +14,7 @@ from florence_rag.errors import InputError, MediaError
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
-from florence_rag.sources.io.uris import media_of
+from florence_rag.sources.io.uris import guess_media, media_of
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
 
 __all__ = ["FULL_SIZE", "ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
@@ -112,12 +112,12 @@ def read_frames(
 ) -> tuple[Frame, ...]:
     """Read the frames of an indexed chunk again from its file; () for text.
 
-    The name of the file tells its reader, because media share kinds: pages are in PDFs and in images. The kind decides
-    where the name tells no medium with frames.
+    The name of the file or its first bytes tell its reader, because media share kinds: pages are in PDFs and in images.
+    The kind decides where they tell no medium with frames.
     """
     if kind == "text":
         return ()
-    media = media_of(uri) or "text"
+    media = media_of(uri) or guess_media(uri) or "text"
     reader = _reader(MEDIA_OF_KIND[kind] if media == "text" else media)
     frames: tuple[Frame, ...] = reader.read_frames(uri, locator, metadata, config)
     return frames

@@ -3,6 +3,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames, text
 from florence_rag.errors import InputError, MediaError
@@ -33,6 +34,16 @@ def test_every_medium_gives_chunks_whose_frames_can_be_read_again(tmp_path):
             assert all(np.array_equal(one, other) for one, other in zip(frames, each.frames, strict=True))
             assert all(max(frame.shape) <= 64 for frame in frames) or config == ChunkingConfig()
     assert kinds == {"image": "image", "text": "text", "pdf": "page", "video": "clip"}
+
+
+def test_files_without_a_suffix_are_cut_and_read_again(tmp_path):
+    pages = [Image.fromarray(scene(number)) for number in (1, 2)]
+    pages[0].save(tmp_path / "SCAN_1", "TIFF", save_all=True, append_images=pages[1:])
+    (tmp_path / "IMG_1").write_bytes(encode(scene(1), "PNG"))
+    (tmp_path / "PAPER_1").write_bytes(make_pdf(["A blue car."]))
+    chunks = list(chunk_paths([tmp_path]))
+    assert [each.kind for each in chunks] == ["image", "page", "page", "page"]
+    assert all(np.array_equal(again(each, ChunkingConfig())[0], each.frames[0]) for each in chunks)
 
 
 def test_chunks_are_equal_on_every_run(tmp_path):
