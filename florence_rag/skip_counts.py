@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 10_000
 """The most records that are kept; a folder may hold millions of files of a kind that is not read."""
-MAX_REASONS = 1_000
-"""The most reasons that are counted separately, because programs invent suffixes."""
+MAX_REASONS = 200
+"""The most reasons that are counted separately: programs invent suffixes, and a row of the ledger holds all counts."""
 OTHER = "of other kinds"
 """The reason under which all further ones are counted."""
 _MAX_SHOWN = 6

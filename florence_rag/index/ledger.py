@@ -15,7 +15,6 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
-from florence_rag.skip_counts import OTHER, sort_counts
 from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSource, Skipped, Source
 
 State = Literal["begun", "complete", "partial", "failed", "near-duplicate"]
@@ -25,7 +24,6 @@ _FOLDER = "folder"
 _FIELDS = ["id", "state", "body"]
 _MAX_REASON = 2_000
 _MAX_SKIP_REASON = 100
-_MAX_SKIP_REASONS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +221,7 @@ class Ledger:
         self._connection.upsert(
             self.name,
             (
-                _row(_id(_folder_key(folder)), _FOLDER, {"uri": folder, "skipped": _most_frequent(by_reason)})
+                _row(_id(_folder_key(folder)), _FOLDER, {"uri": folder, "skipped": dict(by_reason)})
                 for folder, by_reason in counts.items()
                 if by_reason
             ),
@@ -282,13 +280,6 @@ def _described(embedder: EmbedderInfo | None) -> str:
 def _folder_key(uri: str) -> str:
     """Return what distinguishes the counts of a folder from its failure."""
     return f"{_FOLDER}\0{uri}"
-
-
-def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return counts of the most frequent reasons, which fit into a row, and the sum of the others."""
-    ranked = [(reason[:_MAX_SKIP_REASON], count) for reason, count in sort_counts(counts).items()]
-    others = sum(count for _, count in ranked[_MAX_SKIP_REASONS:])
-    return dict(ranked[:_MAX_SKIP_REASONS]) | ({OTHER: others} if others else {})
 
 
 def _id(uri: str) -> str:
