@@ -180,7 +180,9 @@ class Video:
         """Go to the last key frame before a time, if the file supports it."""
         # Bisection finds any frame, of which the decoder needs the key frame before.
         early_s = time_s - (_BISECTION_MARGIN_S if self._is_bisected else 0.0)
-        ticks = int((max(0.0, early_s) + self._start_s) / (self._stream.time_base or 1))
+        if early_s <= 0:
+            return
+        ticks = int((early_s + self._start_s) / (self._stream.time_base or 1))
         with suppress(av.FFmpegError, OSError):
             self.container.seek(ticks, stream=self._stream)
         self._awaits_key_frame = True

@@ -8,7 +8,7 @@ import pytest
 from av.stream import Disposition
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.video import TIME_RESTARTS, chunk_source, read_frames
+from florence_rag.chunking.video import TIME_RESTARTS, chunk_source, read_frames, sample_frames
 from florence_rag.types import Chunk, Locator, Skipped
 from tests.chunking.samples import BLUE, GREEN, RED, WHITE, scene, shots, source, write_video
 
@@ -290,6 +290,15 @@ def test_containers_are_read(tmp_path, suffix, codec, form, rate):
     assert np.allclose(spans([first, second]), [(0, 1), (1, 2)], atol=0.05)
     assert shows(first, RED) and shows(second, BLUE)
     assert reads_the_same_again(first) and reads_the_same_again(second)
+
+
+@pytest.mark.parametrize(("suffix", "codec", "rate"), [(".ts", "libx264", 10), (".mpg", "mpeg2video", 25)])
+@pytest.mark.parametrize("start_s", [1.0, 17.0, 29.0])
+def test_frames_are_sampled_where_ffmpeg_searches_by_bisection(tmp_path, suffix, codec, rate, start_s):
+    frames = [plain([8 * (number // rate)] * 3) for number in range(31 * rate)]
+    path = write_video(tmp_path / f"a{suffix}", frames, codec=codec, rate=rate, every=2 * rate)
+    sampled = list(sample_frames(str(path), start_s, start_s + 2, 1))
+    assert [round(frame.mean() / 8) for *_, frame in sampled] == [start_s, start_s + 1]
 
 
 def test_a_frame_is_read_at_its_start_without_keyframes(tmp_path):
