@@ -72,7 +72,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The configuration of a checkpoint, and those of its values that are guessed."""
+    """The configuration of a checkpoint, and those of its values that neither its weights nor a setting determine."""
 
     config: Config
     guessed: dict[str, Any]

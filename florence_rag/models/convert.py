@@ -8,7 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,6 @@ CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
 ROBERTA_TOKENIZER = "FacebookAI/roberta-base"
 
 
-@dataclass(frozen=True, slots=True)
-class Conversion:
-    """The result of a conversion.
-
-    Args:
-        config: The configuration of the network.
-        guessed: The settings that neither the weights nor a configuration determine, and their assumed values.
-    """
-
-    config: Config
-    guessed: dict[str, Any]
-
-
 def fetch_tokenizer(checkpoint: Checkpoint, fetcher: Fetcher) -> Path:
     """Return the folder with the tokenizer that a checkpoint was trained with."""
     repository = _tokenizer_repository(family_of(checkpoint.weights))
@@ -65,7 +52,7 @@ def convert(
     tokenizer: str | Path,
     config: Config | str | Path | None = None,
     answers: Sequence[str] | None = None,
-) -> Conversion:
+) -> Architecture:
     """Convert a released checkpoint of UniCL or METER into a new folder.
 
     Args:
@@ -91,7 +78,7 @@ def convert(
     except (KeyError, ValueError, RuntimeError) as error:  # such as an unknown activation
         raise ModelError(f"the settings do not make a network: {type(error).__name__}: {error}") from error
     _save(model, processor, folder)
-    return Conversion(final, architecture.guessed)
+    return replace(architecture, config=final)
 
 
 def require_new(folder: Path) -> None:
