@@ -100,7 +100,7 @@ class Delete(DatabaseCommand):
     def run(self) -> None:
         from florence_rag.image_store import ImageStore
         from florence_rag.index.address import image_folder
-        from florence_rag.ingest.contents import delete_sources
+        from florence_rag.ingest.contents import delete_sources, selector
 
         with self.open_index() as index:
             found = self._found(index)
@@ -110,6 +110,9 @@ class Delete(DatabaseCommand):
                 typer.confirm(f"Delete {what} from {self.db}?", err=True, abort=True)
             images = ImageStore(index, image_folder(self.db, index.info().collection))
             delete_sources(index, images, found)
+            selectors = [selector(name) for name in self.names]
+            folders = [each for each in index.skipped_files() if any(matches(each) for matches in selectors)]
+            index.put_skipped_files({folder: {} for folder in folders})
         record = {"deleted": sorted(found), "sources": len(found), "chunks": chunks}
         self.print(record, plain(f"Deleted {what} from {self.db}", "bold"))
 

@@ -81,6 +81,14 @@ def test_deleting_removes_what_the_names_select_and_says_how_much(run, db, tmp_p
     assert outcome.out.strip() == f"Deleted 1 source with 0 chunks from {db}"
 
 
+def test_deleting_a_folder_deletes_what_was_skipped_in_it(run, db, tmp_path):
+    (tmp_path / "2024/a.mp3").write_bytes(b"x")
+    (tmp_path / "2025/b.svg").write_bytes(b"x")
+    run("index", "2024", "2025", "--db", db)
+    run("delete", "2024", "--db", db, "--yes")
+    assert run("info", "--db", db, "--json").json["skipped"] == {".svg": 1}
+
+
 def test_a_name_that_selects_nothing_deletes_nothing(run, db):
     outcome = run("delete", "2024", "20024", "--db", db, "--yes")
     assert outcome.code == 1
