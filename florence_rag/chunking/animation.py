@@ -13,7 +13,7 @@ from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_sh
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
-MAX_ANIMATION_PIXELS = 2_000_000_000
+MAX_ANIMATION_PIXELS = 1_000_000_000
 """The most pixels of all frames of an animation that are decoded."""
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # in other formats, further images are pages or other views
 _STILL_S = 0.4  # a frame that is shown as long as this is to be seen by itself

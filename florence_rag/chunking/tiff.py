@@ -7,14 +7,14 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
-from tifffile import PHOTOMETRIC, TiffFile, TiffPage
+from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage
 
 from florence_rag.chunking.deep_color import to_bytes, values_to_image
 from florence_rag.errors import MediaError
 
 MAX_PAGES = 1000
 """The most pages of one file that are read."""
-_MAX_BYTES = 1_000_000_000
+_MAX_BYTES = 500_000_000
 _PREMULTIPLIED = 1
 _ALPHA = (_PREMULTIPLIED, 2)  # values of ExtraSamples; others are further bands, such as near infrared
 _COLORS: Mapping[int, int] = {
@@ -43,7 +43,10 @@ def page_indices(file: BinaryIO, max_pixels: int) -> list[int]:
     """
     file.seek(0)
     with TiffFile(file) as tiff:
-        pages = [page for page in islice(tiff.pages, MAX_PAGES + 1) if isinstance(page, TiffPage)]
+        chain: dict[int, TiffPage | TiffFrame] = {}
+        for page in islice(tiff.pages, MAX_PAGES + 1):
+            chain.setdefault(page.offset, page)  # a damaged chain may be a loop
+    pages = [page for page in chain.values() if isinstance(page, TiffPage)]
     full = [page for page in pages if not (page.is_reduced or page.is_mask)] or pages[:1]
     full = [page for page in full if not _is_pyramid_level(page, full[0])]
     if len(full) == 1 and _pixels(full[0]) > max_pixels:

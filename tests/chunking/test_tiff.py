@@ -144,3 +144,12 @@ def test_pages_of_black_and_white(tmp_path, compression):
         assert np.array_equal(chunk.frames[0], np.asarray(page.convert("RGB")))
         again = read_frames(chunk.source.uri, chunk.locator, chunk.metadata, ChunkingConfig())
         assert np.array_equal(again[0], chunk.frames[0])
+
+
+def test_a_chain_of_pages_that_is_a_loop_ends():
+    data = bytearray(tiff(*(scene(seed) for seed in range(3)), photometric="rgb"))
+    with tifffile.TiffFile(io.BytesIO(data)) as opened:
+        first, last = opened.pages[0], opened.pages[2]
+        end = last.offset + 2 + 12 * len(last.tags)
+    data[end : end + 4] = first.offset.to_bytes(4, "little")
+    assert page_indices(io.BytesIO(data), 10**6) == [0, 1, 2]
