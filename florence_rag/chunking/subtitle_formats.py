@@ -29,7 +29,7 @@ _VTT_BLOCK = re.compile(r"(?<=\n\n)(?:NOTE|STYLE|REGION)(?:[^\S\n][^\n]*)?(?:\n[
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}\n]{0,200}\}|\{[a-zA-Z]:[^{}\n]{0,200}\}")
 _DRAWING = re.compile(r"\{[^{}\n]{0,200}\\p[1-9]")
 _LINE_BREAK = re.compile(r"<br\s*/?>|\[br\]|\\N|\n", re.IGNORECASE)
-_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+_INVISIBLE = re.compile("[\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 _DIALOGUE = re.compile(r"^Dialogue:[^,\n]*(?:,\s*-?\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}\s*){2},.*$", re.MULTILINE)
 _SYNC = re.compile(r"<sync\s[^<>]{0,200}?start\s*=\s*[\"']?(\d+)[^<>]{0,200}>", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)(?::(\d+(?:\.\d+)?))?")

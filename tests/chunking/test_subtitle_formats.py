@@ -157,6 +157,7 @@ def test_minutes_may_be_more_than_an_hour_and_negative_times_are_zero():
         ("3 < 5 and 7 > 2\n", "3 < 5 and 7 > 2"),
         ('<font color="#ffff00">The ferry</font> {y:i}ok\n', "The ferry ok"),
         ("It is\n42\n\n", "It is 42"),
+        ("เรือ\u200bออก\n", "เรือ\u200bออก"),  # where a word ends in a script without spaces
         ("The ferry &amp; the &lt;bus&gt;\n", "The ferry & the <bus>"),
     ],
 )
