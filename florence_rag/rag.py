@@ -201,7 +201,7 @@ class FlorenceRAG:
 
         Args:
             text: What to search for.
-            image: A path, bytes, pixels, or an open file.
+            image: A path, a data URI, bytes, pixels, or an open file.
             box: The part of the image to use: left, top, right, bottom in [0, 1].
             k: The number of hits.
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.

@@ -36,8 +36,8 @@ class FlorenceEmbedding(MultiModalEmbedding):
         FlorenceEmbedding(rag=rag)                   # the embedder of an open index
         FlorenceEmbedding(embedder=my_embedder)      # any florence_rag.Embedder
 
-    An image is a path or an open file; URLs are not fetched. As a transformation of an IngestionPipeline, it embeds a
-    node with an image from its pixels, and any other node from its text.
+    An image is a path, a file: URL, a data URI or an open file; other URLs are not fetched. As a transformation of an
+    IngestionPipeline, it embeds a node with an image from its pixels, and any other node from its text.
 
     Args:
         model_name: The name or folder of a model, if neither `rag` nor `embedder` is given.

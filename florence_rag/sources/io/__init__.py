@@ -1,7 +1,7 @@
 """Reads the bytes of any source: a file, a URL, a file of a tar, a row of a table.
 
 Only a path that a person names for an index becomes a URL or a member of a container. Images that a program or an
-agent passes as a string are paths, and are never opened here.
+agent passes as a string are paths, file: URLs or data URIs, and are never opened here.
 """
 
 from collections.abc import Iterator
