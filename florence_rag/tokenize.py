@@ -37,11 +37,10 @@ _WORD = regex.compile(
 _CLUSTER = regex.compile(rf"{_WIDE}\p{{M}}*|\p{{LOE}}*{_SYLLABIC}{SYLLABLE_REST}*", regex.V1)
 _ASCII_WORD = re.compile(r"[a-zA-Z0-9]+")
 _INVISIBLE = regex.compile(r"[\p{DI}\u0640]+")  # soft hyphens, joiners, directions; the Arabic tatweel
-_ACCENTED = regex.compile(r"[[\p{Latin}\p{Nd}]--\p{ASCII}]|[\p{Greek}\p{Arabic}]", regex.V1)
 _ACCENT = regex.compile(
-    r"[[[\p{Zinh}\p{Cyrillic}\p{Hebrew}\p{Arabic}\p{Syriac}]&&\p{M}]\u093c--[\u3099\u309a]]+", regex.V1
+    r"[[[\p{Zinh}\p{Cyrillic}\p{Hebrew}\p{Arabic}\p{Syriac}]&&\p{M}]\u093c--[\u3099\u309a]]", regex.V1
 )
-_VARIANTS = str.maketrans(
+_VARIANTS = (
     # The Russian short i stays: with its breve it is a letter, which tells words apart.
     dict(zip("ٱىیکةёѐѝ", "اييكهееи", strict=True))
     # Two ways to write a consonant without a vowel.
@@ -96,7 +95,7 @@ def normalize(text: str) -> str:
 
 def fold(text: str) -> str:
     """Return the form in which texts are compared: without case and accents."""
-    return _fold(normalize(text))
+    return normalize(text).translate(_BASE_LETTERS)
 
 
 def runs(normalized: str) -> Iterator[Run]:
@@ -168,18 +167,27 @@ def stem(word: str) -> str:
 @lru_cache(maxsize=2**14)
 def _word(text: str) -> Word:
     spelling = unicodedata.normalize("NFC", text.lower())
-    return Word(_fold(text) or spelling, spelling, text)
+    return Word(text.translate(_BASE_LETTERS) or spelling, spelling, text)
 
 
-def _fold(normalized: str) -> str:
-    """Remove case and accents, character by character, so that positions can be found again."""
-    if normalized.isascii():
-        return normalized.lower()
-    return _ACCENT.sub("", _ACCENTED.sub(_base, normalized.translate(_VARIANTS))).casefold()
+class _BaseLetters(dict[int, str]):
+    """Maps characters to their form without case and accents, which is computed once for each."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = base = _base(chr(code)).casefold()
+        return base
 
 
-def _base(letter: "regex.Match[str]") -> str:
-    """Return a letter or digit without its accents: ASCII for Latin letters and all digits."""
-    ascii: str = anyascii(letter[0])
-    is_latin = regex.match(r"[\p{Latin}\p{Nd}]", letter[0])
-    return ascii if is_latin and ascii.isalnum() else unicodedata.normalize("NFD", letter[0])[0]
+_BASE_LETTERS = _BaseLetters()
+
+
+def _base(character: str) -> str:
+    """Return a character without its accents: ASCII for Latin letters and all digits, nothing for an accent."""
+    if variant := _VARIANTS.get(character):
+        return variant
+    if _ACCENT.match(character):
+        return ""
+    if regex.match(r"[\p{Greek}\p{Arabic}]", character):
+        return unicodedata.normalize("NFD", character)[0]
+    ascii: str = anyascii(character) if regex.match(r"[\p{Latin}\p{Nd}]", character) else ""
+    return ascii if ascii.isalnum() else character
