@@ -38,6 +38,7 @@ _BOUNDARIES = {
     "syllabic": (r"(?<![\p{LOE}\p{InSC=Invisible_Stacker}])", rf"(?!{SYLLABLE_REST})"),
 }
 _LONGEST_PHRASE = 500  # characters
+_LONGEST_PART = 50
 _SHORTEST_PART = 3  # of a run without spaces; two Chinese characters are a word, two of most other scripts are not
 
 
@@ -77,7 +78,7 @@ class QueryTerms:
         plain = [spelled for word, spelled in found if word.text in self._plain]
         parts = self._parts(text) if self._unspaced else ()
         same_spelling = sum(text is not None for text in same) / len(found)
-        return TermMatch(coverage(found, self._wanted), same_spelling, [*plain, *parts])
+        return TermMatch(coverage(found, self._wanted), same_spelling, list(dict.fromkeys([*plain, *parts])))
 
     def _parts(self, text: str) -> Iterator[str]:
         """Yield the longest parts of the runs without spaces that stand in the text, if they are likely to be words."""
@@ -86,7 +87,9 @@ class QueryTerms:
             clusters, start = run.clusters(), 0
             while start < len(clusters):
                 end = start
-                while end < len(clusters) and _joined(clusters[start : end + 1]) in searched:
+                while (
+                    end < min(len(clusters), start + _LONGEST_PART) and _joined(clusters[start : end + 1]) in searched
+                ):
                     end += 1
                 part = "".join(clusters[start:end])
                 if end - start >= min(_SHORTEST_PART, len(clusters)) or (end - start > 1 and _HAN.fullmatch(part)):
