@@ -12,6 +12,7 @@ from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.rag import FlorenceRAG
 from florence_rag.sources.io import Columns
 from florence_rag.testing import ColorEmbedder, ColorVQA, MemoryIndex, color_frame, color_shares
+from tests.chunking.office_samples import docx, paragraph
 from tests.chunking.samples import make_pdf, shots, write_video
 from tests.sources.io.makers import Page, png, serving, write_parquet, write_tar
 
@@ -204,3 +205,17 @@ def test_chunking_is_chosen_when_a_database_is_opened(tmp_path, monkeypatch):
     with FlorenceRAG.open(tmp_path / "x.db", "florence-tiny", ocr="never", chunking=chunking) as rag:
         rag.add(tmp_path / "red.png")
     assert [frame.shape for frame in seen] == [(64, 64, 3)]
+
+
+def test_the_text_and_each_image_of_an_office_document_are_found_and_asked(rag, tmp_path):
+    images = {f"word/media/{color}.png": png(color) for color in ("red", "blue")}
+    (tmp_path / "a.docx").write_bytes(docx(paragraph("The numbat eats ants."), images))
+    assert rag.add(tmp_path / "a.docx").added == 1
+    assert rag.search("numbat", k=1)[0].text == "The numbat eats ants."
+    for color in ("red", "blue"):
+        hit = next(hit for hit in rag.search(color, group=False) if hit.kind == "image")
+        assert hit.locator.part == f"word/media/{color}.png"
+        assert color_shares(rag.frames(hit)[0]).argmax() == color_shares(color_frame(color)).argmax()
+        assert rag.ask_image(hit.id, "What color is it?").answer == color
+    (tmp_path / "a.docx").unlink()
+    assert rag.add(tmp_path, prune=True).removed == 1

@@ -16,7 +16,7 @@ from florence_rag.errors import MediaError
 from florence_rag.sources.io.uris import media_of, parse_member, suffix_of, unquote_name
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
-MIN_SIDE_PX, MIN_PIXELS = 16, 2_500
+MIN_SIDE_PX, MIN_PIXELS = 16, 1_500
 """Smaller images, such as bullets and lines, are decorations."""
 MAX_IMAGES = 2_000
 _MAX_IMAGE_BYTES = 100_000_000

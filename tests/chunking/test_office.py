@@ -10,7 +10,7 @@ from tests.chunking.samples import encode, source
 
 CONFIG = ChunkingConfig(passage_words=50)
 RULE = encode(np.zeros((2, 600, 3), np.uint8), "PNG")
-DOT = encode(np.zeros((40, 40, 3), np.uint8), "PNG")
+DOT = encode(np.zeros((32, 32, 3), np.uint8), "PNG")
 
 
 def chunks_of(tmp_path, name: str, data: bytes) -> list[Chunk | Skipped]:

@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from florence_rag.sources.io import uris
 from florence_rag.sources.io.uris import (
     MEDIA_BY_SUFFIX,
     Member,
@@ -12,11 +13,32 @@ from florence_rag.sources.io.uris import (
     media_of,
     parse_member,
     quote_name,
+    skip_reason,
     suffix_of,
     unquote_name,
 )
 
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.docx", ".docx (install florence-rag[office])"),
+        ("/x/A.EPUB", ".epub (install florence-rag[office])"),
+        ("tar:/a.tar#b.odt", ".odt (install florence-rag[office])"),
+        ("a.doc", ".doc (save as .docx)"),
+        ("a.pages", ".pages (save as .pdf)"),
+        ("a.mp3", ".mp3"),
+    ],
+)
+def test_the_reason_for_a_skipped_file_says_what_to_do(monkeypatch, name, reason):
+    monkeypatch.setattr(uris, "find_spec", lambda package: None)
+    uris.missing_extra.cache_clear()
+    try:
+        assert skip_reason(name) == reason and media_of(name) is None
+    finally:
+        uris.missing_extra.cache_clear()
 
 
 @given(NAMES)
