@@ -71,7 +71,7 @@ class ReembedReport:
         sources: The number of sources that have new vectors.
         total: The number of all sources.
         chunks: The number of chunks that have new vectors.
-        skipped: The sources that have no new vectors, with the reason.
+        failed: The sources that have no new vectors, with the reason.
         switched: Whether the index uses the new vectors.
     """
 
@@ -79,7 +79,7 @@ class ReembedReport:
     sources: int
     total: int
     chunks: int
-    skipped: tuple[Failure, ...] = ()
+    failed: tuple[Failure, ...] = ()
     switched: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ class Reembedding:
         self._config = config
         self._progress = options.get("progress")
         self._unreadable: dict[str, Source] = {}
-        self._skipped_at_switch: tuple[Failure, ...] | None = None
+        self._failed_at_switch: tuple[Failure, ...] | None = None
 
     def fill(self) -> ReembedReport:
         """Embed all chunks without new vectors, and follow changes of the index, until both hold the same files.
@@ -146,22 +146,22 @@ class Reembedding:
 
     def report(self) -> ReembedReport:
         """Return how far the move is."""
-        info, skipped = self.shadow.info(), self._skipped_at_switch
-        if skipped is None:
+        info, failed = self.shadow.info(), self._failed_at_switch
+        if failed is None:
             reasons = {failure.source: failure.reason for failure in self.shadow.failures()}
             present = self.shadow.sources()
             missing = [uri for uri, source in self._index.sources().items() if present.get(uri) != source]
-            skipped = (
+            failed = (
                 *(Failure(uri, reasons.get(uri, "it is not yet embedded again")) for uri in missing),
                 *(Failure(uri, "it has lost chunks: index it again") for uri in self._index.info().incomplete),
             )
         return ReembedReport(
             model=self.embedder.info.name,
             sources=info.sources,
-            total=info.sources + len(skipped),
+            total=info.sources + len(failed),
             chunks=sum(info.chunks.values()),
-            skipped=skipped,
-            switched=self._skipped_at_switch is not None,
+            failed=failed,
+            switched=self._failed_at_switch is not None,
         )
 
     def compare(self, old: Embedder | None = None, queries: Sequence[str] | None = None, *, k: int = 10) -> Comparison:
@@ -174,18 +174,18 @@ class Reembedding:
         Add no files through this index object during the switch. Afterwards it needs the new embedder.
 
         Args:
-            unreadable: What to do if files are skipped. "block" leaves the index as it is and raises InputError. "fail"
+            unreadable: What to do if files fail. "block" leaves the index as it is and raises InputError. "fail"
                 records them as failed, with the reason, so that the next index run tries them again.
         """
         if unreadable not in ("block", "fail"):
             raise InputError(f"unreadable is {unreadable!r}; allowed are 'block' and 'fail'")
-        skipped = self.fill().skipped
-        if skipped and unreadable == "block":
+        failed = self.fill().failed
+        if failed and unreadable == "block":
             raise InputError(
-                f"not switched: {len(skipped)} files cannot be embedded again, such as {skipped[0].source!r} "
-                f"({skipped[0].reason}); restore them, or switch with unreadable='fail', which lists them as failed"
+                f"not switched: {len(failed)} files cannot be embedded again, such as {failed[0].source!r} "
+                f"({failed[0].reason}); restore them, or switch with unreadable='fail', which lists them as failed"
             )
-        for failure in (*skipped, *self._index.failures()):
+        for failure in (*failed, *self._index.failures()):
             self.shadow.fail(failure.source, failure.reason)
         self.shadow.put_skipped_files(self._index.skipped_files())
         for each in self._index.rejected().values():
@@ -195,7 +195,7 @@ class Reembedding:
                 self.shadow.fail(each.source.uri, each.reason, each.source)
         copied = self.shadow.sources()
         previous = self._index.switch(self.shadow)
-        self._skipped_at_switch = skipped
+        self._failed_at_switch = failed
         self._context.models.embedder = self.embedder
         self._copy_changes(previous, copied)  # what other machines wrote to a server until this moment
         self.shadow.flush()

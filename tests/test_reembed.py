@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pymilvus import MilvusClient
 
-from florence_rag.chunking import images
+from florence_rag.chunking import image_files
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
@@ -139,13 +139,13 @@ def rows(index):
 
 
 def test_what_was_skipped_is_known_after_the_switch(rag, turned, folder, monkeypatch):
-    chunk_source = images.chunk_source
+    chunk_source = image_files.chunk_source
 
     def with_sound(source, config):
         yield Skipped(source.uri, "sound not read")
         yield from chunk_source(source, config)
 
-    monkeypatch.setattr(images, "chunk_source", with_sound)
+    monkeypatch.setattr(image_files, "chunk_source", with_sound)
     for path in folder.glob("*.png"):
         path.write_bytes(path.read_bytes() + b"\0")
     (folder / "a.mp3").write_bytes(b"x")
@@ -165,7 +165,7 @@ def test_the_switched_index_is_as_if_its_files_had_been_indexed_with_the_new_mod
         wanted = fresh.index.vectors(ids)
     report = move_to(rag, turned).switch()
     assert (report.model, report.sources, report.total, report.chunks) == ("turned", 11, 11, 11)
-    assert report.switched and report.skipped == ()
+    assert report.switched and report.failed == ()
     rag.close()
     again = open_rag(turned)
     assert rows(again.index) == before and again.index.sources() == sources
@@ -308,7 +308,7 @@ def test_a_missing_file_blocks_the_switch_and_is_named(rag, turned, folder):
     move = move_to(rag, turned)
     report = move.fill()
     assert (report.sources, report.total) == (10, 11)
-    assert [failure.source for failure in report.skipped] == [str(lost)]
+    assert [failure.source for failure in report.failed] == [str(lost)]
     with pytest.raises(InputError, match=r"not switched: 1 files cannot be embedded again, such as .*3-green-gray.png"):
         move.switch()
     assert rag.index.embedder == ColorEmbedder.info
@@ -323,7 +323,7 @@ def test_a_missing_file_is_listed_as_failed_on_request(rag, turned, folder, open
     rag.add(folder)
     lost.unlink()
     report = move_to(rag, turned).switch(unreadable="fail")
-    assert (report.sources, report.total, [each.source for each in report.skipped]) == (10, 11, [str(lost)])
+    assert (report.sources, report.total, [each.source for each in report.failed]) == (10, 11, [str(lost)])
     rag.close()
     again = open_rag(turned)
     failures = {failure.source: failure.reason for failure in again.index.failures()}
@@ -338,22 +338,22 @@ def test_a_file_that_changed_since_it_was_indexed_is_not_mixed_with_its_old_text
     save(changed, "red", "red")
     os.utime(folder / "4-gray-orange.png", ns=(1, 1))  # touched, but the same
     report = move_to(rag, turned).fill()
-    assert [failure.source for failure in report.skipped] == [str(changed)]
-    assert "has changed since it was indexed; index it again first" in report.skipped[0].reason
+    assert [failure.source for failure in report.failed] == [str(changed)]
+    assert "has changed since it was indexed; index it again first" in report.failed[0].reason
     rag.add(folder)
     assert move_to(rag, turned).switch().sources == 11
 
 
 def test_a_text_needs_no_file(rag, turned, folder):
     (folder / "red.txt").unlink()
-    assert move_to(rag, turned).fill().skipped == ()
+    assert move_to(rag, turned).fill().failed == ()
 
 
 def test_sources_that_have_lost_chunks_are_reported(rag, turned, folder):
     rag.index.mark_incomplete([str(folder / "red.txt")])
     move = move_to(rag, turned)
-    (skipped,) = move.fill().skipped
-    assert (skipped.source, skipped.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
+    (failed,) = move.fill().failed
+    assert (failed.source, failed.reason) == (str(folder / "red.txt"), "it has lost chunks: index it again")
     with pytest.raises(InputError, match="not switched: 1 files"):
         move.switch()
 
@@ -364,7 +364,7 @@ def test_images_that_cannot_be_loaded_are_skipped(rag, turned):
             return ()
 
     move = Reembedding(replace(rag.context, images=NoFrames(rag.index)), turned)
-    assert len(move.fill().skipped) == IMAGES
+    assert len(move.fill().failed) == IMAGES
     with pytest.raises(InputError, match="allowed are 'block' and 'fail'"):
         move.switch(unreadable="skip")
 

@@ -79,7 +79,7 @@ class Reembed(EmbeddingCommand):
 def _report_to_text(report: ReembedReport, comparison: Comparison) -> RenderableType:
     count, percent = len(comparison.queries), f"{comparison.mean:.0%}"
     return Group(
-        failed_to_text(report.skipped),
+        failed_to_text(report.failed),
         Text(f"{report.sources} of {report.total} files, {report.chunks} chunks embedded by {report.model}", "bold"),
         Text(f"mean overlap@{comparison.k}: {percent} ({count} queries)"),
         Text(f"{'It uses' if report.switched else 'It can switch to'} the new vectors."),

@@ -32,7 +32,7 @@ def embedder(run, db):
 
 def test_a_database_moves_and_is_searched_with_the_new_model(run, db, other):
     record = run("reembed", "--to", other, "--db", db, "--json").json
-    assert (record["sources"], record["total"], record["switched"], record["skipped"]) == (3, 3, True, [])
+    assert (record["sources"], record["total"], record["switched"], record["failed"]) == (3, 3, True, [])
     assert record["overlap"]["mean_overlap"] == 1.0
     assert embedder(run, db) == str(other)
     assert len(run("search", "red", "--db", db, "--json").json["hits"]) == 3
@@ -85,6 +85,6 @@ def test_images_of_items_move_too(run, tmp_path, other):
     with FlorenceRAG.open(tmp_path / "given.db", "florence-tiny", ocr="never") as rag:
         (given,) = rag.items.upsert_images([color_frame("red")], ids=["mine"])
     record = run("reembed", "--to", other, "--db", tmp_path / "given.db", "--json").json
-    assert (record["sources"], record["skipped"], record["switched"]) == (1, [], True)
+    assert (record["sources"], record["failed"], record["switched"]) == (1, [], True)
     (hit,) = run("search", "red", "--db", tmp_path / "given.db", "--json").json["hits"]
     assert hit["id"] == given

@@ -10,7 +10,7 @@ from queue import Queue
 import pytest
 from PIL import Image
 
-from florence_rag.chunking import images
+from florence_rag.chunking import image_files
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -226,13 +226,13 @@ class ReadFiles(set):
 @pytest.fixture
 def sound_is_skipped(monkeypatch):
     """Images count as if they had sound."""
-    chunk_source = images.chunk_source
+    chunk_source = image_files.chunk_source
 
     def with_sound(source, config):
         yield Skipped(source.uri, "sound not read")
         yield from chunk_source(source, config)
 
-    monkeypatch.setattr(images, "chunk_source", with_sound)
+    monkeypatch.setattr(image_files, "chunk_source", with_sound)
 
 
 @pytest.mark.usefixtures("sound_is_skipped")

@@ -472,7 +472,7 @@ def test_items_move_to_another_embedder_with_their_images(tmp_path, save):
         rag.items.upsert_texts(["a green wall"], ids=["text"], metadatas=[{"source": "a.pdf"}])
         rag.items.upsert_images([save("red"), color_frame("blue")], ids=["file", "pixels"])
         report = Reembedding(rag.context, Turned()).switch()
-        assert (report.sources, report.skipped) == (3, ())
+        assert (report.sources, report.failed) == (3, ())
     with opened(Turned()) as rag:
         nearest = (
             rag.retriever.search_by_vector(rag.retriever.embed_query(color), 1)[0] for color in ("green", "red", "blue")
