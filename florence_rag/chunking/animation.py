@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.image_decoder import check_pixels, damage_reported, image_to_frame, open_image
+from florence_rag.chunking.image_decoder import check_pixels, damage_reported, image_to_frame, open_image, read_head
 from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots
+from florence_rag.chunking.tiff import is_tiff
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
@@ -27,6 +28,8 @@ TimedFrame = tuple[float, float, Frame]
 
 def is_animation(file: BinaryIO, name: str) -> bool:
     """Return whether an image file has several frames that are shown one after another."""
+    if is_tiff(read_head(file)):
+        return False
     with open_image(file, name) as image, damage_reported(name):
         return image.format in _FORMATS and len(_indices(image)) > 1
 

@@ -56,7 +56,7 @@ def decode(
         image.draft(None, (enough, enough))
         # A progressive JPEG is held in memory at full size even when it is decoded at reduced size.
         check_pixels((width, height) if image.info.get("progressive") else image.size, name)
-        frame = image_to_frame(image, max_side_px, name)
+        frame = image_to_frame(_read_deep_png(file, image) if _is_deep_png(image) else image, max_side_px, name)
         exif = _read_exif(image)
     if exif.get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
         width, height = height, width
@@ -110,7 +110,7 @@ def _open(file: BinaryIO, head: bytes, name: str, index: int | None) -> Image.Im
         if tiff.is_tiff(head):
             return tiff.read_page(file, index or 0, name, check_pixels)
         raise format_error(name, head, "an image") from error
-    return _open_deep_png(file, image, name) if _is_deep_png(head) else image
+    return image
 
 
 def _open_by_pillow(file: BinaryIO, head: bytes) -> Image.Image:
@@ -137,18 +137,16 @@ def _is_unusual(file: BinaryIO, index: int) -> bool:
         return False
 
 
-def _is_deep_png(head: bytes) -> bool:
-    """Return whether a file is a PNG of 16 bits with several channels, of which Pillow drops the lower eight."""
-    return head.startswith(b"\x89PNG") and head[24:25] == b"\x10" and head[25:26] != b"\0"
+def _is_deep_png(image: Image.Image) -> bool:
+    """Return whether an image is a PNG of 16 bits with several channels, of which Pillow drops the lower eight."""
+    return image.format == "PNG" and image.mode in ("RGB", "RGBA", "LA") and ";16" in str(getattr(image, "tile", ""))
 
 
-def _open_deep_png(file: BinaryIO, image: Image.Image, name: str) -> Image.Image:
-    check_pixels(image.size, name)
-    exif = image.getexif()
+def _read_deep_png(file: BinaryIO, image: Image.Image) -> Image.Image:
     file.seek(0)
     values = imagecodecs.png_decode(file.read())
     deep = values_to_image(values, alpha=values.shape[2] in (2, 4))
-    deep.getexif().update(exif)
+    deep.getexif().update(image.getexif())
     return deep
 
 
