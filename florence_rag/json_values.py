@@ -59,9 +59,6 @@ class _Conversion:
             raise self._error(path[:3], f"is nested deeper than {_MAX_DEPTH} levels, or contains itself")
         if isinstance(value, str | int | float | None):
             return self._scalar(value, path)
-        for types, form in _FORMS:
-            if isinstance(value, types):
-                return self.convert(form(value), path)
         try:
             return self._composite(value, path)
         except InputError:
@@ -81,6 +78,9 @@ class _Conversion:
         return int(value) if -(2**63) <= value < 2**63 else str(int(value))
 
     def _composite(self, value: Any, path: _Path) -> Any:
+        for types, form in _FORMS:
+            if isinstance(value, types):
+                return self.convert(form(value), path)
         if (inside := _fields(value)) is not None:
             return self._mapping(inside, path)
         if isinstance(value, set | frozenset):
@@ -126,7 +126,7 @@ def _key(converted: Any) -> str:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a mapping, a dataclass, or an instance of pydantic or attrs; None for other values."""
+    """Return the fields of a mapping, a dataclass or a pydantic object; None for other values."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, type):
@@ -136,8 +136,7 @@ def _fields(value: Any) -> Mapping[Any, Any] | None:
     if hasattr(value, "model_dump"):
         dumped = value.model_dump()
         return dumped if isinstance(dumped, Mapping) else None
-    attributes = getattr(type(value), "__attrs_attrs__", None)
-    return None if attributes is None else {each.name: getattr(value, each.name) for each in attributes}
+    return None
 
 
 def _moment(value: Any) -> Any:

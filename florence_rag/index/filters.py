@@ -10,7 +10,7 @@ operators.
 
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -123,16 +123,14 @@ def lookup(metadata: Mapping[str, Any], key: str) -> Any:
     return _MISSING
 
 
-def columns(node: Node) -> Iterator[str]:
-    """Yield the columns that a filter names."""
+def names_field(node: Node) -> bool:
+    """Return whether a filter names a field that items may have in their metadata."""
     match node:
         case Not(part):
-            yield from columns(part)
+            return names_field(part)
         case Group(parts):
-            for part in parts:
-                yield from columns(part)
-        case _:
-            yield node.field.column
+            return any(map(names_field, parts))
+    return node.field.column != "" and node.field.key is not None
 
 
 def _column(hit: Hit, column: str) -> Any:

@@ -12,7 +12,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.filter_pushdown import check_filter, expression
-from florence_rag.index.filters import Node, columns
+from florence_rag.index.filters import Node, names_field
 from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
 from florence_rag.index.literals import all_of, one_of, starts_with
@@ -177,7 +177,7 @@ class MilvusReader(ABC):
         # Lite reads the metadata of items in 40 ms per thousand rows, or 2 ms if they are flat. The expression asks for
         # them only if there are items.
         has_items = True
-        if self.chunks.connection.profile.flat_metadata and conditions and any(columns(conditions)):
+        if self.chunks.connection.profile.flat_metadata and conditions and names_field(conditions):
             self.flush_buffer()
             has_items = self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri(""))) > 0
         return _Scope(expression(conditions or filter, kinds, has_items=has_items, flat=flat), filter, conditions)

@@ -75,6 +75,8 @@ class FlorenceRetriever(BaseRetriever):
     ) -> list[Document]:
         if unknown := settings.keys() - type(self).model_fields.keys():
             raise TypeError(f"FlorenceRetriever has no setting {', '.join(sorted(unknown))}")
+        if not isinstance(query, str):
+            raise InputError(f"the query is {query!r:.80}; it must be a text")
         used = self.model_copy(update={name: value for name, value in settings.items() if value is not None})
         text = None if query == "" and image is not None else query
         return [used._document(hit) for hit in used._search(text, block_to_image(image))]
