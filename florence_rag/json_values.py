@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, MappingView, Sequence
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -87,13 +87,13 @@ class _Conversion:
             return sorted(self._list(value, path), key=lambda each: (type(each).__name__, json.dumps(each)))
         if hasattr(value, "tolist"):
             return self._array(value, path)
-        if isinstance(value, Collection) and not isinstance(value, type):
+        if isinstance(value, Sequence | MappingView):
             return self._list(value, path)
         if type(value).__name__ == "NAType":  # of pandas
             return None
         raise self._error(
             path,
-            f"is {value!r:.80} of the type {type(value).__name__}, which has no form in JSON; "
+            f"is {' '.join(repr(value).split()):.80} of the type {type(value).__name__}, which has no form in JSON; "
             "store a text, a number, a list or a mapping",
         )
 
@@ -118,7 +118,7 @@ class _Conversion:
         return self._list(value, path) if value.ndim else self.convert(_moment(value), path)
 
     def _error(self, path: _Path, problem: str) -> InputError:
-        return InputError(f"{self._name}{''.join(f'[{key!r:.80}]' for key in path)} {problem}")
+        return InputError(f"{self._name}{''.join(f'[{json.dumps(key):.80}]' for key in path)} {problem}")
 
 
 def _key(converted: Any) -> str:

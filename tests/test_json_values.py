@@ -142,6 +142,8 @@ def test_values_of_pandas_and_torch():
         "2024-05-06T00:00:00+00:00",
         1.0,
     ]
+    with pytest.raises(InputError, match="of the type DataFrame"):  # not the list of its columns
+        to_json_value(pandas.DataFrame({"a": [1, 2]}))
     assert to_json_value(pandas.Series([1, 2])) == to_json_value(torch.tensor([1, 2])) == [1, 2]
 
 
@@ -179,10 +181,10 @@ class Broken:
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
-        ({"a": [1, object()]}, r"metadata\['a'\]\[1\] is <object object at .* has no form in JSON; store a text"),
-        ({"a": int}, r"\['a'\] is <class 'int'> of the type type"),
+        ({"a": [1, object()]}, r'metadata\["a"\]\[1\] is <object object at .* has no form in JSON; store a text'),
+        ({"a": int}, r"""\["a"\] is <class 'int'> of the type type"""),
         ({"a": (each for each in "ab")}, "of the type generator"),
-        ({"a": Broken()}, r"metadata\['a'\] cannot be read: RuntimeError: closed"),
+        ({"a": Broken()}, r'metadata\["a"\] cannot be read: RuntimeError: closed'),
         ({1: "a", "1": "b"}, "has two keys that are stored as '1'; rename one"),
         (nested(100), r"metadata\[0\]\[0\]\[0\] is nested deeper than 64 levels, or contains itself"),
         (cyclic(), "or contains itself"),

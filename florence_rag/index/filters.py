@@ -8,6 +8,7 @@ rows; what the store cannot evaluate, or stores evaluate differently, is decided
 operators.
 """
 
+import json
 import operator
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -159,7 +160,7 @@ def _parse(filter: Any, path: str, depth: int) -> Node:
         raise InputError(f'{path} is {filter!r:.80}; it must be a mapping such as {{"city": "Rome"}}')
     if depth > _MAX_DEPTH:
         raise InputError(f"the filter is nested deeper than {_MAX_DEPTH} levels")
-    parts = (_parse_entry(key, value, f"{path}[{key!r:.80}]", depth) for key, value in filter.items())
+    parts = (_parse_entry(key, value, f"{path}[{json.dumps(str(key)):.80}]", depth) for key, value in filter.items())
     return _group(parts)
 
 
@@ -207,7 +208,9 @@ def _parse_condition(field: Field, condition: Any, path: str, depth: int) -> Nod
             f'{path} is {dict(condition)!r:.80}; give operators such as {{"$gte": 2020}}, a value, or '
             '{"$eq": ...} for a mapping as value'
         )
-    parts = (_parse_operator(field, name, each, f"{path}[{name!r}]", depth) for name, each in condition.items())
+    parts = (
+        _parse_operator(field, name, each, f"{path}[{json.dumps(name):.80}]", depth) for name, each in condition.items()
+    )
     return _group(parts)
 
 

@@ -69,7 +69,7 @@ def test_a_filter_may_be_a_json_object(run, photos):
 @pytest.mark.parametrize(
     ("filter", "problem"),
     [
-        ('{"year": {"$near": 1}}', "filter['year']['$near'] is not an operator"),
+        ('{"year": {"$near": 1}}', 'filter["year"]["$near"] is not an operator'),
         ('{"year": ', "is not a JSON object"),
         ('{"$or": 1}', "must be a list of filters"),
     ],

@@ -54,7 +54,7 @@ def test_metadata_becomes_plain_json(source, unit):
 
 
 def test_metadata_that_is_not_json_or_too_long_is_refused(source, unit):
-    with pytest.raises(InputError, match=r"the metadata of '/photos/a.jpg'\['a'\]\[0\] is <object"):
+    with pytest.raises(InputError, match=r"""the metadata of '/photos/a.jpg'\["a"\]\[0\] is <object"""):
         chunk_to_row(Chunk(source(), "text", metadata={"a": [object()]}), unit()[0])
     with pytest.raises(InputError, match=r"take 7001. bytes, of which 'a' takes 70002; allowed are 65536"):
         chunk_to_row(Chunk(source(), "text", metadata={"a": "x" * 70_000, "b": 1}), unit()[0])

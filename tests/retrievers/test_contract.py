@@ -378,7 +378,7 @@ def test_a_search_then_a_question(plugin, rag):
         ("search_images", {"query": "red", "kinds": ["photo"]}, "unknown kind 'photo'"),
         ("search_images", {"query": {"text": "red"}}, "query must be of type string"),
         ("search_images", {"query": "red", "filter": "city = Rome"}, "is not a JSON object"),
-        ("search_images", {"query": "red", "filter": {"year": {"$near": 3}}}, "['$near'] is not an operator"),
+        ("search_images", {"query": "red", "filter": {"year": {"$near": 3}}}, '["$near"] is not an operator'),
         ("ask_image", {"image": "0" * 32, "question": " "}, "question is empty"),
         ("ask_image", {"image": "http://127.0.0.1/a.png", "question": "?"}, "URLs are not fetched"),
         ("ask_image", {"image": "../notes.txt", "question": "?"}, "is not an id"),

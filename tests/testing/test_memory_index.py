@@ -61,7 +61,7 @@ def test_it_filters(filter, found):
 def test_it_refuses_filters_that_it_or_milvus_cannot_evaluate():
     with pytest.raises(InputError, match="MemoryIndex cannot evaluate 'start_s > 3'"):
         filled(a="red").search_bm25("red", 1, filter="start_s > 3")
-    with pytest.raises(InputError, match=r"filter\['size'\]\['\$near'\] is not an operator"):
+    with pytest.raises(InputError, match=r'filter\["size"\]\["\$near"\] is not an operator'):
         filled(a="red").search_bm25("red", 1, filter={"size": {"$near": 3}})
 
 
