@@ -6,7 +6,7 @@ import base64
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, MappingView, Sequence
+from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -87,7 +87,7 @@ class _Conversion:
             return sorted(self._list(value, path), key=lambda each: (type(each).__name__, json.dumps(each)))
         if hasattr(value, "tolist"):
             return self._array(value, path)
-        if isinstance(value, Sequence | MappingView):
+        if isinstance(value, Sequence | KeysView | ValuesView | ItemsView):
             return self._list(value, path)
         if type(value).__name__ == "NAType":  # of pandas
             return None
