@@ -211,7 +211,7 @@ def test_the_text_and_each_image_of_an_office_document_are_found_and_asked(rag, 
     images = {f"word/media/{color}.png": png(color) for color in ("red", "blue")}
     (tmp_path / "a.docx").write_bytes(docx(paragraph("The numbat eats ants."), images))
     assert rag.add(tmp_path / "a.docx").added == 1
-    assert rag.search("numbat", k=1)[0].text == "The numbat eats ants."
+    assert [hit.text for hit in rag.search("numbat", kinds=["text"])] == ["The numbat eats ants."]
     for color in ("red", "blue"):
         hit = next(hit for hit in rag.search(color, group=False) if hit.kind == "image")
         assert hit.locator.part == f"word/media/{color}.png"
