@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from av.video.frame import VideoFrame
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.joined_files import count_mp4_parts
 from florence_rag.chunking.shots import Clip, ClipBuilder, mark_shots
 from florence_rag.chunking.subtitle_tracks import read_tracks
 from florence_rag.chunking.transcripts import Cue, merge_tracks, read_transcript, transcript_between
@@ -32,7 +31,7 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
         if suffix_of(source.uri) in AMBIGUOUS_SUFFIXES and not is_transport_stream(file.read(HEAD_BYTES)):
             yield Skipped(source.uri, skip_reason(source.uri))
             return
-        skipped = ["video joined behind another"] * (count_mp4_parts(file) - 1)
+        skipped: list[str] = []
         with open_video(file, source.uri) as video:
             cues, metadata = _read_subtitles(video, source.uri, skipped.append)
         yield from (Skipped(source.uri, reason) for reason in skipped)

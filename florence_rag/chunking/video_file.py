@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from errno import EINVAL
 from fractions import Fraction
@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from florence_rag.chunking.formats import HEAD_BYTES, format_error
 from florence_rag.chunking.image_decoder import MAX_PIXELS, MIN_SIDE_PX
-from florence_rag.chunking.joined_files import patch, unknown_sizes
+from florence_rag.chunking.joined_files import open_parts
 from florence_rag.chunking.shots import DecodedFrame
 from florence_rag.errors import MediaError
 from florence_rag.types import Frame
@@ -44,19 +44,21 @@ _log = logging.getLogger(__name__)
 @contextmanager
 def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
     """Open a video from a seekable file; raise MediaError with its path if that fails."""
-    sizes = unknown_sizes(file)
     file.seek(0)
     head = file.read(HEAD_BYTES)
-    file.seek(0)
-    try:
-        # FFmpeg could take a path for a URL, so it gets a file object and no protocols.
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
-        content = patch(file, sizes) if sizes else file
-        container = av.open(content, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
-    except (av.FFmpegError, ValueError, OSError) as error:
-        raise format_error(repr(path), head, "a video") from error
-    with container:
-        yield Video(container, path, is_joined=bool(sizes))
+    # FFmpeg could take a path for a URL, so it gets file objects and no protocols.
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": ""}
+    with ExitStack() as opened:
+        containers: list[InputContainer] = []
+        parts = open_parts(file)
+        for part in parts:
+            try:
+                container = av.open(part, "r", options=options, metadata_errors="replace", buffer_size=1 << 18)
+                containers.append(opened.enter_context(container))
+            except (av.FFmpegError, ValueError, OSError) as error:
+                if part is parts[0]:
+                    raise format_error(repr(path), head, "a video") from error
+        yield Video(containers, path, is_damaged=len(containers) < len(parts))
 
 
 def _films(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
@@ -131,7 +133,7 @@ class Video:
     """An open video.
 
     Attributes:
-        container: The container.
+        container: The container, or the first of several that were joined as bytes.
         frame_rate: The average frames per second, 25 if it is unknown.
         end_s: The end of the last frame that was decoded.
         gaps_s: Where the time jumps by more than an hour: the ends of the frames before.
@@ -141,21 +143,26 @@ class Video:
         may_restart: Whether several frames may have one time in the file, so that FFmpeg may find a wrong one.
     """
 
-    def __init__(self, container: InputContainer, path: str, *, is_joined: bool = False) -> None:
-        streams = _films(container.streams.video, path)
-        stream = max(streams, key=_film_rank)
-        self._decoder = _decoder(stream)
-        self.container, self._stream, self._path = container, stream, path
+    def __init__(self, parts: Sequence[InputContainer], path: str, *, is_damaged: bool = False) -> None:
+        container = self.container = parts[0]
+        self._parts, self._path = parts, path
+        stream, self.has_twin = self._choose_film(container)
+        self._stream, self._decoder = stream, _decoder(stream)
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
         self._timeline = _Timeline()
         self.frame_rate = float(stream.guessed_rate or stream.average_rate or 25)  # the average counts gaps
         self._thumbnailer = VideoReformatter()
         self._is_bisected = container.format.name in _BISECTED_FORMATS
-        self.may_restart = is_joined or self._is_bisected
-        self.has_twin = any(_film_rank(each)[:3] == _film_rank(stream)[:3] for each in streams if each is not stream)
-        self.key_frames_only = self.is_damaged = self._awaits_key_frame = False
+        self.may_restart = len(parts) > 1 or self._is_bisected
+        self.key_frames_only = self._awaits_key_frame = False
+        self.is_damaged = is_damaged
         self.end_s = 0.0
         self.gaps_s: list[float] = []
+
+    def _choose_film(self, part: InputContainer) -> tuple[VideoStream, bool]:
+        """Return the stream of the film, and whether another one is as large."""
+        first, *others = sorted(_films(part.streams.video, self._path), key=_film_rank, reverse=True)
+        return first, bool(others) and _film_rank(others[0])[:3] == _film_rank(first)[:3]
 
     def metadata(self) -> dict[str, Any]:
         """Return the duration and the time of the recording, if the file declares them; a streamed WebM does not."""
@@ -260,12 +267,21 @@ class Video:
     def packets(self, *others: Stream) -> Iterator[Packet[Any] | None]:
         """Yield the packets of the video and of other streams; None, which ends decoding, where the file breaks off."""
         try:
-            yield from self._timeline.place(self.container.demux(self._stream, *others))
+            yield from self._timeline.place(self._demux(others))
         except (av.FFmpegError, OSError) as error:
             if not isinstance(error, av.FFmpegError) and error.errno != EINVAL:  # a damaged position is no file error
                 raise
             self.is_damaged = True
             yield None
+
+    def _demux(self, others: Sequence[Stream]) -> Iterator[Packet[Any]]:
+        for part in self._parts:
+            if part is not self.container:
+                self._stream, _ = self._choose_film(part)
+                self._decoder = _decoder(self._stream)
+            types = {stream.index: stream.type for stream in part.streams}
+            same = [part.streams[each.index] for each in others if types.get(each.index) == each.type]
+            yield from part.demux(self._stream, *same)
 
     def to_seconds(self, ticks: int, time_base: Fraction) -> float:
         """Return the seconds from the start of the video."""
