@@ -228,7 +228,7 @@ def test_answer_about_says_why_an_id_has_no_picture(filled):
 
 @pytest.mark.parametrize("ask", ["ask", "ask_image"])
 def test_an_empty_question_is_refused(filled, folder, ask):
-    with pytest.raises(InputError, match="question must not be empty"):
+    with pytest.raises(InputError, match="the question is empty"):
         filled.ask_image(folder / "red.png", " ") if ask == "ask_image" else filled.ask(" ")
 
 
