@@ -106,11 +106,16 @@ def test_the_failure_of_a_file_that_is_gone_is_forgotten_too(filled, folder):
 
 
 def test_what_lies_in_a_folder_that_cannot_be_read_is_not_gone(filled, folder, monkeypatch):
-    def refused(path, onerror, followlinks):
-        yield str(path), [], []
-        onerror(PermissionError(13, "Permission denied", str(folder / "deep")))
+    (folder / "red.png").unlink()
+    (folder / "note.txt").unlink()
+    scandir = os.scandir
 
-    monkeypatch.setattr("os.walk", refused)
+    def refused(path):
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refused)
     report = filled.add(folder, prune=True)
     assert report.removed == 2
     assert [os.path.basename(uri) for uri in filled.index.sources()] == ["blue.png"]
