@@ -205,8 +205,7 @@ class FlorenceRAG:
             box: The part of the image to use: left, top, right, bottom in [0, 1].
             k: The number of hits.
             kinds: The kinds of chunks to find: "image", "page", "clip", "text"; all by default.
-            filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression; docs/plugins.md
-                lists the operators.
+            filter: Such as {"city": ["Rome", "Oslo"], "start_s": {"$gte": 3}}, or a Milvus expression.
             group: Whether the clips of a video, the regions of an image, near-duplicates and bursts are one hit each.
 
         Returns:
