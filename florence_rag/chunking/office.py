@@ -13,7 +13,7 @@ from florence_rag.chunking.office_text import read_sections, read_title
 from florence_rag.chunking.text import split_passages
 from florence_rag.chunking.zip_package import ZipPackage, open_package
 from florence_rag.errors import MediaError
-from florence_rag.sources.io.uris import media_of, parse_member, suffix_of, unquote_name
+from florence_rag.sources.io.uris import media_of, suffix_of
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
 MIN_SIDE_PX, MIN_PIXELS = 16, 1_500
@@ -50,8 +50,7 @@ def _chunks(source: Source, package: ZipPackage, config: ChunkingConfig) -> Iter
     title, start = read_title(package), 0
     metadata = {"title": title} if title else {}
     slides: dict[str, int | None] = {}
-    member = parse_member(source.uri)
-    for section in read_sections(package, suffix_of(unquote_name(member.fragment) if member else source.uri)):
+    for section in read_sections(package):
         for image in section.images:
             slides.setdefault(image, section.slide)
         for first, last in split_passages(section.text, config.passage_words):

@@ -22,7 +22,7 @@ _SHEET_NOTES = re.compile(r"xl/(?:comments|drawings/drawing|charts/chart|diagram
 _PROPERTIES = ("docProps/core.xml", "meta.xml")
 _PARAGRAPHS = frozenset(("p", "h", "comment", "cm"))
 _ROWS = frozenset(("tr", "table-row"))
-_NOT_SHOWN = frozenset(("Fallback", "del", "moveFrom", "pPr", "rPr", "tracked-changes"))
+_NOT_SHOWN = frozenset(("Fallback", "del", "moveFrom", "pPr", "rPr", "tracked-changes", "note-citation"))
 _SPACES = re.compile(r"[ \t\r\n]+")
 _WHITESPACE = {"tab": "\t", "br": "\n", "cr": "\n", "line-break": "\n", "s": " "}
 _NOTES = frozenset(("header", "footer", "footnotes", "endnotes", "comments", "notesSlide", "chart", "diagramData"))
@@ -46,9 +46,16 @@ class Section:
     images: tuple[str, ...] = ()
 
 
-def read_sections(package: ZipPackage, suffix: str) -> Iterator[Section]:
-    """Yield the sections of a document in order; the suffix of its name tells its format."""
-    return next(reader for beginning, reader in _READERS.items() if suffix.startswith(beginning))(package)
+def read_sections(package: ZipPackage) -> Iterator[Section]:
+    """Yield the sections of a document in order. Its parts tell its format, because names may be wrong."""
+    if "META-INF/container.xml" in package.names:
+        yield from _read_epub(package)
+    elif "content.xml" in package.names:
+        yield from _read_open_document(package)
+    else:
+        main = next(each.target for each in package.relationships("") if each.type == "officeDocument")
+        root = package.xml(main)
+        yield from _OFFICE_READERS[_name(root)](package, main, root)
 
 
 def read_title(package: ZipPackage) -> str:
@@ -60,28 +67,26 @@ def read_title(package: ZipPackage) -> str:
     return next(titles, "")
 
 
-def _read_docx(package: ZipPackage) -> Iterator[Section]:
-    main = _main_part(package)
+def _read_docx(package: ZipPackage, main: str, root: Element) -> Iterator[Section]:
     parts = package.relationships(main)
     headings: dict[str, int] = {}
     for style in (style for part in parts if part.type == "styles" for style in package.xml(part.target)):
         name = next((_attribute(each, "val") for each in style if _name(each) == "name"), "")
         if match := _HEADING_STYLE.fullmatch(name):
             headings[_attribute(style, "styleId")] = int(match[1] or 1)
-    yield Section(_join((*_blocks(package.xml(main), headings), *_notes(package, main))))
+    yield Section(_join((*_blocks(root, headings), *_notes(package, main))))
 
 
-def _read_pptx(package: ZipPackage) -> Iterator[Section]:
-    main = _main_part(package)
+def _read_pptx(package: ZipPackage, main: str, root: Element) -> Iterator[Section]:
     targets = {each.id: each.target for each in package.relationships(main)}
-    for number, item in enumerate(_all(package.xml(main), "sldId"), start=1):
+    for number, item in enumerate(_all(root, "sldId"), start=1):
         slide = next(targets[value] for key, value in item.items() if key.endswith("}id"))
         images = tuple(each.target for each in package.relationships(slide) if each.type == "image")
         blocks = (f"# Slide {number}", *_blocks(package.xml(slide)), *_notes(package, slide))
         yield Section(_join(blocks), number, images=images)
 
 
-def _read_xlsx(package: ZipPackage) -> Iterator[Section]:
+def _read_xlsx(package: ZipPackage, main: str, root: Element) -> Iterator[Section]:
     try:
         from openpyxl import load_workbook
     except ImportError as error:
@@ -146,10 +151,6 @@ def _read_epub(package: ZipPackage) -> Iterator[Section]:
             yield Section(html_to_text(markup)[1], metadata={"chapter": chapter} if chapter else {})
 
 
-def _main_part(package: ZipPackage) -> str:
-    return next(each.target for each in package.relationships("") if each.type == "officeDocument")
-
-
 def _notes(package: ZipPackage, part: str) -> Iterator[str]:
     """Yield each block of the headers, notes, comments, charts and diagrams of a part once."""
     notes = (each.target for each in package.relationships(part) if each.type in _NOTES)
@@ -166,7 +167,7 @@ def _blocks(element: Element, headings: Mapping[str, int] = {}) -> Iterator[str]
     for child in element:
         name = _name(child)
         if name in _ROWS:
-            yield " | ".join(filter(None, (" ".join(_blocks(cell, headings)).strip() for cell in child)))
+            yield " | ".join(filter(None, (" ".join(filter(None, _blocks(cell, headings))) for cell in child)))
         elif name == "strCache":  # the names in a chart
             yield " ".join(each.text or "" for each in _all(child, "v"))
         elif name not in _NOT_SHOWN:
@@ -222,12 +223,9 @@ def _all(root: Element, name: str) -> Iterator[Element]:
     return (each for each in root.iter() if _name(each) == name)
 
 
-_READERS: Mapping[str, Callable[[ZipPackage], Iterator[Section]]] = {
-    ".do": _read_docx,
-    ".pp": _read_pptx,
-    ".po": _read_pptx,
-    ".xl": _read_xlsx,
-    ".od": _read_open_document,
-    ".epub": _read_epub,
+_OFFICE_READERS: Mapping[str, Callable[[ZipPackage, str, Element], Iterator[Section]]] = {
+    "document": _read_docx,
+    "presentation": _read_pptx,
+    "workbook": _read_xlsx,
 }
-"""The reader of each format, by the beginning of its suffixes."""
+"""The reader of each format of Office, by the root element of the main part."""

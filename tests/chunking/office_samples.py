@@ -60,9 +60,9 @@ def pptx(slides: list[str], *, images: Mapping[int, str] = {}, notes: Mapping[in
     names = [f"slides/slide{count - i}.xml" for i in range(count)]
     members: dict[str, str | bytes] = {
         "_rels/.rels": relationships(officeDocument="ppt/presentation.xml"),
-        "ppt/presentation.xml": '<p:p xmlns:p="p" xmlns:r="r"><p:sldIdLst>'
+        "ppt/presentation.xml": '<p:presentation xmlns:p="p" xmlns:r="r"><p:sldIdLst>'
         + "".join(f'<p:sldId id="{256 + i}" r:id="slide{i}"/>' for i in range(count))
-        + "</p:sldIdLst></p:p>",
+        + "</p:sldIdLst></p:presentation>",
         "ppt/_rels/presentation.xml.rels": relationships(**{f"slide{i}": name for i, name in enumerate(names)}),
     }
     for i, (name, text) in enumerate(zip(names, slides, strict=True)):

@@ -13,7 +13,7 @@ def sections(tmp_path, suffix: str, data: bytes) -> list[Section]:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(data)
     with open_package(str(path)) as package:
-        return list(read_sections(package, suffix))
+        return list(read_sections(package))
 
 
 TABLE = "<w:tbl><w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr></w:tbl>"
@@ -30,6 +30,7 @@ TABLE = "<w:tbl><w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr></w:tbl>"
             "new",
         ),
         ("<w:p><w:hyperlink><w:r><w:t>a link</w:t></w:r></w:hyperlink></w:p>", "a link"),
+        (TABLE.format(f"<w:p/>{paragraph('a')}<w:p/>", TABLE.format(paragraph("b"), "")), "a | b"),
         (f"<w:sdt><w:sdtContent>{paragraph('a field')}</w:sdtContent></w:sdt>", "a field"),
         (f"<w:p><w:r><w:t>out</w:t><w:txbxContent>{paragraph('box')}</w:txbxContent></w:r></w:p>", "out\n\nbox"),
         ("<w:p><w:r><w:drawing><w:docPr descr='a red car'/></w:drawing></w:r></w:p>", "a red car"),
@@ -41,6 +42,21 @@ TABLE = "<w:tbl><w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr></w:tbl>"
 )
 def test_the_words_of_a_document_are_read_in_order(tmp_path, body, text):
     assert sections(tmp_path, ".docx", docx(body)) == [Section(text)]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        docx(paragraph("Okapi")),
+        pptx([line("Okapi")]),
+        xlsx({"a": [["Okapi"]]}),
+        open_document("<office:text><text:p>Okapi</text:p></office:text>"),
+        epub({"a.xhtml": "<p>Okapi"}),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".docx", ".pptx", ".xlsx", ".odt", ".epub"])
+def test_a_document_with_the_name_of_another_format_is_read(tmp_path, suffix, data):
+    assert "Okapi" in sections(tmp_path, suffix, data)[0].text
 
 
 def test_headers_notes_and_comments_are_read_once(tmp_path):
@@ -92,7 +108,8 @@ SLIDES = """<office:presentation><draw:page><text:p>One</text:p></draw:page><dra
 ARTICLE = """<office:text><text:tracked-changes><text:p>removed</text:p></text:tracked-changes>
 <text:h text:outline-level="2">Caracal</text:h>
 <text:p>Some <text:span>spanned</text:span>
- words<text:s/>of <text:a>it<text:note><text:p>a note</text:p></text:note></text:a>.</text:p></office:text>"""
+ words<text:s/>of <text:a>it<text:note><text:note-citation>1</text:note-citation>
+<text:p>a note</text:p></text:note></text:a>.</text:p></office:text>"""
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path, name, dat
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(MediaError, match=rf"{name}' {reason}"), open_package(str(path)) as package:
-        list(read_sections(package, path.suffix))
+        list(read_sections(package))
 
 
 def test_obfuscated_fonts_are_no_encryption(tmp_path):
     path = tmp_path / "a.epub"
     path.write_bytes(epub({"a.xhtml": "<p>x"}, protection("http://www.idpf.org/2008/embedding")))
     with open_package(str(path)) as package:
-        assert [section.text for section in read_sections(package, ".epub")] == ["x"]
+        assert [section.text for section in read_sections(package)] == ["x"]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_size_of_a_file_is_limited(tmp_path, monkeypatch, limit, value, reas
     path = tmp_path / "a.docx"
     path.write_bytes(docx(paragraph("x" * 50_000), {"x": ""}))
     with pytest.raises(MediaError, match=reason), open_package(str(path)) as package:
-        list(read_sections(package, ".docx"))
+        list(read_sections(package))
 
 
 @pytest.mark.parametrize(
