@@ -6,13 +6,15 @@ import base64
 import json
 import math
 import os
+from collections import UserString
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -81,6 +83,8 @@ class _Conversion:
         for types, form in _FORMS:
             if isinstance(value, types):
                 return self.convert(form(value), path)
+        if hasattr(value, "model_dump") and not isinstance(value, type):  # of pydantic
+            return self.convert(value.model_dump(), path)
         if (inside := _fields(value)) is not None:
             return self._mapping(inside, path)
         if isinstance(value, set | frozenset):
@@ -91,6 +95,8 @@ class _Conversion:
             return self._list(value, path)
         if type(value).__name__ == "NAType":  # of pandas
             return None
+        if type(value).__module__ == "pydantic.networks":  # a URL
+            return str(value)
         raise self._error(
             path,
             f"is {' '.join(repr(value).split()):.80} of the type {type(value).__name__}, which has no form in JSON; "
@@ -114,7 +120,8 @@ class _Conversion:
         if math.prod(getattr(value, "shape", ())) > _MAX_VALUES:
             raise self._error(path, f"has more than {_MAX_VALUES} values")
         if getattr(getattr(value, "dtype", None), "kind", "") not in ("M", "m"):
-            return self.convert(value.tolist(), path)
+            plain = value.tolist()  # numpy keeps its long floats
+            return self.convert(float(plain) if type(plain) is type(value) else plain, path)
         return self._list(value, path) if value.ndim else self.convert(_moment(value), path)
 
     def _error(self, path: _Path, problem: str) -> InputError:
@@ -126,16 +133,15 @@ def _key(converted: Any) -> str:
 
 
 def _fields(value: Any) -> Mapping[Any, Any] | None:
-    """Return the fields of a mapping, a dataclass or a pydantic object; None for other values."""
+    """Return the items of a mapping, or the fields of a dataclass or an attrs object; None for other values."""
     if isinstance(value, Mapping):
         return value
     if isinstance(value, type):
         return None
     if is_dataclass(value):
         return {field.name: getattr(value, field.name) for field in fields(value)}
-    if hasattr(value, "model_dump"):
-        dumped = value.model_dump()
-        return dumped if isinstance(dumped, Mapping) else None
+    if hasattr(value, "__attrs_attrs__"):
+        return {field.name: getattr(value, field.name) for field in value.__attrs_attrs__}
     return None
 
 
@@ -178,7 +184,8 @@ _FORMS: tuple[tuple[type | tuple[type, ...], Any], ...] = (
     ((date, time), lambda value: value.isoformat()),
     (timedelta, timedelta.total_seconds),
     (Decimal, _decimal),
-    ((UUID, complex, Fraction, IPv4Address, IPv6Address), str),
+    ((UUID, complex, Fraction, UserString, IPv4Address, IPv6Address, IPv4Network, IPv6Network), str),
+    (SimpleNamespace, vars),
     (os.PathLike, os.fsdecode),
     (Enum, lambda value: value.value),
     ((bytes, bytearray, memoryview), lambda value: base64.b64encode(value).decode("ascii")),

@@ -1,20 +1,20 @@
 import json
 import uuid
-from collections import Counter, deque, namedtuple
+from collections import Counter, UserString, deque, namedtuple
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum, StrEnum
 from fractions import Fraction
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import PurePosixPath
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AnyUrl, BaseModel, RootModel
 
 from florence_rag.errors import InputError
 from florence_rag.json_values import to_json_key, to_json_value
@@ -46,6 +46,10 @@ class Camera(BaseModel):
 class Lens:
     mm: int = 50
     camera: Camera = None
+
+
+class Years(RootModel[list[date]]):
+    pass
 
 
 Point = namedtuple("Point", "x y")
@@ -89,6 +93,9 @@ def test_what_json_represents_stays_as_it_is(value):
         (PurePosixPath("/a/b.jpg"), "/a/b.jpg"),
         (PurePosixPath("/a\udcff"), "/a\ufffd"),
         (ip_address("::1"), "::1"),
+        (ip_network("10.0.0.0/8"), "10.0.0.0/8"),
+        (AnyUrl("https://example.org/a"), "https://example.org/a"),
+        (UserString("abc"), "abc"),
         (b"\xff", "/w=="),
         (bytearray(b"abc"), "YWJj"),
         (memoryview(b"abc"), "YWJj"),
@@ -99,6 +106,8 @@ def test_what_json_represents_stays_as_it_is(value):
         (Access.READ | Access.WRITE, 3),
         (Camera(), {"make": "X", "bought": "2024-05-06"}),
         (Lens(camera=Camera()), {"mm": 50, "camera": {"make": "X", "bought": "2024-05-06"}}),
+        (Years([date(2024, 5, 6)]), ["2024-05-06"]),
+        (SimpleNamespace(a=b"abc"), {"a": "YWJj"}),
         (Point(1, b"a"), [1, "YQ=="]),
         ((1, (2,)), [1, [2]]),
         ({"b", "a", 1}, [1, "a", "b"]),
@@ -112,6 +121,8 @@ def test_what_json_represents_stays_as_it_is(value):
          {"2": "a", "null": "b", "true": "c", "[1, 2]": "d", "2024-05-06": "e", "red": "f"}),
         (np.float32(1.5), 1.5),
         (np.float64("nan"), None),
+        (np.longdouble(1.5), 1.5),
+        (np.array([1.5], np.longdouble), [1.5]),
         (np.int8(3), 3),
         (np.bool_(True), True),
         (np.str_("a"), "a"),
@@ -145,6 +156,12 @@ def test_values_of_pandas_and_torch():
     with pytest.raises(InputError, match="of the type DataFrame"):  # not the list of its columns
         to_json_value(pandas.DataFrame({"a": [1, 2]}))
     assert to_json_value(pandas.Series([1, 2])) == to_json_value(torch.tensor([1, 2])) == [1, 2]
+
+
+def test_the_fields_of_attrs_objects_are_stored():
+    attrs = pytest.importorskip("attrs")
+    kind = attrs.make_class("Shop", {"name": attrs.field(), "opened": attrs.field()}, slots=True)
+    assert to_json_value(kind("X", date(2024, 5, 6))) == {"name": "X", "opened": "2024-05-06"}
 
 
 def test_times_with_zones_sort_as_texts_as_they_do_in_time():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,13 +67,12 @@ class Detect(ModelCommand):
 
         failed: list[Failure] = []
         images = require_readable(expand_images(self.images))
-        find, records, stems = self._load_detector(), [], Counter[str]()
+        find, records, drawn = self._load_detector(), [], set[str]()
         for hit, (frame,) in readable(images, read_outside_index, failed, image_name):
             detections = find(frame)
             record = {"source": hit.source, "objects": [_detection_to_dict(each) for each in detections]}
             if self.draw is not None:
-                stems[stem := Path(hit.source).stem] += 1
-                name = f"{stem}-{stems[stem]}.png" if stems[stem] > 1 else f"{stem}.png"
+                name = _unused_name(Path(hit.source).stem, drawn)
                 record["drawing"] = str(_draw(self.draw / name, frame, detections))
             records.append(record)
         text = Group(failed_to_text(failed), *(part for record in records for part in _record_to_text(record)))
@@ -102,6 +101,14 @@ def require_readable(images: Sequence[str]) -> Sequence[str]:
     if next(readable(images, read_outside_index, failed, image_name), None) is None:
         raise InputError(f"none of the images can be read: {failed[0].reason}")
     return images
+
+
+def _unused_name(stem: str, used: set[str]) -> str:
+    """Return the name of a drawing, with a number if an earlier image has it, and add it to the used ones."""
+    names = (f"{stem}-{number}.png" if number > 1 else f"{stem}.png" for number in count(1))
+    name = next(each for each in names if each.lower() not in used)
+    used.add(name.lower())  # a file system may not tell them apart by case
+    return name
 
 
 def _draw(path: Path, frame: Frame, detections: Sequence[Detection]) -> Path:

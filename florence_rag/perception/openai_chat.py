@@ -104,7 +104,7 @@ class OpenAIChat:
             completion: ChatCompletion = self._client.chat.completions.create(**accepted | request)
             return completion
         except openai.BadRequestError as error:
-            if not (refused := _refused_fields(str(error), accepted)):
+            if not (refused := _refused_fields(str(error), accepted) - self._refused):
                 raise ModelError(self._reason(error)) from error
             self._refused |= refused
         except (openai.OpenAIError, ValueError) as error:

@@ -169,10 +169,12 @@ def test_detect_reports_bad_files_and_reads_the_others(run, opened_detector, ima
 
 def test_images_with_the_same_name_are_drawn_into_files_of_their_own(run, opened_detector, image, tmp_path):
     (tmp_path / "other").mkdir()
-    Image.open(image).save(tmp_path / "other" / "street.png")
-    record = run("detect", image, tmp_path / "other" / "street.png", "--draw", tmp_path / "drawn", "--json").json
+    others = [tmp_path / "other" / name for name in ("street-2.png", "street.png", "STREET.png")]
+    for other in others:
+        Image.open(image).save(other)
+    record = run("detect", image, *others, "--draw", tmp_path / "drawn", "--json").json
     assert [each["drawing"] for each in record["images"]] == [
-        str(tmp_path / "drawn" / name) for name in ("street.png", "street-2.png")
+        str(tmp_path / "drawn" / name) for name in ("street.png", "street-2.png", "street-3.png", "STREET-4.png")
     ]
 
 

@@ -133,6 +133,15 @@ def test_newer_models_get_their_limit_of_tokens_by_its_new_name(service):
     model.close()
 
 
+def test_a_limit_of_tokens_that_is_refused_by_both_names_is_an_error(service):
+    old = {"error": {"message": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead."}}
+    new = {"error": {"message": "max_completion_tokens must be at most 16"}}
+    service.replies = [(400, old), (400, new), (400, new), (400, new)]
+    with pytest.raises(ModelError, match="max_completion_tokens must be at most 16"):
+        OpenAICaptioner("seer", base_url=service.url, retries=0)
+    assert len(service.requests) <= 3
+
+
 def test_a_model_that_only_thinks_is_an_error_and_one_that_says_nothing_is_not(captioner):
     cut = completion("<think>Let me see")
     cut["choices"][0]["finish_reason"] = "length"
