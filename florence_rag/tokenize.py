@@ -174,7 +174,7 @@ class _BaseLetters(dict[int, str]):
     """Maps characters to their form without case and accents, which is computed once for each."""
 
     def __missing__(self, code: int) -> str:
-        self[code] = base = _base(chr(code)).casefold()
+        self[code] = base = "".join(map(_base, chr(code).casefold())).casefold()
         return base
 
 
@@ -182,12 +182,12 @@ _BASE_LETTERS = _BaseLetters()
 
 
 def _base(character: str) -> str:
-    """Return a character without its accents: ASCII for Latin letters and all digits, nothing for an accent."""
+    """Return a small letter without its accents: ASCII for Latin letters and all digits, nothing for an accent."""
     if variant := _VARIANTS.get(character):
         return variant
     if _ACCENT.match(character):
         return ""
-    if regex.match(r"[\p{Greek}\p{Arabic}]", character):
+    if regex.match(r"[[\p{Greek}\p{Arabic}]--\p{Nd}]", character, regex.V1):
         return unicodedata.normalize("NFD", character)[0]
     ascii: str = anyascii(character) if regex.match(r"[\p{Latin}\p{Nd}]", character) else ""
     return ascii if ascii.isalnum() else character

@@ -20,7 +20,7 @@ _HEAD_CHARS = 4096
 _BLANK = r"[^\S\n]*"
 _TIME = r"(-?)(?:(\d{1,3})_:_)?(\d{1,3})_:_(\d{1,2})(?:_[.,:;]_(\d{1,9}))?".replace("_", r"[^\S\n]?")
 _TIMING = re.compile(
-    rf"^{_BLANK}\[?{_TIME}{_BLANK}(?:-{{1,3}} ?>|,(?=\d+:\d+:\d+\.\d)){_BLANK}{_TIME}\]?"
+    rf"^{_BLANK}\[?{_TIME}{_BLANK}(?:[-\u2013\u2014]{{1,3}} ?>|\u2192|,(?=\d+:\d+:\d+\.\d)){_BLANK}{_TIME}\]?"
     rf"(?:[^\S\n]+\w+:\S+)*(?:{_BLANK}$|[^\S\n])",
     re.MULTILINE,
 )
@@ -30,7 +30,10 @@ _MARKUP = re.compile(r"</?[a-zA-Z][^<>\n]{0,200}>|<\d[\d:.]{0,20}>|\{\\[^{}\n]{0
 _DRAWING = re.compile(r"\{[^{}\n]{0,200}\\p[1-9]")
 _LINE_BREAK = re.compile(r"<br\s*/?>|\[br\]|\\N|\n", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
-_DIALOGUE = re.compile(r"^Dialogue:[^,\n]*(?:,\s*-?\d{1,2}:\d{1,2}:\d{1,2}[.,]\d{1,3}\s*){2},.*$", re.MULTILINE)
+_MICRODVD_OPEN = re.compile(r"^(\{(\d+)\})\{\}", re.MULTILINE)  # without an end
+_CLOCK_TIME = re.compile(_TIME)
+_BRACES = re.compile(r"\{[^{}\n]*\}")
+_SUBSTATION_FIELDS = "layer start end style name marginl marginr marginv effect text".split()
 _SYNC = re.compile(r"<sync\s[^<>]{0,200}?start\s*=\s*[\"']?(\d+)[^<>]{0,200}>", re.IGNORECASE)
 _CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)(?::(\d+(?:\.\d+)?))?")
 _OFFSET = re.compile(r"(\d+(?:\.\d+)?)(h|ms|m|s|f|t)")
@@ -70,8 +73,9 @@ def unroll(shown: Iterable[Shown]) -> tuple[Cue, ...]:
     before: list[str] = []
     for first_s, second_s, text in sorted(shown, key=lambda each: min(each[:2])):
         start_s, end_s = sorted((first_s, second_s))
+        end_s = end_s and max(end_s, start_s + 0.01)  # the words of a cue without length were said, too
         lines = _plain_lines(text)
-        if not lines or start_s == end_s:
+        if not lines or end_s == 0:  # such as a cue before the start
             continue
         is_next = bool(cues) and start_s - cues[-1].end_s <= _ROLL_GAP_S
         repeated = _repeated_lines(before, lines) if is_next else 0
@@ -135,14 +139,26 @@ def _clock_s(sign: str, hours: str | None, minutes: str, seconds: str, fraction:
     return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + float(f"0.{fraction or 0}")
 
 
-def _parse_substation(text: str, _: float) -> Iterator[Shown]:
-    # pysubs2 refuses a file with an odd style or time, so it gets the well-formed lines of text alone.
-    return _parse_with_pysubs2("\n".join(_DIALOGUE.findall(text)), "ssa")
+def _parse_substation(text: str, frame_rate: float) -> Iterator[Shown]:
+    """Parse SubStation Alpha, whose Format line names the fields of its lines."""
+    fields = _SUBSTATION_FIELDS
+    for line in text.split("\n"):
+        kind, _, values = line.partition(":")
+        if kind.lower() == "format" and "text" in (names := values.lower().replace(" ", "").split(",")):
+            fields = names
+        elif kind.lower() == "dialogue":
+            event = dict(zip(fields, values.split(",", len(fields) - 1), strict=False))
+            start, end = (_CLOCK_TIME.fullmatch(event.get(name, "").strip()) for name in ("start", "end"))
+            if start and end:
+                body = event.get("text", "")
+                body = body if _DRAWING.search(body) else _BRACES.sub("", body)
+                yield _clock_s(*start.groups()), _clock_s(*end.groups()), body
 
 
 def _parse_microdvd(text: str, frame_rate: float) -> Iterator[Shown]:
     if declared := re.match(r"\s*\{[01]\}\{[01]\}\s*(\d+(?:\.\d+)?)\s*\n", text.replace(",", ".", 1)):
         text, frame_rate = text[declared.end() :], float(declared[1])
+    text = _MICRODVD_OPEN.sub(r"\1{\2}", text)
     return _parse_with_pysubs2(text, "microdvd", frame_rate)
 
 
@@ -220,10 +236,10 @@ def _name(tag: str) -> str:
 
 
 _PARSERS: Mapping[str, Callable[[str, float], Iterator[Shown]]] = {
-    r"^\s*\[Script Info\]|^Dialogue:": _parse_substation,
+    r"(?i)^\s*\[Script Info\]|^Dialogue:": _parse_substation,
     r"<(?:\w+:)?tt[\s>]": _parse_ttml,
     r"(?i)<sami": _parse_sami,
-    r"^\s*\{\d+\}\{\d+\}": _parse_microdvd,
+    r"^\s*\{\d+\}\{\d*\}": _parse_microdvd,
     r"^\s*\[\d+\]\[\d+\]": _parse_mpl2,
 }
 """The parsers by what the beginning of their format matches."""

@@ -24,9 +24,10 @@ _MAX_OVERLAPS = 100
 _ENCODINGS = {
     **dict.fromkeys(("bs", "cs", "hr", "hu", "pl", "ro", "sk", "sl", "sq"), "cp1250"),
     **dict.fromkeys(("et", "lt", "lv"), "cp1257"),
-    **{"az": "cp1254", "th": "cp874", "tr": "cp1254", "vi": "cp1258"},
+    **dict.fromkeys(("ar", "fa", "ur"), "cp1256"),
+    **{"az": "cp1254", "el": "cp1253", "he": "cp1255", "th": "cp874", "tr": "cp1254", "vi": "cp1258"},
 }
-"""The encodings of languages that statistics of characters confuse with Western European or Chinese."""
+"""The encodings of languages that statistics of characters confuse with Western European, Cyrillic or Chinese."""
 _BITMAPS = (b"\0\0\x01\xba", b"# VobSub", b"PG")  # how a .sub, .idx and .sup file begins
 _NO_WORDS = re.compile(rb"<[^<>\n]*>|\{[^{}\n]*\}|^(?:Dialogue|Comment):(?:[^,\n]*,){9}|[\d:.,>-]+", re.MULTILINE)
 _WORD = re.compile(r"\w+")

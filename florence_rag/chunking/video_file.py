@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
@@ -36,6 +37,7 @@ _BISECTED_FORMATS = ("mpegts", "mpeg")  # without an index, so that FFmpeg searc
 _BISECTION_MARGIN_S = 10.0
 _STILL_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "tiff", "webp"))  # of covers, thumbnails and previews
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders ignore the transparency of WebM
+_LENGTH = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _THUMBNAIL_PX = 256
 _MAX_STILL_S = 3600.0
 _log = logging.getLogger(__name__)
@@ -78,11 +80,21 @@ def _films(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
     return allowed
 
 
-def _film_rank(stream: VideoStream) -> tuple[bool, bool, int, bool]:
+def _film_rank(stream: VideoStream, longest_s: float) -> tuple[bool, bool, int, bool]:
     """Rank the largest stream that moves first, and of equal ones the default: others are previews."""
-    moves = stream.frames != 1  # 0 if the container does not count them
+    length_s = _length_s(stream)
+    moves = stream.frames != 1 and not 0 < length_s < longest_s / 4  # 0 if the container does not tell
     is_default = bool(stream.disposition & Disposition.default)
     return moves, stream.codec_context.name not in _STILL_CODECS, _pixels(stream), is_default
+
+
+def _length_s(stream: VideoStream) -> float:
+    """Return how long a stream is, or 0 if the container does not tell."""
+    tag = next((value for name, value in stream.metadata.items() if name.upper().startswith("DURATION")), "")
+    if declared := _LENGTH.match(tag):  # Matroska's; FFmpeg takes the length of the file for that of the stream
+        hours, minutes, seconds = map(float, declared.groups())
+        return hours * 3600 + minutes * 60 + seconds
+    return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def _pixels(stream: VideoStream) -> int:
@@ -161,8 +173,11 @@ class Video:
 
     def _choose_film(self, part: InputContainer) -> tuple[VideoStream, bool]:
         """Return the stream of the film, and whether another one is as large."""
-        first, *others = sorted(_films(part.streams.video, self._path), key=_film_rank, reverse=True)
-        return first, bool(others) and _film_rank(others[0])[:3] == _film_rank(first)[:3]
+        films = _films(part.streams.video, self._path)
+        longest_s = max(map(_length_s, films))
+        ranks = {stream.index: _film_rank(stream, longest_s) for stream in films}
+        first, *others = sorted(films, key=lambda stream: ranks[stream.index], reverse=True)
+        return first, bool(others) and ranks[others[0].index][:3] == ranks[first.index][:3]
 
     def metadata(self) -> dict[str, Any]:
         """Return the duration and the time of the recording, if the file declares them; a streamed WebM does not."""

@@ -17,7 +17,7 @@ everyone.
 
 3
 00:01:00,000 --> 00:01:00,000
-never seen
+At once.
 
 4
 01:00:00,250 --> 01:00:02,000
@@ -74,6 +74,7 @@ def test_subrip_is_read():
     assert parse_transcript(SRT) == (
         Cue(1.0, 3.5, "Good morning, everyone."),
         Cue(3.5, 6.0, "A blue car & a bus."),
+        Cue(60.0, 60.01, "At once."),
         Cue(3602.0, 3604.0, "Bye."),
     )
 
@@ -86,6 +87,8 @@ def test_substation_alpha_is_read_without_comments_and_drawings():
     expected = [(0.5, 2.0, "The ferry leaves at noon."), (2.5, 5.0, "Bring the yellow kayak, please.")]
     assert texts(ASS) == expected
     assert texts(ASS.replace("Dialogue: 0,", "Dialogue: Marked=0,").replace("V4+ Styles", "V4 Styles")) == expected
+    fields = "[script info]\n[events]\nFormat: Start, End, Text\ndialogue: 0:00:01.00,0:00:02.00,Yes{a note}, now.\n"
+    assert texts(fields) == [(1.0, 2.0, "Yes, now.")]
 
 
 @pytest.mark.parametrize("namespace", ["http://www.w3.org/ns/ttml", "http://www.w3.org/2006/10/ttaf1"])
@@ -105,6 +108,7 @@ def test_sami_is_read_in_all_languages():
 def test_microdvd_counts_the_frames_of_the_video_or_of_its_first_line():
     lines = "{25}{50}{y:i}The ferry|leaves.\n{75}{100}Bye.\n"
     assert texts(lines, frame_rate=25) == [(1.0, 2.0, "The ferry leaves."), (3.0, 4.0, "Bye.")]
+    assert texts("{25}{}The ferry leaves.\n", frame_rate=25) == [(1.0, 1.01, "The ferry leaves.")]
     assert texts("{1}{1}50.000\n" + lines, frame_rate=25)[0] == (0.5, 1.0, "The ferry leaves.")
 
 
@@ -128,6 +132,8 @@ def test_mpl2_and_subviewer_are_read():
         "00:00:01, 000 --> 00:00:03, 000",
         "00:00:01,000 -> 00:00:03,000",
         "00:00:01,000-->00:00:03,000",
+        "00:00:01,000 \u2013> 00:00:03,000",
+        "00:00:01,000 \u2192 00:00:03,000",
         "00:00:01.0000000 --> 00:00:03.000000",
         "0:0:1,0 --> 0:0:3,0",
         "00:01 --> 00:03",

@@ -62,7 +62,12 @@ def test_few_accents_are_western(tmp_path):
 
 @pytest.mark.parametrize(
     ("language", "encoding", "text"),
-    [("pl", "cp1250", "Łódź odpływa."), ("tur", "cp1254", "Şimdi kalkıyor."), ("th", "cp874", "เรือออกตอนเที่ยง")],
+    [
+        ("pl", "cp1250", "Łódź odpływa."),
+        ("tur", "cp1254", "Şimdi kalkıyor."),
+        ("th", "cp874", "เรือออกตอนเที่ยง"),
+        ("he", "cp1255", "המעבורת יוצאת בצהריים."),
+    ],
 )
 def test_the_language_in_the_name_tells_the_encoding(tmp_path, language, encoding, text):
     video = video_with(tmp_path)

@@ -68,6 +68,7 @@ OTHERS = {
     "preview": {"codec": "mjpeg", "size": (160, 120), "color": RED},
     "small proxy": {"size": (160, 120), "color": RED},
     "cover": {"codec": "png", "size": (800, 800), "color": RED, "frames": 1},
+    "large image": {"size": (640, 480), "color": RED, "frames": 1},
     "marked cover": {"codec": "mjpeg", "size": (800, 800), "color": RED, "disposition": Disposition.attached_pic},
     "large preview": {"codec": "mjpeg", "size": (640, 480), "color": RED},
     "other angle": {"color": RED, "disposition": 0},
