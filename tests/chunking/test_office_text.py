@@ -108,8 +108,8 @@ SLIDES = """<office:presentation><draw:page><text:p>One</text:p></draw:page><dra
 ARTICLE = """<office:text><text:tracked-changes><text:p>removed</text:p></text:tracked-changes>
 <text:h text:outline-level="2">Caracal</text:h>
 <text:p>Some <text:span>spanned</text:span>
- words<text:s/>of <text:a>it<text:note><text:note-citation>1</text:note-citation>
-<text:p>a note</text:p></text:note></text:a>.</text:p></office:text>"""
+ words<text:s/>of <text:a>it<text:note><text:note-citation>1</text:note-citation><text:p
+>a note</text:p></text:note></text:a>.</text:p></office:text>"""
 
 
 @pytest.mark.parametrize(
