@@ -80,7 +80,7 @@ def page_indices(file: BinaryIO, name: str) -> list[int]:
     head = read_head(file)
     if tiff.is_tiff(head):
         with suppress(Exception):  # what is wrong is said when it is decoded
-            return tiff.page_indices(file, MAX_PIXELS)
+            return tiff.page_indices(file, MAX_PIXELS) or [0]
     if _is_heif(head):
         with open_image(file, name) as image:
             images = getattr(image, "n_frames", 1)

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
-from tifffile import PHOTOMETRIC, TiffFile, TiffFrame, TiffPage
+from tifffile import COMPRESSION, PHOTOMETRIC, TiffFile, TiffFrame, TiffPage
 
 from florence_rag.chunking.deep_color import to_bytes, values_to_image
 from florence_rag.errors import MediaError
@@ -56,13 +56,14 @@ def page_indices(file: BinaryIO, max_pixels: int) -> list[int]:
 
 
 def is_unusual(file: BinaryIO, index: int) -> bool:
-    """Return whether Pillow would misread a page: more than 8 bits, or bands that are neither colors nor opacity."""
+    """Return whether Pillow would misread a page: more than 8 bits, bands that are no colors or opacity, or WebP."""
     file.seek(0)
     with TiffFile(file) as tiff:
         page = _page(tiff, index)
     further = page.samplesperpixel - _COLORS.get(page.photometric, 3)
     has_bands = further > 1 or (further == 1 and _alpha_channel(page.extrasamples, page.samplesperpixel) is None)
-    return page.bitspersample > 8 or page.sampleformat != 1 or has_bands
+    is_deep = page.bitspersample > 8 or page.sampleformat != 1
+    return is_deep or has_bands or page.compression == COMPRESSION.WEBP
 
 
 def read_page(file: BinaryIO, index: int, name: str, check_size: Callable[[tuple[int, int], str], None]) -> Image.Image:

@@ -52,6 +52,12 @@ def test_a_scan_without_a_readable_page_fails(tmp_path):
         list(chunk_or_skip(write_pages(tmp_path / "scan.tif", damaged=[0, 1, 2])))
 
 
+def test_a_scan_of_no_pages_fails(tmp_path):
+    (tmp_path / "scan.tif").write_bytes(b"II*\0" + bytes(12))
+    with pytest.raises(MediaError, match=r"scan\.tif'"):
+        list(chunk_or_skip(source(tmp_path / "scan.tif", "image")))
+
+
 def test_pages_beyond_the_limit_are_reported(tmp_path, monkeypatch):
     monkeypatch.setattr("florence_rag.chunking.tiff.MAX_PAGES", 2)
     monkeypatch.setattr("florence_rag.chunking.image_files.MAX_PAGES", 2)

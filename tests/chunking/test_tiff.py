@@ -46,6 +46,12 @@ def test_every_type_number_of_bands_and_layout_gives_the_same_image(dtype, bands
     assert np.abs(frame - wanted).max() <= 2
 
 
+def test_a_compression_that_pillow_lacks_is_read_without_noise(capfd):
+    frame = read_image(tiff(scene(1), compression="webp", photometric="rgb"))
+    assert np.abs(frame - scene(1).astype(int)).mean() < 8
+    assert capfd.readouterr() == ("", "")
+
+
 RGB, GRAY, INVERTED = {"photometric": "rgb"}, {"photometric": "minisblack"}, {"photometric": "miniswhite"}
 
 
