@@ -200,13 +200,14 @@ class ItemStore:
         An item that is stored with the same content, or was until it was deleted, is not read again.
         """
         chunks = {chunk.id: chunk for chunk in batch}
-        hits = self._context.index.get(list(chunks))
+        with self._lock:  # another thread may replace an item between the two calls of the index
+            hits = self._context.index.get(list(chunks))
+            same = [hit for hit in hits if hit.is_item and _content(hit) == chunks[hit.id].source.content_hash]
+            stored_vectors = self._context.index.vectors([hit.id for hit in same])
         for hit in hits:
             if not hit.is_item:
                 outcome.failed[hit.id] = _id_of_file_error(hit)
                 del chunks[hit.id]
-        same = [hit for hit in hits if hit.is_item and _content(hit) == chunks[hit.id].source.content_hash]
-        stored_vectors = self._context.index.vectors([hit.id for hit in same])
         stored = {hit.id: (hit, vector) for hit, vector in zip(same, stored_vectors, strict=True)}
         known = [stored.get(id) or self._deleted.get(chunk.source.content_hash) for id, chunk in chunks.items()]
         read = partial(outcome.item_or_none, self._read)

@@ -228,7 +228,7 @@ def test_writes_to_a_dropped_shadow_are_refused(two, fill):
 def test_an_older_index_without_settings_of_a_shadow_opens(two, open_index, embedder):
     row = two.chunks.connection.rows_of("florence_ledger", ["settings"], ["id", "state", "body"])["settings"]
     body = json.loads(row["body"])
-    old = {"embedder": body["embedder"], "version": 1}
+    old = {"embedder": body["embedder"], "version": body["version"]}
     two.chunks.connection.upsert("florence_ledger", [{**row, "body": json.dumps(old), "vector": [0.0, 0.0]}])
     two.close()
     index = open_index()

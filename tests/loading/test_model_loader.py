@@ -1,7 +1,7 @@
 import pytest
 
 from florence_rag.errors import ModelError
-from florence_rag.loading.loaders import CAPTIONER, EMBEDDER, RERANKER, VQA
+from florence_rag.loading.loaders import EMBEDDER, RERANKER, VQA
 from florence_rag.loading.model_loader import ModelLoader, ModelRole, load_model
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.downloads import Fetcher
@@ -19,9 +19,9 @@ def test_an_unknown_model_is_named(role):
 
 
 def test_a_family_that_cannot_fill_a_role_is_an_error_before_anything_is_loaded():
-    message = r"family 'openai' lack the role 'describe'; families with it: florence, florence-2, transformers"
+    message = r"family 'openai' lack the role 'embed'; families with it: florence, unicl, sentence-transformers"
     with pytest.raises(ModelError, match=message):
-        CAPTIONER.card("openai:gpt")
+        EMBEDDER.card("openai:gpt")
 
 
 def test_a_reranker_may_be_a_model_that_matches_texts_with_images():
