@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from florence_rag.sources.io.uris import (
     AMBIGUOUS_SUFFIXES,
@@ -19,6 +20,7 @@ from florence_rag.types import Failure, Media, Skipped
 
 LINK_OUT = "link out of the folder"
 LINK_UP = "link to a parent folder"
+_DATABASE_SUFFIXES = (".db", ".images", ".classifiers")
 UNUSED_SUBTITLES = "subtitles without a video"
 
 
@@ -47,11 +49,16 @@ class FolderSearch:
             roots: Resolved folders, out of which no link is followed unless the search follows all links.
         """
         self._roots = roots
-        for folder in folders:
-            yield from self._add_folder(folder)
-        for path in paths:
-            yield from self._add(path)
-        yield from self._finish()
+        skipped = chain(
+            chain.from_iterable(map(self._add_folder, folders)),
+            chain.from_iterable(map(self._add, paths)),
+            self._finish(),
+        )
+        counted: set[str] = set()  # a link may lead to the folder of a path
+        for each in skipped:
+            if each.source not in counted:
+                counted.add(each.source)
+                yield each
 
     def _add_folder(self, top: str) -> Iterator[Skipped]:
         """Add the files below a folder, and yield those that are skipped; the others wait for `_finish`."""
@@ -69,7 +76,8 @@ class FolderSearch:
                         if entry.is_symlink():
                             self._links.append(entry.path)
                         elif entry.is_dir(follow_symlinks=False):
-                            folders.append(entry.path)
+                            if not _belongs_to_database(entry.path):
+                                folders.append(entry.path)
                         else:
                             yield from self._add_file(entry.path)
             except OSError as error:
@@ -114,7 +122,7 @@ class FolderSearch:
 
     def unused_subtitles(self, search: SubtitleSearch) -> Iterator[Skipped]:
         """Yield the subtitle files that do not belong to a video."""
-        return (Skipped(path, UNUSED_SUBTITLES) for path in sorted(self._subtitles) if not search.videos_of(path))
+        return (Skipped(path, UNUSED_SUBTITLES) for path in sorted(set(self._subtitles)) if not search.videos_of(path))
 
     def _add_file(self, path: str) -> Iterator[Skipped]:
         suffix = suffix_of(path)
@@ -134,3 +142,11 @@ class FolderSearch:
         if any(is_inside(root, [target]) for root in self._roots):
             return LINK_UP
         return "" if self._follow_links else LINK_OUT
+
+
+def _belongs_to_database(folder: str) -> bool:
+    """Return whether a folder is a Milvus Lite database, or holds its images or classifiers."""
+    stem, suffix = os.path.splitext(folder)
+    return (
+        suffix in _DATABASE_SUFFIXES and os.path.isfile(f"{stem}.db/LOCK") and os.path.isdir(f"{stem}.db/collections")
+    )

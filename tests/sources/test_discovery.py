@@ -420,6 +420,21 @@ def test_a_link_inside_the_folder_adds_nothing_twice(tmp_path):
     assert skipped(tmp_path) == {}
 
 
+def test_what_is_skipped_is_counted_once(tmp_path, monkeypatch):
+    write_files(tmp_path, "a/b.jpg", "a/c.mp3", "a/d", "a/e.srt")
+    (tmp_path / "a" / "self").symlink_to(".")
+    monkeypatch.chdir(tmp_path)
+    reasons = [one.reason for one in discover(["a/*"]) if isinstance(one, Skipped)]
+    assert sorted(reasons) == [".mp3", "subtitles without a video", "without suffix"]
+
+
+def test_a_database_in_a_folder_is_ignored(tmp_path):
+    write_files(tmp_path, "x.db/LOCK", "x.db/collections/a.parquet", "x.images/florence/a.jpg", "x.photos/a.jpg")
+    write_files(tmp_path, "y.images/a.jpg", "y.db/a.jpg")
+    assert names(found(tmp_path), tmp_path) == ["x.photos/a.jpg", "y.db/a.jpg", "y.images/a.jpg"]
+    assert skipped(tmp_path) == {}
+
+
 def test_a_link_to_a_file_keeps_its_own_name(tmp_path):
     write_files(tmp_path, "blobs/0123abcd")
     (tmp_path / "cat.jpg").symlink_to(tmp_path / "blobs" / "0123abcd")
