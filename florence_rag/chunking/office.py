@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
-from florence_rag.chunking.images import read_image
+from florence_rag.chunking.image_decoder import decode
 from florence_rag.chunking.office_text import read_sections, read_title
 from florence_rag.chunking.text import split_passages
 from florence_rag.chunking.zip_package import ZipPackage, open_package
@@ -43,7 +43,7 @@ def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config:
     with open_package(uri) as package:
         if locator.part not in package.names:
             raise MediaError(f"{uri!r} has no part {locator.part!r}; index it again if it has changed")
-        return (_decode(package.read(locator.part, _MAX_IMAGE_BYTES), config),)
+        return (_decode(package.read(locator.part, _MAX_IMAGE_BYTES), config)[0],)
 
 
 def _chunks(source: Source, package: ZipPackage, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
@@ -73,12 +73,12 @@ def _image(
     """Yield the chunk of an image; nothing if it is a decoration."""
     try:
         data = package.read(place.part or "", _MAX_IMAGE_BYTES)
-        frames = () if _is_decoration(data) else (_decode(data, config),)
+        decoded = None if _is_decoration(data) else _decode(data, config)
     except Exception:  # of the archive and of decoders
         yield Skipped(source.uri, "damaged image", place)
     else:
-        if frames:
-            yield Chunk(source, "image", place, frames=frames, metadata=metadata)
+        if decoded:
+            yield Chunk(source, "image", place, frames=(decoded[0],), metadata={**metadata, **decoded[1]})
 
 
 def _media_members(package: ZipPackage) -> list[str]:
@@ -92,11 +92,11 @@ def _media_members(package: ZipPackage) -> list[str]:
 
 
 def _is_decoration(data: bytes) -> bool:
-    """Return whether an image is too small to show anything; False for what only `read_image` opens."""
+    """Return whether an image is too small to show anything; False for what only `decode` opens."""
     with suppress(Exception), Image.open(BytesIO(data)) as image:
         return min(image.size) < MIN_SIDE_PX or image.width * image.height < MIN_PIXELS
     return False
 
 
-def _decode(data: bytes, config: ChunkingConfig) -> Frame:
-    return read_image(data, config.image_side_px, config.image_detail_px)
+def _decode(data: bytes, config: ChunkingConfig) -> tuple[Frame, dict[str, Any]]:
+    return decode(BytesIO(data), "the image", config.image_side_px, config.image_detail_px)

@@ -53,9 +53,9 @@ LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 
 
 def read_detail(chunk: Chunk) -> tuple[Frame, ...]:
-    """Read the frames of an image file again, in its own size, if those of the chunk are smaller."""
+    """Read the frames of an image again, in the size of its file, if those of the chunk are smaller."""
     size_px = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0))
-    if chunk.source.media != "image" or max(chunk.frames[0].shape) >= size_px:
+    if chunk.source.media not in ("image", "office") or max(chunk.frames[0].shape) >= size_px:
         return chunk.frames
     return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, FULL_SIZE)
 

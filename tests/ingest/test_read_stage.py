@@ -16,6 +16,8 @@ from florence_rag.perception.base import TextRegion
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Locator, Source
+from tests.chunking.office_samples import docx
+from tests.chunking.samples import encode
 from tests.ingest.samples import color_chunk, source
 
 SOURCES = [Source(f"/{name}", "text", 1, 1, name) for name in "abcdef"]
@@ -168,6 +170,14 @@ def test_an_image_is_read_in_the_size_of_its_file(tmp_path):
     assert long.frames[0].shape == (1280, 230, 3)
     assert (stage(long).ocr, stage(small).ocr) == ("900 x 5000", "900 x 600")
     assert stage(long).frames is long.frames
+
+
+def test_an_image_in_a_document_is_read_in_its_own_size(tmp_path):
+    picture = encode(np.zeros((5000, 900, 3), np.uint8), "PNG")
+    (tmp_path / "a.docx").write_bytes(docx("", {"word/media/long.png": picture}))
+    (chunk,) = chunk_paths([tmp_path])
+    assert chunk.frames[0].shape == (1280, 230, 3)
+    assert OCRStage(loaded(ShapeReader()), "auto")(chunk).ocr == "900 x 5000"
 
 
 def test_an_item_is_read_in_the_size_of_its_file(tmp_path):
