@@ -15,6 +15,7 @@ from florence_rag.chunking.image_decoder import check_pixels, damage_reported, d
 from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.errors import InputError
 from florence_rag.sources.io import open_file
+from florence_rag.sources.io.uris import is_url
 from florence_rag.types import Frame
 
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -59,7 +60,7 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
         if isinstance(found, bytes):
             yield BytesIO(found), "the given image"
             return
-        if found.lower().startswith(("http://", "https://")):
+        if is_url(found):
             raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
         with open_file(found) as file:
             name = f"{found!r:.999}"

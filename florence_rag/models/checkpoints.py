@@ -153,7 +153,7 @@ def resize_positions(positions: Tensor, count: int) -> Tensor:
 def resize_grid(rows: Tensor, count: int) -> Tensor:
     """Resize a square grid of vectors (side^2, C) to (count, C), bicubic as in METER."""
     old, new = round(len(rows) ** 0.5), round(count**0.5)
-    if old * old != len(rows) or new * new != count:
+    if not old or old * old != len(rows) or new * new != count:
         raise ModelError(f"cannot resize {len(rows)} positions to {count}: only square grids can be resized")
     grid = rows.T.reshape(1, -1, old, old)
     return F.interpolate(grid, size=(new, new), mode="bicubic", align_corners=False).flatten(2)[0].T
@@ -171,7 +171,7 @@ def map_state_dict(weights: Mapping[str, Tensor], key_map: KeyMap, model: nn.Mod
     wanted = model.state_dict()
     for name, tensor in renamed.items():
         resize = next((resize for suffix, resize in RESIZE.items() if name.endswith(suffix)), None)
-        if resize and name in wanted and len(tensor) != len(wanted[name]):
+        if resize and name in wanted and tensor.dim() == 2 and tensor.shape[:1] != wanted[name].shape[:1]:
             renamed[name] = resize(tensor.float(), len(wanted[name]))
     check_state_dict(renamed, model, unknown, lambda name: key_map.original_name(name, weights))
     return renamed

@@ -3,6 +3,7 @@
 from florence_rag.index.base import Filter
 from florence_rag.tools.arguments import CountArgument, KindsArgument, check_k, check_kinds
 from florence_rag.tools.base import ToolResult
+from florence_rag.tools.formatting import counted
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 
 PROMPT = """\
@@ -31,4 +32,4 @@ class FindSimilar(ImageTool):
         hits = self.rag.search(image=resolved.middle, k=k, kinds=wanted, filter=elsewhere)
         if not hits:
             return ToolResult.of_hits(f"The index has no image other than {resolved.place}.", hits)
-        return ToolResult.of_hits(f"{len(hits)} results similar to {resolved.place}, most similar first:", hits)
+        return ToolResult.of_hits(f"{counted(hits, 'result')} similar to {resolved.place}, most similar first:", hits)

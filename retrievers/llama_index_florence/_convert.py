@@ -3,6 +3,8 @@
 import base64
 import os
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from llama_index.core.base.llms.types import BaseContentBlock, TextBlock
@@ -18,6 +20,7 @@ from llama_index.core.schema import (
 )
 
 from florence_rag import FlorenceRAG, InputError, MediaError
+from florence_rag.chunking.formats import HEAD_BYTES, describe_format
 from florence_rag.chunking.image_string import decode_base64, decode_image_string, is_inline_image
 from florence_rag.image_store import ImageStore
 from florence_rag.ingest.items import image_to_chunk, is_binary, text_to_chunk
@@ -57,7 +60,7 @@ def node_to_image(node: BaseNode) -> str | bytes | None:
         data, location = node.image, node.image_path or node.image_url
     elif isinstance(node, Node) and node.image_resource:
         data, location = node.image_resource.data, node.image_resource.path or node.image_resource.url
-    if data is None and not location and is_binary(node.get_content()):
+    if data is None and not location and _is_decoded_image(node):
         location = _image_file(node)
     try:
         if data is None:
@@ -68,15 +71,38 @@ def node_to_image(node: BaseNode) -> str | bytes | None:
         raise MediaError(f"node {node.node_id!r}: {error}") from error
 
 
+def repeats_image(node: BaseNode) -> bool:
+    """Return whether a splitter cut this node from the middle of an image that was decoded as text."""
+    return NodeRelationship.PREVIOUS in node.relationships and _is_decoded_image(node)
+
+
+def _is_decoded_image(node: BaseNode) -> bool:
+    """Return whether the text of a node is the content of an image, which a SimpleDirectoryReader has decoded."""
+    text, start = node.get_content(), getattr(node, "start_char_idx", None)
+    if is_binary(text):
+        return True
+    path = _image_file(node) if text and start is not None else None
+    return path is not None and _decoded(path, os.stat(path).st_mtime_ns).startswith(text, start)
+
+
+@lru_cache(maxsize=1)
+def _decoded(path: str, _: int) -> str:
+    """Return the bytes of a file as a SimpleDirectoryReader decodes them; all parts of a file follow each other."""
+    return Path(path).read_bytes().decode("utf-8", "ignore")
+
+
 def _image_file(node: BaseNode) -> str | None:
     """Return the image that a SimpleDirectoryReader decoded as text, because it has no reader for its suffix."""
     path = node.metadata.get("file_path")
-    return path if isinstance(path, str) and media_of(path) == "image" and os.path.isfile(path) else None
+    if not isinstance(path, str) or not os.path.isfile(path):
+        return None
+    return path if media_of(path) == "image" or (media_of(path) is None and _begins_as_image(path)) else None
 
 
-def repeats_image(node: BaseNode) -> bool:
-    """Return whether a splitter cut this node from the middle of an image that was decoded as text."""
-    return NodeRelationship.PREVIOUS in node.relationships and is_binary(node.get_content())
+def _begins_as_image(path: str) -> bool:
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    return b"\0" in head and "image" in describe_format(head).split()
 
 
 def node_to_chunk(node: BaseNode, images: ImageStore) -> Chunk:
@@ -86,7 +112,7 @@ def node_to_chunk(node: BaseNode, images: ImageStore) -> Chunk:
         words = text if chunk.kind == "text" else text.removeprefix(chunk_to_text(chunk)).lstrip("\n")
         return replace(chunk, text=words, metadata=metadata)
     if image:
-        return image_to_chunk(images, image, "" if is_binary(text) else text, node.node_id, metadata)
+        return image_to_chunk(images, image, "" if _is_decoded_image(node) else text, node.node_id, metadata)
     return text_to_chunk(text, node.node_id, metadata)
 
 

@@ -284,6 +284,7 @@ def test_errors_do_not_echo_the_decoder():
     ("wrong", "reason"),
     [
         ("https://example.org/a.jpg", "URLs are not fetched"),
+        ("s3://bucket/a.jpg", "URLs are not fetched"),
         (5, "a int is not an image"),
         (None, "a NoneType is not an image"),
         (np.zeros((3, 4, 5, 3)), "is not an image"),

@@ -182,8 +182,16 @@ def test_a_head_that_the_configuration_lacks_is_named() -> None:
         meter_model(weights, "clip16", 64, "mlm")
 
 
-def test_positions_that_form_no_square_cannot_be_resized() -> None:
+@pytest.mark.parametrize(
+    ("positions", "problem"),
+    [
+        (torch.zeros(16, 128), "cannot resize 15 positions to 16"),
+        (torch.zeros(0, 128), "cannot resize 0 positions to 16"),
+        (torch.zeros(()), "of another shape: "),
+    ],
+)
+def test_positions_that_form_no_square_cannot_be_resized(positions, problem) -> None:
     weights = fill(meter_layout("clip16", 64, "itm"), FILL_SEED)
-    weights["vit_model.visual.positional_embedding"] = torch.zeros(16, 128)
-    with pytest.raises(ModelError, match="cannot resize 15 positions to 16"):
+    weights["vit_model.visual.positional_embedding"] = positions
+    with pytest.raises(ModelError, match=problem):
         meter_model(weights, "clip16", 64, "itm")

@@ -521,3 +521,21 @@ def test_a_folder_of_photographs_is_read_by_a_simple_directory_reader(store, tmp
     stored = store.get_nodes()
     assert sorted(node.metadata["file_name"] for node in stored) == ["blue.tiff", "green.png", "red.jpg", "yellow.bmp"]
     assert all(isinstance(node, ImageNode) and "\0" not in node.text for node in stored)
+
+
+@pytest.mark.filterwarnings("ignore:Exception ignored")  # as above
+def test_no_piece_of_an_image_is_stored_as_text(store, tmp_path):
+    """Many pieces of noise are printable; a file may also lack a suffix."""
+    noise = Image.effect_noise((120, 90), 90).convert("RGB")
+    for name, kind in (("a.bmp", "BMP"), ("b.tiff", "TIFF"), ("c.jfif", "JPEG"), ("d", "PNG")):
+        noise.save(tmp_path / name, kind)
+    (tmp_path / "e.txt").write_text("BM words")
+    (tmp_path / "f").write_text("BM is no image")
+    nodes = SentenceSplitter(chunk_size=64, chunk_overlap=5)(SimpleDirectoryReader(tmp_path).load_data())
+    assert len(nodes) > 20
+    store.add(nodes)
+    found = sorted((node.metadata["file_name"], node.text) for node in store.get_nodes())
+    assert found == [(name, "") for name in ("a.bmp", "b.tiff", "c.jfif", "d")] + [
+        ("e.txt", "BM words"),
+        ("f", "BM is no image"),
+    ]
