@@ -22,6 +22,8 @@ from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
 
 log = logging.getLogger(__name__)
 _WORD = re.compile(r"\w+")
+_LONG, _LEGIBLE_PX, _MAX_PAGE_PX = 3, 1000, 30_000
+"""The ratio of sides of a long page, such as a screenshot; its shorter and at most its longer side for OCR."""
 
 Chunker = Callable[[Source], Iterable[Chunk | Skipped]]
 """Reads a source and yields its chunks, and records of the parts that are skipped."""
@@ -53,11 +55,18 @@ LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 
 
 def read_detail(chunk: Chunk) -> tuple[Frame, ...]:
-    """Read the frames of an image again, in the size of its file, if those of the chunk are smaller."""
-    size_px = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0))
-    if chunk.source.media not in ("image", "office") or max(chunk.frames[0].shape) >= size_px:
+    """Read the frames of an image again in the size of its file, and a very long page so that its words are legible."""
+    sides = chunk.frames[0].shape[:2]
+    if chunk.source.media in ("image", "office"):
+        size_px, config = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0)), FULL_SIZE
+    elif chunk.source.media == "pdf" and max(sides) > _LONG * min(sides):
+        size_px = min(_MAX_PAGE_PX, _LEGIBLE_PX * max(sides) // min(sides))
+        config = replace(FULL_SIZE, page_side_px=size_px)
+    else:
         return chunk.frames
-    return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, FULL_SIZE)
+    if max(sides) >= size_px:
+        return chunk.frames
+    return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, config)
 
 
 @dataclass(frozen=True, slots=True)

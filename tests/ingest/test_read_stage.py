@@ -17,7 +17,7 @@ from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Locator, Source
 from tests.chunking.office_samples import docx
-from tests.chunking.samples import encode
+from tests.chunking.samples import encode, pdf_page
 from tests.ingest.samples import color_chunk, source
 
 SOURCES = [Source(f"/{name}", "text", 1, 1, name) for name in "abcdef"]
@@ -178,6 +178,13 @@ def test_an_image_in_a_document_is_read_in_its_own_size(tmp_path):
     (chunk,) = chunk_paths([tmp_path])
     assert chunk.frames[0].shape == (1280, 230, 3)
     assert OCRStage(loaded(ShapeReader()), "auto")(chunk).ocr == "900 x 5000"
+
+
+@pytest.mark.parametrize(("size", "read"), [("0 0 200 1600", "1000 x 8000"), ("0 0 200 500", "512 x 1280")])
+def test_a_very_long_page_is_read_at_a_legible_size(tmp_path, size, read):
+    (tmp_path / "a.pdf").write_bytes(pdf_page(b"", size=size))
+    (chunk,) = chunk_paths([tmp_path])
+    assert max(chunk.frames[0].shape) == 1280 and OCRStage(loaded(ShapeReader()), "auto")(chunk).ocr == read
 
 
 def test_an_item_is_read_in_the_size_of_its_file(tmp_path):
