@@ -1,16 +1,22 @@
 """Finds the videos in files that were joined as bytes, because FFmpeg stops before the last of them."""
 
+from collections.abc import Callable, Mapping
 from typing import BinaryIO, cast
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
+_ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"
+_FLV_TAGS = b"\x08\x09\x12"  # sound, images, metadata
+_HEAD_BYTES = 24
+_MAX_ELEMENTS = 100_000  # about 20 minutes of FLV
 _MAX_PARTS = 500
 
 
 def open_parts(file: BinaryIO) -> list[BinaryIO]:
-    """Return each of the Matroska, WebM, MP4 or MOV videos that follow each other in a file; the file if it is one."""
+    """Return each of the Matroska, MP4, MOV, WMV or FLV videos that follow each other in a file, or the file."""
     file.seek(0)
-    starts = _matroska_starts(file) if file.read(4) == _EBML else _mp4_starts(file)
+    head = file.read(4)
+    starts = _matroska_starts(file) if head == _EBML else _starts(file, _MEASURES.get(head, _measure_mp4))
     ends = [*starts[1:], file.seek(0, 2)]
     file.seek(0)
     if len(starts) < 2:
@@ -30,19 +36,34 @@ def _matroska_starts(file: BinaryIO) -> list[int]:
     return starts
 
 
-def _mp4_starts(file: BinaryIO) -> list[int]:
+def _starts(file: BinaryIO, measure: Callable[[bytes], tuple[int, bool]]) -> list[int]:
+    """Return where videos begin, going from element to element of a file, at most a limited number."""
     starts: list[int] = []
     position = 0
-    while len(starts) < _MAX_PARTS:
+    for _ in range(_MAX_ELEMENTS):
         file.seek(position)
-        head = file.read(16)
-        size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
-        if head[4:8] == b"ftyp":
+        size, is_start = measure(file.read(_HEAD_BYTES))
+        if is_start:
             starts.append(position)
-        if not starts or size < 8:
+        if not starts or size < 8 or len(starts) == _MAX_PARTS:
             break
         position += size
     return starts
+
+
+def _measure_mp4(head: bytes) -> tuple[int, bool]:
+    size = int.from_bytes(head[8:16] if head[:4] == b"\0\0\0\1" else head[:4], "big")
+    return size, head[4:8] == b"ftyp"
+
+
+def _measure_asf(head: bytes) -> tuple[int, bool]:
+    return int.from_bytes(head[16:24], "little"), head.startswith(_ASF)
+
+
+def _measure_flv(head: bytes) -> tuple[int, bool]:
+    if head.startswith(b"FLV"):
+        return int.from_bytes(head[5:9], "big") + 4, True
+    return int.from_bytes(head[1:4], "big") + 15 if head[:1] in _FLV_TAGS and head else 0, False
 
 
 def _element_end(file: BinaryIO, position: int, id: bytes) -> int:
@@ -74,3 +95,10 @@ class _Part:
 
     def tell(self) -> int:
         return self._position
+
+
+_MEASURES: Mapping[bytes, Callable[[bytes], tuple[int, bool]]] = {
+    _ASF[:4]: _measure_asf,
+    b"FLV\1": _measure_flv,
+}
+"""By the beginning of a file, what returns the size of its next part, and whether a video begins with it."""

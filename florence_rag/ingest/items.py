@@ -308,7 +308,7 @@ def image_to_chunk(
 
 def zip_columns(items: Iterable[Any], **columns: Collection[Any] | None) -> Iterator[tuple[Any, ...]]:
     """Yield each item with its value in every column; None where there is no such column."""
-    if isinstance(items, str | bytes | Mapping):
+    if isinstance(items, str | bytes | Mapping) or not isinstance(items, Iterable):
         raise InputError(f"give a list of items, not {items!r:.80}")
     items = list(items)
     for name, values in columns.items():

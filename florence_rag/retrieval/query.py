@@ -53,8 +53,8 @@ def check_kinds(kinds: Collection[Kind] | None) -> frozenset[Kind]:
         return frozenset(KINDS)
     if not isinstance(kinds, Collection):
         raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {kinds!r:.80}")
-    requested: set[str] = {kinds} if isinstance(kinds, str) else set(kinds)
+    requested: set[str] = {kinds} if isinstance(kinds, str) else set(map(str, kinds))
     known = frozenset(kind for kind in KINDS if kind in requested)
     if not requested or requested - known:
-        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(map(str, requested))!r:.300}")
+        raise InputError(f"kinds must be some of {', '.join(KINDS)}, got {sorted(requested)!r:.300}")
     return known

@@ -7,6 +7,9 @@ from florence_rag.chunking.joined_files import open_parts
 EBML = b"\x1a\x45\xdf\xa3\x82ab"
 MP4 = b"\0\0\0\x0cftypisom" + b"\0\0\0\1mdat" + (19).to_bytes(8, "big") + b"abc" + b"\0\0\0\x08moov"
 
+FLV = b"FLV\1\5\0\0\0\x09\0\0\0\0" + b"\x09\0\0\3" + bytes(7) + b"abc" + b"\0\0\0\x0e"
+ASF = b"\x30\x26\xb2\x75\x8e\x66\xcf\x11" + bytes(8) + (27).to_bytes(8, "little") + b"abc"
+
 
 def matroska(size: bytes, content: bytes) -> bytes:
     return EBML + b"\x18\x53\x80\x67" + size + content
@@ -18,6 +21,8 @@ def matroska(size: bytes, content: bytes) -> bytes:
         [matroska(b"\x83", b"one"), matroska(b"\x40\x03", b"two"), matroska(b"\x01" + bytes(6) + b"\x05", b"three")],
         [matroska(b"\x83", b"one"), matroska(b"\xff", b"two") + matroska(b"\x85", b"three")],
         [MP4, MP4, MP4[:-3]],
+        [FLV, FLV + FLV[13:], FLV[:-3]],
+        [ASF, ASF, ASF[:-1]],
     ],
 )
 def test_the_parts_of_joined_files_are_files(parts):
@@ -46,6 +51,9 @@ STREAMED = matroska(b"\xff", b"one")
         EBML[:4] + bytes(20),
         MP4,
         MP4 + bytes(99),
+        MP4 + b"\0\0\0\x08free" * 200_000 + MP4,
+        FLV + bytes(99),
+        ASF + bytes(99),
     ],
 )
 def test_other_files_stay_as_they_are(data):

@@ -1,5 +1,6 @@
 import io
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -109,6 +110,8 @@ JOINED = [
     (".mkv", "libx264", 10),
     (".mp4", "libx264", 10),
     (".mov", "mpeg4", 10),
+    (".flv", "libx264", 10),
+    (".wmv", "wmv2", 10),
     (".avi", "mpeg4", 10),
     (".ts", "libx264", 10),
     (".m2ts", "libx264", 10),
@@ -121,7 +124,8 @@ JOINED = [
 @pytest.mark.parametrize("frames", ["all", "key"])
 def test_videos_that_were_joined_as_bytes_are_seen_whole(tmp_path, suffix, codec, rate, frames):
     chunks = chunks_of(joined(tmp_path / f"a{suffix}", codec, rate), ChunkingConfig(video_frames=frames))
-    assert spans(chunks) == [(0.0, 3.0), (3.0, 6.0), (6.0, 9.0)]
+    tolerance_s = 0.3 if suffix == ".wmv" else 0.001  # the length of its last frame is unknown
+    assert list(chain(*spans(chunks))) == pytest.approx([0, 3, 3, 6, 6, 9], abs=tolerance_s)
     assert all(shows(chunk, color) and reads_the_same_again(chunk) for chunk, color in zip(chunks, COLORS, strict=True))
     if suffix != ".avi":  # its header counts frames and knows no times
         assert all(chunk.metadata[TIME_RESTARTS] and "duration_s" not in chunk.metadata for chunk in chunks)

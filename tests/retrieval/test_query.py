@@ -27,6 +27,7 @@ def test_kinds_default_to_all_and_accept_one_name():
         (("red", None, True, None), "k must be a whole number of at least 1, got True"),
         (("red", None, 2.0, None), "k must be a whole number of at least 1, got 2.0"),
         (("red", None, 5, {"picture"}), r"kinds must be some of image, page, clip, text, got \['picture'\]"),
+        (("red", None, 5, [["page"]]), r"kinds must be some of image, page, clip, text, got"),
         (("red", None, 5, set()), r"kinds must be some of image, page, clip, text, got \[\]"),
     ],
 )
