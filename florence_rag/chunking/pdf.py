@@ -68,11 +68,11 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
 def read_frames(uri: str, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig) -> tuple[Frame, ...]:
     """Render the page of a chunk again."""
     number = locator.page or 1
-    with _open_pdf(uri) as document:
+    with _open_pdf(uri) as document, _PDFIUM:
         if not 1 <= number <= len(document):
             raise MediaError(f"{uri!r} has {len(document)} pages, no page {number}")
         try:
-            with _PDFIUM, closing(document[number - 1]) as page:
+            with closing(document[number - 1]) as page:
                 return (_render(page, config.page_side_px),)
         except (pdfium.PdfiumError, ValueError) as error:
             raise MediaError(f"page {number} of {uri!r} cannot be read") from error
