@@ -12,6 +12,7 @@ from typing import Any
 from llama_index.core.vector_stores.types import FilterCondition, FilterOperator, MetadataFilter, MetadataFilters
 
 from florence_rag import InputError
+from florence_rag.index.filters import parse_filter
 
 NODE = "_node"
 """The metadata key of an item that stores the other fields of its node."""
@@ -48,7 +49,15 @@ def _condition(filter: MetadataFilter) -> Filter:
             f"the filter operator {filter.operator.value!r} of {filter.key!r} takes a list of values, not "
             f"{filter.value!r:.80}"
         )
-    return _CONDITIONS[filter.operator](key, filter.value)
+    condition = _CONDITIONS[filter.operator](key, filter.value)
+    try:
+        parse_filter(condition)
+    except InputError as error:  # which points into the condition
+        raise InputError(
+            f"the filter operator {filter.operator.value!r} of {filter.key!r} cannot take {filter.value!r:.80}; "
+            f"{str(error).rpartition('; ')[2]}"
+        ) from error
+    return condition
 
 
 def _equal(key: str, value: Any) -> Filter:
