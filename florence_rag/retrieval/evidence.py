@@ -1,13 +1,15 @@
 """What the text of a hit proves: the words and the phrase of a query that it contains, as the text spells them.
 
 Vectors and the terms of the index only find candidates. Evidence is read in the text itself, so that it is never false:
-a word is a whole word, and what is found in a script without spaces begins and ends between two syllables.
+a word is a whole word. In scripts without spaces, ICU says by its dictionaries where words begin and end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import regex
+from icu4py.breakers import WordBreaker
 
 from florence_rag.tokenize import (
     LETTERS,
@@ -31,15 +33,13 @@ _TIGHT = rf"(?:{_HYPHEN}|[{_GAP}--\s]+|{_INITIAL}\.\s+)"
 """What may divide one word in two: punctuation without spaces, as in "e-mail", or the period of an initial."""
 _TIGHT_GAP = regex.compile(rf"{_TIGHT}?", regex.V1)
 _LINE_BREAK = r"(?:[^\S\n]*\n[^\S\n]*)?"
-_HANGUL, _HAN = regex.compile(r"\p{Hangul}"), regex.compile(r"\p{Han}+")
+_HANGUL = regex.compile(r"\p{Hangul}")
 _BOUNDARIES = {
     "plain": (rf"(?<!{PLAIN})", rf"(?!{PLAIN})"),
     "wide": ("", r"(?!\p{M})"),
     "syllabic": (r"(?<![\p{LOE}\p{InSC=Invisible_Stacker}])", rf"(?!{SYLLABLE_REST})"),
 }
 _LONGEST_PHRASE = 500  # characters
-_LONGEST_PART = 50
-_SHORTEST_PART = 3  # of a run without spaces; two Chinese characters are a word, two of most other scripts are not
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,14 @@ class QueryTerms:
         self._wanted = content(query)
         found = list(runs(normalize(query)))
         self._plain = {run.text for run in found if run.script == "plain"}
-        self._unspaced = [run for run in found if run.script != "plain"]
+        # Single characters of a longer run are mostly particles.
+        self._unspaced = [
+            Phrase(word)
+            for run in found
+            if run.script != "plain"
+            for word in dict.fromkeys(_segments(run.text))
+            if word == run.text or len(word) > 1
+        ]
 
     def match(self, text: str) -> TermMatch | None:
         """Return the words that a text contains, with any ending or accents; None if there are none."""
@@ -76,29 +83,9 @@ class QueryTerms:
         if not found:
             return None
         plain = [spelled for word, spelled in found if word.text in self._plain]
-        parts = self._parts(text) if self._unspaced else ()
+        unspaced = filter(None, (word.find(text) for word in self._unspaced))
         same_spelling = sum(text is not None for text in same) / len(found)
-        return TermMatch(coverage(found, self._wanted), same_spelling, list(dict.fromkeys([*plain, *parts])))
-
-    def _parts(self, text: str) -> Iterator[str]:
-        """Yield the longest parts of the runs without spaces that stand in the text, if they are likely to be words."""
-        searched = " ".join(_joined(run.clusters()) for run in runs(normalize(text)) if run.script != "plain")
-        for run in self._unspaced:
-            clusters, start = run.clusters(), 0
-            while start < len(clusters):
-                end = start
-                while (
-                    end < min(len(clusters), start + _LONGEST_PART) and _joined(clusters[start : end + 1]) in searched
-                ):
-                    end += 1
-                part = "".join(clusters[start:end])
-                if end - start >= min(_SHORTEST_PART, len(clusters)) or (end - start > 1 and _HAN.fullmatch(part)):
-                    yield part
-                start = max(end, start + 1)
-
-
-def _joined(clusters: Sequence[str]) -> str:
-    return "|" + "|".join(clusters) + "|"
+        return TermMatch(coverage(found, self._wanted), same_spelling, list(dict.fromkeys([*plain, *unspaced])))
 
 
 class Phrase:
@@ -114,12 +101,33 @@ class Phrase:
         content = [i for i, run in enumerate(found) if run.text.lower() not in STOP_WORDS]
         chosen = found[content[0] : content[-1] + 1] if content else found
         self._pattern = regex.compile(_pattern(normalized, chosen), regex.V1) if chosen else None
+        self._segmented = [bool(chosen) and _is_segmented(chosen[end]) for end in (0, -1)]
 
     def find(self, text: str) -> str | None:
         """Return the phrase on one line as a text spells it, or None if the text does not contain it."""
         normalized = normalize(text)
-        found = self._pattern and self._pattern.search(fold(normalized))
-        return " ".join(_original(normalized, *found.span()).split()) if found else None
+        folded = fold(normalized)
+        for found in self._pattern.finditer(folded) if self._pattern else ():
+            if self._is_whole(found.span(), folded):
+                return " ".join(_original(normalized, *found.span()).split())
+        return None
+
+    def _is_whole(self, span: tuple[int, int], folded: str) -> bool:
+        """Return whether a match begins and ends with a word, where spaces do not tell."""
+        if not any(self._segmented):
+            return True
+        edges = {0, *accumulate(map(len, _segments(folded)))}
+        return all(edge in edges for edge, segmented in zip(span, self._segmented, strict=True) if segmented)
+
+
+def _is_segmented(run: Run) -> bool:
+    """Return whether dictionaries divide a run; Korean words are divided by spaces, and end with particles."""
+    return run.script != "plain" and not _HANGUL.search(run.text)
+
+
+def _segments(text: str) -> list[str]:
+    """Return the words of a text, and what stands between them; the dictionaries do not depend on the language."""
+    return list(WordBreaker(text.encode(errors="replace").decode(), "en"))
 
 
 def _pattern(normalized: str, chosen: Sequence[Run]) -> str:
