@@ -14,6 +14,7 @@ from PIL import Image
 
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_image
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
+from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
@@ -112,7 +113,7 @@ def item_file(item: Hit | Chunk) -> str:
 def image_name(image: object) -> str:
     """Return the path of an image for a message, or a phrase for an image without one."""
     has_path = isinstance(image, os.PathLike) or (isinstance(image, str) and not is_inline_image(image))
-    return str(image) if has_path else "the given image"
+    return str(image) if has_path else UNNAMED_IMAGE
 
 
 def read_outside_index(image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:

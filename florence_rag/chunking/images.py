@@ -21,6 +21,9 @@ from florence_rag.types import Frame
 ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 """An image: a path, a file: URL, a data URI, bytes, an open file, or pixels; for an index also the id of a chunk."""
 
+UNNAMED_IMAGE = "the given image"
+"""What messages and citations call an image without a file."""
+
 
 def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None = None) -> Frame:
     """Read an image upright, with white in place of transparency; the first image of an animation or of several pages.
@@ -42,7 +45,7 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
     if isinstance(image, np.ndarray):
         image = _array_to_image(image)
     if isinstance(image, Image.Image):
-        name = repr(getattr(image, "filename", "") or "the given image")
+        name = repr(getattr(image, "filename", "") or UNNAMED_IMAGE)
         check_pixels(image.size, name)
         with damage_reported(name):
             return image_to_frame(image.copy(), max_side_px, name)
@@ -54,11 +57,11 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
 def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
     """Open the bytes as a seekable file, with a name for error messages."""
     if isinstance(image, bytes):
-        yield BytesIO(image), "the given image"
+        yield BytesIO(image), UNNAMED_IMAGE
     elif isinstance(image, str | PathLike):
         found = decode_image_string(fspath(image))
         if isinstance(found, bytes):
-            yield BytesIO(found), "the given image"
+            yield BytesIO(found), UNNAMED_IMAGE
             return
         if is_url(found):
             raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
@@ -66,7 +69,7 @@ def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple
             name = f"{found!r:.999}"
             yield open_preview(file, name) if is_camera_raw(found) else file, name
     elif hasattr(image, "read"):
-        yield BytesIO(image.read()), repr(getattr(image, "name", None) or "the given image")
+        yield BytesIO(image.read()), repr(getattr(image, "name", None) or UNNAMED_IMAGE)
     else:
         raise InputError(f"a {type(image).__name__} is not an image; give a path, bytes, file, PIL image or array")
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 
+from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Models
 from florence_rag.datasets.demo_corpus import is_demo_file
 from florence_rag.models.registry import DEFAULT, TINY
@@ -15,7 +16,8 @@ class DomainNotice:
     """Receives the hits of an index, and logs one warning for the first that florence-tiny was not trained for.
 
     The only synthetic scenes that people have are those of the demo corpus, which are recognized by their folder and
-    name. Everything else that has pixels counts as a photograph: a wrong notice about a drawing costs one line.
+    name. Every other file that has pixels counts as a photograph: a wrong notice about a drawing costs one line. Images
+    without a file, such as bytes, tell nothing about their origin.
 
     Args:
         models: The models of the index.
@@ -29,7 +31,8 @@ class DomainNotice:
         """Log the warning if it is due."""
         if self._told or self._models.embedder.info.name != TINY:
             return
-        real = next((hit.source for hit in hits if hit.kind != "text" and not is_demo_file(hit.source)), None)
+        files = (hit.source for hit in hits if hit.kind != "text" and hit.source != UNNAMED_IMAGE)
+        real = next((file for file in files if not is_demo_file(file)), None)
         if real is None:
             return
         self._told = True

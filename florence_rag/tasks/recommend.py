@@ -16,6 +16,7 @@ import numpy as np
 
 from florence_rag.chunking import ImageInput, read_image
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
+from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Context
 from florence_rag.embedding.base import embed_queries, unit_rows
 from florence_rag.errors import InputError, check_keywords, unknown_chunk_error
@@ -203,4 +204,4 @@ def _image_example(context: Context, image: ImageInput) -> Example:
         return _hit_example(context, sorted(stored, key=lambda hit: hit.id), Path(uri).name)
     frame = read_image(image)
     vector = context.models.embedder.embed_images([frame])[0]
-    return Example(Path(uri).name or "the given image", vector, uri, {PERCEPTUAL_HASH: hash_image(frame)})
+    return Example(Path(uri).name or UNNAMED_IMAGE, vector, uri, {PERCEPTUAL_HASH: hash_image(frame)})

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from florence_rag.chunking import ChunkingConfig, read_image
 from florence_rag.chunking.image_string import decode_image_string
+from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.tools.base import ImageRef, Tool, ToolResult
 from florence_rag.tools.formatting import place_to_text
@@ -98,7 +99,7 @@ class ImageTool(Tool):
                 raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
             return ResolvedImage(hits[0], frames)
         opened = check_image(image, self.allow_paths, self.allow_urls)
-        source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else "the given image"
+        source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else UNNAMED_IMAGE
         return ResolvedImage(
             Hit("", "image", source, Locator(), 1.0),
             (read_image(opened, chunking.image_side_px),),

@@ -70,6 +70,14 @@ def test_the_demo_corpus_and_texts_are_no_photographs(tmp_path, caplog):
     assert caplog.messages == []
 
 
+def test_an_image_without_a_file_tells_nothing_about_its_origin(photo, caplog):
+    rag = FlorenceRAG(MemoryIndex(Tiny.info), Models.of(Tiny(), vqa=ColorVQA()))
+    rag.ask_image(photo.read_bytes(), "What color is it?")
+    assert caplog.messages == []
+    rag.ask_image(photo, "What color is it?")
+    assert len(caplog.messages) == 1
+
+
 def test_demo_files_are_known_by_folder_and_name():
     assert is_demo_file("/anywhere/photos/street-01.jpg") and is_demo_file("/x/videos/line-four.mp4")
     assert not is_demo_file("/anywhere/street-01.jpg") and not is_demo_file("/photos/holiday.jpg")
