@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from example_index import open_index
 from langchain.agents import create_agent
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.outputs import ChatResult
 
 from florence_rag import FlorenceRAG
-from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from langchain_florence import FlorenceImages, florence_tools
 
 QUESTION = "What color is the car parked next to the fire hydrant?"
@@ -72,22 +70,6 @@ def show(messages: list[AnyMessage]) -> None:
         if isinstance(message, ToolMessage) and message.name == "ask_image" and message.artifact:
             for citation in message.artifact["citations"]:
                 print(f"Source: {citation['source']} (id {citation['id']}, confidence {citation['confidence']:.2f})")
-
-
-@contextmanager
-def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
-    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
-    with tempfile.TemporaryDirectory() as scratch:
-        is_demo = folder is None and not (db and db.exists())
-        if is_demo:
-            corpus = db.with_suffix(".corpus") if db else Path(scratch)
-            copy_demo_corpus(corpus)
-            folder, db = corpus / "photos", db or corpus / "demo.db"
-        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
-        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
-            if folder:
-                rag.add(folder)  # skips what is indexed already
-            yield rag
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

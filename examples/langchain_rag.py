@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import base64
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from example_index import open_index
 from langchain.chat_models import init_chat_model
 from langchain_core.documents import Document
 from langchain_core.language_models import BaseChatModel, GenericFakeChatModel
@@ -28,7 +27,6 @@ from langchain_core.outputs import ChatResult
 from langchain_core.runnables import Runnable, RunnableLambda, RunnableParallel, RunnablePassthrough
 
 from florence_rag import FlorenceRAG, VQAResult
-from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from langchain_florence import FlorenceRetriever, documents_to_content
 
 QUESTION = "What color is the car parked next to the fire hydrant?"
@@ -88,22 +86,6 @@ def show(found: dict[str, Any]) -> None:
     print(f"{found['answer']}\n")
     for document in cited(found["answer"], found["documents"]):
         print(f"Source: {document.metadata['source']} (id {document.id}, score {document.metadata['score']:.2f})")
-
-
-@contextmanager
-def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
-    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
-    with tempfile.TemporaryDirectory() as scratch:
-        is_demo = folder is None and not (db and db.exists())
-        if is_demo:
-            corpus = db.with_suffix(".corpus") if db else Path(scratch)
-            copy_demo_corpus(corpus)
-            folder, db = corpus / "photos", db or corpus / "demo.db"
-        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
-        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
-            if folder:
-                rag.add(folder)  # skips what is indexed already
-            yield rag
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

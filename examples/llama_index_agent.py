@@ -14,19 +14,17 @@ import argparse
 import asyncio
 import importlib
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from example_index import open_index
 from llama_index.core.agent.workflow import AgentOutput, FunctionAgent, ToolCallResult
 from llama_index.core.base.llms.types import ChatMessage, ToolCallBlock
 from llama_index.core.llms import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 
 from florence_rag import FlorenceRAG
-from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceToolSpec
 
 QUESTION = "What color is the car parked next to the fire hydrant?"
@@ -74,22 +72,6 @@ def show(output: AgentOutput) -> None:
         if isinstance(call, ToolCallResult) and call.tool_name == "ask_image" and not call.tool_output.is_error:
             for citation in call.tool_output.raw_output["citations"]:
                 print(f"Source: {citation['source']} (id {citation['id']}, confidence {citation['confidence']:.2f})")
-
-
-@contextmanager
-def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
-    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
-    with tempfile.TemporaryDirectory() as scratch:
-        is_demo = folder is None and not (db and db.exists())
-        if is_demo:
-            corpus = db.with_suffix(".corpus") if db else Path(scratch)
-            copy_demo_corpus(corpus)
-            folder, db = corpus / "photos", db or corpus / "demo.db"
-        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
-        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
-            if folder:
-                rag.add(folder)  # skips what is indexed already
-            yield rag
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

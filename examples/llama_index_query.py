@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import re
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from example_index import open_index
 from llama_index.core import VectorStoreIndex
 from llama_index.core.base.llms.types import ChatMessage, ImageBlock, LLMMetadata, TextBlock
 from llama_index.core.base.response.schema import RESPONSE_TYPE
@@ -28,7 +27,6 @@ from llama_index.core.query_engine import CitationQueryEngine
 from llama_index.core.schema import NodeWithScore
 
 from florence_rag import FlorenceRAG, VQAResult
-from florence_rag.datasets.demo_corpus import copy_demo_corpus
 from llama_index_florence import FlorenceRerank, FlorenceRetriever, FlorenceVectorStore
 
 QUESTION = "What color is the car parked next to the fire hydrant?"
@@ -101,22 +99,6 @@ def show(response: RESPONSE_TYPE) -> None:
     for found in cited(response):
         source: dict[str, Any] = found.node.metadata
         print(f"Source: {source['source']} (id {source['id']}, {source['explanation']})")
-
-
-@contextmanager
-def open_index(folder: Path | None, db: Path | None) -> Iterator[FlorenceRAG]:
-    """Open the database with what is new in the folder; without a folder and a database, with the demo corpus."""
-    with tempfile.TemporaryDirectory() as scratch:
-        is_demo = folder is None and not (db and db.exists())
-        if is_demo:
-            corpus = db.with_suffix(".corpus") if db else Path(scratch)
-            copy_demo_corpus(corpus)
-            folder, db = corpus / "photos", db or corpus / "demo.db"
-        model = "florence-tiny" if is_demo else None  # the default model, or the one that the database records
-        with FlorenceRAG.open(db or "florence.db", model, ocr="never" if is_demo else "auto") as rag:
-            if folder:
-                rag.add(folder)  # skips what is indexed already
-            yield rag
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

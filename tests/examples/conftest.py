@@ -18,6 +18,7 @@ def load_example(monkeypatch):
     """Return a function that loads an example as a module from its file."""
 
     def load(name):
+        monkeypatch.syspath_prepend(EXAMPLES)  # as for a script, which finds its neighbors
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, name, module)  # pydantic looks up the types of a class there
