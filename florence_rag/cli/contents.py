@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,9 +10,9 @@ from rich.text import Text
 
 from florence_rag.cli.command import DatabaseCommand
 from florence_rag.cli.options import KindOption
-from florence_rag.cli.output import change_to_text, plain, source_to_text, stdout
+from florence_rag.cli.output import bare_reason, change_to_text, plain, source_to_text, stdout
 from florence_rag.errors import InputError
-from florence_rag.types import KINDS, item_uri
+from florence_rag.types import KINDS, Failure, item_uri
 
 if TYPE_CHECKING:
     from florence_rag.index.ledger import Entry
@@ -76,7 +76,7 @@ def _entry_to_text(entry: Entry) -> Text:
         counts = ", ".join(f"{count} {kind}" for kind, count in _counts(entry).items())
         reasons = "".join(f"; {reason}" for reason in dict.fromkeys(each.reason for each in entry.skipped))
         return Text.assemble(source_to_text(entry.uri), "  ", plain(counts + reasons, "dim"))
-    reason = entry.reason.removeprefix(f"{entry.uri!r} ")
+    reason = bare_reason(Failure(entry.uri, entry.reason))
     return change_to_text(_STATES.get(entry.state, entry.state), entry.uri, reason)
 
 
@@ -102,25 +102,22 @@ class Delete(DatabaseCommand):
         from florence_rag.index.address import image_folder
         from florence_rag.ingest.contents import delete_sources, selector
 
+        selectors = {name: selector(name) for name in self.names}
         with self.open_index() as index:
-            found = self._found(index)
+            found = self._found(index, selectors)
             chunks = sum(entry.rows for entry in found.values())
             what = f"{_plural(len(found), 'source')} with {_plural(chunks, 'chunk')}"
             if not self.yes:
                 typer.confirm(f"Delete {what} from {self.db}?", err=True, abort=True)
             images = ImageStore(index, image_folder(self.db, index.info().collection))
             delete_sources(index, images, found)
-            selectors = [selector(name) for name in self.names]
-            folders = [each for each in index.skipped_files() if any(matches(each) for matches in selectors)]
+            folders = [each for each in index.skipped_files() if any(matches(each) for matches in selectors.values())]
             index.put_skipped_files({folder: {} for folder in folders})
         record = {"deleted": sorted(found), "sources": len(found), "chunks": chunks}
         self.print(record, plain(f"Deleted {what} from {self.db}", "bold"))
 
-    def _found(self, index: MilvusIndex) -> dict[str, Entry]:
+    def _found(self, index: MilvusIndex, selectors: Mapping[str, Callable[[str], bool]]) -> dict[str, Entry]:
         """Return the entries that are selected, by uri; raise InputError if a name selects none."""
-        from florence_rag.ingest.contents import selector
-
-        selectors = {name: selector(name) for name in self.names}
         entries = {entry.uri: entry for entry in index.entries()}
         found: dict[str, Entry] = {}
         for name, matches in selectors.items():

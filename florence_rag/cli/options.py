@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from florence_rag.errors import InputError
+from florence_rag.retrieval.query import MAX_COUNT
 from florence_rag.types import KINDS
 
 
@@ -113,7 +114,6 @@ def parse_filter(text: str) -> Any:
 
 
 # Queries and results
-MAX_K = 16_384  # the most hits of a Milvus server
 IMAGE_OUTPUTS = (".png", ".jpg", ".jpeg", ".webp")
 KindOption = Annotated[
     list[str] | None,
@@ -130,7 +130,7 @@ Filter = Annotated[
         'such as "start_s >= 10".',
     ),
 ]
-Count = Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="The number of hits.")]
+Count = Annotated[int, typer.Option("-k", min=1, max=MAX_COUNT, help="The number of hits.")]
 Images = Annotated[
     list[str],
     typer.Argument(

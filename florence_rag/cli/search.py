@@ -11,9 +11,10 @@ from rich.console import Group
 from rich.text import Text
 
 from florence_rag.cli.command import QueryCommand, RAGCommand
-from florence_rag.cli.options import MAX_K, VQA, ContactSheet, Count, Filter, Model, Reranker
+from florence_rag.cli.options import VQA, ContactSheet, Count, Filter, Model, Reranker
 from florence_rag.cli.output import answer_to_text, hits_to_text, plain, source_to_text
 from florence_rag.errors import InputError
+from florence_rag.retrieval.query import MAX_COUNT
 
 if TYPE_CHECKING:
     from florence_rag.rag import FlorenceRAG
@@ -118,7 +119,7 @@ class Ask(QueryCommand):
     image: Annotated[
         str | None, typer.Option(metavar="IMAGE", help="Answer about this image only; a file, a data URI or an id.")
     ] = None
-    k: Annotated[int, typer.Option("-k", min=1, max=MAX_K, help="The number of hits to consider.")] = 8
+    k: Annotated[int, typer.Option("-k", min=1, max=MAX_COUNT, help="The number of hits to consider.")] = 8
     llm: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="A chat model that answers, named as for LangChain's init_chat_model."),

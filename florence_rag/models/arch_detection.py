@@ -129,11 +129,6 @@ def _unicl_prefixes(weights: Mapping[str, Tensor]) -> tuple[str, str] | None:
     return None
 
 
-def config_of(weights: Mapping[str, Tensor]) -> Config:
-    """Return the configuration of the weights alone, as `detect` does."""
-    return detect(weights).config
-
-
 def detect(
     weights: Mapping[str, Tensor], recorded: Settings | None = None, chosen: Settings | None = None
 ) -> Architecture:

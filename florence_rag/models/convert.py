@@ -23,9 +23,9 @@ from florence_rag.models.checkpoints import load_released
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.downloads import Fetcher
 from florence_rag.models.florence import FlorenceConfig
-from florence_rag.models.hyper_parameters import parse_settings, read_settings_file
+from florence_rag.models.hyper_parameters import TRANSFORMS, parse_settings, read_settings_file
 from florence_rag.models.meter import MeterConfig
-from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor, FlorenceProcessor
+from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.models.registry import ModelCard
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
@@ -117,8 +117,7 @@ def _build_processor(config: Config, folder: Path, image_options: Mapping[str, A
         return FlorenceProcessor(
             FlorenceImageProcessor(size=image.image_size, **image_options), tokenizer, normalizes_text=True
         )
-    is_clip = not isinstance(image, CoSwinConfig)
-    usual: dict[str, Any] = {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True} if is_clip else {}
+    usual = {} if isinstance(image, CoSwinConfig) else TRANSFORMS["clip"]
     image_processor = FlorenceImageProcessor(**{"size": image.image_size, "enlarge": 1.0, **usual, **image_options})
     return FlorenceProcessor(image_processor, _open_tokenizer(RobertaTokenizer, config, folder, config.max_text_length))
 

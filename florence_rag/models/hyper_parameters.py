@@ -58,7 +58,7 @@ _SUPPORTED: dict[str, tuple[Any, ...]] = {
 }
 """Settings of the original code of which our networks have only these values."""
 
-_TRANSFORMS: dict[str, dict[str, Any]] = {
+TRANSFORMS: dict[str, dict[str, Any]] = {
     "clip": {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "scale_alpha": True},
     "imagenet": {"image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD},
     "vit": {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)},
@@ -134,10 +134,10 @@ def _image_options(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if keys := given.get("val_transform_keys"):
         name = (keys if isinstance(keys, str) else str(keys[0])).removesuffix("_randaug")
-        if name not in _TRANSFORMS:
-            allowed = ", ".join(_TRANSFORMS)
+        if name not in TRANSFORMS:
+            allowed = ", ".join(TRANSFORMS)
             raise ModelError(f"{origin} says val_transform_keys = {name!r}; the supported transforms are {allowed}")
-        options |= _TRANSFORMS[name]
+        options |= TRANSFORMS[name]
     if "TEST.CROP" in given:
         options["fit"] = "crop" if given["TEST.CROP"] else "squash"
     if "DATA.INTERPOLATION" in given:  # UniCL takes the bilinear filter for every other name

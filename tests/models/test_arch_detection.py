@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from florence_rag.errors import ModelError
-from florence_rag.models.arch_detection import config_of, detect, family_of
+from florence_rag.models.arch_detection import detect, family_of
 from florence_rag.models.florence import FlorenceConfig
 from florence_rag.models.hyper_parameters import parse_settings
 from florence_rag.models.meter import MeterConfig
@@ -27,7 +27,7 @@ def empty(layout):
 @needs_parity
 @pytest.mark.parametrize("name", [*UNICL_SIZES, *METER_SIZES])
 def test_every_released_checkpoint_is_recognized(name):
-    config = config_of(empty(read_json(PARITY / "keys" / f"{name}.keys.json")))
+    config = detect(empty(read_json(PARITY / "keys" / f"{name}.keys.json"))).config
     known = {**UNICL_SIZES, **METER_SIZES}[name]
     wanted = type(known)(**known.to_dict())
     wanted.heads = sorted(wanted.heads) if hasattr(wanted, "heads") else None
@@ -39,19 +39,19 @@ def test_every_released_checkpoint_is_recognized(name):
 
 
 def test_a_dual_encoder_of_any_size_and_with_alternative_names():
-    config = config_of(empty(UNICL_LAYOUT))
+    config = detect(empty(UNICL_LAYOUT)).config
     assert config.image_config.to_dict() == UNICL_SMALL.image_config.to_dict()
     assert config.text_config.num_attention_heads == 1, "shapes do not determine it"
     alternatives = {
         key.replace("image_encoder.", "visual.").replace("text_encoder.", "text."): shape
         for key, shape in UNICL_LAYOUT.items()
     }
-    assert config_of(empty(alternatives)).to_dict() == config.to_dict()
+    assert detect(empty(alternatives)).config.to_dict() == config.to_dict()
 
 
 @pytest.mark.parametrize(("encoder", "size"), [("clip16", 64), ("clip16", 96), ("swin", 192)])
 def test_meter_of_any_size_with_its_heads(encoder, size):
-    config = config_of(empty(meter_layout(encoder, size, "vqa", "itm")))
+    config = detect(empty(meter_layout(encoder, size, "vqa", "itm"))).config
     assert (config.image_config.image_size, config.heads, config.num_answers) == (size, ["vqa", "itm"], 61)
     assert config.image_pooling == ("first" if encoder == "clip16" else "mean")
 
@@ -147,12 +147,12 @@ def test_images_that_do_not_divide_into_tokens_are_refused(layout, size, unit):
 def test_a_meter_over_bert_is_refused():
     bert = {**METER, "text_transformer.embeddings.token_type_embeddings.weight": (2, 64)}
     with pytest.raises(ModelError, match="as BERT; only RoBERTa is supported"):
-        config_of(empty(bert))
+        detect(empty(bert))
 
 
 def test_a_tensor_of_other_dimensions_is_named():
     with pytest.raises(ModelError, match=r"of another shape: text_projection \(\)"):
-        config_of(empty({**UNICL_LAYOUT, "text_projection": ()}))
+        detect(empty({**UNICL_LAYOUT, "text_projection": ()}))
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,9 @@ def test_a_tensor_of_other_dimensions_is_named():
 )
 def test_weights_of_other_networks_are_recognized(names, kind):
     with pytest.raises(ModelError, match=f"neither UniCL's nor METER's: .*; they look like {kind}"):
-        config_of(empty(dict.fromkeys(names, (1,))))
+        detect(empty(dict.fromkeys(names, (1,))))
 
 
 def test_unknown_weights_are_refused_with_some_of_their_names():
     with pytest.raises(ModelError, match=r"neither UniCL's nor METER's: a\.weight, b\.weight"):
-        config_of({"b.weight": torch.zeros(1), "a.weight": torch.zeros(1)})
+        detect({"b.weight": torch.zeros(1), "a.weight": torch.zeros(1)})

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from florence_rag.errors import ModelError
-from florence_rag.models.arch_detection import config_of
+from florence_rag.models.arch_detection import detect
 from florence_rag.models.checkpoint_files import read_weights
 from florence_rag.models.checkpoints import METER, UNICL, KeyMap, Rule, load_into, load_released, map_state_dict
 from florence_rag.models.florence import FlorenceModel
@@ -184,12 +184,12 @@ def test_every_key_that_is_missing_is_named(layout: str) -> None:
     key_map = UNICL if "unicl" in layout else METER
     model = FlorenceModel if "unicl" in layout else MeterForMultipleTasks
     with torch.device("meta"):
-        whole = model(config_of(weights))
+        whole = model(detect(weights).config)
     for key in weights:
         if key_map.uses(key):
             rest = {name: tensor for name, tensor in weights.items() if name != key}
             with pytest.raises(ModelError, match=rf"missing: {re.escape(key)}(;|$)"):
-                config_of(rest)
+                detect(rest)
                 map_state_dict(rest, key_map, whole)
 
 
@@ -197,9 +197,9 @@ def test_a_layer_that_is_missing_is_named() -> None:
     weights = {key: torch.empty(shape, device="meta") for key, shape in UNICL_LAYOUT.items()}
     gap = {key: tensor for key, tensor in weights.items() if "resblocks.1." not in key}
     with pytest.raises(ModelError, match=r"missing: text_encoder\.resblocks\.1\.\*"):
-        config_of(gap)
+        detect(gap)
     with pytest.raises(ModelError, match=r"missing: text_encoder\.resblocks\.3\.\*"):
-        config_of({**weights, "text_encoder.resblocks.999999999.ln_1.bias": torch.empty(64, device="meta")})
+        detect({**weights, "text_encoder.resblocks.999999999.ln_1.bias": torch.empty(64, device="meta")})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
