@@ -217,17 +217,19 @@ class Reembedding:
         missing = [source for uri, source in wanted.items() if source not in (present.get(uri), known.get(uri))]
         done = len(wanted) - len(missing)
         run = IngestRun(self.shadow, len(wanted), files_done=done, progress=self._progress)
+        skipped = index.skipped_parts()
         for start in range(0, len(missing), _FILES_PER_READ):
             sources = missing[start : start + _FILES_PER_READ]
-            run.ingest(sources, self._engine(index, sources))
+            run.ingest(sources, self._engine(index, sources, skipped))
         failed = {failure.source for failure in run.failures}
         self._unreadable |= {source.uri: source for source in missing if source.uri in failed}
         return bool(gone or missing)
 
-    def _engine(self, index: ReembeddableIndex, sources: Collection[Source]) -> ThreadEngine:
+    def _engine(
+        self, index: ReembeddableIndex, sources: Collection[Source], skipped: Mapping[str, Sequence[Skipped]]
+    ) -> ThreadEngine:
         """Return an engine that reads the stored chunks of the sources and embeds them."""
         stored = sorted(index.chunks_of([source.uri for source in sources]), key=_position)
-        skipped = index.skipped_parts()
         hits = {uri: list(group) for uri, group in groupby(stored, key=lambda hit: hit.uri)}
 
         def embed(chunks: list[Chunk]) -> EmbeddedBatch:

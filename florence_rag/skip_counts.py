@@ -40,10 +40,18 @@ class SkipCounts:
     @property
     def by_reason(self) -> dict[str, int]:
         """The number of records of each reason, most frequent first."""
-        return sort_counts(self._counts)
+        return _sorted(self._counts)
 
 
-def sort_counts(counts: Mapping[str, int]) -> dict[str, int]:
+def total_counts(parts: Iterable[Skipped], folders: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Return the number of skipped parts, and of skipped files in folders, by reason, most frequent first."""
+    counts = Counter(part.reason for part in parts)
+    for by_reason in folders:
+        counts.update(by_reason)
+    return _sorted(counts)
+
+
+def _sorted(counts: Mapping[str, int]) -> dict[str, int]:
     """Return counts by reason, most frequent first."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -52,7 +60,7 @@ def counts_to_line(counts: Mapping[str, int]) -> str:
     """Return one line such as "skipped 3: 2 .mp3, 1 .docx (install florence-rag[office])", or "" without counts."""
     if not counts:
         return ""
-    reasons = [f"{count} {reason}" for reason, count in sort_counts(counts).items()]
+    reasons = [f"{count} {reason}" for reason, count in _sorted(counts).items()]
     if len(reasons) > _MAX_SHOWN:
         others = len(reasons) - _MAX_SHOWN + 1
         reasons[_MAX_SHOWN - 1 :] = [f"and {others} other kinds"]

@@ -18,7 +18,7 @@ from florence_rag.index.literals import NOTHING, Scalar, all_of, any_of, closed,
 from florence_rag.index.text_codec import encode_uri
 from florence_rag.types import KINDS, Kind, item_uri
 
-_IS_ITEM = starts_with("source", item_uri(""))
+IS_ITEM = starts_with("source", item_uri(""))
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _TEXT_COLUMNS = ("id", "kind", "source")
 _EXACT = 2**53  # up to here, floats hold all whole numbers
@@ -93,7 +93,7 @@ class _Pushdown:
         in_metadata = self._metadata(field.key, node, negated)
         if not field.column:
             return in_metadata
-        return any_of([in_column, _IS_ITEM if negated else all_of([_IS_ITEM, in_metadata])])
+        return any_of([in_column, IS_ITEM if negated else all_of([IS_ITEM, in_metadata])])
 
     def _metadata(self, key: str, node: Comparison | OneOf, negated: bool) -> str:
         parts = [place.condition(node, negated) for place in _in_metadata(key, self.flat)]

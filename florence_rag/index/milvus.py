@@ -23,7 +23,7 @@ from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.internals import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.writer import MilvusWriter
-from florence_rag.skip_counts import sort_counts
+from florence_rag.skip_counts import total_counts
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
@@ -177,9 +177,6 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         counts: Counter[Kind] = Counter()
         for entry in complete:
             counts.update(entry.chunks)
-        skipped = Counter(part.reason for entry in complete for part in entry.skipped)
-        for by_reason in self.skipped_files().values():
-            skipped.update(by_reason)
         connection = self.chunks.connection
         return IndexInfo(
             uri=str(connection.address),
@@ -195,7 +192,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             shadow_embedder=self.shadow_embedder,
             vector_dtype=self.chunks.codec.dtype,
             advice=connection.profile.capacity_advice(counts.total()),
-            skipped=sort_counts(skipped),
+            skipped=total_counts((part for entry in complete for part in entry.skipped), self.skipped_files().values()),
         )
 
     def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:

@@ -11,15 +11,15 @@ from florence_rag.batching import batched
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.index.chunk_collection import ChunkCollection
-from florence_rag.index.filter_pushdown import check_filter, expression
+from florence_rag.index.filter_pushdown import IS_ITEM, check_filter, expression
 from florence_rag.index.filters import Node, names_field
 from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
-from florence_rag.index.literals import all_of, one_of, starts_with
+from florence_rag.index.literals import all_of, one_of
 from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors, row_to_hit
 from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
-from florence_rag.types import KINDS, Hit, Kind, item_uri
+from florence_rag.types import KINDS, Hit, Kind
 
 _SPARE_HITS = (1, 16, 256)  # extra hits, so that ties at rank k are broken by id; more only if these are equal, too
 _MORE_SPARE_HITS = (4_096, MAX_LIMIT)  # if a filter drops hits that the store could not
@@ -179,7 +179,7 @@ class MilvusReader(ABC):
         has_items = True
         if self.chunks.connection.profile.flat_metadata and conditions and names_field(conditions):
             self.flush_buffer()
-            has_items = self.chunks.connection.count(self.chunks.name, starts_with("source", item_uri(""))) > 0
+            has_items = self.chunks.connection.count(self.chunks.name, IS_ITEM) > 0
         return _Scope(expression(conditions or filter, kinds, has_items=has_items, flat=flat), filter, conditions)
 
 

@@ -6,6 +6,7 @@ a word is a whole word. In scripts without spaces, ICU says by its dictionaries 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
 
 import regex
@@ -114,15 +115,18 @@ class Phrase:
 
     def _is_whole(self, span: tuple[int, int], folded: str) -> bool:
         """Return whether a match begins and ends with a word, where spaces do not tell."""
-        if not any(self._segmented):
-            return True
-        edges = {0, *accumulate(map(len, _segments(folded)))}
-        return all(edge in edges for edge, segmented in zip(span, self._segmented, strict=True) if segmented)
+        ends = zip(span, self._segmented, strict=True)
+        return all(edge in _word_edges(folded) for edge, segmented in ends if segmented)
 
 
 def _is_segmented(run: Run) -> bool:
     """Return whether dictionaries divide a run; Korean words are divided by spaces, and end with particles."""
     return run.script != "plain" and not _HANGUL.search(run.text)
+
+
+@lru_cache(maxsize=1)  # several words, each with several matches, are searched in one text
+def _word_edges(text: str) -> frozenset[int]:
+    return frozenset(accumulate(map(len, _segments(text)), initial=0))
 
 
 def _segments(text: str) -> list[str]:
@@ -159,7 +163,9 @@ def _original(normalized: str, start: int, end: int) -> str:
     kept: list[str] = []
     position = 0
     for character in normalized:
-        if start <= position < end or (position == end and kept and regex.match(r"\p{M}", character)):
+        if position > end or (position == end and not (kept and regex.match(r"\p{M}", character))):
+            break
+        if position >= start:
             kept.append(character)
         position += len(fold(character))
     return "".join(kept)

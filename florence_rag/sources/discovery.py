@@ -116,14 +116,13 @@ def _find_files(
     places: Places, search: FolderSearch, known: Mapping[str, Source]
 ) -> Iterator[Source | Failure | Skipped]:
     """Yield what is skipped below the folders among the places, then each media file once, sorted by path."""
-    files = [path for path in places.named if not os.path.isdir(path)]
     folders = [path for path in places.named if os.path.isdir(path)]
+    files = set(places.named).difference(folders)
     search.media |= {path: media_of(path) or guess_media(path) or _unknown_kind(path) for path in files}
     yield from search.find(folders, places.below, [*folders, *places.roots])
-    found = search.media
     subtitles = SubtitleSearch()
     yield from search.unused_subtitles(subtitles)
-    for path, media in sorted(found.items()):
+    for path, media in sorted(search.media.items()):
         yield inspect(path, partial(_file_record, path, media, known, subtitles))
 
 

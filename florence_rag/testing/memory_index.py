@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from florence_rag.index.base import CachedAnswer, Filter, IndexInfo
 from florence_rag.index.filter_pushdown import check_filter, expression
 from florence_rag.index.rows import checked_metadata, checked_text_vectors, checked_vectors, chunk_to_row, row_to_hit
 from florence_rag.index.text_codec import query_terms
-from florence_rag.skip_counts import sort_counts
+from florence_rag.skip_counts import total_counts
 from florence_rag.types import KINDS, Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
 
 
@@ -184,9 +185,6 @@ class MemoryIndex:
     def info(self) -> IndexInfo:
         """Return a summary of the contents."""
         counts = Counter(row.hit.kind for row in self._rows.values())
-        skipped = Counter(part.reason for parts in self._skipped_parts.values() for part in parts)
-        for by_reason in self._skipped_files.values():
-            skipped.update(by_reason)
         return IndexInfo(
             uri=":memory:",
             collection="memory",
@@ -197,7 +195,7 @@ class MemoryIndex:
             index_type="EXACT",
             server_version="",
             text_embedder=self.text_embedder,
-            skipped=sort_counts(skipped),
+            skipped=total_counts(chain.from_iterable(self._skipped_parts.values()), self._skipped_files.values()),
         )
 
     def _drop(self, uri: str) -> None:

@@ -96,7 +96,8 @@ def _image_file(node: BaseNode) -> str | None:
     path = node.metadata.get("file_path")
     if not isinstance(path, str) or not os.path.isfile(path):
         return None
-    return path if media_of(path) == "image" or (media_of(path) is None and _begins_as_image(path)) else None
+    media = media_of(path)
+    return path if media == "image" or (media is None and _begins_as_image(path)) else None
 
 
 def _begins_as_image(path: str) -> bool:
@@ -107,7 +108,8 @@ def _begins_as_image(path: str) -> bool:
 
 def node_to_chunk(node: BaseNode, images: ImageStore) -> Chunk:
     """Return the chunk that stores a node: a part of a file that a FlorenceReader read, an image or a text."""
-    metadata, text, image = _node_to_metadata(node), node.get_content(), node_to_image(node)
+    text, image = node.get_content(), node_to_image(node)
+    metadata = _node_to_metadata(node, image)
     if chunk := file_part(node):
         words = text if chunk.kind == "text" else text.removeprefix(chunk_to_text(chunk)).lstrip("\n")
         return replace(chunk, text=words, metadata=metadata)
@@ -189,14 +191,14 @@ def hidden_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": metadata, "excluded_llm_metadata_keys": keys, "excluded_embed_metadata_keys": keys}
 
 
-def _node_to_metadata(node: BaseNode) -> dict[str, Any]:
+def _node_to_metadata(node: BaseNode, image: str | bytes | None) -> dict[str, Any]:
     """Return the metadata of a node, and the other fields that restore it."""
     if NODE in node.metadata:
         raise InputError(f"the metadata {NODE!r} of node {node.node_id!r} are reserved; rename this key")
     fields = node.model_dump(include=set(_STORED_FIELDS))
     rest = {name: fields[name] for name in _STORED_FIELDS if fields.get(name)}
-    if isinstance(path := node_to_image(node), str):
-        rest["image_path"] = path
+    if isinstance(image, str):
+        rest["image_path"] = image
     return {
         **node.metadata,
         NODE: {
