@@ -9,7 +9,7 @@ from PIL import Image
 
 from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.image_decoder import check_pixels, damage_reported, image_to_frame, open_image, read_head
-from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots
+from florence_rag.chunking.shots import Clip, ClipBuilder, DecodedFrame, mark_shots, thumbnail_size
 from florence_rag.chunking.tiff import is_tiff
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
@@ -20,7 +20,6 @@ _FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # in other formats, further images ar
 _STILL_S = 0.4  # a frame that is shown as long as this is to be seen by itself
 _FEW = 5  # frames that are stills, however short they are shown
 _DEFAULT_S, _MIN_S = 0.1, 0.011  # browsers show frames without a duration, or with a shorter one, as long as this
-_THUMBNAIL_PX = 256
 
 TimedFrame = tuple[float, float, Frame]
 """(start in seconds, duration in seconds, frame)"""
@@ -125,6 +124,6 @@ def _shots(frames: Iterable[TimedFrame], min_shot_s: float, *, slides: bool) -> 
 
 
 def _decoded(start_s: float, frame: Frame) -> DecodedFrame:
-    height = max(2, min(2 * _THUMBNAIL_PX, round(frame.shape[0] * _THUMBNAIL_PX / frame.shape[1])))
-    thumbnail = np.asarray(Image.fromarray(frame).resize((_THUMBNAIL_PX, height)))[:, :, ::-1]
+    size = thumbnail_size(frame.shape[1], frame.shape[0])
+    thumbnail = np.asarray(Image.fromarray(frame).resize(size))[:, :, ::-1]
     return DecodedFrame(start_s, np.ascontiguousarray(thumbnail), lambda: frame)

@@ -28,6 +28,7 @@ class ChunkingConfig:
             that is several times as fast, and shots begin and end at key frames.
         keyframes: The most keyframes of one clip. At least 1.
         passage_words: The approximate length of a passage. From 1 to 250.
+        find_ocr_boxes: Whether to find the parts of PDF pages that OCR must read, which takes longer than all else.
 
     Raises:
         InputError: If a value is out of its range.
@@ -42,6 +43,7 @@ class ChunkingConfig:
     video_frames: Literal["all", "key"] = "all"
     keyframes: int = 3
     passage_words: int = 120
+    find_ocr_boxes: bool = True
 
     def __post_init__(self) -> None:
         for name in ("image_side_px", "page_side_px", "keyframe_side_px", "image_detail_px"):

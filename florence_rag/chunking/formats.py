@@ -44,6 +44,11 @@ def format_error(name: str, head: bytes, wanted: str) -> MediaError:
     return MediaError(f"{name} is truncated or damaged (it starts like {found}); replace it with a good copy")
 
 
+def encrypted_error(uri: str) -> MediaError:
+    """Return the error for a file that needs a password."""
+    return MediaError(f"{uri!r} is encrypted; save a copy without password")
+
+
 def describe_format(head: bytes) -> str:
     """Return what a file with this beginning most likely is, such as "a PNG image"."""
     for prefix, name in _PREFIXES:

@@ -11,8 +11,9 @@ from datetime import datetime, time
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from florence_rag.chunking.formats import encrypted_error
 from florence_rag.chunking.text import decode_html, html_to_text
-from florence_rag.chunking.zip_package import ZipPackage, encrypted_error
+from florence_rag.chunking.zip_package import ZipPackage
 from florence_rag.errors import MediaError, MissingExtraError
 
 MAX_CELLS = 1_000_000

@@ -16,8 +16,8 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from florence_rag.chunking.config import ChunkingConfig, fit_text
-from florence_rag.chunking.formats import format_error
-from florence_rag.chunking.pdf_annotations import count_attached_files, read_annotations
+from florence_rag.chunking.formats import encrypted_error, format_error
+from florence_rag.chunking.pdf_annotations import read_annotations
 from florence_rag.chunking.pdf_ocr import boxes_to_read, is_readable
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
@@ -50,7 +50,7 @@ def chunk_source(source: Source, config: ChunkingConfig) -> Iterator[Chunk | Ski
         for number in range(1, pages + 1):
             place = Locator(page=number)
             try:
-                page = _read_page(document, number, config.page_side_px)
+                page = _read_page(document, number, config)
             except (pdfium.PdfiumError, ValueError) as error:
                 _log.info("page %d of %r cannot be read: %s", number, source.uri, error)
                 skipped.append(Skipped(source.uri, "damaged page", place))
@@ -91,7 +91,7 @@ def _open_pdf(path: str) -> Iterator[pdfium.PdfDocument]:
                 document.init_forms()  # else the contents of form fields are not drawn
             except pdfium.PdfiumError as error:
                 if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-                    raise MediaError(f"{path!r} is encrypted; save a copy without password") from error
+                    raise encrypted_error(path) from error
                 raise format_error(repr(path), b"%PDF" if b"%PDF" in head else head, "a PDF") from error
         try:
             yield document
@@ -106,14 +106,13 @@ def _unread_parts(document: pdfium.PdfDocument) -> list[str]:
     return forms + [ATTACHMENT] * document.count_attachments()
 
 
-def _read_page(document: pdfium.PdfDocument, number: int, max_side_px: int) -> _Page:
+def _read_page(document: pdfium.PdfDocument, number: int, config: ChunkingConfig) -> _Page:
     with _PDFIUM, closing(document[number - 1]) as page:
-        frame = _render(page, max_side_px)
-        attachments = count_attached_files(page)
-        notes = read_annotations(document, page)
+        frame = _render(page, config.page_side_px)
+        notes, attachments = read_annotations(document, page)
     with _PDFIUM, closing(document[number - 1]) as page, closing(page.get_textpage()) as textpage:
         text = textpage.get_text_range()
-        boxes = boxes_to_read(page, textpage)
+        boxes = boxes_to_read(page, textpage) if config.find_ocr_boxes else ()
     return _Page(frame, _clean("\n".join((text if is_readable(text) else "", *notes))), boxes, attachments)
 
 

@@ -18,18 +18,21 @@ _CHECKED_TYPES = (raw.FPDF_FORMFIELD_CHECKBOX, raw.FPDF_FORMFIELD_RADIOBUTTON)
 _CHOICE_TYPES = (raw.FPDF_FORMFIELD_COMBOBOX, raw.FPDF_FORMFIELD_LISTBOX)
 
 
-def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list[str]:
-    """Return the words of each visible annotation of a page once, and hide what is drawn of them.
+def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> tuple[list[str], int]:
+    """Return the words of each visible annotation of a page once, and the number of files that are attached to it.
 
-    What is still drawn, such as a signature or the image of a stamp, becomes part of the page when it is opened again.
+    What is drawn of the words is hidden. What is still drawn, such as a signature or the image of a stamp, becomes part
+    of the page when it is opened again.
     """
     found: dict[str, None] = {}
+    attached = 0
     for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
         with _annotation(page, index) as annotation:
+            subtype = raw.FPDFAnnot_GetSubtype(annotation)
+            attached += subtype == raw.FPDF_ANNOT_FILEATTACHMENT
             flags = raw.FPDFAnnot_GetFlags(annotation)
             if flags & _HIDDEN_FLAGS:
                 continue
-            subtype = raw.FPDFAnnot_GetSubtype(annotation)
             is_field = subtype == raw.FPDF_ANNOT_WIDGET
             is_secret = is_field and raw.FPDFAnnot_GetFormFieldFlags(document.formenv, annotation) & _PASSWORD_FLAG
             parts = _field_words(document.formenv, annotation) if is_field else _comment(annotation, subtype)
@@ -38,16 +41,7 @@ def read_annotations(document: pdfium.PdfDocument, page: pdfium.PdfPage) -> list
                 raw.FPDFAnnot_SetFlags(annotation, flags | raw.FPDF_ANNOT_FLAG_HIDDEN)
             found |= words
     raw.FPDFPage_Flatten(page, raw.FLAT_NORMALDISPLAY)
-    return list(found)
-
-
-def count_attached_files(page: pdfium.PdfPage) -> int:
-    """Return the number of files that are attached to places of a page."""
-    count = 0
-    for index in range(min(raw.FPDFPage_GetAnnotCount(page), _MAX_ANNOTATIONS)):
-        with _annotation(page, index) as annotation:
-            count += raw.FPDFAnnot_GetSubtype(annotation) == raw.FPDF_ANNOT_FILEATTACHMENT
-    return count
+    return list(found), attached
 
 
 @contextmanager

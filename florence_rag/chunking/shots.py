@@ -17,6 +17,7 @@ SLOT_S = 0.5
 
 _SHARPER = 1.1  # ignores the noise of a still image: converting a frame costs as much as decoding it
 _CLOCK_HZ = 90_000
+_THUMBNAIL_PX = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Clip:
     end_s: float
     keyframes: tuple[tuple[float, Frame], ...]  # (seconds, frame), in order of time
     continues: bool = False  # whether the previous clip is of the same shot
+
+
+def thumbnail_size(width: int, height: int) -> tuple[int, int]:
+    """Return the (width, height) of the thumbnail of a frame."""
+    return _THUMBNAIL_PX, min(max(2, round(height * _THUMBNAIL_PX / width)), 2 * _THUMBNAIL_PX)
 
 
 def mark_shots(

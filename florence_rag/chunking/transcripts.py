@@ -18,7 +18,7 @@ from florence_rag.sources import SubtitleSearch, language_of
 __all__ = ["Cue", "merge_tracks", "parse_transcript", "read_transcript", "transcript_between"]
 
 MAX_CUES = 100_000
-"""The most cues of one track; a film has about 1,500."""
+"""The most cues of one track; a feature film has about 1,500."""
 
 _MAX_OVERLAPS = 100
 _ENCODINGS = {

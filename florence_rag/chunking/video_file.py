@@ -27,7 +27,7 @@ from av.video.stream import VideoStream
 from florence_rag.chunking.formats import HEAD_BYTES, format_error
 from florence_rag.chunking.image_decoder import MAX_PIXELS, MIN_SIDE_PX
 from florence_rag.chunking.joined_files import open_parts
-from florence_rag.chunking.shots import DecodedFrame
+from florence_rag.chunking.shots import DecodedFrame, thumbnail_size
 from florence_rag.errors import MediaError
 from florence_rag.types import Frame
 
@@ -38,7 +38,6 @@ _BISECTION_MARGIN_S = 10.0
 _STILL_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "tiff", "webp"))  # of covers, thumbnails and previews
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders ignore the transparency of WebM
 _LENGTH = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
-_THUMBNAIL_PX = 256
 _MAX_STILL_S = 3600.0
 _log = logging.getLogger(__name__)
 
@@ -63,14 +62,14 @@ def open_video(file: BinaryIO, path: str) -> Iterator[Video]:
         yield Video(containers, path, is_damaged=len(containers) < len(parts))
 
 
-def _films(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
+def _candidates(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
     """Return the streams that can be decoded and are no covers or thumbnails."""
     stills = Disposition.attached_pic | Disposition.timed_thumbnails
-    films = [stream for stream in streams if not stream.disposition & stills]
-    if not films:
+    candidates = [stream for stream in streams if not stream.disposition & stills]
+    if not candidates:
         cover = ": it is sound with a cover image" if streams else ""
         raise MediaError(f"{path!r} has no video stream{cover}; give a video with images")
-    decodable = [stream for stream in films if stream.codec_context is not None]
+    decodable = [stream for stream in candidates if stream.codec_context is not None]
     if not decodable:
         raise MediaError(f"{path!r} has a codec that cannot be decoded; convert it to H.264")
     allowed = [stream for stream in decodable if _pixels(stream) <= MAX_PIXELS]
@@ -80,7 +79,7 @@ def _films(streams: Sequence[VideoStream], path: str) -> list[VideoStream]:
     return allowed
 
 
-def _film_rank(stream: VideoStream, longest_s: float) -> tuple[bool, bool, int, bool]:
+def _stream_rank(stream: VideoStream, longest_s: float) -> tuple[bool, bool, int, bool]:
     """Rank the largest stream that moves first, and of equal ones the default: others are previews."""
     length_s = _length_s(stream)
     moves = stream.frames != 1 and not 0 < length_s < longest_s / 4  # 0 if the container does not tell
@@ -151,14 +150,14 @@ class Video:
         gaps_s: Where the time jumps by more than an hour: the ends of the frames before.
         key_frames_only: Whether only key frames are decoded.
         is_damaged: Whether frames were skipped that cannot be decoded.
-        has_twin: Whether another stream is as large as the film, and is not read.
+        has_twin: Whether another stream is as large as the main one, and is not read.
         may_restart: Whether several frames may have one time in the file, so that FFmpeg may find a wrong one.
     """
 
     def __init__(self, parts: Sequence[InputContainer], path: str, *, is_damaged: bool = False) -> None:
         container = self.container = parts[0]
         self._parts, self._path = parts, path
-        stream, self.has_twin = self._choose_film(container)
+        stream, self.has_twin = self._choose_stream(container)
         self._stream, self._decoder = stream, _decoder(stream)
         self._start_s = max(0, container.start_time or 0) / av.time_base  # sound may begin slightly before 0
         self._timeline = _Timeline()
@@ -171,12 +170,12 @@ class Video:
         self.end_s = 0.0
         self.gaps_s: list[float] = []
 
-    def _choose_film(self, part: InputContainer) -> tuple[VideoStream, bool]:
-        """Return the stream of the film, and whether another one is as large."""
-        films = _films(part.streams.video, self._path)
-        longest_s = max(map(_length_s, films))
-        ranks = {stream.index: _film_rank(stream, longest_s) for stream in films}
-        first, *others = sorted(films, key=lambda stream: ranks[stream.index], reverse=True)
+    def _choose_stream(self, part: InputContainer) -> tuple[VideoStream, bool]:
+        """Return the main stream, and whether another one is as large."""
+        candidates = _candidates(part.streams.video, self._path)
+        longest_s = max(map(_length_s, candidates))
+        ranks = {stream.index: _stream_rank(stream, longest_s) for stream in candidates}
+        first, *others = sorted(candidates, key=lambda stream: ranks[stream.index], reverse=True)
         return first, bool(others) and ranks[others[0].index][:3] == ranks[first.index][:3]
 
     def metadata(self) -> dict[str, Any]:
@@ -211,12 +210,13 @@ class Video:
 
     def decode(self, max_side_px: int) -> Iterator[DecodedFrame]:
         """Yield all frames as thumbnails for the shot detector, convertible to frames of max_side_px."""
-        height, decoded, unusable = 0, False, 0
+        size: tuple[int, int] | None = None
+        decoded, unusable = False, 0
         for time_s, frame in self.frames():
             # The size of frames may change, but the detector compares thumbnails pixel by pixel.
-            height = height or min(max(2, round(frame.height * _THUMBNAIL_PX / frame.width)), 2 * _THUMBNAIL_PX)
+            size = size or thumbnail_size(frame.width, frame.height)
             try:
-                size, form = (_THUMBNAIL_PX, height), "bgra" if _may_be_transparent(frame) else "bgr24"
+                form = "bgra" if _may_be_transparent(frame) else "bgr24"
                 small = self._thumbnailer.reformat(frame, *size, form, interpolation="FAST_BILINEAR")
             except av.FFmpegError:  # damage can give a frame a pixel format that FFmpeg does not convert
                 unusable += 1
@@ -292,7 +292,7 @@ class Video:
     def _demux(self, others: Sequence[Stream]) -> Iterator[Packet[Any]]:
         for part in self._parts:
             if part is not self.container:
-                self._stream, _ = self._choose_film(part)
+                self._stream, _ = self._choose_stream(part)
                 self._decoder = _decoder(self._stream)
             types = {stream.index: stream.type for stream in part.streams}
             same = [part.streams[each.index] for each in others if types.get(each.index) == each.type]

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from xml.etree.ElementTree import Element
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from florence_rag.chunking.formats import HEAD_BYTES, format_error
+from florence_rag.chunking.formats import HEAD_BYTES, encrypted_error, format_error
 from florence_rag.errors import FlorenceError, MediaError, MissingExtraError
 from florence_rag.sources.io import open_uri
 
@@ -121,8 +121,3 @@ def open_package(uri: str) -> Iterator[ZipPackage]:
             raise format_error(repr(uri), head, "an office document") from error
         except Exception as error:  # of the parsers of ZIP, XML and spreadsheets
             raise MediaError(f"{uri!r} is damaged; open it in its program and save it again") from error
-
-
-def encrypted_error(uri: str) -> MediaError:
-    """Return the error for a file that needs a password."""
-    return MediaError(f"{uri!r} is encrypted; save a copy without password")

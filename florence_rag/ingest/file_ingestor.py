@@ -149,9 +149,9 @@ class FileIngestor:
             index.update_stat(diff.touched)
             # Deletions come last, because a file that was moved takes over the rows of its old place.
             index.delete_sources(diff.gone)
-            index.flush()
         if diff.folder_counts:
             index.put_skipped_files(diff.folder_counts)
+        if diff.has_changes or diff.folder_counts:
             index.flush()
         report = run.report(diff, snapshot.sources)
         snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures), run.skipped)
@@ -190,9 +190,12 @@ class FileIngestor:
         ocr = OCRStage.from_models(models, self.ocr_mode)
         detector = models.detector if self.index_regions else None
         config = limit_image_detail(self.chunking or ChunkingConfig(), models.embedder, ocr, models.captioner, detector)
+        make_engine = options.get("engine")
+        if not make_engine and (ocr is None or self.ocr_mode != "auto"):  # other engines have an OCR mode of their own
+            config = replace(config, find_ocr_boxes=False)
         keep = options.get("near_duplicates") == "keep"
         chunker = partial(chunk_or_skip if keep else chunk_with_hashes, config=config)
-        if make_engine := options.get("engine"):
+        if make_engine:
             return make_engine(chunker)
         stage = EmbedStage.from_models(models, index_regions=self.index_regions)
         return ThreadEngine(stage, chunker, ocr=ocr, config=self.config)

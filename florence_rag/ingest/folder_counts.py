@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from florence_rag.skip_counts import SkipCounts
-from florence_rag.sources import uri_prefixes
+from florence_rag.sources import prefixes_below
 from florence_rag.sources.io.uris import parse_member
 from florence_rag.types import Skipped
 
@@ -32,8 +32,9 @@ class FolderCounts:
             unread: Folders that could not be read in this run.
         """
         folders = self._by_folder.keys() - {folder.rstrip("/") for folder in unread}
-        inner = {each for each in recorded if any(each.startswith(uri_prefixes(folder)) for folder in folders)}
-        outer = tuple(prefix for folder in recorded.keys() - inner for prefix in uri_prefixes(folder))
+        below = prefixes_below(folders)
+        inner = {each for each in recorded if each.startswith(below)}
+        outer = prefixes_below(recorded.keys() - inner)
         counts = {folder: self._by_folder[folder].by_reason for folder in folders if not folder.startswith(outer)}
         changed = {folder: found for folder, found in counts.items() if found != recorded.get(folder, {})}
         return changed | {folder: {} for folder in inner}

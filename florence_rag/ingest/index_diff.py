@@ -7,7 +7,7 @@ from pathlib import Path
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.folder_counts import FolderCounts
 from florence_rag.skip_counts import SkipCounts
-from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, uri_prefixes
+from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, prefixes_below
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, RejectedSource, Skipped, Source
 
@@ -167,15 +167,10 @@ class IndexSnapshot:
         unreadable = {each.source for each in found if isinstance(each, Failure)}
         recorded = self.sources.keys() | self.rejected.keys() | self.failed
         missing = recorded & set(places)
-        if below := _prefixes(place for place in places if place not in self.sources):
+        if below := prefixes_below(place for place in places if place not in self.sources):
             missing |= {uri for uri in recorded if uri.startswith(below)}
-        below_unreadable = _prefixes(unreadable)
+        below_unreadable = prefixes_below(unreadable)
         return {uri for uri in missing - {_uri(each) for each in found} if not uri.startswith(below_unreadable)}
-
-
-def _prefixes(places: Iterable[str]) -> tuple[str, ...]:
-    """Return what the uris of everything below these places begin with."""
-    return tuple(prefix for place in places for prefix in uri_prefixes(place))
 
 
 def _uri(found: Source | Failure) -> str:

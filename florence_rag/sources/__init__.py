@@ -8,6 +8,7 @@ from florence_rag.sources.paths import (
     expand_lines,
     expand_paths,
     path_to_uri,
+    prefixes_below,
     require_paths,
     uri_prefixes,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "language_of",
     "parse_language",
     "path_to_uri",
+    "prefixes_below",
     "require_paths",
     "uri_prefixes",
 ]

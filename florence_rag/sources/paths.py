@@ -121,6 +121,11 @@ def uri_prefixes(uri: str) -> tuple[str, ...]:
     return (*files, *members, *((f"arrow:{stem}/",) if is_saved_dataset(uri) else ()))
 
 
+def prefixes_below(uris: Iterable[str]) -> tuple[str, ...]:
+    """Return the prefixes of the uris of everything in several folders and containers."""
+    return tuple(prefix for uri in uris for prefix in uri_prefixes(uri))
+
+
 def is_saved_dataset(folder: str) -> bool:
     """Return whether `save_to_disk` of Hugging Face datasets wrote a folder."""
     return any(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_dict.json"))

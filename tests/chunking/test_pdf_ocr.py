@@ -51,6 +51,19 @@ def boxes(tmp_path, data: bytes):
     return page.ocr_boxes
 
 
+def test_the_boxes_are_found_only_for_those_who_read_them(tmp_path):
+    path = tmp_path / "a.pdf"
+    path.write_bytes(over_scan(typed("17")))
+    with_boxes, without = (
+        page
+        for find in (True, False)
+        for page in chunk_source(source(path, "pdf"), ChunkingConfig(page_side_px=200, find_ocr_boxes=find))
+    )
+    assert (with_boxes.ocr_boxes, without.ocr_boxes) == ((WHOLE,), ())
+    assert with_boxes.text == without.text == "17"
+    assert np.array_equal(with_boxes.frames[0], without.frames[0])
+
+
 def strips(count: int) -> bytes:
     height = SCAN.height // count
     parts = [pdf_image(SCAN.crop((0, i * height, SCAN.width, (i + 1) * height))) for i in range(count)]
