@@ -118,10 +118,13 @@ class ChunkCollection:
     def check_integrity(self) -> IntegrityReport:
         """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.
 
-        Counting all rows at once is fast; they are counted per source only if the total is wrong.
+        Counting all rows at once is fast; they are counted per source only if the total is wrong. Searches must not
+        find what a kill has left of a source, so these rows are deleted, unless another client may still write them.
         """
         entries = {entry.uri: entry for entry in self.ledger.entries()}
         begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
+        if self.connection.is_sole_writer:
+            self.drop_sources(begun)
         expected = sum(entry.rows for entry in entries.values() if entry.is_complete)
         present = self.connection.count(self.name) - self.count(begun)
         if present == expected:

@@ -83,6 +83,11 @@ class Connection:
         """Whether calls are allowed: not after close or a failed flush of Milvus Lite, and not in a forked process."""
         return not self._unusable and self._process == os.getpid()
 
+    @property
+    def is_sole_writer(self) -> bool:
+        """Whether nobody else can have a write under way: only where this connection has started Milvus Lite."""
+        return False
+
     @contextmanager
     def mapped_errors(self, filter: Filter | None = None) -> Iterator[None]:
         """Map the exceptions of pymilvus to those of this package. filter: a filter of the caller that may be wrong."""

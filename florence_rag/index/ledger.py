@@ -238,10 +238,11 @@ class Ledger:
             if entry.source and entry.source.content_hash == source.content_hash
         )
 
-    def known(self, uris: Collection[str]) -> set[str]:
-        """Return those uris that have an entry in any state."""
+    def states(self, uris: Collection[str]) -> dict[str, State]:
+        """Return the states of those uris that have an entry."""
         by_id = {_id(uri): uri for uri in uris}
-        return {by_id[id] for id in self._connection.rows_of(self.name, list(by_id), ["id"])}
+        rows = self._connection.rows_of(self.name, list(by_id), ["id", "state"])
+        return {by_id[id]: row["state"] for id, row in rows.items()}
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries; they replace earlier entries of the same uris."""

@@ -28,7 +28,7 @@ from florence_rag.index.rows import (
     chunk_to_row,
 )
 from florence_rag.index.text_codec import decode_uri
-from florence_rag.types import Chunk, Kind, Skipped, Source
+from florence_rag.types import Chunk, Kind, Skipped, Source, item_uri
 
 BUFFER_ROWS = 128
 BUFFER_S = 5.0
@@ -47,6 +47,11 @@ class _PendingSource:
     rows: dict[str, Row] = field(default_factory=dict)
     announced: bool = False
     last: Entry | None = None
+
+    @property
+    def is_item(self) -> bool:
+        """Whether this is an item with its only row."""
+        return self.source is not None and [item_uri(id) for id in self.rows] == [self.source.uri]
 
 
 class MilvusWriter:
@@ -223,9 +228,26 @@ class MilvusWriter:
         return rows + ended >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S
 
     def _announce(self, fresh: dict[str, _PendingSource]) -> None:
-        """Record in the ledger that the sources have begun, and drop their older rows."""
-        stale = self.chunks.ledger.known(fresh) | (self._incomplete & fresh.keys())
-        self.chunks.ledger.put(Entry(uri, "begun", each.source) for uri, each in fresh.items())
-        self.chunks.drop_sources(sorted(stale))
+        """Record in the ledger that the sources have begun, and drop their older rows.
+
+        The row of a stored item is overwritten instead, in one write: a kill after the drop would lose it for good,
+        because no file restores it.
+        """
+        states = self.chunks.ledger.states(fresh)
+        stale = (states.keys() | self._incomplete) & fresh.keys()
+        complete = {uri for uri, state in states.items() if state == "complete"} - self._incomplete
+        overwritten = {uri: each for uri, each in fresh.items() if uri in complete and each.is_item}
+        self.chunks.ledger.put(
+            Entry(uri, "begun", each.source) for uri, each in fresh.items() if uri not in overwritten
+        )
+        self.chunks.drop_sources(sorted(stale - overwritten.keys()))
+        self._overwrite_flat_metadata([row for each in overwritten.values() for row in each.rows.values()])
         for each in fresh.values():
             each.announced = True
+
+    def _overwrite_flat_metadata(self, rows: list[Row]) -> None:
+        """Add nulls to rows that will overwrite older ones, for the metadata that only those have."""
+        if self.chunks.codec.flat:
+            older = self.chunks.rows([row["id"] for row in rows], ["id", "metadata"])
+            for row in rows:
+                row.update(without_flat_metadata(older.get(row["id"], {})) | row)

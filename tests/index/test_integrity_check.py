@@ -70,6 +70,18 @@ def test_a_source_that_was_cut_short_is_not_damage(filled, open_index, source, c
     index = open_index()
     assert list(index.sources()) == ["/a", "/b", "/c"]
     assert index.info().incomplete == ()
+    assert len(list(index.find())) == 9, "no search finds what was left of it"
+
+
+def test_a_source_that_another_object_is_writing_is_left_alone(filled, open_index, source, chunks, unit):
+    index = open_index()
+    index.begin(source("/d"))
+    index.add(chunks(source("/d"), 3), unit(3))
+    index.flush()
+    with open_index() as other:
+        assert len(list(other.find())) == 12
+    index.complete(source("/d"))
+    assert len(list(index.find(filter="source == '/d'"))) == 3
 
 
 def test_sources_that_another_machine_is_writing_are_not_damaged(filled, open_index, put, monkeypatch):

@@ -28,7 +28,7 @@ def test_entries_are_read_as_they_were_written(ledger, source):
     assert sorted(ledger.entries(), key=lambda entry: entry.uri) == sorted(entries, key=lambda entry: entry.uri)
     assert {uri: entry.source for uri, entry in ledger.sources().items()} == {odd.uri: odd}
     assert ledger.failures() == (Failure("/b", "it is no \u591c\nimage"),)
-    assert ledger.known(["/a", odd.uri, "/c"]) == {"/a", odd.uri}
+    assert ledger.states(["/a", odd.uri, "/c"]).keys() == {"/a", odd.uri}
 
 
 def test_the_skipped_parts_of_a_source_are_kept_with_it(index, source, chunks, unit):

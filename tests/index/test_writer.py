@@ -1,6 +1,7 @@
 import gc
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from milvus_lite.storage.wal import WAL
 
 from florence_rag.errors import InputError, StoreError
 from florence_rag.index import writer as module
-from florence_rag.types import Chunk
+from florence_rag.types import Chunk, Source, item_uri
 
 
 @pytest.fixture
@@ -27,6 +28,20 @@ def calls(index, monkeypatch):
 
         monkeypatch.setattr(client, name, spy)
     return seen
+
+
+@pytest.fixture
+def put_item(unit):
+    """Adds the item "1" with a text and metadata."""
+
+    def put_one(index, text, metadata):
+        source = Source(item_uri("1"), "text", 0, 0, text)
+        chunk = Chunk(source, "text", text=text, metadata=metadata, custom_id="1")
+        index.begin(source)
+        index.add([chunk], unit())
+        index.complete(source)
+
+    return put_one
 
 
 def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(index, put, calls):
@@ -122,6 +137,35 @@ def test_a_source_may_have_no_chunks(index, source):
     index.begin(source())
     index.complete(source())
     assert index.sources() == {"/photos/a.jpg": source()}
+
+
+@pytest.mark.parametrize("stopped_at", ["delete", "upsert"])
+def test_a_stored_item_is_there_at_every_moment_of_its_replacement(index, put_item, monkeypatch, stopped_at):
+    put_item(index, "old", {"city": "Rome"})
+    index.flush_buffer()
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    put_item(index, "new", {})
+    with monkeypatch.context() as patch:  # what a kill at this call leaves
+        patch.setattr(index.chunks.connection.client, stopped_at, stop)
+        with suppress(KeyboardInterrupt):
+            index.flush_buffer()
+    rows = list(index.chunks.connection.rows("florence", ["id", "text"]))
+    assert rows in ([{"id": "1", "text": "old"}], [{"id": "1", "text": "new"}])
+    assert list(index.chunks.ledger.sources()) == ["item:1"]
+
+
+def test_a_replaced_item_keeps_no_metadata_of_the_older_one(index, put_item):
+    put_item(index, "old", {"city": "Rome", "nested": {"a": 1}})
+    index.flush_buffer()
+    put_item(index, "new", {"year": 2024})
+    assert [hit.text for hit in index.find()] == ["new"]
+    assert index.get(["1"])[0].metadata == {"year": 2024}
+    for filter in ('metadata["city"] == "Rome"', "$meta[\"metadata.city\"] == 'Rome'", {"city": "Rome"}):
+        assert list(index.find(filter=filter)) == []
+    assert [hit.id for hit in index.find(filter={"year": 2024})] == ["1"]
 
 
 def test_a_failure_drops_the_rows_and_a_success_drops_the_failure(index, put, source, chunks, unit):

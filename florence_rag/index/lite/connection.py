@@ -43,6 +43,11 @@ class LiteConnection(Connection):
             database.release()
             raise
 
+    @property
+    def is_sole_writer(self) -> bool:
+        """Whether nobody else can have a write under way: no other object of this process has the database open."""
+        return self._database.users == 1
+
     def _release(self) -> None:
         self._database.release()
 

@@ -27,7 +27,7 @@ class LiteDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._users = 0
+        self.users = 0
         self._engine = LiteEngine(path)
         self.port = self._engine.port
 
@@ -38,14 +38,14 @@ class LiteDatabase:
             if path not in cls.running:
                 _check_folder(path, create)
                 cls.running[path] = cls(path)
-            cls.running[path]._users += 1
+            cls.running[path].users += 1
             return cls.running[path]
 
     def release(self) -> None:
         """Leave the database; it stops and unlocks the folder with its last user."""
         with self._guard:
-            self._users -= 1
-            if self._users == 0:
+            self.users -= 1
+            if self.users == 0:
                 self.stop()
 
     def stop(self) -> None:

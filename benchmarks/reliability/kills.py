@@ -1,0 +1,312 @@
+"""Kill a process at random moments, repeat what it did, and compare the database with that of an uninterrupted run.
+
+    python benchmarks/reliability/kills.py --kills 100 --seed 0
+
+Each job runs in a process that SIGKILL ends: an index run, a run that removes files, a move to another embedder, a
+program that stores and deletes items, a watch of a folder, and an index run inside one long video. After each kill the
+database is opened and checked: every source is complete or absent, and what the job does not touch, or what was
+acknowledged, is there. Then the job is repeated to its end. The embedder is a mean of colors.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import numpy as np
+import typer
+from workload import (
+    PROCESSES,
+    OtherEmbedder,
+    Result,
+    Snapshot,
+    differences,
+    draw,
+    open_rag,
+    save_corpus,
+    save_video,
+    snapshot,
+)
+
+from florence_rag.index import writer
+from florence_rag.index.lite.profile import LiteProfile
+from florence_rag.ingest.engine import IngestConfig
+
+Acknowledge = Callable[[int], object]
+STEPS = 60  # of the program that stores items
+ITEMS = 12
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A database and its files, whose paths are the same for every kill, because ids follow from paths."""
+
+    folder: Path
+
+    @property
+    def db(self) -> Path:
+        return self.folder / "x.db"
+
+    @property
+    def files(self) -> Path:
+        return self.folder / "files"
+
+    @property
+    def later(self) -> Path:
+        """Files that come while the folder is watched; an empty one deletes its namesake."""
+        return self.folder / "later"
+
+    def restore(self, copy: Path) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.copytree(copy, self.folder)
+
+
+# Small buffers, so that more of the kills come between two writes.
+writer.BUFFER_ROWS, LiteProfile.flush_rows = 8, 24
+
+
+def index(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
+    """Index the folder, and remove from the database what is gone from it."""
+    with open_rag(place.db, ingest=IngestConfig(batch_size=4)) as rag:
+        rag.add(place.files, prune=True)
+
+
+def reembed(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
+    """Move the database to another embedder, unless that has been done."""
+    with open_rag(place.db) as rag:
+        if rag.index.embedder != OtherEmbedder.info:
+            rag.reembed(OtherEmbedder()).switch()
+
+
+def put(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
+    """Store, replace and delete items, step by step."""
+    with open_rag(place.db) as rag:
+        for step in range(start, STEPS):
+            ids = step_ids(step)
+            if step % 5 == 4:
+                rag.items.delete(ids)
+            elif step % 5 == 3:
+                pixels = [np.asarray(draw(Random(f"{step} {id}"), (32, 32))) for id in ids]
+                rag.items.upsert_images(pixels, ids=ids, metadatas=[{"step": step, f"only{step}": 1}] * len(ids))
+            else:
+                texts = [f"A red text, written in step {step} for {id}." for id in ids]
+                rag.items.upsert_texts(texts, ids=ids, metadatas=[{"step": step, f"only{step}": 1}] * len(ids))
+            acknowledge(step + 1)
+
+
+def step_ids(step: int) -> list[str]:
+    return [f"item {id}" for id in Random(step).sample(range(ITEMS), 3)]
+
+
+def stored_items(steps: int) -> dict[str, int]:
+    """Return the step that each existing item is of, after this number of steps."""
+    items: dict[str, int] = {}
+    for step in range(steps):
+        for id in step_ids(step):
+            items.pop(id, None)
+            if step % 5 != 4:
+                items[id] = step
+    return items
+
+
+def watch(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
+    """Watch the folder, while files come, change and go one by one."""
+    stop = threading.Event()
+    with open_rag(place.db) as rag:
+        for _ in rag.watch(place.files, stop=stop):
+            waiting = sorted(place.later.iterdir())
+            if not waiting:
+                stop.set()
+                continue
+            target = place.files / waiting[0].name
+            if waiting[0].stat().st_size:
+                os.replace(waiting[0], target)
+            else:
+                target.unlink(missing_ok=True)
+                waiting[0].unlink()
+
+
+def prepare_files(place: Workplace, seed: int) -> None:
+    save_corpus(place.files, seed)
+
+
+def prepare_database(place: Workplace, seed: int) -> None:
+    prepare_files(place, seed)
+    with open_rag(place.db) as rag:
+        rag.add(place.files)
+
+
+def prepare_removal(place: Workplace, seed: int) -> None:
+    save_corpus(place.files, seed, images=120)
+    with open_rag(place.db) as rag:
+        rag.add(place.files)
+    for file in sorted(place.files.iterdir())[::2]:
+        file.unlink()
+
+
+def prepare_items(place: Workplace, seed: int) -> None:
+    place.folder.mkdir(parents=True, exist_ok=True)
+
+
+def prepare_watch(place: Workplace, seed: int) -> None:
+    prepare_database(place, seed)
+    place.later.mkdir()
+    random = Random(seed + 1)
+    for name in ("001.png", "new1.png", "new2.png"):
+        draw(random).save(place.later / name)
+    (place.later / "000.jpg").touch()
+
+
+def prepare_video(place: Workplace, seed: int) -> None:
+    place.files.mkdir(parents=True)
+    save_video(place.files / "long.mp4", Random(seed), seconds=60, size=(320, 240), rate=12)
+
+
+@dataclass
+class Job:
+    """What is killed: how its files are made, and what it does, which can be repeated until it is done."""
+
+    run: Callable[[Workplace, int, Acknowledge], None]
+    prepare: Callable[[Workplace, int], None]
+    copy: Path = Path()
+    duration_s: float = 0.0
+    before: Snapshot | None = None
+    after: Snapshot = field(default_factory=lambda: Snapshot({}, {}, frozenset()))
+
+
+JOBS = {
+    "index": Job(index, prepare_files),
+    "prune": Job(index, prepare_removal),
+    "reembed": Job(reembed, prepare_database),
+    "put": Job(put, prepare_items),
+    "watch": Job(watch, prepare_watch),
+    "inside a video": Job(index, prepare_video),
+}
+
+
+def run_in_child(name: str, folder: Path, start: int, results: Connection) -> None:
+    """Run a job in this process, from a step on."""
+    results.send(0)
+    JOBS[name].run(Workplace(folder), start, lambda step: results.send(step))
+    results.send(-1)
+
+
+def run_and_kill(name: str, place: Workplace, start: int, kill_after_s: float | None) -> int:
+    """Run a job in a process, kill that after some seconds, and return the steps that it acknowledged; -1 if all."""
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_in_child, args=(name, place.folder, start, theirs))
+    process.start()
+    theirs.close()
+    acknowledged = start
+    with suppress(EOFError, OSError), ours:  # the kill may cut a message in two
+        ours.recv()
+        if kill_after_s is not None:
+            threading.Timer(kill_after_s, process.kill).start()
+        while acknowledged >= 0:
+            acknowledged = ours.recv()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"{name} ended with {process.exitcode}")
+    return acknowledged
+
+
+def prepare(name: str, place: Workplace, copies: Path, seed: int) -> None:
+    """Make the files of a job, and run it without a kill."""
+    job = JOBS[name]
+    job.copy = copies / name
+    shutil.rmtree(place.folder, ignore_errors=True)
+    job.prepare(place, seed)
+    shutil.copytree(place.folder, job.copy)
+    if place.db.exists():
+        with open_rag(place.db) as rag:
+            job.before = snapshot(rag)
+    place.restore(job.copy)
+    started = time.monotonic()
+    run_and_kill(name, place, 0, None)
+    job.duration_s = time.monotonic() - started
+    with open_rag(place.db) as rag:
+        job.after = snapshot(rag)
+
+
+def faults_after_kill(job: Job, found: Snapshot, acknowledged: int) -> list[str]:
+    """Say which source is neither complete nor absent, and which is lost."""
+    faults = [*found.faults, *(f"{uri} is partly there after the kill" for uri in found.partial)]
+    if job.run is put:
+        return faults + lost_items(found, acknowledged)
+    states = [each.sources for each in (job.before, job.after) if each is not None]
+    for uri, state in found.sources.items():
+        rows = [each[uri][1] for each in states if uri in each]
+        if job.run is not watch and state[1] not in rows:
+            faults.append(f"{uri} is complete with other rows after the kill")
+    if job.before is not None and job.run is not reembed:
+        kept = {uri for uri, state in job.before.sources.items() if job.after.sources.get(uri) == state}
+        faults += [f"{uri} is lost after the kill" for uri in kept - found.sources.keys()]
+    return faults
+
+
+def lost_items(found: Snapshot, acknowledged: int) -> list[str]:
+    """Compare the items with those that were acknowledged; the last step may have happened or not."""
+    sure, possible = stored_items(acknowledged), stored_items(min(STEPS, acknowledged + 1))
+    faults = []
+    for id in {f"item {number}" for number in range(ITEMS)}:
+        rows = found.sources.get(f"item:{id}", ("", ()))[1]
+        step = next((int(part) for row in rows for part in [row[6].partition('"step": ')[2].rstrip("}")]), None)
+        if step not in (sure.get(id), possible.get(id)):
+            faults.append(f"{id!r} is of step {step}, acknowledged was {sure.get(id)} after {acknowledged} steps")
+    return faults
+
+
+def try_kill(name: str, place: Workplace, random: Random) -> list[str]:
+    """Kill a job up to three times, check what is left after each, repeat it to its end, and compare the databases."""
+    job = JOBS[name]
+    place.restore(job.copy)
+    faults: list[str] = []
+    start = 0
+    for _ in range(random.choice((1, 1, 3))):
+        acknowledged = run_and_kill(name, place, start, random.uniform(0, job.duration_s))
+        start = STEPS if acknowledged < 0 else acknowledged
+        if place.db.exists():
+            with open_rag(place.db) as rag:
+                faults += faults_after_kill(job, snapshot(rag), start)
+    job.run(place, start, lambda step: None)
+    with open_rag(place.db) as rag:
+        return faults + differences(snapshot(rag), job.after)
+
+
+def main(
+    kills: Annotated[int, typer.Option(min=1, help="The number of kills over all jobs.")] = 100,
+    seed: int = 0,
+    only: Annotated[str | None, typer.Option(help=f"One of {', '.join(JOBS)}.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+) -> None:
+    """Kill each job in turn, and print how often the repeated run ended with the same database."""
+    names = [only] if only else list(JOBS)
+    random = Random(seed)
+    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+        place = Workplace(Path(scratch) / "work")
+        for name in names:
+            prepare(name, place, Path(scratch) / "copies", seed)
+            result.notes[f"killed: {name}"] = f"{JOBS[name].after.rows} rows, {JOBS[name].duration_s:.1f} s"
+        for number in range(kills):
+            name = names[number % len(names)]
+            try:
+                faults = try_kill(name, place, random)
+            except Exception as error:
+                faults = [f"{type(error).__name__}: {error}"]
+            result.add(f"killed: {name}", faults)
+            print(f"{number + 1} of {kills} kills: {name}, {len(faults)} faults", flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

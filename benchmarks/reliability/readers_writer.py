@@ -1,0 +1,90 @@
+"""Many readers beside one writer: right answers, their times, and flat memory.
+
+    python benchmarks/reliability/readers_writer.py --minutes 10
+
+First the readers are threads of the process that holds a Milvus Lite database, then processes that share a Milvus Lite
+server, which stands in for a Milvus server. The writer replaces what it wrote, so the database keeps its size, and so
+must the memory. The embedder is a mean of colors.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import load
+import typer
+from lite_server import LiteServer
+from workload import Memory, Result, open_rag
+
+MOST_GROWTH_MIB = 30
+
+
+def wait(minutes: float, memory: Memory, name: str) -> None:
+    """Wait, and print the memory ten times."""
+    for tenth in range(1, 11):
+        time.sleep(minutes * 6)
+        print(f"{name}: {tenth * minutes / 10:5.1f} min, {memory.samples[-1][1]:6.0f} MiB", flush=True)
+
+
+def add(result: Result, name: str, readings: list[load.Reading], steps: int, memory: Memory) -> None:
+    """Count the answers of all readers, and check the memory."""
+    load.add_readings(result, name, readings)
+    result.notes[name] += f", {steps} writes"
+    line, growth = f"{name}: memory", memory.growth()
+    flat = growth < max(MOST_GROWTH_MIB, memory.peak / 20)
+    result.add(line, [] if flat else [f"the memory grows by {growth:.0f} MiB in the second half"])
+    result.notes[line] = f"peak {memory.peak:.0f} MiB, {growth:+.0f} MiB in the second half"
+
+
+def threads(folder: Path, readers: int, minutes: float, seed: int, result: Result) -> None:
+    """Readers and the writer are threads of one process."""
+    shared = load.Shared(folder, seed)
+    with open_rag(folder / "x.db") as rag, ThreadPoolExecutor(readers + 1) as pool:
+        shared.prepare(rag)
+        writer = pool.submit(load.write, rag, shared)
+        futures = [pool.submit(load.read, rag, shared, seed + number) for number in range(readers)]
+        with Memory() as memory:
+            try:
+                wait(minutes, memory, "threads")
+            finally:
+                shared.stop.set()
+        add(result, "Milvus Lite, threads", [each.result() for each in futures], writer.result(), memory)
+
+
+def processes(folder: Path, readers: int, minutes: float, seed: int, result: Result) -> None:
+    """Readers and the writer are processes that share one server."""
+    shared = load.Shared(folder, seed)
+    with LiteServer(folder / "server") as server:
+        with open_rag(server.uri) as rag:
+            shared.prepare(rag)
+        with load.start_pool(readers + 1, shared, server.uri) as pool:
+            writer = pool.submit(load.write_in_process)
+            futures = [pool.submit(load.read_in_process, seed + number) for number in range(readers)]
+            with Memory([server.pid, *pool._processes]) as memory:
+                try:
+                    wait(minutes, memory, "processes")
+                finally:
+                    shared.stop.set()
+            add(result, "Lite server, processes", [each.result() for each in futures], writer.result(), memory)
+
+
+def main(
+    minutes: Annotated[float, typer.Option(min=0.1, help="The duration of each of the two parts.")] = 10,
+    readers: Annotated[int, typer.Option(min=1)] = 32,
+    seed: int = 0,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
+) -> None:
+    """Print how many answers were right, how long they took, and the memory."""
+    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+        for part in (threads, processes):
+            folder = Path(scratch) / part.__name__
+            folder.mkdir()
+            part(folder, readers, minutes, seed, result)
+
+
+if __name__ == "__main__":
+    typer.run(main)
