@@ -24,6 +24,14 @@ class NoImageError(MediaError):
     """A row of a table has no image, so that there is nothing to read."""
 
 
+class TimeLimitError(MediaError):
+    """Reading a file takes longer than it may."""
+
+
+class MemoryLimitError(MediaError):
+    """Reading a file needs more memory than it may use, or ended the process that read it."""
+
+
 class BatchError(InputError):
     """Some items of a batch were not stored; all others were.
 
@@ -53,6 +61,10 @@ class MissingExtraError(FlorenceError, ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package!r} is not installed; install it with: pip install 'florence-rag[{extra}]'")
+        self._arguments = package, extra
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, str]]:
+        return type(self), self._arguments
 
 
 class StoreError(FlorenceError):

@@ -22,6 +22,7 @@ BASE = {
     "json_values",
     "async_methods",
     "skip_counts",
+    "workers",
 }
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
@@ -40,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "json_values": {"errors", "text_arguments"},
     "async_methods": set(),
     "skip_counts": {"types"},
+    "workers": {"errors", "deferred_signals"},
     "models": BASE,
     "sources": BASE,
     "chunking": BASE | {"sources"},

@@ -1,0 +1,160 @@
+"""The workers of this program: streams of what functions yield in them, within limits."""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ParamSpec, TypeVar
+
+from florence_rag.errors import FlorenceError, MemoryLimitError, TimeLimitError
+from florence_rag.workers.process import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_MAX_IDLE = 8
+_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a task may use. None stands for no limit.
+
+    Attributes:
+        seconds: The time for which its caller waits, all in all.
+        seconds_per_item: How much longer that may be for each item that it yields.
+        memory_bytes: The memory that it may allocate, which only Linux limits.
+    """
+
+    seconds: float | None = 60.0
+    seconds_per_item: float = 10.0
+    memory_bytes: int | None = None
+
+
+class WorkerPool:
+    """Workers that wait for tasks. Threads may share it; there are as many workers as tasks at the same time."""
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def start(self, count: int) -> None:
+        """Start workers in the background until `count` of them wait for a task, so that no task waits for them."""
+        with self._lock:
+            self._idle += [self._new() for _ in range(min(count, _MAX_IDLE) - len(self._idle))]
+
+    def stream(
+        self,
+        function: Callable[P, Iterable[T]],
+        *args: Any,
+        limits: Limits = Limits(),
+        check: Callable[[], None] = lambda: None,
+    ) -> Generator[T, None, None]:
+        """Run a generator function in a worker and yield its items; the worker is at most a few items ahead.
+
+        Closing the generator kills the worker, whatever it does.
+
+        Args:
+            function: A function that the worker can import; arguments and items must be picklable.
+            args: Its arguments.
+            limits: What the task may use.
+            check: Is called while waiting, and may raise an exception, which ends the task.
+
+        Raises:
+            TimeLimitError: If the task takes longer than its limit.
+            MemoryLimitError: If the task needs more memory than its limit, or ends its process.
+            Exception: What the function raises, with its traceback as a note.
+        """
+        waited, allowed, since = 0.0, limits.seconds, 0.0
+
+        def check_time() -> None:
+            check()
+            if allowed is not None and waited + time.monotonic() - since > allowed:
+                raise TimeLimitError(f"reading it took longer than {allowed:,g} s")
+
+        worker, is_idle = self._begin(limits.memory_bytes, function, args), False
+        try:
+            while True:
+                since = time.monotonic()
+                message = worker.receive(check_time)
+                waited += time.monotonic() - since
+                if message is None:
+                    raise MemoryLimitError(f"reading it {_describe_end(worker.exit_code(), limits.memory_bytes)}")
+                kind, value = message
+                is_idle = kind != "item"
+                if kind == "end":
+                    return
+                if kind == "memory":
+                    raise MemoryLimitError(f"reading it needs more than {_to_mb(limits.memory_bytes)} of memory")
+                if kind != "item":
+                    raise value
+                yield value
+                allowed = None if allowed is None else allowed + limits.seconds_per_item
+        finally:
+            self._give_back(worker) if is_idle else worker.kill()
+
+    def close(self) -> None:
+        """End the workers that wait for a task."""
+        with self._lock:
+            idle = list(self._idle)
+            self._idle.clear()
+        for worker in idle:
+            worker.result().kill()
+
+    def _begin(self, *task: Any) -> Worker:
+        while True:
+            with self._lock:
+                is_new = not self._idle
+                future = self._new() if is_new else self._idle.pop()
+            worker = future.result()
+            try:
+                if worker.begin(*task):
+                    return worker
+            except BaseException:
+                worker.kill()
+                raise
+            code = worker.kill()
+            if is_new:
+                raise FlorenceError(f"a worker process of {sys.executable!r} ended when it started (exit code {code})")
+
+    def _give_back(self, worker: Worker) -> None:
+        ready = Future[Worker]()
+        ready.set_result(worker)
+        with self._lock:
+            if len(self._idle) < _MAX_IDLE:
+                self._idle.append(ready)
+                return
+        worker.kill()
+
+    def _new(self) -> Future[Worker]:
+        """Start a worker in a thread that lasts: Linux ends a worker together with the thread that started it."""
+        return self._starter.submit(Worker)
+
+    def _forget(self) -> None:
+        """Begin without workers: those of a process that was forked belong to its parent."""
+        self._lock = threading.Lock()
+        self._idle: list[Future[Worker]] = []
+        self._starter = ThreadPoolExecutor(1, "florence-start-worker")
+
+
+def _describe_end(code: int | None, memory_bytes: int | None) -> str:
+    try:
+        name = signal.Signals(-(code or 0)).name
+    except ValueError:
+        name = f"exit code {code}"
+    return f"ended its process ({name}): it is damaged, or needs more than {_to_mb(memory_bytes)} of memory"
+
+
+def _to_mb(size: int | None) -> str:
+    return "the available amount" if size is None else f"{size // _MB:,} MB"
+
+
+_pool = WorkerPool()
+stream, start_workers = _pool.stream, _pool.start
+atexit.register(_pool.close)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool._forget)
