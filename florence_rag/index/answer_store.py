@@ -9,6 +9,7 @@ import numpy as np
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
 from florence_rag.index.literals import literal
+from florence_rag.index.records import damage_reported, parse
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import record_spec
 from florence_rag.index.text_codec import truncate
@@ -29,7 +30,7 @@ class MilvusAnswerStore:
     def get(self, id: str) -> CachedAnswer | None:
         """Return the answer with this id, or None."""
         row = self._connection.rows_of(self._name, [id], _FIELDS).get(id)
-        return _answer(row) if row else None
+        return self._answer(row) if row else None
 
     def nearest(self, vector: np.ndarray, model: str, k: int) -> list[CachedAnswer]:
         """Return the k answers of a model whose vectors are nearest to vector (2 D,), nearest first."""
@@ -42,7 +43,7 @@ class MilvusAnswerStore:
             params={},
             fields=_FIELDS,
         )
-        return [_answer(row) for row, _ in found]
+        return [self._answer(row) for row, _ in found]
 
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """Store an answer with the vector (2 D,) of its question and image."""
@@ -56,18 +57,22 @@ class MilvusAnswerStore:
         expression = f"location == {literal(_digest(location))}"
         rows = list(self._connection.rows(self._name, _FIELDS, expression))
         for row in rows:
-            if _answer(row).image_digest != image_digest:
+            if self._answer(row).image_digest != image_digest:
                 self._connection.delete(self._name, f"id == {literal(row['id'])}")
 
     def count(self) -> int:
         """Return the number of answers."""
         return self._connection.count(self._name)
 
+    def _answer(self, row: Row) -> CachedAnswer:
+        with damage_reported(f"the cached answer {row['id']!r:.80}", self._connection.address):
+            return row_to_answer(row)
+
 
 def _digest(location: str) -> str:
     return blake2b(location.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-def _answer(row: Row) -> CachedAnswer:
-    body = json.loads(row["body"])
-    return CachedAnswer(**{**body, "candidates": tuple((text, share) for text, share in body["candidates"])})
+def row_to_answer(row: Row) -> CachedAnswer:
+    """Return the answer of a row; raise one of `records.FAULTS` if it is damaged."""
+    return parse(row["body"], CachedAnswer)

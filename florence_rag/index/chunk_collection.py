@@ -10,14 +10,16 @@ from typing import NamedTuple
 from florence_rag.batching import batched
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index import schema
+from florence_rag.index.checksum import CHECKSUM, DAMAGED, VECTOR_FIELDS, verify
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
 from florence_rag.index.literals import one_of
-from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
-from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, Row, checked_uri
+from florence_rag.index.records import damage_reported
+from florence_rag.index.row_codec import RowCodec
+from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, Row, checked_uri, row_to_hit
 from florence_rag.index.text_codec import decode_uri
-from florence_rag.types import EmbedderInfo
+from florence_rag.types import EmbedderInfo, Hit
 
 _URIS_PER_CALL = 200
 
@@ -58,9 +60,10 @@ class ChunkCollection:
         spec = schema.chunk_spec(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
         connection.open_collection(spec, reindex=present not in (None, wanted))
         description = connection.describe(name)
-        codec = RowCodec(dtype, flat=bool(description["enable_dynamic_field"]))
-        (id_field,) = (each for each in description["fields"] if each["name"] == "id")
-        max_id_bytes = int(id_field["params"]["max_length"])
+        stored = {each["name"]: each for each in description["fields"]}
+        flat = bool(description["enable_dynamic_field"])
+        codec = RowCodec(dtype, flat, checksums=flat or CHECKSUM in stored)
+        max_id_bytes = int(stored["id"]["params"]["max_length"])
         return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes)
 
     @property
@@ -107,6 +110,11 @@ class ChunkCollection:
                 raise unknown_chunk_error(id)
         return [rows[id] for id in ids]
 
+    def to_hit(self, row: Row, score: float = 0.0) -> Hit:
+        """Return the hit for a row with HIT_FIELDS, or raise StoreCorruptError if the row is damaged."""
+        with damage_reported(f"the row {row.get('id')!r:.80}", self.connection.address):
+            return row_to_hit(row, score)
+
     def whole_rows(self, ids: Sequence[str]) -> list[Row]:
         """Return one decoded row per id, without the fields that the store computes."""
         return [self._decode(row) for row in self.known_rows(ids, self._fields())]
@@ -140,8 +148,14 @@ class ChunkCollection:
         return IntegrityReport(present, expected, frozenset(damaged))
 
     def _fields(self) -> list[str]:
-        return [*STORED_FIELDS, *(("has_text_vector", "text_vector") if self.text_embedder else ())]
+        texts = ("has_text_vector", "text_vector") if self.text_embedder else ()
+        return [*STORED_FIELDS, *texts, *((CHECKSUM,) if self.codec.checksums else ())]
 
     def _decode(self, row: Row) -> Row:
-        vectors = {name: self.codec.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
-        return {name: row[name] for name in self._fields()} | vectors
+        """Return a row without its checksum, which must fit: damage is not copied, and gets no new checksum."""
+        with damage_reported(f"the row {row['id']!r:.80}", self.connection.address):
+            vectors = {name: self.codec.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
+            whole = row | vectors
+            if verify(whole) in DAMAGED:
+                raise ValueError("its checksum does not fit")
+            return {name: whole[name] for name in self._fields() if name != CHECKSUM}

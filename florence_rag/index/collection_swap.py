@@ -76,6 +76,7 @@ class CollectionSwap:
             chunks=self._name(settings.shadow_embedder),
             shadow_embedder=None,
             previous=settings.chunks or self.index_name,
+            checksums=True,
         )
         self.ledger.put_settings(changed)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
 
 from florence_rag.batching import batched
-from florence_rag.errors import StoreCorruptError, StoreMismatchError, StoreUnavailableError
+from florence_rag.errors import StoreMismatchError, StoreUnavailableError
 from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
+from florence_rag.index.migrations import installed_version, migrated
+from florence_rag.index.records import FAULTS, corrupt_error, damage_reported, parse
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
 from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSource, Skipped, Source
@@ -24,6 +28,28 @@ _FOLDER = "folder"
 _FIELDS = ["id", "state", "body"]
 _MAX_REASON = 2_000
 _MAX_SKIP_REASON = 100
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _EntryBody:
+    """The JSON of an entry. skipped: the reason and the place of each part; older versions did not write them."""
+
+    uri: str
+    source: Source | None
+    chunks: dict[Kind, _Count]
+    reason: str
+    skipped: list[tuple[str, Locator]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderBody:
+    """The JSON of a folder: the number of files that the last run over it skipped, by reason."""
+
+    uri: str
+    skipped: dict[str, _Count]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +70,14 @@ class Entry:
 
     @classmethod
     def from_row(cls, row: Row) -> Entry:
-        """Return the entry of a row; older versions did not write skipped parts."""
-        body = json.loads(row["body"])
-        source = Source(**body["source"]) if body["source"] else None
-        skipped = (Skipped(body["uri"], reason, Locator.from_dict(place)) for reason, place in body.get("skipped", ()))
-        return cls(body["uri"], row["state"], source, body["chunks"], body["reason"], tuple(skipped))
+        """Return the entry of a row; raise one of `records.FAULTS` if it is damaged."""
+        if row["state"] not in get_args(State):
+            raise ValueError(f"its state is {row['state']!r:.40}")
+        body = parse(row["body"], _EntryBody)
+        if _id(body.uri) != row["id"]:
+            raise ValueError(f"it is not the record of {body.uri!r:.80}")
+        skipped = tuple(Skipped(body.uri, reason, locator) for reason, locator in body.skipped)
+        return cls(body.uri, row["state"], body.source, body.chunks, body.reason, skipped)
 
     def to_row(self) -> Row:
         """Return the row of the entry, with a long reason truncated."""
@@ -77,9 +106,11 @@ class Entry:
 class Settings:
     """The settings of a whole index: who filled it, in which schema.
 
-    chunks: the collection that holds the chunks, if it is not the index's own. shadow_embedder: the embedder whose
-    vectors fill the shadow. previous: the collection that held the chunks before, until it is dropped. text_embedder:
-    the embedder of the text vectors, if there are any. vector_dtype: precision of the vectors.
+    version: of the schema in which the settings are stored. chunks: the collection that holds the chunks, if it is not
+    the index's own. shadow_embedder: the embedder whose vectors fill the shadow. previous: the collection that held the
+    chunks before, until it is dropped. text_embedder: the embedder of the text vectors, if there are any. vector_dtype:
+    precision of the vectors. checksums: whether all rows carry a checksum. written_by: the version of the package that
+    wrote the settings.
     """
 
     embedder: EmbedderInfo
@@ -89,28 +120,25 @@ class Settings:
     previous: str = ""
     text_embedder: EmbedderInfo | None = None
     vector_dtype: VectorDtype = "fp32"
+    checksums: bool = True
+    written_by: str = field(default="", compare=False)
 
     @classmethod
-    def from_row(cls, row: Row) -> Settings:
-        """Return the settings of a row; fields that older versions did not write get their defaults."""
-        record = json.loads(row["body"])
-        body = {each.name: record[each.name] for each in fields(cls) if each.name in record}
-        embedders = {name: EmbedderInfo(**value) for name, value in body.items() if name.endswith("embedder") and value}
-        return cls(**body | embedders)
+    def from_row(cls, row: Row, where: str) -> Settings:
+        """Return the settings of a row, which any version that is still supported may have written.
+
+        Raises one of `records.FAULTS` if the row is damaged, and StoreMismatchError if the version is not supported.
+        """
+        return msgspec.convert(migrated(parse(row["body"], dict[str, Any]), where), cls)
 
     def to_row(self) -> Row:
-        """Return the row of the settings."""
-        return _row(_SETTINGS, _SETTINGS, asdict(self))
+        """Return the row of the settings, in the present version."""
+        return _row(_SETTINGS, _SETTINGS, asdict(self) | {"version": VERSION, "written_by": installed_version()})
 
     def check(
         self, where: str, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None, vector_dtype: VectorDtype | None
     ) -> None:
         """Raise StoreMismatchError if the index cannot be opened for these embedders and this precision."""
-        if self.version != VERSION:
-            raise StoreMismatchError(
-                f"the index {where} has schema version {self.version}, this florence_rag writes {VERSION}; "
-                "index the files into a new database"
-            )
         recorded = _described(self.text_embedder)
         if self.embedder != embedder:
             problem = f"was filled by {_described(self.embedder)}, not by {_described(embedder)}; "
@@ -136,6 +164,10 @@ class Ledger:
         self._collection = collection
         self.name = f"{collection}_ledger"
 
+    @property
+    def _where(self) -> str:
+        return f"{self._collection!r} of {self._connection.address}"
+
     def exists(self) -> bool:
         """Return whether the ledger, and so the index, exists."""
         return self._connection.has(self.name)
@@ -157,7 +189,7 @@ class Ledger:
         vector_dtype: precision of the vectors; the default is the present one, and fp32 for a new index. The ledger is
         created before the chunks, so that chunks without a ledger belong to another program.
         """
-        where = f"{self._collection!r} of {self._connection.address}"
+        where = self._where
         if not self.exists():
             if self._connection.has(self._collection):
                 raise StoreMismatchError(f"the collection {where} was created by another program; choose another name")
@@ -167,15 +199,18 @@ class Ledger:
         settings = self.settings()
         if settings is not None:
             settings.check(where, embedder, text_embedder, vector_dtype)
+            if settings.version != VERSION:
+                self.put_settings(settings)
         elif self._connection.has(self._collection):
-            raise StoreCorruptError(f"the index {where} has lost its settings; delete it and index again")
+            raise corrupt_error(f"the index {where} has lost its settings", self._connection.address)
         else:
             self.put_settings(Settings(embedder, text_embedder=text_embedder, vector_dtype=vector_dtype or "fp32"))
 
     def settings(self) -> Settings | None:
         """Return the settings, or None if a kill came between creating the ledger and writing them."""
         row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
-        return Settings.from_row(row) if row else None
+        with damage_reported("the record of the settings", self._connection.address):
+            return Settings.from_row(row, f"the index {self._where}") if row else None
 
     def put_settings(self, settings: Settings) -> None:
         """Replace the settings in one write, and make it durable."""
@@ -185,7 +220,23 @@ class Ledger:
     def entries(self, *states: State) -> Iterator[Entry]:
         """Iterate over all entries, or over those in these states, in no order."""
         wanted = one_of("state", states) if states else f'state not in ["{_SETTINGS}", "{_FOLDER}"]'
-        return map(Entry.from_row, self._connection.rows(self.name, _FIELDS, wanted))
+        return map(self._entry, self._connection.rows(self.name, _FIELDS, wanted))
+
+    def records(self) -> Iterator[tuple[str, Entry | Exception]]:
+        """Iterate over the records of sources, by id: each one's entry. Of any damaged record, yield what is wrong."""
+        for row in self._connection.rows(self.name, _FIELDS, f'id != "{_SETTINGS}"'):
+            try:
+                record = read_record(row)
+            except FAULTS as error:
+                yield row["id"], error
+            else:
+                if isinstance(record, Entry):
+                    yield row["id"], record
+
+    def drop_records(self, ids: Sequence[str]) -> None:
+        """Delete records by their ids, which damaged ones have, too."""
+        for some in batched(ids, 1000):
+            self._connection.delete(self.name, one_of("id", some))
 
     def sources(self) -> dict[str, Entry]:
         """Return the complete entries by uri, sorted."""
@@ -212,8 +263,8 @@ class Ledger:
     def skipped_files(self) -> dict[str, dict[str, int]]:
         """Return the number of files that the last run over each folder skipped, by reason."""
         rows = self._connection.rows(self.name, _FIELDS, one_of("state", [_FOLDER]))
-        bodies = (json.loads(row["body"]) for row in rows)
-        return {body["uri"]: body["skipped"] for body in bodies}
+        with damage_reported("the record of skipped files", self._connection.address):
+            return {body.uri: body.skipped for body in map(_folder, rows)}
 
     def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Replace the counts of folders; a folder without counts is deleted."""
@@ -231,7 +282,7 @@ class Ledger:
         """Record new sizes and modification times of sources whose content is unchanged."""
         ids = {_id(source.uri): source for source in sources}
         rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
-        entries = ((Entry.from_row(row), ids[id]) for id, row in rows.items())
+        entries = ((self._entry(row), ids[id]) for id, row in rows.items())
         self.put(
             replace(entry, source=source)
             for entry, source in entries
@@ -250,8 +301,7 @@ class Ledger:
 
     def drop(self, uris: Iterable[str]) -> None:
         """Delete the entries of these uris."""
-        for some in batched([_id(uri) for uri in uris], 1000):
-            self._connection.delete(self.name, one_of("id", some))
+        self.drop_records([_id(uri) for uri in uris])
 
     def clear(self) -> None:
         """Delete all entries except the settings."""
@@ -271,11 +321,29 @@ class Ledger:
         """Make all writes to the ledger durable."""
         self._connection.flush(self.name)
 
+    def _entry(self, row: Row) -> Entry:
+        with damage_reported(f"the ledger's record {row['id']!r:.80}", self._connection.address):
+            return Entry.from_row(row)
+
 
 def _described(embedder: EmbedderInfo | None) -> str:
     if embedder is None:
         return "none"
     return f"{embedder.name} ({embedder.fingerprint[:12]}, {embedder.dimension} dimensions, {embedder.preprocessing})"
+
+
+def read_record(row: Row) -> Entry | _FolderBody | Settings:
+    """Return the record of a row of a ledger; raise one of `records.FAULTS` if it is damaged."""
+    if row["id"] == _SETTINGS:
+        return Settings.from_row(row, "the ledger")
+    return _folder(row) if row["state"] == _FOLDER else Entry.from_row(row)
+
+
+def _folder(row: Row) -> _FolderBody:
+    body = parse(row["body"], _FolderBody)
+    if _id(_folder_key(body.uri)) != row["id"]:
+        raise ValueError(f"it is not the record of {body.uri!r:.80}")
+    return body
 
 
 def _folder_key(uri: str) -> str:

@@ -1,8 +1,9 @@
 """Searches and reads a collection of chunks in Milvus."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from florence_rag.index.filters import Node, names_field
 from florence_rag.index.index_types import find_index_type
 from florence_rag.index.lite.metadata import check_names
 from florence_rag.index.literals import all_of, one_of
-from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors, row_to_hit
+from florence_rag.index.rows import HIT_FIELDS, Row, checked_vectors
 from florence_rag.index.schema import MAX_LIMIT
 from florence_rag.index.text_codec import query_terms
 from florence_rag.types import KINDS, Hit, Kind
@@ -41,9 +42,8 @@ class _Scope:
     user_filter: Filter | None
     conditions: Node | None
 
-    def hits(self, rows: Iterable[tuple[Row, float]]) -> Iterator[Hit]:
-        """Yield the hits for those rows that match, with their scores."""
-        hits = (row_to_hit(row, score) for row, score in rows)
+    def matching(self, hits: Iterator[Hit]) -> Iterator[Hit]:
+        """Yield those hits that match."""
         return hits if self.conditions is None else filter(self.conditions.matches, hits)
 
 
@@ -90,7 +90,7 @@ class MilvusReader(ABC):
         """Return the chunks with these ids, as `ChunkReader.get` says."""
         self.flush_buffer()
         rows = self.chunks.rows(ids, HIT_FIELDS)
-        return [row_to_hit(rows[id]) for id in ids if id in rows]
+        return [self.chunks.to_hit(rows[id]) for id in ids if id in rows]
 
     def vectors(self, ids: Sequence[str]) -> np.ndarray:
         """Return the vectors (N, D) of the chunks with these ids, as `ChunkReader.vectors` says."""
@@ -110,7 +110,7 @@ class MilvusReader(ABC):
     def chunks_of(self, uris: Collection[str]) -> Iterator[Hit]:
         """Iterate over all chunks of these sources, as `ReembeddableIndex.chunks_of` says."""
         self.flush_buffer()
-        return map(row_to_hit, self.chunks.rows_of_sources(uris, HIT_FIELDS))
+        return map(self.chunks.to_hit, self.chunks.rows_of_sources(uris, HIT_FIELDS))
 
     def _encode(self, vector: np.ndarray, dimension: int) -> list[float] | np.ndarray:
         return self.chunks.codec.encode_query(checked_vectors(np.asarray(vector)[None], 1, dimension)[0])
@@ -118,7 +118,7 @@ class MilvusReader(ABC):
     def _find(self, scope: _Scope) -> Iterator[Hit]:
         connection, name = self.chunks.connection, self.chunks.name
         rows = connection.rows(name, HIT_FIELDS, scope.expression, user_filter=scope.user_filter)
-        return scope.hits((row, 0.0) for row in rows)
+        return scope.matching(map(self.chunks.to_hit, rows))
 
     def _search(self, field: str, query: str | list[float] | np.ndarray, k: int, scope: _Scope) -> list[Hit]:
         by_terms = field == "bm25"
@@ -131,7 +131,7 @@ class MilvusReader(ABC):
         for spare in (*_SPARE_HITS[by_terms:], *_MORE_SPARE_HITS):  # terms have equal scores more often than vectors
             limit = min(k + spare, max_hits)
             rows = self._rows(field, query, limit, scope)
-            hits = sorted(scope.hits(rows), key=_rank)
+            hits = sorted(scope.matching(starmap(self.chunks.to_hit, rows)), key=_rank)
             if len(rows) < limit:
                 return hits[:k]
             if len(hits) >= k and (spare >= _SPARE_HITS[-1] or rows[-1][1] != hits[k - 1].score):
@@ -145,7 +145,7 @@ class MilvusReader(ABC):
         best: list[Hit] = []
         for some in batched((hit.id for hit in self._find(scope)), _IDS_PER_SEARCH):
             among = replace(scope, expression=all_of([scope.expression, one_of("id", some)]))
-            found = among.hits(self._rows(field, query, len(some), among))
+            found = among.matching(starmap(self.chunks.to_hit, self._rows(field, query, len(some), among)))
             best = sorted([*best, *found], key=_rank)[:k]
         return best
 

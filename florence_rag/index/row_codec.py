@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 
 from florence_rag.errors import MissingExtraError
+from florence_rag.index.checksum import CHECKSUM, VECTOR_FIELDS, row_checksum
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.lite.metadata import with_flat_metadata
 from florence_rag.index.rows import Row
-
-VECTOR_FIELDS = ("vector", "text_vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,18 +17,21 @@ class RowCodec:
     """The form of a collection's rows.
 
     dtype: precision of the vectors; only servers have half precision. flat: whether rows hold flat metadata, too.
+    checksums: whether rows hold checksums, too, for which a collection of an old version on a server has no field.
     """
 
     dtype: VectorDtype = "fp32"
     flat: bool = False
+    checksums: bool = True
 
     def encode(self, row: Row) -> Row:
         """Return the row as it is sent to the store."""
+        vectors = {name: self.to_dtype(row[name]) for name in VECTOR_FIELDS if name in row}
+        if self.checksums:
+            row = row | {CHECKSUM: row_checksum(row | vectors)}
         if self.flat:
             row = with_flat_metadata(row)
-        if self.dtype == "fp32":
-            return row
-        return row | {name: self.to_dtype(row[name]).tobytes() for name in VECTOR_FIELDS if name in row}
+        return row if self.dtype == "fp32" else row | {name: each.tobytes() for name, each in vectors.items()}
 
     def encode_query(self, vector: np.ndarray) -> list[float] | np.ndarray:
         """Return a query vector (D,) as a search sends it."""

@@ -4,13 +4,14 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, truncate
 from florence_rag.json_values import to_json_value
 from florence_rag.text_arguments import MAX_TEXT_BYTES, clean
-from florence_rag.types import Chunk, Hit, Locator, item_uri
+from florence_rag.types import Chunk, Hit, Kind, Locator, item_uri
 
 MAX_ID_BYTES = 512
 MAX_URI_BYTES = 8_192  # twice the longest path of Linux
@@ -53,15 +54,18 @@ def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | Non
 
 
 def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
-    """Return the hit for a row with HIT_FIELDS. An item's metadata may name its source, such as an image file."""
-    uri, metadata = decode_uri(row["source"]), row["metadata"]
+    """Return the hit for a row with HIT_FIELDS; raise one of `records.FAULTS` if it is damaged.
+
+    An item's metadata may name its source, such as an image file.
+    """
+    uri, metadata = decode_uri(row["source"]), msgspec.convert(row["metadata"], dict[str, Any])
     is_item = uri == item_uri(row["id"])
     named = metadata.get("source") if is_item else None
     return Hit(
         id=row["id"],
-        kind=row["kind"],
+        kind=msgspec.convert(row["kind"], Kind),
         source=named if isinstance(named, str) and named else uri,
-        locator=Locator.from_dict(row["locator"]),
+        locator=msgspec.convert(row["locator"], Locator),
         score=score,
         text=row["text"],
         caption=row["caption"],

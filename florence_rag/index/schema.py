@@ -6,13 +6,14 @@ from typing import Any
 
 from pymilvus import CollectionSchema, DataType, FieldSchema, Function, FunctionType
 
+from florence_rag.index.checksum import CHECKSUM, CHECKSUM_CHARACTERS
 from florence_rag.index.index_types import VectorDtype, index_types
 from florence_rag.index.rows import MAX_ID_BYTES, MAX_URI_BYTES
 from florence_rag.index.store_profile import StoreProfile
 from florence_rag.text_arguments import MAX_TEXT_BYTES
 
-VERSION = 2
-"""Version of the schemas below. An index of another version is not opened."""
+VERSION = 3
+"""Version of the schemas below and of what the rows contain. `index/migrations.py` lists what has changed."""
 
 MAX_LIMIT = 16_384
 """The most hits that a server returns for one search."""
@@ -68,6 +69,7 @@ def chunk_spec(
         _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
         FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
         FieldSchema("vector", _VECTOR_FIELDS[vector_dtype], dim=dimension),
+        _varchar(CHECKSUM, CHECKSUM_CHARACTERS),
     ]
     bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
     params = index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension)

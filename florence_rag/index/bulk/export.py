@@ -14,18 +14,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 from pymilvus import CollectionSchema, DataType
 
 from florence_rag.errors import InputError, MissingExtraError, StoreCorruptError
+from florence_rag.index.checksum import CHECKSUM, DAMAGED, VECTOR_FIELDS, row_checksum, verify
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.ledger import Settings
+from florence_rag.index.ledger import Settings, read_record
+from florence_rag.index.migrations import OLDEST, check_version, installed_version
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
+from florence_rag.index.records import FAULTS, describe, parse
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import chunk_spec, ledger_spec
+from florence_rag.index.schema import VERSION, chunk_spec, ledger_spec
 from florence_rag.index.store_profile import SERVER
 from florence_rag.types import EmbedderInfo
 
@@ -53,11 +57,15 @@ _TYPES: Mapping[DataType, pa.DataType] = MappingProxyType(
 )
 
 
+_Name = Annotated[str, msgspec.Meta(pattern=r"^(chunks|ledger)/\d+\.parquet$")]  # no path that leads elsewhere
+
+
 @dataclass(frozen=True, slots=True)
 class BulkFiles:
     """An exported index.
 
-    chunks, ledger: paths of the files relative to the folder. rows: number of rows in all files of chunks.
+    chunks, ledger: paths of the files relative to the folder. rows: number of rows in all files of chunks. version: of
+    the schema; rows have checksums since version 3. written_by: the version of the package that wrote the files.
     """
 
     embedder: EmbedderInfo
@@ -65,8 +73,10 @@ class BulkFiles:
     vector_dtype: VectorDtype
     rows: int
     sources: int
-    chunks: tuple[str, ...]
-    ledger: tuple[str, ...]
+    chunks: tuple[_Name, ...]
+    ledger: tuple[_Name, ...]
+    version: int = VERSION
+    written_by: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can hold."""
@@ -76,12 +86,12 @@ class BulkFiles:
 def read_manifest(folder: Path) -> BulkFiles:
     """Read the manifest of a folder, or raise InputError if no export has finished there."""
     try:
-        record = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        embedders = {name: EmbedderInfo(**record[name]) for name in ("embedder", "text_embedder") if record[name]}
-        lists = {name: tuple(record[name]) for name in ("chunks", "ledger")}
-        return BulkFiles(**{**record, **embedders, **lists})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{str(folder)!r} contains no export; create it with: florence-rag export DIR") from error
+        record = {"version": OLDEST} | parse((folder / _MANIFEST).read_text("utf-8"), dict[str, Any])
+        check_version(record["version"], record.get("written_by", ""), f"the export {str(folder)!r}")
+        return msgspec.convert(record, BulkFiles)
+    except (OSError, *FAULTS) as error:
+        problem = f"{str(folder)!r} contains no export ({describe(error)})"
+        raise InputError(f"{problem}; create it with: florence-rag export DIR") from error
 
 
 def export(
@@ -102,7 +112,16 @@ def export(
     settings = Settings(chunks.embedder, text_embedder=chunks.text_embedder, vector_dtype=codec.dtype)
     entries, schema = chunks.ledger.settled_rows(settings), ledger_spec("ledger").schema
     ledger, sources = write_rows(folder, "ledger", schema, entries, RowCodec(), rows_per_file)
-    files = BulkFiles(chunks.embedder, chunks.text_embedder, codec.dtype, count, sources - 1, names, ledger)
+    files = BulkFiles(
+        chunks.embedder,
+        chunks.text_embedder,
+        codec.dtype,
+        count,
+        sources - 1,
+        names,
+        ledger,
+        written_by=installed_version(),
+    )
     (folder / _MANIFEST).write_text(json.dumps(files.to_dict(), indent=1), "utf-8")  # only a finished export has one
     return files
 
@@ -149,26 +168,37 @@ def write_rows(
 def read_rows(folder: Path, names: Iterable[str], codec: RowCodec) -> Iterator[Row]:
     """Iterate over the rows of files in a folder, with vectors in float32."""
     for name in names:
-        file = pq.ParquetFile(folder / name)
-        for group in range(file.num_row_groups):
-            yield from (_columns_to_row(row, codec) for row in file.read_row_group(group).to_pylist())
+        try:
+            file = pq.ParquetFile(folder / name)
+            for group in range(file.num_row_groups):
+                yield from [_columns_to_row(row, codec) for row in file.read_row_group(group).to_pylist()]
+        except (OSError, *FAULTS) as error:  # those of pyarrow are ValueErrors
+            problem = f"{str(folder / name)!r} is damaged ({describe(error)})"
+            raise StoreCorruptError(f"{problem}; export the database again") from error
 
 
 def row_to_columns(row: Row, columns: pa.Schema, codec: RowCodec) -> Row:
     """Return a row as a file holds it."""
+    row = row | {name: codec.to_dtype(row[name]) for name in VECTOR_FIELDS if name in row}
+    if CHECKSUM in columns.names:
+        row[CHECKSUM] = row_checksum(row)
     values = {name: row[name] for name in columns.names}
     for name, value in values.items():
         if isinstance(value, Mapping):
             values[name] = json.dumps(value)
-        elif name in VECTOR_FIELDS:
-            vector = codec.to_dtype(value)
-            values[name] = vector if codec.dtype == "fp32" else vector.view(np.uint8)
+        elif name in VECTOR_FIELDS and codec.dtype != "fp32":
+            values[name] = value.view(np.uint8)
     return values
 
 
 def _columns_to_row(row: Row, codec: RowCodec) -> Row:
+    if "state" in row:  # of the ledger
+        read_record(row)
     vectors = {name: row[name] for name in VECTOR_FIELDS if name in row}
     if codec.dtype != "fp32":
         vectors = {name: bytes(value) for name, value in vectors.items()}
     documents = {name: json.loads(row[name]) for name in ("locator", "metadata") if name in row}
-    return row | documents | {name: codec.decode_vector(value) for name, value in vectors.items()}
+    whole = row | documents | {name: codec.decode_vector(value) for name, value in vectors.items()}
+    if verify(whole) in DAMAGED:
+        raise ValueError(f"the checksum of {row['id']!r:.80} does not fit")
+    return {name: value for name, value in whole.items() if name != CHECKSUM}

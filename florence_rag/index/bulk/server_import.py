@@ -16,7 +16,7 @@ from florence_rag.index.address import Address
 from florence_rag.index.bulk.export import BulkFiles, read_manifest
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
-from florence_rag.index.schema import chunk_spec
+from florence_rag.index.schema import VERSION, chunk_spec
 from florence_rag.index.store_profile import SERVER
 
 _JOBS = "/v2/vectordb/jobs/import/"
@@ -48,6 +48,11 @@ def import_uploaded(
     files, address = read_manifest(folder), Address.parse(uri)
     if address.path is not None:
         raise InputError(f"{uri!r} is Milvus Lite, which imports no files of its own; omit --uploaded")
+    if files.version < VERSION:
+        raise InputError(
+            f"{str(folder)!r} was exported by an older florence_rag, whose rows do not fit a new collection; "
+            "omit --uploaded, or export the database again"
+        )
     SERVER.check_index_type(index_type)
     connection = connect(address, token)
     try:

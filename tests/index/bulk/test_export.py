@@ -14,8 +14,9 @@ import pytest
 
 from florence_rag.errors import InputError, StoreCorruptError
 from florence_rag.index.bulk.export import arrow_schema, export, load, read_manifest, row_to_columns
+from florence_rag.index.checksum import VECTOR_FIELDS, row_checksum
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.index.row_codec import VECTOR_FIELDS, RowCodec
+from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import chunk_to_row
 from florence_rag.index.schema import chunk_spec
 from florence_rag.index.store_profile import SERVER
@@ -107,6 +108,7 @@ def test_files_equal_those_of_milvus_own_bulk_writer(bulk_writer, tmp_path, unit
     schema, form = chunk_spec(SERVER, "a", 8, "FLAT", 4, vector_dtype=vector_dtype).schema, RowCodec(vector_dtype)
     row = chunk_to_row(Chunk(Source("/a", "image", 1, 1, "a"), "clip", Locator(start_s=1.5, end_s=2.0)), unit()[0])
     row |= {"metadata": {"city": "夜景"}, "has_text_vector": True, "text_vector": unit(dimension=4)[0]}
+    row |= {"checksum": row_checksum(row | {name: form.to_dtype(row[name]) for name in VECTOR_FIELDS})}
     given = {name: row[name] if name not in VECTOR_FIELDS else form.to_dtype(row[name]) for name in row}
     writer = bulk_writer(schema, str(tmp_path), file_type=3)
     lists = {name: given[name].tolist() for name in VECTOR_FIELDS} if vector_dtype == "fp32" else {}
@@ -164,7 +166,7 @@ def test_an_export_is_not_loaded_into_a_filled_database(filled, tmp_path, put):
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"embedder": 3}'])
 def test_a_folder_without_an_export_is_refused(tmp_path, text):
     (tmp_path / "index.json").write_text(text)
-    with pytest.raises(InputError, match="contains no export; create it with: florence-rag export"):
+    with pytest.raises(InputError, match=r"contains no export \(.+\); create it with: florence-rag export"):
         read_manifest(tmp_path)
 
 
