@@ -7,7 +7,7 @@ afterwards. So it leaves out what the store cannot evaluate, or what stores eval
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from typing import Any
 
 from florence_rag.errors import InputError
@@ -22,6 +22,9 @@ IS_ITEM = starts_with("source", item_uri(""))
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _TEXT_COLUMNS = ("id", "kind", "source")
 _EXACT = 2**53  # up to here, floats hold all whole numbers
+_MAX_COST = 1_000
+"""Of an expression for Milvus Lite: in the time of more comparisons, it returns the rows, and Python decides."""
+_LIST_TEST_COST = 250  # because Lite reads the JSON of the row
 _MAX_DOTS = 2
 """Of a key; every dot doubles the number of places where its value may be."""
 
@@ -80,12 +83,23 @@ class _Pushdown:
     has_items: bool
 
     def translate(self, node: Node, *, negated: bool = False) -> str:
+        """Return the expression of a node, or of its negation; "" if the store would take too long for it."""
+        return all_of(self._affordable([self._translate(node, negated=negated)]))
+
+    def _affordable(self, parts: Sequence[str]) -> list[str]:
+        """Return those of several expressions that the store evaluates sooner than Python reads the rows."""
+        if not self.flat:
+            return list(parts)
+        costs = accumulate(map(_cost, parts))
+        return [part for part, cost in zip(parts, costs, strict=True) if cost <= _MAX_COST]
+
+    def _translate(self, node: Node, *, negated: bool) -> str:
         match node:
             case Not(part):
                 return self.translate(part, negated=not negated)
             case Group(parts, every):
                 each = [self.translate(part, negated=negated) for part in parts]
-                return all_of(each) if every != negated else any_of(each)
+                return all_of(self._affordable(each)) if every != negated else any_of(each)
         field = node.field
         in_column = _column(field.column).condition(node, negated) if field.column else NOTHING
         if field.key is None or (field.column and not self.has_items):
@@ -153,6 +167,11 @@ class _Place:
             return any_of(listed)
         is_text, mapped = f'{self.path} >= ""', [f"(exists {path}{_step(value)})" for path in self.json_paths]
         return any_of([is_text, *listed, *mapped]) if _is_nameable(value) else self.present
+
+
+def _cost(expression: str) -> int:
+    """Return the number of values in the flat metadata that a row is compared with."""
+    return expression.count("$meta[") + _LIST_TEST_COST * expression.count("json_contains(")
 
 
 def _column(name: str) -> _Place:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 from pymilvus import MilvusClient
 
@@ -12,9 +13,11 @@ from florence_rag.index.base import Filter
 from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
+from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec
 
+_PAGE_ROWS = 2_000  # which Lite reads in a third of a second
 _GRPC_OPTIONS = {
     # A proxy that the environment names would be used even for this machine.
     "grpc.enable_http_proxy": 0,
@@ -63,9 +66,21 @@ class LiteConnection(Connection):
     def rows(
         self, collection: str, fields: list[str], filter: str = "", *, user_filter: Filter | None = None
     ) -> Iterator[Row]:
-        """Iterate over the rows that match. Lite returns all at once, and complains about iterators on the terminal."""
-        query = lambda: self.client.query(collection, filter, fields, timeout=READ_S)  # noqa: E731
-        yield from self._call(collection, query, user_filter)
+        """Iterate over the rows that match, in pages, so that other calls run in between.
+
+        Lite complains about the iterators of pymilvus on the terminal, so this orders the rows as they do.
+        """
+        fields, last = list({"id", *fields}), ""
+        while True:
+            expression = all_of([filter, f"id > {literal(last)}" if last else ""])
+            query = partial(
+                self.client.query, collection, expression, fields, limit=_PAGE_ROWS, iterator="True", timeout=READ_S
+            )
+            page = self._call(collection, query, user_filter)
+            yield from page
+            if len(page) < _PAGE_ROWS:
+                return
+            last = page[-1]["id"]
 
     def drop(self, collection: str) -> None:
         """Delete the collection; the next start finishes a deletion that a kill cuts short."""

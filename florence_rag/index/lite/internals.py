@@ -5,18 +5,42 @@ import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
+from typing import Any
 
 import grpc  # type: ignore[import-untyped]
 from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError, ManifestCorruptedError
+from milvus_lite.search.filter import cache as filter_cache
 from milvus_lite.storage.manifest import Manifest
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
 from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.lite.call_order import CallOrder
 
 _DROP_MARKER = ".dropping-"
+_MAX_CALLS = 64  # that run or wait for their turn; more wait in a queue
 _MAX_MESSAGE_BYTES = 2**28  # what Milvus Lite sets for its own servers
+
+
+class _FilterCache(filter_cache.LRUCache):  # type: ignore[misc]
+    """The cache of compiled filters, for calls that run side by side."""
+
+    def __init__(self, maxsize: int) -> None:
+        super().__init__(maxsize)
+        self._lock = Lock()
+
+    def get(self, key: Any) -> Any:
+        with self._lock:
+            return super().get(key)
+
+    def put(self, key: Any, value: Any) -> None:
+        with self._lock:
+            super().put(key, value)
+
+
+filter_cache.LRUCache = _FilterCache
 
 
 class LiteEngine:
@@ -24,10 +48,9 @@ class LiteEngine:
 
     def __init__(self, path: Path) -> None:
         self._engine = _lock(path)
-        # One worker: two writes at once make Lite lose rows, and a call that is interrupted here still runs there.
-        self._workers = ThreadPoolExecutor(1)
+        self._workers = ThreadPoolExecutor(_MAX_CALLS)
         sizes = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
-        self._server = grpc.server(self._workers, options=sizes)
+        self._server = grpc.server(self._workers, options=sizes, interceptors=[CallOrder()])
         try:
             repair(path)
             add_MilvusServiceServicer_to_server(MilvusServicer(self._engine), self._server)

@@ -84,3 +84,42 @@ def test_an_index_type_that_lite_does_not_load_is_replaced(db, open_index, put, 
         with open_index() as index:
             assert index.info().index_type == "FLAT"
             assert index.search_vector(unit()[0], 5) == before
+
+
+ODD_IDS = [
+    "a",
+    "A",
+    "b c",
+    'q"q',
+    "back\\slash",
+    "line\nbreak",
+    "é",
+    "日",
+    "\U0001f600",
+    "'",
+    "%",
+    "_",
+    "x'] or id in ['a",
+]
+
+
+def test_rows_come_in_pages_each_once(monkeypatch, connection):
+    monkeypatch.setattr("florence_rag.index.lite.connection._PAGE_ROWS", 3)
+    connection.open_collection(ledger_spec("a"))
+    connection.upsert("a", [{"id": id, "state": "s", "body": "{}", "vector": [0.0, 0.0]} for id in ODD_IDS])
+    for fields in (["id"], ["state"]):
+        assert sorted(row["id"] for row in connection.rows("a", fields)) == sorted(ODD_IDS)
+    assert sorted(row["id"] for row in connection.rows("a", ["id"], 'state == "s"')) == sorted(ODD_IDS)
+    assert list(connection.rows("a", ["id"], 'state == "other"')) == []
+
+
+def test_writes_run_between_the_pages(monkeypatch, connection):
+    monkeypatch.setattr("florence_rag.index.lite.connection._PAGE_ROWS", 2)
+    connection.open_collection(ledger_spec("a"))
+    row = {"state": "s", "body": "{}", "vector": [0.0, 0.0]}
+    connection.upsert("a", [{**row, "id": id} for id in "bdfh"])
+    rows = connection.rows("a", ["id"])
+    first = next(rows)["id"]
+    connection.upsert("a", [{**row, "id": id} for id in "acg"])
+    connection.delete("a", 'id == "f"')
+    assert first + "".join(each["id"] for each in rows) == "bdgh"

@@ -1,0 +1,157 @@
+"""How long short searches take while other threads run the longest calls that are allowed.
+
+    python benchmarks/reliability/fairness.py --rows 25000 --json fairness.json
+
+One thread repeats a short search, first alone, then beside one long call after the other: large filters, filters that
+the store cannot evaluate, the largest k, long queries, and a read of all rows. The last line runs them all at once,
+while a third thread writes. Exit status 1 if a short search took more than `--limit-s` longer than alone.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from florence_rag import FlorenceRAG
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.retrieval.query import MAX_COUNT
+from florence_rag.testing import ColorEmbedder
+from florence_rag.types import Chunk, EmbedderInfo, Source
+
+DIMENSION = 128
+WORDS = [f"word{number}" for number in range(5_000)]
+ROWS_PER_SOURCE = 500
+MIN_SEARCHES = 20
+
+
+class RandomEmbedder(ColorEmbedder):
+    """Returns a random unit vector for any text."""
+
+    info = EmbedderInfo("random", "0", DIMENSION, "none")
+
+    def embed_texts(self, texts: Sequence[str]) -> np.ndarray:
+        """Return (N, DIMENSION) float32."""
+        return unit(len(texts), 0)
+
+
+def unit(rows: int, seed: int) -> np.ndarray:
+    """Return random unit vectors, (rows, DIMENSION) float32."""
+    vectors = np.random.default_rng(seed).standard_normal((rows, DIMENSION), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
+def fill(index: MilvusIndex, rows: int) -> None:
+    """Store texts of twelve words, with a name, a number and a list as metadata."""
+    pick = np.random.default_rng(0)
+    for first in range(0, rows, ROWS_PER_SOURCE):
+        source = Source(f"/texts/{first}", "text", 1, 1, str(first))
+        texts = [" ".join(pick.choice(WORDS, 12)) for _ in range(ROWS_PER_SOURCE)]
+        index.begin(source)
+        chunks = [_chunk(source, first + i, text) for i, text in enumerate(texts)]
+        index.add(chunks, unit(len(chunks), first))
+        index.complete(source)
+    index.flush()
+
+
+def _chunk(source: Source, number: int, text: str) -> Chunk:
+    metadata = {"name": f"n{number}", "number": number, "tags": ["a", "b"]}
+    return Chunk(source, "text", text=text, metadata=metadata, custom_id=f"i{number}")
+
+
+def long_calls(rag: FlorenceRAG) -> Mapping[str, Callable[[], object]]:
+    """Return the longest calls that the limits of arguments allow."""
+    search, query = rag.search, WORDS[0]
+    return {
+        "filter with 100 values": lambda: search(query, filter={"name": [f"n{i}" for i in range(100)]}),
+        "filter with 10,000 values": lambda: search(query, filter={"name": [f"n{i}" for i in range(10_000)]}),
+        "list with 100 values": lambda: search(query, filter={"tags": {"$any": [f"t{i}" for i in range(100)]}}),
+        "filter decided in Python": lambda: search(query, filter={"name": {"$icontains": "nowhere"}}),
+        "largest k": lambda: search(query, k=MAX_COUNT),
+        "5,000 terms": lambda: search(" ".join(WORDS)),
+        "mmr of 1,000": lambda: rag.retriever.search_mmr(unit(1, 1)[0], 20, fetch_k=1_000),
+        "all rows": lambda: sum(1 for _ in rag.index.find()),
+    }
+
+
+@contextmanager
+def short_searches(rag: FlorenceRAG) -> Iterator[list[float]]:
+    """Search in a thread until the block ends; the list holds the seconds of each search."""
+    seconds: list[float] = []
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.is_set():
+            started = time.perf_counter()
+            rag.search("word1 word7")
+            seconds.append(time.perf_counter() - started)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        stop.set()
+        thread.join()
+
+
+def beside(rag: FlorenceRAG, name: str, *calls: Callable[[], object]) -> dict[str, Any]:
+    """Run the calls at once, and return the seconds of short searches beside them."""
+    threads = [threading.Thread(target=call) for call in calls]
+    with short_searches(rag) as seconds:
+        started = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - started
+        while len(seconds) < MIN_SEARCHES:
+            time.sleep(0.01)
+    p50, p99 = np.percentile(seconds, [50, 99])
+    return {"beside": name, "long s": took, "searches": len(seconds), "p50 s": p50, "p99 s": p99, "max s": max(seconds)}
+
+
+def write(rag: FlorenceRAG) -> None:
+    """Store single texts."""
+    for number in range(50):
+        rag.items.upsert_texts([f"note {number}"], ids=[f"note{number}"])
+
+
+def main(
+    rows: Annotated[int, typer.Option(min=ROWS_PER_SOURCE, help="The size of the database.")] = 25_000,
+    limit_s: Annotated[float, typer.Option(help="The longest delay of a short search beside one call.")] = 1.0,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE")] = None,
+) -> None:
+    """Print a table with one line for each long call."""
+    with tempfile.TemporaryDirectory() as folder:
+        embedder = RandomEmbedder()
+        with FlorenceRAG(MilvusIndex.open(f"{folder}/a.db", embedder.info), embedder) as rag:
+            fill(rag.index, rows)
+            rag.search("word1")
+            calls = long_calls(rag)
+            records = [beside(rag, "nothing")]
+            print("".join(f"{name:>26}" if name == "beside" else f"{name:>10}" for name in records[0]))
+            for name, some in [*((name, [call]) for name, call in calls.items()), ("all, and writes", calls.values())]:
+                writer = [lambda: write(rag)] if len(some) > 1 else []
+                records.append(beside(rag, name, *some, *writer))
+            for record in records:
+                name, *numbers = record.values()
+                print(f"{name:>26}" + "".join(f"{number:>10.4g}" for number in numbers), flush=True)
+    if json_file:
+        json_file.write_text(json.dumps({"rows": rows, "records": records}))
+    delay_s = max(record["max s"] for record in records[1:-1]) - records[0]["p50 s"]
+    print(f"\nthe longest delay of a short search beside one call: {delay_s:.2f} s")
+    raise typer.Exit(delay_s > limit_s)
+
+
+if __name__ == "__main__":
+    typer.run(main)
