@@ -16,7 +16,7 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inference_backends import Backend, Precision, accelerate
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.registry import fingerprint
-from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.types import EmbedderInfo, Frame
 
 
@@ -57,7 +57,7 @@ class FlorenceEmbedder:
         """Load a folder that `save_pretrained` wrote, by default onto a GPU if there is one, with these options."""
         folder = Path(folder)
         model = open_strictly(FlorenceModel, folder, device=device)
-        processor = FlorenceProcessor.from_pretrained(folder)
+        processor = open_processor(FlorenceProcessor, folder)
         image = processor.image_processor
         info = EmbedderInfo(
             name=name,

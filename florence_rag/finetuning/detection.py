@@ -23,7 +23,7 @@ from florence_rag.models.boxes import iou
 from florence_rag.models.dyhead import DyHeadConfig, DyHeadDetectorConfig, DyHeadForObjectDetection, detect_objects
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import DetectionImageProcessor, FlorenceProcessor
-from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.types import Box
 
 MIN_IOU = 0.5
@@ -139,7 +139,7 @@ def open_or_build_detector(folder: Path, base_model: Path, labels: Sequence[str]
 
 def build_detector(start: Path, labels: Sequence[str], *, channels: int = 64) -> DyHeadForObjectDetection:
     """Build a detector with a new head over the trained image encoder of the dual encoder in the folder `start`."""
-    florence = FlorenceModel.from_pretrained(start, dtype=torch.float32)
+    florence = open_strictly(FlorenceModel, start)
     config = DyHeadDetectorConfig(
         backbone_config=florence.config.image_config,
         head_config=DyHeadConfig(channels=channels, num_blocks=2, groups=8),
@@ -173,7 +173,7 @@ class DetectorTask:
         examples = read_boxes(self.files)
         labels = sorted({label for example in examples for label in example.labels})
         model = open_or_build_detector(base_model.parent / "detector", base_model, labels)
-        known: Any = FlorenceProcessor.from_pretrained(base_model).image_processor
+        known = open_processor(FlorenceProcessor, base_model).image_processor
         # Boxes are relative to the whole image, so nothing may be cropped.
         view = {"fit": "squash", "enlarge": 1.0, "image_mean": known.image_mean, "image_std": known.image_std}
         processor = DetectionImageProcessor(size=known.size, **view)

@@ -31,7 +31,7 @@ from florence_rag.finetuning.trainer import TrainingSetup
 from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.processing import FlorenceProcessor
 from florence_rag.models.prompt_templates import UNICL_PROMPTS, check_prompts
-from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.strict_loading import open_processor, open_strictly
 
 _SPLITS = (*TRAINING_SPLITS, *VALIDATION_SPLITS)
 
@@ -122,7 +122,7 @@ class UniCLTask:
         """Read the pairs and the dual encoder in a folder."""
         prompts = check_prompts(self.prompts or UNICL_PROMPTS)
         examples = [example for each in self.data for example in read_pairs(each, self.images)]
-        processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
+        processor: FlorenceProcessor = open_processor(FlorenceProcessor, base_model)
         cache = ImageCache((each.path for each in examples), processor.image_processor)
         usable = usable_examples(examples, cache.failed, ", ".join(map(str, self.data)), lambda each: each.path)
         train, held_out = split_pairs(usable, settings.validation, settings.seed)

@@ -24,7 +24,7 @@ from florence_rag.finetuning.trainer import Collator, TrainingSetup, batches, ke
 from florence_rag.models.meter import MeterConfig
 from florence_rag.models.meter_heads import MeterForMultipleTasks, MeterForQuestionAnswering
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.models.vqa_vocabulary import MIN_QUESTIONS, normalize, soft_score
 
 ANNOTATORS = 10
@@ -128,7 +128,7 @@ class MeterTask:
         """Read the questions, and build a METER for their answers from the one in a folder."""
         questions = read_vqa(self.files).questions
         paths, failed = image_paths(dict.fromkeys(each.image_id for each in questions), self.files.images)
-        processor: FlorenceProcessor = FlorenceProcessor.from_pretrained(base_model)
+        processor: FlorenceProcessor = open_processor(FlorenceProcessor, base_model)
         cache = ImageCache(paths.values(), processor.image_processor)
         failed |= {id: cache.failed[path] for id, path in paths.items() if path in cache.failed}
         usable = usable_examples(questions, failed, self.files.questions[0], lambda each: each.image_id)

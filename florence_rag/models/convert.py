@@ -25,6 +25,7 @@ from florence_rag.models.downloads import Fetcher
 from florence_rag.models.florence import FlorenceConfig
 from florence_rag.models.hyper_parameters import TRANSFORMS, parse_settings, read_settings_file
 from florence_rag.models.meter import MeterConfig
+from florence_rag.models.model_folder import open_part
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.models.registry import ModelCard
 
@@ -128,7 +129,7 @@ def _open_tokenizer(kind: type[Any], config: Config, folder: Path, max_length: i
     if missing := [name for name in TOKENIZER_FILES if not (folder / name).is_file()]:
         raise ModelError(f"{str(folder)!r} lacks {' and '.join(missing)} of the tokenizer; {advice}")
     try:
-        tokenizer = kind.from_pretrained(folder, model_max_length=max_length, local_files_only=True)
+        tokenizer = open_part(kind, folder, model_max_length=max_length)
     except Exception as error:  # a damaged file raises errors of many kinds
         raise ModelError(f"{str(folder)!r} holds no readable tokenizer: {first_line(error)}; {advice}") from error
     text: Any = config.text_config

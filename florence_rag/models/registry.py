@@ -9,10 +9,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-from florence_rag.errors import ModelError
+from florence_rag.errors import ModelError, first_line
 
 PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
+
+_MAX_SETTINGS_BYTES = 16 << 20
 
 Role = Literal["embed", "embed texts", "answer", "match", "describe", "rerank", "detect", "action", "ocr"]
 """What a model can do in an index: embed images and queries, embed texts, answer questions, match texts with images,
@@ -190,12 +192,23 @@ def _detect_family(path: Path, role: Role) -> Family:
     return _FAMILY_BY_MODEL_TYPE.get(model_type(path), _FAMILY_BY_ROLE[role])
 
 
-def read_config(path: Path) -> dict[str, Any]:
-    """Return the content of a JSON file in the folder of a model; an empty dictionary if there is no such file."""
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file in the folder of a model, but not of its vocabularies, which may be larger."""
     try:
-        return dict(json.loads(path.read_text("utf-8"))) if path.is_file() else {}
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r} is not valid JSON ({error}); fetch it again") from error
+        if path.stat().st_size > _MAX_SETTINGS_BYTES:
+            raise ModelError(f"{str(path)!r} is larger than {_MAX_SETTINGS_BYTES >> 20} MB, as no such file is")
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"{str(path)!r} is not valid JSON ({first_line(error)}); fetch it again") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file in the folder of a model; an empty dictionary if there is no such file."""
+    if not path.is_file():
+        return {}
+    if not isinstance(content := read_json(path), dict):
+        raise ModelError(f"{str(path)!r} holds no JSON object; fetch it again")
+    return content
 
 
 def model_type(folder: str | Path) -> str:

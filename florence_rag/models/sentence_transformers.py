@@ -14,8 +14,9 @@ from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from florence_rag.errors import InputError, ModelError, first_line
+from florence_rag.errors import InputError, ModelError
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
+from florence_rag.models.model_folder import opening
 from florence_rag.models.registry import fingerprint, read_config
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -42,10 +43,9 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
         raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
-    try:
-        model = kind(str(folder), device=target, local_files_only=True, model_kwargs=weights, **options)
-    except Exception as error:  # any error that the files cause in the library or transformers
-        raise ModelError(f"{str(folder)!r} cannot be opened as a {kind.__name__}: {first_line(error)}") from error
+    local = {"local_files_only": True, "trust_remote_code": False}
+    with opening(folder, f"{str(folder)!r} cannot be opened as a {kind.__name__}"):
+        model = kind(str(folder), device=target, model_kwargs=weights, **local, **options)
     return model.eval()
 
 

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from florence_rag.errors import ModelError, first_line
+from florence_rag.errors import ModelError
+from florence_rag.models.model_folder import open_network, open_part, opening
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -26,7 +27,7 @@ def open_strictly(
     model by its `name` and by `what` the folder should hold, such as "a detector".
     """
     with _opening(folder, name, what or f"a {kind.__name__}"):
-        loaded: Any = kind.from_pretrained(folder, dtype=torch.float32, local_files_only=True, output_loading_info=True)
+        loaded = open_network(kind, folder, dtype=torch.float32, output_loading_info=True)
     model, loading_info = loaded
     check_fit(loading_info, name or kind.__name__, folder)
     if bad := [key for key, tensor in model.named_parameters() if not tensor.isfinite().all()]:
@@ -43,8 +44,13 @@ def open_with_processor(
 ) -> tuple[Model, Any]:
     """Open a model as `open_strictly` does, and the processor of the same folder."""
     model = open_strictly(kind, folder, name=name, what=what, device=device)
-    with _opening(folder, name, what):
-        return model, processor.from_pretrained(folder, local_files_only=True)
+    return model, open_processor(processor, folder, name=name, what=what)
+
+
+def open_processor(kind: Any, folder: str | Path, *, name: str = "", what: str = "") -> Any:
+    """Open the processor in the folder of a model; it is a ModelError if there is none, as in `open_strictly`."""
+    with _opening(folder, name, what or f"a {kind.__name__}"):
+        return open_part(kind, folder)
 
 
 @contextmanager
@@ -52,13 +58,10 @@ def _opening(folder: str | Path, name: str, what: str) -> Iterator[None]:
     """Hide progress bars of weights that load in milliseconds, and turn every error into a ModelError of one line."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
+    prefix = f"{name!r}: " if name else ""
     try:
-        yield
-    except Exception as error:  # any error inside transformers: JSON, safetensors, other shapes
-        prefix = f"{name!r}: " if name else ""
-        raise ModelError(
-            f"{prefix}{str(folder)!r} cannot be opened as {what}: {first_line(error)}; fetch it again"
-        ) from error
+        with opening(folder, f"{prefix}{str(folder)!r} cannot be opened as {what}", "; fetch it again"):
+            yield
     finally:
         if shown:
             logging.enable_progress_bar()

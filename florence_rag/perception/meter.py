@@ -11,7 +11,7 @@ import torch
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.meter_heads import MeterForMultipleTasks
 from florence_rag.models.processing import FlorenceProcessor
-from florence_rag.models.strict_loading import open_strictly
+from florence_rag.models.strict_loading import open_processor, open_strictly
 from florence_rag.perception.base import AttentionMap, VQAResult
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Box, Frame
@@ -129,7 +129,7 @@ class MeterMatcher(MeterPerception):
 
 def load_meter(folder: str | Path, device: str | None = None) -> tuple[MeterForMultipleTasks, FlorenceProcessor]:
     """Load what a MeterVQA and a MeterMatcher can share."""
-    return open_strictly(MeterForMultipleTasks, folder, device=device), FlorenceProcessor.from_pretrained(folder)
+    return open_strictly(MeterForMultipleTasks, folder, device=device), open_processor(FlorenceProcessor, folder)
 
 
 def to_grid(weights: np.ndarray) -> np.ndarray:

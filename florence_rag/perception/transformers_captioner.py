@@ -13,6 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_
 
 from florence_rag.batching import batched
 from florence_rag.errors import InputError, ModelError
+from florence_rag.models.model_folder import open_part, opening
 from florence_rag.perception.transformers_model import TransformersModel, cannot_open
 from florence_rag.types import Frame
 
@@ -64,10 +65,8 @@ class TransformersCaptioner(TransformersModel):
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, name: str, **options: Any) -> Self:
         """Open a folder as `TransformersModel` does; another kind of model is a ModelError."""
-        try:
-            kind = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
-        except Exception as error:
-            raise cannot_open(name, folder, error) from error
+        with opening(folder, cannot_open(name, folder)):
+            kind = open_part(AutoConfig, folder).model_type
         if kind not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:
             raise ModelError(
                 f"{name!r} is a {kind or 'model of no known type'}, which writes nothing about images; to describe, "

@@ -10,7 +10,8 @@ import torch
 from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer, PreTrainedModel, ProcessorMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
-from florence_rag.errors import InputError, ModelError, first_line
+from florence_rag.errors import InputError, ModelError
+from florence_rag.models.model_folder import open_network, open_part, opening
 from florence_rag.models.strict_loading import UNFIT_KEYS, check_fit
 from florence_rag.perception.base import VQAResult
 
@@ -74,36 +75,34 @@ def open_model(
     dtype = _TYPES.get(precision or ("fp32" if target.type == "cpu" else "bf16"))
     if dtype is None:
         raise ModelError(f"precision is {precision!r}; allowed are {sorted(_TYPES)!r}")
-    try:
-        model, notes = auto_class.from_pretrained(folder, dtype=dtype, local_files_only=True, output_loading_info=True)
-        processor = _open_processor(model.config, folder, {"local_files_only": True, "backend": "pil"})
-    except Exception as error:  # transformers passes on the errors of all its parts: of JSON, of tensors ...
-        raise cannot_open(name, folder, error) from error
+    with opening(folder, cannot_open(name, folder)):
+        model, notes = open_network(auto_class, folder, dtype=dtype, output_loading_info=True)
+        processor = _open_processor(model.config, folder)
     check_fit(notes, name, folder, UNFIT_KEYS[:2] if unused_weights else UNFIT_KEYS)
     return model.to(target).eval(), processor
 
 
-def _open_processor(config: Any, folder: str | Path, options: dict[str, Any]) -> ProcessorMixin:
+def _open_processor(config: Any, folder: str | Path) -> ProcessorMixin:
     """Open a processor, with its tokenizer, and without its part for videos, which alone needs torchvision."""
     kind: Any = PROCESSOR_MAPPING.get(type(config), None)
     parts = kind.get_attributes() if kind else ()
     openers: dict[str, Any] = {"tokenizer": AutoTokenizer, "image_processor": AutoImageProcessor}
     if "video_processor" not in parts:
-        processor: Any = AutoProcessor.from_pretrained(folder, **options)  # type: ignore[no-untyped-call]
+        processor = open_part(AutoProcessor, folder, backend="pil")
         if not hasattr(processor, "image_processor"):  # the parts of an encoder-decoder have no common processor
-            processor = openers["image_processor"].from_pretrained(folder, **options)
-            processor.tokenizer = openers["tokenizer"].from_pretrained(folder, **options)
+            processor = open_part(AutoImageProcessor, folder, backend="pil")
+            processor.tokenizer = open_part(AutoTokenizer, folder, backend="pil")
         return processor  # type: ignore[no-any-return]
-    opened = [openers[part].from_pretrained(folder, **options) if part in openers else None for part in parts]
-    settings, _ = kind.get_processor_dict(folder, **options)
+    opened = [open_part(openers[part], folder, backend="pil") if part in openers else None for part in parts]
+    settings, _ = kind.get_processor_dict(folder, local_files_only=True)
     unchecked = {"check_argument_for_proper_class": lambda *_: None}  # one of the parts is None
     images_only: Any = type(kind.__name__, (kind,), unchecked)
     return images_only.from_args_and_dict(opened, settings)  # type: ignore[no-any-return]
 
 
-def cannot_open(name: str, folder: str | Path, error: Exception) -> ModelError:
-    """Return an error of one line that says which model cannot be opened, and why."""
-    return ModelError(f"{name!r} cannot be opened from the folder {str(folder)!r}: {first_line(error)}")
+def cannot_open(name: str, folder: str | Path) -> str:
+    """Return the beginning of the message of an error, which says which model cannot be opened."""
+    return f"{name!r} cannot be opened from the folder {str(folder)!r}"
 
 
 def beams_to_result(beams: Iterable[tuple[str, float]]) -> VQAResult:

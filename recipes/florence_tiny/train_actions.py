@@ -21,6 +21,7 @@ from florence_rag.models.florence import FlorenceModel
 from florence_rag.models.inflation import inflate
 from florence_rag.models.processing import FlorenceImageProcessor
 from florence_rag.models.registry import TINY, find_model
+from florence_rag.models.strict_loading import open_strictly
 from florence_rag.models.video_coswin import VideoCoSwinConfig, VideoCoSwinForVideoClassification
 from recipes.florence_tiny.recipe_trainer import train
 from recipes.florence_tiny.synthetic.scene import COLORS, sample_scene
@@ -150,7 +151,7 @@ class ClipCollator:
 
 def build_recognizer(start: Path, frames: int = FRAMES) -> VideoCoSwinForVideoClassification:
     """Build a classifier with a new head over the inflated image encoder of the dual encoder in `start`."""
-    image = FlorenceModel.from_pretrained(start, dtype=torch.float32).image_encoder
+    image = open_strictly(FlorenceModel, start).image_encoder
     config = VideoCoSwinConfig.inflating(
         image.config,  # type: ignore[arg-type]  # The config is that of a CoSwin.
         frames=(2, 4, 4),

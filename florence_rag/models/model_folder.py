@@ -1,0 +1,171 @@
+"""Opens the folder of a model without running code that its files name, and without fetching what they name.
+
+The libraries open a folder as its files say: these name classes, other repositories, compiled kernels and pickles.
+Every call that gives a folder to transformers or sentence-transformers goes through this module.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+
+from florence_rag.errors import FlorenceError, ModelError, first_line
+from florence_rag.models.registry import read_json
+
+_MAX_TEXT_BYTES = 256 << 20
+_MAX_FILES = 10_000
+_VOCABULARIES = ("tokenizer.json", "vocab.json")
+_TEXTS = (".json", ".txt", ".jinja", ".md", ".model")
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+_ACTIVATIONS = ("activation_function", "activation_fn", "sbert_ce_default_activation_function")
+_ACTIVATION = re.compile(r"\w+|torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*")
+_MODULE = re.compile(r"sentence_transformers(\.[a-z]\w*)*\.[A-Z]\w*")
+_KERNELS = ("attn_implementation", "experts_implementation")
+
+_never = "which is never run; choose a model whose classes transformers or sentence-transformers contain"
+
+_is_opening: ContextVar[bool] = ContextVar("is_opening", default=False)
+
+
+class _Offline:
+    """Takes the place of the constant HF_HUB_OFFLINE, and is also true in a thread that is opening a model."""
+
+    def __init__(self, usual: object) -> None:
+        self._usual = usual
+
+    def __bool__(self) -> bool:
+        return bool(self._usual) or _is_opening.get()
+
+
+# The libraries do not pass `local_files_only` on to all that a configuration can name, such as kernels and backbones.
+constants.HF_HUB_OFFLINE = _Offline(constants.HF_HUB_OFFLINE)  # type: ignore[assignment]
+
+
+def open_part(kind: Any, folder: str | Path, **options: Any) -> Any:
+    """Return `kind.from_pretrained(folder)` from local files and without their code: a processor or a configuration."""
+    return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **options)
+
+
+def open_network(kind: Any, folder: str | Path, **options: Any) -> Any:
+    """Return a network of safetensors as `open_part` does."""
+    return open_part(kind, folder, use_safetensors=True, **options)
+
+
+@contextmanager
+def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None]:
+    """Check the files of a folder, and turn every error of opening it into a ModelError.
+
+    Args:
+        folder: The folder of a model.
+        problem: The beginning of the message, to which the reason is added.
+        advice: What to do if the files do not fit.
+
+    Raises:
+        ModelError: If the files could run code, lead out of the folder, or cannot be opened.
+    """
+    token = _is_opening.set(True)
+    try:
+        try:
+            check_files(Path(folder))
+        except ModelError as error:
+            raise ModelError(f"{problem}: {error}") from error
+        yield
+    except FlorenceError:
+        raise
+    except Exception as error:  # the libraries pass on the errors of all their parts: of JSON, of tensors ...
+        if "trust_remote_code" in str(error) or "remote code" in str(error):
+            reason = f"it needs code of its own{_named_code(Path(folder))}, {_never}"
+        else:
+            reason = first_line(error) + advice
+        raise ModelError(f"{problem}: {reason}") from error
+    finally:
+        _is_opening.reset(token)
+
+
+def check_files(folder: Path) -> None:
+    """Raise a ModelError if files of the folder are links out of it, could run code, or are too large to be read."""
+    for count, path in enumerate(_files(folder)):
+        if count >= _MAX_FILES:
+            raise ModelError(f"{str(folder)!r} has more than {_MAX_FILES} files; give the folder of one model")
+        _check_place(path, folder)
+        if path.name == "adapter_config.json":
+            raise ModelError(
+                f"{str(path)!r} makes the model an adapter of another one, which is not fetched: merge both "
+                "(merge_and_unload of peft), save the result, and give its folder"
+            )
+        if path.suffix in _PICKLES and not any(path.parent.glob("*.safetensors")):
+            raise ModelError(
+                f"{str(folder)!r} has no *.safetensors next to {path.name}; weights in other forms may be pickles, "
+                "which are not opened: convert them on a machine that may run them, or choose another model"
+            )
+        if path.suffix == ".json" and path.name not in _VOCABULARIES and not path.name.endswith(".index.json"):
+            _check_settings(path)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield what is in the folder and its subfolders, apart from hidden ones, without following links to folders."""
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        links = (each for each in folders if os.path.islink(os.path.join(parent, each)))
+        yield from (Path(parent, each) for each in (*sorted(files), *links) if not each.startswith("."))
+
+
+def _check_place(path: Path, folder: Path) -> None:
+    root = folder.resolve()
+    allowed = [root]
+    if root.parent.name == "snapshots":  # the cache of Hugging Face, whose files are links
+        allowed.append(root.parent.parent / "blobs")
+    place = path.resolve()
+    if path.is_symlink() and not any(place.is_relative_to(each) for each in allowed):
+        raise ModelError(f"{str(path)!r} is a link out of the folder of the model; put the file itself there")
+    if not (place.is_file() or place.is_dir()):
+        raise ModelError(f"{str(path)!r} is not a regular file; fetch the model again")
+    if path.suffix in _TEXTS and place.stat().st_size > _MAX_TEXT_BYTES:
+        raise ModelError(f"{str(path)!r} is larger than {_MAX_TEXT_BYTES >> 20} MB, as no such file is")
+
+
+def _check_settings(path: Path) -> None:
+    """Refuse what the libraries would call, or fetch and run: functions, module classes, kernels."""
+    content = read_json(path)
+    if path.name == "modules.json":
+        for module in content if isinstance(content, list) else ():
+            _check_module(path, module.get("type") if isinstance(module, dict) else module)
+    for key, value in _items(content):
+        if key in _ACTIVATIONS and isinstance(value, str) and not _ACTIVATION.fullmatch(value):
+            raise ModelError(f"{str(path)!r} names the function {value!r:.80} as {key}, {_never}")
+        if key.lstrip("_").removesuffix("_internal") in _KERNELS and "/" in str(value):
+            raise ModelError(f"{str(path)!r} names the compiled code {value!r:.80} as {key}, {_never}")
+        if key == "types" and isinstance(value, dict) and "structure" in content:  # of a Router
+            for each in value.values():
+                _check_module(path, each)
+
+
+def _check_module(path: Path, name: object) -> None:
+    if not _MODULE.fullmatch(str(name)):
+        raise ModelError(f"{str(path)!r} names the class {name!r:.80}, code of its own, {_never}")
+
+
+def _items(content: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the keys and values of all objects in parsed JSON."""
+    pending = [content]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            yield from value.items()
+        pending += value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def _named_code(folder: Path) -> str:
+    """Return in parentheses the first name of code in the configuration files, "" if there is none."""
+    for path in sorted(folder.glob("*.json")):
+        for key, value in _items(read_json(path) if path.name not in _VOCABULARIES else None):
+            if key == "auto_map" and value:
+                first = next(iter(value.values()), "") if isinstance(value, dict) else value
+                return f" ({first!r:.80} in {path.name})"
+    return ""
