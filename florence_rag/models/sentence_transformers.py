@@ -43,9 +43,9 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
         raise InputError(f"precision {precision!r} is not known here; use {' or '.join(PRECISIONS)}")
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
-    local = {"local_files_only": True, "trust_remote_code": False}
+    options |= {"local_files_only": True, "trust_remote_code": False, "model_kwargs": weights}
     with opening(folder, f"{str(folder)!r} cannot be opened as a {kind.__name__}"):
-        model = kind(str(folder), device=target, model_kwargs=weights, **local, **options)
+        model = kind(str(folder), device=target, **options)
     return model.eval()
 
 
