@@ -87,6 +87,25 @@ class StoreCorruptError(StoreError):
     """Rows are missing or cannot be read."""
 
 
+class DamagedDatabaseError(StoreCorruptError):
+    """Files of a Milvus Lite database are damaged. It was not opened, so that nothing has changed.
+
+    Attributes:
+        damage: One line for each damaged file: its name and what is wrong with it.
+    """
+
+    def __init__(self, database: str, damage: Sequence[str], rows: int) -> None:
+        self.database, self.damage, self.rows = database, tuple(damage), rows
+        more = f" (and {len(damage) - 1} more)" if len(damage) > 1 else ""
+        super().__init__(
+            f"the database {database} is damaged: {damage[0]}{more}; {rows} rows can be read and nothing was changed; "
+            f"repair it with: florence-rag repair --db {database}"
+        )
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[str, ...], int]]:
+        return type(self), (self.database, self.damage, self.rows)
+
+
 def unknown_chunk_error(id: str) -> InputError:
     """Return the error for an id that no chunk of the index has."""
     return InputError(f"no chunk has the id {id!r:.80}; searches return the ids that exist")

@@ -11,7 +11,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.literals import literal
 from florence_rag.index.records import damage_reported, parse
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import record_spec
+from florence_rag.index.schema import answer_spec
 from florence_rag.index.text_codec import truncate
 from florence_rag.text_arguments import MAX_TEXT_BYTES
 from florence_rag.types import EmbedderInfo
@@ -25,7 +25,7 @@ class MilvusAnswerStore:
     def __init__(self, connection: Connection, collection: str, embedder: EmbedderInfo) -> None:
         self._connection = connection
         self._name = f"{collection}_answers_{embedder.digest}"
-        connection.open_collection(record_spec(self._name, 2 * embedder.dimension, location=64, model=512))
+        connection.open_collection(answer_spec(self._name, 2 * embedder.dimension))
 
     def get(self, id: str) -> CachedAnswer | None:
         """Return the answer with this id, or None."""

@@ -20,7 +20,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.lite.connection import LiteConnection
-from florence_rag.index.lite.internals import is_database
+from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.skip_counts import total_counts

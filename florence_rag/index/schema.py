@@ -99,6 +99,11 @@ def ledger_spec(name: str) -> CollectionSpec:
     return record_spec(name, 2, state=16)  # Milvus demands a vector, and two zeros suffice
 
 
+def answer_spec(name: str, dimension: int) -> CollectionSpec:
+    """Return the collection of cached answers. dimension: of the vectors of a question and its image together."""
+    return record_spec(name, dimension, location=64, model=512)
+
+
 def record_spec(name: str, dimension: int, **max_bytes: int) -> CollectionSpec:
     """Return a collection of records, each with a JSON text, a vector and text fields of at most so many bytes."""
     fields = [

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from florence_rag.errors import StoreCorruptError
+from florence_rag.errors import DamagedDatabaseError, StoreCorruptError
+from florence_rag.index.lite.repair import repair
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def test_an_intact_index_opens_without_a_warning(filled, open_index):
 
 def test_sources_that_lost_rows_are_named_and_restored_by_the_next_run(filled, db, open_index, put):
     data_files(db)[0].unlink()
+    repair(Path(db))
     with pytest.warns(RuntimeWarning, match=r"has 2 chunks where its ledger lists 9: index the 2 files again"):
         index = open_index()
     assert list(index.sources()) == ["/c"]
@@ -42,6 +44,7 @@ def test_sources_that_lost_rows_are_named_and_restored_by_the_next_run(filled, d
 def test_an_index_that_lost_all_rows_can_be_filled_again_but_not_searched(filled, db, open_index):
     for path in data_files(db):
         path.unlink()
+    repair(Path(db))
     with pytest.raises(StoreCorruptError, match="has lost all its 9 chunks; index its files again"):
         open_index(create=False)
     with pytest.warns(RuntimeWarning, match="index the 3 files again"):
@@ -100,14 +103,9 @@ def test_sources_that_another_machine_is_writing_are_not_damaged(filled, open_in
     assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
 
 
-def test_data_that_cannot_be_read_are_corrupt(filled, db, open_index):
+def test_damaged_files_are_named_with_the_command_that_repairs_them(filled, db, open_index):
     data_files(db)[0].write_bytes(data_files(db)[0].read_bytes()[:100])
-    with pytest.raises(StoreCorruptError, match=r"restore it from a copy, or delete it and index again"):
-        open_index()
-
-
-def test_a_schema_that_cannot_be_read_is_corrupt(filled, db, open_index):
-    path = Path(db, "collections", "florence", "schema.json")
-    path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(StoreCorruptError, match=r"is not valid JSON.*restore it from a copy"):
+    with pytest.raises(
+        DamagedDatabaseError, match=r"data_000001_000007.parquet cannot be read .*florence-rag repair --db"
+    ):
         open_index()

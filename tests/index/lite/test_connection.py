@@ -55,7 +55,7 @@ def test_dropping_leaves_neither_the_collection_nor_a_note(db, connection):
     assert not list(Path(db).glob(".dropping-*"))
 
 
-@pytest.mark.parametrize("index_type", ["FLAT", "HNSW", "HNSW_SQ", "IVF_FLAT"])
+@pytest.mark.parametrize("index_type", ["HNSW", "HNSW_SQ", "IVF_FLAT"])
 def test_an_index_file_that_a_kill_cut_short_is_built_again(db, open_index, put, unit, index_type):
     with open_index(index_type=index_type) as index:
         put(index, n=600)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from florence_rag.errors import StoreError, StoreLockedError, StoreUnavailableError
-from florence_rag.index.lite import internals
+from florence_rag.index.lite import lock
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.milvus import MilvusIndex
 
@@ -150,16 +150,16 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_reason(monkeypatch, d
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(internals, "MilvusLite", fail)
+    monkeypatch.setattr(lock, "MilvusLite", fail)
     with pytest.raises(StoreUnavailableError, match=rf"test.db cannot be written \({os.strerror(number)}\)"):
         open_index()
 
 
 def test_a_disk_without_locks_is_named(monkeypatch, db, open_index):
     def fail(*_, **__):
-        raise internals.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
+        raise lock.DataDirLockedError("no locks") from OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(internals, "MilvusLite", fail)
+    monkeypatch.setattr(lock, "MilvusLite", fail)
     with pytest.raises(StoreUnavailableError, match=r"cannot be locked \(No locks available\); use a local disk"):
         open_index()
 

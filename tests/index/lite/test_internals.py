@@ -1,11 +1,6 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
-from florence_rag.errors import StoreCorruptError
-from florence_rag.index.lite.engine import LiteDatabase
-
 
 def test_a_collection_whose_creation_was_cut_short_is_created_again(db, open_index):
     open_index().close()
@@ -19,16 +14,6 @@ def test_a_collection_whose_creation_was_cut_short_is_created_again(db, open_ind
             if path.is_dir():
                 path.rmdir()
     assert open_index().sources() == {}
-
-
-def test_a_collection_that_lost_its_schema_is_not_deleted(db, open_index, put):
-    with open_index() as index:
-        put(index)
-    Path(db, "collections", "florence", "schema.json").unlink()
-    with pytest.raises(StoreCorruptError, match=r"has lost its schema.json; restore"):
-        open_index()
-    assert list(Path(db, "collections", "florence").rglob("*.parquet"))
-    assert Path(db) not in LiteDatabase.running
 
 
 def test_rows_of_a_flushed_log_that_was_not_deleted_are_not_found_twice(tmp_path, db, open_index, put, unit):
@@ -55,12 +40,3 @@ def test_rows_of_a_log_that_was_not_flushed_are_kept(tmp_path, db, open_index, p
     killed = tmp_path / "killed.db"
     shutil.copytree(db, killed)
     assert list(open_index(uri=str(killed)).sources()) == ["/a", "/b"]
-
-
-def test_a_lost_manifest_is_corrupt(db, open_index, put):
-    with open_index() as index:
-        put(index)
-    for path in Path(db, "collections", "florence").glob("manifest.json*"):
-        path.write_text("{")
-    with pytest.raises(StoreCorruptError, match=r"has lost its manifest.json; restore .*test.db from a copy"):
-        open_index()

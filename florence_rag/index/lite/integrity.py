@@ -1,0 +1,300 @@
+"""Finds damage in the folder of a Milvus Lite database, before Milvus Lite sees it.
+
+Milvus Lite takes the manifest of a collection, or the one before it, at its word: it deletes each Parquet file that the
+manifest does not name, and ignores each file that it cannot find. This module reads the manifest, the schema, the
+footers of the Parquet files and the write-ahead logs, and compares them with each other. It writes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+from milvus_lite.exceptions import MilvusLiteError
+from milvus_lite.index.spec import IndexSpec
+from milvus_lite.schema.arrow_builder import (
+    build_data_schema,
+    build_delta_schema,
+    build_wal_data_schema,
+    build_wal_delta_schema,
+)
+from milvus_lite.schema.persistence import load_schema
+from milvus_lite.schema.types import CollectionSchema
+from milvus_lite.schema.validation import validate_schema
+from milvus_lite.storage.data_file import parse_seq_range
+from milvus_lite.storage.manifest import MANIFEST_FORMAT_VERSION
+
+from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.lite.data_files import MISSING, Footer, Log, UnreadableError, read_footer, read_log
+from florence_rag.index.lite.known_schemas import is_same_schema, known_schema
+from florence_rag.index.lite.lock import locked
+
+COLLECTIONS = "collections"
+MANIFEST = "manifest.json"
+SCHEMA = "schema.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A damaged file. file: relative to the folder of the database. problem: ends the sentence "The file ..."."""
+
+    file: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file} {self.problem}"
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRecord:
+    """What a manifest says. files: the Parquet files that hold the collection, relative to its folder."""
+
+    sequence: int
+    active_log: int
+    files: frozenset[str]
+    index_specs: Mapping[str, IndexSpec]
+
+
+@dataclass(slots=True)
+class CollectionFiles:
+    """The files of one collection, as far as they can be read.
+
+    Attributes:
+        folder: Its folder.
+        damage: Its damaged files.
+        schema: Its schema, if it can be read.
+        manifest: Its manifest; None if it cannot be read, or if there is none yet.
+        parquet: The summaries of the readable Parquet files.
+        strays: Files that the manifest does not name.
+        logs: The write-ahead logs.
+    """
+
+    folder: Path
+    damage: list[Damage] = field(default_factory=list)
+    schema: CollectionSchema | None = None
+    manifest: ManifestRecord | None = None
+    parquet: dict[Path, Footer] = field(default_factory=dict)
+    strays: list[Path] = field(default_factory=list)
+    logs: dict[Path, Log] = field(default_factory=dict)
+
+    @property
+    def flushed_logs(self) -> list[Path]:
+        """The logs whose rows are in Parquet files: a kill came before they were deleted."""
+        manifest = self.manifest
+        return [path for path in self.logs if manifest is not None and _number(path) < manifest.active_log]
+
+    @property
+    def manifest_is_sound(self) -> bool:
+        """Whether the Parquet files that the manifest does not name are no part of the collection."""
+        doubts = (damage.file.endswith(MANIFEST) or damage.problem == MISSING for damage in self.damage)
+        return self.manifest is not None and not any(doubts)
+
+    @property
+    def rows(self) -> int:
+        """The number of readable rows, in all their versions."""
+        data = sum(footer.rows for path, footer in self.parquet.items() if path.parent.name == "data")
+        return data + sum(log.rows for path, log in self.logs.items() if path.name.startswith("wal_data"))
+
+    def report(self, path: Path, problem: str) -> None:
+        """Record damage of a file."""
+        self.damage.append(Damage(path.relative_to(self.folder.parents[1]).as_posix(), problem))
+
+    def columns(self, path: Path) -> pa.Schema | None:
+        """Return the columns that the schema gives a data file or log."""
+        if self.schema is None:
+            return None
+        builders = {
+            "data": build_data_schema,
+            "delta": build_delta_schema,
+            "wal_data": build_wal_data_schema,
+            "wal_delta": build_wal_delta_schema,
+        }
+        return builders[path.name.rpartition("_")[0] if path.suffix == ".arrow" else path.parent.name](self.schema)
+
+
+def inspect(database: Path, *, thorough: bool = False) -> list[CollectionFiles]:
+    """Read the files of all collections. thorough: verify the checksum of each page of the Parquet files."""
+    folders = sorted((database / COLLECTIONS).iterdir()) if (database / COLLECTIONS).is_dir() else []
+    return [_inspect_collection(folder, thorough) for folder in folders if "." not in folder.name]
+
+
+def inspect_readable(database: Path, *, thorough: bool = False) -> list[CollectionFiles]:
+    """Return what `inspect` returns, or raise StoreUnavailableError if this process may not read a file."""
+    try:
+        return inspect(database, thorough=thorough)
+    except PermissionError as error:
+        raise StoreUnavailableError(
+            f"{error.filename} cannot be read ({error.strerror}); give it to this user"
+        ) from error
+
+
+def find_damage(database: Path, *, thorough: bool = False) -> list[Damage]:
+    """Return the damaged files of a database that nobody has open; `thorough` reads all Parquet files whole.
+
+    Raises:
+        StoreUnavailableError: If there is no database, or if this process may not read it.
+        StoreLockedError: If it is open.
+    """
+    with locked(database):
+        return [damage for files in inspect_readable(database, thorough=thorough) for damage in files.damage]
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the Parquet files of a collection, and whatever lies among them."""
+    return [path for kind in ("data", "delta") for path in sorted(folder.glob(f"partitions/*/{kind}/*"))]
+
+
+def logs(folder: Path) -> list[Path]:
+    """Return the write-ahead logs of a collection."""
+    return sorted(folder.glob("wal/wal_*_*.arrow"))
+
+
+def _inspect_collection(folder: Path, thorough: bool) -> CollectionFiles:
+    files = CollectionFiles(folder)
+    if not folder.is_dir():
+        files.report(folder, "is not a folder")
+        return files
+    if not is_begun(folder):
+        return files
+    _read_schema(files)
+    _read_manifest(files)
+    _read_parquet(files, thorough)
+    _read_logs(files)
+    _compare_sequences(files)
+    return files
+
+
+def is_begun(folder: Path) -> bool:
+    """Return whether a folder holds a collection; a kill can leave one with nothing but temporary files."""
+    return any(path.is_file() and path.suffix != ".tmp" for path in folder.rglob("*"))
+
+
+def _read_schema(files: CollectionFiles) -> None:
+    path = files.folder / SCHEMA
+    try:
+        name, schema = load_schema(str(path))
+        validate_schema(schema)
+    except PermissionError:
+        raise
+    except FileNotFoundError:
+        files.report(path, MISSING)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, MilvusLiteError) as error:
+        files.report(path, f"is not a schema ({_first_line(error)})")
+    else:
+        known = known_schema(name, _columns_on_disk(files.folder) or build_data_schema(schema))
+        if name != files.folder.name:
+            files.report(path, f"belongs to the collection {name!r:.80}")
+        elif known is not None and not is_same_schema(schema, known):
+            files.report(path, "is not the schema of the rows")
+        else:
+            files.schema = schema
+
+
+def _columns_on_disk(folder: Path) -> pa.Schema | None:
+    """Return the columns that most Parquet files of a collection have, if there are any."""
+    found: Counter[pa.Schema] = Counter()
+    for path in folder.glob("partitions/*/data/*.parquet"):
+        with suppress(UnreadableError):
+            found[read_footer(path).columns.remove_metadata()] += 1
+    return found.most_common(1)[0][0] if found else None
+
+
+def _read_manifest(files: CollectionFiles) -> None:
+    path = files.folder / MANIFEST
+    try:
+        files.manifest = read_manifest(path)
+    except PermissionError:
+        raise
+    except FileNotFoundError:
+        if data_files(files.folder) or Path(f"{path}.prev").exists():  # the first flush writes it
+            files.report(path, MISSING)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        files.report(path, f"is not a manifest ({_first_line(error)})")
+
+
+def read_manifest(path: Path) -> ManifestRecord:
+    """Return what a manifest says, or raise an error if any part that matters is not as Milvus Lite writes it."""
+    record = json.loads(path.read_text(encoding="utf-8"))
+    if record["manifest_format_version"] != MANIFEST_FORMAT_VERSION:
+        raise ValueError(f"its format has the version {record['manifest_format_version']!r:.20}")
+    numbers = record["current_seq"], record["active_wal_number"] or 0
+    if not all(isinstance(number, int) and number >= 0 for number in numbers):
+        raise ValueError("a number is wrong")
+    named = [
+        f"partitions/{partition}/{name}"
+        for partition, by_kind in record["partitions"].items()
+        for kind in ("data_files", "delta_files")
+        for name in by_kind[kind]
+    ]
+    specs = {field: IndexSpec.from_dict(spec) for field, spec in record["index_specs"].items()}
+    return ManifestRecord(*numbers, frozenset(named), specs)
+
+
+def _read_parquet(files: CollectionFiles, thorough: bool) -> None:
+    """Read the summaries of all Parquet files, and report named files that are missing or do not fit."""
+    named = files.manifest.files if files.manifest else frozenset()
+    present = [path for path in data_files(files.folder) if not path.is_dir()]
+    missing = {files.folder / name for name in named} - set(present)
+    for path in [*sorted(missing), *present]:
+        is_named = path in missing or path.relative_to(files.folder).as_posix() in named
+        if not is_named:
+            files.strays.append(path)
+        try:
+            footer = read_footer(path, thorough=thorough)
+            first, last = parse_seq_range(path.name)
+            columns = files.columns(path)
+            if columns is not None and not footer.columns.equals(columns):
+                raise UnreadableError("has the columns of another collection")
+            if first != footer.first or footer.last > last:
+                raise UnreadableError("has the rows of another file")
+            files.parquet[path] = footer
+        except (UnreadableError, ValueError) as error:
+            if is_named:
+                files.report(path, str(error))
+
+
+def _read_logs(files: CollectionFiles) -> None:
+    for path in logs(files.folder):
+        try:
+            log = files.logs[path] = read_log(path, files.columns(path))
+            if log.problem:
+                files.report(path, log.problem)
+        except UnreadableError as error:
+            files.report(path, str(error))
+
+
+def _compare_sequences(files: CollectionFiles) -> None:
+    """Report gaps between the sequence numbers of the manifest, the Parquet files and the logs.
+
+    Each write gets the next number. Therefore the numbers of the logs continue those of the manifest without a gap.
+    """
+    if files.damage or files.manifest is None:
+        return
+    known = files.manifest.sequence
+    flushed = set(files.flushed_logs)
+    late = sorted({number for path, log in files.logs.items() if path not in flushed for number in log.sequence})
+    if (
+        any(number > known for path in flushed for number in files.logs[path].sequence)
+        or min(late, default=known + 1) <= known
+    ):
+        files.report(files.folder / MANIFEST, "does not fit the write-ahead logs")
+    elif any(b - a > 1 for a, b in zip([known, *late], late, strict=False)):
+        files.report(files.folder / "wal", "has lost writes between others")
+    newest = max([known, *late])
+    for path, footer in files.parquet.items():
+        if footer.last > (newest if path in files.strays else known):
+            files.report(files.folder / MANIFEST, f"is older than {path.relative_to(files.folder).as_posix()}")
+            return
+
+
+def _number(log: Path) -> int:
+    return int(log.stem.rpartition("_")[2])
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]

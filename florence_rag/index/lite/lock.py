@@ -1,0 +1,45 @@
+"""Locks the folder of a Milvus Lite database, so that only one process has it open."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from milvus_lite.db import MilvusLite
+from milvus_lite.exceptions import DataDirLockedError
+
+from florence_rag.errors import StoreLockedError, StoreUnavailableError
+
+
+def lock(path: Path) -> MilvusLite:
+    """Return an engine that has locked the folder and not yet read it. Its `close` unlocks the folder."""
+    try:
+        return MilvusLite(str(path))
+    except DataDirLockedError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno not in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            raise StoreUnavailableError(f"{path} cannot be locked ({cause.strerror}); use a local disk") from error
+        raise StoreLockedError(
+            f"another process has {path} open; close it there, or use a Milvus server, which many can share"
+        ) from error
+    except OSError as error:
+        raise StoreUnavailableError(
+            f"{path} cannot be written ({error.strerror}), which Milvus Lite needs even to search"
+        ) from error
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep all other processes out of a database."""
+    if not is_database(path):
+        raise StoreUnavailableError(f"there is no database {path}; create it with: florence-rag index PATH --db {path}")
+    engine = lock(path)
+    try:
+        yield
+    finally:
+        engine.close()
+
+
+def is_database(path: Path) -> bool:
+    """Return whether the folder holds a Milvus Lite database, whose lock file may have been lost."""
+    return (path / "LOCK").is_file() or any((path / "collections").glob("*/*.json*"))

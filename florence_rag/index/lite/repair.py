@@ -1,0 +1,269 @@
+"""Repairs damaged collections of a Milvus Lite database, and sets aside what Milvus Lite would delete.
+
+Each row carries the sequence number of its write. Therefore the newest version of every row follows from whatever files
+can still be read, without a manifest. `repair` writes these rows into one new Parquet file and then a manifest that
+names it; that write is the moment at which the collection is whole again. The files that were there before are kept
+in the folder `set-aside`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from milvus_lite.index.spec import IndexSpec
+from milvus_lite.schema.arrow_builder import build_data_schema
+from milvus_lite.schema.persistence import save_schema
+from milvus_lite.storage.data_file import write_data_file
+from milvus_lite.storage.manifest import Manifest
+
+from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.lite import checksums
+from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
+from florence_rag.index.lite.integrity import (
+    MANIFEST,
+    SCHEMA,
+    CollectionFiles,
+    Damage,
+    data_files,
+    inspect_readable,
+    logs,
+    read_manifest,
+)
+from florence_rag.index.lite.known_schemas import known_schema
+from florence_rag.index.lite.lock import locked
+
+SET_ASIDE = "set-aside"
+_PARTITION = "_default"
+
+
+@dataclass(frozen=True, slots=True)
+class RepairReport:
+    """What a repair found and did.
+
+    Attributes:
+        damage: The damaged files.
+        rows: The number of rows in each repaired collection.
+        lost: One line for each file of which rows, or deletions of rows, could not be read.
+        set_aside: The folder that holds the files that were replaced; None if nothing was damaged.
+    """
+
+    damage: tuple[Damage, ...] = ()
+    rows: Mapping[str, int] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+    set_aside: Path | None = None
+
+
+class SetAside:
+    """The dated folder below `set-aside` to which files are moved instead of being deleted."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self.folder = database / SET_ASIDE / datetime.now().strftime("%Y-%m-%dT%H-%M-%S-%f")
+
+    def move(self, path: Path) -> None:
+        """Move a file or folder of the database here."""
+        path.rename(self._place(path))
+
+    def copy(self, path: Path) -> None:
+        """Copy a file here, if it is one."""
+        if path.is_file():
+            shutil.copy2(path, self._place(path))
+
+    def _place(self, path: Path) -> Path:
+        place = self.folder / path.relative_to(self._database)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        return place
+
+
+@dataclass(slots=True)
+class _Remains:
+    """What can be read of a collection. deletes: the sequence number of the last deletion of an id."""
+
+    rows: list[pa.Table] = field(default_factory=list)
+    deletes: dict[str, int] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+
+def repair(database: Path) -> RepairReport:
+    """Repair the damaged collections of a database that nobody has open; nothing is deleted.
+
+    Raises:
+        StoreUnavailableError: If there is no database, if this process may not write it, or if the disk is full.
+        StoreLockedError: If it is open.
+    """
+    with locked(database):
+        try:
+            return _repair(database)
+        except OSError as error:
+            raise StoreUnavailableError(
+                f"{database} cannot be repaired ({error.strerror or error}); nothing is lost, repair it again later"
+            ) from error
+
+
+def _repair(database: Path) -> RepairReport:
+    checksums.install()
+    damaged = [files for files in inspect_readable(database, thorough=True) if files.damage]
+    if not damaged:
+        return RepairReport()
+    aside = SetAside(database)
+    rows: dict[str, int] = {}
+    lost: list[str] = []
+    for files in damaged:
+        remains = _read(files)
+        lost += remains.lost
+        kept = _rewrite(files, remains, aside)
+        if kept is not None:
+            rows[files.folder.name] = kept
+        elif not remains.lost:
+            lost.append(f"collections/{files.folder.name} had no readable rows")
+    damage = tuple(damage for files in damaged for damage in files.damage)
+    return RepairReport(damage, rows, tuple(lost), aside.folder)
+
+
+def set_strays_aside(database: Path, collections: Iterable[CollectionFiles]) -> list[Path]:
+    """Move the files that no manifest names out of the collections, because Milvus Lite would delete them."""
+    aside = SetAside(database)
+    strays = [path for files in collections for path in files.strays]
+    for path in strays:
+        aside.move(path)
+    return strays
+
+
+def _read(files: CollectionFiles) -> _Remains:
+    """Read all rows and deletions, of any version, from all files of a collection."""
+    remains = _Remains()
+    skipped = set(files.strays) if files.manifest_is_sound else set()
+    present = {*data_files(files.folder), *logs(files.folder)} - skipped
+    for path in sorted(present):
+        is_data = path.parent.name == "data" or path.name.startswith("wal_data")
+        name = path.relative_to(files.folder.parents[1]).as_posix()
+        try:
+            tables, problem = _tables(path, files)
+        except UnreadableError as error:
+            tables, problem = [], f"{name} {error}"
+        if problem:
+            effect = "its rows are lost" if is_data else "rows that it deleted may be back"
+            remains.lost.append(f"{problem}: {effect}")
+        for table in tables:
+            if is_data:
+                remains.rows.append(table)
+            else:
+                _add_deletes(remains.deletes, table)
+    for damage in files.damage:
+        is_parquet = damage.file.endswith(".parquet")
+        if damage.problem == MISSING and is_parquet and not any(damage.file.endswith(path.name) for path in present):
+            remains.lost.append(f"{damage}: its rows or deletions are lost")
+    return remains
+
+
+def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
+    """Return the rows of a file, and what is wrong with it, or ""."""
+    name = path.relative_to(files.folder.parents[1]).as_posix()
+    expected = files.columns(path)
+    if path.suffix == ".arrow":
+        log = read_log(path, expected)
+        tables = [pa.Table.from_batches([batch]) for batch in log.batches]
+        return tables, f"{name} {log.problem}" if log.problem else ""
+    tables, lost = read_rows(path)
+    if expected is not None and any(not table.schema.equals(expected) for table in tables):
+        raise UnreadableError("has the columns of another collection")
+    return tables, f"{name} has {lost} unreadable rows" if lost else ""
+
+
+def _add_deletes(deletes: dict[str, int], table: pa.Table) -> None:
+    ids = next(name for name in table.column_names if not name.startswith("_"))
+    for id, number in zip(table.column(ids).to_pylist(), table.column(SEQUENCE).to_pylist(), strict=True):
+        deletes[id] = max(number, deletes.get(id, -1))
+
+
+def _rewrite(files: CollectionFiles, remains: _Remains, aside: SetAside) -> int | None:
+    """Write the newest rows as the whole collection and return their number; None if there is nothing to write."""
+    folder = files.folder
+    if not folder.is_dir():
+        aside.move(folder)
+        return None
+    columns = [
+        table.drop_columns("_partition") if "_partition" in table.column_names else table for table in remains.rows
+    ]
+    schema = files.schema or next(filter(None, (known_schema(folder.name, each.schema) for each in columns)), None)
+    if schema is None:
+        aside.move(folder)
+        return None
+    whole = build_data_schema(schema)
+    rows = _newest([table for table in columns if table.schema.equals(whole)], remains.deletes, whole)
+    replaced = [path for path in [*data_files(folder), *logs(folder), *_other_files(folder)] if path.exists()]
+    if rows.num_rows:
+        written = _write(rows, folder)
+    aside.copy(folder / SCHEMA)
+    if (folder / SCHEMA).is_dir():
+        aside.move(folder / SCHEMA)
+    save_schema(schema, folder.name, str(folder / SCHEMA))
+    _write_manifest(files, [written] if rows.num_rows else [], _last_sequence(remains), aside)
+    for path in replaced:
+        aside.move(path)
+    return rows.num_rows
+
+
+def _other_files(folder: Path) -> Iterator[Path]:
+    """Yield the index files, which Milvus Lite builds again."""
+    yield from folder.glob("partitions/*/indexes/*")
+
+
+def _newest(tables: list[pa.Table], deletes: Mapping[str, int], columns: pa.Schema) -> pa.Table:
+    """Return the newest version of each row that was not deleted after it."""
+    table = pa.concat_tables([columns.empty_table(), *tables])
+    ids, numbers = table.column("id").to_pylist(), table.column(SEQUENCE).to_pylist()
+    newest: dict[str, int] = {}
+    for position, (id, number) in enumerate(zip(ids, numbers, strict=True)):
+        if id not in newest or number > numbers[newest[id]]:
+            newest[id] = position
+    kept = [position for id, position in newest.items() if deletes.get(id, -1) <= numbers[position]]
+    found = table.take(pa.array(kept, pa.int64()))
+    return found.take(pc.sort_indices(found, sort_keys=[(SEQUENCE, "ascending")]))
+
+
+def _last_sequence(remains: _Remains) -> int:
+    numbers = [pc.max(table.column(SEQUENCE)).as_py() for table in remains.rows if table.num_rows]
+    return max([0, *numbers, *remains.deletes.values()])
+
+
+def _write(rows: pa.Table, folder: Path) -> str:
+    """Write a Parquet file under a name that no file has; the second number may be larger than the last in it."""
+    numbers = pc.min_max(rows.column(SEQUENCE)).as_py()
+    partition = folder / "partitions" / _PARTITION
+    last = numbers["max"]
+    while any((partition / "data").glob(f"data_*_{last:06d}.parquet")):
+        last += 1
+    return write_data_file(rows, str(partition), numbers["min"], last)
+
+
+def _write_manifest(files: CollectionFiles, written: list[str], sequence: int, aside: SetAside) -> None:
+    folder = files.folder
+    manifest = Manifest(str(folder))
+    for name in written:
+        manifest.add_data_file(_PARTITION, name)
+    manifest.current_seq = sequence
+    manifest.active_wal_number = 1 + max([0, *(int(path.stem.rpartition("_")[2]) for path in logs(folder))])
+    for spec in _index_specs(files):
+        manifest.set_index_spec(spec)
+    for path in (folder / MANIFEST, folder / f"{MANIFEST}.prev", folder / f"{MANIFEST}.tmp"):
+        aside.copy(path)
+        if path.is_dir():
+            aside.move(path)
+    manifest.save()
+
+
+def _index_specs(files: CollectionFiles) -> list[IndexSpec]:
+    """Return the indexes that the manifest, or the one before it, knows."""
+    for name in (MANIFEST, f"{MANIFEST}.prev"):
+        try:
+            return list(read_manifest(files.folder / name).index_specs.values())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            continue
+    return []
