@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,13 +72,14 @@ def _footer(file: pq.ParquetFile) -> Footer:
     leaves = [metadata.schema.column(each).path for each in range(metadata.num_columns)]
     if SEQUENCE not in leaves:
         raise UnreadableError("has no sequence numbers, so that it is not a file of this database")
-    rows, bounds = 0, []
+    rows = 0
+    bounds: list[int] = []
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         rows += group.num_rows
         column = group.column(leaves.index(SEQUENCE))  # referenced, because its statistics do not keep it alive
         statistics = column.statistics
-        bounds += [statistics.min, statistics.max] if statistics is not None else [None]
-    if not bounds or rows != metadata.num_rows or None in bounds:
+        bounds += [statistics.min, statistics.max] if statistics is not None and statistics.has_min_max else []
+    if not rows or rows != metadata.num_rows or len(bounds) != 2 * metadata.num_row_groups:
         raise UnreadableError("has a damaged footer")
     return Footer(rows, min(bounds), max(bounds), columns)
 
@@ -172,15 +173,13 @@ def _batch(message: pa.ipc.Message, columns: pa.Schema | None) -> pa.RecordBatch
 
 def _next_batch(data: pa.Buffer, start: int, columns: pa.Schema | None) -> int | None:
     """Return the position of the next intact batch of rows."""
-    content, position = data.to_pybytes(), start
+    content: bytes = data.to_pybytes()
+    position = start
     while (position := content.find(_MARKER, position)) >= 0:
-        try:
+        with suppress(UnreadableError, EOFError), _reading():
             if position % 8 == 0:
-                with _reading():
-                    _batch(_message(data, position)[0], columns)
+                _batch(_message(data, position)[0], columns)
                 return position
-        except (UnreadableError, EOFError):
-            pass
         position += 1
     return None
 

@@ -8,8 +8,9 @@ in the folder `set-aside`.
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -70,10 +71,12 @@ class SetAside:
         """Move a file or folder of the database here."""
         path.rename(self._place(path))
 
-    def copy(self, path: Path) -> None:
-        """Copy a file here, if it is one."""
-        if path.is_file():
+    def clear(self, path: Path) -> None:
+        """Copy a file that will be replaced here; move a folder or link that is in its place."""
+        if path.is_file() and not path.is_symlink():
             shutil.copy2(path, self._place(path))
+        elif os.path.lexists(path):
+            self.move(path)
 
     def _place(self, path: Path) -> Path:
         place = self.folder / path.relative_to(self._database)
@@ -118,10 +121,10 @@ def _repair(database: Path) -> RepairReport:
         remains = _read(files)
         lost += remains.lost
         kept = _rewrite(files, remains, aside)
-        if kept is not None:
+        if kept is None:
+            lost.append(f"the collection {files.folder.name}: nothing in it could be read")
+        else:
             rows[files.folder.name] = kept
-        elif not remains.lost:
-            lost.append(f"collections/{files.folder.name} had no readable rows")
     damage = tuple(damage for files in damaged for damage in files.damage)
     return RepairReport(damage, rows, tuple(lost), aside.folder)
 
@@ -183,36 +186,23 @@ def _add_deletes(deletes: dict[str, int], table: pa.Table) -> None:
 
 
 def _rewrite(files: CollectionFiles, remains: _Remains, aside: SetAside) -> int | None:
-    """Write the newest rows as the whole collection and return their number; None if there is nothing to write."""
+    """Write the newest rows as the whole collection and return their number; None if its columns are unknown."""
     folder = files.folder
-    if not folder.is_dir():
-        aside.move(folder)
-        return None
-    columns = [
-        table.drop_columns("_partition") if "_partition" in table.column_names else table for table in remains.rows
-    ]
-    schema = files.schema or next(filter(None, (known_schema(folder.name, each.schema) for each in columns)), None)
+    tables = [table.select([name for name in table.column_names if name != "_partition"]) for table in remains.rows]
+    known = (known_schema(folder.name, table.schema) for table in tables)
+    schema = files.schema or next(filter(None, known), None)
     if schema is None:
         aside.move(folder)
         return None
-    whole = build_data_schema(schema)
-    rows = _newest([table for table in columns if table.schema.equals(whole)], remains.deletes, whole)
-    replaced = [path for path in [*data_files(folder), *logs(folder), *_other_files(folder)] if path.exists()]
-    if rows.num_rows:
-        written = _write(rows, folder)
-    aside.copy(folder / SCHEMA)
-    if (folder / SCHEMA).is_dir():
-        aside.move(folder / SCHEMA)
+    replaced = [*data_files(folder), *logs(folder), *folder.glob("partitions/*/indexes/*")]
+    columns = build_data_schema(schema)
+    rows = _newest([table for table in tables if table.schema.equals(columns)], remains.deletes, columns)
+    aside.clear(folder / SCHEMA)
     save_schema(schema, folder.name, str(folder / SCHEMA))
-    _write_manifest(files, [written] if rows.num_rows else [], _last_sequence(remains), aside)
+    _write_manifest(files, _write(rows, folder), _last_sequence(remains), aside)
     for path in replaced:
         aside.move(path)
-    return rows.num_rows
-
-
-def _other_files(folder: Path) -> Iterator[Path]:
-    """Yield the index files, which Milvus Lite builds again."""
-    yield from folder.glob("partitions/*/indexes/*")
+    return int(rows.num_rows)
 
 
 def _newest(tables: list[pa.Table], deletes: Mapping[str, int], columns: pa.Schema) -> pa.Table:
@@ -229,18 +219,20 @@ def _newest(tables: list[pa.Table], deletes: Mapping[str, int], columns: pa.Sche
 
 
 def _last_sequence(remains: _Remains) -> int:
-    numbers = [pc.max(table.column(SEQUENCE)).as_py() for table in remains.rows if table.num_rows]
+    numbers: list[int] = [pc.max(table.column(SEQUENCE)).as_py() for table in remains.rows if table.num_rows]
     return max([0, *numbers, *remains.deletes.values()])
 
 
-def _write(rows: pa.Table, folder: Path) -> str:
+def _write(rows: pa.Table, folder: Path) -> list[str]:
     """Write a Parquet file under a name that no file has; the second number may be larger than the last in it."""
+    if not rows.num_rows:
+        return []
     numbers = pc.min_max(rows.column(SEQUENCE)).as_py()
     partition = folder / "partitions" / _PARTITION
     last = numbers["max"]
     while any((partition / "data").glob(f"data_*_{last:06d}.parquet")):
         last += 1
-    return write_data_file(rows, str(partition), numbers["min"], last)
+    return [write_data_file(rows, str(partition), numbers["min"], last)]
 
 
 def _write_manifest(files: CollectionFiles, written: list[str], sequence: int, aside: SetAside) -> None:
@@ -252,10 +244,8 @@ def _write_manifest(files: CollectionFiles, written: list[str], sequence: int, a
     manifest.active_wal_number = 1 + max([0, *(int(path.stem.rpartition("_")[2]) for path in logs(folder))])
     for spec in _index_specs(files):
         manifest.set_index_spec(spec)
-    for path in (folder / MANIFEST, folder / f"{MANIFEST}.prev", folder / f"{MANIFEST}.tmp"):
-        aside.copy(path)
-        if path.is_dir():
-            aside.move(path)
+    for name in (MANIFEST, f"{MANIFEST}.prev", f"{MANIFEST}.tmp"):
+        aside.clear(folder / name)
     manifest.save()
 
 
