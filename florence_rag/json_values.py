@@ -1,4 +1,7 @@
-"""Converts the values of programs to those of JSON, which metadata hold; docs/plugins.md lists the rule."""
+"""Reads JSON with limits, and converts the values of programs to those of JSON, which metadata hold.
+
+docs/plugins.md lists the rule of the conversion.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import base64
 import json
 import math
 import os
-from collections import UserString
+import re
+from collections import Counter, UserString
 from collections.abc import ItemsView, Iterable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -19,13 +23,62 @@ from typing import Any
 from uuid import UUID
 
 from florence_rag.errors import InputError
-from florence_rag.text_arguments import clean
+from florence_rag.text_arguments import clean, clean_json
 
 _MAX_DEPTH = 64
 _MAX_VALUES = 65_536  # the JSON of more does not fit into a row
+_TOO_DEEP = f"is nested deeper than {_MAX_DEPTH} levels"
 _MAX_BITS = 8_192  # of a whole number, because Python takes long to write larger ones
 
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]|[\ud800-\udfff]")
+
 _Path = tuple[str | int, ...]
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a text in JSON that may come from anyone.
+
+    Lone surrogates become U+FFFD. NaN and Infinity, which many programs write, are floats.
+
+    Args:
+        text: The text, or its bytes in UTF-8, UTF-16 or UTF-32. It may begin with a byte order mark.
+
+    Raises:
+        InputError: If the text is not JSON, is nested deeper than 64 levels, has a whole number of thousands of digits
+            or an object that names a key twice. The message has no subject, such as "is not JSON: ...".
+    """
+    try:
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text))
+        value = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique_keys)
+        _check_depth(value)
+    except InputError:
+        raise
+    except RecursionError:
+        raise InputError(_TOO_DEEP) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"is not JSON: {error}") from error
+    except ValueError as error:  # of int
+        raise InputError("has a whole number with too many digits") from error
+    return clean_json(value) if _SURROGATE.search(text) else value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise InputError(f"has an object with the key {twice!r:.80} twice")
+    return found
+
+
+def _check_depth(value: Any) -> None:
+    level = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        containers = [each for each in level if isinstance(each, list | dict)]
+        level = [inner for each in containers for inner in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return
+    raise InputError(_TOO_DEEP)
 
 
 def to_json_value(value: Any, name: str = "value") -> Any:

@@ -1,4 +1,5 @@
 import json
+import math
 import uuid
 from collections import Counter, UserString, deque, namedtuple
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import AnyUrl, BaseModel, RootModel
 
 from florence_rag.errors import InputError
-from florence_rag.json_values import to_json_key, to_json_value
+from florence_rag.json_values import parse_json, to_json_key, to_json_value
 
 
 class Color(Enum):
@@ -219,3 +220,36 @@ def test_a_value_without_a_form_is_named(value, problem):
 
 def test_keys_are_texts():
     assert [to_json_key(key) for key in ("a", 1, 1.5, False, Size.S)] == ["a", "1", "1.5", "false", "1"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('\ufeff{"a": 1}', {"a": 1}),
+        ('{"a": "é"}'.encode("utf-16"), {"a": "é"}),
+        (b'\xef\xbb\xbf["\\u0000"]', ["\0"]),
+        ('["\\ud800", "\\ud83d\\ude00"]', ["\ufffd", "😀"]),
+        ("[1e999, Infinity, -5]", [math.inf, math.inf, -5]),
+        ("[" * 60 + "]" * 60, nested(59)),
+    ],
+)
+def test_json_is_read_in_every_usual_form(text, value):
+    assert parse_json(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[" * 200_000 + "]" * 200_000, "is nested deeper than 64 levels"),
+        ('{"a":' * 300 + "1" + "}" * 300, "is nested deeper than 64 levels"),
+        ("9" * 100_000, "has a whole number with too many digits"),
+        ('[{"a": 1, "b": 2, "a": 3}]', "has an object with the key 'a' twice"),
+        ("{'a': 1}", "is not JSON: Expecting property name"),
+        (b'{"a": "\xff"}', "is not JSON: 'utf-8' codec can't decode"),
+        (b"\xff\xfe{", "is not JSON"),
+        ("", "is not JSON"),
+    ],
+)
+def test_json_that_would_do_harm_is_refused(text, problem):
+    with pytest.raises(InputError, match=problem):
+        parse_json(text)

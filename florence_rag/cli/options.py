@@ -3,7 +3,6 @@
 Like `command`, this module does not import annotations from `__future__`.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from florence_rag.errors import InputError
+from florence_rag.json_values import parse_json
 from florence_rag.retrieval.query import MAX_COUNT
 from florence_rag.types import KINDS
 
@@ -105,7 +105,7 @@ def parse_filter(text: str) -> Any:
     from florence_rag.index.filters import parse_filter
 
     try:
-        filter = json.loads(text)
+        filter = parse_json(text)
         parse_filter(filter)
     except (ValueError, RecursionError) as error:
         reason = str(error) if isinstance(error, InputError) else f"{text!r:.80} is not a JSON object: {error}"

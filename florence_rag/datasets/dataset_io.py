@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-import io
-import json
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import count, zip_longest
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Protocol, TextIO, TypeVar, cast
 
 from florence_rag.errors import InputError
+from florence_rag.json_values import parse_json
 from florence_rag.sources import MEDIA_BY_SUFFIX
 
 T = TypeVar("T")
 Id = int | str
+
+_MAX_JSON_BYTES = 1_000_000_000
+_MAX_LINE_CHARS = 10_000_000
 
 _TYPE_NAMES: dict[Any, str] = {
     str: "a string",
@@ -77,14 +80,30 @@ class Record:
 
 
 def read_json(file: str | Path) -> Record:
-    """Return the content of a JSON file in UTF-8; raise InputError if it is not one."""
+    """Return the content of a JSON file; raise InputError if it is not one."""
     path = Path(file).expanduser()
+    with _opened(path, mode="rb") as opened:
+        data = opened.read(_MAX_JSON_BYTES + 1)
+    if len(data) > _MAX_JSON_BYTES:
+        raise InputError(f"{str(path)!r} has more than {_MAX_JSON_BYTES:,} bytes; split it into smaller files")
     try:
-        return Record(json.loads(path.read_text("utf-8-sig")), f"the file {str(file)!r}")
-    except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be opened: {error.strerror or error}") from error
-    except ValueError as error:
-        raise InputError(f"{str(path)!r} is not a JSON file: {error}") from error
+        return Record(parse_json(data), f"the file {str(file)!r}")
+    except InputError as error:
+        raise InputError(f"the file {str(path)!r} {error}") from error
+
+
+@contextmanager
+def _opened(path: Path, **options: Any) -> Iterator[Any]:
+    """Open a regular file: a link in a data set may lead to a device, which never ends."""
+    try:
+        if path.exists() and not path.is_file():
+            raise InputError(f"{str(path)!r} is not a regular file")
+        with path.open(**options) as opened:
+            yield opened
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{str(path)!r} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
 
 
 def read_table(
@@ -96,47 +115,66 @@ def read_table(
     `default_header` and the first row does not name columns.
     """
     path = Path(file).expanduser()
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{str(path)!r} cannot be read as text in UTF-8: {error}") from error
-    rows = _json_lines(text, path) if path.suffix.lower() == ".jsonl" else _csv_rows(text, path, default_header)
     expected, empty = f"its columns must be {', '.join(required)}", True
-    for row in rows:
-        if missing := [name for name in required if name not in row.fields]:
-            raise InputError(f"{str(file)!r} has no column {missing[0]!r}; {expected}")
-        empty = False
-        yield row
+    with _opened(path, encoding="utf-8-sig", newline="") as opened:
+        lines = _lines(opened, path)
+        rows = _json_lines(lines, path) if path.suffix.lower() == ".jsonl" else _csv_rows(lines, path, default_header)
+        for row in rows:
+            if missing := [name for name in required if name not in row.fields]:
+                raise InputError(f"{str(file)!r} has no column {missing[0]!r}; {expected}")
+            empty = False
+            yield row
     if empty and required:
         raise InputError(f"{str(file)!r} lists nothing; {expected}")
 
 
-def _csv_rows(text: str, path: Path, default_header: Sequence[str]) -> Iterator[Record]:
-    try:
-        cells = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
-    except csv.Error as error:
-        raise InputError(f"{str(path)!r} is not a CSV file: {error}") from error
-    header, first = [cell.casefold() for cell in cells[0]] if cells else [], 1
-    # A file name in the first cell shows that the first row is not a header.
-    names_columns = not _COLUMN_NAMES.isdisjoint(header) and Path(header[0]).suffix not in MEDIA_BY_SUFFIX
-    if default_header and not names_columns:
-        header, first = list(default_header), 0
-    for number, row in enumerate(cells[first:], start=first + 1):
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines of a text in UTF-8 with their ends; raise InputError for one that is too long."""
+    for number in count(1):
+        try:
+            line = file.readline(_MAX_LINE_CHARS + 1)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{str(path)!r} cannot be read as text in UTF-8: {error}") from error
+        if len(line) > _MAX_LINE_CHARS:
+            raise InputError(f"line {number} of {str(path)!r} has more than {_MAX_LINE_CHARS:,} characters")
+        if not line:
+            return
+        yield line
+
+
+def _csv_rows(lines: Iterator[str], path: Path, default_header: Sequence[str]) -> Iterator[Record]:
+    header: list[str] = []
+    for number, row in enumerate(_csv_cells(lines, path), start=1):
+        if number == 1:
+            header = [cell.casefold() for cell in row]
+            # A file name in the first cell shows that the first row is not a header.
+            names_columns = not _COLUMN_NAMES.isdisjoint(header) and Path(header[0]).suffix not in MEDIA_BY_SUFFIX
+            if names_columns or not default_header:
+                continue
+            header = list(default_header)
         if any(row[len(header) :]):
             raise InputError(f"row {number} of {str(path)!r} is {row!r:.80}; it must have {len(header)} cells")
         if any(row):
             yield Record(dict(zip_longest(header, row[: len(header)], fillvalue="")), f"row {number} of {str(path)!r}")
 
 
-def _json_lines(text: str, path: Path) -> Iterator[Record]:
-    for number, line in enumerate(text.splitlines(), start=1):
+def _csv_cells(lines: Iterator[str], path: Path) -> Iterator[list[str]]:
+    try:
+        for row in csv.reader(lines):
+            yield [cell.strip() for cell in row]
+    except csv.Error as error:
+        raise InputError(f"{str(path)!r} is not a CSV file: {error}") from error
+
+
+def _json_lines(lines: Iterator[str], path: Path) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
         where = f"line {number} of {str(path)!r}"
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{where} is not JSON: {error}") from error
+            record = parse_json(line)
+        except InputError as error:
+            raise InputError(f"{where} {error}") from error
         if not isinstance(record, dict):
             raise InputError(f"{where} is {record!r:.60}; it must be an object")
         yield Record({key.casefold(): "" if value is None else str(value) for key, value in record.items()}, where)

@@ -5,13 +5,12 @@ A loader receives a card and the `ModelLoader`, and imports the libraries of its
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from florence_rag.embedding.base import Embedder, TextEmbedder
 from florence_rag.errors import ModelError
 from florence_rag.loading.model_loader import ModelLoader, ModelRole
-from florence_rag.models.registry import ModelCard, model_type
+from florence_rag.models.registry import ModelCard, model_type, read_config
 from florence_rag.perception import base as perception
 
 if TYPE_CHECKING:
@@ -207,5 +206,5 @@ def can_match(card: ModelCard) -> bool:
     """Return whether the METER of a local card has a head that matches texts with images."""
     if card.family != "florence" or card.download_kind:
         return False
-    heads = json.loads((card.meter / "config.json").read_text("utf-8")).get("heads", ())
+    heads = read_config(card.meter / "config.json").get("heads", ())
     return bool({"itm", "rank"} & set(heads))

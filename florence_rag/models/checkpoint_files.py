@@ -1,6 +1,5 @@
 """Reads the weights in a foreign checkpoint without running code that the file contains."""
 
-import json
 import pickle
 import re
 import struct
@@ -17,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from florence_rag.errors import ModelError, first_line
+from florence_rag.json_values import parse_json
 from florence_rag.models.safe_pickle import Placeholder, flatten, safe_pickle
 
 WRAPPERS = (
@@ -185,7 +185,7 @@ def _unreadable(path: Path, reason: str) -> ModelError:
 def _shards(index: Path) -> list[Path]:
     """Return the files that an index of transformers lists, which are next to it."""
     try:
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
         if not names or any(Path(name).name != name for name in names):
             raise ValueError("its files are not next to it")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,6 +1,5 @@
 """Settings of networks from checkpoints and configuration files, in the names of the original code or in ours."""
 
-import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from PIL import Image
 from transformers import CLIPVisionConfig, PreTrainedConfig, RobertaConfig
 
 from florence_rag.errors import ModelError
+from florence_rag.json_values import parse_json
 from florence_rag.models.checkpoint_files import unwrap_settings
 from florence_rag.models.coswin import CoSwinConfig
 from florence_rag.models.florence import FlorenceConfig
@@ -67,7 +67,7 @@ TRANSFORMS: dict[str, dict[str, Any]] = {
 
 
 _READERS: dict[str, Callable[[str], Any]] = {
-    ".json": json.loads,
+    ".json": parse_json,
     ".yaml": yaml.safe_load,
     ".yml": yaml.safe_load,
     ".toml": tomllib.loads,

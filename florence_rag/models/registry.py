@@ -1,7 +1,6 @@
 """The registry of models: a card per model of registry.toml. Importing it loads no neural network."""
 
 import hashlib
-import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, cast, get_args
 
-from florence_rag.errors import ModelError, first_line
+from florence_rag.errors import InputError, ModelError, first_line
+from florence_rag.json_values import parse_json
 
 PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
@@ -197,8 +197,8 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > _MAX_SETTINGS_BYTES:
             raise ModelError(f"{str(path)!r} is larger than {_MAX_SETTINGS_BYTES >> 20} MB, as no such file is")
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_bytes())
+    except (OSError, InputError) as error:
         raise ModelError(f"{str(path)!r} is not valid JSON ({first_line(error)}); fetch it again") from error
 
 

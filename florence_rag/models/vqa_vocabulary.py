@@ -5,7 +5,6 @@ each question, normalized as in the official evaluation, if at least nine questi
 appearance, training questions first.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_rag.errors import ModelError
+from florence_rag.json_values import parse_json
 
 MIN_QUESTIONS = 9
 ANNOTATIONS = ("v2_mscoco_train2014_annotations.json", "v2_mscoco_val2014_annotations.json")
@@ -85,7 +85,7 @@ def read_answers(path: str | Path) -> list[str]:
         text = path.read_text("utf-8-sig")
         if path.suffix != ".json":
             return text.splitlines()
-        content = json.loads(text)
+        content = parse_json(text)
         if isinstance(content, dict) and all(isinstance(value, int) for value in content.values()):
             content = {str(id): answer for answer, id in content.items()}
         if isinstance(content, dict):
@@ -103,8 +103,8 @@ def _annotations(folder: Path) -> list[dict[str, Any]]:
     annotations: list[dict[str, Any]] = []
     for name in ANNOTATIONS:
         try:
-            annotations += json.loads((folder / name).read_text("utf-8"))["annotations"]
-        except (OSError, ValueError, KeyError) as error:
+            annotations += parse_json((folder / name).read_bytes())["annotations"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(
                 f"{str(folder / name)!r} is missing or no VQAv2 file ({type(error).__name__}); "
                 "get the annotations from https://visualqa.org/download.html"

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from florence_rag.errors import InputError, MissingExtraError, ModelError
+from florence_rag.json_values import parse_json
 from florence_rag.tasks.classifier import check_labels, softmax
 from florence_rag.types import EmbedderInfo
 
@@ -69,7 +70,7 @@ class LinearProbe:
                 header = file.metadata() or {}
                 if header.get("format") != _FORMAT:
                     raise ModelError(f"{str(path)!r} is not a classifier that `florence-rag classify train` wrote")
-                fields, weights, bias = json.loads(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
+                fields, weights, bias = parse_json(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             raise ModelError(f"the classifier {str(path)!r} cannot be read: {error}") from error
         fields |= {"labels": tuple(fields["labels"]), "embedder": EmbedderInfo(**fields["embedder"])}

@@ -1,7 +1,6 @@
 """The arguments of a tool: a pydantic model that is read from the signature of its `run` method, and their checks."""
 
 import inspect
-import json
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -20,6 +19,7 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from florence_rag.errors import InputError
+from florence_rag.json_values import parse_json
 from florence_rag.text_arguments import clean_json
 from florence_rag.types import KINDS, Kind
 
@@ -123,8 +123,8 @@ def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | Non
     if filter is None or (isinstance(filter, str) and not filter.strip()):
         return None
     try:
-        parsed = json.loads(filter) if isinstance(filter, str) else filter
-    except (ValueError, RecursionError):
+        parsed = parse_json(filter) if isinstance(filter, str) else filter
+    except InputError:
         parsed = None
     if not isinstance(parsed, Mapping):
         raise InputError(

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from florence_rag.datasets.dataset_io import (
@@ -50,7 +52,7 @@ def test_a_blank_text_is_refused():
 
 def test_a_file_that_is_not_json_is_refused(tmp_path):
     (tmp_path / "a.json").write_text("{")
-    with pytest.raises(InputError, match=r"a\.json' is not a JSON file"):
+    with pytest.raises(InputError, match=r"a\.json' is not JSON"):
         read_json(tmp_path / "a.json")
     with pytest.raises(InputError, match=r"gone\.json' cannot be opened"):
         read_json(tmp_path / "gone.json")
@@ -61,6 +63,21 @@ def test_an_empty_list_is_refused():
         Record({"images": []}, "the file 'a.json'").records("images")
     assert Record({"images": [1]}, "it").records("images") == [Record(1, "images[0] of it")]
     assert Record({"images": []}, "it").records("images", allow_empty=True) == []
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"9" * 5000, b'{"images": [], "images": []}', b"\xff\xfe{"])
+def test_a_json_file_that_would_do_harm_is_refused(tmp_path, content):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"the file .*a\.json' (is|has)"):
+        read_json(tmp_path / "a.json")
+
+
+def test_a_device_or_a_pipe_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    for read in (lambda: read_json(tmp_path / "a.json"), lambda: list(read_table(tmp_path / "a.csv"))):
+        with pytest.raises(InputError, match="is not a regular file"):
+            read()
 
 
 def table(tmp_path, text, name="a.csv", **options):
@@ -97,6 +114,11 @@ def test_a_row_with_too_many_cells_is_refused(tmp_path):
     [
         ("a.jsonl", b"no", "line 1 of .* is not JSON"),
         ("a.jsonl", b"[]", "line 1 .* must be an object"),
+        ("a.jsonl", b"[" * 100_000, "line 1 .* is nested deeper"),
+        ("a.jsonl", b'{"a":' + b" " * 10_000_000, "line 1 .* has more than 10,000,000 characters"),
+        ("a.csv", b"image,text\n" + b"x" * 10_000_001, "line 2 .* has more than 10,000,000 characters"),
+        ("a.csv", b'image,text\n"' + b"x\n" * 100_000, "is not a CSV file: field larger"),
+        ("a.csv", "image,text".encode("utf-16"), "cannot be read as text in UTF-8"),
         ("a.csv", b"\xff", "cannot be read as text in UTF-8"),
         ("a.csv", b"text\nx\n", "has no column 'image'; its columns must be image, text"),
         ("a.csv", b"image,text\n", "lists nothing; its columns must be image, text"),

@@ -93,7 +93,7 @@ def test_a_table_of_captions_has_no_splits(tmp_path):
         ("a.jsonl", '{"image": 1}\nno', "line 1 .* has no column text"),
         ("a.jsonl", "no", "line 1 of .* is not JSON"),
         ("a.jsonl", "[]", "must be an object"),
-        ("a.json", "no", "is not a JSON file"),
+        ("a.json", "no", "is not JSON"),
         ("a.json", "[]", "it must be an object with the field 'images'"),
         ("a.json", '{"images": {}}', "the field 'images' of the file .* must be a list"),
         ("a.json", karpathy(3), r"images\[0\] of .* must be an object"),

@@ -76,7 +76,7 @@ def test_an_error_names_the_wrong_field(tmp_path, text, split, message):
 
 
 def test_a_missing_list_is_an_error():
-    with pytest.raises(InputError, match=r"gone\.csv' cannot be read"):
+    with pytest.raises(InputError, match=r"gone\.csv' cannot be opened"):
         read_kinetics("gone.csv")
 
 

@@ -38,8 +38,8 @@ def test_the_configuration_of_a_converted_model_is_read(tmp_path):
     ("name", "content", "message"),
     [
         ("a.ini", "x", r"must be a file that ends in \.json, \.yaml, \.yml, \.toml"),
-        ("a.json", "{", "cannot be read: Expecting property name"),
-        ("a.json", "", "cannot be read: Expecting value"),
+        ("a.json", "{", "cannot be read: is not JSON: Expecting"),
+        ("a.json", "", "cannot be read: is not JSON: Expecting value"),
         ("a.yaml", "a: [", "cannot be read: while parsing"),
         ("a.yaml", "a: !!python/object/apply:os.system ['true']", "cannot be read: could not determine a constructor"),
         ("a.toml", "a = ", "cannot be read"),

@@ -1,6 +1,5 @@
 """Reads tables with a column of images: Parquet, and the Arrow files of Hugging Face datasets."""
 
-import json
 import os
 import threading
 from bisect import bisect_right
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, urlencode
 
 from florence_rag.errors import InputError, MediaError, MissingExtraError, NoImageError
+from florence_rag.json_values import parse_json
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.sources.io.sidecar_metadata import Columns, SidecarMetadata, likely_caption
@@ -192,7 +192,7 @@ def _holds_text(kind: Any) -> bool:
 def _features(schema: Any) -> dict[str, Mapping[str, Any]]:
     """Return what Hugging Face datasets declare of the columns."""
     try:
-        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     return {name: kind for name, kind in features.items() if isinstance(kind, dict)} if features else {}
