@@ -32,6 +32,10 @@ class MemoryLimitError(MediaError):
     """Reading a file needs more memory than it may use, or ended the process that read it."""
 
 
+class MissingRowsError(MediaError):
+    """A table has fewer rows than it declares, so that no further one can be read."""
+
+
 class BatchError(InputError):
     """Some items of a batch were not stored; all others were.
 

@@ -40,8 +40,10 @@ from florence_rag.sources.paths import Places, expand_paths, is_saved_dataset
 from florence_rag.sources.records import SourceUnavailable, hash_content, hash_version, inspect, make_record
 from florence_rag.sources.subtitles import SubtitleSearch
 from florence_rag.types import Failure, Media, Skipped, Source
+from florence_rag.workers import Limits, stream
 
 _PARALLEL_REQUESTS = 16
+_CONTAINER_LIMITS = Limits(seconds=60, memory_bytes=2_000_000_000)
 
 
 def discover(
@@ -163,18 +165,31 @@ def _file_record(
 def _list_container(
     container: str, known: Mapping[str, Source], columns: Columns
 ) -> Iterator[Source | Failure | Skipped]:
-    """Yield all members in their order; at a damaged place of the container, end with a failure."""
+    """Yield all members in their order; at a damaged place of the container, end with a failure.
+
+    A container on this machine is read in a worker: a few bytes of it may unpack to gigabytes.
+    """
     try:
-        container_stat = stat(container)
-        members, problem = list_members(container, columns)
+        if is_url(container):
+            yield from read_container(container, known, columns)
+        else:
+            below = {uri: known[uri] for uri in known if uri.partition(":")[2].startswith(container)}
+            yield from stream(read_container, container, below, columns, limits=_CONTAINER_LIMITS)
     except MediaError as error:
         yield Failure(container, str(error))
     except FlorenceError as error:
         yield SourceUnavailable(container, str(error))
-    else:
-        yield from _inspect_members(members, known, container_stat)
-        if problem:
-            yield Failure(container, f"{container!r} {problem}")
+
+
+def read_container(
+    container: str, known: Mapping[str, Source], columns: Columns
+) -> Iterator[Source | Failure | Skipped]:
+    """Yield all members in their order, and a failure if the container is damaged after them."""
+    container_stat = stat(container)
+    members, problem = list_members(container, columns)
+    yield from _inspect_members(members, known, container_stat)
+    if problem:
+        yield Failure(container, f"{container!r} {problem}")
 
 
 def _inspect_members(

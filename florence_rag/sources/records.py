@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import BinaryIO
 
-from florence_rag.errors import FlorenceError, MediaError, NoImageError
+from florence_rag.errors import FlorenceError, MediaError, MissingRowsError, NoImageError, first_line
 from florence_rag.sources.io.remote_stat import FileStat
 from florence_rag.types import Failure, Media, Skipped, Source
 
@@ -26,12 +26,16 @@ def inspect(uri: str, read_record: Callable[[], Source | Failure]) -> Source | F
         return read_record()
     except NoImageError:
         return Skipped(uri, "row without image")
+    except (MissingRowsError, MemoryError):  # which end the reading of a container
+        raise
     except MediaError as error:
         return Failure(uri, str(error))
     except FlorenceError as error:
         return SourceUnavailable(uri, str(error))
     except OSError as error:
         return Failure(uri, f"the file cannot be read: {error.strerror}")
+    except Exception as error:  # a parser of containers may raise any
+        return Failure(uri, f"could not be read: {type(error).__name__}: {first_line(error)}")
 
 
 def make_record(

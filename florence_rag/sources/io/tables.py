@@ -1,9 +1,12 @@
 """Reads tables with a column of images: Parquet, and the Arrow files of Hugging Face datasets."""
 
+from __future__ import annotations
+
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,7 +15,7 @@ from itertools import accumulate
 from typing import Any, BinaryIO
 from urllib.parse import parse_qs, quote, urlencode
 
-from florence_rag.errors import InputError, MediaError, MissingExtraError, NoImageError
+from florence_rag.errors import InputError, MediaError, MissingExtraError, MissingRowsError, NoImageError
 from florence_rag.json_values import parse_json
 from florence_rag.sources.io.locations import open_parts, stat_for_cache
 from florence_rag.sources.io.remote_stat import FileStat
@@ -30,14 +33,15 @@ _IMAGE_NAMES = "image img jpg jpeg png webp picture photo image_bytes bytes cont
 _BYTES = frozenset({"binary", "large_binary", "binary_view"})
 _STRINGS = frozenset({"string", "large_string", "string_view"})
 _CACHE_LOCK = threading.Lock()
-_OpenTable = tuple[Any, list[int], Callable[[int], Any]]
-"""The schema, the number of rows of each part that is read at once, and the function that reads a part."""
+_BATCH_ROWS = 64
+_OpenTable = tuple[Any, list[int], Callable[[int], Iterable[Any]]]
+"""The schema, the number of rows of each part, and the function that reads a part in batches of rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shape:
     schema: Any
-    starts: list[int]  # the first row of each part that is read at once
+    starts: list[int]  # the first row of each part
     rows: int
     class_names: Mapping[str, list[str]]  # column -> the names of its numbers
 
@@ -50,7 +54,7 @@ def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], st
     scheme: Scheme = "arrow" if container_scheme(container) == "arrow" else "parquet"
     with _CACHE_LOCK:
         if is_url(container):
-            _read_part.cache_clear()
+            _open_part.cache_clear()
             _read_shape.cache_clear()
         shape = _read_shape(scheme, container, stat_for_cache(container))
     names = _choose_columns(shape.schema, container, columns)
@@ -106,8 +110,7 @@ def _read_row(member: Member, number: int, image: str) -> dict[str, Any]:
         if number >= shape.rows or image not in shape.schema.names:
             raise InputError(f"{member.container!r} has no row {number} with a column {image!r}; index it again")
         index = bisect_right(shape.starts, number) - 1
-        part = _read_part(member.scheme, member.container, version, index)
-    row: dict[str, Any] = part.slice(number - shape.starts[index], 1).to_pylist()[0]
+        row = _open_part(member.scheme, member.container, version, index).read(number - shape.starts[index])
     for name, value in row.items():
         classes = shape.class_names.get(name, ())
         if isinstance(value, int) and 0 <= value < len(classes):
@@ -125,10 +128,40 @@ def _read_shape(scheme: Scheme, container: str, version: FileStat) -> _Shape:
 
 
 @lru_cache(maxsize=2)  # threads that read neighboring rows may need two parts
-def _read_part(scheme: Scheme, container: str, version: FileStat, index: int) -> Any:
-    """Return a row group of a Parquet file, or a batch of an Arrow file."""
-    with _open_table(scheme, container) as (_, _, read_part):
-        return read_part(index)
+def _open_part(scheme: Scheme, container: str, version: FileStat, index: int) -> _Part:
+    return _Part(scheme, container, index)
+
+
+class _Part:
+    """A row group of a Parquet file, or a batch of an Arrow file, of which only some rows are in memory.
+
+    A few hundred bytes may stand for gigabytes, because equal cells are stored once.
+    """
+
+    def __init__(self, scheme: Scheme, container: str, index: int) -> None:
+        self._place = scheme, container, index
+        self._recent: deque[tuple[int, Any]] = deque(maxlen=4)  # the first row, and the rows
+        self._batches: Iterator[Any] = iter(())
+
+    def read(self, number: int) -> dict[str, Any]:
+        """Return a row by its number in the part."""
+        if not self._recent or number < self._recent[0][0]:
+            self._recent.clear()
+            self._batches = self._read_batches()
+        while True:
+            for start, batch in self._recent:
+                if start <= number < start + len(batch):
+                    row: dict[str, Any] = batch.slice(number - start, 1).to_pylist()[0]
+                    return row
+            start, batch = self._recent[-1] if self._recent else (0, ())
+            self._recent.append((start + len(batch), next(self._batches)))
+
+    def _read_batches(self) -> Iterator[Any]:
+        scheme, container, index = self._place
+        with _open_table(scheme, container) as (_, sizes, read_batches):
+            yield from read_batches(index)
+        size = f"part {index} should have {sizes[index]}"
+        raise MissingRowsError(f"{container!r} is damaged: it has fewer rows than it declares; its {size}")
 
 
 @contextmanager
@@ -138,7 +171,7 @@ def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
         if scheme == "parquet":
             with open_parts(container) as file, pa.parquet.ParquetFile(file) as table:
                 sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
-                yield table.schema_arrow, sizes, table.read_row_group
+                yield table.schema_arrow, sizes, lambda index: table.iter_batches(_BATCH_ROWS, [index])
         else:
             opened: Any = open_parts(container) if is_url(container) else pa.memory_map(container)
             with opened as file:
@@ -147,7 +180,9 @@ def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
                 reader = pa.ipc.open_file(data) if has_footer else pa.ipc.open_stream(data)
                 batches = list(map(reader.get_batch, range(reader.num_record_batches)) if has_footer else reader)
                 sizes = [batch.num_rows for batch in batches]
-                yield reader.schema, sizes, lambda index: pa.Table.from_batches([batches[index]])
+                yield reader.schema, sizes, lambda index: [batches[index]]
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise MediaError(f"{container!r} is not a {scheme.capitalize()} file, or is truncated or damaged") from error
 

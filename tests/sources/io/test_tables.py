@@ -6,7 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from florence_rag.errors import InputError, MediaError
+from florence_rag.sources import discovery
+from florence_rag.sources.discovery import discover
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
+from florence_rag.types import Failure, Source
+from florence_rag.workers import Limits
 from tests.sources.io.makers import png, write_parquet
 
 
@@ -122,3 +126,47 @@ def test_an_arrow_file_with_a_footer_is_read_too(tmp_path):
     with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table, max_chunksize=2)
     assert [read(uri) for uri in uris(tmp_path / "a.arrow")] == [b"a", b"b", b"c"]
+
+
+def listed(path):
+    """Return the number of sources in a table, and the reasons why others, or the rest of it, are none."""
+    found = list(discover([path]))
+    return sum(isinstance(each, Source) for each in found), [each.reason for each in found if isinstance(each, Failure)]
+
+
+def test_a_small_file_that_stands_for_gigabytes_is_read_in_little_memory(tmp_path):
+    rows, cell = 2_000, b"\x89PNG" + bytes(1_000_000)  # 2 GB
+    images = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array([cell]))
+    pq.write_table(pa.table({"image": images}), tmp_path / "p.parquet", compression="zstd", store_schema=False)
+    assert (tmp_path / "p.parquet").stat().st_size < 1000
+    uri = uris(tmp_path / "p.parquet")[rows - 1]
+    assert read(uri) == cell
+    assert pa.default_memory_pool().max_memory() < 500_000_000
+
+
+def test_a_cell_that_unpacks_to_more_than_the_limit_costs_only_its_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery, "_CONTAINER_LIMITS", Limits(memory_bytes=200_000_000))
+    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([bytes(6_000_000)]))
+    pq.write_table(pa.table({"image": cells}), tmp_path / "p.parquet", compression="zstd", store_schema=False)
+    found = list(discover([tmp_path / "p.parquet", write_parquet(tmp_path / "q.parquet", {"image": [b"a"]})]))
+    assert [type(each) for each in found] == [Failure, Source]
+    assert "memory" in found[0].reason
+
+
+def test_a_table_that_declares_more_rows_than_it_has_gives_those_that_it_has(tmp_path):
+    path = tmp_path / "p.parquet"
+    pq.write_table(
+        pa.table({"image": [b"x%d" % i for i in range(100)]}), path, use_dictionary=False, store_schema=False
+    )
+    data, hundred, more = path.read_bytes(), b"\xc8\x01", b"\xd8\x01"  # 100 and 108 as Thrift writes them
+    path.write_bytes(data[:-160] + data[-160:].replace(hundred, more))
+    count, reasons = listed(path)
+    assert (count, len(reasons)) == (100, 1)
+    assert "fewer rows than it declares" in reasons[0]
+
+
+def test_a_text_that_is_not_unicode_costs_only_its_row(tmp_path):
+    texts = pa.array([b"good", b"\xff"]).view(pa.string())
+    path = write_parquet(tmp_path / "p.parquet", {"image": [b"a", b"b"], "caption": texts})
+    count, (reason,) = listed(path)
+    assert count == 1 and "UnicodeDecodeError" in reason
