@@ -1,8 +1,10 @@
 """What holds for every test: no network beyond this machine, and Ctrl-C interrupts."""
 
+import os
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -48,6 +50,22 @@ def no_network() -> Iterator[None]:
         patch.setattr(socket, "getaddrinfo", only_local_names(socket.getaddrinfo))
         patch.setenv("HF_HUB_OFFLINE", "1")
         yield
+
+
+@pytest.fixture
+def server_database() -> Iterator[str]:
+    """The URI of a new database on the Milvus server that FLORENCE_TEST_MILVUS names."""
+    from pymilvus import MilvusClient
+
+    uri, name = os.environ["FLORENCE_TEST_MILVUS"].rstrip("/"), f"florence_test_{uuid.uuid4().hex}"
+    server = MilvusClient(uri, timeout=30)
+    server.create_database(name)
+    yield f"{uri}/{name}"
+    database = MilvusClient(f"{uri}/{name}", timeout=30, dedicated=True)
+    for collection in database.list_collections():
+        database.drop_collection(collection)
+    database.close()
+    server.drop_database(name)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -122,6 +122,11 @@ class ChunkReader(Protocol):
     first; ties are broken by id. Calls raise InputError for an argument that is not valid.
     """
 
+    @property
+    def has_bm25(self) -> bool:
+        """Whether the store can search words; if not, `search_bm25` finds nothing."""
+        ...
+
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from florence_rag.batching import batched
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.index import schema
-from florence_rag.index.checksum import CHECKSUM, DAMAGED, VECTOR_FIELDS, verify
+from florence_rag.index.checksum import CHECKSUM, DAMAGED, verify
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.ledger import Ledger
@@ -45,6 +45,7 @@ class ChunkCollection:
     index_type: str
     codec: RowCodec
     max_id_bytes: int
+    has_bm25: bool
 
     @classmethod
     def open(cls, swap: CollectionSwap, name: str, embedder: EmbedderInfo, index_type: str | None) -> ChunkCollection:
@@ -60,11 +61,11 @@ class ChunkCollection:
         spec = schema.chunk_spec(connection.profile, name, embedder.dimension, wanted, width, vector_dtype=dtype)
         connection.open_collection(spec, reindex=present not in (None, wanted))
         description = connection.describe(name)
-        stored = {each["name"]: each for each in description["fields"]}
-        flat = bool(description["enable_dynamic_field"])
-        codec = RowCodec(dtype, flat, checksums=flat or CHECKSUM in stored)
-        max_id_bytes = int(stored["id"]["params"]["max_length"])
-        return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes)
+        fields = {each["name"]: each for each in description["fields"]}
+        flat, nulls = bool(description["enable_dynamic_field"]), bool(fields["page"].get("nullable"))
+        codec = RowCodec(dtype, flat, checksums=flat or CHECKSUM in fields, nulls=nulls)
+        max_id_bytes, has_bm25 = int(fields["id"]["params"]["max_length"]), "bm25" in fields
+        return cls(connection, name, ledger, swap, embedder, text_embedder, wanted, codec, max_id_bytes, has_bm25)
 
     @property
     def text_dimension(self) -> int | None:
@@ -154,8 +155,7 @@ class ChunkCollection:
     def _decode(self, row: Row) -> Row:
         """Return a row without its checksum, which must fit: damage is not copied, and gets no new checksum."""
         with damage_reported(f"the row {row['id']!r:.80}", self.connection.address):
-            vectors = {name: self.codec.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
-            whole = row | vectors
+            whole = self.codec.decode(row)
             if verify(whole) in DAMAGED:
                 raise ValueError("its checksum does not fit")
             return {name: whole[name] for name in self._fields() if name != CHECKSUM}

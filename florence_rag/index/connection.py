@@ -1,7 +1,6 @@
 """One client of one Milvus server: every call to pymilvus is made here."""
 
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -15,13 +14,13 @@ from florence_rag.batching import batched
 from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
-from florence_rag.index.index_types import Params, VectorDtype
+from florence_rag.index.index_types import OLDEST_SERVER, Params, VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec, probe_spec
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
+from florence_rag.index.store_profile import SERVER, StoreProfile, parse_version, server_profile
 
-_OLDEST_SERVER = (2, 5)  # the first with BM25
 _CONNECT_S = 5.0
 READ_S = 120.0
 WRITE_S = 600.0
@@ -45,7 +44,7 @@ class Connection:
 
     def __init__(self, address: Address, client: MilvusClient, max_wait_s: float | None = None) -> None:
         self.address = address
-        self.profile = address.profile
+        self.profile: StoreProfile = address.profile
         self.client = client
         self._process = os.getpid()
         self._unusable = ""
@@ -57,6 +56,8 @@ class Connection:
         except BaseException:
             client.close()
             raise
+        if self.profile is SERVER:
+            self.profile = server_profile(self.version)
 
     @classmethod
     def open(cls, address: Address, token: str | None = None) -> Self:
@@ -292,9 +293,9 @@ def server_problem(version: str) -> str:
     """Return why an index cannot live on a server of this version, or ""."""
     if version.startswith("milvus_lite"):
         return "is a Milvus Lite server, which loses rows when two clients write; open its folder instead"
-    number = re.search(r"(\d+)\.(\d+)", version)
-    if number and (int(number[1]), int(number[2])) < _OLDEST_SERVER:
-        return f"runs Milvus {version}, but BM25 search needs Milvus 2.5; upgrade it, or use a folder such as photos.db"
+    number = parse_version(version)
+    if number and number < OLDEST_SERVER:
+        return f"runs Milvus {version}; upgrade it to 2.3 or later, or use a folder such as photos.db"
     return ""
 
 

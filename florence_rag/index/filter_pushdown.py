@@ -15,6 +15,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.filters import Comparison, Group, Node, Not, OneOf, parse_filter
 from florence_rag.index.lite.metadata import flat_path
 from florence_rag.index.literals import NOTHING, Scalar, all_of, any_of, closed, literal, one_of, starts_with
+from florence_rag.index.row_codec import NO_VALUE
 from florence_rag.index.text_codec import encode_uri
 from florence_rag.types import KINDS, Kind, item_uri
 
@@ -35,11 +36,12 @@ def expression(
     *,
     has_items: bool = True,
     flat: bool = False,
+    nulls: bool = True,
 ) -> str:
     """Combine the filter and the kinds into one Milvus expression, or return "" if there is no restriction.
 
     has_items: whether the index has items, whose metadata come before columns. flat: whether the store has flat
-    metadata, as Milvus Lite needs them.
+    metadata, as Milvus Lite needs them. nulls: whether columns can be null, or hold NO_VALUE instead.
     """
     parts = []
     if kinds is not None:
@@ -50,7 +52,7 @@ def expression(
         parts += [closed(filter)] if filter.strip() else []
     elif filter is not None:
         node = parse_filter(filter) if isinstance(filter, Mapping) else filter
-        parts.append(_Pushdown(flat, has_items).translate(node))
+        parts.append(_Pushdown(flat, has_items, nulls).translate(node))
     return all_of(parts)
 
 
@@ -81,6 +83,7 @@ class _Pushdown:
 
     flat: bool
     has_items: bool
+    nulls: bool
 
     def translate(self, node: Node, *, negated: bool = False) -> str:
         """Return the expression of a node, or of its negation; "" if the store would take too long for it."""
@@ -101,7 +104,7 @@ class _Pushdown:
                 each = [self.translate(part, negated=negated) for part in parts]
                 return all_of(self._affordable(each)) if every != negated else any_of(each)
         field = node.field
-        in_column = _column(field.column).condition(node, negated) if field.column else NOTHING
+        in_column = _column(field.column, self.nulls).condition(node, negated) if field.column else NOTHING
         if field.key is None or (field.column and not self.has_items):
             return in_column
         in_metadata = self._metadata(field.key, node, negated)
@@ -122,6 +125,7 @@ class _Place:
         path: What expressions call it.
         present: The condition that there is a value; "" if there always is one.
         absent: The opposite.
+        absent_or_null: The condition that there is no value or null; "" if stores disagree on it.
         comparable: Returns a value as the store compares it: () if nothing here equals it, None if stores differ.
         json_paths: If the place is in the metadata, what expressions may call it in their JSON.
     """
@@ -129,6 +133,7 @@ class _Place:
     path: str
     present: str
     absent: str
+    absent_or_null: str
     comparable: Callable[[Any], tuple[Scalar, ...] | None]
     json_paths: tuple[str, ...] = ()
 
@@ -149,7 +154,7 @@ class _Place:
         else:
             equal = one_of(self.path, found) if found else ""
         if not negated:
-            return any_of([self.absent if None in values else NOTHING, equal or NOTHING])
+            return any_of([self.absent_or_null if None in values else NOTHING, equal or NOTHING])
         differs = f"not ({equal})" if equal else ""
         return all_of([self.present, differs]) if None in values else any_of([self.absent, differs])
 
@@ -174,13 +179,14 @@ def _cost(expression: str) -> int:
     return expression.count("$meta[") + _LIST_TEST_COST * expression.count("json_contains(")
 
 
-def _column(name: str) -> _Place:
+def _column(name: str, nulls: bool) -> _Place:
     if name in _TEXT_COLUMNS:
         encode = encode_uri if name == "source" else str
-        return _Place(name, "", NOTHING, lambda value: (encode(value),) if isinstance(value, str) else ())
-    return _Place(
-        name, f"{name} is not null", f"{name} is null", _comparable_page if name == "page" else _comparable_time
-    )
+        return _Place(name, "", NOTHING, NOTHING, lambda value: (encode(value),) if isinstance(value, str) else ())
+    comparable = _comparable_page if name == "page" else _comparable_time
+    absent = f"{name} is null" if nulls else f"{name} == {literal(NO_VALUE)}"
+    present = f"{name} is not null" if nulls else f"{name} != {literal(NO_VALUE)}"
+    return _Place(name, present, absent, absent, comparable)
 
 
 def _in_metadata(key: str, flat: bool) -> Iterator[_Place]:
@@ -190,7 +196,8 @@ def _in_metadata(key: str, flat: bool) -> Iterator[_Place]:
     splits = product(".\0", repeat=key.count("."))
     nested = tuple("metadata" + "".join(map(_step, _split(key, each))) for each in splits)
     for path in [flat_path(key)] if flat else nested:
-        yield _Place(path, f"exists {path}", f"not (exists {path})", _comparable_json, nested)
+        absent = f"not (exists {path})"
+        yield _Place(path, f"exists {path}", absent, absent if flat else "", _comparable_json, nested)
 
 
 def _split(key: str, separators: Sequence[str]) -> list[str]:

@@ -13,6 +13,9 @@ from florence_rag.errors import InputError
 VectorDtype = Literal["fp32", "fp16", "bf16"]
 """The precision of the vectors of a collection."""
 
+OLDEST_SERVER = (2, 3)
+"""The oldest version of a Milvus server that is supported."""
+
 DTYPE_BYTES: Mapping[VectorDtype, int] = MappingProxyType({"fp32": 4, "fp16": 2, "bf16": 2})
 
 SEGMENT_BYTES = 2**30
@@ -49,7 +52,7 @@ class IndexType:
     recall: str = ""
     core_us_to_build: float | None = None
     core_ms_to_search: float | None = None
-    since: tuple[int, ...] = (2, 5)
+    since: tuple[int, ...] = OLDEST_SERVER
     lite: bool = False
     gpu: bool = False
     max_hits: int = 16_384
@@ -91,7 +94,7 @@ def index_types() -> Mapping[str, IndexType]:
 def _index_type(name: str, **fields: Any) -> IndexType:
     for key in fields.keys() & {"memory", "disk", "gpu_memory"}:
         fields[key] = BytesPerVector(**fields[key])
-    return IndexType(name, since=tuple(fields.pop("since", (2, 5))), **fields)
+    return IndexType(name, since=tuple(fields.pop("since", OLDEST_SERVER)), **fields)
 
 
 def available_index_types() -> list[str]:

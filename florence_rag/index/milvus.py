@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections import Counter
@@ -26,6 +27,7 @@ from florence_rag.index.writer import MilvusWriter
 from florence_rag.skip_counts import total_counts
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
+_log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 
@@ -69,6 +71,8 @@ class MilvusIndex(MilvusWriter, MilvusReader):
                 swap.drop_previous()
             index = cls(ChunkCollection.open(swap, swap.active(), embedder, index_type))
             index._check_rows(create)
+            if notice := index._notice():
+                _log.warning("%s: %s", address, notice)
             return index
 
     @staticmethod
@@ -191,9 +195,16 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             text_embedder=self.text_embedder,
             shadow_embedder=self.shadow_embedder,
             vector_dtype=self.chunks.codec.dtype,
-            advice=connection.profile.capacity_advice(counts.total()),
+            advice=self._notice() or connection.profile.capacity_advice(counts.total()),
             skipped=total_counts((part for entry in complete for part in entry.skipped), self.skipped_files().values()),
         )
+
+    def _notice(self) -> str:
+        """Return what the store of this index cannot do, and what to do about it, or ""."""
+        if self.has_bm25:
+            return ""
+        version = self.chunks.connection.version
+        return f"words are not searched, as Milvus {version} has no BM25; use a server of 2.5 or later, or a folder"
 
     def open_shadow(self, embedder: EmbedderInfo) -> MilvusIndex:
         """Open the shadow of this index for another embedder, as `ReembeddableIndex.open_shadow` says."""

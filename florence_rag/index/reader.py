@@ -56,6 +56,11 @@ class MilvusReader(ABC):
     def flush_buffer(self) -> None:
         """Write buffered rows to the store, so that a read finds them."""
 
+    @property
+    def has_bm25(self) -> bool:
+        """Whether words are searched, as `ChunkReader.has_bm25` says."""
+        return self.chunks.has_bm25
+
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:
@@ -78,6 +83,9 @@ class MilvusReader(ABC):
 
         Milvus Lite computes how rare a term is among the rows that were flushed together.
         """
+        if not self.has_bm25:
+            self._scope(filter, kinds)
+            return []
         return self._search("bm25", query_terms(query), k, self._scope(filter, kinds))
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
@@ -169,8 +177,8 @@ class MilvusReader(ABC):
 
     def _scope(self, filter: Filter | None, kinds: Collection[Kind] | None) -> _Scope:
         """Combine the filter and the kinds."""
-        flat, conditions = self.chunks.codec.flat, check_filter(filter)
-        if flat and isinstance(filter, str):
+        codec, conditions = self.chunks.codec, check_filter(filter)
+        if codec.flat and isinstance(filter, str):
             check_names(filter)
         if not isinstance(kinds, str | None) and set(kinds) == set(KINDS):
             kinds = None  # the store would check it for every row
@@ -180,7 +188,11 @@ class MilvusReader(ABC):
         if self.chunks.connection.profile.flat_metadata and conditions and names_field(conditions):
             self.flush_buffer()
             has_items = self.chunks.connection.count(self.chunks.name, IS_ITEM) > 0
-        return _Scope(expression(conditions or filter, kinds, has_items=has_items, flat=flat), filter, conditions)
+        return _Scope(
+            expression(conditions or filter, kinds, has_items=has_items, flat=codec.flat, nulls=codec.nulls),
+            filter,
+            conditions,
+        )
 
 
 def _rank(hit: Hit) -> tuple[float, str]:

@@ -11,6 +11,10 @@ from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.lite.metadata import with_flat_metadata
 from florence_rag.index.rows import Row
 
+NULLABLE_FIELDS = ("page", "start_s", "end_s")
+NO_VALUE = -1
+"""What a store that knows no null holds instead. Pages begin at 1, times at 0."""
+
 
 @dataclass(frozen=True, slots=True)
 class RowCodec:
@@ -18,11 +22,13 @@ class RowCodec:
 
     dtype: precision of the vectors; only servers have half precision. flat: whether rows hold flat metadata, too.
     checksums: whether rows hold checksums, too, for which a collection of an old version on a server has no field.
+    nulls: whether fields can be null, or hold NO_VALUE instead.
     """
 
     dtype: VectorDtype = "fp32"
     flat: bool = False
     checksums: bool = True
+    nulls: bool = True
 
     def encode(self, row: Row) -> Row:
         """Return the row as it is sent to the store."""
@@ -31,7 +37,15 @@ class RowCodec:
             row = row | {CHECKSUM: row_checksum(row | vectors)}
         if self.flat:
             row = with_flat_metadata(row)
+        if not self.nulls:
+            row = row | {name: NO_VALUE for name in NULLABLE_FIELDS if row[name] is None}
         return row if self.dtype == "fp32" else row | {name: each.tobytes() for name, each in vectors.items()}
+
+    def decode(self, row: Row) -> Row:
+        """Return a stored row with its vectors as (D,) float32, and null for NO_VALUE."""
+        vectors = {name: self.decode_vector(row[name]) for name in VECTOR_FIELDS if name in row}
+        missing = {} if self.nulls else {name: None for name in NULLABLE_FIELDS if row[name] == NO_VALUE}
+        return row | vectors | missing
 
     def encode_query(self, vector: np.ndarray) -> list[float] | np.ndarray:
         """Return a query vector (D,) as a search sends it."""

@@ -26,6 +26,9 @@ _VECTOR_FIELDS: Mapping[VectorDtype, DataType] = {
 
 _PROBE_DIMENSION = 128
 
+_NULLABLE = {"page": DataType.INT64, "start_s": DataType.DOUBLE, "end_s": DataType.DOUBLE}
+_ANALYZED = {"enable_analyzer": True, "analyzer_params": {"tokenizer": "standard"}}
+
 IndexParams = Mapping[str, Any]
 
 
@@ -59,30 +62,28 @@ def chunk_spec(
         _varchar("id", MAX_ID_BYTES, is_primary=True),
         _varchar("source", MAX_URI_BYTES),
         _varchar("kind", 16),
-        FieldSchema("page", DataType.INT64, nullable=True),
-        FieldSchema("start_s", DataType.DOUBLE, nullable=True),
-        FieldSchema("end_s", DataType.DOUBLE, nullable=True),
+        *(FieldSchema(field, dtype, nullable=profile.has_nulls) for field, dtype in _NULLABLE.items()),
         FieldSchema("locator", DataType.JSON),
         *(_varchar(field, MAX_TEXT_BYTES) for field in ("text", "caption", "ocr")),
         FieldSchema("metadata", DataType.JSON),
         # The index splits terms itself: Milvus' analyzers differ, and Lite's cannot split Japanese.
-        _varchar("terms", MAX_TEXT_BYTES, enable_analyzer=True, analyzer_params={"tokenizer": "standard"}),
-        FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR),
+        _varchar("terms", MAX_TEXT_BYTES, **_ANALYZED if profile.has_bm25 else {}),
         FieldSchema("vector", _VECTOR_FIELDS[vector_dtype], dim=dimension),
         _varchar(CHECKSUM, CHECKSUM_CHARACTERS),
     ]
-    bm25 = Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")
-    params = index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension)
-    indexes: dict[str, IndexParams] = {
-        "vector": vector_index(profile, index_type, dimension, vector_dtype),
-        "bm25": {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": params},
-    }
+    indexes: dict[str, IndexParams] = {"vector": vector_index(profile, index_type, dimension, vector_dtype)}
+    functions = []
+    if profile.has_bm25:
+        functions = [Function("bm25_of_terms", FunctionType.BM25, input_field_names="terms", output_field_names="bm25")]
+        fields.append(FieldSchema("bm25", DataType.SPARSE_FLOAT_VECTOR))
+        params = index_types()["SPARSE_INVERTED_INDEX"].build_params(dimension)
+        indexes["bm25"] = {"index_type": "SPARSE_INVERTED_INDEX", "metric_type": "BM25", "params": params}
     if text_dimension is not None:
         fields.append(FieldSchema("has_text_vector", DataType.BOOL))
         fields.append(FieldSchema("text_vector", _VECTOR_FIELDS[vector_dtype], dim=text_dimension))
         indexes["text_vector"] = vector_index(profile, index_type, text_dimension, vector_dtype)
     # The dynamic field holds the flat metadata.
-    schema = CollectionSchema(fields, functions=[bm25], enable_dynamic_field=profile.flat_metadata)
+    schema = CollectionSchema(fields, functions=functions, enable_dynamic_field=profile.flat_metadata)
     return CollectionSpec(name, schema, indexes, "Session")
 
 

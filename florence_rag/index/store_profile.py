@@ -13,20 +13,27 @@ from florence_rag.index.index_types import (
     index_types,
 )
 
+_BM25_SINCE = (2, 5)
+_HALF_PRECISION_SINCE = (2, 4)
+
 
 class StoreProfile:
-    """The profile of a Milvus server. `LiteProfile` is that of Milvus Lite.
+    """The profile of a Milvus server from 2.5 on. `LiteProfile` is that of Milvus Lite.
 
     Attributes:
         default_index_type: index over the vectors of a new collection.
         flat_metadata: whether filters need the metadata in flat form; see `index/lite/metadata.py`.
         builds_on_load: whether the store builds an index when it loads the collection, and not before.
+        has_bm25: whether the store computes BM25, for which it must split texts into terms.
+        has_nulls: whether a field can be null.
         flush_rows: number of unflushed rows after which they must be flushed, or None if the store does so itself.
     """
 
     default_index_type = "HNSW"
     flat_metadata = False
     builds_on_load = False
+    has_bm25 = True
+    has_nulls = True
     flush_rows: int | None = None
 
     def index_types(self) -> list[str]:
@@ -45,18 +52,21 @@ class StoreProfile:
         version: version of the server, if it is known. It does not show whether a server was built for GPUs.
         """
         index_type = find_index_type(name)
-        number = re.search(r"(\d+)\.(\d+)", version)
-        if number and (int(number[1]), int(number[2])) < index_type.since:
+        number = parse_version(version)
+        if number and number < index_type.since:
             needed = ".".join(map(str, index_type.since))
             types = map(index_types().get, available_index_types())
             older = ", ".join(each.name for each in types if each and each.since < index_type.since and not each.gpu)
             raise InputError(f"index type {name!r} needs Milvus {needed}, and the server runs {version}; use {older}")
         return index_type
 
-    def check_vector_dtype(self, dtype: str | None) -> None:
-        """Raise InputError for a precision of vectors that the store does not support."""
+    def check_vector_dtype(self, dtype: str | None, version: str = "") -> None:
+        """Raise InputError for a precision of vectors that the store does not support; version: of the server."""
         if dtype is not None and dtype not in DTYPE_BYTES:
             raise InputError(f"vector dtype {dtype!r} is unknown; use {', '.join(DTYPE_BYTES)}")
+        number = parse_version(version)
+        if dtype not in (None, "fp32") and number and number < _HALF_PRECISION_SINCE:
+            raise InputError(f"vector dtype {dtype!r} needs Milvus 2.4, and the server runs {version}; use fp32")
 
     def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
         """Return the parameters of an index over a vector field."""
@@ -71,4 +81,24 @@ class StoreProfile:
         return ""
 
 
+class OldServerProfile(StoreProfile):
+    """The profile of a Milvus server before 2.5, which ignores functions and nullable fields without an error."""
+
+    has_bm25 = False
+    has_nulls = False
+
+
 SERVER = StoreProfile()
+OLD_SERVER = OldServerProfile()
+
+
+def server_profile(version: str) -> StoreProfile:
+    """Return the profile of a server of this version."""
+    number = parse_version(version)
+    return OLD_SERVER if number and number < _BM25_SINCE else SERVER
+
+
+def parse_version(version: str) -> tuple[int, int] | None:
+    """Return the first two numbers of a version, or None if it has none, as that of a development build."""
+    number = re.search(r"(\d+)\.(\d+)", version)
+    return (int(number[1]), int(number[2])) if number else None

@@ -131,6 +131,8 @@ class Retriever:
             load_frames, depth = self._context.images.frames, self.config.rerank_depth
             hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
         hits = (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
+        if query.text and not self._context.index.has_bm25:
+            hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
         self._context.observe(hits)
         return hits
 

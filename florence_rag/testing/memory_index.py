@@ -148,6 +148,11 @@ class MemoryIndex:
             raise unknown_chunk_error(unknown[0])
         return np.array([self._rows[id_].vector for id_ in ids]).reshape(len(ids), self.embedder.dimension)
 
+    @property
+    def has_bm25(self) -> bool:
+        """Whether words are searched: always."""
+        return True
+
     def search_vector(
         self, vector: np.ndarray, k: int, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None
     ) -> list[Hit]:

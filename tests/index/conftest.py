@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +18,10 @@ def embedder() -> EmbedderInfo:
 
 
 @pytest.fixture
-def db(tmp_path: Path) -> str:
-    return str(tmp_path / "test.db")
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of a new database: a folder, or on the server that FLORENCE_TEST_MILVUS names."""
+    on_server = "FLORENCE_TEST_MILVUS" in os.environ
+    return request.getfixturevalue("server_database") if on_server else str(tmp_path / "test.db")
 
 
 @pytest.fixture

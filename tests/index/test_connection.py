@@ -53,15 +53,16 @@ def test_an_impossible_uri_is_an_error_of_this_package(open_index):
     ("version", "problem"),
     [
         ("2.5.4", ""),
+        ("2.3.5", ""),
+        ("v2.4.15-lite", ""),
         ("v2.6.0-rc1", ""),
         ("3.0.0", ""),
         ("Zilliz Cloud", ""),
-        ("2.3.5", "runs Milvus 2.3.5, but BM25 search needs Milvus 2.5; upgrade it, or use a folder such as photos.db"),
-        ("v2.4.15-lite", "runs Milvus v2.4.15-lite, but BM25 search needs Milvus 2.5"),
+        ("2.2.16", "runs Milvus 2.2.16; upgrade it to 2.3 or later, or use a folder such as photos.db"),
         ("milvus_lite-3.2.2", "is a Milvus Lite server, which loses rows when two clients write; open its folder"),
     ],
 )
-def test_servers_without_bm25_or_safe_writing_are_refused(version, problem):
+def test_servers_that_are_too_old_or_lose_rows_are_refused(version, problem):
     assert server_problem(version).startswith(problem) and bool(problem) == bool(server_problem(version))
 
 
