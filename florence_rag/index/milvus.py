@@ -58,10 +58,11 @@ class MilvusIndex(MilvusWriter, MilvusReader):
         """
         address = Address.parse(uri)
         _check_name(collection)
-        address.profile.check_vector_dtype(vector_dtype)
+        address.profile.check_vectors(vector_dtype)
         if index_type is not None:
             address.profile.check_index_type(index_type)
         with _connected(address, token, create=create) as connection:
+            connection.profile.check_vectors(vector_dtype, text_vectors=text_embedder is not None)
             if index_type is not None:
                 connection.check_index_type(index_type, vector_dtype or "fp32")
             ledger = Ledger(connection, collection)

@@ -83,9 +83,6 @@ class MilvusReader(ABC):
 
         Milvus Lite computes how rare a term is among the rows that were flushed together.
         """
-        if not self.has_bm25:
-            self._scope(filter, kinds)
-            return []
         return self._search("bm25", query_terms(query), k, self._scope(filter, kinds))
 
     def find(self, *, kinds: Collection[Kind] | None = None, filter: Filter | None = None) -> Iterator[Hit]:
@@ -133,7 +130,8 @@ class MilvusReader(ABC):
         max_hits = MAX_LIMIT if by_terms else find_index_type(self.chunks.index_type).max_hits
         if not 1 <= k <= max_hits:
             raise InputError(f"k is {k!r}; allowed are 1 to {max_hits}")
-        if isinstance(query, str) and not query:  # a server rejects an empty query; Lite finds nothing for it
+        # A server rejects an empty query; Lite finds nothing for it.
+        if by_terms and not (query and self.has_bm25):
             return []
         self.flush_buffer()
         for spare in (*_SPARE_HITS[by_terms:], *_MORE_SPARE_HITS):  # terms have equal scores more often than vectors

@@ -1,6 +1,7 @@
 """What a store supports and which parameters suit it; the stores are Milvus servers and Milvus Lite."""
 
 import re
+from collections.abc import Collection
 
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import (
@@ -13,9 +14,6 @@ from florence_rag.index.index_types import (
     index_types,
 )
 
-_BM25_SINCE = (2, 5)
-_HALF_PRECISION_SINCE = (2, 4)
-
 
 class StoreProfile:
     """The profile of a Milvus server from 2.5 on. `LiteProfile` is that of Milvus Lite.
@@ -26,6 +24,9 @@ class StoreProfile:
         builds_on_load: whether the store builds an index when it loads the collection, and not before.
         has_bm25: whether the store computes BM25, for which it must split texts into terms.
         has_nulls: whether a field can be null.
+        has_text_vectors: whether a row can have a second vector.
+        vector_dtypes: the precisions of vectors.
+        name: how messages name the store.
         flush_rows: number of unflushed rows after which they must be flushed, or None if the store does so itself.
     """
 
@@ -34,6 +35,9 @@ class StoreProfile:
     builds_on_load = False
     has_bm25 = True
     has_nulls = True
+    has_text_vectors = True
+    vector_dtypes: Collection[str] = tuple(DTYPE_BYTES)
+    name = "a Milvus server"
     flush_rows: int | None = None
 
     def index_types(self) -> list[str]:
@@ -60,13 +64,14 @@ class StoreProfile:
             raise InputError(f"index type {name!r} needs Milvus {needed}, and the server runs {version}; use {older}")
         return index_type
 
-    def check_vector_dtype(self, dtype: str | None, version: str = "") -> None:
-        """Raise InputError for a precision of vectors that the store does not support; version: of the server."""
+    def check_vectors(self, dtype: str | None, *, text_vectors: bool = False) -> None:
+        """Raise InputError if the store cannot hold vectors of this precision, or text vectors beside them."""
         if dtype is not None and dtype not in DTYPE_BYTES:
             raise InputError(f"vector dtype {dtype!r} is unknown; use {', '.join(DTYPE_BYTES)}")
-        number = parse_version(version)
-        if dtype not in (None, "fp32") and number and number < _HALF_PRECISION_SINCE:
-            raise InputError(f"vector dtype {dtype!r} needs Milvus 2.4, and the server runs {version}; use fp32")
+        if dtype is not None and dtype not in self.vector_dtypes:
+            raise InputError(f"{self.name} stores vectors as fp32 only, not as {dtype}; omit it, or use a newer server")
+        if text_vectors and not self.has_text_vectors:
+            raise InputError(f"{self.name} stores one vector per row; omit the text embedder, or use a newer server")
 
     def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
         """Return the parameters of an index over a vector field."""
@@ -81,21 +86,30 @@ class StoreProfile:
         return ""
 
 
-class OldServerProfile(StoreProfile):
+class Server24Profile(StoreProfile):
     """The profile of a Milvus server before 2.5, which ignores functions and nullable fields without an error."""
 
     has_bm25 = False
     has_nulls = False
+    name = "a Milvus server before 2.5"
+
+
+class Server23Profile(Server24Profile):
+    """The profile of a Milvus server before 2.4, which also ignores a wrong precision of vectors."""
+
+    has_text_vectors = False
+    vector_dtypes = ("fp32",)
+    name = "a Milvus server before 2.4"
 
 
 SERVER = StoreProfile()
-OLD_SERVER = OldServerProfile()
+_SERVERS_BEFORE = {(2, 4): Server23Profile(), (2, 5): Server24Profile()}
 
 
 def server_profile(version: str) -> StoreProfile:
     """Return the profile of a server of this version."""
     number = parse_version(version)
-    return OLD_SERVER if number and number < _BM25_SINCE else SERVER
+    return next((profile for end, profile in _SERVERS_BEFORE.items() if number and number < end), SERVER)
 
 
 def parse_version(version: str) -> tuple[int, int] | None:

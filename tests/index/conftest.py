@@ -4,9 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pymilvus import MilvusClient
 
+from florence_rag.index import store_profile
 from florence_rag.index.lite.internals import LiteEngine
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.store_profile import StoreProfile
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
 
 DIMENSION = 8
@@ -22,6 +25,24 @@ def db(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The address of a new database: a folder, or on the server that FLORENCE_TEST_MILVUS names."""
     on_server = "FLORENCE_TEST_MILVUS" in os.environ
     return request.getfixturevalue("server_database") if on_server else str(tmp_path / "test.db")
+
+
+@pytest.fixture(scope="session")
+def server_profile() -> StoreProfile | None:
+    """The profile of the server that FLORENCE_TEST_MILVUS names."""
+    if (uri := os.environ.get("FLORENCE_TEST_MILVUS")) is None:
+        return None
+    client = MilvusClient(uri, timeout=30, dedicated=True)
+    version = client.get_server_version()
+    client.close()
+    return store_profile.server_profile(version)
+
+
+@pytest.fixture(autouse=True)
+def skip_what_the_server_lacks(request: pytest.FixtureRequest, server_profile: StoreProfile | None) -> None:
+    marker = request.node.get_closest_marker("needs")
+    if marker and server_profile and not all(getattr(server_profile, f"has_{feature}") for feature in marker.args):
+        pytest.skip(f"{server_profile.name} lacks {' or '.join(marker.args)}")
 
 
 @pytest.fixture

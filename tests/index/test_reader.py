@@ -47,6 +47,7 @@ def test_a_hit_has_the_fields_of_its_chunk(index, street, flushed):
         json.dumps(hit.to_dict())
 
 
+@pytest.mark.needs("bm25")
 @pytest.mark.parametrize(
     ("query", "found"),
     [
@@ -71,6 +72,7 @@ def test_terms_are_found_in_caption_text_and_ocr_text_in_any_script(index, stree
     assert hits == sorted(hits, key=lambda hit: -hit.score)
 
 
+@pytest.mark.needs("bm25")
 @pytest.mark.parametrize(
     ("query", "ranked"), [("café", "café cafe"), ("cafe", "cafe café"), ("दिन", "दिन"), ("ข้าว", "กินข้าวเช้า"), ("ขา", "")]
 )
@@ -83,12 +85,14 @@ def test_the_spelling_of_the_query_ranks_first(index, source, chunks, unit, quer
     assert [hit.text for hit in index.search_bm25(query, 10)] == ranked.split()
 
 
+@pytest.mark.needs("bm25")
 def test_more_matching_terms_score_higher(index, street):
     hits = index.search_bm25("red car hydrant", 10)
     assert hits[0].source == "/p/car.jpg"
     assert hits[0].score > hits[1].score > 0
 
 
+@pytest.mark.needs("bm25")
 def test_kinds_and_filters_restrict_both_searches(index, street):
     assert [hit.kind for hit in index.search_vector(direction(1, 1, 1, 1), 9, kinds={"clip", "text"})] == [
         hit.kind for hit in sorted(index.get([street[1].id, street[3].id]), key=lambda hit: hit.id)
@@ -98,6 +102,7 @@ def test_kinds_and_filters_restrict_both_searches(index, street):
     assert index.search_bm25("car", 9, kinds=["clip"], filter='kind == "image" or true')[0].kind == "clip"
 
 
+@pytest.mark.needs("bm25")
 def test_ties_are_broken_by_id_also_at_the_end(index, source, chunks, unit):
     one = source()
     index.begin(one)

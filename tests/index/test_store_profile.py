@@ -2,7 +2,7 @@ import pytest
 
 from florence_rag.errors import InputError
 from florence_rag.index.index_types import available_index_types
-from florence_rag.index.store_profile import SERVER
+from florence_rag.index.store_profile import SERVER, server_profile
 
 
 @pytest.mark.parametrize("name", available_index_types())
@@ -23,11 +23,26 @@ def test_the_requested_index_type_precedes_the_present_one_and_that_the_default(
 
 
 def test_vectors_have_known_precisions():
-    SERVER.check_vector_dtype("bf16")
+    SERVER.check_vectors("bf16")
     with pytest.raises(InputError, match="vector dtype 'int4' is unknown; use fp32, fp16, bf16"):
-        SERVER.check_vector_dtype("int4")
+        SERVER.check_vectors("int4")
 
 
 def test_searches_grow_with_the_number_of_hits():
     assert SERVER.search_params("HNSW", 1000, filtered=True)["ef"] == 2000
     assert SERVER.search_params("DISKANN", 80, filtered=False)["search_list"] == 160
+
+
+def test_features_that_older_servers_ignore_are_refused():
+    with pytest.raises(InputError, match=r"a Milvus server before 2.4 stores vectors as fp32 only, not as bf16"):
+        server_profile("v2.3.5-lite").check_vectors("bf16")
+    with pytest.raises(InputError, match=r"stores one vector per row; omit the text embedder, or use a newer server"):
+        server_profile("2.3.21").check_vectors(None, text_vectors=True)
+    server_profile("2.4.15").check_vectors("bf16", text_vectors=True)
+
+
+@pytest.mark.parametrize(
+    ("version", "has_bm25"), [("2.3.5", False), ("v2.4.15", False), ("2.5.0", True), ("main", True)]
+)
+def test_words_are_searched_from_milvus_2_5_on(version, has_bm25):
+    assert server_profile(version).has_bm25 == has_bm25

@@ -9,6 +9,7 @@ from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Source
 
+pytestmark = pytest.mark.needs("text_vectors")
 WORDS = EmbedderInfo("words", "abcdef", 3, "none")
 AXES = np.eye(3, dtype=np.float32)
 

@@ -22,6 +22,8 @@ class LiteProfile(StoreProfile):
     flat_metadata = True
     builds_on_load = True
     flush_rows = 1000
+    vector_dtypes = ("fp32",)
+    name = "Milvus Lite"
 
     def index_types(self) -> list[str]:
         """Return the names of the index types that the store can load."""
@@ -34,12 +36,6 @@ class LiteProfile(StoreProfile):
             known = ", ".join(self.index_types())
             raise InputError(f"index type {name!r} is unknown to Milvus Lite; use {known}, or a Milvus server")
         return index_type
-
-    def check_vector_dtype(self, dtype: str | None) -> None:
-        """Raise InputError for a precision of vectors that the store does not support."""
-        super().check_vector_dtype(dtype)
-        if dtype not in (None, "fp32"):
-            raise InputError(f"Milvus Lite stores vectors as fp32 only, not as {dtype}; omit it, or use a server")
 
     def build_params(self, index_type: str, dimension: int, dtype: VectorDtype) -> Params:
         """Return the parameters of an index over a vector field. IVF searches all lists, so one list suffices."""
