@@ -47,7 +47,7 @@ class Connection:
         self.profile: StoreProfile = address.profile
         self.client = client
         self._process = os.getpid()
-        self._unusable = ""
+        self._is_closed = False
         self._max_wait_s = MAX_WAIT_S if max_wait_s is None else max_wait_s
         self._gave_up = False
         try:
@@ -70,9 +70,9 @@ class Connection:
 
     def close(self) -> None:
         """Release the store."""
-        if self._unusable == "closed" or self._process != os.getpid():
+        if self._is_closed or self._process != os.getpid():
             return
-        self._unusable = "closed"
+        self._is_closed = True
         self.client.close()
         self._release()
 
@@ -81,8 +81,8 @@ class Connection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether calls are allowed: not after close or a failed flush of Milvus Lite, and not in a forked process."""
-        return not self._unusable and self._process == os.getpid()
+        """Whether calls are allowed: not after close, and not in a forked process."""
+        return not self._is_closed and self._process == os.getpid()
 
     @property
     def is_sole_writer(self) -> bool:
@@ -95,8 +95,8 @@ class Connection:
         if os.getpid() != self._process:  # connections do not survive a fork
             opener = f"process {self._process}, of which this one is a fork"
             raise StoreError(f"{self.address} was opened by {opener}; open it again here")
-        if self._unusable:
-            raise StoreError(f"{self.address} is {self._unusable}; open it again")
+        if self._is_closed:
+            raise StoreError(f"{self.address} is closed; open it again")
         try:
             yield
         except STORE_EXCEPTIONS as error:

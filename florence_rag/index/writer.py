@@ -7,8 +7,7 @@ its last. Rows are buffered over many sources, because a write of one row costs 
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,7 +67,6 @@ class MilvusWriter:
         self._pending: dict[str, _PendingSource] = {}
         self._buffered_at = time.monotonic()
         self._unflushed_rows = 0
-        self._last_write_failed = False
 
     def mark_incomplete(self, uris: Iterable[str]) -> None:
         """Count sources as incomplete, because their rows do not fit the ledger, until they are written again."""
@@ -118,7 +116,8 @@ class MilvusWriter:
 
     def put_skipped_files(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Record what folders hold that is not read, as `ChunkWriter.put_skipped_files` says."""
-        with self._lock, self._writing():
+        with self._lock:
+            self.chunks.swap.check(self.chunks.name)
             self.chunks.ledger.put_skipped_files(counts)
 
     def update_stat(self, sources: Collection[Source]) -> None:
@@ -126,18 +125,18 @@ class MilvusWriter:
         with self._lock:
             self.flush_buffer()
             for some in batched(sources, _ROWS_PER_FLUSH):
-                with self._writing():
-                    self.chunks.ledger.update_stat(some)
+                self.chunks.swap.check(self.chunks.name)
+                self.chunks.ledger.update_stat(some)
 
     def delete_sources(self, uris: Iterable[str]) -> int:
         """Delete sources and return the number of deleted rows, as `ChunkWriter.delete_sources` says."""
         deleted = sorted(set(uris))
         with self._lock:
             self.flush_buffer()
-            with self._writing():
-                self.chunks.ledger.put(Entry(uri, "begun") for uri in deleted)
-                rows = self.chunks.drop_sources(deleted)
-                self.chunks.ledger.drop(deleted)
+            self.chunks.swap.check(self.chunks.name)
+            self.chunks.ledger.put(Entry(uri, "begun") for uri in deleted)
+            rows = self.chunks.drop_sources(deleted)
+            self.chunks.ledger.drop(deleted)
             self._incomplete.difference_update(deleted)
         return rows
 
@@ -154,8 +153,8 @@ class MilvusWriter:
         total = 0
         with self._lock:
             for some in batched(rows, _ROWS_PER_FLUSH):
-                with self._writing():
-                    self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, some))
+                self.chunks.swap.check(self.chunks.name)
+                self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, some))
                 self._flush_rows()
                 total += len(some)
         return total
@@ -165,12 +164,12 @@ class MilvusWriter:
         with self._lock:
             if not self._pending:
                 return
-            with self._writing():
-                self._announce({uri: each for uri, each in self._pending.items() if not each.announced})
-                rows = [row for each in self._pending.values() for row in each.rows.values()]
-                self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
-                self._unflushed_rows += len(rows)
-                self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
+            self.chunks.swap.check(self.chunks.name)
+            self._announce({uri: each for uri, each in self._pending.items() if not each.announced})
+            rows = [row for each in self._pending.values() for row in each.rows.values()]
+            self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
+            self._unflushed_rows += len(rows)
+            self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
             self._incomplete.difference_update(uri for uri, each in self._pending.items() if each.last)
             self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
             for each in self._pending.values():
@@ -184,25 +183,8 @@ class MilvusWriter:
         """Write buffered rows and make everything durable, as `ChunkWriter.flush` says."""
         with self._lock:
             self.flush_buffer()
-            self._flush_all()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Allow the writes inside it, and flush before them if earlier writes failed or were interrupted.
-
-        Such a write may have torn Milvus Lite's log. What is written after the tear is lost at the next start, unless a
-        flush has succeeded in between.
-        """
-        self.chunks.swap.check(self.chunks.name)
-        if self._last_write_failed:
-            self._flush_all()
-        self._last_write_failed = True
-        yield
-        self._last_write_failed = False
-
-    def _flush_all(self) -> None:
-        self._flush_rows()
-        self.chunks.ledger.flush()
+            self._flush_rows()
+            self.chunks.ledger.flush()
 
     def _flush_rows(self) -> None:
         self.chunks.connection.flush(self.chunks.name)

@@ -1,5 +1,3 @@
-import gc
-import logging
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +6,7 @@ import numpy as np
 import pytest
 from milvus_lite.storage.wal import WAL
 
-from florence_rag.errors import InputError, StoreError
+from florence_rag.errors import InputError
 from florence_rag.index import writer as module
 from florence_rag.types import Chunk, Source, item_uri
 
@@ -233,42 +231,6 @@ def full_disk(monkeypatch):
 
     monkeypatch.setattr(WAL, "write_insert", write)
     return state
-
-
-def test_after_a_failed_write_the_next_write_flushes_first(index, put, calls, full_disk):
-    put(index, "/a")
-    index.flush_buffer()
-    full_disk["full"] = True
-    put(index, "/b")
-    with pytest.raises(StoreError, match="No space left on device"):
-        index.sources()
-    full_disk["full"] = False
-    del calls[:]
-    assert list(index.sources()) == ["/a", "/b"], "what failed is written after all"
-    assert [call[0] for call in calls[:2]] == ["flush", "flush"]
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_after_a_failed_flush_the_index_must_be_opened_again(index, open_index, put, monkeypatch, caplog):
-    caplog.set_level(logging.CRITICAL, logger="milvus_lite")  # or the traceback holds an open file until the last test
-    put(index, "/a", n=3)
-    index.flush()
-    put(index, "/b", n=3)
-    index.flush_buffer()
-    with monkeypatch.context() as patch:
-        patch.setattr("milvus_lite.engine.flush.write_data_file", lambda *_: _raise(OSError(28, "No space left")))
-        with pytest.raises(StoreError, match="No space left"):
-            index.flush()
-    for call in (index.sources, index.flush, lambda: index.search_bm25("passage", 3)):
-        with pytest.raises(StoreError, match=r"unusable since a flush failed \(.*No space left.*; open it again"):
-            call()
-    index.close()
-    gc.collect()  # Lite leaves open the file that it could not flush
-    assert list(open_index().sources()) == ["/a", "/b"]
-
-
-def _raise(error):
-    raise error
 
 
 def test_an_interrupted_write_is_repeated(index, put, monkeypatch):

@@ -89,11 +89,3 @@ class LiteConnection(Connection):
             marker.touch()
             self.client.drop_collection(collection, timeout=WRITE_S)
             marker.unlink()
-
-    def flush(self, collection: str) -> None:
-        """Make all writes so far durable. After a failure Lite no longer sees its rows, so that no call is allowed."""
-        try:
-            super().flush(collection)
-        except StoreError as error:
-            self._unusable = f"unusable since a flush failed ({error})"
-            raise

@@ -13,7 +13,7 @@ from milvus_lite.search.filter import cache as filter_cache
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
 from florence_rag.errors import DamagedDatabaseError
-from florence_rag.index.lite import checksums
+from florence_rag.index.lite import checksums, failed_writes
 from florence_rag.index.lite.call_order import CallOrder
 from florence_rag.index.lite.integrity import COLLECTIONS, inspect_readable, is_begun
 from florence_rag.index.lite.lock import lock
@@ -48,6 +48,7 @@ class LiteEngine:
 
     def __init__(self, path: Path) -> None:
         checksums.install()
+        failed_writes.install()
         self._engine = lock(path)
         self._workers = ThreadPoolExecutor(_MAX_CALLS)
         sizes = [(f"grpc.max_{way}_message_length", _MAX_MESSAGE_BYTES) for way in ("receive", "send")]
