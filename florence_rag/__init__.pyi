@@ -18,6 +18,11 @@ from .index.base import ChunkIndex as ChunkIndex
 from .index.base import IndexInfo as IndexInfo
 from .ingest.engine import IngestConfig as IngestConfig
 from .ingest.progress import Progress as Progress
+from .maintenance.check import check_database as check_database
+from .maintenance.findings import CheckReport as CheckReport
+from .maintenance.findings import Finding as Finding
+from .maintenance.repair import RepairReport as RepairReport
+from .maintenance.repair import repair_database as repair_database
 from .perception.base import OCRReader as OCRReader
 from .perception.base import TextRegion as TextRegion
 from .perception.base import VisualQA as VisualQA

@@ -27,7 +27,7 @@ BASE = {
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
 LOADABLE = BASE | {"models", "sources"} | STAGES | {"retrieval", "answering", "image_store", "context", "loading"}
-RUNNABLE = LOADABLE | {"ingest", "tasks", "reembed", "datasets"}
+RUNNABLE = LOADABLE | {"ingest", "tasks", "reembed", "maintenance", "datasets"}
 PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ingest": LOADABLE,
     "tasks": LOADABLE | {"ingest", "datasets"},
     "reembed": LOADABLE | {"ingest"},
+    "maintenance": LOADABLE | {"ingest"},
     "settings": RUNNABLE,
     "rag": RUNNABLE | {"settings"},
     "viz": BASE,

@@ -37,6 +37,11 @@ COMMANDS = {
     "list": ("contents:List", "List the files and items of a database, with their chunks and their state."),
     "delete": ("contents:Delete", "Delete files and items from a database."),
     "info": ("database:Info", "Print what a database contains, what failed, and which model filled it."),
+    "check": (
+        "maintenance:Check",
+        "Find damage in a database; the exit code is 1 if there is any.",
+    ),
+    "repair": ("maintenance:Repair", "Repair a database; the exit code is 1 if something is lost."),
     "models": ("models:Models", "List the models that can be named, with roles, sizes and licenses."),
     "convert": (
         "models:Convert",

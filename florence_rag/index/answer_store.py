@@ -1,15 +1,17 @@
 """Cached answers about images, in a collection of their own next to the index."""
 
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
 
 import numpy as np
 
+from florence_rag.batching import batched
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
-from florence_rag.index.literals import literal
-from florence_rag.index.records import damage_reported, parse
+from florence_rag.index.literals import literal, one_of
+from florence_rag.index.records import FAULTS, damage_reported, describe, parse
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import answer_spec
 from florence_rag.index.text_codec import truncate
@@ -59,6 +61,19 @@ class MilvusAnswerStore:
         for row in rows:
             if self._answer(row).image_digest != image_digest:
                 self._connection.delete(self._name, f"id == {literal(row['id'])}")
+
+    def damaged(self) -> Iterator[tuple[str, str]]:
+        """Iterate over the ids of the answers that cannot be read, each with what is wrong."""
+        for row in self._connection.rows(self._name, _FIELDS):
+            try:
+                row_to_answer(row)
+            except FAULTS as error:
+                yield row["id"], describe(error)
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete answers by their ids."""
+        for some in batched(ids, 1000):
+            self._connection.delete(self._name, one_of("id", some))
 
     def count(self) -> int:
         """Return the number of answers."""

@@ -124,6 +124,10 @@ class ChunkCollection:
         """Iterate over the decoded rows of these sources, without the fields that the store computes."""
         return map(self._decode, self.rows_of_sources(uris, self._fields()))
 
+    def stored_rows(self) -> Iterator[Row]:
+        """Iterate over all rows as they are stored, with a page of them at a time in memory."""
+        return self.connection.rows(self.name, [*self._fields(), *(("$meta",) if self.codec.flat else ())])
+
     def check_integrity(self) -> IntegrityReport:
         """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.
 

@@ -46,8 +46,8 @@ def check_version(found: object, written_by: object, where: str) -> None:
     if found < OLDEST:
         raise StoreMismatchError(f"{where} has schema version {found}, but {reads}; index the files into a new one")
     writer = f"florence_rag {written_by}" if written_by else "a newer florence_rag"
-    wanted = f"'florence-rag>={written_by}'" if written_by else "florence-rag"
+    install = f"pip install 'florence-rag>={written_by}'" if written_by else "install the newest florence-rag"
     raise StoreMismatchError(
         f"{where} was written by {writer} with schema version {found}, but {reads}; "
-        f"open it with that version: pip install --upgrade {wanted}"
+        f"open it with that version: {install}"
     )

@@ -23,6 +23,7 @@ from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
+from florence_rag.index.records import corrupt_error
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.skip_counts import total_counts
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
@@ -76,6 +77,16 @@ class MilvusIndex(MilvusWriter, MilvusReader):
                 _log.warning("%s: %s", address, notice)
             return index
 
+    @classmethod
+    def open_unchecked(cls, uri: str, token: str | None = None, collection: str = "florence") -> MilvusIndex:
+        """Open an existing index for its recorded embedder, whatever its ledger and its rows contain, to check it."""
+        embedder, text_embedder = cls.require_embedders(uri, token, collection)
+        with _connected(Address.parse(uri), token, create=False) as connection:
+            ledger = Ledger(connection, collection)
+            ledger.open_for(embedder, create=False, text_embedder=text_embedder)
+            swap = CollectionSwap(connection, collection, ledger)
+            return cls(ChunkCollection.open(swap, swap.active(), embedder, None))
+
     @staticmethod
     def recorded_embedders(
         uri: str, token: str | None = None, collection: str = "florence"
@@ -91,6 +102,8 @@ class MilvusIndex(MilvusWriter, MilvusReader):
                 return None
             ledger.open()
             settings = ledger.settings()
+            if settings is None and connection.has(collection):
+                raise corrupt_error(f"the index {collection!r} of {address} has lost its settings", address)
             return (settings.embedder, settings.text_embedder) if settings else None
 
     @staticmethod

@@ -169,7 +169,7 @@ class ItemStore:
         with self._lock:
             hits = self._stored(list(dict.fromkeys(check_texts(ids, "id"))))
             for hit, vector in zip(hits, index.vectors([hit.id for hit in hits]), strict=True):
-                self._deleted[_content(hit)] = hit, vector
+                self._deleted[item_content(hit)] = hit, vector
             while len(self._deleted) > _MAX_DELETED:
                 self._deleted.popitem(last=False)
             index.delete_sources([hit.uri for hit in hits])
@@ -202,7 +202,7 @@ class ItemStore:
         chunks = {chunk.id: chunk for chunk in batch}
         with self._lock:  # another thread may replace an item between the two calls of the index
             hits = self._context.index.get(list(chunks))
-            same = [hit for hit in hits if hit.is_item and _content(hit) == chunks[hit.id].source.content_hash]
+            same = [hit for hit in hits if hit.is_item and item_content(hit) == chunks[hit.id].source.content_hash]
             stored_vectors = self._context.index.vectors([hit.id for hit in same])
         for hit in hits:
             if not hit.is_item:
@@ -342,10 +342,10 @@ def _to_item(chunk: Chunk) -> Chunk:
     metadata = checked_metadata({**origin, **chunk.metadata, **image}, item_uri(id))
     text, caption = check_text(chunk.text, "text"), check_text(chunk.caption, "caption")
     item = replace(chunk, text=text, caption=caption, metadata=metadata, custom_id=id)
-    return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, _content(item)))
+    return replace(item, source=Source(item_uri(id), MEDIA_OF_KIND[chunk.kind], 0, 0, item_content(item)))
 
 
-def _content(item: Hit | Chunk) -> str:
+def item_content(item: Hit | Chunk) -> str:
     """Return a digest of everything that determines the vector of an item."""
     content = item.metadata[ITEM_IMAGE]["hash"] if item_file(item) else item.text
     return digest_of("\0".join((item.kind, repr(item.locator), content)).encode("utf-8", "replace"))

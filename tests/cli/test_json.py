@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from florence_rag.cli.app import COMMANDS
+from florence_rag.index.milvus import MilvusIndex
 from florence_rag.loading.loaders import CAPTIONER, DETECTOR, EMBEDDER
 from florence_rag.models.registry import find_model
 from florence_rag.perception.base import Detection
@@ -106,6 +107,11 @@ def test_databases_on_disk(run, tmp_path):
     check_object(json.loads(listed), "list")
     check_object(run("export", tmp_path / "bulk", *db, "--json").json, "export")
     check_object(run("import", tmp_path / "bulk", "--db", tmp_path / "b.db", "--json").json, "import")
+    check_object(run("check", *db, "--json").json, "check")
+    with MilvusIndex.open_unchecked(str(tmp_path / "a.db")) as index:
+        index.chunks.drop_sources([str(tmp_path / "red.png")])
+    check_object(run("check", *db, "--json").json, "check")
+    check_object(run("repair", *db, "--ocr", "never", "--json").json, "repair")
     check_object(run("reembed", "--to", other, *db, "--no-switch", "--json").json, "reembed")
     check_object(run("reembed", "--rollback", *db, "--json").json, "reembed --rollback")
     check_object(run("delete", tmp_path / "red.png", *db, "--yes", "--json").json, "delete")

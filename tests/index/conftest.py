@@ -135,15 +135,3 @@ def street(index, unit) -> list[Chunk]:
     for each in (photo, video, paper):
         index.complete(each)
     return made
-
-
-@pytest.fixture
-def flip() -> Callable[..., None]:
-    """Changes fields of a stored row behind the back of the index, as a damaged disk does: its checksum stays."""
-
-    def change(index: MilvusIndex, id: str, **fields) -> None:
-        connection, name = index.chunks.connection, index.chunks.name
-        row = connection.rows_of(name, [id], ["*"])[id]
-        connection.upsert(name, [{key: value for key, value in row.items() if key != "bm25"} | fields])
-
-    return change

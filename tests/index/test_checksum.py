@@ -9,6 +9,7 @@ from florence_rag.index.milvus import MilvusIndex
 from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import chunk_to_row
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source
+from tests.index.damaged_rows import flip
 
 METADATA = {
     "float": 0.1 + 0.2,
@@ -86,7 +87,7 @@ def test_a_missing_and_a_wrong_checksum(row, checksum, verdict):
     assert verify(row | {CHECKSUM: checksum}) == verdict
 
 
-def test_a_damaged_row_gets_no_new_checksum(index, put, flip):
+def test_a_damaged_row_gets_no_new_checksum(index, put):
     put(index, "/a", n=2)
     (first, *_) = index.find()
     flip(index, first.id, text="flipped")

@@ -90,7 +90,7 @@ def test_a_newer_database_says_what_wrote_it_and_what_to_install(open_index, db,
     message = (
         rf"was written by florence_rag 7\.1\.0 with schema version {VERSION + 2}, but this florence_rag "
         rf"{re.escape(migrations.installed_version())} reads versions 2 to {VERSION}; open it with that version: "
-        r"pip install --upgrade 'florence-rag>=7\.1\.0'$"
+        r"pip install 'florence-rag>=7\.1\.0'$"
     )
     with pytest.raises(StoreMismatchError, match=message):
         open_index()

@@ -1,0 +1,1 @@
+"""Checks a database for damage, and repairs it."""

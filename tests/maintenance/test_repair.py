@@ -1,0 +1,253 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from florence_rag import check_database, repair_database
+from florence_rag.errors import StoreCorruptError
+from florence_rag.index.ledger import Entry
+from florence_rag.index.milvus import MilvusIndex
+from florence_rag.rag import FlorenceRAG
+from florence_rag.testing import ColorEmbedder
+from tests.cli.stand_ins import use_color_models
+from tests.index.damaged_rows import flip, flip_record
+from tests.maintenance.conftest import everything, id_of
+
+WIDTH = ColorEmbedder.info.dimension
+OTHER = [WIDTH**-0.5] * WIDTH
+
+
+@pytest.fixture
+def models(monkeypatch) -> list[str]:
+    """Stand-ins for the models; lists the embedders that are loaded."""
+    loaded: list[str] = []
+
+    def load() -> ColorEmbedder:
+        loaded.append("embedder")
+        return ColorEmbedder()
+
+    use_color_models(monkeypatch, load)
+    return loaded
+
+
+def repaired(folder: Path) -> list[tuple[str, str]]:
+    """Repair the database, check that nothing is left to do, and return the outcome of each step with its source."""
+    plan = repair_database(folder / "x.db", dry_run=True)
+    report = repair_database(folder / "x.db")
+    assert [step for step in report.steps if step.outcome != "kept"] == [s for s in plan.steps if s.outcome != "kept"]
+    again = repair_database(folder / "x.db")
+    assert all(step.outcome == "kept" for step in again.steps)
+    if not again.steps:
+        assert check_database(folder / "x.db").is_sound
+    assert report.is_complete == all(step.outcome == "repaired" for step in report.steps)
+    return [(step.outcome, step.source.removeprefix(f"{folder}/")) for step in report.steps]
+
+
+def test_a_sound_database_stays_as_it_is(folder, models):
+    before = everything(folder)
+    assert repaired(folder) == []
+    assert everything(folder) == before and models == []
+
+
+@pytest.mark.parametrize(
+    "fields", [{"text": "another"}, {"vector": OTHER}, {"metadata": {"a": 1}}, {"terms": "zebra"}, {"kind": "x"}]
+)
+def test_a_file_that_is_there_is_indexed_again(folder, damage, models, fields):
+    before = everything(folder)
+    with damage() as index:
+        flip(index, id_of(index, folder / "notes.txt"), **fields)
+    assert repaired(folder) == [("repaired", "notes.txt")]
+    assert everything(folder) == before
+
+
+@pytest.mark.parametrize("id", ["milk", "poster"])
+@pytest.mark.parametrize("fields", [{"vector": OTHER}, {"vector": [float("nan")] * WIDTH}, {"terms": "zebra"}])
+def test_an_item_with_a_damaged_vector_is_embedded_again(folder, damage, models, id, fields):
+    before = everything(folder)
+    with damage() as index:
+        flip(index, id, **fields)
+    assert repaired(folder) == [("repaired", f"item:{id}")]
+    assert everything(folder) == before
+
+
+def test_an_item_with_damaged_content_is_lost_and_the_others_stay(folder, damage, models):
+    before = everything(folder)
+    with damage() as index:
+        flip(index, "milk", text="another")
+    assert repaired(folder) == [("lost", "item:milk")]
+    assert everything(folder) == {uri: row for uri, row in before.items() if uri != "item:milk"}
+    assert models == []
+
+
+def test_a_row_that_is_missing_is_written_again_or_reported(folder, damage, models):
+    before = everything(folder)
+    with damage() as index:
+        index.chunks.connection.delete("florence", 'id == "milk"')
+        index.chunks.drop_sources([str(folder / "red.png")])
+    assert repaired(folder) == [("repaired", "red.png"), ("lost", "item:milk")]
+    assert everything(folder) == {uri: row for uri, row in before.items() if uri != "item:milk"}
+
+
+def test_damaged_rows_of_a_file_that_is_gone_are_dropped_and_named(folder, damage, models):
+    (folder / "red.png").unlink()
+    (folder / "notes.txt").unlink()
+    with damage() as index:
+        flip(index, id_of(index, folder / "red.png"), vector=OTHER)
+        flip(index, id_of(index, folder / "notes.txt"), vector=OTHER)
+    assert repaired(folder) == [("repaired", "notes.txt"), ("lost", "red.png")]
+    assert set(everything(folder)) == {
+        *(str(folder / name) for name in ("blue.png", "green.png", "notes.txt")),
+        *(f"item:{id}" for id in ("milk", "cheese", "poster")),
+    }
+
+
+@pytest.mark.parametrize("uri", ["item:milk", "item:poster"])
+@pytest.mark.parametrize("lost", [False, True])
+def test_an_item_that_the_ledger_has_lost_is_listed_again(folder, damage, models, uri, lost):
+    before = everything(folder)
+    with damage() as index:
+        flip_record(index, uri, body="{")
+        if lost:
+            index.chunks.ledger.drop([uri])
+    assert repaired(folder) == [("repaired", "")] * (not lost) + [("repaired", uri)]
+    assert everything(folder) == before and models == []
+    with FlorenceRAG.open(folder / "x.db") as rag, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ColorEmbedder, "embed_texts", None)  # an item that has not changed is not embedded
+        rag.items.upsert_texts(["red milk"], ids=["milk"])
+
+
+def test_a_file_that_the_ledger_has_lost_is_indexed_again_or_kept(folder, damage, models):
+    before = everything(folder)
+    (folder / "red.png").unlink()
+    with damage() as index:
+        index.chunks.ledger.drop([str(folder / "red.png")])
+        flip_record(index, str(folder / "blue.png"), body="nonsense")
+    assert repaired(folder) == [("repaired", ""), ("repaired", "blue.png"), ("repaired", "red.png")]
+    assert everything(folder) == before
+
+
+def test_rows_of_a_source_that_has_failed_are_deleted(folder, damage, models):
+    with damage() as index:
+        index.chunks.ledger.put([Entry("/gone.jpg", "failed", reason="x")])
+        index.chunks.connection.upsert("florence", [next(rows_of(index, "milk")) | {"id": "x", "source": "/gone.jpg"}])
+    assert repaired(folder) == [("repaired", "/gone.jpg")]
+
+
+def rows_of(index, id):
+    row = index.chunks.connection.rows_of("florence", [id], ["*"])[id]
+    yield {name: value for name, value in row.items() if name != "bm25"}
+
+
+def test_an_item_whose_stored_image_is_lost_is_kept_and_reported(folder, models):
+    before = everything(folder)
+    (image,) = (folder / "x.images/florence").iterdir()
+    image.unlink()
+    assert repaired(folder) == [("kept", "item:poster")]
+    assert everything(folder) == before
+
+
+def test_cached_answers_that_cannot_be_read_are_deleted(folder, damage, models):
+    with damage() as index:
+        store = index.answer_store()
+        row = {"id": "a", "location": "", "model": "", "body": "{}", "vector": [0.0] * (2 * WIDTH)}
+        index.chunks.connection.upsert(store._name, [row])
+    assert repaired(folder) == [("repaired", "")]
+
+
+def test_an_interrupted_run_is_completed(folder, damage, models):
+    before = everything(folder)
+    uri = str(folder / "red.png")
+    with damage() as index:
+        index.chunks.ledger.put([replace(index.chunks.ledger.sources()[uri], state="begun")])
+    assert repaired(folder) == [("repaired", "red.png")]
+    assert everything(folder) == before
+
+
+def test_a_file_that_can_no_longer_be_read_is_reported(folder, damage, models):
+    (folder / "red.png").write_bytes(b"no image")
+    with damage() as index:
+        flip(index, id_of(index, folder / "red.png"), vector=OTHER)
+    report = repair_database(folder / "x.db")
+    assert [step.outcome for step in report.steps] == ["repaired", "lost"]
+    assert "could not be indexed again (" in report.steps[1].action
+    assert str(folder / "red.png") not in everything(folder)
+
+
+def test_rows_of_an_old_version_get_checksums(tmp_path, models):
+    shutil.unpack_archive(Path(__file__).parents[1] / "index/version_2.zip", tmp_path)
+    db = tmp_path / "version_2.db"
+    assert [step.outcome for step in repair_database(db).steps] == ["repaired"]
+    assert (check_database(db).unverified, check_database(db).is_sound) == (0, True)
+    with MilvusIndex.open_unchecked(str(db)) as index:
+        flip(index, "note", checksum="")
+    assert [finding.source for finding in check_database(db).findings] == ["item:note"]
+
+
+def test_damaged_files_of_milvus_lite_are_repaired_first(folder, models):
+    before = everything(folder)
+    manifest = folder / "x.db/collections/florence/manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-30])
+    plan = repair_database(folder / "x.db", dry_run=True)
+    assert plan.dry_run and not plan.set_aside and len(plan.steps) == 1
+    report = repair_database(folder / "x.db")
+    assert report.is_complete and Path(report.set_aside).is_dir()
+    assert json.loads(json.dumps(report.to_dict()))["complete"] is True
+    assert everything(folder) == before
+    assert check_database(folder / "x.db").is_sound
+
+
+def test_damaged_settings_cannot_be_repaired_and_say_so(folder, damage, models):
+    with damage() as index:
+        index.chunks.connection.delete(index.chunks.ledger.name, 'id == "settings"')
+    with pytest.raises(StoreCorruptError, match="has lost its settings"):
+        repair_database(folder / "x.db")
+
+
+KILLED = """
+import os, signal, sys
+import pytest
+from florence_rag import repair_database
+from florence_rag.index.connection import Connection
+from tests.cli.stand_ins import use_color_models
+
+use_color_models(pytest.MonkeyPatch())
+left = int(sys.argv[2])
+
+def killing(call):
+    def counted(*arguments, **options):
+        global left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*arguments, **options)
+    return counted
+
+for name in ("upsert", "delete", "flush"):
+    setattr(Connection, name, killing(getattr(Connection, name)))
+repair_database(sys.argv[1])
+"""
+POINTS = [1, *(pytest.param(point, marks=pytest.mark.slow) for point in (2, 3, 4, 5, 6, 8, 10, 12, 15))]
+
+
+@pytest.mark.parametrize("writes", POINTS)
+def test_a_killed_repair_can_be_repeated(folder, damage, models, writes):
+    before = everything(folder)
+    with damage() as index:
+        flip(index, "milk", vector=OTHER)
+        flip(index, "cheese", text="lost")
+        flip_record(index, "item:poster", body="{")
+        flip(index, id_of(index, folder / "red.png"), vector=OTHER)
+        index.chunks.drop_sources([str(folder / "blue.png")])
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", KILLED, str(folder / "x.db"), str(writes)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == -9, done.stderr
+    check_database(folder / "x.db")
+    repair_database(folder / "x.db")
+    assert check_database(folder / "x.db").is_sound
+    assert everything(folder) == {uri: row for uri, row in before.items() if uri != "item:cheese"}
