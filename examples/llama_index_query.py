@@ -24,7 +24,7 @@ from llama_index.core.base.response.schema import RESPONSE_TYPE
 from llama_index.core.llms import LLM
 from llama_index.core.llms.mock import MockFunctionCallingLLM
 from llama_index.core.query_engine import CitationQueryEngine
-from llama_index.core.schema import NodeWithScore
+from llama_index.core.schema import MetadataMode, NodeWithScore
 
 from florence_rag import FlorenceRAG, VQAResult
 from llama_index_florence import FlorenceRerank, FlorenceRetriever, FlorenceVectorStore
@@ -41,6 +41,7 @@ def build_engine(rag: FlorenceRAG, llm: LLM, k: int = 3) -> CitationQueryEngine:
         retriever=FlorenceRetriever(rag, k=10, kinds={"image", "page", "clip"}),
         node_postprocessors=[FlorenceRerank(rag=rag, top_n=k)],
         multimodal=True,
+        metadata_mode=MetadataMode.LLM,  # in which the text of files stands in a fence
     )
 
 

@@ -13,6 +13,7 @@ PLUGINS = sorted((ROOT / "retrievers").glob("*/"))
 
 BASE = {
     "types",
+    "untrusted_text",
     "errors",
     "batching",
     "tokenize",
@@ -32,6 +33,7 @@ PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
+    "untrusted_text": {"tokenize", "types"},
     "errors": set(),
     "batching": set(),
     "tokenize": set(),

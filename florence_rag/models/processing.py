@@ -187,7 +187,9 @@ class FlorenceProcessor(ProcessorMixin):
         if text is not None:
             texts = [text] if isinstance(text, str) else list(text)
             texts = [normalize_text(text) for text in texts] if self.normalizes_text else texts
-            encoded = self.tokenizer(texts, padding=True, truncation=True, return_tensors=return_tensors)
+            # A text that spells a special token, such as </s>, is text: it must not end the input.
+            options = {"padding": True, "truncation": True, "split_special_tokens": True}
+            encoded = self.tokenizer(texts, return_tensors=return_tensors, **options)
             features.update(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"])
         return BatchFeature(features)
 

@@ -23,6 +23,7 @@ from florence_rag.models.sentence_transformers import (
 from florence_rag.perception.base import Candidate
 from florence_rag.text_arguments import check_query_text
 from florence_rag.types import Frame
+from florence_rag.untrusted_text import neutralize
 
 
 class CrossEncoderReranker:
@@ -79,6 +80,8 @@ class CrossEncoderReranker:
         return scores
 
     def _pair(self, query: str, candidate: Frame | str) -> tuple[Any, Any]:
+        query = neutralize(query)
+        candidate = neutralize(candidate) if isinstance(candidate, str) else candidate
         if "image" not in self.reads:
             return query, candidate
         # As a plain str, a passage that is the URL or the path of an image would be opened as that image.

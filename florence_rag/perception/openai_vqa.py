@@ -7,6 +7,7 @@ from florence_rag.perception.base import VQAResult
 from florence_rag.perception.openai_chat import OpenAIChat, reply_text
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Frame
+from florence_rag.untrusted_text import neutralize
 
 INSTRUCTION = "Answer the question about the picture with a word, a number, a name or a few words, not with a sentence."
 
@@ -31,7 +32,7 @@ class OpenAIVisionQA:
 
         The confidence is the probability of the whole answer, or None if the service does not report it.
         """
-        text = f"{INSTRUCTION}\nQuestion: {check_question(question)}"
+        text = f"{INSTRUCTION}\nQuestion: {neutralize(check_question(question))}"
         completion = self._chat.send(frame, text, logprobs=True, max_tokens=self._max_tokens)
         try:
             return _to_result(completion)

@@ -13,6 +13,7 @@ from florence_rag.perception.base import VQAResult
 from florence_rag.perception.transformers_model import TransformersModel, beams_to_result
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Frame
+from florence_rag.untrusted_text import neutralize
 
 _PROMPTS: Mapping[str, str] = MappingProxyType({"blip-2": "Question: {} Answer:"})
 """The prompt around a question by type of model. All other models receive the question alone."""
@@ -45,7 +46,7 @@ class TransformersVQA(TransformersModel):
         A model that chooses gives every answer a sigmoid of its own, so that the confidences need not sum to one; for a
         model that generates, the confidence is the probability of the whole answer.
         """
-        prompt = self._prompt.format(check_question(question))
+        prompt = self._prompt.format(neutralize(check_question(question)))
         with self._tokenizer_lock:
             inputs = self._processor(images=[Image.fromarray(frame)], text=[prompt], return_tensors="pt")
             self._check_length(inputs)

@@ -19,7 +19,6 @@ from florence_rag.tools.formatting import (
     hit_to_metadata,
     hit_to_text,
     metadata_to_chunk,
-    place_to_text,
 )
 from florence_rag.tools.image_argument import ImageTool
 from florence_rag.tools.image_delivery import (
@@ -36,6 +35,7 @@ from florence_rag.tools.recommend import Recommend
 from florence_rag.tools.safe_fetch import UrlRules
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
+from florence_rag.untrusted_text import place_to_text
 
 __all__ = [
     "AskImage",

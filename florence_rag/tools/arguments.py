@@ -79,7 +79,7 @@ def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mappi
     values = {**dict(zip(names, args, strict=False)), **kwargs}
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
     stated = {name: _stated(value) if name in optional else value for name, value in values.items()}
-    stated = {name: clean_json(value) for name, value in stated.items() if value is not None}
+    stated = clean_json({name: value for name, value in stated.items() if value is not None})
     try:
         parsed = model.model_validate(stated)
     except ValidationError as error:

@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from florence_rag.answering.base import best_index
 from florence_rag.text_arguments import check_question
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import box_to_text, clean, place_to_text
+from florence_rag.tools.formatting import box_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.types import Answer
+from florence_rag.untrusted_text import place_to_text, quoted, quoted_id
 
 PROMPT = """\
 Ask one question about one image and get a short answer from a model that examines the pixels.
@@ -57,13 +58,13 @@ def answer_to_text(answer: Answer) -> str:
     """Return answer and confidence, then other candidates, and the citations."""
     unsure = ", not sure" if answer.confidence is not None and answer.confidence < SURE else ""
     confidence = "" if answer.confidence is None else f" (confidence {answer.confidence:.2f}{unsure})"
-    lines = [f"{answer.answer}{confidence}"]
-    if others := [f"{text} {score:.2f}" for text, score in answer.candidates if text != answer.answer]:
+    lines = [f"{quoted(answer.answer)}{confidence}"]
+    if others := [f"{quoted(text)} {score:.2f}" for text, score in answer.candidates if text != answer.answer]:
         lines.append(f"Other candidates: {', '.join(others)}")
     for citation in answer.citations:
-        lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {citation.id}" if citation.id else ""))
+        lines.append(f"Seen in: {place_to_text(citation)}" + (f", id {quoted_id(citation.id)}" if citation.id else ""))
         if citation.cached_from:
-            lines.append(f"From the answer cache: {clean(citation.cached_from)}")
+            lines.append(f"From the answer cache: {quoted(citation.cached_from)}")
         if citation.locator.box:
             lines.append(f"Highest attention: {box_to_text(citation.locator.box)}")
     return "\n".join(lines)

@@ -12,11 +12,15 @@ from pydantic import BaseModel
 
 from florence_rag.chunking import read_image
 from florence_rag.errors import InputError
+from florence_rag.index.rows import MAX_ID_BYTES
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.arguments import arguments_model, json_schema, parse_arguments
-from florence_rag.tools.formatting import hits_to_text
+from florence_rag.tools.formatting import MATERIAL, hits_to_text
 from florence_rag.types import Frame, Hit, middle_index
+from florence_rag.untrusted_text import one_line, unquoted_ids
 from florence_rag.viz.thumbnails import FrameProvider, from_data_uri
+
+MAX_ERROR = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +121,28 @@ class Tool(ABC):
     @property
     def description(self) -> str:
         """The prompt for the models and settings of this index."""
-        return self.prompt
+        return self.prompt + MATERIAL
 
     def __call__(self, *args: Any, **kwargs: Any) -> ToolResult:
         """Check the arguments and run; an InputError becomes an answer with `is_error`."""
         try:
             result = self.run(**parse_arguments(self._arguments, args, kwargs))
         except InputError as error:
-            return ToolResult(f"{self.name} failed: {error}", {"error": str(error)}, is_error=True)
+            reason = one_line(str(error), MAX_ERROR)
+            return ToolResult(f"{self.name} failed: {reason}", {"error": str(error)}, is_error=True)
         if not result.images:
             return result
         return replace(result, artifact={**result.artifact, "images": [image.to_dict() for image in result.images]})
+
+    def _chunk(self, id: str) -> Hit | None:
+        """Return the chunk with an id as the results list it, in quotation marks or not; None if there is none."""
+        ids = [each for each in unquoted_ids(id) if len(each.encode("utf-8", "replace")) <= MAX_ID_BYTES]
+        return next(iter(self.rag.get(ids)), None)
+
+    def _as_stored(self, ids: Sequence[str]) -> list[str]:
+        """Return ids of chunks as the index spells them, and other texts as they are."""
+        found = (self._chunk(id) if len(unquoted_ids(id)) > 1 else None for id in ids)
+        return [chunk.id if chunk else id for chunk, id in zip(found, ids, strict=True)]
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Annotated
 from florence_rag.errors import InputError
 from florence_rag.tasks.classifier import classify
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import clean
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.untrusted_text import quoted
 
 PROMPT = """\
 Choose which of several labels fits one image best. Use it to sort images into kinds of which you know the names: \
@@ -27,7 +27,7 @@ class ClassifyImage(ImageTool):
     def _own_prompt(self) -> str:
         """Name up to five trained classifiers."""
         trained = self.rag.classifiers.names()[:5]
-        return PROMPT + PROMPT_TRAINED.format(", ".join(trained)) * bool(trained)
+        return PROMPT + PROMPT_TRAINED.format(", ".join(map(quoted, trained))) * bool(trained)
 
     def run(
         self,
@@ -40,13 +40,13 @@ class ClassifyImage(ImageTool):
         resolved = self._resolve(image)
         vectors = self.rag.models.embedder.embed_images([resolved.middle])
         (result,) = classify(chosen, vectors, [resolved.hit])
-        text = f"{clean(result.label)} (confidence {result.confidence:.2f})\nOther candidates: "
-        text += ", ".join(f"{clean(label)} {confidence:.2f}" for label, confidence in result.candidates[1:])
+        text = f"{quoted(result.label)} (confidence {result.confidence:.2f})\nOther candidates: "
+        text += ", ".join(f"{quoted(label)} {confidence:.2f}" for label, confidence in result.candidates[1:])
         return resolved.to_result(f"{text}\nSeen in: {resolved.place}", result.to_dict())
 
     def _known(self, classifier: str | None) -> str | None:
         """Accept names only, because an agent must not open files."""
         if classifier is None or classifier in self.rag.classifiers.names():
             return classifier
-        trained = ", ".join(self.rag.classifiers.names()) or "none, so give labels"
+        trained = ", ".join(map(quoted, self.rag.classifiers.names())) or "none, so give labels"
         raise InputError(f"no classifier is called {classifier!r:.80}; there is {trained}")

@@ -9,9 +9,10 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.perception.base import AttentionVQA, Detection, Detector, Grounder, VisualQA
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import box_to_text, clean
+from florence_rag.tools.formatting import box_to_text
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
 from florence_rag.types import Frame
+from florence_rag.untrusted_text import quoted
 
 _ARTICLE = re.compile(r"(?:the|an?|any|some)\s+", re.IGNORECASE)
 
@@ -58,7 +59,7 @@ class DetectObjects(ImageTool):
         resolved, named = self._resolve(image), (phrase or "").strip()
         detections = self._outlined(resolved.middle, named) if outline else self._found(resolved.middle, named)
         lines = [detection_to_text(detection) for detection in detections]
-        nothing = f"No {named} was found." if named else "Nothing."
+        nothing = f"No {quoted(named)} was found." if named else "Nothing."
         text = "\n".join([f"{len(detections)} found in {resolved.place}:", *(lines or [nothing])])
         return resolved.to_result(text, {"objects": [detection_to_dict(detection) for detection in detections]})
 
@@ -137,4 +138,4 @@ def detection_to_text(detection: Detection) -> str:
     """Return label, box, confidence, and whether the detection has outlines."""
     confidence = "" if detection.confidence is None else f", confidence {detection.confidence:.2f}"
     outlined = ", outlined in the artifact" if detection.polygons else ""
-    return f"{clean(detection.label)}: {box_to_text(detection.box)}{confidence}{outlined}"
+    return f"{quoted(detection.label)}: {box_to_text(detection.box)}{confidence}{outlined}"

@@ -16,15 +16,15 @@ from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.errors import InputError, unknown_chunk_error
 from florence_rag.tools.base import ImageRef, Tool, ToolResult
-from florence_rag.tools.formatting import place_to_text
+from florence_rag.tools.formatting import MATERIAL
 from florence_rag.tools.safe_fetch import UrlRules, fetch
 from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
+from florence_rag.untrusted_text import place_to_text
 from florence_rag.viz.thumbnails import SIDE_PX, data_uri
 
 WEB = re.compile(r"https?:", re.IGNORECASE)
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 MAX_BYTES = 20_000_000
-MAX_ID_BYTES = 512
 _DEFAULT = ChunkingConfig()
 
 ImageArgument = Annotated[
@@ -84,7 +84,8 @@ class ImageTool(Tool):
     @property
     def description(self) -> str:
         """The prompt; it mentions paths and URLs only if they are allowed."""
-        return self._own_prompt() + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
+        own = self._own_prompt() + PROMPT_PATHS * (self.allow_paths is not None) + PROMPT_URLS * bool(self.allow_urls)
+        return own + MATERIAL
 
     def _own_prompt(self) -> str:
         """Return the prompt for the models of the index."""
@@ -93,11 +94,10 @@ class ImageTool(Tool):
     def _resolve(self, image: str | bytes, chunking: ChunkingConfig = _DEFAULT) -> ResolvedImage:
         """Return the image, in the sizes of `chunking`; raise InputError if it may not be read, or cannot."""
         name = image.strip() if isinstance(image, str) else ""
-        may_be_id = name and len(name.encode("utf-8", "replace")) <= MAX_ID_BYTES
-        if may_be_id and (hits := self.rag.get([name])):
-            if not (frames := self.rag.context.images.frames(hits[0], chunking)):
+        if name and (hit := self._chunk(name)):
+            if not (frames := self.rag.context.images.frames(hit, chunking)):
                 raise InputError(f"{name!r} is a passage of text and has no image; pass the id of an image")
-            return ResolvedImage(hits[0], frames)
+            return ResolvedImage(hit, frames)
         opened = check_image(image, self.allow_paths, self.allow_urls)
         source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else UNNAMED_IMAGE
         return ResolvedImage(

@@ -17,8 +17,9 @@ from florence_rag.jpeg import to_jpeg
 from florence_rag.rag import FlorenceRAG
 from florence_rag.tools.base import ImageRef
 from florence_rag.tools.detect_objects import detection_to_text, detector_of
-from florence_rag.tools.formatting import clean, fenced, place_to_text
+from florence_rag.tools.formatting import MAX_CHARACTERS
 from florence_rag.types import Frame, Hit
+from florence_rag.untrusted_text import one_line, place_to_text, quoted
 from florence_rag.viz.contact_sheet import draw_tiles
 from florence_rag.viz.drawing import scaled
 
@@ -111,7 +112,7 @@ class ImageRenderer:
         blocks: list[Block] = []
         for id, tool, artifact in calls:
             if images := self.blocks(images_in(artifact)):
-                blocks += [f"Images of the call {id} of {tool}:", *images]
+                blocks += [f"Images of the call {one_line(id)} of {one_line(tool)}:", *images]
         return blocks
 
 
@@ -145,7 +146,7 @@ def images_to_text(rag: FlorenceRAG, images: Sequence[ImageRef]) -> Iterator[str
     """Yield one line per image that describes it by other models, for a model that accepts no images."""
     for image in images:
         if (found := image.load(rag)) and (description := "; ".join(_descriptions(rag, *found))):
-            yield f"{image.number}. {fenced(clean(description))}"
+            yield f"{image.number}. {quoted(description, MAX_CHARACTERS)}"
 
 
 def _rendered(image: Image.Image) -> RenderedImage:

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from florence_rag.tasks.tag import open_tagger
 from florence_rag.tools.base import ToolResult
-from florence_rag.tools.formatting import clean
 from florence_rag.tools.image_argument import ImageArgument, ImageTool
+from florence_rag.untrusted_text import quoted
 
 PROMPT = """\
 Suggest tags for one image: those of the labels that fit it, judged by the labels and by how the user tagged similar \
@@ -35,6 +35,6 @@ class TagImage(ImageTool):
         tagger = open_tagger(self.rag.context, labels)
         vectors = self.rag.models.embedder.embed_images([resolved.middle])
         (tagged,) = tagger.predict([resolved.hit], vectors, THRESHOLD)
-        listed = ", ".join(f"{clean(name)} {confidence:.2f}" for name, confidence in tagged.tags or tagged.candidates)
+        listed = ", ".join(f"{quoted(name)} {confidence:.2f}" for name, confidence in tagged.tags or tagged.candidates)
         text = f"Unsure; the likeliest tags are {listed}" if tagged.is_unsure else f"Tags: {listed}"
         return resolved.to_result(f"{text}\nSeen in: {resolved.place}", tagged.to_dict())

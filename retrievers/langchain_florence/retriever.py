@@ -13,6 +13,7 @@ from florence_rag import FlorenceRAG, InputError
 from florence_rag.chunking import read_image
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
+from florence_rag.untrusted_text import Fence
 from florence_rag.viz.thumbnails import thumbnail
 from langchain_florence.images import block_to_image, jpeg_to_block
 
@@ -114,9 +115,14 @@ def hit_to_document(hit: Hit) -> Document:
 
 
 def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:
-    """Return content blocks for a message to a multimodal chat model: number, text and images of each document."""
+    """Return content blocks for a message to a multimodal chat model: number, text and images of each document.
+
+    The texts stand in a fence, and the first block begins with what it means: documents may hold a stranger's text.
+    """
+    fence = Fence()
     blocks: list[dict[str, Any]] = []
     for number, document in enumerate(documents, start=1):
-        blocks.append({"type": "text", "text": f"[{number}] {document.page_content}"})
+        rule = f"{fence.rule}\n" if number == 1 else ""
+        blocks.append({"type": "text", "text": f"{rule}[{number}]\n{fence.wrap(document.page_content)}"})
         blocks += document.metadata.get(IMAGES, ())
     return blocks

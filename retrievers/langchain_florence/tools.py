@@ -20,13 +20,15 @@ from florence_rag.tools import (
     tools_for,
     unchecked_model,
 )
+from florence_rag.tools.base import MAX_ERROR
+from florence_rag.untrusted_text import one_line
 from langchain_florence.images import blocks_to_content, image_mode_for
 
 
 def _validation_error_to_text(error: Any) -> str:
     """Return one line that names the missing or unknown argument."""
     problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
-    return f"{error.title} failed: {'; '.join(problems)}"
+    return one_line(f"{error.title} failed: {'; '.join(problems)}", MAX_ERROR)
 
 
 class FlorenceTool(BaseTool):

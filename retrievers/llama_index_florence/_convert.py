@@ -29,6 +29,7 @@ from florence_rag.json_values import to_json_key
 from florence_rag.sources.io.uris import media_of
 from florence_rag.tools import hit_to_metadata, hit_to_text, metadata_to_chunk
 from florence_rag.types import ITEM_IMAGE, Chunk, Frame, Hit, middle_frame
+from florence_rag.untrusted_text import Fence
 from llama_index_florence.filters import NODE
 
 MAX_SIDE_PX = 1024
@@ -40,13 +41,32 @@ _STORED_FIELDS = (
 """The fields of a node that have no column in the store."""
 
 
-class TextImageNode(ImageNode):
+class FencedTextNode(TextNode):
+    """A TextNode whose text and metadata reach a model inside a fence, because a file may hold the text of a stranger.
+
+    LlamaIndex asks for them in the mode LLM when it writes a prompt; in the other modes they are unchanged.
+    """
+
+    def get_content(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> str:
+        """Return the text with the metadata that the mode shows."""
+        content = super().get_content(metadata_mode)
+        if metadata_mode != MetadataMode.LLM:
+            return content
+        fence = Fence()
+        return f"{fence.rule}\n{fence.wrap(content)}"
+
+    def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[BaseContentBlock]:
+        """Return the same as one block."""
+        return [TextBlock(text=self.get_content(metadata_mode))]
+
+
+class TextImageNode(FencedTextNode, ImageNode):
     """An ImageNode whose text also reaches the model; LlamaIndex's own passes only the image."""
 
     def get_content_blocks(self, metadata_mode: MetadataMode = MetadataMode.NONE) -> list[BaseContentBlock]:
-        """Return the metadata that the mode shows, then the text, then the image."""
-        *metadata, image = super().get_content_blocks(metadata_mode)
-        return [*metadata, TextBlock(text=self.text), image]
+        """Return the text with the metadata that the mode shows, then the image."""
+        image = ImageNode.get_content_blocks(self, MetadataMode.NONE)[-1]
+        return [*super().get_content_blocks(metadata_mode), image]
 
 
 def node_to_image(node: BaseNode) -> str | bytes | None:
@@ -134,7 +154,7 @@ def chunk_to_text(chunk: Chunk) -> str:
 
 
 def hit_to_node(hit: Hit, frame: Frame | None) -> TextNode:
-    """Return a TextImageNode, or a TextNode if there is no image; its ref_doc_id is the source.
+    """Return a TextImageNode, or a FencedTextNode if there is no image; its ref_doc_id is the source.
 
     The node never carries a path, because LlamaIndex would read any file at that path and send it to the model. The
     model does not receive the metadata, because the text already names kind, file and locator.
@@ -146,7 +166,7 @@ def hit_to_node(hit: Hit, frame: Frame | None) -> TextNode:
         **hidden_metadata(metadata),
         "relationships": {NodeRelationship.SOURCE: RelatedNodeInfo(node_id=hit.source)},
     }
-    return TextNode(**fields) if frame is None else TextImageNode(**fields, **image_fields(frame))
+    return FencedTextNode(**fields) if frame is None else TextImageNode(**fields, **image_fields(frame))
 
 
 def item_to_node(hit: Hit, frame: Frame | None) -> TextNode:
@@ -164,7 +184,7 @@ def item_to_node(hit: Hit, frame: Frame | None) -> TextNode:
     if "index_id" in fields:
         return IndexNode(**fields)
     if frame is None and not os.path.isfile(fields.get("image_path") or ""):
-        return TextNode(**{name: value for name, value in fields.items() if not name.startswith("image_")})
+        return FencedTextNode(**{name: value for name, value in fields.items() if not name.startswith("image_")})
     if frame is not None and "image_path" not in fields:
         fields |= image_fields(frame)
     return TextImageNode(**fields)

@@ -191,7 +191,7 @@ def test_metadata_cites(plugin, rag, folder):
     assert found.metadata["score"] == found.score
     assert found.metadata["locator"]["start_s"] == pytest.approx(8.0, abs=0.3)
     assert found.metadata["explanation"]
-    assert found.text.startswith("[clip] walk.mp4, 8.0-")
+    assert found.text.startswith('[clip] "walk.mp4", 8.0-')
 
 
 def test_metadata_is_json(plugin, rag):
@@ -357,7 +357,7 @@ def test_a_search_then_a_question(plugin, rag):
     chunk_id = found.artifact["hits"][0]["id"]
     assert chunk_id in found.text
     answer = plugin.call(tools["ask_image"], image=chunk_id, question="What color is it?")
-    assert answer.text.startswith("green (confidence 0.6")
+    assert answer.text.startswith('"green" (confidence 0.6')
     assert answer.artifact["answer"] == "green"
     assert answer.artifact["citations"][0]["id"] == chunk_id
     assert answer.artifact["citations"][0]["source"].endswith("green-green-yellow.png")

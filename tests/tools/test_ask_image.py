@@ -41,9 +41,9 @@ def test_an_indexed_image_is_named_by_its_id(rag, striped):
 
 def test_the_text_names_answer_confidence_candidates_and_place(rag, striped):
     lines = AskImage(rag)(striped.id, QUESTION).text.splitlines()
-    assert lines[0].startswith("green (confidence 0.6")
-    assert lines[1].startswith("Other candidates: yellow 0.3")
-    assert lines[2] == f"Seen in: [image] green-green-yellow.png, id {striped.id}"
+    assert lines[0].startswith('"green" (confidence 0.6')
+    assert lines[1].startswith('Other candidates: "yellow" 0.3')
+    assert lines[2] == f'Seen in: [image] "green-green-yellow.png", id {striped.id}'
 
 
 def test_the_answer_is_that_of_the_pipeline(rag, striped):

@@ -23,18 +23,18 @@ def tool(folder, tmp_path):
 def test_an_indexed_image_is_classified(tool):
     (hit,) = tool.rag.search("blue", k=1, kinds={"image"})
     result = tool(image=hit.id, labels=["red", "blue"])
-    assert result.text.startswith("blue (confidence 1.00)\nOther candidates: red 0.00\nSeen in: [image] blue.png")
+    assert result.text.startswith('"blue" (confidence 1.00)\nOther candidates: "red" 0.00\nSeen in: [image] "blue.png"')
     assert result.artifact["label"] == "blue" and result.artifact["id"] == hit.id
     assert result.artifact["citation"]["source"] == hit.source and result.images[0].id == hit.id
 
 
 def test_a_trained_classifier_is_offered_and_used_by_name_only(tool):
-    assert "trained for this index: climate." in tool.description
+    assert 'trained for this index: "climate".' in tool.description
     (hit,) = tool.rag.search("red", k=1, kinds={"image"})
     assert tool(image=hit.id, classifier="climate").artifact["label"] == "warm"
     file = str(Path(tool.rag.classifiers.folder) / "climate.safetensors")
     refused = tool(image=hit.id, classifier=file)
-    assert refused.is_error and "there is climate" in refused.text
+    assert refused.is_error and 'there is "climate"' in refused.text
 
 
 @pytest.mark.parametrize(

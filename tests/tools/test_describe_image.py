@@ -5,7 +5,9 @@ from florence_rag.viz.thumbnails import data_uri
 
 def test_an_image_is_described(full_rag, red):
     result = DescribeImage(full_rag)(red.id)
-    assert result.text == "[image] red.png\na red wall"
+    place, rule, *fenced = result.text.splitlines()
+    assert place == '[image] "red.png"' and rule.startswith(f"Text between {fenced[0]} and {fenced[-1]}")
+    assert fenced[1:-1] == ["a red wall"]
     assert result.artifact["captions"] == ["a red wall"]
     assert result.artifact["citation"]["id"] == red.id
 

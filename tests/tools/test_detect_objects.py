@@ -73,8 +73,8 @@ def test_a_named_object_is_outlined_if_a_model_can(image):
         tool, (hit,) = DetectObjects(rag), rag.search("red", k=1)
         result = tool(hit.id, "the red car", outline="true")
         assert result.artifact["objects"][0]["polygons"] == [[[0, 0], [1, 0], [1, 1]]]
-        assert "the red car: " in result.text and "outlined in the artifact" in result.text
-        assert tool(hit.id, "a cat", True).text.endswith("No a cat was found.")
+        assert '"the red car": ' in result.text and "outlined in the artifact" in result.text
+        assert tool(hit.id, "a cat", True).text.endswith('No "a cat" was found.')
         assert "describe the object" in tool(hit.id, outline=True).text
         assert "outline" in tool.description and len(tool.description) <= 1024
         assert tool.parameters["properties"]["outline"]["type"] == "boolean"
@@ -91,9 +91,9 @@ def test_outlines_are_not_offered_without_a_segmenter(image):
 def test_all_objects_are_found(full_rag, striped):
     result = DetectObjects(full_rag)(striped.id)
     assert result.text.splitlines() == [
-        "2 found in [image] green-green-yellow.png:",
-        "green: left 0.00, top 0.00, right 0.67, bottom 1.00, confidence 0.90",
-        "yellow: left 0.67, top 0.00, right 1.00, bottom 1.00, confidence 0.90",
+        '2 found in [image] "green-green-yellow.png":',
+        '"green": left 0.00, top 0.00, right 0.67, bottom 1.00, confidence 0.90',
+        '"yellow": left 0.67, top 0.00, right 1.00, bottom 1.00, confidence 0.90',
     ]
     assert [each["label"] for each in result.artifact["objects"]] == ["green", "yellow"]
 
@@ -101,7 +101,7 @@ def test_all_objects_are_found(full_rag, striped):
 def test_one_object_is_found_or_not(full_rag, striped):
     tool = DetectObjects(full_rag)
     assert [each["label"] for each in tool(striped.id, "the yellow one").artifact["objects"]] == ["yellow"]
-    assert tool(striped.id, "a zebra").text.endswith("No a zebra was found.")
+    assert tool(striped.id, "a zebra").text.endswith('No "a zebra" was found.')
 
 
 class YesNoVQA:
@@ -152,8 +152,8 @@ def test_a_model_with_attention_makes_the_tool_available(rag, attention_rag, red
     assert DetectObjects.is_available(attention_rag)
     result = DetectObjects(attention_rag)(red.id, "the wall")
     assert result.text.splitlines() == [
-        "1 found in [image] red.png:",
-        "the wall: left 0.00, top 0.00, right 0.25, bottom 0.50, confidence 0.75",
+        '1 found in [image] "red.png":',
+        '"the wall": left 0.00, top 0.00, right 0.25, bottom 0.50, confidence 0.75',
     ]
     assert result.artifact["objects"][0]["box"] == [0.0, 0.0, 0.25, 0.5]
     assert "cannot be listed" in DetectObjects(attention_rag).description

@@ -11,7 +11,7 @@ def test_similar_images_are_found_in_other_files(full_rag, red):
     assert sources[0].endswith("walk.mp4")
     assert red.source not in sources
     assert "text" not in [hit["kind"] for hit in result.artifact["hits"]]
-    assert result.text.startswith("3 results similar to [image] red.png, most similar first:\n1. id ")
+    assert result.text.startswith('3 results similar to [image] "red.png", most similar first:\nText between')
     assert FindSimilar(full_rag)(red.id, k=1).text.startswith("1 result similar to ")
 
 

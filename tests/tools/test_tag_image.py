@@ -19,7 +19,7 @@ def tool(tmp_path):
 def test_tags_are_suggested_and_not_written(tool):
     (hit,) = tool.rag.search("blue", k=1)
     result = tool(image=hit.id, labels=["red", "blue"])
-    assert result.text.startswith("Tags: blue 1.00\nSeen in: [image] blue.png")
+    assert result.text.startswith('Tags: "blue" 1.00\nSeen in: [image] "blue.png"')
     assert result.artifact["tags"] == {"blue": 1.0} and result.artifact["id"] == hit.id
     assert "tags" not in tool.rag.get([hit.id])[0].metadata
 

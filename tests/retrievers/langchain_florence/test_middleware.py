@@ -18,7 +18,7 @@ def test_auto_follows_the_profile_of_the_model(rag, kind):
 def test_a_model_without_a_profile_receives_text(rag):
     _, sent = converse(model_of(None), rag)
     assert placed(sent) == []
-    assert "The images show:\n1. <<< asked" in sent[-1].content
+    assert 'The images show:\n1. "asked' in sent[-1].content
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("tool", "tool"), ("user", "human")])

@@ -119,7 +119,9 @@ def test_documents_stand_in_a_message(rag):
     kinds = [block["type"] for block in message.content_blocks]
     assert kinds[:2] == ["text", "image"]
     assert (kinds.count("text"), kinds.count("image")) == (9, 8)
-    assert message.content_blocks[0]["text"].startswith("[1] [")
+    rule, number, opening, place, closing = message.content_blocks[0]["text"].splitlines()
+    assert number == "[1]" and place.startswith("[")
+    assert rule.startswith(f"Text between {opening} and {closing}, ")
 
 
 @pytest.mark.parametrize(

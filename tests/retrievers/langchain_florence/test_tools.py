@@ -63,11 +63,11 @@ def test_all_tools_are_langchain_tools(rag):
 def test_without_a_tool_call_the_text_comes_back(rag):
     hit = rag.search("blue", k=1, kinds={"image"})[0]
     text = VQATool(rag=rag).invoke({"image": hit.id, "question": "What color?"})
-    assert text.startswith("blue (confidence 1.00)")
+    assert text.startswith('"blue" (confidence 1.00)')
 
 
 def test_a_search_takes_a_plain_string(rag):
-    assert FlorenceSearchTool(rag=rag).invoke("a red bus").startswith("5 results for 'a red bus'")
+    assert FlorenceSearchTool(rag=rag).invoke("a red bus").startswith('5 results for "a red bus"')
 
 
 def test_name_and_prompt_can_be_replaced(rag):

@@ -21,6 +21,7 @@ from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Chunk, Hit, Locator, Source
 from llama_index_florence._convert import (
     MAX_SIDE_PX,
+    FencedTextNode,
     TextImageNode,
     chunk_to_text,
     file_part,
@@ -112,7 +113,11 @@ def test_metadata_of_a_file_that_is_gone_make_no_part_of_it(tmp_path):
 
 @pytest.mark.parametrize(
     ("kind", "text", "expected"),
-    [("text", "a passage", "a passage"), ("image", "", "[image] a.png"), ("image", "a wall", "[image] a.png\na wall")],
+    [
+        ("text", "a passage", "a passage"),
+        ("image", "", '[image] "a.png"'),
+        ("image", "a wall", '[image] "a.png"\na wall'),
+    ],
 )
 def test_the_text_of_an_image_begins_with_its_kind_and_file(kind, text, expected):
     assert chunk_to_text(Chunk(Source("/x/a.png", "image", 0, 0, ""), kind, text=text)) == expected
@@ -123,9 +128,9 @@ def test_the_text_of_an_image_begins_with_its_kind_and_file(kind, text, expected
 
 def test_a_hit_without_an_image_is_a_text_node_of_its_source():
     node = hit_to_node(HIT, None)
-    assert type(node) is TextNode
+    assert type(node) is FencedTextNode
     assert (node.node_id, node.ref_doc_id) == (HIT.id, "/photos/red.png")
-    assert node.text == "[image] red.png\nCaption: a red wall"
+    assert node.text == '[image] "red.png"\nCaption: a red wall'
     assert node.metadata["city"] == "Oslo" and node.metadata["score"] == 0.5
 
 
@@ -138,14 +143,15 @@ def test_a_hit_with_an_image_has_no_path_that_llama_index_could_read():
 
 def test_no_model_receives_the_metadata_of_a_hit():
     node = hit_to_node(HIT, None)
-    for mode in (MetadataMode.LLM, MetadataMode.EMBED):
-        assert node.get_content(mode) == node.text
+    assert node.get_content(MetadataMode.EMBED) == node.text
+    rule, opening, *text, closing = node.get_content(MetadataMode.LLM).splitlines()
+    assert rule.startswith(f"Text between {opening} and {closing}, ") and "\n".join(text) == node.text
 
 
 def test_a_model_receives_the_text_and_then_the_image():
     blocks = hit_to_node(HIT, color_frame("red")).get_content_blocks(MetadataMode.LLM)
-    assert [block.block_type for block in blocks][-2:] == ["text", "image"]
-    assert blocks[-2].text == "[image] red.png\nCaption: a red wall"
+    assert [block.block_type for block in blocks] == ["text", "image"]
+    assert '\n[image] "red.png"\nCaption: a red wall\n' in blocks[0].text
 
 
 def test_a_large_image_is_scaled_down():
@@ -165,13 +171,13 @@ def test_a_large_image_is_scaled_down():
     ],
 )
 def test_a_stored_node_is_restored(node, images):
-    assert item_to_node(to_hit(node_to_chunk(node, images)), None) == node
+    assert item_to_node(to_hit(node_to_chunk(node, images)), None).to_dict() == node.to_dict()
 
 
 def test_an_item_of_another_framework_has_its_text_and_metadata():
     hit = Hit("1", "text", "item:1", Locator(), 1.0, "red", metadata={"city": "Oslo"}, is_item=True)
     node = item_to_node(hit, None)
-    assert (type(node), node.node_id, node.text, node.metadata) == (TextNode, "1", "red", {"city": "Oslo"})
+    assert (type(node), node.node_id, node.text, node.metadata) == (FencedTextNode, "1", "red", {"city": "Oslo"})
 
 
 def test_an_item_with_an_image_becomes_a_node_with_it():

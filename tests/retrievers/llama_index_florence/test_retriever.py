@@ -8,12 +8,13 @@ from llama_index.core.llms.mock import MockLLM, MockLLMWithChatMemoryOfLastCall
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.response_synthesizers import ResponseMode
 from llama_index.core.retrievers import QueryFusionRetriever
-from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle, TextNode
+from llama_index.core.schema import ImageNode, MetadataMode, QueryBundle
 from PIL import Image
 
 from florence_rag import FlorenceRAG
 from florence_rag.testing import COLORS, ColorEmbedder, MemoryIndex, color_frame, color_shares
 from llama_index_florence import FlorenceRetriever
+from llama_index_florence._convert import FencedTextNode
 
 
 def image_of(node):
@@ -24,7 +25,7 @@ def test_images_and_clips_hold_their_image_and_texts_none(rag):
     nodes = [found.node for found in FlorenceRetriever(rag, k=9).retrieve("red")]
     for node in nodes:
         if node.metadata["kind"] == "text":
-            assert type(node) is TextNode
+            assert type(node) is FencedTextNode
         else:
             assert isinstance(node, ImageNode)
             assert image_of(node).shape[2] == 3
@@ -44,7 +45,7 @@ def test_no_node_names_a_file_for_llama_index_to_read(rag):
 
 def test_images_can_be_omitted(rag):
     nodes = FlorenceRetriever(rag, k=9, images=False).retrieve("red")
-    assert {type(found.node) for found in nodes} == {TextNode}
+    assert {type(found.node) for found in nodes} == {FencedTextNode}
     assert [found.node_id for found in nodes] == [
         found.node_id for found in FlorenceRetriever(rag, k=9).retrieve("red")
     ]
@@ -58,14 +59,14 @@ def test_an_image_whose_file_is_gone_is_still_found(tmp_path):
         rag.add(path)
         path.unlink()
         found = FlorenceRetriever(rag).retrieve("red")
-    assert [type(one.node) for one in found] == [TextNode]
-    assert found[0].get_content() == "[image] red.png"
+    assert [type(one.node) for one in found] == [FencedTextNode]
+    assert found[0].get_content() == '[image] "red.png"'
 
 
 def test_metadata_stays_away_from_the_model(rag, folder):
     node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
     assert str(folder) not in node.get_content(MetadataMode.LLM)
-    assert node.get_content(MetadataMode.LLM) == "[image] red.png"
+    assert node.get_content(MetadataMode.LLM).splitlines()[2:-1] == ['[image] "red.png"']
 
 
 def test_nodes_survive_json(rag):
@@ -92,13 +93,13 @@ async def test_a_query_engine_reads_text_and_images(rag):
     )
     response = await engine.aquery("what is red?")
     assert len(response.source_nodes) == 3
-    assert "[image] red.png" in str(response)
+    assert '[image] "red.png"' in str(response)
 
 
 def test_content_blocks_hold_the_text_and_the_image(rag):
     node = FlorenceRetriever(rag, k=1, kinds={"image"}).retrieve("red")[0].node
     text, image = node.get_content_blocks(MetadataMode.LLM)
-    assert text == TextBlock(text="[image] red.png")
+    assert isinstance(text, TextBlock) and '\n[image] "red.png"\n' in text.text
     assert isinstance(image, ImageBlock) and image.image_mimetype == "image/jpeg"
 
 
@@ -108,7 +109,7 @@ async def test_a_multimodal_query_engine_shows_the_image_and_its_locator(rag):
     await engine.aquery("what is red?")
     blocks = shown.last_chat_messages[-1].blocks
     assert sum(isinstance(block, ImageBlock) for block in blocks) == 1
-    assert "[image] red.png" in "".join(block.text for block in blocks if isinstance(block, TextBlock))
+    assert '[image] "red.png"' in "".join(block.text for block in blocks if isinstance(block, TextBlock))
 
 
 def test_a_node_belongs_to_its_file(rag, folder):

@@ -83,7 +83,7 @@ async def test_an_agent_corrects_itself_after_a_bad_call(rag):
     llm = MockFunctionCallingLLM(response_generator=script)
     agent = FunctionAgent(tools=[VQATool(rag)], llm=llm, streaming=False)
     response = await agent.run("What color is the wall?")
-    assert str(response).startswith("blue (confidence 1.00)")
+    assert str(response).startswith('"blue" (confidence 1.00)')
     assert [call.tool_output.is_error for call in response.tool_calls] == [True, False]
 
 
@@ -154,7 +154,7 @@ async def test_auto_follows_what_the_llm_declares(rag, sees, roles):
     _, sent = await converse(rag, sees)
     assert placed(sent) == roles
     text = next(message.content for message in sent if message.role == "tool")
-    assert ("The images show:\n1. <<< asked" in text) == (sees is None)
+    assert ('The images show:\n1. "asked' in text) == (sees is None)
 
 
 @pytest.mark.parametrize(("mode", "roles"), [("tool", ["tool"] * 2), ("user", ["user"] * 2), ("text", [])])
@@ -210,7 +210,7 @@ def test_a_spec_can_be_made_for_an_llm(rag):
     assert image_mode_for(llm) == "tool"
     output = FlorenceToolSpec(rag, llm=llm).to_tool_list()[0].call(query="red", kinds=["image"], k=1)
     assert [type(block).__name__ for block in output.blocks] == ["TextBlock", "TextBlock", "ImageBlock"]
-    assert output.content.startswith("1 result for 'red'")
+    assert output.content.startswith('1 result for "red"')
 
 
 def test_the_image_block_is_a_jpeg(rag):
