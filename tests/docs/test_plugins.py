@@ -36,7 +36,7 @@ def test_the_blocks_run(page, blocks, tmp_path, monkeypatch):
 def test_what_the_page_of_langchain_prints(tmp_path, monkeypatch, capsys):
     test_the_blocks_run("langchain", 9, tmp_path, monkeypatch)
     printed = capsys.readouterr().out
-    assert "blue (confidence 1.00)" in printed and "['tool', 'human']" in printed
+    assert '"blue" (confidence 1.00)' in printed and "['tool', 'human']" in printed
 
 
 @pytest.mark.parametrize("page", PAGES)
