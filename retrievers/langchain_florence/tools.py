@@ -27,7 +27,7 @@ from langchain_florence.images import blocks_to_content, image_mode_for
 
 def _validation_error_to_text(error: Any) -> str:
     """Return one line that names the missing or unknown argument."""
-    problems = (f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
+    problems = (f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors())
     return one_line(f"{error.title} failed: {'; '.join(problems)}", MAX_ERROR)
 
 

@@ -7,9 +7,12 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor
+import florence_rag
+from florence_rag.models.processing import CLIP_MEAN, CLIP_STD, FlorenceImageProcessor, FlorenceProcessor
 from tests.models import tiny
 from tests.models.reference import PUBLIC, arrays, assert_close, needs_parity
+
+ASSETS = Path(florence_rag.__file__).parent / "assets"
 
 METER_TRANSFORMS: dict[str, dict[str, Any]] = {
     "imagenet96": {"size": 96, "enlarge": 1.0},
@@ -175,3 +178,10 @@ def test_the_region_view_is_saved_with_the_processor(tmp_path: Path) -> None:
     assert FlorenceImageProcessor().region_view == "crop"
     with pytest.raises(ValueError, match="region_view is 'blurred'"):
         FlorenceImageProcessor(region_view="blurred")
+
+
+def test_a_special_token_that_a_text_spells_is_text() -> None:
+    processor = FlorenceProcessor.from_pretrained(ASSETS / "florence_tiny" / "meter")
+    special = set(processor.tokenizer.all_special_ids)
+    (ids,) = processor(text="a red </s> bus <mask> <s>")["input_ids"].tolist()
+    assert special.isdisjoint(ids[1:-1]) and {ids[0], ids[-1]} <= special
