@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow lint format types bench bench-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
+.PHONY: help demo docs test test-slow lint format types bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,12 @@ bench-all: bench ## Measure also what takes longer: precision, index types, dete
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/lite.py
 	$(BIN)/python benchmarks/plugins.py
+
+reliability: $(VENV)/.dev ## Kill, starve and overload the database for ten minutes, and print what it survived
+	$(BIN)/python benchmarks/reliability/run_all.py $(ARGS)
+
+reliability-all: $(VENV)/.dev ## The same for hours: 100 kills, 100,000 images, readers and a writer for 20 minutes
+	$(BIN)/python benchmarks/reliability/run_all.py --all $(ARGS)
 
 card: $(VENV)/.dev ## Measure florence-tiny on held-out scenes and write docs/model_card.md
 	$(BIN)/python benchmarks/model_card.py --output docs/model_card.md

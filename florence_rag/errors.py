@@ -1,6 +1,8 @@
 """The exceptions of florence_rag. A message is one line: the value, the allowed values, and the next step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from itertools import islice
 from typing import Self
@@ -108,6 +110,16 @@ class DamagedDatabaseError(StoreCorruptError):
 
     def __reduce__(self) -> tuple[type[Self], tuple[str, tuple[str, ...], int]]:
         return type(self), (self.database, self.damage, self.rows)
+
+
+@contextmanager
+def mapped_write_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Raise StoreError instead of OSError while a file is written, such as on a full disk."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{os.fspath(path)} cannot be written ({reason}); make room, then try again") from error
 
 
 def unknown_chunk_error(id: str) -> InputError:

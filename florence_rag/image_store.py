@@ -16,7 +16,7 @@ from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.embedding.base import Embedder
-from florence_rag.errors import InputError, unknown_chunk_error
+from florence_rag.errors import InputError, mapped_write_errors, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 
@@ -74,10 +74,14 @@ class ImageStore:
         """Store the bytes of an image file and return its name, which follows from the key."""
         name = _new_digest(key.encode("utf-8", "replace")).hexdigest()
         folder = self.require_folder()
-        folder.mkdir(parents=True, exist_ok=True)
         written = folder / f"{name}.part"
-        written.write_bytes(data)
-        written.replace(folder / name)
+        with mapped_write_errors(folder / name):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                written.write_bytes(data)
+                written.replace(folder / name)
+            finally:
+                written.unlink(missing_ok=True)
         return name
 
     def path(self, file: str) -> str:

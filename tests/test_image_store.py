@@ -1,10 +1,12 @@
 """The images of an index: those without a file, image arguments, and the frames of hits."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.errors import InputError, MediaError
+from florence_rag.errors import InputError, MediaError, StoreError
 from florence_rag.image_store import ImageStore
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from tests.sources.io.makers import png
@@ -28,6 +30,17 @@ def test_only_stored_images_are_dropped(store, tmp_path):
     name = store.store(png("red"), "key")
     store.drop([name, str(path), ""])
     assert path.exists() and list((tmp_path / "images").iterdir()) == []
+
+
+def test_a_full_disk_is_one_error_and_leaves_no_part_of_a_file(store, tmp_path, monkeypatch):
+    def write(path, data):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\); make room, then try again$"):
+        store.store(b"image", "key")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_a_name_that_is_neither_path_nor_stored_is_refused(store):

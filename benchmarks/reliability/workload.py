@@ -21,9 +21,10 @@ import psutil
 from PIL import Image, ImageDraw
 
 from florence_rag import FlorenceRAG
+from florence_rag.context import Models
 from florence_rag.index import connection
 from florence_rag.index.milvus import MilvusIndex
-from florence_rag.testing import ColorEmbedder
+from florence_rag.testing import ColorEmbedder, ColorVQA
 from florence_rag.types import EmbedderInfo
 
 MIB = 2**20
@@ -51,7 +52,8 @@ def open_rag(db: Path | str, **settings: Any) -> FlorenceRAG:
     other = recorded is not None and recorded[0] == OtherEmbedder.info
     embedder = OtherEmbedder() if other else ColorEmbedder()
     images = None if "://" in str(db) else f"{db}.images"
-    return FlorenceRAG(MilvusIndex.open(str(db), embedder.info), embedder, images=images, **settings)
+    index = MilvusIndex.open(str(db), embedder.info)
+    return FlorenceRAG(index, Models.of(embedder, vqa=ColorVQA()), images=images, **settings)
 
 
 def draw(random: Random, size: tuple[int, int] = (160, 120)) -> Image.Image:

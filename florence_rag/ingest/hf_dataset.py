@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, mapped_write_errors
 from florence_rag.image_store import data_and_frame
 from florence_rag.sources.io.sidecar_metadata import caption_from, likely_caption, metadata_from
 
@@ -51,14 +51,15 @@ def dataset_to_tar(dataset: Dataset, folder: Path, image: str | None, caption: s
     columns = _columns(list(features) or list(dataset[0]), features, image, caption)
     tar, key = folder / f"{stem}.tar", json.dumps([fingerprint, *columns])
     if fingerprint is None or _key_of(tar) != key:
-        folder.mkdir(parents=True, exist_ok=True)
         part = tar.with_suffix(".part")
-        with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, pax_headers={_KEY: key}) as out:
-            for member_name, data in _members(dataset, features, *columns):
-                member = tarfile.TarInfo(member_name)
-                member.size = len(data)
-                out.addfile(member, io.BytesIO(data))
-        part.replace(tar)
+        with mapped_write_errors(tar):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tarfile.open(part, "w", format=tarfile.PAX_FORMAT, pax_headers={_KEY: key}) as out:
+                for member_name, data in _members(dataset, features, *columns):
+                    member = tarfile.TarInfo(member_name)
+                    member.size = len(data)
+                    out.addfile(member, io.BytesIO(data))
+            part.replace(tar)
     return tar
 
 

@@ -10,7 +10,8 @@ lists of bytes, and no column for fields that the server computes itself.
 
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,8 +21,9 @@ import msgspec
 import numpy as np
 from pymilvus import CollectionSchema, DataType
 
-from florence_rag.errors import InputError, MissingExtraError, StoreCorruptError
+from florence_rag.errors import InputError, MissingExtraError, StoreCorruptError, mapped_write_errors
 from florence_rag.index.checksum import CHECKSUM, DAMAGED, VECTOR_FIELDS, row_checksum, verify
+from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Settings, read_record
 from florence_rag.index.migrations import OLDEST, check_version, installed_version
@@ -103,21 +105,36 @@ def export(
     """
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"the folder {str(folder)!r} is not empty; give a new one")
-    chunks = index.chunks
+    try:
+        with mapped_write_errors(folder):
+            return _write(index.chunks, index.sources(), folder, vector_dtype, rows_per_file)
+    except BaseException:
+        for part in ("chunks", "ledger"):
+            shutil.rmtree(folder / part, ignore_errors=True)
+        raise
+
+
+def _write(
+    chunks: ChunkCollection,
+    sources: Collection[str],
+    folder: Path,
+    vector_dtype: VectorDtype | None,
+    rows_per_file: int,
+) -> BulkFiles:
     codec = RowCodec(vector_dtype or chunks.codec.dtype)
     width = chunks.text_dimension
     spec = chunk_spec(SERVER, "chunks", chunks.embedder.dimension, "FLAT", width, vector_dtype=codec.dtype)
-    rows = chunks.whole_rows_of_sources(index.sources())
+    rows = chunks.whole_rows_of_sources(sources)
     names, count = write_rows(folder, "chunks", spec.schema, rows, codec, rows_per_file)
     settings = Settings(chunks.embedder, text_embedder=chunks.text_embedder, vector_dtype=codec.dtype)
     entries, schema = chunks.ledger.settled_rows(settings), ledger_spec("ledger").schema
-    ledger, sources = write_rows(folder, "ledger", schema, entries, RowCodec(), rows_per_file)
+    ledger, entry_count = write_rows(folder, "ledger", schema, entries, RowCodec(), rows_per_file)
     files = BulkFiles(
         chunks.embedder,
         chunks.text_embedder,
         codec.dtype,
         count,
-        sources - 1,
+        entry_count - 1,
         names,
         ledger,
         written_by=installed_version(),

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pymilvus
 import pytest
 
-from florence_rag.errors import InputError, StoreCorruptError
+from florence_rag.errors import InputError, StoreCorruptError, StoreError
 from florence_rag.index.bulk.export import arrow_schema, export, load, read_manifest, row_to_columns
 from florence_rag.index.checksum import VECTOR_FIELDS, row_checksum
 from florence_rag.index.milvus import MilvusIndex
@@ -146,6 +146,18 @@ def test_an_empty_index_is_an_export_too(open_index, tmp_path):
     files = export(open_index(), tmp_path / "bulk")
     assert (files.rows, files.sources, files.chunks) == (0, 0, ())
     assert load(tmp_path / "bulk", opener(tmp_path / "other.db")) == files
+
+
+def test_an_export_to_a_full_disk_is_one_error_and_can_be_repeated(filled, tmp_path, monkeypatch):
+    def write(table, path, **_):
+        path.touch()
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyarrow.parquet.write_table", write)
+        with pytest.raises(StoreError, match=r"out cannot be written \(No space left on device\)"):
+            export(filled, tmp_path / "out")
+    assert export(filled, tmp_path / "out").rows == len(list(filled.find()))
 
 
 def test_a_folder_with_other_files_is_not_written_to(filled, tmp_path):
