@@ -59,8 +59,7 @@ class FlorenceRAG:
     def __init__(self, index: ChunkIndex, models: Embedder | Models, **settings: Unpack[Settings]) -> None:
         check_keywords(settings, Settings)
         models = models if isinstance(models, Models) else Models.of(models)
-        images = ImageStore(index, settings.get("images"))
-        self.context = context = Context(index, models, images, DomainNotice(models))
+        self.context = context = Context(index, models, ImageStore(index, settings.get("images")), DomainNotice(models))
         self.index, self.models = index, models
         self.retriever = Retriever(context, settings.get("retrieval"))
         self.classifiers = Classifiers(models, settings.get("classifiers"), context.images.resolve)
@@ -106,6 +105,7 @@ class FlorenceRAG:
             classifiers=database.classifier_folder,
             ocr=settings.get("ocr", "auto"),
             index_regions=settings.get("detector") is not None,
+            ingest=settings.get("ingest"),
             chunking=settings.get("chunking"),
             cache_answers=settings.get("cache_answers", False),
         )

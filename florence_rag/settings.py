@@ -20,12 +20,14 @@ class CommonSettings(TypedDict, total=False):
         ocr: When to read the text in images: "always", "never", or "auto", in images and scanned parts of pages.
         chunking: How files are split into chunks.
         cache_answers: Whether `ask` stores answers about images and reuses them, unless a call says otherwise.
+        ingest: How many files and batches are processed at a time, and the limits of a file.
     """
 
     images: str | Path | None
     ocr: OCRMode
     chunking: ChunkingConfig | None
     cache_answers: bool
+    ingest: IngestConfig | None
 
 
 class Settings(CommonSettings, total=False):
@@ -34,7 +36,6 @@ class Settings(CommonSettings, total=False):
     Attributes:
         classifiers: A folder for trained classifiers.
         index_regions: Whether the objects that the detector finds are indexed next to their images.
-        ingest: How many files and batches are processed at a time.
         retrieval: How the branches of a search are weighted.
         answering: How evidence is weighed.
         llm: What a chat model is sent.
@@ -42,7 +43,6 @@ class Settings(CommonSettings, total=False):
 
     classifiers: Path | None
     index_regions: bool
-    ingest: IngestConfig | None
     retrieval: RetrievalConfig | None
     answering: AnsweringConfig | None
     llm: LLMConfig | None

@@ -144,6 +144,11 @@ class Chunk:
     ocr_boxes: tuple[Box, ...] = ()
 
     @property
+    def size_bytes(self) -> int:
+        """The memory of the frames."""
+        return sum(frame.nbytes for frame in self.frames)
+
+    @property
     def id(self) -> str:
         """The custom id, or 32 hex digits that follow from source, content and locator on every machine."""
         if self.custom_id:

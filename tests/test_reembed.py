@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 from pymilvus import MilvusClient
 
-from florence_rag.chunking import image_files
 from florence_rag.context import Models
 from florence_rag.embedding.base import EmbedderCapabilities, unit_rows
 from florence_rag.errors import InputError, StoreMismatchError
@@ -20,7 +19,8 @@ from florence_rag.ingest.engine import IngestConfig
 from florence_rag.rag import FlorenceRAG
 from florence_rag.reembed import Reembedding
 from florence_rag.testing import COLORS, ColorEmbedder, color_frame
-from florence_rag.types import EmbedderInfo, Skipped
+from florence_rag.types import EmbedderInfo
+from tests.chunking.samples import pdf_with_attachment
 
 IMAGES = 9
 SMALL = IngestConfig(batch_size=2, threads=1, prefetch=2)
@@ -138,19 +138,11 @@ def rows(index):
     return {hit.id: hit for hit in index.chunks_of(index.sources())}
 
 
-def test_what_was_skipped_is_known_after_the_switch(rag, turned, folder, monkeypatch):
-    chunk_source = image_files.chunk_source
-
-    def with_sound(source, config):
-        yield Skipped(source.uri, "sound not read")
-        yield from chunk_source(source, config)
-
-    monkeypatch.setattr(image_files, "chunk_source", with_sound)
-    for path in folder.glob("*.png"):
-        path.write_bytes(path.read_bytes() + b"\0")
+def test_what_was_skipped_is_known_after_the_switch(rag, turned, folder):
+    (folder / "a.pdf").write_bytes(pdf_with_attachment())
     (folder / "a.mp3").write_bytes(b"x")
     counts = rag.add(folder).skipped_counts
-    assert counts.keys() == {".mp3", "sound not read"}
+    assert counts.keys() == {".mp3", "attachment"}
     move_to(rag, turned).switch()
     assert rag.info().skipped == rag.add(folder).skipped_counts == counts
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from florence_rag.chunking.config import FULL_SIZE, ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
-from florence_rag.errors import InputError, MediaError
+from florence_rag.errors import InputError, MediaError, MemoryLimitError, TimeLimitError
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import guess_media, media_of
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
+from florence_rag.workers import DEFAULT_LIMITS, Limits, stream
 
 __all__ = ["FULL_SIZE", "ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
@@ -71,7 +72,11 @@ def chunk_or_skip(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator
 
 
 def chunk_paths(
-    paths: Iterable[str | Path], config: ChunkingConfig = _DEFAULT, *, strict: bool = False
+    paths: Iterable[str | Path],
+    config: ChunkingConfig = _DEFAULT,
+    *,
+    strict: bool = False,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> Iterator[Chunk]:
     """Cut the files at and below paths into chunks, one by one, without an index.
 
@@ -81,6 +86,7 @@ def chunk_paths(
         paths: Files and folders.
         config: How files are cut.
         strict: Whether a file that cannot be read raises MediaError; otherwise a warning names it.
+        limits: The time and memory that reading a file may take, in a process of its own.
 
     Raises:
         InputError: If a path does not exist.
@@ -88,7 +94,7 @@ def chunk_paths(
     skipped = SkipCounts()
     for found in discover(paths):
         try:
-            for each in _chunk_found(found, config):
+            for each in _chunk_found(found, config, limits):
                 if isinstance(each, Skipped):
                     skipped.add(each)
                 else:
@@ -101,10 +107,18 @@ def chunk_paths(
         log.warning(counts_to_line(skipped.by_reason))
 
 
-def _chunk_found(found: Source | Failure | Skipped, config: ChunkingConfig) -> Iterator[Chunk | Skipped]:
+def _chunk_found(
+    found: Source | Failure | Skipped, config: ChunkingConfig, limits: Limits
+) -> Iterator[Chunk | Skipped]:
     if isinstance(found, Failure):
         raise MediaError(f"{found.source!r}: {found.reason}")
-    return iter((found,)) if isinstance(found, Skipped) else chunk_or_skip(found, config)
+    if isinstance(found, Skipped):
+        yield found
+        return
+    try:
+        yield from stream(chunk_or_skip, found, config, limits=limits)
+    except (TimeLimitError, MemoryLimitError) as error:
+        raise type(error)(f"{found.uri!r}: {error}") from error
 
 
 def read_frames(

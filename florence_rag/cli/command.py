@@ -210,10 +210,17 @@ class IndexingCommand(EmbeddingCommand):
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Follow symbolic links that lead out of the folders.")
     ] = False
+    file_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1, help="The most time for reading a file, and 10 s per chunk.")
+    ] = 60.0
+    memory_budget: Annotated[
+        int, typer.Option(metavar="MB", min=768, help="The most memory of a run, in addition to the models.")
+    ] = 2048
 
     def settings(self) -> "OpenSettings":
         """Return the settings for `open_rag`, which create a missing database."""
         from florence_rag.chunking import ChunkingConfig
+        from florence_rag.ingest.engine import IngestConfig
 
         return {
             "create": True,
@@ -223,4 +230,5 @@ class IndexingCommand(EmbeddingCommand):
             "text_embedder": self.text_embedder,
             "ocr": self.ocr,
             "chunking": ChunkingConfig(video_frames=self.video_frames),
+            "ingest": IngestConfig(file_timeout_s=self.file_timeout, memory_budget_mb=self.memory_budget),
         }

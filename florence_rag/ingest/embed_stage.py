@@ -23,6 +23,7 @@ from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.regions import is_region, with_regions
 from florence_rag.perception.base import Captioner
 from florence_rag.types import Chunk, Failure, Source, middle_frame
+from florence_rag.workers import DEFAULT_LIMITS, Limits
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,9 @@ class EmbedStage:
     workers: int = 1
 
     @classmethod
-    def from_models(cls, models: Models, *, index_regions: bool = False) -> EmbedStage:
+    def from_models(
+        cls, models: Models, *, index_regions: bool = False, file_limits: Limits = DEFAULT_LIMITS
+    ) -> EmbedStage:
         """Load the models now, so that a missing model fails the run and not each source, and return their stage."""
         steps: list[DescribeStep] = []
         if models.captioner is not None:
@@ -67,7 +70,7 @@ class EmbedStage:
         if models.detector is not None and index_regions:
             steps.append(("detect", partial(with_regions, models.detector.get())))
         if models.action_recognizer is not None:
-            steps.append(("actions", partial(with_moments, models.action_recognizer.get())))
+            steps.append(("actions", partial(with_moments, models.action_recognizer.get(), limits=file_limits)))
         return cls(partial(embed_batch, models), steps, workers=models.embedder.capabilities.workers)
 
     def __call__(self, batch: list[Chunk], timer: StageTimer) -> tuple[list[EmbeddedBatch], list[Failure]]:

@@ -5,6 +5,7 @@ Here are the protocol, and the engine that uses the threads of this process.
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -14,13 +15,18 @@ from functools import partial
 from typing import Generic, ParamSpec, Protocol, Self, TypeVar
 
 from florence_rag.deferred_signals import POLL_S
+from florence_rag.errors import InputError
 from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage
 from florence_rag.ingest.progress import StageTimer
-from florence_rag.ingest.read_stage import Chunker, OCRStage, ReadEvent, prefetch, read_source
+from florence_rag.ingest.read_stage import Chunker, OCRStage, ReadEvent, prefetch, raise_if_set, read_source
 from florence_rag.types import Chunk, Failure, Skipped, Source
+from florence_rag.workers import Limits, call_while_waiting, close_workers
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_BUFFERS_MB, _BATCHES_MB, _PROCESS_MB, _MIN_BUDGET_MB = 512, 256, 48, 768
+"""What frames use in this process, what batches use of that, and a worker process before it reads; the least budget."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,6 +39,7 @@ class BatchResult:
         failures: Sources that cannot be read, described or embedded.
         skipped: Parts of sources that are not read.
         ended: Sources of which all chunks are in this result or an earlier one.
+        is_idle: Whether all sources that are being read take long, so that buffers should be written.
     """
 
     source: Source
@@ -40,6 +47,7 @@ class BatchResult:
     failures: Sequence[Failure] = ()
     skipped: Sequence[Skipped] = ()
     ended: Sequence[Source] = ()
+    is_idle: bool = False
 
 
 class Engine(Protocol):
@@ -72,12 +80,32 @@ class IngestConfig:
         threads: The number of threads that read files and run OCR. By default one per processor, at most eight.
         prefetch: The number of chunks that may wait for the models.
         workers: The number of batches that are embedded at the same time. By default as many as the embedder supports.
+        file_timeout_s: The time in seconds that reading a file may take, and 10 s more for each chunk of it. A file on
+            a server may take ten times as long. None: no limit.
+        memory_budget_mb: The memory in MB that a run may use in addition to the models, at least 768. A file that needs
+            more than its share of it is read alone. Only Linux can limit the memory.
+
+    Raises:
+        InputError: If a limit is out of its range.
     """
 
     batch_size: int = 32
     threads: int = field(default_factory=lambda: min(8, os.cpu_count() or 1))
     prefetch: int = 32
     workers: int | None = None
+    file_timeout_s: float | None = 60.0
+    memory_budget_mb: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.file_timeout_s is not None and not self.file_timeout_s > 0:
+            raise InputError(f"file_timeout_s is {self.file_timeout_s!r}; give more than 0, or None for no limit")
+        if self.memory_budget_mb < _MIN_BUDGET_MB:
+            raise InputError(f"memory_budget_mb is {self.memory_budget_mb!r}; give at least {_MIN_BUDGET_MB}")
+
+    def limits(self, readers: int) -> Limits:
+        """Return what a file may use if so many files are read at the same time."""
+        share_mb = (self.memory_budget_mb - _BUFFERS_MB) // readers - _PROCESS_MB
+        return Limits(self.file_timeout_s, memory_bytes=max(_PROCESS_MB, share_mb) * 2**20)
 
     def batch_size_for(self, workers: int) -> int:
         """Return the number of images per pass if so many workers share the processors."""
@@ -111,6 +139,11 @@ class Batch:
         """The number of images or texts in a forward pass."""
         return sum(max(1, len(chunk.frames)) for chunk in self.chunks)
 
+    @property
+    def size_mb(self) -> int:
+        """The memory of the frames in MB."""
+        return sum(chunk.size_bytes for chunk in self.chunks) // 2**20
+
     def embed(self, stage: EmbedStage, timer: StageTimer, source: Source) -> BatchResult:
         """Describe and embed the chunks. Source is the one that was read last."""
         parts, failures = stage(self.chunks, timer)
@@ -126,14 +159,14 @@ class BatchPool(Generic[T]):
 
     def __init__(self, workers: int) -> None:
         self._pending: deque[Future[T]] = deque()
-        self._threads = ThreadPoolExecutor(
-            workers, "florence-model", initializer=_use_one_processor if workers > 1 else None
-        )
+        self._stop = threading.Event()
+        self._threads = ThreadPoolExecutor(workers, "florence-model", self._prepare, (workers > 1,))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._stop.set()
         self._threads.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -148,18 +181,27 @@ class BatchPool(Generic[T]):
                 check()
             yield batch.result()
 
+    def _prepare(self, use_one_processor: bool) -> None:
+        call_while_waiting.set(partial(raise_if_set, self._stop))
+        torch = sys.modules.get("torch")
+        if torch and use_one_processor:
+            torch.set_num_threads(1)  # applies to the calling thread only
+
 
 @dataclass(frozen=True, slots=True)
 class ThreadEngine:
     """Runs the stages in threads of this process.
 
     reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
+
+    Sources for which the memory of the chunker does not suffice are read last, one by one, by `lone_chunker`.
     """
 
     stage: EmbedStage
     chunker: Chunker
     ocr: OCRStage | None = None
     config: IngestConfig | None = None
+    lone_chunker: Chunker | None = None
 
     def run(
         self, sources: Sequence[Source], timer: StageTimer, failed: Collection[str], check: Callable[[], None]
@@ -168,22 +210,31 @@ class ThreadEngine:
         config = self.config or IngestConfig()
         workers = config.workers or self.stage.workers
         timer.set_threads(readers=config.threads, workers=workers)
-        read = partial(read_source, chunker=self.chunker, ocr=self.ocr, timer=timer)
-        events = prefetch(sources, read, threads=config.threads, depth=config.prefetch, check=check)
-        batch, size = Batch(), config.batch_size_for(workers)
-        with closing(events), BatchPool[BatchResult](workers) as pool:
+        batch, size, size_mb = Batch(), config.batch_size_for(workers), _BATCHES_MB // (workers + 2)
+        last = sources[0]
+        with closing(self._read(sources, timer, check)) as events, BatchPool[BatchResult](workers) as pool:
             for event in events:
-                if event.source.uri not in failed:
-                    batch.add(event)
-                if batch.size >= size:
-                    pool.submit(batch.embed, self.stage, timer, event.source)
+                if event is not None:
+                    last = event.source
+                    if last.uri not in failed:
+                        batch.add(event)
+                if event is None or batch.size >= size or batch.size_mb >= size_mb:
+                    pool.submit(batch.embed, self.stage, timer, last)
                     batch = Batch()
-                    yield from pool.results(max_pending=workers, check=check)
-                yield BatchResult(event.source)
-            pool.submit(batch.embed, self.stage, timer, sources[-1])
+                    yield from pool.results(max_pending=0 if event is None else workers, check=check)
+                yield BatchResult(last, is_idle=event is None)
+            pool.submit(batch.embed, self.stage, timer, last)
             yield from pool.results(check=check)
 
-
-def _use_one_processor() -> None:
-    if torch := sys.modules.get("torch"):
-        torch.set_num_threads(1)  # applies to the calling thread only
+    def _read(
+        self, sources: Sequence[Source], timer: StageTimer, check: Callable[[], None]
+    ) -> Generator[ReadEvent | None, None, None]:
+        """Yield the events of sources as `prefetch` does, those of large sources last."""
+        config, large = self.config or IngestConfig(), dict[Source, int]()
+        fetch = partial(prefetch, depth=config.prefetch, check=check)
+        read = partial(read_source, ocr=self.ocr, timer=timer)
+        postponed = large if self.lone_chunker else None
+        yield from fetch(sources, partial(read, chunker=self.chunker, postponed=postponed), threads=config.threads)
+        if self.lone_chunker and large:
+            close_workers()  # which may hold memory for their next files
+            yield from fetch(list(large), partial(read, chunker=self.lone_chunker, known=large), threads=1)

@@ -25,12 +25,13 @@ from florence_rag.ingest.embed_stage import EmbedStage
 from florence_rag.ingest.engine import Engine, IngestConfig, ThreadEngine
 from florence_rag.ingest.index_diff import IndexDiff, IndexSnapshot
 from florence_rag.ingest.progress import Progress
-from florence_rag.ingest.read_stage import Chunker, OCRMode, OCRStage
+from florence_rag.ingest.read_stage import Chunker, FileReader, OCRMode, OCRStage
 from florence_rag.ingest.run import IngestRun
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
 from florence_rag.types import IndexReport, Skipped, Source
+from florence_rag.workers import start_workers
 
 
 class RunOptions(TypedDict, total=False):
@@ -48,12 +49,6 @@ class RunOptions(TypedDict, total=False):
     follow_links: bool
     progress: Callable[[Progress], None] | None
     engine: Callable[[Chunker], Engine] | None
-
-
-def _differ(snapshot: IndexSnapshot, options: RunOptions) -> Callable[..., IndexDiff]:
-    """Return `IndexSnapshot.diff` with the options of a run."""
-    follow_links = options.get("follow_links", False)
-    return partial(snapshot.diff, drop_near_duplicates=_drops(options), follow_links=follow_links)
 
 
 def _only_new(report: IndexReport, reported: set[Skipped]) -> IndexReport:
@@ -97,7 +92,7 @@ class FileIngestor:
         """Index the files at and below paths; see `IndexSnapshot.diff`. Raises InputError if there is no file."""
         with self._lock:
             snapshot = IndexSnapshot(self.context.index)
-            diff = _differ(snapshot, options)(paths, listed=listed, columns=columns, prune=prune, retry=retry)
+            diff = self._differ(snapshot, options)(paths, listed=listed, columns=columns, prune=prune, retry=retry)
             if diff.is_empty:
                 named = ", ".join(repr(str(path)) for path in paths) or "the list"
                 skipped = counts_to_line(diff.skipped.by_reason)
@@ -110,7 +105,7 @@ class FileIngestor:
         with self._lock:
             snapshot = IndexSnapshot(self.context.index)
             failed = Places(sorted(snapshot.failed))
-            diff = _differ(snapshot, options)(failed, retry=True)
+            diff = self._differ(snapshot, options)(failed, retry=True)
             return self._apply(diff, snapshot, options)
 
     def watch(
@@ -122,7 +117,7 @@ class FileIngestor:
         with watch_folders(folders, stop) as changes:
             with self._lock:
                 snapshot = IndexSnapshot(self.context.index)
-            differ, reported = _differ(snapshot, options), set[Skipped]()
+            differ, reported = self._differ(snapshot, options), set[Skipped]()
             roots: list[str] = []
             for paths in changes:
                 is_first, roots = not roots, roots or paths
@@ -136,6 +131,19 @@ class FileIngestor:
                 elif diff.has_changes or new.skipped:
                     yield new
 
+    def _differ(self, snapshot: IndexSnapshot, options: RunOptions) -> Callable[..., IndexDiff]:
+        """Return `IndexSnapshot.diff` with the options of a run."""
+        return partial(
+            snapshot.diff,
+            drop_near_duplicates=_drops(options),
+            follow_links=options.get("follow_links", False),
+            limits=self._config.limits(1),
+        )
+
+    @property
+    def _config(self) -> IngestConfig:
+        return self.config or IngestConfig()
+
     def _apply(self, diff: IndexDiff, snapshot: IndexSnapshot, options: RunOptions) -> IndexReport:
         """Bring the index up to date, and the snapshot with it."""
         index = self.context.index
@@ -143,6 +151,7 @@ class FileIngestor:
         for failure in diff.unreadable:
             index.fail(failure.source, failure.reason)
         if diff.changed:
+            start_workers(min(len(diff.changed), self._config.threads))
             for sources, engine, near_duplicates in self._steps(diff, snapshot, run, options):
                 run.ingest(sources, engine, near_duplicates)
         if diff.has_changes:
@@ -195,7 +204,10 @@ class FileIngestor:
             config = replace(config, find_ocr_boxes=False)
         keep = options.get("near_duplicates") == "keep"
         chunker = partial(chunk_or_skip if keep else chunk_with_hashes, config=config)
+        ingest = self._config
+        readers = ingest.threads + (models.embedder.capabilities.workers if models.action_recognizer else 0)
+        reader, lone_reader = (FileReader(chunker, ingest.limits(count)) for count in (readers, 1))
         if make_engine:
-            return make_engine(chunker)
-        stage = EmbedStage.from_models(models, index_regions=self.index_regions)
-        return ThreadEngine(stage, chunker, ocr=ocr, config=self.config)
+            return make_engine(reader)
+        stage = EmbedStage.from_models(models, index_regions=self.index_regions, file_limits=reader.limits)
+        return ThreadEngine(stage, reader, ocr, self.config, lone_reader)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.folder_counts import FolderCounts
+from florence_rag.ingest.read_stage import is_raised
 from florence_rag.skip_counts import SkipCounts
 from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, prefixes_below
 from florence_rag.sources.io import Columns
 from florence_rag.types import Failure, RejectedSource, Skipped, Source
+from florence_rag.workers import DEFAULT_LIMITS, Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,13 @@ class IndexSnapshot:
         retry: bool = False,
         follow_links: bool = False,
         drop_near_duplicates: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> IndexDiff:
         """Compare the files at and below paths with the snapshot, with the options of `FlorenceRAG.add`.
 
         Paths that do not exist raise InputError, because their disk may only be unmounted; `Places` that do not exist
-        are gone. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected.
+        are gone. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected. Those that
+        exceeded a limit are tried again if it is higher now.
         """
         more, lost = expand_lines(listed)
         prune = prune or isinstance(paths, Places)
@@ -111,7 +115,11 @@ class IndexSnapshot:
         still_rejected = {
             uri
             for uri, each in self.rejected.items()
-            if (drop_near_duplicates and uri not in orphans if each.duplicate_of else not retry)
+            if (
+                drop_near_duplicates and uri not in orphans
+                if each.duplicate_of
+                else not (retry or is_raised(each.reason, limits))
+            )
         }
         for source in found:
             if isinstance(source, Source):

@@ -6,11 +6,13 @@ the time of the action.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from florence_rag.chunking import read_frames
 from florence_rag.chunking.video import CONTINUES, TIME_RESTARTS, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.types import Chunk, Frame, Hit, Locator
+from florence_rag.workers import DEFAULT_LIMITS, Limits, stream
 
 ACTION = "action"
 """The metadata field that names the action."""
@@ -23,14 +25,18 @@ def is_moment(chunk: Chunk | Hit) -> bool:
     return chunk.kind == "clip" and ACTION in chunk.metadata
 
 
-def with_moments(recognizer: ActionRecognizer, chunks: Sequence[Chunk]) -> list[Chunk]:
+def with_moments(
+    recognizer: ActionRecognizer, chunks: Sequence[Chunk], *, limits: Limits = DEFAULT_LIMITS
+) -> list[Chunk]:
     """Return the chunks, and after the clips of each shot its moments, which may span several clips.
+
+    The frames are read in worker processes within the limits.
 
     A moment with exactly the time of a clip is merged into the clip, because both would have the same id.
     """
     found: list[Chunk] = []
     for shot in _shots(chunks):
-        moments = {moment.locator: moment for moment in _moments_of(shot, recognizer)}
+        moments = {moment.locator: moment for moment in _moments_of(shot, recognizer, limits)}
         for clip in shot:
             if moment := moments.pop(clip.locator, None):
                 caption = "\n".join(part for part in (clip.caption, moment.caption) if part)
@@ -52,7 +58,7 @@ def _shots(chunks: Iterable[Chunk]) -> Iterator[list[Chunk]]:
         yield shot
 
 
-def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chunk]:
+def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer, limits: Limits) -> list[Chunk]:
     first, start_s, end_s = shot[0], shot[0].locator.start_s, shot[-1].locator.end_s
     if first.kind != "clip" or first.source.media == "image" or is_moment(first) or start_s is None or end_s is None:
         return []
@@ -60,15 +66,17 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer) -> list[Chu
 
     def sampled() -> Iterator[tuple[float, Frame]]:
         seek = not first.metadata.get(TIME_RESTARTS)
-        for time_s, exact_s, frame in sample_frames(first.source.uri, start_s, end_s, recognizer.fps, seek=seek):
+        sample = partial(sample_frames, seek=seek)
+        uri, fps = first.source.uri, recognizer.fps
+        for time_s, exact_s, frame in stream(sample, uri, start_s, end_s, fps, limits=limits):
             frame_times[time_s] = exact_s
             yield time_s, frame
 
     actions = recognizer.recognize(sampled(), end_s)
-    return [_moment(first, action, recognizer.sentence(action), frame_times) for action in actions]
+    return [_moment(first, action, recognizer.sentence(action), frame_times, limits) for action in actions]
 
 
-def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[float, float]) -> Chunk:
+def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[float, float], limits: Limits) -> Chunk:
     """Return the chunk of an action, with the sampled frames that are nearest to `_FRAMES_AT`."""
     locator = Locator(start_s=action.start_s, end_s=action.end_s)
     wanted = [action.start_s + share * (action.end_s - action.start_s) for share in _FRAMES_AT]
@@ -80,5 +88,5 @@ def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[flo
         "confidence": action.confidence,
         "keyframes_s": sorted({frame_times[time_s] for time_s in nearest}),
     }
-    frames = read_frames(clip.source.uri, "clip", locator, metadata)
+    frames = tuple(stream(read_frames, clip.source.uri, "clip", locator, metadata, limits=limits))
     return replace(clip, locator=locator, text="", ocr="", caption=sentence, frames=frames, metadata=metadata)

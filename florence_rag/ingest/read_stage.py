@@ -7,18 +7,23 @@ import math
 import queue
 import re
 import threading
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Literal
 
 from florence_rag.chunking import FULL_SIZE, read_frames
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
-from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
+from florence_rag.sources.io.uris import is_url, parse_member
 from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
+from florence_rag.workers import Limits, call_while_waiting, stream
 
 log = logging.getLogger(__name__)
 _WORD = re.compile(r"\w+")
@@ -49,24 +54,112 @@ class ReadEvent:
     skipped: Skipped | None = None
     failure: Failure | None = None
 
+    @property
+    def size_bytes(self) -> int:
+        """The memory of the frames."""
+        return 0 if self.chunk is None else self.chunk.size_bytes
+
+
+class ByteLimit:
+    """Lets threads hold so many bytes together; more than that one thread holds alone."""
+
+    def __init__(self, allowed: int) -> None:
+        self._allowed, self._held = allowed, 0
+        self._changed = threading.Condition()
+
+    def acquire(self, size: int, timeout_s: float | None = None) -> bool:
+        """Wait until so many bytes may be held, and return whether they are; False after the timeout."""
+        with self._changed:
+            fits = self._changed.wait_for(lambda: not self._held or self._held + size <= self._allowed, timeout_s)
+            self._held += size if fits else 0
+        return fits
+
+    def release(self, size: int) -> None:
+        """Let other threads hold these bytes."""
+        with self._changed:
+            self._held -= size
+            self._changed.notify_all()
+
+    @contextmanager
+    def hold(self, size: int) -> Iterator[None]:
+        """Hold so many bytes inside a with block."""
+        self.acquire(size)
+        try:
+            yield
+        finally:
+            self.release(size)
+
+
+QUEUE_BYTES = 128 * 2**20
+"""The frames that wait for the models, in bytes."""
+_DETAIL = ByteLimit(128 * 2**20)
+"""The frames in full size, which OCR reads in several threads."""
+_IDLE_S = 5.0
+_LIMIT = re.compile(r"reading it .* the limit of ([\d,.e+]+) (s|MB)")
+_RAISE_TIME = "; raise it with --file-timeout (IngestConfig.file_timeout_s)"
+_RAISE_MEMORY = "; raise it with --memory-budget (IngestConfig.memory_budget_mb)"
+_IN_MEMORY = "memory://"
+_REMOTE_FACTOR = 10
+"""How much longer a file on a server may take, which has limits of its own."""
 
 LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 """Returns the frames of a chunk in the size in which OCR needs them."""
 
 
-def read_detail(chunk: Chunk) -> tuple[Frame, ...]:
-    """Read the frames of an image again in the size of its file, and a very long page so that its words are legible."""
-    sides = chunk.frames[0].shape[:2]
-    if chunk.source.media in ("image", "office"):
-        size_px, config = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0)), FULL_SIZE
-    elif chunk.source.media == "pdf" and max(sides) > _LONG * min(sides):
-        size_px = min(_MAX_PAGE_PX, _LEGIBLE_PX * max(sides) // min(sides))
-        config = replace(FULL_SIZE, page_side_px=size_px)
-    else:
-        return chunk.frames
-    if max(sides) >= size_px:
-        return chunk.frames
+@dataclass(frozen=True, slots=True)
+class FileReader:
+    """A chunker that reads each file in a worker process, within limits. Its own chunker must be picklable.
+
+    Files at memory:// URLs exist only in this process, and are read in it without limits.
+    """
+
+    chunker: Chunker
+    limits: Limits
+
+    def __call__(self, source: Source) -> Iterator[Chunk | Skipped]:
+        """Yield what the chunker yields."""
+        if _location(source.uri).startswith(_IN_MEMORY):
+            return iter(self.chunker(source))
+        return stream(self.chunker, source, limits=self._limits_of(source))
+
+    def read_detail(self, chunk: Chunk) -> tuple[Frame, ...]:
+        """Read the frames of a chunk again in the size in which OCR needs them, unless they have it."""
+        size_px = _detail_px(chunk)
+        if size_px <= max(chunk.frames[0].shape):
+            return chunk.frames
+        if _location(chunk.source.uri).startswith(_IN_MEMORY):
+            return _read_frames(chunk, size_px)
+        bare = replace(chunk, frames=())
+        return tuple(stream(_read_frames, bare, size_px, limits=self._limits_of(chunk.source)))
+
+    def _limits_of(self, source: Source) -> Limits:
+        seconds = self.limits.seconds
+        if seconds is None or not is_url(_location(source.uri)):
+            return self.limits
+        return replace(self.limits, seconds=seconds * _REMOTE_FACTOR)
+
+
+def _location(uri: str) -> str:
+    """Return the path or URL of the file that holds a source."""
+    member = parse_member(uri)
+    return member.container if member else uri
+
+
+def _read_frames(chunk: Chunk, size_px: int) -> tuple[Frame, ...]:
+    """Read the frames of a chunk again from its file; of a page, so that its longer side has `size_px`."""
+    config = replace(FULL_SIZE, page_side_px=size_px)
     return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, config)
+
+
+def _detail_px(chunk: Chunk) -> int:
+    """Return the longer side in which OCR reads a frame: that of the file of an image; more for a very long page."""
+    shorter_px, longer_px = sorted(chunk.frames[0].shape[:2])
+    wanted_px = 0
+    if chunk.source.media in ("image", "office"):
+        wanted_px = max(chunk.metadata.get("width", 0), chunk.metadata.get("height", 0))
+    elif chunk.source.media == "pdf" and longer_px > _LONG * shorter_px:
+        wanted_px = min(_MAX_PAGE_PX, _LEGIBLE_PX * longer_px // shorter_px)
+    return int(max(longer_px, wanted_px))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +174,22 @@ class OCRStage:
         """Return the stage, or None if there is no reader or the mode is "never"."""
         return None if models.ocr_reader is None or mode == "never" else cls(models.ocr_reader, mode)
 
-    def __call__(self, chunk: Chunk, load_detail: LoadDetail = read_detail) -> Chunk:
+    def __call__(self, chunk: Chunk, load_detail: LoadDetail | None = None) -> Chunk:
         """Return the chunk with its OCR text, without lines that its text has; unchanged if the mode excludes it."""
         boxes = self._boxes(chunk)
         if not chunk.frames or not boxes:
             return chunk
-        reader = self.reader.get()
         known = _words(chunk.text)
-        parts = (_crop(frame, box) for frame in load_detail(chunk) for box in boxes)
-        lines = (line.text.strip() for part in parts for line in reader.read(part))
+        lines = (line.strip() for line in self._lines(chunk, boxes, load_detail))
         new = (line for line in lines if line and _words(line) not in known)
         return replace(chunk, ocr="\n".join(dict.fromkeys(new)))
+
+    def _lines(self, chunk: Chunk, boxes: Sequence[Box], load_detail: LoadDetail | None) -> list[str]:
+        reader, scale = self.reader.get(), _detail_px(chunk) / max(chunk.frames[0].shape)
+        with _DETAIL.hold(int(chunk.size_bytes * scale**2)):
+            frames = load_detail(chunk) if load_detail else chunk.frames
+            parts = (_crop(frame, box) for frame in frames for box in boxes)
+            return [line.text for part in parts for line in reader.read(part)]
 
     def _boxes(self, chunk: Chunk) -> tuple[Box, ...]:
         """Return the parts of the frames of a chunk that are read."""
@@ -112,22 +210,51 @@ def _words(text: str) -> str:
     return f" {' '.join(_WORD.findall(text.casefold()))} "
 
 
-def read_source(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer) -> Iterator[ReadEvent]:
-    """Yield the events of one source. Any exception of a decoder becomes a failure of this source alone."""
+def read_source(
+    source: Source,
+    chunker: Chunker,
+    ocr: OCRStage | None,
+    timer: StageTimer,
+    *,
+    postponed: dict[Source, int] | None = None,
+    known: Mapping[Source, int] = {},
+) -> Iterator[ReadEvent]:
+    """Yield the events of one source. Any exception of a decoder becomes a failure of this source alone.
+
+    Args:
+        source: The source.
+        chunker: Cuts it into chunks.
+        ocr: Adds OCR text.
+        timer: Counts the time of each stage.
+        postponed: Receives the source and the number of its parts that were read, if the memory does not suffice.
+            The source then has no end.
+        known: How many parts of a source were read before, which are not repeated.
+    """
+    count = known.get(source, 0)
+    load_detail = chunker.read_detail if isinstance(chunker, FileReader) else None
     try:
-        chunks = iter(chunker(source))
+        parts = islice(chunker(source), count, None)
         while True:
             with timer("read"):
-                chunk = next(chunks, None)
-            if chunk is None:
+                part = next(parts, None)
+            if part is None:
                 break
-            if isinstance(chunk, Skipped):
-                yield ReadEvent(source, skipped=chunk)
-                continue
-            if ocr is not None:
+            if isinstance(part, Skipped):
+                yield ReadEvent(source, skipped=part)
+            elif ocr is None:
+                yield ReadEvent(source, part)
+            else:
                 with timer("ocr"):
-                    chunk = ocr(chunk)
-            yield ReadEvent(source, chunk)
+                    part = ocr(part, load_detail)
+                yield ReadEvent(source, part)
+            count += 1
+    except MemoryLimitError as error:
+        if postponed is None:
+            yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_RAISE_MEMORY}", source))
+        else:
+            postponed[source] = count
+    except TimeLimitError as error:
+        yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_RAISE_TIME}", source))
     except MediaError as error:
         yield ReadEvent(source, failure=PermanentFailure(source.uri, str(error), source))
     except FlorenceError as error:
@@ -139,6 +266,15 @@ def read_source(source: Source, chunker: Chunker, ocr: OCRStage | None, timer: S
         yield ReadEvent(source)
 
 
+def is_raised(reason: str, limits: Limits) -> bool:
+    """Return whether a source failed because of a limit that is higher now."""
+    found = _LIMIT.match(reason)
+    if found is None:
+        return False
+    now = limits.seconds if found[2] == "s" else limits.memory_bytes and limits.memory_bytes // 2**20
+    return now is None or float(found[1].replace(",", "")) < now
+
+
 def prefetch(
     sources: Sequence[Source],
     read: Callable[[Source], Iterable[ReadEvent]],
@@ -146,42 +282,70 @@ def prefetch(
     threads: int,
     depth: int,
     check: Callable[[], None] = lambda: None,
-) -> Generator[ReadEvent, None, None]:
+) -> Generator[ReadEvent | None, None, None]:
     """Read several sources at a time and yield their events, of which at most `depth` wait; sources interleave.
 
-    The generator calls `check` while it waits. Closing it stops the threads at their next chunk.
+    The generator calls `check` while it waits, and yields None whenever there is no event for some seconds. Closing it
+    stops the threads, and the worker processes for which they wait.
     """
     remaining = iter(tuple(sources))  # taking the next of a tuple is atomic, so threads may share the iterator
     events: queue.Queue[ReadEvent | None] = queue.Queue(depth)
-    stop = threading.Event()
+    held, stop = ByteLimit(QUEUE_BYTES), threading.Event()
 
     def put(event: ReadEvent | None) -> bool:
-        while not stop.is_set():
-            with suppress(queue.Full):
-                events.put(event, timeout=POLL_S)
-                return True
-        return False
+        size = event.size_bytes if event else 0
+        if not _retry_until(stop, partial(held.acquire, size, POLL_S)):
+            return False
+        return _retry_until(stop, partial(_put, events, event))
 
     def read_sources() -> None:
+        call_while_waiting.set(partial(raise_if_set, stop))
         if all(put(event) for source in remaining for event in read(source)):
             put(None)
 
     workers = [threading.Thread(target=read_sources, name=f"florence-read-{i}", daemon=True) for i in range(threads)]
     for worker in workers:
         worker.start()
-    running = threads
+    running, idle_since = threads, time.monotonic()
     try:
         while running:
             check()
             try:
                 event = events.get(timeout=POLL_S)
             except queue.Empty:
+                if time.monotonic() - idle_since > _IDLE_S:
+                    yield None
+                    idle_since = time.monotonic()
                 continue
             if event is None:
                 running -= 1
             else:
+                held.release(event.size_bytes)
                 yield event
+            idle_since = time.monotonic()
     finally:
         stop.set()
         for worker in workers:
             worker.join()
+
+
+def raise_if_set(stop: threading.Event) -> None:
+    """Raise an error that nobody sees, if a run has ended while its threads wait for a worker process."""
+    if stop.is_set():
+        raise FlorenceError("the run has ended")
+
+
+def _retry_until(stop: threading.Event, attempt: Callable[[], bool]) -> bool:
+    """Repeat an attempt until it succeeds; return False if the event is set first."""
+    while not stop.is_set():
+        if attempt():
+            return True
+    return False
+
+
+def _put(events: queue.Queue[ReadEvent | None], event: ReadEvent | None) -> bool:
+    try:
+        events.put(event, timeout=POLL_S)
+    except queue.Full:
+        return False
+    return True

@@ -65,6 +65,8 @@ class IngestRun:
                             self._add(batch, near_duplicates)
                         for source in result.ended:
                             self._end(source)
+                        if result.is_idle:
+                            self.index.flush_buffer()
                     self._report_progress(result.source)
             self.index.flush_buffer()
 

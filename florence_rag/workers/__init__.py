@@ -7,6 +7,14 @@ program may do.
 """
 
 from florence_rag.workers.memory import require_memory
-from florence_rag.workers.pool import Limits, start_workers, stream
+from florence_rag.workers.pool import DEFAULT_LIMITS, Limits, call_while_waiting, close_workers, start_workers, stream
 
-__all__ = ["Limits", "require_memory", "start_workers", "stream"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Limits",
+    "call_while_waiting",
+    "close_workers",
+    "require_memory",
+    "start_workers",
+    "stream",
+]

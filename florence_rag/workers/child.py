@@ -74,8 +74,9 @@ def main() -> None:
             _adopt(*join_parts(inbox.get(timeout=_IDLE_S)))
             parts = inbox.get()
             sender.send("started")
-            sender.send(*_run(parts, base, sender))
-            if not releases_memory(base):
+            message, allowed = _run(parts, base, sender)
+            sender.send(*message)
+            if not releases_memory(base, allowed):
                 break
     os._exit(0)
 
@@ -108,8 +109,9 @@ def _adopt(path: list[str], folder: str | None, environment: dict[str, str], lev
             os.chdir(folder)
 
 
-def _run(parts: list[bytearray], base: int, sender: _Sender) -> tuple[str, Any]:
-    """Run a task, and return the last message about it."""
+def _run(parts: list[bytearray], base: int, sender: _Sender) -> tuple[tuple[str, Any], int | None]:
+    """Run a task, and return the last message about it and its limit of memory."""
+    memory_bytes: int | None = None
     try:
         memory_bytes, function, args = join_parts(parts)
         limit_memory(base, memory_bytes)
@@ -118,10 +120,9 @@ def _run(parts: list[bytearray], base: int, sender: _Sender) -> tuple[str, Any]:
             del item
     except Exception as error:
         limit_memory(base, None)
-        return ("memory", None) if is_memory_error(error) else ("error", _portable(error))
-    finally:
-        limit_memory(base, None)
-    return "end", None
+        return ("memory", None) if is_memory_error(error) else ("error", _portable(error)), memory_bytes
+    limit_memory(base, None)
+    return ("end", None), memory_bytes
 
 
 def _portable(error: Exception) -> Exception:

@@ -34,13 +34,14 @@ def limit_memory(base: int, allowed: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
-def releases_memory(base: int) -> bool:
-    """Release memory, and return whether no more remains than `base` and imported libraries."""
-    if data_bytes() > base + _LIBRARIES:
+def releases_memory(base: int, allowed: int | None) -> bool:
+    """Release memory, and return whether at least half of what is allowed is free again, for what caches keep."""
+    most = base + _LIBRARIES + (allowed or 0) // 2
+    if data_bytes() > most:
         gc.collect()
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
-    return data_bytes() <= base + _LIBRARIES
+    return data_bytes() <= most
 
 
 def require_memory(size: int) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,7 +34,13 @@ class Limits:
 
     seconds: float | None = 60.0
     seconds_per_item: float = 10.0
-    memory_bytes: int | None = None
+    memory_bytes: int | None = 1536 * _MB
+
+
+DEFAULT_LIMITS = Limits()
+
+call_while_waiting: ContextVar[Callable[[], None]] = ContextVar("call_while_waiting", default=lambda: None)
+"""What a thread calls while it waits for a worker. It may raise an exception, which ends the task."""
 
 
 class WorkerPool:
@@ -51,8 +58,7 @@ class WorkerPool:
         self,
         function: Callable[P, Iterable[T]],
         *args: Any,
-        limits: Limits = Limits(),
-        check: Callable[[], None] = lambda: None,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Generator[T, None, None]:
         """Run a generator function in a worker and yield its items; the worker is at most a few items ahead.
 
@@ -62,7 +68,6 @@ class WorkerPool:
             function: A function that the worker can import; arguments and items must be picklable.
             args: Its arguments.
             limits: What the task may use.
-            check: Is called while waiting, and may raise an exception, which ends the task.
 
         Raises:
             TimeLimitError: If the task takes longer than its limit.
@@ -72,9 +77,9 @@ class WorkerPool:
         waited, allowed, since = 0.0, limits.seconds, 0.0
 
         def check_time() -> None:
-            check()
+            call_while_waiting.get()()
             if allowed is not None and waited + time.monotonic() - since > allowed:
-                raise TimeLimitError(f"reading it took longer than {allowed:,g} s")
+                raise TimeLimitError(f"reading it takes longer than the limit of {limits.seconds:,g} s")
 
         worker, is_idle = self._begin(limits.memory_bytes, function, args), False
         try:
@@ -83,13 +88,15 @@ class WorkerPool:
                 message = worker.receive(check_time)
                 waited += time.monotonic() - since
                 if message is None:
-                    raise MemoryLimitError(f"reading it {_describe_end(worker.exit_code(), limits.memory_bytes)}")
+                    how = _describe_end(worker.exit_code())
+                    limit = _describe_limit(limits.memory_bytes)
+                    raise MemoryLimitError(f"reading it ends its process ({how}): it is damaged, or needs {limit}")
                 kind, value = message
-                is_idle = kind != "item"
+                is_idle = kind in ("end", "error")
                 if kind == "end":
                     return
                 if kind == "memory":
-                    raise MemoryLimitError(f"reading it needs more than {_to_mb(limits.memory_bytes)} of memory")
+                    raise MemoryLimitError(f"reading it needs {_describe_limit(limits.memory_bytes)}")
                 if kind != "item":
                     raise value
                 yield value
@@ -141,20 +148,23 @@ class WorkerPool:
         self._starter = ThreadPoolExecutor(1, "florence-start-worker")
 
 
-def _describe_end(code: int | None, memory_bytes: int | None) -> str:
+def _describe_end(code: int | None) -> str:
     try:
-        name = signal.Signals(-(code or 0)).name
+        return signal.Signals(-(code or 0)).name
     except ValueError:
-        name = f"exit code {code}"
-    return f"ended its process ({name}): it is damaged, or needs more than {_to_mb(memory_bytes)} of memory"
+        return f"exit code {code}"
 
 
-def _to_mb(size: int | None) -> str:
-    return "the available amount" if size is None else f"{size // _MB:,} MB"
+def _describe_limit(memory_bytes: int | None) -> str:
+    return (
+        "more memory than there is"
+        if memory_bytes is None
+        else f"more memory than the limit of {memory_bytes // _MB:,} MB"
+    )
 
 
 _pool = WorkerPool()
-stream, start_workers = _pool.stream, _pool.start
+stream, start_workers, close_workers = _pool.stream, _pool.start, _pool.close
 atexit.register(_pool.close)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool._forget)

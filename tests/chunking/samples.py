@@ -185,7 +185,13 @@ def _rc4(key: bytes, data: bytes) -> bytes:
 
 
 def pdf_page(
-    content: bytes, *objects: bytes, resources: str = "", page: str = "", catalog: str = "", size: str = "0 0 400 500"
+    content: bytes,
+    *objects: bytes,
+    entries: str = "",
+    resources: str = "",
+    page: str = "",
+    catalog: str = "",
+    size: str = "0 0 400 500",
 ) -> bytes:
     """Return a PDF of one page with Helvetica as /F1. The further objects are numbered from 6."""
     first = [
@@ -193,10 +199,16 @@ def pdf_page(
         b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
         f"<< /Type /Page /Parent 2 0 R /MediaBox [{size}] /Contents 4 0 R {page} "
         f"/Resources << /Font << /F1 5 0 R >> {resources} >> >>".encode(),
-        pdf_stream("", content),
+        pdf_stream(entries, content),
         b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
     return _pdf_file([*first, *objects], f"/Size {len(objects) + 6} /Root 1 0 R")
+
+
+def pdf_with_attachment() -> bytes:
+    """Return a PDF of one page, to which a file is attached that is not read."""
+    note = "/Annots [<< /Type /Annot /Subtype /FileAttachment /Rect [0 0 9 9] /Contents (the figures) >>]"
+    return pdf_page(b"", page=note)
 
 
 def pdf_stream(entries: str, data: bytes) -> bytes:

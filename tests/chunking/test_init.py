@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames, text
+from florence_rag.chunking import ChunkingConfig, chunk, chunk_paths, read_frames
 from florence_rag.errors import InputError, MediaError
-from florence_rag.types import Chunk, Locator, Media, Skipped
-from tests.chunking.samples import encode, make_pdf, scene, shots, source, write_video
+from florence_rag.types import Chunk, Locator, Media
+from tests.chunking.samples import encode, make_pdf, pdf_with_attachment, scene, shots, source, write_video
 
 
 def write_all(folder) -> dict[Media, object]:
@@ -79,21 +79,14 @@ def test_paths_are_cut_and_a_bad_file_is_named(tmp_path, caplog):
         list(chunk_paths([tmp_path], strict=True))
 
 
-def test_parts_that_are_skipped_are_logged_and_left_out(tmp_path, caplog, monkeypatch):
-    (tmp_path / "a.txt").write_text("A passage.")
+def test_parts_that_are_skipped_are_logged_and_left_out(tmp_path, caplog):
+    (tmp_path / "a.pdf").write_bytes(pdf_with_attachment())
     (tmp_path / "b.mp3").write_bytes(b"x")
-    chunk_source = text.chunk_source
-
-    def with_damage(of, config):
-        yield Skipped(of.uri, "damaged page", Locator(page=2))
-        yield from chunk_source(of, config)
-
-    monkeypatch.setattr(text, "chunk_source", with_damage)
-    assert [each.text for each in chunk(source(tmp_path / "a.txt", "text"))] == ["A passage."]
-    assert caplog.messages == [f"skipped: '{tmp_path}/a.txt', page 2: damaged page"]
+    assert [each.text for each in chunk(source(tmp_path / "a.pdf", "pdf"))] == ["the figures"]
+    assert caplog.messages == [f"skipped: '{tmp_path}/a.pdf', page 1: attachment"]
     caplog.clear()
-    assert [each.text for each in chunk_paths([tmp_path])] == ["A passage."]
-    assert caplog.messages == ["skipped 2: 1 .mp3, 1 damaged page"]
+    assert [each.text for each in chunk_paths([tmp_path])] == ["the figures"]
+    assert caplog.messages == ["skipped 2: 1 .mp3, 1 attachment"]
 
 
 def test_a_clip_without_its_times_shows_its_beginning(tmp_path):

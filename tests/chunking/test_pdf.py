@@ -11,7 +11,7 @@ from florence_rag.chunking.config import ChunkingConfig
 from florence_rag.chunking.pdf import chunk_source, read_frames
 from florence_rag.errors import MediaError
 from florence_rag.types import Locator, Skipped
-from tests.chunking.samples import SHARED, encode, make_pdf, pdf_page, pdf_stream, scene, source
+from tests.chunking.samples import SHARED, encode, make_pdf, pdf_page, pdf_stream, pdf_with_attachment, scene, source
 
 CONFIG = ChunkingConfig(page_side_px=200)
 
@@ -88,8 +88,7 @@ def test_a_damaged_page_is_reported_and_the_others_are_read(tmp_path):
 
 
 def test_a_file_that_is_attached_to_a_place_is_reported(tmp_path):
-    note = "/Annots [<< /Type /Annot /Subtype /FileAttachment /Rect [0 0 9 9] /Contents (the figures) >>]"
-    path = write(tmp_path, pdf_page(b"", page=note))
+    path = write(tmp_path, pdf_with_attachment())
     page, skipped = chunk_source(source(path, "pdf"), CONFIG)
     assert page.text == "the figures" and skipped == Skipped(str(path), "attachment", Locator(page=1))
 

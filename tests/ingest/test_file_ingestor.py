@@ -10,7 +10,6 @@ from queue import Queue
 import pytest
 from PIL import Image
 
-from florence_rag.chunking import image_files
 from florence_rag.errors import InputError
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -21,6 +20,7 @@ from florence_rag.rag import FlorenceRAG
 from florence_rag.sources import Places, watching
 from florence_rag.testing import ColorEmbedder, MemoryIndex, color_frame
 from florence_rag.types import Change, Skipped
+from tests.chunking.samples import pdf_with_attachment
 
 WAIT_S = 20  # on a busy machine; it takes half a second
 
@@ -223,30 +223,18 @@ class ReadFiles(set):
         self.add(os.path.basename(step.source))
 
 
-@pytest.fixture
-def sound_is_skipped(monkeypatch):
-    """Images count as if they had sound."""
-    chunk_source = image_files.chunk_source
-
-    def with_sound(source, config):
-        yield Skipped(source.uri, "sound not read")
-        yield from chunk_source(source, config)
-
-    monkeypatch.setattr(image_files, "chunk_source", with_sound)
-
-
-@pytest.mark.usefixtures("sound_is_skipped")
 def test_what_is_skipped_is_reported_by_runs_without_changes_and_recorded(each_rag, folder):
     (folder / "a.mp3").write_bytes(b"x")
-    expected = {".mp3": 1, "sound not read": 1}
+    (folder / "a.pdf").write_bytes(pdf_with_attachment())
+    expected = {".mp3": 1, "attachment": 1}
     first, second = each_rag.add(folder), each_rag.add(folder)
     assert first.skipped_counts == second.skipped_counts == each_rag.info().skipped == expected
     assert set(first.skipped) == set(second.skipped)
-    shutil.copy(folder / "red.png", folder / "copy.png")  # its chunks are those of the original
+    shutil.copy(folder / "a.pdf", folder / "copy.pdf")  # its chunks are those of the original
     (folder / "a.mp3").unlink()
-    assert each_rag.add(folder).skipped_counts == each_rag.info().skipped == {"sound not read": 2}
-    (folder / "copy.png").unlink()
-    assert each_rag.add(folder, prune=True).skipped_counts == each_rag.info().skipped == {"sound not read": 1}
+    assert each_rag.add(folder).skipped_counts == each_rag.info().skipped == {"attachment": 2}
+    (folder / "copy.pdf").unlink()
+    assert each_rag.add(folder, prune=True).skipped_counts == each_rag.info().skipped == {"attachment": 1}
 
 
 def counts(report):
