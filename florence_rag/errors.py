@@ -7,11 +7,16 @@ from difflib import get_close_matches
 from itertools import islice
 from typing import Self
 
+from florence_rag.redaction import redact
+
 _MAX_LISTED = 10
 
 
 class FlorenceError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package. Passwords, tokens and keys in a message are replaced by ***."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(redact(each) if isinstance(each, str) else each for each in args))
 
 
 class InputError(FlorenceError, ValueError):

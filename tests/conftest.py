@@ -18,6 +18,14 @@ settings.load_profile("no_time_limit")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the names of the models that tests load out of the home of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 class NetworkBlocked(RuntimeError):
     """A test tried to leave this machine."""
 

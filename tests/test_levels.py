@@ -24,6 +24,8 @@ BASE = {
     "async_methods",
     "skip_counts",
     "workers",
+    "redaction",
+    "telemetry",
 }
 STAGES = {"chunking", "perception", "embedding", "index"}
 STAGE_PROTOCOLS = {f"{stage}.base" for stage in STAGES}
@@ -34,7 +36,9 @@ PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "untrusted_text": {"tokenize", "types"},
-    "errors": set(),
+    "redaction": set(),
+    "telemetry": {"redaction"},
+    "errors": {"redaction"},
     "batching": set(),
     "tokenize": set(),
     "text_arguments": {"errors"},

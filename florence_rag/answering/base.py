@@ -1,6 +1,5 @@
 """What both ways to answer share: the search protocol, evidence, and checks."""
 
-import logging
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,9 +8,10 @@ from florence_rag.context import LazyValue
 from florence_rag.errors import MediaError
 from florence_rag.index.base import Filter
 from florence_rag.perception.base import Matcher
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Frame, Hit, Kind, middle_index
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LoadFrames = Callable[[Hit], tuple[Frame, ...]]
 """Reads the frames of a hit again; () for a passage. Raises MediaError if the file is gone or damaged."""

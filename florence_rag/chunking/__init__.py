@@ -1,6 +1,5 @@
 """Stage 2: cuts sources into the chunks that are embedded, stored and cited: image, page, clip, text passage."""
 
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -15,6 +14,7 @@ from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import guess_media, media_of
+from florence_rag.telemetry import get_logger
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
 from florence_rag.workers import DEFAULT_LIMITS, Limits, stream
 
@@ -29,7 +29,7 @@ _READERS: Mapping[Media, str] = {
 }
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""
 _DEFAULT = ChunkingConfig()
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 def _reader(media: Media) -> ModuleType:

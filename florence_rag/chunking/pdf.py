@@ -1,6 +1,5 @@
 """Cuts PDF documents into pages: each page is an image and the text of its text layer."""
 
-import logging
 import os
 import re
 import unicodedata
@@ -21,11 +20,12 @@ from florence_rag.chunking.pdf_annotations import read_annotations
 from florence_rag.chunking.pdf_ocr import boxes_to_read, is_readable
 from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
 
 ATTACHMENT = "attachment"
 _HEAD_BYTES = 65_536
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
 _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium marks a hyphenated word
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +28,7 @@ from florence_rag.chunking.image_decoder import MAX_PIXELS, MIN_SIDE_PX
 from florence_rag.chunking.joined_files import open_parts
 from florence_rag.chunking.shots import DecodedFrame, thumbnail_size
 from florence_rag.errors import MediaError
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Frame
 
 _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,ogg,mpegts,mpeg,mpegvideo,mxf,dv,rm"
@@ -39,7 +39,7 @@ _STILL_CODECS = frozenset(("mjpeg", "png", "bmp", "gif", "tiff", "webp"))  # of 
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders ignore the transparency of WebM
 _LENGTH = re.compile(r"(\d+):(\d+):(\d+(?:\.\d+)?)")
 _MAX_STILL_S = 3600.0
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 
 
 @contextmanager

@@ -28,12 +28,14 @@ class ClassifyCommand(RAGCommand):
         from florence_rag.context import Models
         from florence_rag.index.address import classifier_folder
         from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.loading.database import check_recorded
         from florence_rag.loading.loaders import EMBEDDER
         from florence_rag.models.registry import DEFAULT
         from florence_rag.tasks.classify import Classifiers
 
         recorded = None if self.model else MilvusIndex.recorded_embedders(self.db, self.token)
-        embedder = self.load(EMBEDDER, self.model or (recorded[0].name if recorded else DEFAULT))
+        name = check_recorded(recorded[0].name, self.db) if recorded else DEFAULT
+        embedder = self.load(EMBEDDER, self.model or name)
         return Classifiers(Models(embedder), classifier_folder(self.db, "florence"))
 
 

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 
 from florence_rag.cli.output import plain, stderr
 from florence_rag.errors import FlorenceError
+from florence_rag.redaction import redact
 
 
 class ErrorHandlingGroup(TyperGroup):
@@ -37,7 +38,7 @@ class ErrorHandlingGroup(TyperGroup):
 
 def exit_with(message: str, code: int) -> NoReturn:
     """Print the message as one line on standard error, and exit."""
-    line = plain(" ".join(message.split()))
+    line = plain(redact(" ".join(message.split())))
     line.highlight_regex(r"^\w+[:.]", "bold red")
     stderr().print(line)
     raise typer.Exit(code)

@@ -54,17 +54,20 @@ class Reembed(EmbeddingCommand):
             index.drop_shadow()
         self.print({"rolled_back": name}, plain(f"Dropped the vectors of {name}; the database stays as it is."))
 
-    def _move_to(self, name: str) -> None:
+    def _move_to(self, to: str) -> None:
         from florence_rag.index.address import image_folder
         from florence_rag.index.milvus import MilvusIndex
+        from florence_rag.loading.database import check_recorded
         from florence_rag.loading.loaders import EMBEDDER
         from florence_rag.rag import FlorenceRAG
         from florence_rag.reembed import Reembedding
 
         recorded, _ = MilvusIndex.require_embedders(self.db, self.token)
         queries = read_list(self.queries) or None
-        embedder = self.load(EMBEDDER, name)
-        old = self.load(EMBEDDER, recorded.name) if queries else None  # it may be a service that is gone
+        embedder = self.load(EMBEDDER, to)
+        advice = "compare without --queries"
+        name = check_recorded(recorded.name, self.db, advice=advice) if queries else None  # it may be gone
+        old = self.load(EMBEDDER, name) if name else None
         with self.open_index() as index, show_progress() as progress:
             images = image_folder(self.db, index.info().collection)
             move = Reembedding(FlorenceRAG(index, embedder, images=images).context, embedder, progress=progress)

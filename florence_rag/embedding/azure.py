@@ -7,7 +7,6 @@ embeddings": vectors of 1024 dimensions, one item per request. The model version
 
 import io
 import json
-import logging
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +21,10 @@ from florence_rag.embedding.azure_client import AzureVisionClient
 from florence_rag.embedding.base import EmbedderCapabilities, TooLong, unit_rows
 from florence_rag.errors import InputError, ModelError
 from florence_rag.jpeg import to_jpeg
+from florence_rag.telemetry import get_logger
 from florence_rag.types import EmbedderInfo, Frame
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 ModelVersion = Literal["2023-04-15", "2022-04-11"]
 MODEL_VERSIONS: tuple[ModelVersion, ...] = ("2023-04-15", "2022-04-11")

@@ -1,6 +1,5 @@
 """The protocols of embedders, which turn images and texts into unit vectors, and what all embedders share."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -8,9 +7,10 @@ from typing import Any, Literal, Protocol, runtime_checkable
 import numpy as np
 
 from florence_rag.errors import InputError
+from florence_rag.telemetry import get_logger
 from florence_rag.types import EmbedderInfo, Frame
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 RegionView = Literal["crop", "masked"]
 TooLong = Literal["truncate", "error"]

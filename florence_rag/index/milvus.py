@@ -25,6 +25,7 @@ from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
 from florence_rag.index.writer import MilvusWriter
+from florence_rag.redaction import keep_secret
 from florence_rag.skip_counts import total_counts
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
@@ -266,6 +267,7 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 def _connected(address: Address, token: str | None, *, create: bool) -> Iterator[Connection]:
     """Connect to a store. If the block fails, close the connection, and report a Lite database as corrupt."""
     lite = address.path is not None
+    keep_secret(token)
     connection = LiteConnection.start(address, create=create) if lite else Connection.open(address, token)
     try:
         yield connection

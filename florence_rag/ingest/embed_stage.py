@@ -6,7 +6,6 @@ by source, so that only the sources at fault fail.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,10 +21,12 @@ from florence_rag.ingest.moments import with_moments
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.regions import is_region, with_regions
 from florence_rag.perception.base import Captioner
+from florence_rag.redaction import redact
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Chunk, Failure, Source, middle_frame
 from florence_rag.workers import DEFAULT_LIMITS, Limits
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -157,4 +158,4 @@ def _reason(error: Exception, source: Source) -> str:
     if isinstance(error, FlorenceError):
         return str(error)
     log.warning("unexpected error in %s", source.uri, exc_info=error)
-    return f"could not be described: {type(error).__name__}: {' '.join(str(error).split())}"
+    return redact(f"could not be described: {type(error).__name__}: {' '.join(str(error).split())}")

@@ -30,8 +30,11 @@ from florence_rag.ingest.run import IngestRun
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import MEDIA_BY_SUFFIX, Places
 from florence_rag.sources.io import Columns
+from florence_rag.telemetry import get_logger, span
 from florence_rag.types import IndexReport, Skipped, Source
 from florence_rag.workers import start_workers
+
+log = get_logger(__name__)
 
 
 class RunOptions(TypedDict, total=False):
@@ -59,6 +62,14 @@ def _only_new(report: IndexReport, reported: set[Skipped]) -> IndexReport:
     return replace(report, skipped=tuple(new.records), skipped_counts=new.by_reason)
 
 
+def _log_report(report: IndexReport, run: IngestRun) -> None:
+    counts = {"added": report.added, "updated": report.updated, "removed": report.removed, "failed": len(report.failed)}
+    fields = {"event": "index.end", "seconds": run.timer.elapsed_s, "chunks": run.chunks, **counts}
+    stages = {f"seconds_{stage}": spent for stage, spent in run.timer.seconds().items()}
+    rounded = {key: round(value, 3) if isinstance(value, float) else value for key, value in (fields | stages).items()}
+    log.info("indexed: %s", ", ".join(f"{key} {value}" for key, value in counts.items()), extra=rounded)
+
+
 def _drops(options: RunOptions) -> bool:
     """Check the options, and return whether near-duplicates are not indexed."""
     check_keywords(options, RunOptions)
@@ -79,6 +90,7 @@ class FileIngestor:
     config: IngestConfig | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
 
+    @span("index")
     def add(
         self,
         paths: Collection[str | Path],
@@ -100,6 +112,7 @@ class FileIngestor:
                 raise InputError(f"nothing to index in {named}{found}; supported are {' '.join(MEDIA_BY_SUFFIX)}")
             return self._apply(diff, snapshot, options)
 
+    @span("index")
     def retry(self, options: RunOptions) -> IndexReport:
         """Try all failures again, and delete those of files that no longer exist."""
         with self._lock:
@@ -152,6 +165,7 @@ class FileIngestor:
             index.fail(failure.source, failure.reason)
         if diff.changed:
             start_workers(min(len(diff.changed), self._config.threads))
+            log.info("indexing %d files", len(diff.changed), extra={"event": "index.begin", "files": len(diff.changed)})
             for sources, engine, near_duplicates in self._steps(diff, snapshot, run, options):
                 run.ingest(sources, engine, near_duplicates)
         if diff.has_changes:
@@ -163,6 +177,7 @@ class FileIngestor:
         if diff.has_changes or diff.folder_counts:
             index.flush()
         report = run.report(diff, snapshot.sources)
+        _log_report(report, run)
         snapshot.update(diff, run.done, run.rejected, (failure.source for failure in run.failures), run.skipped)
         return report
 

@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,9 @@ from PIL import Image
 from florence_rag.errors import InputError, mapped_write_errors
 from florence_rag.image_store import data_and_frame
 from florence_rag.sources.io.sidecar_metadata import caption_from, likely_caption, metadata_from
+from florence_rag.telemetry import get_logger
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _JPEG = b"\xff\xd8"
 _KEY = "florence_rag.dataset"

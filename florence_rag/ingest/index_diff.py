@@ -10,6 +10,7 @@ from florence_rag.ingest.read_stage import is_raised
 from florence_rag.skip_counts import SkipCounts
 from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, prefixes_below
 from florence_rag.sources.io import Columns
+from florence_rag.telemetry import span
 from florence_rag.types import Failure, RejectedSource, Skipped, Source
 from florence_rag.workers import DEFAULT_LIMITS, Limits
 
@@ -61,6 +62,7 @@ class IndexSnapshot:
         self.skipped_parts = index.skipped_parts()
         self.skipped_files = index.skipped_files()
 
+    @span("index.discover")
     def diff(
         self,
         paths: Iterable[str | Path] | Places,

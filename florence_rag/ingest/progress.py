@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from florence_rag.telemetry import current_context, span
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -44,13 +46,15 @@ class StageTimer:
         self._seconds: defaultdict[str, float] = defaultdict(float)
         self._threads: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._parent = current_context()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Add the time of the block to a stage."""
+        """Add the time of the block to a stage, and report it as a span of the context that created the timer."""
         started = time.perf_counter()
         try:
-            yield
+            with span(f"index.{stage}", self._parent):
+                yield
         finally:
             self.add({stage: time.perf_counter() - started})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import queue
 import re
@@ -21,11 +20,13 @@ from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
+from florence_rag.redaction import redact
 from florence_rag.sources.io.uris import is_url, parse_member
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
 from florence_rag.workers import Limits, call_while_waiting, stream
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 _WORD = re.compile(r"\w+")
 _LONG, _LEGIBLE_PX, _MAX_PAGE_PX = 3, 1000, 30_000
 """The ratio of sides of a long page, such as a screenshot; its shorter and at most its longer side for OCR."""
@@ -261,7 +262,8 @@ def read_source(
         yield ReadEvent(source, failure=Failure(source.uri, str(error)))
     except Exception as error:
         log.warning("unexpected error in %s", source.uri, exc_info=True)
-        yield ReadEvent(source, failure=Failure(source.uri, f"could not be read: {type(error).__name__}: {error}"))
+        reason = redact(f"could not be read: {type(error).__name__}: {error}")
+        yield ReadEvent(source, failure=Failure(source.uri, reason))
     else:
         yield ReadEvent(source)
 

@@ -19,7 +19,10 @@ from florence_rag.ingest.engine import Engine
 from florence_rag.ingest.index_diff import IndexDiff
 from florence_rag.ingest.progress import Progress, StageTimer
 from florence_rag.ingest.read_stage import PermanentFailure
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Change, Failure, IndexReport, NearDuplicate, RejectedSource, Skipped, Source
+
+log = get_logger(__name__)
 
 MAX_SKIPPED_PARTS = 100
 """The most parts of one source that are reported as skipped."""
@@ -127,6 +130,8 @@ class IngestRun:
     def _skip(self, part: Skipped) -> None:
         if part.source in self._dropped:
             return
+        fields = {"event": "file.skipped", "source": part.source, "reason": part.reason}
+        log.debug("a part of %s is skipped: %s", part.source, part.reason, extra=fields)
         parts = self.skipped.setdefault(part.source, [])
         if len(parts) < MAX_SKIPPED_PARTS:
             parts.append(part)
@@ -145,6 +150,8 @@ class IngestRun:
         if failure.source in self._dropped:
             return
         self._dropped.add(failure.source)
+        fields = {"event": "file.failed", "source": failure.source, "reason": failure.reason}
+        log.info("%s cannot be indexed: %s", failure.source, failure.reason, extra=fields)
         file = failure.file if isinstance(failure, PermanentFailure) else None
         self.index.fail(failure.source, failure.reason, file)
         self.failures.append(Failure(failure.source, failure.reason))

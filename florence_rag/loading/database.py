@@ -1,18 +1,23 @@
 """Opens a database together with the models it needs, by their names."""
 
+import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypedDict
 
 from florence_rag.context import Models
-from florence_rag.errors import StoreMismatchError
+from florence_rag.errors import ModelError, StoreMismatchError
 from florence_rag.index.address import Address, classifier_folder, image_folder
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.loading.index_models import ModelNames, load_models
+from florence_rag.loading.known_models import is_known
 from florence_rag.loading.model_options import ModelOptions
-from florence_rag.models.registry import CARDS, DEFAULT, find_model
+from florence_rag.models.registry import CARDS, DEFAULT, Role, find_model
 from florence_rag.types import EmbedderInfo
+
+_REPOSITORY = re.compile(r"([a-z][a-z0-9-]*:)?[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 
 
 class DatabaseOptions(TypedDict, total=False):
@@ -64,7 +69,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     """Open a database, or create it, and load its models, as `FlorenceRAG.open` says.
 
     Nothing is created if a model cannot be loaded. Without a model, the embedder is the one that the database records,
-    or else the default.
+    as far as `check_recorded` allows, or else the default.
     """
     from florence_rag.index.milvus import MilvusIndex
 
@@ -88,12 +93,50 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     return Database(index, models, image_folder(uri, collection), classifier_folder(uri, collection))
 
 
+def check_recorded(
+    name: str, uri: str, role: Role = "embed", *, argument: str = "model", advice: str = "", offline: bool = False
+) -> str:
+    """Return the name of a model that a database records, if it may be used without being named.
+
+    A database may come from somebody else. So it cannot make this machine download a model, read a folder, or send
+    queries to a service: what it names must be built in, have been downloaded, or be a folder that was named before.
+
+    Args:
+        name: What the database records.
+        uri: The database.
+        role: What the model does.
+        argument: The keyword argument that names the model.
+        advice: What to do if the command has no option for it.
+        offline: Whether nothing is downloaded, so that a missing model is another error.
+
+    Raises:
+        ModelError: If the caller has to name the model.
+    """
+    from florence_rag.models.downloads import is_local
+
+    if name in CARDS or (_REPOSITORY.fullmatch(name) and not Path(name.rpartition(":")[2]).exists()):
+        card = find_model(name, role)
+        if is_local(card) or (offline and card.download_kind):
+            return name
+        place = "a service" if card.family == "azure" else f"{card.source}, which is not on this machine"
+    elif is_known(name):
+        return name
+    else:
+        place = "a folder or file that was not named before on this machine"
+    option = f"--{argument.replace('_', '-')}"
+    advice = advice or f"if you want to use it, name it: {option} {name!r:.200} or {argument}={name!r:.200}"
+    raise ModelError(f"the database {uri!r} records the model {name!r:.200} ({place}); {advice}")
+
+
 def _model_names(
     recorded: tuple[EmbedderInfo, EmbedderInfo | None] | None, uri: str, model: str | None, options: DatabaseOptions
 ) -> ModelNames:
     """Return the names of all models; the recorded embedders and the defaults of the embedder complete the options."""
+    check = partial(check_recorded, uri=uri, offline=(options.get("model_options") or ModelOptions()).offline)
     embedder, text_embedder = (info.name if info else None for info in recorded or (None, None))
-    card = find_model(model or embedder or DEFAULT)
+    card = find_model(model or (check(embedder) if embedder else DEFAULT))
+    if text_embedder and not options.get("text_embedder"):
+        check(text_embedder, role="embed texts", argument="text_embedder")
     # A model that is known only by its weights, such as one in a folder, is compared when the database is opened.
     if embedder and card.name != embedder and {card.name, embedder} <= CARDS.keys():
         raise StoreMismatchError(

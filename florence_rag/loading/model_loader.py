@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,10 +10,14 @@ from typing import Any, Generic, TypeVar
 
 from florence_rag.context import LazyValue
 from florence_rag.errors import ModelError
+from florence_rag.loading.known_models import remember
 from florence_rag.loading.model_options import ModelOptions
 from florence_rag.models.registry import CARDS, Family, ModelCard, Role, find_model
+from florence_rag.telemetry import get_logger, timed
 
 T = TypeVar("T")
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,14 @@ class ModelLoader:
 
     def load(self, role: ModelRole[T], card: ModelCard) -> T:
         """Load a new component now; missing files are a ModelError."""
-        return role.loaders[card.family](card, self)
+        return self._load(role.loaders[card.family], card)
+
+    def _load(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> T:
+        with timed(log, "model.load", logging.INFO, model=card.name, family=card.family):
+            loaded = load(card, self)
+        if card.name not in CARDS:
+            remember(card)
+        return loaded
 
     def lazy(self, role: ModelRole[T], *cards: ModelCard | None) -> LazyValue[T] | None:
         """Prepare the component of the first card whose family can fill the role; None if there is no such card."""
@@ -61,7 +73,7 @@ class ModelLoader:
 
     def shared(self, load: Callable[[ModelCard, ModelLoader], T], card: ModelCard) -> LazyValue[T]:
         """Return what a function loads for a card; every call with the same arguments returns the same value."""
-        lazy: LazyValue[T] = LazyValue(lambda: load(card, self), card.name)
+        lazy: LazyValue[T] = LazyValue(lambda: self._load(load, card), card.name)
         return self._shared.setdefault((load, card.source), lazy)
 
     def fetch(self, card: ModelCard) -> ModelCard:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from florence_rag.redaction import keep_secret
+
 if TYPE_CHECKING:
     from florence_rag.embedding.base import TooLong
     from florence_rag.models.inference_backends import Backend, Precision
@@ -44,6 +46,9 @@ class ModelOptions:
     azure_token: str | None = field(default=None, repr=False)
     openai_url: str | None = None
     openai_key: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        keep_secret(self.azure_key, self.azure_token, self.openai_key)
 
     @classmethod
     def from_environment(cls, *, offline: bool = False, announce: Callable[[str], None] | None = None) -> ModelOptions:

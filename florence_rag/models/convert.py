@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import logging
 import shutil
 import tempfile
 from collections import Counter
@@ -28,9 +27,10 @@ from florence_rag.models.meter import MeterConfig
 from florence_rag.models.model_folder import open_part
 from florence_rag.models.processing import FlorenceImageProcessor, FlorenceProcessor
 from florence_rag.models.registry import ModelCard
+from florence_rag.telemetry import get_logger
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt")
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 CLIP_TOKENIZER = "openai/clip-vit-base-patch32"
 ROBERTA_TOKENIZER = "FacebookAI/roberta-base"

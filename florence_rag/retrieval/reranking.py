@@ -5,15 +5,15 @@ if no hit seems to match, or the reranker cannot read printed text, the search d
 change places, among themselves, and each place keeps its score.
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from florence_rag.errors import MediaError
 from florence_rag.perception.base import Reranker
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Frame, Hit
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 LoadFrames = Callable[[Hit], Sequence[Frame]]
 

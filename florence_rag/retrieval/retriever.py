@@ -27,8 +27,11 @@ from florence_rag.retrieval.grouping import group_hits, temporal_nms
 from florence_rag.retrieval.mmr import pick_diverse
 from florence_rag.retrieval.query import MAX_COUNT, Query, check_count, check_kinds, check_query
 from florence_rag.retrieval.reranking import rerank
+from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
 from florence_rag.types import Frame, Hit, Kind
+
+log = get_logger(__name__)
 
 VISUAL_KINDS: frozenset[Kind] = frozenset({"image", "page", "clip"})
 """The kinds whose vector is made from pixels."""
@@ -123,17 +126,24 @@ class Retriever:
             InputError: If the request is wrong.
         """
         query = check_query(text, image, k, kinds, filter)
+        with timed(log, "search", k=k, text=bool(query.text), image=image is not None) as fields:
+            hits = self._search(query, group)
+            fields["hits"] = len(hits)
+        self._context.observe(hits)
+        return hits
+
+    def _search(self, query: Query, group: bool) -> list[Hit]:
         hits = self._find(query, group)
         reranker = self._context.models.reranker
         if reranker and query.text:
             # The reranker receives only the text, so it has less weight for queries with an image.
-            weight = self.config.rerank_weight * (1.0 if image is None else self.config.query_text_weight)
+            weight = self.config.rerank_weight * (1.0 if query.image is None else self.config.query_text_weight)
             load_frames, depth = self._context.images.frames, self.config.rerank_depth
-            hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
-        hits = (group_hits(hits, self.config.max_grouped) if group else hits)[:k]
+            with span("search.rerank", reranker=type(reranker).__name__):
+                hits = rerank(reranker, hits, query.text, weight=weight, depth=depth, load_frames=load_frames)
+        hits = (group_hits(hits, self.config.max_grouped) if group else hits)[: query.k]
         if query.text and not self._context.index.has_bm25:
             hits = [replace(hit, explanation=f"{hit.explanation}; words not searched".lstrip("; ")) for hit in hits]
-        self._context.observe(hits)
         return hits
 
     def find_moments(
@@ -202,14 +212,17 @@ class Retriever:
 
     def _find(self, query: Query, group: bool) -> list[Hit]:
         """Return enough hits for k groups, if there are that many."""
-        vector, text_embedder = self._vector(query), self._context.models.text_embedder
-        text_vector: np.ndarray | None = None
-        if text_embedder is not None and query.text:
-            text_vector = embed_queries(text_embedder, [query.text])[0]
+        with span("search.embed"):
+            vector, text_embedder = self._vector(query), self._context.models.text_embedder
+            text_vector: np.ndarray | None = None
+            if text_embedder is not None and query.text:
+                text_vector = embed_queries(text_embedder, [query.text])[0]
         candidates = min(max(self.config.candidates_per_branch, query.k * self.config.oversample), MAX_COUNT)
         while True:
-            branches = list(self._branches(query, vector, text_vector, candidates))
-            hits = fuse(branches, self.config.rrf_k)
+            with span("search.branches", candidates=candidates):
+                branches = list(self._branches(query, vector, text_vector, candidates))
+            with span("search.fuse"):
+                hits = fuse(branches, self.config.rrf_k)
             found = len(group_hits(hits, 0)) if group else len(hits)
             exhausted = all(len(branch.hits) < candidates for branch in branches)
             if found >= query.k or exhausted or candidates == MAX_COUNT:

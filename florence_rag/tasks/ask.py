@@ -16,8 +16,11 @@ from florence_rag.perception.base import VisualQA, VQAResult
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.retrieval.retriever import Retriever
 from florence_rag.tasks.answer_cache import CachedVQA, location_of
+from florence_rag.telemetry import get_logger, timed
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Frame, Hit, Kind
+
+log = get_logger(__name__)
 
 _THUMBNAIL_PX = 320
 
@@ -63,7 +66,10 @@ class QuestionAnswering:
             if cached := self._cached_vqa(cache_answers):
                 vqa, load_frames = loaded(cached), cached.locating(load_frames)
             answerer = Answerer(self._retriever, vqa, load_frames, self._answering, matcher=models.matcher)
-        return answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
+        with timed(log, "ask", answerer=type(answerer).__name__) as fields:
+            answer = answerer.ask(question, k=check_count(k), kinds=check_kinds(kinds), filter=filter)
+            fields["confidence"] = answer.confidence
+        return answer
 
     def ask_about(
         self, image: ImageInput, question: str, llm: str | ChatModel | None, cache_answers: bool | None

@@ -1,15 +1,15 @@
 """Tells once that results for photographs are unreliable, if the model of an index knows only synthetic scenes."""
 
-import logging
 from collections.abc import Sequence
 
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.context import Models
 from florence_rag.datasets.demo_corpus import is_demo_file
 from florence_rag.models.registry import DEFAULT, TINY
+from florence_rag.telemetry import get_logger
 from florence_rag.types import Hit
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 
 class DomainNotice:

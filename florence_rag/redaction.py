@@ -1,0 +1,51 @@
+"""Removes secrets from error messages and log records: passwords in URLs, signatures, tokens and keys.
+
+It recognizes secrets by where they stand and by the forms that services give to their keys, and also replaces the
+secrets that this process was given.
+"""
+
+import re
+
+MASK = "***"
+
+_SECRET = (
+    r"(?:password|passwd|pwd|secret|token|sig|signature|credential|api[-_]?key|access[-_]?key|account[-_]?key|jwt)"
+)
+
+_PATTERNS = (
+    # user:password@ of a URL, also if the password has characters that should be escaped
+    (r"(?<=://)[^\s/?#'\"<>]{1,200}:(?!\d+[/?#])[^\s'\"<>]{0,200}@", f"{MASK}@"),
+    (r"(?<=://)[^\s/?#'\"<>]{1,2000}@", f"{MASK}@"),
+    # parameters of a URL, such as X-Amz-Signature and sig
+    (rf"(?i)([?&;](?:[\w.-]{{0,40}}[-_])?(?:{_SECRET}|key|auth|code)(?:[-_]?id)?=)[^&\s'\"<>#]+", rf"\1{MASK}"),
+    (r"(?i)([?&;](?:awsaccesskeyid|googleaccessid)=)[^&\s'\"<>#]+", rf"\1{MASK}"),
+    # headers and settings
+    (r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;]+", rf"\1{MASK}"),
+    (r"(?i)(\bbearer\s+)[\w.~+/=-]{6,}", rf"\1{MASK}"),
+    (rf"(?i)((?<![a-z]){_SECRET}['\"]?\s*=\s*['\"]?)[^\s'\",;&)]+", rf"\1{MASK}"),
+    (rf"(?i)((?<![a-z]){_SECRET}['\"]\s*:\s*['\"])[^'\"]+", rf"\1{MASK}"),
+    (r"(?i)(\b(?:password|passwd|api[-_ ]?key(?: provided)?|secret)\s*:\s*)[^\s'\",;)]+", rf"\1{MASK}"),
+    # keys of Hugging Face, OpenAI and others, GitHub, AWS, Google; JSON web tokens
+    (r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|xox[abp]-)[\w-]{8,}", MASK),
+    (r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}", MASK),
+    (r"\beyJ[\w-]{6,500}\.[\w-]{6,5000}\.[\w-]*", MASK),
+)
+
+_MIN_LENGTH = 8
+_given: set[str] = set()
+
+
+def keep_secret(*secrets: str | None) -> None:
+    """Replace these secrets in all messages from now on; shorter ones than eight characters occur in words."""
+    for secret in secrets:
+        parts = (secret, *secret.split(":", 1)[1:]) if secret else ()  # the token of Milvus is user:password
+        _given.update(part for part in parts if len(part) >= _MIN_LENGTH)
+
+
+def redact(text: str) -> str:
+    """Return a text with its secrets replaced by ***."""
+    for secret in sorted(_given, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    for pattern, replacement in _PATTERNS:
+        text = re.sub(pattern, replacement, text)
+    return text
