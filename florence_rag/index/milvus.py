@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import warnings
 from collections import Counter
@@ -27,9 +26,10 @@ from florence_rag.index.records import corrupt_error
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.redaction import keep_secret
 from florence_rag.skip_counts import total_counts
+from florence_rag.telemetry import get_logger
 from florence_rag.types import EmbedderInfo, Failure, Kind, RejectedSource, Skipped, Source
 
-_log = logging.getLogger(__name__)
+_log = get_logger(__name__)
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,200}")
 
 

@@ -4,13 +4,14 @@ Milvus Lite forgets the rows of a flush that fails until it is started again, an
 write that fails tears its log apart, and what follows in the same log is lost at the next start.
 """
 
-import logging
 from copy import deepcopy
 from typing import Any
 
 from milvus_lite.engine.collection import Collection
 
-_logger = logging.getLogger(__name__)
+from florence_rag.telemetry import get_logger
+
+_logger = get_logger(__name__)
 _apply = Collection._apply
 _trigger_flush = Collection._trigger_flush
 
