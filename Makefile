@@ -5,9 +5,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushdown.py text_vectors.py writer.py ledger.py \
+  chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow lint format types bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
+.PHONY: help demo docs test test-slow test-server lint format types bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +22,9 @@ test: $(VENV)/.dev ## Run the tests that take less than a minute each, in one pr
 
 test-slow: $(VENV)/.dev ## Run the tests that take longer
 	$(BIN)/pytest -m slow $(ARGS)
+
+test-server: $(VENV)/.dev ## Run the tests of the index on a real Milvus server: Milvus 2.3.5, or the one in FLORENCE_TEST_MILVUS
+	OMP_NUM_THREADS=1 $(BIN)/python deploy/milvus_test_server.py .venv-milvus $(BIN)/pytest -n 6 $(SERVER_TESTS) $(ARGS)
 
 lint: $(VENV)/.dev ## Check style and formatting
 	$(BIN)/ruff check .

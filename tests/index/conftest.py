@@ -40,6 +40,8 @@ def server_profile() -> StoreProfile | None:
 
 @pytest.fixture(autouse=True)
 def skip_what_the_server_lacks(request: pytest.FixtureRequest, server_profile: StoreProfile | None) -> None:
+    if server_profile and request.node.get_closest_marker("lite"):
+        pytest.skip("tests Milvus Lite")
     marker = request.node.get_closest_marker("needs")
     if marker and server_profile and not all(getattr(server_profile, f"has_{feature}") for feature in marker.args):
         pytest.skip(f"{server_profile.name} lacks {' or '.join(marker.args)}")

@@ -64,6 +64,7 @@ def test_the_index_serves_while_its_shadow_is_filled(two, fill, unit):
     assert (two.embedder.name, shadow.embedder.name) == ("colors", "shapes")
 
 
+@pytest.mark.needs("bm25")
 def test_switching_makes_the_shadow_active_and_drops_the_previous_collection(two, fill, unit, open_index, db, embedder):
     fill(two, two.open_shadow(OTHER))
     ids = sorted(hit.id for hit in two.chunks_of(["/a", "/b"]))
@@ -148,6 +149,7 @@ def killed_after(monkeypatch, owner, name: str, calls: int):
     monkeypatch.setattr(owner, name, method)
 
 
+@pytest.mark.lite
 @pytest.mark.parametrize(
     ("method", "calls", "switched"),
     [
@@ -181,6 +183,7 @@ def test_a_kill_anywhere_in_a_switch_leaves_the_old_index_or_the_new_one(
         assert index.sources() == sources
 
 
+@pytest.mark.lite
 @pytest.mark.parametrize("left", ["schema.json", "manifest.json", "nothing"])
 def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, fill, open_index, db, left, monkeypatch):
     fill(two, two.open_shadow(OTHER))
@@ -202,6 +205,7 @@ def test_a_collection_that_was_being_dropped_is_dropped_at_the_next_start(two, f
     assert not folder.exists() and not list(Path(db).glob(".dropping-*"))
 
 
+@pytest.mark.lite
 def test_users_of_the_previous_collection_are_refused(two, fill, put, open_index, unit):
     other_machine, reader = open_index(), open_index()
     fill(two, two.open_shadow(OTHER))

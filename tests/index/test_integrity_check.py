@@ -26,6 +26,7 @@ def test_an_intact_index_opens_without_a_warning(filled, open_index):
     assert index.info().incomplete == ()
 
 
+@pytest.mark.lite
 def test_sources_that_lost_rows_are_named_and_restored_by_the_next_run(filled, db, open_index, put):
     data_files(db)[0].unlink()
     repair(Path(db))
@@ -41,6 +42,7 @@ def test_sources_that_lost_rows_are_named_and_restored_by_the_next_run(filled, d
     assert list(open_index().sources()) == ["/a", "/b", "/c"]
 
 
+@pytest.mark.lite
 def test_an_index_that_lost_all_rows_can_be_filled_again_but_not_searched(filled, db, open_index):
     for path in data_files(db):
         path.unlink()
@@ -65,6 +67,7 @@ def test_surplus_rows_are_noticed_and_dropped(filled, open_index, put, source, c
     assert index.info().incomplete == ()
 
 
+@pytest.mark.lite
 def test_a_source_that_was_cut_short_is_not_damage(filled, open_index, source, chunks, unit):
     with open_index() as index:
         index.begin(source("/d"))
@@ -103,6 +106,7 @@ def test_sources_that_another_machine_is_writing_are_not_damaged(filled, open_in
     assert (found.present, found.expected, found.damaged) == (13, 9, frozenset())
 
 
+@pytest.mark.lite
 def test_damaged_files_are_named_with_the_command_that_repairs_them(filled, db, open_index):
     data_files(db)[0].write_bytes(data_files(db)[0].read_bytes()[:100])
     with pytest.raises(

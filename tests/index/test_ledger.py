@@ -132,6 +132,7 @@ def test_chunks_without_settings_are_corrupt(open_index):
         open_index()
 
 
+@pytest.mark.lite
 def test_a_kill_before_the_settings_were_written_does_no_harm(open_index, embedder):
     with open_index() as index:
         index.chunks.connection.delete("florence_ledger", 'id in ["settings"]')

@@ -12,6 +12,7 @@ def test_it_is_a_chunk_index(index):
     assert isinstance(index, ChunkIndex)
 
 
+@pytest.mark.lite
 def test_info_counts_complete_sources(db, index, street, embedder, source, chunks, unit):
     index.fail("/broken.jpg", "truncated")
     index.begin(source("/half.txt"))
@@ -37,6 +38,7 @@ def test_a_reopened_index_has_all_its_contents(open_index, street, index):
     ) == before
 
 
+@pytest.mark.needs("bm25")
 def test_a_fresh_process_loads_before_it_searches(db, index, street):
     index.close()
     script = f"""

@@ -202,6 +202,7 @@ def test_the_chunks_of_sources_are_all_theirs_and_unknown_sources_have_none(inde
     assert list(index.chunks_of([])) == []
 
 
+@pytest.mark.needs("bm25")
 @pytest.mark.parametrize("field", ["vector", "bm25"])
 def test_a_filter_that_the_store_cannot_evaluate_finds_every_hit(index, source, chunks, unit, monkeypatch, field):
     monkeypatch.setattr("florence_rag.index.reader._SPARE_HITS", (1, 2))

@@ -64,6 +64,7 @@ def test_an_old_buffer_is_written(index, put, calls, monkeypatch):
     assert ("upsert", "chunks", 2) in calls
 
 
+@pytest.mark.lite
 def test_lite_is_flushed_every_thousand_rows_and_at_the_end(index, put, calls):
     for i in range(5):
         put(index, f"/{i}", n=500)
@@ -155,6 +156,7 @@ def test_a_stored_item_is_there_at_every_moment_of_its_replacement(index, put_it
     assert list(index.chunks.ledger.sources()) == ["item:1"]
 
 
+@pytest.mark.lite
 def test_a_replaced_item_keeps_no_metadata_of_the_older_one(index, put_item):
     put_item(index, "old", {"city": "Rome", "nested": {"a": 1}})
     index.flush_buffer()
@@ -250,6 +252,7 @@ def test_an_interrupted_write_is_repeated(index, put, monkeypatch):
     assert index.chunks.connection.count("florence") == 3
 
 
+@pytest.mark.lite
 def test_an_error_while_closing_does_not_hide_the_error_of_the_block(open_index, put, full_disk, db):
     with pytest.raises(ZeroDivisionError), open_index() as index:
         put(index)
