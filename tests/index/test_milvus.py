@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.index.milvus import MilvusIndex
