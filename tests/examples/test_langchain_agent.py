@@ -7,7 +7,7 @@ def test_the_agent_searches_asks_and_answers(load_example, rag, capsys):
     messages = example.run_agent(rag, "What color is the blue wall?", example.ScriptedModel())
     assert [message.name for message in messages if isinstance(message, ToolMessage)] == ["search_images", "ask_image"]
     assert isinstance(messages[-1], AIMessage)
-    assert messages[-1].text.startswith("blue (confidence 1.00)")
+    assert messages[-1].text.startswith('"blue" (confidence 1.00)')
     example.show(messages)
     printed = capsys.readouterr().out
     assert "-> search_images(query='What color is the blue wall?'" in printed

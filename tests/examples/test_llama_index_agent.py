@@ -10,7 +10,7 @@ def test_the_agent_searches_asks_and_answers(load_example, rag, capsys):
     example = load_example("llama_index_agent")
     output = asyncio.run(example.run_agent(rag, "What color is the blue wall?", example.load_llm(None)))
     assert [call.tool_name for call in output.tool_calls] == ["search_images", "ask_image"]
-    assert str(output).startswith("blue (confidence 1.00)")
+    assert str(output).startswith('"blue" (confidence 1.00)')
     example.show(output)
     printed = capsys.readouterr().out
     assert "-> search_images(query='What color is the blue wall?'" in printed

@@ -10,9 +10,9 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 PRINTED = {
-    "quickstart": ["blue (confidence", "Highest attention: left"],
-    "langchain_agent": ["is not an id", "'blue (confidence", "['human', 'ai', 'tool', 'human']"],
-    "llama_index_chat": ["blue (", "images received: [2]", "orange (", "4 messages"],
+    "quickstart": ['"blue" (confidence', "Highest attention: left"],
+    "langchain_agent": ["is not an id", '\'"blue" (confidence', "['human', 'ai', 'tool', 'human']"],
+    "llama_index_chat": ["blue", "images received: [2]", "orange", "4 messages"],
     "video_moments": ["2 moments for", "runaway-dog.mp4 2.5-5.0 s", "morning-ride.mp4#t=0,2"],
 }
 IMAGE_COUNTS = {"quickstart": 6, "langchain_agent": 1, "llama_index_chat": 2, "video_moments": 5}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from typing import Any, NamedTuple
@@ -453,7 +454,8 @@ def test_both_retrieve_the_same_for_an_image(rag, folder):
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_the_tools_of_both_answer_the_same(rag, query):
+def test_the_tools_of_both_answer_the_same(rag, query, monkeypatch):
+    monkeypatch.setattr(secrets, "token_hex", lambda size: "0a" * size)  # the marks of fences
     left, right = LangChain(), LlamaIndex()
     found = left.call(left.tools(rag)["search_images"], query=query, k=6)
     assert found == right.call(right.tools(rag)["search_images"], query=query, k=6)

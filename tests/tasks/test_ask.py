@@ -56,7 +56,7 @@ def test_the_tool_uses_the_cache_of_its_index(tmp_path):
     (hit,) = tool.rag.search("red", k=1)
     assert "From the answer cache" not in tool(image=hit.id, question="What color is it?").text
     repeated = tool(image=hit.id, question="What color is it?")
-    assert "From the answer cache: cached answer of" in repeated.text
+    assert 'From the answer cache: "cached answer of' in repeated.text
     assert repeated.artifact["citations"][0]["cached_from"].startswith("cached answer of")
     assert len(tool.rag.models.vqa.get().questions) == 1
 

@@ -11,7 +11,7 @@ def test_moments_have_start_end_and_a_link(full_rag):
     assert moment["source"].endswith("walk.mp4") and moment["kind"] == "clip"
     assert (moment["start_s"], moment["end_s"]) == (pytest.approx(2.0, abs=0.3), pytest.approx(4.0, abs=0.3))
     assert re.fullmatch(r"file:///.*/walk\.mp4#t=[\d.]+,[\d.]+", moment["link"])
-    assert f"[{moment['start_s']:.1f} s, {moment['end_s']:.1f} s] {moment['link']}" in result.text
+    assert f'[{moment["start_s"]:.1f} s, {moment["end_s"]:.1f} s] "{moment["link"]}"' in result.text
     assert moment["id"] in result.text
 
 

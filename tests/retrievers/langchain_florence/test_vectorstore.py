@@ -65,7 +65,7 @@ def test_images_and_texts_are_found_by_either(walls, folder):
 
 def test_an_image_is_returned_with_its_locator_and_metadata(walls, folder):
     (document,) = walls.get_by_ids(["r"])
-    assert document.page_content == "[image] red.png"
+    assert document.page_content == '[image] "red.png"'
     assert document.metadata["source"] == str(folder / "red.png")
     assert (document.metadata["city"], document.metadata["kind"]) == ("Rome", "image")
 
