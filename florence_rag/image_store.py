@@ -18,6 +18,7 @@ from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.embedding.base import Embedder
 from florence_rag.errors import InputError, mapped_write_errors, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
+from florence_rag.text_arguments import to_path
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 
 Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
@@ -44,7 +45,7 @@ class ImageStore:
 
     def __init__(self, index: ChunkIndex, folder: str | Path | None = None) -> None:
         self._index = index
-        self.folder = None if folder is None else Path(folder).expanduser().resolve()
+        self.folder = None if folder is None else to_path(folder).resolve()
 
     def resolve(self, image: ImageInput) -> tuple[Hit, tuple[Frame, ...]]:
         """Return where the image of an argument comes from, as a hit, and its frames, at least one.
@@ -142,7 +143,7 @@ def readable(
 
 def path_and_digest(image: str | os.PathLike[str]) -> tuple[str, str]:
     """Return the absolute path of a file and the digest of its bytes."""
-    path = Path(image).expanduser()
+    path = to_path(image)
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, _new_digest).hexdigest()

@@ -1,7 +1,9 @@
 """Checks the texts that callers pass, in one way for Python, the command line, agent tools and both plug-ins."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from florence_rag.errors import InputError
@@ -22,6 +24,19 @@ def clean_json(value: Any) -> Any:
     if isinstance(value, list):
         return [clean_json(each) for each in value]
     return {clean_json(key): clean_json(each) for key, each in value.items()} if isinstance(value, dict) else value
+
+
+def expand_user(path: str) -> str:
+    """Return a path with the home folder for "~" and "~user"; a name that only begins with "~" stays as it is."""
+    try:
+        return os.path.expanduser(path)
+    except ValueError:  # a null byte, which no path has
+        return path
+
+
+def to_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path as `expand_user` does, where `Path.expanduser` raises a RuntimeError for unknown users."""
+    return Path(expand_user(os.fspath(path)))
 
 
 def check_text(value: object, name: str, advice: str = "") -> str:

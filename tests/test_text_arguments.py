@@ -15,7 +15,15 @@ from PIL import Image
 import langchain_florence as lc
 import llama_index_florence as li
 from florence_rag import FlorenceRAG, InputError
-from florence_rag.text_arguments import MAX_TEXT_BYTES, check_query_text, check_question, check_text, check_texts, clean
+from florence_rag.text_arguments import (
+    MAX_TEXT_BYTES,
+    check_query_text,
+    check_question,
+    check_text,
+    check_texts,
+    clean,
+    to_path,
+)
 from florence_rag.tools import tools_for
 
 
@@ -25,6 +33,12 @@ def test_clean_text_is_valid_and_keeps_what_was_valid(text):
     cleaned.encode()
     assert len(cleaned) == len(text)
     assert all(new in (old, "\ufffd") for new, old in zip(cleaned, text, strict=True))
+
+
+def test_only_a_known_user_has_a_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    names = ("~/a.jpg", "~no-such-user/a.jpg", "~\0", "a~")
+    assert [str(to_path(name)) for name in names] == ["/home/me/a.jpg", "~no-such-user/a.jpg", "~\0", "a~"]
 
 
 def test_a_surrogate_pair_becomes_its_character_and_a_lone_half_the_replacement():

@@ -12,7 +12,7 @@ MAX_BYTES = 100_000_000
 
 _DATA = re.compile(r"\s*data:(?=\S)", re.IGNORECASE)
 _FILE = re.compile(r"\s*file:(?=\S)", re.IGNORECASE)
-_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{64,}[=\s]*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{64,}+[=\s]*+")
 _WINDOWS_DRIVE = re.compile(r"/*[A-Za-z][:|]")
 _URLSAFE = str.maketrans("-_", "+/")
 
@@ -62,7 +62,7 @@ def _decode_data_uri(uri: str, max_bytes: int) -> bytes:
         raise _too_large(max_bytes)
     if header.rpartition(";")[2].strip().lower() == "base64":
         return decode_base64(unquote(body), max_bytes)
-    data = unquote_to_bytes("".join(body.split()))
+    data = unquote_to_bytes("".join(body.split()).encode(errors="replace"))
     if len(data) > max_bytes:
         raise _too_large(max_bytes)
     return data

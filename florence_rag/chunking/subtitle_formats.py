@@ -176,7 +176,7 @@ def _parse_sami(text: str, _: float) -> Iterator[Shown]:
     parts = _SYNC.split(text)[1:]
     shown = [(int(start) / 1000, body) for start, body in zip(parts[::2], parts[1::2], strict=True)]
     starts = sorted({start_s for start_s, body in shown})
-    ends = dict(zip(starts, [*starts[1:], float("inf")], strict=True))
+    ends = dict(zip(starts, [*starts[1:], float("inf")], strict=False))
     for start_s, body in shown:
         yield start_s, min(ends[start_s], start_s + UNKNOWN_LENGTH_S), body.replace("\n", " ")
 

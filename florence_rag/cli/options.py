@@ -14,12 +14,13 @@ import typer
 from florence_rag.errors import InputError
 from florence_rag.json_values import parse_json
 from florence_rag.retrieval.query import MAX_COUNT
+from florence_rag.text_arguments import to_path
 from florence_rag.types import KINDS
 
 
 def absolute_path(path: str) -> Path:
     """Return the absolute path of a file, so that reports and JSON objects name it absolutely."""
-    return Path(path).expanduser().absolute()
+    return to_path(path).absolute()
 
 
 def image_argument(image: str) -> str:

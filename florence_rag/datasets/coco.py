@@ -10,6 +10,7 @@ from typing import NamedTuple
 from florence_rag.datasets.dataset_io import Id, Record, evaluation_files, find_json, read_json
 from florence_rag.datasets.media_files import media_below
 from florence_rag.errors import InputError
+from florence_rag.text_arguments import to_path
 
 
 class CocoFiles(NamedTuple):
@@ -81,7 +82,7 @@ def read_coco(file: str | Path, images: str | Path | None = None) -> CocoDataset
     "area" and "iscrowd". Categories with equal names, as some tools write them, become one. The images lie in the
     folder of the file by default; one that is not at its "file_name" is searched by name at any depth.
     """
-    top = Path(file).expanduser().parent if images is None else Path(images).expanduser()
+    top = to_path(file).parent if images is None else to_path(images)
     content, file_by_name = read_json(file), cache(lambda: {path.name: path for path in media_below(top, "image")})
     images_read = tuple(_image(record, top, file_by_name) for record in content.records("images"))
     named = [(record.id("id"), record.text("name")) for record in content.records("categories")]

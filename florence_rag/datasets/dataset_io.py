@@ -14,6 +14,7 @@ from typing import Any, Protocol, TextIO, TypeVar, cast
 from florence_rag.errors import InputError
 from florence_rag.json_values import parse_json
 from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.text_arguments import to_path
 
 T = TypeVar("T")
 Id = int | str
@@ -81,7 +82,7 @@ class Record:
 
 def read_json(file: str | Path) -> Record:
     """Return the content of a JSON file; raise InputError if it is not one."""
-    path = Path(file).expanduser()
+    path = to_path(file)
     with _opened(path, mode="rb") as opened:
         data = opened.read(_MAX_JSON_BYTES + 1)
     if len(data) > _MAX_JSON_BYTES:
@@ -114,7 +115,7 @@ def read_table(
     A table with `required` columns must also have rows. The first row of a CSV file is its header, unless there is a
     `default_header` and the first row does not name columns.
     """
-    path = Path(file).expanduser()
+    path = to_path(file)
     expected, empty = f"its columns must be {', '.join(required)}", True
     with _opened(path, encoding="utf-8-sig", newline="") as opened:
         lines = _lines(opened, path)

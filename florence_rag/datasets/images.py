@@ -8,6 +8,7 @@ from pathlib import Path
 from florence_rag.datasets.dataset_io import Record, read_json, read_table, select_split
 from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set
 from florence_rag.errors import InputError
+from florence_rag.text_arguments import to_path
 
 CAPTIONS = 5
 """Captions of an image that retrieval is measured with, as the published protocols do."""
@@ -36,13 +37,13 @@ def read_images(data: str | Path, images: str | Path | None = None) -> list[Imag
     file with Karpathy's splits: {"images": [{"filename", "split", "sentences": [{"raw"}], "filepath"}]}. Relative paths
     begin in the folder `images`, by default that of the file.
     """
-    path = Path(data).expanduser()
+    path = to_path(data)
     if path.is_dir():
         found = [ImageExample(file, label=label) for file, label in class_folders(path, "image")]
     elif path.suffix.lower() not in (".csv", ".jsonl", ".json") or not path.is_file():
         raise not_a_data_set(data, _LAYOUTS)
     else:
-        top = path.parent if images is None else Path(images).expanduser()
+        top = path.parent if images is None else to_path(images)
         found = list(_karpathy(path, top) if path.suffix.lower() == ".json" else _table(path, top))
     if not found:
         raise InputError(f"{str(data)!r} has no examples; give {_LAYOUTS}")
@@ -62,7 +63,7 @@ def _table(path: Path, top: Path) -> Iterator[ImageExample]:
         if not image or not (text or label):
             empty = [name for name, cell in cells.items() if cell == ""]
             raise InputError(f"{row.where} has nothing in the column {' and '.join(empty)}")
-        yield ImageExample(top / Path(image).expanduser(), (text,) if text else (), label or "")
+        yield ImageExample(top / to_path(image), (text,) if text else (), label or "")
 
 
 def _karpathy(path: Path, top: Path) -> Iterator[ImageExample]:

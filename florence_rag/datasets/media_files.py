@@ -8,6 +8,7 @@ from typing import Literal
 from florence_rag.datasets.dataset_io import Id
 from florence_rag.errors import InputError
 from florence_rag.sources import MEDIA_BY_SUFFIX
+from florence_rag.text_arguments import to_path
 from florence_rag.types import Failure
 
 Medium = Literal["image", "video"]
@@ -17,7 +18,7 @@ _NUMBER = re.compile(r"(\d+)$")
 
 def media_below(folder: str | Path, medium: Medium) -> list[Path]:
     """Return the images or videos below a folder, sorted; raise InputError if it is not a folder."""
-    top = Path(folder).expanduser()
+    top = to_path(folder)
     if not top.is_dir():
         raise InputError(f"{str(top)!r} is not a folder; give the folder of the {medium}s with --{medium}s")
     return [path for path in sorted(top.rglob("*")) if MEDIA_BY_SUFFIX.get(path.suffix.lower()) == medium]
@@ -45,7 +46,7 @@ def image_paths(ids: Iterable[Id], folder: str | Path) -> tuple[dict[Id, Path], 
     The image with the number 42 is the file whose name ends with it, such as COCO_val2014_000000000042.jpg. An id may
     also be a path below the folder, or a file name with or without suffix. Two files for one id are an InputError.
     """
-    top = Path(folder).expanduser()
+    top = to_path(folder)
     by_name: dict[str, list[Path]] = {}
     for path in media_below(top, "image"):
         number = _NUMBER.search(path.stem)
@@ -67,7 +68,7 @@ def image_paths(ids: Iterable[Id], folder: str | Path) -> tuple[dict[Id, Path], 
 
 def not_a_data_set(data: str | Path, layouts: str) -> InputError:
     """Return the error for a path that is missing or of another kind than the layouts of a reader."""
-    state = "is not a data set" if Path(data).expanduser().exists() else "does not exist"
+    state = "is not a data set" if to_path(data).exists() else "does not exist"
     return InputError(f"{str(data)!r} {state}; give {layouts}")
 
 

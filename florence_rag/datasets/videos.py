@@ -9,6 +9,7 @@ from florence_rag.chunking.video import sample_frames, video_duration_s
 from florence_rag.datasets.dataset_io import Record, read_json, read_table, select_split
 from florence_rag.datasets.media_files import check_labels_agree, class_folders, not_a_data_set, videos_by_name
 from florence_rag.errors import InputError
+from florence_rag.text_arguments import to_path
 from florence_rag.types import Frame
 
 _LAYOUTS = (
@@ -43,7 +44,7 @@ def read_labeled_videos(
     label (or class), with or without a header, or a Kinetics list, whose `split` may be selected. `videos` is the
     folder where the paths of a file begin, or with the videos of a list; by default that of the file.
     """
-    path = Path(data).expanduser()
+    path = to_path(data)
     if path.is_dir():
         found = [VideoClip(file, label, name=str(file)) for file, label in class_folders(path, "video")]
     elif path.suffix.lower() != ".csv" or not path.is_file():
@@ -51,7 +52,7 @@ def read_labeled_videos(
     elif _has_column(path, "youtube_id"):
         return read_kinetics(path, videos, split=split)
     else:
-        found = list(dict.fromkeys(_table(path, path.parent if videos is None else Path(videos).expanduser())))
+        found = list(dict.fromkeys(_table(path, path.parent if videos is None else to_path(videos))))
         check_labels_agree(((clip.path, clip.label) for clip in found), data)
     if not found:
         raise InputError(f"{str(data)!r} has no labeled videos; give {_LAYOUTS}")
@@ -66,7 +67,7 @@ def _table(path: Path, top: Path) -> Iterator[VideoClip]:
         )
         if not video or not label:
             raise InputError(f"{row.where} is {row.fields!r:.80}; it needs a path and a label")
-        file = top / Path(video).expanduser()
+        file = top / to_path(video)
         yield VideoClip(file, label, name=str(file))
 
 
@@ -77,7 +78,7 @@ def read_kinetics(file: str | Path, videos: str | Path | None = None, *, split: 
     split, which may be missing if no split is chosen. In the folder of the videos, ID_000010_000020.mp4 is a clip that
     was cut out, and ID.mp4 a whole video.
     """
-    files = videos_by_name(Path(file).expanduser().parent if videos is None else videos)
+    files = videos_by_name(to_path(file).parent if videos is None else videos)
     rows = list(read_table(file, required=_KINETICS if split is None else (*_KINETICS, "split")))
     clips = [_kinetics_clip(row, files) for row in rows]
     return clips if split is None else select_split(clips, split, file)

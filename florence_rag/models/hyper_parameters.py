@@ -133,7 +133,7 @@ def _image_options(given: Mapping[str, Any], origin: str) -> dict[str, Any]:
     """Return how the original code prepared images, as far as the settings say it."""
     options: dict[str, Any] = {}
     if keys := given.get("val_transform_keys"):
-        name = (keys if isinstance(keys, str) else str(keys[0])).removesuffix("_randaug")
+        name = str(keys[0] if isinstance(keys, list) else keys).removesuffix("_randaug")
         if name not in TRANSFORMS:
             allowed = ", ".join(TRANSFORMS)
             raise ModelError(f"{origin} says val_transform_keys = {name!r}; the supported transforms are {allowed}")

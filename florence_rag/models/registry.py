@@ -10,6 +10,7 @@ from typing import Any, Literal, cast, get_args
 
 from florence_rag.errors import InputError, ModelError, first_line
 from florence_rag.json_values import parse_json
+from florence_rag.text_arguments import to_path
 
 PACKAGE = Path(__file__).parents[1]
 ASSETS = PACKAGE / "assets"
@@ -161,9 +162,9 @@ def find_model(name: str, role: Role = "embed") -> ModelCard:
         return card
     family, _, rest = name.partition(":")
     if rest and family in {*get_args(Family)} - {"azure", "rapidocr"}:
-        path = Path(rest).expanduser()
+        path = to_path(rest)
         return _new_card(name, cast(Family, family), role, str(path.resolve()) if path.exists() else rest)
-    path = Path(name).expanduser()
+    path = to_path(name)
     if path.exists():
         return _new_card(str(path.resolve()), _detect_family(path, role), role, str(path.resolve()))
     if name.count("/") == 1 and not name.startswith((".", "~", "/")):

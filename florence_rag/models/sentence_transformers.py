@@ -18,6 +18,7 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
 from florence_rag.models.model_folder import opening
 from florence_rag.models.registry import fingerprint, read_config
+from florence_rag.text_arguments import to_path
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -26,7 +27,7 @@ PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32,
 
 def model_folder(source: str | Path) -> Path:
     """Return a folder that holds a model with safetensors."""
-    folder = Path(source).expanduser()
+    folder = to_path(source)
     if not folder.is_dir():
         raise ModelError(f"there is no folder {str(source)!r}; give one, or load 'owner/name' with load_model")
     if not any(folder.rglob("*.safetensors")):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path
@@ -25,6 +26,7 @@ from florence_rag.sources.io.uris import (
     suffix_of,
 )
 from florence_rag.sources.records import SourceUnavailable
+from florence_rag.text_arguments import expand_user, to_path
 from florence_rag.types import Failure
 
 
@@ -35,11 +37,12 @@ def path_to_uri(path: str | Path) -> str:
     """
     text = os.fspath(path)
     if text.startswith("file://"):
-        text = unquote(urlsplit(text).path)
+        with suppress(ValueError):  # of one that is no URL, which names no file
+            text = unquote(urlsplit(text).path)
     if not is_path(text):
         return text
     try:
-        local = Path(os.path.expanduser(text))
+        local = to_path(text)
         return str(local.resolve() if local.is_dir() else local.parent.resolve() / local.name)
     except (OSError, ValueError):  # a null byte, or too long: no path exists
         return os.path.abspath(text)
@@ -138,7 +141,7 @@ def _expand(path: str | Path, max_matches: int | None = None) -> Places:
     if is_url(uri) or exists(uri):
         return Places([uri])
     if "\0" not in uri and any(mark in uri for mark in "*?["):
-        return _expand_pattern(os.path.expanduser(text), max_matches)
+        return _expand_pattern(expand_user(text), max_matches)
     raise InputError(f"{text!r:.999} does not exist; give files or folders on this machine, patterns or URLs")
 
 
@@ -147,7 +150,7 @@ def _expand_pattern(pattern: str, max_matches: int | None) -> Places:
     root = path_to_uri(os.path.dirname(re.split(r"[*?\[]", pattern, maxsplit=1)[0]) or ".")
     named: list[str] = []
     below: list[str] = []
-    for match in glob.iglob(pattern, recursive=True):
+    for match in _matches(pattern):
         folder, name = os.path.split(match.rstrip("/"))
         uri = os.path.join(path_to_uri(folder or "."), name)
         if (
@@ -163,6 +166,13 @@ def _expand_pattern(pattern: str, max_matches: int | None) -> Places:
     if not named and not any(os.path.islink(each) or is_unusual(suffix_of(each)) for each in below):
         raise InputError(f"{pattern!r} matches no folder and no file of a known kind")
     return Places(sorted(named), sorted(below), [root])
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    try:
+        yield from glob.iglob(pattern, recursive=True)
+    except (UnicodeError, RecursionError) as error:  # of a name that no file can have
+        raise InputError(f"{pattern!r:.999} matches nothing") from error
 
 
 def is_inside(path: str, folders: Iterable[str]) -> bool:

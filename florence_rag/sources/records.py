@@ -22,6 +22,8 @@ def inspect(uri: str, read_record: Callable[[], Source | Failure]) -> Source | F
     printable = uri.encode("utf-8", "backslashreplace").decode()
     if printable != uri:
         return Failure(printable, "the name is not valid UTF-8; rename it")
+    if "\0" in uri:
+        return Failure(uri.replace("\0", "\\0"), "the name has a null character, as only a forged tar can; rename it")
     try:
         return read_record()
     except NoImageError:

@@ -17,6 +17,7 @@ from florence_rag.index.base import Filter
 from florence_rag.perception.base import Classifier
 from florence_rag.tasks.classifier import Classified, ZeroShotClassifier, classify
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
+from florence_rag.text_arguments import to_path
 from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
 
 _BATCH = 32
@@ -145,7 +146,7 @@ class Classifiers:
 
     def _path(self, name: str) -> Path:
         if name.endswith(SUFFIX):
-            return Path(name).expanduser()
+            return to_path(name)
         if self.folder is None:
             raise InputError(
                 f"a Milvus server has no folder for the classifier {name!r}: give the path of a file, {name}{SUFFIX}"

@@ -27,7 +27,7 @@ from florence_rag.retrieval.perceptual_hash import PerceptualHashes, hash_image
 from florence_rag.retrieval.query import check_count, check_kinds
 from florence_rag.sources import MEDIA_BY_SUFFIX
 from florence_rag.sources.paths import path_to_uri
-from florence_rag.text_arguments import check_text
+from florence_rag.text_arguments import check_text, to_path
 from florence_rag.tokenize import shorten
 from florence_rag.types import PERCEPTUAL_HASH, Hit, Kind, is_chunk_id
 
@@ -176,7 +176,7 @@ def _examples(context: Context, items: Sequence[Item], name: str, files: bool) -
 
 def _names_file(text: str) -> bool:
     """Return whether a text is the path of a file, or ends like one, in which case a missing file is an error."""
-    path = Path(text).expanduser()
+    path = to_path(text)
     try:
         return path.is_file() or path.suffix.lower() in MEDIA_BY_SUFFIX
     except (OSError, ValueError):

@@ -53,6 +53,7 @@ def test_an_answer_without_numbers_cites_nothing():
 
 def test_numbers_of_results_that_do_not_exist_are_ignored():
     assert cited_numbers("[0] [3] [12] [2,1] [x] [2]", count=3) == [2, 1, 0]
+    assert cited_numbers(f"[{'9' * 5000}] [1, 2]", count=3) == [0, 1]
 
 
 def test_a_reply_in_blocks_is_read():

@@ -78,6 +78,7 @@ def test_what_omegaconf_has_not_resolved_is_no_value(tmp_path):
             "tokenizer = 'bert-base-uncased', but only METER with RoBERTa",
         ),
         ({"val_transform_keys": ["pixelbert"]}, MeterConfig, "the supported transforms are clip, imagenet, vit"),
+        ({"val_transform_keys": 5}, MeterConfig, "the supported transforms are clip, imagenet, vit"),
     ],
 )
 def test_what_our_networks_cannot_do_is_refused(given, kind, message):

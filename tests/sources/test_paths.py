@@ -104,3 +104,13 @@ def test_the_rows_of_a_saved_dataset_are_in_its_folder(folder, name):
     assert not is_saved_dataset("data") and not row.startswith(uri_prefixes(f"{folder}/data"))
     make(f"data/{name}")
     assert is_saved_dataset("data") and row.startswith(uri_prefixes(f"{folder}/data"))
+
+
+@pytest.mark.parametrize("path", ["~no-such-user\udfff/*.png", "x*/" * 3000, "\ud800*", "a\0*", "~\0", "x" * 5000])
+def test_a_path_that_no_file_can_have_is_refused(folder, path):
+    with pytest.raises(InputError, match=r"no folder and no file|matches nothing|does not exist"):
+        expand_paths([path])
+
+
+def test_a_file_url_that_is_no_url_names_no_file(folder):
+    assert path_to_uri("file://[") == "file://["

@@ -47,3 +47,7 @@ def test_a_hash_changes_with_the_bytes_the_sidecar_and_the_version():
     assert len(hashes) == 5
     assert hash_content([BytesIO(b"a"), BytesIO(b"b")]) == hash_content([BytesIO(b"ab")])
     assert hash_content([BytesIO(b"")], b"caption") == ""
+
+
+def test_a_name_with_a_null_character_is_refused():
+    assert inspect("tar:/a.tar#x\0d800.png", lambda: None).source == "tar:/a.tar#x\\0d800.png"
