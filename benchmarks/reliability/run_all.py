@@ -40,7 +40,7 @@ PROGRAMS = (
     Program("damage", "--flips 1", "--flips 20", 60),
     Program("fairness", "--rows 5000", "--rows 25000", 60),
     Program("fuzz", "--minutes 0.5", "--minutes 10", 60, has_json=False),
-    Program("hostile_media", "", "", 60),
+    Program("hostile_media", "--every 12", "", 60),
 )
 
 
