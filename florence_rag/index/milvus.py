@@ -20,6 +20,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.lite.connection import LiteConnection
+from florence_rag.index.lite.integrity import corrupt_error
 from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
@@ -266,15 +267,17 @@ class MilvusIndex(MilvusWriter, MilvusReader):
 @contextmanager
 def _connected(address: Address, token: str | None, *, create: bool) -> Iterator[Connection]:
     """Connect to a store. If the block fails, close the connection, and report a Lite database as corrupt."""
-    lite = address.path is not None
     keep_secret(token)
-    connection = LiteConnection.start(address, create=create) if lite else Connection.open(address, token)
+    if address.path is None:
+        connection = Connection.open(address, token)
+    else:
+        connection = LiteConnection.start(address, create=create)
     try:
         yield connection
     except BaseException as error:
         connection.close()
-        if lite and type(error) is StoreError and "[Errno" not in str(error):
-            raise StoreCorruptError(f"{error}; restore it from a copy, or delete it and index again") from error
+        if address.path is not None and type(error) is StoreError and "[Errno" not in str(error):
+            raise corrupt_error(address.path, error) from error
         raise
 
 

@@ -8,8 +8,9 @@ footers of the Parquet files and the write-ahead logs, and compares them with ea
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +27,9 @@ from milvus_lite.schema.arrow_builder import (
 from milvus_lite.schema.persistence import load_schema
 from milvus_lite.schema.types import CollectionSchema
 from milvus_lite.schema.validation import validate_schema
-from milvus_lite.storage.data_file import parse_seq_range
 from milvus_lite.storage.manifest import MANIFEST_FORMAT_VERSION
 
-from florence_rag.errors import StoreUnavailableError
+from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreError, StoreUnavailableError
 from florence_rag.index.lite.data_files import MISSING, Footer, Log, UnreadableError, read_footer, read_log
 from florence_rag.index.lite.known_schemas import is_same_schema, known_schema
 from florence_rag.index.lite.lock import locked
@@ -104,6 +104,16 @@ class CollectionFiles:
         """Record damage of a file."""
         self.damage.append(Damage(path.relative_to(self.folder.parents[1]).as_posix(), problem))
 
+    def footer(self, path: Path, *, thorough: bool = False) -> Footer:
+        """Return the summary of a Parquet file, or raise UnreadableError if it is damaged or of another collection."""
+        footer, columns = read_footer(path, thorough=thorough), self.columns(path)
+        if columns is not None and not footer.columns.equals(columns):
+            raise UnreadableError("has the columns of another collection")
+        numbers = re.fullmatch(r"(?:data|delta)_(\d+)_(\d+)\.parquet", path.name)
+        if not numbers or int(numbers[1]) != footer.first or footer.last > int(numbers[2]):
+            raise UnreadableError("has the rows of another file")
+        return footer
+
     def columns(self, path: Path) -> pa.Schema | None:
         """Return the columns that the schema gives a data file or log."""
         if self.schema is None:
@@ -142,6 +152,24 @@ def find_damage(database: Path, *, thorough: bool = False) -> list[Damage]:
     """
     with locked(database):
         return [damage for files in inspect_readable(database, thorough=thorough) for damage in files.damage]
+
+
+def check(collections: Sequence[CollectionFiles], database: Path) -> None:
+    """Raise DamagedDatabaseError if any file of the collections is damaged."""
+    if damage := [str(damage) for files in collections for damage in files.damage]:
+        raise DamagedDatabaseError(str(database), damage, sum(files.rows for files in collections))
+
+
+def corrupt_error(database: Path, error: StoreError) -> StoreCorruptError:
+    """Return the error for a closed database that Milvus Lite could not read: it names what the check missed."""
+    try:
+        with locked(database):
+            check(inspect_readable(database, thorough=True), database)
+    except StoreCorruptError as damaged:
+        return damaged
+    except StoreError:
+        pass
+    return StoreCorruptError(f"{error}; repair it with: florence-rag repair --db {database}")
 
 
 def data_files(folder: Path) -> list[Path]:
@@ -186,13 +214,24 @@ def _read_schema(files: CollectionFiles) -> None:
     except (OSError, ValueError, TypeError, KeyError, AttributeError, MilvusLiteError) as error:
         files.report(path, f"is not a schema ({_first_line(error)})")
     else:
-        known = known_schema(name, _columns_on_disk(files.folder) or build_data_schema(schema))
         if name != files.folder.name:
             files.report(path, f"belongs to the collection {name!r:.80}")
-        elif known is not None and not is_same_schema(schema, known):
+        elif not _fits_rows(schema, name, _columns_on_disk(files.folder)):
             files.report(path, "is not the schema of the rows")
         else:
             files.schema = schema
+
+
+def _fits_rows(schema: CollectionSchema, name: str, found: pa.Schema | None) -> bool:
+    """Return whether a schema is the one that this package gives the columns that most Parquet files have.
+
+    Files with columns of other names belong to another collection, and say nothing about a schema that is known.
+    """
+    own = build_data_schema(schema)
+    known = known_schema(name, own)
+    if found is not None and (known is None or found.names == own.names):
+        known = known_schema(name, found)
+    return known is None or is_same_schema(schema, known)
 
 
 def _columns_on_disk(folder: Path) -> pa.Schema | None:
@@ -215,6 +254,12 @@ def _read_manifest(files: CollectionFiles) -> None:
             files.report(path, MISSING)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         files.report(path, f"is not a manifest ({_first_line(error)})")
+    if (
+        files.manifest
+        and files.schema
+        and files.manifest.index_specs.keys() - {each.name for each in files.schema.fields}
+    ):
+        files.report(path, "belongs to another collection")
 
 
 def read_manifest(path: Path) -> ManifestRecord:
@@ -245,15 +290,8 @@ def _read_parquet(files: CollectionFiles, thorough: bool) -> None:
         if not is_named:
             files.strays.append(path)
         try:
-            footer = read_footer(path, thorough=thorough)
-            first, last = parse_seq_range(path.name)
-            columns = files.columns(path)
-            if columns is not None and not footer.columns.equals(columns):
-                raise UnreadableError("has the columns of another collection")
-            if first != footer.first or footer.last > last:
-                raise UnreadableError("has the rows of another file")
-            files.parquet[path] = footer
-        except (UnreadableError, ValueError) as error:
+            files.parquet[path] = files.footer(path, thorough=thorough)
+        except UnreadableError as error:
             if is_named:
                 files.report(path, str(error))
 

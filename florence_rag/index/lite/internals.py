@@ -12,10 +12,9 @@ from milvus_lite.adapter.grpc.servicer import MilvusServicer
 from milvus_lite.search.filter import cache as filter_cache
 from pymilvus.grpc_gen.milvus_pb2_grpc import add_MilvusServiceServicer_to_server
 
-from florence_rag.errors import DamagedDatabaseError
 from florence_rag.index.lite import checksums, failed_writes
 from florence_rag.index.lite.call_order import CallOrder
-from florence_rag.index.lite.integrity import COLLECTIONS, inspect_readable, is_begun
+from florence_rag.index.lite.integrity import COLLECTIONS, check, inspect_readable, is_begun
 from florence_rag.index.lite.lock import lock
 from florence_rag.index.lite.repair import set_strays_aside
 
@@ -87,8 +86,7 @@ def prepare(path: Path) -> None:
     """
     _finish_drops(path)
     collections = inspect_readable(path)
-    if damage := [damage for files in collections for damage in files.damage]:
-        raise DamagedDatabaseError(str(path), list(map(str, damage)), sum(files.rows for files in collections))
+    check(collections, path)
     set_strays_aside(path, collections)
     for files in collections:
         for log in files.flushed_logs:

@@ -8,7 +8,9 @@ from pathlib import Path
 from milvus_lite.db import MilvusLite
 from milvus_lite.exceptions import DataDirLockedError
 
-from florence_rag.errors import StoreLockedError, StoreUnavailableError
+from florence_rag.errors import StoreCorruptError, StoreLockedError, StoreUnavailableError
+
+LOCK = "LOCK"
 
 
 def lock(path: Path) -> MilvusLite:
@@ -21,6 +23,10 @@ def lock(path: Path) -> MilvusLite:
             raise StoreUnavailableError(f"{path} cannot be locked ({cause.strerror}); use a local disk") from error
         raise StoreLockedError(
             f"another process has {path} open; close it there, or use a Milvus server, which many can share"
+        ) from error
+    except IsADirectoryError as error:
+        raise StoreCorruptError(
+            f"{path / LOCK} is a folder; repair it with: florence-rag repair --db {path}"
         ) from error
     except OSError as error:
         raise StoreUnavailableError(
@@ -42,4 +48,4 @@ def locked(path: Path) -> Iterator[None]:
 
 def is_database(path: Path) -> bool:
     """Return whether the folder holds a Milvus Lite database, whose lock file may have been lost."""
-    return (path / "LOCK").is_file() or any((path / "collections").glob("*/*.json*"))
+    return (path / LOCK).is_file() or any((path / "collections").glob("*/*.json*"))

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +38,7 @@ from florence_rag.index.lite.integrity import (
     read_manifest,
 )
 from florence_rag.index.lite.known_schemas import known_schema
-from florence_rag.index.lite.lock import locked
+from florence_rag.index.lite.lock import LOCK, locked
 
 SET_ASIDE = "set-aside"
 _PARTITION = "_default"
@@ -100,6 +101,8 @@ def repair(database: Path) -> RepairReport:
         StoreUnavailableError: If there is no database, if this process may not write it, or if the disk is full.
         StoreLockedError: If it is open.
     """
+    if (database / LOCK).is_dir():
+        SetAside(database).move(database / LOCK)
     with locked(database):
         try:
             return _repair(database)
@@ -168,14 +171,12 @@ def _read(files: CollectionFiles) -> _Remains:
 def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
     """Return the rows of a file, and what is wrong with it, or ""."""
     name = path.relative_to(files.folder.parents[1]).as_posix()
-    expected = files.columns(path)
     if path.suffix == ".arrow":
-        log = read_log(path, expected)
+        log = read_log(path, files.columns(path))
         tables = [pa.Table.from_batches([batch]) for batch in log.batches]
         return tables, f"{name} {log.problem}" if log.problem else ""
+    files.footer(path)
     tables, lost = read_rows(path)
-    if expected is not None and any(not table.schema.equals(expected) for table in tables):
-        raise UnreadableError("has the columns of another collection")
     return tables, f"{name} has {lost} unreadable rows" if lost else ""
 
 
@@ -199,7 +200,7 @@ def _rewrite(files: CollectionFiles, remains: _Remains, aside: SetAside) -> int 
     rows = _newest([table for table in tables if table.schema.equals(columns)], remains.deletes, columns)
     aside.clear(folder / SCHEMA)
     save_schema(schema, folder.name, str(folder / SCHEMA))
-    _write_manifest(files, _write(rows, folder), _last_sequence(remains), aside)
+    _write_manifest(files, rows, _last_sequence(remains), aside)
     for path in replaced:
         aside.move(path)
     return int(rows.num_rows)
@@ -235,25 +236,24 @@ def _write(rows: pa.Table, folder: Path) -> list[str]:
     return [write_data_file(rows, str(partition), numbers["min"], last)]
 
 
-def _write_manifest(files: CollectionFiles, written: list[str], sequence: int, aside: SetAside) -> None:
+def _write_manifest(files: CollectionFiles, rows: pa.Table, sequence: int, aside: SetAside) -> None:
     folder = files.folder
     manifest = Manifest(str(folder))
-    for name in written:
+    for name in _write(rows, folder):
         manifest.add_data_file(_PARTITION, name)
     manifest.current_seq = sequence
     manifest.active_wal_number = 1 + max([0, *(int(path.stem.rpartition("_")[2]) for path in logs(folder))])
-    for spec in _index_specs(files):
+    for spec in _index_specs(files, rows.column_names):
         manifest.set_index_spec(spec)
     for name in (MANIFEST, f"{MANIFEST}.prev", f"{MANIFEST}.tmp"):
         aside.clear(folder / name)
     manifest.save()
 
 
-def _index_specs(files: CollectionFiles) -> list[IndexSpec]:
-    """Return the indexes that the manifest, or the one before it, knows."""
-    for name in (MANIFEST, f"{MANIFEST}.prev"):
-        try:
-            return list(read_manifest(files.folder / name).index_specs.values())
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            continue
+def _index_specs(files: CollectionFiles, fields: Collection[str]) -> list[IndexSpec]:
+    """Return the indexes over these fields that the manifest knows, or the one before it if it is damaged."""
+    for name in (MANIFEST, f"{MANIFEST}.prev") if files.manifest_is_sound else (f"{MANIFEST}.prev", MANIFEST):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            specs = read_manifest(files.folder / name).index_specs
+            return [spec for field, spec in specs.items() if field in fields]
     return []
