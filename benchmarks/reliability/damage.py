@@ -152,9 +152,8 @@ def _flip(path: Path, bit: int) -> None:
 
 
 def data_bytes(database: Path) -> Counter[bytes]:
-    """Return the contents of all files that may hold rows, wherever they lie."""
-    found = (path for path in database.rglob("*") if path.suffix in (".parquet", ".arrow") and path.is_file())
-    return Counter(path.read_bytes() for path in found)
+    """Return the contents of all Parquet files, wherever they lie. Closing a database moves the rows of logs to some."""
+    return Counter(path.read_bytes() for path in database.rglob("*.parquet") if path.is_file())
 
 
 class Judge:
@@ -185,6 +184,8 @@ class Judge:
     def _judge_opened(self, copy: Path, name: Path, found: Rows, held: Counter[bytes]) -> tuple[str, str]:
         if found == self.before:
             return "harmless", ""
+        if name.suffix == ".arrow" and "_answers_" in name.parts[1] and found.items() <= self.before.items():
+            return "opened, without the last answers of the cache", ""
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:

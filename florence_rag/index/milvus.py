@@ -20,7 +20,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.lite.connection import LiteConnection
-from florence_rag.index.lite.integrity import corrupt_error
+from florence_rag.index.lite.integrity import damage_error
 from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
@@ -277,7 +277,7 @@ def _connected(address: Address, token: str | None, *, create: bool) -> Iterator
     except BaseException as error:
         connection.close()
         if address.path is not None and type(error) is StoreError and "[Errno" not in str(error):
-            raise corrupt_error(address.path, error) from error
+            raise damage_error(address.path, error) from error
         raise
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 SEQUENCE = "_seq"
 """The column with the sequence numbers: each write gets the next one, so the row with the largest is the newest."""
+
+UNVERIFIED = (SEQUENCE, "bm25", "$meta")
+"""The columns that the checksum of a row does not cover."""
 
 MISSING = "is missing"
 
@@ -84,21 +88,43 @@ def _footer(file: pq.ParquetFile) -> Footer:
     return Footer(rows, min(bounds), max(bounds), columns)
 
 
-def read_rows(path: Path) -> tuple[list[pa.Table], int]:
-    """Return the intact row groups of a Parquet file, and the number of rows in the damaged ones."""
+def read_rows(path: Path, is_intact: Callable[[Mapping[str, Any]], bool]) -> tuple[list[pa.Table], int]:
+    """Return the intact rows of a Parquet file, and the number of damaged ones.
+
+    Args:
+        path: The file.
+        is_intact: Verifies a row of a damaged page by its own checksum, which covers all columns but `UNVERIFIED`.
+    """
     tables, lost = [], 0
     with _reading():
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        groups = pq.ParquetFile(path, page_checksum_verification=True)
+        sizes = [groups.metadata.row_group(group).num_rows for group in range(groups.num_row_groups)]
     for group, size in enumerate(sizes):
         try:
             with _reading():
-                table = file.read_row_group(group)
+                table = groups.read_row_group(group)
                 table.validate(full=True)
-                tables.append(table)
         except UnreadableError:
-            lost += size
+            table = _verified_rows(path, group, is_intact)
+        tables += [table] if table is not None else []
+        lost += size - (table.num_rows if table is not None else 0)
     return tables, lost
+
+
+def _verified_rows(path: Path, group: int, is_intact: Callable[[Mapping[str, Any]], bool]) -> pa.Table | None:
+    """Return the rows of a damaged row group whose own checksums fit; None if there can be none."""
+    checked = pq.ParquetFile(path, page_checksum_verification=True)
+    with suppress(UnreadableError), _reading():
+        checked.read_row_group(group, [name for name in UNVERIFIED if name in checked.schema_arrow.names])
+        table = pq.ParquetFile(path).read_row_group(group)
+        return table.filter([_is_intact(table, row, is_intact) for row in range(table.num_rows)])
+    return None
+
+
+def _is_intact(table: pa.Table, row: int, is_intact: Callable[[Mapping[str, Any]], bool]) -> bool:
+    with suppress(UnreadableError), _reading():
+        return is_intact(table.slice(row, 1).to_pylist()[0])
+    return False
 
 
 def read_log(path: Path, columns: pa.Schema | None) -> Log:

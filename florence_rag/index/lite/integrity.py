@@ -91,7 +91,10 @@ class CollectionFiles:
     @property
     def manifest_is_sound(self) -> bool:
         """Whether the Parquet files that the manifest does not name are no part of the collection."""
-        doubts = (damage.file.endswith(MANIFEST) or damage.problem == MISSING for damage in self.damage)
+        doubts = (
+            damage.file.endswith(MANIFEST) or "/wal" in damage.file or damage.problem == MISSING
+            for damage in self.damage
+        )
         return self.manifest is not None and not any(doubts)
 
     @property
@@ -160,7 +163,7 @@ def check(collections: Sequence[CollectionFiles], database: Path) -> None:
         raise DamagedDatabaseError(str(database), damage, sum(files.rows for files in collections))
 
 
-def corrupt_error(database: Path, error: StoreError) -> StoreCorruptError:
+def damage_error(database: Path, error: StoreError) -> StoreCorruptError:
     """Return the error for a closed database that Milvus Lite could not read: it names what the check missed."""
     try:
         with locked(database):
@@ -316,18 +319,14 @@ def _compare_sequences(files: CollectionFiles) -> None:
     known = files.manifest.sequence
     flushed = set(files.flushed_logs)
     late = sorted({number for path, log in files.logs.items() if path not in flushed for number in log.sequence})
-    if (
-        any(number > known for path in flushed for number in files.logs[path].sequence)
-        or min(late, default=known + 1) <= known
-    ):
+    for path, footer in files.parquet.items():
+        if footer.last > known and (path not in files.strays or footer.last not in late):
+            files.report(files.folder / MANIFEST, f"is older than {path.relative_to(files.folder).as_posix()}")
+            return
+    if any(number > known for path in flushed for number in files.logs[path].sequence) or (late and late[0] <= known):
         files.report(files.folder / MANIFEST, "does not fit the write-ahead logs")
     elif any(b - a > 1 for a, b in zip([known, *late], late, strict=False)):
         files.report(files.folder / "wal", "has lost writes between others")
-    newest = max([known, *late])
-    for path, footer in files.parquet.items():
-        if footer.last > (newest if path in files.strays else known):
-            files.report(files.folder / MANIFEST, f"is older than {path.relative_to(files.folder).as_posix()}")
-            return
 
 
 def _number(log: Path) -> int:

@@ -8,6 +8,7 @@ in the folder `set-aside`.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -15,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,6 +27,7 @@ from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.manifest import Manifest
 
 from florence_rag.errors import StoreUnavailableError
+from florence_rag.index.checksum import verify
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
 from florence_rag.index.lite.integrity import (
@@ -176,8 +179,14 @@ def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
         tables = [pa.Table.from_batches([batch]) for batch in log.batches]
         return tables, f"{name} {log.problem}" if log.problem else ""
     files.footer(path)
-    tables, lost = read_rows(path)
+    tables, lost = read_rows(path, _is_intact)
     return tables, f"{name} has {lost} unreadable rows" if lost else ""
+
+
+def _is_intact(stored: Mapping[str, Any]) -> bool:
+    """Return whether the checksum of a stored row fits."""
+    values = {name: json.loads(stored[name]) for name in ("locator", "metadata")}
+    return verify(stored | values) == "intact"
 
 
 def _add_deletes(deletes: dict[str, int], table: pa.Table) -> None:

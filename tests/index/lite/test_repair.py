@@ -1,12 +1,15 @@
 """Damages the files of databases, and compares what is left after a repair with what the files still held."""
 
+import re
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
-from florence_rag.errors import DamagedDatabaseError
-from florence_rag.index.lite.repair import repair
+from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.lite.integrity import find_damage
+from florence_rag.index.lite.repair import SetAside, repair
 
 COLLECTION = Path("collections", "florence")
 LEDGER = Path("collections", "florence_ledger")
@@ -50,9 +53,9 @@ def files(db):
     return {path.relative_to(db): path.read_bytes() for path in db.rglob("*") if path.is_file()}
 
 
-def flip(path, position=0.5):
+def flip(path, position=None):
     content = bytearray(path.read_bytes())
-    content[int(len(content) * position)] ^= 0x40
+    content[len(content) // 2 if position is None else position] ^= 0x40
     path.write_bytes(content)
 
 
@@ -95,3 +98,165 @@ def test_a_damaged_manifest_or_schema_costs_no_row(closed, open_index, damage, n
     assert report.lost == ()
     assert contents(open_index, closed) == before
     assert repair(closed).damage == ()
+
+
+@pytest.mark.parametrize("damage", [empty, halve, remove, replace_by_folder])
+def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage):
+    before, sources = contents(open_index, closed)
+    damage(parquet(closed)[0])
+    with pytest.raises(DamagedDatabaseError, match=r"data_\d+_\d+.parquet .*; 7 rows can be read"):
+        open_index()
+    report = repair(closed)
+    assert report.rows == {"florence": 3}
+    assert re.search(r"data_\d+_\d+.parquet .*rows.* lost", report.lost[0])
+    with pytest.warns(RuntimeWarning, match="index the 1 files again"):
+        found, _ = contents(open_index, closed)
+    assert found.items() <= before.items()
+    assert len(found) == 3
+    assert sources == ["/a", "/b"]
+
+
+def test_deletions_that_are_lost_are_told(closed, open_index):
+    parquet(closed, "delta")[0].unlink()
+    with pytest.raises(DamagedDatabaseError, match=r"delta_\d+_\d+.parquet is missing"):
+        open_index()
+    assert "deletions are lost" in repair(closed).lost[0]
+    with pytest.warns(RuntimeWarning, match="9 chunks where its ledger lists 7"):
+        assert len(contents(open_index, closed)[0]) == 9
+
+
+def test_a_changed_byte_in_a_data_file_is_found_and_costs_one_row(closed, open_index):
+    before, _ = contents(open_index, closed)
+    path = parquet(closed)[0]
+    row_group = pq.read_metadata(path).row_group(0)
+    column = next(row_group.column(i) for i in range(99) if row_group.column(i).path_in_schema.startswith("vector"))
+    flip(path, column.data_page_offset + column.total_compressed_size - 3)
+    assert find_damage(closed) == []
+    assert "CRC checksum verification failed" in str(find_damage(closed, thorough=True)[0])
+    with pytest.raises(DamagedDatabaseError, match=r"data_\d+_\d+.parquet cannot be read .*checksum"):
+        open_index()
+    report = repair(closed)
+    assert report.rows == {"florence": 6}
+    assert "has 1 unreadable rows" in report.lost[0]
+    with pytest.warns(RuntimeWarning):
+        assert contents(open_index, closed)[0].items() <= before.items()
+
+
+def test_an_older_manifest_is_noticed_and_costs_no_row(closed, open_index):
+    before = contents(open_index, closed)
+    manifest = closed / COLLECTION / "manifest.json"
+    shutil.copy(f"{manifest}.prev", manifest)
+    with pytest.raises(DamagedDatabaseError, match=r"manifest.json is older than partitions/.*parquet"):
+        open_index()
+    assert repair(closed).lost == ()
+    assert contents(open_index, closed) == before
+
+
+def test_a_file_that_no_manifest_names_is_set_aside(closed, open_index):
+    before = contents(open_index, closed)
+    stray = parquet(closed)[0].with_name("data_000001_000003.parquet")
+    shutil.copy(parquet(closed)[0], stray)
+    assert contents(open_index, closed) == before
+    assert not stray.exists()
+    assert [path.name for path in closed.glob("set-aside/**/*.parquet")] == [stray.name]
+
+
+def log(db, kind):
+    return next((db / COLLECTION / "wal").glob(f"wal_{kind}_*"))
+
+
+def test_a_log_whose_last_write_is_torn_opens_but_not_if_a_later_write_is_whole(killed, open_index, put):
+    path = log(killed, "data")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-7])
+    with pytest.raises(DamagedDatabaseError, match="wal has lost writes between others"):
+        open_index(uri=str(killed))
+    log(killed, "delta").unlink()
+    with pytest.warns(RuntimeWarning, match="index the 2 files again"):
+        assert len(contents(open_index, killed)[0]) == 6, "those of /a, and those of /c, whose deletion is lost"
+
+
+def test_writes_behind_damage_in_a_log_are_kept(open_index, put, db, tmp_path):
+    index = open_index()
+    for name in "abc":
+        put(index, f"/{name}", n=2)
+        index.flush_buffer()
+    killed = shutil.copytree(db, tmp_path / "killed.db")
+    index.close()
+    path = log(killed, "data")
+    second = path.read_bytes().index(b"passage", path.read_bytes().index(b"/b"))
+    flip(path, path.read_bytes().rindex(b"\xff\xff\xff\xff", 0, second) + 4)
+    with pytest.raises(DamagedDatabaseError, match=r"wal_data_\d+.arrow is damaged at byte"):
+        open_index(uri=str(killed))
+    assert "its rows are lost" in repair(killed).lost[0]
+    with pytest.warns(RuntimeWarning, match="has 4 chunks where its ledger lists 6"):
+        assert contents(open_index, killed)[1] == ["/a", "/c"]
+
+
+def test_a_lost_log_of_deletions_is_noticed(killed, open_index, put):
+    with open_index(uri=str(killed)) as index:
+        put(index, "/d", n=2)
+        index.flush_buffer()
+        again = shutil.copytree(killed, killed.with_name("again.db"))
+    log(again, "delta").unlink()
+    with pytest.raises(DamagedDatabaseError, match="wal has lost writes between others"):
+        open_index(uri=str(again))
+
+
+def test_a_lost_lock_file_is_created_again(closed, open_index):
+    before = contents(open_index, closed)
+    (closed / "LOCK").unlink()
+    assert contents(open_index, closed) == before
+    (closed / "LOCK").unlink()
+    (closed / "LOCK").mkdir()
+    with pytest.raises(StoreCorruptError, match=r"LOCK is a folder; .*florence-rag repair"):
+        open_index()
+    repair(closed)
+    assert contents(open_index, closed) == before
+
+
+@pytest.mark.parametrize("index_type", ["HNSW", "IVF_FLAT"])
+def test_a_changed_byte_in_an_index_file_changes_no_result(closed, open_index, unit, index_type):
+    with open_index(index_type=index_type) as index:
+        before = index.search_vector(unit()[0], 5)
+    for path in closed.rglob("*.idx"):
+        flip(path)
+    with open_index() as index:
+        assert index.search_vector(unit()[0], 5) == before
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(closed, open_index, monkeypatch):
+    error = PermissionError(13, "Permission denied", "schema.json")
+    monkeypatch.setattr("florence_rag.index.lite.integrity.load_schema", lambda path: (_ for _ in ()).throw(error))
+    with pytest.raises(StoreUnavailableError, match=r"schema.json cannot be read .Permission denied.; give it to this"):
+        open_index()
+    with pytest.raises(StoreUnavailableError):
+        repair(closed)
+
+
+def test_an_open_database_is_not_repaired(closed, open_index, tmp_path):
+    index = open_index()
+    with pytest.raises(StoreLockedError, match=r"has .* open; close it there"):
+        repair(closed)
+    index.close()
+    with pytest.raises(StoreUnavailableError, match="there is no database"):
+        find_damage(tmp_path / "nowhere.db")
+
+
+def test_a_repair_that_is_cut_short_can_be_repeated(closed, open_index, monkeypatch):
+    before = contents(open_index, closed)
+    empty(closed / COLLECTION / "manifest.json")
+    for function in ("save_schema", "write_data_file", "Manifest.save"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"florence_rag.index.lite.repair.{function}", _no_space)
+            with pytest.raises(StoreUnavailableError, match=r"cannot be repaired .No space left.*nothing is lost"):
+                repair(closed)
+    with monkeypatch.context() as patch:
+        patch.setattr(SetAside, "move", _no_space)
+        with pytest.raises(StoreUnavailableError):
+            repair(closed)
+    assert contents(open_index, closed) == before, "the new manifest was written, so that the collection is whole"
+
+
+def _no_space(*_):
+    raise OSError(28, "No space left on device")
