@@ -152,7 +152,7 @@ def _flip(path: Path, bit: int) -> None:
 
 
 def data_bytes(database: Path) -> Counter[bytes]:
-    """Return the contents of all Parquet files, wherever they lie. Closing a database moves the rows of logs to some."""
+    """Return the contents of all Parquet files, wherever they lie. Closing a database moves rows from logs to them."""
     return Counter(path.read_bytes() for path in database.rglob("*.parquet") if path.is_file())
 
 

@@ -37,6 +37,7 @@ from florence_rag.index.lite.lock import locked
 COLLECTIONS = "collections"
 MANIFEST = "manifest.json"
 SCHEMA = "schema.json"
+LOST_WRITES = "has lost writes between others"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +327,7 @@ def _compare_sequences(files: CollectionFiles) -> None:
     if any(number > known for path in flushed for number in files.logs[path].sequence) or (late and late[0] <= known):
         files.report(files.folder / MANIFEST, "does not fit the write-ahead logs")
     elif any(b - a > 1 for a, b in zip([known, *late], late, strict=False)):
-        files.report(files.folder / "wal", "has lost writes between others")
+        files.report(files.folder / "wal", LOST_WRITES)
 
 
 def _number(log: Path) -> int:

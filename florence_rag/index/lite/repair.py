@@ -31,6 +31,7 @@ from florence_rag.index.checksum import verify
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
 from florence_rag.index.lite.integrity import (
+    LOST_WRITES,
     MANIFEST,
     SCHEMA,
     CollectionFiles,
@@ -165,6 +166,8 @@ def _read(files: CollectionFiles) -> _Remains:
             else:
                 _add_deletes(remains.deletes, table)
     for damage in files.damage:
+        if damage.problem == LOST_WRITES:
+            remains.lost.append(f"{damage}: rows that they wrote or deleted may be lost or back")
         is_parquet = damage.file.endswith(".parquet")
         if damage.problem == MISSING and is_parquet and not any(damage.file.endswith(path.name) for path in present):
             remains.lost.append(f"{damage}: its rows or deletions are lost")
