@@ -189,7 +189,7 @@ def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
 def _is_intact(stored: Mapping[str, Any]) -> bool:
     """Return whether the checksum of a stored row fits."""
     values = {name: json.loads(stored[name]) for name in ("locator", "metadata")}
-    return verify(stored | values) == "intact"
+    return verify({**stored, **values}) == "intact"
 
 
 def _add_deletes(deletes: dict[str, int], table: pa.Table) -> None:
