@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from milvus_lite.exceptions import MilvusLiteError
@@ -30,6 +31,7 @@ from milvus_lite.schema.validation import validate_schema
 from milvus_lite.storage.manifest import MANIFEST_FORMAT_VERSION
 
 from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreError, StoreUnavailableError
+from florence_rag.index.checksum import DAMAGED, Verdict, verify
 from florence_rag.index.lite.data_files import MISSING, Footer, Log, UnreadableError, read_footer, read_log
 from florence_rag.index.lite.known_schemas import is_same_schema, known_schema
 from florence_rag.index.lite.lock import locked
@@ -280,7 +282,7 @@ def read_manifest(path: Path) -> ManifestRecord:
         for kind in ("data_files", "delta_files")
         for name in by_kind[kind]
     ]
-    specs = {field: IndexSpec.from_dict(spec) for field, spec in record["index_specs"].items()}
+    specs = {spec.field_name: spec for spec in map(IndexSpec.from_dict, record["index_specs"].values())}
     return ManifestRecord(*numbers, frozenset(named), specs)
 
 
@@ -304,10 +306,21 @@ def _read_logs(files: CollectionFiles) -> None:
     for path in logs(files.folder):
         try:
             log = files.logs[path] = read_log(path, files.columns(path))
-            if log.problem:
-                files.report(path, log.problem)
+            changed = sum(verdict(row) in DAMAGED for batch in log.batches for row in batch.to_pylist())
+            if log.problem or changed:
+                files.report(path, log.problem or f"has {changed} changed rows")
         except UnreadableError as error:
             files.report(path, str(error))
+
+
+def verdict(stored: Mapping[str, Any]) -> Verdict:
+    """Compare a stored row with its checksum, if it has one."""
+    if "checksum" not in stored:
+        return "unknown"
+    try:
+        return verify({**stored, **{name: json.loads(stored[name]) for name in ("locator", "metadata")}})
+    except ValueError:
+        return "content"
 
 
 def _compare_sequences(files: CollectionFiles) -> None:

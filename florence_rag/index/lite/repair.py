@@ -8,7 +8,6 @@ in the folder `set-aside`.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +15,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,7 +25,7 @@ from milvus_lite.storage.data_file import write_data_file
 from milvus_lite.storage.manifest import Manifest
 
 from florence_rag.errors import StoreUnavailableError
-from florence_rag.index.checksum import verify
+from florence_rag.index.checksum import DAMAGED
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
 from florence_rag.index.lite.integrity import (
@@ -40,6 +38,7 @@ from florence_rag.index.lite.integrity import (
     inspect_readable,
     logs,
     read_manifest,
+    verdict,
 )
 from florence_rag.index.lite.known_schemas import known_schema
 from florence_rag.index.lite.lock import LOCK, locked
@@ -156,10 +155,10 @@ def _read(files: CollectionFiles) -> _Remains:
         try:
             tables, problem = _tables(path, files)
         except UnreadableError as error:
-            tables, problem = [], f"{name} {error}"
+            tables, problem = [], str(error)
         if problem:
             effect = "its rows are lost" if is_data else "rows that it deleted may be back"
-            remains.lost.append(f"{problem}: {effect}")
+            remains.lost.append(f"{name} {problem}: {effect}")
         for table in tables:
             if is_data:
                 remains.rows.append(table)
@@ -176,20 +175,15 @@ def _read(files: CollectionFiles) -> _Remains:
 
 def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
     """Return the rows of a file, and what is wrong with it, or ""."""
-    name = path.relative_to(files.folder.parents[1]).as_posix()
     if path.suffix == ".arrow":
         log = read_log(path, files.columns(path))
-        tables = [pa.Table.from_batches([batch]) for batch in log.batches]
-        return tables, f"{name} {log.problem}" if log.problem else ""
+        written = pa.Table.from_batches(log.batches) if log.batches else pa.table({})
+        whole = written.filter([verdict(row) not in DAMAGED for row in written.to_pylist()])
+        changed = f"has {written.num_rows - whole.num_rows} changed rows" if whole.num_rows < written.num_rows else ""
+        return [whole] if whole.num_rows else [], " and ".join(filter(None, [log.problem, changed]))
     files.footer(path)
-    tables, lost = read_rows(path, _is_intact)
-    return tables, f"{name} has {lost} unreadable rows" if lost else ""
-
-
-def _is_intact(stored: Mapping[str, Any]) -> bool:
-    """Return whether the checksum of a stored row fits."""
-    values = {name: json.loads(stored[name]) for name in ("locator", "metadata")}
-    return verify({**stored, **values}) == "intact"
+    tables, lost = read_rows(path, lambda row: verdict(row) == "intact")
+    return tables, f"has {lost} unreadable rows" if lost else ""
 
 
 def _add_deletes(deletes: dict[str, int], table: pa.Table) -> None:

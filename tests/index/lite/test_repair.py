@@ -193,6 +193,16 @@ def test_writes_behind_damage_in_a_log_are_kept(open_index, put, db, tmp_path):
         assert contents(open_index, killed)[1] == ["/a", "/c"]
 
 
+def test_a_changed_row_in_a_log_is_noticed_and_not_repaired_to_something_wrong(killed, open_index):
+    path = log(killed, "data")
+    flip(path, path.read_bytes().index(b"passage 1"))
+    with pytest.raises(DamagedDatabaseError, match=r"wal_data_\d+.arrow has 1 changed rows"):
+        open_index(uri=str(killed))
+    assert "has 1 changed rows: its rows are lost" in repair(killed).lost[0]
+    with pytest.warns(RuntimeWarning, match="has 6 chunks where its ledger lists 7"):
+        assert len(contents(open_index, killed)[0]) == 6
+
+
 def test_a_lost_log_of_deletions_is_noticed(killed, open_index, put):
     with open_index(uri=str(killed)) as index:
         put(index, "/d", n=2)
