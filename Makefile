@@ -9,7 +9,7 @@ SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushd
   chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-server lint format types bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
+.PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ format: $(VENV)/.dev ## Fix what `make lint` can fix by itself
 
 types: $(VENV)/.dev ## Check the types (mypy, strict)
 	$(BIN)/mypy
+
+audit: $(BIN)/python ## Check the pinned versions against published advisories; say so if none can be reached
+	$(BIN)/python .ci/audit.py
 
 bench: $(VENV)/.dev ## Measure what takes seconds or a few minutes: indexing, models, stores, other libraries
 	$(BIN)/python benchmarks/startup.py

@@ -17,7 +17,7 @@ from florence_rag.redaction import redact
 SLOW_S = 2.0
 """Timed calls that take longer are logged as information, others perhaps only for debugging."""
 
-_USUAL = frozenset(logging.makeLogRecord({}).__dict__)
+_USUAL = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class RedactingFilter(logging.Filter):
@@ -29,12 +29,17 @@ class RedactingFilter(logging.Filter):
         record.args = tuple(map(_clean, record.args)) if isinstance(record.args, tuple) else _clean(record.args)
         if record.exc_info and not record.exc_text:
             record.exc_text = redact(logging.Formatter().formatException(record.exc_info))
-        for name in record.__dict__.keys() - _USUAL:
-            record.__dict__[name] = _clean(record.__dict__[name])
+        for name, value in extra_fields(record).items():
+            record.__dict__[name] = _clean(value)
         return True
 
 
 _FILTER = RedactingFilter()
+
+
+def extra_fields(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the fields of a record that `extra` gave it."""
+    return {name: value for name, value in record.__dict__.items() if name not in _USUAL}
 
 
 def get_logger(name: str) -> logging.Logger:

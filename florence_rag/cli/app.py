@@ -12,7 +12,7 @@ import sys
 from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -123,8 +123,17 @@ def root(
     print_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning"] | None,
+        typer.Option(help="Print log records from this level on to standard error.", show_default=False),
+    ] = None,
+    log_json: Annotated[bool, typer.Option("--log-json", help="Print log records as lines of JSON.")] = False,
 ) -> None:
     """Options before a command."""
+    if log_level or log_json:
+        from florence_rag.cli.logging_setup import configure_logging
+
+        configure_logging(log_level or "info", as_json=log_json)
 
 
 def main() -> None:
