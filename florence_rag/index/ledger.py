@@ -23,7 +23,8 @@ from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSou
 
 State = Literal["begun", "complete", "partial", "failed", "near-duplicate"]
 
-_SETTINGS = "settings"
+SETTINGS_ID = "settings"
+"""The id and the state of the record that holds the settings."""
 _FOLDER = "folder"
 _FIELDS = ["id", "state", "body"]
 _MAX_REASON = 2_000
@@ -74,10 +75,13 @@ class Entry:
         if row["state"] not in get_args(State):
             raise ValueError(f"its state is {row['state']!r:.40}")
         body = parse(row["body"], _EntryBody)
-        if _id(body.uri) != row["id"]:
+        if record_id(body.uri) != row["id"] or (body.source and body.source.uri != body.uri):
             raise ValueError(f"it is not the record of {body.uri!r:.80}")
         skipped = tuple(Skipped(body.uri, reason, locator) for reason, locator in body.skipped)
-        return cls(body.uri, row["state"], body.source, body.chunks, body.reason, skipped)
+        entry = cls(body.uri, row["state"], body.source, body.chunks, body.reason, skipped)
+        if entry.chunks and not entry.is_complete:
+            raise ValueError(f"it lists chunks, although its state is {entry.state!r}")
+        return entry
 
     def to_row(self) -> Row:
         """Return the row of the entry, with a long reason truncated."""
@@ -89,7 +93,7 @@ class Entry:
             "reason": self.reason[:_MAX_REASON],
             "skipped": [(part.reason[:_MAX_SKIP_REASON], part.locator.to_dict()) for part in self.skipped],
         }
-        return _row(_id(self.uri), self.state, body)
+        return _row(record_id(self.uri), self.state, body)
 
     @property
     def is_complete(self) -> bool:
@@ -133,7 +137,7 @@ class Settings:
 
     def to_row(self) -> Row:
         """Return the row of the settings, in the present version."""
-        return _row(_SETTINGS, _SETTINGS, asdict(self) | {"version": VERSION, "written_by": installed_version()})
+        return _row(SETTINGS_ID, SETTINGS_ID, asdict(self) | {"version": VERSION, "written_by": installed_version()})
 
     def check(
         self, where: str, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None, vector_dtype: VectorDtype | None
@@ -208,7 +212,7 @@ class Ledger:
 
     def settings(self) -> Settings | None:
         """Return the settings, or None if a kill came between creating the ledger and writing them."""
-        row = self._connection.rows_of(self.name, [_SETTINGS], _FIELDS).get(_SETTINGS)
+        row = self._connection.rows_of(self.name, [SETTINGS_ID], _FIELDS).get(SETTINGS_ID)
         with damage_reported("the record of the settings", self._connection.address):
             return Settings.from_row(row, f"the index {self._where}") if row else None
 
@@ -219,12 +223,12 @@ class Ledger:
 
     def entries(self, *states: State) -> Iterator[Entry]:
         """Iterate over all entries, or over those in these states, in no order."""
-        wanted = one_of("state", states) if states else f'state not in ["{_SETTINGS}", "{_FOLDER}"]'
+        wanted = one_of("state", states) if states else f'state not in ["{SETTINGS_ID}", "{_FOLDER}"]'
         return map(self._entry, self._connection.rows(self.name, _FIELDS, wanted))
 
     def records(self) -> Iterator[tuple[str, Entry | Exception]]:
         """Iterate over the records of sources, by id: each one's entry. Of any damaged record, yield what is wrong."""
-        for row in self._connection.rows(self.name, _FIELDS, f'id != "{_SETTINGS}"'):
+        for row in self._connection.rows(self.name, _FIELDS, f'id != "{SETTINGS_ID}"'):
             try:
                 record = read_record(row)
             except FAULTS as error:
@@ -272,7 +276,7 @@ class Ledger:
         self._connection.upsert(
             self.name,
             (
-                _row(_id(_folder_key(folder)), _FOLDER, {"uri": folder, "skipped": dict(by_reason)})
+                _row(record_id(_folder_key(folder)), _FOLDER, {"uri": folder, "skipped": dict(by_reason)})
                 for folder, by_reason in counts.items()
                 if by_reason
             ),
@@ -280,7 +284,7 @@ class Ledger:
 
     def update_stat(self, sources: Collection[Source]) -> None:
         """Record new sizes and modification times of sources whose content is unchanged."""
-        ids = {_id(source.uri): source for source in sources}
+        ids = {record_id(source.uri): source for source in sources}
         rows = self._connection.rows_of(self.name, list(ids), _FIELDS)
         entries = ((self._entry(row), ids[id]) for id, row in rows.items())
         self.put(
@@ -291,7 +295,7 @@ class Ledger:
 
     def states(self, uris: Collection[str]) -> dict[str, State]:
         """Return the states of those uris that have an entry."""
-        by_id = {_id(uri): uri for uri in uris}
+        by_id = {record_id(uri): uri for uri in uris}
         rows = self._connection.rows_of(self.name, list(by_id), ["id", "state"])
         return {by_id[id]: row["state"] for id, row in rows.items()}
 
@@ -301,11 +305,11 @@ class Ledger:
 
     def drop(self, uris: Iterable[str]) -> None:
         """Delete the entries of these uris."""
-        self.drop_records([_id(uri) for uri in uris])
+        self.drop_records([record_id(uri) for uri in uris])
 
     def clear(self) -> None:
         """Delete all entries except the settings."""
-        self._connection.delete(self.name, f'state != "{_SETTINGS}"')
+        self._connection.delete(self.name, f'state != "{SETTINGS_ID}"')
 
     def settled_rows(self, settings: Settings) -> Iterator[Row]:
         """Iterate over rows for a ledger with these settings and all entries except those that have only begun."""
@@ -314,7 +318,7 @@ class Ledger:
 
     def load(self, rows: Iterable[Row]) -> None:
         """Write rows that `settled_rows` returned, except the settings."""
-        self._connection.upsert(self.name, (row for row in rows if row["state"] != _SETTINGS))
+        self._connection.upsert(self.name, (row for row in rows if row["state"] != SETTINGS_ID))
         self.flush()
 
     def flush(self) -> None:
@@ -334,14 +338,14 @@ def _described(embedder: EmbedderInfo | None) -> str:
 
 def read_record(row: Row) -> Entry | _FolderBody | Settings:
     """Return the record of a row of a ledger; raise one of `records.FAULTS` if it is damaged."""
-    if row["id"] == _SETTINGS:
+    if row["id"] == SETTINGS_ID:
         return Settings.from_row(row, "the ledger")
     return _folder(row) if row["state"] == _FOLDER else Entry.from_row(row)
 
 
 def _folder(row: Row) -> _FolderBody:
     body = parse(row["body"], _FolderBody)
-    if _id(_folder_key(body.uri)) != row["id"]:
+    if record_id(_folder_key(body.uri)) != row["id"]:
         raise ValueError(f"it is not the record of {body.uri!r:.80}")
     return body
 
@@ -351,7 +355,8 @@ def _folder_key(uri: str) -> str:
     return f"{_FOLDER}\0{uri}"
 
 
-def _id(uri: str) -> str:
+def record_id(uri: str) -> str:
+    """Return the id of the record of a source."""
     return blake2b(uri.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

@@ -10,20 +10,22 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from types import TracebackType
 
-from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreUnavailableError
+from florence_rag.errors import InputError, StoreCorruptError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.answer_store import MilvusAnswerStore
 from florence_rag.index.base import IndexInfo
+from florence_rag.index.checksum import VECTOR_FIELDS
 from florence_rag.index.chunk_collection import ChunkCollection
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
-from florence_rag.index.ledger import Entry, Ledger
+from florence_rag.index.ledger import Entry, Ledger, Settings
 from florence_rag.index.lite.connection import LiteConnection
 from florence_rag.index.lite.integrity import damage_error
 from florence_rag.index.lite.lock import is_database
 from florence_rag.index.reader import MilvusReader
 from florence_rag.index.records import corrupt_error
+from florence_rag.index.schema import vector_dtype_of
 from florence_rag.index.writer import MilvusWriter
 from florence_rag.redaction import keep_secret
 from florence_rag.skip_counts import total_counts
@@ -88,6 +90,27 @@ class MilvusIndex(MilvusWriter, MilvusReader):
             ledger.open_for(embedder, create=False, text_embedder=text_embedder)
             swap = CollectionSwap(connection, collection, ledger)
             return cls(ChunkCollection.open(swap, swap.active(), embedder, None))
+
+    @staticmethod
+    def restore_settings(
+        uri: str, embedder: EmbedderInfo, text_embedder: EmbedderInfo | None, token: str | None, collection: str
+    ) -> None:
+        """Record these embedders in an index that has lost its settings; its vectors must have their dimensions."""
+        with _connected(Address.parse(uri), token, create=False) as connection, closing(connection):
+            moved = "" if connection.has(collection) else f"{collection}_{embedder.digest}"
+            if not connection.has(moved or collection):
+                raise StoreCorruptError(f"{uri!r} has no chunks of {embedder.name}; index the files again")
+            fields = {field["name"]: field for field in connection.describe(moved or collection)["fields"]}
+            widths = {name: int(fields[name]["params"]["dim"]) for name in VECTOR_FIELDS if name in fields}
+            given = {"vector": embedder.dimension} | ({"text_vector": text_embedder.dimension} if text_embedder else {})
+            if widths != given:
+                raise StoreMismatchError(f"the vectors of {uri!r} have the dimensions {widths}, and the models {given}")
+            dtype = vector_dtype_of(fields["vector"]["type"])
+            ledger = Ledger(connection, collection)
+            ledger.open()
+            ledger.put_settings(
+                Settings(embedder, chunks=moved, text_embedder=text_embedder, vector_dtype=dtype, checksums=False)
+            )
 
     @staticmethod
     def recorded_embedders(

@@ -20,7 +20,7 @@ def parse(text: Any, form: type[T]) -> T:
 
     Unknown keys are ignored, because a later version may write more of them.
     """
-    return msgspec.convert(json.loads(text), form)
+    return msgspec.convert(json.loads(text), form)  # not parse_json, which replaces the lone surrogates of uris
 
 
 @contextmanager

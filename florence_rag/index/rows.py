@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -11,7 +11,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, truncate
 from florence_rag.json_values import to_json_value
 from florence_rag.text_arguments import MAX_TEXT_BYTES, clean
-from florence_rag.types import Chunk, Hit, Kind, Locator, item_uri
+from florence_rag.types import ITEM_IMAGE, Chunk, Hit, Kind, Locator, item_uri
 
 MAX_ID_BYTES = 512
 MAX_URI_BYTES = 8_192  # twice the longest path of Linux
@@ -24,6 +24,11 @@ STORED_FIELDS = [*HIT_FIELDS, "page", "start_s", "end_s", "terms", "vector"]
 """All fields of a row except those that the store computes and the text vector, which only some indexes have."""
 
 Row = dict[str, Any]
+
+
+class _ItemImage(TypedDict):
+    file: str
+    hash: str
 
 
 def chunk_to_row(chunk: Chunk, vector: np.ndarray, text_vector: np.ndarray | None = None) -> Row:
@@ -60,6 +65,8 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
     """
     uri, metadata = decode_uri(row["source"]), msgspec.convert(row["metadata"], dict[str, Any])
     is_item = uri == item_uri(row["id"])
+    if is_item and ITEM_IMAGE in metadata:
+        msgspec.convert(metadata[ITEM_IMAGE], _ItemImage)
     named = metadata.get("source") if is_item else None
     return Hit(
         id=row["id"],

@@ -117,6 +117,11 @@ def record_spec(name: str, dimension: int, **max_bytes: int) -> CollectionSpec:
     return CollectionSpec(name, CollectionSchema(fields), {"vector": index}, "Strong")
 
 
+def vector_dtype_of(field_type: DataType) -> VectorDtype:
+    """Return the precision of the vectors of a field."""
+    return next(dtype for dtype, each in _VECTOR_FIELDS.items() if each == field_type)
+
+
 def vector_index(profile: StoreProfile, index_type: str, dimension: int, dtype: VectorDtype) -> IndexParams:
     """Return an index over a vector field. Vectors have unit length, so their inner product is the cosine."""
     params = profile.build_params(index_type, dimension, dtype)

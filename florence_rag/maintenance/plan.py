@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from florence_rag.batching import batched
-from florence_rag.index.ledger import Entry
+from florence_rag.index.ledger import Entry, record_id
 from florence_rag.index.literals import one_of
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.items import item_content
 from florence_rag.maintenance.check import IndexCheck
 from florence_rag.maintenance.findings import Finding
 from florence_rag.sources import exists
+from florence_rag.sources.io.uris import is_url, parse_member
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
 
 _ROWS_PER_WRITE = 500
@@ -93,13 +95,12 @@ def make_plan(check: IndexCheck) -> RepairPlan:
     if check.index.chunks.codec.checksums and check.unverified:
         plan.unverified = check.unverified
         plan.add("repaired", f"gave {len(check.unverified)} rows of an older version a checksum")
-    if plan.records:
-        plan.add("repaired", f"deleted {len(plan.records)} records of the ledger that cannot be read")
+    _plan_records(plan, check)
     if plan.answers:
         plan.add("repaired", f"deleted {len(plan.answers)} cached answers that cannot be read; they are computed again")
     findings: dict[str, list[Finding]] = defaultdict(list)
     for finding in check.findings:
-        if finding.source:
+        if finding.kind in ("content", "vector", "count", "unknown-source", "image"):
             findings[finding.source].append(finding)
     for uri, found in sorted(findings.items()):
         _plan_source(plan, check, uri, found)
@@ -117,7 +118,19 @@ def hit_to_chunk(hit: Hit, frames: tuple[Frame, ...]) -> Chunk:
 
 
 def _is_there(uri: str) -> bool:
-    return not uri.startswith(item_uri("")) and exists(uri)
+    """Return whether the file of a source exists. The uri may be damaged, and then it is no absolute path."""
+    location = member.container if (member := parse_member(uri)) else uri
+    return (os.path.isabs(location) or is_url(location)) and exists(uri)
+
+
+def _plan_records(plan: RepairPlan, check: IndexCheck) -> None:
+    """Plan to delete records that cannot be read. The ids of those whose sources have rows follow from these."""
+    known = set(map(record_id, check.rows))
+    if listed := sum(id in known for id in plan.records):
+        plan.add("repaired", f"deleted {listed} records of the ledger that cannot be read; their sources follow")
+    if others := len(plan.records) - listed:
+        what = "failures, near-duplicates, counts of folders, or sources that are lost"
+        plan.add("lost", f"deleted {others} records of the ledger that cannot be read, and that have no rows: {what}")
 
 
 def _plan_source(plan: RepairPlan, check: IndexCheck, uri: str, found: Sequence[Finding]) -> None:
@@ -129,6 +142,11 @@ def _plan_source(plan: RepairPlan, check: IndexCheck, uri: str, found: Sequence[
     elif _is_there(uri):
         plan.reindex.append(uri)
         plan.add("repaired", f"index it again ({problems})", uri)
+    elif len(ids := sorted({finding.id for finding in found if finding.kind == "content"})) == check.rows[uri] > 0 and (
+        entry is None
+    ):  # the uri may be damaged, too
+        plan.rows += ids
+        plan.add("lost", f"deleted damaged rows of unknown origin: {', '.join(map(repr, ids))}", uri)
     elif {finding.kind for finding in found} == {"image"}:
         plan.add("kept", f"{problems}; store the item again, or delete it", uri)
     else:

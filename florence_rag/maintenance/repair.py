@@ -11,15 +11,18 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack, cast
 
 from florence_rag.batching import batched
 from florence_rag.chunking import ChunkingConfig
 from florence_rag.context import Context
-from florence_rag.errors import InputError
+from florence_rag.embedding.base import unit_rows
+from florence_rag.errors import InputError, StoreCorruptError, StoreMismatchError
 from florence_rag.image_store import ImageStore
 from florence_rag.index.address import Address, image_folder
+from florence_rag.index.ledger import SETTINGS_ID
 from florence_rag.index.lite.integrity import find_damage
 from florence_rag.index.lite.repair import repair as repair_files
 from florence_rag.index.milvus import MilvusIndex
@@ -28,10 +31,13 @@ from florence_rag.ingest.embed_stage import embed_batch
 from florence_rag.ingest.file_ingestor import FileIngestor, RunOptions
 from florence_rag.ingest.read_stage import OCRMode
 from florence_rag.loading.database import DatabaseOptions, open_database
+from florence_rag.loading.loaders import EMBEDDER, TEXT_EMBEDDER
+from florence_rag.loading.model_loader import load_model
 from florence_rag.maintenance.check import IndexCheck
 from florence_rag.maintenance.plan import Step, hit_to_chunk, make_plan
 
 _ROWS_PER_STEP = 64
+_PASSAGES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,18 @@ def repair_database(
         add(*(Step("repaired", f"{each}; its collection was written again") for each in files.damage))
         add(*(Step("lost", each) for each in files.lost))
     token, collection = options.get("token"), options.get("collection", "florence")
+    try:
+        MilvusIndex.require_embedders(str(db), token, collection)
+    except StoreCorruptError as error:
+        if model is None:
+            raise StoreCorruptError(
+                f"{str(error).partition(';')[0]}, so nothing shows which model filled it; name that model: "
+                f"florence-rag repair --db {db} --model NAME"
+            ) from error
+        add(Step("repaired", f"recorded again that {model} filled the database"))
+        if dry_run:
+            return RepairReport(str(db), tuple(steps), dry_run=True)
+        _restore_settings(str(db), model, options)
     with MilvusIndex.open_unchecked(str(db), token, collection) as index:
         check = IndexCheck(index, ImageStore(index, image_folder(str(db), collection)))
         check.run()
@@ -125,6 +143,21 @@ def repair_database(
             add(*_embed_again(context, plan.embed))
             add(*_index_again(context, plan.reindex, options))
     return RepairReport(str(db), tuple(steps), set_aside, dry_run)
+
+
+def _restore_settings(db: str, model: str, options: RepairOptions) -> None:
+    """Record the embedders of a database that has lost its settings, if they made its vectors."""
+    token, collection = options.get("token"), options.get("collection", "florence")
+    embedder = load_model(EMBEDDER, model, options.get("model_options"))
+    name = options.get("text_embedder")
+    text_embedder = load_model(TEXT_EMBEDDER, name, options.get("model_options")).info if name else None
+    MilvusIndex.restore_settings(db, embedder.info, text_embedder, token, collection)
+    with MilvusIndex.open_unchecked(db, token, collection) as index:
+        passages = list(islice(index.find(kinds={"text"}), _PASSAGES))
+        stored = index.vectors([hit.id for hit in passages])
+        if passages and (stored * unit_rows(embedder.embed_texts([hit.text for hit in passages]))).sum(1).max() < 0.99:
+            index.chunks.ledger.drop_records([SETTINGS_ID])
+            raise StoreMismatchError(f"{model} did not make the vectors of {db!r}; name the model that did")
 
 
 @contextmanager

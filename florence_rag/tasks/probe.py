@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -31,6 +32,14 @@ SUFFIX = ".safetensors"
 _FORMAT = "florence_rag linear probe 1"
 _ITERATIONS = 2000
 _MIN_DEVIATION = 1e-3  # keeps features that hardly vary from dominating
+
+
+class _Header(TypedDict):
+    labels: tuple[str, ...]
+    embedder: EmbedderInfo
+    examples: dict[str, int]
+    strength: float
+    accuracy: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,12 +77,11 @@ class LinearProbe:
         try:
             with safe_open(path, "np") as file:
                 header = file.metadata() or {}
-                if header.get("format") != _FORMAT:
-                    raise ModelError(f"{str(path)!r} is not a classifier that `florence-rag classify train` wrote")
-                fields, weights, bias = parse_json(header["probe"]), file.get_tensor("weights"), file.get_tensor("bias")
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
+                _check_format(header.get("format", ""), path)
+                fields = msgspec.convert(parse_json(header["probe"]), _Header)
+                weights, bias = file.get_tensor("weights"), file.get_tensor("bias")
+        except (OSError, SafetensorError, ValueError, KeyError, msgspec.MsgspecError) as error:
             raise ModelError(f"the classifier {str(path)!r} cannot be read: {error}") from error
-        fields |= {"labels": tuple(fields["labels"]), "embedder": EmbedderInfo(**fields["embedder"])}
         probe = cls(weights=weights, bias=bias, **fields)
         if weights.shape != (len(probe.labels), probe.embedder.dimension) or bias.shape != weights.shape[:1]:
             raise ModelError(f"{str(path)!r} is damaged: its weights do not fit its labels; train it again")
@@ -83,6 +91,14 @@ class LinearProbe:
                 f"not of {embedder.name} ({embedder.fingerprint[:12]}); open that model, or train it again"
             )
         return probe
+
+
+def _check_format(found: str, path: Path) -> None:
+    if found == _FORMAT:
+        return
+    if found.startswith(_FORMAT.rstrip("1")):
+        raise ModelError(f"{str(path)!r} was written by a newer florence-rag; install that, or train it again")
+    raise ModelError(f"{str(path)!r} is not a classifier that `florence-rag classify train` wrote")
 
 
 def train_probe(vectors: np.ndarray, labels: Sequence[str], embedder: EmbedderInfo) -> LinearProbe:

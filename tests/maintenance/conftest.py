@@ -9,9 +9,12 @@ import pytest
 from PIL import Image
 
 from florence_rag.context import Models
+from florence_rag.embedding.base import Embedder
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.loading import database
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, ScriptedReader, color_frame
+from tests.cli.stand_ins import use_color_models
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,12 @@ def damage(folder) -> Callable[..., Iterator[MilvusIndex]]:
             yield index
 
     return open_it
+
+
+def use_models(patch: pytest.MonkeyPatch, embedder: Callable[[], Embedder] = ColorEmbedder) -> None:
+    """Let the database open with stand-ins for the models, which it may name."""
+    use_color_models(patch, embedder)
+    patch.setattr(database, "is_known", lambda name: True)
 
 
 def id_of(index: MilvusIndex, uri: str | Path) -> str:

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from florence_rag.embedding.base import unit_rows
@@ -73,6 +74,22 @@ def test_other_files_are_refused(tmp_path):
         LinearProbe.load(path, INFO)
     path.write_bytes(b"\x80\x04}.")
     with pytest.raises(ModelError, match="cannot be read"):
+        LinearProbe.load(path, INFO)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"probe": "{"}, {"probe": "[]"}, {"probe": '{"labels": ["a", "b"]}'}, {"probe": '{"labels": 3}'}]
+)
+def test_a_damaged_header_is_an_error(tmp_path, changes):
+    path = tmp_path / "pets.safetensors"
+    train_probe(*clusters(("cat", "dog")), INFO).save(path)
+    with safe_open(path, "np") as file:
+        header, tensors = file.metadata(), {name: file.get_tensor(name) for name in ("weights", "bias")}
+    save_file(tensors, path, header | changes)
+    with pytest.raises(ModelError, match=r"the classifier '.+' cannot be read: "):
+        LinearProbe.load(path, INFO)
+    save_file(tensors, path, header | {"format": "florence_rag linear probe 2"})
+    with pytest.raises(ModelError, match="was written by a newer florence-rag; install that, or train it again"):
         LinearProbe.load(path, INFO)
 
 
