@@ -3,9 +3,10 @@
     python benchmarks/reliability/kills.py --kills 100 --seed 0
 
 Each job runs in a process that SIGKILL ends: an index run, a run that removes files, a move to another embedder, a
-program that stores and deletes items, a watch of a folder, and an index run inside one long video. After each kill the
-database is opened and checked: every source is complete or absent, and what the job does not touch, or what was
-acknowledged, is there. Then the job is repeated to its end. The embedder is a mean of colors.
+program that stores and deletes items, a watch of a folder, an index run inside one long video, and a repair. A process
+that decodes files for an index run is killed, too. After each kill the database is opened and checked: every source is
+complete or absent, and what the job does not touch, or what was acknowledged, is there. Then the job is repeated to its
+end. The embedder is a mean of colors.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Annotated
 
 import numpy as np
+import psutil
 import typer
 from workload import (
     PROCESSES,
@@ -41,9 +44,11 @@ from workload import (
 
 from florence_rag.index import writer
 from florence_rag.index.lite.profile import LiteProfile
+from florence_rag.index.milvus import MilvusIndex
 from florence_rag.ingest.engine import IngestConfig
 
 Acknowledge = Callable[[int], object]
+DECODER = "decoder process"
 STEPS = 60  # of the program that stores items
 ITEMS = 12
 
@@ -137,6 +142,32 @@ def watch(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
                 waiting[0].unlink()
 
 
+def repair(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
+    """Repair the database, with the embedder that filled it."""
+    from florence_rag.maintenance import repair as module
+
+    def open_database(db: str, model: str | None, options: object) -> SimpleNamespace:
+        rag = open_rag(db)
+        return SimpleNamespace(index=rag.index, models=rag.models, image_folder=rag.context.images.folder)
+
+    module.open_database = open_database
+    module.repair_database(place.db)
+
+
+def prepare_damage(place: Workplace, seed: int) -> None:
+    """Index the files, then change rows under their checksums, delete rows, and cut off the end of a data file."""
+    prepare_database(place, seed)
+    random = Random(seed)
+    with MilvusIndex.open_unchecked(str(place.db)) as index:
+        connection, name = index.chunks.connection, index.chunks.name
+        rows = list(connection.rows(name, ["*"]))
+        changed = random.sample(rows, len(rows) // 3)
+        connection.upsert(name, [{**row, "text": "damaged"} for row in changed if row.pop("bm25", True)])
+        index.chunks.drop_sources([str(path) for path in sorted(place.files.iterdir())[:5]])
+    data = sorted(place.db.rglob("data_*.parquet"))[0]
+    data.write_bytes(data.read_bytes()[:-100])
+
+
 def prepare_files(place: Workplace, seed: int) -> None:
     save_corpus(place.files, seed)
 
@@ -181,6 +212,7 @@ class Job:
     prepare: Callable[[Workplace, int], None]
     copy: Path = Path()
     duration_s: float = 0.0
+    late_kills: int = 0
     before: Snapshot | None = None
     after: Snapshot = field(default_factory=lambda: Snapshot({}, {}, frozenset()))
 
@@ -192,6 +224,8 @@ JOBS = {
     "put": Job(put, prepare_items),
     "watch": Job(watch, prepare_watch),
     "inside a video": Job(index, prepare_video),
+    "repair": Job(repair, prepare_damage),
+    DECODER: Job(index, prepare_files),
 }
 
 
@@ -228,7 +262,7 @@ def prepare(name: str, place: Workplace, copies: Path, seed: int) -> None:
     shutil.rmtree(place.folder, ignore_errors=True)
     job.prepare(place, seed)
     shutil.copytree(place.folder, job.copy)
-    if place.db.exists():
+    if place.db.exists() and job.run is not repair:
         with open_rag(place.db) as rag:
             job.before = snapshot(rag)
     place.restore(job.copy)
@@ -276,11 +310,38 @@ def try_kill(name: str, place: Workplace, random: Random) -> list[str]:
     for _ in range(random.choice((1, 1, 3))):
         acknowledged = run_and_kill(name, place, start, random.uniform(0, job.duration_s))
         start = STEPS if acknowledged < 0 else acknowledged
-        if place.db.exists():
+        job.late_kills += acknowledged < 0
+        if place.db.exists() and job.run is not repair:
             with open_rag(place.db) as rag:
                 faults += faults_after_kill(job, snapshot(rag), start)
     job.run(place, start, lambda step: None)
     with open_rag(place.db) as rag:
+        return faults + differences(snapshot(rag), job.after)
+
+
+def try_decoder_kill(place: Workplace, random: Random) -> list[str]:
+    """Kill a process that decodes files for an index run. The run must end, and the next one read what it lost."""
+    job = JOBS[DECODER]
+    place.restore(job.copy)
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=run_in_child, args=(DECODER, place.folder, 0, theirs))
+    process.start()
+    ours.recv()
+    ends = time.monotonic() + random.uniform(0, job.duration_s)
+    decoders: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):  # the run may have ended
+        while process.is_alive() and (time.monotonic() < ends or not decoders):
+            decoders = psutil.Process(process.pid).children() or decoders
+            time.sleep(0.01)
+        random.choice(decoders).kill()
+        job.late_kills -= 1
+    job.late_kills += 1
+    process.join()
+    faults = [] if process.exitcode == 0 else [f"the run ended with {process.exitcode}"]
+    with open_rag(place.db) as rag:
+        failed = rag.index.failures()
+        faults += [f"{len(failed)} files failed for one process"] * (len(failed) > 1)
+        rag.add(place.files, retry=True)
         return faults + differences(snapshot(rag), job.after)
 
 
@@ -297,14 +358,15 @@ def main(
         place = Workplace(Path(scratch) / "work")
         for name in names:
             prepare(name, place, Path(scratch) / "copies", seed)
-            result.notes[f"killed: {name}"] = f"{JOBS[name].after.rows} rows, {JOBS[name].duration_s:.1f} s"
         for number in range(kills):
             name = names[number % len(names)]
             try:
-                faults = try_kill(name, place, random)
+                faults = try_decoder_kill(place, random) if name == DECODER else try_kill(name, place, random)
             except Exception as error:
                 faults = [f"{type(error).__name__}: {error}"]
             result.add(f"killed: {name}", faults)
+            note = f"{JOBS[name].after.rows} rows, {JOBS[name].late_kills} kills came after the end"
+            result.notes[f"killed: {name}"] = note
             print(f"{number + 1} of {kills} kills: {name}, {len(faults)} faults", flush=True)
 
 

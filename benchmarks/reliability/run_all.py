@@ -72,25 +72,33 @@ def run(program: Program, arguments: list[str], limit_s: float | None, folder: P
             if limit_s and time.monotonic() - started > limit_s:
                 stop(process)
                 print(f"FAULT {program.name}: stopped after {limit_s} s", flush=True)
+                break
     seconds = time.monotonic() - started
-    records = json.loads(output.read_text()) if output.exists() else []
-    if not isinstance(records, list) or not all("survived" in each for each in records):
-        records = []
-    lines = [Line(each["line"], each["tried"], each["survived"], peak, seconds) for each in records]
+    lines = [Line(*each, peak, seconds) for each in counts(program, output)]
     if process.returncode and all(line.tried == line.survived for line in lines):
         lines.append(Line(f"{program.name} ended with {process.returncode}", 1, 0, peak, seconds))
     return lines or [Line(program.name, 1, 1, peak, seconds)]
 
 
+def counts(program: Program, output: Path) -> list[tuple[str, int, int]]:
+    """Return the lines of a JSON file with what was tried and survived; none if it has other contents."""
+    record = json.loads(output.read_text()) if output.exists() else []
+    if isinstance(record, list):
+        return [(each["line"], each["tried"], each["survived"]) for each in record]
+    tried = sum(record.get("outcomes", {}).values())
+    return [(program.name, tried, tried - len(record["faults"]))] if tried else []
+
+
 def stop(process: psutil.Popen) -> None:
     """Let a program print its table, then end it and all its processes."""
     tree = process.children(recursive=True)
-    process.send_signal(2)
+    process.terminate()
     with suppress(psutil.TimeoutExpired):
         process.wait(10)
     for each in [process, *tree]:
         with suppress(psutil.Error):
             each.kill()
+    process.wait()
 
 
 def show(lines: list[Line]) -> None:

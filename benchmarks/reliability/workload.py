@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -200,6 +201,8 @@ class Result:
     def reported(self, output: Path | None = None) -> Iterator[Result]:
         """Print the table in the end, also if the program is interrupted; exit with 1 if anything went wrong."""
         interrupted = False
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts programs in the background deaf to SIGINT
+            signal.signal(number, signal.default_int_handler)
         try:
             yield self
         except KeyboardInterrupt:
