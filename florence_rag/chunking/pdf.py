@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from threading import RLock
@@ -22,9 +22,12 @@ from florence_rag.errors import MediaError
 from florence_rag.sources.io import open_uri
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Box, Chunk, Frame, Locator, Skipped, Source
+from florence_rag.workers import require_memory
 
 ATTACHMENT = "attachment"
 _HEAD_BYTES = 65_536
+_IMAGE_DEPTH, _IMAGE_BYTES = 3, 8
+"""In how many forms an image is looked for, and the memory that PDFium needs for one pixel."""
 _log = get_logger(__name__)
 _PDFIUM = RLock()  # PDFium is not thread-safe, not even for two documents
 _HYPHEN = re.compile("[\x02\ufffe\xad]\n?")  # the characters by which PDFium marks a hyphenated word
@@ -108,12 +111,21 @@ def _unread_parts(document: pdfium.PdfDocument) -> list[str]:
 
 def _read_page(document: pdfium.PdfDocument, number: int, config: ChunkingConfig) -> _Page:
     with _PDFIUM, closing(document[number - 1]) as page:
+        _require_memory_of_images(page)
         frame = _render(page, config.page_side_px)
         notes, attachments = read_annotations(document, page)
     with _PDFIUM, closing(document[number - 1]) as page, closing(page.get_textpage()) as textpage:
         text = textpage.get_text_range()
         boxes = boxes_to_read(page, textpage) if config.find_ocr_boxes else ()
     return _Page(frame, _clean("\n".join((text if is_readable(text) else "", *notes))), boxes, attachments)
+
+
+def _require_memory_of_images(page: pdfium.PdfPage) -> None:
+    """Raise a MemoryError if the memory does not suffice for an image of a page, which PDFium would not draw."""
+    for image in page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=_IMAGE_DEPTH):
+        with suppress(pdfium.PdfiumError):
+            width, height = image.get_px_size()
+            require_memory(width * height * _IMAGE_BYTES)
 
 
 def _render(page: pdfium.PdfPage, max_side_px: int) -> Frame:

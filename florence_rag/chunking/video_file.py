@@ -218,6 +218,8 @@ class Video:
             try:
                 form = "bgra" if _may_be_transparent(frame) else "bgr24"
                 small = self._thumbnailer.reformat(frame, *size, form, interpolation="FAST_BILINEAR")
+            except av.error.MemoryError:
+                raise
             except av.FFmpegError:  # damage can give a frame a pixel format that FFmpeg does not convert
                 unusable += 1
                 continue
@@ -245,6 +247,8 @@ class Video:
                 self._awaits_key_frame = False
             try:
                 frames = self._decoder.decode(packet)
+            except av.error.MemoryError:
+                raise
             except av.FFmpegError:
                 damaged += 1
                 continue
@@ -283,6 +287,8 @@ class Video:
         """Yield the packets of the video and of other streams; None, which ends decoding, where the file breaks off."""
         try:
             yield from self._timeline.place(self._demux(others))
+        except av.error.MemoryError:
+            raise
         except (av.FFmpegError, OSError) as error:
             if not isinstance(error, av.FFmpegError) and error.errno != EINVAL:  # a damaged position is no file error
                 raise

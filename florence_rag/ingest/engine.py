@@ -194,7 +194,7 @@ class ThreadEngine:
 
     reader threads: chunk, OCR -> batches across sources -> model threads: describe, embed
 
-    Sources for which the memory of the chunker does not suffice are read last, one by one, by `lone_chunker`.
+    Sources that seem damaged to the chunker are read again, last and one by one, by `lone_chunker` with more memory.
     """
 
     stage: EmbedStage

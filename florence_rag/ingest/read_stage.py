@@ -97,8 +97,6 @@ _DETAIL = ByteLimit(128 * 2**20)
 """The frames in full size, which OCR reads in several threads."""
 _IDLE_S = 5.0
 _LIMIT = re.compile(r"reading it .* the limit of ([\d,.e+]+) (s|MB)")
-_RAISE_TIME = "; raise it with --file-timeout (IngestConfig.file_timeout_s)"
-_RAISE_MEMORY = "; raise it with --memory-budget (IngestConfig.memory_budget_mb)"
 _IN_MEMORY = "memory://"
 _REMOTE_FACTOR = 10
 """How much longer a file on a server may take, which has limits of its own."""
@@ -227,8 +225,8 @@ def read_source(
         chunker: Cuts it into chunks.
         ocr: Adds OCR text.
         timer: Counts the time of each stage.
-        postponed: Receives the source and the number of its parts that were read, if the memory does not suffice.
-            The source then has no end.
+        postponed: Receives the source and the number of its parts that were read if it seems damaged, which it may not
+            be with more memory. The source then has no end.
         known: How many parts of a source were read before, which are not repeated.
     """
     count = known.get(source, 0)
@@ -249,15 +247,12 @@ def read_source(
                     part = ocr(part, load_detail)
                 yield ReadEvent(source, part)
             count += 1
-    except MemoryLimitError as error:
-        if postponed is None:
-            yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_RAISE_MEMORY}", source))
-        else:
-            postponed[source] = count
-    except TimeLimitError as error:
-        yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_RAISE_TIME}", source))
     except MediaError as error:
-        yield ReadEvent(source, failure=PermanentFailure(source.uri, str(error), source))
+        # Some decoders take a lack of memory for damage.
+        if postponed is not None and not isinstance(error, TimeLimitError):
+            postponed[source] = count
+        else:
+            yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_advice(error)}", source))
     except FlorenceError as error:
         yield ReadEvent(source, failure=Failure(source.uri, str(error)))
     except Exception as error:
@@ -266,6 +261,15 @@ def read_source(
         yield ReadEvent(source, failure=Failure(source.uri, reason))
     else:
         yield ReadEvent(source)
+
+
+def _advice(error: MediaError) -> str:
+    """Return how to raise the limit that a file exceeds; "" if it exceeds none."""
+    if isinstance(error, TimeLimitError):
+        return "; raise it with --file-timeout (IngestConfig.file_timeout_s)"
+    return (
+        "; raise it with --memory-budget (IngestConfig.memory_budget_mb)" if isinstance(error, MemoryLimitError) else ""
+    )
 
 
 def is_raised(reason: str, limits: Limits) -> bool:

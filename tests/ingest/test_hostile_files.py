@@ -111,8 +111,8 @@ def test_a_file_that_needs_too_much_memory_is_named_and_the_others_are_stored(fo
 
 @on_linux
 def test_large_images_that_need_more_than_their_share_are_read_alone_in_the_end(folder):
-    for number in range(2):
-        Image.new("RGB", (6000, 5000), (number * 50, 9, 9)).save(folder / f"large{number}.png", compress_level=1)
+    Image.new("RGB", (6000, 5000), "red").save(folder / "large.png", compress_level=1)
+    Image.new("RGB", (4500, 3000), "blue").save(folder / "large.webp", quality=5, method=0)
     (folder / "small.txt").write_text("A small text.")
     seen = []
     report = rag_of(memory_budget_mb=768, batch_size=1).add(folder, progress=lambda step: seen.append(step.source))
