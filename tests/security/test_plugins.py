@@ -27,7 +27,7 @@ def texts_of(content):
 
 
 def test_the_tools_of_langchain(targets):
-    for target in targets:
+    for target in targets[::2]:
         search = florence_tools(target.rag, image_mode="text")[0]
         found = search.invoke(call("1", search.name, {"query": "red", "k": 2}))
         assert found.status == "success" and "The images show:" in found.content
@@ -39,7 +39,7 @@ def test_the_tools_of_langchain(targets):
 
 
 def test_the_tools_of_llama_index(targets):
-    for target in targets[::2]:
+    for target in targets[1::2]:
         search = FlorenceToolSpec(target.rag, image_mode="text").to_tool_list()[0]
         check_told(search.call(query="red", k=2).content)
         refused = search.call(query="red", **{target.attack: 1})
