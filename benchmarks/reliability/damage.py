@@ -184,8 +184,8 @@ class Judge:
     def _judge_opened(self, copy: Path, name: Path, found: Rows, held: Counter[bytes]) -> tuple[str, str]:
         if found == self.before:
             return "harmless", ""
-        if name.suffix == ".arrow" and "_answers_" in name.parts[1] and found.items() <= self.before.items():
-            return "opened, without the last answers of the cache", ""
+        if name.suffix == ".arrow" and name.parts[1] != "florence":
+            return "opened, as after a kill before the last writes to the ledger or the cache", ""
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:

@@ -52,12 +52,13 @@ def _read_table(path: str) -> Any:
 def _build_or_load_checked_index(segment: Segment, spec: Any, index_dir: str) -> None:
     path = Path(segment.index_file_path(index_dir, spec.index_type, spec.field_name))
     checksum = path.with_name(f"{path.name}.crc32")
-    if path.is_file() and (not checksum.is_file() or checksum.read_text() != _checksum(path)):
+    if path.is_file() and (not checksum.is_file() or checksum.read_bytes() != _checksum(path)):
         path.unlink()
+        checksum.unlink(missing_ok=True)
     _build_or_load_index(segment, spec, index_dir)
     if path.is_file() and not checksum.is_file():
-        checksum.write_text(_checksum(path))
+        checksum.write_bytes(_checksum(path))
 
 
-def _checksum(path: Path) -> str:
-    return f"{zlib.crc32(path.read_bytes()):08x}"
+def _checksum(path: Path) -> bytes:
+    return b"%08x" % zlib.crc32(path.read_bytes())

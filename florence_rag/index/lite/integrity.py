@@ -291,6 +291,7 @@ def _read_parquet(files: CollectionFiles, thorough: bool) -> None:
     named = files.manifest.files if files.manifest else frozenset()
     present = [path for path in data_files(files.folder) if not path.is_dir()]
     missing = {files.folder / name for name in named} - set(present)
+    files.strays += [path for path in files.folder.glob("partitions/*/indexes/*") if path.is_dir()]
     for path in [*sorted(missing), *present]:
         is_named = path in missing or path.relative_to(files.folder).as_posix() in named
         if not is_named:

@@ -229,10 +229,11 @@ def test_a_lost_lock_file_is_created_again(closed, open_index):
 def test_a_changed_byte_in_an_index_file_changes_no_result(closed, open_index, unit, index_type):
     with open_index(index_type=index_type) as index:
         before = index.search_vector(unit()[0], 5)
-    for path in closed.rglob("*.idx"):
-        flip(path)
-    with open_index() as index:
-        assert index.search_vector(unit()[0], 5) == before
+    for pattern, damage in (("*.idx", flip), ("*.crc32", flip), ("*.idx", replace_by_folder)):
+        for path in closed.rglob(pattern):
+            damage(path)
+        with open_index() as index:
+            assert index.search_vector(unit()[0], 5) == before
 
 
 def test_a_file_that_may_not_be_read_is_not_damaged(closed, open_index, monkeypatch):
