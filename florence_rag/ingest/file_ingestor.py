@@ -223,6 +223,6 @@ class FileIngestor:
         readers = ingest.threads + (models.embedder.capabilities.workers if models.action_recognizer else 0)
         reader, lone_reader = (FileReader(chunker, ingest.limits(count)) for count in (readers, 1))
         if make_engine:
-            return make_engine(reader)
+            return make_engine(lone_reader)  # other engines read nothing again
         stage = EmbedStage.from_models(models, index_regions=self.index_regions, file_limits=reader.limits)
         return ThreadEngine(stage, reader, ocr, self.config, lone_reader)
