@@ -175,7 +175,11 @@ def mark(tmp_path, monkeypatch):
     return tmp_path / "mark"
 
 
-@pytest.mark.parametrize("role", ROLES)
+SLOW = ("plain embedder", "image reranker", "chat captioner", "dual encoder", "actions")
+"""Roles that share their way of loading with others."""
+
+
+@pytest.mark.parametrize("role", [pytest.param(role, marks=[pytest.mark.slow] * (role in SLOW)) for role in ROLES])
 def test_no_folder_runs_code(role, healthy, mark, tmp_path):
     kind, family, _ = ROLES[role]
     load_model(kind, f"{family}{healthy(role)}", ModelOptions(offline=True))  # it is healthy before it is changed
