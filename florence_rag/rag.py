@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import Event
-from types import TracebackType
 from typing import Unpack
 
 from florence_rag.answering.llm import ChatModel
@@ -34,8 +33,10 @@ from florence_rag.tasks.segment import require_segmenter
 from florence_rag.tasks.tag import TagReport, set_tags, tag_images
 from florence_rag.text_arguments import check_texts
 from florence_rag.types import Answer, Frame, Hit, IndexReport, Kind, middle_frame
+from florence_rag.validation import validate_arguments
 
 
+@validate_arguments
 class FlorenceRAG:
     """Indexes files, searches them, and answers questions about them.
 
@@ -113,9 +114,7 @@ class FlorenceRAG:
     def __enter__(self) -> FlorenceRAG:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from florence_rag.loading.model_options import ModelOptions
 from florence_rag.retrieval.retriever import VISUAL_KINDS
 from florence_rag.sources import discover
 from florence_rag.types import Chunk, Failure, Hit, Kind, Skipped, Source
+from florence_rag.validation import validate_arguments
 
 _FILES_PER_READ = 500  # reading the chunks of a few files takes Milvus Lite as long as scanning all of them
 _SAMPLE = 32
@@ -99,6 +100,7 @@ class ReembedOptions(TypedDict, total=False):
     progress: Callable[[Progress], None] | None
 
 
+@validate_arguments
 class Reembedding:
     """A move of an index to another embedder. You can stop it at any point, and continue it with a new object.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from florence_rag.errors import InputError
+from florence_rag.validation import show
 
 MAX_TEXT_BYTES = 65_535
 """The most bytes of one text, which is what a VARCHAR of every Milvus holds."""
@@ -51,7 +52,7 @@ def check_text(value: object, name: str, advice: str = "") -> str:
         InputError: If the value is not a string, is empty, or is longer than MAX_TEXT_BYTES.
     """
     if not isinstance(value, str):
-        raise InputError(f"{name} must be of type string, got {value!r:.80}")
+        raise InputError(f"{name} must be of type string, got {show(value)}")
     text = clean(value)
     if (size := len(text.encode())) > MAX_TEXT_BYTES:
         raise InputError(f"{name} {text[:40]!r}... has {size} bytes; allowed are {MAX_TEXT_BYTES}: shorten or split it")

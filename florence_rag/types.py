@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 import numpy as np
+
+from florence_rag.errors import InputError
+from florence_rag.validation import validate_arguments
 
 Media = Literal["image", "video", "text", "pdf", "office"]
 Kind = Literal["image", "page", "clip", "text"]
@@ -20,6 +23,7 @@ KINDS: tuple[Kind, ...] = ("image", "page", "clip", "text")
 MEDIA_OF_KIND: Mapping[Kind, Media] = {"image": "image", "page": "pdf", "clip": "video", "text": "text"}
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Source:
     """A file, URL or member of a container that can be indexed, or an item that a program adds.
@@ -64,6 +68,7 @@ def middle_frame(frames: Sequence[Frame]) -> Frame:
     return frames[middle_index(frames)]
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Locator:
     """The place of a chunk within its source. Coordinates that do not apply are None.
@@ -94,7 +99,11 @@ class Locator:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Locator:
-        """Return the locator that `to_dict` described, or raise a TypeError if a name is unknown."""
+        """Return the locator that `to_dict` described, or raise InputError if a name is unknown."""
+        if unknown := sorted(set(values) - {field.name for field in fields(cls)}):
+            raise InputError(
+                f"values has the unknown name {unknown[0]!r}; use {', '.join(f.name for f in fields(cls))}"
+            )
         coordinates: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
         }
@@ -115,6 +124,7 @@ class Locator:
         return ", ".join(parts)
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True, eq=False)
 class Chunk:
     """The unit that is embedded, stored and cited.
@@ -162,6 +172,7 @@ def is_chunk_id(text: str) -> bool:
     return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class EmbedderInfo:
     """The properties of an embedder that an index records, so that no other embedder searches it.
@@ -185,6 +196,7 @@ class EmbedderInfo:
         return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A chunk that a search returns.
@@ -246,6 +258,7 @@ class Hit:
         return row
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Citation:
     """The evidence for an answer.
@@ -282,6 +295,7 @@ class Citation:
         return {name: value for name, value in row.items() if value or name not in ("thumbnail", "cached_from")}
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A grounded answer.
@@ -308,6 +322,7 @@ class Answer:
         }
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Failure:
     """A source that could not be indexed, and the one-line reason."""
@@ -371,6 +386,7 @@ class Change:
     source: str
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class IndexReport:
     """The result of an index run, counted in sources.

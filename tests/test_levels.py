@@ -18,6 +18,7 @@ BASE = {
     "batching",
     "tokenize",
     "text_arguments",
+    "validation",
     "deferred_signals",
     "jpeg",
     "json_values",
@@ -34,14 +35,15 @@ RUNNABLE = LOADABLE | {"ingest", "tasks", "reembed", "maintenance", "datasets"}
 PUBLIC = RUNNABLE | {"rag", "evaluation", "finetuning"}
 
 MAY_IMPORT: dict[str, set[str]] = {
-    "types": set(),
+    "types": {"errors", "validation"},
     "untrusted_text": {"tokenize", "types"},
     "redaction": set(),
     "telemetry": {"redaction"},
     "errors": {"redaction"},
     "batching": set(),
     "tokenize": set(),
-    "text_arguments": {"errors"},
+    "text_arguments": {"errors", "validation"},
+    "validation": {"errors"},
     "deferred_signals": set(),
     "jpeg": {"types"},
     "json_values": {"errors", "text_arguments"},

@@ -17,6 +17,7 @@ from florence_rag.jpeg import to_jpeg
 from florence_rag.text_arguments import check_question
 from florence_rag.types import Answer, Citation, Hit, Kind, middle_frame
 from florence_rag.untrusted_text import Fence, locator_to_text, neutralize, quoted, without_markup
+from florence_rag.validation import validate_arguments
 
 INSTRUCTION = """\
 You answer questions about the user's own files. Answer only from the numbered results below, in one or two sentences.
@@ -52,6 +53,7 @@ def open_chat_model(model: str | ChatModel) -> ChatModel:
         raise ModelError(f"cannot open the chat model {model!r}, expected provider:model: {reason}") from error
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class LLMConfig:
     """The limits of the evidence that a chat model receives.

@@ -20,10 +20,12 @@ from florence_rag.perception.base import Matcher, VisualQA
 from florence_rag.text_arguments import check_question
 from florence_rag.tokenize import content_words, coverage
 from florence_rag.types import KINDS, Answer, Citation, Frame, Hit, Kind, middle_frame
+from florence_rag.validation import validate_arguments
 
 UNKNOWN = "I do not know: nothing in the index answers this with enough confidence."
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class AnsweringConfig:
     """How evidence is weighed. The defaults were chosen on synthetic scenes, in collections of 40 and 300 images.

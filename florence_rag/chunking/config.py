@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from florence_rag.errors import InputError
+from florence_rag.validation import validate_arguments
 
 MAX_TEXT_BYTES = 60_000
 """The most UTF-8 bytes of text in one chunk: vector stores limit a field to 65,535."""
@@ -12,6 +13,7 @@ MAX_PASSAGE_WORDS = 250
 """A passage may be longer by half, with 40 characters a word and 4 bytes a character: together MAX_TEXT_BYTES."""
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class ChunkingConfig:
     """How sources are cut into chunks. The defaults suit photographs, videos and articles.

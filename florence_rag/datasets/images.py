@@ -1,5 +1,6 @@
 """Images with labels, captions or both: class folders, CSV and JSON Lines files, and Karpathy's splits."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,9 +39,9 @@ def read_images(data: str | Path, images: str | Path | None = None) -> list[Imag
     begin in the folder `images`, by default that of the file.
     """
     path = to_path(data)
-    if path.is_dir():
+    if os.path.isdir(path):  # also if its name is too long for a file system
         found = [ImageExample(file, label=label) for file, label in class_folders(path, "image")]
-    elif path.suffix.lower() not in (".csv", ".jsonl", ".json") or not path.is_file():
+    elif path.suffix.lower() not in (".csv", ".jsonl", ".json") or not os.path.isfile(path):
         raise not_a_data_set(data, _LAYOUTS)
     else:
         top = path.parent if images is None else to_path(images)

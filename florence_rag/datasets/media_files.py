@@ -1,5 +1,6 @@
 """Finds the image and video files of a data set by their names, and the classes that their folders stand for."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -68,7 +69,7 @@ def image_paths(ids: Iterable[Id], folder: str | Path) -> tuple[dict[Id, Path], 
 
 def not_a_data_set(data: str | Path, layouts: str) -> InputError:
     """Return the error for a path that is missing or of another kind than the layouts of a reader."""
-    state = "is not a data set" if to_path(data).exists() else "does not exist"
+    state = "is not a data set" if os.path.exists(to_path(data)) else "does not exist"
     return InputError(f"{str(data)!r} {state}; give {layouts}")
 
 

@@ -7,12 +7,14 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 
 from florence_rag.types import Chunk, EmbedderInfo, Failure, Hit, Kind, RejectedSource, Skipped, Source
+from florence_rag.validation import validate_arguments
 
 Filter = str | Mapping[str, Any]
 """A mapping such as {"kind": "clip", "start_s": {"$gte": 3}, "city": ["Rome", "Oslo"]}, or an expression in the
 store's own language."""
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
     """The contents of an index and the store that serves it.

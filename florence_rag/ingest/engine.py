@@ -20,6 +20,7 @@ from florence_rag.ingest.embed_stage import EmbeddedBatch, EmbedStage
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.ingest.read_stage import Chunker, OCRStage, ReadEvent, prefetch, raise_if_set, read_source
 from florence_rag.types import Chunk, Failure, Skipped, Source
+from florence_rag.validation import validate_arguments
 from florence_rag.workers import Limits, call_while_waiting, close_workers
 
 P = ParamSpec("P")
@@ -70,6 +71,7 @@ class Engine(Protocol):
         ...
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class IngestConfig:
     """The sizes of the buffers and pools of an index run.

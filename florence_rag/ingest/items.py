@@ -45,6 +45,7 @@ from florence_rag.ingest.item_outcome import ItemOutcome
 from florence_rag.ingest.read_stage import OCRMode, OCRStage
 from florence_rag.text_arguments import check_text, check_texts, clean
 from florence_rag.types import ITEM_IMAGE, MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
+from florence_rag.validation import check_type, validate_arguments
 
 _MAX_DELETED = 16_384  # vectors; of 512 dimensions each they take 32 MB
 _BINARY_HEAD = 4096
@@ -54,6 +55,7 @@ _Item = tuple[Chunk, np.ndarray | None]
 """A chunk to store, and its vector (D,) if that is known."""
 
 
+@validate_arguments
 class ItemStore:
     """The items of one index. Threads may share it.
 
@@ -327,6 +329,7 @@ def _id_and_metadata(
 
 def _to_item(chunk: Chunk) -> Chunk:
     """Return the chunk as the only chunk of a source of its own; raise InputError if it cannot be stored."""
+    check_type(chunk, Chunk, "chunk")
     id = chunk.id
     if not isinstance(id, str) or clean(id).replace("\0", "") != id or not 0 < len(id.encode()) <= MAX_ID_BYTES:
         raise InputError(f"the id {id!r:.80} is not a string of 1 to {MAX_ID_BYTES} bytes")

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from florence_rag.telemetry import current_context, span
+from florence_rag.validation import validate_arguments
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far an index run is.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from florence_rag.validation import validate_arguments
+
 FindingKind = Literal["file", "settings", "record", "content", "vector", "count", "unknown-source", "image", "answer"]
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One fault of a database.
@@ -33,6 +36,7 @@ class Finding:
         return f"{where}: {self.problem}" if where else self.problem
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class CheckReport:
     """The result of a check.

@@ -35,11 +35,13 @@ from florence_rag.loading.loaders import EMBEDDER, TEXT_EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.maintenance.check import IndexCheck
 from florence_rag.maintenance.plan import Step, hit_to_chunk, make_plan
+from florence_rag.validation import validate_arguments
 
 _ROWS_PER_STEP = 64
 _PASSAGES = 16
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class RepairReport:
     """The result of a repair.

@@ -14,10 +14,12 @@ import numpy as np
 
 from florence_rag.errors import InputError
 from florence_rag.types import Box, Frame
+from florence_rag.validation import validate_arguments
 
 Candidate = Literal["image", "text"]
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class TextRegion:
     """One line of text in an image.
@@ -49,6 +51,7 @@ class OCRReader(Protocol):
         ...
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class VQAResult:
     """The answer to a question about one image.

@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from numbers import Integral
 
+import numpy as np
+
 from florence_rag.errors import InputError
 from florence_rag.index.base import Filter
 from florence_rag.text_arguments import check_query_text
@@ -34,6 +36,10 @@ def check_query(
     """Return the request as a Query; raise InputError if it is invalid."""
     if text is None and image is None:
         raise InputError("nothing to search for: give a text, an image, or both")
+    if image is not None and (image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8):
+        raise InputError(
+            f"image must be an array (H, W, 3) uint8, got {image.shape} {image.dtype}; read_image makes one"
+        )
     checked = "" if text is None else check_query_text(text)
     return Query(checked, image, check_count(k), check_kinds(kinds), filter)
 

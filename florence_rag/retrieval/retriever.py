@@ -30,6 +30,7 @@ from florence_rag.retrieval.reranking import rerank
 from florence_rag.telemetry import get_logger, span, timed
 from florence_rag.tokenize import content_words
 from florence_rag.types import Frame, Hit, Kind
+from florence_rag.validation import validate_arguments
 
 log = get_logger(__name__)
 
@@ -45,6 +46,7 @@ _MOMENT_OVERSAMPLE = 4
 _OTHER_SPELLING = 0.9  # the strength of words that a text spells with other accents
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class RetrievalConfig:
     """How branches are weighted, and how many candidates they return.
@@ -91,6 +93,7 @@ class RetrievalConfig:
             raise InputError(f"rerank_depth must be at least 1, got {self.rerank_depth!r}")
 
 
+@validate_arguments
 class Retriever:
     """Searches an index by text, image or both. Keeps no state between calls: as thread-safe as its parts.
 

@@ -28,6 +28,7 @@ from florence_rag.sources.io.uris import (
 from florence_rag.sources.records import SourceUnavailable
 from florence_rag.text_arguments import expand_user, to_path
 from florence_rag.types import Failure
+from florence_rag.validation import check_type
 
 
 def path_to_uri(path: str | Path) -> str:
@@ -35,6 +36,7 @@ def path_to_uri(path: str | Path) -> str:
 
     The uri has the resolved folder and the file's own name: a link may point to a file with a meaningless name.
     """
+    check_type(path, str | Path, "path")
     text = os.fspath(path)
     if text.startswith("file://"):
         with suppress(ValueError):  # of one that is no URL, which names no file

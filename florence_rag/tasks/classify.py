@@ -19,6 +19,7 @@ from florence_rag.tasks.classifier import Classified, ZeroShotClassifier, classi
 from florence_rag.tasks.probe import SUFFIX, LinearProbe, check_name, train_probe
 from florence_rag.text_arguments import to_path
 from florence_rag.types import Failure, Frame, Hit, Locator, middle_frame
+from florence_rag.validation import validate_arguments
 
 _BATCH = 32
 _PAGE = 1000
@@ -67,6 +68,7 @@ class Classification:
         return {"images": images, "failed": [asdict(failure) for failure in self.failed]}
 
 
+@validate_arguments
 class Classifiers:
     """Trains classifiers for the features of an embedder, stores them by name, and applies them.
 

@@ -36,6 +36,7 @@ from florence_rag.tools.safe_fetch import UrlRules
 from florence_rag.tools.search_images import SearchImages
 from florence_rag.tools.tag_image import TagImage
 from florence_rag.untrusted_text import place_to_text
+from florence_rag.validation import validate_arguments
 
 __all__ = [
     "AskImage",
@@ -79,6 +80,7 @@ IMAGE_TOOLS: tuple[type[ImageTool], ...] = (
 )
 
 
+@validate_arguments
 def tools_for(
     rag: FlorenceRAG, *, allow_paths: str | Path | None = None, allow_urls: bool | UrlRules = False
 ) -> list[Tool]:

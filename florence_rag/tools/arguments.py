@@ -22,6 +22,7 @@ from florence_rag.errors import InputError
 from florence_rag.json_values import parse_json
 from florence_rag.text_arguments import clean_json
 from florence_rag.types import KINDS, Kind
+from florence_rag.validation import show
 
 MAX_K = 20
 _NOTHING = ("", "null", "none", "[]", "{}")
@@ -128,7 +129,7 @@ def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | Non
         parsed = None
     if not isinstance(parsed, Mapping):
         raise InputError(
-            f'filter {filter!r:.80} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
+            f'filter {show(filter)} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
         )
     return dict(parsed) or None
 
@@ -151,7 +152,7 @@ def _first_problem(
         return f"missing a required argument: {field!r}; the arguments are {', '.join(names)}"
     if problem["type"] == "extra_forbidden":
         return f"got an unexpected keyword argument {field!r}; the arguments are {', '.join(names)}"
-    return f"{field} must be of type {schema['properties'][field]['type']}, got {stated[field]!r:.80}"
+    return f"{field} must be of type {schema['properties'][field]['type']}, got {show(stated[field])}"
 
 
 def _lenient(hint: Any) -> Any:

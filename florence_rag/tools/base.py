@@ -1,7 +1,5 @@
 """What a tool is: a name, a prompt, typed arguments, and a result with text, data and references to images."""
 
-from __future__ import annotations
-
 from abc import ABC
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +16,7 @@ from florence_rag.tools.arguments import arguments_model, json_schema, parse_arg
 from florence_rag.tools.formatting import MATERIAL, hits_to_text
 from florence_rag.types import Frame, Hit, middle_index
 from florence_rag.untrusted_text import one_line, unquoted_ids
+from florence_rag.validation import validate_arguments
 from florence_rag.viz.thumbnails import FrameProvider, from_data_uri
 
 MAX_ERROR = 500
@@ -78,7 +77,7 @@ class ToolResult:
         return self.text
 
     @classmethod
-    def of_hits(cls, heading: str, hits: Sequence[Hit]) -> ToolResult:
+    def of_hits(cls, heading: str, hits: Sequence[Hit]) -> "ToolResult":
         """Return the hits as a numbered list under a heading, and as dictionaries in the artifact."""
         text = f"{heading}\n{hits_to_text(hits)}" if hits else heading
         return cls(text, {"hits": [hit.to_dict() for hit in hits]}, images=images_of(hits))
@@ -112,6 +111,11 @@ class Tool(ABC):
     run: ClassVar[Callable[..., ToolResult]]
 
     rag: FlorenceRAG
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "run" in vars(cls):
+            cls.run = validate_arguments(cls.run)
 
     @classmethod
     def is_available(cls, rag: FlorenceRAG) -> bool:

@@ -6,6 +6,7 @@ Both plug-ins use these functions.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from florence_rag.errors import InputError
 from florence_rag.types import ITEM_IMAGE, KINDS, MEDIA_OF_KIND, Chunk, Hit, Locator, Source
 from florence_rag.untrusted_text import (
     Fence,
@@ -58,7 +59,7 @@ def metadata_to_chunk(metadata: Mapping[str, Any], text: str, id: str | None) ->
     try:
         source = Source(file["file"], MEDIA_OF_KIND[kind], 0, 0, file["hash"])
         return Chunk(source, kind, Locator.from_dict(locator), text, metadata=metadata, custom_id=id or "")
-    except (KeyError, TypeError):  # other metadata of these names
+    except (KeyError, TypeError, InputError):  # other metadata of these names
         return None
 
 

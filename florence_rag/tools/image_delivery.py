@@ -20,6 +20,7 @@ from florence_rag.tools.detect_objects import detection_to_text, detector_of
 from florence_rag.tools.formatting import MAX_CHARACTERS
 from florence_rag.types import Frame, Hit
 from florence_rag.untrusted_text import one_line, place_to_text, quoted
+from florence_rag.validation import validate_arguments
 from florence_rag.viz.contact_sheet import draw_tiles
 from florence_rag.viz.drawing import scaled
 
@@ -38,6 +39,7 @@ QUESTION = "What is in the image?"
 _CACHED_RESULTS = 32
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class Budget:
     """The limits for all images of one tool result.

@@ -16,11 +16,13 @@ from florence_rag.errors import InputError
 from florence_rag.sources.io.http import open_response
 from florence_rag.sources.io.ip_guard import Address, Resolver, addresses_of, is_public, resolve
 from florence_rag.sources.io.remote_stat import limited
+from florence_rag.validation import validate_arguments
 
 _PORTS = {"http": 80, "https": 443}
 _HOST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789.-:")
 
 
+@validate_arguments
 @dataclass(frozen=True, slots=True)
 class UrlRules:
     """The URLs that an agent may name.

@@ -18,6 +18,7 @@ from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.text_arguments import check_text, check_texts
 from florence_rag.types import Frame
+from florence_rag.validation import validate_arguments
 from langchain_florence.images import block_to_image
 
 BATCH_SIZE = 32
@@ -25,6 +26,7 @@ BATCH_SIZE = 32
 _PROBE = "How many numbers are there?"
 
 
+@validate_arguments
 class FlorenceEmbeddings(Embeddings):
     """Embeds texts and images as unit vectors of one space.
 
@@ -112,11 +114,13 @@ class LangChainEmbedder:
         return unit_rows(np.asarray(vectors, dtype=np.float32).reshape(len(vectors), self.info.dimension))
 
 
+@validate_arguments
 def embeddings_to_embedder(embeddings: Embeddings) -> Embedder:
     """Return the embedder of FlorenceEmbeddings, or an adapter for other embeddings."""
     return embeddings.embedder if isinstance(embeddings, FlorenceEmbeddings) else LangChainEmbedder(embeddings)
 
 
+@validate_arguments
 def embedder_to_embeddings(embedder: Embedder) -> Embeddings:
     """Return the embeddings of an adapter, or FlorenceEmbeddings for other embedders."""
     return embedder.embeddings if isinstance(embedder, LangChainEmbedder) else FlorenceEmbeddings(embedder=embedder)

@@ -10,6 +10,7 @@ from langchain_core.messages import AnyMessage, BaseMessage, HumanMessage, ToolM
 
 from florence_rag import FlorenceRAG
 from florence_rag.tools import Block, Budget, ImageMode, ImageRenderer, check_image_mode, images_in
+from florence_rag.validation import validate_arguments
 
 NEWEST = 3
 
@@ -26,6 +27,7 @@ def image_mode_for(model: BaseChatModel) -> ImageMode:
     return "user" if profile.get("image_inputs") else "text"
 
 
+@validate_arguments
 def place_images(
     messages: Sequence[AnyMessage],
     rag: FlorenceRAG,
@@ -47,6 +49,7 @@ def place_images(
     return ImagePlacer(rag, budget, newest)(messages, image_mode)
 
 
+@validate_arguments
 class ImagePlacer:
     """`place_images` with a cache of loaded images; the arguments are those of `place_images`."""
 

@@ -9,8 +9,10 @@ from langchain_core.documents import Document
 from florence_rag import ChunkingConfig, InputError
 from florence_rag.chunking import chunk_paths
 from florence_rag.tools import chunk_to_metadata
+from florence_rag.validation import validate_arguments
 
 
+@validate_arguments
 class FlorenceLoader(BaseLoader):
     """Loads files and folders as documents: one per image, page, video clip or passage.
 

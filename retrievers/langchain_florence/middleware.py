@@ -7,6 +7,7 @@ from typing import Any
 from florence_rag import FlorenceRAG
 from florence_rag.errors import MissingExtraError
 from florence_rag.tools import Budget, ImageMode, check_image_mode
+from florence_rag.validation import validate_arguments
 
 try:
     from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
@@ -16,6 +17,7 @@ except ImportError as error:
 from langchain_florence.images import NEWEST, ImagePlacer
 
 
+@validate_arguments
 class FlorenceImages(AgentMiddleware[Any, Any, Any]):
     """Agent middleware: `create_agent(model, tools=florence_tools(rag), middleware=[FlorenceImages(rag)])`.
 

@@ -14,6 +14,7 @@ from florence_rag.chunking import read_image
 from florence_rag.tools import hit_to_metadata, hit_to_text
 from florence_rag.types import Hit, Kind, middle_frame
 from florence_rag.untrusted_text import Fence
+from florence_rag.validation import validate_arguments
 from florence_rag.viz.thumbnails import thumbnail
 from langchain_florence.images import block_to_image, jpeg_to_block
 
@@ -23,6 +24,7 @@ IMAGES = "images"
 """The metadata key of a document's images, if they were requested."""
 
 
+@validate_arguments
 class FlorenceRetriever(BaseRetriever):
     """Retrieves documents by text, image or both.
 
@@ -109,11 +111,13 @@ class FlorenceRetriever(BaseRetriever):
         return document
 
 
+@validate_arguments
 def hit_to_document(hit: Hit) -> Document:
     """Return a document with the text of the hit, and id, source, kind, locator, score and explanation as metadata."""
     return Document(id=hit.id, page_content=hit_to_text(hit), metadata=hit_to_metadata(hit))
 
 
+@validate_arguments
 def documents_to_content(documents: Iterable[Document]) -> list[dict[str, Any]]:
     """Return content blocks for a message to a multimodal chat model: number, text and images of each document.
 

@@ -22,6 +22,7 @@ from florence_rag.tools import (
 )
 from florence_rag.tools.base import MAX_ERROR
 from florence_rag.untrusted_text import one_line
+from florence_rag.validation import validate_arguments
 from langchain_florence.images import blocks_to_content, image_mode_for
 
 
@@ -31,6 +32,7 @@ def _validation_error_to_text(error: Any) -> str:
     return one_line(f"{error.title} failed: {'; '.join(problems)}", MAX_ERROR)
 
 
+@validate_arguments
 class FlorenceTool(BaseTool):
     """One tool of florence_rag. A wrong call returns a short message with status "error".
 
@@ -66,6 +68,7 @@ class FlorenceTool(BaseTool):
         return blocks_to_content(blocks), result.artifact
 
 
+@validate_arguments
 class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
@@ -83,6 +86,7 @@ class VQATool(FlorenceTool):
         super().__init__(tool=AskImage(rag, allow_paths, allow_urls), **settings)
 
 
+@validate_arguments
 class FlorenceSearchTool(FlorenceTool):
     """search_images: finds images, clips, pages and passages by a description."""
 
@@ -90,6 +94,7 @@ class FlorenceSearchTool(FlorenceTool):
         super().__init__(tool=SearchImages(rag), **settings)
 
 
+@validate_arguments
 def florence_tools(
     rag: FlorenceRAG,
     *,

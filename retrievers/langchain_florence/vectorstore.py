@@ -22,6 +22,7 @@ from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
 from florence_rag.tools import metadata_to_chunk, place_to_text
 from florence_rag.types import Chunk, Hit, Kind
+from florence_rag.validation import validate_arguments
 from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_embedder
 from langchain_florence.images import block_to_image
 from langchain_florence.retriever import hit_to_document
@@ -45,6 +46,7 @@ _ARGUMENTS_OF_OTHER_STORES = {
 """What to write instead of keyword arguments that other vector stores have."""
 
 
+@validate_arguments
 class FlorenceVectorStore(VectorStore):
     """Stores texts, images and parts of files, and finds them by text, image or vector.
 
@@ -107,7 +109,7 @@ class FlorenceVectorStore(VectorStore):
     def from_texts(
         cls,
         texts: Iterable[str],
-        embedding: Embeddings,
+        embedding: Embeddings | None,
         metadatas: Sequence[Mapping[str, Any]] | None = None,
         *,
         ids: Sequence[str | None] | None = None,
@@ -262,6 +264,7 @@ class FlorenceVectorStore(VectorStore):
         return self.rag.retriever.embed_query(text)
 
 
+@validate_arguments
 class FlorenceDocumentIndex(DocumentIndex):
     """A FlorenceVectorStore as a DocumentIndex, which `langchain_core.indexing.index` also accepts.
 

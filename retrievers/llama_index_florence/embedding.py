@@ -20,6 +20,7 @@ from florence_rag.embedding.base import embed_queries
 from florence_rag.loading.loaders import EMBEDDER
 from florence_rag.loading.model_loader import load_model
 from florence_rag.text_arguments import check_text, check_texts
+from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import node_to_image
 
 _READING_THREADS = 4
@@ -29,6 +30,7 @@ Modality = Literal["image", "text"]
 """The input that a vector was computed from."""
 
 
+@validate_arguments
 class FlorenceEmbedding(MultiModalEmbedding):
     """Embeds texts and images as unit vectors of one space.
 

@@ -12,9 +12,11 @@ from florence_rag import InputError
 from florence_rag.chunking import ChunkingConfig, chunk_paths
 from florence_rag.tools import chunk_to_metadata
 from florence_rag.types import middle_frame
+from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import chunk_to_text, hidden_metadata, image_fields
 
 
+@validate_arguments
 class FlorenceReader(BasePydanticReader):
     """Reads files and folders as documents: one per image, page, video clip or passage.
 

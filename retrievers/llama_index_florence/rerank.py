@@ -17,11 +17,13 @@ from florence_rag.perception.base import Matcher, MatcherReranker, Reranker
 from florence_rag.retrieval.reranking import rerank
 from florence_rag.retrieval.retriever import RetrievalConfig
 from florence_rag.types import Frame, Hit, Locator
+from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import node_to_image
 
 _DEFAULT = RetrievalConfig()
 
 
+@validate_arguments
 class FlorenceRerank(BaseNodePostprocessor):
     """Reranks the best nodes by a model that sees their images, METER's matching head or any other.
 

@@ -9,9 +9,11 @@ from llama_index.core.schema import NodeWithScore, QueryBundle
 from florence_rag import FlorenceRAG
 from florence_rag.async_methods import in_thread
 from florence_rag.types import Kind
+from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import hit_to_node, load_frame
 
 
+@validate_arguments
 class FlorenceRetriever(BaseRetriever):
     """Retrieves nodes by text, image or both.
 

@@ -27,6 +27,7 @@ from florence_rag.tools import (
     tools_for,
     unchecked_model,
 )
+from florence_rag.validation import validate_arguments
 
 
 def image_mode_for(llm: LLM) -> ImageMode:
@@ -53,6 +54,7 @@ def blocks_to_content(blocks: Sequence[Block]) -> list[ContentBlock]:
     ]
 
 
+@validate_arguments
 class FlorenceTool(FunctionTool):
     """One tool of florence_rag. A wrong call returns a short text with `is_error` set.
 
@@ -99,6 +101,7 @@ class FlorenceTool(FunctionTool):
         return output
 
 
+@validate_arguments
 class VQATool(FlorenceTool):
     """ask_image: the VQA model answers one question about one image, with confidence, candidates and citation.
 
@@ -116,6 +119,7 @@ class VQATool(FlorenceTool):
         super().__init__(AskImage(rag, allow_paths, allow_urls), **settings)
 
 
+@validate_arguments
 class FlorenceSearchTool(FlorenceTool):
     """search_images: finds images, clips, pages and passages by a description."""
 
@@ -123,6 +127,7 @@ class FlorenceSearchTool(FlorenceTool):
         super().__init__(SearchImages(rag), **settings)
 
 
+@validate_arguments
 class FlorenceToolSpec(BaseToolSpec):
     """The tools that an index supports: `FunctionAgent(tools=FlorenceToolSpec(rag).to_tool_list(), llm=llm)`.
 

@@ -18,6 +18,7 @@ from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.async_methods import in_thread
 from florence_rag.text_arguments import check_query_text
 from florence_rag.types import Hit
+from florence_rag.validation import validate_arguments
 from llama_index_florence._convert import (
     file_part,
     hit_to_node,
@@ -34,6 +35,7 @@ _CANDIDATES_PER_HIT = 4
 """The number of nodes from which MMR selects one."""
 
 
+@validate_arguments
 class FlorenceVectorStore(BasePydanticVectorStore):
     """Stores nodes as items of an index, for VectorStoreIndex, MultiModalVectorStoreIndex and IngestionPipeline.
 

@@ -80,7 +80,7 @@ def test_wrong_requests_are_explained(rag, data):
         rag.classify([], probe="pets")
     with pytest.raises(InputError, match="a filter chooses"):
         rag.classify([], labels=["a", "b"], filter={"kind": "image"})
-    with pytest.raises(InputError, match="give a list"):
+    with pytest.raises(InputError, match="images must be a list"):
         rag.classify("red.png", labels=["a", "b"])
     (data / "cold").rename(data / ".cold")
     with pytest.raises(InputError, match="fewer than two"):

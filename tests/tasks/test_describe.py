@@ -52,7 +52,7 @@ def test_no_images_are_no_error(rag):
 
 @pytest.mark.parametrize("images", ["red.png", b"red", Path("red.png")])
 def test_one_image_is_no_list(rag, images):
-    with pytest.raises(InputError, match="give a list of images"):
+    with pytest.raises(InputError, match="images must be a list"):
         rag.describe(images)
 
 

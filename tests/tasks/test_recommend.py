@@ -97,7 +97,7 @@ def test_a_video_is_one_hit_and_a_liked_video_is_excluded(rag, tmp_path):
     ("like", "options", "message"),
     [
         ([], {}, "nothing to go by"),
-        ("red", {}, "give a list"),
+        ("red", {}, "like must be a list"),
         ([" "], {}, "is empty"),
         (["red"], {"dislike": ["red"]}, "both liked and disliked"),
         (["0" * 32], {}, "no chunk has the id"),

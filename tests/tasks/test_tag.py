@@ -112,7 +112,7 @@ def test_only_tags_of_images_are_learned(rag):
         (lambda rag: rag.tag(["red", ""]), "is empty"),
         (lambda rag: rag.tag(["red", "blue"], threshold=2), "between 0 and 1"),
         (lambda rag: rag.set_tags({"x": ["red"]}), "no chunk has the id"),
-        (lambda rag: rag.set_tags({rag.search("red", k=1)[0].id: "red"}), "give a list of words"),
+        (lambda rag: rag.set_tags({rag.search("red", k=1)[0].id: "red"}), "must be a list of texts"),
         (lambda rag: rag.set_tags({rag.search("red", k=1)[0].id: [" "]}), "none of them empty"),
     ],
 )
