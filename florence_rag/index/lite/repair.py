@@ -177,7 +177,9 @@ def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
     """Return the rows of a file, and what is wrong with it, or ""."""
     if path.suffix == ".arrow":
         log = read_log(path, files.columns(path))
-        written = pa.Table.from_batches(log.batches) if log.batches else pa.table({})
+        if not log.batches:
+            return [], log.problem
+        written = pa.Table.from_batches(log.batches)
         whole = written.filter([verdict(row) not in DAMAGED for row in written.to_pylist()])
         changed = f"has {written.num_rows - whole.num_rows} changed rows" if whole.num_rows < written.num_rows else ""
         return [whole] if whole.num_rows else [], " and ".join(filter(None, [log.problem, changed]))

@@ -193,6 +193,15 @@ def test_writes_behind_damage_in_a_log_are_kept(open_index, put, db, tmp_path):
         assert contents(open_index, killed)[1] == ["/a", "/c"]
 
 
+def test_a_log_of_another_collection_costs_only_its_own_rows(killed, open_index):
+    shutil.copy(next((killed / LEDGER / "wal").glob("wal_data_*")), log(killed, "data"))
+    with pytest.raises(DamagedDatabaseError, match=r"wal_data_\d+.arrow has the columns of another collection"):
+        open_index(uri=str(killed))
+    assert "has the columns of another collection: its rows are lost" in repair(killed).lost[0]
+    with pytest.warns(RuntimeWarning, match="has 4 chunks where its ledger lists 7"):
+        assert len(contents(open_index, killed)[0]) == 4
+
+
 def test_a_changed_row_in_a_log_is_noticed_and_not_repaired_to_something_wrong(killed, open_index):
     path = log(killed, "data")
     flip(path, path.read_bytes().index(b"passage 1"))
