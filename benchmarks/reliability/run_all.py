@@ -1,7 +1,7 @@
 """Run all reliability programs, and print one table: make reliability, or make reliability-all.
 
-The short version takes ten minutes on two processors. Each program has a time limit there, and writes what it prints to
-a file as it goes, so an interrupted run keeps the tables so far.
+The short version takes about ten minutes on two idle processors. Each program has a time limit there, and writes what
+it prints to a file as it goes, so an interrupted run keeps the tables so far.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Program(NamedTuple):
 
 
 PROGRAMS = (
-    Program("kills", "--kills 24", "--kills 100", 120),
-    Program("lite_server", "--restarts 5 --images 400 --readers 2", "--restarts 20", 60),
-    Program("disk_full", "--rounds 2", "--rounds 12", 60),
-    Program("readers_writer", "--minutes 0.75", "--minutes 10", 130),
-    Program("many_images", "--images 3000", "--images 100000", 60),
-    Program("damage", "--flips 1", "--flips 20", 60),
-    Program("fairness", "--rows 5000", "--rows 25000", 60),
-    Program("fuzz", "--minutes 0.5", "--minutes 10", 60, has_json=False),
-    Program("hostile_media", "--every 12", "", 60),
+    Program("kills", "--kills 24", "--kills 100", 240),
+    Program("lite_server", "--restarts 5 --images 400 --readers 2", "--restarts 20", 150),
+    Program("disk_full", "--rounds 2", "--rounds 12", 150),
+    Program("readers_writer", "--minutes 0.75", "--minutes 10", 240),
+    Program("many_images", "--images 3000", "--images 100000", 180),
+    Program("damage", "--flips 1", "--flips 20", 180),
+    Program("fairness", "--rows 5000", "--rows 25000", 120),
+    Program("fuzz", "--minutes 0.5", "--minutes 10", 120, has_json=False),
+    Program("hostile_media", "--every 12", "", 150),
 )
 
 
