@@ -6,8 +6,10 @@ are not used, because they would resolve the host again.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import Timer
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
@@ -59,19 +61,34 @@ def fetch(url: str, rules: UrlRules, resolver: Resolver = resolve) -> bytes:
         parts = _check_url(url, rules)
         return _pinned_request(client, parts, _check_address(parts, rules, resolver), deadline)
 
+    too_large = f"the image is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one"
+    too_slow = f"the URL took longer than {rules.timeout_s:g} s; pass another URL, or an id"
     try:
         with (
             httpx.Client(trust_env=False) as client,
+            _closed_at(deadline, client),
             open_response(client, url, build_request, rules.redirects) as response,
         ):
             if response.status_code != 200:
                 raise InputError(f"the URL answers with status {response.status_code}; pass another URL, or an id")
-            too_large = f"the image is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one"
-            too_slow = f"the URL took longer than {rules.timeout_s:g} s; pass another URL, or an id"
             blocks = limited(response.iter_raw(), rules.max_bytes, deadline, too_large=too_large, too_slow=too_slow)
             return b"".join(blocks)
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+        if time.monotonic() >= deadline:
+            raise InputError(too_slow) from None
         raise InputError(f"the URL cannot be fetched ({type(error).__name__}); pass another URL, or an id") from None
+
+
+@contextmanager
+def _closed_at(deadline: float, client: httpx.Client) -> Iterator[None]:
+    """Close a client at a time of `time.monotonic`: its timeouts count from byte to byte, which a server may drip."""
+    timer = Timer(max(0.0, deadline - time.monotonic()), client.close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _check_url(url: str, rules: UrlRules) -> SplitResult:
