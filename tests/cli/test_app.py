@@ -5,6 +5,7 @@ from importlib.metadata import version
 import pytest
 
 from florence_rag.chunking import ChunkingConfig
+from florence_rag.ingest.engine import IngestConfig
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,13 @@ def test_options_reach_open(run, photos, opened_with):
     run("index", photos, "--db", "my.db", "--model", "some-model", "--ocr", "never", "--token", "root:Milvus",
         "--captioner", "some-captioner", "--offline", "--precision", "bf16", "--backend", "openvino")  # fmt: skip
     names = {"captioner": "some-captioner", "detector": None, "action_model": None, "text_embedder": None}
-    names |= {"index_type": None, "vector_dtype": None, "chunking": ChunkingConfig(), "create": True}
+    names |= {
+        "index_type": None,
+        "vector_dtype": None,
+        "chunking": ChunkingConfig(),
+        "create": True,
+        "ingest": IngestConfig(),
+    }
     ((arguments, options),) = opened_with
     access = options.pop("model_options")
     assert (arguments, options) == (("my.db", "some-model"), {"token": "root:Milvus", "ocr": "never", **names})

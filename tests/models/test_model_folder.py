@@ -185,7 +185,7 @@ CALLS = {
     "pipeline": set(),
     "torch.load": {"models/checkpoint_files.py"},
     "pickle.load": set(),
-    "pickle.loads": {"ingest/ray_engine.py"},
+    "pickle.loads": {"ingest/ray_engine.py", "workers/child.py", "workers/messages.py"},  # from processes of our own
     "joblib.load": set(),
     "eval": set(),
     "exec": set(),
