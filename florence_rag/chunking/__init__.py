@@ -29,6 +29,8 @@ _READERS: Mapping[Media, str] = {
 }
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""
 _DEFAULT = ChunkingConfig()
+_CLIP_S = 10.0
+"""How much longer a video may take for each of its clips, which are no longer than that."""
 log = get_logger(__name__)
 
 
@@ -116,9 +118,14 @@ def _chunk_found(
         yield found
         return
     try:
-        yield from stream(chunk_or_skip, found, config, limits=limits)
+        yield from stream(chunk_or_skip, found, config, limits=with_time_for_clips(limits, found.media))
     except (TimeLimitError, MemoryLimitError) as error:
         raise type(error)(f"{found.uri!r}: {error}") from error
+
+
+def with_time_for_clips(limits: Limits, media: Media) -> Limits:
+    """Return the limits of reading a file of a medium."""
+    return replace(limits, seconds_per_item=_CLIP_S) if media == "video" else limits
 
 
 def read_frames(

@@ -14,8 +14,8 @@ from florence_rag.chunking.tiff import is_tiff
 from florence_rag.errors import MediaError
 from florence_rag.types import Chunk, Frame, Locator, Skipped, Source
 
-MAX_ANIMATION_PIXELS = 1_000_000_000
-"""The most pixels of all frames of an animation that are decoded."""
+MAX_ANIMATION_FRAMES, MAX_ANIMATION_PIXELS = 10_000, 1_000_000_000
+"""The most frames of an animation that are decoded, and the most pixels of all of them."""
 _FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # in other formats, further images are pages or other views
 _STILL_S = 0.4  # a frame that is shown as long as this is to be seen by itself
 _FEW = 5  # frames that are stills, however short they are shown
@@ -79,7 +79,7 @@ class _Frames:
     def __iter__(self) -> Iterator[TimedFrame]:
         pixels = self._image.width * self._image.height
         for number, index in enumerate(_indices(self._image), 1):
-            if number * pixels > MAX_ANIMATION_PIXELS:
+            if number > MAX_ANIMATION_FRAMES or number * pixels > MAX_ANIMATION_PIXELS:
                 self.unread = "end of a long animation"
                 return
             try:

@@ -211,7 +211,7 @@ class IndexingCommand(EmbeddingCommand):
         bool, typer.Option("--follow-links", help="Follow symbolic links that lead out of the folders.")
     ] = False
     file_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=1, help="The most time for reading a file, and 10 s per chunk.")
+        float, typer.Option(metavar="SECONDS", min=1, help="The most time for reading a file, and 2 to 10 s per chunk.")
     ] = 60.0
     memory_budget: Annotated[
         int, typer.Option(metavar="MB", min=768, help="The most memory of a run, in addition to the models.")

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 _BUFFERS_MB, _BATCHES_MB, _PROCESS_MB, _MIN_BUDGET_MB = 512, 256, 48, 768
 """What frames use in this process, what batches use of that, and a worker process before it reads; the least budget."""
+_LONGEST = 30
+"""How much longer a file with many chunks may take. With the default, videos of two hours and long PDFs end before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,8 +84,9 @@ class IngestConfig:
         threads: The number of threads that read files and run OCR. By default one per processor, at most eight.
         prefetch: The number of chunks that may wait for the models.
         workers: The number of batches that are embedded at the same time. By default as many as the embedder supports.
-        file_timeout_s: The time in seconds that reading a file may take, and 10 s more for each chunk of it. A file on
-            a server may take ten times as long. None: no limit.
+        file_timeout_s: The time in seconds that reading a file may take, and 2 s more for each page or passage and 10 s
+            for each clip of a video, at most 30 times as long in all. For a file on a server, the time to begin with is
+            ten times as long. None: no limit.
         memory_budget_mb: The memory in MB that a run may use in addition to the models, at least 768. A file that needs
             more than its share of it is read alone. Only Linux can limit the memory.
 
@@ -107,7 +110,10 @@ class IngestConfig:
     def limits(self, readers: int) -> Limits:
         """Return what a file may use if so many files are read at the same time."""
         share_mb = (self.memory_budget_mb - _BUFFERS_MB) // readers - _PROCESS_MB
-        return Limits(self.file_timeout_s, memory_bytes=max(_PROCESS_MB, share_mb) * 2**20)
+        memory_bytes = max(_PROCESS_MB, share_mb) * 2**20
+        return Limits(
+            self.file_timeout_s, max_seconds=_LONGEST * (self.file_timeout_s or 0.0), memory_bytes=memory_bytes
+        )
 
     def batch_size_for(self, workers: int) -> int:
         """Return the number of images per pass if so many workers share the processors."""

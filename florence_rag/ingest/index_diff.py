@@ -120,7 +120,7 @@ class IndexSnapshot:
             if (
                 drop_near_duplicates and uri not in orphans
                 if each.duplicate_of
-                else not (retry or is_raised(each.reason, limits))
+                else not (retry or is_raised(uri, each.reason, limits))
             )
         }
         for source in found:

@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import Literal
 
-from florence_rag.chunking import FULL_SIZE, read_frames
+from florence_rag.chunking import FULL_SIZE, read_frames, with_time_for_clips
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
@@ -132,10 +132,13 @@ class FileReader:
         return tuple(stream(_read_frames, bare, size_px, limits=self._limits_of(chunk.source)))
 
     def _limits_of(self, source: Source) -> Limits:
-        seconds = self.limits.seconds
-        if seconds is None or not is_url(_location(source.uri)):
-            return self.limits
-        return replace(self.limits, seconds=seconds * _REMOTE_FACTOR)
+        return with_time_for_clips(_limits_at(source.uri, self.limits), source.media)
+
+
+def _limits_at(uri: str, limits: Limits) -> Limits:
+    if limits.seconds is None or not is_url(_location(uri)):
+        return limits
+    return replace(limits, seconds=limits.seconds * _REMOTE_FACTOR)
 
 
 def _location(uri: str) -> str:
@@ -272,9 +275,9 @@ def _advice(error: MediaError) -> str:
     )
 
 
-def is_raised(reason: str, limits: Limits) -> bool:
+def is_raised(uri: str, reason: str, limits: Limits) -> bool:
     """Return whether a source failed because of a limit that is higher now."""
-    found = _LIMIT.match(reason)
+    found, limits = _LIMIT.match(reason), _limits_at(uri, limits)
     if found is None:
         return False
     now = limits.seconds if found[2] == "s" else limits.memory_bytes and limits.memory_bytes // 2**20

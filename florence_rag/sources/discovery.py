@@ -43,7 +43,7 @@ from florence_rag.types import Failure, Media, Skipped, Source
 from florence_rag.workers import Limits, stream
 
 _PARALLEL_REQUESTS = 16
-_CONTAINER_LIMITS = Limits(seconds=60, memory_bytes=2_000_000_000)
+_CONTAINER_LIMITS = Limits(seconds=60, max_seconds=7200, memory_bytes=2_000_000_000)
 
 
 def discover(

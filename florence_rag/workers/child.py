@@ -76,6 +76,7 @@ def main() -> None:
             sender.send("started")
             message, allowed = _run(parts, base, sender)
             sender.send(*message)
+            del parts, message  # an error keeps the file open that it tells of
             if not releases_memory(base, allowed):
                 break
     os._exit(0)

@@ -29,11 +29,13 @@ class Limits:
     Attributes:
         seconds: The time for which its caller waits, all in all.
         seconds_per_item: How much longer that may be for each item that it yields.
+        max_seconds: How long that may be with any number of items.
         memory_bytes: The memory that it may allocate, which only Linux limits.
     """
 
     seconds: float | None = 60.0
-    seconds_per_item: float = 10.0
+    seconds_per_item: float = 2.0
+    max_seconds: float = 1800.0
     memory_bytes: int | None = 1536 * _MB
 
 
@@ -75,6 +77,7 @@ class WorkerPool:
             Exception: What the function raises, with its traceback as a note.
         """
         waited, allowed, since = 0.0, limits.seconds, 0.0
+        longest = max(limits.max_seconds, limits.seconds or 0.0)
 
         def check_time() -> None:
             call_while_waiting.get()()
@@ -100,7 +103,7 @@ class WorkerPool:
                 if kind != "item":
                     raise value
                 yield value
-                allowed = None if allowed is None else allowed + limits.seconds_per_item
+                allowed = None if allowed is None else min(allowed + limits.seconds_per_item, longest)
         finally:
             self._give_back(worker) if is_idle else worker.kill()
 

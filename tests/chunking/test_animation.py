@@ -100,8 +100,9 @@ def test_a_damaged_animation_is_read_up_to_the_damage(tmp_path):
         list(chunk_or_skip(file))
 
 
-def test_a_long_animation_is_read_up_to_a_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(animation, "MAX_ANIMATION_PIXELS", 320 * 240 * 5)
+@pytest.mark.parametrize(("name", "limit"), [("MAX_ANIMATION_PIXELS", 320 * 240 * 5), ("MAX_ANIMATION_FRAMES", 5)])
+def test_a_long_animation_is_read_up_to_a_limit(tmp_path, monkeypatch, name, limit):
+    monkeypatch.setattr(animation, name, limit)
     *clips, skipped = clips_of(write(tmp_path / "a.gif", STILLS, duration=500))
     assert len(clips) == 5 and skipped.reason == "end of a long animation"
 

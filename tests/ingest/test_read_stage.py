@@ -11,7 +11,7 @@ from florence_rag.chunking import chunk_or_skip, chunk_paths
 from florence_rag.context import Models, loaded
 from florence_rag.errors import MediaError
 from florence_rag.ingest.progress import StageTimer
-from florence_rag.ingest.read_stage import FileReader, OCRStage, prefetch, read_source
+from florence_rag.ingest.read_stage import FileReader, OCRStage, is_raised, prefetch, read_source
 from florence_rag.perception.base import TextRegion
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
@@ -202,3 +202,17 @@ def test_an_item_is_read_in_the_size_of_its_file(tmp_path):
         rag.items.upsert_images([path, path.read_bytes(), color_frame("red")], ids=["file", "bytes", "pixels"])
         ocr = {hit.id: hit.ocr for hit in rag.get(["file", "bytes", "pixels"])}
     assert ocr == {"file": "900 x 5000", "bytes": "900 x 5000", "pixels": "48 x 48"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "found", "now", "raised"),
+    [
+        ("/a.pdf", 60, 60, False),
+        ("/a.pdf", 60, 120, True),
+        ("https://example.com/a.pdf", 600, 60, False),
+        ("https://example.com/a.pdf", 600, 120, True),
+        ("tar:s3://bucket/a.tar#b.png", 600, 120, True),
+    ],
+)
+def test_a_file_is_read_again_when_its_limit_is_higher(uri, found, now, raised):
+    assert is_raised(uri, f"reading it takes longer than the limit of {found} s; raise it", Limits(now)) == raised

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 
@@ -50,6 +51,16 @@ def end(number):
     yield 1
     os.kill(os.getpid(), number)
     time.sleep(60)
+
+
+def open_and_fail(path):
+    yield 1
+    file = path.open()
+    raise OSError(f"{file.name} is damaged")
+
+
+def open_files():
+    yield from map(os.path.realpath, Path("/proc/self/fd").iterdir())
 
 
 def leave():

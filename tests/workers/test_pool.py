@@ -236,3 +236,19 @@ def test_a_process_that_is_forked_has_workers_of_its_own():
 def test_an_array_that_is_not_contiguous_arrives():
     (flipped,) = stream(np.flip, np.arange(6).reshape(1, 6), limits=Limits())
     assert flipped.tolist() == [5, 4, 3, 2, 1, 0]
+
+
+def test_items_lengthen_the_time_of_a_task_only_up_to_a_limit():
+    began = time.monotonic()
+    with pytest.raises(TimeLimitError, match="longer than the limit of 0.5 s"):
+        list(stream(tasks.squares, 1000, 0.1, limits=Limits(0.5, seconds_per_item=10, max_seconds=1)))
+    assert 0.9 < time.monotonic() - began < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists the open files of a process")
+def test_a_worker_that_waits_keeps_no_file_of_a_failed_task_open(tmp_path):
+    path = tmp_path / "damaged.pdf"
+    path.touch()
+    with pytest.raises(OSError, match="is damaged"):
+        list(stream(tasks.open_and_fail, path))
+    assert str(path) not in list(stream(tasks.open_files))
