@@ -1,5 +1,6 @@
 """Decodes images: safe on any bytes, upright, scaled down, 8-bit RGB."""
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +20,14 @@ from florence_rag.types import Frame
 
 MAX_PIXELS = 50_000_000
 """The most pixels that are decoded, in about 400 MB of memory. Larger JPEGs are decoded at reduced size."""
+MAX_SCANS = 64
+"""The most scans of a JPEG. A progressive one has about ten, each of which goes through all pixels."""
 MIN_SIDE_PX = 4
 """Thinner images show nothing, and models mistake an axis of three rows or columns for the colors."""
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # others, such as EPS, start programs or are insecure
+_MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")  # those that a length follows, and \xd9, the end
+_START_OF_SCAN, _END_OF_IMAGE = b"\xda", b"\xd9"
 _STEREO = 2  # a spatial photograph has a second view
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -102,6 +107,8 @@ def _open(file: BinaryIO, head: bytes, name: str, index: int | None) -> Image.Im
     file.seek(0)
     try:
         image = _open_by_pillow(file, head)
+        if image.format in ("JPEG", "MPO"):
+            _check_scans(file, name)
         if index is not None:
             image.seek(index)
     except Image.DecompressionBombError as error:
@@ -124,6 +131,20 @@ def _open_by_pillow(file: BinaryIO, head: bytes) -> Image.Image:
             "_mode": "RGBA",
         }  # Pillow takes uncovered parts for black if all frames are opaque
     return image
+
+
+def _check_scans(file: BinaryIO, name: str) -> None:
+    """Raise MediaError if a JPEG, of which the headers have been read, has very many scans."""
+    at, scans, place = 0, 1, file.tell()
+    data = file.read()
+    file.seek(place)
+    if data.count(b"\xff" + _START_OF_SCAN) < MAX_SCANS:
+        return
+    while (found := _MARKER.search(data, at)) and found[1] != _END_OF_IMAGE:
+        scans += found[1] == _START_OF_SCAN
+        if scans > MAX_SCANS:
+            raise MediaError(f"{name} has more than {MAX_SCANS} scans; save it again as another JPEG")
+        at = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
 def _is_heif(head: bytes) -> bool:

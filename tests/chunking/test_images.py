@@ -376,3 +376,14 @@ def test_a_jpeg_is_decoded_at_reduced_size_if_less_detail_is_enough(tmp_path):
         sizes[detail] = chunk.frames[0].shape[:2]
         assert (chunk.metadata["width"], chunk.metadata["height"]) == (1200, 800)
     assert sizes == {None: (800, 1200), 400: (400, 600), 300: (400, 600), 100: (100, 150), 5000: (800, 1200)}
+
+
+def test_a_jpeg_with_very_many_scans_is_refused_before_it_is_decoded():
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48)).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last, tail = data.rfind(b"\xff\xda"), b"\xff\xd9" + b"\xff\xda" * 500
+    hidden = b"\xff\xfe\x00\x04\xff\xd9"  # a comment that looks like the end
+    assert read_image(data + tail).shape == (48, 64, 3)  # another file behind the image, as in motion photos
+    with pytest.raises(MediaError, match="has more than 64 scans"):
+        read_image(data[:last] + hidden + data[last:-2] * 1000 + b"\xff\xd9")

@@ -16,7 +16,7 @@ from florence_rag.perception.base import TextRegion
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
 from florence_rag.types import Chunk, Locator, Source
-from florence_rag.workers import DEFAULT_LIMITS
+from florence_rag.workers import DEFAULT_LIMITS, Limits
 from tests.chunking.office_samples import docx
 from tests.chunking.samples import encode, pdf_page
 from tests.ingest.samples import color_chunk, source

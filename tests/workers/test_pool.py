@@ -240,7 +240,7 @@ def test_an_array_that_is_not_contiguous_arrives():
 
 def test_items_lengthen_the_time_of_a_task_only_up_to_a_limit():
     began = time.monotonic()
-    with pytest.raises(TimeLimitError, match="longer than the limit of 0.5 s"):
+    with pytest.raises(TimeLimitError, match=r"longer than the limit of 0\.5 s"):
         list(stream(tasks.squares, 1000, 0.1, limits=Limits(0.5, seconds_per_item=10, max_seconds=1)))
     assert 0.9 < time.monotonic() - began < 10
 
