@@ -122,7 +122,7 @@ class WorkerPool:
                 future = self._new() if is_new else self._idle.pop()
             worker = future.result()
             try:
-                if worker.begin(*task):
+                if worker.begin(call_while_waiting.get(), *task):
                     return worker
             except BaseException:
                 worker.kill()

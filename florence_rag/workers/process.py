@@ -45,8 +45,8 @@ class Worker:
         self._wanted, self._inbox = threading.Semaphore(0), SimpleQueue[Message | None]()
         threading.Thread(target=self._receive, name="florence-worker", daemon=True).start()
 
-    def begin(self, *task: Any) -> bool:
-        """Start a task, or return False if the process has ended.
+    def begin(self, check: Callable[[], None], *task: Any) -> bool:
+        """Start a task, or return False if the process has ended; call `check` while it starts.
 
         The worker sees the folder, the environment and the level of logs that the program has now.
         """
@@ -60,7 +60,7 @@ class Worker:
             write_message(pipe, task)
         except OSError:
             return False
-        return self.receive(lambda: None) is not None
+        return self.receive(check) is not None
 
     def receive(self, check: Callable[[], None]) -> Message | None:
         """Wait for the next message that no logger receives, or return None if the process ends; call `check`."""

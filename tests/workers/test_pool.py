@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from florence_rag.errors import InputError, MediaError, MemoryLimitError, MissingExtraError, TimeLimitError
-from florence_rag.workers import Limits, call_while_waiting, start_workers, stream
+from florence_rag.workers import Limits, call_while_waiting, process, start_workers, stream
+from florence_rag.workers.pool import WorkerPool
 from tests.workers import tasks
 
 MB = 2**20
@@ -252,3 +253,16 @@ def test_a_worker_that_waits_keeps_no_file_of_a_failed_task_open(tmp_path):
     with pytest.raises(OSError, match="is damaged"):
         list(stream(tasks.open_and_fail, path))
     assert str(path) not in list(stream(tasks.open_files))
+
+
+def test_a_worker_that_does_not_start_can_be_given_up(monkeypatch):
+    def stop():
+        raise InputError("stopped")
+
+    monkeypatch.setattr(process, "_MAIN", "import time; time.sleep(60)")
+    call_while_waiting.set(stop)
+    try:
+        with pytest.raises(InputError, match="stopped"):
+            list(WorkerPool().stream(tasks.squares, 1))
+    finally:
+        call_while_waiting.set(lambda: None)
