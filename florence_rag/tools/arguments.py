@@ -21,6 +21,7 @@ from pydantic_core import core_schema
 from florence_rag.errors import InputError
 from florence_rag.json_values import parse_json
 from florence_rag.text_arguments import clean_json
+from florence_rag.tools.limits import check_arguments, check_filter_size
 from florence_rag.types import KINDS, Kind
 from florence_rag.validation import show
 
@@ -78,6 +79,7 @@ def parse_arguments(model: type[BaseModel], args: tuple[Any, ...], kwargs: Mappi
     if len(args) > len(names):
         raise InputError(f"too many arguments; the arguments are {', '.join(names)}")
     values = {**dict(zip(names, args, strict=False)), **kwargs}
+    check_arguments(values)
     optional = {name for name, field in model.model_fields.items() if not field.is_required()}
     stated = {name: _stated(value) if name in optional else value for name, value in values.items()}
     stated = clean_json({name: value for name, value in stated.items() if value is not None})
@@ -105,7 +107,7 @@ def unchecked_model(name: str, parameters: Mapping[str, Any], *, strict: bool = 
 def check_k(k: int) -> int:
     """Return k; raise InputError if it is out of range."""
     if not 1 <= k <= MAX_K:
-        raise InputError(f"k is {k}; it must lie between 1 and {MAX_K}")
+        raise InputError(f"k is {show(k)}; it must lie between 1 and {MAX_K}")
     return k
 
 
@@ -131,6 +133,7 @@ def check_filter(filter: str | Mapping[str, Any] | None) -> dict[str, Any] | Non
         raise InputError(
             f'filter {show(filter)} is not a JSON object; write one such as {{"city": "Rome"}}, or omit it'
         )
+    check_filter_size(parsed)
     return dict(parsed) or None
 
 
