@@ -13,13 +13,13 @@ from florence_rag.index import schema
 from florence_rag.index.checksum import CHECKSUM, DAMAGED, verify
 from florence_rag.index.collection_swap import CollectionSwap
 from florence_rag.index.connection import Connection
-from florence_rag.index.ledger import Ledger
+from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.literals import one_of
 from florence_rag.index.records import damage_reported
 from florence_rag.index.row_codec import RowCodec
 from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, Row, checked_uri, row_to_hit
 from florence_rag.index.text_codec import decode_uri
-from florence_rag.types import EmbedderInfo, Hit
+from florence_rag.types import MEDIA_OF_KIND, EmbedderInfo, Hit, Source, item_uri
 
 _URIS_PER_CALL = 200
 
@@ -126,18 +126,17 @@ class ChunkCollection:
 
     def stored_rows(self) -> Iterator[Row]:
         """Iterate over all rows as they are stored, with a page of them at a time in memory."""
-        return self.connection.rows(self.name, [*self._fields(), *(("$meta",) if self.codec.flat else ())])
+        return self.connection.rows(self.name, self._stored_fields())
 
     def check_integrity(self) -> IntegrityReport:
         """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.
 
-        Counting all rows at once is fast; they are counted per source only if the total is wrong. Searches must not
-        find what a kill has left of a source, so these rows are deleted, unless another client may still write them.
+        Counting all rows at once is fast; they are counted per source only if the total is wrong.
         """
+        if self.connection.is_sole_writer:
+            self._settle_begun()
         entries = {entry.uri: entry for entry in self.ledger.entries()}
         begun = [uri for uri, entry in entries.items() if entry.state == "begun"]
-        if self.connection.is_sole_writer:
-            self.drop_sources(begun)
         expected = sum(entry.rows for entry in entries.values() if entry.is_complete)
         present = self.connection.count(self.name) - self.count(begun)
         if present == expected:
@@ -151,6 +150,27 @@ class ChunkCollection:
             if not fits and entry == later.get(uri):  # otherwise another machine is writing the source
                 damaged.add(uri)
         return IntegrityReport(present, expected, frozenset(damaged))
+
+    def _settle_begun(self) -> None:
+        """Finish what was begun when nobody writes any more, because searches must not find a part of a source.
+
+        A record that says "begun" may also be an old one: damage of a log looks like a kill before its last writes. So
+        an item, whose only row is written in one write, is complete if it has the row. The rows of a file are set aside
+        until the next run indexes it again. Only a deletion, whose record has no source, is finished.
+        """
+        begun = {entry.uri: entry for entry in self.ledger.entries("begun")}
+        items = [uri for uri in begun if uri.startswith(item_uri(""))]
+        kinds = {decode_uri(row["source"]): row["kind"] for row in self.rows_of_sources(items, ["source", "kind"])}
+        self.ledger.put(
+            Entry(uri, "complete", begun[uri].source or Source(uri, MEDIA_OF_KIND[kind], 0, 0, ""), {kind: 1})
+            for uri, kind in kinds.items()
+        )
+        interrupted = [uri for uri, entry in begun.items() if entry.source and uri not in kinds]
+        self.connection.set_rows_aside(self.name, self.rows_of_sources(interrupted, self._stored_fields()))
+        self.drop_sources(begun.keys() - kinds.keys())
+
+    def _stored_fields(self) -> list[str]:
+        return [*self._fields(), *(("$meta",) if self.codec.flat else ())]
 
     def _fields(self) -> list[str]:
         texts = ("has_text_vector", "text_vector") if self.text_embedder else ()

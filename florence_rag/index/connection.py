@@ -89,6 +89,9 @@ class Connection:
         """Whether nobody else can have a write under way: only where this connection has started Milvus Lite."""
         return False
 
+    def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
+        """Keep a copy of rows that are about to be deleted, if this connection is the sole writer."""
+
     @contextmanager
     def mapped_errors(self, filter: Filter | None = None) -> Iterator[None]:
         """Map the exceptions of pymilvus to those of this package. filter: a filter of the caller that may be wrong."""

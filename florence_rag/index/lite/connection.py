@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 
 from pymilvus import MilvusClient
 
-from florence_rag.errors import InputError, StoreError
+from florence_rag.errors import InputError, StoreError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
+from florence_rag.index.lite.repair import SetAside
 from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec
@@ -50,6 +51,13 @@ class LiteConnection(Connection):
     def is_sole_writer(self) -> bool:
         """Whether nobody else can have a write under way: no other object of this process has the database open."""
         return self._database.users == 1
+
+    def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
+        """Write rows that are about to be deleted to a file of JSON lines in the folder `set-aside`."""
+        try:
+            SetAside(self._database.path).write(f"{collection}.jsonl", rows)
+        except OSError as error:
+            raise StoreUnavailableError(f"{self.address} cannot be written ({error.strerror}); make room") from error
 
     def _release(self) -> None:
         self._database.release()

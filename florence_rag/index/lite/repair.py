@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from milvus_lite.index.spec import IndexSpec
@@ -42,6 +44,7 @@ from florence_rag.index.lite.integrity import (
 )
 from florence_rag.index.lite.known_schemas import known_schema
 from florence_rag.index.lite.lock import LOCK, locked
+from florence_rag.index.rows import Row
 
 SET_ASIDE = "set-aside"
 _PARTITION = "_default"
@@ -81,6 +84,13 @@ class SetAside:
             shutil.copy2(path, self._place(path))
         elif os.path.lexists(path):
             self.move(path)
+
+    def write(self, name: str, rows: Iterable[Row]) -> None:
+        """Write rows to a file of JSON lines here, if there are any."""
+        for row in rows:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / name).open("ab") as file:
+                file.write(msgspec.json.encode(row, enc_hook=np.ndarray.tolist) + b"\n")
 
     def _place(self, path: Path) -> Path:
         place = self.folder / path.relative_to(self._database)
