@@ -1,6 +1,5 @@
 """Cached answers about images, in a collection of their own next to the index."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from hashlib import blake2b
@@ -11,7 +10,7 @@ from florence_rag.batching import batched
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.connection import Connection
 from florence_rag.index.literals import literal, one_of
-from florence_rag.index.records import FAULTS, damage_reported, describe, parse
+from florence_rag.index.records import FAULTS, damage_reported, describe, parse, with_checksum
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import answer_spec
 from florence_rag.index.text_codec import truncate
@@ -50,7 +49,7 @@ class MilvusAnswerStore:
     def put(self, answer: CachedAnswer, vector: np.ndarray) -> None:
         """Store an answer with the vector (2 D,) of its question and image."""
         row = {"id": answer.id, "location": _digest(answer.location), "model": answer.model, "vector": vector}
-        body = json.dumps(asdict(answer))
+        body = with_checksum(asdict(answer))
         assert truncate(body, MAX_TEXT_BYTES) == body  # a question is short, and an image sample has 4 kB
         self._connection.upsert(self._name, [{**row, "body": body}])
 

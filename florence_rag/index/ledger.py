@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from hashlib import blake2b
@@ -16,7 +15,7 @@ from florence_rag.index.connection import Connection
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.migrations import installed_version, migrated
-from florence_rag.index.records import FAULTS, corrupt_error, damage_reported, parse
+from florence_rag.index.records import FAULTS, corrupt_error, damage_reported, parse, with_checksum
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import VERSION, ledger_spec
 from florence_rag.types import EmbedderInfo, Failure, Kind, Locator, RejectedSource, Skipped, Source
@@ -74,7 +73,7 @@ class Entry:
         """Return the entry of a row; raise one of `records.FAULTS` if it is damaged."""
         if row["state"] not in get_args(State):
             raise ValueError(f"its state is {row['state']!r:.40}")
-        body = parse(row["body"], _EntryBody)
+        body = parse(row["body"], _EntryBody, row["state"])
         if record_id(body.uri) != row["id"] or (body.source and body.source.uri != body.uri):
             raise ValueError(f"it is not the record of {body.uri!r:.80}")
         skipped = tuple(Skipped(body.uri, reason, locator) for reason, locator in body.skipped)
@@ -133,7 +132,7 @@ class Settings:
 
         Raises one of `records.FAULTS` if the row is damaged, and StoreMismatchError if the version is not supported.
         """
-        return msgspec.convert(migrated(parse(row["body"], dict[str, Any]), where), cls)
+        return msgspec.convert(migrated(parse(row["body"], dict[str, Any], row["state"]), where), cls)
 
     def to_row(self) -> Row:
         """Return the row of the settings, in the present version."""
@@ -344,7 +343,7 @@ def read_record(row: Row) -> Entry | _FolderBody | Settings:
 
 
 def _folder(row: Row) -> _FolderBody:
-    body = parse(row["body"], _FolderBody)
+    body = parse(row["body"], _FolderBody, _FOLDER)
     if record_id(_folder_key(body.uri)) != row["id"]:
         raise ValueError(f"it is not the record of {body.uri!r:.80}")
     return body
@@ -361,5 +360,4 @@ def record_id(uri: str) -> str:
 
 
 def _row(id: str, state: str, body: Mapping[str, Any]) -> Row:
-    # ASCII, because a uri may contain invalid Unicode.
-    return {"id": id, "state": state, "body": json.dumps(body), "vector": [0.0, 0.0]}
+    return {"id": id, "state": state, "body": with_checksum(body, state), "vector": [0.0, 0.0]}

@@ -1,8 +1,9 @@
 """Reads the JSON records of an index, which may be damaged, and reports damage as an error of this package."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,16 +12,31 @@ from florence_rag.errors import StoreCorruptError
 
 T = TypeVar("T")
 
+_CHECKSUM = "checksum"
+
 FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError, msgspec.MsgspecError)
 """The errors that reading a damaged record raises."""
 
 
-def parse(text: Any, form: type[T]) -> T:
+def with_checksum(body: Mapping[str, Any], state: str = "") -> str:
+    """Return the JSON text of a record, with a checksum of it and of the state that is stored next to it."""
+    # ASCII, because a uri may contain invalid Unicode.
+    return json.dumps({**body, _CHECKSUM: _digest(body, state)})
+
+
+def parse(text: Any, form: type[T], state: str = "") -> T:
     """Return a JSON text as a value of this type, with all types checked; it raises one of `FAULTS` if it is none.
 
-    Unknown keys are ignored, because a later version may write more of them.
+    Unknown keys are ignored, because a later version may write more of them. Older versions wrote no checksum.
     """
-    return msgspec.convert(json.loads(text), form)  # not parse_json, which replaces the lone surrogates of uris
+    record = json.loads(text)  # not parse_json, which replaces the lone surrogates of uris
+    if isinstance(record, dict) and _CHECKSUM in record and record.pop(_CHECKSUM) != _digest(record, state):
+        raise ValueError("its checksum does not fit")
+    return msgspec.convert(record, form)
+
+
+def _digest(body: Mapping[str, Any], state: str) -> str:
+    return blake2b((state + json.dumps(body)).encode(), digest_size=8).hexdigest()
 
 
 @contextmanager

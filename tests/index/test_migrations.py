@@ -13,6 +13,7 @@ from florence_rag.index import migrations
 from florence_rag.index.checksum import verify
 from florence_rag.index.ledger import Settings
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.records import with_checksum
 from florence_rag.index.schema import VERSION
 from florence_rag.types import Locator, Skipped
 
@@ -77,7 +78,8 @@ def filled_export(index, put, tmp_path) -> Path:
 def put_settings(index, **changes) -> None:
     row = Settings(index.embedder).to_row()
     body = json.loads(row["body"]) | changes
-    index.chunks.connection.upsert(index.chunks.ledger.name, [row | {"body": json.dumps(body)}])
+    del body["checksum"]
+    index.chunks.connection.upsert(index.chunks.ledger.name, [row | {"body": with_checksum(body, row["state"])}])
 
 
 NEWER = {"version": VERSION + 2, "written_by": "7.1.0", "embedder": "in another form", "more": 1}

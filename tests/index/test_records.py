@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,8 +12,8 @@ from florence_rag.errors import FlorenceError, StoreCorruptError
 from florence_rag.index.answer_store import row_to_answer
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.bulk.export import BulkFiles, read_manifest
-from florence_rag.index.ledger import Entry, Settings, read_record
-from florence_rag.index.records import FAULTS, damage_reported, parse
+from florence_rag.index.ledger import Entry, Settings, read_record, record_id
+from florence_rag.index.records import FAULTS, damage_reported, parse, with_checksum
 from florence_rag.index.rows import chunk_to_row, row_to_hit
 from florence_rag.types import Chunk, EmbedderInfo, Hit, Locator, Skipped, Source
 
@@ -21,7 +22,11 @@ SOURCE = Source("/photos/caf\udce9.jpg", "image", 1, 2, "hash")
 ENTRY = Entry(SOURCE.uri, "partial", SOURCE, {"image": 2}, skipped=(Skipped(SOURCE.uri, "page", Locator(page=2)),))
 SETTINGS = Settings(EMBEDDER, shadow_embedder=EMBEDDER, text_embedder=EMBEDDER)
 ANSWER = CachedAnswer("id", "m", "/a", "d", "s", "q?", "q", "red", 0.5, (("blue", 0.2),), "2026-01-01")
-FOLDER_ROW = ENTRY.to_row() | {"state": "folder", "body": '{"uri": "/p", "skipped": {".mp3": 2}}'}
+FOLDER_ROW = {
+    "id": record_id("folder\0/p"),
+    "state": "folder",
+    "body": with_checksum({"uri": "/p", "skipped": {".mp3": 2}}, "folder"),
+}
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**30), 10**30) | st.floats() | st.text(max_size=5),
@@ -87,8 +92,6 @@ def test_a_damaged_record_of_the_ledger_is_refused_or_still_usable(row, read, da
 @settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_a_damaged_answer_is_refused_or_still_usable(data):
-    from dataclasses import asdict
-
     body = data.draw(damaged_text(json.dumps(asdict(ANSWER))))
     answer = reading({"id": "id", "body": body}, row_to_answer)
     assert answer is None or (isinstance(answer.answer, str) and all(len(each) == 2 for each in answer.candidates))
@@ -123,6 +126,32 @@ def test_the_error_names_the_database_and_the_commands(index, db, body):
     assert "\n" not in str(caught.value)
     assert f"record {row['id']!r} in {db} cannot be read (" in str(caught.value)
     assert f"`florence-rag check --db {db}` lists all damage, and `florence-rag repair`" in str(caught.value)
+
+
+@pytest.mark.parametrize("row", [ENTRY.to_row(), SETTINGS.to_row(), FOLDER_ROW], ids=["entry", "settings", "folder"])
+def test_each_changed_bit_of_a_record_is_found(row):
+    assert read_record(row)
+    for at in range(len(row["body"])):
+        for bit in range(7):
+            body = bytearray(row["body"].encode())
+            body[at] ^= 1 << bit
+            with suppress(*FAULTS):
+                found = read_record(row | {"body": body.decode()})
+                assert found == read_record(row), "only the name of the checksum has changed"
+    with pytest.raises(FAULTS):
+        read_record(row | {"state": "begun"})
+
+
+def test_a_changed_answer_is_found():
+    assert row_to_answer({"body": with_checksum(asdict(ANSWER))}) == ANSWER
+    with pytest.raises(ValueError, match="its checksum does not fit"):
+        row_to_answer({"body": with_checksum(asdict(ANSWER)).replace("red", "rod")})
+
+
+def test_records_of_older_versions_have_no_checksum():
+    body = json.loads(ENTRY.to_row()["body"])
+    del body["checksum"]
+    assert read_record(ENTRY.to_row() | {"body": json.dumps(body)}) == ENTRY
 
 
 def test_unknown_keys_of_a_later_version_are_ignored():

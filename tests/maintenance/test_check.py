@@ -87,7 +87,7 @@ def test_damaged_settings_are_found(folder, damage):
         connection.upsert(name, [row | {"body": row["body"].replace('"dimension"', '"dimensiom"')}])
     assert found(folder) == {("settings", "")}
     (finding,) = check_database(folder / "x.db").findings
-    assert "missing required field `dimension`" in finding.problem
+    assert "its checksum does not fit" in finding.problem
 
 
 def test_lost_settings_are_found(folder, damage):
