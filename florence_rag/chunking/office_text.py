@@ -144,7 +144,8 @@ def _read_epub(package: ZipPackage) -> Iterator[Section]:
     root = next(_all(package.xml("META-INF/container.xml"), "rootfile")).get("full-path", "")
     book = package.xml(root)
     files = {each.get("id"): package.resolve(root, each.get("href", "")) for each in _all(book, "item")}
-    for name in (files.get(each.get("idref"), "") for each in _all(book, "itemref")):
+    # A few bytes that name a chapter again and again would stand for a library.
+    for name in dict.fromkeys(files.get(each.get("idref"), "") for each in _all(book, "itemref")):
         if name in package.names:
             markup = decode_html(package.text(name), name)
             heading = _HTML_HEADING.search(markup)

@@ -131,6 +131,12 @@ def test_the_words_of_charts_in_open_documents_are_read(tmp_path):
     assert [each.text for each in sections(tmp_path, ".odt", data)] == ["x", "Sales by quarter"]
 
 
+def test_a_chapter_that_a_book_names_again_is_read_once(tmp_path):
+    package = '<package><item id="0" href="a.xhtml"/><spine>' + '<itemref idref="0"/>' * 500 + "</spine></package>"
+    data = epub({}, {"OPS/book.opf": package, "OPS/a.xhtml": "<p>The end.</p>"})
+    assert sections(tmp_path, ".epub", data) == [Section("The end.")]
+
+
 def test_the_chapters_of_a_book_are_read_in_its_order(tmp_path):
     chapters = {"b.xhtml": "<h1 id='x'>On <i>mice</i></h1><p>They eat.</p>", "a%20b.xhtml": "<p>The end.</p>"}
     assert sections(tmp_path, ".epub", epub(chapters)) == [
