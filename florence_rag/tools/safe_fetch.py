@@ -6,16 +6,16 @@ are not used, because they would resolve the host again.
 """
 
 import time
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from dataclasses import dataclass
-from threading import Timer
 from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
 from florence_rag.errors import InputError
+from florence_rag.sources.io.deadline import time_limit
 from florence_rag.sources.io.http import open_response
+from florence_rag.sources.io.http_client import open_client
 from florence_rag.sources.io.ip_guard import Address, Resolver, addresses_of, is_public, resolve
 from florence_rag.sources.io.remote_stat import limited
 from florence_rag.validation import validate_arguments
@@ -59,36 +59,24 @@ def fetch(url: str, rules: UrlRules, resolver: Resolver = resolve) -> bytes:
 
     def build_request(url: str, previous: str | None) -> httpx.Request:
         parts = _check_url(url, rules)
-        return _pinned_request(client, parts, _check_address(parts, rules, resolver), deadline)
+        return _pinned_request(client, parts, _check_address(parts, rules, resolver))
 
     too_large = f"the image is larger than {rules.max_bytes / 1e6:g} MB; pass a smaller one"
     too_slow = f"the URL took longer than {rules.timeout_s:g} s; pass another URL, or an id"
     try:
         with (
-            httpx.Client(trust_env=False) as client,
-            _closed_at(deadline, client),
+            time_limit(rules.timeout_s),
+            open_client(trust_env=False, timeout=rules.timeout_s) as client,
             open_response(client, url, build_request, rules.redirects) as response,
         ):
             if response.status_code != 200:
                 raise InputError(f"the URL answers with status {response.status_code}; pass another URL, or an id")
             blocks = limited(response.iter_raw(), rules.max_bytes, deadline, too_large=too_large, too_slow=too_slow)
             return b"".join(blocks)
-    except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         if time.monotonic() >= deadline:
             raise InputError(too_slow) from None
         raise InputError(f"the URL cannot be fetched ({type(error).__name__}); pass another URL, or an id") from None
-
-
-@contextmanager
-def _closed_at(deadline: float, client: httpx.Client) -> Iterator[None]:
-    """Close a client at a time of `time.monotonic`: its timeouts count from byte to byte, which a server may drip."""
-    timer = Timer(max(0.0, deadline - time.monotonic()), client.close)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _check_url(url: str, rules: UrlRules) -> SplitResult:
@@ -116,14 +104,13 @@ def _check_address(parts: SplitResult, rules: UrlRules, resolver: Resolver) -> A
     return addresses[0]
 
 
-def _pinned_request(client: httpx.Client, parts: SplitResult, address: Address, deadline: float) -> httpx.Request:
+def _pinned_request(client: httpx.Client, parts: SplitResult, address: Address) -> httpx.Request:
     """Build the request to one address of the host. A compressed body, which could be a bomb, is not accepted."""
     headers = {"Host": parts.netloc, "Accept": "image/*", "Accept-Encoding": "identity", "User-Agent": "florence-rag"}
     host = f"[{address}]" if address.version == 6 else str(address)
     pinned = parts._replace(netloc=f"{host}:{_port(parts)}", fragment="").geturl()
-    left_s = max(0.01, deadline - time.monotonic())
     extensions = {"sni_hostname": parts.hostname}
-    return client.build_request("GET", pinned, headers=headers, timeout=left_s, extensions=extensions)
+    return client.build_request("GET", pinned, headers=headers, extensions=extensions)
 
 
 def _port(parts: SplitResult) -> int:

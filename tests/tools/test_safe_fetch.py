@@ -1,7 +1,5 @@
 """Images from a server on this machine, and from addresses that must not be reached."""
 
-import contextlib
-import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +9,7 @@ import pytest
 from florence_rag.errors import InputError
 from florence_rag.tools import AskImage, UrlRules
 from florence_rag.tools.safe_fetch import fetch
+from tests.sources.io.makers import SLOW, slow_server
 from tests.tools.test_ask_image import png
 
 ALLOW_PRIVATE = UrlRules(private=True, timeout_s=3)
@@ -173,21 +172,11 @@ def test_a_redirect_to_no_url_is_an_error(site):
         fetch(f"{site.url}/away?http://a]b/", ALLOW_PRIVATE)
 
 
-@pytest.mark.parametrize("start", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\n\r\n", b""])
-def test_a_server_that_drips_headers_or_body_is_left_at_the_deadline(start):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def drip():
-            with contextlib.suppress(OSError), server.accept()[0] as connection:
-                connection.recv(9_999)
-                connection.sendall(start)
-                for number in range(100):
-                    connection.sendall(b"X-%d: a\r\n" % number if start else b"")
-                    time.sleep(0.1)
-
-        threading.Thread(target=drip, daemon=True).start()
+@pytest.mark.parametrize("behavior", SLOW)
+def test_a_slow_server_is_left_at_the_deadline(behavior):
+    with slow_server(SLOW[behavior]) as port:
         begun = time.monotonic()
         with pytest.raises(InputError, match=r"took longer than 0\.5 s"):
-            url = f"http://pub.example:{server.getsockname()[1]}/"
+            url = f"{'https' if behavior == 'silence in TLS' else 'http'}://pub.example:{port}/"
             fetch(url, UrlRules(timeout_s=0.5, private=True), lambda host, port: ["127.0.0.1"])
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 1.5

@@ -8,7 +8,7 @@ import atexit
 import io
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache, partial
 from typing import Any, BinaryIO
 from urllib.parse import urljoin
@@ -16,6 +16,8 @@ from urllib.parse import urljoin
 import httpx
 
 from florence_rag.errors import InputError
+from florence_rag.sources.io.deadline import time_limit
+from florence_rag.sources.io.http_client import open_client
 from florence_rag.sources.io.ip_guard import addresses_of, is_public
 from florence_rag.sources.io.remote_stat import FileStat, TransferLimits, spool, version_from
 
@@ -68,7 +70,7 @@ def stat(url: str, limits: TransferLimits = _LIMITS) -> FileStat:
 def fetch(url: str, limits: TransferLimits = _LIMITS) -> BinaryIO:
     """Return all bytes of a URL as a seekable file."""
     deadline = time.monotonic() + limits.total_s
-    with _open("GET", url, limits) as response:
+    with time_limit(limits.total_s), _open("GET", url, limits) as response:
         return spool(response.iter_bytes(_BLOCK_BYTES), url, limits, deadline)
 
 
@@ -100,7 +102,7 @@ class _RangeReader(io.RawIOBase):
         if end <= self._position:
             return 0
         headers = {"Range": f"bytes={self._position}-{end - 1}"}
-        with _open("GET", self._url, self._limits, headers) as response:
+        with time_limit(self._limits.response_s), _open("GET", self._url, self._limits, headers) as response:
             if response.status_code != 206:
                 raise InputError(f"{self._url!r} cannot be read in parts from its server; download it first")
             data = response.read()[: end - self._position]
@@ -128,7 +130,9 @@ def _open(
     """Open the response to a URL; raise InputError for a status that is neither a success nor in accept."""
     build_request = partial(_build_request, method, limits.idle_s, headers)
     try:
-        with open_response(_client(), url, build_request, limits.max_redirects) as response:
+        with ExitStack() as opened:
+            with time_limit(limits.response_s):
+                response = opened.enter_context(open_response(_client(), url, build_request, limits.max_redirects))
             if not response.is_success and response.status_code not in accept:
                 status = f"{response.status_code} {response.reason_phrase}".strip()
                 raise InputError(f"{url!r} cannot be fetched: the server answers {status}")
@@ -161,6 +165,6 @@ def _build_request(
 @cache
 def _client() -> httpx.Client:
     """Return the client that all threads of the process share, which keeps connections open."""
-    client = httpx.Client(headers={"User-Agent": "florence-rag"})
+    client = open_client(headers={"User-Agent": "florence-rag"})
     atexit.register(client.close)
     return client

@@ -3,17 +3,40 @@
 import ipaddress
 import socket
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Thread
+
+from florence_rag.sources.io.deadline import seconds_left
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
 """Maps a host and a port to its numeric addresses. Raises OSError for an unknown host."""
 
+_RESOLVE_S = 30.0
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """Return the numeric addresses that this machine knows for a host."""
-    return [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    """Return the numeric addresses that this machine knows for a host; raise OSError for none, or at the deadline.
+
+    The system cannot be interrupted while it asks for a name, so a thread asks, which is left behind at the deadline.
+    """
+    found: SimpleQueue[list[str] | OSError | UnicodeError] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found.put([str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+
+    Thread(target=ask, name="resolve", daemon=True).start()
+    try:
+        addresses = found.get(timeout=seconds_left(_RESOLVE_S))
+    except Empty:
+        raise TimeoutError(f"the name {host!r:.80} was not found in time") from None
+    if isinstance(addresses, Exception):
+        raise addresses
+    return addresses
 
 
 def addresses_of(host: str, port: int, resolver: Resolver = resolve) -> list[Address]:

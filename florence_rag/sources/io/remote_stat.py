@@ -18,6 +18,7 @@ class TransferLimits:
 
     max_bytes: int = 2_000_000_000
     idle_s: float = 30.0  # without any byte
+    response_s: float = 120.0  # for the headers, redirects included, or for one part of a file
     total_s: float = 1800.0
     max_redirects: int = 5
 

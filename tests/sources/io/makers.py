@@ -1,9 +1,12 @@
 """Images, tars, tables and a web server for tests."""
 
+import contextlib
 import io
+import socket
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -103,3 +106,56 @@ def make(*names: str) -> None:
         path = Path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(name.encode())
+
+
+def _drip(block: bytes, pause_s: float = 0.05) -> Callable[[socket.socket], None]:
+    """Send a block again and again, for longer than any test waits."""
+
+    def run(connection: socket.socket) -> None:
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            connection.sendall(block)
+            time.sleep(pause_s)
+
+    return run
+
+
+def _then(start: bytes, drip: Callable[[socket.socket], None], wait_s: float = 0.0) -> Callable[[socket.socket], None]:
+    def run(connection: socket.socket) -> None:
+        connection.sendall(start)
+        time.sleep(wait_s)
+        drip(connection)
+
+    return run
+
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+SLOW: dict[str, Callable[[socket.socket], None]] = {
+    "dripped headers": _then(_OK, _drip(b"X-1: a\r\n")),
+    "dripped body": _then(_OK + b"Content-Length: 99999\r\n\r\n", _drip(b"x")),
+    "dripped chunks": _then(_OK + b"Transfer-Encoding: chunked\r\n\r\n", _drip(b"1\r\nx\r\n")),
+    "one long header": _then(_OK + b"X-1: ", _drip(b"a")),
+    "endless interim answers": _drip(b"HTTP/1.1 103 Early Hints\r\n\r\n", 0.0001),
+    "headers, then silence": _then(_OK, _then(b"X-1: a\r\n", lambda _: time.sleep(5), 0.4)),
+    "silence in TLS": lambda _: time.sleep(5),
+}
+"""Servers that are slow after a request, each in its own way."""
+
+
+@contextmanager
+def slow_server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Yield the port of a server that reads one request from each connection and then behaves as given."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError), connection:
+                connection.recv(9_999)
+                behave(connection)
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield server.getsockname()[1]

@@ -1,11 +1,12 @@
 import socket
+import time
 
 import pytest
 
 from florence_rag.errors import InputError
-from florence_rag.sources.io import http
+from florence_rag.sources.io import http, ip_guard
 from florence_rag.sources.io.remote_stat import TransferLimits
-from tests.sources.io.makers import Page, serving
+from tests.sources.io.makers import SLOW, Page, serving, slow_server
 
 LIMITS = TransferLimits(max_bytes=100_000, idle_s=2.0, total_s=5.0)
 
@@ -71,7 +72,7 @@ def test_a_file_that_is_too_large_is_not_fetched():
 
 
 def test_a_transfer_that_takes_too_long_is_ended():
-    with serving({"/a": Page(b"x")}) as site, pytest.raises(InputError, match="took longer"):
+    with serving({"/a": Page(b"x")}) as site, pytest.raises(InputError, match="does not answer in time"):
         fetched(f"{site.url}/a", TransferLimits(total_s=-1.0))
 
 
@@ -122,3 +123,44 @@ def test_a_server_without_ranges_is_an_error():
 def test_an_invalid_url_is_one_line(url):
     with pytest.raises(InputError, match="cannot be reached"):
         http.stat(url, LIMITS)
+
+
+@pytest.mark.parametrize("behavior", SLOW)
+@pytest.mark.parametrize("read", [http.stat, fetched])
+def test_a_slow_server_is_left_at_the_deadline(behavior, read):
+    if read is http.stat and behavior in ("dripped body", "dripped chunks"):
+        pytest.skip("the body is not read")
+    with slow_server(SLOW[behavior]) as port:
+        url = f"{'https' if behavior == 'silence in TLS' else 'http'}://127.0.0.1:{port}/a.png"
+        begun = time.monotonic()
+        with pytest.raises(InputError, match="does not answer in time"):
+            read(url, TransferLimits(response_s=0.5, total_s=0.6))
+        assert time.monotonic() - begun < 1.5
+
+
+def test_a_part_has_a_deadline():
+    def drip(connection):
+        connection.sendall(b"HTTP/1.1 206 Partial Content\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(60):
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    with slow_server(drip) as port, pytest.raises(InputError, match="does not answer in time"):
+        http._RangeReader(f"http://127.0.0.1:{port}/a.png", 1_000, TransferLimits(response_s=0.5)).read(1_000)
+
+
+def test_redirects_share_one_deadline():
+    def redirect(connection):
+        time.sleep(0.2)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+    with slow_server(redirect) as port, pytest.raises(InputError, match="does not answer in time"):
+        fetched(f"http://127.0.0.1:{port}/a", TransferLimits(response_s=0.5, max_redirects=50))
+
+
+def test_a_name_that_is_not_resolved_in_time_is_one_line(monkeypatch):
+    monkeypatch.setattr(ip_guard.socket, "getaddrinfo", lambda *_, **__: time.sleep(1) or [])
+    begun = time.monotonic()
+    with pytest.raises(InputError, match="does not answer in time"):
+        http.stat("http://slow.example/a.png", TransferLimits(response_s=0.3))
+    assert time.monotonic() - begun < 0.9
