@@ -150,7 +150,7 @@ def main(
         json_file.write_text(json.dumps({"rows": rows, "records": records}))
     delay_s = max(record["max s"] for record in records[1:-1]) - records[0]["p50 s"]
     print(f"\nthe longest delay of a short search beside one call: {delay_s:.2f} s")
-    raise typer.Exit(delay_s > limit_s)
+    raise typer.Exit(int(delay_s > limit_s))
 
 
 if __name__ == "__main__":

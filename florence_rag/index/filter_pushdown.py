@@ -23,9 +23,10 @@ IS_ITEM = starts_with("source", item_uri(""))
 _SIGNS = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 _TEXT_COLUMNS = ("id", "kind", "source")
 _EXACT = 2**53  # up to here, floats hold all whole numbers
-_MAX_COST = 1_000
+_MAX_COST = 50
 """Of an expression for Milvus Lite: in the time of more comparisons, it returns the rows, and Python decides."""
-_LIST_TEST_COST = 250  # because Lite reads the JSON of the row
+_LIST_TEST_COST = 12  # because Lite reads the JSON of the row
+_VALUES_PER_COST = 20  # of a list that a column is compared with
 _MAX_DOTS = 2
 """Of a key; every dot doubles the number of places where its value may be."""
 
@@ -175,8 +176,9 @@ class _Place:
 
 
 def _cost(expression: str) -> int:
-    """Return the number of values in the flat metadata that a row is compared with."""
-    return expression.count("$meta[") + _LIST_TEST_COST * expression.count("json_contains(")
+    """Return the number of comparisons with flat metadata that a row takes as long as."""
+    listed = expression.count('", "') // _VALUES_PER_COST
+    return expression.count("$meta[") + _LIST_TEST_COST * expression.count("json_contains(") + listed
 
 
 def _column(name: str, nulls: bool) -> _Place:

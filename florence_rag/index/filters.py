@@ -11,7 +11,7 @@ operators.
 import json
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -22,6 +22,9 @@ from florence_rag.types import Hit
 
 FIELDS = ("id", "kind", "source", "page", "start_s", "end_s")
 """The fields of a chunk that a filter can name."""
+
+MAX_VALUES = 10_000
+"""The most conditions and values of a filter, all together."""
 
 _MAX_DEPTH = 32
 _MISSING = object()
@@ -105,8 +108,10 @@ def parse_filter(filter: Mapping[Any, Any]) -> Node:
     """Return the conditions of a filter.
 
     Raises:
-        InputError: If an operator or a value is not valid; the message names its place, such as filter["$or"][1].
+        InputError: If an operator or a value is not valid; the message names its place, such as filter["$or"][1]. Or
+            if it has more than MAX_VALUES values.
     """
+    _check_size(filter)
     return _parse(filter, "filter", 0)
 
 
@@ -153,6 +158,17 @@ def _identity(value: Any) -> Any:
 
 
 # Parsing
+
+
+def _check_size(filter: Any) -> None:
+    waiting, count = [filter], 0
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str | bytes) or not isinstance(value, Collection):
+            continue
+        if (count := count + len(value)) > MAX_VALUES:
+            raise InputError(f"the filter has more than {MAX_VALUES:,} values; split it, and search with each part")
+        waiting.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def _parse(filter: Any, path: str, depth: int) -> Node:

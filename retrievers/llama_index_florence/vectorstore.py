@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, Self
 
 from llama_index.core.bridge.pydantic import Field, PrivateAttr
@@ -16,6 +17,7 @@ from llama_index.core.vector_stores.types import (
 
 from florence_rag import FlorenceRAG, InputError, MediaError
 from florence_rag.async_methods import in_thread
+from florence_rag.batching import batched
 from florence_rag.text_arguments import check_query_text
 from florence_rag.types import Hit
 from florence_rag.validation import validate_arguments
@@ -33,6 +35,7 @@ from llama_index_florence.filters import NODE, Filter, to_filter
 
 _CANDIDATES_PER_HIT = 4
 """The number of nodes from which MMR selects one."""
+_IDS_PER_FILTER = 1_000
 
 
 @validate_arguments
@@ -179,9 +182,9 @@ class FlorenceVectorStore(BasePydanticVectorStore):
     def _find(self, node_ids: list[str] | None, filters: MetadataFilters | None) -> list[Hit]:
         if node_ids is not None and not node_ids:
             return []
-        ids = {"chunk.id": {"$in": node_ids}} if node_ids else {}
         place = {id: i for i, id in enumerate(node_ids or ())}
-        hits = self._rag.index.find(filter={"$and": [ids, to_filter(filters)]})
+        ids = [{"chunk.id": some} for some in batched(place, _IDS_PER_FILTER)] or [{}]
+        hits = chain.from_iterable(self._rag.index.find(filter={"$and": [some, to_filter(filters)]}) for some in ids)
         return sorted(hits, key=lambda hit: (place.get(hit.id, 0), hit.id))
 
     def _node(self, hit: Hit) -> BaseNode:

@@ -104,6 +104,8 @@ MANY = [f"v{i}" for i in range(2_000)]
     ("filter", "left"),
     [
         ({"a": MANY}, ""),
+        ({"a": MANY[:60]}, ""),
+        ({"source": MANY}, ""),
         ({"a": MANY, "kind": "clip"}, 'kind in ["clip"]'),
         ({"a": {"$nin": MANY}}, ""),
         ({"$or": [{"a": value} for value in MANY]}, ""),

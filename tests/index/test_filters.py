@@ -344,3 +344,22 @@ def test_the_store_finds_what_a_plain_implementation_finds(layouts, layout):
         assert {hit.id for hit in index.search_vector([1.0, 0.0], 30, filter=filter)} == expected
 
     compare()
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        {"x": list(range(10_001))},
+        {"x": {"$in": set(range(10_001))}},
+        {"$or": [{"x": i} for i in range(5_001)]},
+        {f"k{i}": i for i in range(10_001)},
+        {"$not": {"$and": [{"x": ["a"] * 4_000}, {"y": {"$any": ("b",) * 4_000}}, {"z": range(4_000)}]}},
+    ],
+)
+def test_a_filter_that_would_take_too_long_is_refused(filter):
+    with pytest.raises(InputError, match=r"more than 10,000 values; split it"):
+        parse_filter(filter)
+
+
+def test_a_large_filter_is_not_cut():
+    assert len(parse_filter({"x": list(range(9_000))}).values) == 9_000

@@ -67,7 +67,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _left_s(timeout: float | None) -> float | None:
-    """Return the time for a wait; raise at the deadline, also if bytes are there, which a server may send without end."""
+    """Return the time for a wait; raise at the deadline, also if bytes are there: a server may send without end."""
     left_s = seconds_left(timeout)
     if left_s == 0:
         raise httpcore.ReadTimeout("the deadline has passed")
