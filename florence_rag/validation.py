@@ -68,9 +68,10 @@ def show(value: object) -> str:
 
 
 class _Parameter(NamedTuple):
-    """What is known of a parameter: its hint, and the types whose values need no other check."""
+    """What is known of a parameter: its hint, its test, and the types whose values need none."""
 
     hint: Any
+    check: Check
     types: frozenset[type]
 
 
@@ -85,8 +86,9 @@ def _validated(function: Callable[..., T]) -> Callable[..., T]:
         if not checks:
             checks.update(_parameters(function))
         for name, value in chain(zip(names, args, strict=False), kwargs.items()):
-            if name in checks and type(value) not in checks[name].types:
-                check_type(value, checks[name].hint, name)
+            parameter = checks.get(name)
+            if parameter and type(value) not in parameter.types and not parameter.check(value):
+                check_type(value, parameter.hint, name)
         for value in args[len(names) :] if rest in checks else ():
             check_type(value, checks[rest].hint, rest)
         try:
@@ -105,8 +107,8 @@ def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, _Parameter]
         if get_origin(hint) is typing.Unpack:
             yield from _parameters(get_args(hint)[0])
         elif name != "return":
-            yield name, _Parameter(hint, frozenset(_exact_types(hint)))
-    yield "", _Parameter(Any, frozenset())  # so that a function without hints is not asked again
+            yield name, _Parameter(hint, _check(hint), frozenset(_exact_types(hint)))
+    yield "", _Parameter(Any, _anything, frozenset())  # so that a function without hints is not asked again
 
 
 def _exact_types(hint: Any) -> Iterator[type]:
@@ -168,7 +170,7 @@ def _items_check(origin: type, args: Sequence[Any]) -> Callable[[Any], bool]:
     if origin is Iterable or not args or args[0] is Any:
         return _anything
     check = _check(args[0])
-    return lambda items: all(map(check, items))
+    return lambda items: all(map(check, items[:1] if hasattr(items, "dtype") else items))
 
 
 def _is_list(type_: type, check_items: Check, value: object) -> bool:
@@ -179,7 +181,7 @@ def _is_list(type_: type, check_items: Check, value: object) -> bool:
         return type_ is Iterable
     if isinstance(value, set | frozenset) and issubclass(type_, Sequence | list | tuple):
         return False  # it has no order
-    return check_items(value[:1] if hasattr(value, "dtype") else value)  # type: ignore[index]
+    return check_items(value)
 
 
 def _is_mapping(check_key: Check, check_value: Check, value: object) -> bool:
@@ -198,7 +200,7 @@ def _protocol_members(protocol: type) -> Iterator[str]:
 
 def _is_number(type_: type, value: object) -> bool:
     """Return whether a value is a number, and not too large to be converted or printed."""
-    if isinstance(value, bool) or not isinstance(value, type_):
+    if isinstance(value, bool) or not (type(value) is int or isinstance(value, type_)):
         return False
     return not isinstance(value, int) or value.bit_length() < _MAX_BITS
 

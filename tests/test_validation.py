@@ -42,6 +42,7 @@ class Options(TypedDict, total=False):
         (["a"], Sequence[str]),
         (("a",), list[str]),
         (np.zeros(4), Sequence[float]),
+        (np.zeros(4), tuple[float, float, float, float]),
         (np.array(["a", "b"]), Sequence[str]),
         ([1, 2], tuple[int, int]),
         ({"a"}, Collection[str]),

@@ -14,8 +14,11 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from florence_rag.errors import FlorenceError, ModelError, first_line
+from florence_rag.errors import FlorenceError, InputError, ModelError, first_line
+from florence_rag.json_values import parse_json
+from florence_rag.models.chat_templates import check_templates
 from florence_rag.models.registry import read_json
+from florence_rag.validation import show
 
 _MAX_TEXT_BYTES = 256 << 20
 _MAX_FILES = 10_000
@@ -26,6 +29,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 _ACTIVATIONS = ("activation_function", "activation_fn", "sbert_ce_default_activation_function")
 _ACTIVATION = re.compile(r"\w+|torch\.nn\.(modules\.(activation|linear)\.)?[A-Z]\w*")
 _MODULE = re.compile(r"sentence_transformers(\.[a-z]\w*)*\.[A-Z]\w*")
+_PARTS = re.compile(r"\w*(layers?|depths?|blocks|stages|experts)")  # of which each becomes objects
+_MAX_PARTS = 10_000
 _KERNELS = ("attn_implementation", "experts_implementation")
 
 _never = "which is never run; choose a model whose classes transformers or sentence-transformers contain"
@@ -81,6 +86,8 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
     except Exception as error:  # the libraries pass on the errors of all their parts: of JSON, of tensors ...
         if "trust_remote_code" in str(error) or "remote code" in str(error):
             reason = f"it needs code of its own{_named_code(Path(folder))}, {_never}"
+        elif "ignore_mismatched_sizes" in str(error):
+            reason = "its weights have other shapes than its config.json says" + advice
         else:
             reason = first_line(error) + advice
         raise ModelError(f"{problem}: {reason}") from error
@@ -90,6 +97,7 @@ def opening(folder: str | Path, problem: str, advice: str = "") -> Iterator[None
 
 def check_files(folder: Path) -> None:
     """Raise a ModelError if files of the folder are links out of it, could run code, or are too large to be read."""
+    templates: list[str] = []
     for count, path in enumerate(_files(folder)):
         if count >= _MAX_FILES:
             raise ModelError(f"{str(folder)!r} has more than {_MAX_FILES} files; give the folder of one model")
@@ -106,6 +114,35 @@ def check_files(folder: Path) -> None:
             )
         if path.suffix == ".json" and path.name not in _VOCABULARIES and not path.name.endswith(".index.json"):
             _check_settings(path)
+        if path.name.endswith(".index.json"):
+            _check_shards(path)
+        elif path.suffix in (".json", ".jinja"):
+            templates += _chat_templates(path)
+    if templates:
+        check_templates(templates)
+
+
+def _check_shards(path: Path) -> None:
+    """Refuse an index of shards that names files elsewhere, or none."""
+    try:
+        names = {
+            isinstance(each, str) and Path(each).name == each
+            for each in parse_json(path.read_bytes())["weight_map"].values()
+        }
+    except (InputError, TypeError, KeyError, AttributeError):
+        names = {False}
+    if names != {True}:
+        raise ModelError(f"{str(path)!r} does not name the files of its folder that hold the weights; fetch it again")
+
+
+def _chat_templates(path: Path) -> Iterator[str]:
+    """Yield the chat templates of a file: all of it, or in its settings one or a list of those with names."""
+    if path.suffix == ".jinja":
+        yield path.read_text("utf-8", "replace")
+    elif path.name not in _VOCABULARIES:
+        for key, value in _items(read_json(path)):
+            for each in (value if isinstance(value, list) else [value]) if key == "chat_template" else ():
+                yield str(each.get("template") if isinstance(each, dict) else each)
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -131,7 +168,7 @@ def _check_place(path: Path, folder: Path) -> None:
 
 
 def _check_settings(path: Path) -> None:
-    """Refuse what the libraries would call, or fetch and run: functions, module classes, kernels."""
+    """Refuse what the libraries would call, or fetch and run, and networks that take hours to be built."""
     content = read_json(path)
     if path.name == "modules.json":
         for module in content if isinstance(content, list) else ():
@@ -141,9 +178,16 @@ def _check_settings(path: Path) -> None:
             raise ModelError(f"{str(path)!r} names the function {value!r:.80} as {key}, {_never}")
         if key.lstrip("_").removesuffix("_internal") in _KERNELS and "/" in str(value):
             raise ModelError(f"{str(path)!r} names the compiled code {value!r:.80} as {key}, {_never}")
+        if _PARTS.fullmatch(key) and _largest(value) > _MAX_PARTS:
+            raise ModelError(f"{str(path)!r} says {key} = {show(value)}, and no network has more than {_MAX_PARTS}")
         if key == "types" and isinstance(value, dict) and "structure" in content:  # of a Router
             for each in value.values():
                 _check_module(path, each)
+
+
+def _largest(value: object) -> int:
+    """Return the largest whole number in a number or a list, and 0 if there is none."""
+    return max((each for each in (value if isinstance(value, list) else [value]) if isinstance(each, int)), default=0)
 
 
 def _check_module(path: Path, name: object) -> None:

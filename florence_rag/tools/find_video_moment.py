@@ -21,6 +21,10 @@ user. The best of poor results is still listed: check with ask_image before you 
 """
 
 
+MAX_LINK = 1_000
+"""The text names no longer link, because a part of it would open nothing."""
+
+
 class FindVideoMoment(Tool):
     """Finds moments of videos by a description."""
 
@@ -45,6 +49,7 @@ class FindVideoMoment(Tool):
         links = [
             f'{number}. [{moment["start_s"] or 0.0:.1f} s, {moment["end_s"] or 0.0:.1f} s] "{moment["link"]}"'
             for number, moment in enumerate(moments, start=1)
+            if len(moment["link"]) <= MAX_LINK
         ]
         heading = f"{counted(hits, 'moment')} for {quoted(query, 80)}, best first:"
         text = "\n".join([heading, hits_to_text(hits), "Links:", *links])

@@ -104,7 +104,8 @@ class ImageRenderer:
         """Return the content of a tool message: the text, with images for "tool" and their description for "text"."""
         if mode == "tool":
             return [text, *self.blocks(images_in(artifact))]
-        if mode == "text" and SEARCH_KEYS & set(artifact) and DESCRIPTION_HEADING not in text:
+        # Only fences hold lines of files, so a heading after the last fence is ours.
+        if mode == "text" and SEARCH_KEYS & set(artifact) and DESCRIPTION_HEADING not in text.rpartition(">>>")[2]:
             description = self._descriptions(images_in(artifact))
             return [f"{text}{DESCRIPTION_HEADING}{description}" if description else text]
         return [text]

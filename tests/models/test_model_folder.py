@@ -129,6 +129,32 @@ def test_what_could_run_code_or_fetch_is_named(folder, name, content, reason):
     assert name in str(error.value) or "other" in name or "2_Dense" in name
 
 
+@pytest.mark.parametrize("key", ["num_hidden_layers", "n_layer", "depths", "encoder_layers", "num_local_experts"])
+@pytest.mark.parametrize("value", [1_000_000_000, [2, 10_001]])
+def test_a_network_that_takes_hours_to_be_built_is_not_built(folder, key, value):
+    write(folder, "config.json", {"model_type": "clip", "vision_config": {key: value}})
+    with pytest.raises(ModelError, match=rf"config\.json' says {key} = .*, and no network has more than 10000"):
+        check_files(folder)
+
+
+def test_an_index_of_shards_names_files_of_its_folder(folder):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    write(folder, "model.safetensors.index.json", {"weight_map": {"a": "model-1.safetensors"}})
+    check_files(folder)
+    for content in ({}, [], "[" * 100_000, {"weight_map": {}}, *({"weight_map": {"a": x}} for x in ("../b", "/c", 1))):
+        write(folder, "model.safetensors.index.json", content)
+        with pytest.raises(ModelError, match="does not name the files of its folder that hold the weights"):
+            check_files(folder)
+
+
+def test_weights_of_other_shapes_are_said_in_our_words(folder):
+    with (
+        pytest.raises(ModelError, match=r"its weights have other shapes than its config\.json says"),
+        opening(folder, ""),
+    ):
+        raise RuntimeError("You set `ignore_mismatched_sizes` to `False`, thus raising an error. See the above report!")
+
+
 def test_code_of_a_model_is_named_and_never_advised(folder):
     write(folder, "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}})
     advice = ValueError("The repository contains custom code.\nPlease pass the argument `trust_remote_code=True`")

@@ -46,3 +46,9 @@ def test_an_index_without_videos(rag):
 def test_a_wrong_call_is_explained(full_rag, arguments, message):
     result = FindVideoMoment(full_rag)(**arguments)
     assert result.is_error and message in result.text
+
+
+def test_a_long_link_is_left_out(full_rag, monkeypatch):
+    monkeypatch.setattr("florence_rag.tools.find_video_moment.MAX_LINK", 9)
+    result = FindVideoMoment(full_rag)("red", k=2)
+    assert result.artifact["moments"] and "file://" not in result.text

@@ -1,0 +1,48 @@
+"""Tries the chat templates of a model where they can be stopped: Jinja's sandbox limits neither loops nor memory."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from florence_rag.errors import MemoryLimitError, ModelError, TimeLimitError
+from florence_rag.workers import Limits, stream
+
+_LIMITS = Limits(seconds=15.0, seconds_per_item=0.0, memory_bytes=1 << 30)
+_MAX_CHARACTERS = 100_000
+
+_TEXT = {"type": "text", "text": "a word"}
+_CONVERSATIONS: Sequence[Sequence[Mapping[str, Any]]] = (
+    [{"role": "user", "content": "a word"}],
+    [{"role": "user", "content": [_TEXT]}],
+    [{"role": "user", "content": [{"type": "image"}, _TEXT]}],
+    [{"role": "system", "content": [_TEXT]}, {"role": "user", "content": [_TEXT]}],
+    [{"role": "query", "content": [_TEXT]}, {"role": "document", "content": [{"type": "image"}]}],
+    [{"role": "query", "content": "a word"}, {"role": "document", "content": "a word"}],
+)
+"""What this package and sentence-transformers say to models."""
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Raise a ModelError if one of the templates takes too long, too much memory, or writes too much."""
+    try:
+        longest = max(stream(_lengths, list(templates), limits=_LIMITS), default=0)
+    except (TimeLimitError, MemoryLimitError) as error:
+        raise ModelError(
+            "its chat template does not end, or needs more than a gigabyte; choose another model"
+        ) from error
+    if longest > _MAX_CHARACTERS:
+        raise ModelError(f"its chat template makes {longest} characters of two words; choose another model")
+
+
+def _lengths(templates: Sequence[str]) -> Iterator[int]:
+    """Yield how many characters each template makes of each conversation that it accepts."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    for template in templates:
+        for conversation in _CONVERSATIONS:
+            try:
+                texts, _ = render_jinja_template([conversation], chat_template=template, add_generation_prompt=True)  # type: ignore[list-item]
+            except MemoryError:
+                raise
+            except Exception:  # templates refuse conversations by errors of their own
+                continue
+            yield max(map(len, texts))
