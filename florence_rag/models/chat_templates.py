@@ -40,9 +40,9 @@ def _lengths(templates: Sequence[str]) -> Iterator[int]:
     for template in templates:
         for conversation in _CONVERSATIONS:
             try:
-                texts, _ = render_jinja_template([conversation], chat_template=template, add_generation_prompt=True)  # type: ignore[list-item]
+                rendered: Any = render_jinja_template([list(map(dict, conversation))], chat_template=template)
             except MemoryError:
                 raise
             except Exception:  # templates refuse conversations by errors of their own
                 continue
-            yield max(map(len, texts))
+            yield max(map(len, rendered[0]))
