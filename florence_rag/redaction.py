@@ -9,7 +9,8 @@ import re
 MASK = "***"
 
 _SECRET = (
-    r"(?:password|passwd|pwd|secret|token|sig|signature|credential|api[-_]?key|access[-_]?key|account[-_]?key|jwt)"
+    r"(?:password|passwd|passphrase|pwd|secret|token|sig|signature|credential|jwt"
+    r"|api[-_]?key|access[-_]?key|account[-_]?key)"
 )
 
 _PATTERNS = (
@@ -21,12 +22,15 @@ _PATTERNS = (
     (r"(?i)([?&;](?:awsaccesskeyid|googleaccessid)=)[^&\s'\"<>#]+", rf"\1{MASK}"),
     # headers and settings
     (r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;]+", rf"\1{MASK}"),
+    (r"(?i)(\b[\w-]{0,40}subscription-key['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+", rf"\1{MASK}"),
+    (r"(?i)(\b(?:set-)?cookie['\"]?\s*:\s*['\"]?)\w[\w.-]*=[^'\"\n]*", rf"\1{MASK}"),
     (r"(?i)(\bbearer\s+)[\w.~+/=-]{6,}", rf"\1{MASK}"),
     (rf"(?i)((?<![a-z]){_SECRET}['\"]?\s*=\s*['\"]?)[^\s'\",;&)]+", rf"\1{MASK}"),
     (rf"(?i)((?<![a-z]){_SECRET}['\"]\s*:\s*['\"])[^'\"]+", rf"\1{MASK}"),
     (r"(?i)(\b(?:password|passwd|api[-_ ]?key(?: provided)?|secret)\s*:\s*)[^\s'\",;)]+", rf"\1{MASK}"),
-    # keys of Hugging Face, OpenAI and others, GitHub, AWS, Google; JSON web tokens
-    (r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|xox[abp]-)[\w-]{8,}", MASK),
+    # keys of Hugging Face, OpenAI and others, GitHub, GitLab, npm, AWS, Google; private keys; JSON web tokens
+    (r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*", f"-----BEGIN PRIVATE KEY-----{MASK}"),
+    (r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|glpat-|npm_|xox[abp]-)[\w-]{8,}", MASK),
     (r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}", MASK),
     (r"\beyJ[\w-]{6,500}\.[\w-]{6,5000}\.[\w-]*", MASK),
 )

@@ -38,6 +38,10 @@ PLACES = [
     "AccountName=a;AccountKey={};EndpointSuffix=x",
     "Incorrect API key provided: {}. You can find it",
     "password: {}",
+    "Ocp-Apim-Subscription-Key: {}",
+    "passphrase={}",
+    "Cookie: a=1; session={}; b=2",
+    "-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----",
 ]
 
 

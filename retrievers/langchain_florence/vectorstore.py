@@ -1,6 +1,5 @@
 """A LangChain vector store that holds texts and images in one space, and a DocumentIndex over it."""
 
-import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import starmap
 from pathlib import Path
@@ -20,6 +19,7 @@ from florence_rag.chunking import read_image
 from florence_rag.errors import BatchError, ModelError, StoreUnavailableError
 from florence_rag.index.address import image_folder
 from florence_rag.ingest.items import text_to_chunk, zip_columns
+from florence_rag.telemetry import get_logger
 from florence_rag.tools import metadata_to_chunk, place_to_text
 from florence_rag.types import Chunk, Hit, Kind
 from florence_rag.validation import validate_arguments
@@ -27,7 +27,7 @@ from langchain_florence.embeddings import embedder_to_embeddings, embeddings_to_
 from langchain_florence.images import block_to_image
 from langchain_florence.retriever import hit_to_document
 
-log = logging.getLogger(__name__)
+log = get_logger(__name__)
 
 _ARGUMENTS_OF_OTHER_STORES = {
     "expr": 'filter={"city": "Rome"}, or a Milvus expression, filter=\'metadata["city"] == "Rome"\'',
