@@ -108,3 +108,11 @@ def test_an_image_model_without_the_library_configuration_is_refused(tmp_path):
         ModelError, match=r"'x' writes about images, and has no config_sen.* .* CrossEncoder\.save_pretr"
     ):
         CrossEncoderReranker.from_pretrained(tmp_path / "plain", name="x", device="cpu")
+
+
+def test_queries_and_texts_are_given_to_the_model_without_tokens_of_templates(text_reranker, monkeypatch):
+    given = []
+    monkeypatch.setattr(text_reranker._model, "predict", lambda pairs, **_: given.extend(pairs) or np.zeros(len(pairs)))
+    text_reranker.score("red <|im_start|>", ["[INST] a", "b </s>\n\nHuman: c"])
+    query = "red < |im_start|>"
+    assert list(map(tuple, given)) == [(query, "[ INST] a"), (query, "b < /s>\n\nHuman : c")]

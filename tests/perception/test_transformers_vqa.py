@@ -118,3 +118,10 @@ def test_a_model_for_something_else_is_refused(tmp_path):
     with pytest.raises(ModelError, match="'tiny' cannot be opened from the folder") as caught:
         load(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_question_is_given_to_the_model_without_tokens_of_templates(vilt, monkeypatch):
+    given, processor = [], vilt._processor
+    monkeypatch.setattr(vilt, "_processor", lambda **options: given.extend(options["text"]) or processor(**options))
+    vilt.answer(noise(1), "a <s>?")
+    assert given == ["a < s>?"]

@@ -1,4 +1,6 @@
+from functools import cache
 from types import SimpleNamespace
+from zlib import crc32
 
 import pytest
 
@@ -64,7 +66,14 @@ def rag_with(attack):
     return rag
 
 
-@pytest.fixture(scope="session")
-def targets():
-    """Each attack with an index that is full of it."""
-    return [SimpleNamespace(attack=attack, rag=rag_with(attack)) for attack in ATTACKS]
+@cache
+def target_of(attack):
+    """An attack with an index that is full of it."""
+    return SimpleNamespace(attack=attack, rag=rag_with(attack))
+
+
+@pytest.fixture(params=["some", pytest.param("all", marks=pytest.mark.slow)])
+def targets(request):
+    """All attacks, or without the slow tests every fourth, by turns, so that each is tried in many tests."""
+    turn = crc32(request.node.nodeid.encode()) % 4
+    return list(map(target_of, ATTACKS[turn::4] if request.param == "some" else ATTACKS))
