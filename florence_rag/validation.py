@@ -135,7 +135,9 @@ def _check(hint: Any) -> Check:
     if not isinstance(origin, type):  # Any, Self, type variables
         return _anything
     if issubclass(origin, Mapping) or typing.is_typeddict(origin):
-        return partial(_is_mapping, *map(_check, args)) if args else partial(_is_instance, Mapping)
+        if not args or args[-1] is Any:  # such as metadata, of which any key becomes a text
+            return partial(_is_instance, Mapping)
+        return partial(_is_mapping, *map(_check, args))
     if _is_container(origin):
         return partial(_is_list, origin, _items_check(origin, args))
     if issubclass(origin, os.PathLike):

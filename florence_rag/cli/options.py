@@ -107,10 +107,12 @@ def parse_filter(text: str) -> Any:
 
     try:
         filter = parse_json(text)
+    except InputError as error:
+        raise typer.BadParameter(f"{text!r:.80} {error}") from error
+    try:
         parse_filter(filter)
-    except (ValueError, RecursionError) as error:
-        reason = str(error) if isinstance(error, InputError) else f"{text!r:.80} is not a JSON object: {error}"
-        raise typer.BadParameter(reason) from error
+    except InputError as error:
+        raise typer.BadParameter(str(error)) from error
     return filter
 
 

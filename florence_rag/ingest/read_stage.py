@@ -269,9 +269,11 @@ def read_source(
 def _advice(error: MediaError) -> str:
     """Return how to raise the limit that a file exceeds; "" if it exceeds none."""
     if isinstance(error, TimeLimitError):
-        return "; raise it with --file-timeout (IngestConfig.file_timeout_s)"
+        return "; raise it with florence-rag index --file-timeout (IngestConfig.file_timeout_s)"
     return (
-        "; raise it with --memory-budget (IngestConfig.memory_budget_mb)" if isinstance(error, MemoryLimitError) else ""
+        "; raise it with florence-rag index --memory-budget (IngestConfig.memory_budget_mb)"
+        if isinstance(error, MemoryLimitError)
+        else ""
     )
 
 

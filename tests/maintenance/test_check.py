@@ -27,6 +27,10 @@ def found(folder) -> set[tuple[str, str]]:
     return {(finding.kind, finding.source.removeprefix(f"{folder}/")) for finding in report.findings}
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def test_a_sound_database_has_no_findings(folder):
     report = check_database(folder / "x.db")
     assert (report.findings, report.rows, report.sources, report.unverified) == ((), 7, 7, 0)
@@ -38,16 +42,16 @@ def test_a_sound_database_has_no_findings(folder):
     "fields,kind",
     [
         ({"text": "The bakery opens at eight."}, "content"),
-        ({"metadata": {"n": 1}}, "content"),
+        slow({"metadata": {"n": 1}}, "content"),
         ({"locator": {"page": "2"}}, "content"),
-        ({"kind": "txet"}, "content"),
-        ({"checksum": "0" * 32}, "content"),
+        slow({"kind": "txet"}, "content"),
+        slow({"checksum": "0" * 32}, "content"),
         ({"checksum": ""}, "vector"),
         ({"terms": "bakery"}, "vector"),
-        ({"page": 3}, "vector"),
-        ({"vector": np.eye(WIDTH)[1].tolist()}, "vector"),
+        slow({"page": 3}, "vector"),
+        slow({"vector": np.eye(WIDTH)[1].tolist()}, "vector"),
         ({"vector": [float("nan")] * WIDTH}, "vector"),
-        ({"vector": [0.0] * WIDTH}, "vector"),
+        slow({"vector": [0.0] * WIDTH}, "vector"),
     ],
 )
 def test_silent_damage_of_a_row_is_found(folder, damage, fields, kind):
@@ -73,7 +77,9 @@ def test_rows_that_do_not_fit_the_ledger_are_found(folder, damage):
     assert check_database(folder / "x.db").unfinished == (str(folder / "blue.png"),)
 
 
-@pytest.mark.parametrize("body", ["", "{}", '{"uri": "item:milk"}', "[" * 9_000, '{"uri": "item:cheese"}'])
+@pytest.mark.parametrize(
+    "body", ["{}", *map(slow, ["", '{"uri": "item:milk"}', "[" * 9_000, '{"uri": "item:cheese"}'])]
+)
 def test_a_record_that_cannot_be_read_is_found(folder, damage, body):
     with damage() as index:
         flip_record(index, "item:milk", body=body)

@@ -43,7 +43,8 @@ def lose(index, choose: random.Random) -> None:
     index.chunks.connection.delete("florence", f'id == "{choose.choice(rows)}"')
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 5))])
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(5))
 def test_a_repair_ends_in_a_sound_database(folder, damage, monkeypatch, seed):
     use_models(monkeypatch)
     before, choose = everything(folder), random.Random(seed)

@@ -54,8 +54,13 @@ def test_a_sound_database_stays_as_it_is(folder, models):
     assert everything(folder) == before and models == []
 
 
+def slow(value):
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize(
-    "fields", [{"text": "another"}, {"vector": OTHER}, {"metadata": {"a": 1}}, {"terms": "zebra"}, {"kind": "x"}]
+    "fields",
+    [{"text": "another"}, {"vector": OTHER}, *map(slow, [{"metadata": {"a": 1}}, {"terms": "zebra"}, {"kind": "x"}])],
 )
 def test_a_file_that_is_there_is_indexed_again(folder, damage, models, fields):
     before = everything(folder)
@@ -66,7 +71,9 @@ def test_a_file_that_is_there_is_indexed_again(folder, damage, models, fields):
 
 
 @pytest.mark.parametrize("id", ["milk", "poster"])
-@pytest.mark.parametrize("fields", [{"vector": OTHER}, {"vector": [float("nan")] * WIDTH}, {"terms": "zebra"}])
+@pytest.mark.parametrize(
+    "fields", [{"vector": OTHER}, slow({"vector": [float("nan")] * WIDTH}), slow({"terms": "zebra"})]
+)
 def test_an_item_with_a_damaged_vector_is_embedded_again(folder, damage, models, id, fields):
     before = everything(folder)
     with damage() as index:
@@ -107,7 +114,7 @@ def test_damaged_rows_of_a_file_that_is_gone_are_dropped_and_named(folder, damag
 
 
 @pytest.mark.parametrize("uri", ["item:milk", "item:poster"])
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [slow(False), True])
 def test_an_item_that_the_ledger_has_lost_is_listed_again(folder, damage, models, uri, lost):
     before = everything(folder)
     with damage() as index:
@@ -168,7 +175,7 @@ def test_an_interrupted_run_is_completed(folder, damage, models):
     assert everything(folder) == before
 
 
-@pytest.mark.parametrize("state", ["begun", "failed", "near-duplicate", "folder", "complet"])
+@pytest.mark.parametrize("state", ["begun", *map(slow, ["failed", "near-duplicate", "folder", "complet"])])
 def test_an_item_whose_state_is_damaged_is_not_lost(folder, damage, models, state):
     before = everything(folder)
     with damage() as index:
@@ -253,7 +260,7 @@ for name in ("upsert", "delete", "flush"):
     setattr(Connection, name, killing(getattr(Connection, name)))
 repair_database(sys.argv[1])
 """
-POINTS = [1, *(pytest.param(point, marks=pytest.mark.slow) for point in (2, 3, 5, 8, 12))]
+POINTS = [*map(slow, [1, 2, 3]), 5, *map(slow, [8, 12])]
 
 
 @pytest.mark.parametrize("writes", POINTS)

@@ -4,6 +4,7 @@ Milvus Lite forgets the rows of a flush that fails until it is started again, an
 write that fails tears its log apart, and what follows in the same log is lost at the next start.
 """
 
+import logging
 from copy import deepcopy
 from typing import Any
 
@@ -51,6 +52,8 @@ def _flush_or_restore(collection: Any) -> None:
             collection._memtable, collection._wal = before
             manifest._partitions, manifest._current_seq, manifest._active_wal_number = named
             raise
-        _logger.warning("a log of %s remains until the next start: %s", collection.name, error)
+        # The rows are written. What follows fails if the process ends, which leaves no thread to compact them.
+        level = logging.WARNING if isinstance(error, OSError) else logging.DEBUG
+        _logger.log(level, "a log of %s remains until the next start: %s", collection.name, error)
         collection._refresh_segment_cache()
     collection._log_is_torn = False

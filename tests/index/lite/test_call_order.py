@@ -1,5 +1,6 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,7 +97,7 @@ def test_short_searches_finish_while_a_long_one_runs(hold, index, street):
         assert len(long.result()) == 3
 
 
-def test_the_cache_of_filters_can_be_shared(index, street):
-    (database,) = LiteDatabase.running.values()
+def test_the_cache_of_filters_can_be_shared(db, index, street):
+    database = LiteDatabase.running[Path(db).resolve()]
     collection = database._engine._engine.get_collection(index.chunks.name)
     assert isinstance(collection._filter_cache, _FilterCache)

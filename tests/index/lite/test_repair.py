@@ -81,10 +81,12 @@ def replace_by_dangling_link(path):
     path.symlink_to("nowhere")
 
 
-DAMAGES = [flip, empty, halve, remove, replace_by_folder, replace_by_dangling_link]
+SLOW = [
+    pytest.param(each, marks=pytest.mark.slow) for each in (empty, halve, replace_by_folder, replace_by_dangling_link)
+]
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [flip, remove, *SLOW])
 @pytest.mark.parametrize("collection", [COLLECTION, LEDGER])
 @pytest.mark.parametrize("name", ["manifest.json", "schema.json"])
 def test_a_damaged_manifest_or_schema_costs_no_row(closed, open_index, damage, name, collection):
@@ -100,7 +102,7 @@ def test_a_damaged_manifest_or_schema_costs_no_row(closed, open_index, damage, n
     assert repair(closed).damage == ()
 
 
-@pytest.mark.parametrize("damage", [empty, halve, remove, replace_by_folder])
+@pytest.mark.parametrize("damage", [remove, *SLOW[:3]])
 def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage):
     before, sources = contents(open_index, closed)
     damage(parquet(closed)[0])

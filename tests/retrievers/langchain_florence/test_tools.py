@@ -2,8 +2,8 @@ import pytest
 from langchain_core.tools import BaseTool
 from langchain_tests.integration_tests import ToolsIntegrationTests
 from langchain_tests.unit_tests import ToolsUnitTests
-from pydantic import ValidationError
 
+from florence_rag.errors import InputError
 from langchain_florence import FlorenceSearchTool, VQATool, florence_tools
 
 
@@ -76,7 +76,7 @@ def test_name_and_prompt_can_be_replaced(rag):
 
 
 def test_a_misspelled_setting_is_an_error(rag):
-    with pytest.raises(ValidationError):
+    with pytest.raises(InputError, match="allowed_paths"):
         VQATool(rag=rag, allowed_paths="photos")
 
 
