@@ -16,27 +16,28 @@ def open_parts(file: BinaryIO) -> list[BinaryIO]:
     """Return each of the Matroska, MP4, MOV, WMV or FLV videos that follow each other in a file, or the file."""
     file.seek(0)
     head = file.read(4)
-    starts = _matroska_starts(file) if head == _EBML else _starts(file, _MEASURES.get(head, _measure_mp4))
-    ends = [*starts[1:], file.seek(0, 2)]
+    end = file.seek(0, 2)
+    starts = _matroska_starts(file, end) if head == _EBML else _starts(file, end, _MEASURES.get(head, _measure_mp4))
+    ends = [*starts[1:], end]
     file.seek(0)
     if len(starts) < 2:
         return [file]
     return [cast(BinaryIO, _Part(file, start, end)) for start, end in zip(starts, ends, strict=True)]
 
 
-def _matroska_starts(file: BinaryIO) -> list[int]:
+def _matroska_starts(file: BinaryIO, end: int) -> list[int]:
     """FFmpeg itself reads on after a part of unknown size, as browsers write it."""
     starts: list[int] = []
     position = 0
     while len(starts) < _MAX_PARTS and (segment := _element_end(file, position, _EBML)):
         starts.append(position)
-        position = _element_end(file, segment, _SEGMENT)
-        if not position:
+        position = _element_end(file, segment, _SEGMENT) if segment < end else 0
+        if not 0 < position < end:
             break
     return starts
 
 
-def _starts(file: BinaryIO, measure: Callable[[bytes], tuple[int, bool]]) -> list[int]:
+def _starts(file: BinaryIO, end: int, measure: Callable[[bytes], tuple[int, bool]]) -> list[int]:
     """Return where videos begin, going from element to element of a file, at most a limited number."""
     starts: list[int] = []
     position = 0
@@ -48,6 +49,8 @@ def _starts(file: BinaryIO, measure: Callable[[bytes], tuple[int, bool]]) -> lis
         if not starts or size < 8 or len(starts) == _MAX_PARTS:
             break
         position += size
+        if position >= end:
+            break
     return starts
 
 

@@ -54,6 +54,9 @@ STREAMED = matroska(b"\xff", b"one")
         MP4 + b"\0\0\0\x08free" * 200_000 + MP4,
         FLV + bytes(99),
         ASF + bytes(99),
+        EBML[:4] + b"\x01" + b"\xfe" * 30,
+        MP4 + b"\0\0\0\1free" + b"\xff" * 30,
+        ASF[:16] + b"\xff" * 30,
     ],
 )
 def test_other_files_stay_as_they_are(data):

@@ -89,7 +89,9 @@ def test_a_file_that_never_ends_is_stopped_and_named_and_tried_again_only_with_m
     assert report.added == 1
     (failure,) = report.failed
     assert failure.source == str(folder / "a.pdf")
-    assert failure.reason.startswith("reading it takes longer than the limit of 3 s; raise it with --file-timeout")
+    assert failure.reason.startswith(
+        "reading it takes longer than the limit of 3 s; raise it with florence-rag index --file-timeout"
+    )
     began = time.monotonic()
     assert rag.add(folder).failed == report.failed
     assert time.monotonic() - began < 2
@@ -106,7 +108,9 @@ def test_a_file_that_needs_too_much_memory_is_named_and_the_others_are_stored(fo
     assert report.added == 1
     (failure,) = report.failed
     assert failure.source == str(folder / "a.pdf")
-    assert "needs more memory than the limit of 208 MB; raise it with --memory-budget" in failure.reason
+    assert (
+        "needs more memory than the limit of 208 MB; raise it with florence-rag index --memory-budget" in failure.reason
+    )
 
 
 @on_linux
