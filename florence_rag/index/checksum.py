@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from florence_rag.index.rows import HIT_FIELDS
+from florence_rag.index.rows import HIT_FIELDS, NULLABLE_FIELDS
 
 CHECKSUM = "checksum"
 """The field of a row that holds its checksum; rows of version 2 of the schema have none."""
@@ -19,7 +19,7 @@ CHECKSUM = "checksum"
 CHECKSUM_CHARACTERS = 32
 VECTOR_FIELDS = ("vector", "text_vector")
 
-_DERIVED_FIELDS = ("page", "start_s", "end_s", "terms", "has_text_vector")
+_DERIVED_FIELDS = (*NULLABLE_FIELDS, "terms", "has_text_vector")
 _HALF = CHECKSUM_CHARACTERS // 2
 
 Verdict = Literal["intact", "unknown", "derived", "content"]

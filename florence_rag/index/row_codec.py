@@ -9,9 +9,8 @@ from florence_rag.errors import MissingExtraError
 from florence_rag.index.checksum import CHECKSUM, VECTOR_FIELDS, row_checksum
 from florence_rag.index.index_types import VectorDtype
 from florence_rag.index.lite.metadata import with_flat_metadata
-from florence_rag.index.rows import Row
+from florence_rag.index.rows import NULLABLE_FIELDS, Row
 
-NULLABLE_FIELDS = ("page", "start_s", "end_s")
 NO_VALUE = -1
 """What a store that knows no null holds instead. Pages begin at 1, times at 0."""
 

@@ -20,7 +20,10 @@ MAX_JSON_BYTES = 65_536
 HIT_FIELDS = ["id", "source", "kind", "locator", "text", "caption", "ocr", "metadata"]
 """The fields of a row that a hit needs; the vector is not one of them."""
 
-STORED_FIELDS = [*HIT_FIELDS, "page", "start_s", "end_s", "terms", "vector"]
+NULLABLE_FIELDS = ("page", "start_s", "end_s")
+"""The fields of a row that may be null: parts of its locator, which filters name."""
+
+STORED_FIELDS = [*HIT_FIELDS, *NULLABLE_FIELDS, "terms", "vector"]
 """All fields of a row except those that the store computes and the text vector, which only some indexes have."""
 
 Row = dict[str, Any]

@@ -8,7 +8,7 @@ from pymilvus import CollectionSchema, DataType, FieldSchema, Function, Function
 
 from florence_rag.index.checksum import CHECKSUM, CHECKSUM_CHARACTERS
 from florence_rag.index.index_types import VectorDtype, index_types
-from florence_rag.index.rows import MAX_ID_BYTES, MAX_URI_BYTES
+from florence_rag.index.rows import MAX_ID_BYTES, MAX_URI_BYTES, NULLABLE_FIELDS
 from florence_rag.index.store_profile import StoreProfile
 from florence_rag.text_arguments import MAX_TEXT_BYTES
 
@@ -26,7 +26,7 @@ _VECTOR_FIELDS: Mapping[VectorDtype, DataType] = {
 
 _PROBE_DIMENSION = 128
 
-_NULLABLE = {"page": DataType.INT64, "start_s": DataType.DOUBLE, "end_s": DataType.DOUBLE}
+_NULLABLE = dict(zip(NULLABLE_FIELDS, (DataType.INT64, DataType.DOUBLE, DataType.DOUBLE), strict=True))
 _ANALYZED = {"enable_analyzer": True, "analyzer_params": {"tokenizer": "standard"}}
 
 IndexParams = Mapping[str, Any]

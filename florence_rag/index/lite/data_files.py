@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from florence_rag.errors import first_line
+
 SEQUENCE = "_seq"
 """The column with the sequence numbers: each write gets the next one, so the row with the largest is the newest."""
 
@@ -176,9 +178,7 @@ def _reading() -> Iterator[None]:
     except IsADirectoryError as error:
         raise UnreadableError("is a folder") from error
     except _EXCEPTIONS as error:
-        raise UnreadableError(
-            f"cannot be read ({next(iter(str(error).splitlines()), type(error).__name__)})"
-        ) from error
+        raise UnreadableError(f"cannot be read ({first_line(error)})") from error
 
 
 def _message(data: pa.Buffer, position: int) -> tuple[pa.ipc.Message, int]:

@@ -30,7 +30,7 @@ from milvus_lite.schema.types import CollectionSchema
 from milvus_lite.schema.validation import validate_schema
 from milvus_lite.storage.manifest import MANIFEST_FORMAT_VERSION
 
-from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreError, StoreUnavailableError
+from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreError, StoreUnavailableError, first_line
 from florence_rag.index.checksum import DAMAGED, Verdict, verify
 from florence_rag.index.lite.data_files import MISSING, Footer, Log, UnreadableError, read_footer, read_log
 from florence_rag.index.lite.known_schemas import is_same_schema, known_schema
@@ -218,7 +218,7 @@ def _read_schema(files: CollectionFiles) -> None:
     except FileNotFoundError:
         files.report(path, MISSING)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, MilvusLiteError) as error:
-        files.report(path, f"is not a schema ({_first_line(error)})")
+        files.report(path, f"is not a schema ({first_line(error):.200})")
     else:
         if name != files.folder.name:
             files.report(path, f"belongs to the collection {name!r:.80}")
@@ -259,7 +259,7 @@ def _read_manifest(files: CollectionFiles) -> None:
         if data_files(files.folder) or Path(f"{path}.prev").exists():  # the first flush writes it
             files.report(path, MISSING)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        files.report(path, f"is not a manifest ({_first_line(error)})")
+        files.report(path, f"is not a manifest ({first_line(error):.200})")
     if (
         files.manifest
         and files.schema
@@ -346,7 +346,3 @@ def _compare_sequences(files: CollectionFiles) -> None:
 
 def _number(log: Path) -> int:
     return int(log.stem.rpartition("_")[2])
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
