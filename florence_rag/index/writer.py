@@ -32,6 +32,7 @@ from florence_rag.types import Chunk, Kind, Skipped, Source, item_uri
 BUFFER_ROWS = 128
 BUFFER_S = 5.0
 _ROWS_PER_FLUSH = 1000
+_ITEM = item_uri("")
 
 
 @dataclass
@@ -46,6 +47,11 @@ class _PendingSource:
     rows: dict[str, Row] = field(default_factory=dict)
     announced: bool = False
     last: Entry | None = None
+
+    @property
+    def awaits_row(self) -> bool:
+        """Whether this is an item without its new row. Until it comes, the older row stays, whoever flushes."""
+        return not self.rows and self.last is None and self.source is not None and self.source.uri.startswith(_ITEM)
 
     @property
     def is_item(self) -> bool:
@@ -165,7 +171,7 @@ class MilvusWriter:
             if not self._pending:
                 return
             self.chunks.swap.check(self.chunks.name)
-            self._announce({uri: each for uri, each in self._pending.items() if not each.announced})
+            self._announce({uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)})
             rows = [row for each in self._pending.values() for row in each.rows.values()]
             self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
             self._unflushed_rows += len(rows)

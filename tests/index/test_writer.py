@@ -156,6 +156,16 @@ def test_a_stored_item_is_there_at_every_moment_of_its_replacement(index, put_it
     assert list(index.chunks.ledger.sources()) == ["item:1"]
 
 
+def test_a_search_during_the_replacement_of_an_item_finds_the_older_one(index, put_item):
+    put_item(index, "old", {})
+    index.flush()
+    index.begin(Source(item_uri("1"), "text", 0, 0, "new"))
+    assert [hit.text for hit in index.get(["1"])] == ["old"]
+    put_item(index, "new", {})
+    assert [hit.text for hit in index.get(["1"])] == ["new"]
+    assert index.info().incomplete == ()
+
+
 @pytest.mark.lite
 def test_a_replaced_item_keeps_no_metadata_of_the_older_one(index, put_item):
     put_item(index, "old", {"city": "Rome", "nested": {"a": 1}})
