@@ -1,12 +1,12 @@
 """What is lost when a file of a Milvus Lite database is damaged, before and after `florence-rag repair`.
 
-    python benchmarks/reliability/damage.py --flips 20 --json damage.json
+    python benchmarks/reliability/damage.py --flips 20
 
 Databases with one or several data files, with and without deleted rows, closed or killed, are damaged file by file:
 truncated, emptied, removed, replaced by a file of another collection, a folder or a link, and with one bit flipped.
-After each damage the database is opened and, if that is refused, repaired. The script counts the outcomes. Exit
-status 1 if rows were lost or changed without a word, if opening removed a byte of row data, or if a repair did not
-bring back every row of the files that were not damaged.
+After each damage the database is opened and, if that is refused, repaired. The table counts the outcomes. An outcome
+fails if rows are lost or changed without a report, if opening removes a byte of row data, or if a repair does not
+restore every row of the files that were not damaged.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import typer
+from workload import Result
 
 from florence_rag.errors import FlorenceError
 from florence_rag.index.address import Address
 from florence_rag.index.base import CachedAnswer
 from florence_rag.index.lite.connection import LiteConnection
-from florence_rag.index.lite.repair import RepairReport, repair
+from florence_rag.index.lite.repair import repair
 from florence_rag.index.milvus import MilvusIndex
 from florence_rag.types import Chunk, EmbedderInfo, Locator, Source, item_uri
 
@@ -157,7 +158,7 @@ def data_bytes(database: Path) -> Counter[bytes]:
 
 
 class Judge:
-    """Damages copies of one database and judges what comes of them."""
+    """Damages copies of one database and judges the outcomes."""
 
     def __init__(self, database: Path, folder: Path) -> None:
         self.database, self._folder = database, folder
@@ -186,15 +187,15 @@ class Judge:
             return "harmless", ""
         if name.suffix == ".arrow" and name.parts[1] != "florence":
             return "opened, as after a kill before the last writes to the ledger or the cache", ""
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             try:
                 with MilvusIndex.open(str(copy), EMBEDDER, create=False):
                     pass
             except FlorenceError as error:
                 return "opened, then refused", "" if name.suffix == ".arrow" else str(error)
-        outcome = "opened, and the ledger tells what is missing" if told else "opened, and nobody tells"
-        return outcome, "" if told else f"differs silently: {_difference(self.before, found)}"
+        outcome = "opened, with a warning about missing rows" if warned else "opened, without a warning"
+        return outcome, "" if warned else f"differs silently: {_difference(self.before, found)}"
 
     def _judge_repair(self, copy: Path, name: Path) -> tuple[str, str]:
         try:
@@ -209,11 +210,7 @@ class Judge:
             return "repaired", f"changed rows: {_difference(self.before, found)}"
         if not lost <= self.ids[name]:
             return "repaired", f"{len(lost - self.ids[name])} rows of other files lost"
-        return "repaired, rows of the damaged file lost or deletions undone, and told", _untold(report)
-
-
-def _untold(report: RepairReport) -> str:
-    return "" if report.lost else "the report names no loss"
+        return "repaired, with a report of lost rows or deletions", "" if report.lost else "the report names no loss"
 
 
 def _difference(before: Mapping[Any, str], after: Mapping[Any, str]) -> str:
@@ -233,31 +230,21 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 def main(
     flips: Annotated[int, typer.Option(help="Bits that are flipped in each file, one at a time.")] = 3,
     seed: Annotated[int, typer.Option(help="Seed of the positions.")] = 0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the result to this file.")] = None,
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
-    """Try all damages and print the outcomes."""
-    outcomes: Counter[str] = Counter()
-    faults: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
+    """Try all damages, and print how often each outcome was right."""
+    with Result().reported(output) as result, tempfile.TemporaryDirectory() as folder:
         for variant, options in VARIANTS.items():
             database = Path(folder) / "variant.db"
             fill(database, **options)
             judge = Judge(database, Path(folder))
             for damage, path, apply in damages(database, flips, seed):
                 outcome, fault = judge.judge(path, apply)
-                outcomes[outcome] += 1
-                if fault:
-                    faults.append(f"{variant}: {path.relative_to(database)} {damage}: {outcome}; {fault}")
-                    print("FAULT", faults[-1])
+                described = f"{variant}: {path.relative_to(database)} {damage}: {fault}"
+                result.add(f"damaged file: {outcome}", [described] if fault else [])
             for path in (database, Path(folder) / "before.db"):
                 shutil.rmtree(path)
-            print(f"{variant}: {outcomes.total()} damages so far, {len(faults)} faults")
-    for outcome, count in outcomes.most_common():
-        print(f"{count:6} {outcome}")
-    print(f"{outcomes.total()} damages tried, {len(faults)} faults")
-    if json_file:
-        json_file.write_text(json.dumps({"outcomes": dict(outcomes), "faults": faults}, indent=2))
-    raise typer.Exit(bool(faults))
+            print(f"{variant}: {sum(result.tried.values())} so far", flush=True)
 
 
 if __name__ == "__main__":

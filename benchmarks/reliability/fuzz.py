@@ -6,7 +6,7 @@
 Each target has a dictionary of the words of its grammar, which are joined, repeated, mutated and cut; one input in
 forty is 100,000 characters long. A parser may raise a FlorenceError. Any other exception, a result that breaks the
 invariant of the target, or more processor time than `allowed_s` is a fault. The seed, the target and the number of an
-input determine it, so that the printed command repeats a fault. The table tells the slowest input of each target.
+input determine it, so that the printed command repeats a fault. The table shows the time of the slowest input.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import json
 import logging
 import math
 import signal
-import sys
 import tempfile
 import time
 import traceback
@@ -28,6 +27,7 @@ from typing import Annotated, Any
 
 import torch
 import typer
+from workload import Result
 
 from florence_rag.answering.extractive import inscriptions, sentences
 from florence_rag.answering.llm import cited_numbers
@@ -400,22 +400,20 @@ def main(
     count: Annotated[int | None, typer.Option(help="The inputs of each target, instead of a time.")] = None,
     start: Annotated[int, typer.Option(help="The number of the first input.")] = 0,
     only: Annotated[str, typer.Option(help="One target.")] = "",
+    output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
-    """Run the targets one after the other, and print a table and the faults."""
+    """Run the targets one after the other, and print the faults and a table."""
     logging.disable(logging.CRITICAL)
     signal.signal(signal.SIGALRM, _hang)
     chosen = [target for target in TARGETS if only in ("", target.name)]
     if not chosen:
         raise typer.BadParameter(f"the targets are {', '.join(target.name for target in TARGETS)}", param_hint="--only")
-    any_fault = False
-    print("| parser | inputs | slowest, s | faults |\n|---|---|---|---|")
-    for target in chosen:
-        inputs, slowest, faults = fuzz(target, seed, _numbers(start, count, 60 * minutes / len(chosen)))
-        print(f"| {target.name} | {inputs:,} | {slowest:.2f} | {len(faults)} |", flush=True)
-        for fault in faults[:20]:
-            print(f"  --only {target.name} --seed {seed} --count 1 --start {fault}", file=sys.stderr)
-        any_fault |= bool(faults)
-    raise typer.Exit(int(any_fault))
+    with Result().reported(output) as result:
+        for target in chosen:
+            inputs, slowest, faults = fuzz(target, seed, _numbers(start, count, 60 * minutes / len(chosen)))
+            commands = [f"--only {target.name} --seed {seed} --count 1 --start {fault}" for fault in faults]
+            result.add(f"fuzzed: {target.name}", commands, tried=inputs)
+            result.notes[f"fuzzed: {target.name}"] = f"slowest {slowest:.2f} s"
 
 
 if __name__ == "__main__":

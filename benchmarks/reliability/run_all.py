@@ -1,92 +1,108 @@
 """Run all reliability programs, and print one table: make reliability, or make reliability-all.
 
-The short version takes about ten minutes on two idle processors. Each program has a time limit there, and writes what
-it prints to a file as it goes, so an interrupted run keeps the tables so far.
+The short version takes about ten minutes on two idle processors; there, each program has a time limit. The long version
+takes hours and may be interrupted: a program that has ended well is not run again, and the table shows when it ran.
+Delete the folder of the results to run everything again.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import psutil
 import typer
+from kills import JOBS
 
 HERE = Path(__file__).parent
-JSON = "--json"
+PARTS = ("threads", "processes")
 
 
 class Program(NamedTuple):
-    """A program with its arguments in the short and in the long version, and its time limit in the short one."""
+    """A program with its arguments in the short version, its time limit there, and each part of the long version."""
 
     name: str
     short: str
-    long: str
     limit_s: int
-    has_json: bool = True
+    long: tuple[str, ...]
 
 
 PROGRAMS = (
-    Program("kills", "--kills 24", "--kills 100", 240),
-    Program("lite_server", "--restarts 5 --images 400 --readers 2", "--restarts 20", 150),
-    Program("disk_full", "--rounds 2", "--rounds 12", 150),
-    Program("readers_writer", "--minutes 0.75", "--minutes 10", 240),
-    Program("many_images", "--images 3000", "--images 100000", 180),
-    Program("damage", "--flips 1", "--flips 20", 180),
-    Program("fairness", "--rows 5000", "--rows 25000", 120),
-    Program("fuzz", "--minutes 0.5", "--minutes 10", 120, has_json=False),
-    Program("hostile_media", "--every 12", "", 150),
+    Program("kills", "--kills 16", 240, tuple(f"--kills 13 --only {shlex.quote(name)}" for name in JOBS)),
+    Program("lite_server", "--restarts 4 --images 300 --readers 2", 150, ("--restarts 20",)),
+    Program("disk_full", "--rounds 1", 150, ("--rounds 12",)),
+    Program("readers_writer", "--minutes 0.7", 240, tuple(f"--minutes 10 --only {part}" for part in PARTS)),
+    Program("many_images", "--images 3000", 180, ("--images 100000",)),
+    Program("damage", "--flips 1", 240, ("--flips 20",)),
+    Program("fairness", "--rows 4000", 150, ("--rows 25000",)),
+    Program("fuzz", "--minutes 0.5", 120, ("--minutes 10",)),
+    Program("hostile_media", "--every 12", 180, ("--every 1",)),
 )
 
 
-class Line(NamedTuple):
-    """A row of the table."""
+@dataclass
+class Record:
+    """What came of one run of a program, as a file keeps it.
 
-    line: str
-    tried: int
-    survived: int
+    Attributes:
+        lines: What the program counts: dictionaries with the keys "line", "tried" and "survived".
+        exit_code: Its exit code; None if it was stopped.
+        peak_mib: The most memory of any of its processes.
+        seconds: How long it took.
+        load: The mean number of processes on the machine that wanted a processor.
+        ended: The time at which it ended.
+    """
+
+    lines: list[dict[str, Any]]
+    exit_code: int | None
     peak_mib: float
     seconds: float
+    load: float
+    ended: str
+
+    @property
+    def ended_well(self) -> bool:
+        return self.exit_code == 0 and all(line["tried"] == line["survived"] for line in self.lines)
 
 
-def run(program: Program, arguments: list[str], limit_s: float | None, folder: Path) -> list[Line]:
-    """Run a program, and return what its JSON file says; without one, whether it ended well."""
-    output, log = folder / f"{program.name}.json", folder / f"{program.name}.log"
-    output.unlink(missing_ok=True)
-    command = [sys.executable, str(HERE / f"{program.name}.py"), *arguments]
-    command += [JSON, str(output)] if program.has_json else []
-    print(f"{' '.join(command[1:])} > {log}", flush=True)
-    started, peak = time.monotonic(), 0.0
+def run(name: str, arguments: str, limit_s: float | None, place: Path) -> Record:
+    """Run a program, and return what it counted. Its output goes to a file with the suffix .log."""
+    counts, log = place.with_suffix(".counts"), place.with_suffix(".log")
+    counts.unlink(missing_ok=True)
+    command = [sys.executable, str(HERE / f"{name}.py"), *shlex.split(arguments), "--json", str(counts)]
+    print(f"{name} {arguments} > {log}", flush=True)
+    started, peak, loads = time.monotonic(), 0.0, [os.getloadavg()[0]]
     with log.open("w") as text:
         process = psutil.Popen(command, stdout=text, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            time.sleep(0.5)
-            with suppress(psutil.Error):
-                tree = [process, *process.children(recursive=True)]
-                peak = max(peak, *(each.memory_info().rss / 2**20 for each in tree))
-            if limit_s and time.monotonic() - started > limit_s:
+        try:
+            while process.poll() is None and (limit_s is None or time.monotonic() - started < limit_s):
+                time.sleep(0.5)
+                loads.append(os.getloadavg()[0])
+                with suppress(psutil.Error):
+                    tree = [process, *process.children(recursive=True)]
+                    peak = max(peak, *(each.memory_info().rss / 2**20 for each in tree))
+        finally:
+            stopped = process.poll() is None
+            if stopped:
                 stop(process)
-                print(f"FAULT {program.name}: stopped after {limit_s} s", flush=True)
-                break
-    seconds = time.monotonic() - started
-    lines = [Line(*each, peak, seconds) for each in counts(program, output)]
-    if process.returncode and all(line.tried == line.survived for line in lines):
-        lines.append(Line(f"{program.name} ended with {process.returncode}", 1, 0, peak, seconds))
-    return lines or [Line(program.name, 1, 1, peak, seconds)]
-
-
-def counts(program: Program, output: Path) -> list[tuple[str, int, int]]:
-    """Return the lines of a JSON file with what was tried and survived; none if it has other contents."""
-    record = json.loads(output.read_text()) if output.exists() else []
-    if isinstance(record, list):
-        return [(each["line"], each["tried"], each["survived"]) for each in record]
-    tried = sum(record.get("outcomes", {}).values())
-    return [(program.name, tried, tried - len(record["faults"]))] if tried else []
+    lines = json.loads(counts.read_text()) if counts.exists() else []
+    if stopped or (process.returncode and all(line["tried"] == line["survived"] for line in lines)):
+        end = f"stopped after {limit_s} s" if stopped else f"ended with {process.returncode}"
+        lines.append({"line": f"{name} {end}", "tried": 1, "survived": 0})
+    counts.unlink(missing_ok=True)
+    now = f"{datetime.now():%Y-%m-%d %H:%M}"
+    code = None if stopped else process.returncode
+    return Record(lines, code, peak, time.monotonic() - started, sum(loads) / len(loads), now)
 
 
 def stop(process: psutil.Popen) -> None:
@@ -101,31 +117,56 @@ def stop(process: psutil.Popen) -> None:
     process.wait()
 
 
-def show(lines: list[Line]) -> None:
-    width = max(len(each.line) for each in lines) + 2
-    print(f"\n{'':{width}}{'tried':>10}{'survived':>10}{'peak MiB':>10}{'seconds':>9}")
-    for each in lines:
-        print(f"{each.line:{width}}{each.tried:10,}{each.survived:10,}{each.peak_mib:10,.0f}{each.seconds:9.0f}")
+def run_or_read(name: str, arguments: str, limit_s: float | None, folder: Path, *, resume: bool) -> Record:
+    """Return the record of an earlier run that ended well, if that is wanted; otherwise run the program."""
+    place = folder / f"{name} {arguments}".replace("--", "").replace("'", "").replace(" ", "-")
+    file = place.with_suffix(".json")
+    if resume and file.exists():
+        record = Record(**json.loads(file.read_text()))
+        if record.ended_well:
+            return record
+    record = run(name, arguments, limit_s, place)
+    file.write_text(json.dumps(asdict(record), indent=1))
+    return record
+
+
+def show(records: list[Record]) -> None:
+    """Print a row for each line of each record."""
+    rows = [(line, record) for record in records for line in record.lines]
+    width = max((len(line["line"]) for line, _ in rows), default=0) + 2
+    print(f"\n{'':{width}}{'tried':>10}{'survived':>10}{'peak MiB':>10}{'seconds':>9}{'load':>6}  ended")
+    for line, each in rows:
+        numbers = f"{each.peak_mib:10,.0f}{each.seconds:9.0f}{each.load:6.1f}  {each.ended}"
+        print(
+            f"{line['line']:{width}}{line['tried']:10,}{line['survived']:10,}{numbers}  {line.get('note', '')}".rstrip()
+        )
+    seconds = sum(record.seconds for record in records)
+    print(f"\n{len(records)} programs, {seconds / 60:.1f} minutes; memory and seconds are those of the whole program")
+
+
+def runs(complete: bool, names: list[str]) -> Iterator[tuple[str, str, float | None]]:
+    """Yield the name, the arguments and the time limit of each run."""
+    for program in PROGRAMS:
+        if not names or program.name in names:
+            parts = program.long if complete else (program.short,)
+            yield from ((program.name, part, None if complete else program.limit_s) for part in parts)
 
 
 def main(
     complete: Annotated[bool, typer.Option("--all", help="Run the long versions, without a limit of time.")] = False,
     only: Annotated[str, typer.Option(help="The names of programs, separated by commas.")] = "",
-    folder: Annotated[Path, typer.Option(help="Where to write what the programs print.")] = Path("reliability"),
+    folder: Annotated[Path, typer.Option(help="Where to write the output of the programs.")] = Path("reliability"),
 ) -> None:
     """Run each program, and print the table; exit with 1 if anything failed."""
-    folder.mkdir(exist_ok=True)
-    wanted = only.split(",") if only else [each.name for each in PROGRAMS]
-    lines: list[Line] = []
+    folder /= "long" if complete else "short"
+    folder.mkdir(parents=True, exist_ok=True)
+    records: list[Record] = []
     try:
-        for program in PROGRAMS:
-            if program.name in wanted and (HERE / f"{program.name}.py").exists():
-                arguments = (program.long if complete else program.short).split()
-                lines += run(program, arguments, None if complete else program.limit_s, folder)
+        for name, arguments, limit_s in runs(complete, only.split(",") if only else []):
+            records.append(run_or_read(name, arguments, limit_s, folder, resume=complete))
     finally:
-        if lines:
-            show(lines)
-    if any(each.survived < each.tried for each in lines):
+        show(records)
+    if not all(record.ended_well for record in records):
         raise typer.Exit(1)
 
 
