@@ -11,6 +11,8 @@ from rich.text import Text
 from florence_rag.cli.command import DatabaseCommand, IndexingCommand
 from florence_rag.cli.output import plain, stdout
 from florence_rag.cli.progress import show_progress
+from florence_rag.errors import FlorenceError
+from florence_rag.redaction import redact
 
 if TYPE_CHECKING:
     from florence_rag.maintenance.findings import CheckReport
@@ -41,7 +43,7 @@ class Repair(IndexingCommand):
     ] = False
 
     def run(self) -> None:
-        from florence_rag.maintenance.repair import repair_database
+        from florence_rag.maintenance.repair import RepairReport, repair_database
 
         options: dict[str, Any] = {
             **self.settings(),
@@ -50,15 +52,27 @@ class Repair(IndexingCommand):
             "near_duplicates": self.near_duplicates,
             "follow_links": self.follow_links,
         }
-        show_step = (lambda step: None) if self.as_json else (lambda step: stdout().print(_step_to_text(step)))
-        with show_progress() as progress:
-            report = repair_database(
-                self.db,
-                self.model,
-                dry_run=self.dry_run,
-                report=show_step,
-                **cast("RepairOptions", {**options, "progress": progress}),
-            )
+        steps: list[Step] = []
+
+        def show(step: Step) -> None:
+            steps.append(step)
+            if not self.as_json:
+                stdout().print(_step_to_text(step))
+
+        try:
+            with show_progress() as progress:
+                report = repair_database(
+                    self.db,
+                    self.model,
+                    dry_run=self.dry_run,
+                    report=show,
+                    **cast("RepairOptions", {**options, "progress": progress}),
+                )
+        except FlorenceError as error:
+            if self.as_json:  # what was done before is done
+                record = RepairReport(self.db, tuple(steps), dry_run=self.dry_run).to_dict()
+                self.print(record | {"complete": False, "error": redact(str(error))}, "")
+            raise
         self.print(report.to_dict(), _repair_to_text(report))
         if not report.is_complete:
             raise typer.Exit(1)

@@ -17,7 +17,7 @@ from florence_rag.index.ledger import Entry, Ledger
 from florence_rag.index.literals import one_of
 from florence_rag.index.records import damage_reported
 from florence_rag.index.row_codec import RowCodec
-from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, Row, checked_uri, row_to_hit
+from florence_rag.index.rows import MAX_ID_BYTES, STORED_FIELDS, TEXT_VECTOR_FIELDS, Row, checked_uri, row_to_hit
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import MEDIA_OF_KIND, EmbedderInfo, Hit, Source, item_uri
 
@@ -118,15 +118,23 @@ class ChunkCollection:
 
     def whole_rows(self, ids: Sequence[str]) -> list[Row]:
         """Return one decoded row per id, without the fields that the store computes."""
-        return [self._decode(row) for row in self.known_rows(ids, self._fields())]
+        return [self.decode(row) for row in self.known_rows(ids, self._fields())]
 
     def whole_rows_of_sources(self, uris: Collection[str]) -> Iterator[Row]:
         """Iterate over the decoded rows of these sources, without the fields that the store computes."""
-        return map(self._decode, self.rows_of_sources(uris, self._fields()))
+        return map(self.decode, self.rows_of_sources(uris, self._fields()))
 
     def stored_rows(self) -> Iterator[Row]:
         """Iterate over all rows as they are stored, with a page of them at a time in memory."""
         return self.connection.rows(self.name, self._stored_fields())
+
+    def decode(self, row: Row) -> Row:
+        """Return a row without its checksum, which must fit: damage is not copied, and gets no new checksum."""
+        with damage_reported(f"the row {row['id']!r:.80}", self.connection.address):
+            whole = self.codec.decode(row)
+            if verify(whole) in DAMAGED:
+                raise ValueError("its checksum does not fit")
+            return {name: whole[name] for name in self._fields() if name != CHECKSUM}
 
     def check_integrity(self) -> IntegrityReport:
         """Compare the rows with the ledger, because Milvus Lite silently skips data that it cannot read.
@@ -173,13 +181,5 @@ class ChunkCollection:
         return [*self._fields(), *(("$meta",) if self.codec.flat else ())]
 
     def _fields(self) -> list[str]:
-        texts = ("has_text_vector", "text_vector") if self.text_embedder else ()
+        texts = TEXT_VECTOR_FIELDS if self.text_embedder else ()
         return [*STORED_FIELDS, *texts, *((CHECKSUM,) if self.codec.checksums else ())]
-
-    def _decode(self, row: Row) -> Row:
-        """Return a row without its checksum, which must fit: damage is not copied, and gets no new checksum."""
-        with damage_reported(f"the row {row['id']!r:.80}", self.connection.address):
-            whole = self.codec.decode(row)
-            if verify(whole) in DAMAGED:
-                raise ValueError("its checksum does not fit")
-            return {name: whole[name] for name in self._fields() if name != CHECKSUM}

@@ -92,6 +92,10 @@ class Connection:
     def set_rows_aside(self, collection: str, rows: Iterable[Row]) -> None:
         """Keep a copy of rows that are about to be deleted, if this connection is the sole writer."""
 
+    def rows_set_aside(self, collection: str) -> Iterator[list[Row]]:
+        """Yield the copies of rows that each call of `set_rows_aside` kept, those of the last call first."""
+        return iter(())
+
     @contextmanager
     def mapped_errors(self, filter: Filter | None = None) -> Iterator[None]:
         """Map the exceptions of pymilvus to those of this package. filter: a filter of the caller that may be wrong."""

@@ -24,7 +24,10 @@ NULLABLE_FIELDS = ("page", "start_s", "end_s")
 """The fields of a row that may be null: parts of its locator, which filters name."""
 
 STORED_FIELDS = [*HIT_FIELDS, *NULLABLE_FIELDS, "terms", "vector"]
-"""All fields of a row except those that the store computes and the text vector, which only some indexes have."""
+"""All fields of a row except those that the store computes, and TEXT_VECTOR_FIELDS."""
+
+TEXT_VECTOR_FIELDS = ("has_text_vector", "text_vector")
+"""The fields of a row in an index with text vectors."""
 
 Row = dict[str, Any]
 

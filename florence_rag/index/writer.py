@@ -171,7 +171,9 @@ class MilvusWriter:
             if not self._pending:
                 return
             self.chunks.swap.check(self.chunks.name)
-            self._announce({uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)})
+            self._announce(
+                {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
+            )
             rows = [row for each in self._pending.values() for row in each.rows.values()]
             self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
             self._unflushed_rows += len(rows)

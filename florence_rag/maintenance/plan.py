@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -12,12 +12,15 @@ from florence_rag.batching import batched
 from florence_rag.index.ledger import Entry, record_id
 from florence_rag.index.literals import one_of
 from florence_rag.index.milvus import MilvusIndex
+from florence_rag.index.row_check import check_row
+from florence_rag.index.rows import Row
+from florence_rag.index.text_codec import decode_uri
 from florence_rag.ingest.items import item_content
 from florence_rag.maintenance.check import IndexCheck
 from florence_rag.maintenance.findings import Finding
 from florence_rag.sources import exists
 from florence_rag.sources.io.uris import is_url, parse_member
-from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Source, item_uri
+from florence_rag.types import MEDIA_OF_KIND, Chunk, Frame, Hit, Kind, Source, item_uri
 
 _ROWS_PER_WRITE = 500
 
@@ -49,6 +52,7 @@ class RepairPlan:
         steps: A line about each part of the plan.
         records: The ids of records of the ledger to delete.
         rows: The ids of rows to delete.
+        restored: Whole rows to write again, which had been set aside.
         entries: Entries of the ledger to write.
         dropped: The uris of sources to delete.
         answers: The ids of cached answers to delete.
@@ -60,6 +64,7 @@ class RepairPlan:
     steps: list[Step] = field(default_factory=list)
     records: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
+    restored: list[Row] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
@@ -79,6 +84,7 @@ class RepairPlan:
             chunks.connection.delete(chunks.name, one_of("id", some))
         chunks.drop_sources(self.dropped)
         chunks.ledger.drop(self.dropped)
+        index.load_rows(self.restored)
         chunks.ledger.put(self.entries)
         index.answer_store().delete(self.answers)
         for some in batched(self.unverified, _ROWS_PER_WRITE):
@@ -104,16 +110,13 @@ def make_plan(check: IndexCheck) -> RepairPlan:
             findings[finding.source].append(finding)
     for uri, found in sorted(findings.items()):
         _plan_source(plan, check, uri, found)
-    unfinished = [uri for uri, entry in check.entries.items() if entry.state == "begun" and _is_there(uri)]
-    for uri in sorted(set(unfinished) - findings.keys()):
-        plan.reindex.append(uri)
-        plan.add("repaired", "index it again, as the run that indexed it was interrupted", uri)
+    _plan_unfinished(plan, check, findings)
     return plan
 
 
 def hit_to_chunk(hit: Hit, frames: tuple[Frame, ...]) -> Chunk:
     """Return the chunk of a stored row."""
-    source = Source(hit.uri, MEDIA_OF_KIND[hit.kind], 0, 0, "")
+    source = _unread_source(hit.uri, hit.kind)
     return Chunk(source, hit.kind, hit.locator, hit.text, hit.caption, hit.ocr, frames, hit.metadata, hit.id)
 
 
@@ -131,6 +134,43 @@ def _plan_records(plan: RepairPlan, check: IndexCheck) -> None:
     if others := len(plan.records) - listed:
         what = "failures, near-duplicates, counts of folders, or sources that are lost"
         plan.add("lost", f"deleted {others} records of the ledger that cannot be read, and that have no rows: {what}")
+
+
+def _plan_unfinished(plan: RepairPlan, check: IndexCheck, damaged: Collection[str]) -> None:
+    """Plan to index files again whose indexing was interrupted; of those that are gone, keep the rows."""
+    gone = set()
+    for uri, entry in sorted(check.entries.items()):
+        if entry.state == "begun" and uri not in damaged:
+            if _is_there(uri):
+                plan.reindex.append(uri)
+                plan.add("repaired", "index it again, as the run that indexed it was interrupted", uri)
+            elif entry.source:  # otherwise it is being deleted
+                gone.add(uri)
+    aside = _rows_set_aside(check, {uri for uri in gone if not check.rows[uri]})
+    plan.restored = [row for rows in aside.values() for row in rows]
+    present = check.index.chunks.rows_of_sources([uri for uri in gone if check.rows[uri]], ["source", "kind"])
+    for uri, rows in sorted((aside | _by_source(present)).items()):
+        counts = Counter(row["kind"] for row in rows)
+        plan.entries.append(Entry(uri, "complete", _unread_source(uri, rows[0]["kind"]), counts))
+        origin = "had been set aside" if uri in aside else "are there"
+        plan.add("repaired", f"kept the {len(rows)} rows that {origin}, because the file is gone", uri)
+
+
+def _rows_set_aside(check: IndexCheck, uris: Collection[str]) -> dict[str, list[Row]]:
+    """Return the intact rows of these sources that were set aside last."""
+    chunks, found = check.index.chunks, dict[str, list[Row]]()
+    for rows in chunks.connection.rows_set_aside(chunks.name) if uris else ():
+        intact = (row for row in rows if check_row(row, chunks, has_checksum=True) == ("intact", ""))
+        found = {uri: some for uri, some in _by_source(intact).items() if uri in uris} | found
+    return {uri: [chunks.decode(row) for row in rows] for uri, rows in found.items()}
+
+
+def _by_source(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Group rows by the uri of their source."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        found[decode_uri(row["source"])].append(row)
+    return found
 
 
 def _plan_source(plan: RepairPlan, check: IndexCheck, uri: str, found: Sequence[Finding]) -> None:
@@ -185,5 +225,9 @@ def _keep_rows(plan: RepairPlan, check: IndexCheck, uri: str, entry: Entry | Non
 def _entry_of(check: IndexCheck, uri: str, kept: dict[str, Any], counts: dict[Any, int]) -> Entry:
     """Return an entry for rows that no record of the ledger lists."""
     (hit, *_) = check.index.get(list(kept)[:1])
-    content = item_content(hit) if hit.is_item else ""  # so that a file that comes back counts as changed
-    return Entry(uri, "complete", Source(uri, MEDIA_OF_KIND[hit.kind], 0, 0, content), counts)
+    return Entry(uri, "complete", _unread_source(uri, hit.kind, item_content(hit) if hit.is_item else ""), counts)
+
+
+def _unread_source(uri: str, kind: Kind, content: str = "") -> Source:
+    """Return a source that is not read. Without a digest of its content, a file that comes back counts as changed."""
+    return Source(uri, MEDIA_OF_KIND[kind], 0, 0, content)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Unpack, cast
@@ -104,47 +104,82 @@ def repair_database(
         StoreError: If there is no database, or it cannot be repaired.
         ModelError: If a model is needed and cannot be loaded.
     """
-    steps: list[Step] = []
+    repair = _Repair(str(db), model, options, dry_run, report)
+    repair.run()
+    return RepairReport(str(db), tuple(repair.steps), repair.set_aside, dry_run)
 
-    def add(*new: Step) -> None:
-        for step in new:
-            steps.append(step)
-            report(step)
 
-    path, set_aside = Address.parse(str(db)).path, ""
-    if path is not None and path.is_dir() and (damage := find_damage(path, thorough=True)):
-        if dry_run:
-            add(*(Step("repaired", f"{each}; its collection is written again") for each in damage))
-            return RepairReport(str(db), tuple(steps), dry_run=True)
-        files = repair_files(path)
-        set_aside = str(files.set_aside or "")
-        add(*(Step("repaired", f"{each}; its collection was written again") for each in files.damage))
-        add(*(Step("lost", each) for each in files.lost))
-    token, collection = options.get("token"), options.get("collection", "florence")
-    try:
-        MilvusIndex.require_embedders(str(db), token, collection)
-    except StoreCorruptError as error:
-        if model is None:
-            raise StoreCorruptError(
-                f"{str(error).partition(';')[0]}, so nothing shows which model filled it; name that model: "
-                f"florence-rag repair --db {db} --model NAME"
-            ) from error
-        add(Step("repaired", f"recorded again that {model} filled the database"))
-        if dry_run:
-            return RepairReport(str(db), tuple(steps), dry_run=True)
-        _restore_settings(str(db), model, options)
-    with MilvusIndex.open_unchecked(str(db), token, collection) as index:
-        check = IndexCheck(index, ImageStore(index, image_folder(str(db), collection)))
-        check.run()
-        plan = make_plan(check)
-        add(*plan.steps)
-        if not dry_run:
-            plan.write(index)
-    if not dry_run and (plan.embed or plan.reindex):
-        with _open_with_models(db, model, options) as context:
-            add(*_embed_again(context, plan.embed))
-            add(*_index_again(context, plan.reindex, options))
-    return RepairReport(str(db), tuple(steps), set_aside, dry_run)
+@dataclass
+class _Repair:
+    """One call of `repair_database`: the files of Milvus Lite come first, then the settings, then the rows."""
+
+    db: str
+    model: str | None
+    options: RepairOptions
+    dry_run: bool
+    report: Callable[[Step], None]
+    steps: list[Step] = field(default_factory=list, init=False)
+    set_aside: str = field(default="", init=False)
+
+    def run(self) -> None:
+        """Repair the parts in turn. A dry run ends at the first part that the others cannot be read without."""
+        for part in (self._repair_files, self._repair_settings):
+            if part() and self.dry_run:
+                return
+        self._repair_rows()
+
+    @property
+    def _place(self) -> tuple[str | None, str]:
+        return self.options.get("token"), self.options.get("collection", "florence")
+
+    def _add(self, *steps: Step) -> None:
+        for step in steps:
+            self.steps.append(step)
+            self.report(step)
+
+    def _repair_files(self) -> bool:
+        """Write damaged collections of Milvus Lite again, and return whether there are any."""
+        path = Address.parse(self.db).path
+        damage = find_damage(path, thorough=True) if path is not None and path.is_dir() else []
+        if damage and path is not None:
+            lost: tuple[str, ...] = ()
+            if not self.dry_run:
+                files = repair_files(path)
+                damage, lost, self.set_aside = list(files.damage), files.lost, str(files.set_aside or "")
+            self._add(*(Step("repaired", f"{each}; its collection is written again") for each in damage))
+            self._add(*(Step("lost", each) for each in lost))
+        return bool(damage)
+
+    def _repair_settings(self) -> bool:
+        """Record the embedder again if the settings are lost or damaged, and return whether they are."""
+        try:
+            MilvusIndex.require_embedders(self.db, *self._place)
+        except StoreCorruptError as error:
+            if self.model is None:
+                raise StoreCorruptError(
+                    f"{str(error).partition(';')[0]}, so nothing shows which model filled it; name that model: "
+                    f"florence-rag repair --db {self.db} --model NAME"
+                ) from error
+            self._add(Step("repaired", f"recorded again that {self.model} filled the database"))
+            if not self.dry_run:
+                _restore_settings(self.db, self.model, self.options)
+            return True
+        return False
+
+    def _repair_rows(self) -> None:
+        """Repair the ledger, the rows and the cached answers; load models only if they are needed."""
+        token, collection = self._place
+        with MilvusIndex.open_unchecked(self.db, token, collection) as index:
+            check = IndexCheck(index, ImageStore(index, image_folder(self.db, collection)))
+            check.run()
+            plan = make_plan(check)
+            self._add(*plan.steps)
+            if not self.dry_run:
+                plan.write(index)
+        if not self.dry_run and (plan.embed or plan.reindex):
+            with _open_with_models(self.db, self.model, self.options) as context:
+                self._add(*_embed_again(context, plan.embed))
+                self._add(*_index_again(context, plan.reindex, self.options))
 
 
 def _restore_settings(db: str, model: str, options: RepairOptions) -> None:

@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from florence_rag.index.milvus import MilvusIndex
@@ -45,6 +48,18 @@ def test_what_is_lost_ends_in_exit_code_1(run, db, tmp_path):
     assert outcome.code == 1
     assert outcome.out.splitlines()[0].endswith("the file, which is gone, is lost: no row of it is intact")
     assert run("check", "--db", db).code == 0
+
+
+def test_a_repair_that_cannot_go_on_prints_what_it_did_and_what_to_do_as_json(run, db):
+    with MilvusIndex.open_unchecked(db) as index:
+        index.chunks.ledger.drop_records(["settings"])
+    manifest = Path(db, "collections/florence/manifest.json")
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    outcome = run("repair", "--db", db, "--json")
+    record = json.loads(outcome.out)
+    assert outcome.code == 1 and outcome.err.startswith("Error: ")
+    assert [step["outcome"] for step in record["steps"]] == ["repaired"] and record["complete"] is False
+    assert record["error"].endswith("name that model: florence-rag repair --db x.db --model NAME")
 
 
 @pytest.mark.parametrize("command", ["check", "repair"])

@@ -175,6 +175,29 @@ def test_an_interrupted_run_is_completed(folder, damage, models):
     assert everything(folder) == before
 
 
+@pytest.mark.parametrize("is_set_aside", [True, slow(False)])
+def test_rows_of_an_interrupted_run_whose_file_is_gone_are_kept(folder, damage, models, is_set_aside):
+    before = everything(folder)
+    gone = {str(folder / name) for name in ("red.png", "notes.txt")}
+    with damage() as index:
+        entries = index.chunks.ledger.sources()
+        index.chunks.ledger.put([replace(entries[uri], state="begun", chunks={}) for uri in gone])
+    for uri in gone:
+        Path(uri).unlink()
+    if is_set_aside:
+        with MilvusIndex.open(str(folder / "x.db"), ColorEmbedder.info):  # sets the rows aside
+            pass
+        (lines,) = (folder / "x.db").glob("set-aside/*/florence.jsonl")
+        lines.write_bytes(lines.read_bytes().replace(b"bakery", b"garage") + b"not JSON" + bytes([255]))
+        before.pop(str(folder / "notes.txt"))
+    kept = sorted(Path(uri).name for uri in gone & before.keys())
+    assert repaired(folder) == [("repaired", name) for name in kept]
+    assert models == []
+    with MilvusIndex.open(str(folder / "x.db"), ColorEmbedder.info) as index:
+        index.delete_sources(gone - before.keys())
+    assert everything(folder) == before
+
+
 @pytest.mark.parametrize("state", ["begun", *map(slow, ["failed", "near-duplicate", "folder", "complet"])])
 def test_an_item_whose_state_is_damaged_is_not_lost(folder, damage, models, state):
     before = everything(folder)

@@ -13,7 +13,7 @@ from florence_rag.index.base import Filter
 from florence_rag.index.connection import READ_S, WRITE_S, Connection, connect
 from florence_rag.index.lite.engine import LiteDatabase
 from florence_rag.index.lite.internals import drop_marker
-from florence_rag.index.lite.repair import SetAside
+from florence_rag.index.lite.repair import SetAside, read_set_aside
 from florence_rag.index.literals import all_of, literal
 from florence_rag.index.rows import Row
 from florence_rag.index.schema import CollectionSpec
@@ -58,6 +58,10 @@ class LiteConnection(Connection):
             SetAside(self._database.path).write(f"{collection}.jsonl", rows)
         except OSError as error:
             raise StoreUnavailableError(f"{self.address} cannot be written ({error.strerror}); make room") from error
+
+    def rows_set_aside(self, collection: str) -> Iterator[list[Row]]:
+        """Yield the rows of each file that `set_rows_aside` wrote, newest first."""
+        return read_set_aside(self._database.path, f"{collection}.jsonl")
 
     def _release(self) -> None:
         self._database.release()

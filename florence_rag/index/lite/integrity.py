@@ -40,6 +40,7 @@ COLLECTIONS = "collections"
 MANIFEST = "manifest.json"
 SCHEMA = "schema.json"
 LOST_WRITES = "has lost writes between others"
+FOREIGN = "belongs to another collection"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,8 @@ class CollectionFiles:
         footer, columns = read_footer(path, thorough=thorough), self.columns(path)
         if columns is not None and not footer.columns.equals(columns):
             raise UnreadableError("has the columns of another collection")
-        numbers = re.fullmatch(r"(?:data|delta)_(\d+)_(\d+)\.parquet", path.name)
-        if not numbers or int(numbers[1]) != footer.first or footer.last > int(numbers[2]):
+        writes = writes_in(path)
+        if writes is None or writes[0] != footer.first or footer.last > writes[1]:
             raise UnreadableError("has the rows of another file")
         return footer
 
@@ -131,6 +132,12 @@ class CollectionFiles:
             "wal_delta": build_wal_delta_schema,
         }
         return builders[path.name.rpartition("_")[0] if path.suffix == ".arrow" else path.parent.name](self.schema)
+
+
+def writes_in(file: Path) -> tuple[int, int] | None:
+    """Return the sequence numbers of the first and last write in a Parquet file, as its name says."""
+    numbers = re.fullmatch(r"(?:data|delta)_(\d+)_(\d+)\.parquet", file.name)
+    return (int(numbers[1]), int(numbers[2])) if numbers else None
 
 
 def inspect(database: Path, *, thorough: bool = False) -> list[CollectionFiles]:
@@ -265,7 +272,7 @@ def _read_manifest(files: CollectionFiles) -> None:
         and files.schema
         and files.manifest.index_specs.keys() - {each.name for each in files.schema.fields}
     ):
-        files.report(path, "belongs to another collection")
+        files.report(path, FOREIGN)
 
 
 def read_manifest(path: Path) -> ManifestRecord:

@@ -12,10 +12,10 @@ from typing import Any
 
 from florence_rag.errors import InputError
 from florence_rag.index.filters import lookup
-from florence_rag.index.rows import STORED_FIELDS, Row
+from florence_rag.index.rows import STORED_FIELDS, TEXT_VECTOR_FIELDS, Row
 
 _FIELD = "metadata"
-_FIELDS = {*STORED_FIELDS, "has_text_vector", "text_vector", "bm25", "$meta"}
+_FIELDS = {*STORED_FIELDS, *TEXT_VECTOR_FIELDS, "bm25", "$meta"}
 _WORDS = {"and", "or", "not", "in", "like", "is", "null", "exists", "true", "false"}
 _TEXT = re.compile(r""" "(?:\\.|[^"\\])*" | '(?:\\.|[^'\\])*' """, re.VERBOSE | re.DOTALL)
 _NAME = re.compile(r"(?<![\w.])[$A-Za-z_]\w*(?!\w|\s*\()")  # and not a function

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -31,6 +31,7 @@ from florence_rag.index.checksum import DAMAGED
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
 from florence_rag.index.lite.integrity import (
+    FOREIGN,
     LOST_WRITES,
     MANIFEST,
     SCHEMA,
@@ -41,6 +42,7 @@ from florence_rag.index.lite.integrity import (
     logs,
     read_manifest,
     verdict,
+    writes_in,
 )
 from florence_rag.index.lite.known_schemas import known_schema
 from florence_rag.index.lite.lock import LOCK, locked
@@ -100,10 +102,14 @@ class SetAside:
 
 @dataclass(slots=True)
 class _Remains:
-    """What can be read of a collection. deletes: the sequence number of the last deletion of an id."""
+    """What can be read of a collection.
+
+    deletes: the sequence number of the last deletion of an id. numbers: the sequence numbers of all readable writes.
+    """
 
     rows: list[pa.Table] = field(default_factory=list)
     deletes: dict[str, int] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
     lost: list[str] = field(default_factory=list)
 
 
@@ -145,6 +151,16 @@ def _repair(database: Path) -> RepairReport:
     return RepairReport(damage, rows, tuple(lost), aside.folder)
 
 
+def read_set_aside(database: Path, name: str) -> Iterator[list[Row]]:
+    """Yield the rows of each file that `SetAside.write` wrote under a name, newest first, without damaged lines."""
+    for path in sorted((database / SET_ASIDE).glob(f"*/{name}"), reverse=True):
+        rows = []
+        for line in path.read_bytes().splitlines():
+            with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+                rows.append(msgspec.json.decode(line, type=Row))
+        yield rows
+
+
 def set_strays_aside(database: Path, collections: Iterable[CollectionFiles]) -> list[Path]:
     """Move the files that no manifest names out of the collections, because Milvus Lite would delete them."""
     aside = SetAside(database)
@@ -170,6 +186,7 @@ def _read(files: CollectionFiles) -> _Remains:
             effect = "its rows are lost" if is_data else "rows that it deleted may be back"
             remains.lost.append(f"{name} {problem}: {effect}")
         for table in tables:
+            remains.numbers.update(table.column(SEQUENCE).to_pylist())
             if is_data:
                 remains.rows.append(table)
             else:
@@ -177,10 +194,21 @@ def _read(files: CollectionFiles) -> _Remains:
     for damage in files.damage:
         if damage.problem == LOST_WRITES:
             remains.lost.append(f"{damage}: rows that they wrote or deleted may be lost or back")
-        is_parquet = damage.file.endswith(".parquet")
-        if damage.problem == MISSING and is_parquet and not any(damage.file.endswith(path.name) for path in present):
-            remains.lost.append(f"{damage}: its rows or deletions are lost")
+    missing = [damage for damage in files.damage if damage.problem == MISSING and damage.file.endswith(".parquet")]
+    if not _has_foreign_manifest(files, missing, remains.numbers):
+        remains.lost += [f"{damage}: its rows or deletions are lost" for damage in missing]
     return remains
+
+
+def _has_foreign_manifest(files: CollectionFiles, missing: Iterable[Damage], numbers: Collection[int]) -> bool:
+    """Return whether the manifest is that of another collection, so that the files that it names were never here.
+
+    Otherwise, no other file holds the first and the last write of a missing file.
+    """
+    ranges = [writes_in(Path(damage.file)) for damage in missing]
+    return any(damage.problem == FOREIGN for damage in files.damage) or any(
+        each is not None and each[0] in numbers and each[1] in numbers for each in ranges
+    )
 
 
 def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:

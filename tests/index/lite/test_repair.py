@@ -102,6 +102,15 @@ def test_a_damaged_manifest_or_schema_costs_no_row(closed, open_index, damage, n
     assert repair(closed).damage == ()
 
 
+@pytest.mark.parametrize(("collection", "other"), [(COLLECTION, LEDGER), (LEDGER, COLLECTION)])
+def test_the_manifest_of_another_collection_costs_no_row(closed, open_index, collection, other):
+    before = contents(open_index, closed)
+    shutil.copy(closed / other / "manifest.json", closed / collection)
+    report = repair(closed)
+    assert report.damage and not report.lost
+    assert contents(open_index, closed) == before
+
+
 @pytest.mark.parametrize("damage", [remove, *SLOW[:3]])
 def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage):
     before, sources = contents(open_index, closed)
