@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 SERVER_TESTS := $(addprefix tests/index/test_, reader.py filters.py filter_pushdown.py text_vectors.py writer.py ledger.py \
-  chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py)
+  chunk_collection.py collection_swap.py answer_store.py integrity_check.py update_metadata.py milvus.py wrong_servers.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo docs test test-slow test-server lint format types audit bench bench-all reliability reliability-all card train train-detector train-actions cli-docs demo-corpus wheel constraints clean

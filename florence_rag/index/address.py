@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -11,6 +12,7 @@ from florence_rag.index.lite.profile import LITE
 from florence_rag.index.store_profile import SERVER, StoreProfile
 
 _SCHEMES = ("http", "https", "tcp")
+_ODD = re.compile(r"[\s\x00-\x1f\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +25,26 @@ class Address:
     @classmethod
     def parse(cls, uri: str) -> Address:
         """Parse an address, or raise InputError if it is that of neither a database folder nor a server."""
-        if uri.startswith("unix:") or uri.partition("://")[0].lower() in _SCHEMES:
+        if uri.startswith("unix:"):
             return cls(uri, None)
+        if uri.partition("://")[0].lower() in _SCHEMES:
+            return cls._of_server(uri)
         path = Path(uri).expanduser()
         if path.suffix != ".db" or "://" in uri:
             raise InputError(f"{uri!r} is not a database; use a folder name that ends in .db, or http://HOST:19530")
         return cls(uri, path.resolve())
+
+    @classmethod
+    def _of_server(cls, uri: str) -> Address:
+        """Refuse what pymilvus would replace by the server of this machine, or ignore."""
+        try:
+            parts = urlsplit(uri)
+            is_valid = parts.hostname and parts.port != 0 and not (parts.query or parts.fragment or _ODD.search(uri))
+            if is_valid and "/" not in parts.path.strip("/"):
+                return cls(uri, None)
+        except ValueError:  # of a port that is no number below 65536, or an unbalanced bracket
+            pass
+        raise InputError(f"{uri!r} is not the address of a server; use http://HOST:19530 or http://HOST:19530/DATABASE")
 
     @property
     def profile(self) -> StoreProfile:

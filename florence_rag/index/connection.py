@@ -11,13 +11,13 @@ from pymilvus import MilvusClient
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
 from florence_rag.batching import batched
-from florence_rag.errors import FlorenceError, InputError, StoreError, StoreUnavailableError
+from florence_rag.errors import FlorenceError, InputError, StoreError, StoreMismatchError, StoreUnavailableError
 from florence_rag.index.address import Address
 from florence_rag.index.base import Filter
 from florence_rag.index.index_types import OLDEST_SERVER, Params, VectorDtype
 from florence_rag.index.literals import one_of
 from florence_rag.index.rows import Row
-from florence_rag.index.schema import CollectionSpec, probe_spec
+from florence_rag.index.schema import CollectionSpec, misfit, probe_spec
 from florence_rag.index.store_errors import STORE_EXCEPTIONS, is_not_loaded, is_transient, to_florence_error
 from florence_rag.index.store_profile import SERVER, StoreProfile, parse_version, server_profile
 
@@ -148,7 +148,11 @@ class Connection:
 
     def open_collection(self, spec: CollectionSpec, *, reindex: bool = False) -> None:
         """Create the collection and its indexes if they are missing, and load it; `reindex` builds indexes again."""
-        if not self.has(spec.name):
+        if self.has(spec.name):
+            if problem := misfit(self.describe(spec.name), spec):
+                name = f"the collection {spec.name!r} of {self.address}"
+                raise StoreMismatchError(f"{name} was created by another program ({problem}); choose another name")
+        else:
             with self.mapped_errors():
                 self.client.create_collection(
                     spec.name, schema=spec.schema, consistency_level=spec.consistency, timeout=WRITE_S
@@ -300,6 +304,8 @@ def server_problem(version: str) -> str:
     """Return why an index cannot live on a server of this version, or ""."""
     if version.startswith("milvus_lite"):
         return "is a Milvus Lite server, which loses rows when two clients write; open its folder instead"
+    if not version:
+        return "does not say its version, as a Milvus server does; check the port"
     number = parse_version(version)
     if number and number < OLDEST_SERVER:
         return f"runs Milvus {version}; upgrade it to 2.3 or later, or use a folder such as photos.db"
@@ -312,7 +318,7 @@ def connect(address: Address, uri: str, token: str, **options: Any) -> MilvusCli
         return MilvusClient(uri, token=token, timeout=_CONNECT_S, dedicated=True, **options)
     except STORE_EXCEPTIONS as error:
         raise to_florence_error(error, str(address)) from error
-    except (OSError, ValueError) as error:  # of a URI that no server can have
+    except (OSError, ValueError) as error:  # of a URI that no server can have, such as unix:// without a path
         raise StoreUnavailableError(f"{address} is not the address of a reachable server ({error})") from error
 
 

@@ -24,6 +24,9 @@ _VECTOR_FIELDS: Mapping[VectorDtype, DataType] = {
     "bf16": DataType.BFLOAT16_VECTOR,
 }
 
+_LATER_FIELDS = frozenset({CHECKSUM, "bm25"})
+"""The fields that a collection lacks if an older version or an older server created it."""
+
 _PROBE_DIMENSION = 128
 
 _NULLABLE = dict(zip(NULLABLE_FIELDS, (DataType.INT64, DataType.DOUBLE, DataType.DOUBLE), strict=True))
@@ -115,6 +118,21 @@ def record_spec(name: str, dimension: int, **max_bytes: int) -> CollectionSpec:
     ]
     index = {"index_type": "FLAT", "metric_type": "IP", "params": {}}
     return CollectionSpec(name, CollectionSchema(fields), {"vector": index}, "Strong")
+
+
+def misfit(description: Mapping[str, Any], spec: CollectionSpec) -> str:
+    """Return why a collection that a store describes cannot be the one of a definition, or ""."""
+    found = {field["name"]: field for field in description["fields"]}
+    for field in spec.schema.fields:
+        other = found.get(field.name)
+        if other is None:
+            if field.name not in _LATER_FIELDS:
+                return f"it has no field {field.name!r}"
+        elif other["type"] != field.dtype or bool(other.get("is_primary")) != field.is_primary:
+            return f"its field {field.name!r} has another type"
+        elif (width := field.params.get("dim")) and int(other["params"]["dim"]) != width:
+            return f"its vectors have {other['params']['dim']} dimensions, not {width}"
+    return ""
 
 
 def vector_dtype_of(field_type: DataType) -> VectorDtype:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 
 import grpc  # type: ignore[import-untyped]
 from pymilvus import MilvusException
@@ -12,9 +13,25 @@ from florence_rag.index.base import Filter
 STORE_EXCEPTIONS: tuple[type[Exception], ...] = (MilvusException, grpc.RpcError, grpc.FutureTimeoutError)
 """The exceptions that a call to pymilvus raises."""
 
+# What gRPC says of a connection that it cannot make: what that means, and what to do.
+_CAUSES = (
+    (r"refused|No such file|unreachable", "nothing listens there", "start it, or use a folder like photos.db"),
+    (r"resolving|DNS", "its host is unknown", "correct the address"),
+    (
+        "CERTIFICATE_VERIFY_FAILED",
+        "its certificate is not trusted",
+        "name the file of its certificate authority in GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    ),
+    (r"SSL|[Hh]andshake", "it does not speak TLS", "use http:// instead of https://"),
+    (
+        r"HTTP/2|deserializ|reset|closed",
+        "another program does",
+        "check the port, usually 19530, and whether the address must begin with https://",
+    ),
+    ("", "it does not answer in time", "start it, or use a folder like photos.db"),
+)
 _CONNECT_FAILED = 2
 _UNREACHABLE = {_CONNECT_FAILED, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
-_REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 _NO_COLLECTION = 100
 _NOT_LOADED = 101
 _NOT_READY = 1  # also the code of all other errors of Milvus Lite
@@ -40,13 +57,24 @@ os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 def to_florence_error(error: Exception, where: str, filter: Filter | None = None) -> FlorenceError:
     """Return the exception to raise instead. filter: the caller's expression, if there is one that may be wrong."""
-    code, reason = _code(error), _reason(error)
+    # pymilvus hides the answer of a server that refuses it behind an error that blames the connection.
+    root = error.__cause__ if isinstance(error.__cause__, grpc.RpcError) else error
+    code, reason = _code(root), _reason(root)
     if isinstance(filter, str) and (code in _BAD_ARGUMENT or any(words in reason for words in _BAD_FILTER_WORDS)):
         return InputError(f"Milvus does not understand the filter {filter!r:.300}: {reason:.300}")
-    if code in _REFUSED or "auth check failure" in reason:
+    if code == grpc.StatusCode.UNAUTHENTICATED or "auth check failure" in reason:
         return StoreUnavailableError(f"{where} refuses access ({reason}); give a valid token")
-    if code in _UNREACHABLE:
-        return StoreUnavailableError(f"no Milvus server answers at {where}; start it, or use a folder like photos.db")
+    if code == grpc.StatusCode.PERMISSION_DENIED:
+        return StoreUnavailableError(
+            f"{where} denies a right ({reason}); ask for it, or give the token of another user"
+        )
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return StoreUnavailableError(f"{where} is no Milvus server of version 2.3 or later ({reason}); check the port")
+    if code in _UNREACHABLE or _code(error) in _UNREACHABLE:
+        meaning, advice = next(each[1:] for each in _CAUSES if re.search(each[0], reason))
+        return StoreUnavailableError(f"no Milvus server answers at {where} ({meaning}); {advice}")
+    if reason.startswith("database") and "not found" in reason:
+        return StoreUnavailableError(f"{where}: {reason}; create it on the server, or omit it from the address")
     if code == _NO_COLLECTION:
         return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")

@@ -6,7 +6,9 @@ from florence_rag.errors import InputError
 from florence_rag.index.address import Address, image_folder
 
 
-@pytest.mark.parametrize("uri", ["http://localhost:19530", "https://host", "tcp://10.0.0.1:19530", "unix:/run/m.sock"])
+@pytest.mark.parametrize(
+    "uri", ["http://localhost:19530", "https://host", "tcp://10.0.0.1:1/db/", "unix:/run/m.sock", "HTTP://[::1]:9"]
+)
 def test_a_server_has_no_path(uri):
     assert Address.parse(uri) == Address(uri, None)
 
@@ -24,6 +26,21 @@ def test_other_addresses_are_refused_with_the_alternatives(uri):
         InputError, match=r"is not a database; use a folder name that ends in .db, or http://HOST:19530"
     ):
         Address.parse(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("http://", "http://:19530", "https://host:0", "http://host:65536", "http://host:port", "http://host:-1"),
+        *("http://ho st:19530", "http://host:19530\n", "tcp://host\\x", "http://[::1:19530", "http:///database"),
+        *("http://host:19530/a/b", "http://host:19530/?db=a", "http://host#a", "http://user:password@:19530"),
+    ],
+)
+def test_an_address_that_names_no_server_is_refused(uri):
+    """pymilvus would take the server of this machine, or ignore a part."""
+    with pytest.raises(InputError, match="is not the address of a server; use http://HOST:19530 or") as refused:
+        Address.parse(uri)
+    assert "password" not in str(refused.value)
 
 
 def test_messages_never_show_a_password():

@@ -20,17 +20,10 @@ def test_a_server_that_is_not_there_is_named_within_seconds(open_index):
         free.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
     for call in (lambda: open_index(uri=uri), lambda: MilvusIndex.recorded_embedders(uri)):
-        with pytest.raises(StoreUnavailableError, match=f"no Milvus server answers at {uri}; start it, or use"):
+        with pytest.raises(
+            StoreUnavailableError, match=f"no Milvus server answers at {uri} .nothing listens there.; start it"
+        ):
             call()
-
-
-def test_a_server_that_never_answers_is_given_up(open_index, monkeypatch):
-    monkeypatch.setattr(module, "_CONNECT_S", 0.5)
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen()
-        with pytest.raises(StoreUnavailableError, match="no Milvus server answers"):
-            open_index(uri=f"http://127.0.0.1:{silent.getsockname()[1]}")
 
 
 def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch, tmp_path):
@@ -44,11 +37,6 @@ def test_a_server_that_goes_away_is_named_within_seconds(open_index, monkeypatch
         index.sources()
 
 
-def test_an_impossible_uri_is_an_error_of_this_package(open_index):
-    with pytest.raises(StoreUnavailableError, match="is not the address of a reachable server"):
-        open_index(uri="http://localhost:port")
-
-
 @pytest.mark.parametrize(
     ("version", "problem"),
     [
@@ -59,6 +47,7 @@ def test_an_impossible_uri_is_an_error_of_this_package(open_index):
         ("3.0.0", ""),
         ("Zilliz Cloud", ""),
         ("2.2.16", "runs Milvus 2.2.16; upgrade it to 2.3 or later, or use a folder such as photos.db"),
+        ("", "does not say its version, as a Milvus server does; check the port"),
         ("milvus_lite-3.2.2", "is a Milvus Lite server, which loses rows when two clients write; open its folder"),
     ],
 )

@@ -21,10 +21,17 @@ class Refused(grpc.RpcError):
 @pytest.mark.parametrize(
     ("error", "becomes", "says"),
     [
-        (MilvusException(2, "Fail connecting"), StoreUnavailableError, "no Milvus server answers at http://h:1; start"),
+        (
+            MilvusException(2, "Fail connecting"),
+            StoreUnavailableError,
+            r"no Milvus server answers at http://h:1 \(it does not answer in time\); start",
+        ),
         (MilvusException(grpc.StatusCode.UNAVAILABLE, "x"), StoreUnavailableError, "no Milvus server answers"),
         (Refused(grpc.StatusCode.DEADLINE_EXCEEDED), StoreUnavailableError, "no Milvus server answers"),
         (Refused(grpc.StatusCode.UNAUTHENTICATED), StoreUnavailableError, "refuses access .*; give a valid token"),
+        (Refused(grpc.StatusCode.PERMISSION_DENIED), StoreUnavailableError, "denies a right .*; ask for it, or give"),
+        (MilvusException(65535, "database:x not found"), StoreUnavailableError, "create it on the server, or omit it"),
+        (MilvusException(800, "database not found[database=x]"), StoreUnavailableError, "create it on the server"),
         (MilvusException(65535, "auth check failure, x"), StoreUnavailableError, "give a valid token"),
         (MilvusException(1, "No space left on device\nTraceback"), StoreError, "http://h:1: No space left on device$"),
         (MilvusException(100, "can't find collection"), StoreMismatchError, "moved to another model: open it again"),
