@@ -213,6 +213,9 @@ class IndexingCommand(EmbeddingCommand):
     file_timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1, help="The most time for reading a file, and 2 to 10 s per chunk.")
     ] = 60.0
+    max_chunks: Annotated[
+        int, typer.Option(metavar="N", min=1, help="The most chunks of a file: pages, passages, clips.")
+    ] = 10_000
     memory_budget: Annotated[
         int, typer.Option(metavar="MB", min=768, help="The most memory of a run, in addition to the models.")
     ] = 2048
@@ -230,5 +233,9 @@ class IndexingCommand(EmbeddingCommand):
             "text_embedder": self.text_embedder,
             "ocr": self.ocr,
             "chunking": ChunkingConfig(video_frames=self.video_frames),
-            "ingest": IngestConfig(file_timeout_s=self.file_timeout, memory_budget_mb=self.memory_budget),
+            "ingest": IngestConfig(
+                file_timeout_s=self.file_timeout,
+                memory_budget_mb=self.memory_budget,
+                max_chunks_per_file=self.max_chunks,
+            ),
         }

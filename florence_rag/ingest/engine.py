@@ -6,7 +6,7 @@ Here are the protocol, and the engine that uses the threads of this process.
 import os
 import sys
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
@@ -87,6 +87,8 @@ class IngestConfig:
         file_timeout_s: The time in seconds that reading a file may take, and 2 s more for each page or passage and 10 s
             for each clip of a video, at most 30 times as long in all. For a file on a server, the time to begin with is
             ten times as long. None: no limit.
+        max_chunks_per_file: The most chunks of a file that are indexed; a few kB of a PDF may stand for any number of
+            pages. What is skipped is reported. None: no limit.
         memory_budget_mb: The memory in MB that a run may use in addition to the models, at least 768. A file that needs
             more than its share of it is read alone. Only Linux can limit the memory.
 
@@ -99,11 +101,16 @@ class IngestConfig:
     prefetch: int = 32
     workers: int | None = None
     file_timeout_s: float | None = 60.0
+    max_chunks_per_file: int | None = 10_000
     memory_budget_mb: int = 2048
 
     def __post_init__(self) -> None:
         if self.file_timeout_s is not None and not self.file_timeout_s > 0:
             raise InputError(f"file_timeout_s is {self.file_timeout_s!r}; give more than 0, or None for no limit")
+        if self.max_chunks_per_file is not None and self.max_chunks_per_file < 1:
+            raise InputError(
+                f"max_chunks_per_file is {self.max_chunks_per_file!r}; give at least 1, or None for no limit"
+            )
         if self.memory_budget_mb < _MIN_BUDGET_MB:
             raise InputError(f"memory_budget_mb is {self.memory_budget_mb!r}; give at least {_MIN_BUDGET_MB}")
 
@@ -242,7 +249,9 @@ class ThreadEngine:
         fetch = partial(prefetch, depth=config.prefetch, check=check)
         read = partial(read_source, ocr=self.ocr, timer=timer)
         postponed = large if self.lone_chunker else None
-        yield from fetch(sources, partial(read, chunker=self.chunker, postponed=postponed), threads=config.threads)
+        first = partial(read, chunker=self.chunker, postponed=postponed, exceeding=Counter())
+        yield from fetch(sources, first, threads=config.threads)
         if self.lone_chunker and large:
             close_workers()  # which may hold memory for their next files
-            yield from fetch(list(large), partial(read, chunker=self.lone_chunker, known=large), threads=1)
+            last = partial(read, chunker=self.lone_chunker, known=large, exceeding=Counter())
+            yield from fetch(list(large), last, threads=1)

@@ -19,6 +19,7 @@ from florence_rag.ingest.duplicates import (
     NearDuplicateFilter,
     NearDuplicates,
     chunk_with_hashes,
+    content_key,
     split_duplicates,
 )
 from florence_rag.ingest.embed_stage import EmbedStage
@@ -151,6 +152,7 @@ class FileIngestor:
             drop_near_duplicates=_drops(options),
             follow_links=options.get("follow_links", False),
             limits=self._config.limits(1),
+            max_chunks=self._config.max_chunks_per_file,
         )
 
     @property
@@ -195,11 +197,14 @@ class FileIngestor:
         if duplicates:
             exclude = {source.uri for source in duplicates}
             resolver = DuplicateResolver(index, self.context.models.text_embedder, exclude)
+            failed = {content_key(each.source): each for each in run.rejected if not each.duplicate_of}
             copies: list[Source] = []
             others: list[Source] = []
             for source in duplicates:
                 original = resolver.original(source)
-                if original is None:
+                if original is None and content_key(source) in failed:
+                    run.fail_like(source, failed[content_key(source)])
+                elif original is None:
                     others.append(source)
                 elif near_duplicates and source.media == "image" and original.uri in near_duplicates:
                     run.skip_near_duplicate(source, original.uri)
@@ -221,7 +226,9 @@ class FileIngestor:
         chunker = partial(chunk_or_skip if keep else chunk_with_hashes, config=config)
         ingest = self._config
         readers = ingest.threads + (models.embedder.capabilities.workers if models.action_recognizer else 0)
-        reader, lone_reader = (FileReader(chunker, ingest.limits(count)) for count in (readers, 1))
+        reader, lone_reader = (
+            FileReader(chunker, ingest.limits(count), ingest.max_chunks_per_file) for count in (readers, 1)
+        )
         if make_engine:
             return make_engine(lone_reader)  # other engines read nothing again
         stage = EmbedStage.from_models(models, index_regions=self.index_regions, file_limits=reader.limits)

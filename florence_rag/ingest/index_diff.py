@@ -6,7 +6,7 @@ from pathlib import Path
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.folder_counts import FolderCounts
-from florence_rag.ingest.read_stage import is_raised
+from florence_rag.ingest.read_stage import is_cut_shorter, is_raised
 from florence_rag.skip_counts import SkipCounts
 from florence_rag.sources import Places, SourceUnavailable, discover, expand_lines, expand_paths, prefixes_below
 from florence_rag.sources.io import Columns
@@ -74,12 +74,13 @@ class IndexSnapshot:
         follow_links: bool = False,
         drop_near_duplicates: bool = False,
         limits: Limits = DEFAULT_LIMITS,
+        max_chunks: int | None = None,
     ) -> IndexDiff:
         """Compare the files at and below paths with the snapshot, with the options of `FlorenceRAG.add`.
 
         Paths that do not exist raise InputError, because their disk may only be unmounted; `Places` that do not exist
         are gone. With `drop_near_duplicates` sources that were rejected as near-duplicates stay rejected. Those that
-        exceeded a limit are tried again if it is higher now.
+        exceeded a limit, also one of chunks, are tried again if it is higher now.
         """
         more, lost = expand_lines(listed)
         prune = prune or isinstance(paths, Places)
@@ -125,7 +126,7 @@ class IndexSnapshot:
         }
         for source in found:
             if isinstance(source, Source):
-                self._classify(source, diff, known, still_rejected)
+                self._classify(source, diff, known, still_rejected, max_chunks)
         return diff
 
     def update(
@@ -155,12 +156,17 @@ class IndexSnapshot:
                 self.rejected[source.uri] = replace(self.rejected[source.uri], source=source)
 
     def _classify(
-        self, source: Source, diff: IndexDiff, known: Mapping[str, Source], still_rejected: Collection[str]
+        self,
+        source: Source,
+        diff: IndexDiff,
+        known: Mapping[str, Source],
+        still_rejected: Collection[str],
+        max_chunks: int | None,
     ) -> None:
-        rejected = self.rejected.get(source.uri)
-        if _has_content_of(source, self.sources.get(source.uri)):
+        rejected, skipped = self.rejected.get(source.uri), self.skipped_parts.get(source.uri, ())
+        if _has_content_of(source, self.sources.get(source.uri)) and not is_cut_shorter(skipped, max_chunks):
             diff.unchanged.append(source)
-            diff.skipped.extend(self.skipped_parts.get(source.uri, ()))
+            diff.skipped.extend(skipped)
         elif rejected and _has_content_of(source, rejected.source) and source.uri in still_rejected:
             diff.rejected.append(rejected)
         else:

@@ -7,6 +7,7 @@ import queue
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -96,6 +97,13 @@ QUEUE_BYTES = 128 * 2**20
 _DETAIL = ByteLimit(128 * 2**20)
 """The frames in full size, which OCR reads in several threads."""
 _IDLE_S = 5.0
+_MAX_EXCEEDING = 10
+"""After so many of its members have exceeded a limit, the other members of a container are read last or not at all."""
+_UNREAD = (
+    f"it is not read, because {_MAX_EXCEEDING} other members of its container exceeded a limit of time or memory; "
+    "raise the limit and try again with florence-rag index --retry"
+)
+_CUT = re.compile(r"rest of a file with more than ([\d,]+) chunks")
 _LIMIT = re.compile(r"reading it .* the limit of ([\d,.e+]+) (s|MB)")
 _IN_MEMORY = "memory://"
 _REMOTE_FACTOR = 10
@@ -109,17 +117,24 @@ LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 class FileReader:
     """A chunker that reads each file in a worker process, within limits. Its own chunker must be picklable.
 
-    Files at memory:// URLs exist only in this process, and are read in it without limits.
+    Files at memory:// URLs exist only in this process, and are read in it without limits of time and memory.
     """
 
     chunker: Chunker
     limits: Limits
+    max_chunks: int | None = None
 
     def __call__(self, source: Source) -> Iterator[Chunk | Skipped]:
-        """Yield what the chunker yields."""
-        if _location(source.uri).startswith(_IN_MEMORY):
-            return iter(self.chunker(source))
-        return stream(self.chunker, source, limits=self._limits_of(source))
+        """Yield what the chunker yields, and a record of the rest after so many chunks."""
+        is_in_memory = _location(source.uri).startswith(_IN_MEMORY)
+        parts = self.chunker(source) if is_in_memory else stream(self.chunker, source, limits=self._limits_of(source))
+        for number, part in enumerate(parts):
+            if number == self.max_chunks:
+                how = "raise it with florence-rag index --max-chunks"
+                reason = f"rest of a file with more than {number:,} chunks ({how})"
+                yield Skipped(source.uri, reason, part.locator)
+                return
+            yield part
 
     def read_detail(self, chunk: Chunk) -> tuple[Frame, ...]:
         """Read the frames of a chunk again in the size in which OCR needs them, unless they have it."""
@@ -220,6 +235,7 @@ def read_source(
     *,
     postponed: dict[Source, int] | None = None,
     known: Mapping[Source, int] = {},
+    exceeding: Counter[str] | None = None,
 ) -> Iterator[ReadEvent]:
     """Yield the events of one source. Any exception of a decoder becomes a failure of this source alone.
 
@@ -231,8 +247,20 @@ def read_source(
         postponed: Receives the source and the number of its parts that were read if it seems damaged, which it may not
             be with more memory. The source then has no end.
         known: How many parts of a source were read before, which are not repeated.
+        exceeding: Counts the sources of each container that have exceeded a limit. When there are too many of them, its
+            other sources are postponed or fail, so that one container cannot keep all files waiting.
     """
-    count = known.get(source, 0)
+    count, exceeding, location = (
+        known.get(source, 0),
+        Counter() if exceeding is None else exceeding,
+        _location(source.uri),
+    )
+    if exceeding[location] >= _MAX_EXCEEDING:
+        if postponed is None:
+            yield ReadEvent(source, failure=PermanentFailure(source.uri, _UNREAD, source))
+        else:
+            postponed[source] = count
+        return
     load_detail = chunker.read_detail if isinstance(chunker, FileReader) else None
     try:
         parts = islice(chunker(source), count, None)
@@ -251,6 +279,8 @@ def read_source(
                 yield ReadEvent(source, part)
             count += 1
     except MediaError as error:
+        if location != source.uri and isinstance(error, TimeLimitError | MemoryLimitError):
+            exceeding[location] += 1
         # Some decoders take a lack of memory for damage.
         if postponed is not None and not isinstance(error, TimeLimitError):
             postponed[source] = count
@@ -284,6 +314,12 @@ def is_raised(uri: str, reason: str, limits: Limits) -> bool:
         return False
     now = limits.seconds if found[2] == "s" else limits.memory_bytes and limits.memory_bytes // 2**20
     return now is None or float(found[1].replace(",", "")) < now
+
+
+def is_cut_shorter(parts: Iterable[Skipped], max_chunks: int | None) -> bool:
+    """Return whether the chunks of a source were limited to fewer than now."""
+    limits = [int(found[1].replace(",", "")) for part in parts if (found := _CUT.match(part.reason))]
+    return any(max_chunks is None or limit < max_chunks for limit in limits)
 
 
 def prefetch(

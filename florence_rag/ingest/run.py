@@ -80,6 +80,11 @@ class IngestRun:
         self.index.mark_duplicate(source, original)
         self.rejected.append(RejectedSource(source, duplicate_of=original))
 
+    def fail_like(self, source: Source, failed: RejectedSource) -> None:
+        """Record that a source has the bytes of another one, which cannot be indexed."""
+        name, other = (repr(uri)[1:-1] for uri in (source.uri, failed.source.uri))
+        self._fail(PermanentFailure(source.uri, failed.reason.replace(other, name), source))
+
     def report(self, diff: IndexDiff, indexed: Collection[str]) -> IndexReport:
         """Summarize the run; `indexed` are the uris of the sources that were indexed before it."""
         added = [Change("added", source.uri) for source in self.done if source.uri not in indexed]
@@ -132,9 +137,8 @@ class IngestRun:
             return
         fields = {"event": "file.skipped", "source": part.source, "reason": part.reason}
         log.debug("a part of %s is skipped: %s", part.source, part.reason, extra=fields)
-        parts = self.skipped.setdefault(part.source, [])
-        if len(parts) < MAX_SKIPPED_PARTS:
-            parts.append(part)
+        # The last one may tell of all the rest of the source.
+        self.skipped.setdefault(part.source, [])[MAX_SKIPPED_PARTS - 1 :] = [part]
 
     def _end(self, source: Source) -> None:
         """Complete a source after its last chunk, or record that it has none."""

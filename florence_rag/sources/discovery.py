@@ -43,7 +43,9 @@ from florence_rag.types import Failure, Media, Skipped, Source
 from florence_rag.workers import Limits, stream
 
 _PARALLEL_REQUESTS = 16
-_CONTAINER_LIMITS = Limits(seconds=60, max_seconds=7200, memory_bytes=2_000_000_000)
+_CONTAINER_LIMITS = Limits(seconds=60, seconds_per_item=0, memory_bytes=2_000_000_000)
+_BYTES_PER_S = 1_000_000
+"""So much of a container must be listed per second, after the first minute: a small one may stand for very much."""
 
 
 def discover(
@@ -167,14 +169,17 @@ def _list_container(
 ) -> Iterator[Source | Failure | Skipped]:
     """Yield all members in their order; at a damaged place of the container, end with a failure.
 
-    A container on this machine is read in a worker: a few bytes of it may unpack to gigabytes.
+    A container on this machine is read in a worker, in a time that follows from its size: a few bytes of it may unpack
+    to gigabytes, and nothing is indexed before all containers are listed.
     """
     try:
         if is_url(container):
             yield from read_container(container, known, columns)
         else:
             below = {uri: known[uri] for uri in known if uri.partition(":")[2].startswith(container)}
-            yield from stream(read_container, container, below, columns, limits=_CONTAINER_LIMITS)
+            seconds = (_CONTAINER_LIMITS.seconds or 0) + os.path.getsize(container) / _BYTES_PER_S
+            limits = replace(_CONTAINER_LIMITS, seconds=round(seconds))
+            yield from stream(read_container, container, below, columns, limits=limits)
     except MediaError as error:
         yield Failure(container, str(error))
     except FlorenceError as error:

@@ -88,6 +88,7 @@ class WorkerPool:
         try:
             while True:
                 since = time.monotonic()
+                check_time()  # also if no item is waited for long
                 message = worker.receive(check_time)
                 waited += time.monotonic() - since
                 if message is None:

@@ -23,8 +23,14 @@ Message = tuple[str, Any]
 """What a worker sends: "started", "item", "end", "error", "memory", "log" or "warning", and the value."""
 
 _MAIN = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from florence_rag.workers.child import main; main()"
-_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
-"""Each worker uses one processor. Its threads share memory, so that less of it is reserved."""
+_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "2",
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+"""Each worker uses one processor. Its threads and libraries share memory, so that less is reserved: Arrow alone
+reserves 1 GB, and a worker that holds so much after a task is replaced by a new one."""
 _EXIT_S = 5.0
 _PIPE_BYTES = 2**20
 

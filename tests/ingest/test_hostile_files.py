@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import zlib
+from collections import Counter
 from functools import partial
 
 import pytest
@@ -128,7 +129,7 @@ def ingest(names, chunker, lone=None, **config):
     """Run an engine over sources, and return the run."""
     run = IngestRun(MemoryIndex(ColorEmbedder.info), len(names))
     stage = EmbedStage.from_models(Models.of(ColorEmbedder()))
-    sources = [Source(f"/{name}", "pdf", 1, 1, name) for name in names]
+    sources = [Source(name if ":" in name else f"/{name}", "pdf", 1, 1, name) for name in names]
     run.ingest(sources, ThreadEngine(stage, chunker, config=IngestConfig(**config), lone_chunker=lone))
     return run
 
@@ -227,3 +228,45 @@ def test_limits_that_make_no_sense_are_refused():
     with pytest.raises(InputError, match="memory_budget_mb is 100; give at least 768"):
         IngestConfig(memory_budget_mb=100)
     assert IngestConfig(memory_budget_mb=1024).limits(2).memory_bytes == 208 * MB
+
+
+def test_a_file_that_stands_for_very_many_chunks_is_cut_with_a_word_and_read_on_with_a_higher_limit(folder):
+    pages = [Image.new("L", (8, 8)) for _ in range(7)]
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+    (folder / "four.txt").write_text("word " * 480)
+    rag = rag_of(max_chunks_per_file=4)
+    report = rag.add(folder)
+    (skipped,) = report.skipped
+    assert (report.added, len(list(rag.index.find()))) == (2, 8)
+    assert skipped.source.endswith("pages.tif") and skipped.locator.page == 5
+    assert skipped.reason == ("rest of a file with more than 4 chunks (raise it with florence-rag index --max-chunks)")
+    assert rag.add(folder).unchanged == 2
+    more = FlorenceRAG(rag.index, rag.models, ingest=IngestConfig(max_chunks_per_file=None))
+    report = more.add(folder)
+    assert (report.updated, report.unchanged, report.skipped, len(list(rag.index.find()))) == (1, 1, (), 11)
+
+
+def test_a_container_of_members_that_exceed_limits_is_given_up_after_the_others_are_read():
+    members = [f"tar:/a.tar#crash{number}.pdf" for number in range(40)]
+    run = ingest([*members, "b"], FileReader(tasks.crash_or_read, Limits()), threads=1)
+    assert [source.uri for source in run.done] == ["/b"]
+    assert len(run.failures) == 40
+    reasons = Counter(failure.reason.partition(",")[0].partition(" (")[0] for failure in run.failures)
+    assert reasons == {"reading it ends its process": 10, "it is not read": 30}
+
+
+def test_files_with_the_bytes_of_one_that_cannot_be_read_fail_without_being_read(folder, monkeypatch):
+    read = []
+    stream = read_stage.stream
+    monkeypatch.setattr(
+        read_stage,
+        "stream",
+        lambda function, source, **limits: read.append(source.uri) or stream(function, source, **limits),
+    )
+    for number in range(5):
+        (folder / f"bad'{number}.png").write_bytes(b"no image")
+    report = rag_of().add(folder)
+    assert len(set(read)) == 1
+    for number, failure in enumerate(report.failed):
+        assert failure.source.endswith(f"bad'{number}.png") and f"bad'{number}.png" in failure.reason
+    assert rag_of().add(folder).failed == report.failed

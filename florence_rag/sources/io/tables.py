@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -33,17 +34,21 @@ _IMAGE_NAMES = "image img jpg jpeg png webp picture photo image_bytes bytes cont
 _BYTES = frozenset({"binary", "large_binary", "binary_view"})
 _STRINGS = frozenset({"string", "large_string", "string_view"})
 _CACHE_LOCK = threading.Lock()
-_BATCH_ROWS = 64
-_OpenTable = tuple[Any, list[int], Callable[[int], Iterable[Any]]]
-"""The schema, the number of rows of each part, and the function that reads a part in batches of rows."""
+_BATCH_ROWS = 16
+"""The rows that are decoded at a time. A few bytes may stand for gigabytes, because equal cells are stored once."""
+_Opened = tuple[Any, list[int], Callable[[int], Iterable[Any]]]
+"""The schema, the number of rows of each part, and the function that reads a part in batches."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Shape:
+class _Table:
+    """An open table in parts: the row groups of a Parquet file, or the batches of an Arrow file."""
+
     schema: Any
     starts: list[int]  # the first row of each part
     rows: int
     class_names: Mapping[str, list[str]]  # column -> the names of its numbers
+    read_part: Callable[[int], Iterable[Any]]  # returns batches of rows
 
 
 def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], str]:
@@ -55,11 +60,11 @@ def list_members(container: str, columns: Columns) -> tuple[Iterator[Member], st
     with _CACHE_LOCK:
         if is_url(container):
             _open_part.cache_clear()
-            _read_shape.cache_clear()
-        shape = _read_shape(scheme, container, stat_for_cache(container))
-    names = _choose_columns(shape.schema, container, columns)
-    fragments = (urlencode({"row": row, **names}, quote_via=quote, safe="") for row in range(shape.rows))
-    return (Member(scheme, container, each) for each in fragments), "" if shape.rows else "has no rows"
+            _open_table.cache_clear()
+        table = _open_table(scheme, container, stat_for_cache(container))
+    names = _choose_columns(table.schema, container, columns)
+    fragments = (urlencode({"row": row, **names}, quote_via=quote, safe="") for row in range(table.rows))
+    return (Member(scheme, container, each) for each in fragments), "" if table.rows else "has no rows"
 
 
 def open_member(member: Member) -> BinaryIO:
@@ -106,40 +111,39 @@ def _parse_fragment(member: Member) -> tuple[int, str, str]:
 def _read_row(member: Member, number: int, image: str) -> dict[str, Any]:
     with _CACHE_LOCK:
         version = stat_for_cache(member.container)
-        shape = _read_shape(member.scheme, member.container, version)
-        if number >= shape.rows or image not in shape.schema.names:
+        table = _open_table(member.scheme, member.container, version)
+        if number >= table.rows or image not in table.schema.names:
             raise InputError(f"{member.container!r} has no row {number} with a column {image!r}; index it again")
-        index = bisect_right(shape.starts, number) - 1
-        row = _open_part(member.scheme, member.container, version, index).read(number - shape.starts[index])
+        index = bisect_right(table.starts, number) - 1
+        row = _open_part(member.scheme, member.container, version, index).read(number - table.starts[index])
     for name, value in row.items():
-        classes = shape.class_names.get(name, ())
+        classes = table.class_names.get(name, ())
         if isinstance(value, int) and 0 <= value < len(classes):
             row[name] = classes[value]
     return row
 
 
-@lru_cache(maxsize=16)
-def _read_shape(scheme: Scheme, container: str, version: FileStat) -> _Shape:
-    with _open_table(scheme, container) as (schema, sizes, _):
-        *starts, rows = accumulate(sizes, initial=0)
+@lru_cache(maxsize=2)
+def _open_table(scheme: Scheme, container: str, version: FileStat) -> _Table:
+    """Open a table, which stays open for its next rows: the list of its parts may be long."""
+    with _damage_reported(scheme, container):
+        schema, sizes, read_part = (_open_parquet if scheme == "parquet" else _open_arrow)(container)
+    *starts, rows = accumulate(sizes, initial=0)
     features = _features(schema)
     class_names = {name: kind["names"] for name, kind in features.items() if isinstance(kind.get("names"), list)}
-    return _Shape(schema, starts, rows, class_names)
+    return _Table(schema, starts, rows, class_names, read_part)
 
 
 @lru_cache(maxsize=2)  # threads that read neighboring rows may need two parts
 def _open_part(scheme: Scheme, container: str, version: FileStat, index: int) -> _Part:
-    return _Part(scheme, container, index)
+    return _Part(scheme, container, _open_table(scheme, container, version), index)
 
 
 class _Part:
-    """A row group of a Parquet file, or a batch of an Arrow file, of which only some rows are in memory.
+    """A part of a table, of which only some rows are in memory."""
 
-    A few hundred bytes may stand for gigabytes, because equal cells are stored once.
-    """
-
-    def __init__(self, scheme: Scheme, container: str, index: int) -> None:
-        self._place = scheme, container, index
+    def __init__(self, scheme: Scheme, container: str, table: _Table, index: int) -> None:
+        self._scheme, self._container, self._table, self._index = scheme, container, table, index
         self._recent: deque[tuple[int, Any]] = deque(maxlen=4)  # the first row, and the rows
         self._batches: Iterator[Any] = iter(())
 
@@ -157,30 +161,38 @@ class _Part:
             self._recent.append((start + len(batch), next(self._batches)))
 
     def _read_batches(self) -> Iterator[Any]:
-        scheme, container, index = self._place
-        with _open_table(scheme, container) as (_, sizes, read_batches):
-            yield from read_batches(index)
-        size = f"part {index} should have {sizes[index]}"
-        raise MissingRowsError(f"{container!r} is damaged: it has fewer rows than it declares; its {size}")
+        with _damage_reported(self._scheme, self._container):
+            yield from self._table.read_part(self._index)
+        raise MissingRowsError(f"{self._container!r} is damaged: part {self._index} has fewer rows than it declares")
+
+
+def _open_parquet(container: str) -> _Opened:
+    file = open_parts(container)
+    try:
+        table = pa.parquet.ParquetFile(file)
+    except BaseException:
+        file.close()
+        raise
+    weakref.finalize(table, file.close)
+    sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
+    return table.schema_arrow, sizes, lambda index: table.iter_batches(_BATCH_ROWS, [index])
+
+
+def _open_arrow(container: str) -> _Opened:
+    """Open an Arrow file, which is mapped into memory if it is on this machine."""
+    opened: Any = open_parts(container) if is_url(container) else pa.memory_map(container)
+    with opened as file:
+        data = pa.py_buffer(file.read()) if is_url(container) else file.read_buffer()
+    has_footer = data.slice(0, 6).to_pybytes() == b"ARROW1"
+    reader = pa.ipc.open_file(data) if has_footer else pa.ipc.open_stream(data)
+    batches = list(map(reader.get_batch, range(reader.num_record_batches)) if has_footer else reader)
+    return reader.schema, [batch.num_rows for batch in batches], lambda index: [batches[index]]
 
 
 @contextmanager
-def _open_table(scheme: Scheme, container: str) -> Iterator[_OpenTable]:
-    """Open a Parquet file, or an Arrow file, which is mapped into memory if it is on this machine."""
+def _damage_reported(scheme: Scheme, container: str) -> Iterator[None]:
     try:
-        if scheme == "parquet":
-            with open_parts(container) as file, pa.parquet.ParquetFile(file) as table:
-                sizes = [table.metadata.row_group(i).num_rows for i in range(table.num_row_groups)]
-                yield table.schema_arrow, sizes, lambda index: table.iter_batches(_BATCH_ROWS, [index])
-        else:
-            opened: Any = open_parts(container) if is_url(container) else pa.memory_map(container)
-            with opened as file:
-                data = pa.py_buffer(file.read()) if is_url(container) else file.read_buffer()
-                has_footer = data.slice(0, 6).to_pybytes() == b"ARROW1"
-                reader = pa.ipc.open_file(data) if has_footer else pa.ipc.open_stream(data)
-                batches = list(map(reader.get_batch, range(reader.num_record_batches)) if has_footer else reader)
-                sizes = [batch.num_rows for batch in batches]
-                yield reader.schema, sizes, lambda index: [batches[index]]
+        yield
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import socket
 import tarfile
 import threading
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from florence_rag.sources.io import open_uri
 from florence_rag.testing import color_frame
 
 
@@ -159,3 +161,9 @@ def slow_server(behave: Callable[[socket.socket], None]) -> Iterator[int]:
 
         threading.Thread(target=accept, daemon=True).start()
         yield server.getsockname()[1]
+
+
+def read_and_tell_process(uri):
+    """Read a source and yield the number of the process."""
+    open_uri(uri).close()
+    yield os.getpid()

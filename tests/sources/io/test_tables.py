@@ -8,10 +8,10 @@ import pytest
 from florence_rag.errors import InputError, MediaError
 from florence_rag.sources import discovery
 from florence_rag.sources.discovery import discover
-from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
+from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar, tables
 from florence_rag.types import Failure, Source
-from florence_rag.workers import Limits
-from tests.sources.io.makers import png, write_parquet
+from florence_rag.workers import Limits, stream
+from tests.sources.io.makers import png, read_and_tell_process, write_parquet
 
 
 def uris(path, columns=None):
@@ -146,7 +146,7 @@ def test_a_small_file_that_stands_for_gigabytes_is_read_in_little_memory(tmp_pat
 
 def test_a_cell_that_unpacks_to_more_than_the_limit_costs_only_its_table(tmp_path, monkeypatch):
     monkeypatch.setattr(discovery, "_CONTAINER_LIMITS", Limits(memory_bytes=200_000_000))
-    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([bytes(6_000_000)]))
+    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 64, pa.int32()), pa.array([bytes(30_000_000)]))
     pq.write_table(pa.table({"image": cells}), tmp_path / "p.parquet", compression="zstd", store_schema=False)
     found = list(discover([tmp_path / "p.parquet", write_parquet(tmp_path / "q.parquet", {"image": [b"a"]})]))
     assert [type(each) for each in found] == [Failure, Source]
@@ -170,3 +170,35 @@ def test_a_text_that_is_not_unicode_costs_only_its_row(tmp_path):
     path = write_parquet(tmp_path / "p.parquet", {"image": [b"a", b"b"], "caption": texts})
     count, (reason,) = listed(path)
     assert count == 1 and "UnicodeDecodeError" in reason
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+def test_a_table_is_opened_once_for_all_its_parts(tmp_path, form, monkeypatch):
+    table = pa.table({"image": [b"%d" % number for number in range(50)]})
+    path = tmp_path / f"parts.{form}"
+    if form == "parquet":
+        pq.write_table(table, path, row_group_size=2)
+    else:
+        with pa.ipc.new_file(path, table.schema) as writer:
+            writer.write_table(table, max_chunksize=2)
+    opened = []
+    for name in ("_open_parquet", "_open_arrow"):
+        function = getattr(tables, name)
+        monkeypatch.setattr(tables, name, lambda path, function=function: opened.append(path) or function(path))
+    assert [read(uri) for uri in uris(path)] == [b"%d" % number for number in range(50)]
+    assert len(opened) == 1
+
+
+def test_rows_are_read_in_one_worker_that_is_not_replaced(tmp_path):
+    path = write_parquet(tmp_path / "p.parquet", {"image": [b"%d" % number for number in range(3)]})
+    limits = Limits(memory_bytes=144 * 2**20)  # the share of each of eight readers
+    pids = {pid for uri in uris(path) for pid in stream(read_and_tell_process, uri, limits=limits)}
+    assert len(pids) == 1
+
+
+def test_a_small_table_of_very_much_work_is_stopped_after_a_time_that_follows_from_its_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(discovery, "_CONTAINER_LIMITS", Limits(seconds=1, seconds_per_item=0))
+    cells = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array([bytes(1_000_000)]))
+    pq.write_table(pa.table({"image": cells}), tmp_path / "p.parquet", compression="zstd", store_schema=False)
+    *_, failure = discover([tmp_path / "p.parquet"])
+    assert "longer than the limit of 1 s" in failure.reason
