@@ -9,6 +9,7 @@ command run in a network namespace of their own, in which there is no network bu
 """
 
 import fcntl
+import http.client
 import os
 import shutil
 import socket
@@ -16,21 +17,64 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 PACKAGE = "milvus==2.3.5"
-PORT = 19530
+PORT, _HEALTH_PORT = 19530, 9091
 _SIOCSIFFLAGS, _IFF_UP, _IFF_RUNNING = 0x8914, 0x1, 0x40
-_SERVER = """
+_PREPARE = """
 import sys
-from milvus import default_server
+from milvus import _initialize_data_files, default_server
 default_server.set_base_dir(sys.argv[1])
 default_server.listen_port = int(sys.argv[2])
-default_server.start()
-print("started", flush=True)
-sys.stdin.read()
-default_server.stop()
+default_server.config.resolve()
+_initialize_data_files(sys.argv[1])
 """
+_START_S = 180
+
+
+class MilvusServer:
+    """A server whose data lie in a folder, and which can be killed and started again."""
+
+    def __init__(self, environment: Path, folder: Path) -> None:
+        subprocess.check_call([str(environment / "bin" / "python"), "-c", _PREPARE, str(folder), str(PORT)])
+        self.folder, self.uri = folder, f"http://127.0.0.1:{PORT}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it says that it is healthy."""
+        programs = self.folder / "bin"
+        settings = {"DEPLOY_MODE": "STANDALONE", "METRICS_PORT": str(_HEALTH_PORT), "LD_LIBRARY_PATH": str(programs)}
+        with (self.folder / "logs" / "milvus.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(programs / "milvus"), "run", "standalone"],
+                cwd=self.folder,
+                env={**os.environ, **settings, "MILVUS_RUN_DIR": str(self.folder / "run")},
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + _START_S
+        while not self._is_healthy():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.kill()
+                raise SystemExit(f"the Milvus server does not start; its log is {log.name}")
+            time.sleep(0.1)
+
+    @staticmethod
+    def _is_healthy() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", _HEALTH_PORT, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return b"OK" in connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """End the server without a warning."""
+        self.process.kill()
+        self.process.wait()
 
 
 def main(environment: Path, command: list[str]) -> int:
@@ -43,11 +87,16 @@ def main(environment: Path, command: list[str]) -> int:
     if isolate is None:
         print("skipped: this machine does not allow a network namespace; name a server in FLORENCE_TEST_MILVUS")
         return 0
+    install(environment)
+    again = [*isolate, sys.executable, __file__, str(environment), *command]
+    return subprocess.call(again, env={**os.environ, "FLORENCE_TEST_NAMESPACE": "1"})
+
+
+def install(environment: Path) -> None:
+    """Install the package into a virtual environment, which is created if it does not exist."""
     if not (environment / "bin" / "python").exists():
         subprocess.check_call([sys.executable, "-m", "venv", str(environment)])
     subprocess.check_call([str(environment / "bin" / "pip"), "install", "--quiet", PACKAGE])
-    again = [*isolate, sys.executable, __file__, str(environment), *command]
-    return subprocess.call(again, env={**os.environ, "FLORENCE_TEST_NAMESPACE": "1"})
 
 
 def isolation() -> list[str] | None:
@@ -64,15 +113,12 @@ def run_with_server(environment: Path, command: list[str]) -> int:
     """Start a server in this network namespace, run the command, and stop the server."""
     enable_loopback()
     with tempfile.TemporaryDirectory(prefix="milvus-test-") as folder:
-        start = [str(environment / "bin" / "python"), "-c", _SERVER, folder, str(PORT)]
-        with subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
-            assert server.stdin and server.stdout
-            if "started" not in server.stdout.readline():
-                raise SystemExit(f"the Milvus server does not start; its log is in {folder}/logs")
-            try:
-                return subprocess.call(command, env={**os.environ, "FLORENCE_TEST_MILVUS": f"http://127.0.0.1:{PORT}"})
-            finally:
-                server.stdin.close()
+        server = MilvusServer(environment, Path(folder))
+        server.start()
+        try:
+            return subprocess.call(command, env={**os.environ, "FLORENCE_TEST_MILVUS": server.uri})
+        finally:
+            server.kill()
 
 
 def enable_loopback() -> None:

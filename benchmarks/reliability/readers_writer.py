@@ -2,17 +2,19 @@
 
     python benchmarks/reliability/readers_writer.py --minutes 10
 
-First the readers are threads of the process that holds a Milvus Lite database, then processes that share a Milvus Lite
-server, which stands in for a Milvus server. The writer replaces what it wrote, so the database keeps its size, and so
-must the memory. The embedder is a mean of colors.
+First the readers are threads of the process that holds a Milvus Lite database, then processes that share a server: the
+Milvus server that FLORENCE_TEST_MILVUS names, or a Milvus Lite server, which stands in for one. The writer replaces
+what it wrote, so the database keeps its size, and so must the memory. The embedder is a mean of colors.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -60,20 +62,30 @@ def threads(folder: Path, readers: int, minutes: float, seed: int, result: Resul
         add(result, "Milvus Lite, threads", [each.result() for each in futures], writer.result(), memory)
 
 
+@contextmanager
+def shared_server(folder: Path) -> Iterator[tuple[str, str, list[int]]]:
+    """Provide a server: its name, its address, and its processes if they are ours."""
+    if uri := os.environ.get("FLORENCE_TEST_MILVUS"):
+        yield "Milvus server", uri, []
+        return
+    with LiteServer(folder / "server") as server:
+        yield "Lite server", server.uri, [server.pid]
+
+
 def processes(folder: Path, readers: int, minutes: float, seed: int, result: Result) -> None:
     """Readers and the writer are processes that share one server."""
     shared = load.Shared(folder, seed)
-    with LiteServer(folder / "server") as server:
-        with open_rag(server.uri) as rag:
+    with shared_server(folder) as (name, uri, pids):
+        with open_rag(uri) as rag:
             shared.prepare(rag)
-        with load.start_pool(readers + 1, shared, server.uri) as pool:
+        with load.start_pool(readers + 1, shared, uri) as pool:
             writer = pool.submit(load.write_in_process)
             futures = [pool.submit(load.read_in_process, seed + number) for number in range(readers)]
             try:
-                memory = measure(minutes, "processes", [server.pid, *pool._processes])
+                memory = measure(minutes, "processes", [*pids, *pool._processes])
             finally:
                 shared.stop.set()
-            add(result, "Lite server, processes", [each.result() for each in futures], writer.result(), memory)
+            add(result, f"{name}, processes", [each.result() for each in futures], writer.result(), memory)
 
 
 def main(

@@ -40,6 +40,7 @@ class Program(NamedTuple):
 PROGRAMS = (
     Program("kills", "--kills 16", 240, tuple(f"--kills 13 --only {shlex.quote(name)}" for name in JOBS)),
     Program("lite_server", "--restarts 4 --images 300 --readers 2", 150, ("--restarts 20",)),
+    Program("milvus_server", "--kills 2 --pauses 0 --full-disks 0 --images 100", 240, ("--kills 20",)),
     Program("disk_full", "--rounds 1", 150, ("--rounds 12",)),
     Program("readers_writer", "--minutes 0.7", 240, tuple(f"--minutes 10 --only {part}" for part in PARTS)),
     Program("many_images", "--images 3000", 180, ("--images 100000",)),

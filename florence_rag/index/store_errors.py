@@ -75,6 +75,8 @@ def to_florence_error(error: Exception, where: str, filter: Filter | None = None
         return StoreUnavailableError(f"no Milvus server answers at {where} ({meaning}); {advice}")
     if reason.startswith("database") and "not found" in reason:
         return StoreUnavailableError(f"{where}: {reason}; create it on the server, or omit it from the address")
+    if _is_starting(error):
+        return StoreUnavailableError(f"the server at {where} is not ready ({reason:.200}); wait, or look at its log")
     if code == _NO_COLLECTION:
         return StoreMismatchError(f"{where}: {reason}; the index was deleted or moved to another model: open it again")
     return StoreError(f"{where}: {reason}")
@@ -84,8 +86,13 @@ def is_transient(error: BaseException | None) -> bool:
     """Return whether the same call may succeed later, because the connection was cut or the server is starting."""
     if not isinstance(error, STORE_EXCEPTIONS):
         return False
-    code = _code(error)
-    return code in _TRANSIENT or is_not_loaded(error) or (code == _NOT_READY and "not ready" in _reason(error))
+    return _code(error) in _TRANSIENT or is_not_loaded(error) or _is_starting(error)
+
+
+def _is_starting(error: Exception) -> bool:
+    """Return whether parts of the server do not run yet, or no longer, so that those that do cannot reach them."""
+    reason = _reason(error)
+    return (_code(error) == _NOT_READY and "not ready" in reason) or "empty grpc client" in reason
 
 
 def is_not_loaded(error: BaseException | None) -> bool:

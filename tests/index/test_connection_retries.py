@@ -204,6 +204,7 @@ class FailingOnce:
         (MilvusException(106, "collection on recovering"), True),
         (MilvusException(101, "collection not loaded"), True),
         (MilvusException(1, "service not ready"), True),
+        (MilvusException(65535, "empty grpc client: failed to connect 127.0.0.1:53100, reason: refused"), True),
         (MilvusException(1, "No space left on device"), False),
         (MilvusException(1100, "invalid parameter"), False),
         (MilvusException(grpc.StatusCode.DEADLINE_EXCEEDED, "x"), False),

@@ -32,6 +32,16 @@ class Refused(grpc.RpcError):
         (Refused(grpc.StatusCode.PERMISSION_DENIED), StoreUnavailableError, "denies a right .*; ask for it, or give"),
         (MilvusException(65535, "database:x not found"), StoreUnavailableError, "create it on the server, or omit it"),
         (MilvusException(800, "database not found[database=x]"), StoreUnavailableError, "create it on the server"),
+        (
+            MilvusException(1, "service not ready[rootcoord]"),
+            StoreUnavailableError,
+            "the server at http://h:1 is not ready",
+        ),
+        (
+            MilvusException(65535, "empty grpc client: x"),
+            StoreUnavailableError,
+            "is not ready .*; wait, or look",
+        ),
         (MilvusException(65535, "auth check failure, x"), StoreUnavailableError, "give a valid token"),
         (MilvusException(1, "No space left on device\nTraceback"), StoreError, "http://h:1: No space left on device$"),
         (MilvusException(100, "can't find collection"), StoreMismatchError, "moved to another model: open it again"),
