@@ -250,50 +250,58 @@ def read_source(
         exceeding: Counts the sources of each container that have exceeded a limit. When there are too many of them, its
             other sources are postponed or fail, so that one container cannot keep all files waiting.
     """
-    count, exceeding, location = (
-        known.get(source, 0),
-        Counter() if exceeding is None else exceeding,
-        _location(source.uri),
-    )
+    count, location = known.get(source, 0), _location(source.uri)
+    exceeding = Counter() if exceeding is None else exceeding
     if exceeding[location] >= _MAX_EXCEEDING:
         if postponed is None:
             yield ReadEvent(source, failure=PermanentFailure(source.uri, _UNREAD, source))
         else:
             postponed[source] = count
         return
-    load_detail = chunker.read_detail if isinstance(chunker, FileReader) else None
     try:
-        parts = islice(chunker(source), count, None)
-        while True:
-            with timer("read"):
-                part = next(parts, None)
-            if part is None:
-                break
-            if isinstance(part, Skipped):
-                yield ReadEvent(source, skipped=part)
-            elif ocr is None:
-                yield ReadEvent(source, part)
-            else:
-                with timer("ocr"):
-                    part = ocr(part, load_detail)
-                yield ReadEvent(source, part)
+        for event in _read_parts(source, chunker, ocr, timer, count):
+            yield event
             count += 1
-    except MediaError as error:
+    except Exception as error:
         if location != source.uri and isinstance(error, TimeLimitError | MemoryLimitError):
             exceeding[location] += 1
         # Some decoders take a lack of memory for damage.
-        if postponed is not None and not isinstance(error, TimeLimitError):
+        if postponed is not None and isinstance(error, MediaError) and not isinstance(error, TimeLimitError):
             postponed[source] = count
         else:
-            yield ReadEvent(source, failure=PermanentFailure(source.uri, f"{error}{_advice(error)}", source))
-    except FlorenceError as error:
-        yield ReadEvent(source, failure=Failure(source.uri, str(error)))
-    except Exception as error:
-        log.warning("unexpected error in %s", source.uri, exc_info=True)
-        reason = redact(f"could not be read: {type(error).__name__}: {error}")
-        yield ReadEvent(source, failure=Failure(source.uri, reason))
+            yield ReadEvent(source, failure=_to_failure(source, error))
     else:
         yield ReadEvent(source)
+
+
+def _read_parts(
+    source: Source, chunker: Chunker, ocr: OCRStage | None, timer: StageTimer, start: int
+) -> Iterator[ReadEvent]:
+    """Yield an event for each part of a source from the part number `start` on."""
+    load_detail = chunker.read_detail if isinstance(chunker, FileReader) else None
+    parts = islice(chunker(source), start, None)
+    while True:
+        with timer("read"):
+            part = next(parts, None)
+        if part is None:
+            return
+        if isinstance(part, Skipped):
+            yield ReadEvent(source, skipped=part)
+            continue
+        if ocr is not None:
+            with timer("ocr"):
+                part = ocr(part, load_detail)
+        yield ReadEvent(source, part)
+
+
+def _to_failure(source: Source, error: Exception) -> Failure:
+    """Return what an exception means for its source; inside the `except` block, because of the log."""
+    if isinstance(error, MediaError):
+        return PermanentFailure(source.uri, f"{error}{_advice(error)}", source)
+    if isinstance(error, FlorenceError):
+        return Failure(source.uri, str(error))
+    log.warning("unexpected error in %s", source.uri, exc_info=True)
+    return Failure(source.uri, redact(f"could not be read: {type(error).__name__}: {error}"))
 
 
 def _advice(error: MediaError) -> str:
@@ -335,45 +343,63 @@ def prefetch(
     The generator calls `check` while it waits, and yields None whenever there is no event for some seconds. Closing it
     stops the threads, and the worker processes for which they wait.
     """
-    remaining = iter(tuple(sources))  # taking the next of a tuple is atomic, so threads may share the iterator
-    events: queue.Queue[ReadEvent | None] = queue.Queue(depth)
-    held, stop = ByteLimit(QUEUE_BYTES), threading.Event()
-
-    def put(event: ReadEvent | None) -> bool:
-        size = event.size_bytes if event else 0
-        if not _retry_until(stop, partial(held.acquire, size, POLL_S)):
-            return False
-        return _retry_until(stop, partial(_put, events, event))
-
-    def read_sources() -> None:
-        call_while_waiting.set(partial(raise_if_set, stop))
-        if all(put(event) for source in remaining for event in read(source)):
-            put(None)
-
-    workers = [threading.Thread(target=read_sources, name=f"florence-read-{i}", daemon=True) for i in range(threads)]
-    for worker in workers:
-        worker.start()
-    running, idle_since = threads, time.monotonic()
+    readers = _Readers(sources, read, threads, depth)
     try:
+        yield from readers.events(check)
+    finally:
+        readers.stop()
+
+
+class _Readers:
+    """The threads that read sources, and the events that they have read."""
+
+    def __init__(
+        self, sources: Sequence[Source], read: Callable[[Source], Iterable[ReadEvent]], threads: int, depth: int
+    ) -> None:
+        self._remaining = iter(tuple(sources))  # threads may share it: taking the next of a tuple is atomic
+        self._read = read
+        self._events: queue.Queue[ReadEvent | None] = queue.Queue(depth)
+        self._held, self._stop = ByteLimit(QUEUE_BYTES), threading.Event()
+        names = (f"florence-read-{number}" for number in range(threads))
+        self._threads = [threading.Thread(target=self._run, name=name, daemon=True) for name in names]
+        for thread in self._threads:
+            thread.start()
+
+    def events(self, check: Callable[[], None]) -> Iterator[ReadEvent | None]:
+        """Yield the events of all threads, and None whenever there is none for some seconds."""
+        running, idle_since = len(self._threads), time.monotonic()
         while running:
             check()
             try:
-                event = events.get(timeout=POLL_S)
+                event = self._events.get(timeout=POLL_S)
             except queue.Empty:
-                if time.monotonic() - idle_since > _IDLE_S:
-                    yield None
-                    idle_since = time.monotonic()
-                continue
-            if event is None:
-                running -= 1
+                if time.monotonic() - idle_since <= _IDLE_S:
+                    continue
+                yield None
             else:
-                held.release(event.size_bytes)
-                yield event
+                running -= event is None
+                if event is not None:
+                    self._held.release(event.size_bytes)
+                    yield event
             idle_since = time.monotonic()
-    finally:
-        stop.set()
-        for worker in workers:
-            worker.join()
+
+    def stop(self) -> None:
+        """Stop the threads, and the worker processes for which they wait."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        call_while_waiting.set(partial(raise_if_set, self._stop))
+        if all(self._put(event) for source in self._remaining for event in self._read(source)):
+            self._put(None)
+
+    def _put(self, event: ReadEvent | None) -> bool:
+        """Wait until the event fits, and return whether it does; False after `stop`."""
+        size = event.size_bytes if event else 0
+        return _retry_until(self._stop, partial(self._held.acquire, size, POLL_S)) and _retry_until(
+            self._stop, partial(_put, self._events, event)
+        )
 
 
 def raise_if_set(stop: threading.Event) -> None:

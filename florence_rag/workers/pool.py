@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, ParamSpec, TypeVar
 
 from florence_rag.errors import FlorenceError, MemoryLimitError, TimeLimitError
-from florence_rag.workers.process import Worker
+from florence_rag.workers.process import Message, Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +43,33 @@ DEFAULT_LIMITS = Limits()
 
 call_while_waiting: ContextVar[Callable[[], None]] = ContextVar("call_while_waiting", default=lambda: None)
 """What a thread calls while it waits for a worker. It may raise an exception, which ends the task."""
+
+
+class _TimeLeft:
+    """The time for which the caller of a task still waits."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._allowed = limits, limits.seconds
+        self._waited = self._since = 0.0
+
+    def receive(self, worker: Worker) -> Message | None:
+        """Wait for a message, or raise TimeLimitError."""
+        self._since = time.monotonic()
+        self._check()  # also if no item is waited for long
+        message = worker.receive(self._check)
+        self._waited += time.monotonic() - self._since
+        return message
+
+    def extend(self) -> None:
+        """Allow more time, because there was an item."""
+        if self._allowed is not None:
+            longest = max(self._limits.max_seconds, self._limits.seconds or 0.0)
+            self._allowed = min(self._allowed + self._limits.seconds_per_item, longest)
+
+    def _check(self) -> None:
+        call_while_waiting.get()()
+        if self._allowed is not None and self._waited + time.monotonic() - self._since > self._allowed:
+            raise TimeLimitError(f"reading it takes longer than the limit of {self._limits.seconds:,g} s")
 
 
 class WorkerPool:
@@ -76,35 +103,21 @@ class WorkerPool:
             MemoryLimitError: If the task needs more memory than its limit, or ends its process.
             Exception: What the function raises, with its traceback as a note.
         """
-        waited, allowed, since = 0.0, limits.seconds, 0.0
-        longest = max(limits.max_seconds, limits.seconds or 0.0)
-
-        def check_time() -> None:
-            call_while_waiting.get()()
-            if allowed is not None and waited + time.monotonic() - since > allowed:
-                raise TimeLimitError(f"reading it takes longer than the limit of {limits.seconds:,g} s")
-
+        time_left = _TimeLeft(limits)
         worker, is_idle = self._begin(limits.memory_bytes, function, args), False
         try:
-            while True:
-                since = time.monotonic()
-                check_time()  # also if no item is waited for long
-                message = worker.receive(check_time)
-                waited += time.monotonic() - since
-                if message is None:
-                    how = _describe_end(worker.exit_code())
-                    limit = _describe_limit(limits.memory_bytes)
-                    raise MemoryLimitError(f"reading it ends its process ({how}): it is damaged, or needs {limit}")
-                kind, value = message
+            while not is_idle:
+                kind, value = time_left.receive(worker) or ("exit", worker.exit_code())
                 is_idle = kind in ("end", "error")
-                if kind == "end":
-                    return
-                if kind == "memory":
-                    raise MemoryLimitError(f"reading it needs {_describe_limit(limits.memory_bytes)}")
-                if kind != "item":
+                if kind == "item":
+                    yield value
+                    time_left.extend()
+                elif kind in ("memory", "exit"):
+                    ends = kind == "exit"
+                    how = f"ends its process ({_describe_end(value)}): it is damaged, or needs" if ends else "needs"
+                    raise MemoryLimitError(f"reading it {how} {_describe_limit(limits.memory_bytes)}")
+                elif kind != "end":
                     raise value
-                yield value
-                allowed = None if allowed is None else min(allowed + limits.seconds_per_item, longest)
         finally:
             self._give_back(worker) if is_idle else worker.kill()
 
