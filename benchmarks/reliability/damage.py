@@ -1,4 +1,4 @@
-"""What is lost when a file of a Milvus Lite database is damaged, before and after `florence-rag repair`.
+"""Damage files of Milvus Lite databases, and count what `florence-rag repair` restores.
 
     python benchmarks/reliability/damage.py --flips 20
 
@@ -166,7 +166,7 @@ class Judge:
         self.ids = {path.relative_to(database): ids_of(path) for path in database.rglob("*") if path.is_file()}
 
     def judge(self, path: Path, damage: Callable[[Path], Any]) -> tuple[str, str]:
-        """Return the outcome of one damage, and why it is a fault, or ""."""
+        """Return the outcome of one damage, and the reason if it is a fault, or ""."""
         name = path.relative_to(self.database)
         copy = Path(shutil.copytree(self.database, self._folder / "copy.db", symlinks=True))
         try:
@@ -186,7 +186,7 @@ class Judge:
         if found == self.before:
             return "harmless", ""
         if name.suffix == ".arrow" and name.parts[1] != "florence":
-            return "opened, as after a kill before the last writes to the ledger or the cache", ""
+            return "opened without the last writes to the ledger or the cache, as after a kill", ""
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             try:

@@ -1,4 +1,4 @@
-"""Fill the disk at a random point of what a database does: a clear error, and nothing lost.
+"""Fill the disk at a random point of each job: there must be one clear error, and nothing may be lost.
 
     python benchmarks/reliability/disk_full.py --rounds 10
 

@@ -137,7 +137,7 @@ def check_literals(text: str, random: Random) -> None:
 
 
 def check_json(text: str, random: Random) -> None:
-    """What is read can be written and stored."""
+    """Check that the result can be written and stored."""
     for each in (text, json.dumps(value(random, text.split() or ["a"])), text.encode("utf-8", "surrogatepass")):
         try:
             read = parse_json(each)

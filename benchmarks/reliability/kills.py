@@ -4,9 +4,9 @@
 
 Each job runs in a process that SIGKILL ends: an index run, a run that removes files, a move to another embedder, a
 program that stores and deletes items, a watch of a folder, an index run inside one long video, and a repair. A process
-that decodes files for an index run is killed, too. After each kill the database is opened and checked: every source is
-complete or absent, and what the job does not touch, or what was acknowledged, is there. Then the job is repeated to its
-end. The embedder is a mean of colors.
+that decodes files for an index run is killed, too. After each kill the database is opened and checked: every source
+must be complete or absent, and nothing may be missing that was acknowledged, or that the job does not change. Then the
+job is repeated until it is complete. The embedder is a mean of colors.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Workplace:
 
     @property
     def later(self) -> Path:
-        """Files that come while the folder is watched; an empty one deletes its namesake."""
+        """Files that are moved into the folder while it is watched; an empty one deletes the file of its name."""
         return self.folder / "later"
 
     def restore(self, copy: Path) -> None:
@@ -82,7 +82,7 @@ writer.BUFFER_ROWS, LiteProfile.flush_rows = 8, 24
 
 
 def index(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
-    """Index the folder, and remove from the database what is gone from it."""
+    """Index the folder, and delete files that no longer exist from the database."""
     with open_rag(place.db, ingest=IngestConfig(batch_size=4)) as rag:
         rag.add(place.files, prune=True)
 
@@ -115,7 +115,7 @@ def step_ids(step: int) -> list[str]:
 
 
 def stored_items(steps: int) -> dict[str, int]:
-    """Return the step that each existing item is of, after this number of steps."""
+    """Return the step that wrote each item that exists after this number of steps."""
     items: dict[str, int] = {}
     for step in range(steps):
         for id in step_ids(step):
@@ -126,7 +126,7 @@ def stored_items(steps: int) -> dict[str, int]:
 
 
 def watch(place: Workplace, start: int, acknowledge: Acknowledge) -> None:
-    """Watch the folder, while files come, change and go one by one."""
+    """Watch the folder, while files are created, changed and deleted one by one."""
     stop = threading.Event()
     with open_rag(place.db) as rag:
         for _ in rag.watch(place.files, stop=stop):
@@ -206,7 +206,7 @@ def prepare_video(place: Workplace, seed: int) -> None:
 
 @dataclass
 class Job:
-    """What is killed: how its files are made, and what it does, which can be repeated until it is done."""
+    """A job that is killed: a function that makes its files, and one that can be repeated until it completes."""
 
     run: Callable[[Workplace, int, Acknowledge], None]
     prepare: Callable[[Workplace, int], None]
@@ -274,7 +274,7 @@ def prepare(name: str, place: Workplace, copies: Path, seed: int) -> None:
 
 
 def faults_after_kill(job: Job, found: Snapshot, acknowledged: int) -> list[str]:
-    """Say which source is neither complete nor absent, and which is lost."""
+    """Return a line for each source that is incomplete or lost."""
     faults = [*found.faults, *(f"{uri} is partly there after the kill" for uri in found.partial)]
     if job.run is put:
         return faults + lost_items(found, acknowledged)
@@ -302,7 +302,7 @@ def lost_items(found: Snapshot, acknowledged: int) -> list[str]:
 
 
 def try_kill(name: str, place: Workplace, random: Random) -> list[str]:
-    """Kill a job up to three times, check what is left after each, repeat it to its end, and compare the databases."""
+    """Kill a job up to three times, check the database after each kill, complete the job, and compare the databases."""
     job = JOBS[name]
     place.restore(job.copy)
     faults: list[str] = []
@@ -320,7 +320,7 @@ def try_kill(name: str, place: Workplace, random: Random) -> list[str]:
 
 
 def try_decoder_kill(place: Workplace, random: Random) -> list[str]:
-    """Kill a process that decodes files for an index run. The run must end, and the next one read what it lost."""
+    """Kill a process that decodes files for an index run. The run must end, and the next one must read its file."""
     job = JOBS[DECODER]
     place.restore(job.copy)
     ours, theirs = PROCESSES.Pipe(duplex=False)

@@ -3,7 +3,7 @@
     python benchmarks/reliability/lite_server.py --restarts 20
 
 The server is that of Milvus Lite with one thread. It stands in for a Milvus server, which loses its connections and
-comes back in the same way. All calls must succeed after a while, every answer must be right, and in the end the
+restarts in the same way. All calls must succeed after a while, every answer must be right, and at the end the
 database must hold the same rows as one that was never interrupted. The embedder is a mean of colors.
 """
 
@@ -34,7 +34,8 @@ class LiteServer:
             self._port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self._port}"
         place = ["--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(self._port)]
-        # Two writes at once make Milvus Lite lose rows.
+        # With more workers, two simultaneous writes lose rows, and a read during a flush misses rows. They would not be
+        # faster either, as only one thread at a time can run the Python code of Milvus Lite.
         self._command = [sys.executable, "-m", "milvus_lite", "server", *place, "--max-workers", "1"]
 
     def __enter__(self) -> LiteServer:
@@ -61,8 +62,8 @@ class LiteServer:
 
 
 def index_and_write(images: int) -> int:
-    """Index many images in one run, then write until it is time to stop."""
-    shared, uri = load.adopted()
+    """Index many images in one run, then write until the event `stop` is set."""
+    shared, uri = load.context()
     with open_rag(uri) as rag:
         report = rag.add(shared.folder / "many")
         if report.failed or report.added != images:
@@ -78,7 +79,7 @@ def save_images(folder: Path, count: int, seed: int) -> None:
 
 
 def uninterrupted(shared: load.Shared) -> Snapshot:
-    """Return what a database holds into which everything is written at once."""
+    """Return the contents of a database into which everything is written without an interruption."""
     with open_rag(shared.folder / "expected.db") as rag:
         rag.add(*(shared.folder / name for name in ("files", "many", "changing")))
         for number in range(load.ITEMS):

@@ -30,7 +30,7 @@ REPLACED_PER_STEP = 4
 
 @dataclass
 class Shared:
-    """What the writer and the readers share.
+    """The state that the writer and the readers share.
 
     `files` never change. `versions` are those that each item has at least: the writer stores a version first, and then
     raises the number.
@@ -67,7 +67,7 @@ def put_items(rag: FlorenceRAG, numbers: range, version: int) -> None:
 
 
 def write(rag: FlorenceRAG, shared: Shared) -> int:
-    """Replace items, and let image files come, change and go, until it is time to stop; return the number of steps."""
+    """Replace items, and create, change and delete image files, until `stop` is set; return the number of steps."""
     step = 0
     random = Random(shared.seed + 1)
     while not shared.stop.is_set():
@@ -89,14 +89,14 @@ def write(rag: FlorenceRAG, shared: Shared) -> int:
 
 @dataclass
 class Reading:
-    """The calls of one reader: their times in seconds, and what went wrong, with the number of times."""
+    """The calls of one reader: their times in seconds, and each kind of fault with its number."""
 
     seconds: list[float] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
 
 
 def read(rag: FlorenceRAG, shared: Shared, seed: int) -> Reading:
-    """Search and fetch until it is time to stop, and check every answer."""
+    """Search and fetch until `stop` is set, and check every answer."""
     random, reading = Random(seed), Reading()
     checks = (check_text, check_image, check_item, check_filter)
     while not shared.stop.is_set():
@@ -146,31 +146,31 @@ def _check_version(hit: Hit, version: int) -> str:
 
 
 def start_pool(workers: int, shared: Shared, uri: str) -> ProcessPoolExecutor:
-    """Return a pool whose processes know what is shared."""
-    return ProcessPoolExecutor(workers, PROCESSES, initializer=_adopt, initargs=(shared, uri))
+    """Return a pool of processes in which `context` works."""
+    return ProcessPoolExecutor(workers, PROCESSES, initializer=_set_context, initargs=(shared, uri))
 
 
-_adopted: tuple[Shared, str]
+_context: tuple[Shared, str]
 
 
-def _adopt(shared: Shared, uri: str) -> None:
-    global _adopted
-    _adopted = shared, uri
+def _set_context(shared: Shared, uri: str) -> None:
+    global _context
+    _context = shared, uri
 
 
-def adopted() -> tuple[Shared, str]:
-    """Return what is shared, and the address of the server, in a process of the pool."""
-    return _adopted
+def context() -> tuple[Shared, str]:
+    """Return the shared objects and the address of the server, in a process of the pool."""
+    return _context
 
 
 def read_in_process(seed: int) -> Reading:
-    shared, uri = adopted()
+    shared, uri = context()
     with open_rag(uri) as rag:
         return read(rag, shared, seed)
 
 
 def write_in_process() -> int:
-    shared, uri = adopted()
+    shared, uri = context()
     with open_rag(uri) as rag:
         return write(rag, shared)
 

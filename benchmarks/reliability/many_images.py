@@ -1,10 +1,10 @@
-"""Index very many small images: the time and the memory as the run goes on.
+"""Index very many small images, and measure the time and the memory during the run.
 
     python benchmarks/reliability/many_images.py --images 100000
 
 Half of the images are indexed in one run, which is then killed; the next run completes them, and a third finds nothing
-to do. Each run is a process of its own. Milvus Lite keeps a part of every row in memory, so the memory for rows is
-shown apart: the same run with an index that discards its rows must be flat. The embedder is a mean of colors.
+to do. Each run is a process of its own. Milvus Lite keeps a part of every row in memory. Therefore the run is repeated
+with an index that discards its rows, where the memory must not grow. The embedder is a mean of colors.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ PROGRAMS = (
 
 @dataclass
 class Record:
-    """What came of one run of a program, as a file keeps it.
+    """The result of one run of a program, which is kept in a file.
 
     Attributes:
         lines: What the program counts: dictionaries with the keys "line", "tried" and "survived".

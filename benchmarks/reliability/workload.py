@@ -1,4 +1,4 @@
-"""What the reliability programs share: corpora, embedders, comparison of databases, memory, and the printed result."""
+"""Shared parts of the reliability programs: corpora, embedders, comparison of databases, memory, and results."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ os.environ["MALLOC_ARENA_MAX"] = str(_ARENAS)  # of processes that this one star
 with suppress(AttributeError, OSError, TypeError):
     ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
 
-# A server that has imported everything forks the processes, so that each starts at once, and threads are not copied.
+# A server that has imported everything forks the processes, so that each starts quickly, and threads are not copied.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["milvus_lite.db", "pypdfium2", "av", "florence_rag.rag", "florence_rag.index.milvus"])
 
@@ -109,7 +109,7 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that a database holds: of each complete source its digest and rows with vectors, and the failures.
+    """The contents of a database: the digest and the rows with vectors of each complete source, and the failures.
 
     `partial` are the uris of rows whose source is not complete, which no search may show.
     """
@@ -143,7 +143,7 @@ def snapshot(rag: FlorenceRAG) -> Snapshot:
 
 
 def differences(found: Snapshot, expected: Snapshot) -> list[str]:
-    """Say how a database differs from the one of an uninterrupted run."""
+    """Return a line for each difference between a database and that of an uninterrupted run."""
     faults = [*found.faults, *(f"{uri} is partly there" for uri in found.partial)]
     for uri in found.sources.keys() | expected.sources.keys():
         if found.sources.get(uri) != expected.sources.get(uri):
