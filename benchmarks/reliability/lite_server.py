@@ -34,8 +34,8 @@ class LiteServer:
             self._port = free.getsockname()[1]
         self.uri = f"http://127.0.0.1:{self._port}"
         place = ["--data-dir", str(folder), "--host", "127.0.0.1", "--port", str(self._port)]
-        # With more workers, two simultaneous writes lose rows, and a read during a flush misses rows. They would not be
-        # faster either, as only one thread at a time can run the Python code of Milvus Lite.
+        # With more workers, two simultaneous writes lose rows, and a read during a flush may miss rows. Eight of them
+        # answered only a third more, because one thread at a time runs the Python code of Milvus Lite.
         self._command = [sys.executable, "-m", "milvus_lite", "server", *place, "--max-workers", "1"]
 
     def __enter__(self) -> LiteServer:
