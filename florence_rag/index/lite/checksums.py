@@ -16,6 +16,8 @@ from milvus_lite.index.brute_force import BruteForceIndex
 from milvus_lite.storage import data_file, delta_file
 from milvus_lite.storage.segment import Segment
 
+from florence_rag.index.lite.footers import keep_footer
+
 ROWS_PER_GROUP = 1000
 """Rows that are lost together when a byte of a Parquet file changes."""
 
@@ -43,6 +45,7 @@ def _write_table(table: Any, path: str) -> None:
         use_dictionary=others,
         compression=compression,
     )
+    keep_footer(Path(path))
 
 
 def _read_table(path: str) -> Any:

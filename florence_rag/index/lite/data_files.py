@@ -90,16 +90,16 @@ def _footer(file: pq.ParquetFile) -> Footer:
     return Footer(rows, min(bounds), max(bounds), columns)
 
 
-def read_rows(path: Path, is_intact: Callable[[Mapping[str, Any]], bool]) -> tuple[list[pa.Table], int]:
+def read_rows(file: Path | pa.Buffer, is_intact: Callable[[Mapping[str, Any]], bool]) -> tuple[list[pa.Table], int]:
     """Return the intact rows of a Parquet file, and the number of damaged ones.
 
     Args:
-        path: The file.
+        file: The file, or its content.
         is_intact: Verifies a row of a damaged page by its own checksum, which covers all columns but `UNVERIFIED`.
     """
     tables, lost = [], 0
     with _reading():
-        groups = pq.ParquetFile(path, page_checksum_verification=True)
+        groups = _open(file, page_checksum_verification=True)
         sizes = [groups.metadata.row_group(group).num_rows for group in range(groups.num_row_groups)]
     for group, size in enumerate(sizes):
         try:
@@ -107,18 +107,24 @@ def read_rows(path: Path, is_intact: Callable[[Mapping[str, Any]], bool]) -> tup
                 table = groups.read_row_group(group)
                 table.validate(full=True)
         except UnreadableError:
-            table = _verified_rows(path, group, is_intact)
+            table = _verified_rows(file, group, is_intact)
         tables += [table] if table is not None else []
         lost += size - (table.num_rows if table is not None else 0)
     return tables, lost
 
 
-def _verified_rows(path: Path, group: int, is_intact: Callable[[Mapping[str, Any]], bool]) -> pa.Table | None:
+def _open(file: Path | pa.Buffer, **options: bool) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.BufferReader(file) if isinstance(file, pa.Buffer) else file, **options)
+
+
+def _verified_rows(
+    file: Path | pa.Buffer, group: int, is_intact: Callable[[Mapping[str, Any]], bool]
+) -> pa.Table | None:
     """Return the rows of a damaged row group whose own checksums fit; None if there can be none."""
-    checked = pq.ParquetFile(path, page_checksum_verification=True)
+    checked = _open(file, page_checksum_verification=True)
     with suppress(UnreadableError), _reading():
         checked.read_row_group(group, [name for name in UNVERIFIED if name in checked.schema_arrow.names])
-        table = pq.ParquetFile(path).read_row_group(group)
+        table = _open(file).read_row_group(group)
         return table.filter([_is_intact(table, row, is_intact) for row in range(table.num_rows)])
     return None
 

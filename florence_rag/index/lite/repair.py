@@ -30,6 +30,7 @@ from florence_rag.errors import StoreUnavailableError
 from florence_rag.index.checksum import DAMAGED
 from florence_rag.index.lite import checksums
 from florence_rag.index.lite.data_files import MISSING, SEQUENCE, UnreadableError, read_log, read_rows
+from florence_rag.index.lite.footers import with_kept_footer
 from florence_rag.index.lite.integrity import (
     FOREIGN,
     LOST_WRITES,
@@ -221,8 +222,13 @@ def _tables(path: Path, files: CollectionFiles) -> tuple[list[pa.Table], str]:
         whole = written.filter([verdict(row) not in DAMAGED for row in written.to_pylist()])
         changed = f"has {written.num_rows - whole.num_rows} changed rows" if whole.num_rows < written.num_rows else ""
         return [whole] if whole.num_rows else [], " and ".join(filter(None, [log.problem, changed]))
-    files.footer(path)
-    tables, lost = read_rows(path, lambda row: verdict(row) == "intact")
+    try:
+        files.footer(path)
+        content = None
+    except UnreadableError:
+        if (content := with_kept_footer(path)) is None:
+            raise
+    tables, lost = read_rows(content or path, lambda row: verdict(row) == "intact")
     return tables, f"has {lost} unreadable rows" if lost else ""
 
 

@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from florence_rag.errors import DamagedDatabaseError, StoreCorruptError, StoreLockedError, StoreUnavailableError
+from florence_rag.index.lite import checksums
 from florence_rag.index.lite.integrity import find_damage
 from florence_rag.index.lite.repair import SetAside, repair
 
@@ -125,6 +126,43 @@ def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage)
     assert found.items() <= before.items()
     assert len(found) == 3
     assert sources == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("kind", ["data", pytest.param("delta", marks=pytest.mark.slow)])
+def test_a_file_that_has_lost_its_footer_costs_no_row(closed, open_index, kind):
+    before = contents(open_index, closed)
+    path = parquet(closed, kind)[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    report = repair(closed)
+    assert [damage.file for damage in report.damage] == [path.relative_to(closed).as_posix()] and report.lost == ()
+    assert contents(open_index, closed) == before
+    assert repair(closed).damage == ()
+
+
+def test_of_a_data_file_that_was_cut_off_the_complete_groups_of_rows_are_kept(open_index, put, db, monkeypatch):
+    monkeypatch.setattr(checksums, "ROWS_PER_GROUP", 4)
+    with open_index() as index:
+        put(index, "/a", n=10)
+    (path,) = parquet(Path(db))
+    last = pq.read_metadata(path).row_group(2)
+    path.write_bytes(path.read_bytes()[: last.column(0).data_page_offset + 9])
+    assert repair(Path(db)).rows == {"florence": 8}
+    with pytest.warns(RuntimeWarning, match="index the 1 files again"):
+        assert len(contents(open_index, Path(db))[0]) == 8
+
+
+def test_copies_of_footers_are_deleted_with_their_files_and_may_be_damaged(open_index, put, db):
+    for n in range(8):  # enough files for Milvus Lite to merge some of them
+        with open_index() as index:
+            put(index, f"/{n}", n=1)
+    names = {path.name for kind in ("data", "delta") for path in parquet(Path(db), kind)}
+    kept = sorted((Path(db) / COLLECTION).glob("partitions/*/footers/*"))
+    assert 0 < len(kept) <= len(names)
+    for path in kept:
+        path.write_bytes(b"damaged")
+    path = parquet(Path(db))[0]
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "rows are lost" in repair(Path(db)).lost[0]
 
 
 def test_deletions_that_are_lost_are_told(closed, open_index):
