@@ -112,7 +112,7 @@ def test_the_manifest_of_another_collection_costs_no_row(closed, open_index, col
     assert contents(open_index, closed) == before
 
 
-@pytest.mark.parametrize("damage", [remove, *SLOW[:3]])
+@pytest.mark.parametrize("damage", [remove, SLOW[0], SLOW[2]])
 def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage):
     before, sources = contents(open_index, closed)
     damage(parquet(closed)[0])
@@ -132,7 +132,7 @@ def test_a_damaged_data_file_costs_only_its_own_rows(closed, open_index, damage)
 def test_a_file_that_has_lost_its_footer_costs_no_row(closed, open_index, kind):
     before = contents(open_index, closed)
     path = parquet(closed, kind)[0]
-    path.write_bytes(path.read_bytes()[:-100])
+    halve(path)  # the footer is larger than the pages
     report = repair(closed)
     assert [damage.file for damage in report.damage] == [path.relative_to(closed).as_posix()] and report.lost == ()
     assert contents(open_index, closed) == before
@@ -165,7 +165,7 @@ def test_copies_of_footers_are_deleted_with_their_files_and_may_be_damaged(open_
     assert "rows are lost" in repair(Path(db)).lost[0]
 
 
-def test_deletions_that_are_lost_are_told(closed, open_index):
+def test_deletions_that_are_lost_are_reported(closed, open_index):
     parquet(closed, "delta")[0].unlink()
     with pytest.raises(DamagedDatabaseError, match=r"delta_\d+_\d+.parquet is missing"):
         open_index()
