@@ -233,7 +233,7 @@ def main(
     output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
     """Try all damages, and print how often each outcome was right."""
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as folder:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for variant, options in VARIANTS.items():
             database = Path(folder) / "variant.db"
             fill(database, **options)

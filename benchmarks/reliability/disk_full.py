@@ -231,7 +231,7 @@ def main(
     """Print how often each job survived."""
     place = mount()
     random = Random(seed)
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         prepare(place, seed)
         copy = Path(scratch) / "copy"
         shutil.copytree(place, copy)

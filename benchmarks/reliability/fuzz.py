@@ -151,7 +151,7 @@ def check_json(text: str, random: Random) -> None:
 
 def check_subtitles(text: str, random: Random) -> None:
     """Cues are in order, and none ends before it starts."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         Path(folder, "a.srt").write_bytes(text.encode(random.choice(("utf-8", "utf-16", "cp1252")), "replace"))
         Path(folder, "a.mp4").touch()
         cues = read_transcript(f"{folder}/a.mp4")
@@ -187,7 +187,7 @@ def check_checkpoints(text: str, random: Random) -> None:
 def check_settings(text: str, random: Random) -> None:
     """A file of settings is read, or refused."""
     tree = json.dumps(value(random, SETTINGS_WORDS.split(" ")))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for suffix in (".json", ".yaml", ".toml"):
             path = Path(folder, f"a{suffix}")
             path.write_text(random.choice((text, tree)), "utf-8", errors="replace")

@@ -243,13 +243,16 @@ def run_and_kill(name: str, place: Workplace, start: int, kill_after_s: float | 
     process.start()
     theirs.close()
     acknowledged = start
-    with suppress(EOFError, OSError), ours:  # the kill may cut a message in two
-        ours.recv()
-        if kill_after_s is not None:
-            threading.Timer(kill_after_s, process.kill).start()
-        while acknowledged >= 0:
-            acknowledged = ours.recv()
-    process.join()
+    try:
+        with suppress(EOFError, OSError), ours:  # the kill may cut a message in two
+            ours.recv()
+            if kill_after_s is not None:
+                threading.Timer(kill_after_s, process.kill).start()
+            while acknowledged >= 0:
+                acknowledged = ours.recv()
+        process.join()
+    finally:
+        process.kill()  # if this program is interrupted
     if process.exitcode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"{name} ended with {process.exitcode}")
     return acknowledged
@@ -354,7 +357,7 @@ def main(
     """Kill each job in turn, and print how often the repeated run ended with the same database."""
     names = [only] if only else list(JOBS)
     random = Random(seed)
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         place = Workplace(Path(scratch) / "work")
         for name in names:
             prepare(name, place, Path(scratch) / "copies", seed)

@@ -96,7 +96,7 @@ def main(
 ) -> None:
     """Print how many restarts the clients survived, and whether rows were lost."""
     random = Random(seed)
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         shared = load.Shared(Path(scratch), seed)
         save_images(shared.folder / "many", images, seed)
         with LiteServer(shared.folder / "server") as server:

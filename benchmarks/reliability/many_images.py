@@ -110,7 +110,7 @@ def main(
     output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
     """Print the time and the memory of each tenth of each run."""
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder, db = Path(scratch) / "images", Path(scratch) / "x.db"
         save_images(folder, images, seed)
         Run("until it is killed", folder, db, images, kill_after=images // 2)

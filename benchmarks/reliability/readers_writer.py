@@ -96,7 +96,7 @@ def main(
     output: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the result here.")] = None,
 ) -> None:
     """Print how many answers were right, how long they took, and the memory."""
-    with Result().reported(output) as result, tempfile.TemporaryDirectory() as scratch:
+    with Result().reported(output) as result, tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         for part in [each for each in (threads, processes) if each.__name__ == (only or each.__name__)]:
             folder = Path(scratch) / part.__name__
             folder.mkdir()

@@ -78,7 +78,7 @@ class Record:
 
 def run(name: str, arguments: str, limit_s: float | None, place: Path) -> Record:
     """Run a program, and return what it counted. Its output goes to a file with the suffix .log."""
-    counts, log = place.with_suffix(".counts"), place.with_suffix(".log")
+    counts, log = place.with_name(f"{place.name}.counts"), place.with_name(f"{place.name}.log")
     counts.unlink(missing_ok=True)
     command = [sys.executable, str(HERE / f"{name}.py"), *shlex.split(arguments), "--json", str(counts)]
     print(f"{name} {arguments} > {log}", flush=True)
@@ -121,7 +121,7 @@ def stop(process: psutil.Popen) -> None:
 def run_or_read(name: str, arguments: str, limit_s: float | None, folder: Path, *, resume: bool) -> Record:
     """Return the record of an earlier run that ended well, if that is wanted; otherwise run the program."""
     place = folder / f"{name} {arguments}".replace("--", "").replace("'", "").replace(" ", "-")
-    file = place.with_suffix(".json")
+    file = place.with_name(f"{place.name}.json")
     if resume and file.exists():
         record = Record(**json.loads(file.read_text()))
         if record.ended_well:

@@ -107,7 +107,8 @@ class WorkerPool:
         worker, is_idle = self._begin(limits.memory_bytes, function, args), False
         try:
             while not is_idle:
-                kind, value = time_left.receive(worker) or ("exit", worker.exit_code())
+                message: tuple[str, Any] = time_left.receive(worker) or ("exit", worker.exit_code())
+                kind, value = message
                 is_idle = kind in ("end", "error")
                 if kind == "item":
                     yield value
