@@ -244,11 +244,20 @@ class Connection:
             yield from page
         pages.close()
 
-    def rows_of(self, collection: str, ids: Sequence[str], fields: list[str]) -> dict[str, Row]:
-        """Return the rows of those ids that exist, by id."""
+    def rows_of(
+        self, collection: str, ids: Sequence[str], fields: list[str], *, consistency: str | None = None
+    ) -> dict[str, Row]:
+        """Return the rows of those ids that exist, by id. consistency: by default that of the collection."""
         found: dict[str, Row] = {}
         for some in batched(ids, _IDS_PER_CALL):
-            query = partial(self.client.query, collection, one_of("id", some), fields, timeout=READ_S)
+            query = partial(
+                self.client.query,
+                collection,
+                one_of("id", some),
+                fields,
+                consistency_level=consistency,
+                timeout=READ_S,
+            )
             found.update((row["id"], row) for row in self._call(collection, query))
         return found
 

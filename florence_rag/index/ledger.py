@@ -28,6 +28,7 @@ _FOLDER = "folder"
 _FIELDS = ["id", "state", "body"]
 _MAX_REASON = 2_000
 _MAX_SKIP_REASON = 100
+_MAX_WRITTEN = 100_000
 
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
@@ -84,10 +85,9 @@ class Entry:
 
     def to_row(self) -> Row:
         """Return the row of the entry, with a long reason truncated."""
-        source = asdict(self.source) if self.source else None
         body = {
             "uri": self.uri,
-            "source": source,
+            "source": self.source and msgspec.to_builtins(self.source),
             "chunks": dict(self.chunks),
             "reason": self.reason[:_MAX_REASON],
             "skipped": [(part.reason[:_MAX_SKIP_REASON], part.locator.to_dict()) for part in self.skipped],
@@ -166,6 +166,7 @@ class Ledger:
         self._connection = connection
         self._collection = collection
         self.name = f"{collection}_ledger"
+        self._written: set[str] = set()  # ids of records that a server may not have spread yet
 
     @property
     def _where(self) -> str:
@@ -293,14 +294,20 @@ class Ledger:
         )
 
     def states(self, uris: Collection[str]) -> dict[str, State]:
-        """Return the states of those uris that have an entry."""
+        """Return the states of those uris that have an entry; what another machine has just written may be missing."""
         by_id = {record_id(uri): uri for uri in uris}
-        rows = self._connection.rows_of(self.name, list(by_id), ["id", "state"])
+        consistency = "Bounded"
+        if len(self._written) > _MAX_WRITTEN or not self._written.isdisjoint(by_id):
+            consistency = "Session"  # a server answers when it has spread all that this program wrote, after 0.2 s
+            self._written.clear()
+        rows = self._connection.rows_of(self.name, list(by_id), ["id", "state"], consistency=consistency)
         return {by_id[id]: row["state"] for id, row in rows.items()}
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Write entries; they replace earlier entries of the same uris."""
-        self._connection.upsert(self.name, (entry.to_row() for entry in entries))
+        rows = [entry.to_row() for entry in entries]
+        self._written.update(row["id"] for row in rows)
+        self._connection.upsert(self.name, rows)
 
     def drop(self, uris: Iterable[str]) -> None:
         """Delete the entries of these uris."""

@@ -20,8 +20,8 @@ FAULTS = (ValueError, TypeError, KeyError, AttributeError, RecursionError, msgsp
 
 def with_checksum(body: Mapping[str, Any], state: str = "") -> str:
     """Return the JSON text of a record, with a checksum of it and of the state that is stored next to it."""
-    # ASCII, because a uri may contain invalid Unicode.
-    return json.dumps({**body, _CHECKSUM: _digest(body, state)})
+    text = json.dumps(body)  # in ASCII, because a uri may contain invalid Unicode
+    return f'{text[:-1]}, "{_CHECKSUM}": "{_digest(text, state)}"}}'
 
 
 def parse(text: Any, form: type[T], state: str = "") -> T:
@@ -30,13 +30,13 @@ def parse(text: Any, form: type[T], state: str = "") -> T:
     Unknown keys are ignored, because a later version may write more of them. Older versions wrote no checksum.
     """
     record = json.loads(text)  # not parse_json, which replaces the lone surrogates of uris
-    if isinstance(record, dict) and _CHECKSUM in record and record.pop(_CHECKSUM) != _digest(record, state):
+    if isinstance(record, dict) and _CHECKSUM in record and record.pop(_CHECKSUM) != _digest(json.dumps(record), state):
         raise ValueError("its checksum does not fit")
     return msgspec.convert(record, form)
 
 
-def _digest(body: Mapping[str, Any], state: str) -> str:
-    return blake2b((state + json.dumps(body)).encode(), digest_size=8).hexdigest()
+def _digest(text: str, state: str) -> str:
+    return blake2b((state + text).encode(), digest_size=8).hexdigest()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from florence_rag.errors import InputError
 from florence_rag.index.text_codec import decode_uri, document_terms, encode_uri, truncate
 from florence_rag.json_values import to_json_value
 from florence_rag.text_arguments import MAX_TEXT_BYTES, clean
-from florence_rag.types import ITEM_IMAGE, Chunk, Hit, Kind, Locator, item_uri
+from florence_rag.types import ITEM_IMAGE, Chunk, Hit, item_uri
 
 MAX_ID_BYTES = 512
 MAX_URI_BYTES = 8_192  # twice the longest path of Linux
@@ -74,18 +74,13 @@ def row_to_hit(row: Mapping[str, Any], score: float = 0.0) -> Hit:
     if is_item and ITEM_IMAGE in metadata:
         msgspec.convert(metadata[ITEM_IMAGE], _ItemImage)
     named = metadata.get("source") if is_item else None
-    return Hit(
-        id=row["id"],
-        kind=msgspec.convert(row["kind"], Kind),
-        source=named if isinstance(named, str) and named else uri,
-        locator=msgspec.convert(row["locator"], Locator),
-        score=score,
-        text=row["text"],
-        caption=row["caption"],
-        ocr=row["ocr"],
-        metadata=metadata,
-        is_item=is_item,
-    )
+    fields = {name: row[name] for name in HIT_FIELDS} | {
+        "source": named if isinstance(named, str) and named else uri,
+        "score": score,
+        "metadata": metadata,
+        "is_item": is_item,
+    }
+    return msgspec.convert(fields, Hit)
 
 
 def checked_uri(uri: str) -> str:

@@ -7,7 +7,9 @@ its last. Rows are buffered over many sources, because a write of one row costs 
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +31,7 @@ from florence_rag.index.rows import (
 from florence_rag.index.text_codec import decode_uri
 from florence_rag.types import Chunk, Kind, Skipped, Source, item_uri
 
-BUFFER_ROWS = 128
+BUFFER_ROWS = 1000
 BUFFER_S = 5.0
 _ROWS_PER_FLUSH = 1000
 _ITEM = item_uri("")
@@ -71,6 +73,7 @@ class MilvusWriter:
         self.chunks = chunks
         self._incomplete = set(incomplete)
         self._pending: dict[str, _PendingSource] = {}
+        self._buffered_rows = 0  # and ended sources, which are rows of the ledger
         self._buffered_at = time.monotonic()
         self._unflushed_rows = 0
 
@@ -100,6 +103,7 @@ class MilvusWriter:
                 pending = self._announced(chunk.source)
                 pending.kinds[row["id"]] = chunk.kind
                 pending.rows[row["id"]] = row
+            self._buffered_rows += len(rows)
             if self._flush_is_due():
                 self.flush_buffer()
 
@@ -109,6 +113,7 @@ class MilvusWriter:
             pending = self._announced(source)
             kinds = Counter(pending.kinds.values())
             pending.last = Entry(source.uri, "partial" if skipped else "complete", source, kinds, skipped=skipped)
+            self._buffered_rows += 1
             if self._flush_is_due():
                 self.flush_buffer()
 
@@ -159,9 +164,10 @@ class MilvusWriter:
         total = 0
         with self._lock:
             for some in batched(rows, _ROWS_PER_FLUSH):
-                self.chunks.swap.check(self.chunks.name)
-                self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, some))
-                self._flush_rows()
+                with self._checked():
+                    self._upsert(some)
+                if self.chunks.connection.profile.flush_rows is not None:  # a server would make a segment of each batch
+                    self._flush_rows()
                 total += len(some)
         return total
 
@@ -170,18 +176,19 @@ class MilvusWriter:
         with self._lock:
             if not self._pending:
                 return
-            self.chunks.swap.check(self.chunks.name)
-            self._announce(
-                {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
-            )
             rows = [row for each in self._pending.values() for row in each.rows.values()]
-            self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
+            with self._checked():
+                self._announce(
+                    {uri: each for uri, each in self._pending.items() if not (each.announced or each.awaits_row)}
+                )
+                self._upsert(rows)
             self._unflushed_rows += len(rows)
             self.chunks.ledger.put(each.last for each in self._pending.values() if each.last)
             self._incomplete.difference_update(uri for uri, each in self._pending.items() if each.last)
             self._pending = {uri: each for uri, each in self._pending.items() if not each.last}
             for each in self._pending.values():
                 each.rows.clear()
+            self._buffered_rows = 0
             self._buffered_at = time.monotonic()
             flush_rows = self.chunks.connection.profile.flush_rows
             if flush_rows is not None and self._unflushed_rows >= flush_rows:
@@ -193,6 +200,21 @@ class MilvusWriter:
             self.flush_buffer()
             self._flush_rows()
             self.chunks.ledger.flush()
+
+    @contextmanager
+    def _checked(self) -> Iterator[None]:
+        """Check, while the block writes, that the collection still takes rows, which a server answers after 0.2 s."""
+        with ThreadPoolExecutor(1) as pool:
+            check = pool.submit(self.chunks.swap.check, self.chunks.name)
+            if self.chunks.connection.is_sole_writer:  # Milvus Lite answers at once
+                check.result()
+            try:
+                yield
+            finally:
+                check.result()  # says more than an error of a collection that was dropped
+
+    def _upsert(self, rows: Iterable[Row]) -> None:
+        self.chunks.connection.upsert(self.chunks.name, map(self.chunks.codec.encode, rows))
 
     def _flush_rows(self) -> None:
         self.chunks.connection.flush(self.chunks.name)
@@ -209,13 +231,12 @@ class MilvusWriter:
         checked_uri(entry.uri)
         with self._lock:
             self._pending[entry.uri] = _PendingSource(last=entry)
+            self._buffered_rows += 1
             if self._flush_is_due():
                 self.flush_buffer()
 
     def _flush_is_due(self) -> bool:
-        rows = sum(len(each.rows) for each in self._pending.values())
-        ended = sum(each.last is not None for each in self._pending.values())
-        return rows + ended >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S
+        return self._buffered_rows >= BUFFER_ROWS or time.monotonic() - self._buffered_at > BUFFER_S
 
     def _announce(self, fresh: dict[str, _PendingSource]) -> None:
         """Record in the ledger that the sources have begun, and drop their older rows.

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from milvus_lite.storage.wal import WAL
 
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, StoreMismatchError
 from florence_rag.index import writer as module
 from florence_rag.types import Chunk, Source, item_uri
 
@@ -52,7 +52,43 @@ def test_many_sources_are_written_together_in_the_order_that_survives_a_kill(ind
 
 def test_a_full_buffer_is_written(index, put, calls):
     put(index, "/a", n=module.BUFFER_ROWS)
-    assert ("upsert", "chunks", module.BUFFER_ROWS) in calls
+    assert sum(rows for call, name, rows in calls if (call, name) == ("upsert", "chunks")) == module.BUFFER_ROWS
+
+
+def test_a_buffer_is_written_without_waiting_for_the_writes_of_other_machines(index, put, monkeypatch):
+    levels, rows_of = [], index.chunks.connection.rows_of
+
+    def recorded(collection, ids, fields, *, consistency=None):
+        if collection == index.chunks.ledger.name and "settings" not in ids:
+            levels.append(consistency)
+        return rows_of(collection, ids, fields, consistency=consistency)
+
+    monkeypatch.setattr(index.chunks.connection, "rows_of", recorded)
+    for uri in ("/a", "/b", "/a", "/c"):
+        put(index, uri)
+        index.flush_buffer()
+    assert levels == ["Bounded", "Bounded", "Session", "Bounded"], "its own writes must be seen"
+
+
+def test_a_check_beside_a_write_refuses_it_before_its_sources_are_complete(index, put, monkeypatch):
+    def replaced(*_):
+        raise StoreMismatchError("was replaced")
+
+    monkeypatch.setattr(type(index.chunks.connection), "is_sole_writer", False)
+    monkeypatch.setattr(type(index.chunks.swap), "check", replaced)
+    put(index, "/a")
+    with pytest.raises(StoreMismatchError, match="was replaced"):
+        index.flush_buffer()
+    assert [entry.state for entry in index.chunks.ledger.entries()] == ["begun"]
+
+
+@pytest.mark.parametrize("flush_rows", [None, 1000])
+def test_metadata_are_flushed_only_where_the_store_does_not_do_so_itself(index, put, calls, monkeypatch, flush_rows):
+    put(index, "/a")
+    (hit,) = index.find()
+    monkeypatch.setattr(type(index.chunks.connection.profile), "flush_rows", flush_rows)
+    index.update_metadata({hit.id: {"city": "Rome"}})
+    assert [name for call, name, _ in calls if call == "flush"] == ([] if flush_rows is None else ["chunks"])
 
 
 def test_an_old_buffer_is_written(index, put, calls, monkeypatch):
