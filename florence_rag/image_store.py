@@ -15,11 +15,14 @@ from PIL import Image
 from florence_rag.chunking import ChunkingConfig, ImageInput, read_frames, read_image
 from florence_rag.chunking.image_string import decode_image_string, is_inline_image
 from florence_rag.chunking.images import UNNAMED_IMAGE
+from florence_rag.chunking.limited import limit_errors_named
 from florence_rag.embedding.base import Embedder
-from florence_rag.errors import InputError, mapped_write_errors, unknown_chunk_error
+from florence_rag.errors import InputError, MediaError, mapped_write_errors, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
+from florence_rag.sources.io import open_file
 from florence_rag.text_arguments import to_path
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
+from florence_rag.workers import Limits
 
 Resolve = Callable[[ImageInput], tuple[Hit, tuple[Frame, ...]]]
 """Returns the origin of an image, as a hit, and its frames; of several, the middle one stands for the image."""
@@ -63,13 +66,14 @@ class ImageStore:
     def frames(self, hit: Hit, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
         """Load the frames of a hit again: one of an image or page, the keyframes of a clip, none of a text."""
         if not hit.is_item:
-            return read_frames(hit.source, hit.kind, hit.locator, hit.metadata, chunking or ChunkingConfig())
+            return _read_again(hit.source, hit, chunking)
         return self.item_frames(hit, chunking) if item_file(hit) else ()
 
-    def item_frames(self, item: Hit | Chunk, chunking: ChunkingConfig | None = None) -> tuple[Frame, ...]:
+    def item_frames(
+        self, item: Hit | Chunk, chunking: ChunkingConfig | None = None, limits: Limits | None = None
+    ) -> tuple[Frame, ...]:
         """Load the frames of an item that has a file."""
-        path = self.path(item_file(item))
-        return read_frames(path, item.kind, item.locator, item.metadata, chunking or ChunkingConfig())
+        return _read_again(self.path(item_file(item)), item, chunking, limits)
 
     def store(self, data: bytes, key: str) -> str:
         """Store the bytes of an image file and return its name, which follows from the key."""
@@ -109,6 +113,13 @@ class ImageStore:
         return self.folder
 
 
+def _read_again(
+    uri: str, item: Hit | Chunk, chunking: ChunkingConfig | None, limits: Limits | None = None
+) -> tuple[Frame, ...]:
+    with limit_errors_named(repr(uri)):
+        return read_frames(uri, item.kind, item.locator, item.metadata, chunking or ChunkingConfig(), limits=limits)
+
+
 def item_file(item: Hit | Chunk) -> str:
     """Return the path or stored name of the image of an item; "" for a text."""
     where = item.metadata.get(ITEM_IMAGE)
@@ -145,21 +156,21 @@ def path_and_digest(image: str | os.PathLike[str]) -> tuple[str, str]:
     """Return the absolute path of a file and the digest of its bytes."""
     path = to_path(image)
     try:
-        with path.open("rb") as file:
+        with open_file(str(path)) as file:
             digest = hashlib.file_digest(file, _new_digest).hexdigest()
-    except (OSError, ValueError):
+    except (OSError, MediaError):
         read_image(image)  # raises an error that says what is wrong
         raise
     return str(path.parent.resolve() / path.name), digest
 
 
-def data_and_frame(image: bytes | BinaryIO | Image.Image | np.ndarray) -> tuple[bytes, Frame]:
+def data_and_frame(image: bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray) -> tuple[bytes, Frame]:
     """Return the bytes of the image file to store, and its frame; pixels become a PNG."""
-    if not isinstance(image, bytes | Image.Image | np.ndarray) and hasattr(image, "read"):
+    if not isinstance(image, Image.Image | np.ndarray) and hasattr(image, "read"):
         image = image.read()
     frame = read_image(image)
-    if isinstance(image, bytes):
-        return image, frame
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image), frame
     buffer = io.BytesIO()
     Image.fromarray(frame).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue(), frame

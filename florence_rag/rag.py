@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from os import PathLike
 from threading import Event
 from typing import Unpack
 
@@ -82,7 +82,7 @@ class FlorenceRAG:
         )
 
     @classmethod
-    def open(cls, db: str | Path, model: str | None = None, **settings: Unpack[OpenSettings]) -> FlorenceRAG:
+    def open(cls, db: str | PathLike[str], model: str | None = None, **settings: Unpack[OpenSettings]) -> FlorenceRAG:
         """Open a database, or create it.
 
         Args:
@@ -123,8 +123,8 @@ class FlorenceRAG:
 
     def add(
         self,
-        *paths: str | Path,
-        listed: Iterable[str | Path] = (),
+        *paths: str | PathLike[str],
+        listed: Iterable[str | PathLike[str]] = (),
         columns: Columns | None = None,
         prune: bool = False,
         retry: bool = False,
@@ -174,7 +174,7 @@ class FlorenceRAG:
         return self._files.retry(options)
 
     def watch(
-        self, *folders: str | Path, stop: Event | None = None, **options: Unpack[RunOptions]
+        self, *folders: str | PathLike[str], stop: Event | None = None, **options: Unpack[RunOptions]
     ) -> Iterator[IndexReport]:
         """Keep the index current with folders; yield a report of the first run, and of each change within two seconds.
 
@@ -285,7 +285,7 @@ class FlorenceRAG:
         images: Iterable[ImageInput] | None = None,
         *,
         labels: Sequence[str] | None = None,
-        probe: str | Path | None = None,
+        probe: str | PathLike[str] | None = None,
         prompts: Sequence[str] | None = None,
         filter: Filter | None = None,
     ) -> Classification:

@@ -3,20 +3,21 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
+from os import PathLike
 from types import ModuleType
 from typing import Any
 
 from florence_rag.chunking.config import FULL_SIZE, ChunkingConfig
 from florence_rag.chunking.images import ImageInput, read_image
-from florence_rag.errors import InputError, MediaError, MemoryLimitError, TimeLimitError
+from florence_rag.chunking.limited import limit_errors_named, stream_file
+from florence_rag.errors import InputError, MediaError
 from florence_rag.skip_counts import SkipCounts, counts_to_line
 from florence_rag.sources import discover
 from florence_rag.sources.io import read_sidecar
 from florence_rag.sources.io.uris import guess_media, media_of
 from florence_rag.telemetry import get_logger
 from florence_rag.types import MEDIA_OF_KIND, Chunk, Failure, Frame, Kind, Locator, Media, Skipped, Source
-from florence_rag.workers import DEFAULT_LIMITS, Limits, stream
+from florence_rag.workers import DEFAULT_LIMITS, Limits
 
 __all__ = ["FULL_SIZE", "ChunkingConfig", "ImageInput", "chunk", "chunk_paths", "read_frames", "read_image"]
 
@@ -29,8 +30,6 @@ _READERS: Mapping[Media, str] = {
 }
 """The module of this package that reads each medium. It is imported on first use, because decoders load slowly."""
 _DEFAULT = ChunkingConfig()
-_CLIP_S = 10.0
-"""How much longer a video may take for each of its clips, which are no longer than that."""
 log = get_logger(__name__)
 
 
@@ -74,7 +73,7 @@ def chunk_or_skip(source: Source, config: ChunkingConfig = _DEFAULT) -> Iterator
 
 
 def chunk_paths(
-    paths: Iterable[str | Path],
+    paths: Iterable[str | PathLike[str]],
     config: ChunkingConfig = _DEFAULT,
     *,
     strict: bool = False,
@@ -117,27 +116,40 @@ def _chunk_found(
     if isinstance(found, Skipped):
         yield found
         return
-    try:
-        yield from stream(chunk_or_skip, found, config, limits=with_time_for_clips(limits, found.media))
-    except (TimeLimitError, MemoryLimitError) as error:
-        raise type(error)(f"{found.uri!r}: {error}") from error
-
-
-def with_time_for_clips(limits: Limits, media: Media) -> Limits:
-    """Return the limits of reading a file of a medium."""
-    return replace(limits, seconds_per_item=_CLIP_S) if media == "video" else limits
+    with limit_errors_named(repr(found.uri)):
+        yield from stream_file(found.uri, chunk_or_skip, found, config, limits=limits, media=found.media)
 
 
 def read_frames(
-    uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig = _DEFAULT
+    uri: str,
+    kind: Kind,
+    locator: Locator,
+    metadata: Mapping[str, Any],
+    config: ChunkingConfig = _DEFAULT,
+    *,
+    limits: Limits | None = None,
 ) -> tuple[Frame, ...]:
-    """Read the frames of an indexed chunk again from its file; () for text.
+    """Read the frames of an indexed chunk again from its file, in a worker process; () for text.
+
+    The limits are those of `stream_file`.
+
+    Raises:
+        MediaError: If the file is damaged, or is no longer what was indexed, or exceeds a limit.
+        InputError: If the file cannot be reached.
+    """
+    if kind == "text":
+        return ()
+    return tuple(stream_file(uri, _decode_frames, uri, kind, locator, metadata, config, limits=limits))
+
+
+def _decode_frames(
+    uri: str, kind: Kind, locator: Locator, metadata: Mapping[str, Any], config: ChunkingConfig
+) -> tuple[Frame, ...]:
+    """Decode the frames of an indexed chunk.
 
     The name of the file or its first bytes tell its reader, because media share kinds: pages are in PDFs and in images.
     The kind decides where they tell no medium with frames.
     """
-    if kind == "text":
-        return ()
     media = media_of(uri) or guess_media(uri) or "text"
     reader = _reader(MEDIA_OF_KIND[kind] if media == "text" else media)
     frames: tuple[Frame, ...] = reader.read_frames(uri, locator, metadata, config)

@@ -1,7 +1,6 @@
 """Reads an image from any form in which it can be given."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from os import PathLike, fspath
 from typing import BinaryIO
@@ -13,12 +12,13 @@ from florence_rag.chunking.camera_raw import is_camera_raw, open_preview
 from florence_rag.chunking.deep_color import values_to_image
 from florence_rag.chunking.image_decoder import check_pixels, damage_reported, decode, image_to_frame
 from florence_rag.chunking.image_string import decode_image_string
+from florence_rag.chunking.limited import limit_errors_named, stream_file
 from florence_rag.errors import InputError
 from florence_rag.sources.io import open_file
 from florence_rag.sources.io.uris import is_url
 from florence_rag.types import Frame
 
-ImageInput = str | PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+ImageInput = str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
 """An image: a path, a file: URL, a data URI, bytes, an open file, or pixels; for an index also the id of a chunk."""
 
 UNNAMED_IMAGE = "the given image"
@@ -27,6 +27,8 @@ UNNAMED_IMAGE = "the given image"
 
 def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None = None) -> Frame:
     """Read an image upright, with white in place of transparency; the first image of an animation or of several pages.
+
+    Files are decoded in a worker process, because small ones can keep a decoder busy for hours or fill the memory.
 
     Args:
         image: A path, a file: URL, a data URI or base64 as in `decode_image_string`, bytes, an open file, a PIL image,
@@ -39,7 +41,7 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
         The image, (H, W, 3) uint8 RGB.
 
     Raises:
-        MediaError: If the file is not a readable image.
+        MediaError: If the file is not a readable image, or decoding it takes more than READ_LIMITS.
         InputError: If the argument is a URL, or of another type or shape.
     """
     if isinstance(image, np.ndarray):
@@ -49,29 +51,32 @@ def read_image(image: ImageInput, max_side_px: int = 1280, detail_px: int | None
         check_pixels(image.size, name)
         with damage_reported(name):
             return image_to_frame(image.copy(), max_side_px, name)
-    with _open_bytes(image) as (file, name):
-        return decode(file, name, max_side_px, detail_px)[0]
+    file, name = _to_file(image)
+    with limit_errors_named(name):
+        (frame,) = stream_file("", _decode, file, name, max_side_px, detail_px)
+    return frame
 
 
-@contextmanager
-def _open_bytes(image: str | PathLike[str] | bytes | BinaryIO) -> Iterator[tuple[BinaryIO, str]]:
-    """Open the bytes as a seekable file, with a name for error messages."""
-    if isinstance(image, bytes):
-        yield BytesIO(image), UNNAMED_IMAGE
-    elif isinstance(image, str | PathLike):
+def _to_file(image: str | PathLike[str] | bytes | bytearray | memoryview | BinaryIO) -> tuple[bytes | str, str]:
+    """Return the bytes of a file, or its path, and its name in error messages."""
+    if isinstance(image, str | PathLike):
         found = decode_image_string(fspath(image))
         if isinstance(found, bytes):
-            yield BytesIO(found), UNNAMED_IMAGE
-            return
+            return found, UNNAMED_IMAGE
         if is_url(found):
             raise InputError(f"{found[:80]!r} is a URL; URLs are not fetched, download the file first")
-        with open_file(found) as file:
-            name = f"{found!r:.999}"
-            yield open_preview(file, name) if is_camera_raw(found) else file, name
-    elif hasattr(image, "read"):
-        yield BytesIO(image.read()), repr(getattr(image, "name", None) or UNNAMED_IMAGE)
-    else:
-        raise InputError(f"a {type(image).__name__} is not an image; give a path, bytes, file, PIL image or array")
+        return found, f"{found!r:.999}"
+    if isinstance(image, bytes | bytearray | memoryview):
+        return bytes(image), UNNAMED_IMAGE
+    if hasattr(image, "read"):
+        return image.read(), repr(getattr(image, "name", None) or UNNAMED_IMAGE)
+    raise InputError(f"a {type(image).__name__} is not an image; give a path, bytes, file, PIL image or array")
+
+
+def _decode(file: bytes | str, name: str, max_side_px: int, detail_px: int | None) -> Iterator[Frame]:
+    with BytesIO(file) if isinstance(file, bytes) else open_file(file) as opened:
+        is_raw = isinstance(file, str) and is_camera_raw(file)
+        yield decode(open_preview(opened, name) if is_raw else opened, name, max_side_px, detail_px)[0]
 
 
 def _array_to_image(array: np.ndarray) -> Image.Image:

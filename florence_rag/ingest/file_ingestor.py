@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from os import PathLike
 from typing import TypedDict, get_args
 
 from florence_rag.chunking import ChunkingConfig, chunk_or_skip
@@ -94,10 +94,10 @@ class FileIngestor:
     @span("index")
     def add(
         self,
-        paths: Collection[str | Path],
+        paths: Collection[str | PathLike[str]],
         options: RunOptions,
         *,
-        listed: Iterable[str | Path] = (),
+        listed: Iterable[str | PathLike[str]] = (),
         columns: Columns | None = None,
         prune: bool = False,
         retry: bool = False,
@@ -123,7 +123,7 @@ class FileIngestor:
             return self._apply(diff, snapshot, options)
 
     def watch(
-        self, folders: Collection[str | Path], options: RunOptions, stop: threading.Event | None = None
+        self, folders: Collection[str | PathLike[str]], options: RunOptions, stop: threading.Event | None = None
     ) -> Iterator[IndexReport]:
         """Yield a report of the first run over the folders, and of each run that a change requires."""
         from florence_rag.sources.watching import watch_folders

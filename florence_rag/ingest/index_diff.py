@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from os import PathLike
 
 from florence_rag.index.base import ChunkIndex
 from florence_rag.ingest.folder_counts import FolderCounts
@@ -65,9 +65,9 @@ class IndexSnapshot:
     @span("index.discover")
     def diff(
         self,
-        paths: Iterable[str | Path] | Places,
+        paths: Iterable[str | PathLike[str]] | Places,
         *,
-        listed: Iterable[str | Path] = (),
+        listed: Iterable[str | PathLike[str]] = (),
         columns: Columns | None = None,
         prune: bool = False,
         retry: bool = False,

@@ -24,7 +24,7 @@ from florence_rag.chunking import FULL_SIZE, ChunkingConfig, ImageInput
 from florence_rag.chunking.image_string import decode_image_string
 from florence_rag.context import Context
 from florence_rag.embedding.base import unit_rows
-from florence_rag.errors import InputError
+from florence_rag.errors import InputError, MediaError, TimeLimitError
 from florence_rag.image_store import (
     ImageStore,
     data_and_frame,
@@ -69,7 +69,7 @@ class ItemStore:
         self._ocr = OCRStage.from_models(context.models, ocr_mode)
         self._config = config or IngestConfig()
         self._deleted: OrderedDict[str, tuple[Hit, np.ndarray]] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock, self._reading_alone = threading.RLock(), threading.Lock()
 
     def upsert_texts(
         self,
@@ -223,14 +223,25 @@ class ItemStore:
         embedder, captioner = self._context.models.embedder, self._context.models.captioner
         if item_file(chunk) and not chunk.frames and (vector is None or self._ocr or captioner):
             config = limit_image_detail(ChunkingConfig(), embedder, self._ocr, captioner)
-            chunk = replace(chunk, frames=self._context.images.item_frames(chunk, config))
+            chunk = replace(chunk, frames=self._frames(chunk, config))
         return self._ocr(chunk, self._load_detail) if self._ocr else chunk, vector
 
     def _load_detail(self, chunk: Chunk) -> tuple[Frame, ...]:
         """Read an image in the size of its file if it was scaled down."""
         if chunk.kind != "image" or max(chunk.frames[0].shape) < ChunkingConfig().image_side_px:
             return chunk.frames
-        return self._context.images.item_frames(chunk, FULL_SIZE)
+        return self._frames(chunk, FULL_SIZE)
+
+    def _frames(self, chunk: Chunk, config: ChunkingConfig) -> tuple[Frame, ...]:
+        """Read the image of an item; one that may need more than its share of the memory is read again, alone."""
+        read = partial(self._context.images.item_frames, chunk, config)
+        try:
+            return read(self._config.limits(self._config.threads))
+        except TimeLimitError:
+            raise
+        except MediaError:
+            with self._reading_alone:
+                return read(self._config.limits(1))
 
     def _embed(self, reading: Iterator[_Item | None]) -> EmbeddedBatch | None:
         """Compute the vectors that are missing; return None if no item could be read."""

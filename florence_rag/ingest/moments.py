@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 
 from florence_rag.chunking import read_frames
+from florence_rag.chunking.limited import stream_file
 from florence_rag.chunking.video import CONTINUES, TIME_RESTARTS, sample_frames
 from florence_rag.perception.base import Action, ActionRecognizer
 from florence_rag.types import Chunk, Frame, Hit, Locator
-from florence_rag.workers import DEFAULT_LIMITS, Limits, stream
+from florence_rag.workers import DEFAULT_LIMITS, Limits
 
 ACTION = "action"
 """The metadata field that names the action."""
@@ -68,7 +69,7 @@ def _moments_of(shot: Sequence[Chunk], recognizer: ActionRecognizer, limits: Lim
         seek = not first.metadata.get(TIME_RESTARTS)
         sample = partial(sample_frames, seek=seek)
         uri, fps = first.source.uri, recognizer.fps
-        for time_s, exact_s, frame in stream(sample, uri, start_s, end_s, fps, limits=limits):
+        for time_s, exact_s, frame in stream_file(uri, sample, uri, start_s, end_s, fps, limits=limits):
             frame_times[time_s] = exact_s
             yield time_s, frame
 
@@ -88,5 +89,5 @@ def _moment(clip: Chunk, action: Action, sentence: str, frame_times: Mapping[flo
         "confidence": action.confidence,
         "keyframes_s": sorted({frame_times[time_s] for time_s in nearest}),
     }
-    frames = tuple(stream(read_frames, clip.source.uri, "clip", locator, metadata, limits=limits))
+    frames = read_frames(clip.source.uri, "clip", locator, metadata, limits=limits)
     return replace(clip, locator=locator, text="", ocr="", caption=sentence, frames=frames, metadata=metadata)

@@ -15,17 +15,17 @@ from functools import partial
 from itertools import islice
 from typing import Literal
 
-from florence_rag.chunking import FULL_SIZE, read_frames, with_time_for_clips
+from florence_rag.chunking import FULL_SIZE, read_frames
+from florence_rag.chunking.limited import limits_at, stream_file
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
 from florence_rag.ingest.progress import StageTimer
 from florence_rag.perception.base import OCRReader
 from florence_rag.redaction import redact
-from florence_rag.sources.io.uris import is_url, parse_member
 from florence_rag.telemetry import get_logger
 from florence_rag.types import Box, Chunk, Failure, Frame, Skipped, Source
-from florence_rag.workers import Limits, call_while_waiting, stream
+from florence_rag.workers import Limits, call_while_waiting
 
 log = get_logger(__name__)
 _WORD = re.compile(r"\w+")
@@ -105,9 +105,6 @@ _UNREAD = (
 )
 _CUT = re.compile(r"rest of a file with more than ([\d,]+) chunks")
 _LIMIT = re.compile(r"reading it .* the limit of ([\d,.e+]+) (s|MB)")
-_IN_MEMORY = "memory://"
-_REMOTE_FACTOR = 10
-"""How much longer a file on a server may take, which has limits of its own."""
 
 LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 """Returns the frames of a chunk in the size in which OCR needs them."""
@@ -115,10 +112,7 @@ LoadDetail = Callable[[Chunk], tuple[Frame, ...]]
 
 @dataclass(frozen=True, slots=True)
 class FileReader:
-    """A chunker that reads each file in a worker process, within limits. Its own chunker must be picklable.
-
-    Files at memory:// URLs exist only in this process, and are read in it without limits of time and memory.
-    """
+    """A chunker that reads each file in a worker process, within limits. Its own chunker must be picklable."""
 
     chunker: Chunker
     limits: Limits
@@ -126,8 +120,7 @@ class FileReader:
 
     def __call__(self, source: Source) -> Iterator[Chunk | Skipped]:
         """Yield what the chunker yields, and a record of the rest after so many chunks."""
-        is_in_memory = _location(source.uri).startswith(_IN_MEMORY)
-        parts = self.chunker(source) if is_in_memory else stream(self.chunker, source, limits=self._limits_of(source))
+        parts = stream_file(source.uri, self.chunker, source, limits=self.limits, media=source.media)
         for number, part in enumerate(parts):
             if number == self.max_chunks:
                 how = "raise it with florence-rag index --max-chunks"
@@ -141,31 +134,8 @@ class FileReader:
         size_px = _detail_px(chunk)
         if size_px <= max(chunk.frames[0].shape):
             return chunk.frames
-        if _location(chunk.source.uri).startswith(_IN_MEMORY):
-            return _read_frames(chunk, size_px)
-        bare = replace(chunk, frames=())
-        return tuple(stream(_read_frames, bare, size_px, limits=self._limits_of(chunk.source)))
-
-    def _limits_of(self, source: Source) -> Limits:
-        return with_time_for_clips(_limits_at(source.uri, self.limits), source.media)
-
-
-def _limits_at(uri: str, limits: Limits) -> Limits:
-    if limits.seconds is None or not is_url(_location(uri)):
-        return limits
-    return replace(limits, seconds=limits.seconds * _REMOTE_FACTOR)
-
-
-def _location(uri: str) -> str:
-    """Return the path or URL of the file that holds a source."""
-    member = parse_member(uri)
-    return member.container if member else uri
-
-
-def _read_frames(chunk: Chunk, size_px: int) -> tuple[Frame, ...]:
-    """Read the frames of a chunk again from its file; of a page, so that its longer side has `size_px`."""
-    config = replace(FULL_SIZE, page_side_px=size_px)
-    return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, config)
+        config = replace(FULL_SIZE, page_side_px=size_px)
+        return read_frames(chunk.source.uri, chunk.kind, chunk.locator, chunk.metadata, config, limits=self.limits)
 
 
 def _detail_px(chunk: Chunk) -> int:
@@ -317,7 +287,7 @@ def _advice(error: MediaError) -> str:
 
 def is_raised(uri: str, reason: str, limits: Limits) -> bool:
     """Return whether a source failed because of a limit that is higher now."""
-    found, limits = _LIMIT.match(reason), _limits_at(uri, limits)
+    found, limits = _LIMIT.match(reason), limits_at(uri, limits)
     if found is None:
         return False
     now = limits.seconds if found[2] == "s" else limits.memory_bytes and limits.memory_bytes // 2**20

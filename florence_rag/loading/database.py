@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TypedDict
 
@@ -65,7 +66,7 @@ class Database:
     classifier_folder: Path | None
 
 
-def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) -> Database:
+def open_database(uri: str | PathLike[str], model: str | None, options: DatabaseOptions) -> Database:
     """Open a database, or create it, and load its models, as `FlorenceRAG.open` says.
 
     Nothing is created if a model cannot be loaded. Without a model, the embedder is the one that the database records,
@@ -73,7 +74,7 @@ def open_database(uri: str | Path, model: str | None, options: DatabaseOptions) 
     """
     from florence_rag.index.milvus import MilvusIndex
 
-    uri, create = str(uri), options.get("create", True)
+    uri, create = fspath(uri), options.get("create", True)
     token, collection = options.get("token"), options.get("collection", "florence")
     if (index_type := options.get("index_type")) is not None:  # checked before a model is downloaded
         Address.parse(uri).profile.check_index_type(index_type)

@@ -49,7 +49,7 @@ _BYTES_PER_S = 1_000_000
 
 
 def discover(
-    paths: Iterable[str | Path] | Places,
+    paths: Iterable[str | os.PathLike[str]] | Places,
     known: Mapping[str, Source] = {},
     columns: Columns | None = None,
     *,

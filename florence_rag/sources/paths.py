@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from itertools import chain
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from florence_rag.errors import InputError
@@ -31,12 +30,12 @@ from florence_rag.types import Failure
 from florence_rag.validation import check_type
 
 
-def path_to_uri(path: str | Path) -> str:
+def path_to_uri(path: str | os.PathLike[str]) -> str:
     """Return the uri of a file, folder, URL or member, whether it exists or not.
 
     The uri has the resolved folder and the file's own name: a link may point to a file with a meaningless name.
     """
-    check_type(path, str | Path, "path")
+    check_type(path, str | os.PathLike[str], "path")
     text = os.fspath(path)
     if text.startswith("file://"):
         with suppress(ValueError):  # of one that is no URL, which names no file
@@ -79,7 +78,7 @@ class Places:
         return cls(*(list(chain.from_iterable(getattr(part, each.name) for part in parts)) for each in fields(cls)))
 
 
-def expand_paths(paths: Iterable[str | Path]) -> Places:
+def expand_paths(paths: Iterable[str | os.PathLike[str]]) -> Places:
     """Return the uri of each path, and what each pattern matches. URLs are not requested.
 
     Patterns match as in a shell, and "**" matches any number of folders.
@@ -87,18 +86,18 @@ def expand_paths(paths: Iterable[str | Path]) -> Places:
     Raises:
         InputError: If a path does not exist or a pattern matches nothing that can be read.
     """
-    if isinstance(paths, str | Path):
+    if isinstance(paths, str | os.PathLike):
         paths = [paths]
     return Places.join([_expand(path) for path in paths])
 
 
-def require_paths(paths: Iterable[str | Path]) -> None:
+def require_paths(paths: Iterable[str | os.PathLike[str]]) -> None:
     """Raise InputError for a path that `expand_paths` refuses, reading only the first match of a pattern."""
     for path in paths:
         _expand(path, max_matches=1)
 
 
-def expand_lines(lines: Iterable[str | Path]) -> tuple[Places, list[Failure]]:
+def expand_lines(lines: Iterable[str | os.PathLike[str]]) -> tuple[Places, list[Failure]]:
     """Return the places on the lines of a list, without blank ones, and the failures of paths that do not exist."""
     places: list[Places] = []
     missing: list[Failure] = []
@@ -136,8 +135,9 @@ def is_saved_dataset(folder: str) -> bool:
     return any(os.path.isfile(os.path.join(folder, name)) for name in ("state.json", "dataset_dict.json"))
 
 
-def _expand(path: str | Path, max_matches: int | None = None) -> Places:
-    if not isinstance(path, str | Path) or not (text := os.fspath(path)).strip():
+def _expand(path: str | os.PathLike[str], max_matches: int | None = None) -> Places:
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
+    if not isinstance(text, str) or not text.strip():
         raise InputError(f"{path!r:.80} is not a path; give files or folders on this machine, patterns or URLs")
     uri = path_to_uri(path)
     if is_url(uri) or exists(uri):

@@ -23,7 +23,9 @@ _POLL_MS = 100
 
 
 @contextmanager
-def watch_folders(paths: Iterable[str | Path], stop: threading.Event | None = None) -> Iterator[Iterator[list[str]]]:
+def watch_folders(
+    paths: Iterable[str | os.PathLike[str]], stop: threading.Event | None = None
+) -> Iterator[Iterator[list[str]]]:
     """Watch folders, with everything below them, while the context is entered.
 
     Args:
@@ -84,7 +86,7 @@ def _affected(changed: str, folders: Iterable[str]) -> Iterator[str]:
             yield from folders_served_by(str(path))
 
 
-def _require_folder(path: str | Path) -> str:
+def _require_folder(path: str | os.PathLike[str]) -> str:
     uri = path_to_uri(path)
     if not os.path.isdir(uri):
         raise InputError(f"{os.fspath(path)!r} is not a folder; give folders to watch")

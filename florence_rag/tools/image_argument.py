@@ -6,7 +6,6 @@ exists, so nothing can be probed. A URL is accepted only if the developer allows
 """
 
 import re
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +21,11 @@ from florence_rag.tools.safe_fetch import UrlRules, fetch
 from florence_rag.types import Citation, Frame, Hit, Locator, is_chunk_id, middle_frame, middle_index
 from florence_rag.untrusted_text import place_to_text
 from florence_rag.viz.thumbnails import SIDE_PX, data_uri
-from florence_rag.workers import Limits, stream
 
 WEB = re.compile(r"https?:", re.IGNORECASE)
 URL = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 MAX_BYTES = 20_000_000
 _DEFAULT = ChunkingConfig()
-_LIMITS = Limits(seconds=20)
 
 ImageArgument = Annotated[
     str | bytes, "The id of an image, page or clip from a search result, or a data:image URI; see the description."
@@ -103,13 +100,7 @@ class ImageTool(Tool):
             return ResolvedImage(hit, frames)
         opened = check_image(image, self.allow_paths, self.allow_urls)
         source = str(opened) if isinstance(opened, Path) else name if WEB.match(name) else UNNAMED_IMAGE
-        frames = tuple(stream(_read, opened, chunking.image_side_px, limits=_LIMITS))
-        return ResolvedImage(Hit("", "image", source, Locator(), 1.0), frames)
-
-
-def _read(image: bytes | Path, side_px: int) -> Iterator[Frame]:
-    """Read an image in a worker process, because small files can keep decoders busy for hours."""
-    yield read_image(image, side_px)
+        return ResolvedImage(Hit("", "image", source, Locator(), 1.0), (read_image(opened, chunking.image_side_px),))
 
 
 def check_image(image: str | bytes, root: str | Path | None, urls: bool | UrlRules = False) -> bytes | Path:

@@ -86,8 +86,9 @@ def test_raw_files_are_found_in_folders_by_their_suffix(tmp_path):
 
 def test_without_rawpy_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "rawpy", None)
+    file = source(write_dng(tmp_path / "a.dng"), "image")
     with pytest.raises(InputError, match=r"is a camera raw file: pip install 'florence-rag\[raw\]'"):
-        read_image(write_dng(tmp_path / "a.dng"))
+        list(chunk_source(file, ChunkingConfig()))
 
 
 def test_the_bytes_of_a_raw_file_show_its_icon(tmp_path):

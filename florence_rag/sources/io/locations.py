@@ -1,6 +1,7 @@
 """Reads files and URLs through one interface: their state, all their bytes, or only parts of them."""
 
 import os
+from stat import S_ISREG
 from types import ModuleType
 from typing import BinaryIO
 
@@ -12,9 +13,18 @@ from florence_rag.sources.io.uris import is_http, is_url
 def open_file(path: str) -> BinaryIO:
     """Open a file on this machine for reading; raise MediaError with its name if that fails."""
     try:
-        return open(path, "rb")
+        file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  the caller closes it
     except (OSError, ValueError) as error:
         raise MediaError(f"{path!r:.999} cannot be opened: {getattr(error, 'strerror', None) or error}") from error
+    if not S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise MediaError(f"{path!r:.999} is not a regular file, but a pipe or a device; give a file")
+    return file
+
+
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe to which nobody writes does not block."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def open_whole(location: str) -> BinaryIO:
