@@ -15,7 +15,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import BinaryIO
 
-from florence_rag.errors import FlorenceError, MediaError
+from florence_rag.errors import FlorenceError, MediaError, TimeLimitError
 from florence_rag.sources.folders import FolderSearch
 from florence_rag.sources.io import Columns, list_members, open_uri, read_sidecar
 from florence_rag.sources.io.locations import stat
@@ -46,6 +46,8 @@ _PARALLEL_REQUESTS = 16
 _CONTAINER_LIMITS = Limits(seconds=60, seconds_per_item=0, memory_bytes=2_000_000_000)
 _BYTES_PER_S = 1_000_000
 """So much of a container must be listed per second, after the first minute: a small one may stand for very much."""
+_REMOTE_FACTOR = 10
+"""How much longer that may take at a URL."""
 
 
 def discover(
@@ -169,17 +171,19 @@ def _list_container(
 ) -> Iterator[Source | Failure | Skipped]:
     """Yield all members in their order; at a damaged place of the container, end with a failure.
 
-    A container on this machine is read in a worker, in a time that follows from its size: a few bytes of it may unpack
-    to gigabytes, and nothing is indexed before all containers are listed.
+    It is read in a worker, in a time that follows from its size, unless it exists in this process only: a few bytes of
+    it may unpack to gigabytes, and nothing is indexed before all containers are listed.
     """
     try:
-        if is_url(container):
+        if container.startswith("memory://"):
             yield from read_container(container, known, columns)
         else:
             below = {uri: known[uri] for uri in known if uri.partition(":")[2].startswith(container)}
-            seconds = (_CONTAINER_LIMITS.seconds or 0) + os.path.getsize(container) / _BYTES_PER_S
-            limits = replace(_CONTAINER_LIMITS, seconds=round(seconds))
+            seconds = (_CONTAINER_LIMITS.seconds or 0) + stat(container).size_bytes / _BYTES_PER_S
+            limits = replace(_CONTAINER_LIMITS, seconds=round(seconds * (_REMOTE_FACTOR if is_url(container) else 1)))
             yield from stream(read_container, container, below, columns, limits=limits)
+    except TimeLimitError as error:
+        yield (SourceUnavailable if is_url(container) else Failure)(container, str(error))
     except MediaError as error:
         yield Failure(container, str(error))
     except FlorenceError as error:

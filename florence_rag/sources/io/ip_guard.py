@@ -3,10 +3,8 @@
 import ipaddress
 import socket
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
-from threading import Thread
 
-from florence_rag.sources.io.deadline import seconds_left
+from florence_rag.sources.io.deadline import call_in_time
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], list[str]]
@@ -21,22 +19,11 @@ def resolve(host: str, port: int) -> list[str]:
 
     The system cannot be interrupted while it asks for a name, so a thread asks, which is left behind at the deadline.
     """
-    found: SimpleQueue[list[str] | OSError | UnicodeError] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found.put([str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)])
-        except (OSError, UnicodeError) as error:
-            found.put(error)
-
-    Thread(target=ask, name="resolve", daemon=True).start()
     try:
-        addresses = found.get(timeout=seconds_left(_RESOLVE_S))
-    except Empty:
+        found = call_in_time(_RESOLVE_S, socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    except TimeoutError:
         raise TimeoutError(f"the name {host!r:.80} was not found in time") from None
-    if isinstance(addresses, Exception):
-        raise addresses
-    return addresses
+    return [str(entry[4][0]) for entry in found]
 
 
 def addresses_of(host: str, port: int, resolver: Resolver = resolve) -> list[Address]:
