@@ -14,15 +14,12 @@ _SECRET = (
 )
 
 _PATTERNS = (
-    # user:password@ of a URL, also if the password has characters that should be escaped
-    (r"(?<=://)[^\s/?#'\"<>]{1,200}:(?!\d+[/?#])[^\s'\"<>]{0,200}@", f"{MASK}@"),
-    (r"(?<=://)[^\s/?#'\"<>]{1,2000}@", f"{MASK}@"),
     # parameters of a URL, such as X-Amz-Signature and sig
     (rf"(?i)([?&;](?:[\w.-]{{0,40}}[-_])?(?:{_SECRET}|key|auth|code)(?:[-_]?id)?=)[^&\s'\"<>#]+", rf"\1{MASK}"),
     (r"(?i)([?&;](?:awsaccesskeyid|googleaccessid)=)[^&\s'\"<>#]+", rf"\1{MASK}"),
     # headers and settings
     (r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;]+", rf"\1{MASK}"),
-    (r"(?i)(\b[\w-]{0,40}subscription-key['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+", rf"\1{MASK}"),
+    (r"(?i)(subscription-key['\"]?\s*[:=]\s*['\"]?)[^\s'\",;&]+", rf"\1{MASK}"),
     (r"(?i)(\b(?:set-)?cookie['\"]?\s*:\s*['\"]?)\w[\w.-]*=[^'\"\n]*", rf"\1{MASK}"),
     (r"(?i)(\bbearer\s+)[\w.~+/=-]{6,}", rf"\1{MASK}"),
     (rf"(?i)((?<![a-z]){_SECRET}['\"]?\s*=\s*['\"]?)[^\s'\",;&)]+", rf"\1{MASK}"),
@@ -32,8 +29,12 @@ _PATTERNS = (
     (r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]*", f"-----BEGIN PRIVATE KEY-----{MASK}"),
     (r"\b(?:hf_|sk-|gh[opsu]_|github_pat_|glpat-|npm_|xox[abp]-)[\w-]{8,}", MASK),
     (r"\b(?:AKIA|ASIA)[0-9A-Z]{12,}|\bAIza[\w-]{20,}", MASK),
-    (r"\beyJ[\w-]{6,500}\.[\w-]{6,5000}\.[\w-]*", MASK),
+    (r"\beyJ[\w.-]{14,}", MASK),
 )
+_AFTER_SCHEME = re.compile(r"(?<=://)(?:(?!://)[^\s'\"<>])+")
+_USER_AND_PASSWORD = re.compile(r"[^/?#:]+:(?!\d+[/?#])")
+_USER_INFO = re.compile(r"[^/?#]+@")
+_MAX_USER_INFO = 400
 
 _MIN_LENGTH = 8
 _given: set[str] = set()
@@ -50,6 +51,19 @@ def redact(text: str) -> str:
     """Return a text with its secrets replaced by ***."""
     for secret in sorted(_given, key=len, reverse=True):
         text = text.replace(secret, MASK)
+    text = _AFTER_SCHEME.sub(_mask_user_info, text)
     for pattern, replacement in _PATTERNS:
         text = re.sub(pattern, replacement, text)
     return text
+
+
+def _mask_user_info(match: re.Match[str]) -> str:
+    """Replace user:password or a token before the "@" of a URL; a password may have characters that should be escaped.
+
+    A pattern alone would try each of many colons with each of many ends.
+    """
+    rest = match[0]
+    end = rest.rfind("@", 0, _MAX_USER_INFO) if _USER_AND_PASSWORD.match(rest) else -1
+    if end < 0 and (token := _USER_INFO.match(rest)):
+        end = token.end() - 1
+    return rest if end < 0 else f"{MASK}{rest[end:]}"
