@@ -4,12 +4,14 @@ Its documentation: https://sbert.net. A model is a folder, as its `save_pretrain
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.model import BaseModel
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -18,9 +20,15 @@ from florence_rag.errors import InputError, ModelError
 from florence_rag.models.inference_backends import Backend, Precision, Run, accelerate
 from florence_rag.models.model_folder import opening
 from florence_rag.models.registry import fingerprint, read_config
+from florence_rag.models.strict_loading import UNFIT_KEYS, check_fit, listed, loading_info_kept
+from florence_rag.telemetry import get_logger
 from florence_rag.text_arguments import to_path
 
 Model = TypeVar("Model", bound=BaseModel)
+
+_POOLER = re.compile(r"(^|\.)pooler\.")
+"""The weights of a layer that models for texts do not use, because sentence-transformers pools the tokens itself."""
+log = get_logger(__name__)
 
 PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType({"fp32": torch.float32, "bf16": torch.bfloat16})
 
@@ -45,8 +53,14 @@ def open_model(kind: type[Model], folder: Path, *, device: str | None, precision
     target = device or ("cuda" if torch.cuda.is_available() else "cpu")
     weights = {"dtype": PRECISIONS[precision or "fp32"], "use_safetensors": True}
     options |= {"local_files_only": True, "trust_remote_code": False, "model_kwargs": weights}
-    with opening(folder, f"{str(folder)!r} cannot be opened as a {kind.__name__}"):
+    with opening(folder, f"{str(folder)!r} cannot be opened as a {kind.__name__}"), loading_info_kept() as infos:
         model = kind(str(folder), device=target, **options)
+    may_lack_pooler = kind is SentenceTransformer and not has_image_encoder(folder)
+    for info in infos:
+        missing = [key for key in info["missing_keys"] if not (may_lack_pooler and _POOLER.search(key))]
+        check_fit({**info, "missing_keys": missing}, kind.__name__, folder, UNFIT_KEYS[:2])
+        if unused := sorted(info["unexpected_keys"]):
+            log.warning("%r does not use %d weights of its file: %s", str(folder), len(unused), listed(unused))
     return model.eval()
 
 

@@ -1,7 +1,9 @@
 """Opens folders that save_pretrained wrote, strictly: transformers would replace a missing weight by random numbers."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +18,35 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 UNFIT_KEYS = ("missing_keys", "mismatched_keys", "unexpected_keys")
 """The lists in the loading information of transformers."""
+
+_kept: ContextVar[list[Mapping[str, Any]] | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def loading_info_kept() -> Iterator[list[Mapping[str, Any]]]:
+    """Collect the loading information of the networks that another library opens inside the block."""
+    token = _kept.set(kept := [])
+    try:
+        yield kept
+    finally:
+        _kept.reset(token)
+
+
+def _keeping_info(from_pretrained: Callable[..., Any]) -> Any:
+    @wraps(from_pretrained)
+    def open_and_keep(cls: type[PreTrainedModel], *args: Any, **options: Any) -> Any:
+        kept = _kept.get()
+        if kept is None or options.get("output_loading_info"):
+            return from_pretrained(cls, *args, **options)
+        model, info = from_pretrained(cls, *args, **options, output_loading_info=True)
+        kept.append(info)
+        return model
+
+    return classmethod(open_and_keep)
+
+
+# sentence-transformers has no option for the loading information, and ignores which weights are missing.
+PreTrainedModel.from_pretrained = _keeping_info(PreTrainedModel.from_pretrained.__func__)  # type: ignore[attr-defined]
 
 
 def open_strictly(

@@ -3,7 +3,8 @@ import shutil
 
 import pytest
 import torch
-from sentence_transformers import SentenceTransformer
+from safetensors.torch import load_file, save_file
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from florence_rag.errors import InputError, ModelError
 from florence_rag.models.sentence_transformers import (
@@ -144,3 +145,50 @@ def test_an_accelerated_image_encoder_gives_nearly_the_same_features(clip_folder
         features = [model[0].model.get_image_features(pixel_values=pixels).pooler_output for model in (plain, fast)]
     assert not torch.equal(*features)
     assert torch.cosine_similarity(*features).min() > 0.99
+
+
+def change_weights(folder, change):
+    (path,) = folder.rglob("model.safetensors")
+    weights = change(load_file(path))
+    save_file(weights, path, {"format": "pt"})
+    return folder
+
+
+def without(part):
+    return lambda weights: {name: each for name, each in weights.items() if part not in name}
+
+
+SAVED = {
+    "bert": (save_bert, SentenceTransformer, "encoder.layer.0.attention.self.query.weight"),
+    "clip": (save_clip, SentenceTransformer, "vision_model.encoder.layers.0.mlp.fc1.weight"),
+    "projection": (save_clip, SentenceTransformer, "text_projection"),
+    "siglip": (save_siglip, SentenceTransformer, "text_model.head.weight"),
+    "cross-encoder": (save_text_cross_encoder, CrossEncoder, "classifier"),
+    "cross-encoder pooler": (save_text_cross_encoder, CrossEncoder, "pooler"),
+}
+
+
+@pytest.mark.parametrize("case", SAVED)
+def test_missing_weights_are_not_replaced_by_random_numbers(tmp_path, case):
+    save, kind, part = SAVED[case]
+    folder = change_weights(save(tmp_path), without(part))
+    with pytest.raises(ModelError, match=rf"do not fit, \d+ missing keys: .*{part}"):
+        open_model(kind, folder, device="cpu", precision=None)
+
+
+def test_names_that_do_not_fit_are_missing_weights(tmp_path):
+    folder = change_weights(save_bert(tmp_path), lambda weights: {f"x.{name}": each for name, each in weights.items()})
+    with pytest.raises(ModelError, match="missing keys"):
+        open_embedder(folder)
+
+
+def test_weights_that_are_not_used_are_named(tmp_path, caplog):
+    folder = change_weights(save_bert(tmp_path), lambda weights: {**weights, "cls.extra": torch.zeros(2)})
+    open_embedder(folder)
+    assert "does not use 1 weights of its file: cls.extra" in caplog.text
+
+
+def test_a_layer_that_an_embedder_of_texts_does_not_use_may_be_missing(tmp_path):
+    folder = save_bert(tmp_path)
+    vector = open_embedder(folder).encode("a")
+    assert (open_embedder(change_weights(folder, without("pooler"))).encode("a") == vector).all()
