@@ -17,9 +17,8 @@ from florence_rag.chunking.image_string import decode_image_string, is_inline_im
 from florence_rag.chunking.images import UNNAMED_IMAGE
 from florence_rag.chunking.limited import limit_errors_named
 from florence_rag.embedding.base import Embedder
-from florence_rag.errors import InputError, MediaError, mapped_write_errors, unknown_chunk_error
+from florence_rag.errors import InputError, mapped_write_errors, unknown_chunk_error
 from florence_rag.index.base import ChunkIndex
-from florence_rag.sources.io import open_file
 from florence_rag.text_arguments import to_path
 from florence_rag.types import ITEM_IMAGE, Chunk, Failure, Frame, Hit, Locator, is_chunk_id
 from florence_rag.workers import Limits
@@ -156,9 +155,11 @@ def path_and_digest(image: str | os.PathLike[str]) -> tuple[str, str]:
     """Return the absolute path of a file and the digest of its bytes."""
     path = to_path(image)
     try:
-        with open_file(str(path)) as file:
+        if not path.is_file():  # a pipe blocks whoever opens it
+            raise FileNotFoundError(path)
+        with path.open("rb") as file:
             digest = hashlib.file_digest(file, _new_digest).hexdigest()
-    except (OSError, MediaError):
+    except (OSError, ValueError):
         read_image(image)  # raises an error that says what is wrong
         raise
     return str(path.parent.resolve() / path.name), digest
