@@ -36,7 +36,7 @@ def stream_file(
         limits: What it may use, by default READ_LIMITS. A file on a server may take longer.
         media: The medium that it cuts into chunks: each clip of a video may take longer than a page.
     """
-    if _location(uri).startswith(_IN_MEMORY):
+    if location_of(uri).startswith(_IN_MEMORY):
         return iter(function(*args))  # type: ignore[call-arg]
     limits = limits_at(uri, limits or READ_LIMITS)
     return stream(function, *args, limits=replace(limits, seconds_per_item=_CLIP_S) if media == "video" else limits)
@@ -53,12 +53,12 @@ def limit_errors_named(name: str) -> Iterator[None]:
 
 def limits_at(uri: str, limits: Limits) -> Limits:
     """Return the limits of reading a file at a uri."""
-    if limits.seconds is None or not is_url(_location(uri)):
+    if limits.seconds is None or not is_url(location_of(uri)):
         return limits
     return replace(limits, seconds=limits.seconds * _REMOTE_FACTOR)
 
 
-def _location(uri: str) -> str:
+def location_of(uri: str) -> str:
     """Return the path or URL of the file that holds a source."""
     member = parse_member(uri)
     return member.container if member else uri

@@ -16,7 +16,7 @@ from itertools import islice
 from typing import Literal
 
 from florence_rag.chunking import FULL_SIZE, read_frames
-from florence_rag.chunking.limited import limits_at, stream_file
+from florence_rag.chunking.limited import limits_at, location_of, stream_file
 from florence_rag.context import LazyValue, Models
 from florence_rag.deferred_signals import POLL_S
 from florence_rag.errors import FlorenceError, MediaError, MemoryLimitError, TimeLimitError
@@ -220,7 +220,7 @@ def read_source(
         exceeding: Counts the sources of each container that have exceeded a limit. When there are too many of them, its
             other sources are postponed or fail, so that one container cannot keep all files waiting.
     """
-    count, location = known.get(source, 0), _location(source.uri)
+    count, location = known.get(source, 0), location_of(source.uri)
     exceeding = Counter() if exceeding is None else exceeding
     if exceeding[location] >= _MAX_EXCEEDING:
         if postponed is None:

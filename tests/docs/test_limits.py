@@ -24,7 +24,7 @@ from florence_rag.chunking import (
 from florence_rag.cli.command import IndexingCommand
 from florence_rag.datasets import dataset_io
 from florence_rag.index import filters, rows
-from florence_rag.ingest import engine
+from florence_rag.ingest import engine, read_stage
 from florence_rag.json_values import _MAX_DEPTH
 from florence_rag.sources import discovery
 from florence_rag.sources.io import tables, tars
@@ -50,6 +50,9 @@ def mega(number):
 EXPECTED = {
     "reading one file": f"{run.file_timeout_s:g} s, and {chunks.seconds_per_item:g} s per page or passage or "
     f"{limited._CLIP_S:g} s per clip; {run.limits(1).max_seconds / 60:g} minutes in all",
+    "chunks of a file: pages, passages, clips": f"{run.max_chunks_per_file:,}; the rest is reported as skipped",
+    "members of a tar or table that exceed a limit of time or memory": f"{read_stage._MAX_EXCEEDING}; the others are "
+    f"read last, and after {read_stage._MAX_EXCEEDING} more they fail",
     "memory of an index run, above the models": f"{run.memory_budget_mb:,} MB",
     "image": f"{mega(image_decoder.MAX_PIXELS)} megapixels",
     "animation": f"{animation.MAX_ANIMATION_FRAMES:,} frames, {mega(animation.MAX_ANIMATION_PIXELS)} megapixels of all "
@@ -94,9 +97,9 @@ EXPECTED = {
     "file, header and members of a tar": f"{tars._MAX_FILE_BYTES / 1e9:g} GB, {tars._MAX_HEADER_BYTES >> 10} kB, "
     f"{tars._MAX_MEMBERS:,}",
     "listing a tar or table": f"{listing.seconds:g} s, and {1e6 / discovery._BYTES_PER_S:g} s for each MB of its size, "
-    f"{ {10: 'ten'}[discovery._REMOTE_FACTOR]} times as long at a URL; {listing.memory_bytes / 1e9:g} GB of memory",
+    f"{ {10: 'ten'}[discovery._REMOTE_FACTOR] } times as long at a URL; {listing.memory_bytes / 1e9:g} GB of memory",
     "listing a folder at a URL of fsspec": f"{transfer.total_s / 60:g} min",
-    "rows of a table in memory": f"{tables._Part('arrow', '', 0)._recent.maxlen} times {tables._BATCH_ROWS}",
+    "rows of a table in memory": f"{tables._Part('arrow', '', None, 0)._recent.maxlen} times {tables._BATCH_ROWS}",
     "JSON file, and line of a CSV or JSON Lines file, of a data set": f"{dataset_io._MAX_JSON_BYTES / 1e9:g} GB; "
     f"{dataset_io._MAX_LINE_CHARS:,} characters",
 }
