@@ -25,7 +25,8 @@ _kept: ContextVar[list[Mapping[str, Any]] | None] = ContextVar("kept", default=N
 @contextmanager
 def loading_info_kept() -> Iterator[list[Mapping[str, Any]]]:
     """Collect the loading information of the networks that another library opens inside the block."""
-    token = _kept.set(kept := [])
+    kept: list[Mapping[str, Any]] = []
+    token = _kept.set(kept)
     try:
         yield kept
     finally:
@@ -46,7 +47,8 @@ def _keeping_info(from_pretrained: Callable[..., Any]) -> Any:
 
 
 # sentence-transformers has no option for the loading information, and ignores which weights are missing.
-PreTrainedModel.from_pretrained = _keeping_info(PreTrainedModel.from_pretrained.__func__)  # type: ignore[attr-defined]
+_from_pretrained = vars(PreTrainedModel)["from_pretrained"].__func__
+PreTrainedModel.from_pretrained = _keeping_info(_from_pretrained)  # type: ignore[method-assign]
 
 
 def open_strictly(
