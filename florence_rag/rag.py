@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from threading import Event
 from typing import Unpack
 
@@ -285,7 +286,7 @@ class FlorenceRAG:
         images: Iterable[ImageInput] | None = None,
         *,
         labels: Sequence[str] | None = None,
-        probe: str | PathLike[str] | None = None,
+        probe: str | Path | None = None,
         prompts: Sequence[str] | None = None,
         filter: Filter | None = None,
     ) -> Classification:

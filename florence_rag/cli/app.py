@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from florence_rag.cli.error_handling import ErrorHandlingGroup, treat_termination_as_interrupt
+from florence_rag.cli.error_handling import INTERRUPTED, ErrorHandlingGroup, end_at_once, treat_termination_as_interrupt
 from florence_rag.cli.logging_setup import quiet_libraries
 
 if TYPE_CHECKING:
@@ -143,4 +143,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may lack characters that file names have
             stream.reconfigure(errors="backslashreplace")
-    app(prog_name="florence-rag")
+    try:
+        app(prog_name="florence-rag")
+    except SystemExit as end:
+        if end.code in INTERRUPTED:
+            end_at_once(end.code)
+        raise

@@ -7,7 +7,10 @@ Exit codes:
     130: Interrupted; 143 by SIGTERM.
 """
 
+import os
 import signal
+import sys
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -17,6 +20,8 @@ from typer.core import TyperGroup
 from florence_rag.cli.output import plain, stderr
 from florence_rag.errors import FlorenceError
 from florence_rag.redaction import redact
+
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 class ErrorHandlingGroup(TyperGroup):
@@ -42,6 +47,14 @@ def exit_with(message: str, code: int) -> NoReturn:
     line.highlight_regex(r"^\w+[:.]", "bold red")
     stderr().print(line)
     raise typer.Exit(code)
+
+
+def end_at_once(code: int) -> NoReturn:
+    """End an interrupted command, whose database is closed, without waiting for the models that run in threads."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def treat_termination_as_interrupt() -> None:

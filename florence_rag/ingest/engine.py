@@ -180,9 +180,10 @@ class BatchPool(Generic[T]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        """Stop. After an error or an interruption nobody waits for a forward pass, whose result is of no use."""
         self._stop.set()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown(wait=kind is None, cancel_futures=True)
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> None:
         """Begin to work on a batch."""

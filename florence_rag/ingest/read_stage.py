@@ -96,7 +96,7 @@ QUEUE_BYTES = 128 * 2**20
 """The frames that wait for the models, in bytes."""
 _DETAIL = ByteLimit(128 * 2**20)
 """The frames in full size, which OCR reads in several threads."""
-_IDLE_S = 5.0
+_IDLE_S, _STOP_S = 5.0, 1.0
 _MAX_EXCEEDING = 10
 """After so many of its members have exceeded a limit, the other members of a container are read last or not at all."""
 _UNREAD = (
@@ -311,7 +311,7 @@ def prefetch(
     """Read several sources at a time and yield their events, of which at most `depth` wait; sources interleave.
 
     The generator calls `check` while it waits, and yields None whenever there is no event for some seconds. Closing it
-    stops the threads, and the worker processes for which they wait.
+    stops the threads, and the worker processes for which they wait, but waits for no model that a thread runs.
     """
     readers = _Readers(sources, read, threads, depth)
     try:
@@ -354,10 +354,11 @@ class _Readers:
             idle_since = time.monotonic()
 
     def stop(self) -> None:
-        """Stop the threads, and the worker processes for which they wait."""
+        """Stop the threads, and the worker processes for which they wait; those that run a model end later."""
         self._stop.set()
+        latest = time.monotonic() + _STOP_S
         for thread in self._threads:
-            thread.join()
+            thread.join(max(0.0, latest - time.monotonic()))
 
     def _run(self) -> None:
         call_while_waiting.set(partial(raise_if_set, self._stop))

@@ -3,6 +3,7 @@
 It embeds slowly, and says so on standard error, for tests that interrupt it.
 """
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from florence_rag.testing import ColorEmbedder
 from florence_rag.types import Frame
 from tests.cli.stand_ins import use_color_models
 
-SECONDS = 0.4
+SECONDS = float(os.environ.get("COLOR_PROGRAM_SECONDS", "0.4"))
 
 
 class SlowEmbedder(ColorEmbedder):

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,14 @@ def test_a_second_run_completes_an_interrupted_run(photos, tmp_path, sent, batch
     assert (info["sources"], info["chunks"]["image"], info["incomplete"]) == (FILES, FILES, [])
     hits = run("search", "red", "-k", 2 * FILES, "--db", db)["hits"]
     assert len({hit["source"] for hit in hits}) == len(hits) == FILES
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_does_not_wait_for_a_model(photos, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLOR_PROGRAM_SECONDS", "60")
+    started = time.monotonic()
+    code, _ = index_until(1, signal.SIGINT, photos, tmp_path / "photos.db")
+    assert code == 130 and time.monotonic() - started < 60
 
 
 def test_a_database_in_use_is_one_line(photos, tmp_path):

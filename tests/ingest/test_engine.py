@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 
@@ -63,6 +64,15 @@ def test_a_check_that_raises_ends_the_wait_for_a_batch():
         pool.submit(release.wait, 20)
         with pytest.raises(KeyboardInterrupt):
             list(pool.results(check=check))
+
+
+def test_an_interruption_does_not_wait_for_a_forward_pass():
+    release, started = threading.Event(), time.monotonic()
+    with pytest.raises(KeyboardInterrupt), BatchPool(1) as pool:
+        pool.submit(release.wait, 20)
+        raise KeyboardInterrupt
+    assert time.monotonic() - started < 10
+    release.set()
 
 
 def test_the_chunks_of_a_source_come_before_its_end_and_those_of_failed_sources_are_ignored():

@@ -11,7 +11,7 @@ from florence_rag.chunking import chunk_or_skip, chunk_paths
 from florence_rag.context import Models, loaded
 from florence_rag.errors import MediaError
 from florence_rag.ingest.progress import StageTimer
-from florence_rag.ingest.read_stage import FileReader, OCRStage, is_raised, prefetch, read_source
+from florence_rag.ingest.read_stage import FileReader, OCRStage, ReadEvent, is_raised, prefetch, read_source
 from florence_rag.perception.base import TextRegion
 from florence_rag.rag import FlorenceRAG
 from florence_rag.testing import ColorEmbedder, MemoryIndex, ScriptedReader, color_frame
@@ -216,3 +216,20 @@ def test_an_item_is_read_in_the_size_of_its_file(tmp_path):
 )
 def test_a_file_is_read_again_when_its_limit_is_higher(uri, found, now, raised):
     assert is_raised(uri, f"reading it takes longer than the limit of {found} s; raise it", Limits(now)) == raised
+
+
+def test_closing_does_not_wait_for_a_model_that_a_reader_runs():
+    release, started = threading.Event(), threading.Event()
+
+    def read(each):
+        yield ReadEvent(each)
+        started.set()
+        release.wait(20)
+
+    events = prefetch([source("/a")], read, threads=1, depth=4)
+    next(events)
+    started.wait(10)
+    begun = time.monotonic()
+    events.close()
+    assert time.monotonic() - begun < 10
+    release.set()
